@@ -1,0 +1,49 @@
+# Every target sets up what it needs; `make demo` and `make test` work on a machine with Python 3.11+ alone.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test lint format bench acceptance clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/: .*##/\t/'
+
+$(VENV)/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "enxuto needs Python 3.11 or newer; name one with PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/core.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "setting up: the core packages (once)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "setting up: development packages, PyTorch among them (once)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/core.stamp
+
+demo: $(VENV)/core.stamp  ## shrink a small real network, decode it, compare: under a minute
+	@$(BIN)/enxuto demo
+
+test: $(VENV)/dev.stamp lint  ## lint and run the test suite
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/dev.stamp  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp  ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp  ## benchmarks; timings are ratios within one run
+	$(BIN)/python benchmarks/codec.py
+
+acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
+	$(BIN)/python -m pytest -m acceptance
+
+clean:           ## remove what the targets made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

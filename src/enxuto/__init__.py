@@ -1,0 +1,1 @@
+"""enxuto: makes trained convolutional networks small without losing what they learnt."""

@@ -1,0 +1,37 @@
+"""The errors a user can meet.
+
+Every one of them carries a message of one line that says what is wrong, where, and what to do about it.
+The command line prints that line and exits with `exit_code`; the Python API raises the error as it is.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BudgetError", "DataError", "EnxutoError", "FormatError", "ModelError", "UsageError"]
+
+
+class EnxutoError(Exception):
+    """Parent of all errors raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class ModelError(EnxutoError):
+    """A model cannot be read, is not what was expected, or holds weights that cannot be compressed."""
+
+
+class DataError(EnxutoError):
+    """A data set, image or label is missing, empty, or does not fit the model."""
+
+
+class FormatError(EnxutoError):
+    """The bytes of an `.enx` file (or another binary format read here) are not what the format says."""
+
+
+class UsageError(EnxutoError):
+    """An option or argument has a value that makes no sense, alone or beside the others."""
+
+
+class BudgetError(EnxutoError):
+    """A stated bound (accuracy, agreement, bits, size) could not be met; the best found was kept or reported."""
+
+    exit_code = 1

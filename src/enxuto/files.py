@@ -1,0 +1,59 @@
+"""Write a file whole or not at all.
+
+Output goes to a temporary file in the same folder, is synced, and then renamed over the target: whoever looks
+sees the old file or the new one, after a kill or a full disk too. Not here: locking between processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from enxuto.errors import UsageError
+
+__all__ = ["atomic_write"]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a binary file object; on a clean exit its bytes become `path`, on any other `path` is untouched.
+
+    Raises `UsageError` when the folder is missing or cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        raise UsageError(f"cannot write {target}: it is a folder or a device; name a file")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, _mode_of_new_files(target))
+        os.replace(name, target)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise UsageError(f"cannot write {target}: {error.strerror}; nothing was changed") from error
+    finally:
+        if os.path.exists(name):
+            os.unlink(name)
+
+
+def _mode_of_new_files(target: Path) -> int:
+    """Permissions for the finished file: those of the file it replaces, else the ordinary ones under the umask."""
+    if target.exists():
+        return target.stat().st_mode & 0o7777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
