@@ -1,0 +1,153 @@
+"""Bit strings: small ones in Python (tables), long ones in Numba (the raw low bits of levels).
+
+Bits fill bytes from the least significant end; a field's least significant bit comes first; what is left of the
+last byte is zero.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.errors import FormatError
+
+__all__ = ["BitReader", "BitWriter", "pack_fields", "read_varint", "unpack_fields", "varint"]
+
+
+class BitWriter:
+    """Collect small fields and give them as bytes."""
+
+    def __init__(self) -> None:
+        self._value = 0
+        self._length = 0
+
+    def write(self, value: int, width: int) -> None:
+        """Append the `width` low bits of `value`, which must fit."""
+        if value < 0 or value >> width:
+            raise ValueError(f"{value} does not fit {width} bits")
+        self._value |= value << self._length
+        self._length += width
+
+    def write_unary(self, count: int) -> None:
+        """Append `count` ones and a zero."""
+        self.write((1 << count) - 1, count + 1)
+
+    def write_gamma(self, value: int) -> None:
+        """Append `value` ≥ 0 in Elias's gamma code: the bit length of value + 1 in unary, then its lower bits."""
+        width = (value + 1).bit_length() - 1
+        self.write_unary(width)
+        self.write((value + 1) - (1 << width), width)
+
+    def to_bytes(self) -> bytes:
+        """Return what was written, the last byte filled up with zeros."""
+        return self._value.to_bytes((self._length + 7) // 8, "little")
+
+
+class BitReader:
+    """Read small fields from bytes; `FormatError` when they run out."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "little")
+        self._left = 8 * len(data)
+        self._total = self._left
+
+    def read(self, width: int) -> int:
+        """Return the next `width` bits as a number."""
+        if width > self._left:
+            raise FormatError("a frequency table ends too early")
+        field = self._value & ((1 << width) - 1)
+        self._value >>= width
+        self._left -= width
+        return field
+
+    def read_unary(self, limit: int) -> int:
+        """Return how many ones stand before the next zero; more than `limit` is an error."""
+        count = 0
+        while self.read(1):
+            count += 1
+            if count > limit:
+                raise FormatError("a frequency table holds an impossible number")
+        return count
+
+    def read_gamma(self) -> int:
+        """Return a number of at most 32 bits in Elias's gamma code."""
+        width = self.read_unary(32)
+        return (1 << width) + self.read(width) - 1
+
+    def finish(self) -> int:
+        """Return how many bytes were used; what is left of the last one must be zeros."""
+        if self.read(self._left % 8):
+            raise FormatError("a frequency table has stray bits at its end")
+        return (self._total - self._left) // 8
+
+
+def varint(value: int) -> bytes:
+    """Return `value` ≥ 0 in base 128, low group first, the high bit set on all bytes but the last (LEB128)."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+    """Return (number, position behind it); numbers of more than 63 bits and cut ones are a `FormatError`."""
+    value = 0
+    for shift in range(0, 63, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise FormatError("a payload's table of lengths is damaged")
+
+
+@numba.njit(cache=True, nogil=True)
+def pack_fields(
+    values: npt.NDArray[np.uint64], widths: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]
+) -> int:
+    """Write each value's `widths[i]` ≤ 32 low bits into `out` (zeroed, large enough); return the bytes used."""
+    held = np.uint64(0)
+    filled = np.uint64(0)
+    position = 0
+    eight = np.uint64(8)
+    for i in range(values.shape[0]):
+        held |= values[i] << filled
+        filled += np.uint64(widths[i])
+        while filled >= eight:
+            out[position] = np.uint8(held & np.uint64(0xFF))
+            held >>= eight
+            filled -= eight
+            position += 1
+    if filled > np.uint64(0):
+        out[position] = np.uint8(held & np.uint64(0xFF))
+        position += 1
+    return position
+
+
+@numba.njit(cache=True, nogil=True)
+def unpack_fields(
+    data: npt.NDArray[np.uint8], widths: npt.NDArray[np.uint8], out: npt.NDArray[np.uint64]
+) -> bool:
+    """Read fields of `widths[i]` ≤ 32 bits into `out`; return whether `data` held exactly those."""
+    held = np.uint64(0)
+    filled = np.uint64(0)
+    position = 0
+    eight = np.uint64(8)
+    one = np.uint64(1)
+    for i in range(widths.shape[0]):
+        width = np.uint64(widths[i])
+        while filled < width:
+            if position >= data.shape[0]:
+                return False
+            held |= np.uint64(data[position]) << filled
+            filled += eight
+            position += 1
+        out[i] = held & ((one << width) - one)
+        held >>= width
+        filled -= width
+    return position == data.shape[0] and held == np.uint64(0)

@@ -1,0 +1,169 @@
+"""Frequency tables: from counts of symbols to integers that sum to 2**k, and to few bytes.
+
+A table is written as floating point numbers of very few bits. Each frequency f ≥ 1 has a class c = bit length of
+f, coded as the difference from the class two symbols before (symbols alternate between positive and negative
+levels, so that is the neighbour on the same side), and `mantissa` bits below its leading one. Rounding
+frequencies to three such bits costs about 0.0005 bit per symbol, and a table of a weight tensor shrinks to some
+four bits per symbol. The most frequent symbol is left out: it takes what remains of 2**k.
+
+Decoders need integers only; which table is best is the encoder's business alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.codec.bits import BitReader, BitWriter
+from enxuto.errors import FormatError
+
+__all__ = ["MAX_BITS", "MAX_SYMBOLS", "FrequencyTable", "best_table", "read_table", "write_table"]
+
+MAX_BITS = 15
+MAX_SYMBOLS = 8192
+_MIN_BITS = 8
+_MANTISSAS = (1, 2, 3, 4, 6)
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FrequencyTable:
+    """Frequencies (A,) of the symbols 0…A−1 (0 = never occurs), their sum 2**bits, and how they are written."""
+
+    frequencies: Int64
+    bits: int
+    mantissa: int
+    largest: int
+
+    def cost(self, counts: Int64) -> float:
+        """Return the bits an ideal coder spends on symbols that occur `counts` times; inf if one cannot be coded."""
+        used = counts > 0
+        if (self.frequencies[used] == 0).any():
+            return float("inf")
+        return float(np.sum(counts[used] * (self.bits - np.log2(self.frequencies[used]))))
+
+
+def best_table(counts: Int64) -> FrequencyTable:
+    """Return the table that makes symbols and table together shortest, among all k and mantissa lengths.
+
+    `counts` (A,), A ≤ `MAX_SYMBOLS`, the last of them not 0.
+    """
+    present = int(np.count_nonzero(counts))
+    fitting = [bits for bits in range(_MIN_BITS, MAX_BITS + 1) if 1 << bits >= 2 * present]
+    best: tuple[float, FrequencyTable] | None = None
+    for bits in fitting[-1:] if present > 512 else fitting:
+        for mantissa in _MANTISSAS:
+            table = _rounded(counts, bits, mantissa)
+            total = table.cost(counts) + 8 * len(write_table(table))
+            if best is None or total < best[0]:
+                best = (total, table)
+    assert best is not None, "MAX_SYMBOLS leaves room in 2**MAX_BITS"
+    return best[1]
+
+
+def _rounded(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
+    """Round counts to frequencies that the written form can hold and that sum to 2**bits."""
+    total = 1 << bits
+    largest = int(np.argmax(counts))
+    target = counts * (total / counts.sum())
+    frequencies = np.where(counts > 0, np.maximum(1, _few_bits(target, mantissa)), 0).astype(np.int64)
+    frequencies[largest] = 0
+    while (excess := int(frequencies.sum()) - (total - 1)) > 0:
+        # Too little is left for the largest symbol: take from whichever loses least per unit taken.
+        lowered = np.where(frequencies > 1, _below(frequencies, mantissa), frequencies)
+        taken = frequencies - lowered
+        loss = np.full(len(counts), np.inf)
+        able = taken > 0
+        loss[able] = counts[able] * np.log2(frequencies[able] / lowered[able]) / np.minimum(taken[able], excess)
+        chosen = int(np.argmin(loss))
+        frequencies[chosen] = lowered[chosen]
+    frequencies[largest] = total - int(frequencies.sum())
+    return FrequencyTable(frequencies, bits, mantissa, largest)
+
+
+def _few_bits(values: npt.NDArray[np.float64], mantissa: int) -> Int64:
+    """Round positive numbers to integers with at most `mantissa` bits below the leading one."""
+    unit = np.exp2(np.maximum(0, np.floor(np.log2(np.maximum(values, 1.0))) - mantissa))
+    return (np.rint(values / unit) * unit).astype(np.int64)
+
+
+def _below(frequencies: Int64, mantissa: int) -> Int64:
+    """Return the next smaller numbers that the written form can hold."""
+    less = np.maximum(frequencies - 1, 1)
+    unit = np.int64(1) << np.maximum(0, np.floor(np.log2(less)).astype(np.int64) - mantissa)
+    return less // unit * unit
+
+
+def write_table(table: FrequencyTable) -> bytes:
+    """Return the table as bytes (layout: `docs/format.md`, "Frequency table")."""
+    out = BitWriter()
+    out.write(table.bits, 4)
+    out.write(table.mantissa, 3)
+    out.write_gamma(len(table.frequencies) - 1)
+    out.write_gamma(table.largest)
+    classes = _Classes(table.bits)
+    for symbol, frequency in enumerate(table.frequencies.tolist()):
+        if symbol == table.largest:
+            classes.skip()
+            continue
+        kind = frequency.bit_length()
+        out.write_unary(classes.code(kind))
+        if kind > 1:
+            kept = min(table.mantissa, kind - 1)
+            out.write((frequency >> (kind - 1 - kept)) - (1 << kept), kept)
+    return out.to_bytes()
+
+
+def read_table(data: bytes) -> tuple[FrequencyTable, int]:
+    """Read a table from the start of `data`; return it and the bytes it took. `FormatError` if it is not one."""
+    source = BitReader(data)
+    bits = source.read(4)
+    mantissa = source.read(3)
+    size = source.read_gamma() + 1
+    largest = source.read_gamma()
+    if not _MIN_BITS <= bits <= MAX_BITS or size > MAX_SYMBOLS or largest >= size:
+        raise FormatError("a frequency table's head is impossible")
+    frequencies = np.zeros(size, np.int64)
+    classes = _Classes(bits)
+    for symbol in range(size):
+        if symbol == largest:
+            classes.skip()
+            continue
+        kind = classes.kind(source.read_unary(2 * (bits + 1)))
+        if kind:
+            kept = min(mantissa, kind - 1)
+            frequencies[symbol] = ((1 << kept) + source.read(kept)) << (kind - 1 - kept)
+    rest = (1 << bits) - int(frequencies.sum())
+    if rest < 1:
+        raise FormatError("a frequency table's sum is too large")
+    frequencies[largest] = rest
+    return FrequencyTable(frequencies, bits, mantissa, largest), source.finish()
+
+
+class _Classes:
+    """Code a class as its difference from the class two symbols before: 0, −1, +1, −2, … become 0, 1, 2, 3, …"""
+
+    def __init__(self, bits: int) -> None:
+        self._highest = bits
+        self._before = bits  # of the symbol before the last
+        self._last = bits
+
+    def skip(self) -> None:
+        """Pass over the symbol that is not written: it counts as having the class that was expected."""
+        self._before, self._last = self._last, self._before
+
+    def code(self, kind: int) -> int:
+        difference = kind - self._before
+        self._before, self._last = self._last, kind
+        return 2 * difference if difference > 0 else max(0, -2 * difference - 1)
+
+    def kind(self, code: int) -> int:
+        difference = code // 2 if code % 2 == 0 else -(code + 1) // 2
+        kind = self._before + difference
+        if not 0 <= kind <= self._highest:
+            raise FormatError("a frequency table holds an impossible frequency")
+        self._before, self._last = self._last, kind
+        return kind
