@@ -1,0 +1,87 @@
+"""External data: tensors whose bytes are in files beside the model.
+
+The place of a tensor comes from the model file and is not trusted: it must be a relative path that stays in
+the model's folder after all symbolic links are followed, and the bytes must be inside the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from onnx import TensorProto
+
+from enxuto.errors import ModelError
+from enxuto.onnx_model.dtypes import byte_count
+from enxuto.onnx_model.tensors import FileSlice, check_dims
+
+__all__ = ["is_external", "locate", "slice_of"]
+
+
+def is_external(tensor: TensorProto) -> bool:
+    """Whether the tensor's data is said to be in another file."""
+    return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def slice_of(name: str, tensor: TensorProto, folder: Path | None) -> FileSlice:
+    """Where the tensor's bytes are, checked against the file; `ModelError` names the tensor and the file."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    if "location" not in entries:
+        raise ModelError(
+            f"tensor {name!r} has its data elsewhere but does not say where; the model is incomplete"
+        )
+    location = entries["location"]
+    if folder is None:
+        raise ModelError(
+            f"tensor {name!r} has its data in {location!r}; read this model from its file, not from bytes"
+        )
+    path = locate(name, location, folder)
+    needed = byte_count(check_dims(name, tensor), tensor.data_type)
+    offset = _number(name, "offset", entries.get("offset", "0"))
+    length = _number(name, "length", entries["length"]) if "length" in entries else needed
+    if length != needed:
+        raise ModelError(
+            f"tensor {name!r} needs {needed} bytes but {location!r} is said to hold {length} of it"
+        )
+    size = path.stat().st_size
+    if offset + length > size:
+        where = f"bytes {offset} to {offset + length} of {location!r}"
+        raise ModelError(f"tensor {name!r} is at {where}, which has only {size}; the file is cut short")
+    return FileSlice(path, offset, length)
+
+
+def locate(name: str, location: str, folder: Path) -> Path:
+    """The data file of tensor `name`, after all checks on its place."""
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    if not location or "\0" in location or posix.is_absolute() or windows.drive or windows.root:
+        raise ModelError(
+            f"tensor {name!r} has its data in {location!r}; only files beside the model are read"
+        )
+    if ".." in posix.parts or ".." in windows.parts:
+        raise ModelError(
+            f"tensor {name!r} has its data in {location!r}, outside the model's folder; not read"
+        )
+    try:
+        path = (folder / location).resolve(strict=True)
+        inside = path.is_relative_to(folder.resolve())
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"tensor {name!r} has its data in {folder / location}, which does not exist"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"tensor {name!r} has its data in {folder / location}, which cannot be read"
+        ) from error
+    if not inside:
+        raise ModelError(
+            f"tensor {name!r} has its data in {location!r}, a link out of the model's folder; not read"
+        )
+    if not path.is_file():
+        raise ModelError(f"tensor {name!r} has its data in {location!r}, which is not a file")
+    return path
+
+
+def _number(name: str, key: str, text: str) -> int:
+    """A non-negative decimal number."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ModelError(f"tensor {name!r} has the external-data {key} {text!r}, which is not a number")
+    return int(text)

@@ -1,0 +1,60 @@
+"""Protobuf messages inside protobuf messages, and ONNX models from bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf.message import DecodeError, EncodeError, Message
+from onnx import ModelProto
+
+from enxuto.errors import ModelError
+
+__all__ = ["DAMAGED", "file_bytes", "inner_messages", "parse"]
+
+DAMAGED = (DecodeError, EncodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError)
+"""What protobuf raises, on parsing or later, for bytes that are no valid model."""
+
+
+def inner_messages(message: Message) -> Iterator[Message]:
+    """The message itself, then every message inside it, depth first."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if isinstance(value, Message) else value:
+                yield from inner_messages(inner)
+
+
+def parse(content: bytes) -> ModelProto:
+    """Bytes → message with at least a graph; `ModelError` for anything else.
+
+    Protobuf accepts much garbage as unknown fields, so that the parts every model has are looked for.
+    """
+    if not content:
+        raise ModelError("the file is empty; expected an ONNX model")
+    proto = ModelProto()
+    try:
+        proto.ParseFromString(content)
+    except DAMAGED as error:
+        raise ModelError("not an ONNX model, or cut short: its bytes cannot be parsed") from error
+    if not proto.HasField("graph") or not (proto.ir_version or proto.opset_import):
+        raise ModelError("not an ONNX model: there is no graph in it")
+    if not proto.graph.node and not proto.graph.output:
+        raise ModelError("the ONNX graph is empty: it has no nodes and no outputs")
+    return proto
+
+
+def file_bytes(path: Path) -> bytes:
+    """The content of a one-file model; `ModelError` says in one line why it cannot be had."""
+    try:
+        if path.is_dir():
+            raise ModelError(f"{path} is a folder; name the .onnx file in it")
+        if path.stat().st_size >= 2**31:
+            raise ModelError(
+                f"{path} is over 2 GB in one file, which ONNX cannot hold; save it with external data"
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist; check the name of the model file") from error
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error

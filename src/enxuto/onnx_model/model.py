@@ -1,0 +1,271 @@
+"""`Model`: an ONNX graph whose weights are kept apart and loaded one at a time.
+
+The graph (`proto`) holds every weight emptied; the data are bytes in memory, arrays, or places in files. That
+keeps copies of the graph cheap and lets models above 2 GB, whose weights are in external files, be processed
+tensor by tensor. A `Model` never changes: `replaced` and the functions of this package return new ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto
+
+from enxuto.errors import ModelError
+from enxuto.onnx_model.dtypes import array_bytes, byte_count, numpy_dtype, type_name
+from enxuto.onnx_model.external import is_external, slice_of
+from enxuto.onnx_model.messages import DAMAGED, file_bytes, inner_messages, parse
+from enxuto.onnx_model.roles import Placement, Role, placements
+from enxuto.onnx_model.scopes import Location, Slot, weight_slots
+from enxuto.onnx_model.strip import strip_docs, strip_value_info
+from enxuto.onnx_model.tensors import (
+    FileSlice,
+    Held,
+    InMemory,
+    WeightData,
+    check_dims,
+    check_fits,
+    empty,
+    inline_data,
+    is_emptied,
+    put,
+)
+
+__all__ = ["Model", "WeightInfo"]
+
+
+@dataclass(frozen=True)
+class WeightInfo:
+    """What is known of a weight without loading it.
+
+    `axis` counts output channels (None where there is no such axis or it is not known); `data_type` is ONNX's
+    number, `dtype` numpy's type of the loaded array; `external` says whether the data is in a file.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    data_type: int
+    dtype: np.dtype
+    role: Role
+    axis: int | None
+    location: Location
+    external: bool
+
+    @property
+    def elements(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the data in an ONNX file."""
+        return byte_count(self.shape, self.data_type)
+
+
+class Model:
+    """An ONNX model; make one with `read`, `from_bytes` or `from_proto`.
+
+    Mapping-like access to weights: `weight_names`, `info(name)`, `load(name)`. `proto` is the graph with all
+    weights emptied: look, but change nothing in it. `stripped_bytes` counts what was left out as documentation.
+    """
+
+    def __init__(self, proto: ModelProto, data: Mapping[str, WeightData], *, stripped_bytes: int = 0) -> None:
+        """For this package; `proto` has all weights emptied and `data` holds each, by name."""
+        self.proto = proto
+        self.stripped_bytes = stripped_bytes
+        self._data = dict(data)
+
+    @classmethod
+    def read(cls, path: str | Path, *, keep_docs: bool = False, keep_value_info: bool = False) -> Model:
+        """Read an ONNX file; external data is checked now and loaded when asked for.
+
+        Documentation strings, stack traces and the types of intermediate values are left out unless kept.
+        Raises `ModelError` where the file or its external data is missing, damaged or no ONNX model.
+        """
+        place = Path(path)
+        content = file_bytes(place)
+        try:
+            return _built(
+                parse(content), place.parent, {}, keep_docs=keep_docs, keep_value_info=keep_value_info
+            )
+        except ModelError as error:
+            raise ModelError(f"{place}: {error}") from error
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, keep_docs: bool = False, keep_value_info: bool = False) -> Model:
+        """The same from the bytes of a file without external data."""
+        return _built(parse(data), None, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
+
+    @classmethod
+    def from_proto(
+        cls,
+        proto: ModelProto,
+        *,
+        folder: str | Path | None = None,
+        keep_docs: bool = False,
+        keep_value_info: bool = False,
+    ) -> Model:
+        """The same from a message, which is copied; `folder` is where its external data is."""
+        copy = ModelProto()
+        copy.CopyFrom(proto)
+        place = None if folder is None else Path(folder)
+        return _built(copy, place, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
+
+    @classmethod
+    def from_skeleton(cls, skeleton: bytes, data: Mapping[str, WeightData]) -> Model:
+        """For this package: a model from a skeleton, and for each weight that it lacks where the data is."""
+        return _built(parse(skeleton), None, data, keep_docs=True, keep_value_info=True)
+
+    @property
+    def weight_names(self) -> list[str]:
+        """Names of all weights, in the order of `scopes`."""
+        return list(self._slots)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._slots
+
+    def info(self, name: str) -> WeightInfo:
+        """Shape, type, role and so on of a weight, without loading it."""
+        slot = self._slot(name)
+        dtype = numpy_dtype(slot.tensor.data_type)
+        assert dtype is not None
+        placement = self._placements[name]
+        return WeightInfo(
+            name=name,
+            shape=tuple(slot.tensor.dims),
+            data_type=slot.tensor.data_type,
+            dtype=dtype,
+            role=placement.role,
+            axis=placement.axis,
+            location=slot.location,
+            external=isinstance(self._data[name], FileSlice),
+        )
+
+    def infos(self) -> Iterator[WeightInfo]:
+        """`info` of every weight, in order."""
+        return (self.info(name) for name in self._slots)
+
+    def load(self, name: str) -> np.ndarray:
+        """A weight as a read-only array of its shape; from external files it is read anew each time."""
+        tensor = self._slot(name).tensor
+        return self._data[name].load(name, tuple(tensor.dims), tensor.data_type)
+
+    def replaced(self, arrays: Mapping[str, np.ndarray]) -> Model:
+        """A model with other values for some weights; shapes and types must be the same (`ModelError`)."""
+        for name, array in arrays.items():
+            info = self.info(name)
+            check_fits(name, array, info.shape, info.data_type)
+        data = {**self._data, **{name: InMemory(array) for name, array in arrays.items()}}
+        return self.with_data(data)
+
+    def with_data(self, data: Mapping[str, WeightData]) -> Model:
+        """For this package: the same graph over other data."""
+        return Model(self.proto, data, stripped_bytes=self.stripped_bytes)
+
+    def with_proto(self, proto: ModelProto) -> Model:
+        """For this package and `runtime`: the same data under another graph; weights it has not are dropped."""
+        data = {name: self._data[name] for name in weight_slots(proto)}
+        return Model(proto, data, stripped_bytes=self.stripped_bytes)
+
+    def size_bound(self) -> int:
+        """At least the bytes of the model in one file, known without loading weights; a few bytes per weight over."""
+        return int(self.proto.ByteSize()) + sum(
+            byte_count(slot.tensor.dims, slot.tensor.data_type) + 32 for slot in self._slots.values()
+        )
+
+    def data(self, name: str) -> WeightData:
+        """For this package: where a weight's data is."""
+        self._slot(name)
+        return self._data[name]
+
+    def to_bytes(self) -> bytes:
+        """The whole model as one ONNX file's bytes; `ModelError` from 2 GB on, where ONNX needs external data."""
+        from enxuto.onnx_model.write import model_bytes
+
+        return model_bytes(self)
+
+    def to_proto(self) -> ModelProto:
+        """A copy of the graph with all weights in it; `ModelError` from 2 GB on."""
+        return ModelProto.FromString(self.to_bytes())
+
+    def write(self, path: str | Path) -> None:
+        """Write one file, or from 2 GB on `<name>.data` beside it too; whole or not at all (see `write`)."""
+        from enxuto.onnx_model.write import write_model
+
+        write_model(self, path)
+
+    @cached_property
+    def _slots(self) -> dict[str, Slot]:
+        return weight_slots(self.proto)
+
+    @cached_property
+    def _placements(self) -> dict[str, Placement]:
+        return placements(self.proto, self._slots, self.load)
+
+    def _slot(self, name: str) -> Slot:
+        if name not in self._slots:
+            raise ModelError(f"the model has no weight {name!r}; `weight_names` lists those it has")
+        return self._slots[name]
+
+
+def _built(
+    proto: ModelProto,
+    folder: Path | None,
+    given: Mapping[str, WeightData],
+    *,
+    keep_docs: bool,
+    keep_value_info: bool,
+) -> Model:
+    """Model from a message, which is changed; damage that shows only now is a `ModelError` too."""
+    try:
+        data = _take_data_out(proto, folder, given)
+        proto = ModelProto.FromString(proto.SerializeToString())  # lets the memory of the taken data go
+        before = proto.ByteSize()
+        if not keep_docs:
+            strip_docs(proto)
+        if not keep_value_info:
+            strip_value_info(proto)
+        model = Model(proto, data, stripped_bytes=before - proto.ByteSize())
+        for _ in model.infos():  # a graph that cannot be walked is refused here and not later
+            pass
+    except DAMAGED as error:
+        raise ModelError(
+            "not a valid ONNX model: text in it is damaged, or it is nested too deeply"
+        ) from error
+    return model
+
+
+def _take_data_out(
+    proto: ModelProto, folder: Path | None, given: Mapping[str, WeightData]
+) -> dict[str, WeightData]:
+    """Empty all weights of `proto` in place and say where the data of each is now."""
+    data: dict[str, WeightData] = {}
+    for name, slot in weight_slots(proto).items():
+        check_dims(name, slot.tensor)
+        if is_emptied(slot.tensor) and name in given:
+            data[name] = given[name]
+        elif is_external(slot.tensor):
+            data[name] = slice_of(name, slot.tensor, folder)
+        else:
+            data[name] = Held(inline_data(name, slot.tensor))
+        empty(slot.tensor)
+    for message in inner_messages(proto):
+        if isinstance(message, TensorProto) and is_external(message) and not is_emptied(message):
+            _bring_in(message, folder)
+    return data
+
+
+def _bring_in(tensor: TensorProto, folder: Path | None) -> None:
+    """Put external data of a tensor that is no weight (a sparse one, say) into the graph."""
+    name = tensor.name or "(without a name)"
+    if numpy_dtype(tensor.data_type) is None:
+        raise ModelError(
+            f"tensor {name!r} of type {type_name(tensor.data_type)} has its data in another file"
+        )
+    array = slice_of(name, tensor, folder).load(name, tuple(tensor.dims), tensor.data_type)
+    put(tensor, bytes(array_bytes(array, tensor.data_type)))

@@ -1,0 +1,187 @@
+"""What each weight is for, found from the operators that read it.
+
+A weight is followed forward through Identity, Cast, Transpose, Reshape, Squeeze, Unsqueeze, DequantizeLinear,
+model-local functions and into subgraphs, with the origin of every axis carried along, so that the axis of
+output channels is known for the weight as it is stored. Where several operators read one weight, the first role
+in the order of `Role` wins, and the axis only if they agree on it.
+
+`other` is everything that is not a float, and floats read by operators not listed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+
+from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, attribute
+from enxuto.onnx_model.trace import Use, uses_of_weights
+
+__all__ = ["Placement", "Role", "placements"]
+
+
+class Role(StrEnum):
+    """The use of a weight."""
+
+    KERNEL = "kernel"
+    DEPTHWISE = "depthwise"
+    MATRIX = "matrix"
+    BIAS = "bias"
+    NORM = "norm"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A weight's role, and the axis of the stored tensor that counts output channels, if there is one."""
+
+    role: Role
+    axis: int | None = None
+
+
+_OTHER = Placement(Role.OTHER)
+_ORDER = list(Role)
+_Rule = Callable[[Use], Placement]
+
+
+def placements(
+    proto: ModelProto, slots: Mapping[str, Slot], load: Callable[[str], np.ndarray]
+) -> dict[str, Placement]:
+    """Role and axis of every weight; `load` is asked for the small integer tensors that shapes are given by."""
+    uses = uses_of_weights(proto, slots, load)
+    return {
+        name: _best([_placement(use) for use in uses.get(name, [])])
+        if slot.tensor.data_type in FLOAT_TYPES
+        else _OTHER
+        for name, slot in slots.items()
+    }
+
+
+def _best(candidates: list[Placement]) -> Placement:
+    if not candidates:
+        return _OTHER
+    role = min((candidate.role for candidate in candidates), key=_ORDER.index)
+    axes = {candidate.axis for candidate in candidates if candidate.role == role}
+    return Placement(role, axes.pop() if len(axes) == 1 else None)
+
+
+def _placement(use: Use) -> Placement:
+    """Role and axis by one use; the axis already in terms of the stored tensor."""
+    if use.node.domain not in STANDARD_DOMAINS and use.node.op_type not in _FUSED:
+        return _OTHER
+    rule = _RULES.get((use.node.op_type, use.index)) or _RULES.get((use.node.op_type, None))
+    if rule is None:
+        return _OTHER
+    found = rule(use)
+    return Placement(found.role, None if found.axis is None else use.axes[found.axis])
+
+
+def _integer(node: NodeProto, name: str, default: int) -> int:
+    item = attribute(node, name)
+    return item.i if item is not None else default
+
+
+def _conv_kernel(use: Use) -> Placement:
+    """(output channels, input channels / group, …)"""
+    if len(use.shape) < 3:
+        return _OTHER
+    depthwise = _integer(use.node, "group", 1) > 1 and use.shape[1] == 1
+    return Placement(Role.DEPTHWISE if depthwise else Role.KERNEL, 0)
+
+
+def _transposed_kernel(use: Use) -> Placement:
+    """(input channels, output channels / group, …); with groups each index of axis 1 is one channel a group."""
+    if len(use.shape) < 3:
+        return _OTHER
+    group = _integer(use.node, "group", 1)
+    if group > 1 and use.shape[1] == 1 and use.shape[0] == group:
+        return Placement(Role.DEPTHWISE, 0)
+    return Placement(Role.KERNEL, 1 if group == 1 or use.shape[1] > 1 else None)
+
+
+def _gemm_right(use: Use) -> Placement:
+    return (
+        Placement(Role.MATRIX, 0 if _integer(use.node, "transB", 0) else 1) if len(use.shape) == 2 else _OTHER
+    )
+
+
+def _gemm_left(use: Use) -> Placement:
+    return (
+        Placement(Role.MATRIX, 1 if _integer(use.node, "transA", 0) else 0) if len(use.shape) == 2 else _OTHER
+    )
+
+
+def _matmul_right(use: Use) -> Placement:
+    return Placement(Role.MATRIX, len(use.shape) - 1 if len(use.shape) > 1 else None)
+
+
+def _matmul_left(use: Use) -> Placement:
+    return Placement(Role.MATRIX, len(use.shape) - 2 if len(use.shape) > 1 else None)
+
+
+def _recurrent_matrix(use: Use) -> Placement:
+    """(directions, gates × hidden, inputs)"""
+    return Placement(Role.MATRIX, 1) if len(use.shape) == 3 else _OTHER
+
+
+def _recurrent_bias(use: Use) -> Placement:
+    """(directions, 2 × gates × hidden)"""
+    return Placement(Role.BIAS, 1) if len(use.shape) == 2 else _OTHER
+
+
+def _table(use: Use) -> Placement:
+    return Placement(Role.MATRIX) if len(use.shape) >= 2 else _OTHER
+
+
+def _per_channel(role: Role) -> _Rule:
+    """A rule for vectors: of one axis, or with all axes but one of size 1, as in 1 × C × 1 × 1."""
+
+    def rule(use: Use) -> Placement:
+        wide = [axis for axis, size in enumerate(use.shape) if size != 1]
+        if not use.shape or len(wide) > 1:
+            return _OTHER
+        return Placement(role, wide[0] if wide else 0 if len(use.shape) == 1 else None)
+
+    return rule
+
+
+def _any_shape(role: Role) -> _Rule:
+    """A rule for normalisation parameters: layer norm has them of several axes too."""
+
+    def rule(use: Use) -> Placement:
+        return Placement(role, 0 if len(use.shape) == 1 else None)
+
+    return rule
+
+
+_FUSED = {"FusedConv", "FusedGemm"}
+_NORM = _any_shape(Role.NORM)
+_RULES: dict[tuple[str, int | None], _Rule] = {
+    **{(op, 1): _conv_kernel for op in ("Conv", "FusedConv", "DeformConv")},
+    **{
+        (op, 2): _per_channel(Role.BIAS) for op in ("Conv", "ConvTranspose", "FusedConv", "Gemm", "FusedGemm")
+    },
+    ("DeformConv", 3): _per_channel(Role.BIAS),
+    ("ConvTranspose", 1): _transposed_kernel,
+    **{(op, 0): _gemm_left for op in ("Gemm", "FusedGemm")},
+    **{(op, 1): _gemm_right for op in ("Gemm", "FusedGemm")},
+    ("MatMul", 0): _matmul_left,
+    ("MatMul", 1): _matmul_right,
+    ("Einsum", None): _table,
+    ("Gather", 0): _table,
+    **{(op, index): _recurrent_matrix for op in ("RNN", "LSTM", "GRU") for index in (1, 2)},
+    **{(op, 3): _recurrent_bias for op in ("RNN", "LSTM", "GRU")},
+    **{("BatchNormalization", index): _NORM for index in (1, 2, 3, 4)},
+    **{
+        (op, index): _NORM
+        for op in ("InstanceNormalization", "LayerNormalization", "GroupNormalization")
+        for index in (1, 2)
+    },
+    ("RMSNormalization", 1): _NORM,
+    ("Add", None): _per_channel(Role.BIAS),
+    **{(op, None): _per_channel(Role.NORM) for op in ("Mul", "Div", "Sub")},
+}

@@ -1,0 +1,116 @@
+"""Walk a model's graphs and find its weights, in one fixed order.
+
+A *scope* is the main graph, a subgraph (a branch of If, the body of Loop or Scan), or a model-local function.
+Order: the main graph, then its subgraphs breadth first in node order, then the functions, each followed by its
+subgraphs; in a scope first the initializers, then the Constant nodes. Names: in the main graph the tensor's own
+name (for a Constant node, its output's); elsewhere with the path in front, `<node output>.<attribute>/` for a
+subgraph and `<domain>:<function>[:<overload>]/` for a function, so `y.then_branch/w`. Nothing else goes into
+names and order, so that a skeleton has the same as the model it came from.
+
+Left out: strings and element types without a numpy counterpart, sparse initializers, `value_float(s)` and
+`value_int(s)` of Constant, tensors in other attributes, training information, and tensors without a name or
+with a name used earlier in the same scope. All those stay in the graph as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+from enxuto.onnx_model.dtypes import numpy_dtype
+
+__all__ = [
+    "STANDARD_DOMAINS",
+    "Location",
+    "Scope",
+    "Slot",
+    "attribute",
+    "scopes",
+    "subgraphs",
+    "weight_slots",
+]
+
+Location = Literal["initializer", "constant"]
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One graph or function; `path` is what precedes the names of its weights, `parent` the path of the graph around."""
+
+    path: str
+    body: GraphProto | FunctionProto
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One weight: its unique name, the scope it lives in, and its name there."""
+
+    name: str
+    local_name: str
+    scope_path: str
+    tensor: TensorProto
+    location: Location
+
+
+def scopes(proto: ModelProto) -> Iterator[Scope]:
+    """All scopes of a model in the order of the head of this file."""
+    yield from _with_subgraphs(Scope("", proto.graph))
+    for function in proto.functions:
+        overload = f":{function.overload}" if function.overload else ""
+        yield from _with_subgraphs(Scope(f"{function.domain}:{function.name}{overload}/", function))
+
+
+def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
+    """(path element, graph) of the graphs in a node's attributes."""
+    for item in node.attribute:
+        if item.type == AttributeProto.GRAPH:
+            yield f"{_label(node)}.{item.name}/", item.g
+        elif item.type == AttributeProto.GRAPHS:
+            for index, graph in enumerate(item.graphs):
+                yield f"{_label(node)}.{item.name}.{index}/", graph
+
+
+def weight_slots(proto: ModelProto) -> dict[str, Slot]:
+    """All weights of a model by unique name, in order."""
+    found: dict[str, Slot] = {}
+    for scope in scopes(proto):
+        for local_name, tensor, location in _tensors(scope.body):
+            name = scope.path + local_name
+            if local_name and name not in found and numpy_dtype(tensor.data_type) is not None:
+                found[name] = Slot(name, local_name, scope.path, tensor, location)
+    return found
+
+
+def attribute(node: NodeProto, name: str) -> AttributeProto | None:
+    """The attribute called `name`, or None."""
+    return next((item for item in node.attribute if item.name == name), None)
+
+
+def _with_subgraphs(first: Scope) -> Iterator[Scope]:
+    waiting = [first]
+    while waiting:
+        scope = waiting.pop(0)
+        yield scope
+        for node in scope.body.node:
+            waiting.extend(Scope(scope.path + step, graph, scope.path) for step, graph in subgraphs(node))
+
+
+def _tensors(body: GraphProto | FunctionProto) -> Iterator[tuple[str, TensorProto, Location]]:
+    if isinstance(body, GraphProto):
+        for tensor in body.initializer:
+            yield tensor.name, tensor, "initializer"
+    for node in body.node:
+        if node.op_type == "Constant" and node.domain in STANDARD_DOMAINS and len(node.output) == 1:
+            value = attribute(node, "value")
+            if value is not None and value.HasField("t"):
+                yield node.output[0], value.t, "constant"
+
+
+def _label(node: NodeProto) -> str:
+    """What a node is called in paths: its first named output, which is unique in a graph."""
+    return next((name for name in node.output if name), node.name or node.op_type)

@@ -1,0 +1,286 @@
+"""Run models with ONNX Runtime on the CPU: outputs, intermediate activations, latency.
+
+Batches are split and padded where a model's batch size is fixed. Left out: accelerators, inputs that are no
+tensors, and models with several inputs except through `run`.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnxruntime
+from onnx import ModelProto
+
+from enxuto.errors import DataError, ModelError
+from enxuto.onnx_model import Model
+
+__all__ = ["InputInfo", "Latency", "Runner", "activations", "latency"]
+
+_ONE_FILE = 2**31 - 2**20  # bytes; ONNX Runtime takes a model from memory up to here
+_TYPES = {
+    "float": np.dtype(np.float32),
+    "double": np.dtype(np.float64),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "bool": np.dtype(np.bool_),
+}
+_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """A model input; a size that is not fixed is None."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+
+
+class Runner:
+    """A model ready to run; `inputs` describes what it takes, `output_names` what it gives."""
+
+    def __init__(
+        self, model: Model | str | Path | bytes, *, threads: int = 0, extra_outputs: Sequence[str] = ()
+    ) -> None:
+        """`threads` 0 means one per core; `extra_outputs` are names of intermediate values to give out too.
+
+        Raises `ModelError` where ONNX Runtime cannot run the model or a name is not one of its values.
+        """
+        whole = _as_model(model)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = _FATAL_ONLY
+        added = [name for name in dict.fromkeys(extra_outputs) if name not in _output_names(whole.proto)]
+        self._session = _session(_with_outputs(whole, added), options)
+        self.inputs = [_input_info(item) for item in self._session.get_inputs()]
+        self.output_names = [str(item.name) for item in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
+        """All outputs (or those named) for one set of inputs, as they are."""
+        names = self.output_names if outputs is None else list(outputs)
+        with _one_line_errors(DataError, "the model cannot run on this input"):
+            return list(self._session.run(names, dict(feeds)))
+
+    def scores(self, batch: np.ndarray, *, output: str | None = None) -> np.ndarray:
+        """First (or named) output for a batch (N, …) of the first input, N rows; converted to the input's type.
+
+        Raises `DataError` where the batch has not the shape the model takes.
+        """
+        return self.outputs(batch, [self.output_names[0] if output is None else output])[0]
+
+    def outputs(self, batch: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+        """Named outputs for a batch (N, …) of the first input, N rows each."""
+        info = self._first_input()
+        check_shape(info, batch.shape)
+        count, fixed = batch.shape[0], info.shape[0]
+        batch = np.ascontiguousarray(batch, dtype=info.dtype)
+        if fixed is None or fixed == count:
+            return self.run({info.name: batch}, names)
+        parts = []
+        for start in range(0, count, fixed):
+            part = batch[start : start + fixed]
+            padded = np.concatenate([part, np.repeat(part[-1:], fixed - len(part), axis=0)])
+            parts.append([_rows(out, fixed)[: len(part)] for out in self.run({info.name: padded}, names)])
+        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+    def random_feeds(
+        self, batch: int, *, seed: int = 0, shape: Mapping[str, Sequence[int]] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Standard-normal (for integers: zero) inputs for a batch size.
+
+        `shape` gives, by input name, the whole shape of inputs that have sizes besides the batch that are not
+        fixed. Raises `DataError` where one is missing, or where the model's batch size is fixed to another.
+        """
+        generator = np.random.default_rng(seed)
+        feeds = {}
+        for info in self.inputs:
+            sizes = (shape or {}).get(info.name) or _sizes(info, batch)
+            check_sizes(info, sizes)
+            values = generator.standard_normal(tuple(sizes), dtype=np.float32)
+            is_float = info.dtype.kind in "fV" or info.dtype == ml_dtypes.bfloat16
+            feeds[info.name] = values.astype(info.dtype) if is_float else np.zeros(tuple(sizes), info.dtype)
+        return feeds
+
+    def _first_input(self) -> InputInfo:
+        if len(self.inputs) != 1:
+            names = ", ".join(info.name for info in self.inputs) or "none"
+            raise DataError(
+                f"the model must have one input to run on batches; it has {len(self.inputs)} ({names})"
+            )
+        if not self.inputs[0].shape:
+            raise DataError(
+                f"input {self.inputs[0].name!r} is a single number; batches need an axis to lie along"
+            )
+        return self.inputs[0]
+
+
+def activations(
+    model: Model | str | Path | bytes, names: Sequence[str], batch: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The intermediate values `names` for a batch (N, …) of the first input."""
+    runner = Runner(model, extra_outputs=names)
+    return dict(zip(names, runner.outputs(batch, names), strict=True))
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Measured times of one model at one batch size, in milliseconds per run."""
+
+    batch: int
+    repeats: int
+    mean: float
+    std: float
+    median: float
+    p95: float
+
+
+def latency(
+    runners: Sequence[Runner],
+    *,
+    batch_sizes: Sequence[int] = (1,),
+    repeats: int = 50,
+    warmup: int = 5,
+    seed: int = 0,
+    shape: Mapping[str, Sequence[int]] | None = None,
+) -> list[list[Latency]]:
+    """Times of each runner (first index) at each batch size (second), on random inputs.
+
+    The models take turns run by run (A B A B …), so that whatever else the machine does meets all of them.
+    Raises `DataError` for a batch size that a model cannot take, before anything is run.
+    """
+    if repeats < 1 or warmup < 0:
+        raise DataError(f"need at least one measured run and no negative warm-up, got {repeats} and {warmup}")
+    feeds = [
+        [runner.random_feeds(batch, seed=seed, shape=shape) for batch in batch_sizes] for runner in runners
+    ]
+    found: list[list[Latency]] = [[] for _ in runners]
+    for index, batch in enumerate(batch_sizes):
+        times = np.empty((len(runners), repeats))
+        for turn in range(-warmup, repeats):
+            for which, runner in enumerate(runners):
+                start = time.perf_counter_ns()
+                runner.run(feeds[which][index])
+                elapsed = time.perf_counter_ns() - start
+                if turn >= 0:
+                    times[which, turn] = elapsed / 1e6
+        for which, row in enumerate(times):
+            median, p95 = np.quantile(row, [0.5, 0.95])
+            spread = float(row.std(ddof=1)) if repeats > 1 else 0.0
+            found[which].append(Latency(batch, repeats, float(row.mean()), spread, float(median), float(p95)))
+    return found
+
+
+def check_shape(info: InputInfo, shape: Sequence[int]) -> None:
+    """Raise `DataError` where a batch of this shape does not fit an input, whatever its number of rows."""
+    fits = len(shape) == len(info.shape) and all(
+        want in (None, got) for want, got in zip(info.shape[1:], shape[1:], strict=True)
+    )
+    if not fits or shape[0] < 1:
+        expected = ("N", *("any" if size is None else size for size in info.shape[1:]))
+        raise DataError(f"the model takes {_written(expected)} as {info.name!r}, got {_written(shape)}")
+
+
+def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
+    """Raise `DataError` where an input cannot have exactly this shape."""
+    if len(sizes) != len(info.shape) or any(
+        want not in (None, got) for want, got in zip(info.shape, sizes, strict=True)
+    ):
+        expected = ["any" if size is None else size for size in info.shape]
+        raise DataError(
+            f"input {info.name!r} has the shape {_written(expected)}, which cannot be {_written(sizes)}"
+        )
+
+
+def _sizes(info: InputInfo, batch: int) -> list[int]:
+    """The shape of an input at a batch size; sizes of other axes must be fixed."""
+    if not info.shape:
+        return []
+    first = batch if info.shape[0] is None else info.shape[0]
+    if first != batch:
+        raise DataError(f"the model's batch size is fixed to {first}; it cannot run with {batch}")
+    rest = [size for size in info.shape[1:] if size is not None]
+    if len(rest) < len(info.shape) - 1:
+        raise DataError(
+            f"input {info.name!r} has sizes that are not fixed {_written(info.shape)}; give its shape"
+        )
+    return [batch, *rest]
+
+
+def _written(shape: Sequence[object]) -> str:
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+
+
+def _rows(out: np.ndarray, count: int) -> np.ndarray:
+    if out.ndim == 0 or out.shape[0] != count:
+        raise DataError(f"an output of shape {_written(out.shape)} has no row for each of the {count} inputs")
+    return out
+
+
+def _as_model(model: Model | str | Path | bytes) -> Model:
+    if isinstance(model, Model):
+        return model
+    return Model.from_bytes(model) if isinstance(model, bytes) else Model.read(model)
+
+
+def _output_names(proto: ModelProto) -> list[str]:
+    return [item.name for item in proto.graph.output]
+
+
+def _with_outputs(model: Model, names: Sequence[str]) -> Model:
+    """The model with more outputs; ONNX Runtime infers their types."""
+    if not names:
+        return model
+    made = {name for node in model.proto.graph.node for name in node.output if name}
+    missing = [name for name in names if name not in made]
+    if missing:
+        raise ModelError(f"the model computes no value called {missing[0]!r}")
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    for name in names:
+        proto.graph.output.add(name=name)
+    return model.with_proto(proto)
+
+
+def _session(model: Model, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    providers = ["CPUExecutionProvider"]
+    with _one_line_errors(ModelError, "ONNX Runtime cannot run this model"):
+        if model.size_bound() < _ONE_FILE:
+            return onnxruntime.InferenceSession(model.to_bytes(), options, providers=providers)
+        with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
+            path = Path(folder) / "model.onnx"
+            model.write(path)
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+@contextmanager
+def _one_line_errors(kind: type[ModelError | DataError], what: str) -> Iterator[None]:
+    """ONNX Runtime's errors, which have no common class of their own, as ours with one line."""
+    try:
+        yield
+    except (ModelError, DataError):
+        raise
+    except Exception as error:
+        if type(error).__module__.split(".")[0] != "onnxruntime" and not isinstance(
+            error, (RuntimeError, ValueError)
+        ):
+            raise
+        text = re.sub(r"\s+", " ", str(error)).strip()
+        raise kind(f"{what}: {text[:400]}") from error
+
+
+def _input_info(item: onnxruntime.NodeArg) -> InputInfo:
+    match = re.fullmatch(r"tensor\((\w+)\)", item.type)
+    if match is None or match[1] not in _TYPES:
+        raise ModelError(f"input {item.name!r} is {item.type}; only tensors of numbers can be fed")
+    sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in item.shape)
+    return InputInfo(item.name, sizes, _TYPES[match[1]])
