@@ -1,0 +1,212 @@
+"""`Dataset`: a selection of samples, decoded lazily, in batches, in order, by a bounded thread pool.
+
+Pillow releases the interpreter's lock while it decodes and resizes, so threads are enough, and at most a few
+dozen images wait between decoding and the consumer. What it leaves out: shuffling and augmentation (training
+does those).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enxuto.data.preprocess import Preprocess
+from enxuto.data.selection import spread_over_classes
+from enxuto.data.source import Source
+from enxuto.errors import DataError, UsageError
+
+__all__ = ["Dataset"]
+
+_CHUNK = 16  # images per job: enough to amortise the hand-over of a 32×32 image, few enough to bound memory
+_MAX_WORKERS = 8
+
+
+class Dataset:
+    """Labelled images: `len`, `labels`, `image(i)`, `batches(...)`, `subset(...)`, `split(...)`, `hash`.
+
+    `labels` is int64 (N,), read-only; `classes` the class names or None; `part` is `train`, `test` … or None;
+    `notes` tells what the reader left out; `seed` is the one the samples were drawn with.
+    Made by `open_dataset`; `subset` and `split` give new ones that share the source.
+    """
+
+    def __init__(self, source: Source, indices: NDArray[np.int64] | None = None, *, seed: int = 0) -> None:
+        self._source = source
+        self._indices = np.arange(len(source.labels)) if indices is None else np.array(indices, np.int64)
+        self._digests: dict[int, bytes] = {}
+        self.seed = seed
+        self.labels: NDArray[np.int64] = source.labels[self._indices]
+        self.labels.flags.writeable = False
+        self.classes = source.classes
+        self.path, self.format, self.part, self.notes = source.path, source.format, source.part, source.notes
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __repr__(self) -> str:
+        part = f", {self.part}" if self.part else ""
+        return (
+            f"<Dataset {self.path} ({self.format}{part}): {len(self)} of {len(self._source.labels)} samples>"
+        )
+
+    def name(self, index: int) -> str:
+        """What sample `index` is called in messages: its number, and its file where it has one."""
+        return self._source.name(int(self._indices[index]))
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Sample `index` as uint8 (H, W, C), C = 1 (grey) or 3 (RGB).
+
+        Raises `DataError` that names the sample when its bytes are not an image.
+        """
+        number = int(self._indices[index])
+        stored = self._stored(number)
+        try:
+            return self._source.pixels(stored)
+        except DataError as error:
+            raise DataError(f"{self.path}: {self._source.name(number)} {error}") from error
+
+    def _stored(self, number: int) -> bytes | NDArray[np.uint8]:
+        """Sample `number` of the source as it is stored; its digest is noted in passing."""
+        try:
+            stored = self._source.fetch(number)
+        except DataError as error:
+            raise DataError(f"{self.path}: {self._source.name(number)} {error}") from error
+        if number not in self._digests:
+            self._digests[number] = _digest(stored)
+        return stored
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(H, W, C) of the samples, or None when sizes differ.
+
+        Exact where the format has one size; for encoded images up to 16 of them, spread evenly, are looked
+        at.
+        """
+        if self._source.image_shape is not None:
+            return self._source.image_shape
+        looked_at = np.unique(np.linspace(0, len(self) - 1, min(len(self), 16)).astype(int))
+        shapes = {self.image(int(index)).shape for index in looked_at}
+        height, width, channels = shapes.pop()
+        return None if shapes else (height, width, channels)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits that identify the samples: their stored bytes with their labels, in any order.
+
+        Costs one reading of the stored bytes, or nothing when `batches` has just been through all of them.
+        """
+        entries = []
+        for number, label in zip(self._indices.tolist(), self.labels.tolist(), strict=True):
+            if number not in self._digests:
+                self._stored(number)
+            entries.append(self._digests[number] + label.to_bytes(8, "little"))
+        return hashlib.sha256(b"".join(sorted(entries))).hexdigest()[:16]
+
+    def batches(
+        self, batch_size: int, preprocess: Preprocess
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield (float32 batch, int64 labels) in order; the last batch may be smaller.
+
+        The batch has the shape `preprocess` gives: (N, C, H, W) or (N, H, W, C).
+        Raises `DataError` naming the sample that is corrupt, too small, or of another size than the first.
+        """
+        if batch_size < 1:
+            raise UsageError(f"batch size is {batch_size}; it must be 1 or more")
+        return self._batches(batch_size, preprocess)
+
+    def _batches(
+        self, batch_size: int, preprocess: Preprocess
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        starts = range(0, len(self), batch_size)
+        jobs = (
+            (range(low, min(low + _CHUNK, start + batch_size, len(self))), min(start + batch_size, len(self)))
+            for start in starts
+            for low in range(start, min(start + batch_size, len(self)), _CHUNK)
+        )
+        workers = min(_MAX_WORKERS, os.cpu_count() or 1)
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="enxuto-data")
+        try:
+            pending: deque[tuple[Future[NDArray[np.float32]], range, int]] = deque()
+            parts: list[NDArray[np.float32]] = []
+            first_shape: tuple[int, ...] | None = None
+            while True:
+                for chunk, end in islice(jobs, 2 * workers - len(pending)):
+                    pending.append((pool.submit(self._chunk, chunk, preprocess), chunk, end))
+                if not pending:
+                    return
+                future, chunk, end = pending.popleft()
+                values = future.result()
+                first_shape = first_shape or values.shape[1:]
+                self._check_one_size(values.shape[1:], first_shape, chunk.start)
+                parts.append(values)
+                if chunk.stop == end:
+                    begin = end - sum(len(part) for part in parts)
+                    yield (np.concatenate(parts) if len(parts) > 1 else parts[0]), self.labels[begin:end]
+                    parts = []
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _chunk(self, chunk: range, preprocess: Preprocess) -> NDArray[np.float32]:
+        """Load and preprocess neighbouring samples: the work of one thread."""
+        shaped: list[NDArray[np.uint8]] = []
+        for index in chunk:
+            pixels = self.image(index)
+            try:
+                shaped.append(preprocess.shape_image(pixels))
+            except DataError as error:
+                raise DataError(f"{self.path}: {self.name(index)} {error}") from error
+            self._check_one_size(shaped[-1].shape, shaped[0].shape, index)
+        return preprocess.finish(shaped)
+
+    def _check_one_size(self, shape: tuple[int, ...], first: tuple[int, ...], index: int) -> None:
+        if shape != first:
+            raise DataError(
+                f"{self.path}: {self.name(index)} has shape {shape} after preprocessing and earlier samples "
+                f"have {first}; set resize or crop so that all have one size"
+            )
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
+        """A data set of the samples at these positions, in this order.
+
+        Raises `DataError` when none are given or one is outside 0…len − 1.
+        """
+        chosen = np.asarray(indices, np.int64)
+        if chosen.ndim != 1 or chosen.size == 0:
+            raise DataError(f"{self.path}: a subset needs at least one sample")
+        if chosen.min() < 0 or chosen.max() >= len(self):
+            raise DataError(f"{self.path}: a subset asks for samples outside 0…{len(self) - 1}")
+        return self._with(self._indices[chosen], self.seed)
+
+    def split(self, fractions: Sequence[float], seed: int = 0, *, stratified: bool = True) -> list[Dataset]:
+        """Disjoint random parts of these fractions of the samples, each in the order of the samples.
+
+        stratified: every class is spread over the parts as evenly as whole samples allow. Fractions that sum
+        to less than 1 leave the rest out. Raises `UsageError` for fractions that make no sense, `DataError`
+        when a part would be empty.
+        """
+        if not fractions or min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
+            raise UsageError(f"split fractions {list(fractions)} must be positive and sum to 1 or less")
+        order = spread_over_classes(self.labels if stratified else np.zeros_like(self.labels), seed)
+        ends = np.minimum(np.rint(np.cumsum(fractions) * len(self)).astype(int), len(self))
+        parts = np.split(order, ends)[: len(fractions)]
+        if any(len(part) == 0 for part in parts):
+            raise DataError(f"{self.path}: {len(self)} samples are too few to split into {list(fractions)}")
+        return [self._with(self._indices[np.sort(part)], seed) for part in parts]
+
+    def _with(self, indices: NDArray[np.int64], seed: int) -> Dataset:
+        made = Dataset(self._source, indices, seed=seed)
+        made._digests = self._digests  # digests belong to samples of the source, whoever looks at them
+        return made
+
+
+def _digest(stored: bytes | NDArray[np.uint8]) -> bytes:
+    """SHA-256 of a stored sample; pixels are hashed with their shape."""
+    if isinstance(stored, np.ndarray):
+        return hashlib.sha256(repr(stored.shape).encode() + stored.tobytes()).digest()
+    return hashlib.sha256(stored).digest()

@@ -1,0 +1,118 @@
+"""`open_dataset`: finds out what a path holds and opens it with the right reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from enxuto.data.dataset import Dataset
+from enxuto.data.readers.cifar import CIFAR_FILES, read_cifar
+from enxuto.data.readers.folder import image_folders, read_folder
+from enxuto.data.readers.idx import IDX_FILE, read_idx
+from enxuto.data.readers.npz import read_npz
+from enxuto.data.readers.parquet import read_parquet
+from enxuto.data.selection import random_sample
+from enxuto.data.source import Source
+from enxuto.errors import DataError, UsageError
+
+__all__ = ["FORMATS", "open_dataset"]
+
+FORMATS = ("parquet", "folder", "idx", "cifar", "npz")
+
+
+def open_dataset(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    format: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Dataset:
+    """Open labelled images: Parquet, class folders, IDX, CIFAR binary or `.npz`, found out from the path.
+
+    split: the part to open; without it the only one, or `test`. format: one of `FORMATS`, to settle a doubt.
+    limit: that many samples drawn at random with `seed`, kept in their order; all when there are fewer.
+    image_column, label_column: of Parquet; `label_column` also chooses `fine` or `coarse` of CIFAR-100.
+    Raises `DataError` when nothing there can be read, `FormatError` when bytes are damaged, `UsageError` for
+    options that make no sense.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}; it must be 1 or more")
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; it must be 0 or more")
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"no data format is called {format!r}; there are {', '.join(FORMATS)}")
+    place = Path(path)
+    if not place.exists():
+        raise DataError(f"{place} does not exist; name a data file or folder")
+    try:
+        kind = format or _detect(place)
+        source = _read(place, kind, split, image_column, label_column)
+    except OSError as error:
+        raise DataError(
+            f"{place} cannot be read ({error.strerror or error}); mend its permissions"
+        ) from error
+    total = len(source.labels)
+    chosen = random_sample(total, limit, seed) if limit is not None and limit < total else None
+    return Dataset(source, chosen, seed=seed)
+
+
+def _read(place: Path, kind: str, split: str | None, image: str | None, label: str | None) -> Source:
+    if kind != "parquet" and image is not None:
+        raise UsageError(f"{place} is {kind} data, which has no columns; leave out image_column")
+    if kind not in ("parquet", "cifar") and label is not None:
+        raise UsageError(f"{place} is {kind} data, which has one label only; leave out label_column")
+    if place.is_file() and kind == "folder":
+        raise DataError(f"{place} is a file; name the folder of the class folders")
+    match kind:
+        case "parquet":
+            return read_parquet(place, split=split, image_column=image, label_column=label)
+        case "folder":
+            return read_folder(place, split=split)
+        case "idx":
+            return read_idx(place, split=split)
+        case "cifar":
+            return read_cifar(place, split=split, label=label)
+        case _:
+            return read_npz(place, split=split)
+
+
+def _detect(place: Path) -> str:
+    """The format of a file by its first bytes or its name, of a folder by the names in it."""
+    kind = _detect_folder(place) if place.is_dir() else _detect_file(place)
+    if kind is None:
+        raise DataError(
+            f"{place} is no data set known here; it can be Parquet, a folder of class folders with images, "
+            "IDX (MNIST), CIFAR binary or .npz"
+        )
+    return kind
+
+
+def _detect_file(file: Path) -> str | None:
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if start == b"PAR1" or file.suffix == ".parquet":
+        return "parquet"
+    if file.suffix == ".npz":
+        return "npz"
+    if IDX_FILE.fullmatch(file.name) or start[:3] == b"\0\0\x08":
+        return "idx"
+    return "cifar" if file.suffix == ".bin" else None
+
+
+def _detect_folder(folder: Path) -> str | None:
+    names = {entry.name for entry in folder.iterdir()}
+    if "data_batch_1" in names or {"meta", "train", "test"} <= {n for n in names if (folder / n).is_file()}:
+        raise DataError(
+            f"{folder} is the pickled edition of CIFAR, which is not read as it could run code; "
+            "fetch the binary edition (cifar-10-binary.tar.gz, cifar-100-binary.tar.gz)"
+        )
+    if any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet")):
+        return "parquet"
+    if names & CIFAR_FILES:
+        return "cifar"
+    inside = [folder, folder / "raw"]
+    if any(IDX_FILE.fullmatch(file.name) for place in inside if place.is_dir() for file in place.iterdir()):
+        return "idx"
+    return "folder" if image_folders(folder) else None

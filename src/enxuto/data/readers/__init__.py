@@ -1,0 +1,1 @@
+"""One reader a file: each turns a path into a `Source` and knows nothing of the others."""

@@ -1,0 +1,186 @@
+"""Parquet files with encoded images, as the Hugging Face hub stores them.
+
+Image column: a struct with a field `bytes`, or plain binary. Label column: whole numbers. Class names come
+from the schema's `huggingface` metadata when it has them. A folder of shards (`train-00000-of-00005.parquet`)
+reads as one. Labels are read at once, images by row group. Not here: images given as links or paths only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enxuto.data.selection import choose_part
+from enxuto.data.source import Source
+from enxuto.errors import DataError, FormatError
+
+__all__ = ["read_parquet"]
+
+_CACHE_BYTES = 256 * 2**20  # encoded bytes of row groups kept at hand
+_IMAGE_NAMES = ("image", "img")
+_LABEL_NAMES = ("label", "labels", "fine_label")
+
+
+def read_parquet(
+    path: Path, *, split: str | None, image_column: str | None, label_column: str | None
+) -> Source:
+    """Open a Parquet file or a folder of shards.
+
+    split: of a folder, the shards with this word in their name. Raises `DataError` when pyarrow is missing,
+    when there is no such shard or column, or for null labels; `FormatError` when a file is not Parquet.
+    """
+    shards, part = _shards(path, split)
+    files = [_open(shard) for shard in shards]
+    schema = files[0].schema_arrow
+    for file, shard in zip(files, shards, strict=True):
+        if file.schema_arrow != schema:
+            raise DataError(f"{shard} has other columns than {shards[0].name}; name one file")
+    image = image_column or _only(path, schema, _holds_images, _IMAGE_NAMES, "image")
+    label = label_column or _only(path, schema, _holds_labels, _LABEL_NAMES, "label")
+    for column, fits, kind in (
+        (image, _holds_images, "images"),
+        (label, _holds_labels, "whole-number labels"),
+    ):
+        if column not in schema.names or not fits(schema.field(column).type):
+            columns = ", ".join(schema.names)
+            raise DataError(f"{path}: no column {column!r} with {kind}; the columns are {columns}")
+    groups = _RowGroups(path, files, image)
+    return Source(
+        path=str(path),
+        format="parquet",
+        part=part,
+        labels=_labels(path, files, label),
+        classes=_class_names(schema, label),
+        fetch=groups.fetch,
+        name=lambda index: f"sample {index}",
+    )
+
+
+class _RowGroups:
+    """Encoded images by sample number; the row groups last used stay in memory, up to `_CACHE_BYTES`."""
+
+    def __init__(self, path: Path, files: list[Any], column: str) -> None:
+        self._path = path
+        self._files = files
+        self._column = column
+        places = [(file, group) for file in range(len(files)) for group in range(files[file].num_row_groups)]
+        rows = [files[file].metadata.row_group(group).num_rows for file, group in places]
+        self._places = places
+        self._starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
+        self._cache: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()  # a ParquetFile reads for one thread at a time
+
+    def fetch(self, index: int) -> bytes:
+        """The encoded bytes of one sample."""
+        place = int(np.searchsorted(self._starts, index, side="right")) - 1
+        value = self._group(place)[index - int(self._starts[place])].as_py()
+        if value is None:
+            raise DataError("has no image bytes (null); images given by path are not followed")
+        return bytes(value)
+
+    def _group(self, place: int) -> Any:
+        with self._lock:
+            if place in self._cache:
+                self._cache.move_to_end(place)
+                return self._cache[place]
+            file, group = self._places[place]
+            column = self._read(self._files[file], group)
+            self._cache[place] = column
+            while len(self._cache) > 1 and sum(c.nbytes for c in self._cache.values()) > _CACHE_BYTES:
+                self._cache.popitem(last=False)
+            return column
+
+    def _read(self, file: Any, group: int) -> Any:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        try:
+            column = file.read_row_group(group, columns=[self._column]).column(self._column)
+        except (pa.ArrowException, OSError) as error:
+            raise FormatError(
+                f"{self._path}: row group {group} cannot be read ({error}); fetch the file again"
+            ) from error
+        return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+
+
+def _shards(path: Path, split: str | None) -> tuple[list[Path], str | None]:
+    """The files to read and the name of the part they are."""
+    if path.is_file():
+        if split is not None:
+            raise DataError(
+                f"{path} is one file, without parts; leave out split, or name the folder of shards"
+            )
+        return [path], None
+    found = sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet"))
+    if not found:
+        raise DataError(f"{path} holds no .parquet files; name the folder that does")
+    words = {shard: re.split(r"[-_.]", shard.stem)[0] for shard in found}
+    part = choose_part(path, sorted(set(words.values())), split)
+    return [shard for shard in found if words[shard] == part], part
+
+
+def _open(path: Path) -> Any:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DataError(f"{path} is a Parquet file; to read it: pip install 'enxuto[parquet]'") from error
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
+
+
+def _holds_images(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        names = [kind.field(position).name for position in range(kind.num_fields)]
+        return "bytes" in names and _holds_images(kind.field("bytes").type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _holds_labels(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind))
+
+
+def _only(path: Path, schema: Any, fits: Any, usual: tuple[str, ...], role: str) -> str:
+    """The column for a role: one of the usual names, else the only column of the right type."""
+    fitting = [name for name in schema.names if fits(schema.field(name).type)]
+    named = [name for name in usual if name in fitting]
+    if named or len(fitting) == 1:
+        return (named or fitting)[0]
+    columns = ", ".join(fitting or schema.names)
+    problem = "several columns could hold" if fitting else "no column holds"
+    raise DataError(f"{path}: {problem} the {role}s; name one with {role}_column (columns: {columns})")
+
+
+def _labels(path: Path, files: list[Any], column: str) -> NDArray[np.int64]:
+    import pyarrow as pa
+
+    try:
+        pieces = [file.read(columns=[column]).column(column) for file in files]
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(f"{path}: labels cannot be read ({error}); fetch the file again") from error
+    if any(piece.null_count for piece in pieces):
+        raise DataError(f"{path}: column {column!r} has samples without a label; leave them out")
+    return np.concatenate([piece.to_numpy().astype(np.int64) for piece in pieces])
+
+
+def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
+    """Names by label from the Hugging Face metadata, or None; metadata of another shape is no error."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[label]["names"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return tuple(str(name) for name in names) if isinstance(names, list) and names else None
