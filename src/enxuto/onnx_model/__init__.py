@@ -4,6 +4,7 @@ Imports numpy, onnx and ml_dtypes; neither torch nor numba nor ONNX Runtime.
 """
 
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
+from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
@@ -20,6 +21,7 @@ __all__ = [
     "check_finite",
     "files",
     "fill",
+    "fold_batch_norm",
     "numpy_dtype",
     "skeleton",
     "skeleton_slots",

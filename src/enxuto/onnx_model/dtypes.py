@@ -1,8 +1,8 @@
 """ONNX element types as numpy element types, and their bytes as ONNX files hold them.
 
-Bytes are little-endian. Types below eight bits are packed in files (first element in the lowest bits) and take
-one byte per element in memory. A type that this installation of ml_dtypes does not know is no weight here: its
-tensors stay in the graph untouched. Source: onnx.proto, message TensorProto.
+Bytes are little-endian. Types below eight bits are packed in files (first element in the lowest bits) and
+take one byte per element in memory. A type that this installation of ml_dtypes does not know is no weight
+here: its tensors stay in the graph untouched. Source: onnx.proto, message TensorProto.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ def array_from_bytes(
     flat = np.frombuffer(data, dtype=np.uint8)
     if dtype == np.bool_:
         # Any byte but 0 and 1 in a numpy bool is undefined behaviour; ONNX Runtime reads non-zero as true.
-        array = flat != 0
+        array: np.ndarray = flat != 0
     elif bits < 8:
         array = _unpack(flat, math.prod(shape), bits, data_type in _SIGNED_CODES).view(dtype)
     else:
         array = flat.view(dtype)
-    array = array.reshape(tuple(shape))
-    array.flags.writeable = False
-    return array
+    shaped: np.ndarray = array.reshape(tuple(shape))
+    shaped.flags.writeable = False
+    return shaped
 
 
 def array_bytes(array: np.ndarray, data_type: int) -> bytes | memoryview:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message import DecodeError, EncodeError, Message  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from enxuto.errors import ModelError
 
-__all__ = ["DAMAGED", "file_bytes", "inner_messages", "parse"]
+__all__ = ["DAMAGED", "Message", "file_bytes", "inner_messages", "parse"]
 
 DAMAGED = (DecodeError, EncodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError)
 """What protobuf raises, on parsing or later, for bytes that are no valid model."""

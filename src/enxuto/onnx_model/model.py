@@ -71,7 +71,7 @@ class Model:
     """An ONNX model; make one with `read`, `from_bytes` or `from_proto`.
 
     Mapping-like access to weights: `weight_names`, `info(name)`, `load(name)`. `proto` is the graph with all
-    weights emptied: look, but change nothing in it. `stripped_bytes` counts what was left out as documentation.
+    weights emptied: look, but change nothing in it. `stripped_bytes` counts what was left out on reading.
     """
 
     def __init__(self, proto: ModelProto, data: Mapping[str, WeightData], *, stripped_bytes: int = 0) -> None:
@@ -167,13 +167,14 @@ class Model:
         """For this package: the same graph over other data."""
         return Model(self.proto, data, stripped_bytes=self.stripped_bytes)
 
-    def with_proto(self, proto: ModelProto) -> Model:
-        """For this package and `runtime`: the same data under another graph; weights it has not are dropped."""
-        data = {name: self._data[name] for name in weight_slots(proto)}
-        return Model(proto, data, stripped_bytes=self.stripped_bytes)
+    def with_proto(self, proto: ModelProto, data: Mapping[str, WeightData] | None = None) -> Model:
+        """For this package and `runtime`: another graph over this model's data, or `data` where given."""
+        everything = {**self._data, **(data or {})}
+        kept = {name: everything[name] for name in weight_slots(proto)}
+        return Model(proto, kept, stripped_bytes=self.stripped_bytes)
 
     def size_bound(self) -> int:
-        """At least the bytes of the model in one file, known without loading weights; a few bytes per weight over."""
+        """At least the bytes of the model in one file (a few per weight too many); loads no weights."""
         return int(self.proto.ByteSize()) + sum(
             byte_count(slot.tensor.dims, slot.tensor.data_type) + 32 for slot in self._slots.values()
         )
@@ -184,14 +185,16 @@ class Model:
         return self._data[name]
 
     def to_bytes(self) -> bytes:
-        """The whole model as one ONNX file's bytes; `ModelError` from 2 GB on, where ONNX needs external data."""
+        """The model as the bytes of one ONNX file; `ModelError` from 2 GB on, where ONNX needs two."""
         from enxuto.onnx_model.write import model_bytes
 
         return model_bytes(self)
 
     def to_proto(self) -> ModelProto:
         """A copy of the graph with all weights in it; `ModelError` from 2 GB on."""
-        return ModelProto.FromString(self.to_bytes())
+        proto = ModelProto()
+        proto.ParseFromString(self.to_bytes())
+        return proto
 
     def write(self, path: str | Path) -> None:
         """Write one file, or from 2 GB on `<name>.data` beside it too; whole or not at all (see `write`)."""

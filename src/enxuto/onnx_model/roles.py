@@ -2,8 +2,8 @@
 
 A weight is followed forward through Identity, Cast, Transpose, Reshape, Squeeze, Unsqueeze, DequantizeLinear,
 model-local functions and into subgraphs, with the origin of every axis carried along, so that the axis of
-output channels is known for the weight as it is stored. Where several operators read one weight, the first role
-in the order of `Role` wins, and the axis only if they agree on it.
+output channels is known for the weight as it is stored. Where several operators read one weight, the first
+role in the order of `Role` wins, and the axis only if they agree on it.
 
 `other` is everything that is not a float, and floats read by operators not listed here.
 """
@@ -51,7 +51,7 @@ _Rule = Callable[[Use], Placement]
 def placements(
     proto: ModelProto, slots: Mapping[str, Slot], load: Callable[[str], np.ndarray]
 ) -> dict[str, Placement]:
-    """Role and axis of every weight; `load` is asked for the small integer tensors that shapes are given by."""
+    """Role and axis of every weight; `load` is asked for small integer tensors that give shapes."""
     uses = uses_of_weights(proto, slots, load)
     return {
         name: _best([_placement(use) for use in uses.get(name, [])])
@@ -94,7 +94,7 @@ def _conv_kernel(use: Use) -> Placement:
 
 
 def _transposed_kernel(use: Use) -> Placement:
-    """(input channels, output channels / group, …); with groups each index of axis 1 is one channel a group."""
+    """(input channels, output channels / group, …); with groups, axis 1 counts one channel of each group."""
     if len(use.shape) < 3:
         return _OTHER
     group = _integer(use.node, "group", 1)

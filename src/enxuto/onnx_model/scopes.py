@@ -1,11 +1,12 @@
 """Walk a model's graphs and find its weights, in one fixed order.
 
-A *scope* is the main graph, a subgraph (a branch of If, the body of Loop or Scan), or a model-local function.
-Order: the main graph, then its subgraphs breadth first in node order, then the functions, each followed by its
-subgraphs; in a scope first the initializers, then the Constant nodes. Names: in the main graph the tensor's own
-name (for a Constant node, its output's); elsewhere with the path in front, `<node output>.<attribute>/` for a
-subgraph and `<domain>:<function>[:<overload>]/` for a function, so `y.then_branch/w`. Nothing else goes into
-names and order, so that a skeleton has the same as the model it came from.
+A *scope* is the main graph, a subgraph (a branch of If, the body of Loop or Scan), or a model-local
+function. Order: the main graph, then its subgraphs breadth first in node order, then the functions, each
+followed by its subgraphs; in a scope first the initializers, then the Constant nodes. Names: in the main
+graph the tensor's own name (for a Constant node, its output's); elsewhere with the path in front,
+`<node output>.<attribute>/` for a subgraph and `<domain>:<function>[:<overload>]/` for a function, so
+`y.then_branch/w`. Nothing else goes into names and order, so that a skeleton has the same as the model it
+came from.
 
 Left out: strings and element types without a numpy counterpart, sparse initializers, `value_float(s)` and
 `value_int(s)` of Constant, tensors in other attributes, training information, and tensors without a name or
@@ -39,7 +40,7 @@ STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 @dataclass(frozen=True)
 class Scope:
-    """One graph or function; `path` is what precedes the names of its weights, `parent` the path of the graph around."""
+    """One graph or function; `path` precedes its weights' names, `parent` is that of the graph around."""
 
     path: str
     body: GraphProto | FunctionProto

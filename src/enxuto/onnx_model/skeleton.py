@@ -35,13 +35,13 @@ def skeleton(model: Model, names: Collection[str]) -> bytes:
         if name not in out:
             put(slot.tensor, bytes(array_bytes(model.load(name), slot.tensor.data_type)))
     try:
-        return proto.SerializeToString(deterministic=True)
+        return bytes(proto.SerializeToString(deterministic=True))
     except DAMAGED as error:
         raise ModelError("what is kept in the skeleton exceeds 2 GB; take more weights out") from error
 
 
 def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
-    """name → (dims, ONNX data_type) of the weights that a skeleton lacks, in order; `FormatError` if damaged."""
+    """name → (dims, ONNX data_type) of the weights a skeleton lacks, in order; `FormatError` if damaged."""
     try:
         slots = weight_slots(parse(data))
         return {

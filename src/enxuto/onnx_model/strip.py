@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 
-from google.protobuf.message import Message
 from onnx import ModelProto
 
-from enxuto.onnx_model.messages import inner_messages
+from enxuto.onnx_model.messages import Message, inner_messages
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, scopes
 
 __all__ = ["strip_docs", "strip_value_info"]

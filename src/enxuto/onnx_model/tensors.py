@@ -46,12 +46,12 @@ _DATA_FIELDS = (
     "data_location",
     "segment",
 )
-_WIDE_TYPES = {
+_WIDE_TYPES: dict[int, str] = {
     TensorProto.INT64: "int64_data",
     TensorProto.UINT32: "uint64_data",
     TensorProto.UINT64: "uint64_data",
 }
-_FLOAT_FIELDS = {
+_FLOAT_FIELDS: dict[int, tuple[str, bytes]] = {
     TensorProto.FLOAT: ("float_data", b"\x22"),
     TensorProto.COMPLEX64: ("float_data", b"\x22"),
     TensorProto.DOUBLE: ("double_data", b"\x52"),
@@ -180,13 +180,13 @@ def _typed_data(tensor: TensorProto) -> bytes:
             getattr(tensor, _WIDE_TYPES[kind]), dtype=np.uint64 if kind != TensorProto.INT64 else np.int64
         )
         return values.astype(dtype).tobytes()
-    # int32_data holds the bit pattern of the small types in its low bits; sub-byte types are packed in bytes there.
+    # int32_data holds bit patterns of the small types in its low bits; sub-byte types packed in bytes.
     width = {1: np.uint8, 2: np.uint16, 4: np.uint32}[dtype.itemsize]
     return np.array(tensor.int32_data, dtype=np.int32).astype(width).tobytes()
 
 
 def _packed_floats(tensor: TensorProto, field: str, tag: bytes) -> bytes:
-    """Field bytes as they are on the wire: no detour through Python floats, which is slow and changes NaN bits."""
+    """Field bytes as on the wire: the detour through Python floats is slow and changes the bits of NaN."""
     only = TensorProto()
     only.CopyFrom(tensor)
     for other, _ in tensor.ListFields():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
-from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Scope, Slot, attribute, scopes
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, attribute, scopes
 
 __all__ = ["Use", "uses_of_weights"]
 
@@ -23,7 +23,7 @@ _Axes = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Use:
-    """`node` reads a weight as input number `index`, in `shape`; axis i of that is axis `axes[i]` of the weight."""
+    """`node` reads a weight as input `index`, in `shape`; axis i of that is axis `axes[i]` of the weight."""
 
     node: NodeProto
     index: int
@@ -89,7 +89,7 @@ class _Tracer:
                     waiting.append(passed)
 
     def _home(self, path: str, name: str) -> str:
-        """Path of the innermost scope around `path` that makes `name`: subgraphs read names of graphs around."""
+        """Path of the innermost scope around `path` that makes `name`; subgraphs see names from outside."""
         inner: str | None = path
         while inner is not None:
             if name in self._made[inner]:

@@ -3,10 +3,10 @@
 Below 2 GB everything is one file. Above, protobuf cannot hold it: the main graph's large initializers go to
 `<name>.data` beside the model, each from a multiple of 4,096 bytes on so that runtimes can map it, and that
 file is complete before the model file that points to it appears. An earlier data file is never overwritten
-(`<name>.1.data` and so on), so that the old model is whole until the new one takes its place; then it is removed.
+(`<name>.1.data` and so on), so that the old model is whole until the new one takes its place; then it goes.
 
-The initializers are appended to the serialized graph by hand: tag, length, tensor. That is the same message as
-protobuf would write, fields in another order, without three copies of the weights in memory.
+The initializers are appended to the serialized graph by hand: tag, length, tensor. That is the same message
+as protobuf would write, fields in another order, without three copies of the weights in memory.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def write_model(model: Model, path: str | Path, *, limit: int = _LIMIT) -> None:
 def write_streaming(
     path: str | Path, skeleton: bytes, source: Callable[[str], np.ndarray], *, limit: int = _LIMIT
 ) -> None:
-    """Write the model that `fill` would give, asking `source` for each weight by name just when it is written.
+    """Write the model that `fill` would give, asking `source` for each weight when it is written.
 
     At most one tensor is in memory at a time. `source` may be asked in any order, and for small integer
     tensors more than once. Raises `FormatError` for a damaged skeleton or an array that does not fit it.
@@ -90,9 +90,8 @@ def files(path: str | Path) -> list[Path]:
     found = [target]
     for message in inner_messages(proto):
         if isinstance(message, TensorProto) and is_external(message):
-            for entry in message.external_data:
-                if entry.key == "location":
-                    found.append(locate(message.name, entry.value, target.parent))
+            places = [entry.value for entry in message.external_data if entry.key == "location"]
+            found.extend(locate(message.name, place, target.parent) for place in places)
     return list(dict.fromkeys(found))
 
 
