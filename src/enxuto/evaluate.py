@@ -1,0 +1,149 @@
+"""Model × data -> `Evaluation`: every metric of one model on one labelled data set, beside a reference if
+given.
+
+A model is any callable from a float32 batch to scores (N, classes); `runtime` makes one of an ONNX file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enxuto.data import Dataset, Preprocess
+from enxuto.errors import DataError, ModelError
+from enxuto.metrics import AgreementMetrics, ClassificationMetrics, wilson_interval
+from enxuto.metrics.scores import checked_labels
+
+__all__ = ["Evaluation", "evaluate"]
+
+Predict = Callable[[NDArray[np.float32]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scores on a data set; plain numbers, lists and text, so that it can be stored as it is.
+
+    metrics: see `enxuto.metrics.ClassificationResult.to_dict`; shares are 0…1. data_hash identifies the
+    samples (`Dataset.hash`), seed is the one they were drawn with. top1_interval: Wilson's 95 % interval of
+    the accuracy. agreement, kl: share of equal top-1 answers and mean divergence in nats from the reference,
+    or None.
+    """
+
+    metrics: dict[str, Any]
+    samples: int
+    data_hash: str
+    seed: int
+    classes: int
+    top1_interval: tuple[float, float]
+    agreement: float | None = None
+    kl: float | None = None
+    class_names: tuple[str, ...] | None = field(default=None, repr=False)
+
+    @property
+    def top1(self) -> float:
+        """Share of samples whose best score is the expected class."""
+        return float(self.metrics["accuracy"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values."""
+        values = asdict(self)
+        values["top1_interval"] = list(self.top1_interval)
+        values["class_names"] = None if self.class_names is None else list(self.class_names)
+        return values
+
+    def summary(self) -> dict[str, Any]:
+        """`to_dict` without the lists over classes: a few hundred bytes, fit for the metadata of a file."""
+        values = self.to_dict()
+        del values["class_names"]
+        values["metrics"] = {k: v for k, v in values["metrics"].items() if not isinstance(v, list)}
+        return values
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(name, value) pairs for a table that people read; shares in percent."""
+        low, high = self.top1_interval
+        metrics = self.metrics
+        rows = [("samples", f"{self.samples:,} (seed {self.seed}, data {self.data_hash})")]
+        for k, share in metrics["top"].items():
+            interval = f" (95 % interval {low:.2%} – {high:.2%})" if k == "1" else ""
+            rows.append((f"top-{k}", f"{share:.2%}{interval}"))
+        names = ("macro_accuracy", "macro_precision", "macro_recall", "macro_f1")
+        rows += [(name.replace("_", " "), f"{metrics[name]:.2%}") for name in names]
+        rows += [("MRR", f"{metrics['mrr']:.4f}"), ("NDCG", f"{metrics['ndcg']:.4f}")]
+        if self.agreement is not None and self.kl is not None:
+            rows.append(("agrees with the reference", f"{self.agreement:.2%} of top-1 answers"))
+            rows.append(("KL from the reference", f"{self.kl:.3g} nats"))
+        return rows
+
+    def class_rows(self) -> list[tuple[str, int, float, float, float]]:
+        """(class, samples, precision, recall, F1) of every class that occurs, in the order of the labels."""
+        metrics = self.metrics
+        names = self.class_names or [str(label) for label in range(self.classes)]
+        columns = (metrics["support"], metrics["precision"], metrics["recall"], metrics["f1"])
+        rows = zip(names, *columns, strict=False)  # a data set may name fewer classes than the model has
+        return [row for row in rows if row[1] > 0]
+
+
+def evaluate(
+    predict: Predict,
+    dataset: Dataset,
+    *,
+    preprocess: Preprocess,
+    batch_size: int = 64,
+    reference: Predict | None = None,
+    top: Sequence[int] = (1, 5),
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score every sample of `dataset` once, in order, and measure.
+
+    predict, reference: float32 batch as `preprocess` makes it -> scores (N, C); axes of length 1 after those
+    are dropped. progress: called with (samples done, samples in all) after each batch. Raises `ModelError`
+    when the output is not one score per class, `DataError` for NaN scores, labels beyond the outputs, or
+    images that cannot be read.
+    """
+    classes: ClassificationMetrics | None = None
+    agreement = AgreementMetrics() if reference is not None else None
+    done = 0
+    for batch, labels in dataset.batches(batch_size, preprocess):
+        scores = _scores(predict(batch), len(batch), "model")
+        if classes is None:
+            classes = ClassificationMetrics(scores.shape[1], top)
+            checked_labels(
+                dataset.labels, len(dataset), classes.classes, 0
+            )  # before hours of work, not after
+        classes.update(scores, labels)
+        if agreement is not None and reference is not None:
+            agreement.update(scores, _scores(reference(batch), len(batch), "reference model"))
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(dataset))
+    if classes is None:
+        raise DataError(f"{dataset.path} holds no samples; name a data set with at least one image")
+    result = classes.result()
+    compared = agreement.result() if agreement is not None else None
+    return Evaluation(
+        metrics=result.to_dict(),
+        samples=result.samples,
+        data_hash=dataset.hash,
+        seed=dataset.seed,
+        classes=classes.classes,
+        top1_interval=wilson_interval(result.correct, result.samples),
+        agreement=None if compared is None else compared.agreement,
+        kl=None if compared is None else compared.kl,
+        class_names=dataset.classes,
+    )
+
+
+def _scores(output: NDArray[Any], samples: int, who: str) -> NDArray[Any]:
+    """The output as (N, C): axes of length 1 behind the first are dropped, such as those of (N, C, 1, 1)."""
+    values = np.asarray(output)
+    longer = [length for length in values.shape[1:] if length != 1]
+    if values.ndim < 2 or values.shape[0] != samples or len(longer) != 1:
+        raise ModelError(
+            f"the {who} gives an output of shape {values.shape} for {samples} images; a classifier with one "
+            "score per class, (images, classes), is needed"
+        )
+    return values.reshape(samples, longer[0])

@@ -1,0 +1,90 @@
+"""Errors between a signal and its reconstruction (Tonin 2021, eq. 2.8–2.12), of weights or outputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from enxuto.errors import DataError, UsageError
+
+__all__ = ["SignalMetrics", "SignalResult"]
+
+
+@dataclass(frozen=True)
+class SignalResult:
+    """Sums and means of squared and absolute errors, in the units of the values.
+
+    sqnr_db: 10·log10(Σx² / SSE). psnr_db: 10·log10(peak² / MSE). Both are infinite for an exact
+    reconstruction and −∞ for the reconstruction of a signal that is 0 everywhere by another.
+    """
+
+    values: int
+    sse: float
+    mse: float
+    rmse: float
+    sae: float
+    mae: float
+    sqnr_db: float
+    psnr_db: float
+    peak: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """JSON-safe values: None stands for infinite decibels."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+
+class SignalMetrics:
+    """Collects a signal and its reconstruction, piece by piece; `result()` at any time.
+
+    peak: of PSNR; by default the largest absolute value of the signal (give 255 for 8-bit images).
+    """
+
+    def __init__(self, peak: float | None = None) -> None:
+        if peak is not None and not 0 < peak < math.inf:
+            raise UsageError(f"peak is {peak}; it must be positive and finite")
+        self._given_peak = peak
+        self._values = 0
+        self._sse = self._sae = self._power = self._peak = 0.0
+
+    def update(self, signal: ArrayLike, reconstruction: ArrayLike) -> None:
+        """Add a piece: two arrays of one shape. Raises `DataError` for other shapes or values not finite."""
+        if np.shape(signal) != np.shape(reconstruction):
+            shapes = f"{np.shape(signal)} and {np.shape(reconstruction)}"
+            raise DataError(f"signal and reconstruction have shapes {shapes}; they must be equal")
+        original = np.asarray(signal, np.float64).ravel()
+        error = original - np.asarray(reconstruction, np.float64).ravel()
+        if not np.isfinite(error).all() or not np.isfinite(original).all():
+            raise DataError("signal or reconstruction holds NaN or infinite values")
+        self._values += original.size
+        self._sse += float(np.dot(error, error))
+        self._sae += float(np.abs(error).sum())
+        self._power += float(np.dot(original, original))
+        self._peak = max(self._peak, float(np.abs(original).max(initial=0.0)))
+
+    def result(self) -> SignalResult:
+        """The figures so far. Raises `DataError` when there were no values."""
+        if self._values == 0:
+            raise DataError("no values were compared")
+        mse = self._sse / self._values
+        peak = self._peak if self._given_peak is None else self._given_peak
+        return SignalResult(
+            values=self._values,
+            sse=self._sse,
+            mse=mse,
+            rmse=math.sqrt(mse),
+            sae=self._sae,
+            mae=self._sae / self._values,
+            sqnr_db=_decibels(self._power, self._sse),
+            psnr_db=_decibels(peak * peak, mse),
+            peak=peak,
+        )
+
+
+def _decibels(power: float, noise: float) -> float:
+    """10·log10(power / noise); infinite without noise, −∞ without power."""
+    if noise == 0:
+        return math.inf
+    return 10 * (math.log10(power) - math.log10(noise)) if power > 0 else -math.inf
