@@ -1,0 +1,76 @@
+"""The networks: every architecture of the source documents, exact, by name.
+
+`names()` and `entry()` answer from data and import no torch; `build()` imports the family's file when it is
+called. Counts and their conventions are explained in `enxuto.zoo.entry`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from enxuto.errors import UsageError
+from enxuto.zoo import checks
+from enxuto.zoo.entry import Entry, OptionValue, Variant
+from enxuto.zoo.registry import check_count, check_options, entry, names
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Entry", "Variant", "build", "entry", "input_shape", "names"]
+
+
+def build(
+    name: str,
+    *,
+    classes: int | None = None,
+    channels: int | None = None,
+    seed: int | None = None,
+    **options: OptionValue,
+) -> torch.nn.Module:
+    """Return the network `name` with fresh weights, in training mode, on torch's default device.
+
+    It takes images (batch, `channels`, height, width) and returns logits (batch, `classes`); both numbers
+    default to the entry's. With `seed` the weights are always the same and the global random state is left as
+    it was; without one they are drawn from the global state. `options` are the keywords listed in
+    `entry(name).options`.
+
+    Raises `UsageError` for an unknown name, option or value, and when torch is not installed.
+    """
+    item = entry(name)
+    check_options(item, options)
+    outputs = check_count(name, "classes", item.classes if classes is None else classes)
+    inputs = check_count(name, "channels", item.input_shape[0] if channels is None else channels)
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise UsageError(f"building {name} needs PyTorch: pip install 'enxuto[train]'") from error
+    builders: Mapping[str, Callable[..., torch.nn.Module]]
+    builders = importlib.import_module(f"enxuto.zoo.{item.family}").BUILDERS
+    if seed is None:
+        return builders[name](classes=outputs, channels=inputs, **options)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"{name}: seed must be a whole number, not {seed!r}")
+    # devices=[]: the weights are drawn on the CPU, so accelerators' generators are neither read nor set.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return builders[name](classes=outputs, channels=inputs, **options)
+
+
+def input_shape(
+    name: str, *, channels: int | None = None, resolution: float | None = None
+) -> tuple[int, int, int]:
+    """Return the (channels, height, width) that the network `name` takes.
+
+    `resolution` is MobileNet's resolution multiplier rho: the side is the entry's times rho, rounded (192,
+    160 and 128 of 224 for 6/7, 5/7 and 4/7). Raises `UsageError` where the architecture has no such option.
+    """
+    item = entry(name)
+    depth, height, width = item.input_shape
+    inputs = check_count(name, "channels", depth if channels is None else channels)
+    if resolution is None:
+        return inputs, height, width
+    check_options(item, {"resolution": resolution})
+    scale = checks.positive(name, "resolution", resolution)
+    return inputs, max(1, round(height * scale)), max(1, round(width * scale))

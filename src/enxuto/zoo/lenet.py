@@ -1,0 +1,66 @@
+"""LeNet-5 (LeCun 1998), the convolutional network that read cheques.
+
+Source: Y. LeCun et al., "Gradient-based learning applied to document recognition", Proc. IEEE 86(11), 1998.
+Not here: the partial connection table of C3, the trainable subsampling and the radial-basis output of the
+original; this is the form that the lectures and today's tables count (61,706 parameters).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import nn
+
+from enxuto.zoo import checks
+from enxuto.zoo.blocks import FeatureClassifier
+
+__all__ = ["BUILDERS"]
+
+_ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+_POOLS: Mapping[str, Callable[[int, int], nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
+
+
+def _lenet5(
+    classes: int, channels: int, *, name: str, activation: str = "tanh", pool: str = "average"
+) -> nn.Module:
+    """CONV 5×5 – POOL 2/2 – CONV 5×5 – POOL 2/2 – FC – FC – FC on 32×32 images."""
+    checks.one_of(name, "activation", activation, tuple(_ACTIVATIONS))
+    checks.one_of(name, "pool", pool, tuple(_POOLS))
+    act, subsample = _ACTIVATIONS[activation], _POOLS[pool]
+    features = OrderedDict[str, nn.Module](
+        c1=nn.Conv2d(channels, 6, 5),
+        act1=act(),
+        s2=subsample(2, 2),
+        c3=nn.Conv2d(6, 16, 5),
+        act3=act(),
+        s4=subsample(2, 2),
+    )
+    classifier = OrderedDict[str, nn.Module](
+        flatten=nn.Flatten(),
+        c5=nn.Linear(16 * 5 * 5, 120),
+        act5=act(),
+        f6=nn.Linear(120, 84),
+        act6=act(),
+        output=nn.Linear(84, classes),
+    )
+    network = FeatureClassifier(nn.Sequential(features), nn.Sequential(classifier))
+    _initialise(network)
+    return network
+
+
+def _initialise(network: nn.Module) -> None:
+    """The paper's appendix A: weights uniform in ±2.4 / fan_in; biases 0."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            bound = 2.4 / math.prod(layer.weight.shape[1:])
+            nn.init.uniform_(layer.weight, -bound, bound)
+            nn.init.zeros_(layer.get_parameter("bias"))
+
+
+BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
+    "lenet5": partial(_lenet5, name="lenet5"),
+    "lenet5-cifar": partial(_lenet5, name="lenet5-cifar"),
+}

@@ -1,0 +1,23 @@
+"""Published counts of BN-Inception; conventions in `enxuto.zoo.entry`."""
+
+from __future__ import annotations
+
+from enxuto.zoo.entry import Entry
+
+__all__ = ["ENTRIES"]
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        name="inception-v2",
+        family="inception_v2",
+        title="BN-Inception (Inception v2)",
+        paper="Ioffe, Szegedy 2015, Batch normalization: accelerating deep network training",
+        year=2015,
+        input_shape=(3, 224, 224),
+        classes=1000,
+        counts={1000: 11_285_224},
+        macs=2_032_600_064,
+        note="Weight shapes checked against the ONNX package's light_inception_v2; that file keeps the scale and "
+        "shift of each norm twice.",
+    ),
+)
