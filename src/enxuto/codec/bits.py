@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from enxuto.errors import FormatError
 
-__all__ = ["BitReader", "BitWriter", "pack_fields", "read_varint", "unpack_fields", "varint"]
+__all__ = ["BitReader", "BitWriter", "pack_fields", "read_varint", "varint"]
 
 
 class BitWriter:
@@ -47,18 +47,18 @@ class BitWriter:
 class BitReader:
     """Read small fields from bytes; `FormatError` when they run out."""
 
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "little")
-        self._left = 8 * len(data)
-        self._total = self._left
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = data
+        self._position = 0
 
     def read(self, width: int) -> int:
-        """Return the next `width` bits as a number."""
-        if width > self._left:
+        """Return the next `width` ≤ 32 bits as a number."""
+        end = self._position + width
+        if end > 8 * len(self._data):
             raise FormatError("a frequency table ends too early")
-        field = self._value & ((1 << width) - 1)
-        self._value >>= width
-        self._left -= width
+        window = int.from_bytes(self._data[self._position >> 3 : (end + 7) >> 3], "little")
+        field = (window >> (self._position & 7)) & ((1 << width) - 1)
+        self._position = end
         return field
 
     def read_unary(self, limit: int) -> int:
@@ -77,9 +77,9 @@ class BitReader:
 
     def finish(self) -> int:
         """Return how many bytes were used; what is left of the last one must be zeros."""
-        if self.read(self._left % 8):
+        if self.read(-self._position % 8):
             raise FormatError("a frequency table has stray bits at its end")
-        return (self._total - self._left) // 8
+        return self._position // 8
 
 
 def varint(value: int) -> bytes:
@@ -127,27 +127,3 @@ def pack_fields(
         out[position] = np.uint8(held & np.uint64(0xFF))
         position += 1
     return position
-
-
-@numba.njit(cache=True, nogil=True)
-def unpack_fields(
-    data: npt.NDArray[np.uint8], widths: npt.NDArray[np.uint8], out: npt.NDArray[np.uint64]
-) -> bool:
-    """Read fields of `widths[i]` ≤ 32 bits into `out`; return whether `data` held exactly those."""
-    held = np.uint64(0)
-    filled = np.uint64(0)
-    position = 0
-    eight = np.uint64(8)
-    one = np.uint64(1)
-    for i in range(widths.shape[0]):
-        width = np.uint64(widths[i])
-        while filled < width:
-            if position >= data.shape[0]:
-                return False
-            held |= np.uint64(data[position]) << filled
-            filled += eight
-            position += 1
-        out[i] = held & ((one << width) - one)
-        held >>= width
-        filled -= width
-    return position == data.shape[0] and held == np.uint64(0)

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec import rans
-from enxuto.codec.bits import BitReader, BitWriter, pack_fields, read_varint, unpack_fields, varint
+from enxuto.codec.bits import BitReader, BitWriter, pack_fields, read_varint, varint
 from enxuto.codec.tables import MAX_SYMBOLS, FrequencyTable, best_table, read_table, write_table
-from enxuto.codec.tokens import Tokenizer, histogram, join, split
+from enxuto.codec.tokens import MARK, Tokenizer, histogram, join, split
 from enxuto.errors import FormatError
 
 __all__ = ["CHUNK", "decode_levels", "encode_levels", "entropy"]
@@ -65,18 +65,16 @@ def encode_levels(levels: Int32, *, threads: int = 1) -> bytes:
 def decode_levels(data: bytes | memoryview, count: int, *, threads: int = 1) -> Int32:
     """Return the `count` levels (count,) that `encode_levels` turned into `data`.
 
-    Raises `FormatError` for bytes that no encoder wrote; reads nothing outside `data`. Memory: 4 bytes per level,
-    and 12 more for each level of a chunk whose tensor has raw bits.
+    Raises `FormatError` for bytes that no encoder wrote; reads nothing outside `data`. Memory: 4 bytes per level.
     """
     view = memoryview(data)
     if count == 0:
         if len(view):
             raise FormatError("a payload for no levels is not empty")
         return np.zeros(0, np.int32)
-    head = BitReader(bytes(view[:2]))
+    head = BitReader(view[:2])
     tokenizer = Tokenizer(head.read(5), head.read(11))
-    # A table of MAX_SYMBOLS symbols is below 32 KiB whatever they are; no need to copy more of the payload.
-    table, used = read_table(bytes(view[2 : 2 + (1 << 17)]))
+    table, used = read_table(view[2:])
     values, orders = tokenizer.values(len(table.frequencies))
     if tokenizer.shift + int(orders[-1]) > 32:
         raise FormatError("a payload's levels are wider than 32 bits")
@@ -190,8 +188,9 @@ class _ChunkDecoder:
         self._bits = table.bits
         self._values = values
         self._widths = (orders + tokenizer.shift).astype(np.uint8)
+        marks = MARK + np.arange(len(values), dtype=np.int64)
         self._plain = not self._widths[table.frequencies > 0].any()
-        decoded = values if self._plain else np.arange(len(values))
+        decoded = np.where(self._widths > 0, marks, values)
         self._table = rans.slot_table(table.frequencies, decoded.astype(np.int32))
 
     def decode(self, body: memoryview, words: int, out: Int32) -> None:
@@ -204,14 +203,9 @@ class _ChunkDecoder:
         stream = np.frombuffer(body[head : head + 2 * words], "<u2").astype(np.uint16, copy=False)
         if states.min() < rans.LOWER or not rans.decode(self._table, self._bits, states, stream, out):
             raise FormatError("a payload's coded words do not decode")
-        if self._plain:
-            if head + 2 * words != len(body):
-                raise FormatError("a payload has raw bits where none belong")
-            return
-        raw = np.empty(out.size, np.uint64)
         packed = np.frombuffer(body[head + 2 * words :], np.uint8)
-        tokens = out.copy()
-        if not unpack_fields(packed, self._widths[tokens], raw) or not join(
-            tokens, self._shift, self._values, raw, out
-        ):
+        if self._plain:
+            if packed.size:
+                raise FormatError("a payload has raw bits where none belong")
+        elif not join(out, self._shift, self._values, self._widths, packed):
             raise FormatError("a payload's raw bits do not decode")

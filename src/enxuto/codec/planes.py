@@ -17,19 +17,21 @@ __all__ = ["decode_bytes", "encode_bytes"]
 
 
 def encode_bytes(data: bytes, item: int) -> bytes:
-    """Return `data`, elements of `item` bytes each, as at most len(data) + `item` bytes (one or few more if large).
+    """Return `data`, elements of `item` bytes each, as at most len(data) + `item` bytes.
 
-    Each plane, least significant first (elements are little-endian): a varint 0 and the plane as it is, or the
-    coded plane's length as a varint and the coded plane.
+    A plane, least significant first (elements are little-endian), is written as a number (varint) and what it
+    announces: 0, the plane as it is; 1, the one byte that all elements have; n > 1, the plane coded in n bytes.
     """
     planes = np.frombuffer(data, np.uint8).reshape(-1, item)
-    out = []
-    for plane in planes.T:
-        coded = encode_levels(plane.astype(np.int32)) if plane.size else b""
-        length = varint(len(coded))
-        shorter = coded and len(length) + len(coded) < 1 + plane.size
-        out.append(length + coded if shorter else b"\0" + plane.tobytes())
-    return b"".join(out)
+    return b"".join(_encode_plane(np.ascontiguousarray(plane)) for plane in planes.T)
+
+
+def _encode_plane(plane: npt.NDArray[np.uint8]) -> bytes:
+    if plane.size and (plane == plane[0]).all():
+        return b"\x01" + plane[:1].tobytes()
+    coded = encode_levels(plane.astype(np.int32)) if plane.size else b""
+    announced = varint(len(coded)) + coded
+    return announced if 1 < len(coded) and len(announced) <= plane.size else b"\0" + plane.tobytes()
 
 
 def decode_bytes(data: bytes | memoryview, count: int, item: int) -> bytes:
@@ -42,14 +44,16 @@ def decode_bytes(data: bytes | memoryview, count: int, item: int) -> bytes:
         end = position + (length or count)
         if end > len(view):
             raise FormatError("a payload of exact values ends too early")
-        if length:
-            plane = decode_levels(view[position:end], count)
-            if plane.min(initial=0) < 0 or plane.max(initial=0) > 255:
-                raise FormatError("a payload of exact values holds more than bytes")
-            planes[:, number] = plane
-        else:
-            planes[:, number] = np.frombuffer(view[position:end], np.uint8)
+        piece = view[position:end]
+        planes[:, number] = np.frombuffer(piece, np.uint8) if length <= 1 else _decode_plane(piece, count)
         position = end
     if position != len(view):
         raise FormatError("a payload of exact values is too long")
     return planes.tobytes()
+
+
+def _decode_plane(piece: memoryview, count: int) -> npt.NDArray[np.int32]:
+    plane = decode_levels(piece, count)
+    if plane.min(initial=0) < 0 or plane.max(initial=0) > 255:
+        raise FormatError("a payload of exact values holds more than bytes")
+    return plane

@@ -117,7 +117,7 @@ def write_table(table: FrequencyTable) -> bytes:
     return out.to_bytes()
 
 
-def read_table(data: bytes) -> tuple[FrequencyTable, int]:
+def read_table(data: bytes | memoryview) -> tuple[FrequencyTable, int]:
     """Read a table from the start of `data`; return it and the bytes it took. `FormatError` if it is not one."""
     source = BitReader(data)
     bits = source.read(4)

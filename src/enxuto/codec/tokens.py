@@ -14,11 +14,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Tokenizer", "histogram", "join", "split"]
+__all__ = ["MARK", "Tokenizer", "histogram", "join", "split"]
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
+MARK = -(1 << 31)  # the coder yields MARK + token where raw bits follow, and the level itself elsewhere
+_MARK_END = MARK + (1 << 16)
 _DENSE = 1 << 15  # levels within ±_DENSE are counted in an array, others by sorting
 
 
@@ -125,16 +127,43 @@ def split(
 
 
 @numba.njit(cache=True, nogil=True)
-def join(tokens: Int32, shift: int, starts: Int64, raw: npt.NDArray[np.uint64], out: Int32) -> bool:
-    """Fill levels `out` (n,) from tokens (n,), the tokens' starting q and raw bits; False if one leaves int32."""
+def join(
+    levels: Int32,
+    shift: int,
+    starts: Int64,
+    widths: npt.NDArray[np.uint8],
+    packed: npt.NDArray[np.uint8],
+) -> bool:
+    """Replace, in place, every entry `MARK` + token of `levels` by its level, with raw bits from `packed`.
+
+    `starts` and `widths` (both per token) are q and the number of raw bits. Returns False if a level leaves int32
+    or `packed` does not end with the last raw bit.
+    """
     low_mask = (np.int64(1) << shift) - 1
-    for i in range(tokens.shape[0]):
-        extra = np.int64(raw[i])
-        q = starts[tokens[i]]
+    held = np.uint64(0)
+    filled = np.uint64(0)
+    eight = np.uint64(8)
+    one = np.uint64(1)
+    position = 0
+    for i in range(levels.shape[0]):
+        if levels[i] >= _MARK_END:
+            continue
+        token = np.int64(levels[i]) - MARK
+        width = np.uint64(widths[token])
+        while filled < width:
+            if position >= packed.shape[0]:
+                return False
+            held |= np.uint64(packed[position]) << filled
+            filled += eight
+            position += 1
+        extra = np.int64(held & ((one << width) - one))
+        held >>= width
+        filled -= width
+        q = starts[token]
         more = extra >> shift
         q = q - more if q < 0 else q + more
-        v = (q << shift) | (extra & low_mask)
-        if v < -2147483648 or v > 2147483647:
+        level = (q << shift) | (extra & low_mask)
+        if level < -2147483648 or level > 2147483647:
             return False
-        out[i] = np.int32(v)
-    return True
+        levels[i] = np.int32(level)
+    return position == packed.shape[0] and held == np.uint64(0)

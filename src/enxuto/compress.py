@@ -1,0 +1,235 @@
+"""`compress`: a model becomes a `CompressedModel`.
+
+Which tensors are quantized follows from their roles, which quantizer each gets from a scheme (`quantize.steps`);
+what is left is kept exactly. Nothing here needs data. Not here: calibrated rounding, search within a stated loss.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enxuto._version import __version__
+from enxuto.codec import entropy
+from enxuto.container import CompressedModel, Part, processors
+from enxuto.errors import BudgetError, UsageError
+from enxuto.header import TensorEntry
+from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, check_finite, fold_batch_norm, skeleton
+from enxuto.quantize.scalar import Quantizer
+from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
+
+__all__ = ["DEFAULT_ROLES", "DEFAULT_SCHEME", "compress", "parameters", "quantizable"]
+
+DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
+"""What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
+
+DEFAULT_SCHEME: Scheme = Balanced(scale=0.16)
+"""Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
+
+_FEWEST = 32  # elements; a smaller tensor costs more as a row of the table than it can save
+_INSIDE_GRAPH = 1024  # bytes; integers up to this stay in the graph, where LZMA sees them
+_SCALAR = 16  # bytes; and floats up to this
+_BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
+_BITS_TOLERANCE = 0.002
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def compress(
+    model: Model | str | Path,
+    scheme: Scheme | None = None,
+    *,
+    bits: float | None = None,
+    roles: Collection[Role | str] = DEFAULT_ROLES,
+    keep_exact: Sequence[str] = (),
+    fold_bn: bool = False,
+    metadata: dict[str, Any] | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> CompressedModel:
+    """Quantize the weights of an ONNX model and entropy-code them.
+
+    model: a `Model`, or the path of an ONNX file (documentation strings are then left out).
+    scheme: which quantizer each tensor gets; by default steps chosen for unchanged answers (`DEFAULT_SCHEME`).
+    bits: search the scheme's steps so that the whole file has at most that many bits per parameter.
+    roles: what is quantized. keep_exact: names of tensors (with * and ?) that are not, whatever their role.
+    fold_bn: fold batch normalisation into the convolutions before it. metadata: stored in the file as JSON.
+    threads: 0 takes one per processor; the result does not depend on it.
+
+    Raises `ModelError` for unreadable models and weights that are not finite, `UsageError` for options that do not
+    fit, `BudgetError` where `bits` cannot be reached.
+    """
+    read = model if isinstance(model, Model) else Model.read(model)
+    if fold_bn:
+        read, _ = fold_batch_norm(read)
+    names = quantizable(read, roles, keep_exact)
+    work = _Work(read, names, scheme or DEFAULT_SCHEME, dict(metadata or {}), threads or processors(), progress)
+    return work.run() if bits is None else work.search(bits)
+
+
+def parameters(model: Model) -> int:
+    """Return the number of learned values: float weights, leaving out scalars that no operator learns."""
+    return sum(info.elements for info in model.infos() if info.role is not Role.OTHER or _learned_other(info))
+
+
+def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()) -> list[str]:
+    """Return the names of float weights with one of `roles` that no pattern of `keep_exact` matches.
+
+    A pattern that matches no weight at all is a `UsageError`, and so is a role that does not exist.
+    """
+    try:
+        wanted = {Role(role) for role in roles}
+    except ValueError as error:
+        raise UsageError(f"{error}; roles are {', '.join(Role)}") from error
+    kept: set[str] = set()
+    for pattern in keep_exact:
+        matched = fnmatch.filter(model.weight_names, pattern)
+        if not matched:
+            raise UsageError(f"no weight is named {pattern!r}; `enxuto inspect` lists the names")
+        kept.update(matched)
+    return [
+        info.name
+        for info in model.infos()
+        if info.role in wanted and _is_float(info) and info.elements >= _FEWEST and info.name not in kept
+    ]
+
+
+def _is_float(info: WeightInfo) -> bool:
+    return info.role is not Role.OTHER or info.data_type in (1, 10, 11, 16)
+
+
+def _learned_other(info: WeightInfo) -> bool:
+    return _is_float(info) and info.elements > 1
+
+
+@dataclass
+class _Work:
+    """One compression: what stays fixed while a search tries several schemes."""
+
+    model: Model
+    names: list[str]
+    scheme: Scheme
+    metadata: dict[str, Any]
+    threads: int
+    progress: Progress | None
+    tensors: dict[str, TensorStats] = field(init=False)
+    network: NetworkStats = field(init=False)
+
+    def __post_init__(self) -> None:
+        for info in self.model.infos():
+            if info.role is not Role.OTHER and info.name not in self.names:
+                check_finite(info.name, self.model.load(info.name))
+        self.tensors, self.network = statistics(self.model, self.names)
+        self.parameters = parameters(self.model)
+
+    def run(self) -> CompressedModel:
+        """Quantize and code everything."""
+        parts: list[Part] = []
+        exact: list[str] = []
+        for number, name in enumerate(self.names):
+            self._report("coding", number, len(self.names))
+            part = self._levels_part(name)
+            if part is None:
+                exact.append(name)
+            else:
+                parts.append(part)
+        self._report("coding", len(self.names), len(self.names))
+        left = set(exact) | {info.name for info in self.model.infos() if self._is_outside(info)}
+        parts += self._exact_parts([name for name in self.model.weight_names if name in left])
+        inside = [entry.name for part in parts for entry in part.row.tensors]
+        facts = {"made_by": f"enxuto {__version__}", "parameters": self.parameters, **self.metadata}
+        return CompressedModel(skeleton(self.model, inside), tuple(parts), facts)
+
+    def search(self, bits: float) -> CompressedModel:
+        """Return the compression with the finest steps whose file has at most `bits` bits per parameter."""
+        if not 0 < bits <= 32:
+            raise UsageError(f"bits per weight lie between 0 and 32, not {bits}")
+        if not self.parameters:
+            raise UsageError("the model has no weights to spend bits on")
+        start = self.scheme
+        budget = bits * self.parameters
+        overhead = 0.0
+        best: CompressedModel | None = None
+        for _ in range(6):
+            self.scheme = self._finest(start, budget - overhead)
+            found = self.run()
+            measured = 8 * found.file_bytes
+            if measured <= budget:
+                best = found if best is None or found.file_bytes > best.file_bytes else best
+                if measured >= budget * (1 - _BITS_TOLERANCE):
+                    break
+            overhead += measured - budget * (1 - _BITS_TOLERANCE / 2)
+        if best is None:
+            raise BudgetError(f"{bits:g} bits per weight cannot be reached: what is not quantized takes more")
+        return best
+
+    def _finest(self, scheme: Scheme, budget: float) -> Scheme:
+        """Return `scheme` scaled so that the levels' entropy just fits `budget` bits."""
+        low, high = -30.0, 30.0  # log2 of the factor
+        for _ in range(14):
+            middle = (low + high) / 2
+            self._report("searching steps", 14 - int(min(13, -math.log2((high - low) / 60))), 14)
+            if self._entropy_bits(scheme.scaled(2.0**middle)) > budget:
+                low = middle
+            else:
+                high = middle
+        return scheme.scaled(2.0**high)
+
+    def _entropy_bits(self, scheme: Scheme) -> float:
+        total = 0.0
+        for name in self.names:
+            info = self.tensors[name].info
+            try:
+                levels = self._levels(name, scheme.quantizer(self.tensors[name], self.network))
+            except UsageError:  # a step too fine for 31-bit levels
+                return float("inf")
+            total += entropy(levels) * info.elements
+        return total
+
+    def _levels(self, name: str, quantizer: Quantizer) -> np.ndarray:
+        return quantizer.quantize(np.asarray(self.model.load(name), np.float32))
+
+    def _levels_part(self, name: str) -> Part | None:
+        """Quantize and code one tensor; None if it is no smaller than the values as they are."""
+        info = self.tensors[name].info
+        quantizer = self.scheme.quantizer(self.tensors[name], self.network)
+        part = Part.levels_of([_entry(info)], quantizer, self._levels(name, quantizer), threads=self.threads)
+        return part if part.row.bytes < info.bytes else None
+
+    def _is_outside(self, info: WeightInfo) -> bool:
+        """Say whether an exact weight gets a payload, or stays in the graph because it is tiny."""
+        if info.name in self.tensors or not info.elements:
+            return False
+        return info.bytes > (_SCALAR if _is_float(info) else _INSIDE_GRAPH)
+
+    def _exact_parts(self, names: list[str]) -> list[Part]:
+        """Code exact weights: small ones of a type together, so that they share tables."""
+        bundles: list[list[WeightInfo]] = []
+        open_bundles: dict[int, list[WeightInfo]] = {}
+        for info in map(self.model.info, names):
+            bundle = open_bundles.get(info.data_type)
+            if bundle is None or sum(other.bytes for other in bundle) + info.bytes > _BUNDLE:
+                bundle = open_bundles[info.data_type] = []
+                bundles.append(bundle)
+            bundle.append(info)
+        return [self._exact_part(bundle) for bundle in bundles]
+
+    def _exact_part(self, infos: list[WeightInfo]) -> Part:
+        entries = tuple(_entry(info) for info in infos)
+        values = b"".join(bytes(array_bytes(self.model.load(info.name), info.data_type)) for info in infos)
+        return Part.exact_of(entries, values)
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(what, done, total)
+
+
+def _entry(info: WeightInfo) -> TensorEntry:
+    return TensorEntry(name=info.name, shape=info.shape, data_type=info.data_type)

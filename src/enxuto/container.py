@@ -1,0 +1,340 @@
+"""`CompressedModel` and its one file, `.enx`.
+
+File: a 36-byte prefix, a compressed head (readable JSON table, then the ONNX graph without its weights), and one
+payload per row of the table. `docs/format.md` defines every byte. Bytes are hostile until checked: lengths against
+the file, the head against its checksum, counts and shapes against lengths, before memory is taken for them.
+
+Not here: how tensors become payloads (`codec`), which quantizer a tensor gets (`compress`).
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from enxuto.codec import decode_bytes, decode_levels, encode_bytes, encode_levels
+from enxuto.errors import DataError, FormatError, UsageError
+from enxuto.files import atomic_write
+from enxuto.header import ExactRow, Header, LevelsRow, Row, TensorEntry, describe, dump_header, parse_header
+from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
+from enxuto.quantize.scalar import DeadZone, Quantizer
+
+__all__ = ["FORMAT_VERSION", "CompressedModel", "Part", "QuantizedTensor", "most_elements", "processors"]
+
+MAGIC = b"\x89ENX\r\n\x1a\n"
+FORMAT_VERSION = 1
+_PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
+_STORED, _LZMA = 0, 1
+_EXPANSION = 4096  # no head or payload of n bytes stands for more than 4096·n + 65536 bytes or elements
+_SLACK = 65536
+_LIMIT = 1 << 31
+
+
+def most_elements(payload_bytes: int) -> int:
+    """Return how many elements a payload of that many bytes may stand for (so that memory stays bounded)."""
+    return _EXPANSION * payload_bytes + _SLACK
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """Integer levels (of the tensor's shape) and the quantizer that gives them values."""
+
+    levels: np.ndarray
+    quantizer: Quantizer
+
+    def reconstruct(self) -> np.ndarray:
+        """Return the float32 values, of the tensor's shape."""
+        return self.quantizer.reconstruct(self.levels)
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Bytes that still lie in a file."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One row of the table and its payload, in memory or in the file it was read from."""
+
+    row: Row
+    _payload: bytes | _Slice = field(repr=False)
+
+    @classmethod
+    def levels_of(
+        cls, entries: Sequence[TensorEntry], quantizer: Quantizer, levels: np.ndarray, *, threads: int = 1
+    ) -> Part:
+        """Code the levels (all tensors', one after the other) of tensors that share a quantizer."""
+        steps = b""
+        if isinstance(quantizer, DeadZone) and isinstance(quantizer.step, tuple):
+            steps = encode_bytes(np.asarray(quantizer.step, "<f4").tobytes(), 4)
+        payload, padding = _padded(steps + encode_levels(levels, threads=threads), levels.size)
+        row = LevelsRow(
+            tensors=tuple(entries),
+            quantizer=describe(quantizer),
+            steps_bytes=len(steps),
+            bytes=len(payload),
+            padding=padding,
+            crc32=f"{zlib.crc32(payload):08x}",
+        )
+        return cls(row, payload)
+
+    @classmethod
+    def exact_of(cls, entries: Sequence[TensorEntry], values: bytes) -> Part:
+        """Code values as they are: `values` holds the bytes of all tensors, one after the other."""
+        item = entries[0].item_bytes
+        payload, padding = _padded(encode_bytes(values, item), len(values) // item)
+        row = ExactRow(
+            tensors=tuple(entries), bytes=len(payload), padding=padding, crc32=f"{zlib.crc32(payload):08x}"
+        )
+        return cls(row, payload)
+
+    @property
+    def payload(self) -> bytes:
+        """The payload; `FormatError` where it does not match its checksum."""
+        data = self._payload if isinstance(self._payload, bytes) else self._payload.read()
+        if len(data) != self.row.bytes or zlib.crc32(data) != int(self.row.crc32, 16):
+            raise FormatError(f"the payload of {self.row.label} does not match its checksum: the file is damaged")
+        return data
+
+    def levels(self, *, threads: int = 1) -> dict[str, QuantizedTensor]:
+        """Decode the integer levels of the quantized tensors in this part."""
+        row = self.row
+        if not isinstance(row, LevelsRow):
+            raise UsageError(f"{row.label} is stored exactly; it has no levels")
+        data = memoryview(self.payload)[: row.coded_bytes]
+        try:
+            stored = decode_bytes(data[: row.steps_bytes], row.step_count, 4) if row.steps_bytes else b""
+            quantizer = row.quantizer.build(np.frombuffer(stored, "<f4"))
+            levels = decode_levels(data[row.steps_bytes :], row.items, threads=threads)
+        except (FormatError, UsageError) as error:
+            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
+        decoded = {}
+        position = 0
+        for entry in row.tensors:
+            own = levels[position : position + entry.elements].reshape(entry.shape)
+            decoded[entry.name] = QuantizedTensor(own, quantizer)
+            position += entry.elements
+        return decoded
+
+    def arrays(self, *, threads: int = 1) -> dict[str, np.ndarray]:
+        """Decode the values of all tensors in this part, in their own types."""
+        if isinstance(self.row, ExactRow):
+            return self._exact_arrays(self.row)
+        types = {entry.name: entry.dtype for entry in self.row.tensors}
+        decoded = self.levels(threads=threads)
+        try:
+            with np.errstate(over="ignore"):
+                return {name: tensor.reconstruct().astype(types[name], copy=False) for name, tensor in decoded.items()}
+        except UsageError as error:
+            raise FormatError(f"the payload of {self.row.label} is damaged: {error}") from error
+
+    def _exact_arrays(self, row: ExactRow) -> dict[str, np.ndarray]:
+        try:
+            data = decode_bytes(memoryview(self.payload)[: row.coded_bytes], row.items, row.item_bytes)
+        except FormatError as error:
+            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
+        arrays = {}
+        position = 0
+        for entry in row.tensors:
+            arrays[entry.name] = entry.from_bytes(data[position : position + entry.stored_bytes])
+            position += entry.stored_bytes
+        return arrays
+
+
+def _padded(payload: bytes, elements: int) -> tuple[bytes, int]:
+    """Return the payload, lengthened where it is too short to stand for so many elements, and by how much."""
+    padding = max(0, -(-(elements - _SLACK) // _EXPANSION) - len(payload))
+    return payload + bytes(padding), padding
+
+
+@dataclass(frozen=True)
+class CompressedModel:
+    """A compressed model: the ONNX graph without its weights, the parts that hold them, and facts about it.
+
+    Parts stay encoded (in memory, or in the file) until asked for, so that the whole is as small as the file.
+    """
+
+    skeleton: bytes = field(repr=False)
+    parts: tuple[Part, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: str | Path) -> CompressedModel:
+        """Read the head of an `.enx` file; payloads are read and checked when asked for.
+
+        Raises `DataError` where there is no such file and `FormatError` where it is not what the format says.
+        """
+        place = Path(path)
+        try:
+            with place.open("rb") as file:
+                return _read(file, place)
+        except IsADirectoryError as error:
+            raise DataError(f"{place} is a folder; name an .enx file") from error
+        except OSError as error:
+            raise DataError(f"cannot read {place}: {error.strerror}; check the path") from error
+        except FormatError as error:
+            raise FormatError(f"{place}: {error}") from error
+
+    def save(self, path: str | Path) -> int:
+        """Write the file, whole or not at all; return its length in bytes."""
+        with atomic_write(path) as file:
+            length = 0
+            for piece in self._pieces():
+                file.write(piece)
+                length += len(piece)
+            return length
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes."""
+        return b"".join(self._pieces())
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file that `save` writes."""
+        return len(self._head()) + sum(part.row.bytes for part in self.parts)
+
+    @property
+    def head_bytes(self) -> int:
+        """Length of what is in the file besides payloads: prefix, table and graph, compressed."""
+        return len(self._head())
+
+    def entries(self) -> Iterator[tuple[TensorEntry, Part]]:
+        """All tensors with the part that holds them, in the file's order."""
+        return ((entry, part) for part in self.parts for entry in part.row.tensors)
+
+    def to_model(self, *, threads: int = 0) -> Model:
+        """Decode everything; `threads` = 0 takes one per processor."""
+        return fill(self.skeleton, self._decoded(threads))
+
+    def write_onnx(self, path: str | Path, *, threads: int = 0) -> None:
+        """Decode to an ONNX file, tensor by tensor where the model is too large for one file (2 GB)."""
+        if sum(entry.stored_bytes for entry, _ in self.entries()) < _LIMIT // 2:
+            self.to_model(threads=threads).write(path)
+            return
+        holder = {entry.name: part for entry, part in self.entries()}
+        lanes = threads or processors()
+        write_streaming(path, self.skeleton, lambda name: holder[name].arrays(threads=lanes)[name])
+
+    def _decoded(self, threads: int) -> dict[str, np.ndarray]:
+        lanes = threads or processors()
+        arrays: dict[str, np.ndarray] = {}
+        # Large tensors first, each by itself on one thread: the small ones fill the gaps at the end.
+        order = sorted(self.parts, key=lambda part: -part.row.bytes)
+        if lanes > 1 and len(order) > 1:
+            with ThreadPoolExecutor(lanes) as pool:
+                for decoded in pool.map(Part.arrays, order):
+                    arrays.update(decoded)
+        else:
+            for part in order:
+                arrays.update(part.arrays())
+        return arrays
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield self._head()
+        for part in self.parts:
+            yield part.payload
+
+    def _head(self) -> bytes:
+        text = dump_header(Header(metadata=self.metadata, parts=tuple(part.row for part in self.parts)))
+        plain = text + self.skeleton
+        stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=_filters(len(plain)))
+        method = _LZMA
+        if len(stored) >= len(plain) or len(plain) > most_elements(len(stored)):
+            stored, method = plain, _STORED
+        total = _PREFIX.size + len(stored) + sum(part.row.bytes for part in self.parts)
+        fields = (MAGIC, FORMAT_VERSION, method, total, len(stored), len(text), len(self.skeleton))
+        checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
+        return _PREFIX.pack(*fields, checksum) + stored
+
+
+def _read(file: BinaryIO, path: Path) -> CompressedModel:
+    """Read and check everything but the payloads."""
+    prefix = file.read(_PREFIX.size)
+    if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
+        raise FormatError("not an .enx file (it does not start with the format's signature)")
+    if len(prefix) < _PREFIX.size:
+        raise FormatError("the file ends within its first bytes; it was cut off")
+    _, version, method, total, stored, json_bytes, graph_bytes, checksum = _PREFIX.unpack(prefix)
+    if version != FORMAT_VERSION:
+        raise FormatError(f"format version {version} is not known here; a newer enxuto may read it")
+    actual = file.seek(0, 2)
+    if actual != total:
+        raise FormatError(f"the file has {actual} bytes where it says {total}; it was cut off or added to")
+    plain_bytes = json_bytes + graph_bytes
+    if _PREFIX.size + stored > total or plain_bytes > most_elements(stored) or plain_bytes >= _LIMIT:
+        raise FormatError("the lengths in the file's first bytes contradict each other")
+    file.seek(_PREFIX.size)
+    head = file.read(stored)
+    if zlib.crc32(prefix[:-4] + head) != checksum:
+        raise FormatError("the head does not match its checksum: the file is damaged")
+    plain = _inflate(head, method, plain_bytes)
+    header = parse_header(plain[:json_bytes])
+    skeleton = plain[json_bytes:]
+    _check_rows(header.parts, total - _PREFIX.size - stored, skeleton)
+    parts = []
+    position = _PREFIX.size + stored
+    for row in header.parts:
+        parts.append(Part(row, _Slice(path, position, row.bytes)))
+        position += row.bytes
+    return CompressedModel(skeleton, tuple(parts), header.metadata)
+
+
+def _inflate(head: bytes, method: int, length: int) -> bytes:
+    """Return the head's `length` plain bytes; memory is bounded by `length`."""
+    if method == _STORED:
+        plain = head
+    elif method == _LZMA:
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(length))
+        try:
+            plain = decoder.decompress(head, max_length=length + 1)
+        except lzma.LZMAError as error:
+            raise FormatError("the head does not decompress: the file is damaged") from error
+    else:
+        raise FormatError(f"compression method {method} is not known here; a newer enxuto may read it")
+    if len(plain) != length:
+        raise FormatError("the head is not as long as the file says")
+    return plain
+
+
+def _filters(length: int) -> list[dict[str, Any]]:
+    """LZMA's parameters, which the file does not repeat: a window that just holds the whole head."""
+    window = max(4096, 1 << max(0, length - 1).bit_length())
+    return [{"id": lzma.FILTER_LZMA1, "preset": 9, "dict_size": min(window, 1 << 26), "lc": 3, "lp": 0, "pb": 0}]
+
+
+def _check_rows(rows: Sequence[Row], payload_bytes: int, skeleton: bytes) -> None:
+    """Check the table against the file's length and against the graph."""
+    if sum(row.bytes for row in rows) != payload_bytes:
+        raise FormatError("the table's payloads do not fill the file")
+    for row in rows:
+        if row.items > most_elements(row.bytes):
+            raise FormatError(f"{row.label} claims more elements than its payload can hold")
+    entries = [entry for row in rows for entry in row.tensors]
+    table = {entry.name: (entry.shape, entry.data_type) for entry in entries}
+    if len(table) != len(entries):
+        raise FormatError("the table names a tensor twice")
+    if table != skeleton_slots(skeleton):
+        raise FormatError("the table and the model graph do not agree on the tensors")
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

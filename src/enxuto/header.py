@@ -1,0 +1,241 @@
+"""The readable table at the head of an `.enx` file: what each payload holds and how it is coded.
+
+JSON in the file, checked frozen objects here. Anything a table cannot mean is a `FormatError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from enxuto.errors import FormatError, ModelError, UsageError
+from enxuto.onnx_model import array_from_bytes, byte_count, numpy_dtype
+from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
+
+__all__ = ["ExactRow", "Header", "LevelsRow", "Row", "TensorEntry", "describe", "dump_header", "parse_header"]
+
+_MOST_ELEMENTS = 1 << 40
+_Count = Annotated[int, Field(ge=0, le=_MOST_ELEMENTS)]
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class TensorEntry(_Checked):
+    """A tensor: its name in the graph, its shape, its ONNX element type (a number of `TensorProto.DataType`)."""
+
+    name: str
+    shape: tuple[_Count, ...] = Field(max_length=64)
+    data_type: int = Field(alias="type", ge=0, lt=1 << 31)
+
+    @model_validator(mode="after")
+    def _can_exist(self) -> TensorEntry:
+        if numpy_dtype(self.data_type) is None:
+            raise ValueError(f"element type {self.data_type} is not known here")
+        if math.prod(self.shape) > _MOST_ELEMENTS:
+            raise ValueError("a tensor is impossibly large")
+        return self
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numpy type of its elements."""
+        dtype = numpy_dtype(self.data_type)
+        assert dtype is not None, "checked when made"
+        return dtype
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element as stored; 1 for types below eight bits, which are stored packed."""
+        packed = byte_count((2,), self.data_type) < 2 * self.dtype.itemsize
+        return 1 if packed else self.dtype.itemsize
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all elements as ONNX files hold them."""
+        return byte_count(self.shape, self.data_type)
+
+    def from_bytes(self, data: bytes) -> np.ndarray:
+        """Return the array that those `stored_bytes` bytes stand for."""
+        try:
+            return array_from_bytes(data, self.shape, self.data_type)
+        except (ModelError, ValueError) as error:
+            raise FormatError(f"the values of {self.name!r} are damaged: {error}") from error
+
+
+class _DeadZoneFields(_Checked):
+    kind: Literal["dead-zone"] = "dead-zone"
+    step: float | None = None
+    delta: float
+    axis: Annotated[int, Field(ge=0, lt=64)] | None = None
+
+    def build(self, steps: np.ndarray) -> Quantizer:
+        if self.axis is None and self.step is not None:
+            return DeadZone(self.step, self.delta)
+        return DeadZone(tuple(float(step) for step in steps), self.delta, self.axis)
+
+
+class _MuLawFields(_Checked):
+    kind: Literal["mu-law"] = "mu-law"
+    levels: int
+    mu: float
+    x_max: float
+    exponent: float
+
+    def build(self, steps: np.ndarray) -> Quantizer:
+        return MuLaw(self.levels, self.mu, self.x_max, self.exponent)
+
+
+class _MinifloatFields(_Checked):
+    kind: Literal["minifloat"] = "minifloat"
+    p: int
+    q: int
+    scale: float = 1.0
+
+    def build(self, steps: np.ndarray) -> Quantizer:
+        return Minifloat(self.p, self.q, self.scale)
+
+
+class _HalfFields(_Checked):
+    kind: Literal["half"] = "half"
+
+    def build(self, steps: np.ndarray) -> Quantizer:
+        return Half()
+
+
+QuantizerFields: TypeAlias = _DeadZoneFields | _MuLawFields | _MinifloatFields | _HalfFields
+
+
+def describe(quantizer: Quantizer) -> QuantizerFields:
+    """Return what the table says of a quantizer; steps per channel go into the payload instead."""
+    match quantizer:
+        case DeadZone(step=tuple(), delta=delta, axis=axis):
+            return _DeadZoneFields(delta=delta, axis=axis)
+        case DeadZone(step=float(step), delta=delta):
+            return _DeadZoneFields(step=step, delta=delta)
+        case MuLaw(levels=levels, mu=mu, x_max=x_max, exponent=float(exponent)):
+            return _MuLawFields(levels=levels, mu=mu, x_max=x_max, exponent=exponent)
+        case Minifloat(p=p, q=q, scale=scale):
+            return _MinifloatFields(p=p, q=q, scale=scale)
+        case Half():
+            return _HalfFields()
+    raise UsageError(f"the file format has no quantizer {quantizer!r}")
+
+
+class _RowFields(_Checked):
+    tensors: tuple[TensorEntry, ...] = Field(min_length=1)
+    bytes: _Count
+    padding: _Count = 0
+    crc32: str = Field(pattern=r"^[0-9a-f]{8}$")
+
+    @property
+    def coded_bytes(self) -> int:
+        """Bytes of the payload that mean something; `padding` zeros follow where memory is bounded by length."""
+        return max(0, self.bytes - self.padding)
+
+    @property
+    def label(self) -> str:
+        """Name of the tensor, or of the first of several, for messages."""
+        more = len(self.tensors) - 1
+        return f"{self.tensors[0].name!r}" + (f" and {more} more" if more else "")
+
+    @property
+    def items(self) -> int:
+        """Number of things the payload holds: levels, or stored elements."""
+        return sum(entry.elements for entry in self.tensors)
+
+
+class LevelsRow(_RowFields):
+    """Quantized tensors: a quantizer, and a payload of integer levels (of all tensors, one after the other)."""
+
+    coder: Literal["order0"] = "order0"
+    quantizer: QuantizerFields = Field(discriminator="kind")
+    steps_bytes: _Count = 0
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> LevelsRow:
+        quantizer = self.quantizer
+        if not isinstance(quantizer, _DeadZoneFields):
+            if self.steps_bytes:
+                raise ValueError("only a dead-zone quantizer has steps in the payload")
+            return self
+        per_channel = quantizer.axis is not None
+        if per_channel == (quantizer.step is not None) or per_channel != (self.steps_bytes > 0):
+            raise ValueError("a dead-zone quantizer has either one step or an axis and steps in the payload")
+        if self.steps_bytes > self.coded_bytes:
+            raise ValueError("the steps are longer than the payload")
+        if quantizer.axis is not None and (
+            len(self.tensors) > 1 or quantizer.axis >= len(self.tensors[0].shape) or not self.items
+        ):
+            raise ValueError("the steps' axis does not fit the tensor")
+        return self
+
+    @property
+    def step_count(self) -> int:
+        """Number of steps in the payload: 0, or the tensor's length along the quantizer's axis."""
+        axis = self.quantizer.axis if isinstance(self.quantizer, _DeadZoneFields) else None
+        return 0 if axis is None else self.tensors[0].shape[axis]
+
+
+class ExactRow(_RowFields):
+    """Tensors kept exactly, of one element size: a payload of byte planes of all of them, one after the other."""
+
+    coder: Literal["planes"] = "planes"
+
+    @model_validator(mode="after")
+    def _one_size(self) -> ExactRow:
+        if len({entry.item_bytes for entry in self.tensors}) > 1:
+            raise ValueError("tensors with elements of different sizes share a payload")
+        return self
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one stored element."""
+        return self.tensors[0].item_bytes
+
+    @property
+    def items(self) -> int:
+        """Number of stored elements."""
+        return sum(entry.stored_bytes for entry in self.tensors) // self.item_bytes
+
+
+Row: TypeAlias = LevelsRow | ExactRow
+
+
+class Header(_Checked):
+    """The whole table: facts about the model, then a row per payload, in the order of the payloads."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    parts: tuple[Annotated[Row, Field(discriminator="coder")], ...] = ()
+
+
+def dump_header(header: Header) -> bytes:
+    """Return the table as JSON in UTF-8, without spaces."""
+    fields = header.model_dump(by_alias=True, exclude_none=True)
+    for row in fields["parts"]:
+        for absent_is_zero in ("steps_bytes", "padding"):
+            if row.get(absent_is_zero) == 0:
+                del row[absent_is_zero]
+    try:
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the metadata cannot be written as JSON: {error}") from error
+
+
+def parse_header(text: bytes) -> Header:
+    """Return the checked table; `FormatError` names the first thing that is wrong with it."""
+    try:
+        return Header.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise FormatError(f"the table is damaged at {place or 'its start'}: {first['msg']}") from error

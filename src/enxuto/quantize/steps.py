@@ -1,0 +1,239 @@
+"""Which quantizer each tensor gets: schemes, from a few statistics of the weights and no data.
+
+A scheme maps a tensor's statistics to a quantizer. `Uniform` gives all tensors the same one (the source's grid),
+`Ranged` divides each range into 2**i steps, `Balanced` spreads a noise budget over tensors and channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.errors import UsageError
+from enxuto.onnx_model import Model, WeightInfo, check_finite
+from enxuto.quantize.scalar import DeadZone, Minifloat, MuLaw, Quantizer, short_float32
+
+__all__ = [
+    "Balanced",
+    "FittedMinifloat",
+    "NetworkStats",
+    "Per",
+    "Ranged",
+    "Scaled",
+    "Scheme",
+    "TensorStats",
+    "Uniform",
+    "few_bits",
+    "statistics",
+]
+
+Per: TypeAlias = Literal["network", "tensor", "channel"]
+
+_BLOCK = 1 << 20
+_STEP_MANTISSA = 3
+
+
+@dataclass(frozen=True)
+class TensorStats:
+    """What a scheme may know of a weight: its place, and root mean square and largest magnitude, by channel too."""
+
+    info: WeightInfo
+    rms: float
+    largest: float
+    channel_rms: npt.NDArray[np.float64]
+    channel_largest: npt.NDArray[np.float64]
+
+
+class Scheme(Protocol):
+    """A rule from statistics to quantizers."""
+
+    def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
+        """Return the quantizer of one tensor; `network` sums up all tensors to be quantized."""
+        ...
+
+    def scaled(self, factor: float) -> Scheme:
+        """Return the same scheme with all steps multiplied by `factor`; `UsageError` where steps are fixed."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkStats:
+    """Root mean square, largest magnitude and size of the largest tensor, over all tensors to be quantized."""
+
+    rms: float
+    largest: float
+    most_elements: int
+
+
+def statistics(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
+    """Measure the weights `names`, one at a time; NaN and infinite values are a `ModelError` naming the tensor."""
+    tensors = {}
+    for name in names:
+        info = model.info(name)
+        array = model.load(name)
+        check_finite(name, array)
+        tensors[name] = _measure(info, array)
+    elements = sum(one.info.elements for one in tensors.values())
+    energy = sum(one.rms**2 * one.info.elements for one in tensors.values())
+    return tensors, NetworkStats(
+        rms=math.sqrt(energy / elements) if elements else 0.0,
+        largest=max((one.largest for one in tensors.values()), default=0.0),
+        most_elements=max((one.info.elements for one in tensors.values()), default=0),
+    )
+
+
+def _measure(info: WeightInfo, array: np.ndarray) -> TensorStats:
+    axis = info.axis if info.axis is not None and array.ndim > 1 else None
+    # (channels, rest): a view where the axis is the first, a copy of one tensor otherwise
+    rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    energy = np.zeros(len(rows))
+    largest = np.zeros(len(rows))
+    width = max(1, _BLOCK // max(1, len(rows)))
+    for start in range(0, rows.shape[1], width):
+        block = rows[:, start : start + width].astype(np.float64)
+        energy += np.einsum("ij,ij->i", block, block)
+        largest = np.maximum(largest, np.abs(block).max(axis=1, initial=0))
+    return TensorStats(
+        info=info,
+        rms=math.sqrt(float(energy.sum()) / max(1, array.size)),
+        largest=float(largest.max(initial=0)),
+        channel_rms=np.sqrt(energy / max(1, rows.shape[1])),
+        channel_largest=largest,
+    )
+
+
+def few_bits(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Round steps to three bits below the leading one: within 6 %, and a byte or less each in the file."""
+    fraction, exponent = np.frexp(steps)
+    return np.ldexp(np.rint(fraction * 2 ** (_STEP_MANTISSA + 1)) / 2 ** (_STEP_MANTISSA + 1), exponent)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The same quantizer for every tensor: one step for the whole network, as in the source documents."""
+
+    same: Quantizer
+
+    def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
+        """Return that quantizer."""
+        return self.same
+
+    def scaled(self, factor: float) -> Scheme:
+        """Scale a dead-zone step; others are a `UsageError`."""
+        if isinstance(self.same, DeadZone) and isinstance(self.same.step, float):
+            return Uniform(replace(self.same, step=short_float32(self.same.step * factor)))
+        raise UsageError(f"the {self.same.kind} quantizer has no step to search; bits need a dead-zone quantizer")
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """2**levels steps over the range of the tensor or channel, [−largest, largest].
+
+    `kind` dead-zone: Δ = 2·largest/2**levels. `kind` mu-law: x_max = largest (per tensor). `clip` has no effect
+    here: nothing lies outside.
+    """
+
+    levels: int
+    per: Per
+    kind: Literal["dead-zone", "mu-law"] = "dead-zone"
+    delta: float = 0.5
+    mu: float | None = None
+
+    def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
+        """Return the quantizer of one tensor."""
+        whole = network.largest if self.per == "network" else tensor.largest
+        top = whole or 1.0
+        if self.kind == "mu-law":
+            if self.per == "channel":
+                raise UsageError("μ-law quantizers are per network or per tensor; channels need a dead-zone one")
+            return MuLaw(2**self.levels, self.mu or float(2**self.levels), short_float32(top))
+        if self.per == "channel" and tensor.info.axis is not None:
+            tops = np.where(tensor.channel_largest > 0, tensor.channel_largest, top)
+            return _per_channel(2 * tops / 2**self.levels, self.delta, tensor)
+        return DeadZone(short_float32(2 * top / 2**self.levels), self.delta)
+
+    def scaled(self, factor: float) -> Scheme:
+        """Refuse: the steps follow from the number of levels."""
+        raise UsageError("levels and bits both fix the step; give one of them")
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Δ = step · root mean square of the network, tensor or channel."""
+
+    step: float
+    per: Per
+    delta: float = 0.5
+
+    def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
+        """Return the quantizer of one tensor."""
+        rms = (network.rms if self.per == "network" else tensor.rms) or 1.0
+        if self.per == "channel" and tensor.info.axis is not None:
+            return _per_channel(self.step * np.where(tensor.channel_rms > 0, tensor.channel_rms, rms), self.delta, tensor)
+        return DeadZone(short_float32(self.step * rms), self.delta)
+
+    def scaled(self, factor: float) -> Scheme:
+        """Scale the step."""
+        return replace(self, step=self.step * factor)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Steps that spread the loss: finer for small tensors, and between one step per tensor and one per channel.
+
+    A tensor's noise, relative to its power, disturbs the output by about the same amount whatever the tensor; a
+    tensor of n weights pays for each halving of its step with n bits. Minimising the bits for a fixed sum of
+    relative noise (Lagrange) gives Δ ∝ rms·√n. Channels of small weights are given the geometric mean of the
+    tensor's step and their own, since normalisation often amplifies them again. Δ = scale·√(rms·channel rms)·
+    (n/n_max)**exponent.
+    """
+
+    scale: float
+    per: Per = "channel"
+    delta: float = 0.5
+    exponent: float = 0.5
+
+    def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
+        """Return the quantizer of one tensor."""
+        if self.per == "network":
+            return DeadZone(short_float32(self.scale * (network.rms or 1.0)), self.delta)
+        rms = tensor.rms or 1.0
+        share = self.scale * (tensor.info.elements / network.most_elements) ** self.exponent
+        if self.per == "tensor" or tensor.info.axis is None or len(tensor.channel_rms) < 2:
+            return DeadZone(short_float32(float(few_bits(np.array(share * rms)))), self.delta)
+        channels = np.where(tensor.channel_rms > 0, tensor.channel_rms, rms)
+        return _per_channel(share * np.sqrt(channels * rms), self.delta, tensor)
+
+    def scaled(self, factor: float) -> Scheme:
+        """Scale all steps."""
+        return replace(self, scale=self.scale * factor)
+
+
+@dataclass(frozen=True)
+class FittedMinifloat:
+    """A minifloat (p, q) scaled by the power of two with which its largest value just reaches the weights'."""
+
+    p: int
+    q: int
+    per: Per = "tensor"
+
+    def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
+        """Return the quantizer of one tensor."""
+        if self.per == "channel":
+            raise UsageError("minifloats are per network or per tensor; channels need a dead-zone quantizer")
+        top = (network.largest if self.per == "network" else tensor.largest) or 1.0
+        reach = float(Minifloat(self.p, self.q).values[-1])
+        return Minifloat(self.p, self.q, 2.0 ** math.ceil(math.log2(top / reach)))
+
+    def scaled(self, factor: float) -> Scheme:
+        """Refuse: a format has no step."""
+        raise UsageError("a minifloat has no step to search; bits need a dead-zone quantizer")
+
+
+def _per_channel(steps: npt.NDArray[np.float64], delta: float, tensor: TensorStats) -> DeadZone:
+    return DeadZone(tuple(float(step) for step in few_bits(steps)), delta, tensor.info.axis)
