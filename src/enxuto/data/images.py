@@ -6,7 +6,6 @@ Not here: EXIF rotation (the usual evaluation pipelines do not apply it) and tra
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +42,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise DataError(f"is not an image that can be read ({_first_line(error)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"is too large ({_first_line(error)})") from error
+    except UserWarning as error:  # where warnings are errors; Pillow warns of damaged TIFF and EXIF fields
+        raise DataError(f"is damaged ({_first_line(error)})") from error
 
 
 def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
@@ -63,10 +64,9 @@ def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _converted(picture: Image.Image, mode: str) -> Image.Image:
-    with warnings.catch_warnings():
-        # Pillow advises RGBA for palettes with transparency; transparency is dropped here on purpose.
-        warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
-        return picture.convert(mode)
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # as Pillow advises; straight to RGB it warns
+    return picture.convert(mode)
 
 
 def _first_line(error: BaseException) -> str:

@@ -23,8 +23,8 @@ def spread_over_classes(labels: NDArray[np.int64], seed: int) -> NDArray[np.int6
     """A random order of the samples in which every class is spread evenly: any slice holds its share of each.
 
     labels: int64 (N,). The r-th sample of a class of n gets the key (r + u)/n, u drawn once a class, and
-    samples are sorted by key; so a slice of a fraction f holds f·n ± 1 of the class, for classes of one
-    sample too.
+    samples are sorted by key; so any slice holds its share of each class up to rounding, and classes of
+    one sample spread over the slices.
     """
     random = np.random.default_rng(seed)
     shuffled = np.argsort(random.random(len(labels)), kind="stable")
