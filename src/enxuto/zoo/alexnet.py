@@ -16,7 +16,7 @@ from functools import partial
 from torch import nn
 
 from enxuto.zoo import checks
-from enxuto.zoo.blocks import FeatureClassifier, conv_act, fully_connected, gaussian_, he_
+from enxuto.zoo.blocks import FeatureClassifier, LocalResponseNorm, conv_act, fully_connected, gaussian_, he_
 
 __all__ = ["BUILDERS"]
 
@@ -26,12 +26,12 @@ def paper_norm() -> nn.Module:
 
     torch divides α by n and the paper does not, so α is given n-fold here.
     """
-    return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+    return LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
 
 def caffe_norm() -> nn.Module:
-    """Local response norm with Caffe's numbers: n = 5, k = 1, α = 1e-4 (divided by n, as in torch), β = 0.75."""
-    return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+    """Local response norm with Caffe's numbers: n = 5, k = 1, α = 1e-4 divided by n, β = 0.75."""
+    return LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
 
 
 def _two_tower(

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import local_response_norm
 
 __all__ = [
     "FeatureClassifier",
+    "LocalResponseNorm",
     "conv_act",
     "conv_norm_act",
     "fully_connected",
@@ -117,6 +119,36 @@ class FeatureClassifier(nn.Module):
         """Return logits (batch, classes) for images (batch, channels, height, width)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (k + α/n · Σ x²)^β over `size` = n neighbouring channels, the norm of AlexNet and GoogLeNet.
+
+    Exports to the ONNX operator LRN, which has the same formula; torch's own function would become seven.
+    """
+
+    def __init__(self, size: int, *, alpha: float, beta: float, k: float) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the shape of x, (batch, C, H, W)."""
+        if torch.onnx.is_in_onnx_export():
+            return torch.onnx.ops.symbolic(
+                "LRN",
+                (x,),
+                {"size": self.size, "alpha": self.alpha, "beta": self.beta, "bias": self.k},
+                dtype=x.dtype,
+                shape=x.shape,
+            )
+        return local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        """What `print(network)` shows."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 def scaled(channels: float, divisor: int = 8) -> int:

@@ -20,7 +20,7 @@ ENTRIES: tuple[Entry, ...] = (
         counts={1000: 60_965_224},
         macs=724_406_816,
         options=("dropout",),
-        note="Published count. Two towers as groups in convolutions 2, 4, 5; norm before pool, as the paper says.",
+        note="Published count. Two towers as groups in convolutions 2, 4, 5; norm before pool.",
     ),
     Entry(
         name="caffenet",

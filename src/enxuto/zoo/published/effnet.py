@@ -18,7 +18,7 @@ ENTRIES: tuple[Entry, ...] = (
         counts={10: 151_146, 100: 519_876},
         macs=5_640_192,
         options=("width",),
-        note="No published parameter count; checked against the paper's 11.4 M FLOPs on CIFAR-10, which counts "
-        "multiplications and additions apart: 2 × 5.64 M = 11.3 M without the norms.",
+        note="No published parameter count; checked against the paper's 11.4 M FLOPs on CIFAR-10, which "
+        "counts multiplications and additions apart: 2 × 5.64 M = 11.3 M without the norms.",
     ),
 )

@@ -17,7 +17,7 @@ ENTRIES: tuple[Entry, ...] = (
         classes=1000,
         counts={1000: 11_285_224},
         macs=2_032_600_064,
-        note="Weight shapes checked against the ONNX package's light_inception_v2; that file keeps the scale and "
+        note="Weight shapes checked against the ONNX package's light_inception_v2, which keeps the scale and "
         "shift of each norm twice.",
     ),
 )

@@ -20,7 +20,7 @@ ENTRIES: tuple[Entry, ...] = (
         counts={10: 61_706},
         macs=416_520,
         options=("activation", "pool"),
-        note="Published count. C3 is fully connected; the original's partial table has 60,000 parameters in all.",
+        note="Published count. C3 sees all maps of S2; the original's partial table leaves 60,000.",
     ),
     Entry(
         name="lenet5-cifar",

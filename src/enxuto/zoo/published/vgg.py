@@ -9,7 +9,7 @@ __all__ = ["ENTRIES"]
 _PAPER = "Simonyan, Zisserman 2014, Very deep convolutional networks for large-scale image recognition"
 _SOUZA = "Souza 2020, Convolução separável em profundidade na arquitetura SqueezeNet, 4.3.4"
 
-# Depth: parameters plain, parameters with batch norm, multiply–accumulates of both, column of the paper's table 1.
+# Depth: parameters plain, parameters with batch norm, multiply–accumulates, column of table 1.
 _IMAGENET = {
     11: (132_863_336, 132_868_840, 7_609_090_048, "A"),
     13: (133_047_848, 133_053_736, 11_308_466_176, "B"),

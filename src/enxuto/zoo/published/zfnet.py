@@ -33,7 +33,7 @@ ENTRIES: tuple[Entry, ...] = (
         counts={1000: 107_627_624},
         macs=2_476_704_896,
         options=("dropout",),
-        note="The lectures' 512, 1024, 512; no published count, counted by hand from the definition. The ONNX "
-        "package's model of that name has 512, 512, 512 and a narrower head.",
+        note="The lectures' 512, 1024, 512; no published count, counted by hand from the definition. The "
+        "ONNX package's model of that name has 512, 512, 512 and a narrower head.",
     ),
 )
