@@ -55,9 +55,10 @@ class SignalMetrics:
             shapes = f"{np.shape(signal)} and {np.shape(reconstruction)}"
             raise DataError(f"signal and reconstruction have shapes {shapes}; they must be equal")
         original = np.asarray(signal, np.float64).ravel()
-        error = original - np.asarray(reconstruction, np.float64).ravel()
-        if not np.isfinite(error).all() or not np.isfinite(original).all():
+        decoded = np.asarray(reconstruction, np.float64).ravel()
+        if not (np.isfinite(original).all() and np.isfinite(decoded).all()):
             raise DataError("signal or reconstruction holds NaN or infinite values")
+        error = original - decoded
         self._values += original.size
         self._sse += float(np.dot(error, error))
         self._sae += float(np.abs(error).sum())
