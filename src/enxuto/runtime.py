@@ -22,7 +22,7 @@ from onnx import ModelProto
 from enxuto.errors import DataError, ModelError
 from enxuto.onnx_model import Model
 
-__all__ = ["InputInfo", "Latency", "Runner", "activations", "latency"]
+__all__ = ["InputInfo", "Latency", "Runner", "activations", "latency", "session"]
 
 _ONE_FILE = 2**31 - 2**20  # bytes; ONNX Runtime takes a model from memory up to here
 _TYPES = {
@@ -33,8 +33,7 @@ _TYPES = {
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "bool": np.dtype(np.bool_),
 }
-_ERRORS_ONLY = 3
-_FATAL_ONLY = 4
+_FATAL_ONLY = 4  # ONNX Runtime's log level; its errors are raised as ours instead
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,9 @@ class Runner:
         Raises `ModelError` where ONNX Runtime cannot run the model or a name is not one of its values.
         """
         whole = _as_model(model)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = _FATAL_ONLY
-        added = [name for name in dict.fromkeys(extra_outputs) if name not in _output_names(whole.proto)]
-        self._session = _session(_with_outputs(whole, added), options)
+        given = {item.name for item in whole.proto.graph.output}
+        added = [name for name in dict.fromkeys(extra_outputs) if name not in given]
+        self._session = session(_with_outputs(whole, added), threads=threads)
         self.inputs = [_input_info(item) for item in self._session.get_inputs()]
         self.output_names = [str(item.name) for item in self._session.get_outputs()]
 
@@ -72,7 +69,7 @@ class Runner:
             return list(self._session.run(names, dict(feeds)))
 
     def scores(self, batch: np.ndarray, *, output: str | None = None) -> np.ndarray:
-        """First (or named) output for a batch (N, …) of the first input, N rows; converted to the input's type.
+        """First (or named) output, N rows, for a batch (N, …), which is converted to the input's type.
 
         Raises `DataError` where the batch has not the shape the model takes.
         """
@@ -101,6 +98,8 @@ class Runner:
         `shape` gives, by input name, the whole shape of inputs that have sizes besides the batch that are not
         fixed. Raises `DataError` where one is missing, or where the model's batch size is fixed to another.
         """
+        if batch < 1:
+            raise DataError(f"a batch has at least 1 input, not {batch}")
         generator = np.random.default_rng(seed)
         feeds = {}
         for info in self.inputs:
@@ -232,10 +231,6 @@ def _as_model(model: Model | str | Path | bytes) -> Model:
     return Model.from_bytes(model) if isinstance(model, bytes) else Model.read(model)
 
 
-def _output_names(proto: ModelProto) -> list[str]:
-    return [item.name for item in proto.graph.output]
-
-
 def _with_outputs(model: Model, names: Sequence[str]) -> Model:
     """The model with more outputs; ONNX Runtime infers their types."""
     if not names:
@@ -251,7 +246,14 @@ def _with_outputs(model: Model, names: Sequence[str]) -> Model:
     return model.with_proto(proto)
 
 
-def _session(model: Model, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def session(model: Model, *, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A plain ONNX Runtime session on the CPU, quiet; `threads` 0 means one per core.
+
+    Raises `ModelError` where ONNX Runtime refuses the model. Models from 2 GB on pass through a temporary file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _FATAL_ONLY
     providers = ["CPUExecutionProvider"]
     with _one_line_errors(ModelError, "ONNX Runtime cannot run this model"):
         if model.size_bound() < _ONE_FILE:

@@ -51,7 +51,7 @@ class _Folding:
         }
         # A name given twice is not safely the weight it seems.
         given = Counter(item.name for item in self.proto.graph.initializer)
-        given.update(self._made_by)
+        given.update(list(self._made_by))
         self._constants -= {name for name, count in given.items() if count > 1}
         self._reads = _reads(self.proto)
         self._dropped: set[str] = set()
@@ -187,9 +187,9 @@ def _channels(layer: NodeProto, weight: np.ndarray) -> int:
 def _scaled(layer: NodeProto, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """The weights times a factor per output channel."""
     if layer.op_type == "Gemm":
-        return np.multiply(weight, factor[:, None] if _integer(layer, "transB", 0) else factor)
+        return np.asarray(weight * (factor[:, None] if _integer(layer, "transB", 0) else factor))
     if layer.op_type == "Conv":
-        return np.multiply(weight, factor.reshape(-1, *[1] * (weight.ndim - 1)))
+        return np.asarray(weight * factor.reshape(-1, *[1] * (weight.ndim - 1)))
     # (group × inputs per group, outputs per group, …): output channels count group first.
     group = _integer(layer, "group", 1)
     by_group = weight.reshape(group, -1, *weight.shape[1:])

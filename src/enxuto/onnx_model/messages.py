@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError, EncodeError, Message  # type: ignore[import-untyped]
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from enxuto.errors import ModelError
 
-__all__ = ["DAMAGED", "Message", "file_bytes", "inner_messages", "parse"]
+__all__ = ["DAMAGED", "Message", "check_text", "file_bytes", "inner_messages", "parse"]
 
 DAMAGED = (DecodeError, EncodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError)
 """What protobuf raises, on parsing or later, for bytes that are no valid model."""
@@ -41,7 +41,30 @@ def parse(content: bytes) -> ModelProto:
         raise ModelError("not an ONNX model: there is no graph in it")
     if not proto.graph.node and not proto.graph.output:
         raise ModelError("the ONNX graph is empty: it has no nodes and no outputs")
+    check_text(proto)
     return proto
+
+
+def check_text(message: Message) -> None:
+    """Raise `ModelError` for names and other text that are not UTF-8: protobuf hands those out as bytes.
+
+    Of tensors only what is used of them is looked at, since asking for their data copies it.
+    """
+    if isinstance(message, TensorProto):
+        texts: list[object] = [message.name]
+        inner: list[Message] = list(message.external_data)
+    else:
+        texts, inner = [], []
+        for field, value in message.ListFields():
+            values = value if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else [value]
+            if field.message_type is not None:
+                inner.extend(values)
+            elif field.type == field.TYPE_STRING:
+                texts.extend(values)
+    if any(isinstance(text, bytes) for text in texts):
+        raise ModelError("not a valid ONNX model: names or other text in it are damaged")
+    for part in inner:
+        check_text(part)
 
 
 def file_bytes(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto
 from enxuto.errors import ModelError
 from enxuto.onnx_model.dtypes import array_bytes, byte_count, numpy_dtype, type_name
 from enxuto.onnx_model.external import is_external, slice_of
-from enxuto.onnx_model.messages import DAMAGED, file_bytes, inner_messages, parse
+from enxuto.onnx_model.messages import DAMAGED, check_text, file_bytes, inner_messages, parse
 from enxuto.onnx_model.roles import Placement, Role, placements
 from enxuto.onnx_model.scopes import Location, Slot, weight_slots
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
@@ -113,6 +113,7 @@ class Model:
         """The same from a message, which is copied; `folder` is where its external data is."""
         copy = ModelProto()
         copy.CopyFrom(proto)
+        check_text(copy)
         place = None if folder is None else Path(folder)
         return _built(copy, place, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
 

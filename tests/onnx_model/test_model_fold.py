@@ -1,0 +1,149 @@
+"""Batch-norm folding: the same outputs by ONNX Runtime, and hands off where it would change them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_graphs import constant, floats, initializer, model_of
+
+from enxuto.onnx_model import Model, fold_batch_norm
+from enxuto.runtime import Runner
+
+X = {"x": ["n", 6, 9, 9]}
+
+
+def norm(source: str, target: str, channels: int, seed: int, **attributes: object) -> tuple:
+    """A BatchNormalization node and its four initializers."""
+    names = [f"{target}_{part}" for part in ("scale", "beta", "mean", "var")]
+    arrays = [floats(channels, seed=seed + i) for i in range(4)]
+    arrays[3] = np.abs(arrays[3]) + 0.1
+    node = helper.make_node("BatchNormalization", [source, *names], [target], **attributes)
+    return node, [initializer(name, array) for name, array in zip(names, arrays, strict=True)]
+
+
+def layer(op: str, weight: np.ndarray, bias: np.ndarray | None, **attributes: object) -> tuple:
+    tensors = [initializer("w", weight)] + ([] if bias is None else [initializer("b", bias)])
+    return helper.make_node(op, ["x", *(t.name for t in tensors)], ["h"], name="layer", **attributes), tensors
+
+
+def check(proto: onnx.ModelProto, shape: tuple[int, ...], expected: list[str]) -> Model:
+    model = Model.from_proto(proto)
+    before = model.to_bytes()
+    folded, names = fold_batch_norm(model)
+    assert names == expected
+    assert model.to_bytes() == before
+    x = floats(*shape, seed=99)
+    want, got = Runner(model, threads=1).scores(x), Runner(folded, threads=1).scores(x)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * np.abs(want).max())
+    onnx.checker.check_model(folded.to_proto())
+    return folded
+
+
+@pytest.mark.parametrize("bias", [None, 8])
+@pytest.mark.parametrize(
+    ("op", "shape", "attributes"),
+    [
+        ("Conv", (8, 6, 3, 3), {}),
+        ("Conv", (8, 3, 3, 3), {"group": 2, "pads": [1, 1, 1, 1]}),
+        ("ConvTranspose", (6, 8, 2, 2), {"strides": [2, 2]}),
+        ("ConvTranspose", (6, 4, 2, 2), {"group": 2}),
+    ],
+)
+@pytest.mark.parametrize("epsilon", [None, 0.1])
+def test_convolutions(op, shape, attributes, bias, epsilon):
+    node, tensors = layer(op, floats(*shape), None if bias is None else floats(bias, seed=5), **attributes)
+    bn, parameters = norm("h", "y", 8, 10, **({} if epsilon is None else {"epsilon": epsilon}))
+    folded = check(model_of([node, bn], tensors + parameters, inputs=X), (2, 6, 9, 9), ["layer"])
+    assert [node.op_type for node in folded.proto.graph.node] == [op]
+    assert len(folded.weight_names) == 2
+
+
+@pytest.mark.parametrize("attributes", [{}, {"transB": 1}, {"alpha": 0.5, "beta": 3.0}])
+@pytest.mark.parametrize("bias", [None, (7,), (1, 7)])
+def test_gemm(attributes, bias):
+    weight = floats(7, 5) if attributes.get("transB") else floats(5, 7)
+    node, tensors = layer("Gemm", weight, None if bias is None else floats(*bias, seed=4), **attributes)
+    bn, parameters = norm("h", "y", 7, 20)
+    check(model_of([node, bn], tensors + parameters, inputs={"x": ["n", 5]}), (3, 5), ["layer"])
+
+
+def test_parameters_in_constants_and_a_chain_of_two_norms():
+    first, parameters = norm("h", "m", 8, 10)
+    second, more = norm("m", "y", 8, 30)
+    constants = [constant(t.name, onnx.numpy_helper.to_array(t)) for t in parameters]
+    conv = helper.make_node("Conv", ["x", "w"], ["h"])
+    proto = model_of([constant("w", floats(8, 6, 1, 1)), *constants, conv, first, second], more, inputs=X)
+    folded = check(proto, (1, 6, 9, 9), ["h", "m"])
+    assert [node.op_type for node in folded.proto.graph.node] == ["Constant", "Conv"]
+    assert folded.weight_names == ["m_bias", "w"]
+
+
+def test_parameters_shared_with_a_norm_that_stays_are_kept():
+    conv, tensors = layer("Conv", floats(6, 6, 1, 1), None)
+    bn, parameters = norm("h", "m", 6, 10)
+    other = helper.make_node("BatchNormalization", ["r", *bn.input[1:]], ["y"])
+    nodes = [conv, bn, helper.make_node("Relu", ["m"], ["r"]), other]
+    folded = check(model_of(nodes, tensors + parameters, inputs=X), (1, 6, 9, 9), ["layer"])
+    assert set(folded.weight_names) == {"w", "m_bias", *bn.input[1:]}
+
+
+def test_old_models_list_initializers_as_inputs():
+    conv, tensors = layer("Conv", floats(8, 6, 1, 1), None)
+    bn, parameters = norm("h", "y", 8, 10)
+    proto = model_of([conv, bn], tensors + parameters, inputs=X, ir_version=3, opset=8)
+    for tensor in proto.graph.initializer:
+        proto.graph.input.append(helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims))
+    folded = check(proto, (1, 6, 9, 9), ["layer"])
+    assert {item.name for item in folded.proto.graph.input} == {"x", "w", "y_bias"}
+
+
+def left_alone() -> dict[str, onnx.ModelProto]:
+    conv, tensors = layer("Conv", floats(8, 6, 1, 1), floats(8, seed=3))
+    bn, parameters = norm("h", "y", 8, 10)
+    everything = tensors + parameters
+    used_twice = helper.make_node("Add", ["h", "n"], ["y"])
+    inner, _ = norm("h", "n", 8, 10)
+    inner_parameters = norm("h", "n", 8, 10)[1]
+    second = helper.make_node("Conv", ["x", "w"], ["other"])
+    total = helper.make_node("Add", ["n", "other"], ["y"])
+    negative = norm("h", "y", 8, 10)[1]
+    negative[3] = initializer("y_var", np.full(8, -1, np.float32))
+    huge = norm("h", "y", 8, 10)[1]
+    huge[0] = initializer("y_scale", np.full(8, 3e38, np.float32))
+    training = norm("h", "y", 8, 10, training_mode=1)[0]
+    relu = helper.make_node("Relu", ["h"], ["r"])
+    behind_relu = norm("r", "y", 8, 10)[0]
+    computed = helper.make_node("Conv", ["x", "v", "b"], ["h"])
+    return {
+        "training": model_of([conv, training], everything, inputs=X),
+        "output used twice": model_of([conv, inner, used_twice], tensors + inner_parameters, inputs=X),
+        "output of the graph": model_of([conv, bn], everything, inputs=X, outputs={"y": None, "h": None}),
+        "weights shared": model_of([conv, inner, second, total], tensors + inner_parameters, inputs=X),
+        "negative variance": model_of([conv, bn], tensors + negative, inputs=X),
+        "overflow": model_of([conv, bn], tensors + huge, inputs=X),
+        "not behind a layer": model_of([conv, relu, behind_relu], everything, inputs=X),
+        "computed weights": model_of(
+            [helper.make_node("Neg", ["w"], ["v"]), computed, bn], everything, inputs=X
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", list(left_alone()))
+def test_left_alone(case):
+    model = Model.from_proto(left_alone()[case])
+    same, names = fold_batch_norm(model)
+    assert names == []
+    assert same is model
+
+
+def test_half_precision_stays_half_precision():
+    conv, tensors = layer("Conv", floats(8, 6, 1, 1), None)
+    bn, parameters = norm("h", "y", 8, 10)
+    halves = [
+        initializer(t.name, onnx.numpy_helper.to_array(t).astype(np.float16)) for t in tensors + parameters
+    ]
+    folded, names = fold_batch_norm(Model.from_proto(model_of([conv, bn], halves, inputs=X)))
+    assert names == ["layer"]
+    assert {folded.load(name).dtype for name in folded.weight_names} == {np.dtype(np.float16)}
