@@ -7,6 +7,7 @@ A model is any callable from a float32 batch to scores (N, classes); `runtime` m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -107,19 +108,19 @@ def evaluate(
     classes: ClassificationMetrics | None = None
     agreement = AgreementMetrics() if reference is not None else None
     done = 0
-    for batch, labels in dataset.batches(batch_size, preprocess):
-        scores = _scores(predict(batch), len(batch), "model")
-        if classes is None:
-            classes = ClassificationMetrics(scores.shape[1], top)
-            checked_labels(
-                dataset.labels, len(dataset), classes.classes, 0
-            )  # before hours of work, not after
-        classes.update(scores, labels)
-        if agreement is not None and reference is not None:
-            agreement.update(scores, _scores(reference(batch), len(batch), "reference model"))
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(dataset))
+    with closing(dataset.batches(batch_size, preprocess)) as batches:
+        for batch, labels in batches:
+            scores = _scores(predict(batch), len(batch), "model")
+            if classes is None:
+                classes = ClassificationMetrics(scores.shape[1], top)
+                # All labels at once: told now, not after hours of work.
+                checked_labels(dataset.labels, len(dataset), classes.classes, 0)
+            classes.update(scores, labels)
+            if agreement is not None and reference is not None:
+                agreement.update(scores, _scores(reference(batch), len(batch), "reference model"))
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(dataset))
     if classes is None:
         raise DataError(f"{dataset.path} holds no samples; name a data set with at least one image")
     result = classes.result()

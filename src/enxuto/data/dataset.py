@@ -1,8 +1,8 @@
 """`Dataset`: a selection of samples, decoded lazily, in batches, in order, by a bounded thread pool.
 
-Pillow releases the interpreter's lock while it decodes and resizes, so threads are enough, and at most a few
-dozen images wait between decoding and the consumer. What it leaves out: shuffling and augmentation (training
-does those).
+Pillow releases the interpreter's lock while it decodes and resizes, so threads are enough. Between decoding
+and the consumer wait at most 32 preprocessed images a thread and one batch. What it leaves out: shuffling and
+augmentation (training does those).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -110,10 +110,11 @@ class Dataset:
 
     def batches(
         self, batch_size: int, preprocess: Preprocess
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    ) -> Generator[tuple[NDArray[np.float32], NDArray[np.int64]], None, None]:
         """Yield (float32 batch, int64 labels) in order; the last batch may be smaller.
 
-        The batch has the shape `preprocess` gives: (N, C, H, W) or (N, H, W, C).
+        The batch has the shape `preprocess` gives: (N, C, H, W) or (N, H, W, C). Close the generator to end its
+        threads before it is exhausted.
         Raises `DataError` naming the sample that is corrupt, too small, or of another size than the first.
         """
         if batch_size < 1:
@@ -122,7 +123,7 @@ class Dataset:
 
     def _batches(
         self, batch_size: int, preprocess: Preprocess
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    ) -> Generator[tuple[NDArray[np.float32], NDArray[np.int64]], None, None]:
         starts = range(0, len(self), batch_size)
         jobs = (
             (range(low, min(low + _CHUNK, start + batch_size, len(self))), min(start + batch_size, len(self)))

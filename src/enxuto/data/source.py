@@ -45,7 +45,7 @@ class Source:
 
     def pixels(self, stored: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What `fetch` gave as uint8 (H, W, C). Raises `DataError` when bytes are not an image."""
-        return stored if isinstance(stored, np.ndarray) else decode(stored)
+        return np.asarray(stored) if isinstance(stored, np.ndarray) else decode(stored)
 
 
 def check_labels(labels: NDArray[np.int64], classes: Sequence[str] | None, path: str) -> None:
