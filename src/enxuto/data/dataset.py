@@ -113,9 +113,9 @@ class Dataset:
     ) -> Generator[tuple[NDArray[np.float32], NDArray[np.int64]], None, None]:
         """Yield (float32 batch, int64 labels) in order; the last batch may be smaller.
 
-        The batch has the shape `preprocess` gives: (N, C, H, W) or (N, H, W, C). Close the generator to end its
-        threads before it is exhausted.
-        Raises `DataError` naming the sample that is corrupt, too small, or of another size than the first.
+        The batch has the shape `preprocess` gives: (N, C, H, W) or (N, H, W, C). Close the generator to end
+        its threads before it is exhausted. Raises `DataError` naming the sample that is corrupt, too small,
+        or of another size than the first.
         """
         if batch_size < 1:
             raise UsageError(f"batch size is {batch_size}; it must be 1 or more")
@@ -148,7 +148,10 @@ class Dataset:
                 parts.append(values)
                 if chunk.stop == end:
                     begin = end - sum(len(part) for part in parts)
-                    yield (np.concatenate(parts) if len(parts) > 1 else parts[0]), self.labels[begin:end]
+                    yield (
+                        (np.concatenate(parts) if len(parts) > 1 else parts[0]),
+                        self.labels[begin:end].copy(),
+                    )
                     parts = []
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
