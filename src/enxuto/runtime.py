@@ -249,7 +249,7 @@ def _with_outputs(model: Model, names: Sequence[str]) -> Model:
 def session(model: Model, *, threads: int = 0) -> onnxruntime.InferenceSession:
     """A plain ONNX Runtime session on the CPU, quiet; `threads` 0 means one per core.
 
-    Raises `ModelError` where ONNX Runtime refuses the model. Models from 2 GB on pass through a temporary file.
+    Raises `ModelError` where ONNX Runtime refuses the model. From 2 GB on it passes through a temporary file.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

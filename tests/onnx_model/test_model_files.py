@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +248,38 @@ def test_streaming_writes_what_fill_gives(tmp_path, limit):
     write_streaming(tmp_path / "m.onnx", data, model.load, limit=limit)
     arrays = {name: model.load(name) for name in model.weight_names}
     assert Model.read(tmp_path / "m.onnx").to_bytes() == fill(data, arrays).to_bytes()
+
+
+_STREAM_LARGE = """
+import resource, sys
+from enxuto.onnx_model import Model, skeleton, write_streaming
+model = Model.read(sys.argv[1])
+write_streaming(sys.argv[2], skeleton(model, model.weight_names), model.load)
+sys.stdout.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+"""
+
+
+@pytest.mark.acceptance
+def test_above_2_gb_one_tensor_is_in_memory_at_a_time(tmp_path):
+    side, count = 8192, 9
+    proto = model_of([helper.make_node("Relu", ["x"], ["y"])])
+    with open(tmp_path / "w.bin", "wb") as file:
+        for index in range(count):
+            tensor = proto.graph.initializer.add(
+                name=f"w{index}", data_type=TensorProto.FLOAT, dims=[side, side]
+            )
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="w.bin")
+            tensor.external_data.add(key="offset", value=str(file.tell()))
+            file.write(np.full(side * side, index, np.float32).data)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    paths = [str(tmp_path / "m.onnx"), str(tmp_path / "o.onnx")]
+    done = subprocess.run(
+        [sys.executable, "-c", _STREAM_LARGE, *paths], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) < 2 * side * side * 4
+    assert total_bytes(paths[1]) > 2**31
+    assert filecmp.cmp(tmp_path / "w.bin", tmp_path / "o.onnx.data", shallow=False)
 
 
 def test_writing_where_it_cannot_be_done(tmp_path):

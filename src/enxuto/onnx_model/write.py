@@ -83,8 +83,9 @@ def write_streaming(
 def files(path: str | Path) -> list[Path]:
     """All files a model needs: the file itself, then its data files in order of first use."""
     target = Path(path)
+    content = file_bytes(target)
     try:
-        proto = parse(file_bytes(target))
+        proto = parse(content)
     except ModelError as error:
         raise ModelError(f"{target}: {error}") from error
     found = [target]
@@ -154,6 +155,7 @@ def _write_data(model: Model, target: Path) -> ModelProto:
             file.write(data)
             for key, value in place.items():
                 slot.tensor.external_data.add(key=key, value=value)
+            del data  # or it would still be held while the next tensor is loaded
     return proto
 
 
