@@ -10,7 +10,7 @@ import pytest
 
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.errors import DataError, ModelError
-from enxuto.evaluate import Evaluation, evaluate
+from enxuto.evaluation import Evaluation, evaluate
 
 RAW = Preprocess(divide_by=1, channels="L")
 CLASSES = 4

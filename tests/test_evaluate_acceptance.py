@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from enxuto.data import open_dataset, preset
-from enxuto.evaluate import Evaluation, evaluate
+from enxuto.evaluation import Evaluation, evaluate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -1,1 +1,72 @@
-"""enxuto: makes trained convolutional networks small without losing what they learnt."""
+"""enxuto: makes trained convolutional networks small without losing what they learnt, and gives plain ONNX back.
+
+    import enxuto
+
+    small = enxuto.compress("model.onnx")      # or bits=4, or a scheme of enxuto.quantize
+    small.save("model.enx")
+    model = enxuto.load("model.enx")           # an ONNX model again: model.write("model.onnx")
+    session = enxuto.session("model.enx")      # or run it at once with ONNX Runtime
+
+Names are imported when first used, so that `import enxuto` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from enxuto._version import __version__
+
+if TYPE_CHECKING:
+    from enxuto.api import load, session
+    from enxuto.compression import compress
+    from enxuto.container import CompressedModel
+    from enxuto.data import Preprocess, open_dataset
+    from enxuto.errors import BudgetError, DataError, EnxutoError, FormatError, ModelError, UsageError
+    from enxuto.evaluation import Evaluation, evaluate
+    from enxuto.onnx_model import Model
+    from enxuto.runtime import Runner
+
+__all__ = [
+    "BudgetError",
+    "CompressedModel",
+    "DataError",
+    "EnxutoError",
+    "Evaluation",
+    "FormatError",
+    "Model",
+    "ModelError",
+    "Preprocess",
+    "Runner",
+    "UsageError",
+    "__version__",
+    "compress",
+    "evaluate",
+    "load",
+    "open_dataset",
+    "session",
+]
+
+_HOMES = {
+    "api": ("load", "session"),
+    "compression": ("compress",),
+    "container": ("CompressedModel",),
+    "data": ("Preprocess", "open_dataset"),
+    "errors": ("BudgetError", "DataError", "EnxutoError", "FormatError", "ModelError", "UsageError"),
+    "evaluation": ("Evaluation", "evaluate"),
+    "onnx_model": ("Model",),
+    "runtime": ("Runner",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            # Some functions share their module's name: put the function in place for good.
+            value = globals()[name] = getattr(import_module(f"enxuto.{home}"), name)
+            return value
+    raise AttributeError(f"module 'enxuto' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

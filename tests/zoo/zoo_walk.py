@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import nn
 
 from enxuto import zoo
 
+Note = Callable[[str, nn.Module, torch.Tensor, torch.Tensor], None]
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Tanh)
 
 
@@ -39,8 +41,9 @@ class Walk:
     activations: Counter[str] = field(default_factory=Counter)
 
 
+@cache
 def meta(name: str, **options: object) -> nn.Module:
-    """The network without memory for its weights, ready for inference."""
+    """The network without memory for its weights, ready for inference; built once, so tests do not change it."""
     with torch.device("meta"):
         return zoo.build(name, **options).eval()
 
@@ -59,19 +62,29 @@ def walk(network: nn.Module, shape: tuple[int, int, int]) -> Walk:
         if row is not None:
             found.steps.append(Step(*row, tuple(before.shape[1:]), tuple(after.shape[1:])))
 
+    hooks = []
     for name, layer in network.named_modules():
         if isinstance(layer, ACTIVATIONS):
             found.activations[name] = 0
         if not list(layer.children()):
-            layer.register_forward_hook(
-                lambda layer, inputs, output, name=name: note(name, layer, inputs[0], output)
-            )
+            hook = partial(_forward, note, name)
+            hooks.append(layer.register_forward_hook(hook))
     with torch.no_grad():
         found.outputs = tuple(network(torch.empty(1, *shape, device="meta")).shape)
+    for hook in hooks:
+        hook.remove()
     return found
 
 
-def _row(layer: nn.Module, before: torch.Tensor, after: torch.Tensor) -> tuple[str, tuple[object, ...]] | None:
+def _forward(
+    note: Note, name: str, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
+) -> None:
+    note(name, layer, inputs[0], output)
+
+
+def _row(
+    layer: nn.Module, before: torch.Tensor, after: torch.Tensor
+) -> tuple[str, tuple[object, ...]] | None:
     """Kind and detail of the layers that an ONNX graph shows too."""
     if isinstance(layer, nn.Conv2d):
         detail = (*layer.weight.shape, layer.stride[0], "bias" if layer.bias is not None else "")
@@ -81,7 +94,9 @@ def _row(layer: nn.Module, before: torch.Tensor, after: torch.Tensor) -> tuple[s
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return "average", (before.shape[-1], 1)
     if isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
-        kernel, stride = (side[0] if isinstance(side, tuple) else side for side in (layer.kernel_size, layer.stride))
+        kernel, stride = (
+            side[0] if isinstance(side, tuple) else side for side in (layer.kernel_size, layer.stride)
+        )
         kind = "max" if isinstance(layer, nn.MaxPool2d) else "average"
         return kind, (kernel, 1 if after.shape[-1] == 1 else stride)  # one place has no stride
     if isinstance(layer, nn.BatchNorm2d):

@@ -57,8 +57,12 @@ def encode_levels(levels: Int32, *, threads: int = 1) -> bytes:
             chunks = list(pool.map(encode, pieces))
     else:
         chunks = [encode(piece) for piece in pieces]
-    lengths = _lengths([(words, len(body) - _words_end(piece.size, words)) for piece, (words, body) in
-                        zip(pieces, chunks, strict=True)])
+    lengths = _lengths(
+        [
+            (words, len(body) - _words_end(piece.size, words))
+            for piece, (words, body) in zip(pieces, chunks, strict=True)
+        ]
+    )
     return head.to_bytes() + write_table(table) + lengths + b"".join(body for _, body in chunks)
 
 
@@ -142,7 +146,9 @@ def _lengths(chunks: list[tuple[int, int]]) -> bytes:
     return b"".join(varint(words) + varint(raw) for words, raw in others) + varint(words)
 
 
-def _encode_chunk(piece: Int32, tokenizer: Tokenizer, table: FrequencyTable, starts: Int64) -> tuple[int, bytes]:
+def _encode_chunk(
+    piece: Int32, tokenizer: Tokenizer, table: FrequencyTable, starts: Int64
+) -> tuple[int, bytes]:
     """Return (number of words, states + words + raw bits) of one chunk."""
     size = piece.size
     tokens = np.empty(size, np.uint16)
@@ -197,7 +203,10 @@ class _ChunkDecoder:
         lanes = _states(out.size)
         head = rans.STATE_BYTES * lanes
         states = np.array(
-            [int.from_bytes(body[i : i + rans.STATE_BYTES], "little") for i in range(0, head, rans.STATE_BYTES)],
+            [
+                int.from_bytes(body[i : i + rans.STATE_BYTES], "little")
+                for i in range(0, head, rans.STATE_BYTES)
+            ],
             np.int64,
         )
         stream = np.frombuffer(body[head : head + 2 * words], "<u2").astype(np.uint16, copy=False)

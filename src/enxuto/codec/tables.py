@@ -25,6 +25,9 @@ MAX_BITS = 15
 MAX_SYMBOLS = 8192
 _MIN_BITS = 8
 _MANTISSAS = (1, 2, 3, 4, 6)
+_LARGE_TABLE = (
+    2e-4  # share of size that halving a decoder's table is worth: beyond 2**12 slots it leaves the L1 cache
+)
 
 Int64 = npt.NDArray[np.int64]
 
@@ -58,6 +61,7 @@ def best_table(counts: Int64) -> FrequencyTable:
         for mantissa in _MANTISSAS:
             table = _rounded(counts, bits, mantissa)
             total = table.cost(counts) + 8 * len(write_table(table))
+            total *= 1 + _LARGE_TABLE * max(0, bits - 12)
             if best is None or total < best[0]:
                 best = (total, table)
     assert best is not None, "MAX_SYMBOLS leaves room in 2**MAX_BITS"
@@ -77,7 +81,9 @@ def _rounded(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
         taken = frequencies - lowered
         loss = np.full(len(counts), np.inf)
         able = taken > 0
-        loss[able] = counts[able] * np.log2(frequencies[able] / lowered[able]) / np.minimum(taken[able], excess)
+        loss[able] = (
+            counts[able] * np.log2(frequencies[able] / lowered[able]) / np.minimum(taken[able], excess)
+        )
         chosen = int(np.argmin(loss))
         frequencies[chosen] = lowered[chosen]
     frequencies[largest] = total - int(frequencies.sum())

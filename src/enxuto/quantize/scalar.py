@@ -85,7 +85,9 @@ class DeadZone:
         if not (np.float32(steps) > 0).all() or not np.isfinite(np.float32(steps)).all():
             raise UsageError(f"the quantization step {self.step} is outside float32")
         if not 0 <= self.delta <= 1:
-            raise UsageError(f"delta is the half-width of the zero bin in steps, from 0 to 1, not {self.delta}")
+            raise UsageError(
+                f"delta is the half-width of the zero bin in steps, from 0 to 1, not {self.delta}"
+            )
         if isinstance(self.step, tuple) != (self.axis is not None):
             raise UsageError("several steps need the axis they belong to, and one step has none")
         if self.clip is not None and not self.clip[0] < self.clip[1]:
@@ -254,7 +256,9 @@ class Minifloat:
 
     def __post_init__(self) -> None:
         if not (0 <= self.p <= 7 and 0 <= self.q <= 12 and self.p + self.q >= 1):
-            raise UsageError(f"a minifloat has 0–7 exponent and 0–12 mantissa bits, not {self.p} and {self.q}")
+            raise UsageError(
+                f"a minifloat has 0–7 exponent and 0–12 mantissa bits, not {self.p} and {self.q}"
+            )
         if not 2.0**-60 <= self.scale <= 2.0**60:
             raise UsageError(f"a minifloat's scale must lie between 2**-60 and 2**60, not {self.scale}")
 

@@ -90,7 +90,9 @@ def statistics(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStat
 def _measure(info: WeightInfo, array: np.ndarray) -> TensorStats:
     axis = info.axis if info.axis is not None and array.ndim > 1 else None
     # (channels, rest): a view where the axis is the first, a copy of one tensor otherwise
-    rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    rows = (
+        array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    )
     energy = np.zeros(len(rows))
     largest = np.zeros(len(rows))
     width = max(1, _BLOCK // max(1, len(rows)))
@@ -127,7 +129,9 @@ class Uniform:
         """Scale a dead-zone step; others are a `UsageError`."""
         if isinstance(self.same, DeadZone) and isinstance(self.same.step, float):
             return Uniform(replace(self.same, step=short_float32(self.same.step * factor)))
-        raise UsageError(f"the {self.same.kind} quantizer has no step to search; bits need a dead-zone quantizer")
+        raise UsageError(
+            f"the {self.same.kind} quantizer has no step to search; bits need a dead-zone quantizer"
+        )
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,9 @@ class Ranged:
         top = whole or 1.0
         if self.kind == "mu-law":
             if self.per == "channel":
-                raise UsageError("μ-law quantizers are per network or per tensor; channels need a dead-zone one")
+                raise UsageError(
+                    "μ-law quantizers are per network or per tensor; channels need a dead-zone one"
+                )
             return MuLaw(2**self.levels, self.mu or float(2**self.levels), short_float32(top))
         if self.per == "channel" and tensor.info.axis is not None:
             tops = np.where(tensor.channel_largest > 0, tensor.channel_largest, top)
@@ -174,7 +180,9 @@ class Scaled:
         """Return the quantizer of one tensor."""
         rms = (network.rms if self.per == "network" else tensor.rms) or 1.0
         if self.per == "channel" and tensor.info.axis is not None:
-            return _per_channel(self.step * np.where(tensor.channel_rms > 0, tensor.channel_rms, rms), self.delta, tensor)
+            return _per_channel(
+                self.step * np.where(tensor.channel_rms > 0, tensor.channel_rms, rms), self.delta, tensor
+            )
         return DeadZone(short_float32(self.step * rms), self.delta)
 
     def scaled(self, factor: float) -> Scheme:

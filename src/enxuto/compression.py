@@ -70,7 +70,9 @@ def compress(
     if fold_bn:
         read, _ = fold_batch_norm(read)
     names = quantizable(read, roles, keep_exact)
-    work = _Work(read, names, scheme or DEFAULT_SCHEME, dict(metadata or {}), threads or processors(), progress)
+    work = _Work(
+        read, names, scheme or DEFAULT_SCHEME, dict(metadata or {}), threads or processors(), progress
+    )
     return work.run() if bits is None else work.search(bits)
 
 

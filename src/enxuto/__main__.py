@@ -1,0 +1,5 @@
+"""`python -m enxuto`: the command line."""
+
+from enxuto.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""The command line: one module per verb, each a thin function over the Python API with lazy imports.
+
+Exit codes: 0 done, 1 a check failed (a bound not met, a file that does not verify), 2 usage, data or file problem.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from enxuto._version import __version__
+from enxuto.cli.terminal import ends_well, set_debug
+
+__all__ = ["app", "main"]
+
+_VERBS = (
+    "compress",
+    "decompress",
+    "inspect",
+    "verify",
+    "evaluate",
+    "bench",
+    "demo",
+    "summary",
+    "zoo",
+    "export",
+)
+
+app = typer.Typer(
+    name="enxuto",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"enxuto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback instead of one line on errors.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Makes trained convolutional networks small without losing what they learnt, and gives plain ONNX back."""
+    set_debug(debug)
+
+
+for _verb in _VERBS:
+    _module = import_module(f"enxuto.cli.{_verb}")
+    app.command(_verb, help=_module.HELP)(ends_well(_module.run))
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `enxuto` script."""
+    app()

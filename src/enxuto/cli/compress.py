@@ -1,0 +1,140 @@
+"""`enxuto compress`: an ONNX model becomes an `.enx` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enxuto.cli import preprocessing as pre
+from enxuto.cli.ledger import show_ledger
+from enxuto.cli.terminal import note, print_json, progress_bar
+
+HELP = """Make an ONNX model several times smaller, without data and without retraining.
+
+Without options, steps are chosen so that nearly all answers stay as they are (`docs/results.md` has measurements).
+`--bits 4` fixes the size instead. `--levels 8 --range -1 1` is the grid of the source documents: one quantizer for
+the whole network with step 2/2^8. Biases and normalisation stay exact unless `--also` names them.
+
+    enxuto compress model.onnx -o model.enx
+    enxuto compress model.onnx -o small.enx --bits 4 --keep-exact 'classifier.*' --fold-bn
+"""
+
+_GRID = "Quantizer"
+
+
+def run(
+    source: Annotated[
+        Path, typer.Argument(metavar="MODEL.onnx", help="The model; external data is found beside it.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Default: the same name with .enx.")
+    ] = None,
+    bits: Annotated[
+        float | None,
+        typer.Option(help="Search steps so that the file has at most this many bits per parameter."),
+    ] = None,
+    quantizer: Annotated[
+        str,
+        typer.Option(rich_help_panel=_GRID, help="dead-zone, midrise, midtread, mu-law, minifloat or half."),
+    ] = "dead-zone",
+    delta: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_GRID, help="Half-width of the zero bin in steps (dead-zone)."),
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=_GRID,
+            help="Step; with --per tensor or channel in units of their root mean square.",
+        ),
+    ] = None,
+    levels: Annotated[
+        int | None, typer.Option(rich_help_panel=_GRID, help="i: 2^i steps over the range.")
+    ] = None,
+    range_: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--range",
+            rich_help_panel=_GRID,
+            help="Range for --levels; default -1 1, or by --per the weights' own.",
+        ),
+    ] = None,
+    clip: Annotated[
+        bool, typer.Option("--clip", rich_help_panel=_GRID, help="Limit weights to the range first.")
+    ] = False,
+    per: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_GRID, help="What shares a step: network, tensor or channel."),
+    ] = None,
+    mu: Annotated[float | None, typer.Option(rich_help_panel=_GRID, help="μ of mu-law; default 2^i.")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", rich_help_panel=_GRID, help="P,Q of minifloat: exponent and mantissa bits."),
+    ] = None,
+    keep_exact: Annotated[
+        list[str] | None,
+        typer.Option(help="Name (with * and ?) of tensors not to quantize; may be repeated."),
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="Quantize these roles too: bias, norm, other; may be repeated.")
+    ] = None,
+    fold_bn: Annotated[
+        bool, typer.Option("--fold-bn", help="Fold batch normalisation into convolutions.")
+    ] = False,
+    keep_docs: Annotated[
+        bool, typer.Option("--keep-docs", help="Keep documentation strings and stack traces in the graph.")
+    ] = False,
+    preprocess: pre.Base = None,
+    resize: pre.Resize = None,
+    interpolation: pre.Interpolation = None,
+    crop: pre.Crop = None,
+    divide_by: pre.DivideBy = None,
+    mean: pre.Mean = None,
+    std: pre.Std = None,
+    channels: pre.Channels = None,
+    layout: pre.Layout = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one per processor.")] = 0,
+    xz: Annotated[bool, typer.Option(help="Measure xz on the original, for the ledger.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the ledger as JSON.")] = False,
+) -> None:
+    """Read, quantize, code, write, and show the ledger."""
+    from enxuto.api import onnx_metadata, preprocess_of
+    from enxuto.cli.scheme import SchemeOptions
+    from enxuto.compression import DEFAULT_ROLES, compress
+    from enxuto.errors import UsageError
+    from enxuto.ledger import ledger_of, original_sizes
+    from enxuto.onnx_model import Model
+
+    options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu, format_)  # type: ignore[arg-type]
+    scheme = options.scheme()
+    target = output or source.with_suffix(".enx")
+    if target.resolve() == source.resolve():
+        raise UsageError(f"{target} is the model itself; name another file with -o")
+    model = Model.read(source, keep_docs=keep_docs)
+    known = onnx_metadata(model)
+    said = pre.PreprocessOptions(
+        preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
+    )
+    chosen = said.build(preprocess_of(known))
+    metadata: dict[str, Any] = known | ({"preprocess": chosen.to_dict()} if chosen else {})
+    with progress_bar("measuring the original") as progress:
+        progress("measuring the original", 0, 1)
+        metadata["original"] = original_sizes(source, xz=xz)
+        if fold_bn:
+            metadata["folded"] = True
+        compressed = compress(
+            model, scheme, bits=bits, roles=(*DEFAULT_ROLES, *(also or ())), keep_exact=tuple(keep_exact or ()),
+            fold_bn=fold_bn, metadata=metadata, threads=threads, progress=progress,
+        )  # fmt: skip
+    compressed.save(target)
+    ledger = ledger_of(compressed)
+    if json:
+        print_json({"output": str(target), **ledger.to_dict(), "left_out_bytes": model.stripped_bytes})
+        return
+    show_ledger(ledger, f"{source.name} → {target}")
+    if model.stripped_bytes:
+        note(
+            f"left out {model.stripped_bytes:,} B of documentation and value types (--keep-docs keeps documentation)"
+        )

@@ -1,0 +1,132 @@
+"""`enxuto inspect`: what is in a model or an `.enx` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enxuto.cli.ledger import show_ledger
+from enxuto.cli.terminal import note, print_json, show_table
+
+if TYPE_CHECKING:
+    from enxuto.container import CompressedModel, Part
+    from enxuto.header import TensorEntry
+
+HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
+
+    enxuto inspect model.enx
+    enxuto inspect model.onnx --json
+"""
+
+
+def run(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="An .enx file or an ONNX model.")],
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Read and show."""
+    from enxuto.container import CompressedModel, is_enx
+
+    if is_enx(source) or source.suffix == ".enx":
+        _show_compressed(CompressedModel.read(source), source, json)
+    else:
+        _show_onnx(source, json)
+
+
+def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> None:
+    from enxuto.ledger import ledger_of
+
+    ledger = ledger_of(compressed)
+    rows = [_tensor_facts(entry, part) for entry, part in compressed.entries()]
+    if json:
+        print_json({"file": str(source), **ledger.to_dict(), "metadata": compressed.metadata,
+                    "head_bytes": compressed.head_bytes, "tensors": rows})  # fmt: skip
+        return
+    show_ledger(ledger, str(source))
+    show_table(
+        "tensors",
+        {"name": "left", "shape": "left", "quantizer": "left", "step": "right", "bytes": "right", "bits/value": "right",
+         "entropy": "right"},
+        [
+            (row["name"], "×".join(map(str, row["shape"])) or "scalar", row["quantizer"], row["step"],
+             f"{row['bytes']:,}" if row["bytes"] is not None else "shared",
+             f"{row['bits']:.3f}" if row["bits"] is not None else "", "" if row["entropy"] is None else f"{row['entropy']:.3f}")
+            for row in rows
+        ],
+        caption=f"table, graph and signature: {compressed.head_bytes:,} B. Entropy: bound of order-0 coding, bits/value.",
+    )  # fmt: skip
+    for key, value in compressed.metadata.items():
+        if key not in ("original", "parameters"):
+            note(f"{key}: {value if not isinstance(value, list) else f'{len(value)} entries'}")
+
+
+def _tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
+    """Facts of one tensor; bytes and bits are None where several tensors share a payload."""
+    from enxuto.codec import entropy
+    from enxuto.header import LevelsRow
+
+    row = part.row
+    alone = len(row.tensors) == 1
+    facts: dict[str, Any] = {
+        "name": entry.name,
+        "shape": list(entry.shape),
+        "type": str(entry.dtype),
+        "quantizer": "exact",
+        "step": "",
+        "bytes": row.bytes if alone else None,
+        "bits": 8 * row.bytes / entry.elements if alone and entry.elements else None,
+        "entropy": None,
+    }
+    if isinstance(row, LevelsRow):
+        tensor = part.levels()[entry.name]
+        fields = row.quantizer.model_dump(exclude_none=True)
+        facts["quantizer"] = fields.pop("kind")
+        step = getattr(tensor.quantizer, "step", None)
+        if isinstance(step, tuple):
+            facts["step"] = f"{min(step):.3g} – {max(step):.3g}"
+        elif step is not None:
+            facts["step"] = f"{step:.4g}"
+        else:
+            facts["step"] = " ".join(f"{name}={value:g}" for name, value in fields.items())
+        if "delta" in fields:
+            facts["quantizer"] += f" δ={fields['delta']:g}"
+        facts["entropy"] = entropy(tensor.levels)
+    return facts
+
+
+def _show_onnx(source: Path, json: bool) -> None:
+    from enxuto.compression import parameters
+    from enxuto.onnx_model import Model, total_bytes
+
+    model = Model.read(source)
+    size = total_bytes(source)
+    infos = [
+        {
+            "name": info.name,
+            "role": str(info.role),
+            "shape": list(info.shape),
+            "type": str(info.dtype),
+            "bytes": info.bytes,
+        }
+        for info in model.infos()
+    ]
+    if json:
+        print_json({"file": str(source), "bytes": size, "parameters": parameters(model), "weights": infos})
+        return
+    show_table(
+        f"{source} · {parameters(model):,} parameters · {size:,} B",
+        {"name": "left", "role": "left", "shape": "left", "type": "left", "bytes": "right"},
+        [
+            (
+                str(one["name"]),
+                str(one["role"]),
+                "×".join(map(str, one["shape"])) or "scalar",
+                str(one["type"]),
+                f"{one['bytes']:,}",
+            )  # type: ignore[call-overload]
+            for one in infos
+        ],
+    )
+    if model.stripped_bytes:
+        note(f"{model.stripped_bytes:,} B of documentation and value types would be left out by compress")

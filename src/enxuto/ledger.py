@@ -1,0 +1,111 @@
+"""The size ledger: what a model's weights cost in each form, bound and measurement kept apart.
+
+Every row is a number of bytes that exists as a file here, except the entropy bound, which is what an ideal
+order-0 coder would need, and the float32 row, which is 4 bytes per parameter.
+"""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enxuto.codec import entropy
+from enxuto.container import CompressedModel, Part, processors
+from enxuto.header import ExactRow, LevelsRow
+from enxuto.onnx_model import files
+
+__all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
+
+_XZ_BLOCK = 8 << 20
+_XZ_MOST = 256 << 20  # bytes; xz takes half a second per megabyte and core
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """A form of the model and its size. `measured` is false for bounds and arithmetic."""
+
+    name: str
+    bytes: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Sizes of a model of `parameters` learned values, the first row being the one others are compared with."""
+
+    parameters: int
+    rows: tuple[LedgerRow, ...]
+
+    def ratio(self, row: LedgerRow) -> float:
+        """Return how many times smaller than the float32 weights a row is."""
+        return self.rows[0].bytes / row.bytes if row.bytes else float("inf")
+
+    def bits(self, row: LedgerRow) -> float:
+        """Return a row's bits per parameter."""
+        return 8 * row.bytes / self.parameters if self.parameters else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-safe values."""
+        rows = [
+            {
+                "name": row.name,
+                "bytes": round(row.bytes, 1) if not row.measured else int(row.bytes),
+                "measured": row.measured,
+                "ratio": round(self.ratio(row), 3),
+                "bits_per_parameter": round(self.bits(row), 4),
+            }
+            for row in self.rows
+        ]
+        return {"parameters": self.parameters, "rows": rows}
+
+
+def original_sizes(path: str | Path, *, xz: bool = True) -> dict[str, int]:
+    """Measure an ONNX file and all files it needs: their bytes, and the same through xz (preset 6, 8 MiB blocks).
+
+    Above 256 MiB, and without `xz`, that is left out. The result goes into a compressed model's metadata as `original`.
+    """
+    places = files(path)
+    total = sum(place.stat().st_size for place in places)
+    sizes = {"bytes": total}
+    if xz and total <= _XZ_MOST:
+        with ThreadPoolExecutor(processors()) as pool:
+            sizes["xz_bytes"] = sum(
+                pool.map(lambda block: len(lzma.compress(block, preset=6)), _blocks(places))
+            )
+    return sizes
+
+
+def _blocks(places: list[Path]) -> Iterator[bytes]:
+    for place in places:
+        with place.open("rb") as file:
+            while block := file.read(_XZ_BLOCK):
+                yield block
+
+
+def entropy_bytes(part: Part) -> float:
+    """Return the bytes an ideal order-0 coder needs: levels at their entropy per tensor, exact values as stored."""
+    if isinstance(part.row, ExactRow):
+        return float(sum(entry.stored_bytes for entry in part.row.tensors))
+    return sum(entropy(tensor.levels) * tensor.levels.size / 8 for tensor in part.levels().values())
+
+
+def ledger_of(compressed: CompressedModel) -> Ledger:
+    """Return the ledger of a compressed model; rows of the original are there if its metadata has them."""
+    count = int(compressed.metadata.get("parameters", 0)) or sum(
+        entry.elements for entry, part in compressed.entries() if isinstance(part.row, LevelsRow)
+    )
+    original = compressed.metadata.get("original")
+    rows = [LedgerRow("float32 weights", 4.0 * count, measured=False)]
+    if isinstance(original, dict) and isinstance(original.get("bytes"), int):
+        rows.append(LedgerRow("ONNX file", original["bytes"], measured=True))
+        if isinstance(original.get("xz_bytes"), int):
+            rows.append(LedgerRow("ONNX file, xz", original["xz_bytes"], measured=True))
+    with ThreadPoolExecutor(processors()) as pool:
+        bound = sum(pool.map(entropy_bytes, compressed.parts))
+    rows.append(LedgerRow("entropy of levels + exact values (bound)", bound, measured=False))
+    rows.append(LedgerRow(".enx file", compressed.file_bytes, measured=True))
+    return Ledger(count, tuple(rows))

@@ -1,0 +1,141 @@
+"""Does a compressed file hold what it should? Checksums, decoding, and comparison with the original model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from enxuto.container import CompressedModel, Part
+from enxuto.errors import FormatError
+from enxuto.header import LevelsRow
+from enxuto.metrics import SignalMetrics
+from enxuto.onnx_model import Model, fold_batch_norm, skeleton
+from enxuto.quantize.scalar import DeadZone
+
+__all__ = ["TensorCheck", "Verification", "verify"]
+
+_ROUNDING = (
+    1.0 + 1e-5
+)  # of the error's bound, for values rounded to float32 (and narrower types are not judged by it)
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """One tensor against the original: largest error, the bound on it (None: no bound), SQNR in dB (None: exact)."""
+
+    name: str
+    exact: bool
+    largest_error: float
+    bound: float | None
+    sqnr: float | None
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome: how many payloads decoded, and, with an original, one check per tensor and what is wrong."""
+
+    payloads: int
+    tensors: int
+    compared: bool
+    checks: tuple[TensorCheck, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-safe values."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def verify(
+    compressed: CompressedModel,
+    original: Model | None = None,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Verification:
+    """Check every payload's checksum, decode it, and compare with `original` where it is given.
+
+    Exact tensors must be equal bit for bit; dead-zone levels must give values within their bin, which is at most
+    Δ/2, or δΔ in the zero bin, from the original (values that were clipped are reported as problems). Damaged
+    payloads become problems too, so that one of them does not hide the others.
+    """
+    problems: list[str] = []
+    checks: list[TensorCheck] = []
+    if original is not None and compressed.metadata.get("folded"):
+        original = fold_batch_norm(original)[0]
+    if original is not None:
+        problems += _graph_problems(compressed, original)
+    for number, part in enumerate(compressed.parts):
+        if progress is not None:
+            progress("verifying", number, len(compressed.parts))
+        try:
+            arrays = part.arrays()
+        except FormatError as error:
+            problems.append(str(error))
+            continue
+        if original is not None:
+            checks += [
+                _check(name, array, original, part) for name, array in arrays.items() if name in original
+            ]
+    problems += [_problem(check) for check in checks if not check.ok]
+    tensors = sum(len(part.row.tensors) for part in compressed.parts)
+    return Verification(len(compressed.parts), tensors, original is not None, tuple(checks), tuple(problems))
+
+
+def _graph_problems(compressed: CompressedModel, original: Model) -> list[str]:
+    """Compare the graphs without their weights."""
+    names = [entry.name for entry, _ in compressed.entries()]
+    missing = [name for name in names if name not in original]
+    if missing:
+        return [f"the original has no weight {missing[0]!r}: it is another model"]
+    if skeleton(original, names) != compressed.skeleton:
+        return ["the graph, or a value kept in it, differs from the original's"]
+    return []
+
+
+def _check(name: str, array: np.ndarray, original: Model, part: Part) -> TensorCheck:
+    wanted = original.load(name)
+    if array.shape != wanted.shape or array.dtype != wanted.dtype:
+        return TensorCheck(name, exact=False, largest_error=math.inf, bound=0.0, sqnr=None, ok=False)
+    if not isinstance(part.row, LevelsRow):
+        same = array.tobytes() == wanted.tobytes()
+        return TensorCheck(
+            name, exact=True, largest_error=0.0 if same else math.inf, bound=0.0, sqnr=None, ok=same
+        )
+    values = wanted.astype(np.float64)
+    error = np.abs(array.astype(np.float64) - values)
+    largest = float(error.max(initial=0))
+    signal = SignalMetrics()
+    signal.update(values, array)
+    quality = signal.result().sqnr_db
+    bound = _bound(part, array.shape) if array.dtype == np.float32 else None
+    ok = bound is None or bool((error <= bound * _ROUNDING + np.abs(values) * 1e-6).all())
+    return TensorCheck(
+        name, exact=False, largest_error=largest, bound=None if bound is None else float(bound.max()),
+        sqnr=quality if math.isfinite(quality) else None, ok=ok,
+    )  # fmt: skip
+
+
+def _bound(part: Part, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Largest distance of a weight from the value of its bin; None for quantizers without a uniform step."""
+    quantizer = next(iter(part.levels().values())).quantizer
+    if not isinstance(quantizer, DeadZone):
+        return None
+    steps = np.asarray(quantizer.step, np.float64)
+    if quantizer.axis is not None:
+        steps = steps.reshape([-1 if axis == quantizer.axis else 1 for axis in range(len(shape))])
+    return steps * max(0.5, quantizer.delta)
+
+
+def _problem(check: TensorCheck) -> str:
+    if check.exact:
+        return f"{check.name!r} should be exact and is not"
+    return f"{check.name!r} is off by up to {check.largest_error:.3g}, more than its step allows ({check.bound:.3g})"
