@@ -161,7 +161,7 @@ def _exported(module: nn.Module, two: torch.Tensor, three: torch.Tensor) -> tupl
     ("name", "part", "shape"),
     [
         ("resnet20-cifar", "", (3, 32, 32)),
-        ("squeezenet-dsc", "", (3, 32, 32)),
+        ("squeezenet-dsc", "features.fire2", (96, 8, 8)),
         ("shufflenet-cifar", "features.stage2", (24, 8, 8)),
     ],
 )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from zoo_walk import meta
+import torch
 
 from enxuto import zoo
 from enxuto.errors import UsageError
@@ -68,7 +68,9 @@ def test_unknown_names_get_the_closest(name: str, message: str) -> None:
         ("lenet5", {"classes": 0}, "lenet5: classes must be a whole number from 1 on, not 0"),
         ("lenet5", {"classes": True}, "lenet5: classes must be a whole number from 1 on, not True"),
         ("lenet5", {"channels": 1.5}, "lenet5: channels must be a whole number from 1 on, not 1.5"),
-        ("lenet5", {"seed": "7"}, "lenet5: seed must be a whole number, not '7'"),
+        ("lenet5", {"seed": "7"}, "lenet5: seed must be a whole number from 0 and below 2**63, not '7'"),
+        ("lenet5", {"seed": 2**63}, "lenet5: seed must be a whole number from 0 and below 2**63, not 92"),
+        ("shufflenet", {"width": 0.01}, "shufflenet: width 0.01 leaves stage 2 no channels to add"),
         ("lenet5", {"activation": "gelu"}, "lenet5: activation must be one of 'tanh', 'relu', not 'gelu'"),
         ("lenet5", {"width": 2}, "lenet5 has no option 'width'; its options: activation, pool"),
         ("resnet50", {"width": 2}, "resnet50 has no option 'width'; its options: none besides classes"),
@@ -88,8 +90,8 @@ def test_unknown_names_get_the_closest(name: str, message: str) -> None:
     ],
 )
 def test_wrong_values_are_named(name: str, options: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        meta(name, **options)
+    with torch.device("meta"), pytest.raises(UsageError) as caught:
+        zoo.build(name, **options)
     assert message in str(caught.value)
 
 

@@ -20,15 +20,16 @@ from enxuto.zoo.blocks import FeatureClassifier, conv_norm_act, he_, pooled_line
 
 __all__ = ["BUILDERS", "InceptionV2"]
 
-# Figure 5: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3, pool, projection; 0 means absent.
+# Figure 5: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3, pool, projection; 0 means absent. The
+# projections of 4c and 4d are the 96 that the figure's output sizes (576, 576, 1024) need; it prints 128.
 _MODULES: Mapping[str, tuple[int, int, int, int, int, str, int]] = {
     "3a": (64, 64, 64, 64, 96, "average", 32),
     "3b": (64, 64, 96, 64, 96, "average", 64),
     "3c": (0, 128, 160, 64, 96, "max", 0),
     "4a": (224, 64, 96, 96, 128, "average", 128),
     "4b": (192, 96, 128, 96, 128, "average", 128),
-    "4c": (160, 128, 160, 128, 160, "average", 128),
-    "4d": (96, 128, 192, 160, 192, "average", 128),
+    "4c": (160, 128, 160, 128, 160, "average", 96),
+    "4d": (96, 128, 192, 160, 192, "average", 96),
     "4e": (0, 128, 192, 192, 256, "max", 0),
     "5a": (352, 192, 320, 160, 224, "average", 128),
     "5b": (352, 192, 320, 192, 224, "max", 128),

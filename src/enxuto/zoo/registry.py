@@ -53,5 +53,5 @@ def _suggestion(name: str) -> str:
     folded = {known.replace("_", "-"): known for known in _BY_NAME}
     close = [folded[match] for match in difflib.get_close_matches(wanted, folded, n=4, cutoff=0.6)]
     begins = [known for folded_name, known in folded.items() if folded_name.startswith(wanted)]
-    found = list(dict.fromkeys(close + begins[:4]))
+    found = list(dict.fromkeys(begins + close))[:4]
     return f"close: {', '.join(found)}" if found else "enxuto.zoo.names() lists all"

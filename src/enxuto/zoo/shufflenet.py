@@ -61,7 +61,7 @@ class ShuffleUnit(nn.Module):
 
 
 class ShuffleDown(nn.Module):
-    """Figure 2c: ReLU of the 3×3 average pool of x beside body(x), both of stride 2."""
+    """Figure 2c: ReLU of body(x) beside the 3×3 average pool of x, both of stride 2."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -70,8 +70,8 @@ class ShuffleDown(nn.Module):
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, C, H, W) → (batch, C + body's channels, H/2, W/2)."""
-        y: Tensor = self.act(torch.cat((self.pool(x), self.body(x)), dim=1))
+        """(batch, C, H, W) → (batch, body's channels + C, H/2, W/2)."""
+        y: Tensor = self.act(torch.cat((self.body(x), self.pool(x)), dim=1))
         return y
 
 
