@@ -234,4 +234,4 @@ class _Work:
 
 
 def _entry(info: WeightInfo) -> TensorEntry:
-    return TensorEntry(name=info.name, shape=info.shape, data_type=info.data_type)
+    return TensorEntry(name=info.name, shape=info.shape, type=info.data_type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,21 +45,34 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
                     "head_bytes": compressed.head_bytes, "tensors": rows})  # fmt: skip
         return
     show_ledger(ledger, str(source))
+    headings = ("name", "shape", "quantizer", "step", "bytes", "bits/value", "entropy")
     show_table(
         "tensors",
-        {"name": "left", "shape": "left", "quantizer": "left", "step": "right", "bytes": "right", "bits/value": "right",
-         "entropy": "right"},
-        [
-            (row["name"], "×".join(map(str, row["shape"])) or "scalar", row["quantizer"], row["step"],
-             f"{row['bytes']:,}" if row["bytes"] is not None else "shared",
-             f"{row['bits']:.3f}" if row["bits"] is not None else "", "" if row["entropy"] is None else f"{row['entropy']:.3f}")
-            for row in rows
-        ],
-        caption=f"table, graph and signature: {compressed.head_bytes:,} B. Entropy: bound of order-0 coding, bits/value.",
-    )  # fmt: skip
+        {heading: "left" if heading in ("name", "shape", "quantizer") else "right" for heading in headings},
+        [_cells(row) for row in rows],
+        caption=f"table, graph and signature: {compressed.head_bytes:,} B. "
+        "Entropy: bound of order-0 coding, bits per value.",
+    )
     for key, value in compressed.metadata.items():
         if key not in ("original", "parameters"):
             note(f"{key}: {value if not isinstance(value, list) else f'{len(value)} entries'}")
+
+
+def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Return a row of the tensor table as text."""
+    return (
+        facts["name"],
+        _shape_text(facts["shape"]),
+        facts["quantizer"],
+        facts["step"],
+        "shared" if facts["bytes"] is None else f"{facts['bytes']:,}",
+        "" if facts["bits"] is None else f"{facts['bits']:.3f}",
+        "" if facts["entropy"] is None else f"{facts['entropy']:.3f}",
+    )
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
 
 
 def _tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
@@ -101,31 +115,26 @@ def _show_onnx(source: Path, json: bool) -> None:
 
     model = Model.read(source)
     size = total_bytes(source)
-    infos = [
-        {
-            "name": info.name,
-            "role": str(info.role),
-            "shape": list(info.shape),
-            "type": str(info.dtype),
-            "bytes": info.bytes,
-        }
-        for info in model.infos()
-    ]
+    infos = list(model.infos())
     if json:
-        print_json({"file": str(source), "bytes": size, "parameters": parameters(model), "weights": infos})
+        weights = [
+            {
+                "name": info.name,
+                "role": str(info.role),
+                "shape": list(info.shape),
+                "type": str(info.dtype),
+                "bytes": info.bytes,
+            }
+            for info in infos
+        ]
+        print_json({"file": str(source), "bytes": size, "parameters": parameters(model), "weights": weights})
         return
     show_table(
         f"{source} · {parameters(model):,} parameters · {size:,} B",
         {"name": "left", "role": "left", "shape": "left", "type": "left", "bytes": "right"},
         [
-            (
-                str(one["name"]),
-                str(one["role"]),
-                "×".join(map(str, one["shape"])) or "scalar",
-                str(one["type"]),
-                f"{one['bytes']:,}",
-            )  # type: ignore[call-overload]
-            for one in infos
+            (info.name, str(info.role), _shape_text(info.shape), str(info.dtype), f"{info.bytes:,}")
+            for info in infos
         ],
     )
     if model.stripped_bytes:

@@ -31,7 +31,7 @@ _PANEL = "Preprocessing"
 Base = Annotated[
     str | None,
     typer.Option("--preprocess", rich_help_panel=_PANEL,
-                 help="Preset (resnet-cifar, imagenet, efficientnet-lite) or TOML file; single settings below go over it."),
+                 help="Preset (resnet-cifar, imagenet, efficientnet-lite) or TOML file; settings below go over it."),
 ]  # fmt: skip
 Resize = Annotated[
     str | None, typer.Option(rich_help_panel=_PANEL, help="N (short side) or H,W; `none` for none.")
@@ -70,7 +70,7 @@ class PreprocessOptions:
     layout: str | None = None
 
     def build(self, stored: Preprocess | None) -> Preprocess | None:
-        """Return the preprocessing said, single settings over the preset, file, or else `stored`; None if nothing is."""
+        """Return the settings said, over the preset or file or else `stored`; None if there is neither."""
         from enxuto.data import Preprocess, preset
 
         said = {

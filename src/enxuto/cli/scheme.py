@@ -83,21 +83,21 @@ class SchemeOptions:
                 return Uniform(DeadZone((high - low) / 2**self.levels, delta, clip=clip))
             return Ranged(self.levels, self.per, "dead-zone", delta)
         if self.step is not None:
-            if self.per in (None, "network"):
+            if self.per is None or self.per == "network":
                 return Uniform(DeadZone(self.step, delta))
-            return Scaled(self.step, self.per or "tensor", delta)
+            return Scaled(self.step, self.per, delta)
         assert isinstance(DEFAULT_SCHEME, Balanced)
         return replace(DEFAULT_SCHEME, per=self.per or DEFAULT_SCHEME.per, delta=delta)
 
     def _mu_law(self) -> Scheme:
         if self.levels is None:
             raise UsageError("--quantizer mu-law needs --levels i, for 2**i levels")
-        if self.per in (None, "network") or self.range is not None:
+        if self.per is None or self.per == "network" or self.range is not None:
             low, high = self.range or (-1.0, 1.0)
             if low != -high:
                 raise UsageError(f"μ-law needs a range symmetric about 0, not {low:g} to {high:g}")
             return Uniform(MuLaw(2**self.levels, self.mu or float(2**self.levels), high, clip=self.clip))
-        return Ranged(self.levels, self.per or "tensor", "mu-law", mu=self.mu)
+        return Ranged(self.levels, self.per, "mu-law", mu=self.mu)
 
     def _minifloat(self) -> Scheme:
         try:

@@ -62,7 +62,7 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - the outermost boundary: one line instead of a traceback
+        except Exception as error:  # the outermost boundary: one line instead of a traceback
             if type(error).__module__.startswith("typer"):
                 raise
             _fail(

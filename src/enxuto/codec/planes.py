@@ -27,11 +27,11 @@ def encode_bytes(data: bytes, item: int) -> bytes:
 
 
 def _encode_plane(plane: npt.NDArray[np.uint8]) -> bytes:
-    if plane.size and (plane == plane[0]).all():
+    if plane.size and np.ptp(plane) == 0:
         return b"\x01" + plane[:1].tobytes()
     coded = encode_levels(plane.astype(np.int32)) if plane.size else b""
     announced = varint(len(coded)) + coded
-    return announced if 1 < len(coded) and len(announced) <= plane.size else b"\0" + plane.tobytes()
+    return announced if len(coded) > 1 and len(announced) <= plane.size else b"\0" + plane.tobytes()
 
 
 def decode_bytes(data: bytes | memoryview, count: int, item: int) -> bytes:

@@ -51,7 +51,7 @@ def encode(
     count = states.shape[0]
     for j in range(count):
         states[j] = _LOWER
-    position = words.shape[0]
+    position: int = words.shape[0]
     lane = (tokens.shape[0] - 1) % count
     for i in range(tokens.shape[0] - 1, -1, -1):
         token = tokens[i]
@@ -96,7 +96,8 @@ def decode(table: Int64, bits: int, states: Int64, words: Words, out: Int32) -> 
     for j in range(count):
         if states[j] != _LOWER:
             return False
-    return position == words.shape[0]
+    ended: bool = position == words.shape[0]
+    return ended
 
 
 @numba.njit(cache=True, nogil=True)
@@ -121,16 +122,16 @@ def _decode_four(table: Int64, bits: int, states: Int64, words: Words, out: Int3
         # Selections instead of branches: whether a word is due is close to a coin flip, which no processor predicts.
         due = a < _LOWER
         a = (a << 16) | np.int64(words[position]) if due else a
-        position += np.int64(due)
+        position += 1 if due else 0
         due = b < _LOWER
         b = (b << 16) | np.int64(words[position]) if due else b
-        position += np.int64(due)
+        position += 1 if due else 0
         due = c < _LOWER
         c = (c << 16) | np.int64(words[position]) if due else c
-        position += np.int64(due)
+        position += 1 if due else 0
         due = d < _LOWER
         d = (d << 16) | np.int64(words[position]) if due else d
-        position += np.int64(due)
+        position += 1 if due else 0
         i += 4
     states[0], states[1], states[2], states[3] = a, b, c, d
     return i, position

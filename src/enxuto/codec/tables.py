@@ -93,14 +93,14 @@ def _rounded(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
 def _few_bits(values: npt.NDArray[np.float64], mantissa: int) -> Int64:
     """Round positive numbers to integers with at most `mantissa` bits below the leading one."""
     unit = np.exp2(np.maximum(0, np.floor(np.log2(np.maximum(values, 1.0))) - mantissa))
-    return (np.rint(values / unit) * unit).astype(np.int64)
+    return np.asarray(np.rint(values / unit) * unit, np.int64)
 
 
 def _below(frequencies: Int64, mantissa: int) -> Int64:
     """Return the next smaller numbers that the written form can hold."""
     less = np.maximum(frequencies - 1, 1)
     unit = np.int64(1) << np.maximum(0, np.floor(np.log2(less)).astype(np.int64) - mantissa)
-    return less // unit * unit
+    return np.asarray(less // unit * unit, np.int64)
 
 
 def write_table(table: FrequencyTable) -> bytes:

@@ -122,7 +122,7 @@ def split(
             tokens[i] = np.uint16(2 * direct + 1 + 2 * order + negative)
             raw[i] = np.uint64(low | ((rest - (np.int64(1) << order)) << shift))
             widths[i] = np.uint8(shift + order)
-            total += shift + order
+            total += int(shift + order)
     return total
 
 
@@ -166,4 +166,5 @@ def join(
         if level < -2147483648 or level > 2147483647:
             return False
         levels[i] = np.int32(level)
-    return position == packed.shape[0] and held == np.uint64(0)
+    ended: bool = position == packed.shape[0] and held == np.uint64(0)
+    return ended

@@ -113,7 +113,7 @@ class DeadZone:
         """Return, in float32: (float32(|level|) + float32(δ − ½))·Δ with the level's sign; 0 for level 0."""
         flat = np.ascontiguousarray(levels, np.int32).reshape(-1)
         out = np.empty(flat.size, np.float32)
-        offset = np.float32(self.delta - 0.5)
+        offset = float(np.float32(self.delta - 0.5))
         _dead_zone_values(flat, self._steps, self._inner(levels.shape), offset, out)
         return out.reshape(levels.shape)
 

@@ -112,7 +112,8 @@ def _measure(info: WeightInfo, array: np.ndarray) -> TensorStats:
 def few_bits(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Round steps to three bits below the leading one: within 6 %, and a byte or less each in the file."""
     fraction, exponent = np.frexp(steps)
-    return np.ldexp(np.rint(fraction * 2 ** (_STEP_MANTISSA + 1)) / 2 ** (_STEP_MANTISSA + 1), exponent)
+    rounded = np.rint(fraction * 2 ** (_STEP_MANTISSA + 1)) / 2 ** (_STEP_MANTISSA + 1)
+    return np.asarray(np.ldexp(rounded, exponent), np.float64)
 
 
 @dataclass(frozen=True)
