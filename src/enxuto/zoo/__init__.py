@@ -50,8 +50,8 @@ def build(
     builders = importlib.import_module(f"enxuto.zoo.{item.family}").BUILDERS
     if seed is None:
         return builders[name](classes=outputs, channels=inputs, **options)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UsageError(f"{name}: seed must be a whole number, not {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise UsageError(f"{name}: seed must be a whole number from 0 and below 2**63, not {seed!r}")
     # devices=[]: the weights are drawn on the CPU, so accelerators' generators are neither read nor set.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -7,6 +7,7 @@ place, because attribution hangs a hook on each activation and needs the tensor 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
@@ -23,6 +24,7 @@ __all__ = [
     "gaussian_",
     "glorot_",
     "he_",
+    "lecun_",
     "pooled_linear",
     "scaled",
 ]
@@ -178,10 +180,22 @@ def gaussian_(network: nn.Module, *, std: float = 0.01, linear_std: float | None
 
 
 @torch.no_grad()
-def glorot_(network: nn.Module, *, bias: float = 0.0) -> None:
-    """Glorot and Bengio 2010: weights uniform in ±sqrt(6/(fan_in + fan_out)), biases `bias`."""
+def glorot_(network: nn.Module) -> None:
+    """Glorot and Bengio 2010: weights uniform in ±sqrt(6/(fan_in + fan_out)), biases 0."""
     for layer in _weighted(network):
         nn.init.xavier_uniform_(layer.weight)
+        _fill_bias(layer, 0.0)
+
+
+@torch.no_grad()
+def lecun_(network: nn.Module, *, bias: float = 0.0) -> None:
+    """LeCun 1998, Efficient BackProp: weights uniform in ±sqrt(3/fan_in), variance 1/fan_in; biases `bias`.
+
+    It is also what Caffe, and so SqueezeNet and the readers of GoogLeNet, mean by "xavier".
+    """
+    for layer in _weighted(network):
+        bound = math.sqrt(3 / math.prod(layer.weight.shape[1:]))
+        nn.init.uniform_(layer.weight, -bound, bound)
         _fill_bias(layer, bias)
 
 

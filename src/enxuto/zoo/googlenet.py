@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from enxuto.zoo import checks
 from enxuto.zoo.alexnet import caffe_norm
-from enxuto.zoo.blocks import conv_act, conv_norm_act, glorot_, he_, pooled_linear
+from enxuto.zoo.blocks import conv_act, conv_norm_act, he_, lecun_, pooled_linear
 
 __all__ = ["BUILDERS", "AuxiliaryHead", "GoogLeNet", "GoogLeNetOutput", "Inception", "NaiveInception"]
 
@@ -186,7 +186,7 @@ def _imagenet(
         he_(network)
     else:
         # The paper gives no initialisation; Caffe's definition has Xavier weights and biases 0.2.
-        glorot_(network, bias=0.2)
+        lecun_(network, bias=0.2)
     return network
 
 

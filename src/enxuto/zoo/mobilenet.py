@@ -157,7 +157,8 @@ def _v2_features(
 
 def _last_plane(name: str, resolution: float) -> int:
     """Side of the plane before the average pool: five halvings, rounded up, of 224·ρ."""
-    return ceil(round(_SIDE * checks.positive(name, "resolution", resolution)) / 32)
+    side = round(_SIDE * checks.positive(name, "resolution", resolution))
+    return max(1, ceil(side / 32))
 
 
 def _finished(features: nn.Module, classifier: nn.Module) -> nn.Module:

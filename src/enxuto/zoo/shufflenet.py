@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from enxuto.errors import UsageError
 from enxuto.zoo import checks
 from enxuto.zoo.blocks import FeatureClassifier, conv_norm_act, he_, pooled_linear
 
@@ -121,6 +122,8 @@ def _shufflenet(
     """
     checks.one_of(name, "groups", groups, tuple(_WIDTHS))
     stem = _whole(_STEM * checks.positive(name, "width", width), groups)
+    if _whole(_WIDTHS[groups] * width, groups) <= stem:
+        raise UsageError(f"{name}: width {width} leaves stage 2 no channels to add; take a larger one")
     stages, outputs = _stages(stem, groups, width)
     layers = OrderedDict[str, nn.Module](conv1=conv_norm_act(channels, stem, 3, stride=1 if small else 2))
     if not small:

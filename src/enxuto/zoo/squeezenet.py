@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from enxuto.zoo import checks
-from enxuto.zoo.blocks import conv_act, conv_norm_act, glorot_, he_
+from enxuto.zoo.blocks import conv_act, conv_norm_act, he_, lecun_
 
 __all__ = ["BUILDERS", "Bypass", "Fire", "FireDSC", "fire_dsc_weights", "fire_weights"]
 
@@ -162,7 +162,7 @@ def _imagenet(
     )
     network = SqueezeNet(features, nn.Sequential(head))
     # The authors' Caffe definition: Xavier everywhere, a narrow Gaussian for the last convolution.
-    glorot_(network)
+    lecun_(network)
     nn.init.normal_(head["conv10"].get_parameter("weight"), std=0.01)
     return network
 
