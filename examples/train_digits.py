@@ -64,14 +64,19 @@ def export(model: nn.Module, path: Path, preprocess: Preprocess) -> None:
     )  # fmt: skip
     program.save(buffer)
     proto = Model.from_bytes(buffer.getvalue()).to_proto()
-    for key, value in ((PREPROCESS_KEY, preprocess.to_dict()), (LABELS_KEY, [str(digit) for digit in range(10)])):
+    for key, value in (
+        (PREPROCESS_KEY, preprocess.to_dict()),
+        (LABELS_KEY, [str(digit) for digit in range(10)]),
+    ):
         proto.metadata_props.add(key=key, value=json.dumps(value))
     Model.from_proto(proto).write(path)
 
 
 def main() -> None:
     """Train, report, write both files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=HERE)
     folder: Path = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,10 +17,11 @@ import numpy as np
 
 from enxuto._version import __version__
 from enxuto.codec import entropy
-from enxuto.container import CompressedModel, Part, processors
+from enxuto.container import CompressedModel, processors
 from enxuto.errors import BudgetError, UsageError
 from enxuto.header import TensorEntry
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, check_finite, fold_batch_norm, skeleton
+from enxuto.part import Part
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
 

@@ -21,29 +21,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from enxuto.codec import decode_bytes, decode_levels, encode_bytes, encode_levels
-from enxuto.errors import DataError, FormatError, UsageError
+from enxuto.errors import DataError, FormatError
 from enxuto.files import atomic_write
-from enxuto.header import ExactRow, Header, LevelsRow, Row, TensorEntry, describe, dump_header, parse_header
+from enxuto.header import Header, Row, TensorEntry, dump_header, parse_header
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
-from enxuto.quantize.scalar import DeadZone, Quantizer
+from enxuto.part import FileSlice, Part, most_elements
 
-__all__ = [
-    "FORMAT_VERSION",
-    "CompressedModel",
-    "Part",
-    "QuantizedTensor",
-    "is_enx",
-    "most_elements",
-    "processors",
-]
+__all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
 
 MAGIC = b"\x89ENX\r\n\x1a\n"
 FORMAT_VERSION = 1
 _PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
 _STORED, _LZMA = 0, 1
-_EXPANSION = 4096  # no head or payload of n bytes stands for more than 4096·n + 65536 bytes or elements
-_SLACK = 65536
 _LIMIT = 1 << 31
 _IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by payload
 
@@ -55,137 +44,6 @@ def is_enx(path: str | Path) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
-
-
-def most_elements(payload_bytes: int) -> int:
-    """Return how many elements a payload of that many bytes may stand for (so that memory stays bounded)."""
-    return _EXPANSION * payload_bytes + _SLACK
-
-
-@dataclass(frozen=True)
-class QuantizedTensor:
-    """Integer levels (of the tensor's shape) and the quantizer that gives them values."""
-
-    levels: np.ndarray
-    quantizer: Quantizer
-
-    def reconstruct(self) -> np.ndarray:
-        """Return the float32 values, of the tensor's shape."""
-        return self.quantizer.reconstruct(self.levels)
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """Bytes that still lie in a file."""
-
-    path: Path
-    offset: int
-    length: int
-
-    def read(self) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.length)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One row of the table and its payload, in memory or in the file it was read from."""
-
-    row: Row
-    _payload: bytes | _Slice = field(repr=False)
-
-    @classmethod
-    def levels_of(
-        cls, entries: Sequence[TensorEntry], quantizer: Quantizer, levels: np.ndarray, *, threads: int = 1
-    ) -> Part:
-        """Code the levels (all tensors', one after the other) of tensors that share a quantizer."""
-        steps = b""
-        if isinstance(quantizer, DeadZone) and isinstance(quantizer.step, tuple):
-            steps = encode_bytes(np.asarray(quantizer.step, "<f4").tobytes(), 4)
-        payload, padding = _padded(steps + encode_levels(levels, threads=threads), levels.size)
-        row = LevelsRow(
-            tensors=tuple(entries),
-            quantizer=describe(quantizer),
-            steps_bytes=len(steps),
-            bytes=len(payload),
-            padding=padding,
-            crc32=f"{zlib.crc32(payload):08x}",
-        )
-        return cls(row, payload)
-
-    @classmethod
-    def exact_of(cls, entries: Sequence[TensorEntry], values: bytes) -> Part:
-        """Code values as they are: `values` holds the bytes of all tensors, one after the other."""
-        item = entries[0].item_bytes
-        payload, padding = _padded(encode_bytes(values, item), len(values) // item)
-        row = ExactRow(
-            tensors=tuple(entries), bytes=len(payload), padding=padding, crc32=f"{zlib.crc32(payload):08x}"
-        )
-        return cls(row, payload)
-
-    @property
-    def payload(self) -> bytes:
-        """The payload; `FormatError` where it does not match its checksum."""
-        data = self._payload if isinstance(self._payload, bytes) else self._payload.read()
-        if len(data) != self.row.bytes or zlib.crc32(data) != int(self.row.crc32, 16):
-            raise FormatError(
-                f"the payload of {self.row.label} does not match its checksum: the file is damaged"
-            )
-        return data
-
-    def levels(self, *, threads: int = 1) -> dict[str, QuantizedTensor]:
-        """Decode the integer levels of the quantized tensors in this part."""
-        row = self.row
-        if not isinstance(row, LevelsRow):
-            raise UsageError(f"{row.label} is stored exactly; it has no levels")
-        data = memoryview(self.payload)[: row.coded_bytes]
-        try:
-            stored = decode_bytes(data[: row.steps_bytes], row.step_count, 4) if row.steps_bytes else b""
-            quantizer = row.quantizer.build(np.frombuffer(stored, "<f4"))
-            levels = decode_levels(data[row.steps_bytes :], row.items, threads=threads)
-        except (FormatError, UsageError) as error:
-            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
-        decoded = {}
-        position = 0
-        for entry in row.tensors:
-            own = levels[position : position + entry.elements].reshape(entry.shape)
-            decoded[entry.name] = QuantizedTensor(own, quantizer)
-            position += entry.elements
-        return decoded
-
-    def arrays(self, *, threads: int = 1) -> dict[str, np.ndarray]:
-        """Decode the values of all tensors in this part, in their own types."""
-        if isinstance(self.row, ExactRow):
-            return self._exact_arrays(self.row)
-        types = {entry.name: entry.dtype for entry in self.row.tensors}
-        decoded = self.levels(threads=threads)
-        try:
-            with np.errstate(over="ignore"):
-                return {
-                    name: tensor.reconstruct().astype(types[name], copy=False)
-                    for name, tensor in decoded.items()
-                }
-        except UsageError as error:
-            raise FormatError(f"the payload of {self.row.label} is damaged: {error}") from error
-
-    def _exact_arrays(self, row: ExactRow) -> dict[str, np.ndarray]:
-        try:
-            data = decode_bytes(memoryview(self.payload)[: row.coded_bytes], row.items, row.item_bytes)
-        except FormatError as error:
-            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
-        arrays = {}
-        position = 0
-        for entry in row.tensors:
-            arrays[entry.name] = entry.from_bytes(data[position : position + entry.stored_bytes])
-            position += entry.stored_bytes
-        return arrays
-
-
-def _padded(payload: bytes, elements: int) -> tuple[bytes, int]:
-    """Return the payload, lengthened where it is too short to stand for so many elements, and by how much."""
-    padding = max(0, -(-(elements - _SLACK) // _EXPANSION) - len(payload))
-    return payload + bytes(padding), padding
 
 
 @dataclass(frozen=True)
@@ -316,7 +174,7 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     position = _PREFIX.size + stored
     for row in header.parts:
         parts.append(
-            Part(row, file.read(row.bytes) if total <= _IN_MEMORY else _Slice(path, position, row.bytes))
+            Part(row, file.read(row.bytes) if total <= _IN_MEMORY else FileSlice(path, position, row.bytes))
         )
         position += row.bytes
     return CompressedModel(skeleton, tuple(parts), header.metadata)

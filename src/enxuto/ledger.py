@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from enxuto.codec import entropy
-from enxuto.container import CompressedModel, Part, processors
+from enxuto.container import CompressedModel, processors
 from enxuto.header import ExactRow, LevelsRow
 from enxuto.onnx_model import files
+from enxuto.part import Part
 
 __all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
 

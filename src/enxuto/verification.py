@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.container import CompressedModel, Part
+from enxuto.container import CompressedModel
 from enxuto.errors import FormatError
 from enxuto.header import LevelsRow
 from enxuto.metrics import SignalMetrics
 from enxuto.onnx_model import Model, fold_batch_norm, skeleton
+from enxuto.part import Part
 from enxuto.quantize.scalar import DeadZone
 
 __all__ = ["TensorCheck", "Verification", "verify"]

@@ -109,6 +109,8 @@ def run(
 
     options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu, format_)  # type: ignore[arg-type]
     scheme = options.scheme()
+    if bits is not None and (levels is not None or step is not None):
+        raise UsageError("--bits searches the step that --levels and --step fix; give one of them")
     target = output or source.with_suffix(".enx")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target} is the model itself; name another file with -o")

@@ -12,8 +12,9 @@ from enxuto.cli.ledger import show_ledger
 from enxuto.cli.terminal import note, print_json, show_table
 
 if TYPE_CHECKING:
-    from enxuto.container import CompressedModel, Part
+    from enxuto.container import CompressedModel
     from enxuto.header import TensorEntry
+    from enxuto.part import Part
 
 HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
 

@@ -69,6 +69,10 @@ class SchemeOptions:
                 raise UsageError(f"{option} {needs}; leave it out or choose another --quantizer")
         if self.step is not None and self.levels is not None:
             raise UsageError("--step and --levels both fix the step; give one of them")
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise UsageError(
+                f"--range {self.range[0]:g} {self.range[1]:g} is empty; give the lower end first"
+            )
         if self.range is not None and self.per not in (None, "network"):
             raise UsageError(f"--range is one for the whole network; leave it out with --per {self.per}")
         if self.levels is not None and not 1 <= self.levels <= 24:

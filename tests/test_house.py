@@ -1,0 +1,166 @@
+"""The rules of the house: imports point one way, everything public is documented, help shows examples that exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import enxuto
+from enxuto.cli import app
+
+SOURCE = Path(enxuto.__file__).parent
+ROOT = SOURCE.parent.parent
+
+# Room → the rooms it may import from. `errors`, `files` and `_version` are open to all.
+MAY_IMPORT = {
+    "onnx_model": set(),
+    "codec": set(),
+    "data": set(),
+    "metrics": {"data"},
+    "runtime": {"onnx_model"},
+    "evaluation": {"data", "metrics", "runtime"},
+    "quantize": {"onnx_model", "runtime"},
+    "header": {"onnx_model", "quantize"},
+    "part": {"codec", "quantize", "header"},
+    "container": {"onnx_model", "header", "part"},
+    "compression": {"codec", "quantize", "onnx_model", "header", "part", "container"},
+    "ledger": {"codec", "part", "container", "header", "onnx_model"},
+    "verification": {"part", "container", "header", "metrics", "onnx_model", "quantize"},
+    "api": {"container", "data", "onnx_model", "runtime"},
+    "demo": set(),
+    "zoo": set(),
+    "summary": {"zoo", "onnx_model"},
+    "export": {"zoo", "onnx_model", "runtime", "data", "api"},
+    "cli": None,  # anything
+    "__main__": {"cli"},
+    "__init__": None,  # names for the type checker; nothing at run time
+}
+OPEN = {"errors", "files", "_version"}
+NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "cli"}
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of all modules imported anywhere in a file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = room_of(path)
+    assert room in MAY_IMPORT or room in OPEN, f"{room} is a new room: say in this test what it may import"
+    allowed = MAY_IMPORT.get(room, set())
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "enxuto" and allowed is not None:
+            other = parts[1] if len(parts) > 1 else "__init__"
+            assert other in allowed | OPEN | {room}, f"{room} imports {name}"
+        if room in NO_TORCH:
+            assert parts[0] not in ("torch", "torchvision"), f"{room} imports torch"
+
+
+def test_core_needs_no_torch_and_import_is_cheap() -> None:
+    code = (
+        "import sys, enxuto; assert not {'numpy', 'onnx', 'numba'} & set(sys.modules);"
+        "[getattr(enxuto, name) for name in enxuto.__all__];"
+        "assert not {'torch', 'pyarrow', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_exported_names_exist_and_are_documented() -> None:
+    assert len(set(enxuto.__all__)) == len(enxuto.__all__)
+    for name in enxuto.__all__:
+        value = getattr(enxuto, name)
+        if name != "__version__":
+            assert inspect.getdoc(value), name
+    assert callable(enxuto.compress)
+    assert callable(enxuto.evaluate)
+
+
+def public_members() -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for info in pkgutil.walk_packages([str(SOURCE)], "enxuto."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        assert module.__doc__, f"{info.name} does not say what it is"
+        found += [(f"{info.name}.{name}", getattr(module, name)) for name in getattr(module, "__all__", [])]
+    return found
+
+
+def test_every_public_name_is_documented() -> None:
+    undocumented = []
+    for name, value in public_members():
+        if inspect.isfunction(value) or inspect.isclass(value):
+            if not inspect.getdoc(value):
+                undocumented.append(name)
+            elif inspect.isclass(value):
+                undocumented += [
+                    f"{name}.{method}"
+                    for method, body in vars(value).items()
+                    if not method.startswith("_")
+                    and getattr(body, "__module__", "enxuto").startswith("enxuto")
+                    and (inspect.isfunction(body) or isinstance(body, (property, classmethod)))
+                    and not inspect.getdoc(getattr(value, method))
+                ]
+    assert not undocumented
+
+
+def verbs() -> list[str]:
+    return [command.name or "" for command in app.registered_commands]
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_has_help_with_two_examples(verb: str) -> None:
+    module = importlib.import_module(f"enxuto.cli.{verb}")
+    examples = re.findall(rf"^\s*enxuto {verb}.*$", module.HELP, re.MULTILINE)
+    assert len(examples) >= 2, module.HELP
+    result = CliRunner().invoke(app, [verb, "--help"])
+    assert result.exit_code == 0
+    shown = " ".join(result.output.split())
+    for example in examples:
+        known = set(re.findall(r"--[a-z][a-z-]*", result.output)) | {"-o", "--help"}
+        options = re.findall(r"(?<=\s)--?[a-z][a-z-]*", example)
+        assert set(options) <= known, f"{example!r} uses an option that does not exist"
+    assert "--json" in shown or verb == "export"
+
+
+def test_no_file_or_function_is_too_long() -> None:
+    for path in modules():
+        text = path.read_text()
+        assert len(text.splitlines()) <= 350, f"{path} is too long: split it by idea"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and path.parent.name != "cli":
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno < 70, f"{path}:{node.lineno} {node.name} is too long"
+
+
+def test_version_is_the_changelogs() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {enxuto.__version__}" in changelog
