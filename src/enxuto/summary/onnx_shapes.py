@@ -1,0 +1,178 @@
+"""Shapes of all values of an ONNX graph for one image, and which of them depend on the image.
+
+ONNX's own shape inference does the work, on a copy of the graph without weights: the batch size, where it is not
+fixed, becomes 1, and only the small weights that give shapes are put back.
+
+Left out: control flow (If, Loop, Scan), whose bodies are not walked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import ModelProto, TypeProto, ValueInfoProto
+from onnx.inliner import inline_local_functions
+
+from enxuto.errors import ModelError, UsageError
+from enxuto.onnx_model import Model, array_bytes
+from enxuto.summary.fold_shapes import fold_shapes
+
+__all__ = ["Shapes", "shapes_of"]
+
+_Shape = tuple[int, ...]
+_ROUNDS = 20  # of inference and folding; each gets past one more place where a shape is computed from a shape
+_LARGEST_SHAPE = 64  # elements of a weight that can give a shape
+_MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not at the image
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The graph with functions inlined; `of` maps values to shapes, `floats` names those of floating type.
+
+    `moving` holds the values that depend on the input, `batch` the images in it.
+    """
+
+    proto: ModelProto
+    of: dict[str, _Shape]
+    floats: frozenset[str]
+    moving: frozenset[str]
+    input: str
+    batch: int
+
+
+def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
+    """All shapes that can be known; `input_shape` is (channels, height, width) where the model leaves it open.
+
+    Raises `ModelError` where the graph contradicts itself, `UsageError` where an input shape is needed or does
+    not fit.
+    """
+    proto = _light_copy(model)
+    image = _image_input(proto)
+    _fix_input(image, input_shape)
+    for item in proto.graph.input:
+        if item is not image:
+            _fix_open_sizes(item)
+    for item in proto.graph.output:  # what exporters wrote there is open where the input was
+        item.type.tensor_type.ClearField("shape")
+    inferred, of, floats = _inferred(inline_local_functions(proto) if proto.functions else proto)
+    for _ in range(_ROUNDS):
+        unknown = any(name and name not in of for node in inferred.graph.node for name in node.output[:1])
+        if not unknown or not fold_shapes(inferred, of):
+            break
+        inferred, of, floats = _inferred(inferred)
+    batch = of[image.name][0] if of[image.name] else 1
+    return Shapes(inferred, of, floats, _moving(inferred, image.name), image.name, max(batch, 1))
+
+
+def _inferred(proto: ModelProto) -> tuple[ModelProto, dict[str, _Shape], frozenset[str]]:
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise ModelError(f"the shapes in the model do not fit together: {_one_line(error)}") from error
+    return (inferred, *_known(inferred))
+
+
+def _light_copy(model: Model) -> ModelProto:
+    """The graph with the weights that can give shapes, without the others."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    held = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and len(node.output) == 1:
+            held.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
+    for info in model.infos():
+        if info.elements <= _LARGEST_SHAPE and info.name in held:
+            tensor = held[info.name]
+            tensor.ClearField("data_location")
+            tensor.raw_data = bytes(array_bytes(model.load(info.name), info.data_type))
+    return proto
+
+
+def _image_input(proto: ModelProto) -> ValueInfoProto:
+    """The first input that is no weight and is a tensor of at least two axes, or the first there is."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    real: list[ValueInfoProto] = [item for item in proto.graph.input if item.name not in weights]
+    if not real:
+        raise ModelError("the model has no input besides its weights")
+    return next((item for item in real if len(_dims(item)) > 1), real[0])
+
+
+def _dims(item: ValueInfoProto) -> list[int | None]:
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in item.type.tensor_type.shape.dim]
+
+
+def _fix_input(item: ValueInfoProto, wanted: Sequence[int] | None) -> None:
+    """Give the image its sizes: batch 1 where it is open, the others from `wanted`."""
+    if not item.type.HasField("tensor_type"):
+        raise ModelError(f"input {item.name!r} is no tensor; its shape cannot be followed")
+    known = _dims(item)
+    if not item.type.tensor_type.HasField("shape"):
+        known = [None] * (1 + len(wanted or ()))
+    rest = known[1:]
+    fits = wanted is None or (
+        len(wanted) == len(rest) and all(a in (None, b) for a, b in zip(rest, wanted, strict=True))
+    )
+    written = "×".join("?" if size is None else str(size) for size in rest)
+    if not fits:
+        raise UsageError(f"input {item.name!r} is {written}, not {'×'.join(map(str, wanted or ()))}")
+    if wanted is None and (None in rest or not known):
+        raise UsageError(f"input {item.name!r} leaves sizes open ({written or '?'}); give --input C,H,W")
+    batch = known[0] if known and known[0] else 1
+    _set_dims(item, (batch, *(rest if wanted is None else wanted)))
+
+
+def _fix_open_sizes(item: ValueInfoProto) -> None:
+    """Other inputs: 1 wherever a size is open."""
+    if item.type.tensor_type.HasField("shape"):
+        _set_dims(item, [size or 1 for size in _dims(item)])
+
+
+def _set_dims(item: ValueInfoProto, sizes: Sequence[int | None]) -> None:
+    shape = item.type.tensor_type.shape
+    shape.ClearField("dim")
+    item.type.tensor_type.shape.SetInParent()
+    for size in sizes:
+        shape.dim.add(dim_value=size)
+
+
+def _known(proto: ModelProto) -> tuple[dict[str, _Shape], frozenset[str]]:
+    """Shapes that are known in full, and the names of floating-point values."""
+    of: dict[str, _Shape] = {}
+    floats: set[str] = set()
+    graph = proto.graph
+    for item in (*graph.input, *graph.value_info, *graph.output):
+        dims = _dims(item)
+        if item.type.tensor_type.HasField("shape") and None not in dims:
+            of[item.name] = tuple(size for size in dims if size is not None)
+        if _is_float(item.type):
+            floats.add(item.name)
+    for tensor in graph.initializer:
+        of[tensor.name] = tuple(tensor.dims)
+        if tensor.data_type in _FLOATS:
+            floats.add(tensor.name)
+    return of, frozenset(floats)
+
+
+_FLOATS = frozenset(
+    {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+)
+
+
+def _is_float(kind: TypeProto) -> bool:
+    return kind.tensor_type.elem_type in _FLOATS
+
+
+def _moving(proto: ModelProto, image: str) -> frozenset[str]:
+    """Values that depend on what is in an input, not only on its shape."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    moving = {item.name for item in proto.graph.input if item.name not in weights} | {image}
+    for node in proto.graph.node:
+        if node.op_type not in _MEASURES and moving.intersection(node.input):
+            moving.update(name for name in node.output if name)
+    return frozenset(moving)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

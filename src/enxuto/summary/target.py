@@ -1,0 +1,120 @@
+"""`summarize`: the layer table of whatever a user can name: a network of the zoo, a factory, an ONNX file."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enxuto import zoo
+from enxuto.errors import ModelError, UsageError
+from enxuto.onnx_model import Model
+from enxuto.summary.onnx_graph import summarize_onnx
+from enxuto.summary.table import Summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["module_of", "summarize", "summarize_network"]
+
+
+def summarize(
+    target: str | Path, *, input_shape: Sequence[int] | None = None, classes: int | None = None
+) -> Summary:
+    """The layer table of `target`: an ONNX file, a zoo name, or `module:factory`.
+
+    `input_shape` is (channels, height, width): needed for a factory and for ONNX files that leave sizes open,
+    and by default the entry's for a zoo name. `classes` is for zoo names. Raises `UsageError` where the target
+    cannot be found or a setting does not fit, `ModelError` where the network cannot be read or run.
+    """
+    name = str(target)
+    if is_file(name):
+        _refuse_classes(name, classes)
+        return summarize_onnx(Model.read(name), input_shape=input_shape, source=name)
+    if ":" in name:
+        _refuse_classes(name, classes)
+        if input_shape is None:
+            raise UsageError(f"{name} needs an input shape; give --input C,H,W")
+        module = module_of(name)
+        from enxuto.summary.torch_module import summarize_module
+
+        return summarize_module(module, input_shape, source=name)
+    return summarize_network(name, input_shape=input_shape, classes=classes)
+
+
+def summarize_network(
+    name: str,
+    *,
+    input_shape: Sequence[int] | None = None,
+    classes: int | None = None,
+) -> Summary:
+    """The layer table of a network of the zoo, built without memory for its weights.
+
+    For options of the architecture build it on torch's meta device and give it to `summarize_module`. Raises
+    `UsageError` as `zoo.build` does.
+    """
+    item = zoo.entry(name)
+    shape = tuple(item.input_shape if input_shape is None else input_shape)
+    with _torch_of(name).device("meta"):
+        network = zoo.build(name, classes=classes, channels=shape[0])
+    from enxuto.summary.torch_module import summarize_module
+
+    return summarize_module(network, shape, source=name)
+
+
+def is_file(name: str) -> bool:
+    """Whether a target means a model file: it is there, or is spelled like one."""
+    return name.endswith((".onnx", ".onnx.gz")) or (Path(name).is_file() and ":" not in name)
+
+
+def module_of(target: str) -> nn.Module:
+    """The module that `module:factory` makes, called without arguments; the current folder is on the path.
+
+    Raises `UsageError` where the module or the factory cannot be had, `ModelError` where it fails or makes
+    something else.
+    """
+    torch = _torch_of(target)
+    place, _, attribute = target.partition(":")
+    factory = _factory(place, attribute, target)
+    try:
+        made = factory()
+    except Exception as error:
+        raise ModelError(
+            f"{target} failed: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(made, torch.nn.Module):
+        raise ModelError(f"{target} returned a {type(made).__name__}, not a torch.nn.Module")
+    module: nn.Module = made
+    return module
+
+
+def _factory(place: str, attribute: str, target: str) -> Callable[[], object]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        factory: object = importlib.import_module(place)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(f"cannot import {place!r} of {target}: {reason}") from error
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+    for step in attribute.split("."):
+        factory = getattr(factory, step, None)
+    if not callable(factory):
+        raise UsageError(f"{place} has nothing to call by the name of {attribute!r}; write module:factory")
+    return factory
+
+
+def _torch_of(what: str) -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{what} needs PyTorch: pip install 'enxuto[train]'") from error
+
+
+def _refuse_classes(name: str, classes: int | None) -> None:
+    if classes is not None:
+        raise UsageError(f"--classes is for networks of the zoo; {name} has its own number of outputs")

@@ -1,0 +1,160 @@
+"""The layer table as text: cells of rows, bars of stages, Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from enxuto.summary.cost import CONVENTION
+from enxuto.summary.table import COUNTS, Count, Layer, Stage, Summary, Volume
+
+__all__ = [
+    "LAYER_COLUMNS",
+    "STAGE_COLUMNS",
+    "bar",
+    "layer_cells",
+    "markdown",
+    "stage_cells",
+    "totals",
+    "volume",
+]
+
+LAYER_COLUMNS: Mapping[str, str] = {
+    "layer": "left",
+    "operator": "left",
+    "input": "right",
+    "output": "right",
+    "kernel": "right",
+    "stride": "right",
+    "pad": "right",
+    "groups": "right",
+    "parameters": "right",
+    "no bias": "right",
+    "activations": "right",
+    "bytes": "right",
+    "MACs": "right",
+    "FLOPs": "right",
+    "field": "right",
+}
+STAGE_COLUMNS: Mapping[str, str] = {
+    "stage": "left",
+    "layers": "right",
+    "output": "right",
+    "parameters": "right",
+    " ": "left",
+    "activations": "right",
+    "  ": "left",
+    "MACs": "right",
+    "   ": "left",
+}
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_BAR = 12  # characters
+
+
+def layer_cells(layer: Layer, count: Count = "all") -> list[str]:
+    """One row of `LAYER_COLUMNS`. A dilated kernel is written 3×3/2; the field as size/stride in pixels."""
+    activations = layer.counted(count)
+    kernel = _sides(layer.kernel)
+    if any(step != 1 for step in layer.dilation):
+        kernel += f"/{_sides(layer.dilation)}"
+    return [
+        layer.name,
+        layer.operator,
+        " + ".join(volume(item) for item in layer.inputs),
+        volume(layer.output),
+        kernel,
+        _sides(layer.stride),
+        _padding(layer.padding),
+        str(layer.groups) if layer.kernel else "",
+        _number(layer.parameters),
+        _number(layer.weights),
+        _number(activations),
+        _number(4 * activations),
+        _number(layer.macs),
+        _number(layer.flops),
+        _field(layer),
+    ]
+
+
+def stage_cells(stages: Sequence[Stage]) -> list[list[str]]:
+    """Rows of `STAGE_COLUMNS`; bars are shares of the whole network."""
+    sums = [
+        sum(s.parameters for s in stages),
+        sum(s.activations for s in stages),
+        sum(s.macs for s in stages),
+    ]
+    rows = []
+    for stage in stages:
+        parts = (stage.parameters, stage.activations, stage.macs)
+        cells = [stage.name, str(len(stage.layers)), volume(stage.layers[-1].output)]
+        for part, whole in zip(parts, sums, strict=True):
+            cells += [_number(part), bar(part, whole)]
+        rows.append(cells)
+    return rows
+
+
+def bar(part: int, whole: int) -> str:
+    """A bar as long as the share of `part` in `whole`, with the share in per cent."""
+    share = part / whole if whole else 0.0
+    eighths = round(share * _BAR * 8)
+    drawn = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+    return f"{drawn:<{_BAR}} {100 * share:4.1f} %"
+
+
+def totals(summary: Summary, count: Count = "all") -> list[str]:
+    """The sums, one line each, with what they count."""
+    activations = summary.activations(count)
+    return [
+        f"parameters {summary.parameters:,} ({summary.weights:,} without biases)",
+        f"activations {activations:,}, {4 * activations:,} B in float32 ({COUNTS[count]})",
+        f"MACs {summary.macs:,}, FLOPs {summary.flops:,}",
+        CONVENTION,
+        "field: size/stride in pixels of the image, padding counted as image",
+    ]
+
+
+def markdown(summary: Summary, *, depth: int | None = None, count: Count = "all") -> str:
+    """The table in Markdown: rows, or with `depth` one row a block, then totals."""
+    if depth is None:
+        table = _table(LAYER_COLUMNS, [layer_cells(layer, count) for layer in summary.layers])
+    else:
+        table = _table(STAGE_COLUMNS, stage_cells(summary.stages(depth, count)))
+    lines = [f"## {summary.source}, input {volume(summary.input)}", "", *table, ""]
+    lines += [f"- {line}" for line in (*totals(summary, count), *summary.remarks)]
+    return "\n".join(lines) + "\n"
+
+
+def volume(shape: Volume) -> str:
+    """`64×56×56`: channels, height, width."""
+    return "×".join(map(str, shape)) or "1"
+
+
+def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["--:" if side == "right" else ":--" for side in columns.values()]
+    cells = [list(columns), rule, *rows]
+    return ["| " + " | ".join(cell.strip().replace("|", "\\|") for cell in row) + " |" for row in cells]
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else ""
+
+
+def _sides(values: Sequence[int]) -> str:
+    """One number where all axes have the same, 1×3 otherwise."""
+    return "×".join(map(str, values if len(set(values)) > 1 else values[:1]))
+
+
+def _padding(values: Sequence[int]) -> str:
+    if not any(values):
+        return "0" if values else ""
+    half = len(values) // 2
+    return (
+        _sides(values[:half]) if tuple(values[:half]) == tuple(values[half:]) else ",".join(map(str, values))
+    )
+
+
+def _field(layer: Layer) -> str:
+    if layer.reach is None:
+        return ""
+    steps = [f"{float(step):g}" for step in layer.reach.stride]
+    step = steps[0] if len(set(steps)) == 1 else "×".join(steps)
+    return f"{_sides(layer.reach.size)}/{step}"
