@@ -23,6 +23,7 @@ __all__ = ["CHUNK", "decode_levels", "encode_levels", "entropy"]
 CHUNK = 1 << 18
 _MANY = 1 << 15  # chunks of this many levels have four interleaved states, smaller ones a single state
 _MAX_SHIFT = 24
+_FEW = 1 << 12  # so many distinct levels are worth a look at every shift
 _DIRECT = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2047)
 
 Int32 = npt.NDArray[np.int32]
@@ -113,11 +114,17 @@ def _choose(values: Int64, counts: Int64) -> tuple[Tokenizer, FrequencyTable]:
 def _estimates(values: Int64, counts: Int64) -> Iterator[tuple[float, int, int]]:
     """Yield (estimated bits, shift, direct) for tokenizers worth a closer look."""
     width = int(np.abs(values).max()).bit_length()
-    # Few levels need no shift; many cannot do without one, or the table would outweigh the tensor.
-    shifts = [0] if len(values) <= 64 else range(max(0, width - 11), min(_MAX_SHIFT, width) + 1)
-    for shift in shifts:
-        q, inverse = np.unique(values >> shift, return_inverse=True)
-        q_counts = np.bincount(inverse, weights=counts)
+    # Few levels need no shift; many cannot do without one, or the table would outweigh the tensor. What is many does
+    # not follow from the width: a few outliers make a tensor wide that is best coded without any raw bits.
+    needed = max(0, width - 11)
+    q, q_counts = values, counts
+    for shift in range(1 if len(values) <= 64 else min(_MAX_SHIFT, width) + 1):
+        if shift:
+            halved = q >> 1  # still ascending
+            starts = np.flatnonzero(np.diff(halved, prepend=halved[0] - 1))
+            q, q_counts = halved[starts], np.add.reduceat(q_counts, starts)
+        if shift < needed and len(q) > _FEW:
+            continue
         reach = int(np.abs(q).max())
         for direct in [d for d in _DIRECT if d < reach] + [min(reach, _DIRECT[-1])]:
             tokens, raw = Tokenizer(0, direct).tokens(q)
