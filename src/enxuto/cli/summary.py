@@ -10,7 +10,7 @@ import typer
 from enxuto.cli.terminal import note, print_json, show_table
 from enxuto.errors import UsageError
 
-__all__ = ["HELP", "run"]
+__all__ = ["HELP", "input_shape", "run"]
 
 HELP = """Show the layer table of a network: volumes, kernels, parameters, memory, operations, receptive fields.
 
@@ -52,7 +52,7 @@ def run(
         raise UsageError(f"--count must be one of {', '.join(COUNTS)}, not {count!r}")
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other; leave one out")
-    found = summarize(model, input_shape=_shape(image), classes=classes)
+    found = summarize(model, input_shape=input_shape(image), classes=classes)
     stages = found.stages(depth, counting)
     if as_json:
         print_json(found.to_dict(depth=depth, count=counting))
@@ -69,8 +69,8 @@ def run(
         note(remark)
 
 
-def _shape(written: str | None) -> tuple[int, ...] | None:
-    """`3,224,224` as numbers."""
+def input_shape(written: str | None) -> tuple[int, ...] | None:
+    """The numbers of `3,224,224`; `UsageError` for anything else."""
     if written is None:
         return None
     parts = written.replace("×", ",").replace("x", ",").split(",")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from enxuto.summary.cost import CONVENTION
+from enxuto.summary.cost import CONVENTION, is_product
 from enxuto.summary.table import COUNTS, Count, Layer, Stage, Summary, Volume
 
 __all__ = [
@@ -64,7 +64,7 @@ def layer_cells(layer: Layer, count: Count = "all") -> list[str]:
         kernel,
         _sides(layer.stride),
         _padding(layer.padding),
-        str(layer.groups) if layer.kernel else "",
+        str(layer.groups) if is_product(layer.operator) and layer.kernel else "",
         _number(layer.parameters),
         _number(layer.weights),
         _number(activations),

@@ -1,0 +1,264 @@
+"""`export_onnx`: a network as one plain ONNX file that says how its images were prepared and what its classes are.
+
+The file has one input `input` (batch, channels, height, width) with an open batch size, one output `logits`
+(batch, classes), operators of opset 18 unless asked otherwise, and in its metadata:
+
+- `enxuto.network`: the name in the zoo or of the module;
+- `enxuto.preprocess`: JSON of `data.Preprocess.to_dict()`, where given;
+- `enxuto.labels`: a JSON list of class names, where given.
+
+Every parameter of the network is in the file under its own name. Left out: networks of 2 GB and more, and those
+with several inputs or outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from enxuto import zoo
+from enxuto.data import Preprocess
+from enxuto.errors import ModelError, UsageError
+from enxuto.export.tidy import tidy
+from enxuto.onnx_model import Model
+from enxuto.runtime import Runner
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch import nn
+
+__all__ = ["LABELS_KEY", "NETWORK_KEY", "OPSET", "PREPROCESS_KEY", "TOLERANCE", "Exported", "export_onnx"]
+
+OPSET = 18
+"""The first that torch's exporter writes without converting; ONNX Runtime reads it from version 1.14 on."""
+
+TOLERANCE = 1e-4
+"""Largest difference to torch's outputs, relative to the largest output or to 1, whichever is larger."""
+
+NETWORK_KEY, PREPROCESS_KEY, LABELS_KEY = "enxuto.network", "enxuto.preprocess", "enxuto.labels"
+
+_CHECKED_BATCHES = (2, 1)
+_STATE_KEYS = ("model", "state_dict", "weights")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: `difference` is the largest to torch's outputs, None where it was not checked."""
+
+    path: Path
+    bytes: int
+    opset: int
+    input_shape: tuple[int, ...]
+    outputs: int
+    parameters: int
+    difference: float | None
+
+
+def export_onnx(
+    network: nn.Module | str,
+    path: str | Path,
+    *,
+    classes: int | None = None,
+    seed: int = 0,
+    input_shape: Sequence[int] | None = None,
+    weights: str | Path | None = None,
+    preprocess: Preprocess | None = None,
+    labels: Sequence[str] | None = None,
+    opset: int = OPSET,
+    check: bool = True,
+) -> Exported:
+    """Write `network`, a module or a name of the zoo, to `path`, whole or not at all.
+
+    classes, seed: for a name of the zoo, which is built with them. input_shape: (channels, height, width); needed
+    for a module. weights: a checkpoint with a state dict, alone or under `model`, `state_dict` or `weights`.
+    check: run the file on seeded images, batches of 2 and 1, and compare with torch before it is written.
+
+    The module is exported as in evaluation and left as it was. Raises `UsageError` for settings that do not fit
+    and without torch, `ModelError` where the network cannot be exported or the file computes something else.
+    """
+    torch = _torch()
+    name = network if isinstance(network, str) else type(network).__name__
+    if isinstance(network, str):
+        input_shape = zoo.input_shape(network) if input_shape is None else input_shape
+        module = zoo.build(network, classes=classes, channels=next(iter(input_shape)), seed=seed)
+    elif classes is not None or input_shape is None:
+        raise UsageError(
+            f"{name}: a module needs an input shape (channels, height, width) and takes no classes"
+        )
+    else:
+        module = network
+    shape = tuple(input_shape)
+    if weights is not None:
+        _load(module, Path(weights))
+    images = np.random.default_rng(seed).standard_normal((_CHECKED_BATCHES[0], *shape), dtype=np.float32)
+    with _evaluating(module):
+        device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+        batch = torch.from_numpy(images).to(device)
+        outputs = _outputs(module, batch, name)
+        _check_labels(labels, outputs.shape[1])
+        proto = _exported(module, batch, name, opset)
+    for key, value in _metadata(name, preprocess, labels).items():
+        proto.metadata_props.add(key=key, value=value)
+    model = Model.from_proto(proto)
+    difference = _difference(model, images, outputs, name) if check else None
+    model.write(path)
+    written = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+    size = os.path.getsize(path)
+    return Exported(Path(path), size, opset, shape, int(outputs.shape[1]), written, difference)
+
+
+def _torch() -> Any:
+    try:
+        import onnxscript  # noqa: F401 - torch's exporter needs it and says so less clearly
+        import torch
+    except ModuleNotFoundError as error:
+        raise UsageError(f"exporting needs {error.name}: pip install 'enxuto[train]'") from error
+    return torch
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    """Put a checkpoint's weights into the module; nothing in the file is executed."""
+    import torch
+
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist; check the name of the checkpoint") from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{path} is no checkpoint of tensors alone that torch can read") from error
+    state = next((held[key] for key in _STATE_KEYS if isinstance(held, Mapping) and key in held), held)
+    if not isinstance(state, Mapping) or not all(isinstance(item, torch.Tensor) for item in state.values()):
+        raise ModelError(f"{path} holds no state dict, alone or under {', '.join(_STATE_KEYS)}")
+    own = module.state_dict()
+    for key in own.keys() ^ state.keys():
+        where = "the checkpoint lacks" if key in own else "the network does not have"
+        raise ModelError(f"{path} does not fit the network: {where} {key!r}")
+    for key, tensor in state.items():
+        if tensor.shape != own[key].shape:
+            shapes = f"{tuple(tensor.shape)} in the checkpoint, {tuple(own[key].shape)} in the network"
+            raise ModelError(f"{path} does not fit the network: {key!r} is {shapes}")
+    module.load_state_dict(dict(state))
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards every part is as it was."""
+    before = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before.items():
+            part.training = training
+
+
+def _outputs(module: nn.Module, batch: Any, name: str) -> np.ndarray:
+    import torch
+
+    try:
+        with torch.no_grad():
+            outputs = module(batch)
+    except (RuntimeError, ValueError, TypeError) as error:
+        shape = "×".join(map(str, batch.shape[1:]))
+        raise ModelError(f"{name} does not run on images of {shape}: {_one_line(error)}") from error
+    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
+        raise ModelError(f"{name} must return one tensor (batch, classes) to be exported")
+    return np.asarray(outputs.cpu().numpy())
+
+
+def _exported(module: nn.Module, batch: Any, name: str, opset: int) -> ModelProto:
+    """The module as a graph with all its weights, tidied."""
+    import torch
+    from onnxscript import optimizer
+
+    if not OPSET <= opset <= 23:
+        raise UsageError(f"opset must lie between {OPSET} and 23, not {opset}")
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (batch,),
+                input_names=["input"],
+                output_names=["logits"],
+                opset_version=opset,
+                dynamic_shapes=({0: "batch"},),
+                dynamo=True,
+                external_data=False,
+                optimize=False,
+                verbose=False,
+            )
+            assert program is not None
+            optimizer.fold_constants(program.model)
+            optimizer.remove_unused_nodes(program.model)
+            proto: ModelProto = program.model_proto
+    except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
+        raise ModelError(f"torch cannot export {name}: {_one_line(error)}") from error
+    tidy(proto, {*dict(module.named_parameters()), *dict(module.named_buffers())})
+    return proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No remarks of the exporter about itself: its loggers below errors, and warnings raised inside torch."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal", "torch.export", "onnx_ir")
+    ]
+    loggers += [
+        logging.getLogger("torch.onnx._internal.exporter._registration"),
+        logging.getLogger("onnxscript"),
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            for category in (UserWarning, FutureWarning, DeprecationWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _metadata(name: str, preprocess: Preprocess | None, labels: Sequence[str] | None) -> dict[str, str]:
+    found = {NETWORK_KEY: name}
+    if preprocess is not None:
+        found[PREPROCESS_KEY] = json.dumps(preprocess.to_dict())
+    if labels is not None:
+        found[LABELS_KEY] = json.dumps(list(labels), ensure_ascii=False)
+    return found
+
+
+def _check_labels(labels: Sequence[str] | None, outputs: int) -> None:
+    if labels is not None and len(labels) != outputs:
+        raise UsageError(f"there are {len(labels)} labels for {outputs} outputs; give one each")
+
+
+def _difference(model: Model, images: np.ndarray, outputs: np.ndarray, name: str) -> float:
+    """The largest difference between ONNX Runtime's and torch's outputs; `ModelError` beyond `TOLERANCE`."""
+    runner = Runner(model, threads=1)
+    largest = 0.0
+    for count in _CHECKED_BATCHES:
+        gap = np.abs(runner.scores(images[:count]) - outputs[:count])
+        largest = max(largest, float(gap.max(initial=0.0)))
+    scale = max(1.0, float(np.abs(outputs).max(initial=0.0)))
+    if not largest <= TOLERANCE * scale:
+        raise ModelError(
+            f"the exported {name} differs from torch's by {largest:.3g} on outputs up to {scale:.3g}; "
+            "nothing was written (--no-check writes it all the same)"
+        )
+    return largest
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
