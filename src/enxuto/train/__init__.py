@@ -1,0 +1,1 @@
+"""Training networks: recipes of the sources, resumable, from images in memory."""
