@@ -36,6 +36,10 @@ Per: TypeAlias = Literal["network", "tensor", "channel"]
 
 _BLOCK = 1 << 20
 _STEP_MANTISSA = 3
+_SMALLEST, _LARGEST = (
+    2.0**-126,
+    2.0**126,
+)  # steps: weight decay drives tensors to 1e-40, where float32 has no step
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def _measure(info: WeightInfo, array: np.ndarray) -> TensorStats:
 
 def few_bits(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Round steps to three bits below the leading one: within 6 %, and a byte or less each in the file."""
-    fraction, exponent = np.frexp(steps)
+    fraction, exponent = np.frexp(np.clip(steps, _SMALLEST, _LARGEST))
     rounded = np.rint(fraction * 2 ** (_STEP_MANTISSA + 1)) / 2 ** (_STEP_MANTISSA + 1)
     return np.asarray(np.ldexp(rounded, exponent), np.float64)
 
@@ -162,7 +166,7 @@ class Ranged:
         if self.per == "channel" and tensor.info.axis is not None:
             tops = np.where(tensor.channel_largest > 0, tensor.channel_largest, top)
             return _per_channel(2 * tops / 2**self.levels, self.delta, tensor)
-        return DeadZone(short_float32(2 * top / 2**self.levels), self.delta)
+        return DeadZone(_one_step(2 * top / 2**self.levels), self.delta)
 
     def scaled(self, factor: float) -> Scheme:
         """Refuse: the steps follow from the number of levels."""
@@ -184,7 +188,7 @@ class Scaled:
             return _per_channel(
                 self.step * np.where(tensor.channel_rms > 0, tensor.channel_rms, rms), self.delta, tensor
             )
-        return DeadZone(short_float32(self.step * rms), self.delta)
+        return DeadZone(_one_step(self.step * rms), self.delta)
 
     def scaled(self, factor: float) -> Scheme:
         """Scale the step."""
@@ -210,11 +214,11 @@ class Balanced:
     def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
         """Return the quantizer of one tensor."""
         if self.per == "network":
-            return DeadZone(short_float32(self.scale * (network.rms or 1.0)), self.delta)
+            return DeadZone(_one_step(self.scale * (network.rms or 1.0)), self.delta)
         rms = tensor.rms or 1.0
         share = self.scale * (tensor.info.elements / network.most_elements) ** self.exponent
         if self.per == "tensor" or tensor.info.axis is None or len(tensor.channel_rms) < 2:
-            return DeadZone(short_float32(float(few_bits(np.array(share * rms)))), self.delta)
+            return DeadZone(_one_step(float(few_bits(np.array(share * rms)))), self.delta)
         channels = np.where(tensor.channel_rms > 0, tensor.channel_rms, rms)
         return _per_channel(share * np.sqrt(channels * rms), self.delta, tensor)
 
@@ -237,11 +241,15 @@ class FittedMinifloat:
             raise UsageError("minifloats are per network or per tensor; channels need a dead-zone quantizer")
         top = (network.largest if self.per == "network" else tensor.largest) or 1.0
         reach = float(Minifloat(self.p, self.q).values[-1])
-        return Minifloat(self.p, self.q, 2.0 ** math.ceil(math.log2(top / reach)))
+        return Minifloat(self.p, self.q, 2.0 ** max(-60, math.ceil(math.log2(top) - math.log2(reach))))
 
     def scaled(self, factor: float) -> Scheme:
         """Refuse: a format has no step."""
         raise UsageError("a minifloat has no step to search; bits need a dead-zone quantizer")
+
+
+def _one_step(step: float) -> float:
+    return short_float32(min(max(step, _SMALLEST), _LARGEST))
 
 
 def _per_channel(steps: npt.NDArray[np.float64], delta: float, tensor: TensorStats) -> DeadZone:
