@@ -79,11 +79,21 @@ class DeadZone:
     kind: ClassVar[str] = "dead-zone"
 
     def __post_init__(self) -> None:
-        steps = np.asarray(self.step, np.float64).reshape(-1)
-        if steps.size == 0 or not (np.isfinite(steps) & (steps > 0)).all():
-            raise UsageError(f"the quantization step must be a positive number, not {self.step}")
-        if not (np.float32(steps) > 0).all() or not np.isfinite(np.float32(steps)).all():
-            raise UsageError(f"the quantization step {self.step} is outside float32")
+        # Whatever number type was given: files, equality and hashes know floats only.
+        several = isinstance(self.step, tuple)
+        given: tuple[float, ...] = self.step if isinstance(self.step, tuple) else (self.step,)
+        steps = np.asarray(given, np.float64)
+        object.__setattr__(self, "step", tuple(steps.tolist()) if several else float(steps[0]))
+        wrong = steps[~(np.isfinite(steps) & (steps > 0))]
+        if steps.size == 0 or wrong.size:
+            raise UsageError(
+                f"the quantization step must be a positive number, not {wrong[0] if wrong.size else '()'}"
+            )
+        with np.errstate(over="ignore"):
+            rounded = steps.astype(np.float32)
+        wrong = steps[~(np.isfinite(rounded) & (rounded > 0))]
+        if wrong.size:
+            raise UsageError(f"the quantization step {wrong[0]} is outside float32")
         if not 0 <= self.delta <= 1:
             raise UsageError(
                 f"delta is the half-width of the zero bin in steps, from 0 to 1, not {self.delta}"
@@ -191,6 +201,8 @@ class MuLaw:
             raise UsageError(f"μ-law takes 2 to 2**24 levels, not {self.levels}")
         if not (0 < self.mu <= 2.0**32 and 0 < self.x_max < 1e30):
             raise UsageError(f"μ-law needs μ and x_max above 0, not {self.mu} and {self.x_max}")
+        if not math.isfinite(self.x_max / self.mu):
+            raise UsageError(f"μ-law needs a larger μ than {self.mu} for x_max {self.x_max}")
         if self.exponent is None:
             # log2(1 + μ) goes into the file as a number, so that no decoder needs a logarithm.
             object.__setattr__(self, "exponent", math.log1p(self.mu) / math.log(2))
