@@ -39,7 +39,8 @@ class TensorEntry(_Checked):
     def _can_exist(self) -> TensorEntry:
         if numpy_dtype(self.data_type) is None:
             raise ValueError(f"element type {self.data_type} is not known here")
-        if math.prod(self.shape) > _MOST_ELEMENTS:
+        # Empty tensors too: numpy refuses the shape (0, 2**40, 2**40).
+        if math.prod(max(1, size) for size in self.shape) > _MOST_ELEMENTS:
             raise ValueError("a tensor is impossibly large")
         return self
 
