@@ -23,9 +23,7 @@ _Count = Annotated[int, Field(ge=0, le=_MOST_ELEMENTS)]
 
 
 class _Checked(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class TensorEntry(_Checked):
