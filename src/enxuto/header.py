@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.onnx_model import array_from_bytes, byte_count, numpy_dtype
+from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
 
 __all__ = ["ExactRow", "Header", "LevelsRow", "Row", "TensorEntry", "describe", "dump_header", "parse_header"]
@@ -165,6 +166,9 @@ class LevelsRow(_RowFields):
     @model_validator(mode="after")
     def _steps_fit(self) -> LevelsRow:
         quantizer = self.quantizer
+        for entry in self.tensors:
+            if entry.data_type not in FLOAT_TYPES:
+                raise ValueError(f"element type {entry.data_type} cannot be quantized")
         if not isinstance(quantizer, _DeadZoneFields):
             if self.steps_bytes:
                 raise ValueError("only a dead-zone quantizer has steps in the payload")
