@@ -19,7 +19,7 @@ from enxuto._version import __version__
 from enxuto.codec import entropy
 from enxuto.container import CompressedModel, processors
 from enxuto.errors import BudgetError, UsageError
-from enxuto.header import TensorEntry
+from enxuto.header import TensorEntry, check_metadata
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, check_finite, fold_batch_norm, skeleton
 from enxuto.part import Part
 from enxuto.quantize.scalar import Quantizer
@@ -67,6 +67,7 @@ def compress(
     Raises `ModelError` for unreadable models and weights that are not finite, `UsageError` for options that do not
     fit, `BudgetError` where `bits` cannot be reached.
     """
+    check_metadata(dict(metadata or {}))
     read = model if isinstance(model, Model) else Model.read(model)
     if fold_bn:
         read, _ = fold_batch_norm(read)

@@ -23,7 +23,7 @@ import numpy as np
 
 from enxuto.errors import DataError, FormatError
 from enxuto.files import atomic_write
-from enxuto.header import Header, Row, TensorEntry, dump_header, parse_header
+from enxuto.header import Header, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.part import FileSlice, Part, most_elements
 
@@ -134,6 +134,7 @@ class CompressedModel:
             yield part.payload
 
     def _head(self) -> bytes:
+        check_metadata(self.metadata)
         text = dump_header(Header(metadata=self.metadata, parts=tuple(part.row for part in self.parts)))
         plain = text + self.skeleton
         stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=_filters(len(plain)))

@@ -17,7 +17,17 @@ from enxuto.onnx_model import array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
 
-__all__ = ["ExactRow", "Header", "LevelsRow", "Row", "TensorEntry", "describe", "dump_header", "parse_header"]
+__all__ = [
+    "ExactRow",
+    "Header",
+    "LevelsRow",
+    "Row",
+    "TensorEntry",
+    "check_metadata",
+    "describe",
+    "dump_header",
+    "parse_header",
+]
 
 _MOST_ELEMENTS = 1 << 40
 _Count = Annotated[int, Field(ge=0, le=_MOST_ELEMENTS)]
@@ -223,24 +233,36 @@ class Header(_Checked):
     parts: tuple[Annotated[Row, Field(discriminator="coder")], ...] = ()
 
 
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Raise `UsageError` for metadata that JSON cannot hold, or that a reader would refuse."""
+    try:
+        text = json.dumps({"metadata": metadata}, ensure_ascii=False, allow_nan=False).encode()
+        again = parse_header(text).metadata
+    except (TypeError, ValueError, RecursionError, FormatError) as error:
+        raise UsageError(f"the metadata cannot be written as JSON: {error}") from error
+    if again.keys() != metadata.keys():
+        raise UsageError("the metadata cannot be written as JSON: its keys must be text")
+
+
 def dump_header(header: Header) -> bytes:
-    """Return the table as JSON in UTF-8, without spaces."""
+    """Return the table as JSON in UTF-8, without spaces; its metadata have passed `check_metadata`."""
     fields = header.model_dump(by_alias=True, exclude_none=True)
     for row in fields["parts"]:
         for absent_is_zero in ("steps_bytes", "padding"):
             if row.get(absent_is_zero) == 0:
                 del row[absent_is_zero]
-    try:
-        return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"the metadata cannot be written as JSON: {error}") from error
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def parse_header(text: bytes) -> Header:
     """Return the checked table; `FormatError` names the first thing that is wrong with it."""
     try:
-        return Header.model_validate_json(text)
+        header = Header.model_validate_json(text)
+        json.dumps(header.metadata, allow_nan=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(step) for step in first["loc"])
         raise FormatError(f"the table is damaged at {place or 'its start'}: {first['msg']}") from error
+    except ValueError as error:  # NaN and Infinity, which JSON does not have, and 1e999
+        raise FormatError("the table is damaged at metadata: a number out of range") from error
+    return header
