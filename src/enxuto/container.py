@@ -195,6 +195,8 @@ def _inflate(head: bytes, method: int, length: int) -> bytes:
         raise FormatError(f"compression method {method} is not known here; a newer enxuto may read it")
     if len(plain) != length:
         raise FormatError("the head is not as long as the file says")
+    if method == _LZMA and (not decoder.eof or decoder.unused_data):
+        raise FormatError("the head does not end where its compression ends: the file is damaged")
     return plain
 
 
