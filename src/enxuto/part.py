@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from enxuto.codec import decode_bytes, decode_levels, encode_bytes, encode_levels
-from enxuto.errors import FormatError, UsageError
+from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.header import ExactRow, LevelsRow, Row, TensorEntry, describe
 from enxuto.quantize.scalar import DeadZone, Quantizer
 
@@ -50,10 +50,13 @@ class FileSlice:
     length: int
 
     def read(self) -> bytes:
-        """Return them."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.length)
+        """Return them; `DataError` where the file has gone since."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(self.length)
+        except OSError as error:
+            raise DataError(f"cannot read {self.path} any more: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
