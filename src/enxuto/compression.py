@@ -69,12 +69,12 @@ def compress(
     """
     check_metadata(dict(metadata or {}))
     read = model if isinstance(model, Model) else Model.read(model)
+    facts = dict(metadata or {})
     if fold_bn:
         read, _ = fold_batch_norm(read)
+        facts["folded"] = True  # so that `verify` folds the original too
     names = quantizable(read, roles, keep_exact)
-    work = _Work(
-        read, names, scheme or DEFAULT_SCHEME, dict(metadata or {}), threads or processors(), progress
-    )
+    work = _Work(read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress)
     return work.run() if bits is None else work.search(bits)
 
 
@@ -94,7 +94,8 @@ def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterabl
         raise UsageError(f"{error}; roles are {', '.join(Role)}") from error
     kept: set[str] = set()
     for pattern in keep_exact:
-        matched = fnmatch.filter(model.weight_names, pattern)
+        # A name stands for itself, whatever brackets it has.
+        matched = [n for n in model.weight_names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
         if not matched:
             raise UsageError(f"no weight is named {pattern!r}; `enxuto inspect` lists the names")
         kept.update(matched)
