@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from enxuto import zoo
+from enxuto.api import LABELS_KEY, PREPROCESS_KEY
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError
 from enxuto.export.tidy import tidy
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
 
-__all__ = ["LABELS_KEY", "NETWORK_KEY", "OPSET", "PREPROCESS_KEY", "TOLERANCE", "Exported", "export_onnx"]
+__all__ = ["NETWORK_KEY", "OPSET", "TOLERANCE", "Exported", "export_onnx"]
 
 OPSET = 18
 """The first that torch's exporter writes without converting; ONNX Runtime reads it from version 1.14 on."""
@@ -45,7 +46,8 @@ OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference to torch's outputs, relative to the largest output or to 1, whichever is larger."""
 
-NETWORK_KEY, PREPROCESS_KEY, LABELS_KEY = "enxuto.network", "enxuto.preprocess", "enxuto.labels"
+NETWORK_KEY = "enxuto.network"
+"""Metadata key for the name of the network; `enxuto.api` has those of preprocessing and labels."""
 
 _CHECKED_BATCHES = (2, 1)
 _STATE_KEYS = ("model", "state_dict", "weights")

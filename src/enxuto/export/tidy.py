@@ -15,8 +15,6 @@ from collections.abc import Collection
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from enxuto.summary.fold_shapes import constant_tensor
-
 __all__ = ["tidy"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -41,9 +39,12 @@ def _constants(graph: GraphProto) -> dict[str, TensorProto]:
     """Constant values by name: initializers and Constant nodes."""
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        tensor = constant_tensor(node) if node.op_type == "Constant" else None
-        if tensor is not None:
-            found[node.output[0]] = tensor
+        for item in node.attribute if node.op_type == "Constant" else ():
+            if item.name == "value":
+                found[node.output[0]] = item.t
+            elif item.name in {"value_int", "value_ints"}:
+                numbers = np.array(item.ints if item.name == "value_ints" else item.i, dtype=np.int64)
+                found[node.output[0]] = numpy_helper.from_array(numbers)
     return found
 
 

@@ -34,9 +34,14 @@ class Reach:
     def window(
         self, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], plane: Sequence[int]
     ) -> Reach:
-        """Behind a convolution or pool; `plane` is the one it writes. Another number of axes: all is seen."""
-        if len(kernel) != len(self.size):
+        """Behind a convolution or pool; `plane` is the one it writes.
+
+        Axes in front of the plane (a pool over channels has one) do not matter; with fewer, all is seen.
+        """
+        axes = len(self.size)
+        if len(kernel) < axes:
             return self.whole()
+        kernel, stride, dilation, plane = (list(item)[-axes:] for item in (kernel, stride, dilation, plane))
         size = (
             int(r + d * (f - 1) * j)
             for r, j, f, d in zip(self.size, self.stride, kernel, dilation, strict=True)
