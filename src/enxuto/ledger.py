@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from enxuto.codec import entropy
 from enxuto.container import CompressedModel, processors
-from enxuto.header import ExactRow, LevelsRow
-from enxuto.onnx_model import files
+from enxuto.header import LevelsRow
+from enxuto.onnx_model import array_bytes, files
 from enxuto.part import Part
 
 __all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
 
+_BLOCK = 1 << 20
 _XZ_BLOCK = 8 << 20
 _XZ_MOST = 256 << 20  # bytes; xz takes half a second per megabyte and core
 
@@ -88,17 +91,33 @@ def _blocks(places: list[Path]) -> Iterator[bytes]:
 
 
 def entropy_bytes(part: Part) -> float:
-    """Return the bytes an ideal order-0 coder needs: levels at their entropy per tensor, exact values as stored."""
-    if isinstance(part.row, ExactRow):
-        return float(sum(entry.stored_bytes for entry in part.row.tensors))
-    return sum(entropy(tensor.levels) * tensor.levels.size / 8 for tensor in part.levels().values())
+    """Return the bytes an ideal order-0 coder needs: levels at their entropy, exact values at that of their planes."""
+    row = part.row
+    if isinstance(row, LevelsRow):
+        return sum(entropy(tensor.levels) * tensor.levels.size / 8 for tensor in part.levels().values())
+    counts = np.zeros((row.item_bytes, 256), np.int64)
+    arrays = part.arrays()
+    for entry in row.tensors:
+        stored = np.frombuffer(array_bytes(arrays[entry.name], entry.data_type), np.uint8)
+        elements = stored.reshape(-1, row.item_bytes)
+        for start in range(0, len(elements), _BLOCK):
+            for place, plane in enumerate(elements[start : start + _BLOCK].T):
+                counts[place] += np.bincount(plane, minlength=256)
+    return float(-np.sum(_p_log2_p(counts / max(1, row.items))) * row.items / 8)
+
+
+def _p_log2_p(p: np.ndarray) -> np.ndarray:
+    """Return p·log2 p, and 0 for p = 0."""
+    return p * np.log2(np.where(p > 0, p, 1.0))
 
 
 def ledger_of(compressed: CompressedModel) -> Ledger:
     """Return the ledger of a compressed model; rows of the original are there if its metadata has them."""
-    count = int(compressed.metadata.get("parameters", 0)) or sum(
-        entry.elements for entry, part in compressed.entries() if isinstance(part.row, LevelsRow)
-    )
+    said = compressed.metadata.get("parameters")
+    if isinstance(said, int) and said > 0:
+        count = said
+    else:
+        count = sum(e.elements for e, part in compressed.entries() if isinstance(part.row, LevelsRow))
     original = compressed.metadata.get("original")
     rows = [LedgerRow("float32 weights", 4.0 * count, measured=False)]
     if isinstance(original, dict) and isinstance(original.get("bytes"), int):
