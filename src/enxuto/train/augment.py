@@ -121,7 +121,9 @@ class Augment:
         """
         device = images.device
         flip, box = draw.flip.to(device), draw.box.to(device)
-        if self.area is None:
+        if self.area is None and not self.flip and not self.pad:
+            changed = images
+        elif self.area is None:
             changed = _moved(images, flip, box[:, :2] if self.pad else None, self.pad)
         else:
             changed = _resampled(images, flip, box)
@@ -154,29 +156,39 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(pixel / 255 − mean) / std a channel, as one multiplication and one addition; float32 (N, C, H, W)."""
     scale = (1 / (255 * std.double())).float().to(images.device)[:, None, None]
     shift = (-mean.double() / std.double()).float().to(images.device)[:, None, None]
-    return torch.mul(images, scale).add_(shift)
+    # Into new memory first: a mixed-type product takes longer than conversion and product one by one.
+    return images.to(torch.float32, copy=True).mul_(scale).add_(shift)
 
 
 def _moved(images: Tensor, flip: Tensor, offsets: Tensor | None, pad: int) -> Tensor:
-    """Mirror some images and, with `offsets` int64 (N, 2), crop each at its place in the padded image."""
-    height, width = images.shape[2:]
-    if offsets is not None:
-        padded = torch.nn.functional.pad(images, (pad, pad, pad, pad))
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # n c top left h w, a view
-        order = torch.arange(len(images), device=images.device)
-        images = windows[order, :, offsets[:, 0], offsets[:, 1]]
-    if not bool(flip.any()):
-        return images
-    return torch.where(flip[:, None, None, None], images.flip(3), images)
+    """Mirror some images and, with `offsets` int64 (N, 2), crop each at its place in the padded image.
+
+    All windows of all images, and of their mirror images, are views into one block of bytes, found by where
+    they begin; so both changes together are one `index_select`, which copies rows and not single bytes.
+    """
+    count, channels, height, width = images.shape
+    padded = torch.nn.functional.pad(images, (pad, pad, pad, pad)) if pad else images
+    both = torch.cat((padded, padded.flip(3)))
+    first = torch.arange(count, device=images.device) + count * flip
+    if offsets is None:
+        return both.index_select(0, first)
+    left = torch.where(flip, 2 * pad - offsets[:, 1], offsets[:, 1])  # the mirror image's window
+    image, plane, row = both.stride()[:3]
+    start = first * image + offsets[:, 0] * row + left
+    last = (channels - 1) * plane + (height - 1) * row + width - 1  # last byte of a window, from its start
+    size, stride = (both.numel() - last, channels, height, width), (1, plane, row, 1)
+    return both.as_strided(size, stride).index_select(0, start)
 
 
 def _resampled(images: Tensor, flip: Tensor, box: Tensor) -> Tensor:
     """Each image's box, resized to the whole image's size: float32 (N, C, H, W) in 0…255, rounded to bytes."""
     height, width = images.shape[2:]
+    count, channels = images.shape[:2]
     rows = _weights(box[:, 0], box[:, 2], height)  # n out in
     columns = _weights(box[:, 1], box[:, 3], width)
     columns = torch.where(flip[:, None, None], columns.flip(1), columns)
-    across = torch.matmul(images.to(torch.float32), columns.transpose(1, 2)[:, None])  # n c h out
+    flat = images.to(torch.float32).reshape(count, channels * height, width)  # n c h w -> n (c h) w
+    across = torch.bmm(flat, columns.transpose(1, 2)).view(count, channels, height, width)
     return torch.matmul(rows[:, None], across).round_().clamp_(0, 255)
 
 
