@@ -15,15 +15,15 @@ from enxuto.errors import FormatError
 from enxuto.header import LevelsRow
 from enxuto.metrics import SignalMetrics
 from enxuto.onnx_model import Model, fold_batch_norm, skeleton
-from enxuto.part import Part
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
+from enxuto.part import Part
 from enxuto.quantize.scalar import DeadZone
 
 __all__ = ["TensorCheck", "Verification", "verify"]
 
-_ROUNDING = (
-    1.0 + 1e-5
-)  # of the error's bound, for values rounded to float32 (and narrower types are not judged by it)
+_ROUNDING = 1.0 + 1e-5  # of the error's bound, for values rounded to float32
+_PRECISION = {"float16": (2.0**-10, 2.0**-24), "bfloat16": (2.0**-7, 2.0**-133)}
+"""Rounding to narrower types: relative, and among the smallest values. Wider ones are rounded to float32 too."""
 
 
 @dataclass(frozen=True)
@@ -132,19 +132,23 @@ def _check(name: str, array: np.ndarray, original: Model, part: Part) -> TensorC
     signal = SignalMetrics()
     signal.update(values, array)
     quality = signal.result().sqnr_db
-    bound = _bound(part, array.shape) if array.dtype == np.float32 else None
-    ok = bound is None or bool((error <= bound * _ROUNDING + np.abs(values) * 1e-6).all())
+    bound = _bound(part, wanted)
+    precision, smallest = _PRECISION.get(array.dtype.name, (1e-6, 0.0))
+    ok = bool((error <= bound * _ROUNDING + np.abs(values) * precision + smallest).all())
     return TensorCheck(
-        name, exact=False, largest_error=largest, bound=None if bound is None else float(bound.max()),
+        name, exact=False, largest_error=largest, bound=float(bound.max(initial=0)),
         sqnr=quality if math.isfinite(quality) else None, ok=ok,
     )  # fmt: skip
 
 
-def _bound(part: Part, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Largest distance of a weight from the value of its bin; None for quantizers without a uniform step."""
+def _bound(part: Part, wanted: np.ndarray) -> np.ndarray:
+    """Largest distance of a weight from its value: of its bin, or, without a uniform step, of the nearest value."""
     quantizer = next(iter(part.levels().values())).quantizer
     if not isinstance(quantizer, DeadZone):
-        return None
+        narrow = np.asarray(wanted, np.float32)
+        nearest = quantizer.reconstruct(quantizer.quantize(narrow))
+        return np.abs(nearest.astype(np.float64) - narrow.astype(np.float64))
+    shape = wanted.shape
     steps = np.asarray(quantizer.step, np.float64)
     if quantizer.axis is not None:
         steps = steps.reshape([-1 if axis == quantizer.axis else 1 for axis in range(len(shape))])
