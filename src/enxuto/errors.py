@@ -6,7 +6,15 @@ The command line prints that line and exits with `exit_code`; the Python API rai
 
 from __future__ import annotations
 
-__all__ = ["BudgetError", "DataError", "EnxutoError", "FormatError", "ModelError", "UsageError"]
+__all__ = [
+    "BudgetError",
+    "DataError",
+    "EnxutoError",
+    "FormatError",
+    "ModelError",
+    "TrainingError",
+    "UsageError",
+]
 
 
 class EnxutoError(Exception):
@@ -33,5 +41,11 @@ class UsageError(EnxutoError):
 
 class BudgetError(EnxutoError):
     """A stated bound (accuracy, agreement, bits, size) could not be met; the best found was kept or reported."""
+
+    exit_code = 1
+
+
+class TrainingError(EnxutoError):
+    """Training came to numbers that are none; the last good checkpoint is named."""
 
     exit_code = 1

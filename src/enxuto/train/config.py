@@ -1,0 +1,258 @@
+"""`TrainConfig`: everything that defines a training run except the network and the data.
+
+Checked when made, so a bad value is refused before anything is loaded, with the name of its field. The recipes are
+the protocols of the source documents, as data; any field of theirs can be set otherwise.
+
+Sources: C. O. de Souza 2020, chapter 4 (souza); Magalhães's lottery tickets after Frankle & Carbin (lottery); the
+lectures' ResNet and AlexNet (resnet, alexnet); `quick` is ours: a usable network in few epochs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from enxuto.errors import UsageError
+
+__all__ = ["RECIPES", "TrainConfig", "parse_setting"]
+
+Optimizer = Literal[
+    "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax", "nadam"
+]
+Schedule = Literal["constant", "milestones", "plateau", "souza", "cosine", "onecycle"]
+
+
+def _tuple(value: object) -> object:
+    """TOML and JSON have lists where this has tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _optimizer(value: object) -> object:
+    """`gd` is another name for `sgd`: on batches both are the same step."""
+    return "sgd" if value == "gd" else value
+
+
+Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_tuple)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class TrainConfig(BaseModel):
+    """How a network is trained. Make one by `TrainConfig()`, `TrainConfig.of(recipe, ...)` or `from_toml`.
+
+    Made directly a bad value raises pydantic's `ValidationError`; `of` and `from_toml` raise `UsageError` of one
+    line that names the field.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    optimizer: Annotated[Optimizer, BeforeValidator(_optimizer)] = "momentum"
+    """sgd (also `gd`), momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamax or nadam."""
+    lr: Positive = 0.01
+    """Learning rate at the start; for `cosine` and `onecycle` the highest."""
+    momentum: Share = 0.9
+    """For `momentum` and `nesterov` only."""
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Added to the gradient as this times the weight (L2), for every parameter."""
+    batch: Annotated[int, Field(ge=1)] = 128
+    """Images per step, over all processes together."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the training data at most."""
+    drop_last: bool = False
+    """Leave out a last batch that is smaller than the others."""
+
+    schedule: Schedule = "constant"
+    """constant, milestones, plateau, souza, cosine or onecycle; see `enxuto.train.schedules`."""
+    milestones: Epochs = ()
+    """For `milestones`: after how many epochs the learning rate is multiplied by `lr_factor`; ascending."""
+    lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What `milestones`, `plateau` and `souza` multiply the learning rate by."""
+    patience: Annotated[int, Field(ge=1)] = 1
+    """souza: stable epochs in a row before the learning rate falls; plateau: epochs in a row without a better loss."""
+    stable_change: Positive = 0.01
+    """souza: an epoch is stable when its loss differs by less than this from that of the epoch before."""
+    stabilisations: Annotated[int, Field(ge=1)] = 4
+    """souza: training stops after this many stabilisations."""
+    warmup: Share = 0.3
+    """onecycle: the share of the run in which the learning rate rises."""
+
+    label_smoothing: Share = 0.0
+    """Share of the target taken from the right class and spread over all; for the training loss only."""
+    clip: Positive | None = None
+    """The gradient's norm over all parameters is kept at most this; None does nothing."""
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many epochs in a row without a lower validation loss; None never does."""
+    augment: Literal["none", "flip", "crop-flip", "imagenet"] = "none"
+    """What is done to training images at random: see `enxuto.train.augment`."""
+    validation: Share = 0.0
+    """Share of the training data held out of training by class and seed, to choose the best epoch by."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the weights (where the command line builds the network), the split, the order and the augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is a GPU where there is one."""
+    precision: Literal["float32", "mixed"] = "float32"
+    """`mixed`: bfloat16 where the device has it, else float16 with a scaled loss; the weights stay float32."""
+    channels_last: bool = False
+    """Keep images as (batch, height, width, channels) in memory, which GPUs with mixed precision like."""
+    compile: bool = False
+    """Run the network through `torch.compile`."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads while training; None leaves torch's own number. Other numbers give other last bits."""
+    keep_epochs: Epochs = ()
+    """Epochs whose checkpoint is kept as `epoch-NNN.pt`; 0 is the initialisation. Weight rewinding needs early ones."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.schedule == "milestones") != bool(self.milestones):
+            wish = (
+                "give some" if self.schedule == "milestones" else "set schedule=milestones or leave them out"
+            )
+            raise ValueError(f"milestones is {list(self.milestones)} with schedule={self.schedule}; {wish}")
+        if any(late <= early for early, late in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ValueError(f"milestones must ascend, not {list(self.milestones)}")
+        if self.optimizer == "nesterov" and self.momentum == 0:
+            raise ValueError("momentum must be above 0 for optimizer=nesterov")
+        return self
+
+    @classmethod
+    def of(cls, recipe: str | None = None, settings: Mapping[str, Any] | None = None) -> TrainConfig:
+        """The configuration of a recipe (None: the defaults) with `settings` over it.
+
+        Raises `UsageError` that names the recipe or the field.
+        """
+        if recipe is not None and recipe not in RECIPES:
+            raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
+        values = {**(RECIPES[recipe] if recipe else {}), **(settings or {})}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UsageError(f"training: {_first_problem(error, values)}") from error
+
+    @classmethod
+    def from_toml(cls, path: str | Path, settings: Mapping[str, Any] | None = None) -> TrainConfig:
+        """Read a TOML file, or its table `[train]`; its key `recipe` names what its other keys go over.
+
+        `settings` go over the file. Raises `UsageError` that names the file and the field.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not TOML: {error}") from error
+        table = values.get("train", values)
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: train must be a table, such as [train]")
+        recipe = table.pop("recipe", None)
+        if recipe is not None and not isinstance(recipe, str):
+            raise UsageError(f"{path}: recipe must be a name in quotes, not {recipe!r}")
+        try:
+            return cls.of(recipe, {**table, **(settings or {})})
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-safe values; `TrainConfig.of(None, values)` gives an equal object back."""
+        return self.model_dump(mode="json")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split `key=value`, the value as TOML would read it, a bare word as text: `lr=0.1`, `milestones=[80,120]`.
+
+    `none` is None where the field allows it. Raises `UsageError` for a key that is no field or a missing `=`.
+    """
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not value:
+        raise UsageError(f"--set takes key=value, such as lr=0.05, not {text!r}")
+    if key not in TrainConfig.model_fields:
+        raise UsageError(f"--set: {_unknown(key)}")
+    if value == "none" and TrainConfig.model_fields[key].default is None:
+        return key, None
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _unknown(key: str) -> str:
+    return f"no setting is called {key!r}; there are {', '.join(TrainConfig.model_fields)}"
+
+
+def _first_problem(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """One line about the first bad field: its name, what was given, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    place: Sequence[int | str] = first["loc"]
+    message = first["msg"].removeprefix("Value error, ")
+    if not place:
+        return message
+    field = str(place[0])
+    if first["type"] == "extra_forbidden":
+        return _unknown(field)
+    return f"{field} is {values.get(field)!r}: {message[0].lower()}{message[1:]}"
+
+
+RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "souza": {
+            "optimizer": "momentum",
+            "lr": 0.01,
+            "batch": 128,
+            "epochs": 200,
+            "schedule": "souza",
+            "augment": "flip",
+        },
+        "lottery": {
+            "optimizer": "momentum",
+            "lr": 0.1,
+            "weight_decay": 1e-4,
+            "batch": 128,
+            "epochs": 160,
+            "schedule": "milestones",
+            "milestones": (80, 120),
+            "augment": "crop-flip",
+        },
+        "resnet": {
+            "optimizer": "momentum",
+            "lr": 0.1,
+            "weight_decay": 1e-4,
+            "batch": 256,
+            "epochs": 200,
+            "schedule": "plateau",
+            "patience": 10,
+            "augment": "crop-flip",
+            "validation": 0.1,
+        },
+        "alexnet": {
+            "optimizer": "momentum",
+            "lr": 0.01,
+            "weight_decay": 5e-4,
+            "batch": 128,
+            "epochs": 90,
+            "schedule": "plateau",
+            "patience": 10,
+            "augment": "imagenet",
+            "validation": 0.1,
+        },
+        "quick": {
+            "optimizer": "nesterov",
+            "lr": 0.05,
+            "weight_decay": 5e-4,
+            "batch": 128,
+            "epochs": 12,
+            "schedule": "onecycle",
+            "label_smoothing": 0.05,
+            "augment": "crop-flip",
+        },
+    }
+)
+"""Name → fields of `TrainConfig`.
+
+The sources leave open, and this is our choice: Souza's optimizer (SGD with momentum 0.9, as in the program the work
+builds on), how long a plateau lasts, and the epochs of the lectures' two.
+"""

@@ -1,0 +1,96 @@
+"""Where and in which numbers a network is trained: device, precision, memory layout, threads.
+
+Settings of torch that are the process's are set for the run and put back after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from enxuto.errors import UsageError
+from enxuto.train.batches import TrainingData
+from enxuto.train.config import TrainConfig
+from enxuto.train.processes import Processes
+
+__all__ = ["Placement", "wants_gpu"]
+
+_SHARE_FOR_DATA = 0.25  # of the GPU's free memory: data below it live there, others travel batch by batch
+
+
+def wants_gpu(config: TrainConfig) -> bool:
+    """Whether the run goes to a GPU. Raises `UsageError` when it must and there is none."""
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        raise UsageError("device is cuda and torch finds no GPU here; set device=cpu or install a CUDA build")
+    return there and config.device != "cpu"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One process's device, the number format of its activations (None: float32), and its layout of images."""
+
+    device: torch.device
+    mixed: torch.dtype | None
+    memory_format: torch.memory_format
+
+    @classmethod
+    def of(cls, config: TrainConfig, processes: Processes) -> Placement:
+        """What a configuration asks for in this process: the GPU of its number on this machine, or the CPU."""
+        gpu = wants_gpu(config)
+        device = torch.device("cuda", processes.local_rank) if gpu else torch.device("cpu")
+        half = torch.bfloat16 if not gpu or torch.cuda.is_bf16_supported() else torch.float16
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        return cls(device, half if config.precision == "mixed" else None, layout)
+
+    @contextmanager
+    def settled(self, threads: int | None) -> Iterator[None]:
+        """Inside: this many CPU threads, this GPU, and cuDNN's repeatable kernels."""
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(threads or before)
+            if self.device.type == "cuda":
+                # Chosen kernels, not the fastest by trial: the same seed must give the same run.
+                repeatable = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+                with repeatable, torch.cuda.device(self.device):
+                    yield
+            else:
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    def autocast(self) -> torch.autocast:
+        """A context in which operators that bear it run in `mixed`."""
+        return torch.autocast(self.device.type, dtype=self.mixed, enabled=self.mixed is not None)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Scales losses up where float16 would lose small gradients; does nothing for other formats."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.mixed is torch.float16)
+
+    def put(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch, (N, C, H, W) and (N,), on the device in the layout."""
+        images = images.to(self.device, memory_format=self.memory_format, non_blocking=True)
+        return images, labels.to(self.device, non_blocking=True)
+
+    def hold(self, data: TrainingData) -> TrainingData:
+        """The data on the device where they fit easily, so that batches are made there."""
+        if self.device.type != "cuda":
+            return data
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return data.to(self.device) if data.images.nbytes < _SHARE_FOR_DATA * free else data
+
+    def network(self, model: nn.Module, config: TrainConfig, processes: Processes) -> nn.Module:
+        """What is called in a training step: `model` itself, moved, perhaps wrapped for processes or compiled."""
+        network: nn.Module = model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        if processes.count > 1:
+            network = DistributedDataParallel(
+                network, device_ids=[self.device] if self.device.type == "cuda" else None
+            )
+        if config.compile:
+            network = torch.compile(network)  # type: ignore[assignment]
+        return network

@@ -1,0 +1,95 @@
+"""Several processes training one network: who this one is, and the few things they tell each other.
+
+`torchrun` says by environment variables how many processes there are; without it there is one. Gradients are
+DistributedDataParallel's business. Batch statistics of batch normalisation stay each process's own, as is usual,
+so a network with it trains a little differently on several processes; one without it does not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from enxuto.errors import UsageError
+
+__all__ = ["Processes", "joined"]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's number (`rank`, from 0), how many there are, and its number on this machine."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes files and reports."""
+        return self.rank == 0
+
+    def add(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, the same in each."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def collect(self, value: Any) -> list[Any]:
+        """The values of all processes, in order of rank, in each of them."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all processes the buffers (running statistics) of the first."""
+        if self.count > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(*, gpu: bool) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started, by NCCL on GPUs and Gloo elsewhere; leave them at the end.
+
+    A process group that the caller has made is used and kept. Raises `UsageError` when the environment
+    variables make no sense.
+    """
+    local_rank = _number("LOCAL_RANK", 0)
+    if dist.is_available() and dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank)
+        return
+    count, rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
+    if count == 1:
+        yield Processes()
+        return
+    if not 0 <= rank < count:
+        raise UsageError(f"RANK is {rank} of {count} processes (WORLD_SIZE); start them with torchrun")
+    dist.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield Processes(rank, count, local_rank)
+    finally:
+        dist.destroy_process_group()
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError as error:
+        raise UsageError(
+            f"the environment variable {name} is {text!r}; torchrun sets it to a number"
+        ) from error

@@ -1,0 +1,228 @@
+"""`Run`: all that changes while a network is trained, and its way into a checkpoint and back."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from enxuto._version import __version__
+from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError
+from enxuto.train.batches import TrainingData
+from enxuto.train.checkpoint import BEST, LAST, Checkpoint, epoch_file
+from enxuto.train.config import TrainConfig
+from enxuto.train.generators import generator_states, set_generator_states
+from enxuto.train.history import EpochRecord, History, best_epoch, write_history
+from enxuto.train.optimizers import optimizer_of
+from enxuto.train.placement import Placement
+from enxuto.train.processes import Processes
+from enxuto.train.schedules import Schedule, schedule_of
+
+__all__ = ["Run"]
+
+_LAID_OUT = ("cosine", "onecycle")  # schedules whose rate depends on how many epochs there will be
+_RUNNING = "running"
+
+
+@dataclass
+class Run:
+    """A run in progress. `model` is the network itself, `network` what a training step calls (see `Placement`)."""
+
+    config: TrainConfig
+    model: nn.Module
+    network: nn.Module
+    train: TrainingData
+    validation: TrainingData | None
+    placement: Placement
+    processes: Processes
+    folder: Path | None
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    order: torch.Generator
+    records: list[EpochRecord] = field(default_factory=list)
+    stopped: str = _RUNNING
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls,
+        model: nn.Module,
+        train: TrainingData,
+        validation: TrainingData | None,
+        config: TrainConfig,
+        placement: Placement,
+        processes: Processes,
+        folder: Path | None,
+    ) -> Run:
+        """A run at its start; the network is moved to its device."""
+        network = placement.network(model, config, processes)
+        return cls(
+            config,
+            model,
+            network,
+            placement.hold(train),
+            None if validation is None else placement.hold(validation),
+            placement,
+            processes,
+            folder,
+            optimizer_of(config, model.parameters()),
+            schedule_of(config),
+            placement.scaler(),
+            torch.Generator().manual_seed(config.seed),
+        )
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return len(self.records)
+
+    def save(self) -> None:
+        """Write what the folder keeps of this moment, `last.pt` after all else: a kill leaves a state that fits.
+
+        All processes call this; the first writes.
+        """
+        if self.folder is None:
+            return
+        checkpoint = self.checkpoint()
+        if not self.processes.writes:
+            return
+        if self.epoch in self.config.keep_epochs:
+            checkpoint.write(self.folder / epoch_file(self.epoch))
+        if self.epoch > 0 and best_epoch(self.records) == self.epoch:
+            checkpoint.write(self.folder / BEST)
+        checkpoint.write(self.folder / LAST)
+        write_history(self.records, self.folder)
+
+    def checkpoint(self) -> Checkpoint:
+        """The state as it is, collected from all processes."""
+        return Checkpoint(
+            epoch=self.epoch,
+            model=dict(self.model.state_dict()),
+            optimizer=self.optimizer.state_dict(),
+            schedule=self.schedule.state_dict(),
+            scaler=self.scaler.state_dict(),
+            order=self.order.get_state(),
+            generators=self.processes.collect(generator_states(self.placement.device)),
+            history=[asdict(record) for record in self.records],
+            stopped=self.stopped,
+            config=self.config.to_dict(),
+            data=_facts(self.train, self.validation),
+            preprocess=self.train.preprocess().to_dict() if self.train.images.shape[1] in (1, 3) else None,
+            versions=_versions(self.placement.device),
+        )
+
+    def take_up(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Go on from a checkpoint, in place.
+
+        Raises `UsageError` when it is of another configuration, other data or another number of processes,
+        `ModelError` when it is of another network, `FormatError` when its parts make no sense.
+        """
+        self._check_same_run(checkpoint, path)
+        _load_model(self.model, checkpoint.model, path)
+        try:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+            self.schedule.load_state_dict(checkpoint.schedule)
+            self.scaler.load_state_dict(checkpoint.scaler)
+            self.order.set_state(checkpoint.order)
+            self.records = [EpochRecord.from_dict(record) for record in checkpoint.history]
+            set_generator_states(checkpoint.generators[self.processes.rank], self.placement.device)
+        except EnxutoError:
+            raise
+        except Exception as error:
+            raise FormatError(f"{path} cannot be taken up: {type(error).__name__}: {error}") from error
+        self.stopped = checkpoint.stopped
+        if self.stopped == "epochs" and self.epoch < self.config.epochs:
+            self.stopped = _RUNNING
+        now = _versions(self.placement.device)
+        self.notes += [
+            f"the run began with {name} {before} and goes on with {now.get(name)}: last bits may differ"
+            for name, before in checkpoint.versions.items()
+            if now.get(name) != before
+        ]
+        if self.processes.writes and self.folder is not None:
+            write_history(self.records, self.folder)
+
+    def _check_same_run(self, checkpoint: Checkpoint, path: Path) -> None:
+        before, now = TrainConfig.of(None, checkpoint.config).to_dict(), self.config.to_dict()
+        for name in before:
+            old, new = before[name], now[name]
+            if old == new or (name == "epochs" and new > old and self.config.schedule not in _LAID_OUT):
+                continue
+            why = ""
+            if name == "epochs":
+                why = " (more epochs are possible, except for a schedule laid out over all: cosine, onecycle)"
+            raise UsageError(
+                f"{path} was trained with {name}={old}, not {new}{why}; set it back or begin in another folder"
+            )
+        old_data, new_data = checkpoint.data, _facts(self.train, self.validation)
+        for name in new_data:
+            if old_data.get(name) != new_data[name]:
+                raise UsageError(
+                    f"{path} was trained on other data: {name} was {old_data.get(name)}, is {new_data[name]}"
+                )
+        if len(checkpoint.generators) != self.processes.count:
+            raise UsageError(
+                f"{path} was trained by {len(checkpoint.generators)} processes, not {self.processes.count}"
+            )
+
+    def history(self) -> History:
+        """What was measured, for the caller."""
+        held_out = 0 if self.validation is None else len(self.validation)
+        best = best_epoch(self.records)
+        return History(
+            tuple(self.records), self.stopped, best, len(self.train), held_out, self.config.seed,
+            tuple(self.notes),
+        )  # fmt: skip
+
+
+def _load_model(model: nn.Module, state: dict[str, Any], path: Path) -> None:
+    own = model.state_dict()
+    problem = _first_misfit(own, state)
+    if problem:
+        raise ModelError(f"{path} is of another network: {problem}")
+    model.load_state_dict(state)
+
+
+def _first_misfit(own: dict[str, Any], state: dict[str, Any]) -> str | None:
+    for key in _ordered_union(own, state):
+        if key not in state:
+            return f"it lacks {key!r}"
+        if key not in own:
+            return f"it has {key!r}"
+        if own[key].shape != state[key].shape:
+            return f"{key!r} is {tuple(state[key].shape)} there and {tuple(own[key].shape)} here"
+    return None
+
+
+def _ordered_union(*several: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(key for keys in several for key in keys))
+
+
+def _facts(train: TrainingData, validation: TrainingData | None) -> dict[str, Any]:
+    return {
+        "hash": train.hash,
+        "samples": len(train),
+        "classes": train.classes,
+        "mean": list(train.mean),
+        "std": list(train.std),
+        "validation_hash": None if validation is None else validation.hash,
+    }
+
+
+def _versions(device: torch.device) -> dict[str, Any]:
+    """What the last bits of a run depend on besides its configuration."""
+    return {
+        "enxuto": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+    }

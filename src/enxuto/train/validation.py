@@ -1,0 +1,71 @@
+"""How a network scores on held-out images during training: loss, top-1, top-5; by all processes together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from enxuto.train.batches import TrainingData, evaluation_batches
+from enxuto.train.placement import Placement
+from enxuto.train.processes import Processes
+
+__all__ = ["Scores", "score"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """loss: mean cross-entropy (nats). top1, top5: shares 0…1; top5 is None for five classes and fewer."""
+
+    loss: float
+    top1: float
+    top5: float | None
+    samples: int
+
+
+def score(
+    model: nn.Module,
+    data: TrainingData,
+    *,
+    batch: int = 256,
+    placement: Placement | None = None,
+    processes: Processes | None = None,
+) -> Scores:
+    """Score a network on all of `data`, in evaluation mode; its parts' modes are put back after.
+
+    batch: images at once a process. placement: by default where the network's weights are, in float32.
+    """
+    where = placement or _where(model)
+    among = processes or Processes()
+    among.share_buffers(model)
+    sums = torch.zeros(4, dtype=torch.float64, device=where.device)
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for images, labels in evaluation_batches(data, batch, rank=among.rank, world_size=among.count):
+                sums += _sums(model, *where.put(images, labels), where)
+    finally:
+        for part, training in modes.items():
+            part.training = training
+    loss, first, fifth, samples = among.add(sums).tolist()
+    return Scores(
+        loss / samples, first / samples, fifth / samples if data.classes > 5 else None, round(samples)
+    )
+
+
+def _sums(model: nn.Module, images: Tensor, labels: Tensor, where: Placement) -> Tensor:
+    """Loss, hits, hits among the five best, and images of a batch, float64 (4,)."""
+    with where.autocast():
+        logits = model(images)
+    logits = logits.float()
+    loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+    parts = (loss.double(), ranked[:, 0].sum().double(), ranked.sum().double())
+    return torch.stack((*parts, torch.tensor(len(labels), dtype=torch.float64, device=loss.device)))
+
+
+def _where(model: nn.Module) -> Placement:
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    return Placement(device, None, torch.contiguous_format)
