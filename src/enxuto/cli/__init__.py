@@ -25,6 +25,7 @@ _VERBS = (
     "demo",
     "summary",
     "zoo",
+    "train",
     "export",
 )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from enxuto.train.augment import AUGMENTS, Augment, augmentation
-    from enxuto.train.batches import TrainingData, batches, evaluation_batches
+    from enxuto.train.batches import TrainingData
     from enxuto.train.checkpoint import Checkpoint, epoch_file
     from enxuto.train.config import RECIPES, TrainConfig, parse_setting
     from enxuto.train.history import EpochRecord, History
@@ -31,9 +31,7 @@ __all__ = [
     "TrainConfig",
     "TrainingData",
     "augmentation",
-    "batches",
     "epoch_file",
-    "evaluation_batches",
     "fit",
     "parse_setting",
     "score",
@@ -41,7 +39,7 @@ __all__ = [
 
 _HOMES = {
     "augment": ("AUGMENTS", "Augment", "augmentation"),
-    "batches": ("TrainingData", "batches", "evaluation_batches"),
+    "batches": ("TrainingData",),
     "checkpoint": ("Checkpoint", "epoch_file"),
     "config": ("RECIPES", "TrainConfig", "parse_setting"),
     "history": ("EpochRecord", "History"),
@@ -53,9 +51,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
-            # `batches` is a function and a module: put the function in place for good.
-            value = globals()[name] = getattr(import_module(f"enxuto.train.{home}"), name)
-            return value
+            return getattr(import_module(f"enxuto.train.{home}"), name)
     raise AttributeError(f"module 'enxuto.train' has no attribute {name!r}")
 
 
