@@ -101,7 +101,13 @@ class _Walk:
         kernel = self._shape(node.input[_WEIGHT_AT[node.op_type]]) if node.op_type in _WEIGHT_AT else None
         if node.op_type in _WEIGHT_AT and kernel is None:
             raise ModelError(f"the weight's shape of {node.op_type} {output!r} cannot be known")
-        return window_of(node, kernel, self._shape(moving[0]), self._shape(output))
+        before = self._shape(moving[0])
+        if node.op_type == "Conv" and kernel is not None and before is not None:
+            expected = kernel[1] * attributes(node).get("group", 1)
+            if before[1:2] != (expected,):
+                found = before[1] if len(before) > 1 else 0
+                raise ModelError(f"Conv {output!r} reads {found} channels but its weight is for {expected}")
+        return window_of(node, kernel, before, self._shape(output))
 
     def _reach(
         self, node: NodeProto, moving: Sequence[str], output: str, window: Window | None
