@@ -1,7 +1,33 @@
-"""Image data sets as batches: readers, the preprocessing that travels with a model, seeded splits."""
+"""Image data sets as batches: readers, the preprocessing that travels with a model, seeded splits, downloads."""
+
+from typing import TYPE_CHECKING, Any
 
 from enxuto.data.dataset import Dataset
 from enxuto.data.opening import FORMATS, open_dataset
 from enxuto.data.preprocess import PRESETS, Preprocess, preset
+from enxuto.data.published import PUBLISHED, cache_folder, locate
 
-__all__ = ["FORMATS", "PRESETS", "Dataset", "Preprocess", "open_dataset", "preset"]
+if TYPE_CHECKING:
+    from enxuto.data.downloads import download
+
+__all__ = [
+    "FORMATS",
+    "PRESETS",
+    "PUBLISHED",
+    "Dataset",
+    "Preprocess",
+    "cache_folder",
+    "download",
+    "locate",
+    "open_dataset",
+    "preset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`download`, which needs Python's network modules, is imported when it is first asked for."""
+    if name == "download":
+        from enxuto.data.downloads import download
+
+        return download
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

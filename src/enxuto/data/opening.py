@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from enxuto.data.dataset import Dataset
+from enxuto.data.published import PUBLISHED, locate
 from enxuto.data.readers.cifar import CIFAR_FILES, read_cifar
 from enxuto.data.readers.folder import image_folders, read_folder
 from enxuto.data.readers.idx import IDX_FILE, read_idx
 from enxuto.data.readers.npz import read_npz
 from enxuto.data.readers.parquet import read_parquet
+from enxuto.data.readers.table import ADIENCE_FOLD, TABLE_SUFFIXES, read_table
 from enxuto.data.selection import random_sample
 from enxuto.data.source import Source
 from enxuto.errors import DataError, UsageError
 
 __all__ = ["FORMATS", "open_dataset"]
 
-FORMATS = ("parquet", "folder", "idx", "cifar", "npz")
+FORMATS = ("parquet", "folder", "idx", "cifar", "npz", "table")
 
 
 def open_dataset(
@@ -29,11 +31,13 @@ def open_dataset(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Dataset:
-    """Open labelled images: Parquet, class folders, IDX, CIFAR binary or `.npz`, found out from the path.
+    """Open labelled images: Parquet, class folders, IDX, CIFAR binary, `.npz` or a table, found out from the path.
 
+    path: a file or folder; where there is none of that name, a published data set fetched before (`cifar10`).
     split: the part to open; without it the only one, or `test`. format: one of `FORMATS`, to settle a doubt.
     limit: that many samples drawn at random with `seed`, kept in their order; all when there are fewer.
-    image_column, label_column: of Parquet; `label_column` also chooses `fine` or `coarse` of CIFAR-100.
+    image_column, label_column: of Parquet and of tables; `label_column` also chooses `fine` or `coarse` of
+    CIFAR-100 and `age` or `gender` of Adience.
     Raises `DataError` when nothing there can be read, `FormatError` when bytes are damaged, `UsageError` for
     options that make no sense.
     """
@@ -44,6 +48,8 @@ def open_dataset(
     if format is not None and format not in FORMATS:
         raise UsageError(f"no data format is called {format!r}; there are {', '.join(FORMATS)}")
     place = Path(path)
+    if not place.exists() and str(path) in PUBLISHED:
+        place = locate(str(path))
     if not place.exists():
         raise DataError(f"{place} does not exist; name a data file or folder")
     try:
@@ -59,9 +65,9 @@ def open_dataset(
 
 
 def _read(place: Path, kind: str, split: str | None, image: str | None, label: str | None) -> Source:
-    if kind != "parquet" and image is not None:
+    if kind not in ("parquet", "table") and image is not None:
         raise UsageError(f"{place} is {kind} data, which has no columns; leave out image_column")
-    if kind not in ("parquet", "cifar") and label is not None:
+    if kind not in ("parquet", "cifar", "table") and label is not None:
         raise UsageError(f"{place} is {kind} data, which has one label only; leave out label_column")
     if place.is_file() and kind == "folder":
         raise DataError(f"{place} is a file; name the folder of the class folders")
@@ -74,6 +80,8 @@ def _read(place: Path, kind: str, split: str | None, image: str | None, label: s
             return read_idx(place, split=split)
         case "cifar":
             return read_cifar(place, split=split, label=label)
+        case "table":
+            return read_table(place, split=split, image_column=image, label_column=label)
         case _:
             return read_npz(place, split=split)
 
@@ -84,7 +92,7 @@ def _detect(place: Path) -> str:
     if kind is None:
         raise DataError(
             f"{place} is no data set known here; it can be Parquet, a folder of class folders with images, "
-            "IDX (MNIST), CIFAR binary or .npz"
+            "IDX (MNIST), CIFAR binary, .npz or a table (.csv, .tsv, Adience's folds)"
         )
     return kind
 
@@ -96,6 +104,8 @@ def _detect_file(file: Path) -> str | None:
         return "parquet"
     if file.suffix == ".npz":
         return "npz"
+    if file.suffix in TABLE_SUFFIXES or start == b"user":  # Adience's folds are .txt and begin with user_id
+        return "table"
     if IDX_FILE.fullmatch(file.name) or start[:3] == b"\0\0\x08":
         return "idx"
     return "cifar" if file.suffix == ".bin" else None
@@ -112,6 +122,8 @@ def _detect_folder(folder: Path) -> str | None:
         return "parquet"
     if names & CIFAR_FILES:
         return "cifar"
+    if any(ADIENCE_FOLD.fullmatch(name) for name in names):
+        return "table"
     inside = [folder, folder / "raw"]
     if any(IDX_FILE.fullmatch(file.name) for place in inside if place.is_dir() for file in place.iterdir()):
         return "idx"

@@ -1,0 +1,38 @@
+"""`enxuto fetch`: a published data set, checked, into the cache. The only verb that uses the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enxuto.cli.terminal import note, print_json, progress_bar
+
+HELP = """Fetch a published data set: cifar10, cifar100, mnist or fashion-mnist.
+
+It is checked against its SHA-256 and lies in the cache folder ($ENXUTO_CACHE, else the platform's) whole or not at
+all. Commands that take data then take its name. What is there already is not fetched again.
+
+    enxuto fetch fashion-mnist
+    enxuto fetch cifar10 --folder data --json
+"""
+
+
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which data set.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Put it into a folder of its own in here, instead of the cache.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Download; see `HELP`."""
+    from enxuto.data import download
+
+    with progress_bar(f"fetching {name}") as progress:
+        place = download(name, folder, progress=progress)
+    if json:
+        print_json({"name": name, "path": str(place)})
+        return
+    note(f"{name} is in {place}")
+    typer.echo(str(place))

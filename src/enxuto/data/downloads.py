@@ -1,0 +1,154 @@
+"""Fetch a published data set, only when asked to, checked against its SHA-256, whole or not at all.
+
+CIFAR comes as its authors' archive of the binary edition and is unpacked file by file, each named here, so that
+nothing in an archive decides where it is written. MNIST and Fashion-MNIST stay gzipped, as the IDX reader takes
+them. Not here: going on with half a download, and editions of other people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from enxuto.data.published import Published, Remote, cache_folder, published
+from enxuto.errors import DataError
+from enxuto.files import atomic_write
+
+__all__ = ["download", "fetch"]
+
+_CHUNK = 2**20  # bytes
+_PATIENCE = 60.0  # seconds without a byte before a server counts as gone
+_MOST_UNPACKED = 2**30  # bytes of one file in an archive; those known here have 154 MB at most
+_NET_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
+
+Progress = Callable[[str, int, int], None]
+
+
+def download(name: str, folder: str | Path | None = None, *, progress: Progress | None = None) -> Path:
+    """Fetch the data set `name` unless it is there; the path is one that `open_dataset` takes.
+
+    folder: it goes into a folder of its own in there; without it, in `cache_folder()`. progress: called with the
+    file's name, bytes done and bytes in all. Raises `DataError` when no mirror delivers, or delivers other bytes
+    than are on record; then nothing is left behind but whole, checked files.
+    """
+    return fetch(published(name), cache_folder() if folder is None else Path(folder), progress=progress)
+
+
+def fetch(wanted: Published, base: Path, *, progress: Progress | None = None) -> Path:
+    """`download` for a description of one's own."""
+    place = base / wanted.folder
+    try:
+        if wanted.unpacked:
+            if not all((place / part).is_file() for part in wanted.unpacked):
+                base.mkdir(parents=True, exist_ok=True)
+                _fetch_archive(wanted, place, progress)
+            return place
+        place.mkdir(parents=True, exist_ok=True)
+        for file in wanted.files:
+            target = place / file.name
+            if not (target.is_file() and _digest(target) == file.sha256):
+                with atomic_write(target) as out:
+                    _fetch_file(file, out, progress)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {base}: {error.strerror or error}; choose another folder"
+        ) from error
+    return place
+
+
+def _fetch_archive(wanted: Published, place: Path, progress: Progress | None) -> None:
+    """Fetch, check and unpack beside `place`, then rename: the folder is there whole or not at all."""
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as name:
+        made = Path(name) / place.name
+        made.mkdir()
+        for file in wanted.files:
+            packed = Path(name) / file.name
+            with packed.open("wb") as out:
+                _fetch_file(file, out, progress)
+            _unpack(packed, made, wanted.unpacked)
+            packed.unlink()
+        if place.exists():  # an incomplete one, made by hand
+            place.rename(Path(name) / "replaced")
+        made.rename(place)
+
+
+def _unpack(archive: Path, folder: Path, names: Sequence[str]) -> None:
+    """Write the named files of an archive into a folder, flat; whatever else is in it stays there."""
+    left = set(names)
+    try:
+        with tarfile.open(archive, "r:*") as packed:
+            for member in packed:
+                name = PurePosixPath(member.name).name
+                if name not in left or not member.isfile() or member.size > _MOST_UNPACKED:
+                    continue
+                content = packed.extractfile(member)
+                assert content is not None
+                with (folder / name).open("wb") as out:
+                    shutil.copyfileobj(content, out, _CHUNK)
+                left.remove(name)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{archive.name} cannot be unpacked ({error}); fetch it again") from error
+    if left:
+        raise DataError(f"{archive.name} lacks {', '.join(sorted(left))}; it is not the edition expected")
+
+
+def _fetch_file(file: Remote, out: IO[bytes], progress: Progress | None) -> None:
+    """Write one file's bytes to `out` from the first mirror that delivers them right."""
+    problems = []
+    for url in file.urls:
+        out.seek(0)
+        out.truncate()
+        try:
+            _copy(url, file, out, progress)
+        except DataError as error:
+            problems.append(str(error))
+        else:
+            return
+    raise DataError(f"{file.name} could not be fetched: {'; '.join(problems)}")
+
+
+def _copy(url: str, file: Remote, out: IO[bytes], progress: Progress | None) -> None:
+    digest, done = hashlib.sha256(), 0
+    request = urllib.request.Request(url, headers={"User-Agent": "enxuto"})
+    try:
+        answer = urllib.request.urlopen(request, timeout=_PATIENCE)
+    except _NET_ERRORS as error:
+        raise DataError(f"{url}: {_reason(error)}") from error
+    with answer:
+        while True:
+            try:
+                block = answer.read(_CHUNK)
+            except _NET_ERRORS as error:
+                raise DataError(f"{url}: broke off after {done} bytes ({_reason(error)})") from error
+            if not block:
+                break
+            done += len(block)
+            if done > file.bytes:  # before the disk is full of something else
+                raise DataError(f"{url}: has more than the {file.bytes} bytes on record")
+            digest.update(block)
+            out.write(block)
+            if progress is not None:
+                progress(file.name, done, file.bytes)
+    if done != file.bytes:
+        raise DataError(f"{url}: ended after {done} of {file.bytes} bytes")
+    if digest.hexdigest() != file.sha256:
+        raise DataError(f"{url}: SHA-256 is {digest.hexdigest()[:16]}…, on record is {file.sha256[:16]}…")
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return " ".join(str(reason or error).split()) or type(error).__name__
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
