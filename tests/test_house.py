@@ -40,12 +40,13 @@ MAY_IMPORT = {
     "zoo": set(),
     "summary": {"zoo", "onnx_model"},
     "export": {"zoo", "onnx_model", "runtime", "data", "api"},
+    "train": {"zoo", "data"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
 }
 OPEN = {"errors", "files", "_version"}
-NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "cli"}
+NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "cli"}
 
 
 def modules() -> list[Path]:
