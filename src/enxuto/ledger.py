@@ -114,7 +114,7 @@ def _p_log2_p(p: np.ndarray) -> np.ndarray:
 def ledger_of(compressed: CompressedModel) -> Ledger:
     """Return the ledger of a compressed model; rows of the original are there if its metadata has them."""
     said = compressed.metadata.get("parameters")
-    if isinstance(said, int) and said > 0:
+    if isinstance(said, int) and 0 < said < 1 << 63:
         count = said
     else:
         count = sum(e.elements for e, part in compressed.entries() if isinstance(part.row, LevelsRow))
