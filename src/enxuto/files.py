@@ -28,10 +28,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     Raises `UsageError` when the folder is missing or cannot be written, or the disk is full.
     """
     target = Path(path)
-    if target.exists() and not target.is_file():
-        raise UsageError(f"cannot write {target}: it is a folder or a device; name a file")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        if target.exists() and not target.is_file():
+            raise UsageError(f"cannot write {target}: it is a folder or a device; name a file")
+        # The temporary name must not become too long where the target's own just fits.
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".part", dir=target.parent)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
     try:
