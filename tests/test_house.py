@@ -41,12 +41,14 @@ MAY_IMPORT = {
     "summary": {"zoo", "onnx_model"},
     "export": {"zoo", "onnx_model", "runtime", "data", "api"},
     "train": {"zoo", "data"},
+    "measure": {"data", "export", "runtime", "summary", "train"},
+    "study": {"data", "measure", "train", "zoo"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
 }
 OPEN = {"errors", "files", "_version"}
-NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "cli"}
+NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "measure", "study", "cli"}
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,140 @@
+"""`measure`: all that the sources report of a trained network, from its files and from running it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from enxuto.data import Preprocess
+from enxuto.export import export_onnx
+from enxuto.files import atomic_write
+from enxuto.measure.timing import torch_latency
+from enxuto.runtime import Latency, Runner, latency
+from enxuto.summary.torch_module import summarize_module
+from enxuto.train.batches import TrainingData
+from enxuto.train.validation import score
+
+__all__ = ["Measures", "Written", "measure", "write_network"]
+
+ORT_CPU, TORCH_CPU, TORCH_GPU = "ONNX Runtime, CPU", "PyTorch, CPU", "PyTorch, GPU"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network's files: `state` holds the weights as torch saves them, `onnx` the network for any runtime."""
+
+    state: Path
+    onnx: Path
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What was measured.
+
+    top1, top5: shares 0…1 of the test images, top5 None for five classes and fewer; loss: their mean cross-entropy
+    in nats. data_hash: of the test images. parameters: trainable. macs: multiply–accumulates for one image, as
+    `enxuto.summary` counts. onnx_bytes, state_bytes: sizes of the files. latency: by runtime and device, of one
+    image, in ms. threads: of the CPU (0: one per core).
+    """
+
+    top1: float
+    top5: float | None
+    loss: float
+    samples: int
+    data_hash: str
+    parameters: int
+    macs: int
+    onnx_bytes: int
+    state_bytes: int
+    latency: dict[str, Latency]
+    threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values."""
+        return asdict(self)
+
+
+def write_network(
+    model: nn.Module,
+    folder: str | Path,
+    input_shape: Sequence[int],
+    *,
+    name: str | None = None,
+    classes: int | None = None,
+    preprocess: Preprocess | None = None,
+    labels: Sequence[str] | None = None,
+) -> Written:
+    """Write `model.pt` (state dict) and `model.onnx` into an existing folder, each whole or not at all.
+
+    input_shape: (channels, height, width). name, classes: of a network of the zoo, for the ONNX file's metadata.
+    preprocess, labels: travel in the ONNX file. Raises `ModelError` where the network cannot be exported.
+    """
+    state, onnx = Path(folder) / "model.pt", Path(folder) / "model.onnx"
+    weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
+    with atomic_write(state) as file:
+        torch.save(weights, file)
+    if name is None:
+        export_onnx(on_cpu(model), onnx, input_shape=tuple(input_shape), preprocess=preprocess, labels=labels)
+    else:
+        export_onnx(
+            name, onnx, classes=classes, input_shape=tuple(input_shape), weights=state, preprocess=preprocess,
+            labels=labels,
+        )  # fmt: skip
+    return Written(state, onnx)
+
+
+def measure(
+    model: nn.Module,
+    test: TrainingData,
+    written: Written,
+    *,
+    threads: int = 0,
+    repeats: int = 100,
+    seed: int = 0,
+) -> Measures:
+    """Score `model` on `test` and time it and its ONNX file on one image.
+
+    test: with the training set's mean and std (`TrainingData.like`). The GPU is timed where torch finds one.
+    threads: of the CPU for both runtimes; 0 takes one per core in ONNX Runtime and torch's own number there.
+    """
+    scores = score(model, test)
+    channels, height, width = test.images.shape[1:]
+    shape = (channels, height, width)
+    plain = on_cpu(model)
+    times = {
+        ORT_CPU: latency([Runner(written.onnx, threads=threads)], repeats=repeats, warmup=10, seed=seed)[0][
+            0
+        ],
+        TORCH_CPU: torch_latency(plain, shape, repeats=repeats, threads=threads, seed=seed),
+    }
+    if torch.cuda.is_available():
+        device = torch.device("cuda")
+        times[TORCH_GPU] = torch_latency(
+            copy.deepcopy(plain).to(device), shape, device=device, repeats=repeats, seed=seed
+        )
+    return Measures(
+        top1=scores.top1,
+        top5=scores.top5,
+        loss=scores.loss,
+        samples=scores.samples,
+        data_hash=test.hash,
+        parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        macs=summarize_module(plain, shape).macs,
+        onnx_bytes=written.onnx.stat().st_size,
+        state_bytes=written.state.stat().st_size,
+        latency=times,
+        threads=threads,
+    )
+
+
+def on_cpu(model: nn.Module) -> nn.Module:
+    """The model itself where it is on the CPU in the usual layout, else a copy there."""
+    if all(not weight.is_cuda for weight in model.parameters()):
+        return model
+    return copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]

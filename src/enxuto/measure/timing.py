@@ -1,0 +1,69 @@
+"""Latency of a torch module, on the CPU or a GPU. `enxuto.runtime.latency` is the same for ONNX Runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from enxuto.errors import UsageError
+from enxuto.runtime import Latency
+
+__all__ = ["torch_latency"]
+
+
+def torch_latency(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    device: str | torch.device = "cpu",
+    batch: int = 1,
+    repeats: int = 100,
+    warmup: int = 10,
+    threads: int = 0,
+    seed: int = 0,
+) -> Latency:
+    """Times of `model` in evaluation mode on random images of `input_shape` (channels, height, width), in ms a run.
+
+    The model must be on `device`; it is left as it was. On a GPU every run is waited for, as one who needs the
+    answer would. threads: of the CPU, 0 leaves torch's own number. Raises `UsageError` for fewer than one run.
+    """
+    if repeats < 1 or warmup < 0 or batch < 1:
+        raise UsageError(
+            f"need at least one run of one image, got {repeats} runs, {warmup} before, batch {batch}"
+        )
+    place = torch.device(device)
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(batch, *input_shape, generator=generator).to(place)
+    times = np.empty(repeats)
+    with _evaluating(model, threads), torch.inference_mode():
+        for turn in range(-warmup, repeats):
+            start = time.perf_counter_ns()
+            model(images)
+            if place.type == "cuda":
+                torch.cuda.synchronize(place)
+            elapsed = time.perf_counter_ns() - start
+            if turn >= 0:
+                times[turn] = elapsed / 1e6
+    median, p95 = np.quantile(times, [0.5, 0.95])
+    spread = float(times.std(ddof=1)) if repeats > 1 else 0.0
+    return Latency(batch, repeats, float(times.mean()), spread, float(median), float(p95))
+
+
+@contextmanager
+def _evaluating(model: nn.Module, threads: int) -> Iterator[None]:
+    """Evaluation mode and this many threads inside; afterwards as before."""
+    modes = {part: part.training for part in model.modules()}
+    before = torch.get_num_threads()
+    model.eval()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        for part, training in modes.items():
+            part.training = training

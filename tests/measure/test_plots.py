@@ -1,0 +1,75 @@
+"""Plots: written whole, the same bytes for the same history, with what they must show."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from enxuto.errors import UsageError
+from enxuto.measure import plot_losses, plot_training
+
+RECORDS = [
+    {"epoch": n, "loss": 2.0 / n, "lr": 0.01 if n < 4 else 0.001, "validation_loss": None}
+    for n in range(1, 7)
+]
+
+
+def texts(path: Path) -> str:
+    """All words of an SVG."""
+    return re.sub(r"<[^>]*>", " ", path.read_text())
+
+
+def test_both_axes_are_drawn_and_named(tmp_path: Path) -> None:
+    path = plot_training(RECORDS, tmp_path / "one.svg", title="a network")
+    shown = texts(path)
+    for word in ("a network", "epoch", "mean cross-entropy", "learning rate", "training loss"):
+        assert word in shown
+    assert "validation loss" not in shown
+    assert "#0072b2" in path.read_text().lower()
+    assert "#d55e00" in path.read_text().lower()
+
+
+def test_validation_losses_with_gaps_and_rates_that_never_change(tmp_path: Path) -> None:
+    records = [
+        {**record, "lr": 0.1, "validation_loss": 1.0 if record["epoch"] % 2 else None} for record in RECORDS
+    ]
+    assert "validation loss" in texts(plot_training(records, tmp_path / "one.svg"))
+
+
+def test_png_opens_and_one_epoch_suffices(tmp_path: Path) -> None:
+    with Image.open(plot_training(RECORDS[:1], tmp_path / "one.png")) as picture:
+        assert picture.size == (1050, 630)
+
+
+def test_the_same_history_gives_the_same_bytes(tmp_path: Path) -> None:
+    for ending in ("svg", "png"):
+        first = plot_training(RECORDS, tmp_path / f"a.{ending}").read_bytes()
+        assert plot_training(RECORDS, tmp_path / f"b.{ending}").read_bytes() == first
+
+
+def test_losses_of_several_networks(tmp_path: Path) -> None:
+    shown = texts(plot_losses({"a-net": RECORDS, "b-net": RECORDS[:3]}, tmp_path / "all.svg", title="losses"))
+    assert "a-net" in shown
+    assert "b-net" in shown
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"\.png or \.svg"):
+        plot_training(RECORDS, tmp_path / "one.gif")
+    with pytest.raises(UsageError, match="no epoch"):
+        plot_losses({}, tmp_path / "one.png")
+    real = builtins.__import__
+
+    def without(name: str, *args: object, **kwargs: object) -> object:
+        if name.startswith("matplotlib"):
+            raise ModuleNotFoundError(name="matplotlib")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UsageError, match=r"enxuto\[report\]"):
+        plot_training(RECORDS, tmp_path / "one.png")
+    assert list(tmp_path.iterdir()) == []
