@@ -27,6 +27,8 @@ _VERBS = (
     "zoo",
     "train",
     "export",
+    "fetch",
+    "study",
 )
 
 app = typer.Typer(

@@ -1,0 +1,166 @@
+"""The tables of the Souza study, ours beside the published: for a terminal, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enxuto.study.souza_published import PUBLISHED, Row
+
+__all__ = ["Table", "as_csv", "as_markdown", "tables"]
+
+_NONE = "–"
+_RUNTIMES = (
+    ("PyTorch, GPU", "GPU", "gpu"),
+    ("PyTorch, CPU", "CPU", "cpu"),
+    ("ONNX Runtime, CPU", "ONNX Runtime, CPU", None),
+)
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, headings (the first is text, the others numbers), rows of text, and what one must know of them."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+
+
+def tables(records: Sequence[Record]) -> list[Table]:
+    """Two tables, as tables 6 to 9 of the source: accuracy, parameters and size; latency of one image."""
+    return [_accuracy(records), _latency(records)]
+
+
+def _accuracy(records: Sequence[Record]) -> Table:
+    top5 = any(record["classes"] > 10 for record in records)
+    columns = ["network", "top-1 %", "published top-1 %"]
+    columns += ["top-5 %", "published top-5 %"] if top5 else []
+    columns += ["parameters", "published parameters", "size MB", "published MB", "ONNX MB", "MACs", "epochs"]
+    rows = []
+    for record in records:
+        measures, known = record["measures"], _published(record)
+        row = [record["network"], _percent(measures["top1"]), _cell(known, "top1")]
+        row += [_percent(measures["top5"]), _cell(known, "top5")] if top5 else []
+        row += [f"{measures['parameters']:,}", _cell(known, "parameters")]
+        row += [f"{measures['state_bytes'] / 1e6:.2f}", _cell(known, "size")]
+        row += [
+            f"{measures['onnx_bytes'] / 1e6:.2f}",
+            f"{measures['macs']:,}",
+            str(record["training"]["epochs"]),
+        ]
+        rows.append(tuple(row))
+    published = "Published: Souza 2020, all of CIFAR, up to 200 epochs"
+    caption = f"{_about(records)}. {published}. Size: the saved weights; MB: 10⁶ bytes"
+    return Table("Accuracy, parameters, size", tuple(columns), tuple(rows), caption)
+
+
+def _latency(records: Sequence[Record]) -> Table:
+    columns = ["network"]
+    for _, short, published in _RUNTIMES:
+        columns += [
+            short,
+            *([f"{short}, published"] if published else []),
+            f"{short}, median",
+            f"{short}, p95",
+        ]
+    rows = []
+    for record in records:
+        row, known = [str(record["network"])], _published(record)
+        for runtime, _, published in _RUNTIMES:
+            times = record["measures"]["latency"].get(runtime)
+            row.append(_NONE if times is None else f"{times['mean']:.2f} ± {times['std']:.2f}")
+            if published:
+                row.append(_NONE if known is None else "{:.2f} ± {:.2f}".format(*getattr(known, published)))
+            row += [_NONE if times is None else f"{times[key]:.2f}" for key in ("median", "p95")]
+        rows.append(tuple(row))
+    caption = f"{_machines(records)}. Mean ± standard deviation, PyTorch where nothing is said. Published: Titan Xp and Core i7-7700K, PyTorch of 2020"
+    return Table("Latency of one image, ms", tuple(columns), tuple(rows), caption)
+
+
+def as_markdown(found: Sequence[Table]) -> str:
+    """The tables as Markdown."""
+    parts = []
+    for table in found:
+        sides = " | ".join(["---", *["---:"] * (len(table.columns) - 1)])
+        lines = [f"## {table.title}", "", f"| {' | '.join(table.columns)} |", f"| {sides} |"]
+        lines += [f"| {' | '.join(row)} |" for row in table.rows]
+        parts.append("\n".join([*lines, "", table.caption + ".", ""]))
+    return "\n".join(parts)
+
+
+def as_csv(records: Sequence[Record]) -> str:
+    """A line a network, plain numbers with full precision: ours, then the published ones."""
+    rows = []
+    for record in records:
+        measures, known = record["measures"], _published(record)
+        row: dict[str, Any] = {key: record[key] for key in ("network", "scale", "seed", "classes", "point")}
+        row |= {key: value for key, value in measures.items() if key != "latency"}
+        row |= {f"train_{key}": record["train"][key] for key in ("hash", "samples")}
+        row |= {
+            f"training_{key}": record["training"][key] for key in ("epochs", "stopped", "loss", "seconds")
+        }
+        for runtime, _, _ in _RUNTIMES:
+            times = measures["latency"].get(runtime) or {}
+            prefix = runtime.lower().replace(", ", "_").replace(" ", "_")
+            row |= {f"{prefix}_{key}_ms": times.get(key) for key in ("mean", "std", "median", "p95")}
+        row |= {
+            f"published_{key}": getattr(known, key, None) for key in ("top1", "top5", "parameters", "size")
+        }
+        for key in ("gpu", "cpu"):
+            mean, std = getattr(known, key, (None, None))
+            row |= {f"published_{key}_mean_ms": mean, f"published_{key}_std_ms": std}
+        rows.append(row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["network"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _published(record: Record) -> Row | None:
+    return PUBLISHED.get(record["classes"], {}).get(record["network"])
+
+
+def _about(records: Sequence[Record]) -> str:
+    """Samples, seeds and scales: an accuracy without them says nothing."""
+    if not records:
+        return "No network yet"
+    samples = _several(f"{record['train']['samples']:,}" for record in records)
+    tested = _several(f"{record['test']['samples']:,}" for record in records)
+    seeds, scales = _several(str(r["seed"]) for r in records), _several(str(r["scale"]) for r in records)
+    return f"Scale {scales}: trained on {samples} images, tested on {tested}, seed {seeds}"
+
+
+def _machines(records: Sequence[Record]) -> str:
+    if not records:
+        return "Nothing measured yet"
+    names = _several(_machine(record["machine"]) for record in records)
+    threads = _several(str(record["measures"]["threads"] or "all") for record in records)
+    return f"Measured on {names}; {threads} threads"
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    parts = [facts["cpu"], f"{facts['cores']} cores", *([facts["gpu"]] if facts["gpu"] else [])]
+    return ", ".join(parts)
+
+
+def _several(texts: Iterable[str]) -> str:
+    return " / ".join(dict.fromkeys(texts))
+
+
+def _percent(share: float | None) -> str:
+    return _NONE if share is None else f"{100 * share:.2f}"
+
+
+def _cell(known: Row | None, field: str) -> str:
+    """A published number, or a dash where the source has none."""
+    value = None if known is None else getattr(known, field)
+    if value is None:
+        return _NONE
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
