@@ -1,0 +1,128 @@
+"""The configuration: recipes as published, bad values refused by the name of their field, TOML, --set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from enxuto.errors import UsageError
+from enxuto.train.config import RECIPES, TrainConfig, parse_setting
+
+
+def test_recipes_are_the_published_protocols() -> None:
+    souza = TrainConfig.of("souza")
+    assert (souza.batch, souza.epochs, souza.lr, souza.schedule) == (128, 200, 0.01, "souza")
+    assert (souza.lr_factor, souza.stable_change, souza.stabilisations, souza.patience) == (0.1, 0.01, 4, 1)
+    assert souza.augment == "flip"
+    lottery = TrainConfig.of("lottery")
+    assert (lottery.optimizer, lottery.momentum, lottery.lr) == ("momentum", 0.9, 0.1)
+    assert (lottery.milestones, lottery.epochs, lottery.weight_decay) == ((80, 120), 160, 1e-4)
+    assert 64 <= lottery.batch <= 128
+    resnet, alexnet = TrainConfig.of("resnet"), TrainConfig.of("alexnet")
+    assert (resnet.lr, resnet.schedule, resnet.weight_decay, resnet.batch) == (0.1, "plateau", 1e-4, 256)
+    assert (alexnet.lr, alexnet.schedule, alexnet.weight_decay, alexnet.batch) == (0.01, "plateau", 5e-4, 128)
+    assert resnet.momentum == alexnet.momentum == 0.9
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, None])
+def test_a_configuration_survives_its_dictionary(recipe: str | None) -> None:
+    config = TrainConfig.of(recipe, {"keep_epochs": [0, 4]})
+    assert TrainConfig.of(None, config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("lr", "fast"),
+        ("lr", True),
+        ("batch", 0),
+        ("batch", 12.5),
+        ("epochs", 0),
+        ("momentum", 1.0),
+        ("weight_decay", -1e-4),
+        ("optimizer", "lamb"),
+        ("schedule", "steps"),
+        ("milestones", [3, 2]),
+        ("milestones", [3]),
+        ("label_smoothing", 1.0),
+        ("clip", 0.0),
+        ("early_stopping", 0),
+        ("augment", "mixup"),
+        ("precision", "float64"),
+        ("validation", 1.0),
+        ("seed", -1),
+        ("device", "tpu"),
+        ("threads", 0),
+        ("keep_epochs", [-1]),
+        ("learning_rate", 0.1),
+    ],
+)
+def test_bad_values_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainConfig.of("quick", {field: value})
+    assert field in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValidationError):
+        TrainConfig.model_validate({field: value})
+
+
+def test_fields_that_do_not_fit_together() -> None:
+    with pytest.raises(UsageError, match="milestones"):
+        TrainConfig.of(None, {"schedule": "milestones"})
+    with pytest.raises(UsageError, match="momentum"):
+        TrainConfig.of(None, {"optimizer": "nesterov", "momentum": 0.0})
+    with pytest.raises(UsageError, match="souza, lottery, resnet, alexnet, quick"):
+        TrainConfig.of("best")
+
+
+def test_it_cannot_be_changed() -> None:
+    config = TrainConfig()
+    with pytest.raises(ValidationError):
+        config.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lr=0.1", ("lr", 0.1)),
+        ("milestones = [80, 120]", ("milestones", [80, 120])),
+        ("optimizer=adam", ("optimizer", "adam")),
+        ("compile=true", ("compile", True)),
+        ("augment=none", ("augment", "none")),
+        ("clip=none", ("clip", None)),
+    ],
+)
+def test_settings_of_the_command_line(text: str, expected: tuple[str, Any]) -> None:
+    key, value = parse_setting(text)
+    assert (key, value) == expected
+
+
+@pytest.mark.parametrize("text", ["lr", "lr=", "=0.1", "rate=0.1"])
+def test_settings_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--set"):
+        parse_setting(text)
+
+
+def test_gd_is_sgd() -> None:
+    assert TrainConfig.of(None, {"optimizer": "gd"}).optimizer == "sgd"
+
+
+def test_toml(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('[train]\nrecipe = "lottery"\nlr = 0.05\nmilestones = [8, 12]\n')
+    config = TrainConfig.from_toml(file, {"epochs": 16})
+    assert config == TrainConfig.of("lottery", {"lr": 0.05, "milestones": [8, 12], "epochs": 16})
+    file.write_text("learning = 1\n")
+    with pytest.raises(UsageError, match=r"run\.toml.*'learning'"):
+        TrainConfig.from_toml(file)
+    for text in ("lr = ", "train = 3\n", "recipe = 3\n"):
+        file.write_text(text)
+        with pytest.raises(UsageError, match=r"run\.toml"):
+            TrainConfig.from_toml(file)
+    with pytest.raises(UsageError, match=r"missing\.toml"):
+        TrainConfig.from_toml(tmp_path / "missing.toml")
