@@ -7,7 +7,6 @@ what is left is kept exactly. Nothing here needs data. Not here: calibrated roun
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +37,9 @@ _INSIDE_GRAPH = 1024  # bytes; integers up to this stay in the graph, where LZMA
 _SCALAR = 16  # bytes; and floats up to this
 _BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
 _BITS_TOLERANCE = 0.002
+_TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
+_PATIENCE = 3  # tries before the coarsest steps of all decide whether the bits can be reached
+_REACH = 30.0  # log2 of the factors on steps that a search tries
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -153,39 +155,68 @@ class _Work:
         return CompressedModel(skeleton(self.model, inside), tuple(parts), facts)
 
     def search(self, bits: float) -> CompressedModel:
-        """Return the compression with the finest steps whose file has at most `bits` bits per parameter."""
+        """Return the compression with the finest steps found whose file has at most `bits` bits per parameter.
+
+        Steps are scaled by 2**power. The first power comes from the levels' entropy, further ones from the sizes
+        of the files tried: between one too large and one that fits, else by what a halved step costs a weight.
+        """
         if not 0 < bits <= 32:
             raise UsageError(f"bits per weight lie between 0 and 32, not {bits}")
         if not self.parameters:
             raise UsageError("the model has no weights to spend bits on")
-        start = self.scheme
-        budget = bits * self.parameters
-        overhead = 0.0
+        start, budget = self.scheme, bits * self.parameters
+        aim = budget * (1 - _BITS_TOLERANCE / 2)
+        large: tuple[float, float] | None = None  # (power, bits of the file): the coarsest too large
+        fits: tuple[float, float] | None = None  # and the finest that fits
         best: CompressedModel | None = None
-        for _ in range(6):
-            self.scheme = self._finest(start, budget - overhead)
-            found = self.run()
-            measured = 8 * found.file_bytes
+        power = self._first_power(start, budget)
+        for trial in range(_TRIALS):
+            self.scheme = start.scaled(2.0**power)
+            try:
+                found = self.run()
+                measured = 8.0 * found.file_bytes
+            except UsageError:  # a step too fine for 31-bit levels
+                if best is None:
+                    raise
+                measured = 2 * budget
             if measured <= budget:
+                fits = power, measured
                 best = found if best is None or found.file_bytes > best.file_bytes else best
                 if measured >= budget * (1 - _BITS_TOLERANCE):
                     break
-            overhead += measured - budget * (1 - _BITS_TOLERANCE / 2)
+            elif power == _REACH:
+                break
+            else:
+                large = power, measured
+            if fits and large:
+                share = (large[1] - aim) / (large[1] - fits[1])
+                power = large[0] + (fits[0] - large[0]) * min(0.9, max(0.1, share))
+                if fits[0] - large[0] < 1e-4:
+                    break
+            elif trial == _PATIENCE and not fits:
+                power = _REACH
+            else:
+                step = (measured - aim) / max(1, self._quantized)
+                power = min(_REACH, max(-_REACH, power + step * 1.25 * 2**trial))
         if best is None:
             raise BudgetError(f"{bits:g} bits per weight cannot be reached: what is not quantized takes more")
         return best
 
-    def _finest(self, scheme: Scheme, budget: float) -> Scheme:
-        """Return `scheme` scaled so that the levels' entropy just fits `budget` bits."""
-        low, high = -30.0, 30.0  # log2 of the factor
-        for _ in range(14):
+    @property
+    def _quantized(self) -> int:
+        return sum(one.info.elements for one in self.tensors.values())
+
+    def _first_power(self, scheme: Scheme, budget: float) -> float:
+        """Return log2 of the factor on the steps with which the levels' entropy just fits `budget` bits."""
+        low, high = -_REACH, _REACH
+        for number in range(14):
             middle = (low + high) / 2
-            self._report("searching steps", 14 - int(min(13, -math.log2((high - low) / 60))), 14)
+            self._report("searching steps", number, 14)
             if self._entropy_bits(scheme.scaled(2.0**middle)) > budget:
                 low = middle
             else:
                 high = middle
-        return scheme.scaled(2.0**high)
+        return high
 
     def _entropy_bits(self, scheme: Scheme) -> float:
         total = 0.0
