@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +42,26 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_networks_export_summarize_and_compress(
-    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    _goes_all_the_way(name, tmp_path, capfd)
+    record_property("relative_difference", _goes_all_the_way(name, tmp_path, capfd))
 
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("name", BIG)
 def test_all_networks_export_summarize_and_compress(
-    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    _goes_all_the_way(name, tmp_path, capfd)
+    record_property("relative_difference", _goes_all_the_way(name, tmp_path, capfd))
 
 
-def _goes_all_the_way(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def _goes_all_the_way(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> float:
     path = folder / "model.onnx"
     done = export_onnx(name, path, seed=3)
     assert capfd.readouterr() == ("", "")
@@ -67,6 +73,7 @@ def _goes_all_the_way(name: str, folder: Path, capfd: pytest.CaptureFixture[str]
     _agrees_with_torch(name, model)
     _has_torch_s_layer_table(name, model)
     _survives_compression(model, folder / "model.enx")
+    return done.difference
 
 
 def _images(model: Model, batch: int) -> np.ndarray:

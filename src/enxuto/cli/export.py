@@ -89,7 +89,7 @@ def _show(done: Exported, network: str, *, fresh: bool, as_json: bool) -> None:
                 "opset": done.opset,
                 "input_shape": list(done.input_shape),
                 "outputs": done.outputs,
-                "largest_difference_to_torch": done.difference,
+                "largest_relative_difference_to_torch": done.difference,
             }
         )
     else:
@@ -101,7 +101,7 @@ def _show(done: Exported, network: str, *, fresh: bool, as_json: bool) -> None:
             ["input", f"batch×{'×'.join(map(str, done.input_shape))}"],
             ["logits", f"batch×{done.outputs}"],
             ["opset", str(done.opset)],
-            ["largest difference to torch", gap],
+            ["largest difference to torch, relative", gap],
         ]
         show_table(network, {"": "left", " ": "left"}, rows)
     if fresh:
