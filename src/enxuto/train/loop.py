@@ -27,7 +27,7 @@ from enxuto.train.generators import borrowed_generators
 from enxuto.train.history import EpochRecord, History, epochs_without_progress
 from enxuto.train.optimizers import set_rate
 from enxuto.train.placement import Placement, wants_gpu
-from enxuto.train.processes import Processes, joined
+from enxuto.train.processes import Processes, join
 from enxuto.train.run import Run
 from enxuto.train.validation import score
 
@@ -79,9 +79,9 @@ def fit(
     Raises `UsageError` for what does not fit together, among it a folder that holds a run and `resume` not said;
     `TrainingError` when the loss is no longer a number. After a KeyboardInterrupt the folder can be resumed.
     """
+    processes = join(gpu=wants_gpu(config))
+    placement = Placement.of(config, processes)
     with ExitStack() as stack:
-        processes = stack.enter_context(joined(gpu=wants_gpu(config)))
-        placement = Placement.of(config, processes)
         stack.enter_context(placement.settled(config.threads))
         if validation is None and config.validation > 0:
             train, validation = train.split(config.validation, config.seed)

@@ -7,9 +7,8 @@ so a network with it trains a little differently on several processes; one witho
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import nn
 
 from enxuto.errors import UsageError
 
-__all__ = ["Processes", "joined"]
+__all__ = ["Processes", "join"]
 
 
 @dataclass(frozen=True)
@@ -61,27 +60,29 @@ class Processes:
             dist.barrier()
 
 
-@contextmanager
-def joined(*, gpu: bool) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, by NCCL on GPUs and Gloo elsewhere; leave them at the end.
+def join(*, gpu: bool) -> Processes:
+    """Join the processes that `torchrun` started, by NCCL on GPUs and Gloo elsewhere, until this one ends.
 
-    A process group that the caller has made is used and kept. Raises `UsageError` when the environment
-    variables make no sense.
+    A process group that there is already is used. Raises `UsageError` when the environment variables make no
+    sense.
     """
     local_rank = _number("LOCAL_RANK", 0)
     if dist.is_available() and dist.is_initialized():
-        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank)
-        return
+        return Processes(dist.get_rank(), dist.get_world_size(), local_rank)
     count, rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
     if count == 1:
-        yield Processes()
-        return
+        return Processes()
     if not 0 <= rank < count:
         raise UsageError(f"RANK is {rank} of {count} processes (WORLD_SIZE); start them with torchrun")
     dist.init_process_group("nccl" if gpu else "gloo")
-    try:
-        yield Processes(rank, count, local_rank)
-    finally:
+    # Not after each run: the address of the meeting point is fixed, and a second meeting there would find
+    # traces of the first.
+    atexit.register(_leave)
+    return Processes(rank, count, local_rank)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 
