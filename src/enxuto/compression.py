@@ -20,7 +20,7 @@ from enxuto.container import CompressedModel, processors
 from enxuto.errors import BudgetError, UsageError
 from enxuto.header import TensorEntry, check_metadata
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, check_finite, fold_batch_norm, skeleton
-from enxuto.part import Part
+from enxuto.part import Part, Spool
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
 
@@ -140,16 +140,17 @@ class _Work:
         """Quantize and code everything."""
         parts: list[Part] = []
         exact: list[str] = []
+        spool = Spool()  # the payloads of a model above 2 GB do not stay in memory
         for number, name in enumerate(self.names):
             self._report("coding", number, len(self.names))
             part = self._levels_part(name)
             if part is None:
                 exact.append(name)
             else:
-                parts.append(part)
+                parts.append(spool.put_aside(part))
         self._report("coding", len(self.names), len(self.names))
         left = set(exact) | {info.name for info in self.model.infos() if self._is_outside(info)}
-        parts += self._exact_parts([name for name in self.model.weight_names if name in left])
+        parts += self._exact_parts([name for name in self.model.weight_names if name in left], spool)
         inside = [entry.name for part in parts for entry in part.row.tensors]
         facts = {"made_by": f"enxuto {__version__}", "parameters": self.parameters, **self.metadata}
         return CompressedModel(skeleton(self.model, inside), tuple(parts), facts)
@@ -245,7 +246,7 @@ class _Work:
             return False
         return info.bytes > (_SCALAR if _is_float(info) else _INSIDE_GRAPH)
 
-    def _exact_parts(self, names: list[str]) -> list[Part]:
+    def _exact_parts(self, names: list[str], spool: Spool) -> list[Part]:
         """Code exact weights: small ones of a type together, so that they share tables."""
         bundles: list[list[WeightInfo]] = []
         open_bundles: dict[int, list[WeightInfo]] = {}
@@ -255,7 +256,7 @@ class _Work:
                 bundle = open_bundles[info.data_type] = []
                 bundles.append(bundle)
             bundle.append(info)
-        return [self._exact_part(bundle) for bundle in bundles]
+        return [spool.put_aside(self._exact_part(bundle)) for bundle in bundles]
 
     def _exact_part(self, infos: list[WeightInfo]) -> Part:
         entries = tuple(_entry(info) for info in infos)

@@ -24,6 +24,7 @@ from enxuto.part import Part
 __all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
 
 _BLOCK = 1 << 20
+_LARGE = 1 << 24  # elements; tensors beyond are decoded one at a time, for their memory
 _XZ_BLOCK = 8 << 20
 _XZ_MOST = 256 << 20  # bytes; xz takes half a second per megabyte and core
 
@@ -124,7 +125,8 @@ def ledger_of(compressed: CompressedModel) -> Ledger:
         rows.append(LedgerRow("ONNX file", original["bytes"], measured=True))
         if isinstance(original.get("xz_bytes"), int):
             rows.append(LedgerRow("ONNX file, xz", original["xz_bytes"], measured=True))
-    with ThreadPoolExecutor(processors()) as pool:
+    large = any(part.row.items > _LARGE for part in compressed.parts)
+    with ThreadPoolExecutor(1 if large else processors()) as pool:
         bound = sum(pool.map(entropy_bytes, compressed.parts))
     rows.append(LedgerRow("entropy of levels + exact values (bound)", bound, measured=False))
     rows.append(LedgerRow(".enx file", compressed.file_bytes, measured=True))

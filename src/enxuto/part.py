@@ -6,10 +6,14 @@ read from, until its values are asked for. Everything a damaged payload can do e
 
 from __future__ import annotations
 
+import tempfile
+import threading
+import weakref
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -18,7 +22,7 @@ from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.header import ExactRow, LevelsRow, Row, TensorEntry, describe
 from enxuto.quantize.scalar import DeadZone, Quantizer
 
-__all__ = ["FileSlice", "Part", "QuantizedTensor", "most_elements"]
+__all__ = ["FileSlice", "Part", "QuantizedTensor", "Spool", "most_elements"]
 
 _EXPANSION = 4096
 _SLACK = 65536
@@ -59,12 +63,61 @@ class FileSlice:
             raise DataError(f"cannot read {self.path} any more: {error.strerror}") from error
 
 
+class Spool:
+    """Puts payloads aside in a nameless temporary file once those in memory exceed `most` bytes.
+
+    The file goes with the last part that lies in it. Where there is no room for it, payloads stay in memory.
+    """
+
+    def __init__(self, most: int = 64 << 20) -> None:
+        self._left = most
+        self._lock = threading.Lock()
+        self._file: IO[bytes] | None = None
+
+    def put_aside(self, part: Part) -> Part:
+        """Return the part, with its payload in memory or in the file."""
+        self._left -= part.row.bytes
+        if self._left >= 0:
+            return part
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="enxuto.")  # noqa: SIM115 - lives as long as this does
+                weakref.finalize(self, self._file.close)
+            with self._lock:
+                offset = self._file.seek(0, 2)
+                self._file.write(part.payload)
+                self._file.flush()
+        except OSError:
+            return part
+        return Part(part.row, SpoolSlice(self, offset, part.row.bytes))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the file."""
+        assert self._file is not None, "only slices of the file ask"
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(length)
+
+
+@dataclass(frozen=True)
+class SpoolSlice:
+    """Bytes that were put aside."""
+
+    spool: Spool
+    offset: int
+    length: int
+
+    def read(self) -> bytes:
+        """Return them."""
+        return self.spool.read(self.offset, self.length)
+
+
 @dataclass(frozen=True)
 class Part:
     """One row of the table and its payload, in memory or in the file it was read from."""
 
     row: Row
-    _payload: bytes | FileSlice = field(repr=False)
+    _payload: bytes | FileSlice | SpoolSlice = field(repr=False)
 
     @classmethod
     def levels_of(
