@@ -286,3 +286,20 @@ def test_metadata_come_back(tmp_path: Path) -> None:
     made.save(tmp_path / "m.enx")
     read = CompressedModel.read(tmp_path / "m.enx")
     assert {key: read.metadata[key] for key in metadata} == metadata
+
+
+def test_payloads_put_aside_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model(40)
+    plain = compress(model)
+    with monkeypatch.context() as patch:
+        patch.setattr("enxuto.part.Spool.__init__.__defaults__", (500,))
+        aside = compress(model)
+    assert any(not isinstance(part._payload, bytes) for part in aside.parts)
+    assert aside.to_bytes() == plain.to_bytes()
+    assert weights_of(aside.to_model(threads=4)) == weights_of(plain.to_model())
+    with monkeypatch.context() as patch:
+        patch.setattr("enxuto.part.Spool.__init__.__defaults__", (0,))
+        patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        in_memory = compress(model)
+    assert all(isinstance(part._payload, bytes) for part in in_memory.parts)
+    assert in_memory.to_bytes() == plain.to_bytes()
