@@ -160,13 +160,10 @@ class Part:
 
     def levels(self, *, threads: int = 1) -> dict[str, QuantizedTensor]:
         """Decode the integer levels of the quantized tensors in this part."""
-        row = self.row
-        if not isinstance(row, LevelsRow):
-            raise UsageError(f"{row.label} is stored exactly; it has no levels")
+        row = self._levels_row()
         data = memoryview(self.payload)[: row.coded_bytes]
         try:
-            stored = decode_bytes(data[: row.steps_bytes], row.step_count, 4) if row.steps_bytes else b""
-            quantizer = row.quantizer.build(np.frombuffer(stored, "<f4"))
+            quantizer = _quantizer(row, data)
             levels = decode_levels(data[row.steps_bytes :], row.items, threads=threads)
         except (FormatError, UsageError) as error:
             raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
@@ -177,6 +174,19 @@ class Part:
             decoded[entry.name] = QuantizedTensor(own, quantizer)
             position += entry.elements
         return decoded
+
+    def quantizer(self) -> Quantizer:
+        """Decode the quantizer alone."""
+        row = self._levels_row()
+        try:
+            return _quantizer(row, memoryview(self.payload))
+        except (FormatError, UsageError) as error:
+            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
+
+    def _levels_row(self) -> LevelsRow:
+        if not isinstance(self.row, LevelsRow):
+            raise UsageError(f"{self.row.label} is stored exactly; it has no levels")
+        return self.row
 
     def arrays(self, *, threads: int = 1) -> dict[str, np.ndarray]:
         """Decode the values of all tensors in this part, in their own types."""
@@ -204,6 +214,11 @@ class Part:
             arrays[entry.name] = entry.from_bytes(data[position : position + entry.stored_bytes])
             position += entry.stored_bytes
         return arrays
+
+
+def _quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
+    stored = decode_bytes(data[: row.steps_bytes], row.step_count, 4) if row.steps_bytes else b""
+    return row.quantizer.build(np.frombuffer(stored, "<f4"))
 
 
 def _padded(payload: bytes, elements: int) -> tuple[bytes, int]:

@@ -17,10 +17,11 @@ from enxuto.metrics import SignalMetrics
 from enxuto.onnx_model import Model, fold_batch_norm, skeleton
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
 from enxuto.part import Part
-from enxuto.quantize.scalar import DeadZone
+from enxuto.quantize.scalar import DeadZone, Quantizer
 
 __all__ = ["TensorCheck", "Verification", "verify"]
 
+_BLOCK = 1 << 20  # elements compared at once
 _ROUNDING = 1.0 + 1e-5  # of the error's bound, for values rounded to float32
 _PRECISION = {"float16": (2.0**-10, 2.0**-24), "bfloat16": (2.0**-7, 2.0**-133)}
 """Rounding to narrower types: relative, and among the smallest values. Wider ones are rounded to float32 too."""
@@ -126,33 +127,44 @@ def _check(name: str, array: np.ndarray, original: Model, part: Part) -> TensorC
         return TensorCheck(
             name, exact=True, largest_error=0.0 if same else math.inf, bound=0.0, sqnr=None, ok=same
         )
-    values = wanted.astype(np.float64)
-    error = np.abs(array.astype(np.float64) - values)
-    largest = float(error.max(initial=0))
-    signal = SignalMetrics()
-    signal.update(values, array)
-    quality = signal.result().sqnr_db
-    bound = _bound(part, wanted)
+    quantizer = part.quantizer()
     precision, smallest = _PRECISION.get(array.dtype.name, (1e-6, 0.0))
-    ok = bool((error <= bound * _ROUNDING + np.abs(values) * precision + smallest).all())
+    signal = SignalMetrics()
+    largest = bound = 0.0
+    ok = True
+    ours, theirs = np.atleast_1d(array), np.atleast_1d(wanted)
+    rows = max(1, _BLOCK // max(1, math.prod(ours.shape[1:])))
+    for start in range(0, len(ours), rows):
+        values = theirs[start : start + rows].astype(np.float64)
+        decoded = ours[start : start + rows]
+        error = np.abs(decoded.astype(np.float64) - values)
+        allowed = _bound(quantizer, values, start)
+        ok &= bool((error <= allowed * _ROUNDING + np.abs(values) * precision + smallest).all())
+        largest = max(largest, float(error.max(initial=0)))
+        bound = max(bound, float(allowed.max(initial=0)))
+        signal.update(values, decoded)
+    quality = signal.result().sqnr_db
     return TensorCheck(
-        name, exact=False, largest_error=largest, bound=float(bound.max(initial=0)),
+        name, exact=False, largest_error=largest, bound=bound,
         sqnr=quality if math.isfinite(quality) else None, ok=ok,
     )  # fmt: skip
 
 
-def _bound(part: Part, wanted: np.ndarray) -> np.ndarray:
-    """Largest distance of a weight from its value: of its bin, or, without a uniform step, of the nearest value."""
-    quantizer = next(iter(part.levels().values())).quantizer
+def _bound(quantizer: Quantizer, values: np.ndarray, start: int) -> np.ndarray:
+    """Largest distance of weights from their values, for those from index `start` of the first axis on.
+
+    That is the bin's, or, without a uniform step, the distance of the nearest value.
+    """
     if not isinstance(quantizer, DeadZone):
-        narrow = np.asarray(wanted, np.float32)
+        narrow = values.astype(np.float32)
         nearest = quantizer.reconstruct(quantizer.quantize(narrow))
         return np.abs(nearest.astype(np.float64) - narrow.astype(np.float64))
-    shape = wanted.shape
     steps = np.asarray(quantizer.step, np.float64)
+    if quantizer.axis == 0:
+        steps = steps[start : start + len(values)]
     if quantizer.axis is not None:
-        steps = steps.reshape([-1 if axis == quantizer.axis else 1 for axis in range(len(shape))])
-    return steps * max(0.5, quantizer.delta)
+        steps = steps.reshape([-1 if axis == quantizer.axis else 1 for axis in range(values.ndim)])
+    return np.asarray(steps * max(0.5, quantizer.delta))
 
 
 def _problem(check: TensorCheck) -> str:
