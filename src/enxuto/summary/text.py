@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from enxuto.summary.cost import CONVENTION, is_product
+from enxuto.summary.cost import CONVENTION
 from enxuto.summary.table import COUNTS, Count, Layer, Stage, Summary, Volume
 
 __all__ = [
@@ -23,14 +23,11 @@ LAYER_COLUMNS: Mapping[str, str] = {
     "operator": "left",
     "input": "right",
     "output": "right",
-    "kernel": "right",
-    "stride": "right",
-    "pad": "right",
-    "groups": "right",
+    "window": "left",
     "parameters": "right",
     "no bias": "right",
-    "activations": "right",
-    "bytes": "right",
+    "activ.": "right",
+    "memory": "right",
     "MACs": "right",
     "FLOPs": "right",
     "field": "right",
@@ -46,31 +43,38 @@ STAGE_COLUMNS: Mapping[str, str] = {
     "MACs": "right",
     "   ": "left",
 }
+_SHORT_NAMES = {
+    "BatchNormalization": "BatchNorm",
+    "AveragePool": "AvgPool",
+    "GlobalAveragePool": "GlobalAvgPool",
+    "InstanceNormalization": "InstanceNorm",
+    "LayerNormalization": "LayerNorm",
+    "GroupNormalization": "GroupNorm",
+}
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _BAR = 12  # characters
 
 
-def layer_cells(layer: Layer, count: Count = "all") -> list[str]:
-    """One row of `LAYER_COLUMNS`. A dilated kernel is written 3×3/2; the field as size/stride in pixels."""
+def layer_cells(layer: Layer, count: Count = "all", *, exact: bool = False) -> list[str]:
+    """One row of `LAYER_COLUMNS`. Parameters are exact; the larger numbers too with `exact`, else 1.23 M.
+
+    A window is written kernel, s for stride, p for padding, then, where they are not 1, d for dilation and g for
+    groups; a receptive field size/stride in pixels.
+    """
     activations = layer.counted(count)
-    kernel = _sides(layer.kernel)
-    if any(step != 1 for step in layer.dilation):
-        kernel += f"/{_sides(layer.dilation)}"
+    big = _number if exact else _short
     return [
         layer.name,
-        layer.operator,
-        " + ".join(volume(item) for item in layer.inputs),
+        _SHORT_NAMES.get(layer.operator, layer.operator),
+        volume(layer.inputs[0]) + (f" +{len(layer.inputs) - 1}" if len(layer.inputs) > 1 else ""),
         volume(layer.output),
-        kernel,
-        _sides(layer.stride),
-        _padding(layer.padding),
-        str(layer.groups) if is_product(layer.operator) and layer.kernel else "",
+        _window(layer),
         _number(layer.parameters),
         _number(layer.weights),
-        _number(activations),
-        _number(4 * activations),
-        _number(layer.macs),
-        _number(layer.flops),
+        big(activations),
+        _memory(4 * activations, exact=exact),
+        big(layer.macs),
+        big(layer.flops),
         _field(layer),
     ]
 
@@ -108,14 +112,15 @@ def totals(summary: Summary, count: Count = "all") -> list[str]:
         f"activations {activations:,}, {4 * activations:,} B in float32 ({COUNTS[count]})",
         f"MACs {summary.macs:,}, FLOPs {summary.flops:,}",
         CONVENTION,
-        "field: size/stride in pixels of the image, padding counted as image",
+        "window: kernel, s stride, p padding, d dilation, g groups; field: size/stride in pixels of the image, padding "
+        "counted as image; K, M, G: 10³, 10⁶, 10⁹",
     ]
 
 
 def markdown(summary: Summary, *, depth: int | None = None, count: Count = "all") -> str:
     """The table in Markdown: rows, or with `depth` one row a block, then totals."""
     if depth is None:
-        table = _table(LAYER_COLUMNS, [layer_cells(layer, count) for layer in summary.layers])
+        table = _table(LAYER_COLUMNS, [layer_cells(layer, count, exact=True) for layer in summary.layers])
     else:
         table = _table(STAGE_COLUMNS, stage_cells(summary.stages(depth, count)))
     lines = [f"## {summary.source}, input {volume(summary.input)}", "", *table, ""]
@@ -136,6 +141,34 @@ def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> list[st
 
 def _number(value: int) -> str:
     return f"{value:,}" if value else ""
+
+
+def _short(value: int) -> str:
+    """Three digits and K, M or G for thousands, millions or thousands of millions."""
+    if value < 1000:
+        return str(value) if value else ""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if value >= 0.9995 * size:
+            digits = 2 if value < 9.995 * size else 1 if value < 99.95 * size else 0
+            return f"{value / size:.{digits}f} {unit}"
+    raise AssertionError("unreachable")
+
+
+def _memory(count: int, *, exact: bool) -> str:
+    if not count:
+        return ""
+    return f"{_number(count)} B" if exact or count < 1000 else f"{_short(count)}B"
+
+
+def _window(layer: Layer) -> str:
+    if not layer.kernel:
+        return ""
+    parts = [_sides(layer.kernel), f"s{_sides(layer.stride)}", f"p{_padding(layer.padding)}"]
+    if any(step != 1 for step in layer.dilation):
+        parts.append(f"d{_sides(layer.dilation)}")
+    if layer.groups != 1:
+        parts.append(f"g{layer.groups}")
+    return " ".join(parts)
 
 
 def _sides(values: Sequence[int]) -> str:
