@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HELP = """Train and measure several networks alike, and show the results beside published ones.
 
 NAME is `souza`: SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales:
-smoke (1,280 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs) and full (the protocol). Each
+smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs) and full (the protocol). Each
 finished network is recorded; the same command goes on where it was stopped. The folder gets the networks as ONNX,
 tables as Markdown and CSV, and plots. Needs PyTorch and matplotlib: `pip install 'enxuto[train,report]'`.
 
@@ -50,7 +50,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Of weights, samples, order and augmentation.")] = 0,
     threads: Annotated[
         int, typer.Option(help="CPU threads while latency is measured; 0 takes one per processor.")
-    ] = 0,
+    ] = 1,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the training; can be repeated."),

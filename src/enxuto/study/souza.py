@@ -49,7 +49,7 @@ class Scale:
 
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
-        "smoke": Scale(1280, 500, 2, 30),
+        "smoke": Scale(512, 500, 2, 30),
         "small": Scale(10_000, None, 20, 100),
         "full": Scale(None, None, 200, 1000),
     }
@@ -61,13 +61,13 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
 class SouzaStudy:
     """What to do: networks, at which scale and seed, with which training settings over the recipe `souza`.
 
-    threads: of the CPU in latencies; 0 is one per core. Raises `UsageError` for a value that makes no sense.
+    threads: of the CPU in latencies; 0 is one per core. One is steady where a machine is shared. Raises `UsageError` for a value that makes no sense.
     """
 
     networks: Sequence[str] = NETWORKS
     scale: str = "smoke"
     seed: int = 0
-    threads: int = 0
+    threads: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -79,7 +79,8 @@ def _latency(records: Sequence[Record]) -> Table:
                 row.append(_NONE if known is None else "{:.2f} ± {:.2f}".format(*getattr(known, published)))
             row += [_NONE if times is None else f"{times[key]:.2f}" for key in ("median", "p95")]
         rows.append(tuple(row))
-    caption = f"{_machines(records)}. Mean ± standard deviation, PyTorch where nothing is said. Published: Titan Xp and Core i7-7700K, PyTorch of 2020"
+    ours = "Mean ± standard deviation, then median and 95th percentile; GPU and CPU in PyTorch"
+    caption = f"{_machines(records)}. {ours}. Published: Titan Xp and Core i7-7700K"
     return Table("Latency of one image, ms", tuple(columns), tuple(rows), caption)
 
 
@@ -142,7 +143,7 @@ def _machines(records: Sequence[Record]) -> str:
         return "Nothing measured yet"
     names = _several(_machine(record["machine"]) for record in records)
     threads = _several(str(record["measures"]["threads"] or "all") for record in records)
-    return f"Measured on {names}; {threads} threads"
+    return f"Measured on {names}; CPU threads: {threads}"
 
 
 def _machine(facts: Mapping[str, Any]) -> str:
