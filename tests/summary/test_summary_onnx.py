@@ -228,3 +228,19 @@ def test_operators_of_unknown_shape_are_a_remark() -> None:
     table = summarize_onnx(Model.from_proto(helper.make_model(graph, opset_imports=opsets)))
     assert "Own" in table.remarks[0]
     assert [row.activations for row in table.layers] == [48, 0]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("MaxPool", ["x"], ["y"]),
+        helper.make_node("Conv", ["x"], ["y"]),
+        helper.make_node("Conv", ["x", "w"], ["y"], strides=[1]),
+        helper.make_node("Conv", ["x", "w"], ["y"], strides=[0, 0]),
+        helper.make_node("Gemm", ["x"], ["y"]),
+    ],
+    ids=lambda node: f"{node.op_type}-{len(node.input)}-{len(node.attribute)}",
+)
+def test_nodes_that_are_not_as_onnx_defines_them_are_one_line(node: onnx.NodeProto) -> None:
+    with pytest.raises(ModelError):
+        summarize_onnx(_model([node], KERNEL, [1, 3, 8, 8]))

@@ -50,7 +50,11 @@ def summarize_onnx(
     shapes = shapes_of(model, input_shape)
     walk = _Walk(shapes)
     for node in shapes.proto.graph.node:
-        walk.step(node)
+        try:
+            walk.step(node)
+        except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
+            label = node.name or ", ".join(node.output)
+            raise ModelError(f"{node.op_type} {label!r} is not as ONNX defines it ({error})") from error
     remarks = []
     if walk.unknown:
         kinds = ", ".join(sorted(walk.unknown))

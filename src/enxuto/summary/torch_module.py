@@ -143,7 +143,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         weights, biases = self._new_parameters(what, tensors)
         layer = Layer(
-            name=self._frames[-1].path if self._frames else "",
+            name=(self._frames[-1].path if self._frames else "") or what.operator,
             operator=what.operator,
             inputs=tuple(_volume(tensor) for tensor in moving),
             output=_volume(result),

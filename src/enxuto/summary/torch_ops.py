@@ -43,6 +43,7 @@ _PLAIN: Mapping[str, str] = {
     "sigmoid": "Sigmoid",
     "tanh": "Tanh",
     "_softmax": "Softmax",
+    "_safe_softmax": "Softmax",
     "_log_softmax": "LogSoftmax",
     "add": "Add",
     "add_": "Add",
