@@ -1,0 +1,140 @@
+"""`enxuto train`: from a file of images to a folder that exports; what it refuses; interrupting it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_nets import same_bits, stripes
+from typer.testing import CliRunner, Result
+
+from enxuto.cli import app
+from enxuto.errors import UsageError
+from enxuto.train import Checkpoint
+
+Invoke = Callable[..., Result]
+QUICK = ("--set", "batch=16", "--set", "threads=1", "--set", "device=cpu")
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+    """Run a verb in a folder of its own, where the small networks can be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """The stripes as an archive, the classes named."""
+    data = stripes()
+    file = tmp_path / "stripes.npz"
+    names = np.array(["none", "first", "second", "third"])
+    np.savez(file, images=data.images[:, 0].numpy(), labels=data.labels.numpy(), classes=names)
+    return file
+
+
+def test_train_export_evaluate(invoke: Invoke, images: Path) -> None:
+    result = invoke(
+        "train", "train_nets:dropped", "--data", images, "--test", images, "--epochs", 6, "--set", "validation=0.25",
+        "--set", "augment=none", *QUICK, "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["folder"] == "runs/train_nets.dropped"
+    assert len(told["history"]["records"]) == 6
+    assert told["history"]["validation_samples"] == 24
+    assert told["test"]["samples"] == 96
+    assert told["test"]["top1"] > 0.9
+    assert "epoch 6/6, loss" in result.stderr
+    exported = invoke(*shlex.split(told["export"])[1:])
+    assert exported.exit_code == 0, exported.stderr
+    scored = invoke("evaluate", "runs/train_nets.dropped/model.onnx", "--data", images, "--json")
+    assert json.loads(scored.stdout)["metrics"]["accuracy"] == pytest.approx(told["test"]["top1"])
+    assert json.loads(scored.stdout)["class_names"] == ["none", "first", "second", "third"]
+
+
+def test_the_table_names_samples_and_seed_and_resuming_a_finished_run_changes_nothing(
+    invoke: Invoke, images: Path
+) -> None:
+    words = ("train", "train_nets:plain", "--data", images, "--epochs", 2, "--set", "validation=0.25", *QUICK)
+    first = invoke(*words)
+    assert first.exit_code == 0, first.stderr
+    assert "of 24" in first.stdout
+    assert "seed" in first.stdout
+    assert "export: enxuto export train_nets:plain" in first.stderr
+    before = Checkpoint.read("runs/train_nets.plain/last.pt").model
+    assert invoke(*words).exit_code == 2
+    again = invoke(*words, "--resume")
+    assert again.exit_code == 0
+    assert same_bits(Checkpoint.read("runs/train_nets.plain/last.pt").model, before)
+    changed = invoke(*words, "--resume", "--set", "lr=0.5")
+    assert changed.exit_code == 2
+    assert "lr=0.05, not 0.5" in changed.stderr
+
+
+def test_a_network_of_the_zoo_gets_images_of_its_size(invoke: Invoke, images: Path) -> None:
+    result = invoke(
+        "train", "lenet5", "--data", images, "--epochs", 1, "--limit", 32, "--out", "here", *QUICK, "--json"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "resized to 32×32" in result.stderr
+    assert json.loads(result.stdout)["history"]["samples"] == 32
+    assert "--classes 4" in json.loads(result.stdout)["export"]
+    assert Path("here/best.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "rate=1"), "rate"),
+        (("--set", "lr=-1"), "lr"),
+        (("--recipe", "best"), "recipe"),
+        (("--recipe", "quick", "--config", "a.toml"), "exclude"),
+        (("--config", "a.toml"), "a.toml"),
+        (("--epochs", "2", "--set", "epochs=3"), "epochs"),
+        (("--size", "32"), "--size"),
+    ],
+)
+def test_refused_before_anything_is_loaded(invoke: Invoke, words: tuple[str, ...], message: str) -> None:
+    result = invoke("train", "lenet5", "--data", "does-not-exist.npz", *words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "does-not-exist" not in result.stderr
+
+
+def test_missing_data_and_networks(invoke: Invoke, images: Path) -> None:
+    assert "does-not-exist" in invoke("train", "lenet5", "--data", "does-not-exist.npz").stderr
+    assert "lenet99" in invoke("train", "lenet99", "--data", images).stderr
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_breaks_ends_with_1(invoke: Invoke, images: Path) -> None:
+    result = invoke("train", "train_nets:plain", "--data", images, "--set", "lr=1e30", *QUICK)
+    assert result.exit_code == UsageError.exit_code - 1 == 1
+    assert "runs/train_nets.plain/last.pt" in result.stderr
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:
+    words = ("train", "train_nets:dropped", "--data", str(images), "--epochs", "500", *QUICK, "--out")
+    command = [sys.executable, "-m", "enxuto", *words, "cut"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not Path("cut/best.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert "interrupted; finished epochs are kept: go on with --resume" in process.communicate()[1]
+    assert process.returncode == 130
+    assert Checkpoint.read("cut/last.pt").stopped == "running"
