@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from enxuto.cli import app
 from enxuto.data import PUBLISHED, cache_folder, download, locate, open_dataset
 from enxuto.data.downloads import fetch
 from enxuto.data.published import Published, Remote
@@ -118,7 +121,7 @@ def test_wrong_bytes_leave_nothing(
         wanted = Published("set", (remote("a.gz", b"good" * 1000, f"{server}/{how}/a.gz"),), unpacked)
         with pytest.raises(DataError, match=message):
             fetch(wanted, tmp_path)
-    assert left_behind(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_next_mirror_is_asked_when_one_fails(server: str, tmp_path: Path) -> None:
@@ -223,3 +226,15 @@ def test_importing_the_data_room_brings_no_network_modules() -> None:
         "import sys, enxuto.data; assert not {'urllib.request', 'tarfile', 'http.client'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_verb_fetches_and_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(b"good")
+    known = {"tiny": Published("tiny", (remote("a.gz", b"good", (tmp_path / "a.gz").as_uri()),))}
+    monkeypatch.setattr("enxuto.data.published.PUBLISHED", known)
+    monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path / "cache"))
+    result = CliRunner().invoke(app, ["fetch", "tiny"])
+    assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "cache" / "tiny"))
+    result = CliRunner().invoke(app, ["fetch", "tiny", "--folder", str(tmp_path / "to"), "--json"])
+    assert json.loads(result.stdout) == {"name": "tiny", "path": str(tmp_path / "to" / "tiny")}
+    assert CliRunner().invoke(app, ["fetch", "mnist"]).exit_code == 2

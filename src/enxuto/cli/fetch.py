@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, progress_bar
+from enxuto.cli.terminal import print_json, progress_bar
 
 HELP = """Fetch a published data set: cifar10, cifar100, mnist or fashion-mnist.
 
@@ -34,5 +34,4 @@ def run(
     if json:
         print_json({"name": name, "path": str(place)})
         return
-    note(f"{name} is in {place}")
     typer.echo(str(place))

@@ -62,6 +62,9 @@ def fetch(wanted: Published, base: Path, *, progress: Progress | None = None) ->
         raise DataError(
             f"cannot write to {base}: {error.strerror or error}; choose another folder"
         ) from error
+    finally:
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
     return place
 
 
