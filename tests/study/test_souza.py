@@ -15,9 +15,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 from enxuto import evaluate, zoo
-from enxuto.api import LABELS_KEY, PREPROCESS_KEY, load
+from enxuto.api import load_with_metadata, preprocess_of
 from enxuto.cli import app
-from enxuto.data import Preprocess, open_dataset
+from enxuto.data import open_dataset
 from enxuto.errors import DataError, UsageError
 from enxuto.runtime import Runner
 from enxuto.study.souza import SCALES, Images, SouzaStudy, run_souza
@@ -76,9 +76,10 @@ def test_a_record_says_what_was_done_on_what(
     assert record["machine"]["cores"] >= 1
     files = {path.name for path in (folder / record["folder"]).iterdir()}
     assert files >= {"model.onnx", "model.pt", "last.pt", "history.jsonl", "training.png", "training.svg"}
-    model = load(folder / record["folder"] / "model.onnx")
-    assert json.loads(model.metadata[LABELS_KEY]) == list("abcd")
-    preprocess = Preprocess.from_dict(json.loads(model.metadata[PREPROCESS_KEY]))
+    model, metadata = load_with_metadata(folder / record["folder"] / "model.onnx")
+    assert metadata["labels"] == list("abcd")
+    preprocess = preprocess_of(metadata)
+    assert preprocess is not None
     found = evaluate(Runner(model).scores, open_dataset(data[1]), preprocess=preprocess)
     assert found.top1 == pytest.approx(record["measures"]["top1"])
 

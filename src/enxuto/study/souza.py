@@ -61,7 +61,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
 class SouzaStudy:
     """What to do: networks, at which scale and seed, with which training settings over the recipe `souza`.
 
-    threads: of the CPU in latencies; 0 is one per core. One is steady where a machine is shared. Raises `UsageError` for a value that makes no sense.
+    threads: of the CPU in latencies; 0 is one per core, and one is steady where a machine is shared.
+    Raises `UsageError` for a value that makes no sense.
     """
 
     networks: Sequence[str] = NETWORKS
