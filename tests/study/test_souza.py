@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,7 +143,7 @@ def test_the_scale_draws_samples_by_the_seed_and_keeps_the_classes(tmp_path: Pat
         Images.open(SouzaStudy(seed=seed), tmp_path / "all.npz", tmp_path / "all.npz") for seed in (0, 0, 1)
     ]
     assert [(len(images.train), len(images.test), images.classes) for images in opened] == [
-        (1280, 500, 100)
+        (512, 500, 100)
     ] * 3
     assert opened[0].train.labels.tolist() == opened[1].train.labels.tolist()
     assert opened[0].train.labels.tolist() != opened[2].train.labels.tolist()
@@ -190,6 +192,14 @@ def test_published_counts_are_the_zoos_and_the_sources_sentences_hold() -> None:
     assert ten[0].top1 - ten[1].top1 == pytest.approx(-1.07)
     assert hundred[0].top1 - hundred[1].top1 == pytest.approx(-5.71)
     assert (hundred[0].top5 or 0) - (hundred[1].top5 or 0) == pytest.approx(-3.06)
+
+
+def test_published_numbers_and_tables_bring_no_torch() -> None:
+    code = (
+        "import sys, enxuto.study.souza_published, enxuto.study.souza_tables, enxuto.study.souza;"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def made_up(classes: int) -> dict[str, Any]:
