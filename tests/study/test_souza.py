@@ -223,7 +223,9 @@ def test_tables_show_ours_beside_the_published() -> None:
         "| squeezenet-dsc | 87.65 | 88.32 | 248,670 | 248,670 | 1.05 | 1.08 | 1.02 | 22,363,136 | 93 |"
         in text
     )
-    assert "| squeezenet-dsc | – | 5.25 ± 0.10 | – | – | 1.23 ± 0.06 | 6.06 ± 0.36 | 1.20 | 1.50 |" in text
+    assert "| squeezenet-dsc | PyTorch, GPU | – | – | – | 5.25 ± 0.10 |" in text
+    assert "| squeezenet-dsc | PyTorch, CPU | 1.23 ± 0.06 | 1.20 | 1.50 | 6.06 ± 0.36 |" in text
+    assert "| squeezenet-dsc | ONNX Runtime, CPU | 1.23 ± 0.06 | 1.20 | 1.50 | – |" in text
     for fact in ("Scale full", "50,000 images", "10,000", "seed 7", "A CPU, 2 cores"):
         assert fact in text
     assert "top-5" not in text
