@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,10 @@ def processes() -> Any:
 
 def train_dropped(folder: Path, settings: dict[str, Any]) -> None:
     """Train `dropped` on `stripes()`, going on where the folder holds a run: what a process of its own does."""
-    model = seeded(dropped)
-    fit(model, stripes(), stripes(40, seed=1), TrainConfig.of(None, settings), folder=folder, resume=True)
+    fit(
+        seeded(dropped), stripes(), stripes(40, seed=1), TrainConfig.of(None, settings), folder=folder, resume=True,
+        progress=lambda at: time.sleep(0.03),  # so that whoever wants to kill it is in time on a busy machine
+    )  # fmt: skip
 
 
 def train_among(rank: int, port: int, folder: Path, settings: list[dict[str, Any]]) -> None:

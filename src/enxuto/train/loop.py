@@ -187,8 +187,9 @@ def _open(run: Run, *, resume: bool) -> None:
         raise UsageError(f"{run.folder} holds a run; resume it (--resume) or name another folder")
     run.processes.wait()  # nobody writes before all have looked
     if run.processes.writes:
-        for left_over in run.folder.glob(".*.pt.*.part"):  # of a process that was killed while it wrote
-            left_over.unlink(missing_ok=True)
+        for ours in (".*.pt.*.part", ".history.*.part"):  # of a process that was killed while it wrote
+            for left_over in run.folder.glob(ours):
+                left_over.unlink(missing_ok=True)
     if there:
         run.take_up(Checkpoint.read(last), last)
         return
