@@ -112,8 +112,11 @@ def _p_log2_p(p: np.ndarray) -> np.ndarray:
     return p * np.log2(np.where(p > 0, p, 1.0))
 
 
-def ledger_of(compressed: CompressedModel) -> Ledger:
-    """Return the ledger of a compressed model; rows of the original are there if its metadata has them."""
+def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> Ledger:
+    """Return the ledger of a compressed model; rows of the original are there if its metadata has them.
+
+    file_bytes: the measured length of the file where there is one; else that of the file `save` would write.
+    """
     said = compressed.metadata.get("parameters")
     if isinstance(said, int) and 0 < said < 1 << 63:
         count = said
@@ -129,5 +132,5 @@ def ledger_of(compressed: CompressedModel) -> Ledger:
     with ThreadPoolExecutor(1 if large else processors()) as pool:
         bound = sum(pool.map(entropy_bytes, compressed.parts))
     rows.append(LedgerRow("entropy of levels + exact values (bound)", bound, measured=False))
-    rows.append(LedgerRow(".enx file", compressed.file_bytes, measured=True))
+    rows.append(LedgerRow(".enx file", file_bytes or compressed.file_bytes, measured=True))
     return Ledger(count, tuple(rows))

@@ -130,8 +130,7 @@ def run(
             model, scheme, bits=bits, roles=(*DEFAULT_ROLES, *(also or ())), keep_exact=tuple(keep_exact or ()),
             fold_bn=fold_bn, metadata=metadata, threads=threads, progress=progress,
         )  # fmt: skip
-    compressed.save(target)
-    ledger = ledger_of(compressed)
+    ledger = ledger_of(compressed, file_bytes=compressed.save(target))
     if json:
         print_json({"output": str(target), **ledger.to_dict(), "left_out_bytes": model.stripped_bytes})
         return

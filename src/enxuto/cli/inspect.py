@@ -39,7 +39,7 @@ def run(
 def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> None:
     from enxuto.ledger import ledger_of
 
-    ledger = ledger_of(compressed)
+    ledger = ledger_of(compressed, file_bytes=source.stat().st_size)
     rows = [_tensor_facts(entry, part) for entry, part in compressed.entries()]
     if json:
         print_json({"file": str(source), **ledger.to_dict(), "metadata": compressed.metadata,

@@ -55,7 +55,7 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
         except EnxutoError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
-            _fail("interrupted; nothing was written", _INTERRUPTED)
+            _fail("interrupted; no file was left half-written", _INTERRUPTED)
         except MemoryError:
             _fail("not enough memory; try fewer threads or a smaller batch", 2)
         except BrokenPipeError:
