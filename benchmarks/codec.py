@@ -105,7 +105,9 @@ def measure(name: str, levels: np.ndarray, source_bits: float) -> Result:
 
 def main() -> None:
     """Run all coders on all sources and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--levels", type=int, default=4_000_000, help="levels per source")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()

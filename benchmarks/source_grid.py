@@ -59,7 +59,9 @@ class Point:
 
 def global_entropy(compressed: CompressedModel) -> float | None:
     """Return the entropy, in bits per level, of all levels in one histogram; None if steps differ."""
-    tensors = [tensor for part in compressed.parts if part.row.coder == "order0" for tensor in part.levels().values()]
+    tensors = [
+        tensor for part in compressed.parts if part.row.coder == "order0" for tensor in part.levels().values()
+    ]
     if len({tensor.quantizer for tensor in tensors}) != 1:
         return None
     return entropy(np.concatenate([tensor.levels.reshape(-1) for tensor in tensors]))
@@ -138,7 +140,11 @@ def run(network: str, options: argparse.Namespace, done: dict[tuple[str, str], P
             with options.out.open("a") as out:
                 out.write(json.dumps(asdict(point), ensure_ascii=False) + "\n")
         points.append(point)
-        print(f"{network}: {setting}: {point.file_bits:.3f} bits, top-1 {point.top1:.2f}", file=sys.stderr, flush=True)
+        print(
+            f"{network}: {setting}: {point.file_bits:.3f} bits, top-1 {point.top1:.2f}",
+            file=sys.stderr,
+            flush=True,
+        )
     return points
 
 
@@ -164,7 +170,9 @@ def table(points: list[Point]) -> str:
 
 def main() -> None:
     """Run the grid on all networks that are there and print a table for each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     shared = Path(__file__).resolve().parent.parent.parent / "shared"
     parser.add_argument("--models", type=Path, default=shared / "models")
     parser.add_argument("--data", type=Path, default=shared / "data")
@@ -179,7 +187,9 @@ def main() -> None:
         done = {(point.network, point.setting): point for point in known}
     for network in options.networks:
         points = run(network, options, done)
-        print(f"\n### {network}\n\n{points[0].samples:,} images, data {points[0].data_hash}\n\n{table(points)}")
+        print(
+            f"\n### {network}\n\n{points[0].samples:,} images, data {points[0].data_hash}\n\n{table(points)}"
+        )
 
 
 if __name__ == "__main__":

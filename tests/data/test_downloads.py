@@ -177,7 +177,11 @@ def test_an_incomplete_folder_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "packed",
     [archive({"other.bin": b"x"}), b"no archive", archive({"x.bin": b"x" * 9000})[:60]],
-    ids=["another file", "no archive", "cut off"],  # an archive holds the time, which must not be a test's name
+    ids=[
+        "another file",
+        "no archive",
+        "cut off",
+    ],  # an archive holds the time, which must not be a test's name
 )
 def test_an_archive_that_is_not_the_one_leaves_nothing(tmp_path: Path, packed: bytes) -> None:
     (tmp_path / "c.tar.gz").write_bytes(packed)
