@@ -40,7 +40,7 @@ class Result:
 
 
 def laplacian(bits: float, count: int, seed: int) -> np.ndarray:
-    """Return rounded Laplacian levels whose entropy is about `bits`, clipped to a byte so that all coders can take them."""
+    """Return rounded Laplacian levels of about `bits` of entropy, clipped to a byte so that all coders take them."""
     scale = 2**bits / (2 * np.e)  # differential entropy of a Laplacian: log2(2·e·scale)
     values = np.rint(np.random.default_rng(seed).laplace(0, scale, count))
     return np.clip(values, -127, 127).astype(np.int32)
