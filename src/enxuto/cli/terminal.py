@@ -115,7 +115,7 @@ def show_table(
         table.add_row(*(escape(cell) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 160  # a pipe has no width; do not fold for one that nobody sees
+        console.width = 400  # a pipe has no width; do not fold for one that nobody sees
     console.print(table)
 
 
