@@ -1,0 +1,167 @@
+"""The layers of a model that multiply inputs by weights, each seen as a matrix times a vector of inputs.
+
+A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input; Gemm and
+MatMul are matrices already. This is the view in which rounding errors and input statistics meet. Left out:
+transposed convolutions, recurrent layers, weights read by several operators or from inside subgraphs; they are
+rounded to nearest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from onnx import AttributeProto, NodeProto
+
+from enxuto.onnx_model import Model
+
+__all__ = ["Layer", "linear_layers"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator with a weight: `input` and `output` name its activations, `bias` a weight or None.
+
+    kind: conv (weight (O, I/groups, *kernel)), rows (O, I) for Gemm with transB, columns (I, O) otherwise.
+    """
+
+    weight: str
+    bias: str | None
+    input: str
+    output: str
+    kind: str
+    groups: int = 1
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    auto_pad: str = "NOTSET"
+
+    def matrix(self, weight: np.ndarray) -> np.ndarray:
+        """Return the weight as (groups, outputs per group, inputs), float64."""
+        values = weight.astype(np.float64)
+        if self.kind == "conv":
+            return values.reshape(
+                self.groups, weight.shape[0] // self.groups, -1
+            )  # (g o) i kh kw -> g o (i kh kw)
+        return (values if self.kind == "rows" else values.T)[None]
+
+    def restore(self, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a matrix (groups, outputs, inputs) in the weight's own shape; the inverse of `matrix`."""
+        if self.kind == "conv":
+            return matrix.reshape(shape)
+        return np.ascontiguousarray(matrix[0] if self.kind == "rows" else matrix[0].T)
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of output channels in the weight."""
+        return 1 if self.kind == "columns" else 0
+
+    def vectors(self, x: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
+        """Return input vectors (groups, samples, inputs), float32, of an activation `x`.
+
+        For a convolution these are patches at no more than `most` positions an image, drawn with `generator`.
+        """
+        if self.kind != "conv":
+            return np.ascontiguousarray(x.reshape(1, -1, x.shape[-1]), np.float32)
+        windows = sliding_window_view(self._padded(x), self._extents(), axis=tuple(range(2, x.ndim)))
+        spatial = len(self.kernel)
+        strided: tuple[Any, ...] = tuple(slice(None, None, stride) for stride in self.strides)
+        dilated: tuple[Any, ...] = tuple(slice(None, None, dilation) for dilation in self.dilations)
+        taken = windows[(slice(None), slice(None), *strided, *dilated)]
+        count = math.prod(taken.shape[2 : 2 + spatial])
+        positions = (
+            np.arange(count) if count <= most else np.sort(generator.choice(count, most, replace=False))
+        )
+        places: tuple[Any, ...] = np.unravel_index(positions, taken.shape[2 : 2 + spatial])
+        picked = taken[(slice(None), slice(None), *places)]  # n c p *kernel
+        samples = picked.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, len(positions), -1)
+        ordered = samples.transpose(1, 0, 3, 2, 4)  # n g c p k -> g n p c k
+        return np.ascontiguousarray(ordered, np.float32).reshape(self.groups, x.shape[0] * len(positions), -1)
+
+    def _extents(self) -> tuple[int, ...]:
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    def _padded(self, x: np.ndarray) -> np.ndarray:
+        spatial = len(self.kernel)
+        pads = list(self.pads)
+        if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            pads = [0] * (2 * spatial)
+            for axis, (size, extent, stride) in enumerate(
+                zip(x.shape[2:], self._extents(), self.strides, strict=True)
+            ):
+                total = max(0, (-(-size // stride) - 1) * stride + extent - size)
+                small, large = total // 2, total - total // 2
+                pads[axis], pads[axis + spatial] = (
+                    (small, large) if self.auto_pad == "SAME_UPPER" else (large, small)
+                )
+        if not any(pads):
+            return x
+        return np.pad(x, [(0, 0), (0, 0)] + [(pads[axis], pads[axis + spatial]) for axis in range(spatial)])
+
+
+def linear_layers(model: Model) -> list[Layer]:
+    """Return the layers of the main graph whose weight (and only theirs) it is, in the order of execution."""
+    nodes = model.proto.graph.node
+    reads = Counter(name for node in nodes for name in node.input)
+    found = []
+    for node in nodes:
+        if node.domain not in ("", "ai.onnx") or len(node.input) < 2:
+            continue
+        layer = _layer(node, model)
+        if layer is not None and reads[layer.weight] == 1:
+            found.append(layer)
+    return found
+
+
+def _layer(node: NodeProto, model: Model) -> Layer | None:
+    """Return a node's layer, None if it is of another kind or its weight is no constant."""
+    weight = node.input[1]
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or weight not in model or node.input[0] in model:
+        return None
+    attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
+    bias = node.input[2] if len(node.input) > 2 and node.input[2] in model else None
+    shape = model.info(weight).shape
+    if node.op_type == "Conv":
+        spatial = len(shape) - 2
+        ones = (1,) * spatial
+        return Layer(
+            weight=weight,
+            bias=bias,
+            input=node.input[0],
+            output=node.output[0],
+            kind="conv",
+            groups=attributes.get("group", 1),
+            kernel=shape[2:],
+            strides=tuple(attributes.get("strides", ones)),
+            pads=tuple(attributes.get("pads", (0,) * (2 * spatial))),
+            dilations=tuple(attributes.get("dilations", ones)),
+            auto_pad=attributes.get("auto_pad", "NOTSET"),
+        )
+    if len(shape) != 2 or (node.op_type == "Gemm" and _scaled_gemm(attributes)):
+        return None
+    kind = "rows" if node.op_type == "Gemm" and attributes.get("transB", 0) else "columns"
+    return Layer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
+
+
+def _scaled_gemm(attributes: dict[str, Any]) -> bool:
+    """Say whether a Gemm is more than x·W + b."""
+    plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+    return any(attributes.get(name, value) != value for name, value in plain.items())
+
+
+def _value(attribute: AttributeProto) -> Any:
+    match attribute.type:
+        case AttributeProto.INT:
+            return attribute.i
+        case AttributeProto.INTS:
+            return tuple(attribute.ints)
+        case AttributeProto.FLOAT:
+            return attribute.f
+        case AttributeProto.STRING:
+            return attribute.s.decode(errors="replace")
+    return None

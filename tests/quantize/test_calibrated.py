@@ -1,0 +1,183 @@
+"""Layers as matrices, second moments of their inputs, and rounding that makes up for its errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from enxuto.onnx_model import Model
+from enxuto.quantize.layers import linear_layers
+from enxuto.quantize.moments import second_moments
+from enxuto.quantize.rounding import level_rates, loss, regularised, round_rows, upper_factor
+from enxuto.runtime import Runner
+
+
+def model_of(nodes: list[object], weights: dict[str, np.ndarray], shape: list[object], rank: int) -> Model:
+    """A model with input x of `shape` and output y of `rank`."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    made: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return Model.from_proto(made)
+
+
+CONVOLUTIONS = {
+    "plain": ((8, 6, 3, 3), {}),
+    "padded": ((8, 6, 3, 3), {"pads": [1, 2, 0, 1]}),
+    "strided": ((4, 6, 3, 3), {"strides": [2, 3], "pads": [1, 1, 1, 1]}),
+    "dilated": ((4, 6, 3, 3), {"dilations": [2, 1]}),
+    "grouped": ((8, 2, 3, 3), {"group": 3, "pads": [1, 1, 1, 1]}),
+    "depthwise": ((6, 1, 3, 3), {"group": 6}),
+    "pointwise": ((5, 6, 1, 1), {}),
+    "same upper": ((4, 6, 4, 4), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    "same lower": ((4, 6, 4, 4), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+}
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_a_convolution_is_its_matrix_times_its_patches(case: str) -> None:
+    shape, attributes = CONVOLUTIONS[case]
+    generator = np.random.default_rng(1)
+    shape = (6, *shape[1:]) if case == "grouped" else shape
+    weight = generator.standard_normal(shape).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+    model = model_of([node], {"w": weight}, ["n", 6, 11, 10], 4)
+    x = generator.standard_normal((2, 6, 11, 10)).astype(np.float32)
+    (layer,) = linear_layers(model)
+    vectors = layer.vectors(x, 10_000, generator)
+    outputs = np.einsum("goc,gsc->gos", layer.matrix(weight), vectors)  # g o (n positions)
+    wanted = Runner(model).scores(x)
+    n, channels = wanted.shape[:2]
+    found = outputs.reshape(channels, n, -1).transpose(1, 0, 2).reshape(wanted.shape)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(layer.restore(layer.matrix(weight), shape), weight)
+    assert layer.vectors(x, 5, generator).shape[1] == 2 * 5
+
+
+@pytest.mark.parametrize(("operator", "attributes"), [("Gemm", {"transB": 1}), ("Gemm", {}), ("MatMul", {})])
+def test_matrices_apply_to_their_inputs(operator: str, attributes: dict[str, int]) -> None:
+    generator = np.random.default_rng(2)
+    weight = generator.standard_normal((4, 7) if attributes else (7, 4)).astype(np.float32)
+    model = model_of(
+        [helper.make_node(operator, ["x", "w"], ["y"], **attributes)], {"w": weight}, ["n", 7], 2
+    )
+    x = generator.standard_normal((5, 7)).astype(np.float32)
+    (layer,) = linear_layers(model)
+    found = np.einsum("goc,gsc->so", layer.matrix(weight), layer.vectors(x, 1, generator))
+    np.testing.assert_allclose(found, Runner(model).scores(x), rtol=1e-5)
+    np.testing.assert_array_equal(layer.restore(layer.matrix(weight), weight.shape), weight)
+
+
+def test_layers_that_are_no_plain_product_are_left_out() -> None:
+    weights = {"w": np.ones((7, 7), np.float32)}
+    scaled = helper.make_node("Gemm", ["x", "w"], ["y"], alpha=2.0)
+    shared = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "w"], ["y"])]
+    assert linear_layers(model_of([scaled], weights, ["n", 7], 2)) == []
+    assert linear_layers(model_of(shared, weights, ["n", 7], 2)) == []
+
+
+def test_second_moments_are_those_of_the_inputs_in_halves() -> None:
+    generator = np.random.default_rng(3)
+    weights = {
+        "w": generator.standard_normal((6, 3, 3, 3)).astype(np.float32),
+        "d": generator.standard_normal((6, 1, 3, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Conv", ["r", "d"], ["y"], group=6),
+    ]
+    model = model_of(nodes, weights, ["n", 3, 8, 8], 4)
+    batches = [generator.standard_normal((4, 3, 8, 8)).astype(np.float32) for _ in range(3)]
+    layers = linear_layers(model)
+    seen: list[int] = []
+    found = second_moments(model, layers, batches, progress=seen.append)
+    assert seen == [4, 4, 4]
+    hidden = Runner(model, extra_outputs=["r"]).outputs(np.concatenate(batches), ["r"])[0]
+    for layer, source in zip(layers, (np.concatenate(batches), hidden), strict=True):
+        vectors = layer.vectors(source, 10_000, generator).astype(np.float64)
+        moments = found[layer.weight]
+        np.testing.assert_allclose(
+            moments.second(),
+            np.einsum("gsc,gsd->gcd", vectors, vectors) / vectors.shape[1],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        np.testing.assert_allclose(moments.mean(), vectors.mean(1), rtol=1e-4, atol=1e-5)
+        assert moments.count[0] == 2 * moments.count[1]  # the first and third batch, and the second
+        assert not np.allclose(moments.second([0]), moments.second([1]))
+
+
+def correlated(inputs: int, seed: int) -> np.ndarray:
+    """A second moment with strong correlations."""
+    generator = np.random.default_rng(seed)
+    mixed = generator.standard_normal((4 * inputs, inputs)) @ generator.standard_normal((inputs, inputs))
+    return mixed.T @ mixed / len(mixed)
+
+
+@given(seed=st.integers(0, 1000), inputs=st.integers(1, 24))
+@settings(max_examples=25, deadline=None)
+def test_factor_of_the_inverse(seed: int, inputs: int) -> None:
+    second = regularised(correlated(inputs, seed), 0.05)
+    factor = upper_factor(second)
+    assert np.array_equal(factor, np.triu(factor))
+    np.testing.assert_allclose(factor.T @ factor @ second, np.eye(inputs), atol=1e-6)
+
+
+def test_dead_inputs_and_zero_moments_stay_invertible() -> None:
+    second = correlated(6, 0)
+    second[2] = second[:, 2] = 0
+    assert np.isfinite(upper_factor(regularised(second, 0.01))).all()
+    assert np.isfinite(upper_factor(regularised(np.zeros((3, 3)), 0.01))).all()
+
+
+def rounded(weights: np.ndarray, step: float, second: np.ndarray, price: float = 0.0) -> np.ndarray:
+    levels = np.empty(weights.shape, np.int32)
+    nearest = np.rint(weights / step).astype(np.int32)
+    rates = level_rates(nearest, 50)
+    round_rows(weights.copy(), np.full(len(weights), step), upper_factor(second), rates, price, levels)
+    return levels
+
+
+def test_uncorrelated_inputs_are_rounded_to_nearest() -> None:
+    weights = np.random.default_rng(4).standard_normal((5, 12))
+    np.testing.assert_array_equal(rounded(weights, 0.3, np.diag(np.arange(1.0, 13))), np.rint(weights / 0.3))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_errors_are_made_up_for(seed: int) -> None:
+    """On correlated inputs the loss falls well below that of rounding to nearest, at the same step."""
+    second = regularised(correlated(20, seed), 0.01)
+    weights = np.random.default_rng(seed).standard_normal((30, 20))
+    plain = loss(weights - 0.5 * np.rint(weights / 0.5), second)
+    assert loss(weights - 0.5 * rounded(weights, 0.5, second), second) < 0.6 * plain
+
+
+def test_two_inputs_by_hand() -> None:
+    """w = (0.4, 0.4), step 1, H = [[1, .9], [.9, 1]]: 0.4 → 0 leaves 0.4·0.9 for the other: 0.4 + 0.36 → 1."""
+    levels = rounded(np.array([[0.4, 0.4]]), 1.0, np.array([[1.0, 0.9], [0.9, 1.0]]))
+    assert levels.tolist() == [[0, 1]]
+
+
+def test_a_price_on_bits_saves_bits() -> None:
+    second = regularised(correlated(20, 9), 0.01)
+    weights = np.random.default_rng(9).laplace(size=(200, 20))
+    free, paid = (rounded(weights, 0.5, second, price) for price in (0.0, 5.0))
+    assert np.count_nonzero(paid) < np.count_nonzero(free)
+    assert loss(weights - 0.5 * paid, second) > loss(weights - 0.5 * free, second)
+
+
+def test_rates_are_those_of_the_counts() -> None:
+    levels = np.array([0] * 600 + [1] * 300 + [-1] * 100, np.int32)
+    rates = level_rates(levels, 3)
+    assert rates.shape == (7,)
+    np.testing.assert_allclose(2.0 ** -rates.astype(float) @ np.ones(7), 1.0)
+    assert rates[3] == pytest.approx(-np.log2(0.6), abs=0.05)
+    assert rates[3] < rates[4] < rates[2] < rates[6]
