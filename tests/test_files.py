@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from enx_samples import small_model
 from enxuto.compression import compress
 from enxuto.errors import UsageError
-from enxuto.files import atomic_write
+from enxuto.files import atomic_write, interrupts_wait
 
 
 def test_a_new_file_and_a_replaced_one(tmp_path: Path) -> None:
@@ -120,3 +122,27 @@ def test_the_temporary_file_has_another_name(tmp_path: Path) -> None:
         assert names[0].endswith(".part")
         assert names[0].startswith(".m.enx.")
         assert file.writable()
+
+
+def interrupted_block(then: Callable[[], None]) -> None:
+    """A block in which a Ctrl-C comes, and something after it."""
+    with interrupts_wait():
+        signal.raise_signal(signal.SIGINT)
+        then()
+
+
+def test_an_interrupt_waits_for_the_block() -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_block(lambda: done.append("the rest of the block"))
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_in_the_block_is_not_hidden_by_an_interrupt() -> None:
+    def fail() -> None:
+        raise ValueError("own")
+
+    with pytest.raises(ValueError, match="own"):
+        interrupted_block(fail)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

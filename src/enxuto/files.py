@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import BinaryIO
 
 from enxuto.errors import UsageError
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "interrupts_wait"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
@@ -49,6 +51,23 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         if os.path.exists(name):
             os.unlink(name)
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Hold a Ctrl-C back until the block is done; for libraries that would make an error of their own of it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        before(signal.SIGINT, None)
 
 
 def _mode_of_new_files(target: Path) -> int:

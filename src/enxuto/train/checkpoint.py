@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from enxuto.errors import FormatError, UsageError
-from enxuto.files import atomic_write
+from enxuto.files import atomic_write, interrupts_wait
 
 __all__ = ["BEST", "LAST", "Checkpoint", "epoch_file"]
 
@@ -56,7 +56,8 @@ class Checkpoint:
     def write(self, path: str | Path) -> None:
         """Write to `path`, whole or not at all. Raises `UsageError` when that is not possible."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        with atomic_write(path) as file:
+        # An interrupt inside torch.save comes out of it as a RuntimeError about its archive.
+        with interrupts_wait(), atomic_write(path) as file:
             torch.save({"format": _FORMAT, "version": _VERSION, "digest": _digest(held), **held}, file)
 
     @classmethod
