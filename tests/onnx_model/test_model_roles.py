@@ -11,7 +11,7 @@ from onnx_graphs import constant, floats, initializer, model_of, with_branches
 
 from enxuto.onnx_model import Model, Role
 
-NETWORKS = Path("/work/shared/models")
+NETWORKS = Path(__file__).resolve().parents[3] / "shared" / "models"
 
 
 def role_of(node, shape, *, before=(), constants=()):
@@ -179,6 +179,7 @@ def test_half_precision_weights_have_roles():
     assert Model.from_proto(model_of([node("MatMul", "x", "w")], [tensor])).info("w").role == Role.MATRIX
 
 
+@pytest.mark.acceptance
 @pytest.mark.skipif(not NETWORKS.is_dir(), reason="the real networks are not on this machine")
 @pytest.mark.parametrize(
     ("name", "kernels", "depthwise"),

@@ -207,6 +207,7 @@ class _ChunkDecoder:
         self._table = rans.slot_table(table.frequencies, decoded.astype(np.int32))
 
     def decode(self, body: memoryview, words: int, out: Int32) -> None:
+        """Fill `out` from one chunk: states, words, raw bits; `FormatError` where they do not end as they must."""
         lanes = _states(out.size)
         head = rans.STATE_BYTES * lanes
         states = np.array(

@@ -162,11 +162,13 @@ class _Classes:
         self._before, self._last = self._last, self._before
 
     def code(self, kind: int) -> int:
+        """Return the difference code of a class."""
         difference = kind - self._before
         self._before, self._last = self._last, kind
         return 2 * difference if difference > 0 else max(0, -2 * difference - 1)
 
     def kind(self, code: int) -> int:
+        """Return the class that a difference code stands for; `FormatError` where there is none."""
         difference = code // 2 if code % 2 == 0 else -(code + 1) // 2
         kind = self._before + difference
         if not 0 <= kind <= self._highest:
