@@ -1,4 +1,4 @@
-"""Write a file whole or not at all.
+"""Write a file whole or not at all; read settings.
 
 Output goes to a temporary file in the same folder, is synced, and then renamed over the target: whoever looks
 sees the old file or the new one, after a kill or a full disk too. Not here: locking between processes.
@@ -11,14 +11,15 @@ import os
 import signal
 import tempfile
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from enxuto.errors import UsageError
 
-__all__ = ["atomic_write", "interrupts_wait"]
+__all__ = ["atomic_write", "interrupts_wait", "read_toml"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
@@ -51,6 +52,23 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         if os.path.exists(name):
             os.unlink(name)
+
+
+def read_toml(path: str | Path, table: str) -> dict[str, Any]:
+    """Return the settings of a TOML file: those of `[table]` where it has one, else those at its top.
+
+    Raises `UsageError` when the file is missing, is no TOML, or `table` is something else in it.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    found = values.get(table, values)
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: {table} must be a table, such as [{table}]")
+    return found
 
 
 @contextmanager

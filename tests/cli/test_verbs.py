@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,17 +288,3 @@ def test_version_and_root_help(invoke: Invoke) -> None:
     assert invoke("--version").stdout.strip() == f"enxuto {enxuto.__version__}"
     assert "compress" in invoke("--help").stdout
     assert invoke("frobnicate").exit_code == 2
-
-
-def test_interrupt_ends_in_one_line(digits: Path) -> None:
-    """Ctrl-C while compressing: exit 130, one line, no output file."""
-    words = [sys.executable, "-m", "enxuto", "compress", str(digits), "--bits", "4"]
-    process = subprocess.Popen(
-        words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
-    )
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    if process.returncode != 0:  # it may have been done already
-        assert "Traceback" not in errors
-        assert process.returncode in (130, 1, -2)

@@ -3,8 +3,8 @@
 A table is written as floating point numbers of very few bits. Each frequency f ≥ 1 has a class c = bit length of
 f, coded as the difference from the class two symbols before (symbols alternate between positive and negative
 levels, so that is the neighbour on the same side), and `mantissa` bits below its leading one. Rounding
-frequencies to three such bits costs about 0.0005 bit per symbol, and a table of a weight tensor shrinks to some
-four bits per symbol. The most frequent symbol is left out: it takes what remains of 2**k.
+frequencies to three such bits costs about 0.0005 bit per symbol, and a table takes three to
+eight bits per symbol. The most frequent symbol is left out: it takes what remains of 2**k.
 
 Decoders need integers only; which table is best is the encoder's business alone.
 """

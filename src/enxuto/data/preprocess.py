@@ -7,7 +7,6 @@ What it leaves out: augmentation (training does that) and padding.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 
 from enxuto.data.images import pixels_of
 from enxuto.errors import DataError, UsageError
+from enxuto.files import read_toml
 
 __all__ = ["PRESETS", "Preprocess", "preset"]
 
@@ -168,15 +168,7 @@ class Preprocess:
 
         Raises `UsageError` when the file is missing, is no TOML, or holds an unknown setting.
         """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not TOML: {error}") from error
-        table = values.get("preprocess", values)
-        if not isinstance(table, dict):
-            raise UsageError(f"{path}: preprocess must be a table, such as [preprocess]")
+        table = read_toml(path, "preprocess")
         try:
             return cls.from_dict(table)
         except UsageError as error:

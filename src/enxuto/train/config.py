@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from enxuto.errors import UsageError
+from enxuto.files import read_toml
 
 __all__ = ["RECIPES", "TrainConfig", "parse_setting"]
 
@@ -140,15 +141,7 @@ class TrainConfig(BaseModel):
 
         `settings` go over the file. Raises `UsageError` that names the file and the field.
         """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not TOML: {error}") from error
-        table = values.get("train", values)
-        if not isinstance(table, dict):
-            raise UsageError(f"{path}: train must be a table, such as [train]")
+        table = read_toml(path, "train")
         recipe = table.pop("recipe", None)
         if recipe is not None and not isinstance(recipe, str):
             raise UsageError(f"{path}: recipe must be a name in quotes, not {recipe!r}")
