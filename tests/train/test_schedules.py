@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import pytest
 import torch
 
 from enxuto.train.config import TrainConfig
-from enxuto.train.schedules import Cosine, Milestones, OneCycle, Plateau, Schedule, Souza, schedule_of
+from enxuto.train.optimizers import change_momentum, optimizer_of, set_rate
+from enxuto.train.schedules import Cosine, Milestones, Plateau, Schedule, Souza, schedule_of
 
 
 def follow(schedule: Schedule, losses: list[float]) -> tuple[list[float], list[bool]]:
@@ -85,19 +85,46 @@ def test_cosine_by_hand() -> None:
     )
 
 
-def test_one_cycle_is_torchs() -> None:
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam", "adamax", "nadam"])
+def test_one_cycle_is_torchs(optimizer: str) -> None:
+    """Rate and momentum of every step, of optimizers that our loop's calls and torch's own schedule drive."""
     steps = 50
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 1.0, total_steps=steps + 1, pct_start=(0.3 * steps + 1) / (steps + 1), cycle_momentum=False
+    config = TrainConfig.of(
+        None, {"optimizer": optimizer, "schedule": "onecycle", "lr": 1.0, "epochs": 10, "warmup": 0.3}
     )
-    ours = OneCycle(10, 0.3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch wants optimizer.step() in between
-        for step in range(steps + 1):
-            assert ours.factor(10 * step / steps) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
-            if step < steps:
-                theirs.step()
+    mine, other = (optimizer_of(config, [torch.nn.Parameter(torch.zeros(1))]) for _ in range(2))
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        other, 1.0, total_steps=steps + 1, pct_start=(0.3 * steps + 1) / (steps + 1)
+    )
+    ours = schedule_of(config)
+    for step in range(steps + 1):
+        set_rate(mine, ours.factor(10 * step / steps))
+        change_momentum(mine, ours.momentum_change(10 * step / steps))
+        for name in ("lr", "momentum", "betas"):
+            found, wanted = (of.param_groups[0].get(name) for of in (mine, other))
+            assert found == wanted if wanted is None else found == pytest.approx(wanted, abs=1e-9)
+        if step < steps:
+            other.step()
+            theirs.step()
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adagrad", "adadelta"])
+def test_an_optimizer_without_momentum_gets_none(name: str) -> None:
+    config = TrainConfig.of(None, {"optimizer": name, "schedule": "onecycle"})
+    optimizer = optimizer_of(config, [torch.nn.Parameter(torch.zeros(1))])
+    before = [dict(group) for group in optimizer.param_groups]
+    change_momentum(optimizer, 0.05)
+    assert [dict(group) for group in optimizer.param_groups] == before
+
+
+def test_only_one_cycle_changes_the_momentum() -> None:
+    others = [
+        TrainConfig.of(None, {"schedule": name, "milestones": [2] if name == "milestones" else []})
+        for name in ("constant", "milestones", "plateau", "souza", "cosine")
+    ]
+    assert {schedule_of(config).momentum_change(at) for config in others for at in (0, 1.5, 9)} == {0.0}
+    still = TrainConfig.of(None, {"schedule": "onecycle", "momentum_swing": 0.0})
+    assert {schedule_of(still).momentum_change(at) for at in (0, 1.5, 9)} == {0.0}
 
 
 @pytest.mark.parametrize(

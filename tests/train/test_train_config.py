@@ -76,6 +76,9 @@ def test_fields_that_do_not_fit_together() -> None:
         TrainConfig.of(None, {"schedule": "milestones"})
     with pytest.raises(UsageError, match="momentum"):
         TrainConfig.of(None, {"optimizer": "nesterov", "momentum": 0.0})
+    with pytest.raises(UsageError, match=r"momentum 0\.97 with momentum_swing 0\.05"):
+        TrainConfig.of("quick", {"momentum": 0.97})
+    assert TrainConfig.of("quick", {"momentum": 0.97, "momentum_swing": 0.02}).momentum == 0.97
     with pytest.raises(UsageError, match="souza, lottery, resnet, alexnet, quick"):
         TrainConfig.of("best")
 

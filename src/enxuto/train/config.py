@@ -81,6 +81,9 @@ class TrainConfig(BaseModel):
     """souza: training stops after this many stabilisations."""
     warmup: Share = 0.3
     """onecycle: the share of the run in which the learning rate rises."""
+    momentum_swing: Share = 0.05
+    """onecycle: the momentum, or first beta, goes from this above its own to this below it while the rate rises,
+    then back; of 0.9 that is 0.95 → 0.85 → 0.95, as in torch. 0 leaves it."""
 
     label_smoothing: Share = 0.0
     """Share of the target taken from the right class and spread over all; for the training loss only."""
@@ -119,7 +122,17 @@ class TrainConfig(BaseModel):
             raise ValueError(f"milestones must ascend, not {list(self.milestones)}")
         if self.optimizer == "nesterov" and self.momentum == 0:
             raise ValueError("momentum must be above 0 for optimizer=nesterov")
+        if self.schedule == "onecycle" and self.momentum > 0 and self.optimizer in ("momentum", "nesterov"):
+            self._check_swing()
         return self
+
+    def _check_swing(self) -> None:
+        low, high = self.momentum - self.momentum_swing, self.momentum + self.momentum_swing
+        if low <= 0 or high >= 1:
+            raise ValueError(
+                f"momentum {self.momentum} with momentum_swing {self.momentum_swing} goes from {high:g} to {low:g}; "
+                "both must be above 0 and below 1"
+            )
 
     @classmethod
     def of(cls, recipe: str | None = None, settings: Mapping[str, Any] | None = None) -> TrainConfig:

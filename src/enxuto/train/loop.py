@@ -25,7 +25,7 @@ from enxuto.train.checkpoint import LAST, Checkpoint
 from enxuto.train.config import TrainConfig
 from enxuto.train.generators import borrowed_generators
 from enxuto.train.history import EpochRecord, History, epochs_without_progress
-from enxuto.train.optimizers import set_rate
+from enxuto.train.optimizers import change_momentum, set_rate
 from enxuto.train.placement import Placement, wants_gpu
 from enxuto.train.processes import Processes, join
 from enxuto.train.run import Run
@@ -111,7 +111,9 @@ def _epoch(run: Run, clock: _Clock) -> EpochRecord:
         drop_last=run.config.drop_last, rank=run.processes.rank, world_size=run.processes.count,
     )  # fmt: skip
     for step, (images, labels) in enumerate(data):
-        set_rate(run.optimizer, run.config.lr * run.schedule.factor(run.epoch + step / steps))
+        position = run.epoch + step / steps
+        set_rate(run.optimizer, run.config.lr * run.schedule.factor(position))
+        change_momentum(run.optimizer, run.schedule.momentum_change(position))
         images, labels = run.placement.put(images, labels)
         together = min(run.config.batch, len(run.train) - step * run.config.batch)
         sums += _step(run, images, labels, together)

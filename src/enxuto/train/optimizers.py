@@ -13,7 +13,7 @@ from torch import nn, optim
 
 from enxuto.train.config import TrainConfig
 
-__all__ = ["optimizer_of", "set_rate"]
+__all__ = ["change_momentum", "optimizer_of", "set_rate"]
 
 
 def optimizer_of(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -44,3 +44,16 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Use this learning rate from the next step on."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def change_momentum(optimizer: torch.optim.Optimizer, by: float) -> None:
+    """Use the momentum the optimizer was made with plus `by` from the next step on.
+
+    That is `momentum` or, of Adam, AdaMax and NAdam, the first beta. An optimizer made without stays without.
+    """
+    made_with = optimizer.defaults
+    for group in optimizer.param_groups:
+        if "betas" in made_with:
+            group["betas"] = (made_with["betas"][0] + by, *group["betas"][1:])
+        elif made_with.get("momentum"):
+            group["momentum"] = made_with["momentum"] + by

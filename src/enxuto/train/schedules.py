@@ -1,8 +1,8 @@
 """Learning-rate schedules: what the rate at the start is multiplied by, step by step, and when to stop.
 
 Two kinds. A *curve* is a pure function of how far the run is. A *rule* looks at the loss of each finished epoch and
-remembers. All are one class, `Schedule`: `factor(position)` before a step, `observe(...)` after an epoch, and a
-`state_dict()` of plain numbers. Not here: cycling the momentum with the rate, warm restarts.
+remembers. All are one class, `Schedule`: `factor(position)` and `momentum_change(position)` before a step,
+`observe(...)` after an epoch, and a `state_dict()` of plain numbers. Not here: warm restarts.
 
 Sources: the rule of Souza 2020, section 4.2; reduction on a plateau as in torch; cosine, Loshchilov & Hutter,
 arXiv:1608.03983, without restarts; one cycle, Smith & Topin, arXiv:1708.07120, with cosine flanks as in torch.
@@ -32,6 +32,9 @@ class Schedule(Protocol):
     def factor(self, position: float) -> float:
         """What the rate is multiplied by `position` epochs after the start (2.5: in the middle of the third)."""
 
+    def momentum_change(self, position: float) -> float:
+        """What is added to the momentum there."""
+
     def observe(self, loss: float, validation_loss: float | None) -> bool:
         """Note the losses of a finished epoch; True when the schedule wants the run to stop."""
 
@@ -42,7 +45,15 @@ class Schedule(Protocol):
         """Go on where the schedule that gave `state` was."""
 
 
-class _Curve:
+class _SteadyMomentum:
+    """What all but one cycle share."""
+
+    def momentum_change(self, position: float) -> float:
+        """Always 0."""
+        return 0.0
+
+
+class _Curve(_SteadyMomentum):
     """What all curves share: they remember nothing and never stop a run."""
 
     def observe(self, loss: float, validation_loss: float | None) -> bool:
@@ -88,20 +99,30 @@ class Cosine(_Curve):
 
 
 class OneCycle(_Curve):
-    """Up from 1/25 to 1 in the share `warmup` of the epochs, then down to 1/250,000, both along half a cosine."""
+    """Up from 1/25 to 1 in the share `warmup` of the epochs, then down to 1/250,000, both along half a cosine.
 
-    def __init__(self, epochs: int, warmup: float) -> None:
-        self._epochs, self._warmup = epochs, warmup
+    The momentum goes the other way: `momentum_swing` above its own at both ends, as much below it at the top.
+    """
+
+    def __init__(self, epochs: int, warmup: float, momentum_swing: float) -> None:
+        self._epochs, self._warmup, self._momentum_swing = epochs, warmup, momentum_swing
 
     def factor(self, position: float) -> float:
         """The curve at `position`; its top is at `warmup·epochs`."""
+        return self._at(position, _ONE_CYCLE_START, 1.0, _ONE_CYCLE_END)
+
+    def momentum_change(self, position: float) -> float:
+        """From `momentum_swing` to its negative and back."""
+        return self._at(position, self._momentum_swing, -self._momentum_swing, self._momentum_swing)
+
+    def _at(self, position: float, start: float, top: float, end: float) -> float:
         done = position / self._epochs
         if done < self._warmup:
-            return _between(_ONE_CYCLE_START, 1.0, done / self._warmup)
-        return _between(1.0, _ONE_CYCLE_END, (done - self._warmup) / (1 - self._warmup))
+            return _between(start, top, done / self._warmup)
+        return _between(top, end, (done - self._warmup) / (1 - self._warmup))
 
 
-class Plateau:
+class Plateau(_SteadyMomentum):
     """Times `lr_factor` after `patience` epochs in a row without a better loss; never stops a run.
 
     The loss is validation's where there is one, else training's; better means lower by more than 0.01 %. After
@@ -139,7 +160,7 @@ class Plateau:
         self._waited, self._reductions = int(state["waited"] or 0), int(state["reductions"] or 0)
 
 
-class Souza:
+class Souza(_SteadyMomentum):
     """Souza's rule: the epoch's training loss is stable when it differs by less than `stable_change` from that of
     the epoch before; `patience` stable epochs in a row are a stabilisation; each multiplies the rate by
     `lr_factor`, and the last of `stabilisations` ends the run instead.
@@ -193,7 +214,7 @@ def schedule_of(config: TrainConfig) -> Schedule:
         case "cosine":
             return Cosine(config.epochs)
         case "onecycle":
-            return OneCycle(config.epochs, config.warmup)
+            return OneCycle(config.epochs, config.warmup, config.momentum_swing)
 
 
 def _between(start: float, end: float, done: float) -> float:
