@@ -158,10 +158,10 @@ def _step(run: Run, images: Tensor, labels: Tensor, together: int) -> Tensor:
 
 
 def _loss(outputs: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy summed over the batch; of several heads the first counts in full."""
+    """Cross-entropy summed over the batch, in float32; of several heads the first counts in full."""
     heads = outputs if isinstance(outputs, tuple) else (outputs,)
     losses = [
-        nn.functional.cross_entropy(head, labels, reduction="sum", label_smoothing=smoothing)
+        nn.functional.cross_entropy(head.float(), labels, reduction="sum", label_smoothing=smoothing)
         for head in heads
     ]
     return losses[0] if len(losses) == 1 else losses[0] + _AUXILIARY * torch.stack(losses[1:]).sum()
