@@ -19,13 +19,15 @@ from enxuto.train.batches import TrainingData, evaluation_batches
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 7))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 12)
+    )
 
 
 def images(count: int = 30) -> TrainingData:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    return TrainingData(pixels, torch.arange(count) % 7, (0.5,) * 3, (0.25,) * 3, 7, "pixels")
+    return TrainingData(pixels, torch.arange(count) % 12, (0.5,) * 3, (0.25,) * 3, 12, "pixels")
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,9 @@ def one_thread() -> None:
 
 def test_measures_are_what_one_counts_by_hand(tmp_path: Path) -> None:
     model, test = network(), images()
-    written = write_network(model, tmp_path, (3, 8, 8), preprocess=test.preprocess(), labels=list("abcdefg"))
+    written = write_network(
+        model, tmp_path, (3, 8, 8), preprocess=test.preprocess(), labels=list("abcdefghijkl")
+    )
     found = measure(model, test, written, threads=1, repeats=5)
     model.eval()
     with torch.no_grad():
@@ -45,8 +49,8 @@ def test_measures_are_what_one_counts_by_hand(tmp_path: Path) -> None:
     assert found.top5 == pytest.approx((ranks < 5).double().mean().item())
     assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, test.labels).item(), rel=1e-5)
     assert (found.samples, found.data_hash) == (30, "pixels")
-    assert found.parameters == (27 * 4 + 4) + 2 * 4 + (144 * 7 + 7)
-    assert found.macs == 27 * 4 * 36 + 144 * 7
+    assert found.parameters == (27 * 4 + 4) + 2 * 4 + (144 * 12 + 12)
+    assert found.macs == 27 * 4 * 36 + 144 * 12
     assert (found.onnx_bytes, found.state_bytes) == tuple(
         (tmp_path / name).stat().st_size for name in ("model.onnx", "model.pt")
     )
@@ -60,12 +64,14 @@ def test_measures_are_what_one_counts_by_hand(tmp_path: Path) -> None:
 
 def test_files_hold_the_weights_the_preprocessing_and_the_labels(tmp_path: Path) -> None:
     model, test = network(), images()
-    written = write_network(model, tmp_path, (3, 8, 8), preprocess=test.preprocess(), labels=list("abcdefg"))
+    written = write_network(
+        model, tmp_path, (3, 8, 8), preprocess=test.preprocess(), labels=list("abcdefghijkl")
+    )
     state = torch.load(written.state, weights_only=True)
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items())
     metadata = {item.key: item.value for item in onnx.load(written.onnx).metadata_props}
     assert json.loads(metadata["enxuto.preprocess"]) == test.preprocess().to_dict()
-    assert json.loads(metadata["enxuto.labels"]) == list("abcdefg")
+    assert json.loads(metadata["enxuto.labels"]) == list("abcdefghijkl")
     (batch, _), model = next(evaluation_batches(test, 4)), model.eval()
     with torch.no_grad():
         np.testing.assert_allclose(Runner(written.onnx).scores(batch.numpy()), model(batch), atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,13 @@ def test_history_files_and_best(tmp_path: Path) -> None:
     best = Checkpoint.read(tmp_path / "best.pt")
     assert best.epoch == history.best_epoch
     assert history.best == history.records[best.epoch - 1]
+
+
+@pytest.mark.parametrize(("classes", "reported"), [(10, False), (11, True)])
+def test_five_guesses_are_reported_for_more_than_ten_classes(classes: int, reported: bool) -> None:
+    data = replace(stripes(44), labels=torch.arange(44) % classes, classes=classes)
+    scores = score(nn.Sequential(nn.Flatten(), nn.Linear(64, classes)), data)
+    assert (scores.top5 is not None) is reported
 
 
 def test_best_epoch() -> None:

@@ -100,6 +100,25 @@ def test_an_interrupt_inside_an_epoch(undisturbed: Path, tmp_path: Path) -> None
     check_same(run, undisturbed)
 
 
+def test_a_cycle_of_rate_and_momentum_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What the schedule changes within an epoch, and the layout of weights and momenta, come back too."""
+    config = TrainConfig.of(
+        "quick", {"batch": 16, "epochs": 3, "channels_last": True, "threads": 1, "device": "cpu"}
+    )
+    whole, cut = seeded(dropped), seeded(dropped)
+    fit(whole, stripes(), None, config)
+
+    def interrupts(at: Progress) -> None:
+        if at.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, stripes(), None, config, folder=tmp_path, progress=interrupts)
+    cut = seeded(dropped)
+    fit(cut, stripes(), None, config, folder=tmp_path, resume=True)
+    assert same_bits(weights(whole), weights(cut))
+
+
 def test_kills_at_random_moments(undisturbed: Path, tmp_path: Path) -> None:
     """A process of its own, killed without warning a random time after some epoch was written, six times."""
     moments = random.Random(4)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from train_nets import same_bits, stripes
 from typer.testing import CliRunner, Result
 
@@ -112,6 +113,20 @@ def test_refused_before_anything_is_loaded(invoke: Invoke, words: tuple[str, ...
     assert "does-not-exist" not in result.stderr
 
 
+def test_what_the_machine_cannot_do_is_refused_before_anything_is_loaded(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train", "lenet5", "--data", "does-not-exist.npz", "--set")
+    if not torch.cuda.is_available():
+        result = invoke(*words, "device=cuda")
+        assert (result.exit_code, "does-not-exist" in result.stderr) == (2, False)
+        assert "device is cuda" in result.stderr
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = invoke(*words, "sync_batch_norm=true", *QUICK)
+    assert (result.exit_code, "does-not-exist" in result.stderr) == (2, False)
+    assert "sync_batch_norm" in result.stderr
+
+
 def test_missing_data_and_networks(invoke: Invoke, images: Path) -> None:
     assert "does-not-exist" in invoke("train", "lenet5", "--data", "does-not-exist.npz").stderr
     assert "lenet99" in invoke("train", "lenet99", "--data", images).stderr
@@ -122,6 +137,33 @@ def test_a_run_that_breaks_ends_with_1(invoke: Invoke, images: Path) -> None:
     result = invoke("train", "train_nets:plain", "--data", images, "--set", "lr=1e30", *QUICK)
     assert result.exit_code == UsageError.exit_code - 1 == 1
     assert "runs/train_nets.plain/last.pt" in result.stderr
+
+
+def test_torchrun_trains_as_one_process_does(invoke: Invoke, images: Path) -> None:
+    """The launcher itself, as the help says: two processes share batches of 20, and the losses are those of one."""
+    words = (
+        "train", "train_nets:plain", "--data", str(images), "--test", str(images), "--epochs", "3", *QUICK,
+        "--set", "batch=20", "--set", "validation=0.25", "--json", "--out",
+    )  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [*torchrun, "-m", "enxuto", *words, "two"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    alone = invoke(*words, "one")
+    assert alone.exit_code == 0, alone.stderr
+    together, single = json.loads(run.stdout), json.loads(alone.stdout)  # one process speaks
+    assert len(Checkpoint.read("two/last.pt").generators) == 2
+    for ours, theirs in zip(together["history"]["records"], single["history"]["records"], strict=True):
+        for name in ("loss", "validation_loss", "validation_top1", "lr"):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
+    assert together["test"]["loss"] == pytest.approx(single["test"]["loss"], abs=1e-5)
+    assert together["test"]["samples"] == 96
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:

@@ -89,7 +89,7 @@ def run(
     asked_size = _checked_size(size)
     _check_network(network)
     _check_folder(folder, resume=resume)
-    _check_torch()
+    _check_torch(chosen)
     columns = _Columns(format_, image_column, label_column)
     dataset = _open(data, split or "train", columns, limit, chosen.seed, fall_back=split is None)
     whole = _loaded(dataset, asked_size or _size_for(network, dataset))
@@ -170,11 +170,15 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         raise UsageError(f"{folder} holds a run; go on with --resume, or name another folder by --out")
 
 
-def _check_torch() -> None:
+def _check_torch(config: TrainConfig) -> None:
+    """That there is PyTorch, and that it and this machine can do what is asked."""
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError("training needs PyTorch: pip install 'enxuto[train]'") from error
+    from enxuto.train.placement import check_machine
+
+    check_machine(config)
 
 
 def _open(

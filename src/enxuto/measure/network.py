@@ -37,7 +37,7 @@ class Written:
 class Measures:
     """What was measured.
 
-    top1, top5: shares 0…1 of the test images, top5 None for five classes and fewer; loss: their mean cross-entropy
+    top1, top5: shares 0…1 of the test images, top5 None for ten classes and fewer; loss: their mean cross-entropy
     in nats. data_hash: of the test images. parameters: trainable. macs: multiply–accumulates for one image, as
     `enxuto.summary` counts. onnx_bytes, state_bytes: sizes of the files. latency: by runtime and device, of one
     image, in ms. threads: of the CPU (0: one per core).
@@ -135,6 +135,6 @@ def measure(
 
 def on_cpu(model: nn.Module) -> nn.Module:
     """The model itself where it is on the CPU in the usual layout, else a copy there."""
-    if all(not weight.is_cuda for weight in model.parameters()):
+    if all(not weight.is_cuda and weight.is_contiguous() for weight in model.parameters()):
         return model
     return copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from enxuto.train.checkpoint import Checkpoint, epoch_file
     from enxuto.train.config import RECIPES, TrainConfig, parse_setting
     from enxuto.train.history import EpochRecord, History
-    from enxuto.train.loop import Progress, fit
+    from enxuto.train.loop import fit
+    from enxuto.train.progress import Progress
     from enxuto.train.validation import Scores, score
 
 __all__ = [
@@ -43,7 +44,8 @@ _HOMES = {
     "checkpoint": ("Checkpoint", "epoch_file"),
     "config": ("RECIPES", "TrainConfig", "parse_setting"),
     "history": ("EpochRecord", "History"),
-    "loop": ("Progress", "fit"),
+    "loop": ("fit",),
+    "progress": ("Progress",),
     "validation": ("Scores", "score"),
 }
 

@@ -104,6 +104,8 @@ class TrainConfig(BaseModel):
     """`mixed`: bfloat16 where the device has it, else float16 with a scaled loss; the weights stay float32."""
     channels_last: bool = False
     """Keep images as (batch, height, width, channels) in memory, which GPUs with mixed precision like."""
+    sync_batch_norm: bool = False
+    """On several GPUs: batch normalisation by the statistics of the whole batch, not of each process's part."""
     compile: bool = False
     """Run the network through `torch.compile`."""
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -10,9 +10,7 @@ Not here: gradient accumulation, averaging of weights, several losses (heads bes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,38 +23,18 @@ from enxuto.train.checkpoint import LAST, Checkpoint
 from enxuto.train.config import TrainConfig
 from enxuto.train.generators import borrowed_generators
 from enxuto.train.history import EpochRecord, History, epochs_without_progress
+from enxuto.train.norms import batch_norms, synchronised
 from enxuto.train.optimizers import change_momentum, set_rate
-from enxuto.train.placement import Placement, wants_gpu
+from enxuto.train.placement import Placement, check_machine, wants_gpu
 from enxuto.train.processes import Processes, join
+from enxuto.train.progress import Clock, Report
 from enxuto.train.run import Run
 from enxuto.train.validation import score
 
-__all__ = ["Progress", "fit"]
+__all__ = ["fit"]
 
 _LOOK_EVERY = 20  # steps between looks at the loss: each makes the CPU wait for the GPU
 _AUXILIARY = 0.3  # weight of the loss of an auxiliary head: Szegedy et al., arXiv:1409.4842, section 5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is.
-
-    epoch: the one under way, from 1. done, total: its images. loss: its mean training loss so far. eta_s: seconds
-    to the end of the last epoch at the pace so far. record: the epoch's figures when it is finished, else None.
-    """
-
-    epoch: int
-    epochs: int
-    done: int
-    total: int
-    loss: float
-    lr: float
-    images_per_s: float
-    eta_s: float
-    record: EpochRecord | None = None
-
-
-Report = Callable[[Progress], None]
 
 
 def fit(
@@ -79,6 +57,7 @@ def fit(
     Raises `UsageError` for what does not fit together, among it a folder that holds a run and `resume` not said;
     `TrainingError` when the loss is no longer a number. After a KeyboardInterrupt the folder can be resumed.
     """
+    check_machine(config)
     processes = join(gpu=wants_gpu(config))
     placement = Placement.of(config, processes)
     with ExitStack() as stack:
@@ -87,9 +66,12 @@ def fit(
             train, validation = train.split(config.validation, config.seed)
         _check(model, train, validation, config, processes)
         stack.enter_context(borrowed_generators(config.seed, processes.rank, placement.device))
+        placement.take(model)
+        if config.sync_batch_norm and processes.count > 1:
+            stack.enter_context(synchronised(model))
         run = Run.begin(model, train, validation, config, placement, processes, folder)
         _open(run, resume=resume)
-        clock = _Clock(run, progress if processes.writes else None)
+        clock = Clock(run, progress if processes.writes else None)
         while run.stopped == "running":
             record = _epoch(run, clock)
             run.records.append(record)
@@ -99,7 +81,7 @@ def fit(
         return run.history()
 
 
-def _epoch(run: Run, clock: _Clock) -> EpochRecord:
+def _epoch(run: Run, clock: Clock) -> EpochRecord:
     """Train on all batches once, then score the validation data."""
     began = time.perf_counter()
     first_rate = run.config.lr * run.schedule.factor(run.epoch)
@@ -212,16 +194,14 @@ def _check(
     """Refuse what would fail, or mean nothing, only after a while."""
     if config.early_stopping is not None and validation is None:
         raise UsageError("early_stopping needs validation data; set validation=0.1 or leave it out")
-    if config.batch < processes.count:
-        raise UsageError(f"batch is {config.batch} for {processes.count} processes; each needs an image")
     if validation is not None and validation.classes != train.classes:
         raise DataError(f"validation data have {validation.classes} classes, training {train.classes}")
     least = config.batch if config.drop_last else processes.count
     if len(train) < least:
         raise DataError(f"{len(train)} training images are fewer than a batch of {least}")
     left = len(train) % config.batch
-    norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
-    if norms and not config.drop_last and processes.count <= left < 2 * processes.count:
+    lonely = processes.count <= left < 2 * processes.count and not (left > 1 and config.sync_batch_norm)
+    if lonely and not config.drop_last and any(batch_norms(model)):
         raise UsageError(
             f"batch={config.batch} leaves a last batch of one image, which batch normalisation cannot learn "
             "from; set drop_last=true or another batch"
@@ -261,38 +241,3 @@ def _diverged(run: Run, what: str) -> TrainingError:
     return TrainingError(
         f"{what} is no longer a finite number in epoch {run.epoch + 1}; {kept}; lower lr or set clip=1"
     )
-
-
-class _Clock:
-    """Tells how far the run is and when it will end, from the images it has seen since it was started."""
-
-    def __init__(self, run: Run, report: Report | None) -> None:
-        self._run, self._report = run, report
-        self._began = self._epoch_began = time.perf_counter()
-        self._first = run.epoch
-        self._last = Progress(run.epoch, run.config.epochs, 0, len(run.train), 0.0, 0.0, 0.0, 0.0)
-
-    def at(self, seen: int, loss: float, rate: float) -> None:
-        """Report within an epoch."""
-        now = time.perf_counter()
-        total, epochs = len(self._run.train), self._run.config.epochs
-        here = (self._run.epoch - self._first) * total + seen
-        left = (epochs - self._first) * total - here
-        speed = seen / max(now - self._epoch_began, 1e-9)
-        eta = (now - self._began) * left / here
-        self._last = Progress(self._run.epoch + 1, epochs, seen, total, loss, rate, speed, eta)
-        if self._report is not None:
-            self._report(self._last)
-
-    def finished(self, record: EpochRecord) -> None:
-        """Report the end of an epoch."""
-        now = time.perf_counter()
-        self._epoch_began = now
-        left = self._run.config.epochs - record.epoch if self._run.stopped == "running" else 0
-        eta = (now - self._began) * left / (record.epoch - self._first)
-        if self._report is not None:
-            last = self._last
-            self._report(Progress(
-                record.epoch, last.epochs, last.total, last.total, record.loss, record.lr, record.images_per_s,
-                eta, record,
-            ))  # fmt: skip

@@ -16,9 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from enxuto.errors import UsageError
 from enxuto.train.batches import TrainingData
 from enxuto.train.config import TrainConfig
-from enxuto.train.processes import Processes
+from enxuto.train.processes import Processes, announced
 
-__all__ = ["Placement", "wants_gpu"]
+__all__ = ["Placement", "check_machine", "wants_gpu"]
 
 _SHARE_FOR_DATA = 0.25  # of the GPU's free memory: data below it live there, others travel batch by batch
 
@@ -29,6 +29,28 @@ def wants_gpu(config: TrainConfig) -> bool:
     if config.device == "cuda" and not there:
         raise UsageError("device is cuda and torch finds no GPU here; set device=cpu or install a CUDA build")
     return there and config.device != "cpu"
+
+
+def check_machine(config: TrainConfig) -> None:
+    """Refuse what this machine and these processes cannot do; needs neither data nor network.
+
+    Raises `UsageError` that names the setting, or what torchrun was told.
+    """
+    processes = announced()
+    gpu = wants_gpu(config)
+    if config.batch < processes.count:
+        raise UsageError(f"batch is {config.batch} for {processes.count} processes; each needs an image")
+    gpus = torch.cuda.device_count() if gpu else 0
+    if gpu and processes.local_rank >= gpus:
+        raise UsageError(
+            f"this machine has {gpus} GPUs, so its process {processes.local_rank} (from 0) gets none; give torchrun a "
+            "smaller --nproc-per-node or set device=cpu"
+        )
+    if config.sync_batch_norm and processes.count > 1 and not gpu:
+        raise UsageError(
+            "sync_batch_norm is true, and torch's SyncBatchNorm exists on GPUs only; set it to false, or train by one "
+            "process, whose batches are whole"
+        )
 
 
 @dataclass(frozen=True)
@@ -44,7 +66,7 @@ class Placement:
         """What a configuration asks for in this process: the GPU of its number on this machine, or the CPU."""
         gpu = wants_gpu(config)
         device = torch.device("cuda", processes.local_rank) if gpu else torch.device("cpu")
-        half = torch.bfloat16 if not gpu or torch.cuda.is_bf16_supported() else torch.float16
+        half = torch.bfloat16 if not gpu or _has_bfloat16(device) else torch.float16
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         return cls(device, half if config.precision == "mixed" else None, layout)
 
@@ -84,9 +106,13 @@ class Placement:
         free, _ = torch.cuda.mem_get_info(self.device)
         return data.to(self.device) if data.images.nbytes < _SHARE_FOR_DATA * free else data
 
+    def take(self, model: nn.Module) -> None:
+        """Move a network to the device, in place, its weights in the layout."""
+        model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+
     def network(self, model: nn.Module, config: TrainConfig, processes: Processes) -> nn.Module:
-        """What is called in a training step: `model` itself, moved, perhaps wrapped for processes or compiled."""
-        network: nn.Module = model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        """What is called in a training step: `model`, which was taken, perhaps wrapped for processes or compiled."""
+        network = model
         if processes.count > 1:
             network = DistributedDataParallel(
                 network, device_ids=[self.device] if self.device.type == "cuda" else None
@@ -94,3 +120,9 @@ class Placement:
         if config.compile:
             network = torch.compile(network)  # type: ignore[assignment]
         return network
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU computes in bfloat16 itself; torch would emulate it on older ones, slowly."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))

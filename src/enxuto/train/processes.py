@@ -1,8 +1,9 @@
 """Several processes training one network: who this one is, and the few things they tell each other.
 
 `torchrun` says by environment variables how many processes there are; without it there is one. Gradients are
-DistributedDataParallel's business. Batch statistics of batch normalisation stay each process's own, as is usual,
-so a network with it trains a little differently on several processes; one without it does not.
+DistributedDataParallel's business. Batch statistics of batch normalisation stay each process's own, as is usual, so
+that a network with it trains a little differently on several processes, unless `sync_batch_norm` is set; one without
+it does not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import nn
 
 from enxuto.errors import UsageError
 
-__all__ = ["Processes", "join"]
+__all__ = ["Processes", "announced", "join"]
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,10 @@ class Processes:
             dist.barrier()
 
 
-def join(*, gpu: bool) -> Processes:
-    """Join the processes that `torchrun` started, by NCCL on GPUs and Gloo elsewhere, until this one ends.
+def announced() -> Processes:
+    """Who this process is, by the process group that there is already or by what torchrun put into the environment.
 
-    A process group that there is already is used. Raises `UsageError` when the environment variables make no
-    sense.
+    Raises `UsageError` when the environment variables make no sense.
     """
     local_rank = _number("LOCAL_RANK", 0)
     if dist.is_available() and dist.is_initialized():
@@ -74,11 +74,24 @@ def join(*, gpu: bool) -> Processes:
         return Processes()
     if not 0 <= rank < count:
         raise UsageError(f"RANK is {rank} of {count} processes (WORLD_SIZE); start them with torchrun")
-    dist.init_process_group("nccl" if gpu else "gloo")
-    # Not after each run: the address of the meeting point is fixed, and a second meeting there would find
-    # traces of the first.
-    atexit.register(_leave)
     return Processes(rank, count, local_rank)
+
+
+def join(*, gpu: bool) -> Processes:
+    """Join the processes that torchrun started, by NCCL on GPUs and Gloo elsewhere, until this one ends.
+
+    A process group that there is already is used. Raises `UsageError` as `announced`.
+    """
+    this = announced()
+    if this.count > 1 and not dist.is_initialized():
+        if gpu:
+            dist.init_process_group("nccl", device_id=torch.device("cuda", this.local_rank))
+        else:
+            dist.init_process_group("gloo")
+        # Not after each run: the address of the meeting point is fixed, and a second meeting there would find
+        # traces of the first.
+        atexit.register(_leave)
+    return this
 
 
 def _leave() -> None:

@@ -61,7 +61,7 @@ class Run:
         processes: Processes,
         folder: Path | None,
     ) -> Run:
-        """A run at its start; the network is moved to its device."""
+        """A run at its start; `placement` has taken the network."""
         network = placement.network(model, config, processes)
         return cls(
             config,
@@ -129,7 +129,8 @@ class Run:
         try:
             self.optimizer.load_state_dict(checkpoint.optimizer)
             self.schedule.load_state_dict(checkpoint.schedule)
-            self.scaler.load_state_dict(checkpoint.scaler)
+            if checkpoint.scaler:  # of a run in float16; another device may go on in bfloat16, or the reverse
+                self.scaler.load_state_dict(checkpoint.scaler)
             self.order.set_state(checkpoint.order)
             self.records = [EpochRecord.from_dict(record) for record in checkpoint.history]
             set_generator_states(checkpoint.generators[self.processes.rank], self.placement.device)

@@ -13,10 +13,12 @@ from enxuto.train.processes import Processes
 
 __all__ = ["Scores", "score"]
 
+_FEW = 10  # classes up to which five guesses say little
+
 
 @dataclass(frozen=True)
 class Scores:
-    """loss: mean cross-entropy (nats). top1, top5: shares 0…1; top5 is None for five classes and fewer."""
+    """loss: mean cross-entropy (nats). top1, top5: shares 0…1; top5 is None for ten classes and fewer."""
 
     loss: float
     top1: float
@@ -50,9 +52,8 @@ def score(
         for part, training in modes.items():
             part.training = training
     loss, first, fifth, samples = among.add(sums).tolist()
-    return Scores(
-        loss / samples, first / samples, fifth / samples if data.classes > 5 else None, round(samples)
-    )
+    top5 = fifth / samples if data.classes > _FEW else None
+    return Scores(loss / samples, first / samples, top5, round(samples))
 
 
 def _sums(model: nn.Module, images: Tensor, labels: Tensor, where: Placement) -> Tensor:
