@@ -1,5 +1,33 @@
-"""Studies: many networks trained and measured alike, recorded one by one, to go on where they stopped."""
+"""Studies: points computed once, recorded one by one, and gone on with where they stopped; here or on a cluster.
 
+from enxuto.study import Local, Point, Study
+
+points = [Point("mine.rates:measure", {"step": step}) for step in (0.1, 0.2)]  # def measure(work) -> values
+for result in Study(points, "out/rates").run(Local(workers=2)):
+    print(result.settings, result.values or result.error)
+"""
+
+from enxuto.study.cluster import Cluster
+from enxuto.study.executor import Here
+from enxuto.study.local import Local
+from enxuto.study.point import Before, Point, Work
 from enxuto.study.records import Records, content_hash
+from enxuto.study.run import Progress, Study, StudyResults
+from enxuto.study.store import Store
+from enxuto.study.store_result import Result
 
-__all__ = ["Records", "content_hash"]
+__all__ = [
+    "Before",
+    "Cluster",
+    "Here",
+    "Local",
+    "Point",
+    "Progress",
+    "Records",
+    "Result",
+    "Store",
+    "Study",
+    "StudyResults",
+    "Work",
+    "content_hash",
+]

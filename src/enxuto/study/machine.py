@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,20 +16,28 @@ _PACKAGES = ("enxuto", "torch", "onnxruntime", "onnx", "numpy", "pillow")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores this process may use, system, and GPU (None without one); nothing that names a person."""
-    import torch
+    """Processor, cores this process may use, system, and GPU; nothing that names a person.
 
+    The GPU is None without one, and where this process has not imported PyTorch, which alone would have used it.
+    """
+    torch = sys.modules.get("torch")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": _processor(),
         "cores": usable,
         "system": f"{platform.system()} {platform.machine()}",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None,
     }
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Looked up once a process: a look-up takes longer than many a point."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -37,6 +47,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def _processor() -> str:
     """The processor's own name; Linux tells it in /proc only."""
     try:

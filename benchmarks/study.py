@@ -1,0 +1,126 @@
+"""What a study's machinery costs: 500 short points with records, beside the same computations without any.
+
+    python benchmarks/study.py [--points 500] [--milliseconds 20] [--workers 1] [--rounds 3]
+
+A point computes (it does not sleep) for about the given time. Bare: as many processes as workers, each of which calls
+the function in a loop; the machinery starts its own processes too, and both starts are measured. The two take turns;
+the overhead is the ratio of the medians. Every record is synced to disk. On a machine that is busy otherwise the
+clock says little, and the processor time remains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from enxuto.study import Local, Point, Study, Work
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # workers find this file as `study`
+
+
+def burn(work: Work) -> dict[str, float]:
+    """Add numbers up `loops` times."""
+    total = 0.0
+    for number in range(work.settings["loops"]):
+        total += number * 0.5
+    return {"total": total}
+
+
+def works(count: int, loops: int) -> list[Work]:
+    """The same works as the study's points make."""
+    return [Work(str(n), "", {"loops": loops, "n": n}, 0, None, {}, (), Path()) for n in range(count)]
+
+
+def bare_part(count: int, loops: int) -> None:
+    """What one bare process does."""
+    for work in works(count, loops):
+        burn(work)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on the clock, and of all processors in this process and those it has waited for."""
+
+    clock: float
+    cpu: float
+
+
+@contextmanager
+def costs(found: list[Cost]) -> Iterator[None]:
+    """Append what the block costs."""
+    before, began = sum(os.times()[:4]), time.perf_counter()
+    yield
+    found.append(Cost(time.perf_counter() - began, sum(os.times()[:4]) - before))
+
+
+def bare(count: int, loops: int, workers: int) -> None:
+    """The computations alone, shared among processes."""
+    context = multiprocessing.get_context("spawn")
+    shares = [count // workers + (number < count % workers) for number in range(workers)]
+    processes = [context.Process(target=bare_part, args=(share, loops)) for share in shares]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def studied(count: int, loops: int, workers: int) -> None:
+    """A study of them."""
+    points = [Point("study:burn", {"loops": loops, "n": n}) for n in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        results = Study(points, folder).run(Local(workers=workers))
+    if results.exit_code:
+        raise SystemExit(f"a point failed: {results.failed[0].error}")
+
+
+def loops_for(seconds: float) -> int:
+    """How many loops take that long on a processor here."""
+    loops = 1000
+    while True:
+        began = time.process_time()
+        bare_part(1, loops)
+        taken = time.process_time() - began
+        if taken >= seconds / 2:
+            return round(loops * seconds / taken)
+        loops *= 2
+
+
+def main() -> None:
+    """Measure and print a line a round, and the overhead."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--points", type=int, default=500)
+    parser.add_argument("--milliseconds", type=float, default=20)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    loops = loops_for(options.milliseconds / 1000)
+    without: list[Cost] = []
+    machinery: list[Cost] = []
+    for number in range(options.rounds):
+        for which, found in ((bare, without), (studied, machinery)):
+            with costs(found):
+                which(options.points, loops, options.workers)
+        print(f"round {number + 1}: bare {without[-1].clock:.2f} s ({without[-1].cpu:.2f} s of processors), "
+              f"study {machinery[-1].clock:.2f} s ({machinery[-1].cpu:.2f} s)", flush=True)  # fmt: skip
+    print(f"{options.points} points of {options.milliseconds:g} ms, {options.workers} workers, "
+          f"medians of {options.rounds} rounds:")  # fmt: skip
+    for name in ("clock", "cpu"):
+        one, other = (
+            statistics.median(getattr(cost, name) for cost in costs) for costs in (without, machinery)
+        )
+        print(f"overhead by {'the clock' if name == 'clock' else 'processor time'}: {other / one - 1:+.2%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""`Cluster`: points on the workers of a Dask cluster, `tcp://…` or the name of a scheduler file.
+
+Workers need the same version of enxuto and the packages of the points' functions. Where points leave files, or read
+those of others, the study's folder must be the same path on all machines. A worker that is lost hands its points to
+the others (Dask's own doing); a point that has brought down several has failed.
+
+Needs the extra `[cluster]`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enxuto.errors import UsageError
+from enxuto.study.executor import Outcome, Session, compute, lost
+from enxuto.study.point import Work
+
+if TYPE_CHECKING:
+    import distributed
+
+__all__ = ["Cluster"]
+
+_PATIENCE = 30  # seconds until a scheduler must have answered, and until there must be a worker
+_NEWS = 2.0  # seconds for which the number of workers is believed
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster of the scheduler at `address`; `threads`: how many each point may use.
+
+    Give Dask's workers one thread each (`dask worker --nthreads 1`), as with more they compute several points at once.
+    """
+
+    address: str
+    threads: int = 1
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Yield the session. Raises `UsageError` where nobody answers or `distributed` is missing."""
+        try:
+            import distributed
+        except ModuleNotFoundError as error:
+            raise UsageError("a cluster needs Dask: pip install 'enxuto[cluster]'") from error
+        try:
+            client = distributed.Client(self.address, timeout=_PATIENCE, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"no scheduler answers at {self.address}: {str(error) or type(error).__name__}"
+            ) from error
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=_PATIENCE)
+            except TimeoutError as error:
+                raise UsageError(f"the scheduler at {self.address} has no workers; start some") from error
+            yield _Client(client, self.address)
+
+
+class _Client:
+    """Futures of the cluster, as they complete."""
+
+    def __init__(self, client: distributed.Client, address: str) -> None:
+        import distributed
+
+        self._client, self._address = client, address
+        self._completed = distributed.as_completed(loop=client.loop)
+        self._points: dict[str, str] = {}
+        self._slots, self._asked = 0, float("-inf")
+
+    def slots(self) -> int:
+        """Two for each thread there is: workers may come and go while a study runs."""
+        if time.monotonic() > self._asked + _NEWS:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            self._slots = max(2, 2 * sum(worker["nthreads"] for worker in workers))
+            self._asked = time.monotonic()
+        return self._slots
+
+    def submit(self, work: Work) -> None:
+        # The key lets a run find the computation that an interrupted one left on the cluster.
+        future = self._client.submit(compute, work, key=f"enxuto-{work.point}")
+        self._points[future.key] = work.point
+        self._completed.add(future)
+
+    def take(self) -> Outcome:
+        future = next(self._completed)
+        point = self._points.pop(future.key)
+        if future.cancelled():
+            raise UsageError(
+                f"the scheduler at {self._address} is gone; run the study again, and it goes on from here"
+            )
+        try:
+            outcome: Outcome = future.result()
+        except Exception as error:  # noqa: BLE001 - Dask passes on whatever went wrong on the way
+            return lost(point, f"the cluster could not compute it: {type(error).__name__}: {error}")
+        return outcome

@@ -1,0 +1,133 @@
+"""Where points are computed: what every executor can do, the computation itself, and the executor in this process.
+
+`compute` never raises for what a point's function does: a failure is an outcome with one line that says why, so that
+the other points go on.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from enxuto._version import __version__
+from enxuto.errors import EnxutoError, UsageError
+from enxuto.study.machine import machine, versions
+from enxuto.study.point import Work, find_function, plain
+
+__all__ = ["Executor", "Here", "Outcome", "Session", "compute", "lost"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a computation ended: `values`, or else one line of `error` (and the `trace` that led there).
+
+    seconds: of the function alone. machine, versions: where it ran; empty where that is not known.
+    """
+
+    point: str
+    values: Mapping[str, Any] | None
+    error: str | None
+    seconds: float
+    trace: str | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """An executor at work."""
+
+    def slots(self) -> int:
+        """How many works to have submitted at a time, so that nobody waits for more."""
+        ...
+
+    def submit(self, work: Work) -> None:
+        """Give a work to compute."""
+        ...
+
+    def take(self) -> Outcome:
+        """Wait for the next outcome, in whatever order they come."""
+        ...
+
+
+class Executor(Protocol):
+    """A place for computations; `session` keeps it open, and ends what still runs when it is left."""
+
+    @property
+    def threads(self) -> int:
+        """How many threads each computation may use."""
+        ...
+
+    def session(self) -> AbstractContextManager[Session]:
+        """Open it."""
+        ...
+
+
+def compute(work: Work) -> Outcome:
+    """Call a work's function and time it."""
+    began = time.perf_counter()
+    values, error, trace = None, None, None
+    try:
+        if work.version != __version__:
+            raise UsageError(
+                f"the study is of enxuto {work.version}, but {__version__} is installed where points are computed"
+            )
+        values = plain(find_function(work.function)(work), f"what {work.function} returned")
+    except EnxutoError as problem:
+        error, trace = one_line(str(problem)), _trace()
+    except Exception as problem:  # noqa: BLE001 - whatever a study's function does, the other points go on
+        error, trace = one_line(_described(problem)), _trace()
+    seconds = time.perf_counter() - began
+    return Outcome(work.point, values, error, seconds, trace, machine(), versions())
+
+
+def lost(point: str, why: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a point whose process came to an end without one."""
+    return Outcome(point, None, one_line(why), seconds)
+
+
+def one_line(text: str) -> str:
+    """Text with its line breaks and runs of blanks as single blanks, cut at 500 characters."""
+    return " ".join(text.split())[:500].encode(errors="replace").decode()
+
+
+def _trace() -> str:
+    return traceback.format_exc().encode(errors="replace").decode()
+
+
+def _described(problem: Exception) -> str:
+    """Kind and message of an error that nobody expected, and the line it comes from."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(problem).__name__}: {problem}{where}"
+
+
+@dataclass(frozen=True)
+class Here:
+    """Points one by one in this process: for debuggers and for points too short to send away."""
+
+    threads: int = 1
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Yield the session."""
+        yield _Queue()
+
+
+class _Queue:
+    def __init__(self) -> None:
+        self._waiting: deque[Work] = deque()
+
+    def slots(self) -> int:
+        return 1
+
+    def submit(self, work: Work) -> None:
+        self._waiting.append(work)
+
+    def take(self) -> Outcome:
+        return compute(self._waiting.popleft())

@@ -1,0 +1,205 @@
+"""Studies on this machine: each point once, in order, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from enxuto.errors import UsageError
+from enxuto.study import Here, Local, Point, Progress, Result, Store, Study
+
+FUNCTIONS = "study_functions"
+EXECUTORS = pytest.mark.parametrize("executor", [Here(), Local(workers=2)], ids=["here", "local"])
+
+
+def squares(count: int, log: Path | None = None) -> list[Point]:
+    places = {} if log is None else {"log": str(log)}
+    return [Point(f"{FUNCTIONS}:square", {"x": x}, seed=x, places=places) for x in range(count)]
+
+
+def calls(log: Path) -> Counter[str]:
+    return Counter(line.split()[0] for line in log.read_text().splitlines())
+
+
+@EXECUTORS
+def test_each_point_is_computed_once_and_found_again(tmp_path: Path, executor: Here | Local) -> None:
+    log, seen = tmp_path / "log", list[Progress]()
+    points = squares(5, log)
+    study = Study([*points, points[0]], tmp_path / "study")
+    results = study.run(executor, seen.append)
+    assert [results[point].values for point in points] == [{"square": x * x, "seed": x} for x in range(5)]
+    assert [result.point for result in results] == [point.id for point in points]
+    assert results.exit_code == 0
+    assert [(p.total, p.settled, p.failed) for p in seen] == [(5, n, 0) for n in range(6)]
+    assert seen[0].eta is None
+    assert seen[-1].eta == 0
+    first = results[points[0]]
+    assert first.machine["cores"] >= 1
+    assert first.versions["python"] == sys.version.split()[0]
+    assert first.seconds >= 0
+
+    again = study.run(executor, seen.append)
+    assert [again[point] for point in points] == [results[point] for point in points]
+    assert (seen[-1].known, seen[-1].settled) == (5, 5)
+    grown = Study(squares(7, log), tmp_path / "study").run(executor)
+    assert len(list(grown)) == 7
+    assert calls(log) == Counter(point.id for point in squares(7))
+    assert len((tmp_path / "study" / "records.jsonl").read_text().splitlines()) == 7
+
+
+@EXECUTORS
+def test_points_that_need_others_run_after_them(tmp_path: Path, executor: Here | Local) -> None:
+    parts = squares(3)
+    sum_of = Point(f"{FUNCTIONS}:total", after=parts)
+    twice = Point(f"{FUNCTIONS}:total", after=[sum_of, sum_of])
+    reader = Point(f"{FUNCTIONS}:read_file", after=[twice])
+    study = Study([reader, parts[0]], tmp_path)
+    assert [point.id for point in study.ordered()] == [
+        point.id for point in (*parts, sum_of, twice, reader)
+    ]  # the parts without being listed
+    results = study.run(executor)
+    assert results[sum_of].values == {"square": 5}
+    assert results[twice].values == {"square": 10}
+    assert results[reader].values == {"text": "10"}
+    assert results[reader].after == (twice.id,)
+
+
+@EXECUTORS
+def test_a_failure_is_one_line_and_stops_only_what_needs_it(tmp_path: Path, executor: Here | Local) -> None:
+    bad = Point(f"{FUNCTIONS}:fail", {"kind": "own"})
+    needs = Point(f"{FUNCTIONS}:total", after=[squares(1)[0], bad])
+    needs_that = Point(f"{FUNCTIONS}:total", {"deep": True}, after=[needs])
+    good = squares(4)
+    results = Study([needs_that, *good], tmp_path).run(executor)
+    assert results.exit_code == 1
+    assert [result.error for result in results.failed] == ["image 3 is damaged"]
+    assert all(results[point].done for point in good)
+    assert set(results.not_run) == {needs.id, needs_that.id}
+    assert results.not_run[needs_that.id] == f"not run, as {bad.id} failed: image 3 is damaged"
+    with pytest.raises(UsageError, match="image 3"):
+        _ = results[needs_that]
+    assert "DataError" in (Store(tmp_path).find(bad.id) or results[bad]).trace  # type: ignore[operator]
+    with pytest.raises(UsageError, match="no point of this study"):
+        _ = results[Point("a:b")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("other", "IndexError: list index out of range (study_functions.py:"),
+        ("nan", "cannot be written as JSON"),
+        ("object", "not JSON serializable"),
+    ],
+)
+def test_other_failures_say_what_and_where(tmp_path: Path, kind: str, says: str) -> None:
+    point = Point(f"{FUNCTIONS}:fail", {"kind": kind})
+    error = Study([point], tmp_path).run(Here())[point].error
+    assert error is not None
+    assert says in error
+
+
+def test_a_function_that_is_not_there_fails(tmp_path: Path) -> None:
+    points = [Point("study_functions:nothing"), Point("no_such_module:x"), Point("study_functions:__doc__")]
+    results = Study(points, tmp_path).run(Here())
+    assert [("nothing" in str(results[point].error), results[point].done) for point in points] == [
+        (True, False), (False, False), (False, False),
+    ]  # fmt: skip
+    assert "is no function" in str(results[points[2]].error)
+
+
+def test_failed_points_are_tried_again(tmp_path: Path) -> None:
+    point = Point(f"{FUNCTIONS}:kill_once")
+    after = Point(f"{FUNCTIONS}:fail", {"kind": "exit"}, after=[point])
+    study = Study([after], tmp_path)
+    first = study.run(Local(workers=1))
+    assert "SIGKILL" in str(first[point].error)
+    second = study.run(Local(workers=1))
+    assert second[point].values == {"tries": 2}
+    assert "ended with code 3" in str(second[after].error)
+    assert [result.done for result in Store(tmp_path).results()] == [True, False]
+
+
+def test_a_process_that_dies_takes_only_its_point_along(tmp_path: Path) -> None:
+    points = squares(8)
+    killer = Point(f"{FUNCTIONS}:fail", {"kind": "kill"})
+    results = Study([*points[:3], killer, *points[3:]], tmp_path).run(Local(workers=1))
+    assert all(results[point].done for point in points)
+    assert "SIGKILL" in str(results[killer].error)
+
+
+def test_processes_have_bounded_threads(tmp_path: Path) -> None:
+    point = Point(f"{FUNCTIONS}:threads")
+    values = Study([point], tmp_path).run(Local(workers=1, threads=3))[point].values
+    assert values == {"environment": ["3"] * 4, "told": 3}
+
+
+def test_results_larger_than_a_pipe_pass_both_ways(tmp_path: Path) -> None:
+    large = [Point(f"{FUNCTIONS}:big", {"size": 1_000_000, "n": n}) for n in range(3)]
+    after = [Point(f"{FUNCTIONS}:big", {"size": 400_000, "n": n}, after=large) for n in range(4)]
+    results = Study(after, tmp_path).run(Local(workers=1))
+    assert [len((results[point].values or {})["text"]) for point in after] == [400_000] * 4
+
+
+def test_numbers_of_workers_that_make_no_sense_are_refused() -> None:
+    for workers, threads in ((0, 1), (1, 0), (-1, 1)):
+        with pytest.raises(UsageError, match="at least 1"):
+            Local(workers=workers, threads=threads)
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot make the folder"):
+        Study([], tmp_path / "file" / "x").run(Here())
+    with pytest.raises(UsageError, match="no folder"):
+        Store(tmp_path / "nowhere")
+
+
+RUN = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from enxuto.study import Local, Point, Study
+if __name__ == "__main__":
+    log = {"log": sys.argv[1] + "/log"}
+    points = [Point("study_functions:slow_square", {"x": x, "seconds": 0.05}, places=log) for x in range(20)]
+    Study(points, sys.argv[1]).run(Local(workers=2), lambda p: print(p.settled, flush=True))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_study_goes_on(tmp_path: Path, how: signal.Signals) -> None:
+    script, study, here = tmp_path / "run.py", tmp_path / "study", str(Path(__file__).parent)
+    script.write_text(RUN)
+    study.mkdir()
+    command = [sys.executable, str(script), str(study), here]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= 5:
+                process.send_signal(how)
+                break
+    assert process.returncode != 0
+    kept = {result.point for result in Store(study).results()}
+    assert 5 <= len(kept) < 20
+    time.sleep(0.3)  # its workers end with it: nobody writes into the log any more
+    before = calls(study / "log")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    with Store(study) as store:
+        assert len(store.results()) == 20
+        assert store.problems == []
+    after = calls(study / "log") - before
+    assert not kept & set(after)  # what was recorded was not computed again
+    assert set(after.values()) == {1}
+
+
+def test_a_study_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.writing(), pytest.raises(UsageError, match="another process"):
+        Study(squares(1), tmp_path).run(Here())
+    result = Study(squares(1), tmp_path).run(Here())[squares(1)[0]]
+    assert isinstance(result, Result)
