@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "export": {"zoo", "onnx_model", "runtime", "data", "api"},
     "train": {"zoo", "data"},
     "measure": {"data", "export", "runtime", "summary", "train"},
-    "study": {"data", "measure", "train", "zoo"},
+    "study": {"data", "measure", "metrics", "train", "zoo"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time

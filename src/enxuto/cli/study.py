@@ -139,6 +139,8 @@ def _show(records: Sequence[dict[str, Any]], folder: Path, *, as_json: bool) -> 
         )
         return
     for table in found:
-        columns = {heading: "right" if place else "left" for place, heading in enumerate(table.columns)}
+        columns = {
+            heading: "left" if place < table.texts else "right" for place, heading in enumerate(table.columns)
+        }
         show_table(table.title, columns, table.rows, caption=table.caption)
     note(f"in {folder}: souza.md, souza.csv, losses.png, records.jsonl, and a folder for each network")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.terminal import note, print_json, show_table, warn
-from enxuto.cli.training import leave_what_export_needs, reporter, rows
+from enxuto.cli.training import interval, leave_what_export_needs, reporter, rows
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ __all__ = ["HELP", "run"]
 HELP = """Train a network on labelled images; the folder gets checkpoints, the history, and what an export needs.
 
 NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes: souza, lottery, resnet, alexnet (protocols of
-the sources) and quick. A run that was stopped, or killed, goes on with `--resume` as if nothing had happened. Several
-GPUs: `torchrun --nproc-per-node 4 -m enxuto train …`. Needs PyTorch: `pip install 'enxuto[train]'`.
+the sources) and quick; every setting of theirs can be set otherwise, and a wrong name lists them all (`docs/training.md`
+explains them). A run that was stopped, or killed, goes on with `--resume` as if nothing had happened. Several GPUs, or
+processes of a CPU: `torchrun --standalone --nproc-per-node 4 -m enxuto train …`. Needs PyTorch: `pip install
+'enxuto[train]'`.
 
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 --out runs/dsc
@@ -116,7 +118,7 @@ def run(
                 "folder": str(folder),
                 "config": chosen.to_dict(),
                 "history": history.to_dict(),
-                "test": None if scores is None else {"data": str(test), **vars(scores)},
+                "test": None if scores is None else _scored(test, scores),
                 "export": export,
             }
         )
@@ -287,6 +289,10 @@ def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:
 
     model.load_state_dict(Checkpoint.read(folder / "best.pt").model)
     return score(model, data)
+
+
+def _scored(test: Path | None, scores: Scores) -> dict[str, object]:
+    return {"data": str(test), **vars(scores), "top1_interval": list(interval(scores))}
 
 
 def _speaks() -> bool:

@@ -13,7 +13,7 @@ from enxuto.cli.terminal import note, progress_bar
 if TYPE_CHECKING:
     from enxuto.train import History, Progress, Scores, TrainingData
 
-__all__ = ["leave_what_export_needs", "reporter", "rows"]
+__all__ = ["interval", "leave_what_export_needs", "reporter", "rows"]
 
 
 @contextmanager
@@ -79,6 +79,13 @@ def _toml(value: object) -> str:
     return repr(value)
 
 
+def interval(scores: Scores) -> tuple[float, float]:
+    """Wilson's 95 % interval of top-1, both ends in 0…1."""
+    from enxuto.metrics import wilson_interval
+
+    return wilson_interval(round(scores.top1 * scores.samples), scores.samples)
+
+
 def rows(history: History, scores: Scores | None, folder: Path) -> list[list[str]]:
     """The result as a table: the best epoch's figures, with their sample counts and the seed."""
     lines = [["epochs", f"{len(history.records)} (stopped by: {history.stopped})"]]
@@ -91,9 +98,10 @@ def rows(history: History, scores: Scores | None, folder: Path) -> list[list[str
         if best.validation_top5 is not None:
             lines += [["validation top-5", f"{best.validation_top5:.2%}"]]
     if scores is not None:
+        low, high = interval(scores)
         lines += [
             ["test loss", f"{scores.loss:.4f}"],
-            ["test top-1", f"{scores.top1:.2%} of {scores.samples:,}"],
+            ["test top-1", f"{scores.top1:.2%} of {scores.samples:,} (95 % interval {low:.2%} – {high:.2%})"],
         ]
         if scores.top5 is not None:
             lines += [["test top-5", f"{scores.top5:.2%}"]]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from enxuto.metrics import wilson_interval
 from enxuto.study.souza_published import PUBLISHED, Row
 
 __all__ = ["Table", "as_csv", "as_markdown", "tables"]
@@ -20,12 +21,13 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """A title, headings, rows of text, and what one must know of them."""
+    """A title, headings, rows of text, and what one must know of them; the first `texts` columns are no numbers."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str
+    texts: int = 1
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
@@ -35,21 +37,19 @@ def tables(records: Sequence[Record]) -> list[Table]:
 
 def _accuracy(records: Sequence[Record]) -> Table:
     top5 = any(record["classes"] > 10 for record in records)
-    columns = ["network", "top-1 %", "published top-1 %"]
+    columns = ["network", "top-1 %", "95 % interval", "published top-1 %"]
     columns += ["top-5 %", "published top-5 %"] if top5 else []
-    columns += ["parameters", "published parameters", "size MB", "published MB", "ONNX MB", "MACs", "epochs"]
+    columns += ["parameters", "published parameters", "size MB", "published MB", "ONNX MB", "MACs"]
+    columns += ["epochs", "training s"]
     rows = []
     for record in records:
         measures, known = record["measures"], _published(record)
-        row = [record["network"], _percent(measures["top1"]), _cell(known, "top1")]
+        row = [record["network"], _percent(measures["top1"]), _interval(measures), _cell(known, "top1")]
         row += [_percent(measures["top5"]), _cell(known, "top5")] if top5 else []
         row += [f"{measures['parameters']:,}", _cell(known, "parameters")]
         row += [f"{measures['state_bytes'] / 1e6:.2f}", _cell(known, "size")]
-        row += [
-            f"{measures['onnx_bytes'] / 1e6:.2f}",
-            f"{measures['macs']:,}",
-            str(record["training"]["epochs"]),
-        ]
+        row += [f"{measures['onnx_bytes'] / 1e6:.2f}", f"{measures['macs']:,}"]
+        row += [str(record["training"]["epochs"]), f"{record['training']['seconds']:,.0f}"]
         rows.append(tuple(row))
     published = "Published: Souza 2020, all of CIFAR, up to 200 epochs"
     caption = f"{_about(records)}. {published}. Size: the saved weights; MB: 10⁶ bytes"
@@ -71,14 +71,14 @@ def _latency(records: Sequence[Record]) -> Table:
             rows.append(tuple(row))
     columns = ("network", "run by", "mean ± std", "median", "p95", "published mean ± std")
     caption = f"{_machines(records)}. Published: PyTorch on a Titan Xp and a Core i7-7700K"
-    return Table("Latency of one image, ms", columns, tuple(rows), caption)
+    return Table("Latency of one image, ms", columns, tuple(rows), caption, texts=2)
 
 
 def as_markdown(found: Sequence[Table]) -> str:
     """The tables as Markdown."""
     parts = []
     for table in found:
-        sides = " | ".join(["---", *["---:"] * (len(table.columns) - 1)])
+        sides = " | ".join("---" if place < table.texts else "---:" for place in range(len(table.columns)))
         lines = [f"## {table.title}", "", f"| {' | '.join(table.columns)} |", f"| {sides} |"]
         lines += [f"| {' | '.join(row)} |" for row in table.rows]
         parts.append("\n".join([*lines, "", table.caption + ".", ""]))
@@ -148,6 +148,13 @@ def _several(texts: Iterable[str]) -> str:
 
 def _percent(share: float | None) -> str:
     return _NONE if share is None else f"{100 * share:.2f}"
+
+
+def _interval(measures: Mapping[str, Any]) -> str:
+    """Wilson's 95 % interval of top-1, in %."""
+    samples = measures["samples"]
+    low, high = wilson_interval(round(measures["top1"] * samples), samples)
+    return f"{100 * low:.1f} – {100 * high:.1f}"
 
 
 def _cell(known: Row | None, field: str) -> str:
