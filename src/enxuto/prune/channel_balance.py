@@ -1,21 +1,23 @@
-"""Smallest sets of channels that may be removed together where parts must lose equally many.
+"""Small sets of channels that may be removed together where parts must lose equally many.
 
-Grouped convolutions and chunks demand that several partitions of the channels stay balanced at once; between two
-grouped convolutions a shuffle makes the partitions cross. Two partitions alone always split into sets of one channel
-a part (Birkhoff); in general a set is grown: whatever part is behind gets the channel that helps most and harms
-least. The union of balanced sets is balanced, so sets can be removed in any number. Not here: the fewest possible
-channels a set, which is an integer program.
+Grouped convolutions and chunks demand that several partitions of the channels stay balanced at once; a shuffle between
+two grouped convolutions makes their partitions cross. Partition by partition, sets that are not balanced yet are
+joined: whatever part is behind gets the set that helps most, and among those the one that helps the other partitions
+most. Sums of balanced sets are balanced, so no later partition undoes an earlier one, and groups can be removed in any
+number. Not here: the smallest possible sets, which is an integer program.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["balanced_sets"]
 
 Parts = Sequence[Sequence[int]]
-Signature = tuple[tuple[int, int, int], ...]  # (balance, part, how many), of one atom
+# Sorted (balance, part, how many more than in the emptiest part of that balance).
+Signature = tuple[tuple[int, int, int], ...]
+Pool = dict[Signature, deque[tuple[int, ...]]]
 
 
 def balanced_sets(
@@ -26,91 +28,92 @@ def balanced_sets(
     balances: for each its parts, lists of atoms, with repetition where one atom holds several channels. Returns the
     sets, and for each atom that no set could take the balance that it would upset.
     """
-    signatures = _signatures(balances)
     sizes = [len(parts) for parts in balances]
-    sets: list[tuple[int, ...]] = []
-    pools: dict[tuple[int, ...], dict[Signature, deque[int]]] = defaultdict(lambda: defaultdict(deque))
-    components = _components(signatures, len(balances))
+    counts = _counts(balances)
+    pool: Pool = defaultdict(deque)
     for atom in sorted(free):
-        signature = signatures.get(atom, ())
-        if not signature:
-            sets.append((atom,))
-        else:
-            pools[components[signature[0][0]],][signature].append(atom)
+        pool[_signature(counts.get(atom, {}), sizes)].append((atom,))
     lost: dict[int, int] = {}
-    for pool in pools.values():
-        while any(pool.values()):
-            grown = _grow(pool, sizes)
-            if isinstance(grown, tuple):
-                sets.append(grown)
+    for number in range(len(balances)):
+        later: Pool = defaultdict(deque)
+        uneven: Pool = defaultdict(deque)
+        for signature, sets in pool.items():
+            (uneven if any(item[0] == number for item in signature) else later)[signature].extend(sets)
+        while any(uneven.values()):
+            atoms, signature, complete = _grow(uneven, number, sizes)
+            if complete:
+                later[signature].append(atoms)
             else:
-                lost.update(grown)
-    return sorted(sets), lost
+                lost.update(dict.fromkeys(atoms, number))
+        pool = later
+    return sorted(atoms for sets in pool.values() for atoms in sets), lost
 
 
-def _signatures(balances: Sequence[Parts]) -> dict[int, Signature]:
-    """Where each atom counts, and how much."""
-    found: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
+def _counts(balances: Sequence[Parts]) -> dict[int, dict[tuple[int, int], int]]:
+    """Atom → (balance, part) → how many of its channels lie there."""
+    found: dict[int, dict[tuple[int, int], int]] = defaultdict(lambda: defaultdict(int))
     for number, parts in enumerate(balances):
         for place, part in enumerate(parts):
             for atom in part:
                 found[atom][number, place] += 1
-    return {
-        atom: tuple(sorted((number, place, many) for (number, place), many in counts.items()))
-        for atom, counts in found.items()
+    return found
+
+
+def _signature(counts: Mapping[tuple[int, int], int], sizes: Sequence[int]) -> Signature:
+    """What is uneven in these counts: what all parts of a balance have is left out."""
+    numbers = {number for number, _ in counts}
+    least = {
+        number: min(counts.get((number, place), 0) for place in range(sizes[number])) for number in numbers
     }
-
-
-def _components(signatures: Mapping[int, Signature], count: int) -> list[int]:
-    """Balances that share atoms, directly or through others, get the same number."""
-    parents = list(range(count))
-
-    def root(place: int) -> int:
-        while parents[place] != place:
-            place = parents[place]
-        return place
-
-    for signature in signatures.values():
-        for number, _, _ in signature[1:]:
-            one, other = sorted((root(number), root(signature[0][0])))
-            parents[other] = one
-    return [root(place) for place in range(count)]
+    return tuple(
+        sorted(
+            (number, place, many - least[number])
+            for (number, place), many in counts.items()
+            if many > least[number]
+        )
+    )
 
 
 def _grow(
-    pool: dict[Signature, deque[int]], sizes: Sequence[int]
-) -> tuple[int, ...] | dict[int, int]:
-    """One balanced set taken out of the pool; where it cannot be completed, all that is left and why."""
-    counts: dict[int, list[int]] = {}
+    pool: Pool, number: int, sizes: Sequence[int]
+) -> tuple[tuple[int, ...], Signature, bool]:
+    """A union of sets from the pool, its signature, and whether it is even in balance `number`."""
+    counts: dict[tuple[int, int], int] = defaultdict(int)
     taken: list[int] = []
     while True:
-        behind = {
-            (number, place): max(row) - held
-            for number, row in counts.items()
-            for place, held in enumerate(row)
-            if held < max(row)
-        }
+        row = [counts[number, place] for place in range(sizes[number])]
+        behind = {place for place, held in enumerate(row) if held < max(row)}
         if taken and not behind:
-            return tuple(sorted(taken))
-        choices = [signature for signature, atoms in pool.items() if atoms]
-        if behind:
-            choices = [item for item in choices if any((n, place) in behind for n, place, _ in item)]
+            return tuple(sorted(taken)), _signature(counts, sizes), True
+        choices = [
+            signature
+            for signature, sets in pool.items()
+            if sets and (not behind or any(n == number and place in behind for n, place, _ in signature))
+        ]
         if not choices:
-            wanting = next(iter(behind))[0] if behind else 0
-            return dict.fromkeys(taken, wanting)
-        best = max(choices, key=lambda item: (_gain(item, behind, sizes), len(pool[item]), -pool[item][0]))
-        taken.append(pool[best].popleft())
-        for number, place, many in best:
-            counts.setdefault(number, [0] * sizes[number])[place] += many
+            return tuple(sorted(taken)), (), False
+        best = max(
+            choices,
+            key=lambda item: (
+                _gain(item, counts, sizes, number),
+                _gain(item, counts, sizes),
+                len(pool[item]),  # so that no kind runs out early
+                -pool[item][0][0],
+            ),
+        )
+        taken.extend(pool[best].popleft())
+        for balance, place, many in best:
+            counts[balance, place] += many
 
 
 def _gain(
-    signature: Signature, behind: Mapping[tuple[int, int], int], sizes: Sequence[int]
+    signature: Signature, counts: Mapping[tuple[int, int], int], sizes: Sequence[int], only: int | None = None
 ) -> int:
-    """What an atom fills, less what it puts other parts behind."""
+    """What a set fills of the parts that are behind, less what it puts others behind; in one balance or in all."""
     gain = 0
     for number, place, many in signature:
-        lack = behind.get((number, place), 0)
-        filled = min(lack, many)
-        gain += filled - (many - filled) * (sizes[number] - 1)
+        if only is None or number == only:
+            row = [counts.get((number, other), 0) for other in range(sizes[number])]
+            filled = min(max(row) - row[place], many)
+            gain += filled - (many - filled) * (sizes[number] - 1)
     return gain
