@@ -79,6 +79,9 @@ def test_the_table_names_samples_and_seed_and_resuming_a_finished_run_changes_no
     assert invoke(*words).exit_code == 2
     again = invoke(*words, "--resume")
     assert again.exit_code == 0
+    assert "holds no run" not in again.stderr
+    elsewhere = invoke(*words, "--resume", "--out", "elsewhere")
+    assert (elsewhere.exit_code, "elsewhere holds no run" in elsewhere.stderr) == (0, True)
     assert same_bits(Checkpoint.read("runs/train_nets.plain/last.pt").model, before)
     changed = invoke(*words, "--resume", "--set", "lr=0.5")
     assert changed.exit_code == 2
@@ -132,6 +135,9 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_loaded(
 def test_missing_data_and_networks(invoke: Invoke, images: Path) -> None:
     assert "does-not-exist" in invoke("train", "lenet5", "--data", "does-not-exist.npz").stderr
     assert "lenet99" in invoke("train", "lenet99", "--data", images).stderr
+    late = invoke("train", "lenet5", "--data", images, "--test", "does-not-exist.npz")
+    assert "does-not-exist" in late.stderr
+    assert "resized" not in late.stderr  # nothing was loaded yet
     assert not Path("runs").exists()
 
 

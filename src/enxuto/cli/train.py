@@ -24,10 +24,9 @@ __all__ = ["HELP", "run"]
 HELP = """Train a network on labelled images; the folder gets checkpoints, the history, and what an export needs.
 
 NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes: souza, lottery, resnet, alexnet (protocols of
-the sources) and quick; every setting of theirs can be set otherwise, and a wrong name lists them all (`docs/training.md`
-explains them). A run that was stopped, or killed, goes on with `--resume` as if nothing had happened. Several GPUs, or
-processes of a CPU: `torchrun --standalone --nproc-per-node 4 -m enxuto train …`. Needs PyTorch: `pip install
-'enxuto[train]'`.
+the sources) and quick; docs/training.md has all settings. A run that was stopped, or killed, goes on with `--resume` as
+if nothing had happened. Several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m
+enxuto train …`. Needs PyTorch: `pip install 'enxuto[train]'`.
 
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 --out runs/dsc
@@ -63,7 +62,7 @@ def run(
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar or npz."),
+        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar, npz or table."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn by the seed.")
@@ -94,11 +93,12 @@ def run(
     _check_torch(chosen)
     columns = _Columns(format_, image_column, label_column)
     dataset = _open(data, split or "train", columns, limit, chosen.seed, fall_back=split is None)
+    test_set = None if test is None else _open(test, "test", columns, None, 0, fall_back=True)
     whole = _loaded(dataset, asked_size or _size_for(network, dataset))
     train, validation = (
         whole.split(chosen.validation, chosen.seed) if chosen.validation > 0 else (whole, None)
     )
-    test_data = None if test is None else _test_data(test, columns, train)
+    test_data = None if test_set is None else _test_data(test_set, train)
     model = _built(network, train, chosen.seed)
     if _speaks():
         held_out = 0 if validation is None else len(validation)
@@ -168,8 +168,11 @@ def _check_network(network: str) -> None:
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
-    if (folder / "last.pt").exists() and not resume:
+    there = (folder / "last.pt").exists()
+    if there and not resume:
         raise UsageError(f"{folder} holds a run; go on with --resume, or name another folder by --out")
+    if resume and not there and _speaks():
+        note(f"{folder} holds no run to go on with; one begins there")
 
 
 def _check_torch(config: TrainConfig) -> None:
@@ -235,10 +238,9 @@ def _loaded(dataset: Dataset, size: tuple[int, int] | None) -> TrainingData:
     return TrainingData.from_dataset(dataset, size)
 
 
-def _test_data(path: Path, columns: _Columns, train: TrainingData) -> TrainingData:
+def _test_data(dataset: Dataset, train: TrainingData) -> TrainingData:
     from enxuto.train import TrainingData
 
-    dataset = _open(path, "test", columns, None, 0, fall_back=True)
     channels, height, width = train.images.shape[1:]
     shape = dataset.image_shape
     size = None if shape is not None and shape[:2] == (height, width) else (height, width)
