@@ -73,3 +73,17 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match=r"enxuto\[report\]"):
         plot_training(RECORDS, tmp_path / "one.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_losses_that_hardly_change_stay_below_the_upper_edge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that learns nothing is drawn inside the frame, above an axis that begins at 0."""
+    from matplotlib.figure import Figure
+
+    seen: list[tuple[float, float]] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure.axes[0].get_ylim()))
+    records = [{**record, "loss": 2.3 + record["epoch"] / 1000} for record in RECORDS]
+    plot_training(records, tmp_path / "one.png")
+    plot_losses({"net": records}, tmp_path / "two.png")
+    assert seen == [(0, pytest.approx(2.306 * 1.06))] * 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.terminal import note, print_json, show_table, warn
-from enxuto.cli.training import interval, leave_what_export_needs, reporter, rows
+from enxuto.cli.training import draw, interval, leave_what_export_needs, reporter, rows
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def run(
     for remark in history.notes:
         warn(remark)
     export = leave_what_export_needs(network, folder, train, dataset.classes)
+    draw(network, history, folder)
     scores = None if test_data is None else _score_best(model, folder, test_data)
     if json:
         print_json(

@@ -13,7 +13,7 @@ from enxuto.cli.terminal import note, progress_bar
 if TYPE_CHECKING:
     from enxuto.train import History, Progress, Scores, TrainingData
 
-__all__ = ["interval", "leave_what_export_needs", "reporter", "rows"]
+__all__ = ["draw", "interval", "leave_what_export_needs", "reporter", "rows"]
 
 
 @contextmanager
@@ -71,6 +71,18 @@ def leave_what_export_needs(
             file.write("".join(f"{name}\n" for name in classes).encode())
         words += ["--labels", str(folder / "labels.txt")]
     return shlex.join(words)
+
+
+def draw(network: str, history: History, folder: Path) -> None:
+    """Plot loss and learning rate into the folder as `training.png`, where there is matplotlib."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        return
+    from enxuto.measure import plot_training
+
+    records = [vars(record) for record in history.records]
+    plot_training(records, folder / "training.png", title=f"{network}, seed {history.seed}")
 
 
 def _toml(value: object) -> str:

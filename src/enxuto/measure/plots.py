@@ -46,7 +46,7 @@ def plot_training(records: Sequence[Record], path: str | Path, *, title: str = "
     if any(loss is not None for loss in held_out):
         values = [float("nan") if loss is None else loss for loss in held_out]
         lines += axes.plot(epochs, values, color=_GREEN, linestyle=":", linewidth=2, label="validation loss")
-    axes.set_ylim(bottom=0)
+    _from_nothing(axes)
     axes.set_ylabel("mean cross-entropy per image (nats)", color=_BLUE)
     axes.tick_params(axis="y", colors=_BLUE)
     rate = axes.twinx()
@@ -77,10 +77,15 @@ def plot_losses(runs: Mapping[str, Sequence[Record]], path: str | Path, *, title
             color=_CYCLE[number % len(_CYCLE)], linestyle=_DASHES[number % len(_DASHES)],
             marker="o" if len(records) <= _MARKED else None, markersize=3.5,
         )  # fmt: skip
-    axes.set_ylim(bottom=0)
+    _from_nothing(axes)
     axes.set_ylabel("mean cross-entropy per image (nats)")
     figure.legend(frameon=False, loc="outside lower center", ncols=3)
     return _save(figure, target)
+
+
+def _from_nothing(axes: Axes) -> None:
+    """Losses from 0 to a little above the highest, however little they differ."""
+    axes.set_ylim(0, 1.06 * axes.dataLim.ymax)
 
 
 def _decades(rates: Sequence[float]) -> tuple[float, float]:
