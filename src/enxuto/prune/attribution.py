@@ -1,0 +1,125 @@
+"""DeepLIFT: how much every convolution's output contributed to a class score, all layers at once.
+
+Images and their references (blurred copies, say) go through the network once each; then one backward pass carries
+multipliers m instead of gradients, such that for each layer that everything passes Σ m·(x − x₀) = t − t₀: the
+contributions m·(x − x₀) of its output explain the whole difference of the class score t. That sum is checked at the
+images and the difference reported. The rules per function are in `attribution_rescale`, which functions there are
+in `rules`; the network itself stays as it is.
+
+Source: A. Shrikumar, P. Greenside, A. Kundaje, "Learning important features through propagating activation
+differences", arXiv:1704.02685: rescale rule. Left out: RevealCancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from enxuto.errors import DataError
+from enxuto.prune.attribution_dispatch import Dispatch
+from enxuto.prune.attribution_layers import Network, running
+from enxuto.prune.attribution_references import Reference, blurred
+from enxuto.prune.attribution_rescale import Met, ReferenceRules, SampleRules
+
+__all__ = ["Attribution", "deeplift"]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What `deeplift` found for a batch.
+
+    layers: for each layer's name the contributions of its output, one tensor (batch, filters, …) for each time
+    that the layer was called; calls that no score depends on (auxiliary heads) are left out.
+    images: contributions of the pixels, the images' shape. classes: whose score is explained, (batch,).
+    change: t − t₀ of that score, float64 (batch,). error: Σ contributions of the pixels − change, float64 (batch,).
+    """
+
+    layers: Mapping[str, tuple[Tensor, ...]]
+    images: Tensor
+    classes: Tensor
+    change: Tensor
+    error: Tensor
+
+    @property
+    def relative_error(self) -> float:
+        """Convergence: Σ |error| over Σ |change| of the batch; 0 is exact."""
+        missed, explained = float(self.error.abs().sum()), float(self.change.abs().sum())
+        return missed / explained if missed else 0.0
+
+
+def deeplift(
+    model: nn.Module,
+    images: Tensor,
+    classes: Tensor | None = None,
+    *,
+    reference: Reference = blurred,
+    reduce: Callable[[str, Tensor], Tensor] | None = None,
+) -> Attribution:
+    """Attribute class scores to the outputs of all convolutions and linear layers of an unmodified network.
+
+    images: (batch, channels, height, width), normalised, on the network's device. classes: whose score, (batch,)
+    integers; None: the class predicted for each image. reduce: what to keep of a layer's contributions, called with
+    its name as soon as they are known (sums over filters take less memory than all).
+
+    The network runs in evaluation mode and gets its modes back; parameters' gradients are not touched; the caller's
+    gradient mode does not matter. Raises `ModelError` for a function no rule is known for, naming it, and
+    `DataError` where images, references and classes do not fit one another.
+    """
+    keep = reduce or (lambda _, contributions: contributions)
+    found: dict[str, dict[int, Tensor]] = {}
+
+    def seen(name: str, use: int, contributions: Tensor) -> None:
+        found.setdefault(name, {})[use] = keep(name, contributions)
+
+    with running(model) as network:
+        images = images.detach().clone()
+        start = reference(images)
+        if start.shape != images.shape:
+            raise DataError(f"reference: images of shape {tuple(images.shape)} got {tuple(start.shape)}")
+        before, met = _reference_scores(network, start)
+        leaf = images.requires_grad_()
+        sample = SampleRules(met, seen)
+        with Dispatch(network, sample):
+            scores = network(leaf.clone())  # a clone, as the network may overwrite what it is given
+        chosen = _checked_classes(classes, scores)
+        after = scores.gather(1, chosen[:, None])[:, 0]
+        change = after.detach().double() - before.gather(1, chosen[:, None])[:, 0].double()
+        multipliers = torch.zeros_like(leaf)
+        if after.requires_grad:
+            (multipliers,) = torch.autograd.grad(after.sum(), leaf, allow_unused=True, materialize_grads=True)
+    pixels = multipliers * (images - start).detach()
+    return Attribution(
+        layers={
+            name: tuple(found[name][use] for use in sorted(found[name]))
+            for name in sample.uses
+            if name in found
+        },
+        images=pixels.detach(),
+        classes=chosen,
+        change=change,
+        error=pixels.detach().double().flatten(1).sum(1) - change,
+    )
+
+
+def _reference_scores(network: Network, start: Tensor) -> tuple[Tensor, list[Met]]:
+    """Run the references, keeping what the sample pass compares with but no graph."""
+    discard = torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0))
+    rules = ReferenceRules()
+    with discard, Dispatch(network, rules):
+        scores = network(start.detach().clone().requires_grad_().clone())
+    return scores.detach(), rules.met
+
+
+def _checked_classes(classes: Tensor | None, scores: Tensor) -> Tensor:
+    if classes is None:
+        return scores.detach().argmax(1)
+    if classes.shape != scores.shape[:1] or classes.is_floating_point():
+        raise DataError(
+            f"classes must be {len(scores)} integers, one for each image, not {classes.dtype} {tuple(classes.shape)}"
+        )
+    if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < scores.shape[1]:
+        raise DataError(f"classes must lie in 0…{scores.shape[1] - 1}, as the network has {scores.shape[1]}")
+    return classes.long().to(scores.device)
