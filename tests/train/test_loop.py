@@ -128,6 +128,17 @@ def test_mixed_precision_and_channels_last_train_too() -> None:
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
 
+def test_a_network_that_cannot_be_compiled_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    def fails(images: Tensor) -> Tensor:
+        raise TorchDynamoException("no working C++ compiler\n\nSet TORCHDYNAMO_VERBOSE=1 for more")
+
+    monkeypatch.setattr(torch, "compile", lambda network: fails)
+    with pytest.raises(UsageError, match=r"here: no working C\+\+ compiler; set compile=false"):
+        fit(seeded(), stripes(), None, config(compile=True))
+
+
 class _TwoHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()

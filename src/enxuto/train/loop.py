@@ -62,6 +62,8 @@ def fit(
     placement = Placement.of(config, processes)
     with ExitStack() as stack:
         stack.enter_context(placement.settled(config.threads))
+        if config.compile:
+            stack.enter_context(placement.compiling())
         if validation is None and config.validation > 0:
             train, validation = train.split(config.validation, config.seed)
         _check(model, train, validation, config, processes)

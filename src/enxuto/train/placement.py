@@ -71,6 +71,22 @@ class Placement:
         return cls(device, half if config.precision == "mixed" else None, layout)
 
     @contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Inside, a network that `torch.compile` cannot compile here ends in a `UsageError`.
+
+        That is known only when the first batch comes; on a CPU the usual reason is that there is no C++ compiler.
+        """
+        from torch._dynamo.exc import TorchDynamoException  # takes seconds, so only where it is needed
+
+        try:
+            yield
+        except TorchDynamoException as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(
+                f"torch.compile fails for this network here: {why}; set compile=false"
+            ) from error
+
+    @contextmanager
     def settled(self, threads: int | None) -> Iterator[None]:
         """Inside: this many CPU threads, this GPU, and cuDNN's repeatable kernels."""
         before = torch.get_num_threads()
