@@ -42,13 +42,14 @@ MAY_IMPORT = {
     "export": {"zoo", "onnx_model", "runtime", "data", "api"},
     "train": {"zoo", "data"},
     "measure": {"data", "export", "runtime", "summary", "train"},
+    "prune": {"data", "summary", "train", "zoo"},
     "study": {"data", "measure", "metrics", "train", "zoo"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
 }
 OPEN = {"errors", "files", "_version"}
-NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "measure", "study", "cli"}
+NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "measure", "prune", "study", "cli"}
 
 
 def modules() -> list[Path]:

@@ -74,9 +74,7 @@ def _signature(counts: Mapping[tuple[int, int], int], sizes: Sequence[int]) -> S
     )
 
 
-def _grow(
-    pool: Pool, number: int, sizes: Sequence[int]
-) -> tuple[tuple[int, ...], Signature, bool]:
+def _grow(pool: Pool, number: int, sizes: Sequence[int]) -> tuple[tuple[int, ...], Signature, bool]:
     """A union of sets from the pool, its signature, and whether it is even in balance `number`."""
     counts: dict[tuple[int, int], int] = defaultdict(int)
     taken: list[int] = []

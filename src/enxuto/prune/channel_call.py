@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from enxuto.prune.channel_names import NameBook
@@ -32,8 +31,8 @@ class ParameterView:
 class Call:
     """An ATen operator with its operands and its result.
 
-    where: path of the module it ran in, with its class. resizing: path of the module around it whose sizes removal
-    adapts (padding shortcut, channel shuffle), or None.
+    where: path of the module it ran in. resizing: path of the module around it whose sizes follow the channels
+    (flattening, padding shortcut, channel shuffle), or None.
     """
 
     book: NameBook

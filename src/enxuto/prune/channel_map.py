@@ -80,7 +80,8 @@ class ChannelMap:
 
     layers: for each layer with filters (convolution, linear) the atom of each. rows: which axis of which weight
     those filters are. depthwise: weights of depthwise convolutions, whose number of groups follows. aliases: further
-    names of shared parameters → the name that the bounds use. input_shapes: of the example, without batch.
+    names of shared parameters → the name that the bounds use. rigid: atoms that no plan can remove; those of `fixed`
+    beyond them only have no small enough group. input_shapes: of the example, without batch.
     """
 
     layers: Mapping[str, tuple[int, ...]] = field(hash=False)
@@ -90,6 +91,7 @@ class ChannelMap:
     resized: tuple[Resized, ...]
     depthwise: frozenset[str]
     aliases: Mapping[str, str] = field(hash=False)
+    rigid: frozenset[int]
     groups: tuple[Group, ...]
     fixed: tuple[Fixed, ...]
     input_shapes: tuple[tuple[int, ...], ...]

@@ -36,16 +36,20 @@ def reshape(call: Call) -> Any:
         return out
     before, after = call.book.roots(names), call.book.roots(out)
     axes = [axis for axis in range(after.dim()) if varies(after, axis)]
-    if axes and not _same_axes(before, after):
+    if axes:
         call.book.try_later(call.where, call.name, names)
     if len(axes) > 1 and len(axes) > sum(varies(before, axis) for axis in range(before.dim())):
         call.book.tie(out, out.narrow(axes[0], 0, 1))
     return out
 
 
-def _same_axes(before: Tensor, after: Tensor) -> bool:
-    """Whether only axes of one place came or went."""
-    return [size for size in before.shape if size > 1] == [size for size in after.shape if size > 1]
+def shuffle(call: Call) -> Any:
+    """A channel shuffle outside of a module for it: channel k of all groups goes together."""
+    names = call.first()
+    if call.resizing is None and varies(call.book.roots(names), 1):
+        lanes = names.reshape(names.shape[0], int(call.args[1]), -1, *names.shape[2:])
+        call.book.tie(lanes, lanes.narrow(1, 0, 1))
+    return call.on_names(names)
 
 
 def split(call: Call) -> Any:
@@ -77,7 +81,7 @@ def slice_(call: Call) -> Any:
     if int(call.argument(4, "step", 1)) != 1 or part == 0 or size % part or start % part:
         call.fix_all("a part of the channels is cut out")
         return out
-    places = _along(names, axis).split(part)
+    places = torch.split(_along(names, axis), part)
     call.book.balance(list(places), call.where)
     call.book.try_later(call.where, call.name, names)
     _one_name_a_place(call, names, axis)
@@ -92,7 +96,7 @@ def pick(call: Call) -> Any:
     names = call.first()
     out = call.on_names(names)
     roots = call.book.roots(names)
-    if any(varies(roots, axis) for axis in _picked(call, names.dim())):
+    if call.resizing is None and any(varies(roots, axis) for axis in _picked(call, names.dim())):
         call.fix_all(f"{call.name} picks channels by number")
     return out
 
@@ -197,6 +201,7 @@ MOVES: Mapping[str, Rule] = {
     **dict.fromkeys(
         (
             *("permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "movedim", "repeat"),
+            *("pixel_shuffle", "pixel_unshuffle"),
         ),
         plain,
     ),
@@ -207,6 +212,7 @@ MOVES: Mapping[str, Rule] = {
     **dict.fromkeys(
         (f"{kind}_pad{rank}d" for kind in ("reflection", "replication") for rank in (1, 2, 3)), mirror
     ),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), shuffle),
     "slice": slice_,
     "constant_pad_nd": pad,
 }

@@ -72,7 +72,8 @@ class NameBook:
 
     def tie(self, first: Tensor, second: Tensor) -> None:
         """Tie names place by place; the shapes broadcast."""
-        one, other = torch.broadcast_tensors(self.roots(first), self.roots(second))
+        shape = np.broadcast_shapes(first.shape, second.shape)
+        one, other = self.roots(first).expand(shape), self.roots(second).expand(shape)
         one, other = _common_core(one, other)
         pairs = np.stack((one.reshape(-1).numpy(), other.reshape(-1).numpy()))
         pairs = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)

@@ -12,9 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from enxuto.prune.channel_call import Call, ParameterView
+from enxuto.prune.channel_call import Call
+from enxuto.prune.channel_layers import LAYERS, one_each
 from enxuto.prune.channel_moves import MOVES
-from enxuto.prune.channel_names import core, spread, varies
+from enxuto.prune.channel_names import core, varies
 
 __all__ = ["IGNORED", "RULES"]
 
@@ -62,125 +63,21 @@ def _size(tensor: Tensor, axis: int) -> int:
 def _meet_constant(call: Call, operand: Tensor, names: Tensor) -> None:
     """A parameter along channels is bound to them; a constant along them fixes them by its size."""
     roots = call.book.roots(names)
+    along = [axis for axis in range(names.dim()) if varies(roots, axis)]
+    view = call.parameter(operand)
     for axis in range(-operand.dim(), 0):
+        place = names.dim() + axis
         if operand.shape[axis] == 1:
             continue
-        place = names.dim() + axis
-        view = call.parameter(operand)
-        if not varies(roots, place):
-            if place == 1 and names.shape[1] > 1:
-                _broadcast_up(call, names, operand)
-            elif place != 1 or view is None:
-                continue
-        if view is not None and view.axes[axis] is not None:
-            call.book.bind(view.name, _axis(view, axis), _one_each(call, names, place))
-        else:
-            call.book.fix(names, f"a constant of their number is used in {call.where}")
-
-
-def _broadcast_up(call: Call, names: Tensor, operand: Tensor) -> None:
-    """Channels that all carry one name because a single one was broadcast against a parameter."""
-    call.book.fix(names, f"one channel is broadcast over others in {call.where}")
-
-
-def _axis(view: ParameterView, axis: int) -> int:
-    found = view.axes[axis]
-    assert found is not None
-    return found
-
-
-def _one_each(call: Call, names: Tensor, axis: int) -> Tensor:
-    """The names along `axis`, one for each place; what shares a place is tied."""
-    small = core(names)
-    if small.shape[axis] != names.shape[axis]:
-        small = small.expand(*small.shape[:axis], names.shape[axis], *small.shape[axis + 1 :])
-    lanes = small.movedim(axis, 0).reshape(names.shape[axis], -1)
-    if lanes.shape[1] > 1:
-        call.book.tie(lanes, lanes[:, :1])
-    return lanes[:, 0]
-
-
-def convolution(call: Call) -> Any:
-    """Rows of the weight make channels; its columns read them. Depthwise: both are the same channel."""
-    image, weight, bias = call.args[:3]
-    transposed, groups = bool(call.args[6]), int(call.args[8])
-    view, names = call.parameter(weight), call.names(image)
-    if view is None or names is None or view.axes != tuple(range(weight.dim())):
-        call.fix_all(_computed(call, weight))
-        return call.fixed_output(_computed(call, weight))
-    inputs = _one_each(call, names, 1)
-    if groups == 1:
-        rows, columns = (1, 0) if transposed else (0, 1)
-        call.book.bind(view.name, columns, inputs)
-        outputs = call.book.rows(view.name, rows, weight.shape[rows])
-    elif transposed or (weight.shape[1] > 1 and weight.shape[0] < groups):
-        call.fix_all("a grouped transposed convolution reads it")
-        return call.fixed_output("a grouped transposed convolution makes it")
-    elif weight.shape[1] == 1:
-        rows, outputs = 0, inputs.repeat_interleave(weight.shape[0] // groups)
-        call.book.bind(view.name, 0, outputs)
-        call.book.depthwise.add(view.name)
-    else:
-        rows, outputs = 0, _grouped(call, view.name, inputs, weight, groups)
-    call.book.producers[view.name] = (view.name, rows)
-    _bind_vector(call, bias, outputs)
-    return spread(outputs, 1, call.out.shape)
-
-
-def _grouped(call: Call, weight: str, inputs: Tensor, values: Tensor, groups: int) -> Tensor:
-    """Each group reads its own part of the input; all groups must lose equally many inputs and outputs."""
-    book = call.book
-    first = weight not in book.grouped
-    known = book.grouped.setdefault(weight, (groups, inputs))[1]
-    outputs = book.rows(weight, 0, values.shape[0])
-    book.tie(known, inputs)
-    if first:
-        book.balance(list(inputs.chunk(groups)), call.where)
-        book.balance(list(outputs.chunk(groups)), call.where)
-    return outputs
-
-
-def linear(call: Call) -> Any:
-    """addmm and mm with a parameter on the right; without one they are a product of activations."""
-    bias, left, right = (None, *call.args[:2]) if call.name == "mm" else call.args[:3]
-    names, view = call.names(left), call.parameter(right)
-    if names is None or view is None or sorted(map(str, view.axes)) != ["0", "1"]:
-        call.fix_all(_computed(call, right))
-        return call.fixed_output(_computed(call, right))
-    columns, rows = _axis(view, 0), _axis(view, 1)
-    call.book.bind(view.name, columns, _one_each(call, names, 1))
-    outputs = call.book.rows(view.name, rows, right.shape[1])
-    call.book.producers[view.name] = (view.name, rows)
-    _bind_vector(call, bias, outputs)
-    return spread(outputs, 1, call.out.shape)
-
-
-def _bind_vector(call: Call, vector: object, names: Tensor) -> None:
-    """A bias or a statistic: one number a channel."""
-    view = call.parameter(vector)
-    if view is not None:
-        call.book.bind(view.name, 0, names)
-    elif vector is not None:
-        call.book.fix(names, f"its parameters are computed in {call.where}")
-
-
-def _computed(call: Call, weight: object) -> str:
-    source = call.source(weight)
-    return (
-        "two activations are multiplied as matrices"
-        if source is None
-        else f"its weights are computed from {source}"
-    )
-
-
-def batch_norm(call: Call) -> Any:
-    """Scale, shift and running statistics belong to the channels; so does the output."""
-    names = call.first()
-    channels = _one_each(call, names, 1)
-    for vector in call.args[1:5]:
-        if isinstance(vector, Tensor):
-            _bind_vector(call, vector, channels)
-    return [names, *(None for _ in call.out[1:])]
+        if place in along:
+            bound = None if view is None else view.axes[axis]
+            if view is None or bound is None:
+                call.book.fix(names, f"a constant of their number is used in {call.where}")
+            else:
+                call.book.bind(view.name, bound, one_each(call, names, place))
+        elif place == 1 and not along:
+            # All carry one name: one channel met as many numbers as the result has channels.
+            call.book.fix(names, f"one channel is broadcast over others in {call.where}")
 
 
 def pool(call: Call) -> Any:
@@ -239,12 +136,56 @@ def mixing(call: Call) -> Any:
 
 _UNARY = (
     *("relu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu", "gelu"),
-    *("softplus", "mish", "clamp", "clamp_min", "clamp_max", "abs", "neg", "exp", "log", "sqrt", "rsqrt", "sin"),
+    *(
+        "softplus",
+        "mish",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "abs",
+        "neg",
+        "exp",
+        "log",
+        "sqrt",
+        "rsqrt",
+        "sin",
+    ),
     *("cos", "log1p", "expm1", "reciprocal", "square", "sign", "erf", "floor", "ceil", "round", "threshold"),
     *("log_sigmoid_forward", "celu", "selu", "softshrink", "hardshrink", "native_dropout", "bernoulli"),
-    *("_to_copy", "clone", "alias", "detach", "contiguous", "lift_fresh", "positive", "empty_like", "zeros_like"),
-    *("ones_like", "rand_like", "randn_like", "full_like", "fill", "zero", "nan_to_num", "logical_not", "trunc"),
-    *("rrelu_with_noise", "asinh", "atan", "sinh", "cosh", "tan", "isnan", "log2", "log10", "_softmax_backward"),
+    *(
+        "_to_copy",
+        "clone",
+        "alias",
+        "detach",
+        "contiguous",
+        "lift_fresh",
+        "positive",
+        "empty_like",
+        "zeros_like",
+    ),
+    *(
+        "ones_like",
+        "rand_like",
+        "randn_like",
+        "full_like",
+        "fill",
+        "zero",
+        "nan_to_num",
+        "logical_not",
+        "trunc",
+    ),
+    *(
+        "rrelu_with_noise",
+        "asinh",
+        "atan",
+        "sinh",
+        "cosh",
+        "tan",
+        "isnan",
+        "log2",
+        "log10",
+        "_softmax_backward",
+    ),
 )
 _BINARY = (
     *("add", "sub", "rsub", "mul", "div", "pow", "maximum", "minimum", "where", "lerp", "addcmul", "addcdiv"),
@@ -252,7 +193,11 @@ _BINARY = (
     *("atan2", "masked_fill", "true_divide", "floor_divide"),
 )
 _POOLS = (
-    *(f"{kind}_pool{rank}d" for kind in ("avg", "_adaptive_avg", "adaptive_avg", "max") for rank in (1, 2, 3)),
+    *(
+        f"{kind}_pool{rank}d"
+        for kind in ("avg", "_adaptive_avg", "adaptive_avg", "max")
+        for rank in (1, 2, 3)
+    ),
     *(f"max_pool{rank}d_with_indices" for rank in (2, 3)),
     *(f"adaptive_max_pool{rank}d" for rank in (2, 3)),
 )
@@ -261,15 +206,31 @@ _UPSAMPLING = (
     *("_upsample_bilinear2d_aa", "upsample_nearest1d", "upsample_linear1d"),
 )
 _REDUCTIONS = (
-    *("mean", "sum", "amax", "amin", "max", "min", "var", "std", "prod", "logsumexp", "argmax", "argmin", "any"),
+    *(
+        "mean",
+        "sum",
+        "amax",
+        "amin",
+        "max",
+        "min",
+        "var",
+        "std",
+        "prod",
+        "logsumexp",
+        "argmax",
+        "argmin",
+        "any",
+    ),
     *("all", "linalg_vector_norm", "var_mean", "norm"),
 )
-_NORMS = (
-    *("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit"),
-    *("cudnn_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update", "miopen_batch_norm"),
-)
 _MIXING = (
-    *("native_group_norm", "native_layer_norm", "bmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu"),
+    *(
+        "native_group_norm",
+        "native_layer_norm",
+        "bmm",
+        "baddbmm",
+        "_scaled_dot_product_flash_attention_for_cpu",
+    ),
     *("_scaled_dot_product_attention_math", "_scaled_dot_product_efficient_attention", "_fused_rms_norm"),
 )
 
@@ -278,16 +239,13 @@ IGNORED = frozenset({"sym_size", "is_same_size", "new_zeros", "new_ones", "new_e
 
 RULES: Mapping[str, Rule] = {
     **MOVES,
+    **LAYERS,
     **dict.fromkeys(_UNARY, same),
     **dict.fromkeys(_BINARY, elementwise),
     **dict.fromkeys(_POOLS, pool),
     **dict.fromkeys(_UPSAMPLING, pool),
     **dict.fromkeys(_REDUCTIONS, reduction),
-    **dict.fromkeys(_NORMS, batch_norm),
     **dict.fromkeys(("_softmax", "_log_softmax", "cumsum", "_safe_softmax", "sort"), across),
-    **dict.fromkeys(("addmm", "mm"), linear),
     **dict.fromkeys(_MIXING, mixing),
-    "convolution": convolution,
-    "_convolution": convolution,
 }
 """Rules by the operator's name; `name_` is `name` in place."""

@@ -26,7 +26,11 @@ from enxuto.zoo.resnet import OptionAShortcut
 
 __all__ = ["follow"]
 
-_VIEWING = frozenset({"t", "transpose", "permute", "view", "unsqueeze", "squeeze", "detach", "alias", "expand"})
+# Modules whose sizes follow the channels: by themselves, or because removal adapts them.
+_FOLLOWING = (nn.Flatten, OptionAShortcut, *SHUFFLES)
+_VIEWING = frozenset(
+    {"t", "transpose", "permute", "view", "unsqueeze", "squeeze", "detach", "alias", "expand"}
+)
 
 
 def follow(network: nn.Module, inputs: Sequence[Tensor]) -> NameBook:
@@ -185,7 +189,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _entering(self, path: str) -> Callable[[nn.Module, Any], None]:
         def enter(module: nn.Module, inputs: Any) -> None:
             self._path.append(path)
-            if isinstance(module, (OptionAShortcut, *SHUFFLES)):
+            if isinstance(module, _FOLLOWING):
                 self._resizing.append(path)
 
         return enter
@@ -193,13 +197,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _leaving(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def leave(module: nn.Module, inputs: Any, output: Tensor) -> None:
             self._path.pop()
-            if isinstance(module, (OptionAShortcut, *SHUFFLES)):
+            if isinstance(module, _FOLLOWING):
                 self._resizing.pop()
             if isinstance(module, SHUFFLES):
                 held = self.known.get(id(inputs[0]))
                 if held is not None:
-                    self._book.shuffles[path] = held[1].movedim(1, 0).flatten(1)[:, 0], order_of(
-                        module, inputs[0].shape[1]
+                    self._book.shuffles[path] = (
+                        held[1].movedim(1, 0).flatten(1)[:, 0],
+                        order_of(module, inputs[0].shape[1]),
                     )
 
         return leave

@@ -95,14 +95,10 @@ def _aliases(network: nn.Module) -> dict[str, str]:
     return found
 
 
-def _map(
-    book: NameBook, shapes: tuple[tuple[int, ...], ...], aliases: dict[str, str]
-) -> ChannelMap:
+def _map(book: NameBook, shapes: tuple[tuple[int, ...], ...], aliases: dict[str, str]) -> ChannelMap:
     """Names settled into atoms, groups and what must stay."""
     bounds = [Bound(name, dim, _atoms(book, names)) for (name, dim), names in book.bound.items()]
-    bounds += [
-        Bound(name, 1, _atoms(book, names), groups) for name, (groups, names) in book.grouped.items()
-    ]
+    bounds += [Bound(name, 1, _atoms(book, names), groups) for name, (groups, names) in book.grouped.items()]
     rows = {_layer(name): place for name, place in book.producers.items()}
     layers = {layer: _atoms(book, book.bound[place]) for layer, place in rows.items()}
     balances = [
@@ -110,13 +106,15 @@ def _map(
         for item in dict.fromkeys(book.balances)
     ]
     resized = [
-        Resized(path, _atoms(book, before), _atoms(book, after)) for path, (before, after) in book.pads.items()
+        Resized(path, _atoms(book, before), _atoms(book, after))
+        for path, (before, after) in book.pads.items()
     ]
     resized += [
         Resized(path, inputs=_atoms(book, names), order=order)
         for path, (names, order) in book.shuffles.items()
     ]
     stay = book.fixed_roots()
+    rigid = frozenset(stay)
     groups = _groups(layers, bounds, balances, stay)
     return ChannelMap(
         layers=layers,
@@ -126,6 +124,7 @@ def _map(
         resized=tuple(resized),
         depthwise=frozenset(book.depthwise),
         aliases=aliases,
+        rigid=rigid,
         groups=groups,
         fixed=_fixed(book, layers, rows, stay),
         input_shapes=shapes,
@@ -164,8 +163,12 @@ def _groups(
         stay[atom] = f"the parts of {balances[number].module} must lose equally many channels"
     groups: list[Group] = []
     for atoms in sets:
-        filters = _merged((layer, place) for atom in atoms for layer in makers[atom] for place in makers[atom][layer])
-        emptied = next((layer for layer, chosen in filters.items() if len(chosen) == len(layers[layer])), None)
+        filters = _merged(
+            (layer, place) for atom in atoms for layer in makers[atom] for place in makers[atom][layer]
+        )
+        emptied = next(
+            (layer for layer, chosen in filters.items() if len(chosen) == len(layers[layer])), None
+        )
         if emptied is not None:
             stay.update(dict.fromkeys(atoms, f"nothing would be left of {emptied}"))
             continue

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto import zoo
 from enxuto.errors import FormatError, UsageError
-from enxuto.zoo import OptionValue
+from enxuto.zoo.entry import OptionValue
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +63,9 @@ class Architecture:
             shape = tuple(int(size) for size in values["input_shape"])
             return cls(str(values["name"]), shape, values["classes"], dict(values["options"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"this is no description of an architecture: {error!r} is wrong in it") from error
+            raise FormatError(
+                f"this is no description of an architecture: {error!r} is wrong in it"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class KeptChannels:
     def __post_init__(self) -> None:
         if self.layers.keys() != self.widths.keys():
             odd = sorted(self.layers.keys() ^ self.widths.keys())[0]
-            raise UsageError(f"a plan must name the same layers in kept and widths; {odd!r} is in one of them")
+            raise UsageError(
+                f"a plan must name the same layers in kept and widths; {odd!r} is in one of them"
+            )
         for layer, places in self.layers.items():
             if list(places) != sorted(set(places)):
                 raise UsageError(f"the kept filters of {layer} must be different and ascending")
@@ -96,21 +100,22 @@ class KeptChannels:
     def then(self, later: KeptChannels) -> KeptChannels:
         """This plan followed by one of the network that it leaves; the result is a plan of the original.
 
-        Raises `UsageError` where `later` is not a plan of that network.
+        Raises `UsageError` where `later` is not a plan of that network. A convolution whose groups have one input
+        left counts as depthwise in a trace of the pruned network; a plan that then removes whole groups is none of the
+        original network, and `remove` says so.
         """
         left = {layer: len(places) for layer, places in self.layers.items()}
         if dict(later.widths) != left:
             odd = next(
-                name
-                for name in (*left, *later.widths)
-                if later.widths.get(name, 0) != left.get(name, 0)
+                name for name in (*left, *later.widths) if later.widths.get(name, 0) != left.get(name, 0)
             )
             raise UsageError(
                 f"the second plan is for another network: {odd} has {left.get(odd, 0)} filters after the first, "
                 f"the second expects {later.widths.get(odd, 0)}"
             )
         places = {
-            layer: tuple(self.layers[layer][place] for place in chosen) for layer, chosen in later.layers.items()
+            layer: tuple(self.layers[layer][place] for place in chosen)
+            for layer, chosen in later.layers.items()
         }
         return KeptChannels(places, self.widths)
 

@@ -26,12 +26,10 @@ CONVOLUTIONS = (
 )
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
-__all__ = ["cut", "gone_atoms", "remove", "slice_state", "zero_state"]
+__all__ = ["bounds_by_tensor", "cut", "gone_atoms", "remove", "slice_state", "zero_state"]
 
 
-def remove(
-    network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, verify: bool = True
-) -> nn.Module:
+def remove(network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, verify: bool = True) -> nn.Module:
     """A new network with only the kept filters, in the mode (training or evaluation) of `network`.
 
     network: the one that `channels` was traced from, or one with equal shapes. verify: compare it, in float64 on
@@ -62,7 +60,7 @@ def gone_atoms(channels: ChannelMap, kept: KeptChannels) -> frozenset[int]:
     gone: set[int] = set()
     for layer, places in kept.removed().items():
         for place in places:
-            if channels.layers[layer][place] not in channels.group_of:
+            if channels.layers[layer][place] in channels.rigid:
                 raise UsageError(f"filter {place} of {layer} must stay: {channels.reason(layer, place)}")
             gone.add(channels.layers[layer][place])
     for layer, places in kept.layers.items():
@@ -78,16 +76,14 @@ def gone_atoms(channels: ChannelMap, kept: KeptChannels) -> frozenset[int]:
     return frozenset(gone)
 
 
-def slice_state(
-    state: Mapping[str, Tensor], channels: ChannelMap, kept: KeptChannels
-) -> dict[str, Tensor]:
+def slice_state(state: Mapping[str, Tensor], channels: ChannelMap, kept: KeptChannels) -> dict[str, Tensor]:
     """A state dict of the original network cut to the plan: any earlier checkpoint, for weight rewinding.
 
     Tensors that no channel touches come as they are, the others as copies. Raises `UsageError` where a tensor is
     missing or has another shape than the network's.
     """
     gone = gone_atoms(channels, kept)
-    bounds = _by_tensor(channels)
+    bounds = bounds_by_tensor(channels)
     for name in bounds:
         if name not in state:
             raise UsageError(f"the state dict lacks {name!r}; it is of another network")
@@ -97,12 +93,10 @@ def slice_state(
     }
 
 
-def zero_state(
-    state: Mapping[str, Tensor], channels: ChannelMap, gone: frozenset[int]
-) -> dict[str, Tensor]:
+def zero_state(state: Mapping[str, Tensor], channels: ChannelMap, gone: frozenset[int]) -> dict[str, Tensor]:
     """A state dict of the original network with everything zero that belongs to a removed channel."""
     result = dict(state)
-    bounds = _by_tensor(channels)
+    bounds = bounds_by_tensor(channels)
     for name in state:
         value = state[name].clone()
         for bound in bounds.get(channels.aliases.get(name, name), []):
@@ -142,7 +136,8 @@ def cut(value: Tensor, bounds: list[Bound], gone: frozenset[int], name: str) -> 
     return value.clone()
 
 
-def _by_tensor(channels: ChannelMap) -> dict[str, list[Bound]]:
+def bounds_by_tensor(channels: ChannelMap) -> dict[str, list[Bound]]:
+    """Parameter or buffer → its bounds, one an axis."""
     found: dict[str, list[Bound]] = {}
     for bound in channels.bounds:
         found.setdefault(bound.tensor, []).append(bound)
@@ -151,7 +146,7 @@ def _by_tensor(channels: ChannelMap) -> dict[str, list[Bound]]:
 
 def _cut_network(network: nn.Module, channels: ChannelMap, gone: frozenset[int]) -> nn.Module:
     """The smaller network, not verified: a deep copy whose tensors are cut on the way."""
-    bounds = _by_tensor(channels)
+    bounds = bounds_by_tensor(channels)
     memo: dict[int, Any] = {}
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -201,9 +196,11 @@ def _fit(network: nn.Module, item: Resized, gone: frozenset[int]) -> None:
         module.before = sum(atom not in gone for atom in item.before)
         module.after = sum(atom not in gone for atom in item.after)
         return
-    places = {place: rank for rank, place in enumerate(p for p, atom in enumerate(item.inputs) if atom not in gone)}
+    places = {
+        place: rank for rank, place in enumerate(p for p, atom in enumerate(item.inputs) if atom not in gone)
+    }
     order = tuple(places[place] for place in item.order if place in places)
-    if len(order) == len(item.order) or not isinstance(module, ChannelOrder) and _still(module, order):
+    if len(order) == len(item.order) or (not isinstance(module, ChannelOrder) and _still(module, order)):
         return
     ordered = ChannelOrder(order)
     for path, part in list(network.named_modules(remove_duplicate=False)):

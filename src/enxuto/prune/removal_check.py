@@ -61,9 +61,7 @@ def _double(network: nn.Module) -> nn.Module:
 def _run(network: nn.Module, inputs: Sequence[Tensor], which: str) -> list[Tensor]:
     """All tensors that the network returns."""
     running: list[str] = []
-    handles = [
-        part.register_forward_pre_hook(_note(path, running)) for path, part in network.named_modules()
-    ]
+    handles = [part.register_forward_pre_hook(_note(path, running)) for path, part in network.named_modules()]
     try:
         with torch.no_grad():
             outputs = network(*inputs)
