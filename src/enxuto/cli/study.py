@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 HELP = """Train and measure several networks alike, and show the results beside published ones.
 
 NAME is `souza`: SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales:
-smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs) and full (the protocol). Each
-finished network is recorded; the same command goes on where it was stopped. The folder gets the networks as ONNX,
-tables as Markdown and CSV, and plots. Needs PyTorch and matplotlib: `pip install 'enxuto[train,report]'`.
+smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs: hours) and full (the protocol).
+Each finished network is recorded; the same command goes on where it was stopped. The folder gets the networks as
+ONNX, tables as Markdown and CSV, and plots. Needs PyTorch and matplotlib: `pip install 'enxuto[train,report]'`.
 
 ```
 enxuto study souza --data cifar10 --scale smoke

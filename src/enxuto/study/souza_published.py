@@ -2,8 +2,9 @@
 
 C. O. de Souza, "Usando Convolução Separável em Profundidade na Otimização da Arquitetura SqueezeNet", 2020. Trained
 on a Titan Xp; latency of one image, mean ± standard deviation of all test images, on it and on a Core i7-7700K, in
-PyTorch. Sizes are those of the saved file; the text does not say whether its MB is 10⁶ or 2²⁰ bytes. Where table 9
-contradicts tables 1 to 5 (SqueezeNet on GPU) the latter stand.
+PyTorch. Sizes are those of the saved file. The text does not say what its MB is: four of the five networks, saved here,
+have the published size to 0.1 % in units of 1,024,000 bytes (SqueezeNet-DSC 3 % less). Where table 9 contradicts
+tables 1 to 5 (SqueezeNet on GPU) the latter stand.
 """
 
 from __future__ import annotations

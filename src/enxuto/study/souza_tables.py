@@ -52,7 +52,7 @@ def _accuracy(records: Sequence[Record]) -> Table:
         row += [str(record["training"]["epochs"]), f"{record['training']['seconds']:,.0f}"]
         rows.append(tuple(row))
     published = "Published: Souza 2020, all of CIFAR, up to 200 epochs"
-    caption = f"{_about(records)}. {published}. Size: the saved weights; MB: 10⁶ bytes"
+    caption = f"{_about(records)}. {published}. Size: the saved weights, MB: 10⁶ bytes (published: 1,024,000)"
     return Table("Accuracy, parameters, size", tuple(columns), tuple(rows), caption)
 
 
