@@ -43,7 +43,21 @@ MAY_IMPORT = {
     "train": {"zoo", "data"},
     "measure": {"data", "export", "runtime", "summary", "train"},
     "prune": {"data", "summary", "train", "zoo"},
-    "study": {"data", "measure", "metrics", "train", "zoo"},
+    "study": {
+        "api",
+        "codec",
+        "compression",
+        "container",
+        "data",
+        "evaluation",
+        "measure",
+        "metrics",
+        "onnx_model",
+        "quantize",
+        "runtime",
+        "train",
+        "zoo",
+    },  # fmt: skip
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time

@@ -29,6 +29,7 @@ _VERBS = (
     "export",
     "fetch",
     "study",
+    "weights",
 )
 
 app = typer.Typer(

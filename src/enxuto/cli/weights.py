@@ -1,0 +1,161 @@
+"""`enxuto weights`: what a model's weights look like, and whether they depend on each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
+from enxuto.errors import UsageError
+
+if TYPE_CHECKING:
+    from enxuto.quantize.dependency import Dependency
+    from enxuto.quantize.distribution import WeightShape
+    from enxuto.study.souza_tables import Table
+
+HELP = """Show what the weights of ONNX models or `.enx` files look like: most similar distributions, dependence.
+
+Ten families of distributions are fitted to the histogram of each model, and with `--layers` of each layer, and ranked
+by SSE and by D(P‖Q). `--dependence` measures what neighbouring weights tell of each other along every axis of a layer.
+`--out` writes tables as Markdown and CSV, and charts. Needs SciPy and matplotlib: `pip install 'enxuto[report]'`.
+
+    enxuto weights resnet20.onnx squeezenet.onnx
+    enxuto weights resnet20.onnx --layers --dependence --out weights/
+"""
+
+
+def run(
+    sources: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX models or .enx files.")],
+    layers: Annotated[bool, typer.Option("--layers", help="Each layer by itself too.")] = False,
+    dependence: Annotated[
+        bool, typer.Option("--dependence", help="Dependence of neighbouring weights, by sampling.")
+    ] = False,
+    by: Annotated[str, typer.Option(help="What layers are ranked by: sse or kl.")] = "kl",
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and charts.")] = None,
+    svg: Annotated[bool, typer.Option("--svg", help="Charts as SVG instead of PNG.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the pairs drawn for --dependence.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Read, fit, show, write."""
+    from enxuto.api import load
+    from enxuto.quantize.dependency import dependencies
+    from enxuto.quantize.distribution import layer_shapes, model_shape
+
+    if by not in ("sse", "kl"):
+        raise UsageError(f"--by is sse or kl, not {by!r}")
+    names = _names(sources)
+    whole: dict[str, WeightShape] = {}
+    inside: dict[str, list[WeightShape]] = {}
+    found: dict[str, list[Dependency]] = {}
+    with progress_bar("fitting") as progress:
+        for source, name in zip(sources, names, strict=True):
+            model = load(source)
+            progress(name, 0, 1)
+            shape = model_shape(model, name)
+            if shape is None:
+                warn(f"{source}: its learned values are all equal, or there are none; it is left out")
+                continue
+            whole[name] = shape
+            if layers:
+                inside[name] = layer_shapes(model, lambda done, total, name=name: progress(name, done, total))
+            if dependence:
+                found[name] = dependencies(
+                    model, seed=seed, progress=lambda done, total, name=name: progress(name, done, total)
+                )  # fmt: skip
+    if not whole:
+        raise UsageError("no model has weights that differ; nothing to show")
+    if out is not None:
+        _write(out, whole, inside, found, by, ".svg" if svg else ".png", seed)
+    if json:
+        print_json(
+            {
+                name: {
+                    **shape.to_dict(),
+                    "layers": [layer.to_dict() for layer in inside.get(name, ())],
+                    "dependence": [one.to_dict() for one in found.get(name, ())],
+                    "seed": seed,
+                }
+                for name, shape in whole.items()
+            }
+        )
+        return
+    for table in _tables(whole, inside, found, by):
+        show(table)
+    for name, all_of in found.items():
+        note(_summary(name, all_of))
+
+
+def _names(sources: list[Path]) -> list[str]:
+    """Names of files without folder and ending, or the whole path where they would be the same."""
+    stems = [source.stem for source in sources]
+    return [
+        stem if stems.count(stem) == 1 else str(source.with_suffix(""))
+        for stem, source in zip(stems, sources, strict=True)
+    ]
+
+
+def _tables(
+    whole: dict[str, WeightShape],
+    inside: dict[str, list[WeightShape]],
+    found: dict[str, list[Dependency]],
+    by: str,
+) -> list[Table]:
+    from enxuto.study.weights_tables import dependency_table, layer_table, similar_table
+
+    tables = [similar_table(list(whole.values()), measure) for measure in ("sse", "kl")]  # type: ignore[arg-type]
+    tables += [layer_table(name, shapes, by) for name, shapes in inside.items()]  # type: ignore[arg-type]
+    return tables + [dependency_table(name, all_of) for name, all_of in found.items()]
+
+
+def _summary(name: str, found: list[Dependency]) -> str:
+    from enxuto.study.weights_tables import strongest_axes
+
+    means = ", ".join(f"{axis} {bits:.3f}" for axis, bits in strongest_axes(found).items())
+    return (
+        f"{name}: mean information of a neighbour, bits a weight: {means or 'no axis has neighbours enough'}"
+    )
+
+
+def _write(
+    out: Path,
+    whole: dict[str, WeightShape],
+    inside: dict[str, list[WeightShape]],
+    found: dict[str, list[Dependency]],
+    by: str,
+    ending: str,
+    seed: int,
+) -> None:
+    """Tables and charts into a folder."""
+    from enxuto.files import atomic_write
+    from enxuto.study.souza_tables import as_markdown
+    from enxuto.study.weights_charts import draw_dependency, draw_families, draw_layers, draw_model
+    from enxuto.study.weights_tables import dependency_csv, shapes_csv
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {out}: {error.strerror or error}") from error
+    texts = {"weights.md": as_markdown(_tables(whole, inside, found, by))}
+    texts["weights.csv"] = shapes_csv({name: [shape, *inside.get(name, [])] for name, shape in whole.items()})
+    if found:
+        texts["dependence.csv"] = dependency_csv(found)
+    for file, text in texts.items():
+        with atomic_write(out / file) as target:
+            target.write(text.encode())
+    for name, shape in whole.items():
+        plain = name.replace("/", "-")
+        draw_model(shape, out / f"{plain}-weights{ending}")
+        if inside.get(name):
+            draw_layers(name, inside[name], out / f"{plain}-layers{ending}")
+            draw_families(name, inside[name], out / f"{plain}-families{ending}")
+        if found.get(name):
+            draw_dependency(name, found[name], out / f"{plain}-dependence{ending}", seed=seed)
+    note(f"wrote tables and charts into {out}")
+
+
+def show(table: Table) -> None:
+    """Write a study's table to stdout."""
+    sides = {column: "left" if place < table.texts else "right" for place, column in enumerate(table.columns)}
+    show_table(table.title, sides, table.rows, caption=table.caption + ".")

@@ -1,0 +1,99 @@
+"""The numbers of Tonin 2021 as data: tables 3.2 and 3.3, and 3.7 to 3.10 (VGG's top-1 and top-5 in their places).
+
+`find` tells to which of its networks a model belongs, by the family in the name: the source's ONNX files are not the
+ones compared here, so that the numbers stand beside each other and are not each other's check.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+__all__ = ["BEST", "SIMILAR", "Best", "Similar", "find"]
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A network of tables 3.2 and 3.3: the three most similar distributions by SSE and by D(P‖Q)."""
+
+    network: str
+    key: str
+    sse: tuple[str, str, str]
+    kl: tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Best:
+    """A network of tables 3.7 to 3.10: accuracies in %, before and lost; entropies in bits per weight.
+
+    top5 and top5_lost are None for the classifiers of faces. levels: the i of 2**i.
+    """
+
+    network: str
+    key: str
+    method: str
+    levels: int
+    top1: float
+    top1_lost: float
+    top5: float | None
+    top5_lost: float | None
+    original_entropy: float
+    entropy: float
+    ratio: float
+
+
+_Row = TypeVar("_Row", Similar, Best)
+_LAP, _LOG, _GAU, _CAU, _ALP = "Laplace", "logistic", "Gaussian", "Cauchy", "alpha"
+
+SIMILAR: tuple[Similar, ...] = (
+    Similar("CaffeNet", "caffenet", (_LAP, _LOG, _GAU), (_GAU, _LAP, _CAU)),
+    Similar("AlexNet", "alexnet", (_ALP, _LAP, _LOG), (_CAU, _ALP, _LAP)),
+    Similar("DenseNet", "densenet", (_LAP, _ALP, _GAU), (_CAU, _LAP, _ALP)),
+    Similar("EfficientNet-Lite4", "efficientnet", (_LAP, _LOG, _GAU), (_LAP, _LOG, _GAU)),
+    Similar("Age-GoogLeNet", "agegooglenet", (_LOG, _LAP, _CAU), (_CAU, _LAP, _LOG)),
+    Similar("Gender-GoogLeNet", "gendergooglenet", (_LAP, _LOG, _CAU), (_LAP, _CAU, _LOG)),
+    Similar("GoogLeNet", "googlenet", (_LAP, _LOG, _GAU), (_LAP, _LOG, _GAU)),
+    Similar("MobileNet-v2", "mobilenet", (_LAP, _GAU, _LOG), (_LAP, _LOG, _ALP)),
+    Similar("R-CNN", "rcnn", (_GAU, _LAP, _ALP), (_GAU, _LAP, _ALP)),
+    Similar("ZFNet", "zfnet", (_LAP, _LOG, _GAU), (_ALP, _LAP, _LOG)),
+    Similar("ResNet-101", "resnet", (_LAP, _LOG, _GAU), (_LAP, _LOG, _GAU)),
+    Similar("ShuffleNet", "shufflenet", (_CAU, _LAP, _LOG), (_CAU, _LAP, _LOG)),
+    Similar("SqueezeNet", "squeezenet", (_LOG, _LAP, _GAU), (_LAP, _LOG, _GAU)),
+    Similar("VGG-19", "vgg", (_ALP, _LAP, _LOG), (_ALP, _LAP, _LOG)),
+)
+
+BEST: tuple[Best, ...] = (
+    Best("SqueezeNet", "squeezenet", "midtread", 8, 53.2, 0.57, 76.578, 0.56, 20.221, 4.67, 6.85),
+    Best("ShuffleNet", "shufflenet", "midrise", 9, 41.77, 0.652, 61.512, 0.626, 20.391, 6.078, 5.26),
+    Best(
+        "Gender-GoogLeNet", "gendergooglenet", "midtread", 7, 82.918, -0.538, None, None, 22.439, 1.351, 23.7
+    ),
+    Best(
+        "Age-GoogLeNet", "agegooglenet", "dead-zone 0.4", 6, 55.802, -0.613, None, None, 22.459, 0.96, 33.33
+    ),
+    Best("GoogLeNet", "googlenet", "dead-zone 0.4", 8, 67.03, 0.744, 87.938, 0.402, 22.653, 3.06, 10.45),
+    Best(
+        "EfficientNet-Lite4",
+        "efficientnet",
+        "dead-zone 0.7",
+        9,
+        77.194,
+        0.54,
+        93.374,
+        0.74,
+        23.513,
+        6.528,
+        4.9,
+    ),
+    Best("CaffeNet", "caffenet", "midrise", 8, 55.5, 0.79, 78.958, 0.564, 25.213, 1.828, 17.5),
+    Best("MobileNet-v2", "mobilenet", "μ-law", 13, 69.03, 0.27, 88.926, 0.018, 21.673, 12.414, 2.58),
+    Best("ResNet-101", "resnet", "dead-zone 0.7", 13, 76.632, 0.582, 93.322, 0.292, 24.734, 7.736, 4.13),
+    Best("VGG-19", "vgg", "dead-zone 0.7", 9, 73.576, 0.07, 91.698, 0.118, 25.661, 2.653, 12.06),
+)
+
+
+def find(rows: tuple[_Row, ...], model: str) -> _Row | None:
+    """The network of the source whose family is in a model's name; None where there is none."""
+    plain = re.sub(r"[^a-z]", "", model.lower())
+    return next((row for row in rows if row.key in plain), None)
