@@ -221,8 +221,15 @@ def test_columns_of_a_hand_written_flattening_stay() -> None:
         (lambda x: x[:, [0, 2, 1, 3]], "index picks channels by number"),
         (lambda x: x + torch.arange(4.0).view(1, 4, 1, 1), "a constant of their number"),
         (lambda x: torch.cat(x.split([1, 3], 1), 1), "unequal parts"),
+        (lambda x: nn.functional.normalize(x, dim=1), "linalg_vector_norm goes over all channels"),
+        (lambda x: x[:, ::2].repeat(1, 2, 1, 1), "a part of the channels is cut out"),
+        (lambda x: nn.functional.pad(x, (0, 0, 0, 0, -1, 1)), "channels are cropped"),
+        (lambda x: (x.flatten(2) @ x.flatten(2).mT @ x.flatten(2)).view(x.shape), "mixes channels"),
     ],
-    ids=["softmax", "group norm", "lrn", "mean", "index", "constant", "split"],
+    ids=[
+        *("softmax", "group norm", "lrn", "mean", "index", "constant", "split"),
+        *("normalise", "every second", "crop", "attention"),
+    ],
 )
 def test_channels_that_are_used_by_their_number_must_stay(
     middle: Callable[[Tensor], Tensor], reason: str
@@ -359,3 +366,31 @@ def test_wrong_numbers_are_refused() -> None:
         channels.without_filters({"stem": [3]})
     with pytest.raises(UsageError, match="nothing would be left of stem"):
         channels.without([0, 1, 2])
+
+
+def test_random_numbers_and_networks_in_single_precision_only() -> None:
+    """A second pass in training leaves the generator alone; a network that runs in float32 alone is verified there."""
+
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.last = nn.Conv2d(2, 4, 1), nn.Linear(4, 2)
+            self.unused, self.drop = nn.Linear(1, 1), nn.Dropout(0.5)
+            self.table = torch.eye(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.drop(self.stem(x)).mean((2, 3))) @ self.table
+
+    network = Single()
+    state = torch.random.get_rng_state()
+    channels = traced(network)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    remove(network, channels, channels.without([1]))
+
+
+def test_a_shuffle_used_twice() -> None:
+    shuffle = nn.ChannelShuffle(2)
+    network = nn.Sequential(nn.Conv2d(2, 4, 1), shuffle, nn.Conv2d(4, 4, 1), shuffle, nn.Conv2d(4, 1, 1))
+    channels = traced(network)
+    assert [dict(group.filters) for group in channels.groups] == [{"0": (p,), "2": (p,)} for p in range(4)]
+    remove(network, channels, channels.without([0]))

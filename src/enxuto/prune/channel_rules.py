@@ -111,7 +111,8 @@ def reduction(call: Call) -> Any:
 
 
 def _reduced(call: Call, rank: int) -> list[int]:
-    given = next((item for item in call.args[1:] if isinstance(item, (list, int)) and item != []), None)
+    start = 2 if call.name in {"linalg_vector_norm", "norm"} else 1  # the order of the norm comes first
+    given = next((item for item in call.args[start:] if isinstance(item, (list, int)) and item != []), None)
     given = call.kwargs.get("dim", given)
     if given is None or isinstance(given, bool):
         return list(range(rank))
@@ -245,7 +246,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_POOLS, pool),
     **dict.fromkeys(_UPSAMPLING, pool),
     **dict.fromkeys(_REDUCTIONS, reduction),
-    **dict.fromkeys(("_softmax", "_log_softmax", "cumsum", "_safe_softmax", "sort"), across),
+    **dict.fromkeys(("_softmax", "_log_softmax", "cumsum", "_safe_softmax"), across),
     **dict.fromkeys(_MIXING, mixing),
 }
 """Rules by the operator's name; `name_` is `name` in place."""

@@ -44,7 +44,8 @@ def follow(network: nn.Module, inputs: Sequence[Tensor]) -> NameBook:
     idle = [name for name, _ in network.named_parameters() if not any(name == key for key, _ in book.bound)]
     if idle:
         twice = [torch.cat((item, item)) for item in inputs]  # batch norm of one value has no variance
-        _pass(copy.deepcopy(network).train(), twice, book)
+        with torch.random.fork_rng(devices=[]):  # dropout must not move the caller's random numbers
+            _pass(copy.deepcopy(network).train(), twice, book)
     return book
 
 
@@ -65,10 +66,9 @@ def _pass(network: nn.Module, inputs: Sequence[Tensor], book: NameBook) -> None:
     try:
         with torch.no_grad(), follower.watching(network), follower:
             outputs = network(*inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         shapes = " and ".join("×".join(map(str, item.shape)) for item in inputs)
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"the network does not run on an input of {shapes}: {reason}") from error
+        raise ModelError(f"the network does not run on an input of {shapes}: {_one_line(error)}") from error
     for output in flat([outputs]):
         names = follower.known.get(id(output))
         if names is not None:
@@ -158,7 +158,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         rule = self._rule(name)
         assert rule is not None
-        found = rule(call)
+        try:
+            found = rule(call)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ModelError(
+                f"channels cannot be followed through this use of {name} in {where}: {_one_line(error)}"
+            ) from error
         many = isinstance(out, (list, tuple))
         for tensor, names in zip(
             out if many else [out], found if isinstance(found, (list, tuple)) else [found], strict=True
@@ -202,12 +207,15 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(module, SHUFFLES):
                 held = self.known.get(id(inputs[0]))
                 if held is not None:
-                    self._book.shuffles[path] = (
-                        held[1].movedim(1, 0).flatten(1)[:, 0],
-                        order_of(module, inputs[0].shape[1]),
-                    )
+                    names = held[1].movedim(1, 0).flatten(1)[:, 0]
+                    known, _ = self._book.shuffles.setdefault(path, (names, order_of(module, len(names))))
+                    self._book.tie(known, names)  # used again: the same places go
 
         return leave
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _no_function(*_: Any) -> Any:

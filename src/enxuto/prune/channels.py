@@ -54,9 +54,9 @@ def _failing(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site
     chosen: dict[int, list[Site]] = defaultdict(list)
     for site in dict.fromkeys(book.sites):
         atoms = set(book.roots(torch.tensor(sorted(site.names))).tolist())
-        number = next((found.group_of[atom] for atom in sorted(atoms) if atom in found.group_of), None)
-        if number is not None:
-            chosen[number].append(site)
+        numbers = [found.group_of[atom] for atom in sorted(atoms) if atom in found.group_of]
+        if numbers:  # one that tries no other site, where there is one
+            chosen[next((number for number in numbers if number not in chosen), numbers[0])].append(site)
     if not chosen or _removable(network, found, chosen):
         return []
     failing = []

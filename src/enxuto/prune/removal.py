@@ -202,7 +202,8 @@ def _fit(network: nn.Module, item: Resized, gone: frozenset[int]) -> None:
     order = tuple(places[place] for place in item.order if place in places)
     if len(order) == len(item.order) or (not isinstance(module, ChannelOrder) and _still(module, order)):
         return
-    ordered = ChannelOrder(order)
+    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+    ordered = ChannelOrder(order).to(device)
     for path, part in list(network.named_modules(remove_duplicate=False)):
         if part is module:
             network.set_submodule(path, ordered)

@@ -1,8 +1,8 @@
 """Whether a pruned network computes what the original computes when the removed channels are zero.
 
 "Zero" is meant literally: every weight, bias and norm parameter of a removed channel, and every weight that reads it,
-is zero in a copy of the original. Both run in float64 in evaluation mode on the same seeded images. Where the outputs
-differ, both run once more and the first layer that differs is named.
+is zero in a copy of the original. Both run in float64 (in their own type where the code allows no other) in evaluation
+mode on the same seeded images. Where the outputs differ, both run once more and the first layer that differs is named.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from enxuto.prune.removal import gone_atoms, zero_state
 __all__ = ["TOLERANCE", "check_removal"]
 
 TOLERANCE = 1e-9
-"""Largest difference of two outputs, relative to the largest value of the original's."""
+"""Largest difference of two outputs in float64, relative to the largest value of the original's."""
+
+SINGLE_TOLERANCE = 1e-4
+"""The same where a network cannot run in float64."""
 
 
 def check_removal(
@@ -34,28 +37,37 @@ def check_removal(
     Raises `ModelError` where it is above `TOLERANCE` or no number, or `smaller` does not run; the message names the
     first layer that differs.
     """
-    zeroed = _double(network)
-    state = zero_state(zeroed.state_dict(keep_vars=False), channels, gone_atoms(channels, kept))
-    zeroed.load_state_dict(state)
-    small = _double(smaller)
     generator = torch.Generator().manual_seed(0)
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
-    inputs = [
+    images = [
         torch.randn(batch, *shape, generator=generator, dtype=torch.float64).to(device)
         for shape in channels.input_shapes
     ]
-    difference = _difference(_run(zeroed, inputs, "original"), _run(small, inputs, "pruned"))
-    if difference <= TOLERANCE:
+    gone = gone_atoms(channels, kept)
+    try:
+        zeroed, dtype, tolerance = _zeroed(network, channels, gone, torch.float64), torch.float64, TOLERANCE
+        expected = _run(zeroed, images, "original")
+    except ModelError:
+        dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+        zeroed, tolerance = _zeroed(network, channels, gone, dtype), SINGLE_TOLERANCE
+        images = [image.to(dtype) for image in images]
+        expected = _run(zeroed, images, "original")
+    small = copy.deepcopy(smaller).eval().to(dtype)
+    difference = _difference(expected, _run(small, images, "pruned"))
+    if difference <= tolerance:
         return difference
-    where = _first_difference(zeroed, small, inputs, channels, kept)
+    where = _first_difference(zeroed, small, images, channels, kept, tolerance)
     raise ModelError(
         f"the pruned network differs from the original with the removed channels zero by {difference:.3g} of the "
         f"largest output, first in {where}; nothing was changed"
     )
 
 
-def _double(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).eval().double()
+def _zeroed(network: nn.Module, channels: ChannelMap, gone: frozenset[int], dtype: torch.dtype) -> nn.Module:
+    """A copy of the original in evaluation mode, with everything zero that belongs to a removed channel."""
+    copied = copy.deepcopy(network).eval().to(dtype)
+    copied.load_state_dict(zero_state(copied.state_dict(), channels, gone))
+    return copied
 
 
 def _run(network: nn.Module, inputs: Sequence[Tensor], which: str) -> list[Tensor]:
@@ -100,14 +112,19 @@ def _difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
 
 
 def _first_difference(
-    zeroed: nn.Module, small: nn.Module, inputs: Sequence[Tensor], channels: ChannelMap, kept: KeptChannels
+    zeroed: nn.Module,
+    small: nn.Module,
+    inputs: Sequence[Tensor],
+    channels: ChannelMap,
+    kept: KeptChannels,
+    tolerance: float,
 ) -> str:
     """The layer, in the order of the run, whose kept outputs are the first to differ."""
     expected, found = _outputs(zeroed, inputs, channels), _outputs(small, inputs, channels)
     for layer, value in expected.items():
         left = torch.tensor(kept.layers[layer], device=value.device)
         wanted = value.index_select(_axis(zeroed, layer, value), left)
-        if layer not in found or not _difference([wanted], [found[layer]]) <= TOLERANCE:
+        if layer not in found or not _difference([wanted], [found[layer]]) <= tolerance:
             return layer
     return "what follows the last layer with filters"
 
