@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.terminal import note, print_json, show_table, warn
-from enxuto.cli.training import draw, interval, leave_what_export_needs, reporter, rows
+from enxuto.cli.training import draw, leave_what_export_needs, reporter, rows, scored
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def run(
                 "folder": str(folder),
                 "config": chosen.to_dict(),
                 "history": history.to_dict(),
-                "test": None if scores is None else _scored(test, scores),
+                "test": None if scores is None else scored(test, scores),
                 "export": export,
             }
         )
@@ -292,10 +292,6 @@ def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:
 
     model.load_state_dict(Checkpoint.read(folder / "best.pt").model)
     return score(model, data)
-
-
-def _scored(test: Path | None, scores: Scores) -> dict[str, object]:
-    return {"data": str(test), **vars(scores), "top1_interval": list(interval(scores))}
 
 
 def _speaks() -> bool:

@@ -13,7 +13,7 @@ from enxuto.cli.terminal import note, progress_bar
 if TYPE_CHECKING:
     from enxuto.train import History, Progress, Scores, TrainingData
 
-__all__ = ["draw", "interval", "leave_what_export_needs", "reporter", "rows"]
+__all__ = ["draw", "leave_what_export_needs", "reporter", "rows", "scored"]
 
 
 @contextmanager
@@ -91,7 +91,12 @@ def _toml(value: object) -> str:
     return repr(value)
 
 
-def interval(scores: Scores) -> tuple[float, float]:
+def scored(test: Path | None, scores: Scores) -> dict[str, object]:
+    """Scores for JSON, with the data they are of and top-1's 95 % interval."""
+    return {"data": str(test), **vars(scores), "top1_interval": list(_interval(scores))}
+
+
+def _interval(scores: Scores) -> tuple[float, float]:
     """Wilson's 95 % interval of top-1, both ends in 0…1."""
     from enxuto.metrics import wilson_interval
 
@@ -110,7 +115,7 @@ def rows(history: History, scores: Scores | None, folder: Path) -> list[list[str
         if best.validation_top5 is not None:
             lines += [["validation top-5", f"{best.validation_top5:.2%}"]]
     if scores is not None:
-        low, high = interval(scores)
+        low, high = _interval(scores)
         lines += [
             ["test loss", f"{scores.loss:.4f}"],
             ["test top-1", f"{scores.top1:.2%} of {scores.samples:,} (95 % interval {low:.2%} – {high:.2%})"],
