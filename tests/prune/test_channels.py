@@ -394,3 +394,14 @@ def test_a_shuffle_used_twice() -> None:
     channels = traced(network)
     assert [dict(group.filters) for group in channels.groups] == [{"0": (p,), "2": (p,)} for p in range(4)]
     remove(network, channels, channels.without([0]))
+
+
+def test_two_reshapes_of_a_layer_of_two_filters() -> None:
+    """Trying both at once would leave nothing of the layer; they are tried one by one."""
+
+    def there_and_back(x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], -1, 36).reshape(x.shape)
+
+    network = Between(2, there_and_back, 2)
+    channels = traced(network)
+    assert free(channels) == [0, 1]

@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import ModelError
+from enxuto.errors import ModelError, UsageError
 from enxuto.prune.channel_balance import balanced_sets
 from enxuto.prune.channel_map import Balanced, Bound, ChannelMap, Fixed, Group, Resized
 from enxuto.prune.channel_names import NameBook, Site
@@ -67,9 +67,10 @@ def _failing(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site
 
 
 def _removable(network: nn.Module, found: ChannelMap, numbers: Iterable[int]) -> bool:
+    """Whether the network runs and is right without these groups; several at once may leave nothing of a layer."""
     try:
         remove(network, found, found.without(numbers))
-    except ModelError:
+    except (ModelError, UsageError):
         return False
     return True
 
