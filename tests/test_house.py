@@ -50,6 +50,7 @@ MAY_IMPORT = {
         "container",
         "data",
         "evaluation",
+        "header",
         "measure",
         "metrics",
         "onnx_model",
@@ -57,7 +58,7 @@ MAY_IMPORT = {
         "runtime",
         "train",
         "zoo",
-    },  # fmt: skip
+    },
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time

@@ -30,6 +30,7 @@ _VERBS = (
     "fetch",
     "study",
     "weights",
+    "curve",
 )
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.quantize.dependency import Dependency
-    from enxuto.quantize.distribution import WeightShape
+    from enxuto.quantize.distribution import Measure, WeightShape
     from enxuto.study.souza_tables import Table
 
 HELP = """Show what the weights of ONNX models or `.enx` files look like: most similar distributions, dependence.
@@ -45,6 +46,7 @@ def run(
 
     if by not in ("sse", "kl"):
         raise UsageError(f"--by is sse or kl, not {by!r}")
+    measure: Measure = "sse" if by == "sse" else "kl"
     names = _names(sources)
     whole: dict[str, WeightShape] = {}
     inside: dict[str, list[WeightShape]] = {}
@@ -59,15 +61,13 @@ def run(
                 continue
             whole[name] = shape
             if layers:
-                inside[name] = layer_shapes(model, lambda done, total, name=name: progress(name, done, total))
+                inside[name] = layer_shapes(model, partial(progress, name))
             if dependence:
-                found[name] = dependencies(
-                    model, seed=seed, progress=lambda done, total, name=name: progress(name, done, total)
-                )  # fmt: skip
+                found[name] = dependencies(model, seed=seed, progress=partial(progress, name))
     if not whole:
         raise UsageError("no model has weights that differ; nothing to show")
     if out is not None:
-        _write(out, whole, inside, found, by, ".svg" if svg else ".png", seed)
+        _write(out, whole, inside, found, measure, ".svg" if svg else ".png", seed)
     if json:
         print_json(
             {
@@ -81,7 +81,7 @@ def run(
             }
         )
         return
-    for table in _tables(whole, inside, found, by):
+    for table in _tables(whole, inside, found, measure):
         show(table)
     for name, all_of in found.items():
         note(_summary(name, all_of))
@@ -100,12 +100,12 @@ def _tables(
     whole: dict[str, WeightShape],
     inside: dict[str, list[WeightShape]],
     found: dict[str, list[Dependency]],
-    by: str,
+    by: Measure,
 ) -> list[Table]:
     from enxuto.study.weights_tables import dependency_table, layer_table, similar_table
 
-    tables = [similar_table(list(whole.values()), measure) for measure in ("sse", "kl")]  # type: ignore[arg-type]
-    tables += [layer_table(name, shapes, by) for name, shapes in inside.items()]  # type: ignore[arg-type]
+    tables = [similar_table(list(whole.values()), "sse"), similar_table(list(whole.values()), "kl")]
+    tables += [layer_table(name, shapes, by) for name, shapes in inside.items()]
     return tables + [dependency_table(name, all_of) for name, all_of in found.items()]
 
 
@@ -123,7 +123,7 @@ def _write(
     whole: dict[str, WeightShape],
     inside: dict[str, list[WeightShape]],
     found: dict[str, list[Dependency]],
-    by: str,
+    by: Measure,
     ending: str,
     seed: int,
 ) -> None:

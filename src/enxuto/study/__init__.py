@@ -8,7 +8,7 @@ for result in Study(points, "out/rates").run(Local(workers=2)):
 """
 
 from enxuto.study.cluster import Cluster
-from enxuto.study.executor import Here
+from enxuto.study.executor import Executor, Here
 from enxuto.study.local import Local
 from enxuto.study.point import Before, Point, Work
 from enxuto.study.records import Records, content_hash
@@ -19,6 +19,7 @@ from enxuto.study.store_result import Result
 __all__ = [
     "Before",
     "Cluster",
+    "Executor",
     "Here",
     "Local",
     "Point",

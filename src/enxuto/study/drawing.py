@@ -15,8 +15,9 @@ from enxuto.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
-__all__ = ["COLOURS", "DASHES", "FORMATS", "MARKERS", "new_figure", "save"]
+__all__ = ["COLOURS", "DASHES", "FORMATS", "MARKERS", "new_figure", "save", "whole_numbers"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -41,6 +42,13 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
         for side in ("top", "right"):
             one.spines[side].set_visible(False)
     return figure, axes
+
+
+def whole_numbers() -> Locator:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
 
 
 def save(figure: Figure, path: str | Path) -> Path:

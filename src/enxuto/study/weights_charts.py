@@ -12,7 +12,7 @@ import numpy as np
 from enxuto.quantize.dependency import Dependency
 from enxuto.quantize.distribution import WeightShape
 from enxuto.quantize.families import FAMILIES
-from enxuto.study.drawing import COLOURS, DASHES, MARKERS, new_figure, save
+from enxuto.study.drawing import COLOURS, DASHES, MARKERS, new_figure, save, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def draw_families(name: str, layers: Sequence[WeightShape], path: str | Path) ->
             label=FAMILIES[number].name, color=colour, linestyle="none", marker=marker, markersize=4,
         )  # fmt: skip
     axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(whole_numbers())
     axes.set_xlabel("layer, in the order of the file")
     axes.set_ylabel("D(P‖Q), nats")
     axes.set_title(f"{name}: distance of families of distributions from {len(layers)} layers")

@@ -1,0 +1,237 @@
+"""`enxuto curve`: rate against every metric for the source's grid of quantizers and enxuto's own modes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enxuto.cli import preprocessing as pre
+from enxuto.cli.evaluate import choose_preprocess
+from enxuto.cli.study_progress import study_progress
+from enxuto.cli.terminal import note, print_json, show_table, warn
+from enxuto.errors import UsageError
+
+if TYPE_CHECKING:
+    from enxuto.study import Executor, Point, StudyResults
+    from enxuto.study.curve_tables import Curve
+    from enxuto.study.souza_tables import Table
+
+HELP = """Compress models in many ways, evaluate each, and show rate against accuracy beside published results.
+
+The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half) and enxuto's default
+scheme at several bits per weight. Each point is recorded in the folder `--out`; the same command goes on where it was
+stopped, with a wider grid too. `--workers` computes in several processes, `--scheduler` on a Dask cluster, and
+`--merge` takes in what other machines recorded. Tables as Markdown and CSV and charts are written into the folder.
+
+    enxuto curve resnet20.onnx --data cifar10-test.parquet --preprocess resnet-cifar --workers 2
+    enxuto curve model.onnx --data photos/ --limit 500 --levels 6:10 --methods midtread --methods enxuto --bits 5
+"""
+
+_DATA, _GRID, _RUN = "Data", "Grid", "Computing"
+
+
+def run(
+    sources: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX models or .enx files.")],
+    data: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Data file or folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study; by default studies/curve-NAME.")
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_GRID, help="A method, such as midtread or enxuto; can be repeated. Default: all."
+        ),
+    ] = None,
+    levels: Annotated[
+        str, typer.Option(rich_help_panel=_GRID, help="LOW:HIGH, the i of 2^i levels.")
+    ] = "2:24",
+    bits: Annotated[
+        list[float] | None,
+        typer.Option(
+            rich_help_panel=_GRID, help="Bits per weight for enxuto; can be repeated. Default: 2 3 4 5 6 8."
+        ),
+    ] = None,
+    within: Annotated[
+        float, typer.Option(min=0, rich_help_panel=_GRID, help="Points of top-1 that the best may lose.")
+    ] = 0.8,
+    split: Annotated[str | None, typer.Option(rich_help_panel=_DATA, help="train, test, ….")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar or npz."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn at random.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_DATA, help="Seed of that draw.")] = 0,
+    image_column: Annotated[
+        str | None, typer.Option(rich_help_panel=_DATA, help="Column with images.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(rich_help_panel=_DATA, help="Column with labels.")
+    ] = None,
+    preprocess: pre.Base = None,
+    resize: pre.Resize = None,
+    interpolation: pre.Interpolation = None,
+    crop: pre.Crop = None,
+    divide_by: pre.DivideBy = None,
+    mean: pre.Mean = None,
+    std: pre.Std = None,
+    channels: pre.Channels = None,
+    layout: pre.Layout = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, rich_help_panel=_RUN, help="Processes; 0: this one. Default: one a processor."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, rich_help_panel=_RUN, help="Threads of each process.")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_RUN, metavar="tcp://…", help="Compute on this Dask cluster."),
+    ] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(rich_help_panel=_RUN, help="Folder or records.jsonl of the same study from elsewhere."),
+    ] = None,
+    svg: Annotated[bool, typer.Option("--svg", help="Charts as SVG instead of PNG.")] = False,
+    all_points: Annotated[
+        bool, typer.Option("--points", help="Show every point, not the best alone.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
+) -> None:
+    """Make the points, compute them, show what came out."""
+    from enxuto.study import Study
+    from enxuto.study.curve_tables import curves_of
+
+    settings = _settings(methods, levels, bits)
+    how = {"split": split, "format": format_, "limit": limit, "seed": seed, "image_column": image_column,
+           "label_column": label_column}  # fmt: skip
+    said = pre.PreprocessOptions(
+        preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
+    )
+    points = _points(sources, data, how, said, settings)
+    folder = out or Path("studies") / f"curve-{sources[0].stem}"
+    if merge:
+        _merge(folder, merge)
+    with study_progress(
+        "curve", lambda result: f"{result.settings['model']}, {result.settings['compress']}"
+    ) as report:
+        results = Study(points, folder).run(_executor(workers, threads, scheduler), report)
+    curves = curves_of(results)
+    _write(folder, curves, within, ".svg" if svg else ".png")
+    if json:
+        print_json(_as_json(curves, results))
+    else:
+        for table in _tables(curves, within, all_points=all_points):
+            sides = {
+                name: "left" if place < table.texts else "right" for place, name in enumerate(table.columns)
+            }
+            show_table(table.title, sides, table.rows, caption=table.caption + ".")
+        note(f"tables, charts and records are in {folder}")
+    if results.exit_code:
+        warn(
+            f"{len(results.failed)} points failed and {len(results.not_run)} were not run; the same command tries again"
+        )
+        raise typer.Exit(results.exit_code)
+
+
+def _settings(methods: list[str] | None, levels: str, bits: list[float] | None) -> list[dict[str, Any]]:
+    """The settings of all points that the options ask for. Raises `UsageError`."""
+    from enxuto.study.curve_modes import OWN, method_names, own, source_grid
+
+    low, colon, high = levels.partition(":")
+    if not (colon and low.isdigit() and high.isdigit() and 1 <= int(low) <= int(high) <= 24):
+        raise UsageError(f"--levels is LOW:HIGH between 1 and 24, such as 4:12, not {levels!r}")
+    strange = [name for name in methods or () if name not in method_names()]
+    if strange:
+        raise UsageError(f"no method is called {strange[0]!r}; there are {', '.join(method_names())}")
+    if any(not 0 < value <= 32 for value in bits or ()):
+        raise UsageError("--bits lie between 0 and 32")
+    found = source_grid(range(int(low), int(high) + 1), methods)
+    return found + (own(bits or (2, 3, 4, 5, 6, 8)) if methods is None or OWN in methods else [])
+
+
+def _points(
+    sources: list[Path],
+    data: str,
+    how: dict[str, Any],
+    said: pre.PreprocessOptions,
+    settings: list[dict[str, Any]],
+) -> list[Point]:
+    from enxuto.api import load_with_metadata, preprocess_of
+    from enxuto.study.curve import Subject, points
+
+    found = []
+    for source in sources:
+        _, metadata = load_with_metadata(source)
+        chosen = choose_preprocess(said, preprocess_of(metadata))
+        found += points(Subject.open(source.stem, source, data, how, chosen), settings)
+    return found
+
+
+def _executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:
+    from enxuto.study import Cluster, Here, Local
+
+    if scheduler is not None:
+        if workers is not None:
+            raise UsageError("a cluster has the workers that were started for it; leave out --workers")
+        return Cluster(scheduler, threads)
+    return Here(threads) if workers == 0 else Local(workers, threads)
+
+
+def _merge(folder: Path, sources: list[Path]) -> None:
+    """Take in other machines' records, and say what was found."""
+    from enxuto.study import Store
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with Store(folder) as store:
+        merged = store.merge(sources)
+    note(f"merged: {len(merged.added)} points added, {len(merged.known)} known")
+    for problem in merged.problems:
+        warn(problem)
+    if merged.different:
+        warn(f"{len(merged.different)} points have other values elsewhere; those recorded here stay")
+
+
+def _tables(curves: list[Curve], within: float, *, all_points: bool) -> list[Table]:
+    from enxuto.study.curve_tables import best_table, points_table
+
+    return [best_table(curves, within)] + ([points_table(curve) for curve in curves] if all_points else [])
+
+
+def _write(folder: Path, curves: list[Curve], within: float, ending: str) -> None:
+    """Tables and charts into the folder of the study."""
+    from enxuto.files import atomic_write
+    from enxuto.study.curve_charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
+    from enxuto.study.curve_tables import curve_csv
+    from enxuto.study.souza_tables import as_markdown
+
+    texts = {
+        "curve.md": as_markdown(_tables(curves, within, all_points=True)),
+        "curve.csv": curve_csv(curves),
+    }
+    for name, text in texts.items():
+        with atomic_write(folder / name) as file:
+            file.write(text.encode())
+    for curve in curves:
+        draw_metrics(curve, UNIFORM_OR_NOT, folder / f"{curve.model}-methods{ending}")
+        draw_metrics(curve, ZONES, folder / f"{curve.model}-dead-zones{ending}")
+        draw_bytes(curve, folder / f"{curve.model}-bytes{ending}")
+
+
+def _as_json(curves: list[Curve], results: StudyResults) -> dict[str, Any]:
+    return {
+        "models": [
+            {
+                "model": curve.model,
+                "data": curve.data_hash,
+                "original": dict(curve.original),
+                "points": list(curve.rows),
+            }
+            for curve in curves
+        ],
+        "failed": [
+            {"settings": result.settings["compress"], "error": result.error} for result in results.failed
+        ],
+        "not_run": dict(results.not_run),
+    }

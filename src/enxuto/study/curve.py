@@ -1,0 +1,228 @@
+"""Rate against every metric: a model compressed in many ways, each decoded and evaluated, as points of a study.
+
+Rates: the order-0 entropy of all levels in bits per weight (the source's measure; of one histogram where one quantizer
+serves the whole network, else of one a tensor), and the bytes of the file. Distortion: top-1, top-5, macro precision,
+recall and F1, MRR, agreement with the original and divergence from it.
+
+The images are decoded once a process, and kept where they take less than a gigabyte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enxuto._version import __version__
+from enxuto.api import load
+from enxuto.codec import entropy
+from enxuto.compression import parameters
+from enxuto.container import CompressedModel, is_enx
+from enxuto.data import Dataset, Preprocess, open_dataset
+from enxuto.errors import DataError
+from enxuto.evaluation import Evaluation, evaluate
+from enxuto.header import LevelsRow
+from enxuto.metrics import wilson_interval
+from enxuto.onnx_model import Model, files
+from enxuto.runtime import Runner
+from enxuto.study.curve_modes import compressed
+from enxuto.study.point import Point, Work
+
+__all__ = ["ORIGINAL", "Subject", "entropy_bits", "measure_point", "points"]
+
+ORIGINAL: dict[str, Any] = {"mode": "original", "method": "original", "i": 32}
+_CODE = f"enxuto {__version__}, curve 1"
+_FUNCTION = "enxuto.study.curve:measure_point"
+_KEPT = 1 << 30  # bytes of preprocessed images
+_BATCH = 64
+
+_Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the images it is measured on.
+
+    data: what `open_dataset` is given besides the path. model_hash, data_hash: of what was found there.
+    """
+
+    name: str
+    model: Path
+    images: str
+    data: Mapping[str, Any]
+    preprocess: Preprocess
+    model_hash: str
+    data_hash: str
+
+    @classmethod
+    def open(
+        cls, name: str, model: Path, images: str, data: Mapping[str, Any], preprocess: Preprocess
+    ) -> Subject:
+        """Look at both. Raises `DataError` and `ModelError` for what cannot be read."""
+        dataset = open_dataset(images, **data)
+        place = images if not Path(images).exists() else str(Path(images).resolve())
+        return cls(name, model.resolve(), place, dict(data), preprocess, _hash_of(model), dataset.hash)
+
+
+def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """A point for the original, then one for each setting."""
+    shared = {
+        "model": subject.name,
+        "model_hash": subject.model_hash,
+        "preprocess": subject.preprocess.to_dict(),
+    }
+    shared["data"] = dict(subject.data)
+    places = {"model": str(subject.model), "data": subject.images}
+    return [
+        Point(_FUNCTION, {**shared, "compress": one}, seed=subject.data.get("seed", 0), data_hash=subject.data_hash,
+              code=_CODE, places=places)
+        for one in (ORIGINAL, *settings)
+    ]  # fmt: skip
+
+
+def measure_point(work: Work) -> dict[str, Any]:
+    """Compress, write, read back, evaluate: the values of one point, shares 0…1."""
+    given = work.settings
+    ready = _ready(
+        work.places["model"], work.places["data"], json.dumps(given["data"]), json.dumps(given["preprocess"]),
+        given["model_hash"], str(work.data_hash), work.threads,
+    )  # fmt: skip
+    small = compressed(given["compress"], ready.model, work.threads)
+    decoded = Runner(small.to_model(threads=work.threads), threads=work.threads)
+    finite = _Finite(decoded)
+    reference = iter(ready.reference)
+    result = evaluate(
+        finite.scores, ready.images, preprocess=ready.preprocess, batch_size=_BATCH,
+        reference=lambda batch: next(reference),  # `evaluate` asks once a batch, in order
+    )  # fmt: skip
+    weights = parameters(ready.model)
+    bound, quantized = entropy_bits(small)
+    return {
+        "weights": weights,
+        "quantized": quantized,
+        "entropy_bits": bound if quantized else _original_entropy(ready.model),
+        "file_bytes": small.file_bytes,
+        "file_bits": 8 * small.file_bytes / weights,
+        "broken": finite.broken,
+        **_metrics(result),
+    }
+
+
+def entropy_bits(small: CompressedModel) -> tuple[float, int]:
+    """Entropy in bits per level, and how many levels there are: one histogram for one quantizer, else one a tensor."""
+    tensors = [
+        tensor for part in small.parts if isinstance(part.row, LevelsRow) for tensor in part.levels().values()
+    ]
+    count = sum(tensor.levels.size for tensor in tensors)
+    if not count:
+        return 0.0, 0
+    if len({tensor.quantizer for tensor in tensors}) == 1:
+        return float(entropy(np.concatenate([tensor.levels.reshape(-1) for tensor in tensors]))), count
+    return sum(float(entropy(tensor.levels)) * tensor.levels.size for tensor in tensors) / count, count
+
+
+def _original_entropy(model: Model) -> float:
+    """Entropy of the distinct float32 values of all learned weights, in bits per weight."""
+    values = [
+        np.asarray(model.load(i.name), np.float32).reshape(-1) for i in model.infos() if i.role != "other"
+    ]
+    counts = np.unique(np.concatenate(values), return_counts=True)[1].astype(np.float64)
+    shares = counts / counts.sum()
+    return float(-np.sum(shares * np.log2(shares)))
+
+
+def _metrics(result: Evaluation) -> dict[str, Any]:
+    """The measures of an evaluation by short names; 95 % intervals (Wilson) of those that are shares of images."""
+    found = result.metrics
+    values: dict[str, Any] = {"top1": result.top1, "top1_interval": list(result.top1_interval)}
+    if result.classes > 5:
+        values["top5"] = found["top"]["5"]
+        values["top5_interval"] = list(
+            wilson_interval(round(found["top"]["5"] * result.samples), result.samples)
+        )
+    for name in ("macro_precision", "macro_recall", "macro_f1", "mrr"):
+        values[name] = found[name]
+    return {
+        **values, "agreement": result.agreement, "kl": result.kl, "samples": result.samples,
+        "classes": result.classes, "seed": result.seed,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Ready:
+    model: Model
+    images: Dataset
+    preprocess: Preprocess
+    reference: Sequence[NDArray[Any]]
+
+
+@lru_cache(maxsize=1)
+def _ready(
+    model: str, images: str, data: str, preprocess: str, model_hash: str, data_hash: str, threads: int
+) -> _Ready:
+    """What all points of a model and data set share, once a process. Raises `DataError` where files have changed."""
+    if _hash_of(Path(model)) != model_hash:
+        raise DataError(f"{model} is not the file that this study began with; use another folder for it")
+    how = Preprocess.from_dict(json.loads(preprocess))
+    dataset = _kept(open_dataset(images, **json.loads(data)), how)
+    loaded = load(model, threads=threads)
+    runner = _Finite(Runner(loaded, threads=threads))
+    reference = [runner.scores(batch) for batch, _ in dataset.batches(_BATCH, how)]
+    if dataset.hash != data_hash:
+        raise DataError(
+            f"{images} does not hold the images that this study began with; use another folder for it"
+        )
+    return _Ready(loaded, dataset, how, reference)
+
+
+def _kept(dataset: Dataset, preprocess: Preprocess) -> Dataset:
+    """The data set with its batches in memory, or as it is where they are too large."""
+    with closing(dataset.batches(1, preprocess)) as batches:
+        size = next(batches)[0].nbytes
+    return (
+        dataset if size * len(dataset) > _KEPT else _Kept(dataset, list(dataset.batches(_BATCH, preprocess)))
+    )
+
+
+class _Kept(Dataset):
+    """A data set whose batches stay in memory: every point meets the same ones."""
+
+    def __init__(self, dataset: Dataset, batches: Sequence[_Labelled]) -> None:
+        vars(self).update(vars(dataset))
+        self._kept = batches
+
+    def batches(self, batch_size: int, preprocess: Preprocess) -> Generator[_Labelled, None, None]:
+        """Yield the kept batches, whatever size is asked for."""
+        yield from self._kept
+
+
+class _Finite:
+    """Scores in which images with any that is no number have equal scores: coarse steps break networks entirely."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.broken = 0
+
+    def scores(self, batch: NDArray[np.float32]) -> NDArray[Any]:
+        scores = np.array(self._runner.scores(batch))
+        wrong = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
+        scores[wrong] = 0
+        self.broken += int(wrong.sum())
+        return scores
+
+
+def _hash_of(model: Path) -> str:
+    """Sixteen hex digits of a model's bytes, those of its external data included."""
+    digest = hashlib.sha256()
+    for place in [model] if is_enx(model) else files(model):
+        with place.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,108 @@
+"""Ways to compress a model, as settings of points: the source's grid of quantizers, and enxuto's own.
+
+A mode is a function from a model and settings to a compressed model, under a name in `MODES`; a further one is one
+more function and one more family of settings in `own`. Every setting has a `method`, which is a line in the charts, and
+`i`, which orders the points of that line.
+
+Source: Tonin 2021, section 3.5: one quantizer for the whole network and all its weights, biases and normalisation
+included, Δ = 2/2^i (μ-law: 2^i levels, x_max = 1, μ = 2^i), i = 2…24; half and the minifloats of its table 3.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from enxuto.compression import compress
+from enxuto.container import CompressedModel
+from enxuto.errors import UsageError
+from enxuto.onnx_model import Model, Role
+from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat, MuLaw, Quantizer
+from enxuto.quantize.steps import Uniform
+
+__all__ = ["DEAD_ZONES", "MODES", "OWN", "SOURCE_LEVELS", "compressed", "method_names", "own", "source_grid"]
+
+Settings = dict[str, Any]
+
+SOURCE_LEVELS = range(2, 25)
+DEAD_ZONES: Mapping[str, float] = MappingProxyType(
+    {
+        "midrise": 0.0,
+        "dead-zone 0.1": 0.1,
+        "dead-zone 0.25": 0.25,
+        "dead-zone 0.4": 0.4,
+        "midtread": 0.5,
+        "dead-zone 0.7": 0.7,
+    }
+)
+"""δ by method, as the source names them."""
+
+OWN = "enxuto"
+"""The method of the default scheme; other modes of enxuto's own begin with it too."""
+
+_EVERYTHING = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX, Role.BIAS, Role.NORM)
+
+
+def source_grid(
+    levels: Iterable[int] = SOURCE_LEVELS, methods: Sequence[str] | None = None
+) -> list[Settings]:
+    """Settings of the source's grid; `methods`: some of `method_names`, None for all of them."""
+    exponents = list(levels)
+    found: list[Settings] = [
+        {"mode": "grid", "method": method, "i": i} for method in (*DEAD_ZONES, "μ-law") for i in exponents
+    ]
+    found += [
+        {"mode": "grid", "method": "minifloat", "i": 1 + p + q, "format": [p, q]}
+        for p, q in SOURCE_MINIFLOATS
+    ]
+    found.append({"mode": "grid", "method": "half", "i": 16})
+    return found if methods is None else [one for one in found if one["method"] in methods]
+
+
+def own(bits: Iterable[float]) -> list[Settings]:
+    """Settings of enxuto's own modes: the default, and its steps scaled to so many bits per weight of the file."""
+    scaled = [{"mode": "default", "method": OWN, "i": value, "bits": value} for value in bits]
+    return [{"mode": "default", "method": OWN, "i": 32, "bits": None}, *scaled]
+
+
+def method_names() -> list[str]:
+    """All methods, in the order of the charts."""
+    return [*DEAD_ZONES, "μ-law", "minifloat", "half", OWN]
+
+
+def compressed(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
+    """Compress a model as settings say. Raises `UsageError` for a mode that is unknown here."""
+    mode = MODES.get(str(settings["mode"]))
+    if mode is None:
+        raise UsageError(f"no mode is called {settings['mode']!r}; there are {', '.join(MODES)}")
+    return mode(settings, model, threads)
+
+
+def _original(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
+    return compress(model, roles=(), threads=threads)
+
+
+def _grid(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
+    return compress(model, Uniform(_quantizer(settings)), roles=_EVERYTHING, threads=threads)
+
+
+def _default(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
+    return compress(model, bits=settings["bits"], threads=threads)
+
+
+def _quantizer(settings: Mapping[str, Any]) -> Quantizer:
+    method, i = settings["method"], settings["i"]
+    if method in DEAD_ZONES:
+        return DeadZone(2 / 2**i, DEAD_ZONES[method])
+    if method == "μ-law":
+        return MuLaw(2**i, mu=2.0**i)
+    if method == "minifloat":
+        return Minifloat(*settings["format"])
+    return Half()
+
+
+MODES: Mapping[str, Callable[[Mapping[str, Any], Model, int], CompressedModel]] = MappingProxyType(
+    {"original": _original, "grid": _grid, "default": _default}
+)
+"""By the name under which settings ask for them."""

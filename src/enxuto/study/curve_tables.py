@@ -1,0 +1,189 @@
+"""The tables of `enxuto curve`: every point, and the best of each model as in the source's tables 3.9 and 3.10."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enxuto.errors import DataError
+from enxuto.study.curve_modes import OWN
+from enxuto.study.souza_tables import Table
+from enxuto.study.store_result import Result
+from enxuto.study.tonin_published import BEST, find
+from enxuto.study.weights_tables import as_csv
+
+__all__ = ["WITHIN", "Curve", "best_table", "curve_csv", "curves_of", "points_table"]
+
+WITHIN = 0.8
+"""Points of top-1 that the source's best settings may lose (its section 4)."""
+
+_NONE = "–"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of one model on one set of images: values of the original, and rows of all settings.
+
+    A row holds the values of `measure_point` with `method`, `i` and `setting`, its name.
+    """
+
+    model: str
+    original: Mapping[str, Any]
+    rows: tuple[Mapping[str, Any], ...]
+    data_hash: str | None
+
+    @property
+    def about(self) -> str:
+        """Samples, seed and data: an accuracy without them says nothing."""
+        samples, seed = self.original["samples"], self.original["seed"]
+        return f"{samples:,} images, seed {seed}, data {self.data_hash}"
+
+    def lost(self, row: Mapping[str, Any], metric: str = "top1") -> float:
+        """Points of a share that a row loses against the original."""
+        return 100 * float(self.original[metric] - row[metric])
+
+    def best(self, *, own: bool, within: float = WITHIN) -> Mapping[str, Any] | None:
+        """The row of least rate that loses at most `within` points of top-1.
+
+        Of enxuto's own modes by the bytes of the file; of the source's grid by entropy, as the source does.
+        """
+        rows = [row for row in self.rows if is_own(row) is own and self.lost(row) <= within + 1e-9]
+        return min(rows, key=lambda row: float(row["file_bytes" if own else "entropy_bits"]), default=None)
+
+
+def is_own(row: Mapping[str, Any]) -> bool:
+    """Whether a row belongs to one of enxuto's own modes."""
+    return str(row["method"]).startswith(OWN)
+
+
+def curves_of(results: Iterable[Result]) -> list[Curve]:
+    """Curves by model and images; failed points are left out. Raises `DataError` where an original is missing."""
+    groups: dict[tuple[str, str, str | None], list[Result]] = {}
+    for result in results:
+        key = (result.settings["model"], result.settings["model_hash"], result.data_hash)
+        groups.setdefault(key, []).append(result)
+    curves = []
+    for (model, _, data_hash), group in groups.items():
+        done = [result for result in group if result.values is not None]
+        original = next((r.values for r in done if r.settings["compress"]["mode"] == "original"), None)
+        if original is None:
+            failed = next(
+                (r.error for r in group if r.settings["compress"]["mode"] == "original"), "it was not run"
+            )
+            raise DataError(
+                f"{model}: the original was not evaluated, and nothing can be compared with it: {failed}"
+            )
+        rows = [
+            {
+                **result.settings["compress"],
+                "setting": _setting(result.settings["compress"]),
+                **(result.values or {}),
+            }
+            for result in done
+            if result.settings["compress"]["mode"] != "original"
+        ]
+        rows.sort(key=lambda row: (row["method"], row["i"]))
+        curves.append(Curve(model, original, tuple(rows), data_hash))
+    return curves
+
+
+def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
+    """Best settings of the source's grid and of enxuto for each model, beside what the source found for its family."""
+    rows: list[tuple[str, ...]] = []
+    for curve in curves:
+        top5 = "top5" in curve.original
+        for own in (False, True):
+            best = curve.best(own=own, within=within)
+            if best is not None:
+                rows.append(_best_row(curve, best, top5=top5))
+            elif any(is_own(row) is own for row in curve.rows):
+                name = OWN if own else "the source's grid"
+                rows.append((curve.model, f"{name}: none within {within:g} points", *[_NONE] * 7))
+        known = find(BEST, curve.model)
+        if known is not None:
+            fifth = _NONE if known.top5 is None else f"{known.top5:.2f} ({known.top5_lost:+.2f})"
+            rows.append((
+                f"published: {known.network}", f"{known.method}, {known.levels}",
+                f"{known.top1:.2f} ({known.top1_lost:+.2f})", fifth,
+                f"{known.entropy:.3f} ({known.original_entropy - known.entropy:.3f})", f"{known.ratio:.2f}",
+                f"{(32 - known.entropy) / 32:.3f}", _NONE, _NONE,
+            ))  # fmt: skip
+    about = "; ".join(dict.fromkeys(f"{curve.model}: {curve.about}" for curve in curves))
+    caption = (
+        f"Least entropy (enxuto: least file) within {within:g} points of top-1, chosen on these very images; CR = 32/H "
+        f"and RE = (32 − H)/32 are of the entropy, a bound; the file is what is written. {about}. Published: Tonin "
+        "2021, tables 3.9 and 3.10, other files of the same families on other images"
+    )
+    columns = (
+        "model", "best method, level", "top-1 % (lost), 95 %", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
+        "file, bits/weight", "32-bit weights / file",
+    )  # fmt: skip
+    return Table("Best settings", columns, tuple(rows), caption, texts=2)
+
+
+def _best_row(curve: Curve, row: Mapping[str, Any], *, top5: bool) -> tuple[str, ...]:
+    bound = float(row["entropy_bits"])
+    low, high = row["top1_interval"]
+    fifth = f"{100 * row['top5']:.2f} ({curve.lost(row, 'top5'):+.2f})" if top5 else _NONE
+    first = f"{100 * row['top1']:.2f} ({curve.lost(row):+.2f}), {100 * low:.1f} – {100 * high:.1f}"
+    saved = float(curve.original["entropy_bits"]) - bound
+    return (
+        curve.model, row["setting"], first, fifth, f"{bound:.3f} ({saved:.3f})", f"{32 / bound:.2f}",
+        f"{(32 - bound) / 32:.3f}", f"{row['file_bits']:.3f}", f"{4 * row['weights'] / row['file_bytes']:.2f}",
+    )  # fmt: skip
+
+
+def points_table(curve: Curve) -> Table:
+    """Every point of a model, the original first."""
+    original = {**curve.original, "setting": "original"}
+    rows = []
+    for row in (original, *curve.rows):
+        low, high = row["top1_interval"]
+        rows.append((
+            row["setting"], f"{row['entropy_bits']:.3f}", f"{row['file_bytes']:,}", f"{row['file_bits']:.3f}",
+            f"{100 * row['top1']:.2f}", f"{100 * low:.1f} – {100 * high:.1f}",
+            f"{100 * row['top5']:.2f}" if "top5" in row else _NONE,
+            *(f"{100 * row[name]:.2f}" for name in ("macro_precision", "macro_recall", "macro_f1")),
+            f"{row['mrr']:.4f}", f"{100 * row['agreement']:.2f}", f"{row['kl']:.3g}",
+        ))  # fmt: skip
+    columns = (
+        "setting", "entropy, bits/weight", "file, bytes", "file, bits/weight", "top-1 %", "95 % interval", "top-5 %",
+        "precision %", "recall %", "F1 %", "MRR", "agreement %", "KL, nats",
+    )  # fmt: skip
+    return Table(
+        f"{curve.model}: all points",
+        columns,
+        tuple(rows),
+        f"{curve.about}. Precision, recall, F1: macro averages",
+    )
+
+
+def curve_csv(curves: Sequence[Curve]) -> str:
+    """A line for each point in full precision."""
+    columns = (
+        "method", "i", "setting", "entropy_bits", "file_bytes", "file_bits", "weights", "quantized", "top1", "top5",
+        "macro_precision", "macro_recall", "macro_f1", "mrr", "agreement", "kl", "broken", "samples", "seed",
+    )  # fmt: skip
+    rows = []
+    for curve in curves:
+        original = {**curve.original, "method": "original", "i": 32, "setting": "original"}
+        for row in (original, *curve.rows):
+            low, high = row["top1_interval"]
+            values = {name: row.get(name, "") for name in columns}
+            rows.append(
+                {"model": curve.model, **values, "top1_low": low, "top1_high": high, "data": curve.data_hash}
+            )
+    return as_csv(rows)
+
+
+def _setting(settings: Mapping[str, Any]) -> str:
+    """What a row is called in a table."""
+    if settings["mode"] == "grid":
+        if settings["method"] == "half":
+            return "half"
+        if settings["method"] == "minifloat":
+            return "minifloat {}, {}".format(*settings["format"])
+        return f"{settings['method']}, {settings['i']}"
+    bits = settings.get("bits")
+    return f"{settings['method']}, default" if bits is None else f"{settings['method']}, {bits:g} bits"

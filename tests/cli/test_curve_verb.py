@@ -1,0 +1,84 @@
+"""`enxuto curve` as a user calls it: computed once, gone on with, merged; and how progress shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from enxuto.cli.study_progress import time_left
+
+Invoke = Callable[..., Result]
+FEW = ("--limit", 40, "--levels", "5:6", "--methods", "midtread", "--workers", 0)
+
+
+def test_a_curve_goes_on_with_what_is_recorded(
+    invoke: Invoke, digits: Path, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    first = invoke("curve", digits, "--data", images, *FEW, "--out", out)
+    assert first.exit_code == 0, first.output
+    assert "Best settings" in first.stdout
+    assert "midtread, 5" in first.stdout
+    more = invoke(
+        "curve", digits, "--data", images, *FEW, "--methods", "enxuto", "--bits", 5, "--out", out, "--json"
+    )
+    assert more.exit_code == 0, more.output
+    assert "3 of 5 points are recorded already" in more.stderr
+    said = json.loads(more.stdout)
+    assert [point["setting"] for point in said["models"][0]["points"]] == [
+        "enxuto, 5 bits", "enxuto, default", "midtread, 5", "midtread, 6",
+    ]  # fmt: skip
+    assert said["models"][0]["original"]["samples"] == 40
+    assert said["failed"] == []
+    assert len((out / "records.jsonl").read_text().splitlines()) == 5
+    assert len(list(csv.DictReader(io.StringIO((out / "curve.csv").read_text())))) == 5
+    assert sorted(path.name for path in out.glob("*.png")) == [
+        f"digits-{kind}.png" for kind in ("bytes", "dead-zones", "methods")
+    ]
+    assert "all points" in (out / "curve.md").read_text()
+
+    # Another machine has the same records in its own folder: nothing is computed again.
+    other = invoke(
+        "curve", digits, "--data", images, *FEW, "--merge", out, "--out", tmp_path / "other", "--points"
+    )
+    assert other.exit_code == 0, other.output
+    assert "merged: 5 points added" in other.stderr
+    assert "3 of 3 points are recorded already" in other.stderr
+    assert "digits: all points" in other.stdout
+
+
+def test_a_point_that_fails_is_told_and_ends_with_1(
+    invoke: Invoke, digits: Path, images: Path, tmp_path: Path
+) -> None:
+    result = invoke("curve", digits, "--data", images, *FEW, "--methods", "enxuto", "--bits", 0.01,
+                    "--out", tmp_path / "study")  # fmt: skip
+    assert result.exit_code == 1
+    assert "0.01 bits per weight cannot be reached" in result.stderr
+    assert "1 points failed" in result.stderr
+    assert "midtread, 5" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--levels", "9"), "LOW:HIGH"), (("--levels", "9:3"), "LOW:HIGH"), (("--methods", "magic"), "no method"),
+        (("--bits", 99), "between 0 and 32"), (("--scheduler", "tcp://127.0.0.1:1"), "leave out --workers"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_one_line(
+    invoke: Invoke, digits: Path, images: Path, tmp_path: Path, words: tuple[object, ...], says: str
+) -> None:
+    result = invoke("curve", digits, "--data", images, *FEW, "--out", tmp_path / "study", *words)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_time_is_said_as_people_say_it() -> None:
+    assert [time_left(seconds) for seconds in (4, 80, 800, 12_100)] == ["4 s", "80 s", "13 min", "3 h 22 min"]
