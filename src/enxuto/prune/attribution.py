@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from enxuto.errors import DataError
 from enxuto.prune.attribution_dispatch import Dispatch
-from enxuto.prune.attribution_layers import Network, running
+from enxuto.prune.attribution_layers import Network, checked_classes, running
 from enxuto.prune.attribution_references import Reference, blurred
 from enxuto.prune.attribution_rescale import Met, ReferenceRules, SampleRules
 
@@ -84,7 +84,7 @@ def deeplift(
         sample = SampleRules(met, seen)
         with Dispatch(network, sample):
             scores = network(leaf.clone())  # a clone, as the network may overwrite what it is given
-        chosen = _checked_classes(classes, scores)
+        chosen = scores.detach().argmax(1) if classes is None else checked_classes(classes, scores)
         after = scores.gather(1, chosen[:, None])[:, 0]
         change = after.detach().double() - before.gather(1, chosen[:, None])[:, 0].double()
         multipliers = torch.zeros_like(leaf)
@@ -111,15 +111,3 @@ def _reference_scores(network: Network, start: Tensor) -> tuple[Tensor, list[Met
     with discard, Dispatch(network, rules):
         scores = network(start.detach().clone().requires_grad_().clone())
     return scores.detach(), rules.met
-
-
-def _checked_classes(classes: Tensor | None, scores: Tensor) -> Tensor:
-    if classes is None:
-        return scores.detach().argmax(1)
-    if classes.shape != scores.shape[:1] or classes.is_floating_point():
-        raise DataError(
-            f"classes must be {len(scores)} integers, one for each image, not {classes.dtype} {tuple(classes.shape)}"
-        )
-    if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < scores.shape[1]:
-        raise DataError(f"classes must lie in 0…{scores.shape[1] - 1}, as the network has {scores.shape[1]}")
-    return classes.long().to(scores.device)

@@ -17,10 +17,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from enxuto.errors import ModelError
+from enxuto.errors import DataError, ModelError
 from enxuto.prune.rules import plain_name
 
-__all__ = ["FilterLayer", "Network", "filter_layers", "output_layers", "per_filter", "running"]
+__all__ = [
+    "FilterLayer",
+    "Network",
+    "filter_layers",
+    "is_layer_call",
+    "output_layers",
+    "per_filter",
+    "running",
+]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -46,6 +54,22 @@ def filter_layers(model: nn.Module) -> dict[str, FilterLayer]:
         for name, layer in model.named_modules()
         if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear))
     }
+
+
+def checked_classes(classes: Tensor, logits: Tensor) -> Tensor:
+    """Return classes (batch,) as int64 beside logits (batch, classes); `DataError` where they are not such."""
+    count, width = logits.shape
+    if classes.shape != (count,) or classes.is_floating_point():
+        kind = f"{classes.dtype} {tuple(classes.shape)}"
+        raise DataError(f"classes must be {count} integers, one for each image, not {kind}")
+    if count and not 0 <= int(classes.min()) <= int(classes.max()) < width:
+        raise DataError(f"classes must lie in 0…{width - 1}, as the network has {width}")
+    return classes.long().to(logits.device)
+
+
+def is_layer_call(func: Callable[..., Any]) -> bool:
+    """Whether a torch function is a convolution or a linear layer: called with an input, weights, and a bias."""
+    return plain_name(func) in _CALLS
 
 
 def per_filter(values: Tensor, layer: FilterLayer) -> Tensor:
@@ -75,7 +99,7 @@ class Network:
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> str | None:
         """Return the name of the layer that a call of a torch function is, or None."""
-        if plain_name(func) not in _CALLS:
+        if not is_layer_call(func):
             return None
         weight = kwargs["weight"] if "weight" in kwargs else args[1]
         return self.weights.get(id(weight))
