@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "ledger": {"codec", "part", "container", "header", "onnx_model"},
     "verification": {"part", "container", "header", "metrics", "onnx_model", "quantize"},
     "api": {"container", "data", "onnx_model", "runtime"},
+    "compare": {"data", "evaluation", "onnx_model", "runtime"},
     "demo": set(),
     "zoo": set(),
     "summary": {"zoo", "onnx_model"},

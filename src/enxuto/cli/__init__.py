@@ -31,6 +31,7 @@ _VERBS = (
     "study",
     "weights",
     "curve",
+    "compare",
 )
 
 app = typer.Typer(

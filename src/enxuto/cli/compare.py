@@ -1,0 +1,211 @@
+"""`enxuto compare`: two models side by side."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enxuto.cli import preprocessing as pre
+from enxuto.cli.evaluate import choose_preprocess
+from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
+from enxuto.errors import ModelError
+
+if TYPE_CHECKING:
+    from enxuto.compare import Answers, LayerDifference
+    from enxuto.onnx_model import Model
+
+HELP = """Compare two models, such as an original and its `.enx`: weights, layer outputs, answers, confused classes.
+
+Errors of weights and of layers' outputs are signal-to-noise ratios in dB (20 dB: an error of a tenth; 60 dB: of a
+thousandth). `--sheet` draws the images whose answer changed, with both answers.
+
+    enxuto compare model.onnx model.enx --data test.parquet --sheet changed.png
+    enxuto compare model.onnx small.onnx --data photos/ --preprocess imagenet --limit 500 --all
+"""
+
+_DATA = "Data"
+_WORST = 15
+_KINDS = 12
+
+
+def run(
+    first: Annotated[Path, typer.Argument(metavar="A", help="An ONNX model or .enx file: the original.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="What is compared with it.")],
+    data: Annotated[Path, typer.Option(rich_help_panel=_DATA, help="Data file or folder.")],
+    split: Annotated[str | None, typer.Option(rich_help_panel=_DATA, help="train, test, ….")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar or npz."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn at random.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_DATA, help="Seed of that draw.")] = 0,
+    image_column: Annotated[
+        str | None, typer.Option(rich_help_panel=_DATA, help="Column with images.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(rich_help_panel=_DATA, help="Column with labels.")
+    ] = None,
+    preprocess: pre.Base = None,
+    resize: pre.Resize = None,
+    interpolation: pre.Interpolation = None,
+    crop: pre.Crop = None,
+    divide_by: pre.DivideBy = None,
+    mean: pre.Mean = None,
+    std: pre.Std = None,
+    channels: pre.Channels = None,
+    layout: pre.Layout = None,
+    images: Annotated[
+        int, typer.Option(min=0, help="Images on which layers' outputs are compared; 0: none.")
+    ] = 64,
+    sheet: Annotated[Path | None, typer.Option(help="PNG of the images whose answer changed.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Images on that sheet at most.")] = 60,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every weight and every change, not the largest alone.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one per processor.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Load, compare, show."""
+    from enxuto.api import load_with_metadata, preprocess_of
+    from enxuto.compare import compare_answers, compare_layers, contact_sheet
+    from enxuto.data import open_dataset
+    from enxuto.runtime import Runner
+
+    dataset = open_dataset(data, split=split, format=format_, limit=limit, seed=seed, image_column=image_column,
+                           label_column=label_column)  # fmt: skip
+    (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
+    said = pre.PreprocessOptions(
+        preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
+    )
+    chosen = choose_preprocess(said, preprocess_of(metadata))
+    with progress_bar("comparing") as progress:
+        answers = compare_answers(
+            Runner(one, threads=threads).scores, Runner(other, threads=threads).scores, dataset, preprocess=chosen,
+            progress=lambda done, total: progress("answers", done, total),
+        )  # fmt: skip
+        try:
+            layers = compare_layers(
+                one, other, dataset if images else None, chosen, images=images, threads=threads,
+                progress=lambda done, total: progress("layers", done, total),
+            )  # fmt: skip
+        except ModelError as error:
+            layers = []
+            warn(str(error))
+    drawn = (
+        None
+        if sheet is None
+        else contact_sheet(dataset, answers, sheet, names=(first.name, second.name), most=most)
+    )
+    if json:
+        print_json({"first": str(first), "second": str(second), "preprocess": chosen.to_dict(),
+                    "images_for_outputs": min(images, len(dataset)), "layers": [layer.to_dict() for layer in layers],
+                    **answers.to_dict()})  # fmt: skip
+        return
+    _show_answers(answers, f"A: {first.name}, B: {second.name}")
+    _show_changes(answers, every=every)
+    if layers:
+        _show_layers(layers, min(images, len(dataset)), every=every)
+    left_out = _unmatched(one, other)
+    if left_out:
+        note(f"weights that are not in both by name and shape: {left_out}")
+    if drawn is not None:
+        note(f"{sheet}: {drawn} of {len(answers.changed())} images whose answer changed")
+
+
+def _show_answers(answers: Answers, title: str) -> None:
+    values = answers.to_dict()
+    counts = answers.counts
+    rows = [
+        ("samples", f"{values['samples']:,} (seed {values['seed']}, data {values['data_hash']})"),
+        ("top-1 of A", f"{values['top1'][0]:.2%}"),
+        ("top-1 of B", f"{values['top1'][1]:.2%}"),
+        ("right in both", f"{counts['both']:,}"),
+        ("right in A only", f"{counts['only first']:,}"),
+        ("right in B only", f"{counts['only second']:,}"),
+        ("wrong in both", f"{counts['neither']:,}"),
+        ("chance of such a difference", f"{answers.p_value:.3g} (McNemar, exact)"),
+        ("equal answers", f"{answers.agreement:.2%}"),
+        ("KL of B from A", f"{answers.kl:.3g} nats"),
+    ]
+    show_table(title, {"measure": "left", "value": "left"}, rows)
+
+
+def _show_changes(answers: Answers, *, every: bool) -> None:
+    """Changed answers by kind, and cells of the confusion matrix."""
+    changes, cells = answers.changes(), answers.confusions()
+    most = None if every else _KINDS
+    if changes:
+        show_table(
+            "changed answers",
+            {"is": "left", "A says": "left", "B says": "left", "images": "right"},
+            [
+                (
+                    answers.name(one.expected),
+                    answers.name(one.first),
+                    answers.name(one.second),
+                    str(one.count),
+                )
+                for one in changes[:most]
+            ],
+            caption=None
+            if most is None or len(changes) <= most
+            else f"{most} of {len(changes)} kinds; --all shows all",
+        )
+        show_table(
+            "confusion",
+            {"is": "left", "called": "left", "by A": "right", "by B": "right", "difference": "right"},
+            [
+                (answers.name(one.expected), answers.name(one.answered), str(one.first), str(one.second),
+                 f"{one.second - one.first:+d}")
+                for one in cells[:most]
+            ],
+            caption=None if most is None or len(cells) <= most else f"{most} of {len(cells)} cells that differ",
+        )  # fmt: skip
+
+
+def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> None:
+    """Weights that differ: the worst by the output of their layer, or all in the order of the model."""
+    differ = [layer for layer in layers if layer.changed]
+    if not differ:
+        note("all weights are equal")
+        return
+    shown = differ
+    if not every:
+        shown = sorted(differ, key=lambda layer: min(layer.weight_snr, layer.output_snr or math.inf))[:_WORST]
+    show_table(
+        "weights and what their layers put out",
+        {
+            "weight": "left", "role": "left", "shape": "left", "weight, dB": "right", "largest change / rms": "right",
+            "changed": "right", "output, dB": "right",
+        },
+        [
+            (
+                layer.name, layer.role, "×".join(map(str, layer.shape)), _decibel(layer.weight_snr),
+                f"{layer.largest / layer.rms:.3g}" if layer.rms else "–", f"{layer.changed:.1%}",
+                "–" if layer.output_snr is None else _decibel(layer.output_snr),
+            )
+            for layer in shown
+        ],
+        caption=f"{len(shown)} of {len(differ)} weights that differ, {len(layers) - len(differ)} are equal; "
+        f"outputs on {images} images",
+    )  # fmt: skip
+
+
+def _decibel(ratio: float) -> str:
+    return "equal" if math.isinf(ratio) and ratio > 0 else f"{ratio:.1f}"
+
+
+def _unmatched(one: Model, other: Model) -> str:
+    """Names of weights that cannot be compared, some of them."""
+    apart = [
+        name
+        for model, rest in ((one, other), (other, one))
+        for name in model.weight_names
+        if name not in rest or rest.info(name).shape != model.info(name).shape
+    ]
+    return ", ".join(apart[:5]) + (f" and {len(apart) - 5} more" if len(apart) > 5 else "")

@@ -1,0 +1,177 @@
+"""Which answers of two models differ on labelled images, who is right then, and which classes are confused anew."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enxuto.data import Dataset, Preprocess
+from enxuto.evaluation import Predict, evaluate
+
+__all__ = ["Answers", "Change", "Confusion", "compare_answers"]
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Change:
+    """`count` images of class `expected` that the first model called `first` and the second `second`."""
+
+    expected: int
+    first: int
+    second: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A cell of the confusion matrices: images of class `expected` called `answered`, by the first and the second."""
+
+    expected: int
+    answered: int
+    first: int
+    second: int
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Answers (N,) of both models to the same images, and the classes expected.
+
+    agreement: share of equal answers. kl: mean divergence of the second from the first in nats.
+    """
+
+    expected: Labels
+    first: Labels
+    second: Labels
+    agreement: float
+    kl: float
+    data_hash: str
+    seed: int
+    class_names: tuple[str, ...] | None = field(default=None, repr=False)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images that both, only the first, only the second, or neither called right."""
+        right = self.first == self.expected, self.second == self.expected
+        cells = {
+            "both": (True, True),
+            "only first": (True, False),
+            "only second": (False, True),
+            "neither": (False, False),
+        }
+        return {
+            name: int(np.count_nonzero((right[0] == one) & (right[1] == other)))
+            for name, (one, other) in cells.items()
+        }
+
+    @property
+    def p_value(self) -> float:
+        """Chance of accuracies so different, or more, if both models were equally good: McNemar's exact test."""
+        lost, won = self.counts["only first"], self.counts["only second"]
+        tail = sum(math.comb(lost + won, k) for k in range(min(lost, won) + 1))
+        return min(1.0, float(2 * tail / 2 ** (lost + won)))
+
+    def changed(self) -> NDArray[np.int64]:
+        """Positions of images whose answer changed: those the second lost, those it won, then the rest."""
+        places = np.flatnonzero(self.first != self.second)
+        lost = self.first[places] == self.expected[places]
+        won = self.second[places] == self.expected[places]
+        return places[np.argsort(np.where(lost, 0, np.where(won, 1, 2)), kind="stable")]
+
+    def changes(self) -> list[Change]:
+        """Changed answers by kind, the most frequent first."""
+        places = np.flatnonzero(self.first != self.second)
+        kinds = Counter(
+            zip(
+                self.expected[places].tolist(),
+                self.first[places].tolist(),
+                self.second[places].tolist(),
+                strict=True,
+            )
+        )
+        return [
+            Change(*kind, count)
+            for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+        ]
+
+    def confusions(self) -> list[Confusion]:
+        """Cells of the confusion matrices, right answers included, that differ; the largest difference first."""
+        one = Counter(zip(self.expected.tolist(), self.first.tolist(), strict=True))
+        other = Counter(zip(self.expected.tolist(), self.second.tolist(), strict=True))
+        cells = [
+            Confusion(*cell, one[cell], other[cell])
+            for cell in sorted(one | other)
+            if one[cell] != other[cell]
+        ]
+        return sorted(cells, key=lambda cell: -abs(cell.second - cell.first))
+
+    def name(self, label: int) -> str:
+        """What a class is called: its name, or its number where it has none."""
+        known = self.class_names is not None and label < len(self.class_names)
+        return self.class_names[label] if known and self.class_names is not None else str(label)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values; changed answers by image too."""
+        changed = self.changed()
+        return {
+            "samples": len(self.expected), "seed": self.seed, "data_hash": self.data_hash,
+            "top1": [float(np.mean(answers == self.expected)) for answers in (self.first, self.second)],
+            "agreement": self.agreement, "kl": self.kl, "counts": self.counts, "p_value": self.p_value,
+            "class_names": None if self.class_names is None else list(self.class_names),
+            "changed": [
+                {"image": int(i), "expected": int(self.expected[i]), "first": int(self.first[i]),
+                 "second": int(self.second[i])}
+                for i in changed
+            ],
+            "confusions": [vars(cell) for cell in self.confusions()],
+        }  # fmt: skip
+
+
+def compare_answers(
+    first: Predict,
+    second: Predict,
+    dataset: Dataset,
+    *,
+    preprocess: Preprocess,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Answers:
+    """Ask both models for every image once. Raises as `evaluate` does."""
+    one, other = _Listener(first), _Listener(second)
+    result = evaluate(
+        other.scores,
+        dataset,
+        preprocess=preprocess,
+        batch_size=batch_size,
+        reference=one.scores,
+        progress=progress,
+    )
+    assert result.agreement is not None, "there is a reference"
+    assert result.kl is not None, "there is a reference"
+    return Answers(
+        expected=np.asarray(dataset.labels, np.int64), first=one.answers(), second=other.answers(),
+        agreement=result.agreement, kl=result.kl, data_hash=result.data_hash, seed=result.seed,
+        class_names=result.class_names,
+    )  # fmt: skip
+
+
+class _Listener:
+    """A model whose answers are noted; of equal scores the first class counts, as in the metrics."""
+
+    def __init__(self, predict: Predict) -> None:
+        self._predict = predict
+        self._noted: list[Labels] = []
+
+    def scores(self, batch: NDArray[np.float32]) -> NDArray[Any]:
+        scores = self._predict(batch)
+        self._noted.append(np.asarray(scores).reshape(len(batch), -1).argmax(axis=1))
+        return scores
+
+    def answers(self) -> Labels:
+        return np.concatenate(self._noted)
