@@ -57,7 +57,7 @@ def plot_training(records: Sequence[Record], path: str | Path, *, title: str = "
     rate.set_yscale("log")
     rate.set_ylim(*_decades([record["lr"] for record in records]))
     rate.yaxis.set_minor_formatter("")  # powers of ten alone, however few there are
-    rate.set_ylabel("learning rate", color=_VERMILION)
+    rate.set_ylabel("learning rate at the start of the epoch", color=_VERMILION)
     rate.tick_params(axis="y", which="both", colors=_VERMILION)
     names = [str(line.get_label()) for line in lines]
     figure.legend(lines, names, frameon=False, loc="outside lower center", ncols=3)  # never over a curve
