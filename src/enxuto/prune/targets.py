@@ -1,0 +1,75 @@
+"""What a choice of filters leaves: filters, parameters, multiply-accumulates. Measures for `ranking.choose`.
+
+A parameter's size is the product of its axes after each lost its places, so that what two neighbouring layers lose
+together is counted once, exactly. MACs are a weight's size times the places where it is used. A measured latency is
+any function of the caller's that prunes, times, and returns seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["FiltersLeft", "SizeLeft", "SlicedUnit"]
+
+
+class SlicedUnit(Protocol):
+    """What goes with a unit: parameter or buffer, axis, places along it."""
+
+    @property
+    def filters(self) -> Mapping[str, tuple[int, ...]]:
+        """Filters of each layer that the unit holds."""
+
+    @property
+    def slices(self) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
+        """Everything that goes with them."""
+
+
+@dataclass(frozen=True)
+class FiltersLeft:
+    """Filters left in the layers that have scores, those in no unit too."""
+
+    units: Sequence[SlicedUnit]
+    scores: Mapping[str, np.ndarray]
+
+    def __call__(self, removed: Sequence[int]) -> float:
+        """Count them."""
+        gone = sum(
+            len(places)
+            for number in removed
+            for layer, places in self.units[number].filters.items()
+            if layer in self.scores
+        )
+        return float(sum(map(len, self.scores.values())) - gone)
+
+
+@dataclass(frozen=True)
+class SizeLeft:
+    """Σ factor × size of each parameter: parameters with factors 1, MACs with the places a weight is used at.
+
+    shapes: parameter → its shape before. factors: parameter → its factor; others do not count.
+    """
+
+    units: Sequence[SlicedUnit]
+    shapes: Mapping[str, tuple[int, ...]]
+    factors: Mapping[str, float]
+
+    def __call__(self, removed: Sequence[int]) -> float:
+        """Add up what is left."""
+        gone: dict[tuple[str, int], set[int]] = {}
+        for number in removed:
+            for tensor, axis, places in self.units[number].slices:
+                gone.setdefault((tensor, axis), set()).update(places)
+        return float(
+            sum(
+                factor
+                * math.prod(
+                    size - len(gone.get((name, axis), ())) for axis, size in enumerate(self.shapes[name])
+                )
+                for name, factor in self.factors.items()
+            )
+        )
