@@ -60,6 +60,7 @@ MAY_IMPORT = {
         "train",
         "zoo",
     },
+    "doctor": {"compression", "data", "demo", "onnx_model", "runtime", "study"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time

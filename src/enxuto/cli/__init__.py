@@ -32,6 +32,7 @@ _VERBS = (
     "weights",
     "curve",
     "compare",
+    "doctor",
 )
 
 app = typer.Typer(
