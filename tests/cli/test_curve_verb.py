@@ -32,7 +32,7 @@ def test_a_curve_goes_on_with_what_is_recorded(
     assert "3 of 5 points are recorded already" in more.stderr
     said = json.loads(more.stdout)
     assert [point["setting"] for point in said["models"][0]["points"]] == [
-        "enxuto, 5 bits", "enxuto, default", "midtread, 5", "midtread, 6",
+        "midtread, 5", "midtread, 6", "enxuto, 5 bits", "enxuto, default",
     ]  # fmt: skip
     assert said["models"][0]["original"]["samples"] == 40
     assert said["failed"] == []

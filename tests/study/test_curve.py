@@ -96,7 +96,7 @@ def test_a_point_holds_what_compression_and_evaluation_say(tmp_path: Path) -> No
     )
     shares = np.unique(values, return_counts=True)[1] / values.size
     assert curve.original["entropy_bits"] == pytest.approx(-np.sum(shares * np.log2(shares)))
-    assert [row["setting"] for row in curve.rows] == ["enxuto, 4 bits", "enxuto, default", "midtread, 5"]
+    assert [row["setting"] for row in curve.rows] == ["midtread, 5", "enxuto, 4 bits", "enxuto, default"]
 
 
 def test_files_that_change_meanwhile_are_named(tmp_path: Path) -> None:

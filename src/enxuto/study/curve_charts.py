@@ -75,11 +75,16 @@ def draw_bytes(curve: Curve, path: str | Path) -> Path | None:
     figure, axes = new_figure(11, 5, columns=2)
     for place in axes:
         for method, points in lines.items():
-            _line(place, method, [(row["file_bits"], row) for row in points], "top1")
+            # Close by, the intervals of all points would hide them; that of the original stands for them there.
+            _line(
+                place, method, [(row["file_bits"], row) for row in points], "top1", intervals=place is axes[0]
+            )
         _frame(place, curve, "top1", "whole file, bits/weight")
+    low, high = curve.original["top1_interval"]
+    axes[1].axhspan(100 * low, 100 * high, color="#888888", alpha=0.13, linewidth=0)
     top = 100 * curve.original["top1"]
     axes[1].set_ylim(top - _CLOSE, min(100.2, top + 0.4 * _CLOSE))
-    axes[1].set_title(f"within {_CLOSE:g} points of the original", fontsize=9)
+    axes[1].set_title(f"within {_CLOSE:g} points of the original; grey: its 95 % interval", fontsize=9)
     figure.suptitle(f"{curve.model}: {curve.about}", fontsize=11)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, frameon=False, loc="outside lower center", ncols=len(names))
@@ -97,7 +102,14 @@ def _lines(curve: Curve, methods: Sequence[str]) -> dict[str, list[Mapping[str, 
     return found
 
 
-def _line(axes: Axes, method: str, points: Sequence[tuple[float, Mapping[str, Any]]], metric: str) -> None:
+def _line(
+    axes: Axes,
+    method: str,
+    points: Sequence[tuple[float, Mapping[str, Any]]],
+    metric: str,
+    *,
+    intervals: bool = True,
+) -> None:
     spare = (COLOURS[1], DASHES[1 + sum(map(ord, method)) % 4], MARKERS[5])
     colour, dash, marker = _STYLES.get(method, spare)
     factor = 1 if metric == "mrr" else 100
@@ -105,7 +117,7 @@ def _line(axes: Axes, method: str, points: Sequence[tuple[float, Mapping[str, An
     x = [max(rate, 0.05) for rate, _ in ordered]
     y = [factor * row[metric] for _, row in ordered]
     axes.plot(x, y, label=method, color=colour, linestyle=dash, marker=marker, markersize=3.5, linewidth=1.2)
-    if f"{metric}_interval" in ordered[0][1]:
+    if intervals and f"{metric}_interval" in ordered[0][1]:
         ends = [row[f"{metric}_interval"] for _, row in ordered]
         axes.vlines(x, [factor * low for low, _ in ends], [factor * high for _, high in ends], color=colour,
                     linewidth=0.7, alpha=0.45)  # fmt: skip

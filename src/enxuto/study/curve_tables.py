@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enxuto.errors import DataError
-from enxuto.study.curve_modes import OWN
+from enxuto.study.curve_modes import OWN, method_names
 from enxuto.study.souza_tables import Table
 from enxuto.study.store_result import Result
 from enxuto.study.tonin_published import BEST, find
@@ -83,7 +83,7 @@ def curves_of(results: Iterable[Result]) -> list[Curve]:
             for result in done
             if result.settings["compress"]["mode"] != "original"
         ]
-        rows.sort(key=lambda row: (row["method"], row["i"]))
+        rows.sort(key=lambda row: (_rank(row["method"]), row["method"], row["i"]))
         curves.append(Curve(model, original, tuple(rows), data_hash))
     return curves
 
@@ -111,9 +111,10 @@ def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
             ))  # fmt: skip
     about = "; ".join(dict.fromkeys(f"{curve.model}: {curve.about}" for curve in curves))
     caption = (
-        f"Least entropy (enxuto: least file) within {within:g} points of top-1, chosen on these very images; CR = 32/H "
-        f"and RE = (32 − H)/32 are of the entropy, a bound; the file is what is written. {about}. Published: Tonin "
-        "2021, tables 3.9 and 3.10, other files of the same families on other images"
+        f"Least entropy (enxuto: least file) within {within:g} points of top-1, chosen on these very images. CR = 32/H "
+        "and RE = (32 − H)/32 are of the entropy: of one histogram for the source's grid, so that the file, whose "
+        f"coder adapts to each tensor, can be smaller. {about}. Published: Tonin 2021, tables 3.9 and 3.10, other "
+        "files of the same families on other images"
     )
     columns = (
         "model", "best method, level", "top-1 % (lost), 95 %", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
@@ -175,6 +176,12 @@ def curve_csv(curves: Sequence[Curve]) -> str:
                 {"model": curve.model, **values, "top1_low": low, "top1_high": high, "data": curve.data_hash}
             )
     return as_csv(rows)
+
+
+def _rank(method: str) -> int:
+    """Methods in the order of `method_names`, further ones behind."""
+    known = method_names()
+    return known.index(method) if method in known else len(known)
 
 
 def _setting(settings: Mapping[str, Any]) -> str:

@@ -144,6 +144,7 @@ class _Worker:
 def _serve(connection: Connection) -> None:
     """Compute what comes until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # what a point prints must not stand among the parent's results
     works: SimpleQueue[Work] = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, works), daemon=True).start()
     while True:
