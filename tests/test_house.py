@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "export": {"zoo", "onnx_model", "runtime", "data", "api"},
     "train": {"zoo", "data"},
     "measure": {"data", "export", "runtime", "summary", "train"},
-    "prune": {"data", "summary", "train", "zoo"},
+    "prune": {"data", "export", "runtime", "summary", "train", "zoo"},
     "study": {
         "api",
         "codec",
@@ -55,12 +55,14 @@ MAY_IMPORT = {
         "measure",
         "metrics",
         "onnx_model",
+        "prune",
         "quantize",
         "runtime",
         "train",
         "zoo",
     },
     "doctor": {"compression", "data", "demo", "onnx_model", "runtime", "study"},
+    "report": {"quantize", "study"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time

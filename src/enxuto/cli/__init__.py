@@ -32,7 +32,9 @@ _VERBS = (
     "weights",
     "curve",
     "compare",
+    "report",
     "doctor",
+    "prune",
 )
 
 app = typer.Typer(

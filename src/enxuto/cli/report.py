@@ -1,0 +1,72 @@
+"""`enxuto report`: what other verbs have measured, as one page, as tables and as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from enxuto.cli.terminal import note, print_json, warn
+
+HELP = """Make one HTML page of results: charts, tables, published numbers beside measured ones, how to repeat each.
+
+RESULTS are files that `compress`, `inspect`, `evaluate`, `bench`, `weights`, `curve` and `compare` print with `--json`,
+and folders of studies (`curve`, `study souza`). The page is one file below 2 MB, works from disk and asks no
+network. What is missing or damaged is named and left out.
+
+    enxuto report ledger.json studies/curve-resnet20 -o report.html
+    enxuto report *.json -o report.html --tables tables/ --charts charts/ --svg
+"""
+
+
+def run(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS...", help="Files of results and folders of studies.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Its heading.")] = "enxuto report",
+    tables: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the tables as CSV and Markdown too.")
+    ] = None,
+    charts: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the charts as pictures too; needs matplotlib (extra report)."),
+    ] = None,
+    svg: Annotated[bool, typer.Option("--svg", help="Pictures as SVG instead of PNG.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what is on the page as JSON.")] = False,
+) -> None:
+    """Read, write, say what was left out."""
+    from enxuto.report import read_results, write_page, write_pictures, write_texts
+
+    found = read_results(results)
+    for problem in found.problems:
+        warn(problem)
+    left_out = write_page(found, output, title=title)
+    for name in left_out:
+        warn(f"{name}: left out of the page for its size; --tables and --charts have it")
+    written = [output]
+    if tables is not None:
+        written += write_texts(found, tables)
+    if charts is not None:
+        kind: Literal["png", "svg"] = "svg" if svg else "png"
+        written += write_pictures(found, charts, kind)
+    if json:
+        print_json(
+            {
+                "output": str(output),
+                "bytes": output.stat().st_size,
+                "exhibits": [
+                    {"kind": one.kind, "title": one.title, "charts": len(one.charts), "tables": len(one.tables)}
+                    for one in found.exhibits
+                ],
+                "problems": list(found.problems),
+                "left_out": list(left_out),
+                "files": [str(path) for path in written],
+            }
+        )
+        return
+    count = sum(len(one.charts) for one in found.exhibits)
+    note(f"{output}: {len(found.exhibits)} results, {count} charts, {output.stat().st_size:,} B")
+    if len(written) > 1:
+        note(f"{len(written) - 1} files of tables and pictures beside it")

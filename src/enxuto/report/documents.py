@@ -1,0 +1,109 @@
+"""Files of results as mappings: JSON as it is; records of studies as `records` with the study or function they are of.
+
+Whatever cannot be read gives a line that names it, never an exception. Nothing is written: a study's index is not
+touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enxuto.errors import FormatError
+from enxuto.study import Result
+
+__all__ = ["Document", "documents"]
+
+_RECORDS = "records.jsonl"
+_MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a file holds: its `name` for people, and its values.
+
+    results: of a study's document, its points, which stand in `values["records"]` too.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    results: tuple[Result, ...] = ()
+
+
+def documents(path: Path) -> tuple[list[Document], list[str]]:
+    """Documents of a file or folder, and a line for each problem.
+
+    Of a folder: its `records.jsonl`, or else all its `.json` files.
+    """
+    if path.is_dir():
+        if (path / _RECORDS).is_file():
+            return documents(path / _RECORDS)
+        files = sorted(path.glob("*.json"))
+        if not files:
+            return [], [f"{path}: the folder has neither {_RECORDS} nor a .json file; left out"]
+        parts = [documents(file) for file in files]
+        return [one for found, _ in parts for one in found], [line for _, wrong in parts for line in wrong]
+    try:
+        if path.stat().st_size > _MOST:
+            return [], [f"{path}: larger than {_MOST >> 20} MiB, which no result is; left out"]
+        data = path.read_bytes()
+    except OSError as error:
+        return [], [f"{path}: cannot be read ({error.strerror or error}); left out"]
+    return _records(path, data) if path.suffix == ".jsonl" else _whole(path, data)
+
+
+def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
+    try:
+        values = _parsed(data)
+    except ValueError as error:
+        return [], [f"{path}: no JSON ({error}); left out"]
+    if not isinstance(values, dict):
+        return [], [f"{path}: JSON, but not an object; left out"]
+    return [Document(str(path), values)], []
+
+
+def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
+    """Lines by the study or function they belong to; of equal points the first with values counts."""
+    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    problems = []
+    for number, line in enumerate(data.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = _parsed(line)
+            if not isinstance(record, dict) or not isinstance(record.get("point"), str):
+                raise ValueError("no record of a study")
+            key = "study" if isinstance(record.get("study"), str) else "function"
+            if key == "function":
+                Result.parse(line)
+            group = groups.setdefault((key, record[key]), {})
+            before = group.get(record["point"])
+            if before is None or (before.get("error") is not None and record.get("error") is None):
+                group[record["point"]] = record
+        except (ValueError, FormatError) as error:
+            problems.append(f"{path}: line {number}: {error}; left out")
+    found = []
+    for (key, name), group in groups.items():
+        records = list(group.values())
+        lines = () if key == "study" else [json.dumps(record).encode() for record in records]
+        results = tuple(Result.parse(line) for line in lines)
+        problems += [f"{path}: point {one.point} failed: {one.error}" for one in results if one.error]
+        found.append(Document(str(path), {key: name, "records": records}, results))
+    return found, problems if found or problems else [f"{path}: no records; left out"]
+
+
+def _parsed(data: bytes) -> Any:
+    """JSON without NaN and infinity. Raises `ValueError` in one short line."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no UTF-8 text from byte {error.start} on") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")

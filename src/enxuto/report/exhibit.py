@@ -1,0 +1,156 @@
+"""What a report shows of one result: charts, tables, and how to repeat them; plain values, not yet drawn.
+
+A chart is rows of numbers under named columns, and a choice of columns for each axis: the page's script and matplotlib
+draw the same charts from it. Not here: how anything looks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from enxuto.study.souza_tables import Table
+
+__all__ = ["KINDS", "Cell", "Chart", "Exhibit", "Frame", "Measure", "Series", "origin"]
+
+Cell = float | str | None
+
+KINDS: Mapping[str, str] = {
+    "ledger": "Size",
+    "rate-curve": "Rate and accuracy",
+    "layers": "Layers",
+    "histograms": "Weights",
+    "tickets": "Lottery tickets",
+    "removed-filters": "Filters removed",
+    "speed-up": "Speed",
+    "networks": "Networks beside published ones",
+    "evaluation": "Accuracy",
+    "comparison": "Comparison",
+    "table": "Other results",
+}
+"""Kinds of exhibits and the heading of their part of the page, in its order."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column that an axis can show.
+
+    log: base of a logarithmic axis at first, None for a linear one; it can be switched. low, high: columns with the
+    ends of an interval. start: where a linear axis begins, None for the least value. close: the part of the axis that
+    is shown close up. whole: only whole numbers make sense. down: values fall to the right.
+    """
+
+    key: str
+    label: str
+    log: int | None = None
+    low: str | None = None
+    high: str | None = None
+    start: float | None = None
+    close: tuple[float, float] | None = None
+    whole: bool = False
+    down: bool = False
+
+
+@dataclass(frozen=True)
+class Series:
+    """Rows of one look: `form` says how they are drawn, `style` is the number of its colour, dash and marker.
+
+    rule: one row, a line across the chart at its y. band: a line with the area between `low` and `high`.
+    """
+
+    name: str
+    rows: tuple[tuple[Cell, ...], ...]
+    form: Literal["line", "points", "steps", "bars", "band", "rule"] = "line"
+    style: int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is shown at a time: of several frames of a chart, one is chosen by name."""
+
+    name: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Frames of series whose rows have these columns, and the measures that the axes can show.
+
+    bars: for series of bars, whether they go up or across; stacked: on each other, else beside. The first column is
+    then the category. hover: further columns that are told of a point, with their labels. mark: column that is true
+    for points to be ringed, with its label.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    x: tuple[Measure, ...]
+    y: tuple[Measure, ...]
+    frames: tuple[Frame, ...]
+    bars: Literal["up", "across"] | None = None
+    stacked: bool = False
+    hover: tuple[tuple[str, str], ...] = ()
+    mark: tuple[str, str] | None = None
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values, numbers to six digits, for the page's script."""
+        plain = ("title", "columns", "bars", "stacked", "hover", "mark", "note")
+        return {
+            **{name: getattr(self, name) for name in plain},
+            "x": [vars(one) for one in self.x],
+            "y": [vars(one) for one in self.y],
+            "frames": [
+                {
+                    "name": frame.name,
+                    "series": [
+                        {**vars(one), "rows": [[_short(cell) for cell in row] for row in one.rows]}
+                        for one in frame.series
+                    ],
+                }
+                for frame in self.frames
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A result: its kind (of `KINDS`), charts, tables, and `origin`, pairs of what is told of how it was made."""
+
+    kind: str
+    title: str
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    origin: tuple[tuple[str, str], ...] = field(default=())
+
+
+_TOLD = ("command", "samples", "seed", "data", "versions", "machine", "finished")
+
+
+def origin(source: str, values: Mapping[str, Any] | None = None, **more: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs of how a result was made, from the file it is in and from values by names such as `seed`; None is left out.
+
+    values: what a result's file says of itself under `provenance`, which goes before `more`.
+    """
+    known = {key: value for key, value in more.items() if value not in (None, "", {}, [])}
+    known |= {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
+    names = [name for name in _TOLD if name in known] + [name for name in known if name not in _TOLD]
+    return (("file", source), *((name.replace("_", " "), _told(known[name])) for name in names))
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_told(part)}" for key, part in value.items() if part is not None)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " / ".join(dict.fromkeys(_told(part) for part in value))
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
+
+
+def _short(cell: Cell) -> Cell | int:
+    """Six digits are more than a chart shows; numbers that JSON cannot hold become gaps."""
+    if isinstance(cell, float):
+        if not math.isfinite(cell):
+            return None
+        return int(cell) if cell.is_integer() and abs(cell) < 1e15 else float(f"{cell:.6g}")
+    return cell

@@ -1,0 +1,126 @@
+"""The study of five networks (`enxuto study souza`): accuracy against parameters, measured and published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from enxuto.report.documents import Document
+from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.values import Checked, Count, Number, Positive, Share, shell
+from enxuto.study.souza_published import PUBLISHED
+from enxuto.study.souza_tables import tables
+
+__all__ = ["knows", "read"]
+
+
+class _Times(Checked):
+    mean: Number
+    std: Number
+    median: Number
+    p95: Number
+
+
+class _Measures(Checked):
+    top1: Share
+    top5: Share | None
+    samples: Count
+    parameters: Positive
+    state_bytes: Positive
+    onnx_bytes: Positive
+    macs: Count
+    threads: Count
+    latency: dict[str, _Times | None]
+
+
+class _Training(Checked):
+    epochs: Count
+    seconds: Number
+
+
+class _Images(Checked):
+    hash: str
+    samples: Count
+
+
+class _Machine(Checked):
+    cpu: str
+    cores: Count
+    gpu: str | None
+
+
+class _Record(Checked):
+    network: str
+    scale: str
+    seed: int
+    classes: Count
+    train: _Images
+    test: _Images
+    training: _Training
+    measures: _Measures
+    machine: _Machine
+    versions: dict[str, str] = {}
+    finished: str | None = None
+
+
+class _Study(Checked):
+    records: list[_Record]
+
+
+def knows(values: Mapping[str, Any]) -> bool:
+    """Whether these are records of that study."""
+    return values.get("study") == "souza" and bool(values.get("records"))
+
+
+def read(document: Document) -> list[Exhibit]:
+    """One exhibit."""
+    records = _Study.model_validate(document.values).records
+    first = records[0]
+    return [
+        Exhibit(
+            "networks",
+            f"Networks on CIFAR-{first.classes}, scale {first.scale}",
+            (_chart(records),),
+            tuple(tables([record.model_dump() for record in records])),
+            origin(
+                document.name,
+                None,
+                command=shell("enxuto study souza --scale", first.scale, "--seed", first.seed),
+                samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
+                seed=[one.seed for one in records],
+                data=[f"{one.train.hash} / {one.test.hash}" for one in records],
+                versions=[one.versions for one in records if one.versions],
+                machine=[one.machine.model_dump() for one in records],
+                finished=max((one.finished for one in records if one.finished), default=None),
+            ),
+        )
+    ]
+
+
+def _chart(records: list[_Record]) -> Chart:
+    measured: list[tuple[Cell, ...]] = [
+        (
+            one.measures.parameters, one.measures.state_bytes / 1e6, one.measures.macs, 100 * one.measures.top1,
+            f"{one.network}, {one.measures.samples:,} images",
+        )
+        for one in records
+    ]  # fmt: skip
+    published: list[tuple[Cell, ...]] = []
+    for one in records:
+        known = PUBLISHED.get(one.classes, {}).get(one.network)
+        if known is not None:
+            published.append((known.parameters, known.size * 1.024, None, known.top1, known.title))
+    series = [Series("measured", tuple(measured), "points", 0), Series("published", tuple(published), "points", 1)]
+    return Chart(
+        title="Accuracy against size, measured and published",
+        columns=("parameters", "size", "macs", "top1", "network"),
+        x=(
+            Measure("parameters", "parameters", log=10),
+            Measure("size", "saved weights, MB", log=10),
+            Measure("macs", "multiply–accumulates", log=10),
+        ),
+        y=(Measure("top1", "top-1 %", start=0),),
+        frames=(Frame("networks", tuple(one for one in series if one.rows)),),
+        hover=(("network", "network"),),
+        note="Published: Souza 2020, all of CIFAR, up to 200 epochs.",
+    )

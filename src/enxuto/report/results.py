@@ -1,0 +1,116 @@
+"""Read files of results: what each shows, and one line for each that cannot be shown.
+
+A file is what a verb prints with `--json`, a study's `records.jsonl` or its folder, or JSON of the schema
+`enxuto-report/1` (`docs/report.md`). A file may hold several kinds at once. What is missing or damaged is named in
+`problems` and left out; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from enxuto.errors import EnxutoError, UsageError
+from enxuto.report import (
+    comparisons,
+    evaluations,
+    layers,
+    ledgers,
+    networks,
+    own_charts,
+    rates,
+    removed,
+    speeds,
+    tickets,
+    weights,
+)
+from enxuto.report.documents import Document, documents
+from enxuto.report.exhibit import KINDS, Exhibit
+
+__all__ = ["READERS", "SCHEMA", "Reader", "Results", "read_results"]
+
+SCHEMA = "enxuto-report/1"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of result: `knows` tells by its keys whether a file holds it, `read` makes exhibits of it.
+
+    `read` may raise an `EnxutoError`, pydantic's `ValidationError`, or what arithmetic raises on strange numbers.
+    """
+
+    kind: str
+    knows: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Document], list[Exhibit]]
+
+
+READERS = (
+    Reader("ledger", ledgers.knows, ledgers.read),
+    Reader("rate-curve", rates.knows, rates.read),
+    Reader("layers", layers.knows, layers.read),
+    Reader("histograms", weights.knows, weights.read),
+    Reader("tickets", tickets.knows, tickets.read),
+    Reader("removed-filters", removed.knows, removed.read),
+    Reader("speed-up", speeds.knows, speeds.read),
+    Reader("networks", networks.knows, networks.read),
+    Reader("evaluation", evaluations.knows, evaluations.read),
+    Reader("comparison", comparisons.knows, comparisons.read),
+    Reader("table", own_charts.knows, own_charts.read),
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Exhibits in the order of `KINDS`, a line for each file or part that is left out, and the paths that were read."""
+
+    exhibits: tuple[Exhibit, ...]
+    problems: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def read_results(paths: Iterable[str | Path]) -> Results:
+    """Read files and folders, each once. Raises `UsageError` where none of them holds anything that can be shown."""
+    exhibits: list[Exhibit] = []
+    problems: list[str] = []
+    sources = list(dict.fromkeys(str(path) for path in paths))
+    for source in sources:
+        found, wrong = documents(Path(source))
+        problems += wrong
+        for document in found:
+            shown, wrong = _exhibits(document)
+            exhibits += shown
+            problems += wrong
+    if not exhibits:
+        raise UsageError(f"no result to show: {'; '.join(problems[:3]) or 'no file was named'}")
+    order = list(KINDS)
+    exhibits.sort(key=lambda one: order.index(one.kind))
+    return Results(tuple(exhibits), tuple(dict.fromkeys(problems)), tuple(sources))
+
+
+def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
+    """What all readers that know a document make of it."""
+    values = document.values
+    readers = [reader for reader in READERS if reader.knows(values)]
+    if "schema" in values:
+        if values["schema"] != SCHEMA:
+            return [], [f"{document.name}: its schema is {values['schema']!r}, not {SCHEMA!r}; left out"]
+        readers = [reader for reader in READERS if reader.kind == values.get("kind")]
+    if not readers:
+        return [], [f"{document.name}: no result that a report knows; left out (docs/report.md lists the kinds)"]
+    exhibits: list[Exhibit] = []
+    problems: list[str] = []
+    for reader in readers:
+        try:
+            exhibits += reader.read(document)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            problems.append(f"{document.name}: {place}: {first['msg'].lower()}; its {reader.kind} is left out")
+        except (EnxutoError, ArithmeticError, LookupError) as error:
+            problems.append(f"{document.name}: {str(error) or type(error).__name__}; its {reader.kind} is left out")
+    return exhibits, problems

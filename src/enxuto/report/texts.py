@@ -1,0 +1,88 @@
+"""The tables of a report as files: one CSV each, and all of them with their origins in one Markdown file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from enxuto.errors import UsageError
+from enxuto.files import atomic_write
+from enxuto.report.exhibit import KINDS, Exhibit
+from enxuto.report.results import Results
+from enxuto.study.souza_tables import Table, as_markdown
+
+__all__ = ["file_names", "folder_at", "write_texts"]
+
+
+def write_texts(results: Results, folder: str | Path) -> list[Path]:
+    """Write `report.md` and a CSV for each table; their paths. Raises `UsageError` where they cannot be written."""
+    place = folder_at(folder)
+    tables = [table for one in results.exhibits for table in one.tables]
+    written = {place / "report.md": _markdown(results)}
+    for table, name in zip(tables, file_names([table.title for table in tables]), strict=True):
+        written[place / f"{name}.csv"] = _csv(table)
+    for path, text in written.items():
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    return list(written)
+
+
+def folder_at(folder: str | Path) -> Path:
+    """The folder, made where it is missing. Raises `UsageError` where it cannot be."""
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {place}: {error.strerror or error}") from error
+    return place
+
+
+def file_names(titles: list[str]) -> list[str]:
+    """Names for files from titles: plain letters, digits and dashes, no two alike even where case does not count."""
+    found: list[str] = []
+    for title in titles:
+        plain = re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.")[:80] or "table"
+        name, number = plain, 2
+        while name in found:
+            name, number = f"{plain}-{number}", number + 1
+        found.append(name)
+    return found
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(table.rows)
+    return text.getvalue()
+
+
+def _markdown(results: Results) -> str:
+    parts = ["# Results\n"]
+    parts += [f"- {_plain(problem)}\n" for problem in results.problems]
+    for one in results.exhibits:
+        parts.append(f"# {KINDS[one.kind]}: {_plain(one.title)}\n")
+        parts.append(as_markdown([_safe(table) for table in one.tables]))
+        parts.append(_origin(one))
+    return "\n".join(parts)
+
+
+def _origin(one: Exhibit) -> str:
+    return "".join(f"- {name}: `{value.replace('`', chr(39))}`\n" for name, value in one.origin)
+
+
+def _safe(table: Table) -> Table:
+    """The table with cells that Markdown does not take for its own marks."""
+    return replace(
+        table,
+        title=_plain(table.title),
+        columns=tuple(map(_plain, table.columns)),
+        rows=tuple(tuple(map(_plain, row)) for row in table.rows),
+    )
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([|\\`<*])", r"\\\1", " ".join(text.split()))

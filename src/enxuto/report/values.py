@@ -1,0 +1,43 @@
+"""What the readers of results share: numbers and texts checked by pydantic, and how they look in tables."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Checked", "Count", "Interval", "Number", "Positive", "Share", "across", "label", "percent", "shell"]
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Interval = tuple[Share, Share]
+
+
+class Checked(BaseModel):
+    """Values of a file after checking; further keys, of later versions perhaps, are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share in percent, without the sign: the column's heading has it."""
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def across(interval: Interval | None) -> str:
+    """The two ends of an interval of shares, in percent."""
+    return "–" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}"
+
+
+def label(path: str) -> str:
+    """What a model is called where its path is too long: the name of its file."""
+    return PurePath(path).name or path
+
+
+def shell(*words: Any) -> str:
+    """A command of several words, those with spaces quoted; None is left out."""
+    texts = [str(word) for word in words if word is not None]
+    return " ".join(f"'{text}'" if " " in text else text for text in texts)
