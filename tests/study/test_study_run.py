@@ -133,6 +133,17 @@ def test_a_process_that_dies_takes_only_its_point_along(tmp_path: Path) -> None:
     assert "SIGKILL" in str(results[killer].error)
 
 
+def test_a_point_does_not_wait_behind_a_long_one_while_a_process_is_free(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    points = [
+        Point(f"{FUNCTIONS}:slow_square", {"x": x, "seconds": seconds}, places={"log": str(log)})
+        for x, seconds in enumerate((2.5, 0.01, 0.01, 0.01, 0.01))
+    ]
+    Study(points, tmp_path / "study").run(Local(workers=2))
+    process = dict(line.split() for line in log.read_text().splitlines())
+    assert [process[point.id] == process[points[1].id] for point in points] == [False, True, True, True, True]
+
+
 def test_processes_have_bounded_threads(tmp_path: Path) -> None:
     point = Point(f"{FUNCTIONS}:threads")
     values = Study([point], tmp_path).run(Local(workers=1, threads=3))[point].values

@@ -89,7 +89,7 @@ def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Poin
 
 
 def measure_point(work: Work) -> dict[str, Any]:
-    """Compress, write, read back, evaluate: the values of one point, shares 0…1."""
+    """Compress, decode, evaluate: the values of one point, shares 0…1."""
     given = work.settings
     ready = _ready(
         work.places["model"], work.places["data"], json.dumps(given["data"]), json.dumps(given["preprocess"]),

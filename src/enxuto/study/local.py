@@ -1,8 +1,8 @@
 """`Local`: points on this machine, in processes of their own with bounded threads.
 
-Each process computes one work at a time and has the next one waiting, so that it does not wait for the records to be
-written. One that dies takes only its own point with it: the point has failed, and another process takes its place.
-Processes end with their parent, after a kill of it too. A Ctrl-C is the parent's affair alone.
+Each process computes one work at a time; while points are short it has the next one waiting, so that it does not wait
+for the records to be written. One that dies takes only its own point with it: the point has failed, and another
+process takes its place. Processes end with their parent, after a kill of it too. A Ctrl-C is the parent's affair alone.
 
 The environment bounds OpenMP, BLAS, MKL, Numba and PyTorch; what counts processors by itself (ONNX Runtime) must be
 told `Work.threads`.
@@ -30,7 +30,8 @@ __all__ = ["Local"]
 
 _BOUNDED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
             "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")  # fmt: skip
-_AHEAD = 2  # works in a process: the one being computed, and the next
+_AHEAD = 2  # works in a process while points are short: the one being computed, and the next
+_SHORT = 1.0  # seconds
 _PATIENCE = 5.0  # seconds until a process that does not end is killed
 
 
@@ -70,14 +71,14 @@ class _Pool:
         self._ready: deque[Outcome] = deque()
 
     def slots(self) -> int:
-        return _AHEAD * self._most
+        return sum(worker.most for worker in self._workers) + self._most - len(self._workers)
 
     def submit(self, work: Work) -> None:
-        idle = min(self._workers, key=lambda worker: len(worker.given), default=None)
-        if idle is None or (idle.given and len(self._workers) < self._most):
-            idle = _Worker(self._threads)
-            self._workers.append(idle)
-        idle.give(work)
+        free = max(self._workers, key=lambda worker: worker.most - len(worker.given), default=None)
+        if free is None or (free.given and len(self._workers) < self._most):
+            free = _Worker(self._threads)
+            self._workers.append(free)
+        free.give(work)
 
     def take(self) -> Outcome:
         while not self._ready:
@@ -99,6 +100,8 @@ class _Pool:
                 self.submit(work)
             return
         worker.given.popleft()
+        # A long point must not wait behind another one while there may be a process with nothing to do.
+        worker.most = _AHEAD if outcome.seconds < _SHORT else 1
         self._ready.append(outcome)
 
     def end(self) -> None:
@@ -115,13 +118,14 @@ def wait_for(workers: list[_Worker]) -> list[_Worker]:
 
 
 class _Worker:
-    """A process, our end of the pipe to it, and the works it has, the one it computes first."""
+    """A process, our end of the pipe to it, the works it has (the one it computes first), and how many to give it."""
 
     def __init__(self, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,))
         self.given: deque[Work] = deque()
+        self.most = 1
         with _environment({name: str(threads) for name in _BOUNDED}):
             self.process.start()
         theirs.close()  # so that its end is heard

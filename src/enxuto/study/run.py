@@ -123,6 +123,7 @@ class _Run:
             result.point: result for result in store.results() if result.done and result.point in self._points
         }
         self._known = len(self._results)
+        self._failed = 0
         self.not_run: dict[str, str] = {}
         self.ready: deque[Point] = deque()
         self.waiting: Counter[str] = Counter()
@@ -177,6 +178,7 @@ class _Run:
                     if follower.id not in self.not_run:
                         self.ready.append(follower)
         else:
+            self._failed += 1
             self._leave_out(point, f"{point.id} failed: {result.error}")
         self._report(result)
 
@@ -201,7 +203,7 @@ class _Run:
                 total=len(self._points),
                 settled=settled,
                 known=self._known,
-                failed=sum(not result.done for result in self._results.values()),
+                failed=self._failed,
                 not_run=len(self.not_run),
                 seconds=seconds,
                 eta=seconds / computed * left if computed else None,
