@@ -4,8 +4,8 @@
 
 A point computes (it does not sleep) for about the given time. Bare: as many processes as workers, each of which calls
 the function in a loop; the machinery starts its own processes too, and both starts are measured. The two take turns;
-the overhead is the ratio of the medians. Every record is synced to disk. On a machine that is busy otherwise the
-clock says little, and the processor time remains.
+the overhead is the ratio of the medians. Every record is synced to disk. On a machine that is busy otherwise
+neither says much; then the share of the study's own time that is not spent in the points' functions remains.
 """
 
 from __future__ import annotations
@@ -73,13 +73,14 @@ def bare(count: int, loops: int, workers: int) -> None:
         process.join()
 
 
-def studied(count: int, loops: int, workers: int) -> None:
-    """A study of them."""
+def studied(count: int, loops: int, workers: int) -> float:
+    """A study of them; returns how many seconds of it were spent in the points' functions."""
     points = [Point("study:burn", {"loops": loops, "n": n}) for n in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         results = Study(points, folder).run(Local(workers=workers))
     if results.exit_code:
         raise SystemExit(f"a point failed: {results.failed[0].error}")
+    return sum(result.seconds for result in results)
 
 
 def loops_for(seconds: float) -> int:
@@ -107,10 +108,13 @@ def main() -> None:
     loops = loops_for(options.milliseconds / 1000)
     without: list[Cost] = []
     machinery: list[Cost] = []
+    outside: list[float] = []
     for number in range(options.rounds):
-        for which, found in ((bare, without), (studied, machinery)):
-            with costs(found):
-                which(options.points, loops, options.workers)
+        with costs(without):
+            bare(options.points, loops, options.workers)
+        with costs(machinery):
+            inside = studied(options.points, loops, options.workers)
+        outside.append(machinery[-1].clock * options.workers / inside - 1)
         print(f"round {number + 1}: bare {without[-1].clock:.2f} s ({without[-1].cpu:.2f} s of processors), "
               f"study {machinery[-1].clock:.2f} s ({machinery[-1].cpu:.2f} s)", flush=True)  # fmt: skip
     print(f"{options.points} points of {options.milliseconds:g} ms, {options.workers} workers, "
@@ -120,6 +124,9 @@ def main() -> None:
             statistics.median(getattr(cost, name) for cost in costs) for costs in (without, machinery)
         )
         print(f"overhead by {'the clock' if name == 'clock' else 'processor time'}: {other / one - 1:+.2%}")
+    print(
+        f"time of the study outside the points' functions, over that inside: {statistics.median(outside):+.2%}"
+    )
 
 
 if __name__ == "__main__":

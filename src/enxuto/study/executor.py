@@ -6,6 +6,8 @@ the other points go on.
 
 from __future__ import annotations
 
+import functools
+import sys
 import time
 import traceback
 from collections import deque
@@ -83,7 +85,13 @@ def compute(work: Work) -> Outcome:
     except Exception as problem:  # noqa: BLE001 - whatever a study's function does, the other points go on
         error, trace = one_line(_described(problem)), _trace()
     seconds = time.perf_counter() - began
-    return Outcome(work.point, values, error, seconds, trace, machine(), versions())
+    return Outcome(work.point, values, error, seconds, trace, *_surroundings("torch" in sys.modules))
+
+
+@functools.cache
+def _surroundings(torch_loaded: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """Machine and versions, looked at once a process, and again when PyTorch has come, which alone tells of a GPU."""
+    return machine(), versions()
 
 
 def lost(point: str, why: str, seconds: float = 0.0) -> Outcome:
