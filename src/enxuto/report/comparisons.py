@@ -7,7 +7,7 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Share, label, percent, shell
+from enxuto.report.values import Checked, Count, Number, Share, Told, label, percent, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -19,7 +19,7 @@ class _Layer(Checked):
     output_snr: Number | None = None
 
 
-class _Comparison(Checked):
+class _Comparison(Told):
     first: str
     second: str
     samples: Count
@@ -30,8 +30,7 @@ class _Comparison(Checked):
     kl: Number
     p_value: Share
     counts: dict[str, Count]
-    layers: list[_Layer] = []
-    provenance: dict[str, Any] = {}
+    layers: tuple[_Layer, ...] = ()
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -65,11 +64,16 @@ def read(document: Document) -> list[Exhibit]:
 
 
 def _chart(found: _Comparison, title: str) -> Chart | None:
-    kinds = (("weights", [one.weight_snr for one in found.layers]), ("outputs", [one.output_snr for one in found.layers]))
+    kinds = (
+        ("weights", [one.weight_snr for one in found.layers]),
+        ("outputs", [one.output_snr for one in found.layers]),
+    )
     series = []
     for style, (name, ratios) in enumerate(kinds):
         rows = tuple(
-            (place, ratio, found.layers[place - 1].name) for place, ratio in enumerate(ratios, 1) if ratio is not None
+            (place, ratio, found.layers[place - 1].name)
+            for place, ratio in enumerate(ratios, 1)
+            if ratio is not None
         )
         if rows:
             series.append(Series(name, rows, "points", style))
@@ -78,7 +82,7 @@ def _chart(found: _Comparison, title: str) -> Chart | None:
     return Chart(
         title=f"{title}: signal to noise of each layer",
         columns=("place", "snr", "layer"),
-        x=(Measure("place", "weight, in the order of the model", start=0, whole=True),),
+        x=(Measure("place", "weight, in the order of the model", whole=True),),
         y=(Measure("snr", "signal to noise, dB"),),
         frames=(Frame(title, tuple(series)),),
         hover=(("layer", "weight"),),

@@ -1,4 +1,4 @@
-"""Files of results as mappings: JSON as it is; records of studies as `records` with the study or function they are of.
+"""Files of results as mappings: JSON as it is; records of studies as `records` with their study or functions.
 
 Whatever cannot be read gives a line that names it, never an exception. Nothing is written: a study's index is not
 touched.
@@ -15,7 +15,7 @@ from typing import Any
 from enxuto.errors import FormatError
 from enxuto.study import Result
 
-__all__ = ["Document", "documents"]
+__all__ = ["Document", "documents", "functions_of"]
 
 _RECORDS = "records.jsonl"
 _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
@@ -25,7 +25,7 @@ _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
 class Document:
     """What a file holds: its `name` for people, and its values.
 
-    results: of a study's document, its points, which stand in `values["records"]` too.
+    results: the points of a study, whose values are then the names of their `functions`.
     """
 
     name: str
@@ -65,9 +65,19 @@ def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     return [Document(str(path), values)], []
 
 
+def functions_of(values: Mapping[str, Any]) -> set[str]:
+    """The functions that the points of a study's document belong to; none for other documents."""
+    found = values.get("functions")
+    return {str(name) for name in found} if isinstance(found, list) else set()
+
+
 def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
-    """Lines by the study or function they belong to; of equal points the first with values counts."""
-    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    """A document of all points of functions, and one for each study that names itself.
+
+    Of equal points the first with values counts.
+    """
+    points: dict[str, Result] = {}
+    named: dict[str, dict[str, Any]] = {}
     problems = []
     for number, line in enumerate(data.splitlines(), start=1):
         if not line.strip():
@@ -75,24 +85,27 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
         try:
             record = _parsed(line)
             if not isinstance(record, dict) or not isinstance(record.get("point"), str):
-                raise ValueError("no record of a study")
-            key = "study" if isinstance(record.get("study"), str) else "function"
-            if key == "function":
-                Result.parse(line)
-            group = groups.setdefault((key, record[key]), {})
-            before = group.get(record["point"])
-            if before is None or (before.get("error") is not None and record.get("error") is None):
-                group[record["point"]] = record
+                raise FormatError("no record of a study")
+            if isinstance(record.get("study"), str):
+                named.setdefault(record["study"], {}).setdefault(record["point"], record)
+            else:
+                result = Result.parse(line)
+                if result.point not in points or (result.done and not points[result.point].done):
+                    points[result.point] = result
         except (ValueError, FormatError) as error:
             problems.append(f"{path}: line {number}: {error}; left out")
-    found = []
-    for (key, name), group in groups.items():
-        records = list(group.values())
-        lines = () if key == "study" else [json.dumps(record).encode() for record in records]
-        results = tuple(Result.parse(line) for line in lines)
-        problems += [f"{path}: point {one.point} failed: {one.error}" for one in results if one.error]
-        found.append(Document(str(path), {key: name, "records": records}, results))
-    return found, problems if found or problems else [f"{path}: no records; left out"]
+    results = tuple(points.values())
+    problems += [f"{path}: point {one.point} failed: {one.error}" for one in results if one.error]
+    found = [
+        Document(str(path), {"study": name, "records": list(records.values())})
+        for name, records in named.items()
+    ]
+    if results:
+        functions = list(dict.fromkeys(one.function for one in results))
+        found.append(Document(str(path), {"functions": functions}, results))
+    if not found and not problems:
+        problems = [f"{path}: no records; left out"]
+    return found, problems
 
 
 def _parsed(data: bytes) -> Any:

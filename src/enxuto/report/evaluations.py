@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Interval, Number, Share, across, label, percent, shell
+from enxuto.report.values import Checked, Count, Interval, Number, Share, Told, across, label, percent, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -17,19 +19,19 @@ _NONE = "–"
 
 class _Metrics(Checked):
     accuracy: Share
-    top: dict[str, Share] = {}
+    top: dict[str, Share] = Field(default_factory=dict)
     macro_precision: Share
     macro_recall: Share
     macro_f1: Share
     mrr: Share
     ndcg: Share
-    precision: list[Share] = []
-    recall: list[Share] = []
-    f1: list[Share] = []
-    support: list[Count] = []
+    precision: tuple[Share, ...] = ()
+    recall: tuple[Share, ...] = ()
+    f1: tuple[Share, ...] = ()
+    support: tuple[Count, ...] = ()
 
 
-class _Evaluation(Checked):
+class _Evaluation(Told):
     model: str
     data: str
     metrics: _Metrics
@@ -40,7 +42,6 @@ class _Evaluation(Checked):
     agreement: Share | None = None
     kl: Number | None = None
     class_names: list[str] | None = None
-    provenance: dict[str, Any] = {}
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -84,7 +85,9 @@ def _table(found: _Evaluation, title: str) -> Table:
         "model", "top-1 %", "95 % interval", "top-5 %", "precision %", "recall %", "F1 %", "MRR", "NDCG",
         "equal answers %", "KL, nats", "images",
     )  # fmt: skip
-    return Table(title, columns, (row,), "Precision, recall, F1: macro averages; equal answers: with the reference")
+    return Table(
+        title, columns, (row,), "Precision, recall, F1: macro averages; equal answers: with the reference"
+    )
 
 
 def _classes(found: _Evaluation, title: str) -> Chart | None:

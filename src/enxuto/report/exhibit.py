@@ -39,7 +39,7 @@ class Measure:
 
     log: base of a logarithmic axis at first, None for a linear one; it can be switched. low, high: columns with the
     ends of an interval. start: where a linear axis begins, None for the least value. close: the part of the axis that
-    is shown close up. whole: only whole numbers make sense. down: values fall to the right.
+    is shown close up, at first where `near`. whole: only whole numbers make sense. down: values fall to the right.
     """
 
     key: str
@@ -49,6 +49,7 @@ class Measure:
     high: str | None = None
     start: float | None = None
     close: tuple[float, float] | None = None
+    near: bool = False
     whole: bool = False
     down: bool = False
 

@@ -5,12 +5,12 @@ From a report of calibrated compression (a list `layers`) or from `enxuto inspec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Number, label, shell
+from enxuto.report.values import Checked, Number, Told, label, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -29,13 +29,11 @@ class _Layer(Checked):
     quantizer: str | None = None
 
 
-class _Layers(Checked):
-    layers: list[_Layer] = []
-    tensors: list[_Layer] = []
+class _Layers(Told):
+    layers: tuple[_Layer, ...] = ()
+    tensors: tuple[_Layer, ...] = ()
     output: str | None = None
     file: str | None = None
-    title: str | None = None
-    provenance: dict[str, Any] = {}
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -65,7 +63,7 @@ def read(document: Document) -> list[Exhibit]:
     ]
 
 
-def _bits(layers: list[_Layer], title: str) -> Chart | None:
+def _bits(layers: Sequence[_Layer], title: str) -> Chart | None:
     rows = tuple((one.name, one.bits, one.bytes, one.entropy) for one in layers if one.bits is not None)
     if not rows:
         return None
@@ -84,7 +82,7 @@ def _bits(layers: list[_Layer], title: str) -> Chart | None:
     )
 
 
-def _shares(layers: list[_Layer], title: str) -> Chart | None:
+def _shares(layers: Sequence[_Layer], title: str) -> Chart | None:
     columns: tuple[tuple[str, Callable[[_Layer], float | None]], ...] = (
         ("share of the file", lambda one: one.share_of_file),
         ("share of the loss", lambda one: one.share_of_loss),
@@ -107,7 +105,7 @@ def _shares(layers: list[_Layer], title: str) -> Chart | None:
     )
 
 
-def _sensitivity(layers: list[_Layer], title: str) -> Chart | None:
+def _sensitivity(layers: Sequence[_Layer], title: str) -> Chart | None:
     rows = tuple(
         (place, one.sensitivity, one.name)
         for place, one in enumerate(layers, 1)
@@ -118,7 +116,7 @@ def _sensitivity(layers: list[_Layer], title: str) -> Chart | None:
     return Chart(
         title=f"{title}: sensitivity of each layer",
         columns=("place", "sensitivity", "layer"),
-        x=(Measure("place", "layer, in the order of the file", start=0, whole=True),),
+        x=(Measure("place", "layer, in the order of the file", whole=True),),
         y=(Measure("sensitivity", "sensitivity", log=10),),
         frames=(Frame(title, (Series("sensitivity", rows, "line"),)),),
         hover=(("layer", "layer"),),
@@ -142,7 +140,7 @@ def _hundredfold(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _table(layers: list[_Layer], title: str) -> Table:
+def _table(layers: Sequence[_Layer], title: str) -> Table:
     """The columns that any layer has."""
     kept = [column for column in _COLUMNS if any(column[1](one) not in (None, "") for one in layers)]
     rows = tuple((one.name, *(_cell(value(one), form) for _, value, form in kept)) for one in layers)

@@ -7,7 +7,7 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, label, shell
+from enxuto.report.values import Checked, Count, Number, Told, label, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -21,13 +21,11 @@ class _Row(Checked):
     bits_per_parameter: Number
 
 
-class _Ledger(Checked):
+class _Ledger(Told):
     parameters: Count
     rows: list[_Row]
     output: str | None = None
     file: str | None = None
-    title: str | None = None
-    provenance: dict[str, Any] = {}
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -57,12 +55,13 @@ def read(document: Document) -> list[Exhibit]:
 def _chart(ledger: _Ledger, title: str) -> Chart:
     series = []
     for style, (name, measured) in enumerate((("measured file", True), ("calculated", False))):
+        # Every form has a row in both series, so that bars stand in the order of the ledger.
         rows = tuple(
-            (row.name, row.bytes, row.bits_per_parameter, row.ratio)
+            (row.name, row.bytes, row.bits_per_parameter, row.ratio) if row.measured is measured
+            else (row.name, None, None, None)
             for row in ledger.rows
-            if row.measured is measured
-        )
-        if rows:
+        )  # fmt: skip
+        if any(row.measured is measured for row in ledger.rows):
             series.append(Series(name, rows, "bars", style))
     return Chart(
         title=f"{title}: size by form",

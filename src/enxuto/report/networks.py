@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Positive, Share, shell
@@ -59,7 +61,7 @@ class _Record(Checked):
     training: _Training
     measures: _Measures
     machine: _Machine
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     finished: str | None = None
 
 
@@ -110,7 +112,10 @@ def _chart(records: list[_Record]) -> Chart:
         known = PUBLISHED.get(one.classes, {}).get(one.network)
         if known is not None:
             published.append((known.parameters, known.size * 1.024, None, known.top1, known.title))
-    series = [Series("measured", tuple(measured), "points", 0), Series("published", tuple(published), "points", 1)]
+    series = [
+        Series("measured", tuple(measured), "points", 0),
+        Series("published", tuple(published), "points", 1),
+    ]
     return Chart(
         title="Accuracy against size, measured and published",
         columns=("parameters", "size", "macs", "top1", "network"),

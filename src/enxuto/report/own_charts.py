@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document
+from enxuto.report.documents import Document, functions_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.lottery import FUNCTIONS
 from enxuto.report.rates import FUNCTION
-from enxuto.report.values import Checked, Number
+from enxuto.report.values import Checked, Number, Told
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -42,22 +43,22 @@ class _Table(Checked):
     caption: str = ""
 
 
-class _Own(Checked):
-    title: str
-    charts: list[_Chart] = []
-    tables: list[_Table] = []
-    provenance: dict[str, Any] = {}
+class _Own(Told):
+    title: str = "Own charts and tables"
+    charts: tuple[_Chart, ...] = ()
+    tables: tuple[_Table, ...] = ()
 
 
 def knows(values: Mapping[str, Any]) -> bool:
     """Whether these are points of a function that no other reader knows; files of the schema say it themselves."""
-    return "function" in values and "records" in values and values["function"] != FUNCTION
+    return bool(functions_of(values) - {FUNCTION, *FUNCTIONS})
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
     if document.results:
-        return [_points(document)]
+        names = functions_of(document.values) - {FUNCTION, *FUNCTIONS}
+        return [_points(document, name) for name in sorted(names)]
     found = _Own.model_validate(document.values)
     if not found.charts and not found.tables:
         raise DataError(f"{found.title}: neither charts nor tables")
@@ -94,18 +95,18 @@ def _text(cell: Cell) -> str:
     return f"{cell:g}" if isinstance(cell, float) and not cell.is_integer() else str(cell)
 
 
-def _points(document: Document) -> Exhibit:
-    """All points in one table: settings, seed, and the values that are numbers or texts."""
-    done = [one for one in document.results if one.values is not None]
+def _points(document: Document, function: str) -> Exhibit:
+    """All points of a function in one table: settings, seed, and the values that are numbers or texts."""
+    done = [one for one in document.results if one.function == function and one.values is not None]
     if not done:
-        raise DataError("no point of the study is done")
+        raise DataError(f"no point of {function} is done")
     flat = [
         {**_flat(one.settings), "seed": one.seed, **_flat(one.values or {}), "seconds": round(one.seconds, 3)}
         for one in done
     ]
     columns = tuple(dict.fromkeys(name for row in flat for name in row))
     rows = tuple(tuple(_text(row.get(name)) for name in columns) for row in flat)
-    title = f"Points of {done[0].function}"
+    title = f"Points of {function}"
     told = origin(
         document.name,
         None,

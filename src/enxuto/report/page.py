@@ -154,9 +154,7 @@ def _exhibit(one: Exhibit, charts: list[Chart]) -> str:
     seen = [f"{name} {value}" for name, value in one.origin if name in _IN_SIGHT]
     about = f'<p class="about">{escape(" · ".join(seen))}</p>' if seen else ""
     tables = "".join(map(_table, one.tables))
-    return (
-        f"<article><h3>{escape(one.title)}</h3>{about}\n{''.join(figures)}{tables}{_origin(one.origin)}</article>\n"
-    )
+    return f"<article><h3>{escape(one.title)}</h3>{about}\n{''.join(figures)}{tables}{_origin(one.origin)}</article>\n"
 
 
 def _origin(origin: Sequence[tuple[str, str]]) -> str:
@@ -171,7 +169,9 @@ def _table(table: Table) -> str:
     def cells(tag: str, row: Sequence[str]) -> str:
         kinds = [' class="text"' if place < table.texts else "" for place in range(len(row))]
         scope = ' scope="col"' if tag == "th" else ""
-        return "".join(f"<{tag}{scope}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
+        return "".join(
+            f"<{tag}{scope}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True)
+        )
 
     rows = "".join(f"<tr>{cells('td', row)}</tr>\n" for row in table.rows)
     caption = f'<p class="caption">{escape(table.caption)}.</p>' if table.caption else ""

@@ -34,7 +34,10 @@ def write_pictures(results: Results, folder: str | Path, kind: Literal["png", "s
         for chart in one.charts
         for frame in chart.frames[:MOST_FRAMES]
     ]
-    titles = [f"{chart.title} {frame.name}" if len(chart.frames) > 1 else chart.title for chart, frame in pairs]
+    titles = [
+        f"{chart.title[:48]} {frame.name[-30:]}" if len(chart.frames) > 1 else chart.title
+        for chart, frame in pairs
+    ]
     return [
         _draw(chart, frame, place / f"{name}.{kind}")
         for (chart, frame), name in zip(pairs, file_names(titles), strict=True)
@@ -86,10 +89,11 @@ def _series(axes: Axes, chart: Chart, series: Series) -> None:
     low, high = _column(chart, series, y.low), _column(chart, series, y.high)
     ends = [(a, b, c) for a, b, c in zip(_column(chart, series, x.key), low, high, strict=True)
             if a is not None and b is not None and c is not None]  # fmt: skip
+    across, lows, highs = ([end[place] for end in ends] for place in range(3))
     if ends and series.form == "band":
-        axes.fill_between(*zip(*ends, strict=True), color=colour, alpha=0.16, linewidth=0)  # type: ignore[arg-type]
+        axes.fill_between(across, lows, highs, color=colour, alpha=0.16, linewidth=0)
     elif ends:
-        axes.vlines(*zip(*ends, strict=True), color=colour, alpha=0.45, linewidth=0.8)  # type: ignore[arg-type]
+        axes.vlines(across, lows, highs, color=colour, alpha=0.45, linewidth=0.8)
     axes.plot(
         [a for a, _ in points], [b for _, b in points], label=name, color=colour, linewidth=1.4, markersize=4,
         linestyle="none" if series.form == "points" else DASHES[series.style % len(DASHES)],
@@ -121,7 +125,9 @@ def _scale(axes: Axes, chart: Chart, frame: Frame) -> None:
 
 
 def _lowest(chart: Chart, frame: Frame, measure: Measure) -> float:
-    values = [value for series in frame.series for value in _column(chart, series, measure.key) if value is not None]
+    values = [
+        value for series in frame.series for value in _column(chart, series, measure.key) if value is not None
+    ]
     return min(values, default=0.0)
 
 

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from enxuto.report.documents import Document
+from enxuto.report.documents import Document, functions_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share
+from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, Told
 from enxuto.study import Result
-from enxuto.study.curve_modes import method_names
+from enxuto.study.curve_modes import OWN, method_names
 from enxuto.study.curve_tables import Curve, best_table, curves_of, points_table
 
-__all__ = ["knows", "read"]
+__all__ = ["FUNCTION", "knows", "read"]
 
 FUNCTION = "enxuto.study.curve:measure_point"
 _CLOSE = 5.0  # points of a share around the original, close up
@@ -51,6 +51,20 @@ class _Values(Checked):
     seed: Count
 
 
+class _Compress(Checked):
+    mode: str
+    method: str
+    i: Number
+    bits: Number | None = None
+    format: tuple[int, int] | None = None
+
+
+class _Settings(Checked):
+    model: str
+    model_hash: str
+    compress: _Compress
+
+
 class _Point(_Values):
     method: str
     i: Number
@@ -64,28 +78,26 @@ class _Model(Checked):
     points: list[_Point]
 
 
-class _Models(Checked):
+class _Models(Told):
     models: list[_Model]
-    provenance: dict[str, Any] = {}
 
 
 def knows(values: Mapping[str, Any]) -> bool:
     """Whether these are points of curves."""
     models = values.get("models")
     printed = isinstance(models, list) and any(isinstance(one, dict) and "points" in one for one in models)
-    return printed or values.get("function") == FUNCTION
+    return printed or FUNCTION in functions_of(values)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit a model."""
     if document.results:
-        for result in document.results:
+        mine = [one for one in document.results if one.function == FUNCTION]
+        for result in mine:
+            _Settings.model_validate(result.settings)
             if result.values is not None:
                 _Values.model_validate(result.values)
-        return [
-            _exhibit(curve, document, _recorded(document.results, curve), {})
-            for curve in curves_of(document.results)
-        ]
+        return [_exhibit(curve, document, _recorded(mine, curve), {}) for curve in curves_of(mine)]
     found = _Models.model_validate(document.values)
     curves = [
         Curve(
@@ -137,9 +149,9 @@ def _chart(curve: Curve) -> Chart:
                 if row["method"] == method
             ),
             "line",
-            order.index(method) if method in order else len(order) + place,
+            _style(method, order),
         )
-        for place, method in enumerate(methods)
+        for method in methods
     ]
     series.append(Series("original", (_row({**curve.original, "setting": "original"}, shares),), "rule"))
     return Chart(
@@ -155,6 +167,13 @@ def _chart(curve: Curve) -> Chart:
         hover=(("setting", "setting"),),
         note="Upright lines: Wilson's 95 % interval. Dashed: the original.",
     )
+
+
+def _style(method: str, order: Sequence[str]) -> int:
+    """The same method looks the same in every report, and the second colour is for enxuto's own alone."""
+    if method.startswith(OWN):
+        return 1 + 7 * (len(method) - len(OWN))
+    return (3, 7, 4, 5, 0, 6, 2, 10, 9)[order.index(method) % 9] if method in order else 12
 
 
 def _share(curve: Curve, name: str) -> Measure:
@@ -178,7 +197,15 @@ def _row(row: Mapping[str, Any], shares: Sequence[str]) -> tuple[Cell, ...]:
         for end in row.get(f"{name}_interval") or (row[name], row[name])
     ]
     values = [None if row.get(name) is None else 100 * row[name] for name in shares]
-    return (row["entropy_bits"], row["file_bits"], row["file_bytes"] / 1e3, *values, row["mrr"], *ends, row["setting"])
+    return (
+        row["entropy_bits"],
+        row["file_bits"],
+        row["file_bytes"] / 1e3,
+        *values,
+        row["mrr"],
+        *ends,
+        row["setting"],
+    )
 
 
 def _recorded(results: Sequence[Result], curve: Curve) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from enxuto.errors import DataError
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count
+from enxuto.report.values import Checked, Count, Told
 from enxuto.study.souza_tables import Table
 
 __all__ = ["PrunedRound", "knows", "read", "removal_exhibit"]
@@ -25,12 +25,10 @@ class PrunedRound(Checked):
     kept: list[Count]
 
 
-class _Removed(Checked):
+class _Removed(Told):
     layers: Annotated[list[str], Field(min_length=1)]
     filters: list[Count]
     rounds: Annotated[list[PrunedRound], Field(min_length=1)]
-    title: str | None = None
-    provenance: dict[str, Any] = {}
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -64,7 +62,9 @@ def removal_exhibit(
     for (method, seed), steps in runs.items():
         before: Sequence[int] = filters
         for one in steps:
-            frames.append(_frame(f"{method}, seed {seed}, round {one.round}", layers, filters, before, one.kept))
+            frames.append(
+                _frame(f"{method}, seed {seed}, round {one.round}", layers, filters, before, one.kept)
+            )
             rows += _rows(method, seed, one, layers, filters, before)
             before = one.kept
     chart = Chart(
@@ -79,7 +79,11 @@ def removal_exhibit(
     columns = ("method", "layer", "seed", "round", "filters", "removed in this round", "kept", "kept %")
     caption = "Filters: before any round"
     return Exhibit(
-        "removed-filters", title, (chart,), (Table(f"{title}: filters", columns, tuple(rows), caption, 2),), told
+        "removed-filters",
+        title,
+        (chart,),
+        (Table(f"{title}: filters", columns, tuple(rows), caption, 2),),
+        told,
     )
 
 

@@ -7,7 +7,6 @@ A file is what a verb prints with `--json`, a study's `records.jsonl` or its fol
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from enxuto.report import (
     evaluations,
     layers,
     ledgers,
+    lottery,
     networks,
     own_charts,
     rates,
@@ -39,7 +39,7 @@ SCHEMA = "enxuto-report/1"
 
 @dataclass(frozen=True)
 class Reader:
-    """One kind of result: `knows` tells by its keys whether a file holds it, `read` makes exhibits of it.
+    """One form of results: `knows` tells by its keys whether a file holds it, `read` makes exhibits of it.
 
     `read` may raise an `EnxutoError`, pydantic's `ValidationError`, or what arithmetic raises on strange numbers.
     """
@@ -57,6 +57,7 @@ READERS = (
     Reader("tickets", tickets.knows, tickets.read),
     Reader("removed-filters", removed.knows, removed.read),
     Reader("speed-up", speeds.knows, speeds.read),
+    Reader("lottery", lottery.knows, lottery.read),
     Reader("networks", networks.knows, networks.read),
     Reader("evaluation", evaluations.knows, evaluations.read),
     Reader("comparison", comparisons.knows, comparisons.read),
@@ -101,7 +102,9 @@ def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
             return [], [f"{document.name}: its schema is {values['schema']!r}, not {SCHEMA!r}; left out"]
         readers = [reader for reader in READERS if reader.kind == values.get("kind")]
     if not readers:
-        return [], [f"{document.name}: no result that a report knows; left out (docs/report.md lists the kinds)"]
+        return [], [
+            f"{document.name}: no result that a report knows; left out (docs/report.md lists the kinds)"
+        ]
     exhibits: list[Exhibit] = []
     problems: list[str] = []
     for reader in readers:
@@ -110,7 +113,13 @@ def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the whole"
-            problems.append(f"{document.name}: {place}: {first['msg'].lower()}; its {reader.kind} is left out")
-        except (EnxutoError, ArithmeticError, LookupError) as error:
-            problems.append(f"{document.name}: {str(error) or type(error).__name__}; its {reader.kind} is left out")
+            problems.append(
+                f"{document.name}: {place}: {first['msg'].lower()}; its {reader.kind} is left out"
+            )
+        except EnxutoError as error:
+            problems.append(f"{document.name}: {error}; its {reader.kind} is left out")
+        except (ArithmeticError, LookupError) as error:
+            problems.append(
+                f"{document.name}: {type(error).__name__} ({error}); its {reader.kind} is left out"
+            )
     return exhibits, problems

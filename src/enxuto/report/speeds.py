@@ -1,4 +1,4 @@
-"""Latency and speed-up of models that took turns, from `enxuto bench --json`; the first model is the one compared with."""
+"""Latency and speed-up of models that took turns, from `enxuto bench --json`; all beside the first model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Positive, label, shell
+from enxuto.report.values import Checked, Count, Positive, Told, label, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -29,12 +29,10 @@ class _Model(Checked):
     latency: list[_Times]
 
 
-class _Speeds(Checked):
+class _Speeds(Told):
     models: Annotated[list[_Model], Field(min_length=1)]
     threads: Count | None = None
     seed: int | None = None
-    title: str | None = None
-    provenance: dict[str, Any] = {}
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -114,7 +112,9 @@ def _table(found: _Speeds, title: str) -> Table:
         for row in one.latency
     )  # fmt: skip
     columns = ("model", "batch", "mean ± std, ms", "median, ms", "95 %, ms", "times faster", "runs")
-    return Table(title, columns, rows, "Times faster: of the medians, beside the first model at the same batch")
+    return Table(
+        title, columns, rows, "Times faster: of the medians, beside the first model at the same batch"
+    )
 
 
 def _names(found: _Speeds) -> list[str]:

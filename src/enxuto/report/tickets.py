@@ -15,12 +15,12 @@ from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Share, percent
+from enxuto.report.values import Checked, Count, Share, Told, percent
 from enxuto.study.souza_tables import Table
 
 __all__ = ["PrunedRun", "UnprunedRun", "knows", "lottery_exhibit", "read"]
 
-_CLOSE = 4.0  # points above the unpruned network, close up; ten times as far below
+_FAR = 0.4  # networks that lose more than this share are out of sight close up
 
 
 class UnprunedRun(Checked):
@@ -40,11 +40,9 @@ class PrunedRun(Checked):
     accuracy: Share
 
 
-class _Tickets(Checked):
+class _Tickets(Told):
     runs: Annotated[list[PrunedRun], Field(min_length=1)]
     unpruned: Annotated[list[UnprunedRun], Field(min_length=1)]
-    title: str | None = None
-    provenance: dict[str, Any] = {}
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -79,13 +77,21 @@ def lottery_exhibit(
     )
 
 
-def _chart(title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]) -> Chart:
+def _chart(
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+) -> Chart:
     middle = median(before.values())
     series = [
         Series(method, tuple(_point(rounds[number], middle) for number in rounds), "band", style)
         for style, (method, rounds) in enumerate(groups.items())
     ]
     low, high = min(before.values()), max(before.values())
+    found = [
+        *before.values(),
+        *(run.accuracy for rounds in groups.values() for runs in rounds.values() for run in runs),
+    ]
+    least, most = max(min(found), middle - _FAR), max(found)
+    air = max(0.05 * (most - least), 0.002)
     rule: tuple[Cell, ...] = (100.0, 100 * middle, 100 * low, 100 * high, 0, 0, str(len(before)), None)
     series.append(Series("unpruned, median", (rule,), "rule"))
     return Chart(
@@ -99,7 +105,8 @@ def _chart(title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], befo
                 low="low",
                 high="high",
                 start=0,
-                close=(max(0.0, 100 * middle - 10 * _CLOSE), min(100.0, 100 * middle + _CLOSE)),
+                close=(max(0.0, 100 * (least - air)), min(100.0, 100 * (most + air))),
+                near=True,
             ),
         ),
         frames=(Frame(title, tuple(series)),),
@@ -125,7 +132,9 @@ def _point(runs: Sequence[PrunedRun], middle: float) -> tuple[Cell, ...]:
     )
 
 
-def _table(title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]) -> Table:
+def _table(
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+) -> Table:
     rows = []
     for method, rounds in groups.items():
         for number, runs in rounds.items():

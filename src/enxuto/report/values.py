@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Checked", "Count", "Interval", "Number", "Positive", "Share", "across", "label", "percent", "shell"]
+__all__ = [
+    "Checked",
+    "Count",
+    "Interval",
+    "Number",
+    "Positive",
+    "Share",
+    "Told",
+    "across",
+    "label",
+    "percent",
+    "shell",
+]
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -20,6 +32,13 @@ class Checked(BaseModel):
     """Values of a file after checking; further keys, of later versions perhaps, are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class Told(Checked):
+    """What any file may say of itself: a title, and how its values were made."""
+
+    title: str | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
 
 
 def percent(share: float | None, digits: int = 2) -> str:

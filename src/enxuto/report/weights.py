@@ -25,6 +25,11 @@ __all__ = ["knows", "read"]
 _FITS = 3
 _FITS_OF_LAYERS = 2
 _COARSE = 3  # bins of a model's histogram in one of a layer's
+# The same family looks the same in all charts, and those that come out best differ most.
+_STYLES = (
+    "Laplace", "generalised Gaussian", "Student t", "Cauchy", "logistic", "Gaussian", "weights", "alpha", "gamma",
+    "uniform", "exponential",
+)  # fmt: skip
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 
@@ -68,14 +73,25 @@ class _Shape(Checked):
         )
         moments = {
             name: getattr(self, name)
-            for name in ("name", "role", "count", "mean", "std", "least", "most", "kurtosis", "inside", "shape")
+            for name in (
+                "name",
+                "role",
+                "count",
+                "mean",
+                "std",
+                "least",
+                "most",
+                "kurtosis",
+                "inside",
+                "shape",
+            )
         }
         edges = np.linspace(self.edges[0], self.edges[1], len(self.density) + 1)
         return WeightShape(**moments, edges=edges, density=np.asarray(self.density), similar=similar)
 
 
 class _Model(_Shape):
-    layers: list[_Shape] = []
+    layers: tuple[_Shape, ...] = ()
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -131,13 +147,13 @@ def _frame(name: str, shape: WeightShape, coarse: int, fits: int) -> Frame:
     if len(density) % coarse == 0:
         density, edges = density.reshape(-1, coarse).mean(axis=1), edges[::coarse]
     steps = [*zip(edges[:-1].tolist(), density.tolist(), strict=True), (float(edges[-1]), float(density[-1]))]
-    series = [Series("weights", tuple(steps), "steps", 6)]
+    series = [Series("weights", tuple(steps), "steps", _STYLES.index("weights"))]
     middles = (edges[1:] + edges[:-1]) / 2
     for fit in shape.ranked("sse")[:fits]:
         with np.errstate(all="ignore"):
             curve = _densities(fit, middles)
         rows = tuple(zip(middles.tolist(), np.where(np.isfinite(curve), curve, np.nan).tolist(), strict=True))
-        series.append(Series(fit.name, rows, "line", [family.name for family in FAMILIES].index(fit.name)))
+        series.append(Series(fit.name, rows, "line", _STYLES.index(fit.name)))
     return Frame(name, tuple(series))
 
 
@@ -158,14 +174,14 @@ def _families(name: str, layers: list[WeightShape]) -> Chart:
                 for place, layer in enumerate(layers, 1)
             ),
             "points",
-            number,
+            _STYLES.index(family.name),
         )
         for number, family in enumerate(FAMILIES)
     ]
     return Chart(
         title=f"{name}: distance of families of distributions from {len(layers)} layers",
         columns=("place", "kl", "layer"),
-        x=(Measure("place", "layer, in the order of the file", start=0, whole=True),),
+        x=(Measure("place", "layer, in the order of the file", whole=True),),
         y=(Measure("kl", "D(P‖Q), nats", log=10),),
         frames=(Frame(name, tuple(series)),),
         hover=(("layer", "layer"),),

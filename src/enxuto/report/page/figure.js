@@ -33,7 +33,7 @@ class Figure {
     this.x = chart.x[0];
     this.y = chart.y[0];
     this.logs = { x: Boolean(this.x.log), y: Boolean(this.y.log) };
-    this.close = false;
+    this.close = Boolean(this.y.near);
     this.hidden = new Set();
     this.targets = [];
     this.at = -1;
@@ -71,11 +71,18 @@ class Figure {
     if (x.length > 1) this.addChoice("Across", x.map((one) => one.label), (at) => this.measure("x", x[at]));
     this.boxes = {};
     if (!bars) {
-      this.addBox("log x", "x", () => this.logs.x, (on) => { this.logs.x = on; });
-      this.addBox("log y", "y", () => this.logs.y, (on) => { this.logs.y = on; });
+      for (const axis of ["x", "y"]) {
+        if (this.canBeLog(axis)) this.addBox(`log ${axis}`, axis, () => this.logs[axis], (on) => { this.logs[axis] = on; });
+      }
     }
     if (y.some((one) => one.close)) this.addBox("close up", "close", () => this.close, (on) => { this.close = on; });
     if (!this.controls.children.length) this.controls.remove();
+  }
+
+  /** Whether a logarithm of these values makes sense: numbers of things in order, and values below 0, have none. */
+  canBeLog(axis) {
+    const rows = this.chart.frames.flatMap((frame) => frame.series.flatMap((series) => series.rows));
+    return !this[axis].whole && rows.every((row) => (this.cell(row, this[axis].key) ?? 0) >= 0);
   }
 
   measure(axis, measure) {
@@ -138,6 +145,7 @@ class Figure {
 
   draw() {
     this.width = this.plot.clientWidth;
+    if (!this.width) return; // not in sight; it is drawn when it has room
     this.canvas.replaceChildren();
     this.targets = [];
     this.read(-1);

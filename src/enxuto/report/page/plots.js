@@ -129,8 +129,9 @@ function plotBarsUp(figure) {
   const left = 14 + LETTER * Math.max(1, ...ticks.map((tick) => tickText(tick).length));
   const band = (figure.width - left - 12) / Math.max(1, names.length);
   const longest = Math.max(0, ...names.map((name) => name.length)) * LETTER;
-  const slanted = longest > band - 4 && longest < 90 && band >= 14;
-  const numbered = longest > band - 4 && !slanted;
+  const tight = longest > band - 8;
+  const slanted = tight && longest < 90 && band >= 14;
+  const numbered = tight && !slanted;
   const foot = slanted ? longest * 0.72 + 34 : 42;
   const height = Math.round(Math.max(240, Math.min(380, figure.width * 0.45)) + foot - 42);
   const area = { left, right: figure.width - 12, top: 26, bottom: height - foot };
@@ -183,7 +184,7 @@ function plotBarsAcross(figure) {
       const [from, to] = [toX(base), toX(base + bar.value)];
       figure.canvas.append(svg("rect", { x: Math.min(from, to), y: above, width: Math.max(1, Math.abs(to - from)),
         height: thick - 2, fill: colour(bar.series.style) }),
-      svg("text", { x: Math.max(from, to) + 6, y: above + 11 }, written(bar.value)));
+      svg("text", { x: Math.max(from, to) + 6, y: above + 11 }, written(Number(bar.value.toPrecision(Number.isInteger(bar.value) ? 15 : 4)))));
       figure.target(bar.series, bar.row, to, above + thick / 2, [0, above, figure.width, above + thick]);
       if (chart.stacked) base += bar.value;
     }

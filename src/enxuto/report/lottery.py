@@ -1,0 +1,171 @@
+"""Lottery studies as `enxuto.study.lottery` records them: tickets, filters removed, speed-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from enxuto.errors import DataError
+from enxuto.report.documents import Document, functions_of
+from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.removed import PrunedRound, removal_exhibit
+from enxuto.report.tickets import PrunedRun, UnprunedRun, lottery_exhibit
+from enxuto.report.values import Checked, Count, Number, Positive, Share
+from enxuto.study import Result
+from enxuto.study.souza_tables import Table
+
+__all__ = ["FUNCTIONS", "knows", "read"]
+
+_WHOLE = ("enxuto.study.lottery_round:train_unpruned", "enxuto.study.lottery_round:take_given")
+_ROUND = "enxuto.study.lottery_round:prune_round"
+_SPEED = "enxuto.study.lottery_speed:time_arm"
+FUNCTIONS = (*_WHOLE, _ROUND, _SPEED)
+
+
+class _Arm(Checked):
+    criterion: str
+    mode: str
+    scope: str
+    schedule: str
+    rewind_epoch: Count
+
+    @property
+    def label(self) -> str:
+        mode = f"rewind to {self.rewind_epoch}" if self.mode == "rewind" else self.mode
+        apart = [part for part in (self.scope, self.schedule) if part not in ("global", "iterative")]
+        return ", ".join([self.criterion, mode, *apart])
+
+
+class _Network(Checked):
+    name: str
+
+
+class _Settings(Checked):
+    network: _Network
+    arm: _Arm | None = None
+    round: Count | None = None
+
+
+class _Trained(Checked):
+    top1: Share
+    samples: Count
+    left: dict[str, Positive]
+    widths: dict[str, Count]
+
+
+class _Row(Checked):
+    device: str
+    round: Count
+    batch: Count
+    median_ms: Positive
+    speedup: Number
+
+
+class _Timed(Checked):
+    threads: Count
+    repeats: Count
+    rows: list[_Row]
+
+
+def knows(values: Mapping[str, Any]) -> bool:
+    """Whether points of a lottery study are among these."""
+    return bool(functions_of(values) & set(FUNCTIONS))
+
+
+def read(document: Document) -> list[Exhibit]:
+    """Two exhibits for each network and data set, and one for each timed arm; unfinished points are left out.
+
+    Raises `DataError` where no unpruned network is there to compare with.
+    """
+    done = [one for one in document.results if one.values is not None and one.function in FUNCTIONS]
+    groups: dict[tuple[str, str | None], list[Result]] = {}
+    for one in done:
+        if one.function != _SPEED:
+            name = _Settings.model_validate(one.settings).network.name
+            groups.setdefault((name, one.data_hash), []).append(one)
+    found = []
+    for (name, _), results in groups.items():
+        found += _trained(name, results, document)
+    speeds = [one for one in done if one.function == _SPEED]
+    return found + ([_speeds(speeds, document)] if speeds else [])
+
+
+def _trained(name: str, results: Sequence[Result], document: Document) -> list[Exhibit]:
+    wholes = {one.seed: _Trained.model_validate(one.values) for one in results if one.function in _WHOLE}
+    if not wholes:
+        raise DataError(f"{name}: no unpruned network is finished, and nothing can be compared with it")
+    runs: list[PrunedRun] = []
+    rounds: list[PrunedRound] = []
+    first = next(iter(wholes.values()))
+    for one in results:
+        settings = _Settings.model_validate(one.settings)
+        if settings.arm is None or settings.round is None:
+            continue
+        values, label = _Trained.model_validate(one.values), settings.arm.label
+        runs.append(
+            PrunedRun(
+                method=label if settings.round else f"{label} (only trained on)", seed=one.seed, round=settings.round,
+                remaining=values.left.get("parameters", 1.0), accuracy=values.top1,
+            )
+        )  # fmt: skip
+        if settings.round and values.widths.keys() == first.widths.keys():
+            kept = [values.widths[layer] for layer in first.widths]
+            rounds.append(PrunedRound(method=label, seed=one.seed, round=settings.round, kept=kept))
+    if not runs:
+        raise DataError(f"{name}: no round of pruning is finished yet")
+    told = origin(document.name, None, **_told(results), samples=first.samples)
+    unpruned = [UnprunedRun(seed=seed, accuracy=one.top1) for seed, one in wholes.items()]
+    found = [lottery_exhibit(name, runs, unpruned, told)]
+    if rounds:
+        found.append(removal_exhibit(name, list(first.widths), list(first.widths.values()), rounds, told))
+    return found
+
+
+def _told(results: Sequence[Result]) -> dict[str, Any]:
+    return {
+        "seed": [one.seed for one in results],
+        "data": [one.data_hash for one in results if one.data_hash],
+        "versions": [one.versions for one in results if one.versions],
+        "machine": [one.machine for one in results if one.machine],
+        "finished": max(one.finished for one in results),
+        "points": len(results),
+    }
+
+
+def _speeds(results: Sequence[Result], document: Document) -> Exhibit:
+    """Speed-up by round: a frame for each timed arm, a line for each device and batch size."""
+    frames, rows, repeats = [], [], 0
+    for one in results:
+        settings, timed = _Settings.model_validate(one.settings), _Timed.model_validate(one.values)
+        arm = settings.arm.label if settings.arm is not None else "all rounds"
+        name, repeats = f"{settings.network.name}: {arm}", timed.repeats
+        kinds = list(dict.fromkeys((row.device, row.batch) for row in timed.rows))
+        series = [
+            Series(
+                f"{device}, batch {batch}",
+                tuple((row.round, row.speedup, row.median_ms) for row in timed.rows
+                      if (row.device, row.batch) == (device, batch)),
+                "line",
+                style,
+            )
+            for style, (device, batch) in enumerate(kinds)
+        ]  # fmt: skip
+        frames.append(Frame(name, tuple(series)))
+        rows += [(name, row.device, str(row.round), str(row.batch), f"{row.median_ms:.3f}", f"{row.speedup:.2f}")
+                 for row in timed.rows]  # fmt: skip
+    chart = Chart(
+        title="Speed-up of pruned networks",
+        columns=("round", "speedup", "median"),
+        x=(Measure("round", "round (0: unpruned)", whole=True),),
+        y=(
+            Measure("speedup", "times faster than unpruned (medians)", start=0),
+            Measure("median", "median, ms a run", start=0),
+        ),
+        frames=tuple(frames),
+    )  # fmt: skip
+    table = Table(
+        "Speed of pruned networks", ("arm", "device", "round", "batch", "median, ms", "times faster"), tuple(rows),
+        "Times faster: of the medians, beside the unpruned network", 2,
+    )  # fmt: skip
+    told = origin(document.name, None, **_told(results), samples=f"{repeats} runs of each")
+    return Exhibit("speed-up", "Pruned networks", (chart,), (table,), told)
