@@ -1,0 +1,329 @@
+"""`enxuto prune`: filters of a trained network really removed, at once or round by round, with training between."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enxuto.cli.pruning import asked_images, check_packages, interval, opened, percent, share_of, there
+from enxuto.cli.study_progress import study_progress
+from enxuto.cli.terminal import human_bytes, note, print_json, show_table, warn
+from enxuto.errors import UsageError
+
+if TYPE_CHECKING:
+    from enxuto.study import Point, StudyResults
+    from enxuto.study.lottery_images import Images
+    from enxuto.study.pruning import Given, Weights
+
+__all__ = ["HELP", "run"]
+
+HELP = """Prune a trained network: remove its least important filters, in one round or several, and train it again.
+
+NETWORK is a name that `enxuto zoo` lists or `module:factory`, trained as `--weights` says; or a file that an earlier
+prune wrote. Each round takes `--amount` of what is left; filters are really removed and the result is compared with
+the network whose removed filters are zero. The folder gets `model.pt` (loads by itself) and `model.onnx`; the same
+command goes on where it was stopped. Needs PyTorch: `pip install 'enxuto[train]'`.
+
+```
+enxuto prune lenet5 --weights runs/lenet5/best.pt --data mnist/ --amount 20% --rounds 5 --retrain lr-rewind -o small
+enxuto prune vgg16-cifar --weights best.pt --data cifar10 --criterion deeplift --target macs --amount 50% -o half
+```
+"""
+
+_DATA, _CHOICE, _AGAIN = "Data", "Which filters", "Training again"
+_INTERRUPTED = 130
+
+
+def run(
+    network: Annotated[
+        str, typer.Argument(help="A network of the zoo, module:factory, or a pruned network's file.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="Images to train on and score filters with; accuracy is measured on the part `test`.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint of NETWORK, from `enxuto train` or a state dict.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(rich_help_panel=_DATA, help="Test images, where DATA has no such part.")
+    ] = None,
+    amount: Annotated[str, typer.Option(help="What each round takes of what is left: 20% or 0.2.")] = "20%",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; 1 is one-shot.")] = 1,
+    target: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_CHOICE, help="What the amount is of: filters, parameters, macs or latency."
+        ),
+    ] = "filters",
+    criterion: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_CHOICE,
+            help="l1, l2, random, gradient-activation, taylor, deeplift, lrp or conductance.",
+        ),
+    ] = "l1",
+    scope: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_CHOICE, help="global: one ranking; local: the same share of every layer."
+        ),
+    ] = "global",
+    normalise: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_CHOICE, help="Scores of a layer are divided by: none, l2, mean or max."
+        ),
+    ] = "none",
+    floor: Annotated[
+        int, typer.Option(rich_help_panel=_CHOICE, help="Filters that every layer keeps at least.")
+    ] = 1,
+    multiple: Annotated[
+        int,
+        typer.Option(
+            rich_help_panel=_CHOICE, help="Leave multiples of so many filters: 8 and 16 suit hardware."
+        ),
+    ] = 1,
+    images: Annotated[
+        int, typer.Option(min=1, rich_help_panel=_CHOICE, help="Training images that criteria look at.")
+    ] = 512,
+    retrain: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_AGAIN, help="After each round: none, fine-tune, lr-rewind, rewind or reinit."
+        ),
+    ] = "none",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=_AGAIN, help="Short for --set epochs=N.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            rich_help_panel=_AGAIN,
+            help="A setting over those of the checkpoint (else of recipe quick); can be repeated.",
+        ),
+    ] = None,
+    rewind_to: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_AGAIN, help="For rewind: the early checkpoint, epoch-NNN.pt."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(rich_help_panel=_DATA, help="That many training images.")
+    ] = None,
+    test_limit: Annotated[
+        int | None, typer.Option(rich_help_panel=_DATA, help="That many test images.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="H,W", rich_help_panel=_DATA, help="Resize images.")
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar, npz or table."),
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(rich_help_panel=_DATA, help="Column with images.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(rich_help_panel=_DATA, help="Column with labels.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of samples, orders and chance.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    speed: Annotated[
+        bool, typer.Option("--speed/--no-speed", help="Time the network before and after.")
+    ] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print every round as JSON.")] = False,
+) -> None:
+    """Check, load, prune round by round, export, show."""
+    check_packages("torch", "onnxscript")
+    from enxuto.prune.rounds import Selection
+    from enxuto.study import Here, Study
+    from enxuto.study.lottery import Arm
+    from enxuto.study.pruning import prune_points
+
+    share = share_of(amount)
+    chosen = Selection(target, scope, normalise, floor, multiple)  # type: ignore[arg-type]
+    _check_ways(criterion, retrain, rewind_to, epochs, settings)
+    known = _weights(network, weights)
+    config, last_lr = _training(known, epochs, settings or [], seed)
+    asked = asked_images(
+        _zoo_name(network), limit=limit, test_limit=test_limit, seed=seed, size=size, format_=format_,
+        image_column=image_column, label_column=label_column, weights=known,
+    )  # fmt: skip
+    found = opened(asked, data, test)
+    given = _given(network, known, found)
+    out.mkdir(parents=True, exist_ok=True)
+    given.write(out / "given.pt")
+    places = {"data": there(data), "test": there(test), "network": there(str(out / "given.pt")),
+              "rewind": None if rewind_to is None else there(str(rewind_to))}  # fmt: skip
+    points = prune_points(
+        given, asked, found.hash, Arm(criterion, retrain, scope), chosen, amount=share, rounds=rounds, config=config,
+        last_lr=last_lr, score_images=images, seed=seed,
+        places={key: value for key, value in places.items() if value is not None},
+    )  # fmt: skip
+    try:
+        with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
+            results = Study(points, out).run(Here(threads), report)
+    except KeyboardInterrupt:
+        note(f"interrupted; finished rounds are in {out}: the same command goes on from here")
+        raise typer.Exit(_INTERRUPTED) from None
+    if results.exit_code:
+        for result in results.failed:
+            warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
+        raise typer.Exit(results.exit_code)
+    _finish(points, results, found, out, timed=threads if speed else None, as_json=json)
+
+
+def _check_ways(
+    criterion: str, retrain: str, rewind_to: Path | None, epochs: int | None, settings: list[str] | None
+) -> None:
+    from enxuto.prune.retrain import MODES
+    from enxuto.prune.scores import CRITERIA
+
+    if criterion not in CRITERIA:
+        raise UsageError(f"no criterion {criterion!r}: choose one of {', '.join(CRITERIA)}")
+    if retrain not in MODES:
+        raise UsageError(f"no way of retraining {retrain!r}: choose one of {', '.join(MODES)}")
+    if (retrain == "rewind") != (rewind_to is not None):
+        raise UsageError("--retrain rewind needs --rewind-to with an early checkpoint, and nothing else does")
+    if retrain == "none" and (epochs is not None or settings):
+        raise UsageError("--epochs and --set are of the training after each round; say how by --retrain")
+
+
+def _weights(network: str, path: Path | None) -> Weights | None:
+    from enxuto.study.pruning import Weights
+
+    if _is_file(network):
+        if path is not None:
+            raise UsageError(f"{network} has its own weights; leave out --weights")
+        return None
+    if path is None and ":" not in network:
+        raise UsageError(
+            f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt"
+        )
+    return None if path is None else Weights.read(path)
+
+
+def _is_file(network: str) -> bool:
+    return network.endswith(".pt")
+
+
+def _zoo_name(network: str) -> str:
+    """The architecture's name, from the file where there is one."""
+    from enxuto.study.pruning import Given
+
+    return Given.read(network).architecture.name if _is_file(network) else network
+
+
+def _training(
+    known: Weights | None, epochs: int | None, settings: list[str], seed: int
+) -> tuple[dict[str, Any], float]:
+    """The configuration of trainings between rounds, and the last learning rate of the first."""
+    from enxuto.train.config import TrainConfig, parse_setting
+
+    said = dict(parse_setting(text) for text in settings)
+    if epochs is not None:
+        said["epochs"] = epochs
+    own = {"validation": 0.0, "early_stopping": None, "keep_epochs": (), "seed": seed}
+    if known is None or known.config is None:
+        config = TrainConfig.of("quick", {**own, **said})
+    else:
+        config = TrainConfig.of(None, {**known.config, **own, **said})
+    if known is not None and known.last_lr is not None:
+        return config.to_dict(), float(said.get("lr", known.last_lr))
+    return config.to_dict(), float(said.get("lr", config.lr / 100))
+
+
+def _given(network: str, known: Weights | None, images: Images) -> Given:
+    from enxuto.study.pruning import Given
+
+    if _is_file(network):
+        return Given.read(network)
+    return Given.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)
+
+
+def _finish(
+    points: Sequence[Point],
+    results: StudyResults,
+    images: Images,
+    out: Path,
+    *,
+    timed: int | None,
+    as_json: bool,
+) -> None:
+    """Copy and export the last network, time it, show every round."""
+    from enxuto.export import export_onnx
+    from enxuto.prune.rebuild import load_pruned
+    from enxuto.study.lottery_round import NETWORK
+
+    last = out.resolve() / "points" / points[-1].id / NETWORK
+    shutil.copyfile(last, out / "model.pt")
+    pruned = load_pruned(last)
+    shape = pruned.architecture.input_shape
+    preprocess = images.train.preprocess() if shape[0] in (1, 3) else None
+    exported = export_onnx(
+        pruned.network, out / "model.onnx", input_shape=shape, preprocess=preprocess, labels=images.labels
+    )
+    rows = [{**(results[point].values or {}), "round": number} for number, point in enumerate(points)]
+    speeds = [] if timed is None else _speeds(out, pruned.network, shape, timed)
+    if as_json:
+        print_json({"folder": str(out), "rounds": rows, "speed": speeds, "onnx_bytes": exported.bytes})
+        return
+    _show(points, rows)
+    for one in speeds:
+        note(f"batch {one['batch']}: {one['before_ms']:.3g} ms before, {one['after_ms']:.3g} ms after, "
+             f"{one['speedup']:.2f}× as fast (ONNX Runtime, CPU, {timed} thread{'s' if timed != 1 else ''}, medians of "
+             "10 runs taking turns)")  # fmt: skip
+    note(f"{out / 'model.pt'} loads by itself; {out / 'model.onnx'}, {human_bytes(exported.bytes)}, equals it to "
+         f"{exported.difference:.1g}")  # fmt: skip
+
+
+def _speeds(out: Path, network: Any, shape: tuple[int, ...], threads: int) -> list[dict[str, Any]]:
+    from enxuto.prune.rebuild import load_pruned
+    from enxuto.prune.speed import latencies
+
+    before, after = latencies([load_pruned(out / "given.pt").network, network], shape, threads=threads)
+    return [
+        {
+            "batch": one.batch,
+            "before_ms": one.median,
+            "after_ms": two.median,
+            "speedup": one.median / two.median,
+        }
+        for one, two in zip(before, after, strict=True)
+    ]
+
+
+def _show(points: Sequence[Point], rows: Sequence[dict[str, Any]]) -> None:
+    settings = points[-1].settings
+    target = settings["selection"]["target"]
+    table: list[tuple[str, ...]] = []
+    for row in rows:
+        reached = ("–", "–") if not row["round"] else (percent(row["asked"], 2), percent(row["reached"], 2))
+        table.append((
+            str(row["round"]), *reached, *(percent(row["left"][key]) for key in ("filters", "parameters", "macs")),
+            "–" if not row["round"] else percent(row["top1_before_retraining"], 2), percent(row["top1"], 2),
+            interval(row), f"{row['file_bytes']:,}",
+        ))  # fmt: skip
+    arm = settings["arm"]
+    columns: tuple[str, ...] = (
+        "round", f"{target} asked %", "reached %", "filters %", "parameters %", "MACs %", "pruned, top-1 %",
+        "retrained, top-1 %", "95 % interval", "bytes",
+    )  # fmt: skip
+    if arm["mode"] == "none":  # nothing was trained: one accuracy is enough
+        columns = tuple(name for name in columns if name != "retrained, top-1 %")
+        table = [(*row[:6], *row[7:]) for row in table]
+    caption = (
+        f"Left of the unpruned network; {arm['criterion']}, {arm['scope']}, retraining: {arm['mode']}. Accuracy on "
+        f"{rows[0]['samples']:,} test images, seed {points[0].seed}"
+    )
+    show_table(settings["network"]["name"], dict.fromkeys(columns, "right"), table, caption=caption)

@@ -1,0 +1,107 @@
+"""How a pruned network is trained again: rewound, with the learning rate rewound, fine-tuned, or from other weights.
+
+- `rewind`: the weights of epoch k of the first training, and its schedule from epoch k on (Frankle et al.,
+  arXiv:1903.01611);
+- `lr-rewind`: the weights stay, the whole schedule runs again (Renda et al., arXiv:2003.02389);
+- `fine-tune`: the weights stay, and so does the last learning rate of the first training;
+- `reinit`: the pruned architecture with fresh weights and the whole schedule: the control of every claim;
+- `none`: nothing is trained.
+
+Schedules laid out over the whole run (cosine, one cycle) and those that watch the loss cannot be entered in the middle:
+they run as a whole after rewinding too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from enxuto import zoo
+from enxuto.errors import UsageError
+from enxuto.prune.kept import Architecture, KeptChannels
+from enxuto.prune.rounds import Unpruned
+from enxuto.summary.target import module_of
+from enxuto.train.config import TrainConfig
+
+__all__ = ["MODES", "Mode", "built", "part_of", "reinitialised", "retraining"]
+
+Mode = Literal["rewind", "lr-rewind", "fine-tune", "reinit", "none"]
+MODES: tuple[str, ...] = get_args(Mode)
+
+_BY_EPOCH = ("constant", "milestones")  # schedules that any epoch can be entered at
+
+
+def retraining(
+    mode: Mode, config: TrainConfig, *, rewind_epoch: int, last_lr: float, epochs: int | None, seed: int
+) -> TrainConfig:
+    """The configuration of a retraining, by that of the first training.
+
+    last_lr: of the first training's last epoch. epochs: None as many as the mode's schedule has. seed: of the order and
+    the augmentation. Raises `UsageError` for `none`, and for an epoch to rewind to that leaves none to train.
+    """
+    if mode == "none":
+        raise UsageError("without retraining there is nothing to configure")
+    changes = {"seed": seed, "keep_epochs": (), "validation": 0.0, "early_stopping": None}
+    if mode == "fine-tune":
+        return TrainConfig.of(
+            None,
+            {**config.to_dict(), **changes, "schedule": "constant", "milestones": (), "lr": last_lr,
+             "epochs": epochs or config.epochs},
+        )  # fmt: skip
+    whole = TrainConfig.of(None, {**config.to_dict(), **changes, "epochs": epochs or config.epochs})
+    if mode != "rewind" or whole.schedule not in _BY_EPOCH:
+        return whole
+    return part_of(whole, rewind_epoch, whole.epochs)
+
+
+def part_of(config: TrainConfig, start: int, stop: int) -> TrainConfig:
+    """The configuration that trains epochs `start` to `stop` of a run of `config`; momentum starts anew.
+
+    Raises `UsageError` for no epochs, and where the schedule cannot be entered in the middle.
+    """
+    if not 0 <= start < stop <= config.epochs:
+        raise UsageError(f"there is nothing to train from epoch {start} to {stop} of {config.epochs}")
+    if start and config.schedule not in _BY_EPOCH:
+        raise UsageError(
+            f"schedule={config.schedule} cannot be entered in the middle; take milestones or constant"
+        )
+    later = [epoch - start for epoch in config.milestones if epoch > start]
+    passed = len(config.milestones) - len(later)
+    return TrainConfig.of(
+        None,
+        {**config.to_dict(), "lr": config.lr * config.lr_factor**passed, "milestones": tuple(later),
+         "schedule": "constant" if config.schedule == "milestones" and not later else config.schedule,
+         "epochs": stop - start},
+    )  # fmt: skip
+
+
+def built(architecture: Architecture, seed: int) -> nn.Module:
+    """The unpruned network with fresh weights by this seed; torch's global random state stays as it was."""
+    if ":" not in architecture.name:
+        return zoo.build(
+            architecture.name, classes=architecture.classes, channels=architecture.input_shape[0], seed=seed,
+            **dict(architecture.options),
+        )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return module_of(architecture.name)
+
+
+def reinitialised(unpruned: Unpruned, kept: KeptChannels, seed: int) -> nn.Module:
+    """The pruned architecture with fresh weights, as if it had been built at its own sizes.
+
+    Fresh weights of the unpruned network are cut to the plan and scaled by √(fan-in before / after), which is what
+    initialisations by fan-in (He, LeCun, torch's own) give the smaller layer; without it the control would start with
+    weaker signals than a network of its size and lose by that alone.
+    """
+    fresh: Mapping[str, Tensor] = built(unpruned.architecture, seed).state_dict()
+    smaller = unpruned.smaller(fresh, kept, verify=False)
+    with torch.no_grad():
+        for name, weight in smaller.named_parameters():
+            if weight.dim() > 1:
+                weight.mul_(math.sqrt(math.prod(fresh[name].shape[1:]) / math.prod(weight.shape[1:])))
+    return smaller

@@ -1,0 +1,272 @@
+"""Rounds of pruning: which filters go next, and the smaller network, by plans of the unpruned network's places.
+
+The network is traced once, unpruned; every round's plan is made from that map, so that rounds say in original places
+what they removed, and any state of the network, pruned or not, can be cut to any later plan. A round removes so much
+that a share of the *unpruned* filters, parameters, MACs or latency is left: what a round misses by whole filters, the
+next makes up for.
+
+Source of the rates: G. Magalhães et al., structured lottery tickets: 20 % of what is left, round after round. Left out:
+scores (`scores`), the order of removal (`ranking`) and training (`retrain`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from enxuto.errors import ModelError, UsageError
+from enxuto.prune.attribution_layers import output_layers
+from enxuto.prune.channel_map import ChannelMap
+from enxuto.prune.channels import trace
+from enxuto.prune.kept import Architecture, KeptChannels
+from enxuto.prune.ranking import Normalise, Scope, choose
+from enxuto.prune.removal import bounds_by_tensor, remove, slice_state
+from enxuto.prune.targets import FiltersLeft
+from enxuto.summary.torch_module import summarize_module
+
+__all__ = ["TARGETS", "Selection", "Size", "Step", "Target", "Unpruned", "shares_left"]
+
+Target = Literal["filters", "parameters", "macs", "latency"]
+TARGETS: tuple[str, ...] = get_args(Target)
+
+Timer = Callable[[KeptChannels], float]
+"""The latency of the network that a plan leaves, relative to the unpruned one's."""
+
+
+def shares_left(amount: float, rounds: int) -> tuple[float, ...]:
+    """The share that is left after each round that takes `amount` (0…1) of what there is: 0.8, 0.64, 0.512, …
+
+    Raises `UsageError` for an amount that leaves all or nothing, or fewer than one round.
+    """
+    if not 0 < amount < 1 or rounds < 1:
+        raise UsageError(
+            f"a round takes more than 0 % and less than 100 %, in one round or more, not {amount:.4g} in {rounds}"
+        )
+    return tuple((1 - amount) ** count for count in range(1, rounds + 1))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How filters are chosen: by which measure the share counts, and the settings of `ranking.choose`."""
+
+    target: Target = "filters"
+    scope: Scope = "global"
+    normalise: Normalise = "none"
+    floor: int = 1
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise UsageError(f"no target {self.target!r}: choose one of {', '.join(TARGETS)}")
+
+
+@dataclass(frozen=True)
+class Size:
+    """filters: of all layers but the outputs. parameters: trainable ones. macs: for one image."""
+
+    filters: int
+    parameters: int
+    macs: int
+
+    def shares_of(self, whole: Size) -> dict[str, float]:
+        """This size by the other's, 0…1, for each of the three."""
+        return {
+            "filters": self.filters / whole.filters,
+            "parameters": self.parameters / whole.parameters,
+            "macs": self.macs / whole.macs,
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one round chose. kept: the plan after it. asked, reached: shares of the unpruned target that are left."""
+
+    kept: KeptChannels
+    asked: float
+    reached: float
+
+
+@dataclass(frozen=True)
+class Unpruned:
+    """What all rounds of a network refer to.
+
+    network: unpruned, on the CPU; its weights mean nothing and may be overwritten. hidden: layers whose filters are
+    no classes. size: of the whole.
+    """
+
+    architecture: Architecture
+    network: nn.Module = field(hash=False)
+    channels: ChannelMap = field(hash=False)
+    hidden: tuple[str, ...]
+    size: Size
+
+    @classmethod
+    def of(cls, architecture: Architecture) -> Unpruned:
+        """Build the network and follow its channels; raises what `trace` raises."""
+        network = architecture.build().eval()
+        example = torch.zeros(1, *architecture.input_shape)
+        channels = trace(network, example)
+        outputs = output_layers(network, example)
+        hidden = tuple(layer for layer in channels.layers if layer not in outputs)
+        if not channels.groups:
+            raise ModelError(f"nothing of {architecture.name} can be removed: {_reasons(channels)}")
+        size = _size(network, architecture.input_shape, sum(channels.widths[layer] for layer in hidden))
+        return cls(architecture, network, channels, hidden, size)
+
+    def size_of(self, smaller: nn.Module, kept: KeptChannels) -> Size:
+        """The size of the network that a plan leaves, counted on the network itself."""
+        filters = sum(len(kept.layers[layer]) for layer in self.hidden)
+        return _size(smaller, self.architecture.input_shape, filters)
+
+    def smaller(self, state: Mapping[str, Tensor], kept: KeptChannels, *, verify: bool = True) -> nn.Module:
+        """The network of an unpruned `state`, cut to the plan, its removal verified; in evaluation mode."""
+        self.network.load_state_dict(dict(state))
+        return remove(self.network, self.channels, kept, verify=verify)
+
+    def spread(self, state: Mapping[str, Tensor], kept: KeptChannels) -> dict[str, Tensor]:
+        """The inverse of `slice_state`: a state of the unpruned network with zeros where the plan removed.
+
+        state: of the network that `kept` leaves. Raises `UsageError` where it is of another.
+        """
+        places = {
+            name: torch.arange(value.numel()).reshape(value.shape)
+            for name, value in self.network.state_dict().items()
+        }
+        found = {}
+        for name, chosen in slice_state(places, self.channels, kept).items():
+            if name not in state or state[name].shape != chosen.shape:
+                raise UsageError(f"{name} is not of the network that this plan leaves")
+            value = state[name].detach().cpu()
+            whole = torch.zeros(places[name].numel(), dtype=value.dtype)
+            whole[chosen.reshape(-1)] = value.reshape(-1)
+            found[name] = whole.reshape(places[name].shape)
+        return found
+
+    def next_plan(
+        self,
+        kept: KeptChannels,
+        scores: Mapping[str, np.ndarray],
+        left: float,
+        how: Selection,
+        *,
+        timer: Timer | None = None,
+    ) -> Step:
+        """Choose what goes next, so that `left` (0…1) of the unpruned target stays, as nearly as whole filters allow.
+
+        kept: the plan so far. scores: of the network that it leaves, a score for each of its filters. Layers without
+        scores (auxiliary heads) stay. timer: needed for the target `latency`. Raises `UsageError` as `choose` does.
+        """
+        gone = self._gone(kept)
+        groups = [
+            group
+            for group in self.channels.groups
+            if group.number not in gone and any(layer in scores for layer in group.filters)
+        ]
+        ranks = {
+            layer: {place: rank for rank, place in enumerate(kept.layers[layer])} for layer in kept.layers
+        }
+        units = [
+            _Unit({layer: tuple(ranks[layer][p] for p in places) for layer, places in group.filters.items()})
+            for group in groups
+        ]
+        total = self._measure(how.target, timer)
+
+        def after(chosen: Iterable[int]) -> frozenset[int]:
+            return gone | {groups[number].number for number in chosen}
+
+        now, whole = total(gone), total(frozenset())
+        choice = choose(
+            units, scores, max(0.0, 1 - left * whole / now), lambda chosen: total(after(chosen)),
+            scope=how.scope, normalise=how.normalise, floor=how.floor, multiple=how.multiple,
+        )  # fmt: skip
+        removed = after(choice.removed)
+        return Step(self.channels.without(removed), left, total(removed) / whole)
+
+    def _gone(self, kept: KeptChannels) -> frozenset[int]:
+        """Numbers of the groups that a plan removed."""
+        there = {layer: set(places) for layer, places in kept.layers.items()}
+        return frozenset(
+            group.number
+            for group in self.channels.groups
+            if any(places[0] not in there[layer] for layer, places in group.filters.items())
+        )
+
+    def _measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
+        """From numbers of removed groups to what is left of the target."""
+        groups = self.channels.groups
+        shapes = {name: tuple(value.shape) for name, value in self.network.named_parameters()}
+        match target:
+            case "filters":
+                widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.hidden}
+                filters = FiltersLeft(groups, widths)
+                return lambda gone: filters(sorted(gone))
+            case "parameters":
+                trained = [name for name, value in self.network.named_parameters() if value.requires_grad]
+                return self._weighed(dict.fromkeys(trained, 1.0), shapes)
+            case "macs":
+                return self._weighed(self._uses(shapes), shapes)
+            case "latency":
+                if timer is None:
+                    raise UsageError("the target latency needs a timer that measures it")
+                known: dict[frozenset[int], float] = {frozenset(): 1.0}
+
+                def timed(gone: frozenset[int]) -> float:
+                    # Asked twice, a measurement differs; the choice must not.
+                    if gone not in known:
+                        known[gone] = timer(self.channels.without(gone))
+                    return known[gone]
+
+                return timed
+
+    def _weighed(
+        self, factors: Mapping[str, float], shapes: Mapping[str, tuple[int, ...]]
+    ) -> Callable[[frozenset[int]], float]:
+        """Σ factor × size of the parameters that have a factor, each axis without the places of removed atoms.
+
+        Unlike `targets.SizeLeft` it divides the places along the input axis of a grouped convolution by the groups.
+        """
+        bounds = {name: found for name, found in bounds_by_tensor(self.channels).items() if name in factors}
+        atoms = {group.number: group.atoms for group in self.channels.groups}
+
+        def left(gone: frozenset[int]) -> float:
+            lost = {atom for number in gone for atom in atoms[number]}
+            total = 0.0
+            for name, factor in factors.items():
+                sizes = list(shapes[name])
+                for bound in bounds.get(name, ()):
+                    sizes[bound.dim] = sum(atom not in lost for atom in bound.atoms) // bound.groups
+                total += factor * math.prod(sizes)
+            return total
+
+        return left
+
+    def _uses(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
+        """Weight → how often each of its numbers is multiplied for one image."""
+        found: dict[str, float] = {}
+        for row in summarize_module(self.network, self.architecture.input_shape).layers:
+            name = f"{row.name}.weight"
+            if row.macs and name in shapes:
+                found[name] = found.get(name, 0.0) + row.macs / math.prod(shapes[name])
+        return found
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A group's filters by their places in the network as it is now."""
+
+    filters: Mapping[str, tuple[int, ...]]
+
+
+def _size(network: nn.Module, shape: tuple[int, ...], filters: int) -> Size:
+    parameters = sum(value.numel() for value in network.parameters() if value.requires_grad)
+    return Size(filters, parameters, summarize_module(network, shape).macs)
+
+
+def _reasons(channels: ChannelMap) -> str:
+    return "; ".join(dict.fromkeys(item.reason for item in channels.fixed)) or "it has no hidden layers"

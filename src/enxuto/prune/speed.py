@@ -1,0 +1,56 @@
+"""How much faster pruned networks run than the unpruned one: ONNX Runtime on the CPU, networks taking turns.
+
+All networks run turn by turn (A B C A B C …), so that whatever else the machine does meets all of them: trust the
+ratios. Left out: GPUs (`enxuto.measure.torch_latency`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from enxuto.export import export_onnx
+from enxuto.runtime import Latency, Runner, latency
+
+__all__ = ["latencies", "relative_latency"]
+
+
+def latencies(
+    networks: Sequence[nn.Module],
+    input_shape: Sequence[int],
+    *,
+    batches: Sequence[int] = (1, 128),
+    repeats: int = 10,
+    warmup: int = 1,
+    threads: int = 1,
+) -> list[list[Latency]]:
+    """Times of each network (first index) at each batch size (second), in ms a run; the source's 10 runs after one.
+
+    input_shape: (channels, height, width). threads: of ONNX Runtime, 0 one a core. Raises `ModelError` where a
+    network cannot be exported.
+    """
+    with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
+        paths = [Path(folder) / f"{number}.onnx" for number in range(len(networks))]
+        for network, path in zip(networks, paths, strict=True):
+            export_onnx(network, path, input_shape=tuple(input_shape), check=False)
+        runners = [Runner(path, threads=threads) for path in paths]
+    return latency(runners, batch_sizes=batches, repeats=repeats, warmup=warmup)
+
+
+def relative_latency(
+    smaller: nn.Module,
+    whole: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    batch: int = 1,
+    repeats: int = 30,
+    threads: int = 1,
+) -> float:
+    """The median time of `smaller` over that of `whole`, taking turns."""
+    (one,), (other,) = latencies(
+        [smaller, whole], input_shape, batches=(batch,), repeats=repeats, warmup=3, threads=threads
+    )
+    return one.median / other.median

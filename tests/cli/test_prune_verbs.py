@@ -1,0 +1,178 @@
+"""`enxuto prune` as a user calls it: rounds, files that load by themselves, going on, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import Result
+
+from enxuto import zoo
+from enxuto.cli.pruning import share_of
+from enxuto.errors import UsageError
+from enxuto.prune import load_pruned
+from enxuto.runtime import Runner
+
+Invoke = Callable[..., Result]
+QUIET = ("--no-speed", "--json")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 training and 40 test images, 8×8 stripes of four classes, as .npz of two folders' parts."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 40)):
+        labels = np.arange(count) % 4
+        images = random.integers(0, 100, (count, 8, 8), dtype=np.uint8)
+        images[np.arange(count), 2 * labels] += 130
+        np.savez(folder / f"{part}.npz", images=images, labels=labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of LeNet-5 for one grey channel and four classes, as a plain state dict."""
+    path = tmp_path_factory.mktemp("trained") / "lenet.pt"
+    torch.save(zoo.build("lenet5", classes=4, channels=1, seed=3).state_dict(), path)
+    return path
+
+
+def words(trained: Path, pictures: Path, out: Path) -> tuple[object, ...]:
+    return ("prune", "lenet5", "--weights", trained, "--data", pictures / "train.npz", "--test", pictures / "test.npz",
+            "-o", out)  # fmt: skip
+
+
+def test_rounds_leave_files_that_load_by_themselves(
+    invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    asked = (
+        *words(trained, pictures, out),
+        "--rounds",
+        2,
+        "--amount",
+        "30%",
+        "--target",
+        "parameters",
+        "--normalise",
+        "mean",
+    )
+    result = invoke(*asked, *QUIET)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert [row["round"] for row in said["rounds"]] == [0, 1, 2]
+    assert [row.get("asked") for row in said["rounds"]] == [None, 0.7, pytest.approx(0.49)]
+    pruned = load_pruned(out / "model.pt")
+    last = said["rounds"][-1]
+    counted = sum(value.numel() for value in pruned.network.parameters())
+    assert last["size"]["parameters"] == counted
+    assert last["reached"] == pytest.approx(counted / said["rounds"][0]["size"]["parameters"])
+    assert last["removed"] == {layer: list(places) for layer, places in pruned.kept.removed().items()}
+    first, second = (row["removed_now"] for row in said["rounds"][1:])
+    for layer, places in last["removed"].items():
+        assert sorted(first.get(layer, []) + second.get(layer, [])) == places
+    images = torch.randn(3, 1, 32, 32)
+    with torch.no_grad():
+        expected = pruned.network(images).numpy()
+    np.testing.assert_allclose(Runner(out / "model.onnx").scores(images.numpy()), expected, atol=1e-5)
+
+    # Nothing is computed again, and another round goes on from there.
+    lines = (out / "records.jsonl").read_text()
+    again = invoke(*asked, *QUIET)
+    assert "3 of 3 points are recorded already" in again.stderr
+    assert (out / "records.jsonl").read_text() == lines
+    table = invoke(*asked[:-6], "--rounds", 3, *asked[-4:], "--no-speed", "--amount", "30%")
+    assert "3 of 4 points are recorded already" in table.stderr, table.output
+    assert "parameters asked %" in table.stdout
+    assert "40 test images, seed 0" in table.stdout
+
+
+def test_a_pruned_network_is_pruned_further_and_trained(
+    invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    first = invoke(
+        *words(trained, pictures, tmp_path / "one"), "--amount", "0.5", "--normalise", "mean", *QUIET
+    )
+    assert first.exit_code == 0, first.output
+    model = shutil.copy(tmp_path / "one" / "model.pt", tmp_path / "small.pt")
+    second = invoke(
+        "prune", model, "--data", pictures / "train.npz", "--test", pictures / "test.npz", "-o", tmp_path / "two",
+        "--amount", "75%", "--retrain", "fine-tune", "--epochs", 1, "--set", "batch=20", "--set", "augment=none",
+        "--normalise", "mean", "--criterion", "taylor", *QUIET,
+    )  # fmt: skip
+    assert second.exit_code == 0, second.output
+    rows = json.loads(second.stdout)["rounds"]
+    assert rows[0]["left"]["filters"] == pytest.approx(0.5)
+    assert rows[1]["left"]["filters"] == pytest.approx(0.25, abs=0.01)  # of the unpruned network
+    assert len(rows[1]["losses"]) == 1
+
+
+def test_rewinding_needs_the_early_checkpoint(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained = invoke("train", "lenet5", "--data", pictures / "train.npz", "--epochs", 2, "--set", "keep_epochs=[1]",
+                     "--set", "batch=20", "--out", run, "--set", "schedule=constant", "--json")  # fmt: skip
+    assert trained.exit_code == 0, trained.output
+    asked = words(run / "best.pt", pictures, tmp_path / "out")
+    missing = invoke(*asked, "--retrain", "rewind")
+    assert missing.exit_code == 2
+    assert "--rewind-to" in missing.stderr
+    result = invoke(
+        *asked, "--retrain", "rewind", "--rewind-to", run / "epoch-001.pt", "--normalise", "mean", *QUIET
+    )
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["rounds"][1]["losses"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--amount", "120%"), "above 0 %"),
+        (("--amount", "much"), "such as 20% or 0.2"),
+        (("--amount", "20"), "written 20% or 0.2"),
+        (("--target", "size"), "no target 'size'"),
+        (("--criterion", "luck"), "no criterion 'luck'"),
+        (("--retrain", "again"), "no way of retraining"),
+        (("--epochs", 3), "say how by --retrain"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path, more: tuple[object, ...], says: str
+) -> None:
+    result = invoke(*words(trained, pictures, tmp_path / "out"), *more)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_do_not_fit_are_one_line(
+    invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = ("--data", pictures / "train.npz", "--test", pictures / "test.npz", "-o", tmp_path / "out")
+    untrained = invoke("prune", "lenet5", *out)
+    assert untrained.exit_code == 2
+    assert "must be trained first" in untrained.stderr
+    other = invoke("prune", "resnet20-cifar", "--weights", trained, *out)
+    assert other.exit_code == 2
+    assert "the weights are not of resnet20-cifar" in other.stderr
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"no archive")
+    assert "is no checkpoint" in invoke("prune", "lenet5", "--weights", broken, *out).stderr
+    alone = invoke(
+        "prune", "lenet5", "--weights", trained, "--data", pictures / "train.npz", "-o", tmp_path / "out"
+    )
+    assert alone.exit_code == 2
+    assert "--test" in alone.stderr
+
+
+def test_amounts() -> None:
+    assert (share_of("20%"), share_of("0.2"), share_of("12.5 %")) == (0.2, 0.2, 0.125)
+    for text in ("0", "1", "100%", "-3%", "nan", ""):
+        with pytest.raises(UsageError, match="--amount"):
+            share_of(text)

@@ -1,0 +1,182 @@
+"""Rounds of pruning: plans in original places, exact sizes, states that spread and shrink, starts of retraining."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enxuto.errors import UsageError
+from enxuto.prune.kept import Architecture
+from enxuto.prune.removal import slice_state
+from enxuto.prune.retrain import built, part_of, reinitialised, retraining
+from enxuto.prune.rounds import Selection, Unpruned, shares_left
+from enxuto.prune.scores import scores
+from enxuto.summary.torch_module import summarize_module
+from enxuto.train.config import TrainConfig
+from enxuto.train.schedules import schedule_of
+
+LENET = Architecture("lenet5", (1, 32, 32), 10)
+SHUFFLE = Architecture("shufflenet-cifar", (3, 32, 32), 10)
+
+
+@pytest.fixture(scope="module")
+def lenet() -> Unpruned:
+    return Unpruned.of(LENET)
+
+
+def l1_of(unpruned: Unpruned, network: torch.nn.Module) -> dict[str, np.ndarray]:
+    image = torch.zeros(1, *unpruned.architecture.input_shape)
+    return scores(network, [(image, torch.tensor([0]))], "l1")
+
+
+def test_a_fifth_each_round() -> None:
+    assert shares_left(0.2, 3) == pytest.approx((0.8, 0.64, 0.512))
+    for amount, rounds in ((0.0, 1), (1.0, 1), (0.2, 0), (math.nan, 1)):
+        with pytest.raises(UsageError, match="round"):
+            shares_left(amount, rounds)
+
+
+def test_sizes_of_lenet_by_hand(lenet: Unpruned) -> None:
+    assert (lenet.size.filters, lenet.size.parameters, lenet.size.macs) == (
+        6 + 16 + 120 + 84,
+        61_706,
+        416_520,
+    )
+    assert set(lenet.hidden) == {"features.c1", "features.c3", "classifier.c5", "classifier.f6"}
+
+
+@pytest.mark.parametrize("target", ["filters", "parameters", "macs"])
+def test_rounds_follow_the_share_of_the_unpruned_network(lenet: Unpruned, target: str) -> None:
+    state = built(LENET, 0).state_dict()
+    kept, network = lenet.channels.keep_all(), lenet.smaller(state, lenet.channels.keep_all(), verify=False)
+    how = Selection(target, normalise="mean")
+    for left in shares_left(0.2, 4):
+        step = lenet.next_plan(kept, l1_of(lenet, network), left, how)
+        for layer, places in step.kept.layers.items():
+            assert set(places) <= set(kept.layers[layer])  # in original places, and never back
+        network = lenet.smaller(lenet.spread(network.state_dict(), kept), step.kept)
+        kept = step.kept
+        size = lenet.size_of(network, kept)
+        counted = {
+            "filters": size.filters, "parameters": sum(p.numel() for p in network.parameters()),
+            "macs": summarize_module(network, (1, 32, 32)).macs,
+        }[target]  # fmt: skip
+        # What a round says it reached is what the network that it leaves has.
+        assert step.reached == pytest.approx(counted / getattr(lenet.size, target), rel=1e-12)
+        assert abs(step.reached - left) < 0.06  # a filter of c3 is a tenth of the MACs
+
+
+def test_sizes_are_exact_where_convolutions_are_grouped() -> None:
+    unpruned = Unpruned.of(SHUFFLE)
+    state, kept = built(SHUFFLE, 0).state_dict(), unpruned.channels.keep_all()
+    network = unpruned.smaller(state, kept, verify=False)
+    found = l1_of(unpruned, network)
+    for target in ("parameters", "macs"):
+        step = unpruned.next_plan(kept, found, 0.6, Selection(target))
+        size = unpruned.size_of(unpruned.smaller(state, step.kept, verify=False), step.kept)
+        assert step.reached == pytest.approx(
+            getattr(size, target) / getattr(unpruned.size, target), rel=1e-12
+        )
+        assert step.reached == pytest.approx(0.6, abs=0.01)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_a_state_spread_and_cut_again_is_the_same(lenet: Unpruned, data: st.DataObject) -> None:
+    numbers = data.draw(st.sets(st.integers(0, len(lenet.channels.groups) - 1), max_size=5))
+    kept = lenet.channels.without(numbers)
+    small = slice_state(built(LENET, 3).state_dict(), lenet.channels, kept)
+    whole = lenet.spread(small, kept)
+    again = slice_state(whole, lenet.channels, kept)
+    assert all(torch.equal(again[name], value) for name, value in small.items())
+    assert sum(int((value != 0).sum()) for value in whole.values()) == sum(
+        int((value != 0).sum()) for value in small.values()
+    )
+    assert {name: value.shape for name, value in whole.items()} == {
+        name: value.shape for name, value in lenet.network.state_dict().items()
+    }
+
+
+def test_a_state_of_another_network_is_refused(lenet: Unpruned) -> None:
+    with pytest.raises(UsageError, match="not of the network that this plan leaves"):
+        lenet.spread(built(LENET, 0).state_dict(), lenet.channels.without([0]))
+
+
+def test_what_is_reached_already_removes_nothing(lenet: Unpruned) -> None:
+    kept = lenet.channels.without_filters({"classifier.c5": range(40)})
+    network = lenet.smaller(built(LENET, 0).state_dict(), kept, verify=False)
+    step = lenet.next_plan(kept, l1_of(lenet, network), 0.95, Selection())
+    assert step.kept == kept
+    assert step.asked == 0.95
+    assert step.reached == pytest.approx(186 / 226)
+
+
+def test_latency_is_asked_of_the_timer_once_for_each_plan(lenet: Unpruned) -> None:
+    asked: list[int] = []
+
+    def timer(plan: object) -> float:
+        asked.append(sum(map(len, plan.layers.values())))  # type: ignore[attr-defined]
+        return asked[-1] / 236  # as if time were the filters, outputs and all
+
+    network = built(LENET, 0)
+    kept = lenet.channels.keep_all()
+    step = lenet.next_plan(
+        kept, l1_of(lenet, network), 0.75, Selection("latency", normalise="mean"), timer=timer
+    )
+    assert step.reached == pytest.approx(0.75, abs=0.003)
+    assert len(set(asked)) == len(asked) <= 10
+    with pytest.raises(UsageError, match="timer"):
+        lenet.next_plan(kept, l1_of(lenet, network), 0.75, Selection("latency"))
+
+
+def test_reinitialised_weights_have_the_spread_of_their_own_size(lenet: Unpruned) -> None:
+    kept = lenet.channels.without_filters({"features.c3": range(4, 16)})
+    network = reinitialised(lenet, kept, 7)
+    weight = network.get_submodule("classifier.c5").weight.detach()
+    assert weight.shape == (120, 4 * 25)
+    # LeCun's uniform weights: variance 1/fan-in, nothing beyond ±√(3/fan-in).
+    assert float(weight.abs().max()) <= math.sqrt(3 / 100) < 1.05 * float(weight.abs().max())
+    assert float(weight.var()) == pytest.approx(1 / 100, rel=0.05)
+    other = reinitialised(lenet, kept, 8)
+    assert not torch.equal(weight, other.get_submodule("classifier.c5").weight)
+
+
+CONFIG = TrainConfig.of("lottery", {"epochs": 10, "milestones": (4, 8), "keep_epochs": (0, 2)})
+
+
+@pytest.mark.parametrize("start", [0, 2, 4, 5, 8, 9])
+def test_the_rest_of_a_schedule_has_the_same_rates(start: int) -> None:
+    rest = part_of(CONFIG, start, 10)
+    whole, part = schedule_of(CONFIG), schedule_of(rest)
+    for epoch in range(start, 10):
+        assert rest.lr * part.factor(epoch - start) == pytest.approx(CONFIG.lr * whole.factor(epoch))
+
+
+def test_each_way_of_retraining_has_its_schedule() -> None:
+    def of(mode: str, **changes: int) -> TrainConfig:
+        return retraining(
+            mode, CONFIG, **{"rewind_epoch": 2, "last_lr": 0.001, "epochs": None, "seed": 5, **changes}
+        )
+
+    assert (of("lr-rewind").lr, of("lr-rewind").milestones, of("lr-rewind").epochs) == (0.1, (4, 8), 10)
+    assert of("reinit") == of("lr-rewind")
+    assert (of("rewind").milestones, of("rewind").epochs) == ((2, 6), 8)
+    assert (of("fine-tune").lr, of("fine-tune").schedule, of("fine-tune", epochs=3).epochs) == (
+        0.001,
+        "constant",
+        3,
+    )
+    assert {of(mode).seed for mode in ("rewind", "lr-rewind", "fine-tune")} == {5}
+    with pytest.raises(UsageError, match="without retraining"):
+        of("none")
+    with pytest.raises(UsageError, match="nothing to train"):
+        of("rewind", rewind_epoch=10)
+    curve = TrainConfig.of("quick")
+    assert retraining("rewind", curve, rewind_epoch=2, last_lr=1, epochs=None, seed=0).epochs == curve.epochs
+    with pytest.raises(UsageError, match="cannot be entered in the middle"):
+        part_of(curve, 1, 5)
