@@ -24,10 +24,14 @@ $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/core.stamp
 
+$(VENV)/browser.stamp: $(VENV)/dev.stamp tests/report/set_up_browser.sh
+	@tests/report/set_up_browser.sh $(BIN)/python
+	@touch $@
+
 demo: $(VENV)/core.stamp  ## shrink a small real network, decode it, compare: under a minute
 	@$(BIN)/enxuto demo
 
-test: $(VENV)/dev.stamp lint  ## lint and run the test suite
+test: $(VENV)/browser.stamp lint  ## lint and run the test suite
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy

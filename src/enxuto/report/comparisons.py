@@ -43,7 +43,7 @@ def read(document: Document) -> list[Exhibit]:
     found = _Comparison.model_validate(document.values)
     title = f"{label(found.first)} and {label(found.second)}"
     chart = _chart(found, title)
-    command = shell("enxuto compare", found.first, found.second, "--data DATA --limit", found.samples, "--seed",
+    command = shell("enxuto compare", found.first, found.second, "--data", "DATA", "--limit", found.samples, "--seed",
                     found.seed, "--json")  # fmt: skip
     return [
         Exhibit(

@@ -92,7 +92,9 @@ def _table(found: _Table) -> Table:
 def _text(cell: Cell) -> str:
     if cell is None:
         return "–"
-    return f"{cell:g}" if isinstance(cell, float) and not cell.is_integer() else str(cell)
+    if isinstance(cell, float):
+        return f"{cell:.0f}" if cell.is_integer() and abs(cell) < 1e15 else f"{cell:.6g}"
+    return str(cell)
 
 
 def _points(document: Document, function: str) -> Exhibit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -56,7 +57,6 @@ def label(path: str) -> str:
     return PurePath(path).name or path
 
 
-def shell(*words: Any) -> str:
-    """A command of several words, those with spaces quoted; None is left out."""
-    texts = [str(word) for word in words if word is not None]
-    return " ".join(f"'{text}'" if " " in text else text for text in texts)
+def shell(start: str, *words: Any) -> str:
+    """A command: its start as it is, and words quoted as a shell needs them; None is left out."""
+    return " ".join([start, *(shlex.quote(str(word)) for word in words if word is not None)])

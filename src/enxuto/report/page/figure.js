@@ -92,7 +92,7 @@ class Figure {
   }
 
   addChoice(name, choices, choose) {
-    const select = html("select", { onchange: () => { choose(select.selectedIndex); this.update(); } },
+    const select = html("select", { "aria-label": name, onchange: () => { choose(select.selectedIndex); this.update(); } },
       ...choices.map((choice) => html("option", {}, choice)));
     this.controls.append(html("label", {}, name, select));
   }

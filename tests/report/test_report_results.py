@@ -1,0 +1,248 @@
+"""Results become exhibits by their form; what is missing, damaged or strange is named and left out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_samples as samples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from enxuto.errors import UsageError
+from enxuto.report import Exhibit, Results, read_results
+
+
+def only(path: Path) -> Exhibit:
+    """The one exhibit of a file without problems."""
+    results = read_results([path])
+    assert results.problems == ()
+    (found,) = results.exhibits
+    return found
+
+
+def column(exhibit: Exhibit, name: str, series: int = 0, chart: int = 0) -> list[Any]:
+    """The values of a column of a chart."""
+    drawn = exhibit.charts[chart]
+    return [row[drawn.columns.index(name)] for row in drawn.frames[0].series[series].rows]
+
+
+def test_every_form_has_its_kind(tmp_path: Path) -> None:
+    results = read_results(samples.all_of_them(tmp_path))
+    assert results.problems == ()
+    assert [one.kind for one in results.exhibits] == [
+        "ledger", "rate-curve", "layers", "histograms", "tickets", "tickets", "removed-filters", "removed-filters",
+        "speed-up", "speed-up", "evaluation", "comparison", "table",
+    ]  # fmt: skip
+    assert all(one.tables and one.charts for one in results.exhibits)
+
+
+def test_ledger_keeps_its_order_and_tells_the_calculated_apart(tmp_path: Path) -> None:
+    found = only(samples.write(tmp_path / "a.json", samples.LEDGER))
+    assert column(found, "form") == ["float32 weights", "ONNX file", ".enx file"]
+    assert column(found, "bytes", series=0) == [None, 4500, 500]  # measured
+    assert column(found, "bytes", series=1) == [4000, None, None]  # calculated
+    assert found.tables[0].rows[0] == ("float32 weights", "≈ 4,000", "1.00", "32.000")
+    assert dict(found.origin)["command"] == "enxuto compress MODEL.onnx -o net.enx --json"
+
+
+def test_one_file_may_hold_several_kinds(tmp_path: Path) -> None:
+    both = {**samples.LEDGER, "layers": samples.LAYERS["layers"]}
+    results = read_results([samples.write(tmp_path / "a.json", both)])
+    assert [one.kind for one in results.exhibits] == ["ledger", "layers"]
+
+
+def test_curve_stands_beside_the_published_and_its_axes_show_all_metrics(tmp_path: Path) -> None:
+    found = only(samples.write(tmp_path / "a.json", samples.curve()))
+    (chart,) = found.charts
+    assert [measure.key for measure in chart.x] == ["file_bits", "entropy_bits", "file_kb"]
+    assert [measure.key for measure in chart.y][:2] == ["top1", "macro_precision"]
+    assert [one.name for one in chart.frames[0].series] == ["midtread", "enxuto", "original"]
+    assert column(found, "top1") == [50.0, 75.0, 87.5]
+    assert column(found, "top1_low") == pytest.approx([45.0, 70.0, 82.5])
+    assert any(row[0] == "published: ResNet-101" for row in found.tables[0].rows)
+    told = dict(found.origin)
+    assert (told["samples"], told["seed"], told["data"]) == ("200", "7", "beef")
+
+
+def test_records_of_a_curve_give_the_same_chart_as_its_json(tmp_path: Path) -> None:
+    printed = samples.curve()["models"][0]
+    shared = {"model": "resnet-x", "model_hash": "f00d"}
+    function = "enxuto.study.curve:measure_point"
+    original = {"mode": "original", "method": "original", "i": 32}
+    lines = [samples.record("o", function, {**shared, "compress": original}, printed["original"])]
+    for place, row in enumerate(printed["points"]):
+        compress = {key: row[key] for key in ("mode", "method", "i", "bits") if key in row}
+        values = {key: value for key, value in row.items() if key not in (*compress, "setting")}
+        lines.append(samples.record(f"p{place}", function, {**shared, "compress": compress}, values))
+    recorded = only(samples.write_lines(tmp_path / "records.jsonl", lines))
+    assert recorded.charts == only(samples.write(tmp_path / "a.json", samples.curve())).charts
+    assert dict(recorded.origin)["versions"] == "enxuto 0.1.0"
+
+
+def test_tickets_are_medians_with_their_spread(tmp_path: Path) -> None:
+    found = only(samples.write(tmp_path / "a.json", samples.TICKETS))
+    # Unpruned: 90, 91, 92. l1: 91, 92, 93 in the first round, 70, 85, 90 in the second.
+    assert column(found, "remaining") == [50.0, 25.0]
+    assert column(found, "accuracy") == pytest.approx([92.0, 85.0])
+    assert column(found, "low") == pytest.approx([91.0, 70.0])
+    assert column(found, "high") == pytest.approx([93.0, 90.0])
+    assert column(found, "ticket") == [1, 0]
+    # By seed: 93 ≥ 90, 91 < 92, 92 ≥ 91; then 90 ≥ 90, 85 < 92, 70 < 91.
+    assert [row[6] for row in found.tables[0].rows if row[0] == "l1"] == ["2 of 3", "1 of 3"]
+    assert dict(found.origin)["command"] == "enxuto prune net"
+
+
+def test_removed_filters_add_up_in_every_round(tmp_path: Path) -> None:
+    found = only(samples.write(tmp_path / "a.json", samples.REMOVED))
+    frames = found.charts[0].frames
+    assert [frame.name for frame in frames] == ["l1, seed 0, round 1", "l1, seed 0, round 2"]
+    counts = {one.name: [row[1] for row in one.rows] for one in frames[1].series}
+    assert counts == {"kept": [7, 9], "removed in this round": [1, 6], "removed before": [2, 5]}
+
+
+def test_speed_ups_are_of_medians_beside_the_first(tmp_path: Path) -> None:
+    found = only(samples.write(tmp_path / "a.json", samples.SPEEDS))
+    assert column(found, "speedup", series=1) == [1.0, 4.0]
+    assert "--batch 1 --batch 32" in dict(found.origin)["command"]
+
+
+def test_lottery_study_is_read_from_its_records(tmp_path: Path) -> None:
+    results = read_results([samples.write_lines(tmp_path / "records.jsonl", samples.lottery_records())])
+    tickets, removed, speeds = results.exhibits
+    assert column(tickets, "ticket") == [1, 0]
+    assert column(tickets, "accuracy") == pytest.approx([82.0, 60.0])
+    assert removed.tables[0].rows[-1] == ("l1, rewind to 0", "conv2", "0", "2", "20", "6", "9", "45.0")
+    assert column(speeds, "speedup") == [1.0, 2.0, 4.0]
+
+
+def test_histogram_has_the_density_and_the_best_fits(tmp_path: Path) -> None:
+    found = only(samples.write(tmp_path / "a.json", samples.weights()))
+    assert [frame.name for frame in found.charts[0].frames] == ["all weights", "conv1"]
+    steps = found.charts[0].frames[0].series[0]
+    assert len(steps.rows) == 202
+    width = steps.rows[1][0] - steps.rows[0][0]  # type: ignore[operator]
+    assert sum(row[1] for row in steps.rows[:-1]) * width == pytest.approx(1, abs=0.01)  # type: ignore[misc, operator]
+    best = {one.name for one in found.charts[0].frames[0].series[1:]}
+    assert "Laplace" in best or "generalised Gaussian" in best
+
+
+def test_unknown_functions_become_a_table(tmp_path: Path) -> None:
+    lines = [
+        samples.record(str(n), "mine:measure", {"step": n}, {"rate": {"bits": n / 2}, "list": [1]})
+        for n in (1, 2)
+    ]
+    lines.append(samples.record("9", "mine:measure", {"step": 9}, None))
+    results = read_results([samples.write_lines(tmp_path / "records.jsonl", lines)])
+    (table,) = results.exhibits[0].tables
+    assert table.columns == ("step", "seed", "rate.bits", "seconds")
+    assert [row[:3] for row in table.rows] == [("1", "0", "0.5"), ("2", "0", "1")]
+    assert results.problems == (f"{tmp_path / 'records.jsonl'}: point 9 failed: it broke",)
+
+
+def test_folders_are_read_and_repeated_points_count_once(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    line = samples.record("1", "mine:measure", {"step": 1}, {"rate": 1})
+    samples.write_lines(
+        study / "records.jsonl", [samples.record("1", "mine:measure", {"step": 1}, None), line, line]
+    )
+    samples.write(tmp_path / "a.json", samples.LEDGER)
+    results = read_results([tmp_path, tmp_path, study])
+    assert [one.kind for one in results.exhibits] == ["ledger", "table"]
+    assert len(results.exhibits[1].tables[0].rows) == 1
+    assert results.problems == ()
+
+
+DAMAGED = {
+    "cut.json": '{"parameters": 3, "rows": [',
+    "list.json": "[1, 2]",
+    "nan.json": '{"parameters": NaN}',
+    "strange.json": '{"hello": 1}',
+    "binary.json": b"\xff\xfe\x00",
+    "deep.json": "[" * 100_000,
+    "empty.jsonl": "",
+    "lines.jsonl": '{"point": 3}\nno json\n',
+    "schema.json": '{"schema": "enxuto-report/9", "kind": "tickets"}',
+    "kind.json": '{"schema": "enxuto-report/1", "kind": "unheard-of"}',
+    "ledger.json": '{"parameters": -1, "rows": []}',
+    "bench.json": '{"models": [{"model": "a", "latency": [{"batch": 1, "median": 0}]}]}',
+    "curve.json": '{"models": [{"model": "a", "points": 3}]}',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_named_and_the_rest_is_shown(tmp_path: Path, name: str) -> None:
+    content = DAMAGED[name]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    good = samples.write(tmp_path / "good.json", samples.LEDGER)
+    results = read_results([tmp_path / name, good, tmp_path / "missing.json"])
+    assert [one.kind for one in results.exhibits] == ["ledger"]
+    assert len(results.problems) >= 2
+    assert str(tmp_path / name) in results.problems[0]
+    assert "missing.json" in results.problems[-1]
+    assert all("\n" not in problem for problem in results.problems)
+
+
+def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no result to show: .*missing\.json"):
+        read_results([tmp_path / "missing.json"])
+
+
+def places(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all parts of a JSON value."""
+    yield path
+    parts = (
+        values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    )
+    for key, part in parts:
+        yield from places(part, (*path, key))
+
+
+FORMS = [samples.LEDGER, samples.LAYERS, samples.SPEEDS, samples.TICKETS, samples.REMOVED, samples.OWN,
+         samples.EVALUATION, samples.COMPARISON, samples.curve(), {"records": samples.lottery_records()}]  # fmt: skip
+STRANGE = st.sampled_from(
+    [None, True, -1, 0, 1e308, 2**70, "", "x", [], {}, [[]], [None], {"a": 1}, "</script>"]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_damage_to_a_value_stops_a_report(tmp_path: Path, data: st.DataObject) -> None:
+    """Any part of any form replaced by something strange, or taken away: shown or named, never a traceback."""
+    values = copy.deepcopy(data.draw(st.sampled_from(FORMS)))
+    path = data.draw(st.sampled_from(list(places(values))[1:]))
+    inner = values
+    for key in path[:-1]:
+        inner = inner[key]
+    if data.draw(st.booleans()):
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = data.draw(STRANGE)
+    if "records" in values:
+        lines = values["records"] if isinstance(values["records"], list) else []
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        file = tmp_path / "a.jsonl"
+    else:
+        file = samples.write(tmp_path / "a.json", values)
+    results = read_results([file, samples.write(tmp_path / "good.json", samples.LEDGER)])
+    check_drawable(results)
+
+
+def check_drawable(results: Results) -> None:
+    """Everything in exhibits can be written as strict JSON, and rows have the columns of their chart."""
+    for one in results.exhibits:
+        for chart in one.charts:
+            json.dumps(chart.to_dict(), allow_nan=False)
+            assert all(
+                len(row) == len(chart.columns)
+                for frame in chart.frames
+                for series in frame.series
+                for row in series.rows
+            )
+        for table in one.tables:
+            assert all(len(row) == len(table.columns) for row in table.rows)
