@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from enxuto import zoo
 from enxuto.errors import UsageError
@@ -18,6 +19,8 @@ from enxuto.prune.ranking import choose, removal_order, rounded, unit_scores
 from enxuto.prune.removal import remove
 from enxuto.prune.scores import scores
 from enxuto.prune.targets import FiltersLeft, SizeLeft
+from enxuto.prune.targets_network import macs_left, macs_per_weight, parameters_left
+from enxuto.summary import summarize_module
 
 
 @dataclass(frozen=True)
@@ -204,14 +207,13 @@ def test_parameters_and_macs_count_what_neighbours_lose_once() -> None:
     assert abs(choice.reached - 0.5) < 0.1
 
 
-@pytest.mark.parametrize("name", ["lenet5-cifar", "resnet20-cifar"])
+@pytest.mark.parametrize("name", ["lenet5-cifar", "resnet20-cifar", "shufflenet-cifar", "mobilenet-v2-cifar"])
 def test_parameters_predicted_are_those_of_the_pruned_network(name: str) -> None:
     network = zoo.build(name, seed=0).eval()
     example = torch.zeros(1, *zoo.input_shape(name))
     channels = trace(network, example)
     found = scores(network, [(example, torch.tensor([0]))], "l1")
-    shapes = {key: tuple(value.shape) for key, value in network.named_parameters()}
-    measure = SizeLeft(channels.groups, shapes, dict.fromkeys(shapes, 1.0))
+    measure = parameters_left(channels.groups, network)
     choice = choose(channels.groups, found, 0.5, measure, floor=2)
     smaller = remove(network, channels, channels.without(choice.removed))
     assert sum(value.numel() for value in smaller.parameters()) == measure(choice.removed)
@@ -239,3 +241,28 @@ def test_what_makes_no_sense_is_refused() -> None:
         choose(units, {"a": np.array([1.0, np.nan, 2.0])}, 0.5, measure)
     with pytest.raises(UsageError, match="unpruned"):
         choose(units, found, 0.5, lambda removed: 0.0)
+
+
+@pytest.mark.parametrize("name", ["lenet5-cifar", "shufflenet-cifar"])
+def test_macs_are_the_summarys_before_and_after(name: str) -> None:
+    network = zoo.build(name, seed=0).eval()
+    example = torch.zeros(1, *zoo.input_shape(name))
+    channels = trace(network, example)
+    measure = macs_left(channels.groups, network, example)
+    assert measure(()) == summarize_module(network, tuple(example.shape[1:])).macs
+    found = scores(network, [(example, torch.tensor([0]))], "l2")
+    choice = choose(channels.groups, found, 0.3, measure, scope="local")
+    smaller = remove(network, channels, channels.without(choice.removed))
+    assert summarize_module(smaller, tuple(example.shape[1:])).macs == measure(choice.removed)
+    assert abs(choice.reached - 0.3) < 0.05
+
+
+def test_macs_of_transposed_and_grouped_layers_by_hand() -> None:
+    network = nn.Sequential(
+        nn.ConvTranspose2d(2, 4, 3, groups=2),
+        nn.Conv2d(4, 6, 1, groups=2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    found = macs_per_weight(network, torch.zeros(1, 2, 5, 5))
+    assert found == {"0.weight": 25.0, "1.weight": 49.0}

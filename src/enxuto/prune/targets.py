@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -51,12 +51,15 @@ class FiltersLeft:
 class SizeLeft:
     """Σ factor × size of each parameter: parameters with factors 1, MACs with the places a weight is used at.
 
-    shapes: parameter → its shape before. factors: parameter → its factor; others do not count.
+    shapes: parameter → its shape before. factors: parameter → its factor; others do not count. groups: parameter →
+    the groups of a grouped convolution, whose second axis holds the channels of one group: places along it count
+    those of all groups, and each group loses its part.
     """
 
     units: Sequence[SlicedUnit]
     shapes: Mapping[str, tuple[int, ...]]
     factors: Mapping[str, float]
+    groups: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, removed: Sequence[int]) -> float:
         """Add up what is left."""
@@ -64,12 +67,12 @@ class SizeLeft:
         for number in removed:
             for tensor, axis, places in self.units[number].slices:
                 gone.setdefault((tensor, axis), set()).update(places)
-        return float(
-            sum(
-                factor
-                * math.prod(
-                    size - len(gone.get((name, axis), ())) for axis, size in enumerate(self.shapes[name])
-                )
-                for name, factor in self.factors.items()
+        total = 0.0
+        for name, factor in self.factors.items():
+            lost = [len(gone.get((name, axis), ())) for axis in range(len(self.shapes[name]))]
+            if name in self.groups:
+                lost[1] //= self.groups[name]
+            total += factor * math.prod(
+                size - less for size, less in zip(self.shapes[name], lost, strict=True)
             )
-        )
+        return total
