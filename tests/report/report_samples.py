@@ -213,6 +213,26 @@ def lottery_records() -> list[dict[str, Any]]:
     return found
 
 
+def souza_records() -> list[dict[str, Any]]:
+    """The records of two networks of the study of five."""
+    times = {"mean": 2.0, "std": 0.5, "median": 1.9, "p95": 3.0}
+    return [
+        {
+            "point": name, "study": "souza", "network": name, "scale": "smoke", "seed": 0, "classes": 10,
+            "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},
+            "training": {"epochs": 2, "stopped": "all epochs done", "loss": 1.0, "seconds": 3.0},
+            "measures": {
+                "top1": 0.5, "top5": None, "loss": 1.0, "samples": 500, "data_hash": "bb", "parameters": parameters,
+                "macs": 10**6, "onnx_bytes": 10**6, "state_bytes": 1_500_000, "threads": 1,
+                "latency": {"PyTorch, CPU": times, "ONNX Runtime, CPU": times},
+            },
+            "versions": {"enxuto": "0.1.0"}, "machine": {"cpu": "abacus", "cores": 2, "gpu": None},
+            "finished": "2026-01-01T00:00:00+00:00",
+        }
+        for name, parameters in (("squeezenet-dsc", 248_670), ("vgg19-cifar", 20_040_522))
+    ]  # fmt: skip
+
+
 def write(place: Path, values: Any) -> Path:
     """A file with these values as JSON."""
     place.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
@@ -232,4 +252,5 @@ def all_of_them(folder: Path) -> list[Path]:
         "evaluation": EVALUATION, "comparison": COMPARISON, "curve": curve(), "weights": weights(),
     }  # fmt: skip
     found = [write(folder / f"{name}.json", values) for name, values in plain.items()]
-    return [*found, write_lines(folder / "lottery.jsonl", lottery_records())]
+    found.append(write_lines(folder / "lottery.jsonl", lottery_records()))
+    return [*found, write_lines(folder / "souza.jsonl", souza_records())]

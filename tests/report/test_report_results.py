@@ -36,7 +36,7 @@ def test_every_form_has_its_kind(tmp_path: Path) -> None:
     assert results.problems == ()
     assert [one.kind for one in results.exhibits] == [
         "ledger", "rate-curve", "layers", "histograms", "tickets", "tickets", "removed-filters", "removed-filters",
-        "speed-up", "speed-up", "evaluation", "comparison", "table",
+        "speed-up", "speed-up", "networks", "evaluation", "comparison", "table",
     ]  # fmt: skip
     assert all(one.tables and one.charts for one in results.exhibits)
 
@@ -100,9 +100,20 @@ def test_tickets_are_medians_with_their_spread(tmp_path: Path) -> None:
 def test_removed_filters_add_up_in_every_round(tmp_path: Path) -> None:
     found = only(samples.write(tmp_path / "a.json", samples.REMOVED))
     frames = found.charts[0].frames
-    assert [frame.name for frame in frames] == ["l1, seed 0, round 1", "l1, seed 0, round 2"]
+    assert [frame.name for frame in frames] == ["l1, round 1", "l1, round 2"]
     counts = {one.name: [row[1] for row in one.rows] for one in frames[1].series}
     assert counts == {"kept": [7, 9], "removed in this round": [1, 6], "removed before": [2, 5]}
+
+
+def test_kept_filters_are_medians_over_seeds(tmp_path: Path) -> None:
+    rounds = [
+        {"method": "l1", "seed": seed, "round": 1, "kept": kept}
+        for seed, kept in enumerate(([8, 15], [6, 20], [9, 9]))
+    ]
+    found = only(samples.write(tmp_path / "a.json", {**samples.REMOVED, "rounds": rounds}))
+    assert found.tables[0].rows == (
+        ("l1", "conv1", "1", "3", "10", "2", "8", "80.0"), ("l1", "conv2", "1", "3", "20", "5", "15", "75.0"),
+    )  # fmt: skip
 
 
 def test_speed_ups_are_of_medians_beside_the_first(tmp_path: Path) -> None:
@@ -116,8 +127,17 @@ def test_lottery_study_is_read_from_its_records(tmp_path: Path) -> None:
     tickets, removed, speeds = results.exhibits
     assert column(tickets, "ticket") == [1, 0]
     assert column(tickets, "accuracy") == pytest.approx([82.0, 60.0])
-    assert removed.tables[0].rows[-1] == ("l1, rewind to 0", "conv2", "0", "2", "20", "6", "9", "45.0")
+    assert removed.tables[0].rows[-1] == ("l1, rewind to 0", "conv2", "2", "1", "20", "6", "9", "45.0")
     assert column(speeds, "speedup") == [1.0, 2.0, 4.0]
+
+
+def test_networks_stand_beside_the_published(tmp_path: Path) -> None:
+    found = only(samples.write_lines(tmp_path / "records.jsonl", samples.souza_records()))
+    assert column(found, "top1", series=0) == [50.0, 50.0]
+    assert column(found, "top1", series=1) == [88.32, 91.13]
+    assert column(found, "parameters", series=0) == [248_670, 20_040_522]
+    assert found.tables[0].rows[0][:4] == ("squeezenet-dsc", "50.00", "45.6 – 54.4", "88.32")
+    assert found.tables[0].rows[0][4] == "248,670"
 
 
 def test_histogram_has_the_density_and_the_best_fits(tmp_path: Path) -> None:
@@ -203,8 +223,10 @@ def places(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from places(part, (*path, key))
 
 
-FORMS = [samples.LEDGER, samples.LAYERS, samples.SPEEDS, samples.TICKETS, samples.REMOVED, samples.OWN,
-         samples.EVALUATION, samples.COMPARISON, samples.curve(), {"records": samples.lottery_records()}]  # fmt: skip
+FORMS = [
+    samples.LEDGER, samples.LAYERS, samples.SPEEDS, samples.TICKETS, samples.REMOVED, samples.OWN, samples.EVALUATION,
+    samples.COMPARISON, samples.curve(), {"records": samples.lottery_records()}, {"records": samples.souza_records()},
+]  # fmt: skip
 STRANGE = st.sampled_from(
     [None, True, -1, 0, 1e308, 2**70, "", "x", [], {}, [[]], [None], {"a": 1}, "</script>"]
 )

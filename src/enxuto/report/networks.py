@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Positive, Share, shell
+from enxuto.report.values import Checked, Count, Number, Share, shell
 from enxuto.study.souza_published import PUBLISHED
 from enxuto.study.souza_tables import tables
 
@@ -27,9 +27,9 @@ class _Measures(Checked):
     top1: Share
     top5: Share | None
     samples: Count
-    parameters: Positive
-    state_bytes: Positive
-    onnx_bytes: Positive
+    parameters: Annotated[int, Field(gt=0)]
+    state_bytes: Count
+    onnx_bytes: Count
     macs: Count
     threads: Count
     latency: dict[str, _Times | None]

@@ -1,8 +1,12 @@
-"""Filters removed per layer and round: for each round, what it removed, what was gone before, and what is kept."""
+"""Filters removed per layer and round: for each round, what it removed, what was gone before, and what is kept.
+
+Over several seeds the median of what is kept is shown: a layer of it may have half a filter.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -54,19 +58,31 @@ def removal_exhibit(
     for one in rounds:
         if len(one.kept) != len(layers) or len(filters) != len(layers):
             raise DataError(f"{title}: {len(layers)} layers, but {len(one.kept)} counts in round {one.round}")
-    runs: dict[tuple[str, int], list[PrunedRound]] = {}
+    methods: dict[str, dict[int, list[PrunedRound]]] = {}
     for one in sorted(rounds, key=lambda one: one.round):
-        runs.setdefault((one.method, one.seed), []).append(one)
+        methods.setdefault(one.method, {}).setdefault(one.round, []).append(one)
     frames: list[Frame] = []
     rows: list[tuple[str, ...]] = []
-    for (method, seed), steps in runs.items():
-        before: Sequence[int] = filters
-        for one in steps:
-            frames.append(
-                _frame(f"{method}, seed {seed}, round {one.round}", layers, filters, before, one.kept)
-            )
-            rows += _rows(method, seed, one, layers, filters, before)
-            before = one.kept
+    for method, numbered in methods.items():
+        before: Sequence[float] = filters
+        for number, runs in numbered.items():
+            kept = [median(counts) for counts in zip(*(one.kept for one in runs), strict=True)]
+            frames.append(_frame(f"{method}, round {number}", layers, filters, before, kept))
+            for layer, most, was, left in zip(layers, filters, before, kept, strict=True):
+                share = f"{100 * left / most:.1f}" if most else "–"
+                rows.append(
+                    (
+                        method,
+                        layer,
+                        str(number),
+                        str(len(runs)),
+                        str(most),
+                        f"{was - left:g}",
+                        f"{left:g}",
+                        share,
+                    )
+                )
+            before = kept
     chart = Chart(
         title=f"{title}: filters removed by layer and round",
         columns=("layer", "filters", "share"),
@@ -75,9 +91,12 @@ def removal_exhibit(
         frames=tuple(frames),
         bars="up",
         stacked=True,
+        note=f"Median over {len({one.seed for one in rounds})} seeds."
+        if len({one.seed for one in rounds}) > 1
+        else "",
     )
-    columns = ("method", "layer", "seed", "round", "filters", "removed in this round", "kept", "kept %")
-    caption = "Filters: before any round"
+    columns = ("method", "layer", "round", "seeds", "filters", "removed in this round", "kept", "kept %")
+    caption = "Filters: before any round; kept: median over the seeds"
     return Exhibit(
         "removed-filters",
         title,
@@ -88,7 +107,7 @@ def removal_exhibit(
 
 
 def _frame(
-    name: str, layers: Sequence[str], filters: Sequence[int], before: Sequence[int], kept: Sequence[int]
+    name: str, layers: Sequence[str], filters: Sequence[int], before: Sequence[float], kept: Sequence[float]
 ) -> Frame:
     parts = (
         ("kept", kept, 0),
@@ -110,18 +129,3 @@ def _frame(
             for part, counts, style in parts
         ),
     )
-
-
-def _rows(
-    method: str,
-    seed: int,
-    one: PrunedRound,
-    layers: Sequence[str],
-    filters: Sequence[int],
-    before: Sequence[int],
-) -> list[tuple[str, ...]]:
-    return [
-        (method, layer, str(seed), str(one.round), str(most), str(was - kept), str(kept),
-         f"{100 * kept / most:.1f}" if most else "–")
-        for layer, most, was, kept in zip(layers, filters, before, one.kept, strict=True)
-    ]  # fmt: skip
