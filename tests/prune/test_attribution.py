@@ -225,12 +225,15 @@ def test_converges_on_networks_of_the_zoo(name: str) -> None:
     }
 
 
+# Initialised for pixels of ±128: with ±1, scores of 0.6 change by 0.0004, near what float32 can tell apart.
+CAFFE = ("alexnet", "caffenet", "alexnet-one-tower")
+
+
 @pytest.mark.acceptance
 @pytest.mark.parametrize("name", [name for name in zoo.names() if name not in SMALL])
 def test_converges_on_every_network_of_the_zoo(name: str) -> None:
-    result = deeplift(
-        zoo.build(name, seed=0), random(1, *zoo.input_shape(name)), reduce=lambda _, part: part.sum()
-    )
+    images = random(1, *zoo.input_shape(name)) * (60 if name in CAFFE else 1)
+    result = deeplift(zoo.build(name, seed=0), images, reduce=lambda _, part: part.sum())
     assert result.relative_error < 1e-4
 
 
