@@ -83,6 +83,7 @@ GOOD = json.loads(result(7).line())
         json.dumps({**GOOD, "values": None}).encode(), json.dumps({**GOOD, "error": "and"}).encode(),
         json.dumps({**GOOD, "after": [1]}).encode(), json.dumps({**GOOD, "point": "\ud800"}).encode(),
         json.dumps({**GOOD, "values": {"x": float("nan")}}).encode(), json.dumps({**GOOD, "finished": 3}).encode(),
+        json.dumps({key: value for key, value in GOOD.items() if key != "data_hash"}).encode(),
     ],
 )  # fmt: skip
 def test_a_damaged_line_is_named_and_left_out(tmp_path: Path, line: bytes) -> None:

@@ -74,7 +74,7 @@ class Result:
         if not isinstance(stored, dict):
             raise FormatError("it is no JSON object")
         for name, kind in _KINDS.items():
-            if not isinstance(stored.get(name), kind):
+            if name not in stored or not isinstance(stored[name], kind):
                 raise FormatError(f"its {name} is missing or of a wrong kind")
         if (stored["values"] is None) == (stored["error"] is None):
             raise FormatError("it must have either values or an error")
