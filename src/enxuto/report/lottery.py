@@ -97,17 +97,23 @@ def _trained(name: str, results: Sequence[Result], document: Document) -> list[E
     runs: list[PrunedRun] = []
     rounds: list[PrunedRound] = []
     first = next(iter(wholes.values()))
+    last = max((_Settings.model_validate(one.settings).round or 0 for one in results), default=0)
     for one in results:
         settings = _Settings.model_validate(one.settings)
         if settings.arm is None or settings.round is None:
             continue
         values, label = _Trained.model_validate(one.values), settings.arm.label
-        runs.append(
-            PrunedRun(
-                method=label if settings.round else f"{label} (only trained on)", seed=one.seed, round=settings.round,
-                remaining=values.left.get("parameters", 1.0), accuracy=values.top1,
+        # Of a gradual arm the last round alone is a finished training.
+        if settings.arm.schedule != "gradual" or settings.round == last:
+            runs.append(
+                PrunedRun(
+                    method=label if settings.round else f"{label} (only trained on)",
+                    seed=one.seed,
+                    round=settings.round,
+                    remaining=values.left.get("parameters", 1.0),
+                    accuracy=values.top1,
+                )
             )
-        )  # fmt: skip
         if settings.round and values.widths.keys() == first.widths.keys():
             kept = [values.widths[layer] for layer in first.widths]
             rounds.append(PrunedRound(method=label, seed=one.seed, round=settings.round, kept=kept))

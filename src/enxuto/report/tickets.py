@@ -110,7 +110,7 @@ def _chart(
             ),
         ),
         frames=(Frame(title, tuple(series)),),
-        hover=(("round", "round"), ("seeds", "seeds"), ("tickets", "tickets")),
+        hover=(("round", "round"), ("seeds", "seeds"), ("tickets", "ticket")),
         mark=("ticket", "ticket: the median is at least the unpruned median"),
         note=f"Lines: median over the seeds; area: least to most. The unpruned range from {100 * low:.2f} to "
         f"{100 * high:.2f} % over {len(before)} seeds.",

@@ -49,13 +49,12 @@ function logTicks(low, high, count, base) {
   const ticks = [];
   for (let power = first; power <= last; power += every) ticks.push(base ** power);
   if (base !== 10 || ticks.length >= 3) return ticks.length > 1 ? ticks : linearTicks(low, high, count);
-  const fine = [];
-  for (let power = first - 1; power <= last; power += 1) {
-    for (const factor of [1, 2, 5]) {
-      const value = factor * 10 ** power;
-      if (value >= low && value <= high) fine.push(value);
-    }
-  }
+  const finer = (factors) => {
+    const powers = Array.from({ length: last - first + 2 }, (_, place) => 10 ** (first - 1 + place));
+    return powers.flatMap((power) => factors.map((factor) => factor * power)).filter((value) => value >= low && value <= high);
+  };
+  let fine = finer([1, 2, 5]);
+  if (fine.length < 4) fine = finer([1, 2, 3, 5, 7]);
   return fine.length > 1 ? fine : linearTicks(low, high, count);
 }
 

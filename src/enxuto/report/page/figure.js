@@ -218,6 +218,8 @@ class Figure {
     const { offsetWidth, offsetHeight } = this.tip;
     const left = target.x + 14 + offsetWidth > this.width ? target.x - 14 - offsetWidth : target.x + 14;
     this.tip.style.left = `${Math.max(0, Math.min(left, this.width - offsetWidth))}px`;
-    this.tip.style.top = `${Math.max(0, target.y - offsetHeight - 10)}px`;
+    // Above or below, wherever more of the chart is left to see.
+    const above = target.y > this.plot.clientHeight / 2;
+    this.tip.style.top = `${above ? Math.max(0, target.y - offsetHeight - 12) : target.y + 12}px`;
   }
 }
