@@ -1,0 +1,32 @@
+"""Sphinx: the pages of this folder as a site (`make docs`). Warnings are errors; examples run in `run_examples.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from enxuto import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "site_parts"))  # the two extensions below
+
+project = "enxuto"
+author = "the authors of enxuto"
+release = version = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "command_pages", "docstrings"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+myst_heading_anchors = 3
+highlight_language = "none"
+smartquotes = False  # --bits is an option, not a dash
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_title = f"enxuto {__version__}"
+html_copy_source = False
+html_static_path: list[str] = []
