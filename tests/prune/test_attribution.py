@@ -225,16 +225,26 @@ def test_converges_on_networks_of_the_zoo(name: str) -> None:
     }
 
 
-# Initialised for pixels of ±128: with ±1, scores of 0.6 change by 0.0004, near what float32 can tell apart.
+# Fresh, their scores of 0.6 change by less than 0.001 between images: float32 cannot tell that to four places.
 CAFFE = ("alexnet", "caffenet", "alexnet-one-tower")
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("name", [name for name in zoo.names() if name not in SMALL])
+@pytest.mark.parametrize("name", [name for name in zoo.names() if name not in (*SMALL, *CAFFE)])
 def test_converges_on_every_network_of_the_zoo(name: str) -> None:
-    images = random(1, *zoo.input_shape(name)) * (60 if name in CAFFE else 1)
+    images = random(1, *zoo.input_shape(name))
     result = deeplift(zoo.build(name, seed=0), images, reduce=lambda _, part: part.sum())
     assert result.relative_error < 1e-4
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("name", CAFFE)
+def test_converges_within_the_rounding_of_scores_that_hardly_change(name: str) -> None:
+    network, images = zoo.build(name, seed=0), random(1, *zoo.input_shape(name))
+    result = deeplift(network, images)
+    score = float(network.eval()(images).detach().abs().max())
+    assert float(result.error.abs().max()) < 16 * torch.finfo(torch.float32).eps * score
+    assert deeplift(network.double(), images.double()).relative_error < 1e-9
 
 
 def captum_networks() -> dict[str, nn.Module]:
