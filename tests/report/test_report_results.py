@@ -93,7 +93,10 @@ def test_tickets_are_medians_with_their_spread(tmp_path: Path) -> None:
     assert column(found, "high") == pytest.approx([93.0, 90.0])
     assert column(found, "ticket") == [1, 0]
     # By seed: 93 ≥ 90, 91 < 92, 92 ≥ 91; then 90 ≥ 90, 85 < 92, 70 < 91.
-    assert [row[6] for row in found.tables[0].rows if row[0] == "l1"] == ["2 of 3", "1 of 3"]
+    places, rounds = found.tables
+    assert places.rows[:2] == (("l1", "50.00", "25.00"), ("random", "none", "25.00"))
+    assert places.rows[2][0].startswith("published: VGG-16")
+    assert [row[6] for row in rounds.rows if row[0] == "l1"] == ["2 of 3", "1 of 3"]
     assert dict(found.origin)["command"] == "enxuto prune net"
 
 

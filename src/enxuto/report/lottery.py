@@ -8,6 +8,7 @@ from typing import Any
 from enxuto.errors import DataError
 from enxuto.report.documents import Document, functions_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.magalhaes_published import NETWORK, SPEEDS
 from enxuto.report.removed import PrunedRound, removal_exhibit
 from enxuto.report.tickets import PrunedRun, UnprunedRun, lottery_exhibit
 from enxuto.report.values import Checked, Count, Number, Positive, Share
@@ -159,6 +160,9 @@ def _speeds(results: Sequence[Result], document: Document) -> Exhibit:
         frames.append(Frame(name, tuple(series)))
         rows += [(name, row.device, str(row.round), str(row.batch), f"{row.median_ms:.3f}", f"{row.speedup:.2f}")
                  for row in timed.rows]  # fmt: skip
+    rows += [
+        (f"published: {NETWORK}", device, "last", str(batch), "–", faster) for device, batch, faster in SPEEDS
+    ]
     chart = Chart(
         title="Speed-up of pruned networks",
         columns=("round", "speedup", "median"),
@@ -171,7 +175,7 @@ def _speeds(results: Sequence[Result], document: Document) -> Exhibit:
     )  # fmt: skip
     table = Table(
         "Speed of pruned networks", ("arm", "device", "round", "batch", "median, ms", "times faster"), tuple(rows),
-        "Times faster: of the medians, beside the unpruned network", 2,
+        "Times faster: of the medians, beside the unpruned network. Published: Magalhães et al., other machines", 2,
     )  # fmt: skip
     told = origin(document.name, None, **_told(results), samples=f"{repeats} runs of each")
     return Exhibit("speed-up", "Pruned networks", (chart,), (table,), told)

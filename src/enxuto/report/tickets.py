@@ -15,6 +15,7 @@ from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.magalhaes_published import NETWORK, TICKETS
 from enxuto.report.values import Checked, Count, Share, Told, percent
 from enxuto.study.souza_tables import Table
 
@@ -72,9 +73,32 @@ def lottery_exhibit(
         "tickets",
         title,
         (_chart(title, groups, before),),
-        (_table(title, groups, before),),
+        (_found(title, groups, before), _table(title, groups, before)),
         told,
     )
+
+
+def _found(
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+) -> Table:
+    """At which sizes each method has tickets by the median, beside what the source found."""
+    middle = median(before.values())
+    rows = []
+    for method, rounds in groups.items():
+        medians = [
+            (median(run.remaining for run in runs), median(run.accuracy for run in runs))
+            for runs in rounds.values()
+        ]
+        tickets = [f"{100 * remaining:.2f}" for remaining, accuracy in medians if accuracy >= middle]
+        least = min(remaining for remaining, _ in medians)
+        rows.append((method, ", ".join(tickets) or "none", f"{100 * least:.2f}"))
+    how, published = TICKETS
+    rows.append((f"published: {NETWORK}, {how}", ", ".join(f"{share:.2f}" for share in published), "1.02"))
+    columns = ("method", "tickets at, % of parameters", "smallest network, %")
+    caption = (
+        "By the median over the seeds. Published: Magalhães et al., perhaps another network and training"
+    )
+    return Table(f"{title}: where tickets are", columns, tuple(rows), caption, 2)
 
 
 def _chart(
