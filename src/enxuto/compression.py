@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from enxuto._version import __version__
+from enxuto.assembly import Assembly, is_float_weight, parameters
 from enxuto.codec import entropy
 from enxuto.container import CompressedModel, processors
 from enxuto.errors import BudgetError, UsageError
-from enxuto.header import TensorEntry, check_metadata
-from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, check_finite, fold_batch_norm, skeleton
-from enxuto.part import Part, Spool
+from enxuto.header import check_metadata
+from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
 
-__all__ = ["DEFAULT_ROLES", "DEFAULT_SCHEME", "compress", "parameters", "quantizable"]
+__all__ = ["DEFAULT_ROLES", "DEFAULT_SCHEME", "compress", "matching_names", "parameters", "quantizable"]
 
 DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
 """What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
@@ -33,9 +32,6 @@ DEFAULT_SCHEME: Scheme = Balanced(scale=0.045)
 """Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
 
 _FEWEST = 32  # elements; a smaller tensor costs more as a row of the table than it can save
-_INSIDE_GRAPH = 1024  # bytes; integers up to this stay in the graph, where LZMA sees them
-_SCALAR = 16  # bytes; and floats up to this
-_BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
 _BITS_TOLERANCE = 0.002
 _TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
 _PATIENCE = 3  # tries before the coarsest steps of all decide whether the bits can be reached
@@ -80,11 +76,6 @@ def compress(
     return work.run() if bits is None else work.search(bits)
 
 
-def parameters(model: Model) -> int:
-    """Return the number of learned values: float weights, leaving out scalars that no operator learns."""
-    return sum(info.elements for info in model.infos() if info.role is not Role.OTHER or _learned_other(info))
-
-
 def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()) -> list[str]:
     """Return the names of float weights with one of `roles` that no pattern of `keep_exact` matches.
 
@@ -94,26 +85,27 @@ def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterabl
         wanted = {Role(role) for role in roles}
     except ValueError as error:
         raise UsageError(f"{error}; roles are {', '.join(Role)}") from error
+    kept = matching_names(model, keep_exact)
+    return [
+        info.name
+        for info in model.infos()
+        if info.role in wanted
+        and is_float_weight(info)
+        and info.elements >= _FEWEST
+        and info.name not in kept
+    ]
+
+
+def matching_names(model: Model, patterns: Iterable[str]) -> set[str]:
+    """Return the weights whose names match one of `patterns`; one that matches none is a `UsageError`."""
     kept: set[str] = set()
-    for pattern in keep_exact:
+    for pattern in patterns:
         # A name stands for itself, whatever brackets it has.
         matched = [n for n in model.weight_names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
         if not matched:
             raise UsageError(f"no weight is named {pattern!r}; `enxuto inspect` lists the names")
         kept.update(matched)
-    return [
-        info.name
-        for info in model.infos()
-        if info.role in wanted and _is_float(info) and info.elements >= _FEWEST and info.name not in kept
-    ]
-
-
-def _is_float(info: WeightInfo) -> bool:
-    return info.role is not Role.OTHER or info.data_type in (1, 10, 11, 16)
-
-
-def _learned_other(info: WeightInfo) -> bool:
-    return _is_float(info) and info.elements > 1
+    return kept
 
 
 @dataclass
@@ -138,22 +130,13 @@ class _Work:
 
     def run(self) -> CompressedModel:
         """Quantize and code everything."""
-        parts: list[Part] = []
-        exact: list[str] = []
-        spool = Spool()  # the payloads of a model above 2 GB do not stay in memory
+        assembly = Assembly(self.model, self.metadata, self.threads)
         for number, name in enumerate(self.names):
             self._report("coding", number, len(self.names))
-            part = self._levels_part(name)
-            if part is None:
-                exact.append(name)
-            else:
-                parts.append(spool.put_aside(part))
+            quantizer = self.scheme.quantizer(self.tensors[name], self.network)
+            assembly.add([name], quantizer, self._levels(name, quantizer))
         self._report("coding", len(self.names), len(self.names))
-        left = set(exact) | {info.name for info in self.model.infos() if self._is_outside(info)}
-        parts += self._exact_parts([name for name in self.model.weight_names if name in left], spool)
-        inside = [entry.name for part in parts for entry in part.row.tensors]
-        facts = {"made_by": f"enxuto {__version__}", "parameters": self.parameters, **self.metadata}
-        return CompressedModel(skeleton(self.model, inside), tuple(parts), facts)
+        return assembly.finish()
 
     def search(self, bits: float) -> CompressedModel:
         """Return the compression with the finest steps found whose file has at most `bits` bits per parameter.
@@ -233,40 +216,6 @@ class _Work:
     def _levels(self, name: str, quantizer: Quantizer) -> np.ndarray:
         return quantizer.quantize(np.asarray(self.model.load(name), np.float32))
 
-    def _levels_part(self, name: str) -> Part | None:
-        """Quantize and code one tensor; None if it is no smaller than the values as they are."""
-        info = self.tensors[name].info
-        quantizer = self.scheme.quantizer(self.tensors[name], self.network)
-        part = Part.levels_of([_entry(info)], quantizer, self._levels(name, quantizer), threads=self.threads)
-        return part if part.row.bytes < info.bytes else None
-
-    def _is_outside(self, info: WeightInfo) -> bool:
-        """Say whether an exact weight gets a payload, or stays in the graph because it is tiny."""
-        if info.name in self.tensors or not info.elements:
-            return False
-        return info.bytes > (_SCALAR if _is_float(info) else _INSIDE_GRAPH)
-
-    def _exact_parts(self, names: list[str], spool: Spool) -> list[Part]:
-        """Code exact weights: small ones of a type together, so that they share tables."""
-        bundles: list[list[WeightInfo]] = []
-        open_bundles: dict[int, list[WeightInfo]] = {}
-        for info in map(self.model.info, names):
-            bundle = open_bundles.get(info.data_type)
-            if bundle is None or sum(other.bytes for other in bundle) + info.bytes > _BUNDLE:
-                bundle = open_bundles[info.data_type] = []
-                bundles.append(bundle)
-            bundle.append(info)
-        return [spool.put_aside(self._exact_part(bundle)) for bundle in bundles]
-
-    def _exact_part(self, infos: list[WeightInfo]) -> Part:
-        entries = tuple(_entry(info) for info in infos)
-        values = b"".join(bytes(array_bytes(self.model.load(info.name), info.data_type)) for info in infos)
-        return Part.exact_of(entries, values)
-
     def _report(self, what: str, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(what, done, total)
-
-
-def _entry(info: WeightInfo) -> TensorEntry:
-    return TensorEntry(name=info.name, shape=info.shape, type=info.data_type)

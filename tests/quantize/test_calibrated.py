@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +12,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from enxuto.onnx_model import Model
 from enxuto.quantize.layers import linear_layers
-from enxuto.quantize.moments import second_moments
-from enxuto.quantize.rounding import level_rates, loss, regularised, round_rows, upper_factor
+from enxuto.quantize.moments import block_bounds, fisher_direction, layer_moments, shrinkage
+from enxuto.quantize.rounding import loss, regularised, round_matrix, upper_factor
 from enxuto.runtime import Runner
 
 
@@ -98,21 +100,28 @@ def test_second_moments_are_those_of_the_inputs_in_halves() -> None:
     batches = [generator.standard_normal((4, 3, 8, 8)).astype(np.float32) for _ in range(3)]
     layers = linear_layers(model)
     seen: list[int] = []
-    found = second_moments(model, layers, batches, progress=seen.append)
+    found, scores, reason = layer_moments(model, layers, batches, progress=seen.append)
+    assert reason is None
+    assert scores.shape == (12, 6 * 6 * 6)
     assert seen == [4, 4, 4]
     hidden = Runner(model, extra_outputs=["r"]).outputs(np.concatenate(batches), ["r"])[0]
     for layer, source in zip(layers, (np.concatenate(batches), hidden), strict=True):
         vectors = layer.vectors(source, 10_000, generator).astype(np.float64)
         moments = found[layer.weight]
         np.testing.assert_allclose(
-            moments.second(),
+            moments.second(0),
             np.einsum("gsc,gsd->gcd", vectors, vectors) / vectors.shape[1],
             rtol=1e-4,
             atol=1e-5,
         )
         np.testing.assert_allclose(moments.mean(), vectors.mean(1), rtol=1e-4, atol=1e-5)
         assert moments.count[0] == 2 * moments.count[1]  # the first and third batch, and the second
-        assert not np.allclose(moments.second([0]), moments.second([1]))
+        assert not np.allclose(moments.second(0, [0]), moments.second(0, [1]))
+        assert 0 < moments.shrinkage(0) <= 1
+        fisher, noise = moments.fisher()
+        assert np.diagonal(fisher, axis1=1, axis2=2).mean() == pytest.approx(1.0)
+        assert 0 <= noise <= 1
+        assert moments.power() > 0
 
 
 def correlated(inputs: int, seed: int) -> np.ndarray:
@@ -138,11 +147,38 @@ def test_dead_inputs_and_zero_moments_stay_invertible() -> None:
     assert np.isfinite(upper_factor(regularised(np.zeros((3, 3)), 0.01))).all()
 
 
-def rounded(weights: np.ndarray, step: float, second: np.ndarray, price: float = 0.0) -> np.ndarray:
+def test_blocks_cover_the_inputs() -> None:
+    assert block_bounds(2304) == [(0, 2304)]
+    bounds = block_bounds(25_088)
+    assert len(bounds) == 11
+    assert bounds[0][0] == 0
+    assert bounds[-1][1] == 25_088
+    assert all(a[1] == b[0] for a, b in pairwise(bounds))
+
+
+def test_shrinkage_is_the_share_of_noise() -> None:
+    generator = np.random.default_rng(0)
+    signal = correlated(40, 3)[None]
+    assert shrinkage(signal, signal) == 0.0
+    noise = generator.standard_normal((2, 1, 40, 40))
+    assert shrinkage(noise[0], noise[1]) == pytest.approx(1.0, abs=0.1)
+    assert shrinkage(signal + 0.01 * noise[0], signal + 0.01 * noise[1]) < 0.01
+
+
+def test_directions_have_the_covariance_of_fisher_information() -> None:
+    scores = np.array([[2.0, 0.5, -1.0]], np.float32)
+    p = np.exp(scores[0]) / np.exp(scores[0]).sum()
+    drawn = fisher_direction(np.repeat(scores, 200_000, 0), np.random.default_rng(1)).astype(np.float64)
+    np.testing.assert_allclose(drawn.T @ drawn / len(drawn), np.diag(p) - np.outer(p, p), atol=5e-3)
+
+
+def rounded(
+    weights: np.ndarray, step: float, inputs: np.ndarray, outputs: np.ndarray | None = None
+) -> np.ndarray:
     levels = np.empty(weights.shape, np.int32)
-    nearest = np.rint(weights / step).astype(np.int32)
-    rates = level_rates(nearest, 50)
-    round_rows(weights.copy(), np.full(len(weights), step), upper_factor(second), rates, price, levels)
+    other = np.eye(len(weights)) if outputs is None else outputs
+    rows, columns = np.full(len(weights), step), np.ones(weights.shape[1])
+    assert round_matrix(weights.copy(), rows, columns, upper_factor(inputs), upper_factor(other), levels)
     return levels
 
 
@@ -160,24 +196,46 @@ def test_errors_are_made_up_for(seed: int) -> None:
     assert loss(weights - 0.5 * rounded(weights, 0.5, second), second) < 0.6 * plain
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_errors_of_related_outputs_cancel(seed: int) -> None:
+    """Feedback between rows lowers the two-sided loss further."""
+    inputs, outputs = regularised(correlated(12, seed), 0.01), regularised(correlated(10, seed + 50), 0.05)
+    weights = np.random.default_rng(seed).standard_normal((10, 12))
+    one = weights - 0.5 * rounded(weights, 0.5, inputs)
+    both = weights - 0.5 * rounded(weights, 0.5, inputs, outputs)
+    assert loss(both, inputs, outputs) < 0.95 * loss(one, inputs, outputs)
+
+
 def test_two_inputs_by_hand() -> None:
     """w = (0.4, 0.4), step 1, H = [[1, .9], [.9, 1]]: 0.4 → 0 leaves 0.4·0.9 for the other: 0.4 + 0.36 → 1."""
     levels = rounded(np.array([[0.4, 0.4]]), 1.0, np.array([[1.0, 0.9], [0.9, 1.0]]))
     assert levels.tolist() == [[0, 1]]
+    column = rounded(np.array([[0.4], [0.4]]), 1.0, np.eye(1), np.array([[1.0, 0.9], [0.9, 1.0]]))
+    assert column.tolist() == [[0], [1]]
 
 
-def test_a_price_on_bits_saves_bits() -> None:
-    second = regularised(correlated(20, 9), 0.01)
-    weights = np.random.default_rng(9).laplace(size=(200, 20))
-    free, paid = (rounded(weights, 0.5, second, price) for price in (0.0, 5.0))
-    assert np.count_nonzero(paid) < np.count_nonzero(free)
-    assert loss(weights - 0.5 * paid, second) > loss(weights - 0.5 * free, second)
+@given(seed=st.integers(0, 500), rows=st.integers(1, 4), columns=st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_feedback_is_that_of_the_whole_inverse(seed: int, rows: int, columns: int) -> None:
+    """The same levels as the textbook update on the Kronecker product G ⊗ H, one weight at a time."""
+    inputs, outputs = (
+        regularised(correlated(columns, seed), 0.1),
+        regularised(correlated(rows, seed + 1), 0.1),
+    )
+    weights = np.random.default_rng(seed).standard_normal((rows, columns))
+    left = weights.reshape(-1).copy()
+    inverse = np.linalg.inv(np.kron(outputs, inputs))
+    expected = []
+    for _ in range(weights.size):
+        level = np.rint(left[0] / 0.5)
+        expected.append(int(level))
+        error = (left[0] - level * 0.5) / inverse[0, 0]
+        left = (left - error * inverse[0])[1:]
+        inverse = inverse[1:, 1:] - np.outer(inverse[1:, 0], inverse[0, 1:]) / inverse[0, 0]
+    assert rounded(weights, 0.5, inputs, outputs).reshape(-1).tolist() == expected
 
 
-def test_rates_are_those_of_the_counts() -> None:
-    levels = np.array([0] * 600 + [1] * 300 + [-1] * 100, np.int32)
-    rates = level_rates(levels, 3)
-    assert rates.shape == (7,)
-    np.testing.assert_allclose(2.0 ** -rates.astype(float) @ np.ones(7), 1.0)
-    assert rates[3] == pytest.approx(-np.log2(0.6), abs=0.05)
-    assert rates[3] < rates[4] < rates[2] < rates[6]
+def test_levels_beyond_31_bits_are_refused() -> None:
+    levels = np.empty((1, 1), np.int32)
+    one = np.ones((1, 1))
+    assert not round_matrix(np.full((1, 1), 1e30), np.ones(1), np.ones(1), one, one, levels)

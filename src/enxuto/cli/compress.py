@@ -11,17 +11,27 @@ from enxuto.cli import preprocessing as pre
 from enxuto.cli.ledger import show_ledger
 from enxuto.cli.terminal import note, print_json, progress_bar
 
-HELP = """Make an ONNX model several times smaller, without data and without retraining.
+HELP = """Make an ONNX model several times smaller, without retraining; with a few images, twice as small again.
 
 Without options, steps are chosen so that nearly all answers stay as they are (`docs/results.md` has measurements).
-`--bits 4` fixes the size instead. `--levels 8 --range -1 1` is the grid of the source documents: one quantizer for
-the whole network with step 2/2^8. Biases and normalisation stay exact unless `--also` names them.
+`--bits 4` or `--target-size 300KB` fixes the size instead.
+
+With images, rounding is calibrated: errors are steered to where the model does not notice them. `--calibration`
+takes unlabelled images of any kind the model may meet; `--data` labelled ones, which also judge. Then a loss can be
+stated: `--max-drop 0.5` (points of top-1), `--min-agreement 99` (percent of equal answers), `--max-kl 0.02`. The
+smallest file within it is searched; the figures shown are of images that the search did not use. `--synthetic`
+calibrates without any images.
+
+`--levels 8 --range -1 1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
+Biases and normalisation stay exact unless `--also` names them; calibrated rounding folds and corrects them.
 
     enxuto compress model.onnx -o model.enx
-    enxuto compress model.onnx -o small.enx --bits 4 --keep-exact 'classifier.*' --fold-bn
+    enxuto compress model.onnx --data photos.parquet --preprocess imagenet --max-drop 0.5 --report
+    enxuto compress model.onnx -o small.enx --bits 2.5 --calibration photos/ --preprocess imagenet
 """
 
 _GRID = "Quantizer"
+_CALIBRATED = "Calibrated"
 
 
 def run(
@@ -95,22 +105,73 @@ def run(
     std: pre.Std = None,
     channels: pre.Channels = None,
     layout: pre.Layout = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_CALIBRATED,
+            help="Labelled images: some calibrate, some judge, the rest is reported on.",
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_CALIBRATED, help="Images to calibrate by, labels unused; default: from --data."
+        ),
+    ] = None,
+    synthetic: Annotated[
+        bool,
+        typer.Option("--synthetic", rich_help_panel=_CALIBRATED, help="Calibrate by synthetic images."),
+    ] = False,
+    images: Annotated[
+        int, typer.Option(min=2, rich_help_panel=_CALIBRATED, help="How many images calibrate.")
+    ] = 256,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_CALIBRATED, help="Points of top-1 that may be lost on --data."),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_CALIBRATED, help="Percent of --data's answers that must stay."),
+    ] = None,
+    max_kl: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_CALIBRATED, help="Divergence of the answers on --data, in nats."),
+    ] = None,
+    target_size: Annotated[
+        str | None, typer.Option(help="Bytes the file may take: 300KB, 1.5MB, 65536.")
+    ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", rich_help_panel=_CALIBRATED, help="Show what every tensor got, and trials."),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_CALIBRATED, help="Which images do what.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one per processor.")] = 0,
     xz: Annotated[bool, typer.Option(help="Measure xz on the original, for the ledger.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the ledger as JSON.")] = False,
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
     from enxuto.api import onnx_metadata, preprocess_of
+    from enxuto.cli.calibrated import CalibratedOptions, calibrated_json, show_calibrated
+    from enxuto.cli.evaluate import choose_preprocess
     from enxuto.cli.scheme import SchemeOptions
     from enxuto.compression import DEFAULT_ROLES, compress
-    from enxuto.errors import UsageError
+    from enxuto.errors import BudgetError, UsageError
     from enxuto.ledger import ledger_of, original_sizes
     from enxuto.onnx_model import Model
 
     options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu, format_)  # type: ignore[arg-type]
     scheme = options.scheme()
+    wish = CalibratedOptions(
+        data, calibration, synthetic, images, max_drop, min_agreement, max_kl, bits, target_size, seed
+    )
+    if wish.wanted and (options != SchemeOptions("dead-zone") or fold_bn):
+        raise UsageError(
+            "calibrated rounding chooses its own quantizers and folds; leave out --quantizer and the like"
+        )
     if bits is not None and (levels is not None or step is not None):
         raise UsageError("--bits searches the step that --levels and --step fix; give one of them")
+    if report and not wish.wanted:
+        raise UsageError("--report is of calibrated rounding; give --data, --calibration or --synthetic")
     target = output or source.with_suffix(".enx")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target} is the model itself; name another file with -o")
@@ -121,21 +182,38 @@ def run(
     )
     chosen = said.build(preprocess_of(known))
     metadata: dict[str, Any] = known | ({"preprocess": chosen.to_dict()} if chosen else {})
+    within = None
+    wanted_roles, kept = (*DEFAULT_ROLES, *(also or ())), tuple(keep_exact or ())
     with progress_bar("measuring the original") as progress:
         progress("measuring the original", 0, 1)
         metadata["original"] = original_sizes(source, xz=xz)
-        if fold_bn:
-            metadata["folded"] = True
-        compressed = compress(
-            model, scheme, bits=bits, roles=(*DEFAULT_ROLES, *(also or ())), keep_exact=tuple(keep_exact or ()),
-            fold_bn=fold_bn, metadata=metadata, threads=threads, progress=progress,
-        )  # fmt: skip
+        if wish.wanted:
+            within = wish.compress(model, choose_preprocess(said, preprocess_of(known)), metadata, wanted_roles, kept,
+                                   threads, progress)  # fmt: skip
+            compressed = within.outcome.model
+        else:
+            if fold_bn:
+                metadata["folded"] = True
+            compressed = compress(
+                model, scheme, bits=wish.bits_of(model), roles=wanted_roles, keep_exact=kept,
+                fold_bn=fold_bn, metadata=metadata, threads=threads, progress=progress,
+            )  # fmt: skip
     ledger = ledger_of(compressed, file_bytes=compressed.save(target))
     if json:
-        print_json({"output": str(target), **ledger.to_dict(), "left_out_bytes": model.stripped_bytes})
-        return
-    show_ledger(ledger, f"{source.name} → {target}")
-    if model.stripped_bytes:
-        note(
-            f"left out {model.stripped_bytes:,} B of documentation and value types (--keep-docs keeps documentation)"
+        found = calibrated_json(within) if within is not None else {}
+        print_json(
+            {"output": str(target), **ledger.to_dict(), "left_out_bytes": model.stripped_bytes, **found}
+        )
+    else:
+        show_ledger(ledger, f"{source.name} → {target}")
+        if within is not None:
+            show_calibrated(within, report=report)
+        if model.stripped_bytes:
+            note(
+                f"left out {model.stripped_bytes:,} B of documentation and value types "
+                "(--keep-docs keeps documentation)"
+            )
+    if within is not None and not within.found.fits:
+        raise BudgetError(
+            f"{target}: the bound cannot be met: {within.found.broken}; the nearest found was written"
         )

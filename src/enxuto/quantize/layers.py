@@ -19,7 +19,7 @@ from onnx import AttributeProto, NodeProto
 
 from enxuto.onnx_model import Model
 
-__all__ = ["Layer", "linear_layers"]
+__all__ = ["Layer", "attribute_values", "linear_layers"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,21 @@ class Layer:
         ordered = samples.transpose(1, 0, 3, 2, 4)  # n g c p k -> g n p c k
         return np.ascontiguousarray(ordered, np.float32).reshape(self.groups, x.shape[0] * len(positions), -1)
 
+    def output_columns(self, y: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
+        """Return values of the output, or gradients there, as (groups, samples, outputs per group), float32.
+
+        Where an image has more than `most` positions, so many are drawn, and enlarged to stand for all of them.
+        """
+        if self.kind != "conv":
+            return np.ascontiguousarray(y.reshape(1, -1, y.shape[-1]), np.float32)
+        flat = y.reshape(y.shape[0], self.groups, y.shape[1] // self.groups, -1)  # n g o p
+        count = flat.shape[3]
+        if count > most:
+            chosen = np.sort(generator.choice(count, most, replace=False))
+            flat = flat[..., chosen] * np.float32(math.sqrt(count / most))
+        ordered = np.ascontiguousarray(flat.transpose(1, 0, 3, 2), np.float32)  # n g o p -> g n p o
+        return ordered.reshape(self.groups, -1, ordered.shape[3])
+
     def _extents(self) -> tuple[int, ...]:
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
@@ -123,7 +138,7 @@ def _layer(node: NodeProto, model: Model) -> Layer | None:
     weight = node.input[1]
     if node.op_type not in ("Conv", "Gemm", "MatMul") or weight not in model or node.input[0] in model:
         return None
-    attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
+    attributes = attribute_values(node)
     bias = node.input[2] if len(node.input) > 2 and node.input[2] in model else None
     shape = model.info(weight).shape
     if node.op_type == "Conv":
@@ -146,6 +161,11 @@ def _layer(node: NodeProto, model: Model) -> Layer | None:
         return None
     kind = "rows" if node.op_type == "Gemm" and attributes.get("transB", 0) else "columns"
     return Layer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
+
+
+def attribute_values(node: NodeProto) -> dict[str, Any]:
+    """Return a node's integer, floating point and text attributes by name."""
+    return {attribute.name: _value(attribute) for attribute in node.attribute}
 
 
 def _scaled_gemm(attributes: dict[str, Any]) -> bool:

@@ -1,0 +1,276 @@
+"""The smallest file within a stated loss, or the nearest model within a stated size: a search over one price.
+
+A calibration turns a price for bits into a file (`calibrated.compress_at`); files shrink and answers change as it
+rises. Bounds on answers are judged on images that were not used for calibration; the figures reported come from a
+third part of the data that the search has not seen, with intervals, so that luck in the search does not flatter them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.calibrated import Outcome
+from enxuto.container import CompressedModel
+from enxuto.data import Dataset, Preprocess
+from enxuto.errors import UsageError
+from enxuto.metrics import wilson_interval
+from enxuto.onnx_model import Model
+from enxuto.quantize.sensitivity import divergence
+from enxuto.runtime import Runner
+
+__all__ = ["Bounds", "Found", "Judge", "Judgement", "Trial", "search"]
+
+_FINEST, _COARSEST = 1e-14, 1e-1  # nats per bit: some 14 bits a weight, and next to none
+_FACTOR = 4.0  # between prices until a bound is passed: a bit a weight
+_CLOSE = 1.10  # prices nearer than this are as good as equal: 0.07 bits a weight
+_SIZE_TOLERANCE = 0.002
+_TRIALS = 16
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What must hold: points of top-1 lost at most, percent of equal answers at least, nats at most, bytes at most."""
+
+    max_drop: float | None = None
+    min_agreement: float | None = None
+    max_kl: float | None = None
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.judged and self.max_bytes is not None:
+            raise UsageError("a size and a bound on the answers cannot both be searched; give one of them")
+        if not self.judged and self.max_bytes is None:
+            raise UsageError(
+                "a search needs a bound: --max-drop, --min-agreement, --max-kl, --target-size or --bits"
+            )
+        if self.max_drop is not None and not -100 < self.max_drop < 100:
+            raise UsageError(f"--max-drop is in points of top-1, such as 0.5, not {self.max_drop}")
+        if self.min_agreement is not None and not 0 < self.min_agreement <= 100:
+            raise UsageError(f"--min-agreement is in percent, up to 100, not {self.min_agreement}")
+        if self.max_kl is not None and not self.max_kl > 0:
+            raise UsageError(f"--max-kl is a positive number of nats, not {self.max_kl}")
+        if self.max_bytes is not None and self.max_bytes < 1:
+            raise UsageError("the size aimed at is less than a byte")
+
+    @property
+    def judged(self) -> bool:
+        """Whether answers are bounded, so that images are needed to judge by."""
+        return any(bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl))
+
+    def broken(self, judgement: Judgement) -> str | None:
+        """Return what a judgement breaks, None where all bounds hold."""
+        if self.max_drop is not None and judgement.drop > self.max_drop:
+            return f"{judgement.drop:.2f} points of top-1 are lost, more than {self.max_drop:g}"
+        if self.min_agreement is not None and judgement.agreement < self.min_agreement:
+            return f"{judgement.agreement:.2f} % of answers stay, fewer than {self.min_agreement:g}"
+        if self.max_kl is not None and judgement.kl > self.max_kl:
+            return f"the divergence is {judgement.kl:.3g} nats, more than {self.max_kl:g}"
+        return None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A compressed model's answers beside the original's on the same images; shares in percent, KL in nats.
+
+    drop: points of top-1 lost, with its paired 95 % interval; agreement with Wilson's.
+    """
+
+    samples: int
+    top1: float
+    drop: float
+    drop_interval: tuple[float, float]
+    agreement: float
+    agreement_interval: tuple[float, float]
+    kl: float
+    data_hash: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+
+class Judge:
+    """Compares models with a reference on one data set; the reference runs once."""
+
+    def __init__(
+        self, reference: Model, dataset: Dataset, preprocess: Preprocess, *, threads: int = 0, batch: int = 32
+    ) -> None:
+        self._dataset = dataset
+        self._preprocess = preprocess
+        self._threads = threads
+        self._batch = batch
+        self._labels = np.asarray(dataset.labels)
+        self._reference = self._scores(reference)
+
+    def __call__(self, compressed: CompressedModel) -> Judgement:
+        """Return how a compressed model compares."""
+        scores = self._scores(compressed.to_model())
+        right = scores.argmax(1) == self._labels
+        was_right = self._reference.argmax(1) == self._labels
+        same = scores.argmax(1) == self._reference.argmax(1)
+        lost = 100.0 * (was_right.astype(np.float64) - right)
+        count = len(lost)
+        half = 1.96 * float(lost.std(ddof=1)) / math.sqrt(count) if count > 1 else 100.0
+        low, high = wilson_interval(int(same.sum()), count)
+        return Judgement(
+            samples=count,
+            top1=100 * float(right.mean()),
+            drop=float(lost.mean()),
+            drop_interval=(float(lost.mean()) - half, float(lost.mean()) + half),
+            agreement=100 * float(same.mean()),
+            agreement_interval=(100 * low, 100 * high),
+            kl=divergence(self._reference, scores),
+            data_hash=self._dataset.hash,
+        )
+
+    def _scores(self, model: Model) -> npt.NDArray[np.float32]:
+        runner = Runner(model, threads=self._threads)
+        parts = []
+        with closing(self._dataset.batches(self._batch, self._preprocess)) as batches:
+            for images, _ in batches:
+                parts.append(runner.scores(images).reshape(len(images), -1))
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A price that was tried, the bytes it gave, and how the answers were judged (None in a search for size)."""
+
+    price: float
+    bytes: int
+    judgement: Judgement | None
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best outcome, whether it keeps the bounds, what it breaks if not, and all trials in order."""
+
+    outcome: Outcome
+    fits: bool
+    broken: str | None
+    trials: tuple[Trial, ...]
+
+
+Make = Callable[[float], Outcome]
+Judging = Callable[[CompressedModel], Judgement]
+
+
+def search(
+    make: Make,
+    bounds: Bounds,
+    start: float,
+    *,
+    judge: Judging | None = None,
+    progress: Callable[[Trial], None] | None = None,
+) -> Found:
+    """Return the highest price (smallest file) whose answers keep the bounds, or the lowest whose file fits the size.
+
+    make: price in nats per bit → outcome. start: the first price tried. judge: needed for bounds on answers. Where
+    nothing keeps the bounds, the finest tried (for a size: the smallest) is returned with `fits` False.
+    """
+    if bounds.judged and judge is None:
+        raise UsageError("bounds on the answers need images to judge by; give --data")
+    work = _Search(make, bounds, judge, progress)
+    return work.by_size(start) if bounds.max_bytes is not None else work.by_answers(start)
+
+
+@dataclass
+class _Search:
+    make: Make
+    bounds: Bounds
+    judge: Judging | None
+    progress: Callable[[Trial], None] | None
+    trials: list[Trial] = field(default_factory=list)
+    best: Outcome | None = None
+    best_fits: bool = False
+    broken: str | None = None
+
+    def attempt(self, price: float) -> Trial:
+        """Try a price; keep the outcome if it is the best so far."""
+        outcome = self.make(price)
+        size = outcome.model.file_bytes
+        judgement = None
+        if self.judge is not None and self.bounds.judged:
+            judgement = self.judge(outcome.model)
+            broken = self.bounds.broken(judgement)
+        else:
+            assert self.bounds.max_bytes is not None, "a search without answers has a size"
+            broken = None if size <= self.bounds.max_bytes else f"the file takes {size:,} bytes"
+        trial = Trial(price, size, judgement, broken is None)
+        self.trials.append(trial)
+        if self._better(trial, outcome):
+            self.best, self.best_fits, self.broken = outcome, trial.fits, broken
+        if self.progress is not None:
+            self.progress(trial)
+        return trial
+
+    def _better(self, trial: Trial, outcome: Outcome) -> bool:
+        if self.best is None or trial.fits != self.best_fits:
+            return self.best is None or trial.fits
+        smaller = trial.bytes < self.best.model.file_bytes
+        finer = outcome.price < self.best.price
+        # Bounds on answers: the smallest that fits, else the finest. A size: the finest that fits, else the smallest.
+        return smaller == trial.fits if self.bounds.judged else finer == trial.fits
+
+    def found(self) -> Found:
+        """Return the best of all trials."""
+        assert self.best is not None, "something was tried"
+        return Found(self.best, self.best_fits, self.broken, tuple(self.trials))
+
+    def by_answers(self, price: float) -> Found:
+        """Step until a bound is passed, then halve the interval of log prices."""
+        good = bad = None
+        while len(self.trials) < _TRIALS:
+            if self.attempt(price).fits:
+                good = price
+            else:
+                bad = price
+            if good is not None and bad is not None:
+                if bad / good < _CLOSE:
+                    break
+                price = math.sqrt(good * bad)
+            else:
+                price = price * _FACTOR if good is not None else price / _FACTOR
+                if not _FINEST <= price <= _COARSEST:
+                    break
+        return self.found()
+
+    def by_size(self, price: float) -> Found:
+        """Follow the law that a halved step costs a bit, then interpolate between what is too large and what fits."""
+        aim = self.bounds.max_bytes
+        assert aim is not None, "only searches for a size come here"
+        fits: tuple[float, int] | None = None
+        large: tuple[float, int] | None = None
+        while len(self.trials) < _TRIALS:
+            trial = self.attempt(price)
+            here = (math.log2(price), trial.bytes)
+            if trial.fits:
+                fits = here if fits is None or here[1] > fits[1] else fits
+                if trial.bytes >= aim * (1 - _SIZE_TOLERANCE):
+                    break
+            else:
+                large = here if large is None or here[1] < large[1] else large
+            if fits and large:
+                if abs(fits[0] - large[0]) < 1e-3:
+                    break
+                share = (large[1] - aim * (1 - _SIZE_TOLERANCE / 2)) / (large[1] - fits[1])
+                power = large[0] + (fits[0] - large[0]) * min(0.95, max(0.05, share))
+            else:
+                # At high rates a price four times as high saves a bit per weight, at low ones less.
+                assert self.best is not None, "something was tried"
+                weights = float(self.best.model.metadata["parameters"])
+                power = (
+                    here[0] + 2.4 * 8 * (trial.bytes - aim) / weights + (0.02 if trial.bytes > aim else -0.02)
+                )
+            price = min(_COARSEST, max(_FINEST, 2.0**power))
+            if any(trial.price == price for trial in self.trials):
+                break
+        return self.found()

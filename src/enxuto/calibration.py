@@ -1,0 +1,243 @@
+"""`calibrate`: what a model's answers tell about its weights, from a few unlabelled images.
+
+Second moments, curvatures and sensitivities of all layers are measured once; `Calibration.quantized(price)` then gives
+every layer's levels at a price in nats per bit: the one number that trades size for accuracy. Batch normalisation is
+folded first. What the images are, and how a price is found, is not decided here (`budget`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.container import processors
+from enxuto.errors import DataError, UsageError
+from enxuto.onnx_model import Model, check_finite, fold_batch_norm
+from enxuto.part import QuantizedTensor
+from enxuto.quantize.allocation import Spacing, price_of_bits, spacing_of
+from enxuto.quantize.correction import channel_means, corrected_biases
+from enxuto.quantize.curvature import Curvature, curvature_of
+from enxuto.quantize.grid import Grid
+from enxuto.quantize.layers import Layer, linear_layers
+from enxuto.quantize.moments import Moments, layer_moments
+from enxuto.quantize.sensitivity import measured_sensitivities
+
+__all__ = ["Calibration", "calibrate"]
+
+Progress = Callable[[str, int, int], None]
+
+_SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
+_CORRECTION_IMAGES = 64
+_BATCH_VALUES = 1 << 21  # numbers in a batch of images: some ten 224×224 ones, whose activations take 0.5 GB
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Curvatures by weight name, the images they are from, and the folded model they belong to.
+
+    images (N, …) preprocessed; scores (N, C) the model's own. means: of the layers' outputs over the images used for
+    correction. reason: why errors of different outputs are taken as unrelated, None where they are not.
+    """
+
+    model: Model
+    layers: list[Layer]
+    curvatures: dict[str, Curvature]
+    images: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    means: dict[str, npt.NDArray[np.float64]]
+    reason: str | None
+    folded: list[str]
+    threads: int
+    source: str = ""
+    seed: int = 0
+    _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
+
+    def quantized(
+        self, price: float, names: Collection[str] | None = None, progress: Progress | None = None
+    ) -> dict[str, QuantizedTensor]:
+        """Return levels and quantizers of layers' weights (all, or those named) at a price in nats per bit."""
+        if not price > 0:
+            raise UsageError(f"the price of a bit is a positive number of nats, not {price}")
+        layers = [layer for layer in self.layers if names is None or layer.weight in names]
+        done = 0
+
+        def work(layer: Layer) -> tuple[str, QuantizedTensor]:
+            nonlocal done
+            found = self._rounded(layer, price)
+            done += 1
+            if progress is not None:
+                progress("rounding", done, len(layers))
+            return layer.weight, found
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            return dict(pool.map(work, layers))
+
+    def price_of_bits(self, bits: float) -> float:
+        """Return a first guess of the price at which weights take about `bits` bits each."""
+        spacings = [self._spacing(layer.weight) for layer in self.layers]
+        return price_of_bits(spacings, [self.model.load(layer.weight) for layer in self.layers], bits)
+
+    def step(self, name: str, tensor: QuantizedTensor) -> float:
+        """Return the root mean square of the steps of a quantized weight."""
+        assert isinstance(tensor.quantizer, Grid), "layers get grids"
+        return tensor.quantizer.step * float(np.sqrt(self._spacing(name).mean_square()))
+
+    def provenance(self, price: float) -> dict[str, Any]:
+        """Return what a file says of how it was made."""
+        return {"images": len(self.images), "data": self.source, "seed": self.seed, "price": price}
+
+    def corrected(
+        self, tensors: Mapping[str, QuantizedTensor], progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return biases that go with quantized weights."""
+
+        def report(done: int, total: int) -> None:
+            if progress is not None:
+                progress("correcting biases", done, total)
+
+        weights = {name: self._restored(name, tensor) for name, tensor in tensors.items()}
+        return corrected_biases(
+            self.model,
+            self.layers,
+            weights,
+            self.means,
+            self.images[:_CORRECTION_IMAGES],
+            threads=self.threads,
+            progress=report,
+        )
+
+    def losses(self, tensors: Mapping[str, QuantizedTensor]) -> dict[str, float]:
+        """Return what each layer's errors are expected to cost, in nats."""
+        found = {}
+        for layer in self.layers:
+            if layer.weight in tensors:
+                weight = self.model.load(layer.weight)
+                error = layer.matrix(weight) - layer.matrix(tensors[layer.weight].reconstruct())
+                curvature = self.curvatures[layer.weight]
+                found[layer.weight] = curvature.sensitivity * curvature.cost(error)
+        return found
+
+    def bias_step(self, price: float) -> float:
+        """Return the one step for all biases at a price: errors in a bias are errors of an input that is always 1."""
+        cost = count = 0.0
+        for layer in self.layers:
+            if layer.bias is not None:
+                curvature = self.curvatures[layer.weight]
+                weights = curvature.output_weights()
+                cost += curvature.sensitivity * float(weights.sum())
+                count += weights.size
+        return float(np.sqrt(6 * price * count / (np.log(2) * cost))) if cost > 0 else 2.0**-8
+
+    def _restored(self, name: str, tensor: QuantizedTensor) -> np.ndarray:
+        return tensor.reconstruct().astype(self.model.info(name).dtype)
+
+    def _spacing(self, name: str) -> Spacing:
+        spacing = self._spacings.get(name)
+        if spacing is None:
+            spacing = self._spacings[name] = spacing_of(self.curvatures[name])
+        return spacing
+
+    def _rounded(self, layer: Layer, price: float) -> QuantizedTensor:
+        weight = self.model.load(layer.weight)
+        spacing = self._spacing(layer.weight)
+        grid: Grid = spacing.grid(price)
+        levels = self.curvatures[layer.weight].round(layer.matrix(weight), *spacing.steps(price))
+        if levels is None:
+            raise UsageError(f"a price of {price:g} nats per bit asks for levels of more than 31 bits")
+        restored = layer.restore(levels, self.model.info(layer.weight).shape)
+        return QuantizedTensor(np.ascontiguousarray(restored, np.int32), grid)
+
+
+def calibrate(
+    model: Model,
+    images: npt.NDArray[np.float32],
+    *,
+    source: str = "",
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Measure everything that calibrated rounding needs.
+
+    images (N, …): float32 as the model takes them, best some hundreds; fewer than 2 are a `DataError`. Weights that
+    are not finite are a `ModelError`. source: what the images are, for the record. Cost: two runs forwards and one
+    backwards for all images, one of 48 to 256 images per layer, and per layer about 10·C³ + O·C² operations for its
+    matrix (O, C), C at most 2,304 at a time.
+    """
+    if len(images) < 2:
+        raise DataError(f"calibration needs at least 2 images, got {len(images)}; some hundreds are best")
+    folded_model, folded = fold_batch_norm(model)
+    layers = _float_layers(folded_model)
+    # Both halves get images, whatever the batch.
+    size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), -(-len(images) // 2))
+    report = progress or _silent
+    seen = 0
+
+    def watched(count: int) -> None:
+        nonlocal seen
+        seen += count
+        report("watching layers", seen, len(images))
+
+    batches = (images[i : i + size] for i in range(0, len(images), size))
+    moments, scores, reason = layer_moments(
+        folded_model, layers, batches, seed=seed, threads=threads, progress=watched
+    )
+    curvatures = _curvatures(folded_model, layers, moments, report)
+    few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
+    sensitivities = measured_sensitivities(
+        folded_model,
+        [spacing_of(one) for one in curvatures.values()],
+        few,
+        scores[: len(few)],
+        batch=size,
+        threads=threads,
+        progress=lambda done, total: report("measuring sensitivities", done, total),
+    )
+    # A layer that nothing seems to depend on still keeps a millionth of the largest sensitivity.
+    least = 1e-6 * max(sensitivities.values(), default=1.0)
+    return Calibration(
+        model=folded_model,
+        layers=layers,
+        curvatures={
+            name: one.with_sensitivity(max(sensitivities[name], least)) for name, one in curvatures.items()
+        },
+        images=images,
+        scores=scores,
+        means=channel_means(folded_model, layers, images[:_CORRECTION_IMAGES], batch=size, threads=threads),
+        reason=reason,
+        folded=folded,
+        threads=threads or processors(),
+        source=source,
+        seed=seed,
+    )
+
+
+def _float_layers(model: Model) -> list[Layer]:
+    """Return the layers with float weights; `ModelError` where one is not finite."""
+    layers = [layer for layer in linear_layers(model) if model.info(layer.weight).dtype.kind == "f"]
+    for layer in layers:
+        check_finite(layer.weight, model.load(layer.weight))
+    return layers
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def _curvatures(
+    model: Model, layers: list[Layer], moments: dict[str, Moments], progress: Progress
+) -> dict[str, Curvature]:
+    found = {}
+    for number, layer in enumerate(layers):
+        fisher = moments[layer.weight].power()
+        # Moments go as factors come: both at once for all layers would double the memory.
+        found[layer.weight] = curvature_of(layer, model.load(layer.weight), moments.pop(layer.weight))
+        # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
+        found[layer.weight] = found[layer.weight].with_sensitivity(fisher / 2)
+        progress("factoring", number + 1, len(layers))
+    return found

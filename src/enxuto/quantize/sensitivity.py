@@ -1,0 +1,135 @@
+"""How much the answers of a model change for an error in each of its layers.
+
+One layer at a time is rounded as it will be, at some two and a half bits a weight, and the Kullback–Leibler
+divergence of the softmax outputs is measured on some images. Divided by what the second moments say of the same
+errors, tr(G E H Eᵀ), that is one number per layer, in nats: it puts the layers' losses on one scale, and with them
+steps at equal slope. Where gradients are known, half their Fisher information predicts that number within a factor
+of two as a rule, and the geometric mean of both is used: either alone is noisier. (Random errors instead of those of
+rounding measure something else: they hit the mean input, which rounding with feedback spares. On ResNet-20 steps
+from them cost 0.1 bits per weight more.)
+
+Source: per-tensor sensitivities as in HAWQ (Dong et al. 2019, arXiv:1905.03696), measured instead of derived.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.onnx_model import Model
+from enxuto.quantize.allocation import Spacing, price_of_bits
+from enxuto.quantize.layers import Layer
+from enxuto.runtime import Runner
+
+__all__ = ["divergence", "measured_sensitivities"]
+
+_BITS = 2.5  # a weight: where layers are measured
+_BAND = (1e-3, 0.1)  # nats, for the search without gradients: above noise, small enough for a quadratic law
+_TRIALS = 4
+_FIRST = 0.5  # root mean square of the first steps of that search, of the weights' own
+
+Float64 = npt.NDArray[np.float64]
+
+
+def divergence(reference: np.ndarray, scores: np.ndarray) -> float:
+    """Return the mean Kullback–Leibler divergence, in nats, of softmax(scores) from softmax(reference), both (N, C)."""
+    p, q = _log_softmax(reference), _log_softmax(scores)
+    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
+
+
+def _log_softmax(scores: np.ndarray) -> Float64:
+    flat = scores.reshape(len(scores), -1).astype(np.float64)
+    shifted = flat - flat.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), np.float64)
+
+
+def measured_sensitivities(
+    model: Model,
+    spacings: Sequence[Spacing],
+    images: np.ndarray,
+    reference: np.ndarray,
+    *,
+    batch: int = 32,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Return, by weight name, the divergence in nats per unit of tr(G E H Eᵀ).
+
+    spacings: of the layers, with curvatures whose sensitivity comes from gradients, or is 0 where there are none.
+    images (N, …) preprocessed, reference (N, C) the scores of the undisturbed model. Where all that a layer's errors
+    do is lost in float32's noise it keeps what gradients say.
+    """
+    meter = _Meter(model, images, reference, batch, threads)
+    expected = {}
+    for spacing in spacings:
+        curvature = spacing.curvature
+        expected[curvature.layer.weight] = curvature.sensitivity or meter.searched(spacing)
+    ready = [
+        Spacing(one.curvature.with_sensitivity(expected[one.curvature.layer.weight]), one.rows, one.columns)
+        for one in spacings
+    ]
+    price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
+    found = {}
+    for number, spacing in enumerate(ready):
+        name = spacing.curvature.layer.weight
+        measured = meter.at(spacing, spacing.step(price))
+        found[name] = math.sqrt(measured * expected[name]) if measured > 0 else expected[name]
+        if progress is not None:
+            progress(number + 1, len(ready))
+    return found
+
+
+@dataclass(frozen=True)
+class _Meter:
+    """Measures what errors in one layer do to the answers."""
+
+    model: Model
+    images: np.ndarray
+    reference: np.ndarray
+    batch: int
+    threads: int
+
+    def searched(self, spacing: Spacing) -> float:
+        """Return a sensitivity at steps made finer or coarser until the divergence is measurable and small."""
+        weight = self.model.load(spacing.curvature.layer.weight)
+        scale = _FIRST * math.sqrt(float(np.mean(np.square(weight.astype(np.float64)))))
+        best = 0.0
+        for _ in range(_TRIALS if scale > 0 else 0):
+            best, found = self._both(spacing, scale)
+            if _BAND[0] <= found <= _BAND[1]:
+                break
+            scale *= min(4.0, max(0.1, math.sqrt(math.sqrt(_BAND[0] * _BAND[1]) / max(found, 1e-12))))
+        return best
+
+    def at(self, spacing: Spacing, step: float) -> float:
+        """Return divergence per cost with the layer rounded at a step; 0 where nothing changes."""
+        return self._both(spacing, step)[0]
+
+    def _both(self, spacing: Spacing, step: float) -> tuple[float, float]:
+        """Return divergence per cost, and divergence."""
+        layer = spacing.curvature.layer
+        weight = self.model.load(layer.weight)
+        disturbed, cost = _rounded(spacing, layer, weight, step)
+        if cost <= 0:
+            return 0.0, 0.0
+        runner = Runner(self.model.replaced({layer.weight: disturbed}), threads=self.threads)
+        count = len(self.images)
+        scores = [runner.scores(self.images[i : i + self.batch]) for i in range(0, count, self.batch)]
+        found = divergence(self.reference, np.concatenate([part.reshape(len(part), -1) for part in scores]))
+        return max(found, 0.0) / cost, max(found, 0.0)
+
+
+def _rounded(spacing: Spacing, layer: Layer, weight: np.ndarray, step: float) -> tuple[np.ndarray, float]:
+    """Return the weight rounded at a step, and tr(G E H Eᵀ)."""
+    matrix = layer.matrix(weight)
+    rows, columns = spacing.relative_steps()
+    levels = spacing.curvature.round(matrix, rows * step, columns)
+    if levels is None:
+        return weight, 0.0
+    values = levels * (rows * step)[:, :, None] * columns[:, None, :]
+    cost = spacing.curvature.cost(matrix - values)
+    return np.asarray(layer.restore(values, weight.shape), weight.dtype), cost

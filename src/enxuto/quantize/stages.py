@@ -1,0 +1,106 @@
+"""Run a model piece by piece, so that weights can be changed between the pieces without running any of it twice.
+
+A stage is what it takes to get from the values at hand to the next stop. Values are dropped once nothing later reads
+them. Left out: control flow that reads values of the main graph (its names are not followed into subgraphs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper
+
+from enxuto.onnx_model import Model
+from enxuto.runtime import Runner
+
+__all__ = ["Stages"]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    nodes: list[NodeProto]
+    needs: list[str]
+    gives: list[str]
+
+
+class Stages:
+    """The stages of a model that end at `stops` (names of values, in the order of execution), and the rest."""
+
+    def __init__(self, model: Model, stops: Sequence[str]) -> None:
+        self._model = model
+        graph = model.proto.graph
+        self._input = next(item.name for item in graph.input if item.name not in model)
+        self.output = graph.output[0].name
+        self._stages = _plan(model, [*stops, self.output])
+
+    def run(
+        self, images: np.ndarray, weights: Mapping[str, np.ndarray], *, threads: int = 0
+    ) -> Iterator[np.ndarray]:
+        """Yield the value at every stop for a batch (N, …), and last the scores.
+
+        Whatever `weights` (name → array instead of the model's own) holds when a stage begins is what it runs with:
+        change it between the stages.
+        """
+        values: dict[str, np.ndarray] = {self._input: images}
+        for number, stage in enumerate(self._stages):
+            if stage.nodes:
+                runner = Runner(self._piece(stage, values, weights), threads=threads)
+                found = runner.run({name: values[name] for name in stage.needs}, stage.gives)
+                values.update(zip(stage.gives, found, strict=True))
+            yield values[stage.gives[0]]
+            later = {name for after in self._stages[number + 1 :] for name in (*after.needs, after.gives[0])}
+            values = {name: value for name, value in values.items() if name in later}
+
+    def _piece(
+        self, stage: _Stage, values: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
+    ) -> Model:
+        """Return a stage as a model of its own."""
+        reads = {name for node in stage.nodes for name in node.input}
+        proto = ModelProto()
+        proto.ir_version = self._model.proto.ir_version
+        proto.opset_import.extend(self._model.proto.opset_import)
+        proto.functions.extend(self._model.proto.functions)
+        graph = proto.graph
+        graph.name = "stage"
+        graph.node.extend(stage.nodes)
+        for name in stage.needs:
+            kind = helper.np_dtype_to_tensor_dtype(values[name].dtype)
+            graph.input.append(helper.make_tensor_value_info(name, kind, None))
+        for name in stage.gives:
+            graph.output.add(name=name)
+        for tensor in self._model.proto.graph.initializer:
+            if tensor.name in reads:
+                graph.initializer.append(tensor)
+        piece = self._model.with_proto(proto)
+        return piece.replaced({name: array for name, array in weights.items() if name in piece})
+
+
+def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:
+    """Return, for every stop, the nodes not run before that it needs, what they read and what is read of them."""
+    nodes = list(model.proto.graph.node)
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    done: set[int] = set()
+    chosen: list[list[int]] = []
+    for stop in stops:
+        own: set[int] = set()
+        pending = [maker[stop]] if stop in maker else []
+        while pending:
+            index = pending.pop()
+            if index in done or index in own:
+                continue
+            own.add(index)
+            pending.extend(maker[name] for name in nodes[index].input if name in maker)
+        done |= own
+        chosen.append(sorted(own))
+    stages = []
+    for number, (stop, own_nodes) in enumerate(zip(stops, chosen, strict=True)):
+        made = {name for index in own_nodes for name in nodes[index].output}
+        read = {name for index in own_nodes for name in nodes[index].input if name}
+        later = {name for after in chosen[number + 1 :] for index in after for name in nodes[index].input}
+        later |= set(stops[number + 1 :])
+        gives = [stop, *sorted((made & later) - {stop})] if own_nodes else [stop]
+        needs = sorted(name for name in read - made if name not in model)
+        stages.append(_Stage([nodes[index] for index in own_nodes], needs, gives))
+    return stages

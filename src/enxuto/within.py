@@ -1,0 +1,149 @@
+"""`compress_within`: the smallest file within a bound, from a model and images (or none) to the figures reported.
+
+With `data`, some images calibrate, others judge during the search, the rest are reported on: no image has two parts.
+With `calibration` besides, that data set calibrates (its labels are not looked at). With neither, synthetic images
+calibrate, and only a size can be bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.budget import Bounds, Found, Judge, Judgement, Trial, search
+from enxuto.calibrated import Outcome, compress_at
+from enxuto.calibration import Calibration, calibrate
+from enxuto.compression import DEFAULT_ROLES, parameters
+from enxuto.data import Dataset, Preprocess
+from enxuto.errors import DataError, UsageError
+from enxuto.onnx_model import Model, Role
+from enxuto.quantize.synthetic import synthetic_images
+from enxuto.runtime import Runner
+
+__all__ = ["Parts", "Within", "compress_within", "deal"]
+
+Progress = Callable[[str, int, int], None]
+
+_MOST_CALIBRATING = 1 / 3  # of a data set that has to judge and report too
+_FIRST_BITS = 3.0
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which images do what; None where a part is not needed or there are none."""
+
+    calibrating: Dataset | None
+    judging: Dataset | None
+    reporting: Dataset | None
+
+
+@dataclass(frozen=True)
+class Within:
+    """The outcome, how it was found, and how it does on images that nothing was chosen by (None without data)."""
+
+    outcome: Outcome
+    found: Found
+    reported: Judgement | None
+    calibration: Calibration
+
+
+def deal(data: Dataset | None, calibration: Dataset | None, bounds: Bounds, images: int, seed: int) -> Parts:
+    """Deal a labelled data set into the parts that a search needs, at random with `seed`.
+
+    Raises `DataError` where there are too few images, `UsageError` where there are none to judge by.
+    """
+    if bounds.judged and data is None:
+        raise UsageError("a bound on the answers needs images to judge by; give --data")
+    if images < 2:
+        raise UsageError(f"calibration needs at least 2 images, not {images}")
+    if calibration is not None and len(calibration) > images:
+        calibration = calibration.split([images / len(calibration)], seed, stratified=False)[0]
+    if data is None:
+        return Parts(calibration, None, None)
+    rest = data
+    if calibration is None:
+        share = min(images / len(data), _MOST_CALIBRATING)
+        if share * len(data) < 2:
+            raise DataError(f"{data.path}: {len(data)} images are too few to calibrate, judge and report")
+        calibration, rest = data.split([share, 1 - share], seed, stratified=False)
+    if not bounds.judged:
+        return Parts(calibration, None, rest)
+    judging, reporting = rest.split([0.5, 0.5], seed, stratified=False)
+    return Parts(calibration, judging, reporting)
+
+
+def compress_within(
+    model: Model,
+    bounds: Bounds,
+    parts: Parts,
+    preprocess: Preprocess,
+    *,
+    images: int = 256,
+    metadata: Mapping[str, Any] | None = None,
+    roles: Collection[Role | str] = DEFAULT_ROLES,
+    keep_exact: Sequence[str] = (),
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress | None = None,
+    tried: Callable[[Trial], None] | None = None,
+) -> Within:
+    """Calibrate, search, and report.
+
+    images: synthetic ones made where `parts` has none to calibrate by. tried: called after every trial. Other
+    arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model.
+    """
+    if parts.calibrating is not None:
+        pictures = _pictures(parts.calibrating, preprocess)
+        source = f"{parts.calibrating.hash} of {Path(parts.calibrating.path).name}"
+    else:
+        pictures = _made_up(model, preprocess, images, seed)
+        source = "synthetic"
+    calibration = calibrate(model, pictures, source=source, seed=seed, threads=threads, progress=progress)
+
+    def make(price: float) -> Outcome:
+        return compress_at(
+            calibration, price, metadata=metadata, roles=roles, keep_exact=keep_exact, progress=progress
+        )
+
+    judge = None
+    if parts.judging is not None and bounds.judged:
+        judge = Judge(model, parts.judging, preprocess, threads=threads, batch=_BATCH)
+    bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
+    found = search(make, bounds, calibration.price_of_bits(bits), judge=judge, progress=tried)
+    reported = None
+    if parts.reporting is not None:
+        reported = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)(
+            found.outcome.model
+        )
+    return Within(found.outcome, found, reported, calibration)
+
+
+def _pictures(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:
+    with closing(dataset.batches(_BATCH, preprocess)) as batches:
+        return np.concatenate([images for images, _ in batches])
+
+
+def _made_up(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt.NDArray[np.float32]:
+    """Return synthetic images, preprocessed, of the size the model takes."""
+    inputs = Runner(model, threads=1).inputs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        raise UsageError("synthetic images fit models with one input of images; give --calibration")
+    known = preprocess.output_shape()
+    sizes = [
+        size if size is not None else wanted for size, wanted in zip(inputs[0].shape[1:], known, strict=True)
+    ]
+    if any(size is None for size in sizes):
+        raise UsageError(
+            "the size of the model's images is not known; say --resize or --crop, or give --calibration"
+        )
+    channels, height, width = sizes if preprocess.layout == "NCHW" else (sizes[2], sizes[0], sizes[1])
+    return preprocess.finish(
+        list(synthetic_images(count, int(height or 1), int(width or 1), int(channels or 1), seed))
+    )

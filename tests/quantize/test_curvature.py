@@ -1,0 +1,199 @@
+"""Curvatures, steps at equal slope, sensitivities, stages and corrected biases, on small networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from enxuto.onnx_model import Model
+from enxuto.quantize.allocation import price_of_bits, spacing_of
+from enxuto.quantize.correction import channel_means, corrected_biases
+from enxuto.quantize.curvature import Curvature, curvature_of
+from enxuto.quantize.layers import Layer, linear_layers
+from enxuto.quantize.moments import Moments, layer_moments
+from enxuto.quantize.sensitivity import divergence, measured_sensitivities
+from enxuto.quantize.stages import Stages
+from enxuto.runtime import Runner
+
+node = helper.make_node
+
+
+def small_network(seed: int = 0) -> Model:
+    """Convolution, rectifier, depthwise convolution, rectifier, average, matrix: biases everywhere."""
+    generator = np.random.default_rng(seed)
+    arrays = {
+        "w1": generator.standard_normal((8, 3, 3, 3)) * 0.3,
+        "b1": generator.standard_normal(8) * 0.1,
+        "w2": generator.standard_normal((8, 1, 3, 3)) * 0.4,
+        "b2": generator.standard_normal(8) * 0.1,
+        "w3": generator.standard_normal((5, 8)) * 0.6,
+        "b3": generator.standard_normal(5) * 0.1,
+    }
+    nodes = [
+        node("Conv", ["x", "w1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], ["r1"]),
+        node("Conv", ["r1", "w2", "b2"], ["c2"], group=8),
+        node("Relu", ["c2"], ["r2"]),
+        node("Add", ["r2", "r2"], ["a"]),
+        node("GlobalAveragePool", ["a"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "w3", "b3"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 9, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(a.astype(np.float32), name) for name, a in arrays.items()],
+    )
+    opset = helper.make_opsetid("", 17)
+    return Model.from_proto(helper.make_model(graph, opset_imports=[opset], ir_version=8))
+
+
+def pictures(count: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 3, 9, 9)).astype(np.float32)
+
+
+def curvatures(model: Model, images: np.ndarray) -> list[Curvature]:
+    layers = linear_layers(model)
+    moments, _, _ = layer_moments(model, layers, (images[i : i + 8] for i in range(0, len(images), 8)))
+    found = []
+    for layer in layers:
+        power = moments[layer.weight].power()
+        found.append(
+            curvature_of(layer, model.load(layer.weight), moments[layer.weight]).with_sensitivity(power / 2)
+        )
+    return found
+
+
+def layer_of(outputs: int, inputs: int) -> Layer:
+    return Layer("w", None, "x", "y", "rows")
+
+
+def test_costs_predict_divergences() -> None:
+    """½·Fisher: what gradients alone say of small errors; more where errors agree over positions that are averaged."""
+    model, images = small_network(), pictures(256)
+    reference = Runner(model).scores(images)
+    for curvature in curvatures(model, images):
+        name = curvature.layer.weight
+        weight = model.load(name)
+        matrix = curvature.layer.matrix(weight)
+        noise = np.random.default_rng(5).standard_normal(matrix.shape) * 0.03 * np.sqrt(np.mean(matrix**2))
+        disturbed = (weight + curvature.layer.restore(noise, weight.shape)).astype(np.float32)
+        found = divergence(reference, Runner(model.replaced({name: disturbed})).scores(images))
+        predicted = curvature.sensitivity * curvature.cost(noise)
+        assert found / predicted > 0.4, name
+        if name == "w3":  # no positions here
+            assert found / predicted < 2.5
+
+
+def test_steps_follow_the_price() -> None:
+    model = small_network()
+    spacings = [spacing_of(one) for one in curvatures(model, pictures(64))]
+    weights = [model.load(one.curvature.layer.weight) for one in spacings]
+    for spacing in spacings:
+        assert spacing.step(4e-4) == pytest.approx(2 * spacing.step(1e-4), rel=1e-6)
+    coarse, fine = (price_of_bits(spacings, weights, bits) for bits in (2.0, 4.0))
+    assert fine < coarse
+    assert price_of_bits(spacings, weights, 3.0) == pytest.approx(np.sqrt(coarse * fine), rel=0.6)
+
+
+def test_uneven_rows_get_uneven_steps_and_even_ones_none() -> None:
+    generator = np.random.default_rng(0)
+    moments = Moments.empty(1, 40)
+    for half in (0, 1):
+        moments.add(generator.standard_normal((1, 400, 40)).astype(np.float32), half)
+        loud = generator.standard_normal((1, 400, 64)).astype(np.float32) * np.repeat([1.0, 16.0], 32)
+        moments.add_gradients(loud.astype(np.float32), 100, half)
+    weight = generator.standard_normal((64, 40)).astype(np.float32)
+    spacing = spacing_of(curvature_of(layer_of(64, 40), weight, moments))
+    assert not spacing.columns.any()
+    rows = spacing.rows.reshape(-1)
+    # Gradients sixteen times as large: half of the exponent of full compensation, 2 octaves of the 4.
+    assert np.median(rows[:32]) - np.median(rows[32:]) == pytest.approx(8, abs=1)
+    assert spacing.grid(1.0).rows == tuple(rows.tolist())
+    assert spacing.grid(1.0).columns == ()
+
+
+def test_noise_is_rounded_to_nearest_or_nearly() -> None:
+    """Moments of fewer vectors than inputs predict nothing: shrunk almost to their diagonal, or not used."""
+    generator = np.random.default_rng(3)
+    moments = Moments.empty(1, 300)
+    for half in (0, 1):
+        moments.add(generator.standard_normal((1, 20, 300)).astype(np.float32), half)
+    curvature = curvature_of(layer_of(30, 300), generator.standard_normal((30, 300)), moments)
+    assert curvature.shrinkage >= 0.6
+
+
+@pytest.mark.parametrize("kind", ["dead inputs", "zero weights", "one output", "one input", "no vectors"])
+def test_degenerate_layers(kind: str) -> None:
+    generator = np.random.default_rng(4)
+    outputs, inputs = (1 if kind == "one output" else 6), (1 if kind == "one input" else 12)
+    moments = Moments.empty(1, inputs)
+    if kind != "no vectors":
+        for half in (0, 1):
+            vectors = generator.standard_normal((1, 50, inputs)).astype(np.float32)
+            vectors[..., ::2] *= 0.0 if kind == "dead inputs" and inputs > 1 else 1.0
+            moments.add(vectors, half)
+            moments.add_gradients(generator.standard_normal((1, 50, outputs)).astype(np.float32), 10, half)
+    weight = generator.standard_normal((outputs, inputs)) * (0.0 if kind == "zero weights" else 1.0)
+    curvature = curvature_of(layer_of(outputs, inputs), weight, moments)
+    spacing = spacing_of(curvature)
+    levels = curvature.round(curvature.layer.matrix(weight), *spacing.steps(1e-3))
+    assert levels is not None
+    assert np.isfinite(curvature.cost(curvature.layer.matrix(weight) * 0.1))
+    if kind == "zero weights":
+        assert not levels.any()
+
+
+def test_sensitivities_are_searched_without_gradients() -> None:
+    model, images = small_network(), pictures(64)
+    reference = Runner(model).scores(images)
+    known = curvatures(model, images)
+    with_gradients = measured_sensitivities(model, [spacing_of(one) for one in known], images, reference)
+    without = measured_sensitivities(
+        model, [spacing_of(one.with_sensitivity(0.0)) for one in known], images, reference
+    )
+    for name, value in with_gradients.items():
+        assert 0 < without[name] < 20 * value, name
+        assert without[name] > value / 20, name
+
+
+def test_stages_are_the_whole_model() -> None:
+    model, images = small_network(), pictures(4)
+    stops = ["c1", "c2", "y"]
+    runner = Runner(model, extra_outputs=["c1", "c2"])
+    expected = runner.outputs(images, ["c1", "c2", "y"])
+    found = list(Stages(model, stops).run(images, {}))
+    assert len(found) == 4
+    for value, wanted in zip(found, [*expected, expected[2]], strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
+    # A weight changed while the generator waits is what later stages run with.
+    changed: dict[str, np.ndarray] = {}
+    values = Stages(model, stops).run(images, changed)
+    next(values)
+    changed["w2"] = np.zeros_like(model.load("w2"))
+    np.testing.assert_allclose(
+        next(values), np.broadcast_to(model.load("b2")[:, None, None], (4, 8, 7, 7)), atol=1e-6
+    )
+
+
+def test_corrected_biases_restore_the_means() -> None:
+    model, images = small_network(), pictures(64)
+    layers = linear_layers(model)
+    generator = np.random.default_rng(9)
+    noisy = {
+        layer.weight: (
+            model.load(layer.weight) + 0.15 * generator.standard_normal(model.load(layer.weight).shape)
+        ).astype(np.float32)
+        for layer in layers
+    }
+    means = channel_means(model, layers, images, batch=16)
+    biases = corrected_biases(model, layers, noisy, means, images)
+    assert set(biases) == {"b1", "b2", "b3"}
+    after = channel_means(model.replaced({**noisy, **biases}), layers, images)
+    before = channel_means(model.replaced(noisy), layers, images)
+    for layer in layers:
+        np.testing.assert_allclose(after[layer.weight], means[layer.weight], atol=1e-4)
+        assert np.abs(before[layer.weight] - means[layer.weight]).max() > 0.01
