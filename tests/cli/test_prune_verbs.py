@@ -176,3 +176,45 @@ def test_amounts() -> None:
     for text in ("0", "1", "100%", "-3%", "nan", ""):
         with pytest.raises(UsageError, match="--amount"):
             share_of(text)
+
+
+def test_a_lottery_runs_resumes_and_tells_its_tickets(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    asked = ("lottery", "lenet5", "--data", pictures / "train.npz", "--test", pictures / "test.npz", "-o", out,
+             "--workers", 0, "--criteria", "l1", "--rounds", 1, "--set", "epochs=2", "--set", "batch=20",
+             "--normalise", "mean", "--images", 20)  # fmt: skip
+    first = invoke(*asked, "--modes", "rewind")
+    assert first.exit_code == 0, first.output
+    assert "l1, rewind to 0" in first.stdout
+    assert "random, reinit" in first.stdout
+    assert "40 test images, seeds 0, 1" in " ".join(first.stdout.split())
+    more = invoke(*asked, "--modes", "rewind,lr-rewind", "--schedules", "iterative,gradual", "--json")
+    assert more.exit_code == 0, more.output
+    assert "6 of 12 points are recorded already" in more.stderr
+    said = json.loads(more.stdout)
+    assert sorted(said["unpruned"]["seeds"]) == ["0", "1"]
+    assert list(said["unpruned_trained_on"]) == ["lr-rewind"]
+    for level in said["levels"]:
+        assert level["left"]["filters"] == pytest.approx(0.8, abs=0.01)
+        assert level["claim"]["of"] == 2
+    assert {path.name for path in out.glob("*.png")} >= {
+        "tickets-global-iterative.png",
+        "tickets-global-gradual.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--scale", "huge"), "no scale"), (("--criteria", "l1,luck"), "luck"), (("--rewind-to", "x"), "--rewind-to"),
+        (("--set", "early_stopping=2"), "leave out validation"),
+        (("--scheduler", "tcp://x:1", "--workers", 1), "--workers"),
+    ],
+)  # fmt: skip
+def test_a_lottery_that_cannot_be_is_one_line(
+    invoke: Invoke, pictures: Path, tmp_path: Path, more: tuple[object, ...], says: str
+) -> None:
+    result = invoke("lottery", "lenet5", "--data", pictures / "train.npz", "--test", pictures / "test.npz",
+                    "-o", tmp_path / "out", *more)  # fmt: skip
+    assert result.exit_code == 2
+    assert says in result.stderr

@@ -35,6 +35,7 @@ _VERBS = (
     "report",
     "doctor",
     "prune",
+    "lottery",
 )
 
 app = typer.Typer(

@@ -1,0 +1,113 @@
+"""Which pruned networks are winning tickets, and how much that says: claims per seed, by medians, beside controls.
+
+A winning ticket is a pruned network that is at least as accurate as the unpruned one. On one seed that is a coin flip:
+unpruned runs differ among themselves. So each claim says how many seeds hold it, whether the median does, whether even
+the worst seed lies above the best unpruned run (`beyond_spread`), and how far the median lies above the controls: the
+same rounds with fresh weights, filters chosen by chance with fresh weights, and the unpruned network trained on
+in the same way. Pure numbers: no torch, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from enxuto.errors import DataError
+
+__all__ = ["Claim", "Runs", "claim"]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Seed → accuracy (0…1) of the same thing done with several seeds. Raises `DataError` without any."""
+
+    top1: Mapping[int, float] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.top1:
+            raise DataError("no run to compare with; the unpruned networks must be trained first")
+
+    @property
+    def median(self) -> float:
+        """The middle one; of an even number the mean of the two in the middle."""
+        return float(median(self.top1.values()))
+
+    @property
+    def low(self) -> float:
+        """The worst."""
+        return min(self.top1.values())
+
+    @property
+    def high(self) -> float:
+        """The best."""
+        return max(self.top1.values())
+
+    def above(self, other: Runs) -> bool:
+        """Whether every one of these lies above all of the others."""
+        return self.low > other.high
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "median": self.median, "min": self.low, "max": self.high,
+            "seeds": {str(seed): value for seed, value in sorted(self.top1.items())},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What can be said of one pruned network. Differences are of medians, in accuracy (0.01 is a point).
+
+    seeds: whose pruned network is at least as accurate as their own unpruned one. of: how many there are.
+    by_median: the median is at least the unpruned median. beyond_spread: the worst lies above the best unpruned run.
+    over_reinit, over_random, over_longer: above the controls, None where there is none. beats_reinit: the worst lies
+    above the best re-initialised one.
+    """
+
+    seeds: tuple[int, ...]
+    of: int
+    by_median: bool
+    beyond_spread: bool
+    over_unpruned: float
+    over_reinit: float | None
+    over_random: float | None
+    over_longer: float | None
+    beats_reinit: bool | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**vars(self), "seeds": list(self.seeds)}
+
+
+def claim(
+    runs: Runs,
+    unpruned: Runs,
+    *,
+    reinit: Runs | None = None,
+    random: Runs | None = None,
+    longer: Runs | None = None,
+) -> Claim:
+    """Compare one pruned network's runs with the unpruned ones and with the controls.
+
+    Raises `DataError` for a seed whose unpruned run is missing.
+    """
+    missing = sorted(set(runs.top1) - set(unpruned.top1))
+    if missing:
+        raise DataError(f"seed {missing[0]} has no unpruned run to be compared with")
+
+    def over(control: Runs | None) -> float | None:
+        return None if control is None else runs.median - control.median
+
+    return Claim(
+        seeds=tuple(sorted(seed for seed, value in runs.top1.items() if value >= unpruned.top1[seed])),
+        of=len(runs.top1),
+        by_median=runs.median >= unpruned.median,
+        beyond_spread=runs.above(unpruned),
+        over_unpruned=runs.median - unpruned.median,
+        over_reinit=over(reinit),
+        over_random=over(random),
+        over_longer=over(longer),
+        beats_reinit=None if reinit is None else runs.above(reinit),
+    )
