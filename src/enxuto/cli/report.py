@@ -31,7 +31,9 @@ def run(
     ] = None,
     charts: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the charts as pictures too; needs matplotlib (extra report)."),
+        typer.Option(
+            metavar="DIR", help="Write the charts as pictures too; needs matplotlib (extra report)."
+        ),
     ] = None,
     svg: Annotated[bool, typer.Option("--svg", help="Pictures as SVG instead of PNG.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what is on the page as JSON.")] = False,
@@ -57,7 +59,12 @@ def run(
                 "output": str(output),
                 "bytes": output.stat().st_size,
                 "exhibits": [
-                    {"kind": one.kind, "title": one.title, "charts": len(one.charts), "tables": len(one.tables)}
+                    {
+                        "kind": one.kind,
+                        "title": one.title,
+                        "charts": len(one.charts),
+                        "tables": len(one.tables),
+                    }
                     for one in found.exhibits
                 ],
                 "problems": list(found.problems),
