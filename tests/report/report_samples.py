@@ -36,6 +36,25 @@ LAYERS: dict[str, Any] = {
     ],
 }  # fmt: skip
 
+_JUDGED = {
+    "samples": 100, "top1": 80.0, "drop": 0.5, "drop_interval": [-0.5, 1.5], "agreement": 97.0,
+    "agreement_interval": [95.0, 99.0], "kl": 0.02, "data_hash": "cafe",
+}  # fmt: skip
+SEARCH: dict[str, Any] = {
+    **LEDGER,
+    **LAYERS,
+    "price": 1e-7,
+    "fits": True,
+    "broken": None,
+    "calibration": {"images": 64, "data": "f00d of images.parquet", "seed": 5, "price": 1e-7},
+    "reported": {**_JUDGED, "drop": 0.75, "data_hash": "beef"},
+    "trials": [
+        {"price": 1e-8, "bytes": 900, "fits": True, "judged": {**_JUDGED, "drop": 0.1}},
+        {"price": 1e-6, "bytes": 400, "fits": False, "judged": {**_JUDGED, "drop": 3.0}},
+        {"price": 1e-5, "bytes": 300, "fits": False, "judged": None},
+    ],
+}
+
 SPEEDS: dict[str, Any] = {
     "threads": 1,
     "seed": 0,

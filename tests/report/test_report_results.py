@@ -47,13 +47,28 @@ def test_ledger_keeps_its_order_and_tells_the_calculated_apart(tmp_path: Path) -
     assert column(found, "bytes", series=0) == [None, 4500, 500]  # measured
     assert column(found, "bytes", series=1) == [4000, None, None]  # calculated
     assert found.tables[0].rows[0] == ("float32 weights", "≈ 4,000", "1.00", "32.000")
-    assert dict(found.origin)["command"] == "enxuto compress MODEL.onnx -o net.enx --json"
+    assert dict(found.origin)["command, rebuilt"] == "enxuto compress MODEL.onnx -o net.enx --json"
 
 
 def test_one_file_may_hold_several_kinds(tmp_path: Path) -> None:
     both = {**samples.LEDGER, "layers": samples.LAYERS["layers"]}
     results = read_results([samples.write(tmp_path / "a.json", both)])
     assert [one.kind for one in results.exhibits] == ["ledger", "layers"]
+
+
+def test_search_shows_what_was_tried_and_what_came_out_on_other_images(tmp_path: Path) -> None:
+    results = read_results([samples.write(tmp_path / "a.json", samples.SEARCH)])
+    assert [one.kind for one in results.exhibits] == ["ledger", "rate-curve", "layers"]
+    search = results.exhibits[1]
+    assert [column(search, "kb", place) for place in range(3)] == [[0.9], [0.4], [0.5]]
+    assert [column(search, "drop", place) for place in range(3)] == [[0.1], [3.0], [0.75]]
+    assert [row[0] for row in search.tables[0].rows] == ["within", "too far", "result, on other images"]
+    told = dict(search.origin)
+    assert (
+        told["command, rebuilt"]
+        == "enxuto compress MODEL.onnx -o net.enx --data DATA --images 64 --seed 5 --json"
+    )
+    assert told["data"] == "cafe / beef"
 
 
 def test_curve_stands_beside_the_published_and_its_axes_show_all_metrics(tmp_path: Path) -> None:
@@ -122,7 +137,7 @@ def test_kept_filters_are_medians_over_seeds(tmp_path: Path) -> None:
 def test_speed_ups_are_of_medians_beside_the_first(tmp_path: Path) -> None:
     found = only(samples.write(tmp_path / "a.json", samples.SPEEDS))
     assert column(found, "speedup", series=1) == [1.0, 4.0]
-    assert "--batch 1 --batch 32" in dict(found.origin)["command"]
+    assert "--batch 1 --batch 32" in dict(found.origin)["command, rebuilt"]
 
 
 def test_lottery_study_is_read_from_its_records(tmp_path: Path) -> None:
@@ -227,7 +242,7 @@ def places(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 FORMS = [
-    samples.LEDGER, samples.LAYERS, samples.SPEEDS, samples.TICKETS, samples.REMOVED, samples.OWN, samples.EVALUATION,
+    samples.LEDGER, samples.SEARCH, samples.SPEEDS, samples.TICKETS, samples.REMOVED, samples.OWN, samples.EVALUATION,
     samples.COMPARISON, samples.curve(), {"records": samples.lottery_records()}, {"records": samples.souza_records()},
 ]  # fmt: skip
 STRANGE = st.sampled_from(

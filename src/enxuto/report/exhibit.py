@@ -126,16 +126,22 @@ class Exhibit:
     origin: tuple[tuple[str, str], ...] = field(default=())
 
 
-_TOLD = ("command", "samples", "seed", "data", "versions", "machine", "finished")
+_TOLD = ("command", "command, rebuilt", "samples", "seed", "data", "versions", "machine", "finished")
 
 
 def origin(source: str, values: Mapping[str, Any] | None = None, **more: Any) -> tuple[tuple[str, str], ...]:
     """Pairs of how a result was made, from the file it is in and from values by names such as `seed`; None is left out.
 
-    values: what a result's file says of itself under `provenance`, which goes before `more`.
+    values: what a result's file says of itself under `provenance`, which goes before `more`. A command that the file
+    does not hold is told as rebuilt: options that leave no trace in results are missing from it.
     """
     known = {key: value for key, value in more.items() if value not in (None, "", {}, [])}
-    known |= {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
+    if "command" in known:
+        known["command, rebuilt"] = known.pop("command")
+    said = {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
+    if "command" in said:
+        known.pop("command, rebuilt", None)
+    known |= said
     names = [name for name in _TOLD if name in known] + [name for name in known if name not in _TOLD]
     return (("file", source), *((name.replace("_", " "), _told(known[name])) for name in names))
 

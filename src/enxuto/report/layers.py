@@ -10,7 +10,7 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Number, Told, label, shell
+from enxuto.report.values import Calibration, Checked, Number, Told, compress_command, label, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -34,6 +34,7 @@ class _Layers(Told):
     tensors: tuple[_Layer, ...] = ()
     output: str | None = None
     file: str | None = None
+    calibration: Calibration | None = None
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -50,7 +51,10 @@ def read(document: Document) -> list[Exhibit]:
     name = found.output or found.file
     title = found.title or (label(name) if name else document.name)
     layers = found.layers or found.tensors
-    command = shell("enxuto inspect", found.file, "--json") if found.file else None
+    command = compress_command(found.output, found.calibration)
+    if found.file:
+        command = shell("enxuto inspect", found.file, "--json")
+    calibrated = found.calibration
     charts = (_bits(layers, title), _shares(layers, title), _sensitivity(layers, title))
     return [
         Exhibit(
@@ -58,7 +62,13 @@ def read(document: Document) -> list[Exhibit]:
             f"{title}: layer by layer",
             tuple(chart for chart in charts if chart is not None),
             (_table(layers, title),),
-            origin(document.name, found.provenance, command=command),
+            origin(
+                document.name,
+                found.provenance,
+                command=command,
+                calibrated_on=calibrated
+                and f"{calibrated.images:,} images, {calibrated.data}, seed {calibrated.seed}",
+            ),
         )
     ]
 

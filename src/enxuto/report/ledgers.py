@@ -7,7 +7,7 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Told, label, shell
+from enxuto.report.values import Calibration, Checked, Count, Number, Told, compress_command, label, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -26,6 +26,7 @@ class _Ledger(Told):
     rows: list[_Row]
     output: str | None = None
     file: str | None = None
+    calibration: Calibration | None = None
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -38,7 +39,7 @@ def read(document: Document) -> list[Exhibit]:
     ledger = _Ledger.model_validate(document.values)
     name = ledger.output or ledger.file
     title = ledger.title or (label(name) if name else document.name)
-    command = shell("enxuto compress MODEL.onnx -o", ledger.output, "--json") if ledger.output else None
+    command = compress_command(ledger.output, ledger.calibration)
     if ledger.file:
         command = shell("enxuto inspect", ledger.file, "--json")
     return [

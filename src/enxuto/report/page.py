@@ -160,7 +160,11 @@ def _exhibit(one: Exhibit, charts: list[Chart]) -> str:
 def _origin(origin: Sequence[tuple[str, str]]) -> str:
     rows = []
     for name, value in origin:
-        told = f"<code>{escape(value)}</code>" if name in ("command", "file", "data") else escape(value)
+        told = (
+            f"<code>{escape(value)}</code>"
+            if name in ("command", "command, rebuilt", "file", "data")
+            else escape(value)
+        )
         rows.append(f"<dt>{escape(name)}</dt><dd>{told}</dd>")
     return f"<details><summary>How to repeat this</summary><dl>{''.join(rows)}</dl></details>"
 

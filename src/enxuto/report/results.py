@@ -25,6 +25,7 @@ from enxuto.report import (
     own_charts,
     rates,
     removed,
+    searches,
     speeds,
     tickets,
     weights,
@@ -52,6 +53,7 @@ class Reader:
 READERS = (
     Reader("ledger", ledgers.knows, ledgers.read),
     Reader("rate-curve", rates.knows, rates.read),
+    Reader("search", searches.knows, searches.read),
     Reader("layers", layers.knows, layers.read),
     Reader("histograms", weights.knows, weights.read),
     Reader("tickets", tickets.knows, tickets.read),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "Calibration",
     "Checked",
     "Count",
     "Interval",
@@ -17,6 +18,7 @@ __all__ = [
     "Share",
     "Told",
     "across",
+    "compress_command",
     "label",
     "percent",
     "shell",
@@ -55,6 +57,26 @@ def across(interval: Interval | None) -> str:
 def label(path: str) -> str:
     """What a model is called where its path is too long: the name of its file."""
     return PurePath(path).name or path
+
+
+class Calibration(Checked):
+    """What calibrated compression says of the images it looked at."""
+
+    images: Count
+    data: str
+    seed: int
+
+
+def compress_command(output: str | None, calibration: Calibration | None) -> str | None:
+    """The command of a compressed file, as far as its results tell."""
+    if output is None:
+        return None
+    seen = (
+        ()
+        if calibration is None
+        else ("--data", "DATA", "--images", calibration.images, "--seed", calibration.seed)
+    )
+    return shell("enxuto compress MODEL.onnx -o", output, *seen, "--json")
 
 
 def shell(start: str, *words: Any) -> str:

@@ -55,7 +55,7 @@ function logTicks(low, high, count, base) {
   };
   let fine = finer([1, 2, 5]);
   if (fine.length < 4) fine = finer([1, 2, 3, 5, 7]);
-  return fine.length > 1 ? fine : linearTicks(low, high, count);
+  return fine.length > 2 ? fine : linearTicks(low, high, count);
 }
 
 /** The ends of an axis for some values: where it starts, and a little air. */
