@@ -149,6 +149,37 @@ def test_lottery_study_is_read_from_its_records(tmp_path: Path) -> None:
     assert column(speeds, "speedup") == [1.0, 2.0, 4.0]
 
 
+def test_what_a_lottery_study_makes_of_its_records_is_read_too(tmp_path: Path) -> None:
+    arm = {
+        "criterion": "l1",
+        "mode": "lr-rewind",
+        "scope": "global",
+        "schedule": "iterative",
+        "rewind_epoch": 0,
+    }
+    levels = [
+        {**arm, "round": number, "left": {"parameters": 0.5**number}, "seeds": seeds, "claim": claim}
+        for number, seeds, claim in (
+            (1, {"0": 0.9, "1": 0.8}, {}),
+            (2, {"0": 0.7, "1": 0.6}, {}),
+            (3, {"0": 0.1}, None),
+        )
+    ]
+    summary = {
+        "network": "net",
+        "about": "500 images",
+        "unpruned": {"seeds": {"0": 0.8, "1": 0.7}},
+        "levels": levels,
+    }
+    found = only(samples.write(tmp_path / "lottery.json", summary))
+    assert column(found, "remaining") == [50.0, 25.0]
+    assert column(found, "accuracy") == pytest.approx([85.0, 65.0])
+    assert column(found, "ticket") == [1, 0]
+    summary["levels"] = levels[2:]
+    with pytest.raises(UsageError, match="no finished networks"):
+        read_results([samples.write(tmp_path / "lottery.json", summary)])
+
+
 def test_networks_stand_beside_the_published(tmp_path: Path) -> None:
     found = only(samples.write_lines(tmp_path / "records.jsonl", samples.souza_records()))
     assert column(found, "top1", series=0) == [50.0, 50.0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from enxuto.errors import DataError
 from enxuto.report.documents import Document, functions_of
@@ -11,7 +13,7 @@ from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.magalhaes_published import NETWORK, SPEEDS
 from enxuto.report.removed import PrunedRound, removal_exhibit
 from enxuto.report.tickets import PrunedRun, UnprunedRun, lottery_exhibit
-from enxuto.report.values import Checked, Count, Number, Positive, Share
+from enxuto.report.values import Checked, Count, Number, Positive, Share, Told
 from enxuto.study import Result
 from enxuto.study.souza_tables import Table
 
@@ -68,9 +70,27 @@ class _Timed(Checked):
     rows: list[_Row]
 
 
+class _Seeds(Checked):
+    seeds: dict[int, Share]
+
+
+class _Level(_Arm):
+    round: Count
+    left: dict[str, Positive]
+    seeds: dict[int, Share]
+    claim: dict[str, Any] | None
+
+
+class _Summary(Told):
+    network: str
+    about: str = ""
+    unpruned: _Seeds
+    levels: Annotated[tuple[_Level, ...], Field(min_length=1)]
+
+
 def knows(values: Mapping[str, Any]) -> bool:
-    """Whether points of a lottery study are among these."""
-    return bool(functions_of(values) & set(FUNCTIONS))
+    """Whether these are points of a lottery study, or what it makes of them (`lottery.json`)."""
+    return bool(functions_of(values) & set(FUNCTIONS)) or {"network", "levels", "unpruned"} <= set(values)
 
 
 def read(document: Document) -> list[Exhibit]:
@@ -78,6 +98,8 @@ def read(document: Document) -> list[Exhibit]:
 
     Raises `DataError` where no unpruned network is there to compare with.
     """
+    if not document.results:
+        return [_summary(document)]
     done = [one for one in document.results if one.values is not None and one.function in FUNCTIONS]
     groups: dict[tuple[str, str | None], list[Result]] = {}
     for one in done:
@@ -89,6 +111,28 @@ def read(document: Document) -> list[Exhibit]:
         found += _trained(name, results, document)
     speeds = [one for one in done if one.function == _SPEED]
     return found + ([_speeds(speeds, document)] if speeds else [])
+
+
+def _summary(document: Document) -> Exhibit:
+    """Tickets alone: the file does not say how many filters there were. Levels without a claim are not trained out."""
+    found = _Summary.model_validate(document.values)
+    runs = [
+        PrunedRun(
+            method=level.label,
+            seed=seed,
+            round=level.round,
+            remaining=level.left["parameters"],
+            accuracy=accuracy,
+        )
+        for level in found.levels
+        if level.claim is not None
+        for seed, accuracy in level.seeds.items()
+    ]
+    unpruned = [UnprunedRun(seed=seed, accuracy=top1) for seed, top1 in found.unpruned.seeds.items()]
+    if not runs or not unpruned:
+        raise DataError(f"{found.network}: no finished networks, pruned and unpruned, to compare")
+    told = origin(document.name, found.provenance, samples=found.about, seed=sorted(found.unpruned.seeds))
+    return lottery_exhibit(found.network, runs, unpruned, told)
 
 
 def _trained(name: str, results: Sequence[Result], document: Document) -> list[Exhibit]:
