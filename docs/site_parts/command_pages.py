@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 __all__ = ["Commands", "command_text", "setup"]
 
-_EXAMPLES = re.compile(r"(?:^ *enxuto [a-z].*\n?)+", re.MULTILINE)
+_EXAMPLES = re.compile(r"(?:^```\n)?((?:^ *enxuto [a-z].*\n?)+)(?:^```\n)?", re.MULTILINE)
 
 
 def command_text() -> str:
@@ -30,7 +30,7 @@ def command_text() -> str:
 
 
 def _as_example(match: re.Match[str]) -> str:
-    lines = [line.strip() for line in match.group().splitlines()]
+    lines = [line.strip() for line in match[1].splitlines()]
     return "\n".join(["```console", *(f"$ {line}" for line in lines), "```", ""])
 
 

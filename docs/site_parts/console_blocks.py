@@ -2,8 +2,8 @@
 
 A block holds commands behind `$ ` (a backslash goes on in the next line), each followed by what it prints, on either
 stream. Words must be equal; numbers may differ by five per cent, so that a page outlives a better coder but not a
-wrong claim. A line `…` stands for any lines, `…` in a line for any words. Spaces and empty lines do not count. A command
-with nothing behind it may print anything; all must succeed.
+wrong claim. A line `…` stands for any lines, `…` in a line for any words. Spaces and empty lines do not count. A
+command with nothing behind it may print anything; all must succeed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Docstrings for autodoc: enxuto's are Markdown of the plainest kind, Sphinx takes reStructuredText.
 
-Paragraphs, lists, indented code and `code` in backticks are carried over; every other character stands for itself. So no
-docstring can break the build, and none has to be written for it.
+Paragraphs, lists, indented code and `code` in backticks are carried over; every other character stands for itself.
+So no docstring can break the build, and none has to be written for it.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def _list(block: list[str]) -> list[str]:
     text = [_inline(line) for line in paragraph]
     if text:
         text.append("")
-    for item in items:
-        text.append("- " + _inline(" ".join(item)))
-    return text
+    return [*text, *("- " + _inline(" ".join(item)) for item in items)]
 
 
 def _inline(text: str) -> str:
