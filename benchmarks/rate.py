@@ -1,0 +1,139 @@
+"""File bytes against divergence, beside NNCodec's measured curves: Bjøntegaard-delta rates.
+
+    python benchmarks/rate.py [--networks resnet20-cifar10 …] [--images 256] [--limit 2000] [--json rate.json]
+
+Needs `../shared`: models, images, and `peers/nncodec.csv`. Every network is calibrated once, without labels, on
+images that are not measured on, and compressed at several prices; all bytes of the files count. NNCodec's curve is the
+lower envelope of all its settings. The delta is the mean difference of log bytes over log divergence from 0.01 to 0.2
+nats (or what both curves reach of that), curves interpolated piecewise linearly; negative is smaller.
+Its figures are from other images of the same kind (10,000 of CIFAR-10, 1,000 of ImageNet).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enxuto.budget import Judge
+from enxuto.calibrated import compress_at
+from enxuto.calibration import Calibration, calibrate
+from enxuto.compression import compress, parameters
+from enxuto.data import PRESETS, Dataset, open_dataset
+from enxuto.onnx_model import Model
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+NETWORKS = {
+    "resnet20-cifar10": ("resnet20", "resnet-cifar"),
+    "resnet56-cifar10": ("resnet56", "resnet-cifar"),
+    "efficientnet-lite0": ("lite0", "efficientnet-lite"),
+}
+BITS = (1.3, 1.6, 2.0, 2.4, 3.0, 3.6)
+LOW, HIGH = 0.01, 0.2
+
+
+def envelope(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the (KL, bytes) points that no other beats in both."""
+    kept: list[tuple[float, float]] = []
+    for kl, size in sorted(points):
+        if not kept or size < kept[-1][1]:
+            kept.append((kl, size))
+    return kept
+
+
+def rivals(network: str) -> list[tuple[float, float]]:
+    """Return NNCodec's envelope."""
+    with (SHARED / "peers" / "nncodec.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == NETWORKS[network][0]]
+    return envelope([(float(row["kl"]), float(row["bytes"])) for row in rows if float(row["kl"]) > 0])
+
+
+def delta(ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> float:
+    """Return the Bjøntegaard-delta rate in percent."""
+    curves = [(np.log([p[0] for p in sorted(c)]), np.log([p[1] for p in sorted(c)])) for c in (ours, theirs)]
+    low = max(math.log(LOW), *(x.min() for x, _ in curves))
+    high = min(math.log(HIGH), *(x.max() for x, _ in curves))
+    at = np.linspace(low, high, 400)
+    (x, y), (other_x, other_y) = curves
+    return 100 * (math.exp(float(np.mean(np.interp(at, x, y) - np.interp(at, other_x, other_y)))) - 1)
+
+
+def parts(network: str, images: int, limit: int | None) -> tuple[Dataset, Dataset]:
+    """Return what calibrates and what is measured on."""
+    if network == "efficientnet-lite0":
+        whole = open_dataset(SHARED / "data" / "imagenet-sample.parquet")
+        share = min(images, len(whole) // 2) / len(whole)
+        first, rest = whole.split([share, 1 - share], 0, stratified=False)
+        return first, rest
+    return (
+        open_dataset(SHARED / "data" / "cifar10-train.parquet", limit=images),
+        open_dataset(SHARED / "data" / "cifar10-test.parquet", limit=limit),
+    )
+
+
+def point(judge: Judge, model: Any, weights: int, method: str, seconds: float) -> dict[str, Any]:
+    """Return one measured row, and print it."""
+    judged = judge(model)
+    size = model.file_bytes
+    row = {"method": method, "bytes": size, "bits": 8 * size / weights, "seconds": seconds, **judged.to_dict()}
+    print(
+        f"| {method} | {size:,} | {row['bits']:.3f} | {judged.kl:.4f} | {judged.agreement:.2f} | {judged.top1:.2f} "
+        f"| {judged.drop:+.2f} |",
+        flush=True,
+    )
+    return row
+
+
+def run(network: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure one network."""
+    model = Model.read(SHARED / "models" / f"{network}.onnx")
+    preprocess = PRESETS[NETWORKS[network][1]]
+    first, rest = parts(network, arguments.images, arguments.limit)
+    weights = parameters(model)
+    judge = Judge(model, rest, preprocess, threads=arguments.threads)
+    print(f"\n## {network}: {len(first)} images calibrate, {len(rest)} measure\n")
+    print("| method | bytes | bits/weight | KL | same answers, % | top-1 | points lost |")
+    print("|---|---|---|---|---|---|---|")
+    images = np.concatenate([batch for batch, _ in first.batches(32, preprocess)])
+    started = time.perf_counter()
+    calibration: Calibration = calibrate(model, images, source=first.hash, threads=arguments.threads)
+    calibrating = time.perf_counter() - started
+    rows = []
+    for bits in arguments.bits:
+        started = time.perf_counter()
+        outcome = compress_at(calibration, calibration.price_of_bits(bits))
+        rows.append(point(judge, outcome.model, weights, "calibrated", time.perf_counter() - started))
+    for bits in () if arguments.only_calibrated else (3, 4, 5):
+        started = time.perf_counter()
+        plain = compress(model, bits=bits, fold_bn=True, threads=arguments.threads)
+        point(judge, plain, weights, "without data", time.perf_counter() - started)
+    theirs = rivals(network)
+    found = delta(envelope([(row["kl"], row["bytes"]) for row in rows]), theirs)
+    print(f"\nBjøntegaard-delta rate against NNCodec: **{found:+.1f} %**; calibrated in {calibrating:.0f} s")
+    return {"network": network, "rows": rows, "rivals": theirs, "delta": found, "calibrating_s": calibrating}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--limit", type=int, default=None, help="CIFAR images measured on")
+    parser.add_argument("--bits", type=float, nargs="+", default=list(BITS), help="first guesses of bits per weight")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only-calibrated", action="store_true")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    found = [run(network, arguments) for network in arguments.networks]
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
