@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from enxuto.study.souza_tables import Table
@@ -123,7 +123,14 @@ class Exhibit:
     title: str
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
-    origin: tuple[tuple[str, str], ...] = field(default=())
+    origin: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def about(self) -> str:
+        """Samples, seeds and data, as far as they are known: a figure without them says nothing."""
+        return " · ".join(
+            f"{name} {value}" for name, value in self.origin if name in ("samples", "seed", "data")
+        )
 
 
 _TOLD = ("command", "command, rebuilt", "samples", "seed", "data", "versions", "machine", "finished")

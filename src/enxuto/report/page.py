@@ -27,7 +27,6 @@ __all__ = ["MOST_BYTES", "page_text", "write_page"]
 MOST_BYTES = 2_000_000
 _SCRIPTS = ("axes.js", "figure.js", "plots.js", "page.js")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'"
-_IN_SIGHT = ("samples", "seed", "data")
 
 
 def write_page(
@@ -151,8 +150,7 @@ def _exhibit(one: Exhibit, charts: list[Chart]) -> str:
             f'<div class="plot"></div>{note}</figure>\n'
         )
         charts.append(chart)
-    seen = [f"{name} {value}" for name, value in one.origin if name in _IN_SIGHT]
-    about = f'<p class="about">{escape(" · ".join(seen))}</p>' if seen else ""
+    about = f'<p class="about">{escape(one.about)}</p>' if one.about else ""
     tables = "".join(map(_table, one.tables))
     return f"<article><h3>{escape(one.title)}</h3>{about}\n{''.join(figures)}{tables}{_origin(one.origin)}</article>\n"
 

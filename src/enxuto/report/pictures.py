@@ -13,38 +13,41 @@ from typing import TYPE_CHECKING, Literal
 from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.results import Results
 from enxuto.report.texts import file_names, folder_at
-from enxuto.study.drawing import COLOURS, DASHES, MARKERS, new_figure, save
+from enxuto.study.drawing import COLOURS, DASHES, MARKERS, new_figure, save, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
 __all__ = ["MOST_FRAMES", "write_pictures"]
 
 MOST_FRAMES = 24
 _MANY = 60  # points of a line, beyond which markers would hide it
 _NAMED = 24  # bars whose names have room
+_MARKERS = 6  # one fewer than colours, so that not both repeat at once
+_LARGE = 1e4  # numbers from here on are written in full, with commas
 
 
 def write_pictures(results: Results, folder: str | Path, kind: Literal["png", "svg"] = "png") -> list[Path]:
     """Write a picture for each chart; their paths. Raises `UsageError` without matplotlib or where writing fails."""
     place = folder_at(folder)
-    pairs = [
-        (chart, frame)
+    shown = [
+        (one, chart, frame)
         for one in results.exhibits
         for chart in one.charts
         for frame in chart.frames[:MOST_FRAMES]
     ]
     titles = [
         f"{chart.title[:48]} {frame.name[-30:]}" if len(chart.frames) > 1 else chart.title
-        for chart, frame in pairs
+        for _, chart, frame in shown
     ]
     return [
-        _draw(chart, frame, place / f"{name}.{kind}")
-        for (chart, frame), name in zip(pairs, file_names(titles), strict=True)
+        _draw(chart, frame, one.about, place / f"{name}.{kind}")
+        for (one, chart, frame), name in zip(shown, file_names(titles), strict=True)
     ]
 
 
-def _draw(chart: Chart, frame: Frame, path: Path) -> Path:
+def _draw(chart: Chart, frame: Frame, about: str, path: Path) -> Path:
     across = chart.bars == "across"
     names = list(dict.fromkeys(str(row[0]) for series in frame.series for row in series.rows))
     figure, (axes,) = new_figure(8, max(2.5, 0.45 * len(names) + 1.5) if across else 4.8)
@@ -57,8 +60,8 @@ def _draw(chart: Chart, frame: Frame, path: Path) -> Path:
         _scale(axes, chart, frame)
     axes.set_xlabel(_plain(y.label if across else x.label))
     axes.set_ylabel("" if across else _plain(y.label))
-    heading = chart.title if len(chart.frames) == 1 else f"{chart.title}\n{frame.name}"
-    axes.set_title(_plain(heading), fontsize=9)
+    lines = [chart.title, *([frame.name] if len(chart.frames) > 1 else []), about]
+    axes.set_title(_plain("\n".join(filter(None, lines))), fontsize=9)
     if len(frame.series) > 1:
         figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=8)
     return save(figure, path)
@@ -97,7 +100,7 @@ def _series(axes: Axes, chart: Chart, series: Series) -> None:
     axes.plot(
         [a for a, _ in points], [b for _, b in points], label=name, color=colour, linewidth=1.4, markersize=4,
         linestyle="none" if series.form == "points" else DASHES[series.style % len(DASHES)],
-        marker=MARKERS[series.style % len(MARKERS)] if len(points) <= _MANY else None,
+        marker=MARKERS[series.style % _MARKERS] if len(points) <= _MANY else None,
     )  # fmt: skip
     if chart.mark is not None:
         marks = _column(chart, series, chart.mark[0])
@@ -111,11 +114,17 @@ def _scale(axes: Axes, chart: Chart, frame: Frame) -> None:
     x, y = chart.x[0], chart.y[0]
     if x.log is not None:
         axes.set_xscale("log", base=x.log)
+        if x.log == 10:
+            axes.xaxis.set_major_locator(_fine_decades())
         axes.xaxis.set_major_formatter("{x:g}")
     if y.log is not None:
         axes.set_yscale("log", base=y.log)
+    elif y.near and y.close is not None:
+        axes.set_ylim(*y.close)
     elif y.start is not None and _lowest(chart, frame, y) >= y.start:
         axes.set_ylim(bottom=y.start)
+    if x.whole:
+        axes.xaxis.set_major_locator(whole_numbers())
     if x.down:
         axes.invert_xaxis()
     leading = [series for series in frame.series if series.form == "steps"]
@@ -150,12 +159,21 @@ def _bars(axes: Axes, chart: Chart, frame: Frame, names: list[str]) -> None:
             axes.bar(places, sizes, thick, start, color=colour, label=_plain(series.name))
         for name in kept:
             base[name] += values[name]
+    if max((abs(size) for size in base.values()), default=0) >= _LARGE:
+        (axes.xaxis if across else axes.yaxis).set_major_formatter("{x:,.0f}")
     shown = [_plain(name if len(name) <= 44 else f"{name[:43]}…") for name in names]
     if across:
         axes.set_yticks(range(len(names)), shown, fontsize=8)
         axes.invert_yaxis()
     elif len(names) <= _NAMED:
         axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", fontsize=7)
+
+
+def _fine_decades() -> Locator:
+    """Ticks at 1, 2 and 5 in every decade."""
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator(base=10, subs=(1, 2, 5))
 
 
 def _heights(chart: Chart, series: Series) -> Mapping[str, float]:

@@ -155,7 +155,7 @@ def _chart(curve: Curve) -> Chart:
     ]
     series.append(Series("original", (_row({**curve.original, "setting": "original"}, shares),), "rule"))
     return Chart(
-        title=f"{curve.model}: rate against accuracy ({curve.about})",
+        title=f"{curve.model}: rate against accuracy",
         columns=columns,
         x=(
             Measure("file_bits", "whole file, bits per weight", log=2),
