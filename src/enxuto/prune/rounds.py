@@ -11,9 +11,8 @@ scores (`scores`), the order of removal (`ranking`) and training (`retrain`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -26,8 +25,9 @@ from enxuto.prune.channel_map import ChannelMap
 from enxuto.prune.channels import trace
 from enxuto.prune.kept import Architecture, KeptChannels
 from enxuto.prune.ranking import Normalise, Scope, choose
-from enxuto.prune.removal import bounds_by_tensor, remove, slice_state
+from enxuto.prune.removal import remove, slice_state
 from enxuto.prune.targets import FiltersLeft
+from enxuto.prune.targets_network import macs_left, parameters_left
 from enxuto.summary.torch_module import summarize_module
 
 __all__ = ["TARGETS", "Selection", "Size", "Step", "Target", "Unpruned", "shares_left"]
@@ -200,7 +200,6 @@ class Unpruned:
     def _measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
         """From numbers of removed groups to what is left of the target."""
         groups = self.channels.groups
-        shapes = {name: tuple(value.shape) for name, value in self.network.named_parameters()}
         match target:
             case "filters":
                 widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.hidden}
@@ -208,9 +207,12 @@ class Unpruned:
                 return lambda gone: filters(sorted(gone))
             case "parameters":
                 trained = [name for name, value in self.network.named_parameters() if value.requires_grad]
-                return self._weighed(dict.fromkeys(trained, 1.0), shapes)
+                size = replace(parameters_left(groups, self.network), factors=dict.fromkeys(trained, 1.0))
+                return lambda gone: size(sorted(gone))
             case "macs":
-                return self._weighed(self._uses(shapes), shapes)
+                image = torch.zeros(1, *self.architecture.input_shape)
+                macs = macs_left(groups, self.network, image)
+                return lambda gone: macs(sorted(gone))
             case "latency":
                 if timer is None:
                     raise UsageError("the target latency needs a timer that measures it")
@@ -223,37 +225,6 @@ class Unpruned:
                     return known[gone]
 
                 return timed
-
-    def _weighed(
-        self, factors: Mapping[str, float], shapes: Mapping[str, tuple[int, ...]]
-    ) -> Callable[[frozenset[int]], float]:
-        """Σ factor × size of the parameters that have a factor, each axis without the places of removed atoms.
-
-        Unlike `targets.SizeLeft` it divides the places along the input axis of a grouped convolution by the groups.
-        """
-        bounds = {name: found for name, found in bounds_by_tensor(self.channels).items() if name in factors}
-        atoms = {group.number: group.atoms for group in self.channels.groups}
-
-        def left(gone: frozenset[int]) -> float:
-            lost = {atom for number in gone for atom in atoms[number]}
-            total = 0.0
-            for name, factor in factors.items():
-                sizes = list(shapes[name])
-                for bound in bounds.get(name, ()):
-                    sizes[bound.dim] = sum(atom not in lost for atom in bound.atoms) // bound.groups
-                total += factor * math.prod(sizes)
-            return total
-
-        return left
-
-    def _uses(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
-        """Weight → how often each of its numbers is multiplied for one image."""
-        found: dict[str, float] = {}
-        for row in summarize_module(self.network, self.architecture.input_shape).layers:
-            name = f"{row.name}.weight"
-            if row.macs and name in shapes:
-                found[name] = found.get(name, 0.0) + row.macs / math.prod(shapes[name])
-        return found
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ def draw_speeds(lottery: Lottery, path: str | Path) -> Path | None:
                        linewidth=1.4, label=_arm_name(timed.arm))  # fmt: skip
         place.axhline(1, color=_GREY, linestyle="--", linewidth=1)
         _log_axis(place, min(min(timed.left.values()) for timed in lottery.speeds))
-        place.set_ylim(bottom=0)
+        place.set_ylim(0, 1.08 * max(1.0, *(speed for timed in lottery.speeds for _, speed in
+                                            _speed_points(timed, device, batch))))  # fmt: skip
         place.set_ylabel("times as fast as the unpruned network")
         place.set_title(f"{device.upper()}, batch {batch}", fontsize=10)
     threads = lottery.speeds[0].threads
