@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import report_samples as samples
 
@@ -140,6 +142,41 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+# Machado, Oliveira & Fernandes 2009, severity 1: what deuteranopes, protanopes and tritanopes see, in linear RGB.
+VISIONS = {
+    "common": np.eye(3),
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+TO_XYZ = [
+    [0.4124564, 0.3575761, 0.1804375],
+    [0.2126729, 0.7151522, 0.0721750],
+    [0.0193339, 0.1191920, 0.9503041],
+]
+
+
+def seen(colour: str, vision: str) -> np.ndarray:
+    """CIELAB of a colour as a kind of vision sees it."""
+    rgb = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = np.array(TO_XYZ) @ np.clip(np.array(VISIONS[vision]) @ linear, 0, 1) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
 def contrast(one: str, other: str) -> float:
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
@@ -151,6 +188,10 @@ def test_colours_stand_out_from_their_paper(scheme: int) -> None:
     pairs = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", text))
     colours = {name: pair.split(", ")[scheme] for name, pair in pairs.items()}
     assert {f"c{number}" for number in range(7)} <= set(colours)
+    for vision in VISIONS:
+        for one, other in itertools.combinations(range(7), 2):
+            apart = np.linalg.norm(seen(colours[f"c{one}"], vision) - seen(colours[f"c{other}"], vision))
+            assert apart > 18, (vision, one, other)  # Okabe and Ito's own are 16 apart at least
     for paper in (colours["paper"], colours["panel"]):
         for name in ("ink", "faint", "link"):
             assert contrast(colours[name], paper) >= 4.5, name
