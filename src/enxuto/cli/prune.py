@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.pruning import asked_images, check_packages, interval, opened, percent, share_of, there
+from enxuto.cli.pruning import asked_images, check_packages, opened, share_of, there
+from enxuto.cli.pruning_results import finish
 from enxuto.cli.study_progress import study_progress
-from enxuto.cli.terminal import human_bytes, note, print_json, show_table, warn
+from enxuto.cli.terminal import note, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study import Point, StudyResults
     from enxuto.study.lottery_images import Images
     from enxuto.study.pruning import Given, Weights
 
@@ -180,7 +178,7 @@ def run(
         for result in results.failed:
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
-    _finish(points, results, found, out, timed=threads if speed else None, as_json=json)
+    finish(points, results, found, out, timed=threads if speed else None, as_json=json)
 
 
 def _check_ways(
@@ -200,12 +198,15 @@ def _check_ways(
 
 
 def _weights(network: str, path: Path | None) -> Weights | None:
+    from enxuto import zoo
     from enxuto.study.pruning import Weights
 
     if _is_file(network):
         if path is not None:
             raise UsageError(f"{network} has its own weights; leave out --weights")
         return None
+    if ":" not in network:
+        zoo.entry(network)  # an unknown name is the first thing to be told
     if path is None and ":" not in network:
         raise UsageError(
             f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt"
@@ -249,81 +250,3 @@ def _given(network: str, known: Weights | None, images: Images) -> Given:
     if _is_file(network):
         return Given.read(network)
     return Given.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)
-
-
-def _finish(
-    points: Sequence[Point],
-    results: StudyResults,
-    images: Images,
-    out: Path,
-    *,
-    timed: int | None,
-    as_json: bool,
-) -> None:
-    """Copy and export the last network, time it, show every round."""
-    from enxuto.export import export_onnx
-    from enxuto.prune.rebuild import load_pruned
-    from enxuto.study.lottery_round import NETWORK
-
-    last = out.resolve() / "points" / points[-1].id / NETWORK
-    shutil.copyfile(last, out / "model.pt")
-    pruned = load_pruned(last)
-    shape = pruned.architecture.input_shape
-    preprocess = images.train.preprocess() if shape[0] in (1, 3) else None
-    exported = export_onnx(
-        pruned.network, out / "model.onnx", input_shape=shape, preprocess=preprocess, labels=images.labels
-    )
-    rows = [{**(results[point].values or {}), "round": number} for number, point in enumerate(points)]
-    speeds = [] if timed is None else _speeds(out, pruned.network, shape, timed)
-    if as_json:
-        print_json({"folder": str(out), "rounds": rows, "speed": speeds, "onnx_bytes": exported.bytes})
-        return
-    _show(points, rows)
-    for one in speeds:
-        note(f"batch {one['batch']}: {one['before_ms']:.3g} ms before, {one['after_ms']:.3g} ms after, "
-             f"{one['speedup']:.2f}× as fast (ONNX Runtime, CPU, {timed} thread{'s' if timed != 1 else ''}, medians of "
-             "10 runs taking turns)")  # fmt: skip
-    note(f"{out / 'model.pt'} loads by itself; {out / 'model.onnx'}, {human_bytes(exported.bytes)}, equals it to "
-         f"{exported.difference:.1g}")  # fmt: skip
-
-
-def _speeds(out: Path, network: Any, shape: tuple[int, ...], threads: int) -> list[dict[str, Any]]:
-    from enxuto.prune.rebuild import load_pruned
-    from enxuto.prune.speed import latencies
-
-    before, after = latencies([load_pruned(out / "given.pt").network, network], shape, threads=threads)
-    return [
-        {
-            "batch": one.batch,
-            "before_ms": one.median,
-            "after_ms": two.median,
-            "speedup": one.median / two.median,
-        }
-        for one, two in zip(before, after, strict=True)
-    ]
-
-
-def _show(points: Sequence[Point], rows: Sequence[dict[str, Any]]) -> None:
-    settings = points[-1].settings
-    target = settings["selection"]["target"]
-    table: list[tuple[str, ...]] = []
-    for row in rows:
-        reached = ("–", "–") if not row["round"] else (percent(row["asked"], 2), percent(row["reached"], 2))
-        table.append((
-            str(row["round"]), *reached, *(percent(row["left"][key]) for key in ("filters", "parameters", "macs")),
-            "–" if not row["round"] else percent(row["top1_before_retraining"], 2), percent(row["top1"], 2),
-            interval(row), f"{row['file_bytes']:,}",
-        ))  # fmt: skip
-    arm = settings["arm"]
-    columns: tuple[str, ...] = (
-        "round", f"{target} asked %", "reached %", "filters %", "parameters %", "MACs %", "pruned, top-1 %",
-        "retrained, top-1 %", "95 % interval", "bytes",
-    )  # fmt: skip
-    if arm["mode"] == "none":  # nothing was trained: one accuracy is enough
-        columns = tuple(name for name in columns if name != "retrained, top-1 %")
-        table = [(*row[:6], *row[7:]) for row in table]
-    caption = (
-        f"Left of the unpruned network; {arm['criterion']}, {arm['scope']}, retraining: {arm['mode']}. Accuracy on "
-        f"{rows[0]['samples']:,} test images, seed {points[0].seed}"
-    )
-    show_table(settings["network"]["name"], dict.fromkeys(columns, "right"), table, caption=caption)
