@@ -18,6 +18,8 @@ PACKED = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}  # elements in a byte
 ROW_KEYS = {"tensors", "bytes", "crc32", "padding", "coder", "quantizer", "steps_bytes"}
 DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, struct.error, lzma.LZMAError)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
+HEAD = "bases positions width slots means direct smallest signs looking shifts weights"
+Contexts = namedtuple("Contexts", HEAD)
 
 
 def need(condition, message):
@@ -29,7 +31,7 @@ def read_head(data):
     """Prefix and head: return the table, the graph's bytes and the offset of the first payload."""
     need(data[:8] == b"\x89ENX\r\n\x1a\n" and len(data) >= 36, "not an .enx file")
     version, method, length, stored, table_size, graph_size, crc = struct.unpack_from("<HHQIIII", data, 8)
-    need(version == 1 and length == len(data) >= 36 + stored, "unknown version, or cut off, or too long")
+    need(version in (1, 2) and length == len(data) >= 36 + stored, "unknown version, or cut off, or too long")
     head, plain = data[36 : 36 + stored], table_size + graph_size
     need(zlib.crc32(data[:32] + head) == crc and method <= 1, "the head's checksum or method is wrong")
     need(plain <= 4096 * stored + 65536, "the head is too long")
@@ -61,7 +63,10 @@ def decode(data):
 
 def decode_row(row, payload):
     """Yield the tensors of one row of the table."""
-    need(row.keys() <= ROW_KEYS and row["coder"] in ("planes", "order0"), "unknown keys or coder in a row")
+    need(
+        row.keys() <= ROW_KEYS and row["coder"] in ("planes", "order0", "contexts"),
+        "unknown keys or coder in a row",
+    )
     exact, quantizer, at = row["coder"] == "planes", row.get("quantizer"), 0
     end, split = len(payload) - row.get("padding", 0), row.get("steps_bytes", 0)
     # Packed elements of exact values count as bytes, of which each tensor has whole ones.
@@ -70,8 +75,12 @@ def decode_row(row, payload):
     widths = {struct.calcsize("<" + CODES[t["type"]]) if exact else 1 for t in row["tensors"]}
     need(end >= split and not any(payload[end:]) and len(widths) == 1, "wrong padding or types")
     need(sum(counts) <= 4096 * len(payload) + 65536, "more elements than the payload may stand for")
-    coder, width = decode_planes if exact else decode_order0, widths.pop()
-    values = coder(payload[split:end], sum(counts), width) if any(counts) else b""
+    data, width, shapes = payload[split:end], widths.pop(), [entry["shape"] for entry in row["tensors"]]
+    values = b""
+    if any(counts) and row["coder"] == "contexts":
+        values = decode_contexts(data, shapes)
+    elif any(counts):
+        values = (decode_planes if exact else decode_order0)(data, sum(counts), width)
     for entry, count in zip(row["tensors"], counts, strict=True):
         data, levels, shape = values[at : at + count * width], None, entry["shape"]
         at += count * width
@@ -80,6 +89,8 @@ def decode_row(row, payload):
             if "axis" in quantizer:
                 n, inner = shape[quantizer["axis"]], math.prod(shape[quantizer["axis"] + 1 :])
                 steps = struct.unpack(f"<{n}f", decode_planes(payload[:split], n, 4))
+            if quantizer["kind"] == "grid":
+                steps, inner = grid_steps(quantizer, shape, payload[:split]), 1
             keys = [(level, steps[i // inner % len(steps)]) for i, level in enumerate(levels)]
             known = {key: to_bytes(value_of(*key, quantizer), entry["type"]) for key in set(keys)}
             data = b"".join(known[key] for key in keys)
@@ -107,6 +118,16 @@ class Reader:
     def gamma(self):
         width = self.ones()
         return (1 << width) - 1 + self.bits(width)
+
+    def numbers(self, count):
+        low, found = self.bits(2), []
+        for _ in range(count):
+            u = 0
+            while u < 12 and self.bits(1):
+                u += 1
+            u = self.bits(8) if u == 12 else u << low | self.bits(low)
+            found.append((u + 1) // 2 if u % 2 else -u // 2)
+        return found
 
 
 def decode_planes(data, count, width):
@@ -163,6 +184,153 @@ def decode_order0(data, count, _=1):
     return levels
 
 
+def clamp(x, low, high):
+    return min(max(x, low), high)
+
+
+def hazard(exponent):
+    """Return 65536·o / (1 + o) for odds o = 2 to the power of exponent / 4, in integers."""
+    need(-64 <= exponent <= 63, "odds are out of range")
+    o = (32768, 38968, 46341, 55109)[exponent % 4] << (16 + exponent // 4)
+    return max(1, (o << 16) // (o + (1 << 31)))
+
+
+def frequencies(exponents, direct, groups):
+    """Return the frequencies, of 4096, of a class's magnitude tokens."""
+    left, masses, stay = 1 << 30, [], 65536 - hazard(exponents[-1])
+    for m in range(direct + 1):
+        masses.append(left * hazard(exponents[min(m, len(exponents) - 1)]) >> 16)
+        left -= masses[-1]
+    for _ in range(groups):
+        masses.append(left * (65536 - stay) >> 16)
+        left, stay = left - masses[-1], stay * stay >> 16
+    masses[-1] += left
+    found = [max(1, mass >> 18) for mass in masses]
+    found[found.index(max(found))] += 4096 - sum(found)
+    return found
+
+
+def read_classes(reader, k, m):
+    """Return the exponents of k classes' m hazards."""
+    classes, numbers = [], iter(reader.numbers(k * m))
+    for _ in range(k):  # the last class comes first
+        line = []
+        for i in range(m):
+            expected = line[i - 1] if i else 0
+            if classes:
+                slope = classes[0][i] - classes[1][i] if len(classes) > 1 else 0
+                expected = clamp(classes[0][i] + clamp(slope, -8, 8), -64, 63)
+            line.append(expected + next(numbers))
+        classes.insert(0, line)
+    return classes
+
+
+def read_contexts(reader, shapes):
+    """Return the head of a payload of coder `contexts`, of tensors of those shapes."""
+    k, m, direct, groups = reader.bits(5) + 1, reader.bits(4) + 1, reader.bits(6), reader.bits(5)
+    looking, scaled = reader.bits(1), [reader.bits(1) for _ in range(3)]
+    need(direct + groups < 64 and groups <= 30, "too many tokens")
+    tables = [frequencies(line, direct, groups) for line in read_classes(reader, k, m)]
+    slots = [[(t, f, i) for t, f in enumerate(table) for i in range(f)] for table in tables]
+    smallest = [t if t <= direct else direct + (1 << (t - direct - 1)) for t in range(direct + 1 + groups)]
+    sums = [sum(f * min(a, 1 << 20) for f, a in zip(table, smallest, strict=True)) for table in tables]
+    offset, several, shape = reader.bits(7) - 64, len(shapes) > 1, [*shapes[0], *[1] * (2 - len(shapes[0]))]
+    sizes = (len(shapes), 1, 1) if several else (shape[0], shape[1], math.prod(shape[2:]))
+    scales = [reader.numbers(n) if there else [0] * n for n, there in zip(sizes, scaled, strict=True)]
+    need(max(abs(number) for numbers in scales for number in numbers) <= 31, "a scale is out of range")
+    signs, moved = [[0] * 3, [2, 3, 3], [4, 6, 7], [6, 9, 11], [8, 12, 13]][: 5 if looking else 1], [0] * 3
+    changes = reader.numbers(3 * len(signs))
+    for i, usual in enumerate(signs):
+        moved = [a + b for a, b in zip(moved, changes[3 * i : 3 * i + 3], strict=True)]
+        signs[i] = [256, *(clamp(hazard(a + b) >> 8, 1, 255) for a, b in zip(usual, moved, strict=True))]
+    moves = (
+        [a + b for a, b in zip([-1, -1, 0, 1, 2, 3, 3, -1, 0], reader.numbers(9), strict=True)]
+        if looking
+        else [0] * 9
+    )
+    need(sum(map(abs, moves[5:])) <= 32, "neighbours weigh too much")
+    rows, columns, positions = scales
+    lengths = [math.prod(one) for one in shapes] if several else [sizes[1]] * sizes[0]
+    bases = [
+        row + columns[0 if several else i] + offset
+        for row, n in zip(rows, lengths, strict=True)
+        for i in range(n)
+    ]
+    width = 1 if several or len(shape) < 3 else shape[-1]
+    means = [max(1, total // 64) for total in sums]
+    return Contexts(
+        bases, positions, width, slots, means, direct, smallest, signs, looking, moves[:5], moves[5:]
+    )
+
+
+def contexts_of(head, kernel, p, own):
+    """Return a weight's class, how sure its neighbours are of its sign, and their weighted sum."""
+    left, above, right = p % head.width > 0, p >= head.width, (p + 1) % head.width > 0
+    there, back = (
+        (left, above, left and above, right and above),
+        (1, head.width, head.width + 1, head.width - 1),
+    )
+    near = [clamp(kernel[p - b], -31, 31) if t else 0 for t, b in zip(there, back, strict=True)]
+    found = sum(w * abs(v) for w, v in zip((2, 2, 1, 1), near, strict=True))
+    around = sum(w * t for w, t in zip((2, 2, 1, 1), there, strict=True))
+    total, mean = sum(w * v for w, v in zip(head.weights, near, strict=True)), head.means[own]
+    step = sum(1024 * found + 48 * mean >= edge * (around + 3) * mean for edge in (10, 14, 19, 27))
+    sure = sum(128 * abs(total) >= edge * mean for edge in (1, 4, 8, 15))
+    return (
+        (clamp(own + head.shifts[step], 0, len(head.slots) - 1), sure, total) if head.looking else (own, 0, 0)
+    )
+
+
+def decode_contexts(data, shapes):
+    """Coder `contexts`: return the integer levels of tensors of those shapes."""
+    reader, levels = Reader(data), []
+    head = read_contexts(reader, shapes)
+    reader.at += -reader.at % 8
+    size = len(head.positions)
+    step = max(1, (1 << 18) // size)
+    chunks = [head.bases[i : i + step] for i in range(0, len(head.bases), step)]
+    stored = [reader.varint() for _ in chunks[1:]]
+    for chunk, length in zip(chunks, [*stored, len(data) - reader.at // 8 - sum(stored)], strict=True):
+        need(length >= 0, "a chunk is cut off")
+        levels += decode_chunk(head, chunk, [[0] * size for _ in chunk], reader, length)
+    return levels
+
+
+def decode_chunk(head, bases, kernels, reader, length):
+    lanes, size = 4 if len(bases) * len(kernels[0]) >= 1 << 16 else 1, len(kernels[0])
+    width = 8 if lanes > 1 else length if length < 5 else 5 + (length - 5) % 4
+    states = [reader.bits(8 * width) for _ in range(lanes)]
+    need(max(states) < 1 << 63 and (lanes == 1 or min(states) >= 1 << 31), "a state is out of range")
+    need((length - lanes * width) % 4 == 0, "a chunk's length is wrong")
+    stream = [reader.bits(32) for _ in range((length - lanes * width) // 4)][::-1]
+
+    def refilled(x):
+        return x << 32 | stream.pop() if x < 1 << 31 and stream else x
+
+    order = (
+        (n, p)
+        for g in range(0, len(bases), lanes)
+        for p in range(size)
+        for n in range(g, min(g + lanes, len(bases)))
+    )
+    for n, p in order:
+        own = clamp(bases[n] + head.positions[p], 0, len(head.slots) - 1)
+        c, sure, total = contexts_of(head, kernels[n], p, own)
+        x = states[n % lanes]
+        token, f, rest = head.slots[c][x % 4096]
+        x = f * (x >> 12) + rest
+        share, slot = head.signs[sure][min(token, 3)], x % 256
+        like = slot < share
+        x = refilled(share * (x >> 8) + slot if like else (256 - share) * (x >> 8) + slot - share)
+        level = head.smallest[token]
+        for i in range(0, token - head.direct - 1, 16):
+            bits = min(16, token - head.direct - 1 - i)
+            level, x = level + (x % (1 << bits) << i), refilled(x >> bits)
+        kernels[n][p], states[n % lanes] = level if like == (total >= 0) else -level, x
+    need(set(states) == {0 if lanes == 1 else 1 << 31} and not stream, "a chunk does not end as it should")
+    return [level for kernel in kernels for level in kernel]
+
+
 def to_bytes(x, onnx_type):
     """Round a float (Python's are float64) to a type's bytes; what is too large becomes infinite."""
     code, limit = {1: "<f", 10: "<e", 11: "<d", 16: "<f"}[onnx_type], {10: 65520, 11: math.inf}
@@ -176,11 +344,27 @@ def float32(x):
     return struct.unpack("<f", to_bytes(x, 1))[0]
 
 
+def grid_steps(q, shape, coded):
+    """Return, for every element of a tensor, the two factors of a grid's step."""
+    axes, whole = q.get("axes", []), [*shape, 1, 1]
+    need(axes in ([], [0], [1], [0, 1]) and len(shape) >= len(axes), "a grid's axes do not fit")
+    exponents = list(decode_order0(coded, sum(shape[axis] for axis in axes))) if axes else []
+    need(all(abs(e) <= 96 for e in exponents), "a grid's factor is too large")
+    roots = [struct.unpack(">f", bytes.fromhex(x))[0] for x in ("3F800000", "3F9837F0", "3FB504F3", "3FD744FD")]
+    factors = [math.ldexp(roots[e & 3], e >> 2) for e in exponents]
+    rows = factors[: shape[0]] if 0 in axes else [1.0] * whole[0]
+    columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * whole[1]
+    rows = [float32(float32(q["step"]) * row) for row in rows]
+    return [(row, column) for row in rows for column in columns for _ in range(math.prod(shape[2:]))]
+
+
 def value_of(level, step, q):
     """Return a level's value. A float32 sum or product comes out right if made in float64 and then rounded."""
     a, kind, fits = abs(level), q["kind"], True
     if kind == "dead-zone":
         x = float32(float32(float32(a) + float32(q["delta"] - 0.5)) * float32(step)) if a else 0.0
+    elif kind == "grid":
+        x = float32(float32(float32(a) * step[0]) * step[1])
     elif kind == "mu-law":
         y = a * ((2 * q["exponent"]) / q["levels"])
         n, power, fits = math.floor(y), 1.0, y <= 1000

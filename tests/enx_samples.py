@@ -87,7 +87,8 @@ class Taken:
         magic, version, method, total, stored, json_bytes, graph_bytes, crc = struct.unpack(
             "<8sHHQIIII", data[:36]
         )
-        assert (magic, version, total) == (MAGIC, 1, len(data))
+        assert (magic, total) == (MAGIC, len(data))
+        assert version in (1, 2)
         head = data[36 : 36 + stored]
         assert crc == zlib.crc32(data[:32] + head)
         length = json_bytes + graph_bytes

@@ -18,8 +18,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto import CompressedModel, compress
+from enxuto.codec import Coder
 from enxuto.container import Part
-from enxuto.header import TensorEntry
+from enxuto.header import ExactRow, TensorEntry
 from enxuto.onnx_model import Model, array_bytes, skeleton
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
 from enxuto.quantize.steps import Uniform
@@ -57,7 +58,18 @@ def quantized(quantizer: Quantizer, proto: ModelProto) -> CompressedModel:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "golden.onnx"
         path.write_bytes(proto.SerializeToString(deterministic=True))
-        return compress(path, Uniform(quantizer), metadata=INFO)
+        made = compress(path, Uniform(quantizer), metadata=INFO)
+    parts = tuple(with_coder("order0", part) for part in made.parts)
+    return CompressedModel(made.skeleton, parts, made.metadata)
+
+
+def with_coder(coder: Coder, part: Part) -> Part:
+    """Code a part's levels with this coder, whether or not another is shorter."""
+    if isinstance(part.row, ExactRow):
+        return part
+    tensors = part.levels()
+    levels = np.concatenate([tensor.levels.reshape(-1) for tensor in tensors.values()])
+    return Part.levels_of(part.row.tensors, part.quantizer(), levels, coder=coder)
 
 
 def exact() -> CompressedModel:
@@ -126,8 +138,32 @@ def shared() -> CompressedModel:
     entries = [TensorEntry(name=name, shape=(10, 10), type=1) for name in ("first", "second")]
     numbers = np.arange(200)
     levels = (numbers % 7 - 3) * 2**13 + numbers * 40503 % 2**12
-    part = Part.levels_of(entries, DeadZone(2.0**-12), levels.astype(np.int32))
+    part = Part.levels_of(entries, DeadZone(2.0**-12), levels.astype(np.int32), coder="order0")
     return CompressedModel(graph, (part,), INFO)
+
+
+def scaled(shapes: list[tuple[int, ...]], levels: np.ndarray) -> CompressedModel:
+    """One row of levels coded by scales and neighbours, of tensors of those shapes."""
+    names = [f"w{i}" for i in range(len(shapes))]
+    zeros_of = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
+    graph = skeleton(Model.from_proto(model(zeros_of)), names)
+    entries = [TensorEntry(name=name, shape=shape, type=1) for name, shape in zip(names, shapes, strict=True)]
+    part = Part.levels_of(entries, DeadZone(2.0**-6), levels.astype(np.int32), coder="contexts")
+    return CompressedModel(graph, (part,), INFO)
+
+
+def smooth(rows: int, columns: int) -> np.ndarray:
+    """Kernels of 3×4 whose neighbours are alike, of several scales."""
+    n, p = np.arange(rows * columns)[:, None], np.arange(12)[None, :]
+    wave = (n * 37 % 29 - 14) * (1 + n // columns % 3) * (12 - np.abs(p % 4 - n % 4) - p // 4)
+    return (wave // 64 + (n * 7 + p * 5) % 11 // 9).reshape(rows, columns, 3, 4)
+
+
+def lanes() -> CompressedModel:
+    """Four states, as there are many kernels, nearly all of zeros; two kernels over."""
+    levels = np.zeros((5462, 12), np.int64)
+    levels[::700] = smooth(8, 1).reshape(-1, 12)
+    return scaled([(5462, 1, 3, 4)], levels)
 
 
 def bare() -> CompressedModel:
@@ -156,6 +192,11 @@ def cases() -> dict[str, Callable[[], CompressedModel]]:
         "names": names,
         "shared": shared,
         "bare": bare,
+        "kernels": lambda: scaled([(6, 4, 3, 4)], smooth(6, 4)),
+        "matrix": lambda: scaled([(12, 16)], ramp(12, 16) * 64 * np.arange(1, 13)[:, None] // 12),
+        "far": lambda: scaled([(9, 9)], ramp(9, 9) * 2**19 * (np.arange(81).reshape(9, 9) % 5 == 0)),
+        "bundle": lambda: scaled([(30,), (5, 0), (), (7, 3)], np.arange(52) * 31 % 23 - 11),
+        "lanes": lanes,
     }
 
 

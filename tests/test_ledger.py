@@ -35,7 +35,7 @@ def test_numbers_add_up(scheme: Uniform | None, tmp_path: Path) -> None:
         assert ledger.parameters == parameters(Model.read(DEMO))
         assert ledger.rows[0].bytes == 4 * ledger.parameters
         assert row(ledger, ".enx").bytes == path.stat().st_size
-        assert row(ledger, "bound").bytes <= path.stat().st_size
+        assert row(ledger, "order-0").bytes < 1.1 * path.stat().st_size
         assert ledger.rows[1].bytes == DEMO.stat().st_size
         assert ledger.ratio(row(ledger, ".enx")) == pytest.approx(4 * ledger.parameters / path.stat().st_size)
         assert ledger.bits(row(ledger, ".enx")) == pytest.approx(8 * path.stat().st_size / ledger.parameters)
@@ -73,14 +73,14 @@ def test_all_files_a_model_needs_are_counted(tmp_path: Path) -> None:
 def test_the_bound_of_levels_is_their_entropy_and_that_of_exact_values_that_of_their_planes() -> None:
     made = compress(small_model(40))
     for part in made.parts:
-        if part.row.coder == "order0":
+        if part.row.coder != "planes":
             expected = sum(entropy(t.levels) * t.levels.size / 8 for t in part.levels().values())
         else:
             data = b"".join(array.tobytes() for array in part.arrays().values())
             planes = np.frombuffer(data, np.uint8).reshape(-1, 4).T
             expected = sum(entropy(plane.astype(np.int32)) * plane.size / 8 for plane in planes)
         assert entropy_bytes(part) == pytest.approx(expected)
-        assert entropy_bytes(part) <= part.row.bytes
+        assert entropy_bytes(part) < 1.1 * part.row.bytes
 
 
 def test_exact_values_that_shrink_are_below_their_size() -> None:
@@ -95,7 +95,7 @@ def test_exact_values_that_shrink_are_below_their_size() -> None:
         helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     )
     ledger = ledger_of(compress(model))
-    assert row(ledger, "bound").bytes == 0
+    assert row(ledger, "order-0").bytes == 0
     assert row(ledger, ".enx").bytes < 1000
 
 
@@ -103,7 +103,7 @@ def test_ledger_without_an_original_and_without_parameters() -> None:
     made = compress(small_model())
     assert len(ledger_of(made).rows) == 3
     bare = CompressedModel(made.skeleton, made.parts, {})
-    quantized = sum(e.elements for e, part in bare.entries() if part.row.coder == "order0")
+    quantized = sum(e.elements for e, part in bare.entries() if part.row.coder != "planes")
     assert ledger_of(bare).parameters == quantized
     empty = Ledger(0, (LedgerRow("a", 0.0, measured=False), LedgerRow("b", 0.0, measured=True)))
     assert empty.bits(empty.rows[1]) == 0

@@ -30,7 +30,9 @@ from enxuto.part import FileSlice, Part, most_elements
 __all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
 
 MAGIC = b"\x89ENX\r\n\x1a\n"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest; files that an older reader understands too say an older one."""
+_PLAIN = 1  # files without coder `contexts`
 _PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
 _STORED, _LZMA = 0, 1
 _LIMIT = 1 << 31
@@ -142,7 +144,9 @@ class CompressedModel:
         if len(stored) >= len(plain) or len(plain) > most_elements(len(stored)):
             stored, method = plain, _STORED
         total = _PREFIX.size + len(stored) + sum(part.row.bytes for part in self.parts)
-        fields = (MAGIC, FORMAT_VERSION, method, total, len(stored), len(text), len(self.skeleton))
+        newest = any(part.row.coder == "contexts" for part in self.parts)
+        version = FORMAT_VERSION if newest else _PLAIN
+        fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
         checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
         return _PREFIX.pack(*fields, checksum) + stored
 
@@ -155,7 +159,7 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     if len(prefix) < _PREFIX.size:
         raise FormatError("the file ends within its first bytes; it was cut off")
     _, version, method, total, stored, json_bytes, graph_bytes, checksum = _PREFIX.unpack(prefix)
-    if version != FORMAT_VERSION:
+    if not _PLAIN <= version <= FORMAT_VERSION:
         raise FormatError(f"format version {version} is not known here; a newer enxuto may read it")
     actual = file.seek(0, 2)
     if actual != total:

@@ -169,7 +169,7 @@ class _RowFields(_Checked):
 class LevelsRow(_RowFields):
     """Quantized tensors: a quantizer, and a payload of integer levels (of all tensors, one after the other)."""
 
-    coder: Literal["order0"] = "order0"
+    coder: Literal["order0", "contexts"] = "order0"
     quantizer: QuantizerFields = Field(discriminator="kind")
     steps_bytes: _Count = 0
 

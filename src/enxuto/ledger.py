@@ -1,7 +1,7 @@
-"""The size ledger: what a model's weights cost in each form, bound and measurement kept apart.
+"""The size ledger: what a model's weights cost in each form, calculation and measurement kept apart.
 
-Every row is a number of bytes that exists as a file here, except the entropy bound, which is what an ideal
-order-0 coder would need, and the float32 row, which is 4 bytes per parameter.
+Every row is a number of bytes that exists as a file here, except the entropy, which is what an ideal order-0 coder
+would need (coders that know scales and neighbours need less), and the float32 row, which is 4 bytes per parameter.
 """
 
 from __future__ import annotations
@@ -131,6 +131,6 @@ def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> 
     large = any(part.row.items > _LARGE for part in compressed.parts)
     with ThreadPoolExecutor(1 if large else processors()) as pool:
         bound = sum(pool.map(entropy_bytes, compressed.parts))
-    rows.append(LedgerRow("entropy of levels + exact values (bound)", bound, measured=False))
+    rows.append(LedgerRow("order-0 entropy of levels + exact values", bound, measured=False))
     rows.append(LedgerRow(".enx file", file_bytes or compressed.file_bytes, measured=True))
     return Ledger(count, tuple(rows))

@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from enxuto.codec import decode_bytes, decode_levels, encode_bytes, encode_levels
+from enxuto.codec import Coder, decode, decode_bytes, encode, encode_bytes
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.header import ExactRow, LevelsRow, Row, TensorEntry, describe
 from enxuto.quantize.scalar import DeadZone, Quantizer
@@ -121,14 +121,25 @@ class Part:
 
     @classmethod
     def levels_of(
-        cls, entries: Sequence[TensorEntry], quantizer: Quantizer, levels: np.ndarray, *, threads: int = 1
+        cls,
+        entries: Sequence[TensorEntry],
+        quantizer: Quantizer,
+        levels: np.ndarray,
+        *,
+        coder: Coder | None = None,
+        threads: int = 1,
     ) -> Part:
-        """Code the levels (all tensors', one after the other) of tensors that share a quantizer."""
+        """Code the levels (all tensors', one after the other) of tensors that share a quantizer.
+
+        coder: one of `codec.CODERS`; by default whichever makes the payload shortest.
+        """
         steps = b""
         if isinstance(quantizer, DeadZone) and isinstance(quantizer.step, tuple):
             steps = encode_bytes(np.asarray(quantizer.step, "<f4").tobytes(), 4)
-        payload, padding = _padded(steps + encode_levels(levels, threads=threads), levels.size)
+        chosen, coded = encode(levels, [entry.shape for entry in entries], coder=coder, threads=threads)
+        payload, padding = _padded(steps + coded, levels.size)
         row = LevelsRow(
+            coder=chosen,
             tensors=tuple(entries),
             quantizer=describe(quantizer),
             steps_bytes=len(steps),
@@ -164,7 +175,8 @@ class Part:
         data = memoryview(self.payload)[: row.coded_bytes]
         try:
             quantizer = _quantizer(row, data)
-            levels = decode_levels(data[row.steps_bytes :], row.items, threads=threads)
+            shapes = [entry.shape for entry in row.tensors]
+            levels = decode(row.coder, data[row.steps_bytes :], shapes, threads=threads)
         except (FormatError, UsageError) as error:
             raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
         decoded = {}

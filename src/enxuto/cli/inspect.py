@@ -46,13 +46,16 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
                     "head_bytes": compressed.head_bytes, "tensors": rows})  # fmt: skip
         return
     show_ledger(ledger, str(source))
-    headings = ("name", "shape", "quantizer", "step", "bytes", "bits/value", "entropy")
+    headings = ("name", "shape", "quantizer", "step", "coder", "bytes", "bits/value", "entropy")
     show_table(
         "tensors",
-        {heading: "left" if heading in ("name", "shape", "quantizer") else "right" for heading in headings},
+        {
+            heading: "left" if heading in ("name", "shape", "quantizer", "coder") else "right"
+            for heading in headings
+        },
         [_cells(row) for row in rows],
         caption=f"table, graph and signature: {compressed.head_bytes:,} B. "
-        "Entropy: bound of order-0 coding, bits per value.",
+        "Entropy: of order 0, bits per value; coder contexts can do with less.",
     )
     for key, value in compressed.metadata.items():
         if key not in ("original", "parameters"):
@@ -66,6 +69,7 @@ def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
         _shape_text(facts["shape"]),
         facts["quantizer"],
         facts["step"],
+        facts["coder"],
         "shared" if facts["bytes"] is None else f"{facts['bytes']:,}",
         "" if facts["bits"] is None else f"{facts['bits']:.3f}",
         "" if facts["entropy"] is None else f"{facts['entropy']:.3f}",
@@ -88,6 +92,7 @@ def _tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
         "shape": list(entry.shape),
         "type": str(entry.dtype),
         "quantizer": "exact",
+        "coder": row.coder,
         "step": "",
         "bytes": row.bytes if alone else None,
         "bits": 8 * row.bytes / entry.elements if alone and entry.elements else None,

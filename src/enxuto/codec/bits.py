@@ -14,6 +14,8 @@ from enxuto.errors import FormatError
 
 __all__ = ["BitReader", "BitWriter", "pack_fields", "read_varint", "varint"]
 
+_ESCAPE = 12  # ones; numbers whose code would have more of them are eight plain bits behind so many
+
 
 class BitWriter:
     """Collect small fields and give them as bytes."""
@@ -38,6 +40,29 @@ class BitWriter:
         width = (value + 1).bit_length() - 1
         self.write_unary(width)
         self.write((value + 1) - (1 << width), width)
+
+    def write_numbers(self, numbers: npt.ArrayLike) -> None:
+        """Append small signed numbers (−127…127) in the Golomb–Rice code that suits them best; say first which.
+
+        0, 1, −1, 2, −2, … count as u = 0, 1, 2, 3, 4, …: u >> low in unary, then the `low` bits, low being 0…3.
+        Where u >> low reaches 12, those ones are followed by u in eight bits instead.
+        """
+        signed = np.asarray(numbers, np.int64)
+        folded = np.where(signed > 0, 2 * signed - 1, -2 * signed)
+        if folded.size and folded.max() > 255:
+            raise ValueError("a number does not fit its code")
+        lengths = [
+            np.where(folded >> low < _ESCAPE, (folded >> low) + 1 + low, _ESCAPE + 8) for low in range(4)
+        ]
+        low = min(range(4), key=lambda low: int(lengths[low].sum()))
+        self.write(low, 2)
+        high, mask = folded >> low, (1 << low) - 1
+        ones = (np.int64(1) << np.minimum(high, _ESCAPE)) - 1
+        values = np.where(high < _ESCAPE, ones | (folded & mask) << high + 1, ones | folded << _ESCAPE)
+        widths = lengths[low].astype(np.uint8)
+        packed = np.zeros(int(widths.sum()) // 8 + 1, np.uint8)
+        pack_fields(values.astype(np.uint64), widths, packed)
+        self.write(int.from_bytes(packed.tobytes(), "little"), int(widths.sum()))
 
     def to_bytes(self) -> bytes:
         """Return what was written, the last byte filled up with zeros."""
@@ -75,11 +100,44 @@ class BitReader:
         width = self.read_unary(32)
         return (1 << width) + self.read(width) - 1
 
+    def read_numbers(self, count: int) -> npt.NDArray[np.int64]:
+        """Return `count` numbers that `BitWriter.write_numbers` wrote."""
+        low = self.read(2)
+        numbers = np.empty(min(count, 8 * len(self._data) + 1), np.int64)
+        self._position = _read_numbers(np.frombuffer(self._data, np.uint8), self._position, low, numbers)
+        if self._position < 0 or len(numbers) < count:
+            raise FormatError("a payload's head ends too early")
+        return numbers
+
     def finish(self) -> int:
         """Return how many bytes were used; what is left of the last one must be zeros."""
         if self.read(-self._position % 8):
             raise FormatError("a frequency table has stray bits at its end")
         return self._position // 8
+
+
+@numba.njit(cache=True, nogil=True)
+def _read_numbers(
+    data: npt.NDArray[np.uint8], position: int, low: int, numbers: npt.NDArray[np.int64]
+) -> int:
+    """Fill `numbers` from the bits at `position`; return the position behind them, or −1 if they run out."""
+    end = 8 * data.shape[0]
+    for i in range(numbers.shape[0]):
+        ones = 0
+        while ones < _ESCAPE and position < end and (data[position >> 3] >> (position & 7)) & 1:
+            ones += 1
+            position += 1
+        plain = ones == _ESCAPE
+        position += 0 if plain else 1
+        width = 8 if plain else low
+        if position + width > end:
+            return -1
+        value = 0 if plain else ones << low
+        for bit in range(width):
+            value |= ((data[position >> 3] >> (position & 7)) & 1) << bit
+            position += 1
+        numbers[i] = (value + 1) // 2 if value & 1 else -(value // 2)
+    return position
 
 
 def varint(value: int) -> bytes:

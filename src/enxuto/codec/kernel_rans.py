@@ -1,0 +1,268 @@
+"""rANS for kernels of weights: magnitude by class, then sign by what the neighbours say, decoded in one pass.
+
+The state x lives in [2**31, 2**63) and 32-bit words move at a time. A weight is a magnitude token (frequencies of
+12 bits, of the weight's class), a sign (8 bits; certain for a 0) and for shared tokens raw bits; one word at most
+is read behind the first two, one behind each 16 raw bits. Kernel n belongs to state n mod S; S kernels advance
+together, position by position, so that a processor works on S chains although each weight waits for the last.
+
+A single state starts at 0 when encoding: rANS is a bijection of all natural numbers, so nothing is lost, and a
+small payload saves the four bytes that a state of 2**31 would stand for. Where words are used up, none is read.
+Sources: see `rans`; contexts: `neighbours`. int64 throughout.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.codec.hazards import BITS
+from enxuto.codec.neighbours import CLIP, MOST_AROUND, MOST_SUM
+
+__all__ = ["LOWER", "SIGN_BITS", "decode", "decode_plain", "encode", "slot_table"]
+
+LOWER = 1 << 31
+SIGN_BITS = 8
+_LOWER = np.int64(LOWER)
+_SIGN_MASK = np.int64((1 << SIGN_BITS) - 1)
+_SIGN_TOTAL = np.int64(1 << SIGN_BITS)
+_SLOTS = np.int64(1 << BITS)
+_SLOT_MASK = np.int64((1 << BITS) - 1)
+_FIELD = np.int64(0x1FFF)
+_ONE, _TWO = np.uint32(1), np.uint32(2)
+_HALF = np.int64(1 << 31)
+_AROUND_ROW = np.int64(7 * (MOST_AROUND + 1))
+_SUM_ROW = np.int64(2 * MOST_SUM + 2)
+_HALF_ROW = np.int64(MOST_SUM + 1)
+_CLIP = np.int64(CLIP)
+_PIECE = 16  # raw bits move in pieces of so many
+
+Int16 = npt.NDArray[np.int16]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+UInt32 = npt.NDArray[np.uint32]
+Bytes = npt.NDArray[np.uint8]
+Shares = npt.NDArray[np.uint16]
+Words = npt.NDArray[np.uint32]
+
+
+def slot_table(table: Int64) -> Int32:
+    """Return the decoder's table (K · 4096,): bits 0–12 frequency, 13–24 place within the token, 25–30 token."""
+    tokens = np.arange(table.shape[1], dtype=np.int64)
+    rows = []
+    for frequencies in table:
+        starts = np.cumsum(frequencies) - frequencies
+        place = np.arange(int(_SLOTS)) - np.repeat(starts, frequencies)
+        rows.append(np.repeat(tokens << 25 | frequencies, frequencies) | place << 13)
+    return np.concatenate(rows).astype(np.int32)
+
+
+@numba.njit(cache=True, nogil=True)
+def encode(
+    levels: Int32,
+    bases: Int16,
+    offsets: Int16,
+    near: UInt32,
+    around: Bytes,
+    sums: Int16,
+    class_of: Bytes,
+    sure_of: Bytes,
+    table: Int64,
+    direct: int,
+    signs: Shares,
+    states: Int64,
+    words: Words,
+) -> int:
+    """Encode `levels` (N, P) backwards; fill `states` (S,) and the end of `words`; return where the words begin.
+
+    bases (N,), offsets (P,): their sum, kept within the classes, is a weight's class. near (P,): weights of the
+    neighbours. around, sums (N · P,): from `look_around`, or both of size 0. signs (5 · 4,): of 256, that the sign
+    is the neighbours', by how sure they are and the magnitude token (at most 3).
+    """
+    kernels, positions = levels.shape
+    lanes = states.shape[0]
+    top = table.shape[0] - 1
+    starts = np.zeros_like(table)
+    for c in range(table.shape[0]):
+        starts[c, 1:] = np.cumsum(table[c])[:-1]
+    states[:] = 0 if lanes == 1 else _LOWER
+    position: int = words.shape[0]
+    for group in range((kernels - 1) // lanes, -1, -1):
+        for p in range(positions - 1, -1, -1):
+            for lane in range(min(lanes, kernels - group * lanes) - 1, -1, -1):
+                n = group * lanes + lane
+                at = n * positions + p
+                base = min(max(np.int64(bases[n]) + offsets[p], 0), top)
+                total = np.int64(sums[at]) if sums.shape[0] else np.int64(0)
+                found = np.int64(around[at]) if around.shape[0] else np.int64(0)
+                c = class_of[base * _AROUND_ROW + near[p] + found]
+                sure = np.int64(sure_of[base * _SUM_ROW + _HALF_ROW + total])
+                level = np.int64(levels[n, p])
+                size = abs(level)
+                x = states[lane]
+                token = size
+                if size > direct:
+                    rest = size - direct
+                    e = np.int64(0)
+                    while rest >> (e + 1):
+                        e += 1
+                    token = direct + 1 + e
+                    raw = rest - (np.int64(1) << e)
+                    done = e
+                    while done > 0:
+                        width = (done - 1) % _PIECE + 1
+                        done -= width
+                        if x >> (63 - width):
+                            position -= 1
+                            words[position] = np.uint32(x & 0xFFFFFFFF)
+                            x >>= 32
+                        x = (x << width) | ((raw >> done) & ((np.int64(1) << width) - 1))
+                frequency = table[c, token]
+                share = np.int64(signs[(sure << 6) + token])
+                like = (level < 0) == (total < 0)
+                share = share if like or level == 0 else _SIGN_TOTAL - share
+                if (x >> 43) >= frequency * share:
+                    position -= 1
+                    words[position] = np.uint32(x & 0xFFFFFFFF)
+                    x >>= 32
+                begin = np.int64(0) if like or level == 0 else _SIGN_TOTAL - share
+                quotient = x // share
+                x = (quotient << SIGN_BITS) + (x - quotient * share) + begin
+                quotient = x // frequency
+                states[lane] = (quotient << BITS) + (x - quotient * frequency) + starts[c, token]
+    return position
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_plain(
+    bases: Int16,
+    offsets: Int16,
+    slots: Int32,
+    signs: Shares,
+    direct: int,
+    states: Int64,
+    words: Words,
+    out: Int32,
+) -> bool:
+    """Decode as `decode` does, weights that do not look at their neighbours."""
+    kernels, positions = out.shape
+    lanes = states.shape[0]
+    top = slots.shape[0] // _SLOTS - 1
+    position = 0
+    for first in range(0, kernels, lanes):
+        for p in range(positions):
+            offset = np.int64(offsets[p])
+            for lane in range(min(lanes, kernels - first)):
+                c = min(max(bases[first + lane] + offset, 0), top)
+                x = states[lane]
+                entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
+                token = entry >> 25
+                share = np.int64(signs[np.uint32(token)])
+                x, like = _symbols(x, entry, share)
+                if x < _LOWER and position < words.shape[0]:
+                    x = (x << 32) | np.int64(words[position])
+                    position += 1
+                if token > direct:
+                    token, x, position = _raw(token - direct - 1, x, position, words)
+                    token += direct
+                out[first + lane, p] = (token ^ ~like) - ~like
+                states[lane] = x
+    return _ended(states, position, words)
+
+
+@numba.njit(cache=True, nogil=True)
+def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, np.int64]:
+    """Take a token and a sign off a state; return it, and −1 where the sign is the expected one, else 0."""
+    x = (entry & _FIELD) * (x >> BITS) + ((entry >> 13) & _SLOT_MASK)
+    slot = x & _SIGN_MASK
+    like = (slot - share) >> 63
+    rest = _SIGN_TOTAL - share
+    return (x >> SIGN_BITS) * (rest + (like & (share - rest))) + slot - (share & ~like), like
+
+
+@numba.njit(cache=True, nogil=True)
+def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
+    """Read `width` raw bits in pieces; return 2**width + them, state and position."""
+    value = np.int64(1) << width
+    done = np.int64(0)
+    while done < width:
+        piece = min(width - done, np.int64(_PIECE))
+        value += (x & ((np.int64(1) << piece) - 1)) << done
+        x >>= piece
+        done += piece
+        if x < _LOWER and position < words.shape[0]:
+            x = (x << 32) | np.int64(words[position])
+            position += 1
+    return value, x, position
+
+
+@numba.njit(cache=True, nogil=True)
+def _ended(states: Int64, position: int, words: Words) -> bool:
+    end = np.int64(0) if states.shape[0] == 1 else _LOWER
+    for lane in range(states.shape[0]):
+        if states[lane] != end:
+            return False
+    ended: bool = position == words.shape[0]
+    return ended
+
+
+@numba.njit(cache=True, nogil=True)
+def decode(
+    bases: Int16,
+    offsets: Int16,
+    places: UInt32,
+    near: UInt32,
+    stride: np.uint32,
+    size: int,
+    eighths: Int64,
+    class_of: Bytes,
+    sure_of: Bytes,
+    slots: Int32,
+    signs: Shares,
+    direct: int,
+    states: Int64,
+    words: Words,
+    out: Int32,
+) -> bool:
+    """Decode `out` (N, P) from `words`; return whether words and states ended exactly as they must.
+
+    `states` (S,) is overwritten; `slots` from `slot_table`; `places` … `size` from `Pictures`; the others as in
+    `encode`. Never reads outside `words`, whatever they hold. Choices that no processor predicts are arithmetic,
+    and indices of types that cannot be negative, so that none is checked for it.
+    """
+    kernels, positions = out.shape
+    lanes = states.shape[0]
+    top = slots.shape[0] // _SLOTS - 1
+    pictures = np.zeros(lanes * size, np.int64)  # of |level|·2**32 + level: both weighted sums in one
+    starts = (np.arange(lanes) * size).astype(np.uint32)
+    position = 0
+    w0, w1, w2, w3 = eighths[0], eighths[1], eighths[2], eighths[3]
+    for first in range(0, kernels, lanes):
+        for p in range(positions):
+            place, weight, offset = places[p], near[p], np.int64(offsets[p])
+            for lane in range(min(lanes, kernels - first)):
+                base = min(max(bases[first + lane] + offset, 0), top)
+                at = starts[lane] + place  # above left
+                before, above, behind = pictures[at], pictures[at + _ONE], pictures[at + _TWO]
+                at += stride
+                left = pictures[at]
+                found = (2 * (left + above) + before + behind + _HALF) >> 32
+                total = np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
+                c = np.int64(class_of[np.uint32(base * _AROUND_ROW + weight + found)])
+                sure = np.int64(sure_of[np.uint32(base * _SUM_ROW + _HALF_ROW + total)])
+                x = states[lane]
+                entry = np.int64(slots[(c << BITS) + (x & _SLOT_MASK)])
+                token = entry >> 25
+                x, like = _symbols(x, entry, np.int64(signs[(sure << 6) + token]))
+                if x < _LOWER and position < words.shape[0]:
+                    x = (x << 32) | np.int64(words[position])
+                    position += 1
+                if token > direct:
+                    token, x, position = _raw(token - direct - 1, x, position, words)
+                    token += direct
+                negative = ~like ^ (total >> 63)
+                out[first + lane, p] = (token ^ negative) - negative
+                token = min(token, _CLIP)
+                pictures[at + _ONE] = ((token ^ negative) - negative) + (token << 32)
+                states[lane] = x
+    return _ended(states, position, words)

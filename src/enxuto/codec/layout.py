@@ -1,0 +1,102 @@
+"""How the levels of a payload are seen: rows of kernels, each a small picture of positions.
+
+A convolution's weights (outputs, inputs, *kernel) are rows × columns × positions; a matrix has one position. What
+is an input and what an output does not matter, as rows and columns are treated alike. Several tensors in one
+payload are a row each, and their elements have no columns: they share nothing but their tensor's scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Layout", "Pictures"]
+
+Int16 = npt.NDArray[np.int16]
+UInt32 = npt.NDArray[np.uint32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Row i holds the kernels `starts[i]`…`starts[i + 1]`−1, of `positions` weights in lines of `width`.
+
+    `columns`: kernels in each row, or 1 where the kernels of a row are not told apart.
+    """
+
+    starts: Int64
+    columns: int
+    positions: int
+    width: int
+
+    @classmethod
+    def of(cls, shapes: Sequence[Sequence[int]]) -> Layout:
+        """Return the layout of tensors of those shapes, one after the other in C order."""
+        if len(shapes) != 1:
+            sizes = np.array([math.prod(shape) for shape in shapes], np.int64)
+            return cls(np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]), 1, 1, 1)
+        rows, columns, *kernel = [*shapes[0], 1, 1] if len(shapes[0]) < 2 else shapes[0]
+        starts = np.arange(rows + 1, dtype=np.int64) * columns
+        return cls(starts, columns, math.prod(kernel), kernel[-1] if kernel else 1)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Number of rows, columns and positions: of each, one scale is stored."""
+        return len(self.starts) - 1, self.columns, self.positions
+
+    @property
+    def kernels(self) -> int:
+        """Number of kernels in all rows."""
+        return int(self.starts[-1])
+
+    def sums(self, rows: Int16, columns: Int16, first: int, last: int) -> Int16:
+        """Return, for kernels `first`…`last`−1, the sum of their row's and their column's number."""
+        out = np.empty(last - first, np.int16)
+        _sums(self.starts, rows, columns, first, out)
+        return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _sums(starts: Int64, rows: Int16, columns: Int16, first: int, out: Int16) -> None:
+    row = np.searchsorted(starts, first, side="right") - 1
+    told_apart = columns.shape[0] > 1
+    done = 0
+    while done < out.shape[0]:
+        stop = min(out.shape[0], starts[row + 1] - first)
+        column = first + done - starts[row] if told_apart else 0
+        for n in range(done, stop):
+            out[n] = rows[row] + columns[column]
+            column += 1 if told_apart else 0
+        done = stop
+        row += 1
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where the positions of a kernel lie in a picture with a border of zeros, and how much lies around each.
+
+    `places` (P,): index in the bordered picture, of lines of `stride`; `around` (P,): the weights of the
+    neighbours that are there: left and above 2 each, above left and above right 1 each.
+    """
+
+    places: UInt32
+    around: UInt32
+    stride: np.uint32
+    size: int
+
+    @classmethod
+    def of(cls, layout: Layout) -> Pictures:
+        """Return the geometry of a layout's kernels."""
+        y, x = np.divmod(np.arange(layout.positions, dtype=np.int64), layout.width)
+        stride = layout.width + 2
+        left, above, right = (x > 0).astype(np.int64), (y > 0).astype(np.int64), x < layout.width - 1
+        around = 2 * left + 2 * above + left * above + right * above
+        size = (layout.positions // layout.width + 1) * stride
+        return cls(
+            (y * stride + x).astype(np.uint32), (256 * around).astype(np.uint32), np.uint32(stride), size
+        )
