@@ -23,7 +23,7 @@ import numpy as np
 
 from enxuto.errors import DataError, FormatError
 from enxuto.files import atomic_write
-from enxuto.header import Header, Row, TensorEntry, check_metadata, dump_header, parse_header
+from enxuto.header import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.part import FileSlice, Part, most_elements
 
@@ -32,7 +32,7 @@ __all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
 MAGIC = b"\x89ENX\r\n\x1a\n"
 FORMAT_VERSION = 2
 """The newest; files that an older reader understands too say an older one."""
-_PLAIN = 1  # files without coder `contexts`
+_PLAIN = 1  # files without coder `contexts` and quantizer `grid`
 _PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
 _STORED, _LZMA = 0, 1
 _LIMIT = 1 << 31
@@ -144,11 +144,16 @@ class CompressedModel:
         if len(stored) >= len(plain) or len(plain) > most_elements(len(stored)):
             stored, method = plain, _STORED
         total = _PREFIX.size + len(stored) + sum(part.row.bytes for part in self.parts)
-        newest = any(part.row.coder == "contexts" for part in self.parts)
+        newest = any(_is_new(part.row) for part in self.parts)
         version = FORMAT_VERSION if newest else _PLAIN
         fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
         checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
         return _PREFIX.pack(*fields, checksum) + stored
+
+
+def _is_new(row: Row) -> bool:
+    """Say whether readers of format version 1 cannot decode a payload."""
+    return isinstance(row, LevelsRow) and (row.coder == "contexts" or row.quantizer.kind == "grid")
 
 
 def _read(file: BinaryIO, path: Path) -> CompressedModel:

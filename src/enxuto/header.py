@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.onnx_model import array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
 
 __all__ = [
@@ -90,7 +91,7 @@ class _DeadZoneFields(_Checked):
     delta: float
     axis: Annotated[int, Field(ge=0, lt=64)] | None = None
 
-    def build(self, steps: np.ndarray) -> Quantizer:
+    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
         if self.axis is None and self.step is not None:
             return DeadZone(self.step, self.delta)
         return DeadZone(tuple(float(step) for step in steps), self.delta, self.axis)
@@ -103,7 +104,7 @@ class _MuLawFields(_Checked):
     x_max: float
     exponent: float
 
-    def build(self, steps: np.ndarray) -> Quantizer:
+    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
         return MuLaw(self.levels, self.mu, self.x_max, self.exponent)
 
 
@@ -113,18 +114,29 @@ class _MinifloatFields(_Checked):
     q: int
     scale: float = 1.0
 
-    def build(self, steps: np.ndarray) -> Quantizer:
+    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
         return Minifloat(self.p, self.q, self.scale)
 
 
 class _HalfFields(_Checked):
     kind: Literal["half"] = "half"
 
-    def build(self, steps: np.ndarray) -> Quantizer:
+    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
         return Half()
 
 
-QuantizerFields: TypeAlias = _DeadZoneFields | _MuLawFields | _MinifloatFields | _HalfFields
+class _GridFields(_Checked):
+    kind: Literal["grid"] = "grid"
+    step: float
+    axes: tuple[Literal[0, 1], ...] = ()
+
+    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
+        values = tuple(int(exponent) for exponent in steps)  # along `axes`, one axis after the other
+        split = shape[0] if 0 in self.axes else 0
+        return Grid(self.step, values[:split], values[split:])
+
+
+QuantizerFields: TypeAlias = _DeadZoneFields | _MuLawFields | _MinifloatFields | _HalfFields | _GridFields
 
 
 def describe(quantizer: Quantizer) -> QuantizerFields:
@@ -140,6 +152,9 @@ def describe(quantizer: Quantizer) -> QuantizerFields:
             return _MinifloatFields(p=p, q=q, scale=scale)
         case Half():
             return _HalfFields()
+        case Grid(step=step, rows=rows, columns=columns):
+            axes: tuple[Literal[0, 1], ...] = (*((0,) if rows else ()), *((1,) if columns else ()))  # type: ignore[assignment]
+            return _GridFields(step=step, axes=axes)
     raise UsageError(f"the file format has no quantizer {quantizer!r}")
 
 
@@ -179,26 +194,40 @@ class LevelsRow(_RowFields):
         for entry in self.tensors:
             if entry.data_type not in FLOAT_TYPES:
                 raise ValueError(f"element type {entry.data_type} cannot be quantized")
-        if not isinstance(quantizer, _DeadZoneFields):
-            if self.steps_bytes:
-                raise ValueError("only a dead-zone quantizer has steps in the payload")
-            return self
-        per_channel = quantizer.axis is not None
-        if per_channel == (quantizer.step is not None) or per_channel != (self.steps_bytes > 0):
-            raise ValueError("a dead-zone quantizer has either one step or an axis and steps in the payload")
+        axes = self._step_axes
+        if isinstance(quantizer, _DeadZoneFields):
+            if bool(axes) == (quantizer.step is not None):
+                raise ValueError(
+                    "a dead-zone quantizer has either one step or an axis and steps in the payload"
+                )
+        elif isinstance(quantizer, _GridFields):
+            if axes not in ((), (0,), (1,), (0, 1)):
+                raise ValueError("a grid's axes are 0, 1 or both, in that order")
+        elif self.steps_bytes:
+            raise ValueError("only dead-zone and grid quantizers have steps in the payload")
+        if bool(axes) != (self.steps_bytes > 0):
+            raise ValueError("steps in the payload need the axis they belong to")
         if self.steps_bytes > self.coded_bytes:
             raise ValueError("the steps are longer than the payload")
-        if quantizer.axis is not None and (
-            len(self.tensors) > 1 or quantizer.axis >= len(self.tensors[0].shape) or not self.items
-        ):
+        if axes and (len(self.tensors) > 1 or max(axes) >= len(self.tensors[0].shape) or not self.items):
             raise ValueError("the steps' axis does not fit the tensor")
         return self
 
     @property
+    def _step_axes(self) -> tuple[int, ...]:
+        if isinstance(self.quantizer, _DeadZoneFields):
+            return () if self.quantizer.axis is None else (self.quantizer.axis,)
+        return self.quantizer.axes if isinstance(self.quantizer, _GridFields) else ()
+
+    @property
     def step_count(self) -> int:
-        """Number of steps in the payload: 0, or the tensor's length along the quantizer's axis."""
-        axis = self.quantizer.axis if isinstance(self.quantizer, _DeadZoneFields) else None
-        return 0 if axis is None else self.tensors[0].shape[axis]
+        """Number of steps or exponents in the payload: the sum of the tensor's lengths along the quantizer's axes."""
+        return sum(self.tensors[0].shape[axis] for axis in self._step_axes)
+
+    @property
+    def steps_are_exponents(self) -> bool:
+        """Whether what stands in the payload before the levels are a grid's exponents, not float32 steps."""
+        return isinstance(self.quantizer, _GridFields)
 
 
 class ExactRow(_RowFields):

@@ -17,9 +17,10 @@ from typing import IO
 
 import numpy as np
 
-from enxuto.codec import Coder, decode, decode_bytes, encode, encode_bytes
+from enxuto.codec import Coder, decode, decode_bytes, decode_levels, encode, encode_bytes, encode_levels
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.header import ExactRow, LevelsRow, Row, TensorEntry, describe
+from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
 
 __all__ = ["FileSlice", "Part", "QuantizedTensor", "Spool", "most_elements"]
@@ -133,9 +134,7 @@ class Part:
 
         coder: one of `codec.CODERS`; by default whichever makes the payload shortest.
         """
-        steps = b""
-        if isinstance(quantizer, DeadZone) and isinstance(quantizer.step, tuple):
-            steps = encode_bytes(np.asarray(quantizer.step, "<f4").tobytes(), 4)
+        steps = _coded_steps(quantizer)
         chosen, coded = encode(levels, [entry.shape for entry in entries], coder=coder, threads=threads)
         payload, padding = _padded(steps + coded, levels.size)
         row = LevelsRow(
@@ -228,9 +227,23 @@ class Part:
         return arrays
 
 
+def _coded_steps(quantizer: Quantizer) -> bytes:
+    """Return what a payload says of the quantizer: steps per channel, a grid's exponents, or nothing."""
+    if isinstance(quantizer, DeadZone) and isinstance(quantizer.step, tuple):
+        return encode_bytes(np.asarray(quantizer.step, "<f4").tobytes(), 4)
+    if isinstance(quantizer, Grid):
+        return encode_levels(np.array((*quantizer.rows, *quantizer.columns), np.int32))
+    return b""
+
+
 def _quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
-    stored = decode_bytes(data[: row.steps_bytes], row.step_count, 4) if row.steps_bytes else b""
-    return row.quantizer.build(np.frombuffer(stored, "<f4"))
+    steps = np.zeros(0, np.float32)
+    stored = data[: row.steps_bytes]
+    if row.steps_are_exponents:
+        steps = decode_levels(stored, row.step_count)
+    elif row.steps_bytes:
+        steps = np.frombuffer(decode_bytes(stored, row.step_count, 4), "<f4")
+    return row.quantizer.build(steps, row.tensors[0].shape)
 
 
 def _padded(payload: bytes, elements: int) -> tuple[bytes, int]:
