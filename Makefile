@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint format bench acceptance clean
+.PHONY: help demo test lint format bench docs acceptance clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/: .*##/\t/'
@@ -23,6 +23,11 @@ $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@echo "setting up: development packages, PyTorch among them (once)"
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/core.stamp
+
+$(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "setting up: what the documentation needs, PyTorch among it (once)"
+	@$(PIP) --editable '.[docs]'
+	@touch $@
 
 $(VENV)/browser.stamp: $(VENV)/dev.stamp tests/report/set_up_browser.sh
 	@tests/report/set_up_browser.sh $(BIN)/python
@@ -46,8 +51,13 @@ format: $(VENV)/dev.stamp  ## let ruff rewrite the code
 bench: $(VENV)/dev.stamp  ## benchmarks; timings are ratios within one run
 	$(BIN)/python benchmarks/codec.py
 
+docs: $(VENV)/docs.stamp  ## run the examples of all pages, and build the site in docs/_build/html
+	$(BIN)/python -m pytest -n 2 -q docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
 	$(BIN)/python -m pytest -m acceptance
 
 clean:           ## remove what the targets made
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
