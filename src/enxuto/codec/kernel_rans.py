@@ -76,8 +76,8 @@ def encode(
     """Encode `levels` (N, P) backwards; fill `states` (S,) and the end of `words`; return where the words begin.
 
     bases (N,), offsets (P,): their sum, kept within the classes, is a weight's class. near (P,): weights of the
-    neighbours. around, sums (N · P,): from `look_around`, or both of size 0. signs (5 · 4,): of 256, that the sign
-    is the neighbours', by how sure they are and the magnitude token (at most 3).
+    neighbours. around, sums (N · P,): from `look_around`, or both of size 0. signs (5 · 64,): of 256, how often the
+    sign is the neighbours', by how sure they are and the magnitude's token.
     """
     kernels, positions = levels.shape
     lanes = states.shape[0]
@@ -102,21 +102,8 @@ def encode(
                 x = states[lane]
                 token = size
                 if size > direct:
-                    rest = size - direct
-                    e = np.int64(0)
-                    while rest >> (e + 1):
-                        e += 1
+                    e, x, position = _put_raw(size - direct, x, position, words)
                     token = direct + 1 + e
-                    raw = rest - (np.int64(1) << e)
-                    done = e
-                    while done > 0:
-                        width = (done - 1) % _PIECE + 1
-                        done -= width
-                        if x >> (63 - width):
-                            position -= 1
-                            words[position] = np.uint32(x & 0xFFFFFFFF)
-                            x >>= 32
-                        x = (x << width) | ((raw >> done) & ((np.int64(1) << width) - 1))
                 frequency = table[c, token]
                 share = np.int64(signs[(sure << 6) + token])
                 like = (level < 0) == (total < 0)
@@ -131,6 +118,24 @@ def encode(
                 quotient = x // frequency
                 states[lane] = (quotient << BITS) + (x - quotient * frequency) + starts[c, token]
     return position
+
+
+@numba.njit(cache=True, nogil=True)
+def _put_raw(rest: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
+    """Encode the bits of `rest` below its leading one; return how many they are, the state, the words' begin."""
+    e = np.int64(0)
+    while rest >> (e + 1):
+        e += 1
+    done = e
+    while done > 0:
+        width = (done - 1) % _PIECE + 1
+        done -= width
+        if x >> (63 - width):
+            position -= 1
+            words[position] = np.uint32(x & 0xFFFFFFFF)
+            x >>= 32
+        x = (x << width) | ((rest >> done) & ((np.int64(1) << width) - 1))
+    return e, x, position
 
 
 @numba.njit(cache=True, nogil=True)
