@@ -22,6 +22,7 @@ from enxuto.codec import Coder
 from enxuto.container import Part
 from enxuto.header import ExactRow, TensorEntry
 from enxuto.onnx_model import Model, array_bytes, skeleton
+from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
 from enxuto.quantize.steps import Uniform
 
@@ -197,6 +198,8 @@ def cases() -> dict[str, Callable[[], CompressedModel]]:
         "far": lambda: scaled([(9, 9)], ramp(9, 9) * 2**19 * (np.arange(81).reshape(9, 9) % 5 == 0)),
         "bundle": lambda: scaled([(30,), (5, 0), (), (7, 3)], np.arange(52) * 31 % 23 - 11),
         "lanes": lanes,
+        "grid": lambda: quantized(Grid(0.1, (0, -3, 9, 2), (5, 0, -2)), model({"kernel": kernel}, conv)),
+        "grid columns": lambda: quantized(Grid(0.07, (), (0, 1, 2, 3, 4, -1, -5, 7)), model({"w": weight})),
     }
 
 

@@ -255,6 +255,26 @@ GOLDEN = {
             "w0": "000040bd000040bd 80b050da7044d885432000c8b4c0f8c24dd72798",
         },
     ),
+    "grid": (
+        "iA7FW4GJ0x0ssL3W&r>I00000?*IS*>i_@%Q~&?~sb7fK06mD!fb_127{eGv3-?tw^KaR(%dtbkVe`TsE8^|j&d06XG<SDg^"
+        "jFrWLh|_?$Svk|W3pK=vZ?>3N9?!xSzll`XQ=2-^BB_5T4-$7Hlc)|%n{j}*&b?XMoLeD%GxxRaa8YdRU5bx9yFeeowhSX6y"
+        "YNa-|^L27dP`Jo|BuTuLOo-*vc~Y<SEWzxa}fe1hbvNy9WpQ*OQw;r`)so<WRk1yEkm%kMFWs@+hD~TnJ$x8w6Sy-x`MBH6_"
+        "sii<l*P53JshOaTpgDhNXYFJ(VrcC{OCBCZwb2|AkI)WqI31C#&peo)W=0GNaSzyH7g=l_TQ4*&pvSB~Q&AOM(~a}qdA02JG"
+        "VCISFAiIEsA1hP{6rxMK(+U5iO&<rop{6OA{iZnH2j8OF)kWWmuL*V2*$buOi^8^",
+        {
+            "kernel": "87a936bf00000000 e56201cbc74e6d0bb3dae2b89da8c45c854a0826",
+        },
+    ),
+    "grid columns": (
+        "iA7FW4GJ0x0ssL3XaN8K0000000961-~a#sbN~PV#XXMa06mD!fb_127{eGv3-?tw^KaR(%dtbkVe`TsE8^|j&d06XG<SDg^"
+        "jFu+kPXH4(E=_9Vfj|@1DhUeX)&~7`xd)3?Qj-VCqjq>zrKpdtf~*gH@tu^u450h$pP(G>d36SL$YiY7=p}7IMRs_+@ngwp|"
+        "HCvcrODajFP;oDQawOJ$tl!-Fah+p&X=o`5x_T9@rAE7`Cq66mDp}tC=!NgWP7$N_o>LWlNesfSx2dM5euZ4!a~G?+#lz0mQ"
+        "8B^|{dm5BWykH8^^@e-NII<>OKgZAb+UbxrE%s1Pbhhe*VB%G<#Kx)_qVrxp_<BO9S@9T409#kBGO005Xh&f)*&{{aCD0RRv"
+        "HVA|3E0GON4fl0^#4DdEa#~A<}l;Y+hRQ#}x`X)H?SbCPp*d}bwK%j#HxmConiAA6S",
+        {
+            "w": "b81e45bf177caabd baf52ff679db9d3d99375a22c32e3b47bfd31252",
+        },
+    ),
 }
 # end of golden files
 # fmt: on
@@ -376,7 +396,7 @@ def test_values_outside_a_quantizer_are_refused() -> None:
 
 def test_the_example_is_short_and_needs_nothing() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 420
+    assert len(text.splitlines()) <= 440
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
