@@ -7,12 +7,12 @@ from pathlib import Path
 
 from enxuto import __version__
 
-sys.path.insert(0, str(Path(__file__).parent / "site_parts"))  # the two extensions below
+sys.path.insert(0, str(Path(__file__).parent / "site_parts"))  # the last three extensions
 
 project = "enxuto"
 author = "the authors of enxuto"
 release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "command_pages", "docstrings"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "command_pages", "docstrings", "mathml"]
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
@@ -26,6 +26,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"enxuto {__version__}"
 html_copy_source = False

@@ -23,7 +23,7 @@ def to_restructured(lines: list[str]) -> list[str]:
     written: list[str] = []
     for block in _blocks(lines):
         if block[0].startswith("    "):
-            written += ["::", "", *("    " + line for line in block), ""]
+            written += ["::", "", *(f"    {line}".rstrip() for line in block), ""]
         elif any(_ITEM.match(line) for line in block):
             written += [*_list(block), ""]
         else:
@@ -39,6 +39,8 @@ def _blocks(lines: list[str]) -> list[list[str]]:
         kind = None if not line.strip() else "code" if line.startswith("    ") else "prose"
         if kind is not None and kind == before:
             blocks[-1].append(line)
+        elif kind == "code" and blocks and blocks[-1][0].startswith("    "):
+            blocks[-1] += ["", line]  # an empty line within code
         elif kind is not None:
             blocks.append([line])
         before = kind
@@ -75,7 +77,21 @@ def _process(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, 
     lines[:] = to_restructured(lines)
 
 
+def _tidy(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    _object: Any,
+    _options: Any,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Defaults made by a factory as `...`: with dataclasses' own way to show them a signature is not Python."""
+    return (signature.replace("<factory>", "...") if signature else signature), returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Take part in autodoc."""
     app.connect("autodoc-process-docstring", _process)
+    app.connect("autodoc-process-signature", _tidy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
