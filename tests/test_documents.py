@@ -1,4 +1,4 @@
-"""Pages tell the truth where that is quickly checked: verbs and options exist, pages are reached, charts fit their table."""
+"""Pages tell the truth where that is quickly checked: verbs, options and pages exist, the chart is of its table."""
 
 from __future__ import annotations
 
