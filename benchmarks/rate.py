@@ -81,7 +81,13 @@ def point(judge: Judge, model: Any, weights: int, method: str, seconds: float) -
     """Return one measured row, and print it."""
     judged = judge(model)
     size = model.file_bytes
-    row = {"method": method, "bytes": size, "bits": 8 * size / weights, "seconds": seconds, **judged.to_dict()}
+    row = {
+        "method": method,
+        "bytes": size,
+        "bits": 8 * size / weights,
+        "seconds": seconds,
+        **judged.to_dict(),
+    }
     print(
         f"| {method} | {size:,} | {row['bits']:.3f} | {judged.kl:.4f} | {judged.agreement:.2f} | {judged.top1:.2f} "
         f"| {judged.drop:+.2f} |",
@@ -121,11 +127,15 @@ def run(network: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--limit", type=int, default=None, help="CIFAR images measured on")
-    parser.add_argument("--bits", type=float, nargs="+", default=list(BITS), help="first guesses of bits per weight")
+    parser.add_argument(
+        "--bits", type=float, nargs="+", default=list(BITS), help="first guesses of bits per weight"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only-calibrated", action="store_true")
     parser.add_argument("--json", type=Path)

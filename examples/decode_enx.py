@@ -350,7 +350,9 @@ def grid_steps(q, shape, coded):
     need(axes in ([], [0], [1], [0, 1]) and len(shape) >= len(axes), "a grid's axes do not fit")
     exponents = list(decode_order0(coded, sum(shape[axis] for axis in axes))) if axes else []
     need(all(abs(e) <= 96 for e in exponents), "a grid's factor is too large")
-    roots = [struct.unpack(">f", bytes.fromhex(x))[0] for x in ("3F800000", "3F9837F0", "3FB504F3", "3FD744FD")]
+    roots = [
+        struct.unpack(">f", bytes.fromhex(x))[0] for x in ("3F800000", "3F9837F0", "3FB504F3", "3FD744FD")
+    ]
     factors = [math.ldexp(roots[e & 3], e >> 2) for e in exponents]
     rows = factors[: shape[0]] if 0 in axes else [1.0] * whole[0]
     columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * whole[1]

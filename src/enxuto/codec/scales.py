@@ -39,7 +39,7 @@ from enxuto.codec.scale_loops import alternatives, count_signs, count_tokens, ma
 __all__ = ["Fitted", "fit_contexts"]
 
 _GRIDS = ((0.35, 14), (0.5, 10), (0.75, 7))  # octaves between classes, and how many classes at most
-_GRID = ((0.4, 20),)
+_GRID = ((0.5, 14),)
 _SMALL = 1 << 16  # weights; only tensors of less try all grids
 _ROUNDS = 3
 _MOST_DIRECT = 33  # with as many groups as there can be these are all 64 tokens
