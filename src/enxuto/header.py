@@ -153,7 +153,7 @@ def describe(quantizer: Quantizer) -> QuantizerFields:
         case Half():
             return _HalfFields()
         case Grid(step=step, rows=rows, columns=columns):
-            axes: tuple[Literal[0, 1], ...] = (*((0,) if rows else ()), *((1,) if columns else ()))  # type: ignore[assignment]
+            axes: tuple[Literal[0, 1], ...] = (*((0,) if rows else ()), *((1,) if columns else ()))
             return _GridFields(step=step, axes=axes)
     raise UsageError(f"the file format has no quantizer {quantizer!r}")
 

@@ -237,7 +237,7 @@ def _coded_steps(quantizer: Quantizer) -> bytes:
 
 
 def _quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
-    steps = np.zeros(0, np.float32)
+    steps: np.ndarray = np.zeros(0, np.float32)
     stored = data[: row.steps_bytes]
     if row.steps_are_exponents:
         steps = decode_levels(stored, row.step_count)
