@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "part",
         "quantize",
     },
+    "calibration_cache": {"calibration", "onnx_model", "quantize"},
     "budget": {"calibrated", "container", "data", "metrics", "onnx_model", "quantize", "runtime"},
     "within": {
         "budget",
@@ -55,6 +56,8 @@ MAY_IMPORT = {
         "onnx_model",
         "quantize",
         "runtime",
+        "calibration_cache",
+        "container",
     },
     "ledger": {"codec", "part", "container", "header", "onnx_model"},
     "verification": {"part", "container", "header", "metrics", "onnx_model", "quantize"},
@@ -84,7 +87,7 @@ MAY_IMPORT = {
         "train",
         "zoo",
     },
-    "doctor": {"compression", "data", "demo", "onnx_model", "runtime", "study"},
+    "doctor": {"calibration_cache", "compression", "data", "demo", "onnx_model", "runtime", "study"},
     "report": {"quantize", "study"},
     "cli": None,  # anything
     "__main__": {"cli"},

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal
 
+from enxuto.calibration_cache import calibration_folder
 from enxuto.data.published import cache_folder
 from enxuto.errors import EnxutoError
 from enxuto.study.machine import machine
@@ -83,7 +84,11 @@ def examine(*, trial: bool = True) -> Report:
     packages = tuple(_packages())
     torch = _torch()  # loaded, so that `machine` sees its GPU
     facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": _quota()}
-    caches = (_cache("data sets", cache_folder()), _numba_cache())
+    caches = (
+        _cache("data sets", cache_folder()),
+        _cache("calibrations", calibration_folder()),
+        _numba_cache(),
+    )
     problems = [*_package_problems(packages), *_machine_problems(facts), *_place_problems(caches)]
     if trial:
         problems += _trial()

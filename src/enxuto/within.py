@@ -19,7 +19,9 @@ import numpy.typing as npt
 from enxuto.budget import Bounds, Found, Judge, Judgement, Trial, search
 from enxuto.calibrated import Outcome, compress_at
 from enxuto.calibration import Calibration, calibrate
+from enxuto.calibration_cache import kept_calibration
 from enxuto.compression import DEFAULT_ROLES, parameters
+from enxuto.container import processors
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model, Role
@@ -91,12 +93,15 @@ def compress_within(
     keep_exact: Sequence[str] = (),
     seed: int = 0,
     threads: int = 0,
+    cache: Path | None = None,
     progress: Progress | None = None,
     tried: Callable[[Trial], None] | None = None,
 ) -> Within:
     """Calibrate, search, and report.
 
-    images: synthetic ones made where `parts` has none to calibrate by. tried: called after every trial. Other
+    images: synthetic ones made where `parts` has none to calibrate by. cache: the folder where calibrations are kept
+    (by default `calibration_folder()`), so that a search that was interrupted, or one with another bound, goes on from
+    there. tried: called after every trial. Other
     arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model.
     """
     if parts.calibrating is not None:
@@ -105,7 +110,13 @@ def compress_within(
     else:
         pictures = _made_up(model, preprocess, images, seed)
         source = "synthetic"
-    calibration = calibrate(model, pictures, source=source, seed=seed, threads=threads, progress=progress)
+
+    def measure() -> Calibration:
+        return calibrate(model, pictures, source=source, seed=seed, threads=threads, progress=progress)
+
+    calibration = kept_calibration(
+        model, pictures, measure, source=source, seed=seed, threads=threads or processors(), folder=cache
+    )
 
     def make(price: float) -> Outcome:
         return compress_at(

@@ -48,6 +48,26 @@ class Curvature:
     calibrated: bool
     sensitivity: float = 1.0
 
+    @classmethod
+    def of(
+        cls,
+        layer: Layer,
+        inputs: list[npt.NDArray[np.float32]],
+        outputs: list[npt.NDArray[np.float32]],
+        shrinkage: float,
+        calibrated: bool,
+    ) -> Curvature:
+        """Return the curvature with those regularised moments, its factors worked out from them as they are."""
+        return cls(
+            layer,
+            inputs,
+            [_factors(block.astype(np.float64)) for block in inputs],
+            outputs,
+            [_factors(block.astype(np.float64)) for block in outputs],
+            shrinkage,
+            calibrated,
+        )
+
     def with_sensitivity(self, sensitivity: float) -> Curvature:
         """Return the same with another sensitivity, in nats."""
         return replace(self, sensitivity=sensitivity)
@@ -121,14 +141,12 @@ def curvature_of(layer: Layer, weight: np.ndarray, moments: Moments) -> Curvatur
         second = moments.second(block)
         inputs.append(np.stack([regularised(one, 1.0 if shrinkage is None else shrinkage) for one in second]))
     outputs = _output_moments(moments, matrix.shape[1], calibrated)
-    return Curvature(
-        layer=layer,
-        inputs=[block.astype(np.float32) for block in inputs],
-        input_factors=[_factors(block) for block in inputs],
-        outputs=[block.astype(np.float32) for block in outputs],
-        output_factors=[_factors(block) for block in outputs],
-        shrinkage=1.0 if shrinkage is None else shrinkage,
-        calibrated=calibrated,
+    return Curvature.of(
+        layer,
+        [block.astype(np.float32) for block in inputs],
+        [block.astype(np.float32) for block in outputs],
+        1.0 if shrinkage is None else shrinkage,
+        calibrated,
     )
 
 
