@@ -51,10 +51,13 @@ def test_what_is_there_is_told() -> None:
 def test_caches_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "train.bin").write_bytes(b"x" * 1234)
+    (tmp_path / "calibrations").mkdir()
+    (tmp_path / "calibrations" / "0.npz").write_bytes(b"x" * 77)
     monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "nowhere"))
-    data, loops = examine(trial=False).caches
+    data, calibrations, loops = examine(trial=False).caches
     assert (data.path, data.bytes, data.files) == (str(tmp_path), 1234, 1)
+    assert (calibrations.bytes, calibrations.files) == (77, 1)
     assert (loops.bytes, loops.files) == (0, 0)
 
 

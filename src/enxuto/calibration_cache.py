@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,23 +20,21 @@ import numpy.typing as npt
 
 from enxuto._version import __version__
 from enxuto.calibration import Calibration
+from enxuto.data.published import cache_folder
 from enxuto.files import atomic_write
 from enxuto.onnx_model import Model, fold_batch_norm
 from enxuto.quantize.curvature import Curvature
 from enxuto.quantize.layers import linear_layers
 
-__all__ = ["CACHE_VARIABLE", "calibration_folder", "calibration_key", "kept_calibration"]
+__all__ = ["calibration_folder", "calibration_key", "kept_calibration"]
 
-CACHE_VARIABLE = "ENXUTO_CACHE"
 _LAYOUT = 1  # of the files; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
 def calibration_folder() -> Path:
-    """Return where calibrations are kept: `$ENXUTO_CACHE/calibrations`, else in the user's cache folder."""
-    said = os.environ.get(CACHE_VARIABLE)
-    base = Path(said) if said else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "enxuto"
-    return base / "calibrations"
+    """Return where calibrations are kept: `calibrations` in the cache folder (`$ENXUTO_CACHE`, else the user's)."""
+    return cache_folder() / "calibrations"
 
 
 def calibration_key(model: Model, images: npt.NDArray[np.float32], seed: int) -> str:

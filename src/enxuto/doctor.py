@@ -85,7 +85,7 @@ def examine(*, trial: bool = True) -> Report:
     torch = _torch()  # loaded, so that `machine` sees its GPU
     facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": _quota()}
     caches = (
-        _cache("data sets", cache_folder()),
+        _cache("data sets", cache_folder(), apart=calibration_folder()),
         _cache("calibrations", calibration_folder()),
         _numba_cache(),
     )
@@ -245,8 +245,10 @@ def _quota() -> float | None:
     return None if most == "max" else int(most) / int(period)
 
 
-def _cache(name: str, folder: Path, pattern: str = "*") -> Cache:
+def _cache(name: str, folder: Path, pattern: str = "*", *, apart: Path | None = None) -> Cache:
+    """Measure what lies in a folder, but for a folder in it that is counted by itself."""
     files = [path for path in folder.rglob(pattern) if path.is_file()] if folder.is_dir() else []
+    files = [path for path in files if apart is None or apart not in path.parents]
     return Cache(name, str(folder), sum(path.stat().st_size for path in files), len(files))
 
 

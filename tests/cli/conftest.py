@@ -15,6 +15,12 @@ from enxuto.demo import MODEL, TEST_IMAGES
 Invoke = Callable[..., Result]
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's is read or written: a calibration kept by older code would be taken for this one's."""
+    monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def invoke() -> Invoke:
     """Run a verb; the result has exit_code, stdout and stderr."""
