@@ -218,8 +218,21 @@ def calibrate(
 
 
 def _float_layers(model: Model) -> list[Layer]:
-    """Return the layers with float weights; `ModelError` where one is not finite."""
-    layers = [layer for layer in linear_layers(model) if model.info(layer.weight).dtype.kind == "f"]
+    """Return the layers with float weights that the scores depend on.
+
+    `ModelError` where a weight is not finite, `UsageError` where there is no such layer.
+    """
+    needed = {model.proto.graph.output[0].name}
+    for node in reversed(model.proto.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    layers = [
+        layer
+        for layer in linear_layers(model)
+        if layer.output in needed and model.info(layer.weight).dtype.kind == "f"
+    ]
+    if not layers:
+        raise UsageError("the model has no convolution or matrix to calibrate; compress it without images")
     for layer in layers:
         check_finite(layer.weight, model.load(layer.weight))
     return layers

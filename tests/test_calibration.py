@@ -1,0 +1,67 @@
+"""Calibrating odd models: layers that no answer depends on, none at all, unknown operators, weights of zeros or NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import NodeProto, helper, numpy_helper
+
+from enxuto.calibrated import compress_at
+from enxuto.calibration import calibrate
+from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.onnx_model import Model
+
+node = helper.make_node
+IMAGES = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
+KERNEL = np.random.default_rng(1).standard_normal((4, 3, 3, 3)).astype(np.float32)
+
+
+def model_of(nodes: list[NodeProto], **weights: np.ndarray) -> Model:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    opset = helper.make_opsetid("", 17)
+    return Model.from_proto(helper.make_model(graph, opset_imports=[opset], ir_version=8))
+
+
+def test_a_layer_that_no_answer_depends_on_takes_default_steps() -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"]),
+        node("Conv", ["x", "unused"], ["d"]),
+        node("Flatten", ["c"], ["y"]),
+    ]
+    outcome = compress_at(calibrate(model_of(nodes, w=KERNEL, unused=KERNEL * 2), IMAGES, threads=1), 1e-4)
+    assert {layer.name: layer.method for layer in outcome.layers} == {"w": "calibrated", "unused": "default"}
+
+
+def test_an_operator_without_a_derivative_is_told() -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"]),
+        node("Erf", ["c"], ["e"]),
+        node("Flatten", ["e"], ["y"]),
+    ]
+    calibration = calibrate(model_of(nodes, w=KERNEL), IMAGES, threads=1)
+    assert calibration.reason is not None
+    assert "Erf" in calibration.reason
+    assert calibration.curvatures["w"].sensitivity > 0
+
+
+def test_weights_of_zeros_stay_zeros() -> None:
+    nodes = [node("Conv", ["x", "w"], ["c"]), node("Flatten", ["c"], ["y"])]
+    outcome = compress_at(calibrate(model_of(nodes, w=KERNEL * 0), IMAGES, threads=1), 1e-4)
+    assert not outcome.model.to_model().load("w").any()
+
+
+def test_what_cannot_be_calibrated() -> None:
+    flat = [node("Relu", ["x"], ["r"]), node("Flatten", ["r"], ["y"])]
+    with pytest.raises(UsageError, match="no convolution or matrix"):
+        calibrate(model_of(flat), IMAGES)
+    nodes = [node("Conv", ["x", "w"], ["c"]), node("Flatten", ["c"], ["y"])]
+    with pytest.raises(ModelError, match="NaN"):
+        calibrate(model_of(nodes, w=KERNEL * np.nan), IMAGES)
+    with pytest.raises(DataError, match="at least 2 images"):
+        calibrate(model_of(nodes, w=KERNEL), IMAGES[:1])
