@@ -64,9 +64,9 @@ def _show(result: object, source: Path) -> None:
         note(f"problem: {problem}")
     if result.ok:
         exact = sum(check.exact for check in result.checks)
-        more = (
-            f"; {exact} exact tensors equal bit for bit, {len(quantized)} within their steps"
-            if result.compared
-            else ""
-        )
+        moved = sum(check.bound is None for check in quantized)
+        more = ""
+        if result.compared:
+            more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
+            more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
         note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
