@@ -85,13 +85,12 @@ def compress_at(
     metadata: Mapping[str, Any] | None = None,
     roles: Collection[Role | str] = DEFAULT_ROLES,
     keep_exact: Sequence[str] = (),
-    correct: bool = True,
     progress: Progress | None = None,
 ) -> Outcome:
     """Compress the calibrated model at a price in nats per bit: the lower, the larger the file and the nearer.
 
-    metadata, roles, keep_exact: as for `compress`; biases are quantized too unless `keep_exact` names them. correct:
-    False leaves biases as they are and exact, for sizes alone. The same calibration and price give the same bytes.
+    metadata, roles, keep_exact: as for `compress`; biases are quantized too unless `keep_exact` names them.
+    The same calibration and price give the same bytes.
     Raises `UsageError` for options that do not fit, `ModelError` for weights that are not finite.
     """
     facts = {**(metadata or {}), "folded": True, "calibrated": calibration.provenance(price)}
@@ -103,7 +102,7 @@ def compress_at(
         if info.role is not Role.OTHER:
             check_finite(info.name, model.load(info.name))
     tensors = calibration.quantized(price, names, progress)
-    biases = calibration.corrected(tensors, progress) if correct else {}
+    biases = calibration.corrected(tensors, progress)
     assembly = Assembly(model.replaced(biases), facts, calibration.threads)
     losses = calibration.losses(tensors)
     reports = [

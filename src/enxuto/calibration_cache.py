@@ -21,6 +21,7 @@ import numpy.typing as npt
 from enxuto._version import __version__
 from enxuto.calibration import Calibration
 from enxuto.data.published import cache_folder
+from enxuto.errors import UsageError
 from enxuto.files import atomic_write
 from enxuto.onnx_model import Model, fold_batch_norm
 from enxuto.quantize.curvature import Curvature
@@ -94,9 +95,8 @@ def _save(place: Path, calibration: Calibration) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(place) as file:
             file.write(buffer.getbuffer())
-    except Exception as error:  # a full disk or a read-only home: the result is there all the same
-        if not isinstance(error, OSError) and not isinstance(error.__cause__, OSError):
-            raise
+    except (OSError, UsageError):  # a full disk or a read-only home: the result is there all the same
+        return
 
 
 def _load(

@@ -56,9 +56,18 @@ class Within:
     calibration: Calibration
 
 
-def deal(data: Dataset | None, calibration: Dataset | None, bounds: Bounds, images: int, seed: int) -> Parts:
+def deal(
+    data: Dataset | None,
+    calibration: Dataset | None,
+    bounds: Bounds,
+    images: int,
+    seed: int,
+    *,
+    synthetic: bool = False,
+) -> Parts:
     """Deal a labelled data set into the parts that a search needs, at random with `seed`.
 
+    synthetic: no image of `data` calibrates, even where `calibration` is None.
     Raises `DataError` where there are too few images, `UsageError` where there are none to judge by.
     """
     if bounds.judged and data is None:
@@ -70,7 +79,7 @@ def deal(data: Dataset | None, calibration: Dataset | None, bounds: Bounds, imag
     if data is None:
         return Parts(calibration, None, None)
     rest = data
-    if calibration is None:
+    if calibration is None and not synthetic:
         share = min(images / len(data), _MOST_CALIBRATING)
         if share * len(data) < 2:
             raise DataError(f"{data.path}: {len(data)} images are too few to calibrate, judge and report")

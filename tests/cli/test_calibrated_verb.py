@@ -88,6 +88,14 @@ def test_without_any_images(invoke: Invoke, digits: Path) -> None:
     assert made["fits"]
 
 
+def test_synthetic_images_leave_all_others_to_judge(invoke: Invoke, digits: Path, images: Path) -> None:
+    words = ("--data", images, "--min-agreement", 90, "--images", 32)
+    made = printed(invoke("compress", digits, "--synthetic", *words, "--json"))
+    assert made["calibration"]["data"] == "synthetic"
+    assert made["reported"]["samples"] == 180
+    assert {trial["judged"]["samples"] for trial in made["trials"]} == {180}
+
+
 def test_a_bound_out_of_reach(invoke: Invoke, digits: Path, images: Path) -> None:
     """Exit 1, the nearest that was found written, and one line that says so."""
     result = invoke("compress", digits, "--data", images, "--max-drop", -50, "--images", 16)

@@ -98,9 +98,7 @@ class CalibratedOptions:
         bounds = Bounds(self.max_drop, self.min_agreement, self.max_kl, most)
         data = open_dataset(self.data) if self.data is not None else None
         other = open_dataset(self.calibration) if self.calibration is not None else None
-        if self.synthetic and data is not None and not bounds.judged:
-            data = None if other is None else data
-        parts = deal(data, other, bounds, self.images, self.seed)
+        parts = deal(data, other, bounds, self.images, self.seed, synthetic=self.synthetic)
         return compress_within(
             model, bounds, parts, preprocess, images=self.images, metadata=metadata, roles=roles,
             keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, tried=_say,
