@@ -145,6 +145,34 @@ def test_dropping_idle_biases_changes_one_number_per_filter() -> None:
     assert _parameters("vgg16-cifar") - _parameters("vgg16-cifar", conv_bias=False) == filters == 4224
 
 
-def test_fifty_seven_networks_in_thirteen_families() -> None:
-    assert len(ENTRIES) == 57
+def test_slim_vgg_by_hand() -> None:
+    # Stages of 8, 16, 32, 64, 64 channels. A convolution of M to N channels has 9·M·N weights, N biases and 2·N of
+    # batch norm: 9·M·N + 3·N.
+    stages = {
+        1: 240 + 600,  # 9·3·8 + 24, 9·8·8 + 24
+        2: 1_200 + 2_352,  # 9·8·16 + 48, 9·16·16 + 48
+        3: 4_704 + 2 * 9_312,  # 9·16·32 + 96, 9·32·32 + 96
+        4: 18_624 + 2 * 37_056,  # 9·32·64 + 192, 9·64·64 + 192
+        5: 3 * 37_056,
+    }
+    linear = {10: 64 * 10 + 10, 100: 64 * 100 + 100}
+    for classes, last in linear.items():
+        assert _parameters("vgg16-slim-cifar", classes=classes) == sum(stages.values()) + last
+    # Planes of 32², 16², 8², 4² and 2² times the weights alone.
+    planes = {1_024: 792, 256: 3_456, 64: 23_040, 16: 92_160, 4: 110_592}
+    assert walk_named("vgg16-slim-cifar").macs == sum(side * some for side, some in planes.items()) + 640
+    assert _parameters("vgg16-cifar", width=1 / 8) == _parameters("vgg16-slim-cifar") == 232_274
+
+
+def test_narrow_vgg_keeps_a_channel_in_every_layer() -> None:
+    widths = {
+        step.detail[0]
+        for step in walk(meta("vgg16-cifar", width=0.001), (3, 32, 32)).steps
+        if step.kind == "conv"
+    }
+    assert widths == {1}
+
+
+def test_fifty_eight_networks_in_thirteen_families() -> None:
+    assert len(ENTRIES) == 58
     assert len({item.family for item in ENTRIES}) == 13

@@ -79,6 +79,7 @@ def test_unknown_names_get_the_closest(name: str, message: str) -> None:
         ("mobilenet", {"width": float("nan")}, "mobilenet: width must be a number above 0, not nan"),
         ("vgg16", {"dropout": 1.0}, "vgg16: dropout must be at least 0 and below 1, not 1.0"),
         ("vgg16-cifar", {"conv_bias": 0}, "vgg16-cifar: conv_bias must be True or False, not 0"),
+        ("vgg16-slim-cifar", {"width": 0}, "vgg16-slim-cifar: width must be a number above 0, not 0"),
         ("googlenet", {"auxiliary": "yes"}, "googlenet: auxiliary must be True or False, not 'yes'"),
         ("shufflenet", {"groups": 5}, "shufflenet: groups must be one of 1, 2, 3, 4, 8, not 5"),
         ("shufflenet", {"groups": True}, "shufflenet: groups must be one of 1, 2, 3, 4, 8, not True"),

@@ -3,14 +3,15 @@ images.
 
 Source: K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition",
 arXiv:1409.1556, table 1, columns A, B, D, E. The CIFAR forms keep the convolutions, add batch norm and have a
-single linear layer (Souza 2020, section 4.3.4; the lottery-ticket VGG-16).
+single linear layer (Souza 2020, section 4.3.4; the lottery-ticket VGG-16). The slim form of width 1/8 is ours: VGG-16's
+shape at the cost of a small network, for studies on a CPU.
 Not here: A-LRN and column C with its 1×1 convolutions.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from torch import nn
@@ -23,12 +24,18 @@ __all__ = ["BUILDERS"]
 # 3×3 convolutions in each of the five stages, by depth; the stages' widths are the same for all.
 _STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _WIDTHS = (64, 128, 256, 512, 512)
+_SLIM = 1 / 8
 
 
-def _features(channels: int, depth: int, convolution: Callable[[int, int, int], nn.Module]) -> nn.Sequential:
+def _features(
+    channels: int,
+    depth: int,
+    convolution: Callable[[int, int, int], nn.Module],
+    widths: Sequence[int] = _WIDTHS,
+) -> nn.Sequential:
     """Five stages conv1_1 … conv5_4, each closed by a 2×2 max pool of stride 2."""
     layers = OrderedDict[str, nn.Module]()
-    for stage, (count, width) in enumerate(zip(_STAGES[depth], _WIDTHS, strict=True), start=1):
+    for stage, (count, width) in enumerate(zip(_STAGES[depth], widths, strict=True), start=1):
         for place in range(1, count + 1):
             layers[f"conv{stage}_{place}"] = convolution(channels, width, 3)
             channels = width
@@ -52,20 +59,24 @@ def _imagenet(
     return network
 
 
-def _cifar(classes: int, channels: int, *, name: str, depth: int, conv_bias: bool = True) -> nn.Module:
-    """Images of 32×32 leave a 1×1 plane of 512 channels for one linear layer; `conv_bias` False drops the
-    biases that batch norm makes idle.
+def _cifar(
+    classes: int, channels: int, *, name: str, depth: int, width: float = 1.0, conv_bias: bool = True
+) -> nn.Module:
+    """Images of 32×32 leave a 1×1 plane of 512 channels for one linear layer. `width` multiplies the channels of
+    all convolutions; `conv_bias` False drops the biases that batch norm makes idle.
     """
+    checks.positive(name, "width", width)
     checks.flag(name, "conv_bias", conv_bias)
-    features = _features(channels, depth, partial(conv_norm_act, bias=conv_bias))
-    head = OrderedDict[str, nn.Module](flatten=nn.Flatten(), fc=nn.Linear(512, classes))
+    widths = [max(1, round(base * width)) for base in _WIDTHS]
+    features = _features(channels, depth, partial(conv_norm_act, bias=conv_bias), widths)
+    head = OrderedDict[str, nn.Module](flatten=nn.Flatten(), fc=nn.Linear(widths[-1], classes))
     network = FeatureClassifier(features, nn.Sequential(head))
     he_(network)
     return network
 
 
 def _builders() -> dict[str, Callable[..., nn.Module]]:
-    """All names: vgg11 … vgg19, each with -bn, and the two CIFAR forms."""
+    """All names: vgg11 … vgg19, each with -bn, and the CIFAR forms."""
     found: dict[str, Callable[..., nn.Module]] = {}
     for depth in _STAGES:
         for suffix, norm in (("", False), ("-bn", True)):
@@ -73,6 +84,7 @@ def _builders() -> dict[str, Callable[..., nn.Module]]:
             found[name] = partial(_imagenet, name=name, depth=depth, norm=norm)
     for depth in (16, 19):
         found[f"vgg{depth}-cifar"] = partial(_cifar, name=f"vgg{depth}-cifar", depth=depth)
+    found["vgg16-slim-cifar"] = partial(_cifar, name="vgg16-slim-cifar", depth=16, width=_SLIM)
     return found
 
 
