@@ -14,8 +14,8 @@ import pytest
 from enxuto.errors import DataError, UsageError
 from enxuto.prune.kept import Architecture
 from enxuto.prune.tickets import Runs, claim
+from enxuto.study.images import Asked
 from enxuto.study.lottery import Arm, LotteryStudy, points, retraining_of
-from enxuto.study.lottery_images import Asked
 from enxuto.study.lottery_report import write_report
 from enxuto.study.lottery_results import Lottery
 from enxuto.study.lottery_tables import claims_table, levels_table, lottery_csv

@@ -236,18 +236,20 @@ def souza_records() -> list[dict[str, Any]]:
     """The records of two networks of the study of five."""
     times = {"mean": 2.0, "std": 0.5, "median": 1.9, "p95": 3.0}
     return [
-        {
-            "point": name, "study": "souza", "network": name, "scale": "smoke", "seed": 0, "classes": 10,
-            "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},
-            "training": {"epochs": 2, "stopped": "all epochs done", "loss": 1.0, "seconds": 3.0},
-            "measures": {
-                "top1": 0.5, "top5": None, "loss": 1.0, "samples": 500, "data_hash": "bb", "parameters": parameters,
-                "macs": 10**6, "onnx_bytes": 10**6, "state_bytes": 1_500_000, "threads": 1,
-                "latency": {"PyTorch, CPU": times, "ONNX Runtime, CPU": times},
+        record(
+            name, "enxuto.study.souza_network:train_network",
+            {"network": name, "scale": "smoke", "classes": 10, "config": {"epochs": 2}},
+            {
+                "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},
+                "training": {"epochs": 2, "stopped": "all epochs done", "loss": 1.0, "seconds": 3.0},
+                "measures": {
+                    "top1": 0.5, "top5": None, "loss": 1.0, "samples": 500, "data_hash": "bb", "parameters": parameters,
+                    "macs": 10**6, "onnx_bytes": 10**6, "state_bytes": 1_500_000, "threads": 1,
+                    "latency": {"PyTorch, CPU": times, "ONNX Runtime, CPU": times},
+                },
             },
-            "versions": {"enxuto": "0.1.0"}, "machine": {"cpu": "abacus", "cores": 2, "gpu": None},
-            "finished": "2026-01-01T00:00:00+00:00",
-        }
+            machine={"cpu": "abacus", "cores": 2, "gpu": None},
+        )
         for name, parameters in (("squeezenet-dsc", 248_670), ("vgg19-cifar", 20_040_522))
     ]  # fmt: skip
 

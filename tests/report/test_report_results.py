@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from enxuto.errors import UsageError
 from enxuto.report import Exhibit, Results, read_results
+from enxuto.study import Result
+from enxuto.study.souza_records import records_of
 
 
 def only(path: Path) -> Exhibit:
@@ -187,6 +189,24 @@ def test_networks_stand_beside_the_published(tmp_path: Path) -> None:
     assert column(found, "parameters", series=0) == [248_670, 20_040_522]
     assert found.tables[0].rows[0][:4] == ("squeezenet-dsc", "50.00", "45.6 – 54.4", "88.32")
     assert found.tables[0].rows[0][4] == "248,670"
+    told = dict(found.origin)
+    assert (told["data"], told["machine"]) == ("aa / bb", "cpu abacus, cores 2")
+
+
+def test_what_the_souza_verb_prints_shows_the_same(tmp_path: Path) -> None:
+    lines = samples.write_lines(tmp_path / "records.jsonl", samples.souza_records())
+    results = [Result.parse(line) for line in lines.read_bytes().splitlines()]
+    printed = samples.write(tmp_path / "a.json", {"study": "souza", "records": records_of(results)})
+    assert only(printed).charts == only(lines).charts
+    assert only(printed).tables == only(lines).tables
+
+
+def test_records_of_an_earlier_form_are_named_with_what_to_do(tmp_path: Path) -> None:
+    old = {"point": "p", "study": "souza", "version": 1, "network": "vgg19-cifar", "seed": 0}
+    good = samples.record("1", "mine:measure", {"step": 1}, {"rate": 1})
+    results = read_results([samples.write_lines(tmp_path / "records.jsonl", [old, good])])
+    (problem,) = results.problems
+    assert "line 1: it is of an earlier form of its study, which must be run again" in problem
 
 
 def test_histogram_has_the_density_and_the_best_fits(tmp_path: Path) -> None:

@@ -7,27 +7,31 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
+from typer.testing import Result as Said
 
 from enxuto import evaluate, zoo
 from enxuto.api import load_with_metadata, preprocess_of
 from enxuto.cli import app
 from enxuto.data import open_dataset
-from enxuto.errors import DataError, UsageError
+from enxuto.errors import TrainingError, UsageError
 from enxuto.runtime import Runner
-from enxuto.study.souza import SCALES, Images, SouzaStudy, run_souza
+from enxuto.study import Executor, Here, Local, Point, Study, StudyResults, souza_network
+from enxuto.study.images import open_images
+from enxuto.study.souza import SCALES, SouzaStudy, points, refuse_earlier_form
 from enxuto.study.souza_published import NETWORKS, PUBLISHED
+from enxuto.study.souza_records import records_of
 from enxuto.study.souza_tables import as_csv, as_markdown, tables
 
 DSC = ("squeezenet-dsc",)
-FAST = {"epochs": 2, "batch": 24, "threads": 1}
+BOTH = ("squeezenet-dsc", "squeezenet-cifar")
+FAST = {"epochs": 2, "batch": 24}
 
 
 @pytest.fixture(autouse=True)
@@ -50,20 +54,37 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def finished(
     data: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
-    """The folder and the record of a study of one network."""
+    """The folder and the record of a study of one network, computed in this process."""
     folder = tmp_path_factory.mktemp("finished")
-    (record,) = run(study(), data, folder)
+    (record,) = records_of(run(study(), data, folder))
     return folder, record
 
 
-def study(seed: int = 0, **settings: Any) -> SouzaStudy:
-    return SouzaStudy(DSC, "smoke", seed, 1, FAST | settings)
+def study(networks: tuple[str, ...] = DSC, seed: int = 0, **settings: Any) -> SouzaStudy:
+    return SouzaStudy(networks, "smoke", seed, 1, FAST | settings)
+
+
+def made(what: SouzaStudy, data: tuple[Path, Path]) -> list[Point]:
+    images = open_images(what.asked(), str(data[0]), str(data[1]))
+    return points(what, images.train.classes, images.hash, {"data": str(data[0]), "test": str(data[1])})
 
 
 def run(
-    what: SouzaStudy, data: tuple[Path, Path], folder: Path, report: Callable[[Any], None] | None = None
-) -> list[dict[str, Any]]:
-    return list(run_souza(what, Images.open(what, *data), folder, report=report))
+    what: SouzaStudy,
+    data: tuple[Path, Path],
+    folder: Path,
+    executor: Executor = Here(1),  # noqa: B008
+) -> StudyResults:
+    return Study(made(what, data), folder).run(executor)
+
+
+def weights(folder: Path, record: dict[str, Any]) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / record["folder"] / "model.pt", weights_only=True)
+    return state
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_record_says_what_was_done_on_what(
@@ -77,7 +98,7 @@ def test_a_record_says_what_was_done_on_what(
     assert torch.__version__.startswith(record["versions"]["torch"])
     assert record["machine"]["cores"] >= 1
     files = {path.name for path in (folder / record["folder"]).iterdir()}
-    assert files >= {"model.onnx", "model.pt", "last.pt", "history.jsonl", "training.png", "training.svg"}
+    assert files >= {"model.onnx", "model.pt", "last.pt", "history.jsonl"}
     model, metadata = load_with_metadata(folder / record["folder"] / "model.onnx")
     assert metadata["labels"] == list("abcd")
     preprocess = preprocess_of(metadata)
@@ -86,67 +107,130 @@ def test_a_record_says_what_was_done_on_what(
     assert found.top1 == pytest.approx(record["measures"]["top1"])
 
 
-def test_a_finished_network_is_not_trained_again_and_another_is_not_taken_for_it(
-    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path]
-) -> None:
-    def never(_: object) -> None:
-        raise AssertionError("trained again")
+def test_all_that_decides_a_network_is_part_of_its_point(data: tuple[Path, Path]) -> None:
+    (point,) = made(study(), data)
+    assert made(study(), data) == [point]
+    others = (
+        (study(("squeezenet-cifar",)), data), (study(seed=1), data), (study(lr=0.02), data),
+        (study(epochs=3), data), (SouzaStudy(DSC, "smoke", 0, 2, FAST), data), (study(), (data[1], data[0])),
+    )  # fmt: skip
+    assert len({point.id, *(made(*other)[0].id for other in others)}) == 1 + len(others)
 
+
+def test_a_finished_network_is_not_trained_again(
+    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, record = finished
     before = (folder / "records.jsonl").read_bytes()
-    assert run(study(), data, folder, never) == [record]
-    for what, where in ((study(seed=1), data), (study(lr=0.02), data), (study(), (data[1], data[1]))):
-        with pytest.raises(AssertionError, match="trained again"):
-            run(what, where, folder, never)
+    monkeypatch.setattr(souza_network, "fit", None)
+    assert records_of(run(study(), data, folder)) == [record]
     assert (folder / "records.jsonl").read_bytes() == before
 
 
 def test_an_interrupted_network_goes_on_to_the_same_weights(
-    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path], tmp_path: Path
+    finished: tuple[Path, dict[str, Any]],
+    data: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    whole = souza_network.fit
+
     def stop(at: Any) -> None:
         if at.record is not None:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run(study(), data, tmp_path / "cut", stop)
-    assert not (tmp_path / "cut" / "records.jsonl").exists()
+    def cut(*given: Any, **named: Any) -> Any:
+        return whole(*given, **named, progress=stop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(souza_network, "fit", cut)
+        interrupted = study_verb(*verb_words(data, tmp_path / "cut"))
+    assert interrupted.exit_code == 130
+    assert "the same command goes on from here" in interrupted.stderr
+    assert "epoch 1/2" in interrupted.stderr
+    assert (tmp_path / "cut" / "records.jsonl").read_bytes() == b""
     resumed = study_verb(*verb_words(data, tmp_path / "cut"))
     assert resumed.exit_code == 0, resumed.output
-    assert "epoch 2/2" in resumed.stderr
+    assert "squeezenet-dsc: epoch 2/2" in resumed.stderr
     assert "epoch 1/2" not in resumed.stderr
     assert "Accuracy, parameters, size" in resumed.stdout
-    for name in ("souza.md", "souza.csv", "losses.png", "records.jsonl"):
-        assert (tmp_path / "cut" / name).stat().st_size > 0
-    folder, whole = finished
-    same = [
-        torch.load(place / whole["folder"] / "model.pt", weights_only=True)
-        for place in (folder, tmp_path / "cut")
-    ]
-    assert all(torch.equal(same[0][key], same[1][key]) for key in same[0])
+    folder, record = finished
+    place = tmp_path / "cut" / record["folder"]  # the same point: the same name
+    for path in (
+        *(tmp_path / "cut" / name for name in ("souza.md", "souza.csv", "losses.png")),
+        place / "training.png",
+    ):
+        assert path.stat().st_size > 0
+    assert equal(weights(folder, record), weights(tmp_path / "cut", record))
 
 
-def test_images_come_from_parts_or_from_two_files(data: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--test"):
-        Images.open(study(), data[0])
-    for part in ("train", "test"):
-        (tmp_path / "set" / part / "x").mkdir(parents=True)
-        (tmp_path / "set" / part / "x" / "0.png").write_bytes(b"")
-    images = Images.open(study(), tmp_path / "set")
-    assert (images.train.part, images.test.part, images.classes) == ("train", "test", 1)
+def test_two_processes_find_what_one_does_and_two_machines_merge(
+    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, alone = finished
+    two = records_of(run(study(BOTH), data, tmp_path / "two", Local(2, 1)))
+    assert [record["network"] for record in two] == list(BOTH)
+    assert equal(weights(folder, alone), weights(tmp_path / "two", two[0]))
+    without = {key: value for key, value in alone["measures"].items() if key != "latency"}
+    assert {key: value for key, value in two[0]["measures"].items() if key != "latency"} == without
+    words = (*verb_words(data, tmp_path / "merged"), "--networks", "squeezenet-cifar", "--json")
+    merged = study_verb(*words, "--merge", folder, "--merge", tmp_path / "two")
+    assert merged.exit_code == 0, merged.output
+    assert "merged: 2 points added, 1 known" in merged.stderr
+    assert "epoch 1/2" not in merged.stderr
+    found = json.loads(merged.stdout)["records"]
+    assert found == [alone, two[1]]
+    assert all((tmp_path / "merged" / record["folder"] / "model.onnx").is_file() for record in found)
+
+
+def test_a_network_that_fails_is_named_and_the_others_go_on(
+    data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = souza_network.fit
+
+    def broken(network: Any, *given: Any, **named: Any) -> Any:
+        if sum(weight.numel() for weight in network.parameters()) < 500_000:
+            raise TrainingError("the loss is no number")
+        return whole(network, *given, **named)
+
+    monkeypatch.setattr(souza_network, "fit", broken)
+    words = (*verb_words(data, tmp_path), "--networks", "squeezenet-cifar", "--json")
+    result = study_verb(*words)
+    assert result.exit_code == 1
+    assert "squeezenet-dsc: the loss is no number" in result.stderr
+    assert "1 points failed" in result.stderr
+    found = json.loads(result.stdout)
+    assert [record["network"] for record in found["records"]] == ["squeezenet-cifar"]
+    assert found["failed"] == [{"network": "squeezenet-dsc", "error": "the loss is no number"}]
+
+
+def test_a_folder_of_the_earlier_form_is_refused_with_what_to_do(
+    tmp_path: Path, data: tuple[Path, Path]
+) -> None:
+    old = '{"point": "p", "study": "souza", "version": 1, "network": "squeezenet-dsc"}\n'
+    (tmp_path / "records.jsonl").write_text(old)
+    result = study_verb(*verb_words(data, tmp_path))
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "earlier form of this study" in result.stderr
+    assert "--out" in result.stderr
+    assert (tmp_path / "records.jsonl").read_text() == old
+    for text in ("", "{", '{"point": "p", "function": "a:b"}\n'):
+        (tmp_path / "records.jsonl").write_text(text)
+        refuse_earlier_form(tmp_path)
 
 
 def test_the_scale_draws_samples_by_the_seed_and_keeps_the_classes(tmp_path: Path) -> None:
     labels = np.arange(3000) % 3000 // 30  # 100 classes
-    np.savez(tmp_path / "all.npz", images=np.zeros((3000, 2, 2), np.uint8), labels=labels)
-    opened = [
-        Images.open(SouzaStudy(seed=seed), tmp_path / "all.npz", tmp_path / "all.npz") for seed in (0, 0, 1)
-    ]
-    assert [(len(images.train), len(images.test), images.classes) for images in opened] == [
+    np.savez(tmp_path / "all.npz", images=np.zeros((3000, 2, 2), np.uint8) + labels[:, None, None].astype(np.uint8),
+             labels=labels)  # fmt: skip
+    place = str(tmp_path / "all.npz")
+    opened = [open_images(SouzaStudy(seed=seed).asked(), place, place) for seed in (0, 1)]
+    assert [(len(images.train), len(images.test), images.train.classes) for images in opened] == [
         (512, 500, 100)
-    ] * 3
-    assert opened[0].train.labels.tolist() == opened[1].train.labels.tolist()
-    assert opened[0].train.labels.tolist() != opened[2].train.labels.tolist()
+    ] * 2
+    assert opened[0].train.images.shape == (512, 3, 32, 32)
+    assert opened[0].hash != opened[1].hash
 
 
 def test_full_is_the_protocol() -> None:
@@ -171,6 +255,8 @@ def test_full_is_the_protocol() -> None:
         ({"seed": -1}, "seed -1"),
         ({"settings": {"lr": -1.0}}, "lr"),
         ({"settings": {"rate": 1.0}}, "rate"),
+        ({"settings": {"threads": 2}}, "--threads"),
+        ({"settings": {"validation": 0.1}}, "validation"),
     ],
 )
 def test_senseless_studies_are_refused_before_anything_is_loaded(
@@ -243,7 +329,7 @@ def test_csv_keeps_full_numbers() -> None:
     assert as_csv([]) == "network\n"
 
 
-def study_verb(*words: object) -> Result:
+def study_verb(*words: object) -> Said:
     return CliRunner().invoke(app, ["study", *map(str, words)])
 
 
@@ -251,14 +337,14 @@ def verb_words(data: tuple[Path, Path], folder: Path) -> tuple[object, ...]:
     """What `study()` says, as words."""
     settings = [word for key, value in FAST.items() for word in ("--set", f"{key}={value}")]
     return ("souza", "--data", data[0], "--test", data[1], "--networks", "squeezenet-dsc", "--out", folder,
-            "--threads", 1, *settings)  # fmt: skip
+            "--workers", 0, "--threads", 1, *settings)  # fmt: skip
 
 
 def test_the_verb_gives_records_and_published_numbers_as_json(
     finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path]
 ) -> None:
     result = study_verb(*verb_words(data, finished[0]), "--json")
-    assert "on record, not trained again" in result.stderr
+    assert "1 of 1 points are recorded already" in result.stderr
     found = json.loads(result.stdout)
     assert found["records"] == [finished[1]]
     assert found["published"]["10"]["vgg19-cifar"]["top1"] == 91.13

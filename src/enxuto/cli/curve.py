@@ -9,12 +9,14 @@ import typer
 
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
+from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
+from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
-from enxuto.cli.terminal import note, print_json, show_table, warn
+from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study import Executor, Point, StudyResults
+    from enxuto.study import Point, StudyResults
     from enxuto.study.curve_tables import Curve
     from enxuto.study.souza_tables import Table
 
@@ -29,7 +31,7 @@ stopped, with a wider grid too. `--workers` computes in several processes, `--sc
     enxuto curve model.onnx --data photos/ --limit 500 --levels 6:10 --methods midtread --methods enxuto --bits 5
 """
 
-_DATA, _GRID, _RUN = "Data", "Grid", "Computing"
+_DATA, _GRID = "Data", "Grid"
 
 
 def run(
@@ -80,19 +82,10 @@ def run(
     std: pre.Std = None,
     channels: pre.Channels = None,
     layout: pre.Layout = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, rich_help_panel=_RUN, help="Processes; 0: this one. Default: one a processor."),
-    ] = None,
-    threads: Annotated[int, typer.Option(min=1, rich_help_panel=_RUN, help="Threads of each process.")] = 1,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_RUN, metavar="tcp://…", help="Compute on this Dask cluster."),
-    ] = None,
-    merge: Annotated[
-        list[Path] | None,
-        typer.Option(rich_help_panel=_RUN, help="Folder or records.jsonl of the same study from elsewhere."),
-    ] = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    scheduler: Scheduler = None,
+    merge: Merge = None,
     svg: Annotated[bool, typer.Option("--svg", help="Charts as SVG instead of PNG.")] = False,
     all_points: Annotated[
         bool, typer.Option("--points", help="Show every point, not the best alone.")
@@ -111,28 +104,20 @@ def run(
     )
     points = _points(sources, data, how, said, settings)
     folder = out or Path("studies") / f"curve-{sources[0].stem}"
-    if merge:
-        _merge(folder, merge)
+    take_in(folder, merge)
     with study_progress(
         "curve", lambda result: f"{result.settings['model']}, {result.settings['compress']}"
     ) as report:
-        results = Study(points, folder).run(_executor(workers, threads, scheduler), report)
+        results = Study(points, folder).run(executor(workers, threads, scheduler), report)
     curves = curves_of(results)
     _write(folder, curves, within, ".svg" if svg else ".png")
     if json:
         print_json(_as_json(curves, results))
     else:
         for table in _tables(curves, within, all_points=all_points):
-            sides = {
-                name: "left" if place < table.texts else "right" for place, name in enumerate(table.columns)
-            }
-            show_table(table.title, sides, table.rows, caption=table.caption + ".")
+            show(table)
         note(f"tables, charts and records are in {folder}")
-    if results.exit_code:
-        warn(
-            f"{len(results.failed)} points failed and {len(results.not_run)} were not run; the same command tries again"
-        )
-        raise typer.Exit(results.exit_code)
+    end(results)
 
 
 def _settings(methods: list[str] | None, levels: str, bits: list[float] | None) -> list[dict[str, Any]]:
@@ -167,30 +152,6 @@ def _points(
         chosen = choose_preprocess(said, preprocess_of(metadata))
         found += points(Subject.open(source.stem, source, data, how, chosen), settings)
     return found
-
-
-def _executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:
-    from enxuto.study import Cluster, Here, Local
-
-    if scheduler is not None:
-        if workers is not None:
-            raise UsageError("a cluster has the workers that were started for it; leave out --workers")
-        return Cluster(scheduler, threads)
-    return Here(threads) if workers == 0 else Local(workers, threads)
-
-
-def _merge(folder: Path, sources: list[Path]) -> None:
-    """Take in other machines' records, and say what was found."""
-    from enxuto.study import Store
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with Store(folder) as store:
-        merged = store.merge(sources)
-    note(f"merged: {len(merged.added)} points added, {len(merged.known)} known")
-    for problem in merged.problems:
-        warn(problem)
-    if merged.different:
-        warn(f"{len(merged.different)} points have other values elsewhere; those recorded here stay")
 
 
 def _tables(curves: list[Curve], within: float, *, all_points: bool) -> list[Table]:

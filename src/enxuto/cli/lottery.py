@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.pruning import asked_images, check_packages, opened, share_of, there
+from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
+from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
-from enxuto.cli.terminal import note, print_json, show_table, warn
+from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study import Executor, Result, StudyResults
+    from enxuto.study import Result, StudyResults
     from enxuto.study.lottery import LotteryStudy
     from enxuto.study.lottery_results import Lottery
 
@@ -33,7 +35,7 @@ enxuto lottery vgg16-cifar --data cifar10 --scale full --criteria l1,deeplift --
 ```
 """
 
-_DATA, _ARMS, _CHOICE, _TRAIN, _RUN = "Data", "Arms", "Which filters", "Training", "Computing"
+_DATA, _ARMS, _CHOICE, _TRAIN = "Data", "Arms", "Which filters", "Training"
 _INTERRUPTED = 130
 
 
@@ -130,15 +132,10 @@ def run(
     speed: Annotated[
         bool, typer.Option("--speed", help="Time the first seed's networks at batch 1 and 128 too.")
     ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, rich_help_panel=_RUN, help="Processes; 0: this one. Default: one a processor."),
-    ] = None,
-    threads: Annotated[int, typer.Option(min=1, rich_help_panel=_RUN, help="Threads of each process.")] = 1,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_RUN, metavar="tcp://…", help="Compute on this Dask cluster."),
-    ] = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    scheduler: Scheduler = None,
+    merge: Merge = None,
     svg: Annotated[bool, typer.Option("--svg", help="Charts as SVG instead of PNG.")] = False,
     every: Annotated[
         bool, typer.Option("--rounds-table", help="Show every round, not the claims alone.")
@@ -179,9 +176,10 @@ def run(
     work = points(chosen, found.hash)
     note(f"{len(work)} points: {len(chosen.seeds)} seeds × {len(chosen.arms())} arms × {chosen.rounds} rounds, and the "
          "unpruned networks")  # fmt: skip
+    take_in(folder, merge)
     try:
         with study_progress("lottery", _name) as report:
-            results = Study(work, folder).run(_executor(workers, threads, scheduler), report)
+            results = Study(work, folder).run(executor(workers, threads, scheduler), report)
     except KeyboardInterrupt:
         note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
         raise typer.Exit(_INTERRUPTED) from None
@@ -207,16 +205,6 @@ def _name(result: Result) -> str:
     return f"{what}, round {result.settings.get('round', 0)}, seed {result.seed}"
 
 
-def _executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:
-    from enxuto.study import Cluster, Here, Local
-
-    if scheduler is not None:
-        if workers is not None:
-            raise UsageError("a cluster has the workers that were started for it; leave out --workers")
-        return Cluster(scheduler, threads)
-    return Here(threads) if workers == 0 else Local(workers, threads)
-
-
 def _show(
     lottery: Lottery, results: StudyResults, folder: Path, ending: str, *, every: bool, as_json: bool
 ) -> None:
@@ -237,14 +225,6 @@ def _show(
         ]
         for table in tables:
             if table is not None:
-                sides = {
-                    name: "left" if place < table.texts else "right"
-                    for place, name in enumerate(table.columns)
-                }
-                show_table(table.title, sides, table.rows, caption=table.caption + ".")
+                show(table)
         note(f"in {folder}: {', '.join(path.name for path in written)}, records.jsonl")
-    if results.exit_code:
-        warn(
-            f"{len(results.failed)} points failed, {len(results.not_run)} were not run; the same command tries again"
-        )
-        raise typer.Exit(results.exit_code)
+    end(results)

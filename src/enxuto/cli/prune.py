@@ -14,7 +14,7 @@ from enxuto.cli.terminal import note, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study.lottery_images import Images
+    from enxuto.study.images import Images
     from enxuto.study.pruning import Given, Weights
 
 __all__ = ["HELP", "run"]

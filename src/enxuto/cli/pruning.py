@@ -1,4 +1,4 @@
-"""What `enxuto prune` and `enxuto lottery` share: amounts in percent, images that fit a network, a point at a time."""
+"""What the verbs that train and prune in studies share: amounts in percent, images that fit a network, a point each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enxuto.cli.terminal import note, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study.lottery_images import Asked, Images
+    from enxuto.study.images import Asked, Images
     from enxuto.study.pruning import Weights
 
 __all__ = [
@@ -31,7 +31,7 @@ def check_packages(*names: str) -> None:
 
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise UsageError(f"pruning needs {', '.join(missing)}: pip install 'enxuto[train,report]'")
+        raise UsageError(f"this verb needs {', '.join(missing)}: pip install 'enxuto[train,report]'")
 
 
 def share_of(text: str) -> float:
@@ -81,7 +81,7 @@ def asked_images(
 ) -> Asked:
     """Which images, normalised as for `weights`, resized to what a network of the zoo takes unless `size` differs."""
     from enxuto import zoo
-    from enxuto.study.lottery_images import Asked
+    from enxuto.study.images import Asked
 
     sides = checked_size(size)
     if sides is None and ":" not in network:
@@ -100,7 +100,7 @@ def there(place: str | None) -> str | None:
 
 def opened(asked: Asked, data: str, test: str | None) -> Images:
     """Open both parts, saying what there is to say."""
-    from enxuto.study.lottery_images import open_images
+    from enxuto.study.images import open_images
 
     images = open_images(asked, data, test)
     if len(images.test) < 100:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from enxuto.study import Point, StudyResults
-    from enxuto.study.lottery_images import Images
+    from enxuto.study.images import Images
 
 __all__ = ["finish"]
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, show_table, warn
+from enxuto.cli.pruning import check_packages, opened, there
+from enxuto.cli.study_epochs import epochs_told
+from enxuto.cli.study_options import Merge, Scheduler, end, executor, processors, show
+from enxuto.cli.study_options import merge as take_in
+from enxuto.cli.study_progress import study_progress
+from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study.souza import Images, SouzaStudy
+    from enxuto.study import Executor, Result, StudyResults
+    from enxuto.study.images import Images
+    from enxuto.study.souza import SouzaStudy
 
 HELP = """Train and measure several networks alike, and show the results beside published ones.
 
 NAME is `souza`: SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales:
 smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs: hours) and full (the protocol).
-Each finished network is recorded; the same command goes on where it was stopped. The folder gets the networks as
-ONNX, tables as Markdown and CSV, and plots. Needs PyTorch and matplotlib: `pip install 'enxuto[train,report]'`.
+Each finished network is recorded; the same command goes on where it was stopped, in the midst of a training too.
+`--workers` trains several at a time, `--scheduler` on a Dask cluster; latencies mean most where one works by itself.
+`--merge` takes in what other machines recorded. The folder gets the networks as ONNX, tables as Markdown and CSV, and
+plots. Needs PyTorch and matplotlib: `pip install 'enxuto[train,report]'`.
 
 ```
 enxuto study souza --data cifar10 --scale smoke
@@ -29,6 +38,7 @@ enxuto study souza --data train.parquet --test test.parquet --scale full --netwo
 
 _INTERRUPTED = 130
 _STUDIES = ("souza",)
+_RUN = "Computing"
 
 
 def run(
@@ -48,99 +58,106 @@ def run(
         list[str] | None, typer.Option(help="A network; can be repeated. Default: all five.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, samples, order and augmentation.")] = 0,
-    threads: Annotated[
+    latency_threads: Annotated[
         int, typer.Option(help="CPU threads while latency is measured; 0 takes one per processor.")
     ] = 1,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the training; can be repeated."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, rich_help_panel=_RUN, help="Processes; 0: this one. Default: one."),
+    ] = None,
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=0, rich_help_panel=_RUN, help="Threads of each process; 0: all processors shared out."
+        ),
+    ] = 0,
+    scheduler: Scheduler = None,
+    merge: Merge = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Run a study; see `HELP`."""
     if name not in _STUDIES:
         raise UsageError(f"no study is called {name!r}; there is {', '.join(_STUDIES)}")
-    _check_packages()
-    from enxuto.study.souza import Images, SouzaStudy
+    check_packages("torch", "onnxscript", "matplotlib")
+    from enxuto.study.souza import SouzaStudy, refuse_earlier_form
     from enxuto.train.config import parse_setting
 
     chosen = dict(parse_setting(text) for text in settings or [])
-    study = SouzaStudy(tuple(networks) if networks else SouzaStudy().networks, scale, seed, threads, chosen)
-    folder = out or Path("studies") / f"{name}-{scale}"
-    records = _records(study, Images.open(study, data, test), folder)
-    _show(records, folder, as_json=json)
-
-
-def _check_packages() -> None:
-    """Before hours of training, not after the first network."""
-    from importlib.util import find_spec
-
-    missing = [package for package in ("torch", "onnxscript", "matplotlib") if find_spec(package) is None]
-    if missing:
-        raise UsageError(f"a study needs {', '.join(missing)}: pip install 'enxuto[train,report]'")
-
-
-def _records(study: SouzaStudy, images: Images, folder: Path) -> list[dict[str, Any]]:
-    """Run it, telling how it goes on stderr."""
-    from enxuto.cli.training import reporter
-    from enxuto.study.souza import run_souza
-
-    for dataset in (images.train, images.test):
-        for remark in dataset.notes:
-            warn(remark)
-    note(f"{len(images.train):,} images to train on, {len(images.test):,} to test, {images.classes} classes")
-
-    def begun(network: str, known: bool) -> None:
-        note(f"{network}: {'on record, not trained again' if known else 'training'}")
-
-    found = []
-    try:
-        with reporter() as report:
-            for record in run_souza(study, images, folder, report=report, begun=begun):
-                found.append(record)
-                note(_line(record))
-    except KeyboardInterrupt:
-        note(
-            f"interrupted; {len(found)} networks are on record in {folder}: the same command goes on from here"
-        )
-        raise typer.Exit(_INTERRUPTED) from None
-    return found
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    measures, training = record["measures"], record["training"]
-    return (
-        f"{record['network']}: top-1 {measures['top1']:.2%} of {measures['samples']:,} test images after "
-        f"{training['epochs']} epochs ({training['stopped']}), {training['seconds']:.0f} s"
+    study = SouzaStudy(
+        tuple(networks) if networks else SouzaStudy().networks, scale, seed, latency_threads, chosen
     )
+    folder = out or Path("studies") / f"{name}-{scale}"
+    refuse_earlier_form(folder)
+    processes = 1 if workers is None and scheduler is None else workers
+    shared = threads or (1 if scheduler is not None else max(1, processors() // max(1, processes or 1)))
+    where = executor(processes, shared, scheduler)
+    images = opened(study.asked(), data, test)
+    take_in(folder, merge)
+    results = _computed(study, images, {"data": data, "test": test}, folder, where)
+    _show(results, folder, as_json=json)
+    end(results)
 
 
-def _show(records: Sequence[dict[str, Any]], folder: Path, *, as_json: bool) -> None:
-    """Write the tables and the plot of all losses into the folder; print the tables, or the records as JSON."""
-    from enxuto.files import atomic_write
-    from enxuto.measure import plot_losses
-    from enxuto.study.souza import histories
+def _computed(
+    study: SouzaStudy, images: Images, places: Mapping[str, str | None], folder: Path, where: Executor
+) -> StudyResults:
+    """Run it, telling how it goes on stderr."""
+    from enxuto.study import Study
+    from enxuto.study.souza import points
+
+    found = {key: place for key, place in ((key, there(place)) for key, place in places.items()) if place}
+    work = points(study, images.train.classes, images.hash, found)
+    names = {point.id: str(point.settings["network"]) for point in work}
+    try:
+        with epochs_told(folder, work, names), study_progress("souza", _name) as report:
+            return Study(work, folder).run(where, report)
+    except KeyboardInterrupt:
+        note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _name(result: Result) -> str:
+    return str(result.settings["network"])
+
+
+def _show(results: StudyResults, folder: Path, *, as_json: bool) -> None:
+    """Write tables and plots into the folder; print the tables, or the records as JSON."""
     from enxuto.study.souza_published import PUBLISHED
-    from enxuto.study.souza_tables import as_csv, as_markdown, tables
+    from enxuto.study.souza_records import records_of
+    from enxuto.study.souza_report import write_report
+    from enxuto.study.souza_tables import tables
 
-    found = tables(records)
-    for file, text in (("souza.md", as_markdown(found)), ("souza.csv", as_csv(records))):
-        with atomic_write(folder / file) as out:
-            out.write(text.encode())
-    runs = histories(folder, records)
-    if runs:
-        plot_losses(runs, folder / "losses.png", title="Training loss")
+    records = records_of(results)
+    write_report(records, folder)
+    for record in records:
+        note(_line(record, folder))
     if as_json:
         published = {
             str(classes): {k: vars(row) for k, row in rows.items()} for classes, rows in PUBLISHED.items()
         }
+        failed = [{"network": _name(one), "error": one.error} for one in results.failed]
         print_json(
-            {"study": "souza", "folder": str(folder), "records": list(records), "published": published}
+            {
+                "study": "souza",
+                "folder": str(folder),
+                "records": records,
+                "failed": failed,
+                "published": published,
+            }
         )
         return
-    for table in found:
-        columns = {
-            heading: "left" if place < table.texts else "right" for place, heading in enumerate(table.columns)
-        }
-        show_table(table.title, columns, table.rows, caption=table.caption)
+    for table in tables(records):
+        show(table)
     note(f"in {folder}: souza.md, souza.csv, losses.png, records.jsonl, and a folder for each network")
+
+
+def _line(record: Mapping[str, Any], folder: Path) -> str:
+    measures, training = record["measures"], record["training"]
+    return (
+        f"{record['network']}: top-1 {measures['top1']:.2%} of {measures['samples']:,} test images after "
+        f"{training['epochs']} epochs ({training['stopped']}), {training['seconds']:.0f} s; {folder / record['folder']}"
+    )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
+from enxuto.cli.study_options import show
+from enxuto.cli.terminal import note, print_json, progress_bar, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -153,9 +154,3 @@ def _write(
         if found.get(name):
             draw_dependency(name, found[name], out / f"{plain}-dependence{ending}", seed=seed)
     note(f"wrote tables and charts into {out}")
-
-
-def show(table: Table) -> None:
-    """Write a study's table to stdout."""
-    sides = {column: "left" if place < table.texts else "right" for place, column in enumerate(table.columns)}
-    show_table(table.title, sides, table.rows, caption=table.caption + ".")

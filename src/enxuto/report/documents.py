@@ -1,4 +1,4 @@
-"""Files of results as mappings: JSON as it is; records of studies as `records` with their study or functions.
+"""Files of results as mappings: JSON as it is; records of studies as results with the names of their functions.
 
 Whatever cannot be read gives a line that names it, never an exception. Nothing is written: a study's index is not
 touched.
@@ -72,40 +72,24 @@ def functions_of(values: Mapping[str, Any]) -> set[str]:
 
 
 def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
-    """A document of all points of functions, and one for each study that names itself.
-
-    Of equal points the first with values counts.
-    """
+    """A document of all points. Of equal ones the first with values counts."""
     points: dict[str, Result] = {}
-    named: dict[str, dict[str, Any]] = {}
     problems = []
     for number, line in enumerate(data.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            record = _parsed(line)
-            if not isinstance(record, dict) or not isinstance(record.get("point"), str):
-                raise FormatError("no record of a study")
-            if isinstance(record.get("study"), str):
-                named.setdefault(record["study"], {}).setdefault(record["point"], record)
-            else:
-                result = Result.parse(line)
-                if result.point not in points or (result.done and not points[result.point].done):
-                    points[result.point] = result
-        except (ValueError, FormatError) as error:
+            result = Result.parse(line)
+            if result.point not in points or (result.done and not points[result.point].done):
+                points[result.point] = result
+        except FormatError as error:
             problems.append(f"{path}: line {number}: {error}; left out")
     results = tuple(points.values())
     problems += [f"{path}: point {one.point} failed: {one.error}" for one in results if one.error]
-    found = [
-        Document(str(path), {"study": name, "records": list(records.values())})
-        for name, records in named.items()
-    ]
-    if results:
-        functions = list(dict.fromkeys(one.function for one in results))
-        found.append(Document(str(path), {"functions": functions}, results))
-    if not found and not problems:
-        problems = [f"{path}: no records; left out"]
-    return found, problems
+    if not results:
+        return [], problems or [f"{path}: no records; left out"]
+    functions = list(dict.fromkeys(one.function for one in results))
+    return [Document(str(path), {"functions": functions}, results)], problems
 
 
 def _parsed(data: bytes) -> Any:

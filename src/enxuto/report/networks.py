@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from enxuto.report.documents import Document
+from enxuto.errors import DataError
+from enxuto.report.documents import Document, functions_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Share, shell
+from enxuto.study.souza import FUNCTION
 from enxuto.study.souza_published import PUBLISHED
+from enxuto.study.souza_records import records_of
 from enxuto.study.souza_tables import tables
 
 __all__ = ["knows", "read"]
@@ -48,7 +51,7 @@ class _Images(Checked):
 class _Machine(Checked):
     cpu: str
     cores: Count
-    gpu: str | None
+    gpu: str | None = None
 
 
 class _Record(Checked):
@@ -70,13 +73,16 @@ class _Study(Checked):
 
 
 def knows(values: Mapping[str, Any]) -> bool:
-    """Whether these are records of that study."""
-    return values.get("study") == "souza" and bool(values.get("records"))
+    """Whether these are points of that study, or what the verb prints of them."""
+    return FUNCTION in functions_of(values) or (values.get("study") == "souza" and "records" in values)
 
 
 def read(document: Document) -> list[Exhibit]:
-    """One exhibit."""
-    records = _Study.model_validate(document.values).records
+    """One exhibit. Raises `DataError` where no network is finished."""
+    values = {"records": records_of(document.results)} if document.results else document.values
+    records = _Study.model_validate(values).records
+    if not records:
+        raise DataError("no network is finished yet")
     first = records[0]
     return [
         Exhibit(

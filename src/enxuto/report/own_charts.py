@@ -10,12 +10,15 @@ from pydantic import Field
 from enxuto.errors import DataError
 from enxuto.report.documents import Document, functions_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.lottery import FUNCTIONS
-from enxuto.report.rates import FUNCTION
+from enxuto.report.lottery import FUNCTIONS as LOTTERY
+from enxuto.report.rates import FUNCTION as CURVE
 from enxuto.report.values import Checked, Number, Told
+from enxuto.study.souza import FUNCTION as SOUZA
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
+
+_KNOWN = {CURVE, SOUZA, *LOTTERY}
 
 
 class _Series(Checked):
@@ -51,13 +54,13 @@ class _Own(Told):
 
 def knows(values: Mapping[str, Any]) -> bool:
     """Whether these are points of a function that no other reader knows; files of the schema say it themselves."""
-    return bool(functions_of(values) - {FUNCTION, *FUNCTIONS})
+    return bool(functions_of(values) - _KNOWN)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
     if document.results:
-        names = functions_of(document.values) - {FUNCTION, *FUNCTIONS}
+        names = functions_of(document.values) - _KNOWN
         return [_points(document, name) for name in sorted(names)]
     found = _Own.model_validate(document.values)
     if not found.charts and not found.tables:

@@ -9,9 +9,9 @@ for result in Study(points, "out/rates").run(Local(workers=2)):
 
 from enxuto.study.cluster import Cluster
 from enxuto.study.executor import Executor, Here
+from enxuto.study.identity import content_hash
 from enxuto.study.local import Local
 from enxuto.study.point import Before, Point, Work
-from enxuto.study.records import Records, content_hash
 from enxuto.study.run import Progress, Study, StudyResults
 from enxuto.study.store import Store
 from enxuto.study.store_result import Result
@@ -24,7 +24,6 @@ __all__ = [
     "Local",
     "Point",
     "Progress",
-    "Records",
     "Result",
     "Store",
     "Study",

@@ -24,7 +24,7 @@ from enxuto.prune.kept import Architecture
 from enxuto.prune.retrain import MODES, part_of, retraining
 from enxuto.prune.rounds import Selection, shares_left
 from enxuto.prune.scores import CRITERIA
-from enxuto.study.lottery_images import Asked
+from enxuto.study.images import Asked
 from enxuto.study.point import Point
 from enxuto.train.config import TrainConfig
 

@@ -26,8 +26,8 @@ from enxuto.prune.rounds import Selection, Step, Unpruned
 from enxuto.prune.scores import Criterion, scores
 from enxuto.prune.scores_weights import Random
 from enxuto.prune.speed import relative_latency
+from enxuto.study.images import Images, images_of, scoring_batches
 from enxuto.study.lottery import Arm, retraining_of
-from enxuto.study.lottery_images import Asked, Images, open_images, scoring_batches
 from enxuto.study.point import Before, Work
 from enxuto.train.checkpoint import Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
@@ -42,7 +42,7 @@ NETWORK, TRAINING = "network.pt", "training"
 
 def train_unpruned(work: Work) -> dict[str, Any]:
     """Train the unpruned network; its checkpoints stay, as rounds rewind to them."""
-    images, unpruned = _images(work), _unpruned(work)
+    images, unpruned = images_of(work), _unpruned(work)
     config = TrainConfig.of(None, {**work.settings["config"], "threads": work.threads})
     network = built(unpruned.architecture, work.seed)
     history = fit(network, images.train, None, config, folder=work.folder / TRAINING, resume=True)
@@ -56,13 +56,13 @@ def train_unpruned(work: Work) -> dict[str, Any]:
 def take_given(work: Work) -> dict[str, Any]:
     """Take a trained network as it is, from a file that `save_pruned` wrote; `places["network"]` says where."""
     given = load_pruned(work.places["network"])
-    values = _finished(work, _unpruned(work), given.network, given.kept, _images(work), None)
+    values = _finished(work, _unpruned(work), given.network, given.kept, images_of(work), None)
     return {**values, "last_lr": work.settings["last_lr"]}
 
 
 def prune_round(work: Work) -> dict[str, Any]:
     """Score, choose, remove, train again, measure: the values of one round."""
-    images, unpruned, settings = _images(work), _unpruned(work), work.settings
+    images, unpruned, settings = images_of(work), _unpruned(work), work.settings
     first, arm = work.before[0], Arm(**settings["arm"])
     state, kept = _state_before(work, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
@@ -185,17 +185,6 @@ def network_of(before: Before) -> Path:
     if not path.is_file():
         raise DataError(f"{path} is gone; remove the study's folder and run it again")
     return path
-
-
-def _images(work: Work) -> Images:
-    images = open_images(
-        Asked.from_dict(work.settings["images"]), work.places["data"], work.places.get("test")
-    )
-    if images.hash != work.data_hash:
-        raise DataError(
-            f"{work.places['data']} does not hold the images that this study began with; use another folder for it"
-        )
-    return images
 
 
 def _unpruned(work: Work) -> Unpruned:

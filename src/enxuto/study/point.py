@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from enxuto._version import __version__
 from enxuto.errors import UsageError
-from enxuto.study.records import content_hash
+from enxuto.study.identity import content_hash
 
 __all__ = ["Before", "Function", "Point", "Work", "find_function"]
 

@@ -21,8 +21,8 @@ from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.prune.kept import Architecture, KeptChannels
 from enxuto.prune.rebuild import load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, Unpruned, shares_left
+from enxuto.study.images import Asked
 from enxuto.study.lottery import CODE, Arm
-from enxuto.study.lottery_images import Asked
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
 

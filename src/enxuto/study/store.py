@@ -27,7 +27,7 @@ from enxuto.study.store_result import Result
 if sys.platform != "win32":  # there nothing keeps two runs of one study apart
     import fcntl
 
-__all__ = ["Merged", "Store", "Writer"]
+__all__ = ["FOLDERS", "RECORDS", "Merged", "Store", "Writer"]
 
 RECORDS, INDEX, FOLDERS, LOCK = "records.jsonl", "index.sqlite", "points", ".lock"
 

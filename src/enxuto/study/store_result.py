@@ -12,7 +12,7 @@ from enxuto.errors import FormatError
 from enxuto.study.executor import Outcome
 from enxuto.study.point import Point
 
-__all__ = ["Result"]
+__all__ = ["Result", "is_earlier_form"]
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "point": str, "function": str, "settings": dict, "seed": int, "data_hash": (str, type(None)), "code": str,
@@ -73,6 +73,10 @@ class Result:
             raise FormatError("it is no JSON") from error
         if not isinstance(stored, dict):
             raise FormatError("it is no JSON object")
+        if is_earlier_form(stored):
+            raise FormatError(
+                "it is of an earlier form of its study, which must be run again in another folder"
+            )
         for name, kind in _KINDS.items():
             if name not in stored or not isinstance(stored[name], kind):
                 raise FormatError(f"its {name} is missing or of a wrong kind")
@@ -92,6 +96,11 @@ class Result:
             one.name: getattr(self, one.name) for one in fields(self)
         }  # `asdict` takes longer than the rest
         return json.dumps(stored, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def is_earlier_form(stored: object) -> bool:
+    """Whether a line is of the time before records of all studies were points with a function."""
+    return isinstance(stored, dict) and "study" in stored and "function" not in stored
 
 
 def _refuse(constant: str) -> None:

@@ -1,4 +1,4 @@
-"""The images of a lottery study: those to train on and score filters with, and those that accuracies are measured on.
+"""The images of studies that train: those to train on and score filters with, and those accuracies are measured on.
 
 What is opened, and how, is a mapping of JSON values, so that it is part of what a point is known by and any process
 can open the same images again. They are decoded once a process.
@@ -18,10 +18,11 @@ from torch import Tensor
 from enxuto.data import Dataset, open_dataset
 from enxuto.data.selection import spread_over_classes
 from enxuto.errors import DataError
-from enxuto.study.records import content_hash
+from enxuto.study.identity import content_hash
+from enxuto.study.point import Work
 from enxuto.train.batches import TrainingData, evaluation_batches
 
-__all__ = ["Asked", "Images", "open_images", "scoring_batches"]
+__all__ = ["Asked", "Images", "images_of", "open_images", "scoring_batches"]
 
 _BATCH = 64
 
@@ -81,6 +82,21 @@ def open_images(asked: Asked, data: str, test: str | None = None) -> Images:
     return _opened(json.dumps(asked.to_dict()), data, test)
 
 
+def images_of(work: Work) -> Images:
+    """The images that a point asks for in its settings, at its places `data` and, where there is one, `test`.
+
+    Raises `DataError` where these are not the images that the point is known by.
+    """
+    images = open_images(
+        Asked.from_dict(work.settings["images"]), work.places["data"], work.places.get("test")
+    )
+    if images.hash != work.data_hash:
+        raise DataError(
+            f"{work.places['data']} does not hold the images that this study began with; use another folder for it"
+        )
+    return images
+
+
 def scoring_batches(images: Images, count: int | None, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Batches of training images to score filters on: `count` of them, spread evenly over the classes, None for all."""
     train = images.train
@@ -98,7 +114,7 @@ def _opened(asked_json: str, data: str, test: str | None) -> Images:
             raise DataError(f"{data} has no parts train and test; name the test images by --test")
     else:
         first, second = _part(data, "train", asked, asked.train), _part(test, "test", asked, asked.test)
-    train = _loaded(first, asked, None)
+    train = replace(_loaded(first, asked, None), classes=_classes(first, data, asked))
     if asked.mean is not None and asked.std is not None:
         train = replace(train, mean=asked.mean, std=asked.std)
     colour = "L" if train.images.shape[1] == 1 else "RGB"
@@ -123,6 +139,14 @@ def _part(place: str, wanted: str, asked: Asked, limit: int | None) -> Dataset:
             return opened(None)
         except DataError:
             raise error from None
+
+
+def _classes(first: Dataset, data: str, asked: Asked) -> int:
+    """How many the whole training set has, of which a draw may have missed some."""
+    if first.classes is not None:
+        return len(first.classes)
+    whole = first if asked.train is None else _part(data, "train", asked, None)
+    return int(whole.labels.max()) + 1
 
 
 def _loaded(dataset: Dataset, asked: Asked, colour: str | None) -> TrainingData:

@@ -1,0 +1,83 @@
+"""What the verbs that run studies share: the options that say where points are computed, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enxuto.cli.terminal import note, show_table, warn
+from enxuto.errors import UsageError
+
+if TYPE_CHECKING:
+    from enxuto.study import Executor, StudyResults
+    from enxuto.study.souza_tables import Table
+
+__all__ = ["Merge", "Scheduler", "Threads", "Workers", "end", "executor", "merge", "processors", "show"]
+
+_RUN = "Computing"
+
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, rich_help_panel=_RUN, help="Processes; 0: this one. Default: one a processor."),
+]
+Threads = Annotated[int, typer.Option(min=1, rich_help_panel=_RUN, help="Threads of each process.")]
+Scheduler = Annotated[
+    str | None, typer.Option(rich_help_panel=_RUN, metavar="tcp://…", help="Compute on this Dask cluster.")
+]
+Merge = Annotated[
+    list[Path] | None,
+    typer.Option(rich_help_panel=_RUN, help="Folder or records.jsonl of the same study from elsewhere."),
+]
+
+
+def executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:
+    """Where points are computed. Raises `UsageError` for workers beside a scheduler."""
+    from enxuto.study import Cluster, Here, Local
+
+    if scheduler is not None:
+        if workers is not None:
+            raise UsageError("a cluster has the workers that were started for it; leave out --workers")
+        return Cluster(scheduler, threads)
+    return Here(threads) if workers == 0 else Local(workers, threads)
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def merge(folder: Path, sources: list[Path] | None) -> None:
+    """Take in other machines' records, and say what was found."""
+    from enxuto.study import Store
+
+    if not sources:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    with Store(folder) as store:
+        merged = store.merge(sources)
+    note(f"merged: {len(merged.added)} points added, {len(merged.known)} known")
+    for problem in merged.problems:
+        warn(problem)
+    if merged.different:
+        warn(f"{len(merged.different)} points have other values elsewhere; those recorded here stay")
+
+
+def show(table: Table) -> None:
+    """Write a study's table to stdout."""
+    sides = {name: "left" if place < table.texts else "right" for place, name in enumerate(table.columns)}
+    show_table(table.title, sides, table.rows, caption=table.caption + ".")
+
+
+def end(results: StudyResults) -> None:
+    """Leave with exit code 1 where points failed, saying what to do; else go on."""
+    if results.exit_code:
+        warn(
+            f"{len(results.failed)} points failed and {len(results.not_run)} were not run; the same command tries again"
+        )
+        raise typer.Exit(results.exit_code)

@@ -1,0 +1,16 @@
+"""What a computation is known by: a hash of the values that determine it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["content_hash"]
+
+
+def content_hash(values: Mapping[str, Any]) -> str:
+    """Sixteen hex digits that change when any of these JSON-safe values does, whatever their order."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
