@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -68,6 +69,23 @@ def threads(work: Work) -> dict[str, Any]:
     """What bounds threads here."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     return {"environment": [os.environ.get(name) for name in names], "told": work.threads}
+
+
+LOCKS: list[object] = []
+
+
+def hold_a_lock(work: Work) -> dict[str, Any]:
+    """Make a lock between processes and keep it, as tqdm does; then take as many seconds as `seconds` says."""
+    LOCKS.append(multiprocessing.RLock())
+    time.sleep(work.settings["seconds"])
+    return {"locks": len(LOCKS)}
+
+
+def ask_to_end(work: Work) -> dict[str, Any]:
+    """What a machine that shuts down does to its processes."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+    return {}
 
 
 def big(work: Work) -> dict[str, Any]:

@@ -208,6 +208,42 @@ def test_an_interrupted_study_goes_on(tmp_path: Path, how: signal.Signals) -> No
     assert set(after.values()) == {1}
 
 
+LEFT = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from enxuto.study import Local, Point, Study
+if __name__ == "__main__":
+    points = [Point("study_functions:hold_a_lock", {"seconds": float(text)}) for text in sys.argv[3:]]
+
+    def stop(progress):
+        if progress.last is not None:
+            raise KeyboardInterrupt
+
+    try:
+        Study(points, sys.argv[1]).run(Local(workers=2), stop if len(points) > 1 else None)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("seconds", [["0"], ["0", "60"]], ids=["idle", "while one computes"])
+def test_processes_end_without_leaving_semaphores(tmp_path: Path, seconds: list[str]) -> None:
+    """Python's resource tracker complains on stderr of those that nobody took away."""
+    script, here = tmp_path / "run.py", str(Path(__file__).parent)
+    script.write_text(LEFT)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "study"), here, *seconds],
+        capture_output=True, text=True, timeout=50, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout == ("interrupted\n" if len(seconds) > 1 else "")
+
+
+def test_a_process_that_was_asked_to_end_is_said_so(tmp_path: Path) -> None:
+    point = Point(f"{FUNCTIONS}:ask_to_end")
+    assert "SIGTERM" in str(Study([point], tmp_path).run(Local(workers=1))[point].error)
+
+
 def test_a_study_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.writing(), pytest.raises(UsageError, match="another process"):

@@ -2,7 +2,8 @@
 
 Each process computes one work at a time; while points are short it has the next one waiting, so that it does not wait
 for the records to be written. One that dies takes only its own point with it: the point has failed, and another
-process takes its place. Processes end with their parent, after a kill of it too. A Ctrl-C is the parent's affair alone.
+process takes its place. Processes end with their parent, after a kill of it too, and in order: libraries leave
+semaphores (tqdm does, inside PyTorch's export) that Python would complain of. A Ctrl-C is the parent's affair alone.
 
 The environment bounds OpenMP, BLAS, MKL, Numba and PyTorch; what counts processors by itself (ONNX Runtime) must be
 told `Work.threads`.
@@ -14,6 +15,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
+from types import FrameType
 
 from enxuto.errors import UsageError
 from enxuto.study.executor import Outcome, Session, compute, lost
@@ -33,6 +36,8 @@ _BOUNDED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 _AHEAD = 2  # works in a process while points are short: the one being computed, and the next
 _SHORT = 1.0  # seconds
 _PATIENCE = 5.0  # seconds until a process that does not end is killed
+_GRACE = 2.0  # seconds that a process has to end in order when its parent has gone
+_TERMINATED = 128 + signal.SIGTERM  # the exit code of a process that was asked to end, as shells write it
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ class _Worker:
 def _serve(connection: Connection) -> None:
     """Compute what comes until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
     os.dup2(2, 1)  # what a point prints must not stand among the parent's results
     works: SimpleQueue[Work] = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, works), daemon=True).start()
@@ -155,18 +161,29 @@ def _serve(connection: Connection) -> None:
         connection.send(compute(works.get()))
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End in order, whatever is being computed; being asked again changes nothing."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(_TERMINATED)
+
+
 def _receive(connection: Connection, works: SimpleQueue[Work]) -> None:
     """Take works in at once, so that the parent never waits; end with the parent, however it ended.
 
-    Nobody would hear of what is computed after that, and the next run computes it again in the same folder.
+    Nobody would hear of what is computed after that, and the next run computes it again in the same folder. So a
+    computation that cannot be interrupted (compiled code) is not waited for.
     """
     with suppress(EOFError, OSError):
         while True:
             works.put(connection.recv())
+    # To the main thread itself: a signal that another thread takes would not wake it.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    time.sleep(_GRACE)
     os._exit(1)
 
 
 def _ending(code: int | None) -> str:
+    code = -signal.SIGTERM if code == _TERMINATED else code
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name} (out of memory, perhaps)"
     return f"ended with code {code}"
