@@ -93,6 +93,27 @@ def test_rounds_leave_files_that_load_by_themselves(
     assert "40 test images, seed 0" in table.stdout
 
 
+@pytest.mark.acceptance
+def test_latency_is_a_target_that_is_measured(
+    invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Times differ from run to run, so nothing is said of how near it came: what is left is smaller, and told."""
+    result = invoke(
+        *words(trained, pictures, tmp_path / "out"), "--target", "latency", "--amount", "40%", "--criterion", "random",
+        *QUIET,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    before, after = json.loads(result.stdout)["rounds"]
+    assert after["asked"] == 0.6
+    assert 0 < after["reached"] < 10
+    assert after["size"]["macs"] <= before["size"]["macs"]
+    assert {layer: len(places) for layer, places in after["removed"].items()} == {
+        layer: before["widths"][layer] - width
+        for layer, width in after["widths"].items()
+        if width < before["widths"][layer]
+    }
+
+
 def test_a_pruned_network_is_pruned_further_and_trained(
     invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path
 ) -> None:

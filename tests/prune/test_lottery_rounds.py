@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enxuto import prune
 from enxuto.errors import UsageError
 from enxuto.prune.kept import Architecture
 from enxuto.prune.removal import slice_state
@@ -69,6 +70,18 @@ def test_rounds_follow_the_share_of_the_unpruned_network(lenet: Unpruned, target
         # What a round says it reached is what the network that it leaves has.
         assert step.reached == pytest.approx(counted / getattr(lenet.size, target), rel=1e-12)
         assert abs(step.reached - left) < 0.06  # a filter of c3 is a tenth of the MACs
+
+
+def test_rounds_by_the_names_of_the_package() -> None:
+    """The loop of `enxuto.prune`'s docstring."""
+    unpruned = prune.Unpruned.of(prune.Architecture("vgg16-slim-cifar", (3, 32, 32)))
+    network = unpruned.architecture.build()
+    batches = [(torch.zeros(1, 3, 32, 32), torch.tensor([0]))]
+    state, kept = network.state_dict(), unpruned.channels.keep_all()
+    for left in prune.shares_left(0.5, rounds=2):
+        kept = unpruned.next_plan(kept, scores(network, batches, "l1"), left, prune.Selection()).kept
+        network = unpruned.smaller(state, kept)
+    assert unpruned.size_of(network, kept).filters == unpruned.size.filters // 4 == 528 // 4
 
 
 def test_sizes_are_exact_where_convolutions_are_grouped() -> None:

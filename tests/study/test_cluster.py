@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from enxuto.cli import app
 from enxuto.errors import UsageError
 from enxuto.study import Cluster, Point, Progress, Store, Study
 
@@ -99,6 +102,30 @@ def test_a_killed_worker_loses_no_point_and_none_is_there_twice(
     with pytest.raises(UsageError, match="goes on from here"):
         Study(more, folder).run(Cluster(address), stop)
     assert len(Store(folder).results()) >= 33
+
+
+@pytest.mark.acceptance
+def test_a_lottery_on_a_cluster(
+    tmp_path: Path, cluster: tuple[str, subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]
+) -> None:
+    """The verb, with real trainings on the workers; the records are those of one process."""
+    pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    for part, count in (("train", 24), ("test", 16)):
+        images = random.integers(0, 256, (count, 8, 8), dtype=np.uint8)
+        np.savez(tmp_path / f"{part}.npz", images=images, labels=np.arange(count) % 4)
+    asked = ["lottery", "lenet5", "--data", tmp_path / "train.npz", "--test", tmp_path / "test.npz", "--seeds", 1,
+             "--rounds", 1, "--criteria", "l1", "--modes", "rewind", "--images", 8, "--set", "batch=8", "--json",
+             ]  # fmt: skip
+    found = []
+    for name, where in (("there", ["--scheduler", cluster[0]]), ("here", ["--workers", 0])):
+        words = [str(word) for word in [*asked, "--out", tmp_path / name, *where]]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        found.append({one.point: (one.values or {})["top1"] for one in Store(tmp_path / name).results()})
+        assert sorted(json.loads(result.stdout)["unpruned"]["seeds"]) == ["0"]
+    assert len(found[0]) == 3
+    assert found[0] == found[1]
 
 
 def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,17 @@
     save_pruned("small.pt", smaller, Architecture("vgg16-cifar", (3, 32, 32)), kept)
     smaller = load_pruned("small.pt").network
 
+By scores, in rounds (`scores` is a function of the module `enxuto.prune.scores`), here without training between:
+
+    unpruned = Unpruned.of(Architecture("vgg16-cifar", (3, 32, 32)))
+    state, kept = network.state_dict(), unpruned.channels.keep_all()
+    for left in shares_left(0.2, rounds=8):                 # 0.8, 0.64, … of the unpruned filters
+        kept = unpruned.next_plan(kept, scores(network, batches, "l1"), left, Selection()).kept
+        network = unpruned.smaller(state, kept)             # a trained one's: unpruned.spread(its state, kept)
+
 Plans hold original places. Rounds go on from the original network and a smaller plan; or trace the pruned network and
-join the plans: `kept.then(later)`. Names are imported when first used. All of it needs the extra `[train]`.
+join the plans: `kept.then(later)`. Whole studies are `enxuto.study.lottery`. Names are imported when first used. All of
+it needs the extra `[train]`.
 """
 
 from __future__ import annotations
@@ -18,35 +27,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from enxuto.prune.attribution import Attribution, deeplift
     from enxuto.prune.channel_map import ChannelMap, Fixed, Group
     from enxuto.prune.channels import trace
     from enxuto.prune.kept import Architecture, KeptChannels
     from enxuto.prune.optimizer import remove_from_optimizer
     from enxuto.prune.rebuild import Pruned, load_pruned, save_pruned
     from enxuto.prune.removal import remove, slice_state
+    from enxuto.prune.retrain import MODES, built, reinitialised, retraining
+    from enxuto.prune.rounds import TARGETS, Selection, Size, Step, Unpruned, shares_left
+    from enxuto.prune.scores import CRITERIA, Criterion
+    from enxuto.prune.speed import latencies, relative_latency
+    from enxuto.prune.tickets import Claim, Runs, claim
 
 __all__ = [
+    "CRITERIA",
+    "MODES",
+    "TARGETS",
     "Architecture",
+    "Attribution",
     "ChannelMap",
+    "Claim",
+    "Criterion",
     "Fixed",
     "Group",
     "KeptChannels",
     "Pruned",
+    "Runs",
+    "Selection",
+    "Size",
+    "Step",
+    "Unpruned",
+    "built",
+    "claim",
+    "deeplift",
+    "latencies",
     "load_pruned",
+    "reinitialised",
+    "relative_latency",
     "remove",
     "remove_from_optimizer",
+    "retraining",
     "save_pruned",
+    "shares_left",
     "slice_state",
     "trace",
 ]
 
 _HOMES = {
+    "attribution": ("Attribution", "deeplift"),
     "channel_map": ("ChannelMap", "Fixed", "Group"),
     "channels": ("trace",),
     "kept": ("Architecture", "KeptChannels"),
     "optimizer": ("remove_from_optimizer",),
     "rebuild": ("Pruned", "load_pruned", "save_pruned"),
     "removal": ("remove", "slice_state"),
+    "retrain": ("MODES", "built", "reinitialised", "retraining"),
+    "rounds": ("TARGETS", "Selection", "Size", "Step", "Unpruned", "shares_left"),
+    "scores": ("CRITERIA", "Criterion"),
+    "speed": ("latencies", "relative_latency"),
+    "tickets": ("Claim", "Runs", "claim"),
 }
 
 
