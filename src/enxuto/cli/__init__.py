@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from enxuto._version import __version__
+from enxuto.cli.provenance import Recorded
 from enxuto.cli.terminal import ends_well, set_debug
 
 __all__ = ["app", "main"]
@@ -40,6 +41,7 @@ _VERBS = (
 
 app = typer.Typer(
     name="enxuto",
+    cls=Recorded,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table
 
 HELP = """Measure the latency of models on random inputs with ONNX Runtime on the CPU.
@@ -62,7 +63,10 @@ def run(
     if json:
         print_json({"threads": threads, "seed": seed, "unit": "ms per run",
                     "models": [{"model": str(path), "latency": [asdict(one) for one in rows]}
-                               for path, rows in zip(models, found, strict=True)]})  # fmt: skip
+                               for path, rows in zip(models, found, strict=True)],
+                    "provenance": provenance(
+                        samples=f"{repeats} runs of each", seed=seed, threads=threads
+                    )})  # fmt: skip
         return
     first = found[0]
     show_table(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from enxuto.onnx_model import Model, Role
     from enxuto.within import Within
 
-__all__ = ["CalibratedOptions", "byte_size", "calibrated_json", "show_calibrated"]
+__all__ = ["CalibratedOptions", "byte_size", "calibrated_json", "calibrated_parts", "show_calibrated"]
 
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
@@ -133,6 +133,19 @@ def calibrated_json(within: Within) -> dict[str, Any]:
             for trial in found.trials
         ],
         "layers": within.outcome.to_list(),
+    }
+
+
+def calibrated_parts(within: Within) -> dict[str, Any]:
+    """Return which images did what: `samples` and `data` (hashes) by part, and the `seed` that dealt them."""
+    judged = next((trial.judgement for trial in within.found.trials if trial.judgement is not None), None)
+    parts = {"judging": judged, "reporting": within.reported}
+    there = {name: one for name, one in parts.items() if one is not None}
+    calibration = within.calibration
+    return {
+        "samples": {"calibration": len(calibration.images), **{k: one.samples for k, one in there.items()}},
+        "data": {"calibration": calibration.source, **{k: one.data_hash for k, one in there.items()}},
+        "seed": calibration.seed,
     }
 
 

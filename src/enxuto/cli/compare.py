@@ -10,6 +10,7 @@ import typer
 
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
+from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 from enxuto.errors import ModelError
 
@@ -102,9 +103,13 @@ def run(
         else contact_sheet(dataset, answers, sheet, names=(first.name, second.name), most=most)
     )
     if json:
+        values = answers.to_dict()
+        made = provenance(
+            samples=values["samples"], seed=values["seed"], data=values["data_hash"], threads=threads
+        )
         print_json({"first": str(first), "second": str(second), "preprocess": chosen.to_dict(),
                     "images_for_outputs": min(images, len(dataset)), "layers": [layer.to_dict() for layer in layers],
-                    **answers.to_dict()})  # fmt: skip
+                    **values, "provenance": made})  # fmt: skip
         return
     _show_answers(answers, f"A: {first.name}, B: {second.name}")
     _show_changes(answers, every=every)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.ledger import show_ledger
+from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from enxuto.cli.calibrated import CalibratedOptions
+    from enxuto.cli.scheme import SchemeOptions
+    from enxuto.ledger import Ledger
+    from enxuto.onnx_model import Model
+    from enxuto.within import Within
 
 HELP = """Make an ONNX model several times smaller, without retraining; with a few images, twice as small again.
 
@@ -151,7 +159,7 @@ def run(
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
     from enxuto.api import onnx_metadata, preprocess_of
-    from enxuto.cli.calibrated import CalibratedOptions, calibrated_json, show_calibrated
+    from enxuto.cli.calibrated import CalibratedOptions
     from enxuto.cli.evaluate import choose_preprocess
     from enxuto.cli.scheme import SchemeOptions
     from enxuto.compression import DEFAULT_ROLES, compress
@@ -164,14 +172,7 @@ def run(
     wish = CalibratedOptions(
         data, calibration, synthetic, images, max_drop, min_agreement, max_kl, bits, target_size, seed
     )
-    if wish.wanted and (options != SchemeOptions("dead-zone") or fold_bn):
-        raise UsageError(
-            "calibrated rounding chooses its own quantizers and folds; leave out --quantizer and the like"
-        )
-    if bits is not None and (levels is not None or step is not None):
-        raise UsageError("--bits searches the step that --levels and --step fix; give one of them")
-    if report and not wish.wanted:
-        raise UsageError("--report is of calibrated rounding; give --data, --calibration or --synthetic")
+    _refuse_contradictions(options, wish, fold_bn=fold_bn, report=report)
     target = output or source.with_suffix(".enx")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target} is the model itself; name another file with -o")
@@ -200,20 +201,56 @@ def run(
             )  # fmt: skip
     ledger = ledger_of(compressed, file_bytes=compressed.save(target))
     if json:
-        found = calibrated_json(within) if within is not None else {}
-        print_json(
-            {"output": str(target), **ledger.to_dict(), "left_out_bytes": model.stripped_bytes, **found}
-        )
+        print_json(_as_json(target, ledger, model, within, threads))
     else:
         show_ledger(ledger, f"{source.name} → {target}")
-        if within is not None:
-            show_calibrated(within, report=report)
-        if model.stripped_bytes:
-            note(
-                f"left out {model.stripped_bytes:,} B of documentation and value types "
-                "(--keep-docs keeps documentation)"
-            )
+        _remark(model, within, report=report)
     if within is not None and not within.found.fits:
         raise BudgetError(
             f"{target}: the bound cannot be met: {within.found.broken}; the nearest found was written"
+        )
+
+
+def _refuse_contradictions(
+    options: SchemeOptions, wish: CalibratedOptions, *, fold_bn: bool, report: bool
+) -> None:
+    """Raise `UsageError` where one option takes away what another asks for."""
+    from enxuto.cli.scheme import SchemeOptions
+    from enxuto.errors import UsageError
+
+    if wish.wanted and (options != SchemeOptions() or fold_bn):
+        raise UsageError(
+            "calibrated rounding chooses its own quantizers and folds; leave out --quantizer and the like"
+        )
+    if wish.bits is not None and (options.levels is not None or options.step is not None):
+        raise UsageError("--bits searches the step that --levels and --step fix; give one of them")
+    if report and not wish.wanted:
+        raise UsageError("--report is of calibrated rounding; give --data, --calibration or --synthetic")
+
+
+def _as_json(
+    target: Path, ledger: Ledger, model: Model, within: Within | None, threads: int
+) -> dict[str, Any]:
+    from enxuto.cli.calibrated import calibrated_json, calibrated_parts
+
+    found = calibrated_json(within) if within is not None else {}
+    parts = calibrated_parts(within) if within is not None else {}
+    return {
+        "output": str(target), **ledger.to_dict(), "left_out_bytes": model.stripped_bytes, **found,
+        "provenance": provenance(
+            samples=parts.get("samples"), data=parts.get("data"), seed=parts.get("seed"), threads=threads
+        ),
+    }  # fmt: skip
+
+
+def _remark(model: Model, within: Within | None, *, report: bool) -> None:
+    """Say what the ledger does not: the answers on other images, and what was left out."""
+    from enxuto.cli.calibrated import show_calibrated
+
+    if within is not None:
+        show_calibrated(within, report=report)
+    if model.stripped_bytes:
+        note(
+            f"left out {model.stripped_bytes:,} B of documentation and value types "
+            "(--keep-docs keeps documentation)"
         )

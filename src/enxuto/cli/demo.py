@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.ledger import show_ledger
+from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ def run(
             before, after = _evaluate(model, decoded)
     ledger = ledger_of(read)
     if json:
-        print_json({**ledger.to_dict(), "before": before.to_dict(), "after": after.to_dict()})
+        made = provenance(samples=after.samples, data=after.data_hash)
+        print_json(
+            {**ledger.to_dict(), "before": before.to_dict(), "after": after.to_dict(), "provenance": made}
+        )
         return
     show_ledger(ledger, "LeNet on handwritten digits")
     _show_accuracy(before, after)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli import preprocessing as pre
+from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 
 if TYPE_CHECKING:
@@ -90,7 +91,15 @@ def run(
         )  # fmt: skip
     if json:
         print_json(
-            {"model": str(source), "data": str(data), "preprocess": chosen.to_dict(), **result.to_dict()}
+            {
+                "model": str(source),
+                "data": str(data),
+                "preprocess": chosen.to_dict(),
+                **result.to_dict(),
+                "provenance": provenance(
+                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
+                ),
+            }
         )
         return
     show_table(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.ledger import show_ledger
+from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
     rows = [_tensor_facts(entry, part) for entry, part in compressed.entries()]
     if json:
         print_json({"file": str(source), **ledger.to_dict(), "metadata": compressed.metadata,
-                    "head_bytes": compressed.head_bytes, "tensors": rows})  # fmt: skip
+                    "head_bytes": compressed.head_bytes, "tensors": rows,
+                    "provenance": provenance()})  # fmt: skip
         return
     show_ledger(ledger, str(source))
     headings = ("name", "shape", "quantizer", "step", "coder", "bytes", "bits/value", "entropy")
@@ -133,7 +135,8 @@ def _show_onnx(source: Path, json: bool) -> None:
             }
             for info in infos
         ]
-        print_json({"file": str(source), "bytes": size, "parameters": parameters(model), "weights": weights})
+        print_json({"file": str(source), "bytes": size, "parameters": parameters(model), "weights": weights,
+                    "provenance": provenance()})  # fmt: skip
         return
     show_table(
         f"{source} · {parameters(model):,} parameters · {size:,} B",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.pruning import asked_images, check_packages, opened, share_of, there
+from enxuto.cli.provenance import provenance, write_provenance
+from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
 from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
 from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
@@ -183,7 +184,10 @@ def run(
     except KeyboardInterrupt:
         note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
         raise typer.Exit(_INTERRUPTED) from None
-    _show(Lottery.of(results), results, folder, ".svg" if svg else ".png", every=every, as_json=json)
+    made = provenance(
+        samples=samples_of(found), seed=list(chosen.seeds), data=found.hash, threads=threads,
+    )  # fmt: skip
+    _show(Lottery.of(results), results, folder, made, ".svg" if svg else ".png", every=every, as_json=json)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -206,17 +210,24 @@ def _name(result: Result) -> str:
 
 
 def _show(
-    lottery: Lottery, results: StudyResults, folder: Path, ending: str, *, every: bool, as_json: bool
+    lottery: Lottery,
+    results: StudyResults,
+    folder: Path,
+    made: dict[str, Any],
+    ending: str,
+    *,
+    every: bool,
+    as_json: bool,
 ) -> None:
     """Write tables and charts into the folder, and print the claims, or all as JSON."""
     from enxuto.study.lottery_report import write_report
     from enxuto.study.lottery_tables import claims_table, levels_table, speeds_table
 
-    written = write_report(lottery, folder, ending)
+    written = write_report(lottery, folder, ending, provenance=made)
+    write_provenance(folder, made)
     if as_json:
-        print_json(
-            {"folder": str(folder), **lottery.to_dict(), "failed": [_name(one) for one in results.failed]}
-        )
+        failed = [_name(one) for one in results.failed]
+        print_json({"folder": str(folder), **lottery.to_dict(), "failed": failed, "provenance": made})
     else:
         tables: list[Any] = [
             claims_table(lottery),

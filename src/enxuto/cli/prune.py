@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.pruning import asked_images, check_packages, opened, share_of, there
+from enxuto.cli.provenance import provenance
+from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
 from enxuto.cli.pruning_results import finish
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, warn
@@ -178,7 +179,8 @@ def run(
         for result in results.failed:
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
-    finish(points, results, found, out, timed=threads if speed else None, as_json=json)
+    made = provenance(samples=samples_of(found), seed=seed, data=found.hash, threads=threads)
+    finish(points, results, found, out, made, timed=threads if speed else None, as_json=json)
 
 
 def _check_ways(

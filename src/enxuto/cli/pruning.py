@@ -20,6 +20,7 @@ __all__ = [
     "interval",
     "opened",
     "percent",
+    "samples_of",
     "share_of",
     "there",
 ]
@@ -32,6 +33,11 @@ def check_packages(*names: str) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise UsageError(f"this verb needs {', '.join(missing)}: pip install 'enxuto[train,report]'")
+
+
+def samples_of(images: Images) -> dict[str, int]:
+    """How many images there are, by what they are for."""
+    return {"train": len(images.train), "test": len(images.test)}
 
 
 def share_of(text: str) -> float:

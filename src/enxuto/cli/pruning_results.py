@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from enxuto.cli.provenance import write_provenance
 from enxuto.cli.pruning import interval, percent
 from enxuto.cli.terminal import human_bytes, note, print_json, show_table
 
@@ -24,11 +25,15 @@ def finish(
     results: StudyResults,
     images: Images,
     out: Path,
+    made: Mapping[str, Any],
     *,
     timed: int | None,
     as_json: bool,
 ) -> None:
-    """Copy and export the last network, time it (`timed`: by how many threads), show every round, or print JSON."""
+    """Copy and export the last network, time it (`timed`: by how many threads), show every round, or print JSON.
+
+    made: the provenance of it all.
+    """
     from enxuto.export import export_onnx
     from enxuto.prune.rebuild import load_pruned
     from enxuto.study.lottery_round import NETWORK
@@ -43,8 +48,10 @@ def finish(
     )
     rows = [{**(results[point].values or {}), "round": number} for number, point in enumerate(points)]
     speeds = [] if timed is None else _speeds(out, pruned.network, shape, timed)
+    write_provenance(out, made)
     if as_json:
-        print_json({"folder": str(out), "rounds": rows, "speed": speeds, "onnx_bytes": exported.bytes})
+        print_json({"folder": str(out), "rounds": rows, "speed": speeds, "onnx_bytes": exported.bytes,
+                    "provenance": made})  # fmt: skip
         return
     _show(points, rows)
     for one in speeds:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.pruning import check_packages, opened, there
+from enxuto.cli.provenance import provenance, write_provenance
+from enxuto.cli.pruning import check_packages, opened, samples_of, there
 from enxuto.cli.study_epochs import epochs_told
 from enxuto.cli.study_options import Merge, Scheduler, end, executor, processors, show
 from enxuto.cli.study_options import merge as take_in
@@ -98,7 +99,8 @@ def run(
     images = opened(study.asked(), data, test)
     take_in(folder, merge)
     results = _computed(study, images, {"data": data, "test": test}, folder, where)
-    _show(results, folder, as_json=json)
+    made = provenance(samples=samples_of(images), seed=seed, data=images.hash, threads=shared)
+    _show(results, folder, made, as_json=json)
     end(results)
 
 
@@ -124,7 +126,7 @@ def _name(result: Result) -> str:
     return str(result.settings["network"])
 
 
-def _show(results: StudyResults, folder: Path, *, as_json: bool) -> None:
+def _show(results: StudyResults, folder: Path, made: Mapping[str, Any], *, as_json: bool) -> None:
     """Write tables and plots into the folder; print the tables, or the records as JSON."""
     from enxuto.study.souza_published import PUBLISHED
     from enxuto.study.souza_records import records_of
@@ -133,6 +135,7 @@ def _show(results: StudyResults, folder: Path, *, as_json: bool) -> None:
 
     records = records_of(results)
     write_report(records, folder)
+    write_provenance(folder, made)
     for record in records:
         note(_line(record, folder))
     if as_json:
@@ -147,6 +150,7 @@ def _show(results: StudyResults, folder: Path, *, as_json: bool) -> None:
                 "records": records,
                 "failed": failed,
                 "published": published,
+                "provenance": made,
             }
         )
         return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.study_options import show
 from enxuto.cli.terminal import note, print_json, progress_bar, warn
 from enxuto.errors import UsageError
@@ -67,25 +68,34 @@ def run(
                 found[name] = dependencies(model, seed=seed, progress=partial(progress, name))
     if not whole:
         raise UsageError("no model has weights that differ; nothing to show")
+    made = provenance(seed=seed)
     if out is not None:
         _write(out, whole, inside, found, measure, ".svg" if svg else ".png", seed)
+        write_provenance(out, made)
     if json:
-        print_json(
-            {
-                name: {
-                    **shape.to_dict(),
-                    "layers": [layer.to_dict() for layer in inside.get(name, ())],
-                    "dependence": [one.to_dict() for one in found.get(name, ())],
-                    "seed": seed,
-                }
-                for name, shape in whole.items()
-            }
-        )
+        print_json({**_as_json(whole, inside, found, seed), "provenance": made})
         return
     for table in _tables(whole, inside, found, measure):
         show(table)
     for name, all_of in found.items():
         note(_summary(name, all_of))
+
+
+def _as_json(
+    whole: dict[str, WeightShape],
+    inside: dict[str, list[WeightShape]],
+    found: dict[str, list[Dependency]],
+    seed: int,
+) -> dict[str, Any]:
+    return {
+        name: {
+            **shape.to_dict(),
+            "layers": [layer.to_dict() for layer in inside.get(name, ())],
+            "dependence": [one.to_dict() for one in found.get(name, ())],
+            "seed": seed,
+        }
+        for name, shape in whole.items()
+    }
 
 
 def _names(sources: list[Path]) -> list[str]:

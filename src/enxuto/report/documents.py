@@ -15,9 +15,9 @@ from typing import Any
 from enxuto.errors import FormatError
 from enxuto.study import Result
 
-__all__ = ["Document", "documents", "functions_of"]
+__all__ = ["Document", "documents", "functions_of", "told_by"]
 
-_RECORDS = "records.jsonl"
+_RECORDS, _PROVENANCE = "records.jsonl", "provenance.json"
 _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
 
 
@@ -25,7 +25,8 @@ _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
 class Document:
     """What a file holds: its `name` for people, and its values.
 
-    results: the points of a study, whose values are then the names of their `functions`.
+    results: the points of a study; values are then the names of their `functions` and, where it is known, the command
+    that made them, as `provenance`.
     """
 
     name: str
@@ -36,12 +37,12 @@ class Document:
 def documents(path: Path) -> tuple[list[Document], list[str]]:
     """Documents of a file or folder, and a line for each problem.
 
-    Of a folder: its `records.jsonl`, or else all its `.json` files.
+    Of a folder: its `records.jsonl`, or else all its `.json` files but `provenance.json`, which tells of the records.
     """
     if path.is_dir():
         if (path / _RECORDS).is_file():
             return documents(path / _RECORDS)
-        files = sorted(path.glob("*.json"))
+        files = sorted(file for file in path.glob("*.json") if file.name != _PROVENANCE)
         if not files:
             return [], [f"{path}: the folder has neither {_RECORDS} nor a .json file; left out"]
         parts = [documents(file) for file in files]
@@ -71,6 +72,12 @@ def functions_of(values: Mapping[str, Any]) -> set[str]:
     return {str(name) for name in found} if isinstance(found, list) else set()
 
 
+def told_by(document: Document) -> Mapping[str, Any]:
+    """What a document says of how it was made, under `provenance`; nothing where it says nothing."""
+    found = document.values.get("provenance")
+    return found if isinstance(found, dict) else {}
+
+
 def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     """A document of all points. Of equal ones the first with values counts."""
     points: dict[str, Result] = {}
@@ -88,8 +95,20 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     problems += [f"{path}: point {one.point} failed: {one.error}" for one in results if one.error]
     if not results:
         return [], problems or [f"{path}: no records; left out"]
-    functions = list(dict.fromkeys(one.function for one in results))
-    return [Document(str(path), {"functions": functions}, results)], problems
+    values: dict[str, Any] = {"functions": list(dict.fromkeys(one.function for one in results))}
+    command = _command(path.parent / _PROVENANCE)
+    if command is not None:
+        values["provenance"] = {"command": command}
+    return [Document(str(path), values, results)], problems
+
+
+def _command(path: Path) -> str | None:
+    """The command that is told beside a study's records; all else they tell themselves, point by point."""
+    if not path.is_file():
+        return None
+    found, _ = _whole(path, path.read_bytes())
+    command = found[0].values.get("command") if found else None
+    return command if isinstance(command, str) else None
 
 
 def _parsed(data: bytes) -> Any:

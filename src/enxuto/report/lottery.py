@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, functions_of
+from enxuto.report.documents import Document, functions_of, told_by
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.magalhaes_published import NETWORK, SPEEDS
 from enxuto.report.removed import PrunedRound, removal_exhibit
@@ -164,7 +164,7 @@ def _trained(name: str, results: Sequence[Result], document: Document) -> list[E
             rounds.append(PrunedRound(method=label, seed=one.seed, round=settings.round, kept=kept))
     if not runs:
         raise DataError(f"{name}: no round of pruning is finished yet")
-    told = origin(document.name, None, **_told(results), samples=first.samples)
+    told = origin(document.name, told_by(document), **_told(results), samples=first.samples)
     unpruned = [UnprunedRun(seed=seed, accuracy=one.top1) for seed, one in wholes.items()]
     found = [lottery_exhibit(name, runs, unpruned, told)]
     if rounds:
@@ -221,5 +221,5 @@ def _speeds(results: Sequence[Result], document: Document) -> Exhibit:
         "Speed of pruned networks", ("arm", "device", "round", "batch", "median, ms", "times faster"), tuple(rows),
         "Times faster: of the medians, beside the unpruned network. Published: Magalhães et al., other machines", 2,
     )  # fmt: skip
-    told = origin(document.name, None, **_told(results), samples=f"{repeats} runs of each")
+    told = origin(document.name, told_by(document), **_told(results), samples=f"{repeats} runs of each")
     return Exhibit("speed-up", "Pruned networks", (chart,), (table,), told)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, functions_of
+from enxuto.report.documents import Document, functions_of, told_by
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Share, shell
 from enxuto.study.souza import FUNCTION
@@ -92,7 +92,7 @@ def read(document: Document) -> list[Exhibit]:
             tuple(tables([record.model_dump() for record in records])),
             origin(
                 document.name,
-                None,
+                told_by(document),
                 command=shell("enxuto study souza --scale", first.scale, "--seed", first.seed),
                 samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
                 seed=[one.seed for one in records],

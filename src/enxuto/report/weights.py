@@ -14,7 +14,7 @@ from pydantic import Field
 from enxuto.errors import DataError
 from enxuto.quantize.distribution import Similarity, WeightShape
 from enxuto.quantize.families import FAMILIES, Fitted
-from enxuto.report.documents import Document
+from enxuto.report.documents import Document, told_by
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Positive
 from enxuto.study.souza_tables import Table
@@ -122,7 +122,7 @@ def read(document: Document) -> list[Exhibit]:
                 f"{name}: distribution of {shape.count:,} weights",
                 tuple(charts),
                 tuple(tables),
-                origin(document.name, None, command=command, samples=f"{shape.count:,} weights"),
+                origin(document.name, told_by(document), command=command, samples=f"{shape.count:,} weights"),
             )
         )
     return exhibits

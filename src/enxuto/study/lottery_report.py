@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from enxuto.files import atomic_write
 from enxuto.study.lottery_charts import draw_filters, draw_speeds, draw_tickets
@@ -14,18 +16,22 @@ from enxuto.study.souza_tables import as_markdown
 __all__ = ["write_report"]
 
 
-def write_report(lottery: Lottery, folder: str | Path, ending: str = ".png") -> list[Path]:
+def write_report(
+    lottery: Lottery, folder: str | Path, ending: str = ".png", *, provenance: Mapping[str, Any] | None = None
+) -> list[Path]:
     """Write `lottery.md`, `.csv`, `.json` and the charts into a folder; the files written.
 
+    provenance: how the study was made, for the JSON file.
     Filters are drawn for the first seed and for each criterion's first way of retraining. Raises `UsageError` where
     the folder cannot be written, or without matplotlib.
     """
     place = Path(folder)
     found = [claims_table(lottery), levels_table(lottery), speeds_table(lottery)]
+    values = lottery.to_dict() | ({} if provenance is None else {"provenance": dict(provenance)})
     texts = {
         "lottery.md": as_markdown([table for table in found if table is not None]),
         "lottery.csv": lottery_csv(lottery),
-        "lottery.json": json.dumps(lottery.to_dict(), indent=2, allow_nan=False) + "\n",
+        "lottery.json": json.dumps(values, indent=2, allow_nan=False) + "\n",
     }
     for name, text in texts.items():
         with atomic_write(place / name) as file:

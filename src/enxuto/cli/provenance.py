@@ -1,0 +1,79 @@
+"""`provenance`: how a result was made, under the key of that name in all that verbs print and write as JSON.
+
+The command as it was given, what it was made with and on what. Paths from the root, and addresses, name machines and
+people: of a path the last name is told, of an address its scheme alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from typer.core import TyperGroup
+
+from enxuto.files import atomic_write
+
+__all__ = ["Recorded", "command_line", "provenance", "write_provenance"]
+
+_FILE = "provenance.json"
+
+_arguments: tuple[str, ...] | None = None
+
+
+class Recorded(TyperGroup):
+    """The command line, which remembers the arguments that it was given last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual."""
+        global _arguments
+        _arguments = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def provenance(
+    *, samples: Any = None, seed: Any = None, data: Any = None, threads: int | None = None
+) -> dict[str, Any]:
+    """What this run's results say of how they were made.
+
+    samples, seed, data: how many images (runs, weights), what chance was drawn by, hash of the images; numbers and
+    texts, or such by part; None where the results have nothing of the kind. threads: as asked, 0 being one a processor.
+    """
+    from enxuto.study.machine import machine, versions
+
+    facts = machine()
+    if threads is not None:
+        facts["threads"] = threads or facts["cores"]
+    said = {"samples": samples, "seed": seed, "data": data}
+    return {
+        "command": None if _arguments is None else command_line(_arguments),
+        **{key: value for key, value in said.items() if value is not None},
+        "versions": versions(),
+        "machine": facts,
+    }
+
+
+def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
+    """Leave it as `provenance.json` in the folder of a verb's files. Raises `UsageError` where that cannot be."""
+    with atomic_write(folder / _FILE) as file:
+        file.write((json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command with these arguments, as a shell takes it."""
+    return shlex.join(["enxuto", *(_anonymous(argument) for argument in arguments)])
+
+
+def _anonymous(argument: str) -> str:
+    """An argument, or an option's value behind `=`, without what names the machine."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    scheme, colon, _ = value.partition("://")
+    if colon:
+        return f"{option}{equals}{scheme}://…"
+    for kind in (PurePosixPath, PureWindowsPath):
+        path: PurePath = kind(value)
+        if path.is_absolute():
+            return f"{option}{equals}{path.name or value}"
+    return argument
