@@ -72,6 +72,10 @@ MAY_IMPORT = {
     "prune": {"data", "export", "runtime", "summary", "train", "zoo"},
     "study": {
         "api",
+        "budget",
+        "calibrated",
+        "calibration",
+        "calibration_cache",
         "codec",
         "compression",
         "container",
@@ -85,6 +89,7 @@ MAY_IMPORT = {
         "quantize",
         "runtime",
         "train",
+        "within",
         "zoo",
     },
     "doctor": {"calibration_cache", "compression", "data", "demo", "onnx_model", "runtime", "study"},

@@ -82,3 +82,43 @@ def test_wrong_options_are_one_line(
 
 def test_time_is_said_as_people_say_it() -> None:
     assert [time_left(seconds) for seconds in (4, 80, 800, 12_100)] == ["4 s", "80 s", "13 min", "3 h 22 min"]
+
+
+def test_calibrated_points_stand_beside_the_others(
+    invoke: Invoke, digits: Path, images: Path, tmp_path: Path
+) -> None:
+    words = ("curve", digits, "--data", images, "--limit", 90, "--levels", "5:5", "--methods", "midtread", "--methods",
+             "enxuto calibrated", "--bits", 3, "--images", 20, "--workers", 0, "--out", tmp_path / "study")  # fmt: skip
+    result = invoke(*words)
+    assert result.exit_code == 0, result.output
+    assert "enxuto calibrated, about 3 bits" in result.stdout
+    said = " ".join(result.stdout.split())
+    assert "Calibrated on 20 images" in said
+    assert "none of them among those judged" in said
+    with (tmp_path / "study" / "curve.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["samples"]) for row in rows] == [
+        ("original", "70"), ("midtread", "70"), ("enxuto calibrated", "70"),
+    ]  # fmt: skip
+    again = invoke(*words, "--json")
+    assert "4 of 4 points are recorded already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--methods", "midtread", "--calibration", "photos/"), "which --methods leaves out"),
+        (("--methods", "enxuto calibrated", "--images", 0), "leaves nothing to calibrate by"),
+        (("--images", 1), "at least 2 images"),
+        (("--limit", 4), "too few to calibrate"),
+        (("--calibration", "nowhere.npz"), "nowhere.npz"),
+    ],
+)
+def test_calibration_without_use_or_images_is_refused(
+    invoke: Invoke, digits: Path, images: Path, tmp_path: Path, words: tuple[object, ...], said: str
+) -> None:
+    result = invoke("curve", digits, "--data", images, *words, "--out", tmp_path / "study")
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "study").exists()

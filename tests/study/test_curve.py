@@ -24,7 +24,15 @@ from enxuto.runtime import Runner
 from enxuto.study import Here, Result, Study
 from enxuto.study.curve import Subject, points
 from enxuto.study.curve_charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
-from enxuto.study.curve_modes import DEAD_ZONES, compressed, method_names, own, source_grid
+from enxuto.study.curve_modes import (
+    DEAD_ZONES,
+    Given,
+    calibrated,
+    compressed,
+    method_names,
+    own,
+    source_grid,
+)
 from enxuto.study.curve_tables import Curve, best_table, curve_csv, curves_of, points_table
 from enxuto.study.executor import Outcome
 
@@ -47,26 +55,27 @@ def test_the_grid_is_the_sources() -> None:
     assert len(grid) == 7 * 23 + 12 + 1
     assert {one["i"] for one in grid if one["method"] == "midtread"} == set(range(2, 25))
     assert sorted(DEAD_ZONES.values()) == [0.0, 0.1, 0.25, 0.4, 0.5, 0.7]
-    assert {one["method"] for one in [*grid, *own([4])]} == set(method_names())
+    assert {one["method"] for one in [*grid, *own([4]), *calibrated([4], {})]} == set(method_names())
     assert len(source_grid(range(5, 7), ["midrise", "half"])) == 3
 
 
 def test_a_setting_is_the_quantizer_of_the_source() -> None:
     """Δ = 2/2^i, μ-law with 2^i levels, minifloats by (p, q): the values are those of the quantizers themselves."""
     model = Model.read(MODEL)
+    given = Given(model, 1, pytest.fail)
     name = next(info.name for info in model.infos() if info.role is Role.KERNEL)
     weight = np.asarray(model.load(name), np.float32)
     for settings, quantizer in (
         ({"mode": "grid", "method": "dead-zone 0.4", "i": 6}, DeadZone(2 / 64, 0.4)),
         ({"mode": "grid", "method": "minifloat", "i": 8, "format": [3, 4]}, Minifloat(3, 4)),
     ):
-        decoded = compressed(settings, model, 1).to_model()
+        decoded = compressed(settings, given).to_model()
         assert np.array_equal(decoded.load(name), quantizer.reconstruct(quantizer.quantize(weight)))
-    mu = compressed({"mode": "grid", "method": "μ-law", "i": 5}, model, 1)
+    mu = compressed({"mode": "grid", "method": "μ-law", "i": 5}, given)
     levels = levels_of(mu)
     assert np.abs(levels).max() <= 2**4 * 1.2  # half of 2^5 on each side, for weights up to 1
     with pytest.raises(UsageError, match="no mode"):
-        compressed({"mode": "magic"}, model, 1)
+        compressed({"mode": "magic"}, given)
 
 
 def test_a_point_holds_what_compression_and_evaluation_say(tmp_path: Path) -> None:
@@ -146,6 +155,10 @@ ROWS: list[dict[str, Any]] = [
     {"method": "enxuto", "i": 3, "entropy_bits": 2.9, "file_bytes": 380, "top1": 0.75},
     {"method": "enxuto", "i": 4, "entropy_bits": 3.9, "file_bytes": 500, "top1": 0.81},
 ]
+CALIBRATED = {
+    "method": "enxuto calibrated", "i": 3, "entropy_bits": 2.8, "file_bytes": 370, "top1": 0.793,
+    "calibrated": {"images": 128, "data": "cafe of a.npz", "seed": 4, "price": 1e-6},
+}  # fmt: skip
 
 
 def test_the_best_is_the_least_rate_within_the_loss_beside_the_published() -> None:
@@ -162,6 +175,12 @@ def test_the_best_is_the_least_rate_within_the_loss_beside_the_published() -> No
         "0.758",
     )  # fmt: skip
     assert "500 images, seed 4, data feed" in table.caption
+    with_calibrated = best_table([curve_of([*ROWS, CALIBRATED])])
+    assert [row[1] for row in with_calibrated.rows[:3]] == ["μ-law, 5", "enxuto, 4", "enxuto calibrated, 3"]
+    assert (
+        "Calibrated on 128 images (cafe of a.npz, seed 4), none of them among those judged"
+        in with_calibrated.caption
+    )
     strict = best_table([curve_of(ROWS, "lenet")], within=0.1)
     assert [row[1] for row in strict.rows] == ["the source's grid: none within 0.1 points", "enxuto, 4"]
 

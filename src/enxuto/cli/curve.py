@@ -9,6 +9,7 @@ import typer
 
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
+from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
 from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
@@ -16,22 +17,26 @@ from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study import Point, StudyResults
+    from enxuto.study import Point, Result, StudyResults
+    from enxuto.study.curve_calibration import Calibrating
     from enxuto.study.curve_tables import Curve
     from enxuto.study.souza_tables import Table
 
 HELP = """Compress models in many ways, evaluate each, and show rate against accuracy beside published results.
 
-The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half) and enxuto's default
-scheme at several bits per weight. Each point is recorded in the folder `--out`; the same command goes on where it was
-stopped, with a wider grid too. `--workers` computes in several processes, `--scheduler` on a Dask cluster, and
-`--merge` takes in what other machines recorded. Tables as Markdown and CSV and charts are written into the folder.
+The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half), enxuto's default
+scheme at several bits per weight, and its calibrated rounding at several prices. Images that calibrate judge no
+point: `--images` of `--data`, or as many of `--calibration`; `--images 0` leaves calibrated rounding out. Each point is
+recorded in the folder `--out`; the same command goes on where it was stopped, with a wider grid too. `--workers`
+computes in several processes, `--scheduler` on a Dask cluster, and `--merge` takes in what other machines recorded.
+Tables as Markdown and CSV and charts are written into the folder.
 
     enxuto curve resnet20.onnx --data cifar10-test.parquet --preprocess resnet-cifar --workers 2
     enxuto curve model.onnx --data photos/ --limit 500 --levels 6:10 --methods midtread --methods enxuto --bits 5
 """
 
 _DATA, _GRID = "Data", "Grid"
+_BITS = (2, 3, 4, 5, 6, 8)
 
 
 def run(
@@ -52,9 +57,20 @@ def run(
     bits: Annotated[
         list[float] | None,
         typer.Option(
-            rich_help_panel=_GRID, help="Bits per weight for enxuto; can be repeated. Default: 2 3 4 5 6 8."
+            rich_help_panel=_GRID,
+            help="Bits per weight of enxuto's ways; can be repeated. Default: 2 3 4 5 6 8.",
         ),
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_GRID, help="Images to calibrate by, labels unused; default: from --data."
+        ),
+    ] = None,
+    images: Annotated[
+        int,
+        typer.Option(min=0, rich_help_panel=_GRID, help="How many calibrate; 0: none, nothing calibrated."),
+    ] = 256,
     within: Annotated[
         float, typer.Option(min=0, rich_help_panel=_GRID, help="Points of top-1 that the best may lose.")
     ] = 0.8,
@@ -96,23 +112,26 @@ def run(
     from enxuto.study import Study
     from enxuto.study.curve_tables import curves_of
 
-    settings = _settings(methods, levels, bits)
+    calibrating = _calibrating(methods, calibration, images, seed)
+    settings = _settings(methods, levels, bits, calibrating)
     how = {"split": split, "format": format_, "limit": limit, "seed": seed, "image_column": image_column,
            "label_column": label_column}  # fmt: skip
     said = pre.PreprocessOptions(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
-    points = _points(sources, data, how, said, settings)
+    points = _points(sources, data, how, said, settings, calibrating, calibration)
     folder = out or Path("studies") / f"curve-{sources[0].stem}"
     take_in(folder, merge)
-    with study_progress(
-        "curve", lambda result: f"{result.settings['model']}, {result.settings['compress']}"
-    ) as report:
+    with study_progress("curve", _name) as report:
         results = Study(points, folder).run(executor(workers, threads, scheduler), report)
     curves = curves_of(results)
     _write(folder, curves, within, ".svg" if svg else ".png")
+    made = provenance(
+        samples=curves[0].original["samples"], seed=seed, data=curves[0].data_hash, threads=threads,
+    )  # fmt: skip
+    write_provenance(folder, made)
     if json:
-        print_json(_as_json(curves, results))
+        print_json({**_as_json(curves, results), "provenance": made})
     else:
         for table in _tables(curves, within, all_points=all_points):
             show(table)
@@ -120,9 +139,36 @@ def run(
     end(results)
 
 
-def _settings(methods: list[str] | None, levels: str, bits: list[float] | None) -> list[dict[str, Any]]:
+def _name(result: Result) -> str:
+    """What a point that failed is called."""
+    return f"{result.settings['model']}, {result.settings.get('compress', 'calibration')}"
+
+
+def _calibrating(
+    methods: list[str] | None, calibration: str | None, images: int, seed: int
+) -> Calibrating | None:
+    """Which images calibrate; None where nothing is to be calibrated. Raises `UsageError` for options without use."""
+    from enxuto.study.curve_calibration import Calibrating
+    from enxuto.study.curve_modes import CALIBRATED
+
+    if methods is not None and CALIBRATED not in methods:
+        if calibration is not None:
+            raise UsageError(f"--calibration is of the method {CALIBRATED!r}, which --methods leaves out")
+        return None
+    if images == 0:
+        if calibration is not None or methods is not None:
+            raise UsageError(
+                "--images 0 leaves nothing to calibrate by; give 2 or more, some hundreds are best"
+            )
+        return None
+    return Calibrating(images, seed, own=calibration is not None)
+
+
+def _settings(
+    methods: list[str] | None, levels: str, bits: list[float] | None, calibrating: Calibrating | None
+) -> list[dict[str, Any]]:
     """The settings of all points that the options ask for. Raises `UsageError`."""
-    from enxuto.study.curve_modes import OWN, method_names, own, source_grid
+    from enxuto.study.curve_modes import OWN, calibrated, method_names, own, source_grid
 
     low, colon, high = levels.partition(":")
     if not (colon and low.isdigit() and high.isdigit() and 1 <= int(low) <= int(high) <= 24):
@@ -133,7 +179,9 @@ def _settings(methods: list[str] | None, levels: str, bits: list[float] | None) 
     if any(not 0 < value <= 32 for value in bits or ()):
         raise UsageError("--bits lie between 0 and 32")
     found = source_grid(range(int(low), int(high) + 1), methods)
-    return found + (own(bits or (2, 3, 4, 5, 6, 8)) if methods is None or OWN in methods else [])
+    if methods is None or OWN in methods:
+        found += own(bits or _BITS)
+    return found + ([] if calibrating is None else calibrated(bits or _BITS, calibrating.to_dict()))
 
 
 def _points(
@@ -142,6 +190,8 @@ def _points(
     how: dict[str, Any],
     said: pre.PreprocessOptions,
     settings: list[dict[str, Any]],
+    calibrating: Calibrating | None,
+    calibration: str | None,
 ) -> list[Point]:
     from enxuto.api import load_with_metadata, preprocess_of
     from enxuto.study.curve import Subject, points
@@ -150,7 +200,8 @@ def _points(
     for source in sources:
         _, metadata = load_with_metadata(source)
         chosen = choose_preprocess(said, preprocess_of(metadata))
-        found += points(Subject.open(source.stem, source, data, how, chosen), settings)
+        subject = Subject.open(source.stem, source, data, how, chosen, calibrating, calibration)
+        found += points(subject, settings)
     return found
 
 
@@ -192,7 +243,8 @@ def _as_json(curves: list[Curve], results: StudyResults) -> dict[str, Any]:
             for curve in curves
         ],
         "failed": [
-            {"settings": result.settings["compress"], "error": result.error} for result in results.failed
+            {"settings": result.settings.get("compress", "calibration"), "error": result.error}
+            for result in results.failed
         ],
         "not_run": dict(results.not_run),
     }

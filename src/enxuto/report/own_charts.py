@@ -8,17 +8,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, functions_of
+from enxuto.report.documents import Document, functions_of, told_by
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.lottery import FUNCTIONS as LOTTERY
-from enxuto.report.rates import FUNCTION as CURVE
 from enxuto.report.values import Checked, Number, Told
+from enxuto.study.curve_modes import CALIBRATE, MEASURE
 from enxuto.study.souza import FUNCTION as SOUZA
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
 
-_KNOWN = {CURVE, SOUZA, *LOTTERY}
+_KNOWN = {CALIBRATE, MEASURE, SOUZA, *LOTTERY}
 
 
 class _Series(Checked):
@@ -114,7 +114,7 @@ def _points(document: Document, function: str) -> Exhibit:
     title = f"Points of {function}"
     told = origin(
         document.name,
-        None,
+        told_by(document),
         seed=[one.seed for one in done],
         data=[one.data_hash for one in done if one.data_hash],
         versions=[one.versions for one in done if one.versions],

@@ -11,16 +11,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from enxuto.report.documents import Document, functions_of
+from enxuto.report.documents import Document, functions_of, told_by
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, Told
 from enxuto.study import Result
-from enxuto.study.curve_modes import OWN, method_names
+from enxuto.study.curve_modes import CALIBRATED, MEASURE, OWN, method_names
 from enxuto.study.curve_tables import Curve, best_table, curves_of, points_table
 
-__all__ = ["FUNCTION", "knows", "read"]
+__all__ = ["knows", "read"]
 
-FUNCTION = "enxuto.study.curve:measure_point"
 _CLOSE = 5.0  # points of a share around the original, close up
 _SHARES = {
     "top1": "top-1 %",
@@ -30,6 +29,13 @@ _SHARES = {
     "macro_f1": "macro F1 %",
     "agreement": "equal answers %",
 }
+
+
+class _Calibrated(Checked):
+    images: Count
+    data: str
+    seed: Count
+    price: Number
 
 
 class _Values(Checked):
@@ -49,6 +55,7 @@ class _Values(Checked):
     kl: Number | None
     samples: Count
     seed: Count
+    calibrated: _Calibrated | None = None
 
 
 class _Compress(Checked):
@@ -86,18 +93,18 @@ def knows(values: Mapping[str, Any]) -> bool:
     """Whether these are points of curves."""
     models = values.get("models")
     printed = isinstance(models, list) and any(isinstance(one, dict) and "points" in one for one in models)
-    return printed or FUNCTION in functions_of(values)
+    return printed or MEASURE in functions_of(values)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit a model."""
     if document.results:
-        mine = [one for one in document.results if one.function == FUNCTION]
+        mine = [one for one in document.results if one.function == MEASURE]
         for result in mine:
             _Settings.model_validate(result.settings)
             if result.values is not None:
                 _Values.model_validate(result.values)
-        return [_exhibit(curve, document, _recorded(mine, curve), {}) for curve in curves_of(mine)]
+        return [_exhibit(curve, document, _recorded(mine, curve)) for curve in curves_of(mine)]
     found = _Models.model_validate(document.values)
     curves = [
         Curve(
@@ -108,12 +115,10 @@ def read(document: Document) -> list[Exhibit]:
         )
         for one in found.models
     ]
-    return [_exhibit(curve, document, {}, found.provenance) for curve in curves]
+    return [_exhibit(curve, document, {}) for curve in curves]
 
 
-def _exhibit(
-    curve: Curve, document: Document, more: Mapping[str, Any], provenance: Mapping[str, Any]
-) -> Exhibit:
+def _exhibit(curve: Curve, document: Document, more: Mapping[str, Any]) -> Exhibit:
     samples, seed = curve.original["samples"], curve.original["seed"]
     command = f"enxuto curve {curve.model}.onnx --data DATA --limit {samples} --seed {seed}"
     return Exhibit(
@@ -123,14 +128,21 @@ def _exhibit(
         (best_table([curve]), points_table(curve)),
         origin(
             document.name,
-            provenance,
+            told_by(document),
             command=command,
             samples=samples,
             seed=seed,
             data=curve.data_hash,
+            calibrated_on=_calibrated_on(curve),
             **more,
         ),
     )
+
+
+def _calibrated_on(curve: Curve) -> list[str]:
+    """The images that calibrated, which are not among those judged."""
+    said = [row["calibrated"] for row in curve.rows if row.get("calibrated")]
+    return [f"{one['images']:,} other images, {one['data']}, seed {one['seed']}" for one in said]
 
 
 def _chart(curve: Curve) -> Chart:
@@ -171,8 +183,8 @@ def _chart(curve: Curve) -> Chart:
 
 def _style(method: str, order: Sequence[str]) -> int:
     """The same method looks the same in every report, and the second colour is for enxuto's own alone."""
-    if method.startswith(OWN):
-        return 1 + 7 * (len(method) - len(OWN))
+    if method in (OWN, CALIBRATED):
+        return 1 if method == OWN else 8
     return (3, 7, 4, 5, 0, 6, 2, 10, 9)[order.index(method) % 9] if method in order else 12
 
 

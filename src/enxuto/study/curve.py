@@ -4,7 +4,8 @@ Rates: the order-0 entropy of all levels in bits per weight (the source's measur
 serves the whole network, else of one a tensor), and the bytes of the file. Distortion: top-1, top-5, macro precision,
 recall and F1, MRR, agreement with the original and divergence from it.
 
-The images are decoded once a process, and kept where they take less than a gigabyte.
+The images are decoded once a process, and kept where they take less than a gigabyte. Where some of them calibrate, no
+point is judged on those (`curve_calibration`).
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from enxuto.header import LevelsRow
 from enxuto.metrics import wilson_interval
 from enxuto.onnx_model import Model, files
 from enxuto.runtime import Runner
-from enxuto.study.curve_modes import compressed
+from enxuto.study.curve_calibration import Calibrating, calibration_before
+from enxuto.study.curve_modes import CALIBRATE, MEASURE, Given, compressed
 from enxuto.study.point import Point, Work
 
 __all__ = ["ORIGINAL", "Subject", "entropy_bits", "measure_point", "points"]
 
 ORIGINAL: dict[str, Any] = {"mode": "original", "method": "original", "i": 32}
 _CODE = f"enxuto {__version__}, curve 1"
-_FUNCTION = "enxuto.study.curve:measure_point"
 _KEPT = 1 << 30  # bytes of preprocessed images
 _BATCH = 64
 
@@ -51,7 +52,9 @@ _Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Subject:
     """A model and the images it is measured on.
 
-    data: what `open_dataset` is given besides the path. model_hash, data_hash: of what was found there.
+    data: what `open_dataset` is given besides the path. model_hash, data_hash: of what was found there. calibrating:
+    which images calibrate, None for no calibrated points; `calibration` is the place of a data set of their own, and
+    `calibration_hash` theirs.
     """
 
     name: str
@@ -61,29 +64,56 @@ class Subject:
     preprocess: Preprocess
     model_hash: str
     data_hash: str
+    calibrating: Calibrating | None = None
+    calibration: str | None = None
+    calibration_hash: str | None = None
 
     @classmethod
     def open(
-        cls, name: str, model: Path, images: str, data: Mapping[str, Any], preprocess: Preprocess
+        cls,
+        name: str,
+        model: Path,
+        images: str,
+        data: Mapping[str, Any],
+        preprocess: Preprocess,
+        calibrating: Calibrating | None = None,
+        calibration: str | None = None,
     ) -> Subject:
-        """Look at both. Raises `DataError` and `ModelError` for what cannot be read."""
+        """Look at all of them. Raises `DataError` and `ModelError` for what cannot be read."""
         dataset = open_dataset(images, **data)
-        place = images if not Path(images).exists() else str(Path(images).resolve())
-        return cls(name, model.resolve(), place, dict(data), preprocess, _hash_of(model), dataset.hash)
+        known = (name, model.resolve(), _place(images), dict(data), preprocess, _hash_of(model))
+        if calibrating is None:
+            return cls(*known, dataset.hash)
+        parts = calibrating.parts(dataset, None if calibration is None else open_dataset(calibration))
+        if parts.calibrating is None or parts.reporting is None:
+            raise DataError(f"{images}: no images to calibrate by and to judge by")
+        other = None if calibration is None else _place(calibration)
+        return cls(*known, parts.reporting.hash, calibrating, other, parts.calibrating.hash)
 
 
 def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """A point for the original, then one for each setting."""
-    shared = {
+    """A point for the original, then one for each setting; those that are calibrated come after the calibration's."""
+    shared: dict[str, Any] = {
         "model": subject.name,
         "model_hash": subject.model_hash,
         "preprocess": subject.preprocess.to_dict(),
+        "data": dict(subject.data),
     }
-    shared["data"] = dict(subject.data)
     places = {"model": str(subject.model), "data": subject.images}
+    if subject.calibration is not None:
+        places["calibration"] = subject.calibration
+    before: list[Point] = []
+    if subject.calibrating is not None:
+        chosen = subject.calibrating.to_dict()
+        before = [
+            Point(CALIBRATE, {**shared, "calibration": chosen}, subject.calibrating.seed, subject.calibration_hash,
+                  code=_CODE, places=places)
+        ]  # fmt: skip
+        if not subject.calibrating.own:
+            shared["held_out"] = chosen
     return [
-        Point(_FUNCTION, {**shared, "compress": one}, seed=subject.data.get("seed", 0), data_hash=subject.data_hash,
-              code=_CODE, places=places)
+        Point(MEASURE, {**shared, "compress": one}, subject.data.get("seed", 0), subject.data_hash,
+              before if one["mode"] == "calibrated" else (), _CODE, places)
         for one in (ORIGINAL, *settings)
     ]  # fmt: skip
 
@@ -93,9 +123,9 @@ def measure_point(work: Work) -> dict[str, Any]:
     given = work.settings
     ready = _ready(
         work.places["model"], work.places["data"], json.dumps(given["data"]), json.dumps(given["preprocess"]),
-        given["model_hash"], str(work.data_hash), work.threads,
+        json.dumps(given.get("held_out")), given["model_hash"], str(work.data_hash), work.threads,
     )  # fmt: skip
-    small = compressed(given["compress"], ready.model, work.threads)
+    small = compressed(given["compress"], Given(ready.model, work.threads, lambda: calibration_before(work)))
     decoded = Runner(small.to_model(threads=work.threads), threads=work.threads)
     finite = _Finite(decoded)
     reference = iter(ready.reference)
@@ -113,6 +143,7 @@ def measure_point(work: Work) -> dict[str, Any]:
         "file_bits": 8 * small.file_bytes / weights,
         "broken": finite.broken,
         **_metrics(result),
+        **({"calibrated": small.metadata["calibrated"]} if "calibrated" in small.metadata else {}),
     }
 
 
@@ -166,13 +197,20 @@ class _Ready:
 
 @lru_cache(maxsize=1)
 def _ready(
-    model: str, images: str, data: str, preprocess: str, model_hash: str, data_hash: str, threads: int
+    model: str,
+    images: str,
+    data: str,
+    preprocess: str,
+    held_out: str,
+    model_hash: str,
+    data_hash: str,
+    threads: int,
 ) -> _Ready:
     """What all points of a model and data set share, once a process. Raises `DataError` where files have changed."""
     if _hash_of(Path(model)) != model_hash:
         raise DataError(f"{model} is not the file that this study began with; use another folder for it")
     how = Preprocess.from_dict(json.loads(preprocess))
-    dataset = _kept(open_dataset(images, **json.loads(data)), how)
+    dataset = _kept(_judging(open_dataset(images, **json.loads(data)), json.loads(held_out)), how)
     loaded = load(model, threads=threads)
     runner = _Finite(Runner(loaded, threads=threads))
     reference = [runner.scores(batch) for batch, _ in dataset.batches(_BATCH, how)]
@@ -181,6 +219,18 @@ def _ready(
             f"{images} does not hold the images that this study began with; use another folder for it"
         )
     return _Ready(loaded, dataset, how, reference)
+
+
+def _judging(dataset: Dataset, held_out: Mapping[str, Any] | None) -> Dataset:
+    """The images that points are judged on: those that do not calibrate."""
+    if held_out is None:
+        return dataset
+    return Calibrating(**held_out).parts(dataset, None).reporting or dataset
+
+
+def _place(path: str) -> str:
+    """A path that any process finds; the name of a published set as it is."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def _kept(dataset: Dataset, preprocess: Preprocess) -> Dataset:

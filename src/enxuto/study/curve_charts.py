@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enxuto.study.curve_modes import OWN
-from enxuto.study.curve_tables import Curve, is_own
+from enxuto.study.curve_modes import CALIBRATED, OWN
+from enxuto.study.curve_tables import Curve
 from enxuto.study.drawing import COLOURS, DASHES, MARKERS, new_figure, save
 
 if TYPE_CHECKING:
@@ -27,13 +27,16 @@ _METRICS: Mapping[str, str] = {
     "macro_f1": "macro F1 %",
     "mrr": "MRR",
 }
-UNIFORM_OR_NOT = ("midrise", "midtread", "μ-law", "minifloat", "half", OWN)
-ZONES = ("midrise", "dead-zone 0.1", "dead-zone 0.25", "dead-zone 0.4", "midtread", "dead-zone 0.7", OWN)
-FILES = ("midtread", "dead-zone 0.4", "dead-zone 0.7", "μ-law", "minifloat", OWN)
+UNIFORM_OR_NOT = ("midrise", "midtread", "μ-law", "minifloat", "half", OWN, CALIBRATED)
+ZONES = (
+    "midrise", "dead-zone 0.1", "dead-zone 0.25", "dead-zone 0.4", "midtread", "dead-zone 0.7", OWN, CALIBRATED,
+)  # fmt: skip
+FILES = ("midtread", "dead-zone 0.4", "dead-zone 0.7", "μ-law", "minifloat", OWN, CALIBRATED)
 _CLOSE = 5.0  # points of top-1
 # The same method looks the same in every chart.
 _STYLES = {
     OWN: (COLOURS[1], DASHES[0], MARKERS[0]),
+    CALIBRATED: (COLOURS[1], DASHES[1], MARKERS[5]),
     "midtread": (COLOURS[0], DASHES[0], MARKERS[1]),
     "midrise": (COLOURS[5], DASHES[1], MARKERS[2]),
     "μ-law": (COLOURS[2], DASHES[2], MARKERS[3]),
@@ -92,10 +95,9 @@ def draw_bytes(curve: Curve, path: str | Path) -> Path | None:
 
 
 def _lines(curve: Curve, methods: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """Rows by method, those of enxuto's own further modes included, in the order of the rate."""
+    """Rows by method, in the order of the rate."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    others = sorted({str(row["method"]) for row in curve.rows if is_own(row)} - {OWN})
-    for method in (*methods, *others):
+    for method in methods:
         rows = [row for row in curve.rows if row["method"] == method]
         if rows:
             found[method] = sorted(rows, key=lambda row: float(row["entropy_bits"]))
@@ -110,8 +112,7 @@ def _line(
     *,
     intervals: bool = True,
 ) -> None:
-    spare = (COLOURS[1], DASHES[1 + sum(map(ord, method)) % 4], MARKERS[5])
-    colour, dash, marker = _STYLES.get(method, spare)
+    colour, dash, marker = _STYLES[method]
     factor = 1 if metric == "mrr" else 100
     ordered = sorted(points, key=lambda point: point[0])
     x = [max(rate, 0.05) for rate, _ in ordered]

@@ -1,8 +1,8 @@
 """Ways to compress a model, as settings of points: the source's grid of quantizers, and enxuto's own.
 
-A mode is a function from a model and settings to a compressed model, under a name in `MODES`; a further one is one
-more function and one more family of settings in `own`. Every setting has a `method`, which is a line in the charts, and
-`i`, which orders the points of that line.
+A mode is a function from settings and what is given to a compressed model, under a name in `MODES`; a further one is
+one more function and one more family of settings. Every setting has a `method`, which is a line in the charts, and `i`,
+which orders the points of that line.
 
 Source: Tonin 2021, section 3.5: one quantizer for the whole network and all its weights, biases and normalisation
 included, Δ = 2/2^i (μ-law: 2^i levels, x_max = 1, μ = 2^i), i = 2…24; half and the minifloats of its table 3.5.
@@ -11,19 +11,41 @@ included, Δ = 2/2^i (μ-law: 2^i levels, x_max = 1, μ = 2^i), i = 2…24; half
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from enxuto.compression import compress
+from enxuto.compression import compress, parameters
 from enxuto.container import CompressedModel
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat, MuLaw, Quantizer
 from enxuto.quantize.steps import Uniform
 
-__all__ = ["DEAD_ZONES", "MODES", "OWN", "SOURCE_LEVELS", "compressed", "method_names", "own", "source_grid"]
+if TYPE_CHECKING:
+    from enxuto.calibration import Calibration
+
+__all__ = [
+    "CALIBRATE",
+    "CALIBRATED",
+    "DEAD_ZONES",
+    "MEASURE",
+    "MODES",
+    "OWN",
+    "SOURCE_LEVELS",
+    "Given",
+    "calibrated",
+    "compressed",
+    "method_names",
+    "own",
+    "source_grid",
+]
 
 Settings = dict[str, Any]
+
+MEASURE = "enxuto.study.curve:measure_point"
+CALIBRATE = "enxuto.study.curve_calibration:calibrate_point"
+"""The functions of a curve's points: of one setting, and of what calibrated ones share."""
 
 SOURCE_LEVELS = range(2, 25)
 DEAD_ZONES: Mapping[str, float] = MappingProxyType(
@@ -40,8 +62,20 @@ DEAD_ZONES: Mapping[str, float] = MappingProxyType(
 
 OWN = "enxuto"
 """The method of the default scheme; other modes of enxuto's own begin with it too."""
+CALIBRATED = f"{OWN} calibrated"
+"""The method of calibrated rounding."""
 
+_CORRECTIONS, _ABOUT = 2, 0.05  # of a price, and the share of the bits that it may be off
 _EVERYTHING = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX, Role.BIAS, Role.NORM)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What modes compress: a model, with how many threads; and its calibration, for those that ask for it."""
+
+    model: Model
+    threads: int
+    calibration: Callable[[], Calibration]
 
 
 def source_grid(
@@ -66,29 +100,64 @@ def own(bits: Iterable[float]) -> list[Settings]:
     return [{"mode": "default", "method": OWN, "i": 32, "bits": None}, *scaled]
 
 
+def calibrated(bits: Iterable[float], calibration: Mapping[str, Any]) -> list[Settings]:
+    """Settings of calibrated rounding, at the price of a bit that comes to about so many bits per weight.
+
+    calibration: which images calibrate (`curve_calibration.Calibrating`).
+    """
+    return [
+        {
+            "mode": "calibrated",
+            "method": CALIBRATED,
+            "i": value,
+            "bits": value,
+            "calibration": dict(calibration),
+        }
+        for value in bits
+    ]
+
+
 def method_names() -> list[str]:
     """All methods, in the order of the charts."""
-    return [*DEAD_ZONES, "μ-law", "minifloat", "half", OWN]
+    return [*DEAD_ZONES, "μ-law", "minifloat", "half", OWN, CALIBRATED]
 
 
-def compressed(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
+def compressed(settings: Mapping[str, Any], given: Given) -> CompressedModel:
     """Compress a model as settings say. Raises `UsageError` for a mode that is unknown here."""
     mode = MODES.get(str(settings["mode"]))
     if mode is None:
         raise UsageError(f"no mode is called {settings['mode']!r}; there are {', '.join(MODES)}")
-    return mode(settings, model, threads)
+    return mode(settings, given)
 
 
-def _original(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
-    return compress(model, roles=(), threads=threads)
+def _original(settings: Mapping[str, Any], given: Given) -> CompressedModel:
+    return compress(given.model, roles=(), threads=given.threads)
 
 
-def _grid(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
-    return compress(model, Uniform(_quantizer(settings)), roles=_EVERYTHING, threads=threads)
+def _grid(settings: Mapping[str, Any], given: Given) -> CompressedModel:
+    return compress(given.model, Uniform(_quantizer(settings)), roles=_EVERYTHING, threads=given.threads)
 
 
-def _default(settings: Mapping[str, Any], model: Model, threads: int) -> CompressedModel:
-    return compress(model, bits=settings["bits"], threads=threads)
+def _default(settings: Mapping[str, Any], given: Given) -> CompressedModel:
+    return compress(given.model, bits=settings["bits"], threads=given.threads)
+
+
+def _calibrated(settings: Mapping[str, Any], given: Given) -> CompressedModel:
+    """At a price that comes to about so many bits: a guess, corrected by the law that a bit less is 4 times the error.
+
+    A curve needs no point at exactly these bits, which a search would take several times as long to find.
+    """
+    from enxuto.calibrated import compress_at
+
+    calibration, bits = given.calibration(), float(settings["bits"])
+    price = calibration.price_of_bits(bits)
+    for _ in range(_CORRECTIONS):
+        small = compress_at(calibration, price).model
+        excess = 8 * small.file_bytes / parameters(given.model) - bits
+        if abs(excess) <= _ABOUT * bits:
+            return small
+        price *= 4.0**excess
+    return compress_at(calibration, price).model
 
 
 def _quantizer(settings: Mapping[str, Any]) -> Quantizer:
@@ -102,7 +171,7 @@ def _quantizer(settings: Mapping[str, Any]) -> Quantizer:
     return Half()
 
 
-MODES: Mapping[str, Callable[[Mapping[str, Any], Model, int], CompressedModel]] = MappingProxyType(
-    {"original": _original, "grid": _grid, "default": _default}
+MODES: Mapping[str, Callable[[Mapping[str, Any], Given], CompressedModel]] = MappingProxyType(
+    {"original": _original, "grid": _grid, "default": _default, "calibrated": _calibrated}
 )
 """By the name under which settings ask for them."""

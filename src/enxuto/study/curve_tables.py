@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from enxuto.errors import DataError
-from enxuto.study.curve_modes import OWN, method_names
+from enxuto.study.curve_modes import CALIBRATED, MEASURE, OWN, method_names
 from enxuto.study.souza_tables import Table
 from enxuto.study.store_result import Result
 from enxuto.study.tonin_published import BEST, find
 from enxuto.study.weights_tables import as_csv
 
-__all__ = ["WITHIN", "Curve", "best_table", "curve_csv", "curves_of", "points_table"]
+__all__ = ["KINDS", "WITHIN", "Curve", "best_table", "curve_csv", "curves_of", "kind_of", "points_table"]
 
 WITHIN = 0.8
 """Points of top-1 that the source's best settings may lose (its section 4)."""
 
+_GRID = "the source's grid"
+KINDS = (_GRID, OWN, CALIBRATED)
+"""What methods belong to; each has its best setting."""
 _NONE = "–"
 
 
@@ -43,24 +46,28 @@ class Curve:
         """Points of a share that a row loses against the original."""
         return 100 * float(self.original[metric] - row[metric])
 
-    def best(self, *, own: bool, within: float = WITHIN) -> Mapping[str, Any] | None:
-        """The row of least rate that loses at most `within` points of top-1.
+    def best(self, kind: str, within: float = WITHIN) -> Mapping[str, Any] | None:
+        """The row of least rate, of one of the `KINDS`, that loses at most `within` points of top-1.
 
         Of enxuto's own modes by the bytes of the file; of the source's grid by entropy, as the source does.
         """
-        rows = [row for row in self.rows if is_own(row) is own and self.lost(row) <= within + 1e-9]
-        return min(rows, key=lambda row: float(row["file_bytes" if own else "entropy_bits"]), default=None)
+        rows = [row for row in self.rows if kind_of(row) == kind and self.lost(row) <= within + 1e-9]
+        rate = "entropy_bits" if kind == _GRID else "file_bytes"
+        return min(rows, key=lambda row: float(row[rate]), default=None)
 
 
-def is_own(row: Mapping[str, Any]) -> bool:
-    """Whether a row belongs to one of enxuto's own modes."""
-    return str(row["method"]).startswith(OWN)
+def kind_of(row: Mapping[str, Any]) -> str:
+    """Which of the `KINDS` a row belongs to."""
+    method = str(row["method"])
+    return method if method in KINDS else _GRID
 
 
 def curves_of(results: Iterable[Result]) -> list[Curve]:
     """Curves by model and images; failed points are left out. Raises `DataError` where an original is missing."""
     groups: dict[tuple[str, str, str | None], list[Result]] = {}
     for result in results:
+        if result.function != MEASURE:
+            continue
         key = (result.settings["model"], result.settings["model_hash"], result.data_hash)
         groups.setdefault(key, []).append(result)
     curves = []
@@ -93,13 +100,12 @@ def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
     rows: list[tuple[str, ...]] = []
     for curve in curves:
         top5 = "top5" in curve.original
-        for own in (False, True):
-            best = curve.best(own=own, within=within)
+        for kind in KINDS:
+            best = curve.best(kind, within)
             if best is not None:
                 rows.append(_best_row(curve, best, top5=top5))
-            elif any(is_own(row) is own for row in curve.rows):
-                name = OWN if own else "the source's grid"
-                rows.append((curve.model, f"{name}: none within {within:g} points", *[_NONE] * 7))
+            elif any(kind_of(row) == kind for row in curve.rows):
+                rows.append((curve.model, f"{kind}: none within {within:g} points", *[_NONE] * 7))
         known = find(BEST, curve.model)
         if known is not None:
             fifth = _NONE if known.top5 is None else f"{known.top5:.2f} ({known.top5_lost:+.2f})"
@@ -113,14 +119,27 @@ def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
     caption = (
         f"Least entropy (enxuto: least file) within {within:g} points of top-1, chosen on these very images. CR = 32/H "
         "and RE = (32 − H)/32 are of the entropy: of one histogram for the source's grid, so that the file, whose "
-        f"coder adapts to each tensor, can be smaller. {about}. Published: Tonin 2021, tables 3.9 and 3.10, other "
-        "files of the same families on other images"
+        f"coder adapts to each tensor, can be smaller. {_calibrated_on(curves)}{about}. "
+        "Published: Tonin 2021, tables 3.9 and 3.10, other files of the same families on other images"
     )
     columns = (
         "model", "best method, level", "top-1 % (lost), 95 %", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
         "file, bits/weight", "32-bit weights / file",
     )  # fmt: skip
     return Table("Best settings", columns, tuple(rows), caption, texts=2)
+
+
+def _calibrated_on(curves: Sequence[Curve]) -> str:
+    """A sentence on the images that calibrated, where any did."""
+    said = [
+        f"{row['calibrated']['images']:,} images ({row['calibrated']['data']}, seed {row['calibrated']['seed']})"
+        for curve in curves
+        for row in curve.rows
+        if row.get("calibrated")
+    ]
+    return (
+        f"Calibrated on {' / '.join(dict.fromkeys(said))}, none of them among those judged. " if said else ""
+    )
 
 
 def _best_row(curve: Curve, row: Mapping[str, Any], *, top5: bool) -> tuple[str, ...]:
@@ -192,5 +211,5 @@ def _setting(settings: Mapping[str, Any]) -> str:
         if settings["method"] == "minifloat":
             return "minifloat {}, {}".format(*settings["format"])
         return f"{settings['method']}, {settings['i']}"
-    bits = settings.get("bits")
-    return f"{settings['method']}, default" if bits is None else f"{settings['method']}, {bits:g} bits"
+    bits, about = settings.get("bits"), "about " if settings["mode"] == "calibrated" else ""
+    return f"{settings['method']}, default" if bits is None else f"{settings['method']}, {about}{bits:g} bits"
