@@ -105,7 +105,7 @@ def test_interrupted(verb: str, commands: dict[str, tuple[list[str], Path]], tmp
         "    print('writing', flush=True)\n"
         "    time.sleep(30)\n"
         "os.fsync = fsync\n"
-        "from enxuto.cli import main\n"
+        "from enxuto.__main__ import main\n"
         "sys.argv[0] = 'enxuto'\n"
         "main()\n"
     )

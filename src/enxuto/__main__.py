@@ -1,5 +1,22 @@
-"""`python -m enxuto`: the command line."""
+"""`main`: the entry point of the `enxuto` script and of `python -m enxuto`.
 
-from enxuto.cli import main
+The command line is imported inside, as that takes most of a second in which people press Ctrl-C too.
+"""
 
-main()
+import sys
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from enxuto.cli import app
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted before anything was begun\n")
+        sys.exit(_INTERRUPTED)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ from enxuto._version import __version__
 from enxuto.cli.provenance import Recorded
 from enxuto.cli.terminal import ends_well, set_debug
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 _VERBS = (
     "compress",
@@ -73,8 +73,3 @@ def _root(
 for _verb in _VERBS:
     _module = import_module(f"enxuto.cli.{_verb}")
     app.command(_verb, help=_module.HELP)(ends_well(_module.run))
-
-
-def main() -> None:
-    """Run the command line; the entry point of the `enxuto` script."""
-    app()
