@@ -18,7 +18,8 @@ PACKED = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}  # elements in a byte
 ROW_KEYS = {"tensors", "bytes", "crc32", "padding", "coder", "quantizer", "steps_bytes"}
 DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, struct.error, lzma.LZMAError)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
-HEAD = "bases positions width slots means direct smallest signs looking shifts weights"
+EVEN, ODD = (0, 5, 1, 6, 2, 4, 3, 7), (2, 7, 3, 4, 0, 6, 1, 5)  # the trellis: states behind such levels
+HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand"
 Contexts = namedtuple("Contexts", HEAD)
 
 
@@ -31,7 +32,10 @@ def read_head(data):
     """Prefix and head: return the table, the graph's bytes and the offset of the first payload."""
     need(data[:8] == b"\x89ENX\r\n\x1a\n" and len(data) >= 36, "not an .enx file")
     version, method, length, stored, table_size, graph_size, crc = struct.unpack_from("<HHQIIII", data, 8)
-    need(version in (1, 2) and length == len(data) >= 36 + stored, "unknown version, or cut off, or too long")
+    need(
+        version in (1, 2, 3) and length == len(data) >= 36 + stored,
+        "unknown version, or cut off, or too long",
+    )
     head, plain = data[36 : 36 + stored], table_size + graph_size
     need(zlib.crc32(data[:32] + head) == crc and method <= 1, "the head's checksum or method is wrong")
     need(plain <= 4096 * stored + 65536, "the head is too long")
@@ -64,7 +68,7 @@ def decode(data):
 def decode_row(row, payload):
     """Yield the tensors of one row of the table."""
     need(
-        row.keys() <= ROW_KEYS and row["coder"] in ("planes", "order0", "contexts"),
+        row.keys() <= ROW_KEYS and row["coder"] in ("planes", "order0", "contexts", "trellis"),
         "unknown keys or coder in a row",
     )
     exact, quantizer, at = row["coder"] == "planes", row.get("quantizer"), 0
@@ -76,9 +80,11 @@ def decode_row(row, payload):
     need(end >= split and not any(payload[end:]) and len(widths) == 1, "wrong padding or types")
     need(sum(counts) <= 4096 * len(payload) + 65536, "more elements than the payload may stand for")
     data, width, shapes = payload[split:end], widths.pop(), [entry["shape"] for entry in row["tensors"]]
-    values = b""
-    if any(counts) and row["coder"] == "contexts":
-        values = decode_contexts(data, shapes)
+    values, trellis = b"", row["coder"] == "trellis"
+    if trellis or (not exact and quantizer.get("trellis")):
+        need(len(shapes) == 1 and shapes[0], "a trellis takes one tensor")
+    if any(counts) and row["coder"] in ("contexts", "trellis"):
+        values = decode_contexts(data, shapes, trellis)
     elif any(counts):
         values = (decode_planes if exact else decode_order0)(data, sum(counts), width)
     for entry, count in zip(row["tensors"], counts, strict=True):
@@ -91,7 +97,8 @@ def decode_row(row, payload):
                 steps = struct.unpack(f"<{n}f", decode_planes(payload[:split], n, 4))
             if quantizer["kind"] == "grid":
                 steps, inner = grid_steps(quantizer, shape, payload[:split]), 1
-            keys = [(level, steps[i // inner % len(steps)]) for i, level in enumerate(levels)]
+            units = multiples(levels, math.prod(shape[1:])) if quantizer.get("trellis") else levels
+            keys = [(level, steps[i // inner % len(steps)]) for i, level in enumerate(units)]
             known = {key: to_bytes(value_of(*key, quantizer), entry["type"]) for key in set(keys)}
             data = b"".join(known[key] for key in keys)
         yield Tensor(shape, entry["type"], data, levels, quantizer)
@@ -225,15 +232,21 @@ def read_classes(reader, k, m):
     return classes
 
 
-def read_contexts(reader, shapes):
-    """Return the head of a payload of coder `contexts`, of tensors of those shapes."""
+def read_contexts(reader, shapes, trellis):
+    """Return the head of a payload of coder `contexts` or `trellis`, of tensors of those shapes."""
     k, m, direct, groups = reader.bits(5) + 1, reader.bits(4) + 1, reader.bits(6), reader.bits(5)
     looking, scaled = reader.bits(1), [reader.bits(1) for _ in range(3)]
     need(direct + groups < 64 and groups <= 30, "too many tokens")
-    tables = [frequencies(line, direct, groups) for line in read_classes(reader, k, m)]
+    hazards = read_classes(reader, k, m)
+    tables = [frequencies(line, direct, groups) for line in hazards]
+    if trellis:
+        numbers = reader.numbers(k)[::-1]
+        zeros = [line[0] - 5 + sum(numbers[c:]) for c, line in enumerate(hazards)]
+        odd = [[zero, *(line[1:] or line)] for zero, line in zip(zeros, hazards, strict=True)]
+        tables += [frequencies(line, direct, groups) for line in odd]
     slots = [[(t, f, i) for t, f in enumerate(table) for i in range(f)] for table in tables]
     smallest = [t if t <= direct else direct + (1 << (t - direct - 1)) for t in range(direct + 1 + groups)]
-    sums = [sum(f * min(a, 1 << 20) for f, a in zip(table, smallest, strict=True)) for table in tables]
+    sums = [sum(f * min(a, 1 << 20) for f, a in zip(table, smallest, strict=True)) for table in tables[:k]]
     offset, several, shape = reader.bits(7) - 64, len(shapes) > 1, [*shapes[0], *[1] * (2 - len(shapes[0]))]
     sizes = (len(shapes), 1, 1) if several else (shape[0], shape[1], math.prod(shape[2:]))
     scales = [reader.numbers(n) if there else [0] * n for n, there in zip(sizes, scaled, strict=True)]
@@ -259,8 +272,9 @@ def read_contexts(reader, shapes):
     width = 1 if several or len(shape) < 3 else shape[-1]
     means = [max(1, total // 64) for total in sums]
     return Contexts(
-        bases, positions, width, slots, means, direct, smallest, signs, looking, moves[:5], moves[5:]
-    )
+        bases, positions, width, slots, means, direct, smallest, signs, looking, moves[:5], moves[5:],
+        sizes[1] if trellis else 0,
+    )  # fmt: skip
 
 
 def contexts_of(head, kernel, p, own):
@@ -277,17 +291,28 @@ def contexts_of(head, kernel, p, own):
     step = sum(1024 * found + 48 * mean >= edge * (around + 3) * mean for edge in (10, 14, 19, 27))
     sure = sum(128 * abs(total) >= edge * mean for edge in (1, 4, 8, 15))
     return (
-        (clamp(own + head.shifts[step], 0, len(head.slots) - 1), sure, total) if head.looking else (own, 0, 0)
+        (clamp(own + head.shifts[step], 0, len(head.means) - 1), sure, total) if head.looking else (own, 0, 0)
     )
 
 
-def decode_contexts(data, shapes):
-    """Coder `contexts`: return the integer levels of tensors of those shapes."""
+def multiples(levels, length):
+    """Return what levels stand for that depend on each other in rows of that length."""
+    found, state = [], 0
+    for i, level in enumerate(levels):
+        state = state if i % length else 0
+        found.append(2 * level - (state % 2 and (level > 0) - (level < 0)))
+        state = (ODD if level % 2 else EVEN)[state]
+    return found
+
+
+def decode_contexts(data, shapes, trellis):
+    """Coders `contexts` and `trellis`: return the integer levels of tensors of those shapes."""
     reader, levels = Reader(data), []
-    head = read_contexts(reader, shapes)
+    head = read_contexts(reader, shapes, trellis)
     reader.at += -reader.at % 8
     size = len(head.positions)
-    step = max(1, (1 << 18) // size)
+    strand = head.strand or 1  # kernels that are decoded one after the other
+    step = max(1, (1 << 18) // (size * strand)) * strand
     chunks = [head.bases[i : i + step] for i in range(0, len(head.bases), step)]
     stored = [reader.varint() for _ in chunks[1:]]
     for chunk, length in zip(chunks, [*stored, len(data) - reader.at // 8 - sum(stored)], strict=True):
@@ -307,16 +332,19 @@ def decode_chunk(head, bases, kernels, reader, length):
     def refilled(x):
         return x << 32 | stream.pop() if x < 1 << 31 and stream else x
 
+    strand, paths = head.strand or 1, {}
     order = (
-        (n, p)
-        for g in range(0, len(bases), lanes)
+        (row, row * strand + k, p)
+        for g in range(0, len(bases) // strand, lanes)
+        for k in range(strand)
         for p in range(size)
-        for n in range(g, min(g + lanes, len(bases)))
+        for row in range(g, min(g + lanes, len(bases) // strand))
     )
-    for n, p in order:
-        own = clamp(bases[n] + head.positions[p], 0, len(head.slots) - 1)
+    for row, n, p in order:
+        own, path = clamp(bases[n] + head.positions[p], 0, len(head.means) - 1), paths.get(row, 0)
         c, sure, total = contexts_of(head, kernels[n], p, own)
-        x = states[n % lanes]
+        c += len(head.means) if head.strand and path % 2 else 0
+        x = states[row % lanes]
         token, f, rest = head.slots[c][x % 4096]
         x = f * (x >> 12) + rest
         share, slot = head.signs[sure][min(token, 3)], x % 256
@@ -326,7 +354,8 @@ def decode_chunk(head, bases, kernels, reader, length):
         for i in range(0, token - head.direct - 1, 16):
             bits = min(16, token - head.direct - 1 - i)
             level, x = level + (x % (1 << bits) << i), refilled(x >> bits)
-        kernels[n][p], states[n % lanes] = level if like == (total >= 0) else -level, x
+        kernels[n][p], states[row % lanes] = level if like == (total >= 0) else -level, x
+        paths[row] = (ODD if level % 2 else EVEN)[path]
     need(set(states) == {0 if lanes == 1 else 1 << 31} and not stream, "a chunk does not end as it should")
     return [level for kernel in kernels for level in kernel]
 

@@ -153,6 +153,14 @@ def scaled(shapes: list[tuple[int, ...]], levels: np.ndarray) -> CompressedModel
     return CompressedModel(graph, (part,), INFO)
 
 
+def on_trellis(levels: np.ndarray, quantizer: Grid, coder: Coder = "trellis") -> CompressedModel:
+    """One tensor of levels of dependent quantization."""
+    graph = skeleton(Model.from_proto(model({"w": np.zeros(levels.shape, np.float32)})), ["w"])
+    entry = TensorEntry(name="w", shape=levels.shape, type=1)
+    part = Part.levels_of([entry], quantizer, levels.astype(np.int32), coder=coder)
+    return CompressedModel(graph, (part,), INFO)
+
+
 def smooth(rows: int, columns: int) -> np.ndarray:
     """Kernels of 3×4 whose neighbours are alike, of several scales."""
     n, p = np.arange(rows * columns)[:, None], np.arange(12)[None, :]
@@ -200,6 +208,12 @@ def cases() -> dict[str, Callable[[], CompressedModel]]:
         "lanes": lanes,
         "grid": lambda: quantized(Grid(0.1, (0, -3, 9, 2), (5, 0, -2)), model({"kernel": kernel}, conv)),
         "grid columns": lambda: quantized(Grid(0.07, (), (0, 1, 2, 3, 4, -1, -5, 7)), model({"w": weight})),
+        "trellis": lambda: on_trellis(smooth(6, 4), Grid(2.0**-6, (0, 1, -2, 3, 0, 4), (), True)),
+        "trellis matrix": lambda: on_trellis(ramp(12, 16) * 64 // 5, Grid(2.0**-4, trellis=True)),
+        "trellis order0": lambda: on_trellis(ramp(7, 9) * 64 // 9, Grid(0.1, trellis=True), "order0"),
+        "trellis lanes": lambda: on_trellis(
+            np.where(np.arange(5462 * 13).reshape(5462, 13) % 97, 0, 3), Grid(0.1, trellis=True)
+        ),
     }
 
 

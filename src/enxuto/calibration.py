@@ -146,7 +146,9 @@ class Calibration:
         weight = self.model.load(layer.weight)
         spacing = self._spacing(layer.weight)
         grid: Grid = spacing.grid(price)
-        levels = self.curvatures[layer.weight].round(layer.matrix(weight), *spacing.steps(price))
+        levels = self.curvatures[layer.weight].round(
+            layer.matrix(weight), *spacing.steps(price), trellis=spacing.trellis
+        )
         if levels is None:
             raise UsageError(f"a price of {price:g} nats per bit asks for levels of more than 31 bits")
         restored = layer.restore(levels, self.model.info(layer.weight).shape)

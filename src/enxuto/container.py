@@ -30,9 +30,10 @@ from enxuto.part import FileSlice, Part, most_elements
 __all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
 
 MAGIC = b"\x89ENX\r\n\x1a\n"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The newest; files that an older reader understands too say an older one."""
 _PLAIN = 1  # files without coder `contexts` and quantizer `grid`
+_CONTEXTS = 2  # files without a trellis
 _PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
 _STORED, _LZMA = 0, 1
 _LIMIT = 1 << 31
@@ -144,16 +145,19 @@ class CompressedModel:
         if len(stored) >= len(plain) or len(plain) > most_elements(len(stored)):
             stored, method = plain, _STORED
         total = _PREFIX.size + len(stored) + sum(part.row.bytes for part in self.parts)
-        newest = any(_is_new(part.row) for part in self.parts)
-        version = FORMAT_VERSION if newest else _PLAIN
+        version = max((_version(part.row) for part in self.parts), default=_PLAIN)
         fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
         checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
         return _PREFIX.pack(*fields, checksum) + stored
 
 
-def _is_new(row: Row) -> bool:
-    """Say whether readers of format version 1 cannot decode a payload."""
-    return isinstance(row, LevelsRow) and (row.coder == "contexts" or row.quantizer.kind == "grid")
+def _version(row: Row) -> int:
+    """Return the format version whose readers can decode a payload."""
+    if not isinstance(row, LevelsRow):
+        return _PLAIN
+    if row.coder == "trellis" or row.on_trellis:
+        return FORMAT_VERSION
+    return _CONTEXTS if row.coder == "contexts" or row.quantizer.kind == "grid" else _PLAIN
 
 
 def _read(file: BinaryIO, path: Path) -> CompressedModel:

@@ -129,11 +129,12 @@ class _GridFields(_Checked):
     kind: Literal["grid"] = "grid"
     step: float
     axes: tuple[Literal[0, 1], ...] = ()
+    trellis: bool = False
 
     def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
         values = tuple(int(exponent) for exponent in steps)  # along `axes`, one axis after the other
         split = shape[0] if 0 in self.axes else 0
-        return Grid(self.step, values[:split], values[split:])
+        return Grid(self.step, values[:split], values[split:], self.trellis)
 
 
 QuantizerFields: TypeAlias = _DeadZoneFields | _MuLawFields | _MinifloatFields | _HalfFields | _GridFields
@@ -152,9 +153,9 @@ def describe(quantizer: Quantizer) -> QuantizerFields:
             return _MinifloatFields(p=p, q=q, scale=scale)
         case Half():
             return _HalfFields()
-        case Grid(step=step, rows=rows, columns=columns):
+        case Grid(step=step, rows=rows, columns=columns, trellis=trellis):
             axes: tuple[Literal[0, 1], ...] = (*((0,) if rows else ()), *((1,) if columns else ()))
-            return _GridFields(step=step, axes=axes)
+            return _GridFields(step=step, axes=axes, trellis=trellis)
     raise UsageError(f"the file format has no quantizer {quantizer!r}")
 
 
@@ -184,7 +185,7 @@ class _RowFields(_Checked):
 class LevelsRow(_RowFields):
     """Quantized tensors: a quantizer, and a payload of integer levels (of all tensors, one after the other)."""
 
-    coder: Literal["order0", "contexts"] = "order0"
+    coder: Literal["order0", "contexts", "trellis"] = "order0"
     quantizer: QuantizerFields = Field(discriminator="kind")
     steps_bytes: _Count = 0
 
@@ -194,6 +195,10 @@ class LevelsRow(_RowFields):
         for entry in self.tensors:
             if entry.data_type not in FLOAT_TYPES:
                 raise ValueError(f"element type {entry.data_type} cannot be quantized")
+        if (self.coder == "trellis" or self.on_trellis) and not (
+            len(self.tensors) == 1 and len(self.tensors[0].shape) > 0
+        ):
+            raise ValueError("a trellis takes one tensor with axes")
         axes = self._step_axes
         if isinstance(quantizer, _DeadZoneFields):
             if bool(axes) == (quantizer.step is not None):
@@ -212,6 +217,11 @@ class LevelsRow(_RowFields):
         if axes and (len(self.tensors) > 1 or max(axes) >= len(self.tensors[0].shape) or not self.items):
             raise ValueError("the steps' axis does not fit the tensor")
         return self
+
+    @property
+    def on_trellis(self) -> bool:
+        """Whether levels are those of dependent quantization."""
+        return isinstance(self.quantizer, _GridFields) and self.quantizer.trellis
 
     @property
     def _step_axes(self) -> tuple[int, ...]:
@@ -280,6 +290,8 @@ def dump_header(header: Header) -> bytes:
         for absent_is_zero in ("steps_bytes", "padding"):
             if row.get(absent_is_zero) == 0:
                 del row[absent_is_zero]
+        if row.get("quantizer", {}).get("trellis") is False:
+            del row["quantizer"]["trellis"]
     return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 

@@ -135,7 +135,9 @@ class Part:
         coder: one of `codec.CODERS`; by default whichever makes the payload shortest.
         """
         steps = _coded_steps(quantizer)
-        chosen, coded = encode(levels, [entry.shape for entry in entries], coder=coder, threads=threads)
+        shapes = [entry.shape for entry in entries]
+        trellis = isinstance(quantizer, Grid) and quantizer.trellis
+        chosen, coded = encode(levels, shapes, coder=coder, trellis=trellis, threads=threads)
         payload, padding = _padded(steps + coded, levels.size)
         row = LevelsRow(
             coder=chosen,

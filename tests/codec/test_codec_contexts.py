@@ -1,4 +1,4 @@
-"""Coder `contexts`: round trips of any shape, sizes beside order-0, costs beside bytes, damage."""
+"""Coders `contexts` and `trellis`: round trips of any shape, sizes beside order-0, costs beside bytes, damage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from enxuto import codec
 from enxuto.codec.contexts import CHUNK, LARGEST, decode_contexts
 from enxuto.codec.layout import Layout
 from enxuto.errors import FormatError, UsageError
+from enxuto.quantize.rounding import round_on_trellis
 
 RNG = np.random.default_rng
 LEVELS = hnp.arrays(
@@ -23,9 +24,14 @@ LEVELS = hnp.arrays(
 )
 
 
-def come_back(levels: np.ndarray, shapes: list[tuple[int, ...]] | None = None, threads: int = 1) -> bytes:
-    coder, data = codec.encode(levels, shapes, coder="contexts", threads=threads)
-    assert coder == ("contexts" if levels.size else "order0")
+def come_back(
+    levels: np.ndarray,
+    shapes: list[tuple[int, ...]] | None = None,
+    threads: int = 1,
+    wanted: codec.Coder = "contexts",
+) -> bytes:
+    coder, data = codec.encode(levels, shapes, coder=wanted, threads=threads)
+    assert coder == (wanted if levels.size else "order0")
     decoded = codec.decode(coder, data, shapes or [levels.shape], threads=threads)
     assert np.array_equal(decoded, levels.reshape(-1))
     return data
@@ -48,10 +54,14 @@ def smooth(rows: int, columns: int, seed: int = 0) -> np.ndarray:
     return np.rint(noise[..., 1:, 1:] + noise[..., :-1, 1:] + noise[..., 1:, :-1]).astype(np.int32)
 
 
+BOTH = pytest.mark.parametrize("coder", ["contexts", "trellis"])
+
+
+@BOTH
 @settings(max_examples=60, deadline=None)
-@given(LEVELS)
-def test_any_levels_of_any_shape_come_back(levels: np.ndarray) -> None:
-    come_back(levels)
+@given(levels=LEVELS)
+def test_any_levels_of_any_shape_come_back(levels: np.ndarray, coder: codec.Coder) -> None:
+    come_back(levels, wanted=coder)
 
 
 @settings(max_examples=30, deadline=None)
@@ -78,10 +88,11 @@ def test_several_tensors_come_back_together(shapes: list[list[int]], seed: int) 
         (40, 1, 7, 1),
     ],
 )
-def test_chunks_states_and_odd_kernels_with_any_threads(shape: tuple[int, ...]) -> None:
+@BOTH
+def test_chunks_states_and_odd_kernels_with_any_threads(shape: tuple[int, ...], coder: codec.Coder) -> None:
     levels = np.rint(RNG(1).laplace(0, 0.5, shape)).astype(np.int32)
     levels[0] = 40
-    assert come_back(levels, threads=3) == come_back(levels)
+    assert come_back(levels, threads=3, wanted=coder) == come_back(levels, wanted=coder)
 
 
 @pytest.mark.parametrize("value", [0, 1, -1])
@@ -110,8 +121,30 @@ def test_levels_that_only_order0_takes() -> None:
 def test_the_shorter_coder_is_taken(levels: np.ndarray) -> None:
     levels = levels.astype(np.int32)
     sizes = {one: len(codec.encode(levels, coder=one)[1]) for one in codec.CODERS}
-    chosen, data = codec.encode(levels)
-    assert len(data) == sizes[chosen] == min(sizes.values()) == codec.coded_bytes(levels)
+    for trellis, coders in ((False, ("order0", "contexts")), (True, ("order0", "trellis"))):
+        chosen, data = codec.encode(levels, trellis=trellis)
+        assert len(data) == sizes[chosen] == min(sizes[one] for one in coders)
+    assert codec.coded_bytes(levels) == min(sizes["order0"], sizes["contexts"])
+
+
+def test_states_of_the_trellis_tell_the_zeros() -> None:
+    """In odd states zero takes half as wide a zone: coded without the states, levels cost 4 % more."""
+    values = RNG(3).laplace(0, 1.0, (200, 300))
+    levels = np.zeros(values.shape, np.int32)
+    assert round_on_trellis(
+        values, np.full(200, 2.0), np.ones(300), np.eye(300), np.eye(200), np.zeros(200, np.int64), levels
+    )
+    sizes = {one: len(codec.encode(levels, coder=one)[1]) for one in ("contexts", "trellis")}
+    assert sizes["trellis"] < 0.96 * sizes["contexts"]
+
+
+def test_a_trellis_takes_one_tensor() -> None:
+    levels = np.arange(6, dtype=np.int32)
+    with pytest.raises(UsageError, match="one tensor"):
+        codec.encode(levels, [(2,), (4,)], coder="trellis")
+    with pytest.raises(FormatError, match="one tensor"):
+        codec.decode("trellis", b"abc", [(2,), (4,)])
+    assert codec.encode(levels, [(2,), (4,)], trellis=True)[0] != "trellis"
 
 
 def test_scales_save_what_they_are_worth() -> None:
@@ -168,27 +201,28 @@ def test_larger_scales_have_later_classes() -> None:
 @pytest.mark.parametrize(
     "levels", [scaled(30, 20), smooth(12, 10), scaled(500, 20, 3, 3)], ids=["matrix", "kernels", "large"]
 )
-def test_cut_lengthened_and_miscounted_payloads_are_refused(levels: np.ndarray) -> None:
-    data = come_back(levels)
+@BOTH
+def test_cut_lengthened_and_miscounted_payloads_are_refused(levels: np.ndarray, coder: codec.Coder) -> None:
+    data = come_back(levels, wanted=coder)
     for wrong in [
         *(data[:cut] for cut in {0, 1, 2, 3, len(data) // 2, len(data) - 1}),
         data + b"\0",
         data + b"abcd",
     ]:
         with pytest.raises(FormatError):
-            codec.decode("contexts", wrong, [levels.shape])
+            codec.decode(coder, wrong, [levels.shape])
     # (A single state ends in 0, which stands for any number of further zeros: the table's shapes must tell.)
     for shape in [(0,), (levels.shape[0] // 2, *levels.shape[1:])]:
         with pytest.raises(FormatError):
-            codec.decode("contexts", data, [shape])
+            codec.decode(coder, data, [shape])
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=90), st.lists(st.integers(0, 9), max_size=4))
-def test_any_bytes_decode_or_are_refused(data: bytes, shape: list[int]) -> None:
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=90), st.lists(st.integers(0, 9), max_size=4), st.booleans())
+def test_any_bytes_decode_or_are_refused(data: bytes, shape: list[int], trellis: bool) -> None:
     layout = Layout.of([shape])
     try:
-        levels = decode_contexts(data, layout)
+        levels = decode_contexts(data, layout, trellis=trellis)
     except FormatError:
         return
     assert levels.size == np.prod(shape)
@@ -197,17 +231,18 @@ def test_any_bytes_decode_or_are_refused(data: bytes, shape: list[int]) -> None:
 @pytest.mark.parametrize(
     "levels", [scaled(30, 60), smooth(12, 10), np.array([2**29, -7] * 99)], ids=["matrix", "kernels", "far"]
 )
-def test_damaged_payloads_decode_or_are_refused(levels: np.ndarray) -> None:
+@BOTH
+def test_damaged_payloads_decode_or_are_refused(levels: np.ndarray, coder: codec.Coder) -> None:
     """Without checksums in front: the decoder itself must hold against every byte."""
     rng = RNG(5)
-    data = come_back(levels.astype(np.int32))
+    data = come_back(levels.astype(np.int32), wanted=coder)
     refused = 0
     for _ in range(800):
         wrong = bytearray(data)
         for place in rng.integers(0, 60 if rng.random() < 0.6 else len(data), rng.integers(1, 4)):
             wrong[place % len(wrong)] = rng.integers(0, 256)
         try:
-            assert codec.decode("contexts", bytes(wrong), [levels.shape]).size == levels.size
+            assert codec.decode(coder, bytes(wrong), [levels.shape]).size == levels.size
         except FormatError:
             refused += 1
     assert refused > 500

@@ -1,6 +1,7 @@
 """Levels of tensors to bytes with whichever coder makes them shortest, and what a level costs.
 
-Coders have names, which files hold: `order0` (one table) and `contexts` (scales of rows and columns, neighbours).
+Coders have names, which files hold: `order0` (one table), `contexts` (scales of rows and columns, neighbours), and
+`trellis` (the same for levels of dependent quantization, by state).
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from enxuto.codec.layout import Layout
 from enxuto.codec.neighbours import SHIFTS
 from enxuto.codec.order0 import decode_levels, encode_levels
 from enxuto.codec.scales import Fitted, fit_contexts
-from enxuto.errors import UsageError
+from enxuto.errors import FormatError, UsageError
 
 __all__ = ["CODERS", "Coder", "LevelModel", "coded_bytes", "decode", "encode", "fit"]
 
-Coder: TypeAlias = Literal["order0", "contexts"]
+Coder: TypeAlias = Literal["order0", "contexts", "trellis"]
 CODERS: tuple[Coder, ...] = get_args(Coder)
 """What files call the coders of levels."""
 
@@ -32,21 +33,32 @@ Shapes = Sequence[Sequence[int]]
 
 
 def encode(
-    levels: Int32, shapes: Shapes | None = None, *, coder: Coder | None = None, threads: int = 1
+    levels: Int32,
+    shapes: Shapes | None = None,
+    *,
+    coder: Coder | None = None,
+    trellis: bool = False,
+    threads: int = 1,
 ) -> tuple[Coder, bytes]:
     """Return the name of the coder that makes `levels` shortest, and the bytes.
 
     shapes: of the tensors that `levels` holds one after the other in C order; by default it is one tensor. What
     scales there are follows from them: one per index of the first and the second axis and per position in all
-    others, or one per tensor if there are several. coder: use this one. Deterministic, whatever `threads`.
+    others, or one per tensor if there are several. coder: use this one. trellis: the levels are of dependent
+    quantization (`enxuto.trellis`), so that `trellis` is tried in place of `contexts`. Deterministic, whatever
+    `threads`. Raises `UsageError` for coder `trellis` and several tensors.
     """
     flat, layout = _flat(levels, shapes)
     if coder == "order0" or not _takes(flat):
         return "order0", encode_levels(flat, threads=threads)
-    found = encode_contexts(flat, layout, fit_contexts(flat, layout).model, threads=threads)
+    wanted: Coder = coder or ("trellis" if trellis and _has_rows(shapes) else "contexts")
+    if wanted == "trellis" and not _has_rows(shapes):
+        raise UsageError("coder trellis takes the levels of one tensor")
+    model = fit_contexts(flat, layout, wanted == "trellis").model
+    found = encode_contexts(flat, layout, model, threads=threads)
     if coder is None and len(plain := encode_levels(flat, threads=threads)) <= len(found):
         return "order0", plain
-    return "contexts", found
+    return wanted, found
 
 
 def decode(coder: Coder, data: bytes | memoryview, shapes: Shapes, *, threads: int = 1) -> Int32:
@@ -54,7 +66,9 @@ def decode(coder: Coder, data: bytes | memoryview, shapes: Shapes, *, threads: i
     layout = Layout.of(shapes)
     if coder == "order0":
         return decode_levels(data, layout.kernels * layout.positions, threads=threads)
-    return decode_contexts(data, layout, threads=threads)
+    if coder == "trellis" and not _has_rows(shapes):
+        raise FormatError("coder trellis takes the levels of one tensor")
+    return decode_contexts(data, layout, trellis=coder == "trellis", threads=threads)
 
 
 def coded_bytes(levels: Int32, shapes: Shapes | None = None, *, threads: int = 1) -> int:
@@ -101,7 +115,7 @@ class LevelModel:
 
     def _shares(self) -> npt.NDArray[np.float64]:
         """How often the weights of a class have each token (K, tokens), over what neighbours there were."""
-        model, counts = self.fitted.model, self.fitted.counts.sum(axis=2) + 1e-6
+        model, counts = self.fitted.model, self.fitted.counts[0].sum(axis=2) + 1e-6
         weights = counts / counts.sum(axis=1, keepdims=True)
         shifts = np.zeros(SHIFTS, np.int64) if model.shifts is None else model.shifts
         reached = np.clip(np.arange(model.classes)[:, None] + shifts, 0, model.classes - 1)
@@ -132,6 +146,11 @@ def _flat(levels: Int32, shapes: Shapes | None) -> tuple[Int32, Layout]:
     if layout.kernels * layout.positions != flat.size:
         raise UsageError(f"{flat.size} levels do not fill tensors of shapes {shapes}")
     return flat, layout
+
+
+def _has_rows(shapes: Shapes | None) -> bool:
+    """Say whether all rows have as many kernels: those of one tensor do."""
+    return shapes is None or len(shapes) == 1
 
 
 def _takes(flat: Int32) -> bool:

@@ -2,7 +2,7 @@
 
 The class of a weight is the sum of its row's, its column's and its position's number and an offset, kept within
 0…K−1. Numbers are written in Golomb–Rice codes, hazards as what they differ by from a straight line through the
-two classes before. Layout: `docs/format.md`, "Coder contexts".
+two classes before. Layout: `docs/format.md`, "Coders contexts and trellis".
 """
 
 from __future__ import annotations
@@ -16,14 +16,23 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.bits import BitReader, BitWriter
-from enxuto.codec.hazards import LOWEST, frequencies, hazard_of, mean_magnitudes
+from enxuto.codec.hazards import LOWEST, frequencies, hazard_of, mean_magnitudes, with_zeros
 from enxuto.codec.neighbours import BUCKETS, EIGHTHS, SHIFTS, SIZES, class_table, sign_table, step_table
 from enxuto.errors import FormatError
 
-__all__ = ["MOST_NUMBER", "MOST_TOKENS", "ContextModel", "read_model", "straight", "write_model"]
+__all__ = [
+    "MOST_NUMBER",
+    "MOST_TOKENS",
+    "USUAL_NARROWER",
+    "ContextModel",
+    "read_model",
+    "straight",
+    "write_model",
+]
 
 MOST_TOKENS = 64
 MOST_NUMBER = 31  # of a row, column or position, either way
+USUAL_NARROWER = -5  # quarter octaves between the odds of zero in odd and in even states of a trellis
 _OFFSET = 64
 _STEEPEST = 8  # hazards of one class and the next are expected to differ by no more
 MOST_EIGHTHS = 32  # that neighbours weigh together, so that sums stay below 1024
@@ -42,7 +51,8 @@ class ContextModel:
     exponents (K, M): odds of the hazards. direct, groups: tokens of magnitudes. numbers: those of rows, columns and
     positions, int16. offset: added to their sum. signs (B, 3): odds that the sign is the neighbours', by how sure
     they are (B = 5, or 1 without neighbours, which then means a plus) and magnitude. shifts (5,), eighths (4,):
-    see `neighbours`; None where weights are coded without looking at them.
+    see `neighbours`; None where weights are coded without looking at them. zeros (K,): odds of zero in odd states
+    of a trellis, None without one.
     """
 
     exponents: Int64
@@ -53,6 +63,7 @@ class ContextModel:
     signs: Int64
     shifts: Int64 | None
     eighths: Int64 | None
+    zeros: Int64 | None = None
 
     @property
     def classes(self) -> int:
@@ -61,13 +72,21 @@ class ContextModel:
 
     @cached_property
     def table(self) -> Int64:
-        """Frequencies (K, tokens)."""
-        return frequencies(self.exponents, self.direct, self.groups)
+        """Frequencies (K, tokens), or (2K, tokens) with a trellis: in even states, then in odd ones."""
+        even = frequencies(self.exponents, self.direct, self.groups)
+        if self.zeros is None:
+            return even
+        odd = frequencies(with_zeros(self.exponents, self.zeros), self.direct, self.groups)
+        return np.concatenate([even, odd])
+
+    @cached_property
+    def _means(self) -> Int64:
+        return mean_magnitudes(self.table[: self.classes], self.direct)
 
     @cached_property
     def class_of(self) -> Bytes:
         """See `neighbours.class_table`."""
-        steps = step_table(mean_magnitudes(self.table, self.direct))
+        steps = step_table(self._means)
         return class_table(
             steps, np.zeros(SHIFTS, np.int64) if self.shifts is None else self.shifts, self.classes
         )
@@ -75,7 +94,7 @@ class ContextModel:
     @cached_property
     def sure_of(self) -> Bytes:
         """See `neighbours.sign_table`."""
-        return sign_table(mean_magnitudes(self.table, self.direct))
+        return sign_table(self._means)
 
     @cached_property
     def shares(self) -> npt.NDArray[np.uint16]:
@@ -124,6 +143,8 @@ def write_model(model: ContextModel) -> bytes:
         out.write(int(numbers.any()), 1)
     exponents = model.exponents
     out.write_numbers([int(exponents[place]) - straight(exponents, *place) for place in _places(exponents)])
+    if model.zeros is not None:
+        out.write_numbers(np.diff((model.zeros - exponents[:, 0])[::-1], prepend=USUAL_NARROWER))
     out.write(model.offset + _OFFSET, 7)
     for numbers in model.numbers:
         if numbers.any():
@@ -135,7 +156,9 @@ def write_model(model: ContextModel) -> bytes:
     return out.to_bytes()
 
 
-def read_model(data: bytes | memoryview, sizes: tuple[int, int, int]) -> tuple[ContextModel, int]:
+def read_model(
+    data: bytes | memoryview, sizes: tuple[int, int, int], trellis: bool = False
+) -> tuple[ContextModel, int]:
     """Read a head for so many rows, columns and positions; return it and its length. `FormatError` if it is none."""
     source = BitReader(data)
     classes, hazards = source.read(5) + 1, source.read(4) + 1
@@ -148,6 +171,12 @@ def read_model(data: bytes | memoryview, sizes: tuple[int, int, int]) -> tuple[C
         exponents[place] = straight(exponents, *place) + number
     if exponents.min() < LOWEST or exponents.max() >= -LOWEST:
         raise FormatError("a payload's hazards are out of range")
+    zeros = None
+    if trellis:
+        narrower = np.cumsum(source.read_numbers(classes)) + USUAL_NARROWER
+        zeros = exponents[:, 0] + narrower[::-1]
+        if zeros.min() < LOWEST or zeros.max() >= -LOWEST:
+            raise FormatError("a payload's hazards are out of range")
     offset = source.read(7) - _OFFSET
     rows, columns, positions = (
         (source.read_numbers(size) if there else np.zeros(size)).astype(np.int16)
@@ -167,7 +196,7 @@ def read_model(data: bytes | memoryview, sizes: tuple[int, int, int]) -> tuple[C
     if eighths is not None and np.abs(eighths).sum() > MOST_EIGHTHS:
         raise FormatError("a payload's neighbours weigh too much")
     model = ContextModel(
-        exponents, direct, groups, (rows, columns, positions), offset, signs, shifts, eighths
+        exponents, direct, groups, (rows, columns, positions), offset, signs, shifts, eighths, zeros
     )
     return model, source.finish()
 

@@ -1,8 +1,9 @@
 """Coding of weights' levels by classes of scale and by their neighbours: smaller than order-0, a bit slower.
 
 Every row, column and position of a kernel has a scale of its own, written in the payload's head, which makes the
-class of each weight; kernels of more than one weight also look at neighbours already decoded. Chunks of some 2**18
-weights decode in parallel. `scales` fits a model to levels. Layout: `docs/format.md`, "Coder contexts".
+class of each weight; kernels of more than one weight also look at neighbours already decoded. On a trellis the state
+counts too, and a row is decoded from its beginning. Chunks of some 2**18 weights decode in parallel. `scales` fits a
+model to levels. Layout: `docs/format.md`, "Coders contexts and trellis".
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from enxuto.codec.context_model import ContextModel, read_model, write_model
 from enxuto.codec.layout import Layout, Pictures
 from enxuto.codec.neighbours import look_around
 from enxuto.errors import FormatError
+from enxuto.trellis import NEXT, odd_states
 
 __all__ = ["CHUNK", "LARGEST", "decode_contexts", "encode_contexts"]
 
-CHUNK = 1 << 18  # weights, unless a single kernel has more
+CHUNK = 1 << 18  # weights, unless a single kernel (on a trellis: row) has more
 LARGEST = (1 << 30) - 1  # magnitude that this coder takes
 _MANY = 1 << 16  # chunks of this many weights have four states, smaller ones one
 _STATE_BYTES = 8
@@ -36,16 +38,21 @@ _Result = TypeVar("_Result")
 
 
 def encode_contexts(levels: Int32, layout: Layout, model: ContextModel, *, threads: int = 1) -> bytes:
-    """Return `levels` (any shape, of that layout in C order, none of them beyond `LARGEST`) coded by `model`."""
+    """Return `levels` (any shape, of that layout in C order, none of them beyond `LARGEST`) coded by `model`.
+
+    A model with `zeros` takes them as levels on a trellis, whose layout has equal rows.
+    """
     if levels.size == 0:
         return b""
     coder = _Coder(layout, model)
     kernels = np.ascontiguousarray(levels, np.int32).reshape(-1, layout.positions)
-    chunks = _mapped(lambda chunk: coder.encode(kernels[chunk], chunk.start), _chunks(layout), threads)
+    chunks = _mapped(lambda chunk: coder.encode(kernels[chunk], chunk.start), coder.chunks(), threads)
     return write_model(model) + b"".join(varint(len(body)) for body in chunks[:-1]) + b"".join(chunks)
 
 
-def decode_contexts(data: bytes | memoryview, layout: Layout, *, threads: int = 1) -> Int32:
+def decode_contexts(
+    data: bytes | memoryview, layout: Layout, *, trellis: bool = False, threads: int = 1
+) -> Int32:
     """Return the levels (n,) that `encode_contexts` turned into `data`; `FormatError` for any other bytes."""
     view = memoryview(data)
     out = np.empty((layout.kernels, layout.positions), np.int32)
@@ -53,9 +60,9 @@ def decode_contexts(data: bytes | memoryview, layout: Layout, *, threads: int = 
         if len(view):
             raise FormatError("a payload for no levels is not empty")
         return out.reshape(-1)
-    model, position = read_model(view, layout.sizes)
+    model, position = read_model(view, layout.sizes, trellis)
     coder = _Coder(layout, model)
-    chunks = _chunks(layout)
+    chunks = coder.chunks()
     lengths = []
     for _ in chunks[:-1]:
         length, position = read_varint(view, position)
@@ -78,18 +85,22 @@ def _mapped(function: Callable[[_Job], _Result], jobs: Sequence[_Job], threads: 
     return [function(job) for job in jobs]
 
 
-def _chunks(layout: Layout) -> list[slice]:
-    """Return which kernels each chunk has."""
-    step = max(1, CHUNK // layout.positions)
-    return [slice(i, min(i + step, layout.kernels)) for i in range(0, layout.kernels, step)]
-
-
 @dataclass(frozen=True)
 class _Coder:
     """One payload's layout and model, and what follows from them."""
 
     layout: Layout
     model: ContextModel
+
+    @property
+    def strand(self) -> int:
+        """Kernels that have to be decoded one after the other."""
+        return self.layout.columns if self.model.zeros is not None else 1
+
+    def chunks(self) -> list[slice]:
+        """Return which kernels each chunk has."""
+        step = max(1, CHUNK // (self.strand * self.layout.positions)) * self.strand
+        return [slice(i, min(i + step, self.layout.kernels)) for i in range(0, self.layout.kernels, step)]
 
     def encode(self, kernels: Int32, first: int) -> bytes:
         """Return the bytes of one chunk: states, then words."""
@@ -98,6 +109,9 @@ class _Coder:
         if model.eighths is not None:
             around, sums = np.empty(kernels.size, np.uint8), np.empty(kernels.size, np.int16)
             look_around(kernels, pictures.places, pictures.stride, pictures.size, model.weights, around, sums)
+        odd = np.zeros(0, np.uint8)
+        if model.zeros is not None:
+            odd = odd_states(kernels.reshape(-1, self.strand * kernels.shape[1])).reshape(-1)
         escaped = int(np.count_nonzero(np.abs(kernels) > model.direct))
         states, words = (
             np.empty(_lanes(kernels.size), np.int64),
@@ -105,7 +119,7 @@ class _Coder:
         )
         begin = rans.encode(
             kernels, self._bases(kernels, first), model.offsets, pictures.around, around, sums,
-            model.class_of, model.sure_of, model.table, model.direct, model.shares, states, words,
+            model.class_of, model.sure_of, model.table, model.direct, model.shares, self.strand, odd, states, words,
         )  # fmt: skip
         body = words[begin:].astype("<u4").tobytes()
         if len(states) > 1:
@@ -131,14 +145,25 @@ class _Coder:
         if max(read) >> 63 or (lanes > 1 and min(read) < rans.LOWER):
             raise FormatError("a chunk's state is out of range")
         states, bases = np.array(read, np.int64), self._bases(out, first)
+        following = None if model.zeros is None else NEXT.reshape(-1)
         if model.eighths is None:
             ended = rans.decode_plain(
-                bases, model.offsets, slots, model.shares, model.direct, states, words, out
+                bases,
+                model.offsets,
+                slots,
+                model.shares,
+                model.direct,
+                self.strand,
+                following,
+                states,
+                words,
+                out,
             )
         else:
             ended = rans.decode(
                 bases, model.offsets, pictures.places, pictures.around, pictures.stride, pictures.size,
-                model.eighths, model.class_of, model.sure_of, slots, model.shares, model.direct, states, words, out,
+                model.eighths, model.class_of, model.sure_of, slots, model.shares, model.direct, self.strand,
+                following, states, words, out,
             )  # fmt: skip
         if not ended:
             raise FormatError("a payload's coded words do not decode")

@@ -6,10 +6,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.codec.context_model import USUAL_SIGNS, straight
+from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, straight
 from enxuto.codec.hazards import HAZARD, LOWEST
 
-__all__ = ["fit_exponents", "laplacian_exponents", "sign_bits", "sign_exponents", "written_bits"]
+__all__ = [
+    "fit_exponents",
+    "fit_zeros",
+    "laplacian_exponents",
+    "sign_bits",
+    "sign_exponents",
+    "written_bits",
+]
 
 Int64 = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -56,13 +63,17 @@ def _cheapest(stops: float, goes: float, expected: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def fit_exponents(counts: Floats, direct: int, hazards: int) -> Int64:
-    """Return hazards' exponents (K, hazards) for counts (K, tokens), each weighed against the bits it takes."""
-    last = counts.shape[0] - 1
+    """Return hazards' exponents (K, hazards) for counts (1 or 2, K, tokens), each weighed against the bits it takes.
+
+    hazards: at least 2. What lies beyond zero is fitted to even and odd states together, zero to even ones alone.
+    """
+    last = counts.shape[1] - 1
     out = np.zeros((last + 1, hazards), np.int64)
-    pooled = counts.sum(axis=0)
+    whole = counts.sum(axis=0)
+    pooled = whole.sum(axis=0)
     for c in range(last, -1, -1):
-        own = counts[c] + 0.02 * pooled / pooled.sum()
         for m in range(hazards):
+            own = (counts[0, c] if m == 0 else whole[c]) + 0.02 * pooled / pooled.sum()
             stops, goes = 0.0, 0.0
             for token in range(m, own.shape[0]):
                 magnitude = float(token) if token <= direct else direct + 1.4 * 2.0 ** (token - direct - 1)
@@ -74,6 +85,20 @@ def fit_exponents(counts: Floats, direct: int, hazards: int) -> Int64:
                     goes += own[token] * (magnitude - m)
             expected = straight(out, c, m)
             out[c, m] = _cheapest(stops, goes, expected)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def fit_zeros(counts: Floats, exponents: Int64) -> Int64:
+    """Return the odds of zero (K,) in odd states for their counts (K, tokens), each weighed against its bits."""
+    out = np.zeros(exponents.shape[0], np.int64)
+    narrower = USUAL_NARROWER
+    for c in range(exponents.shape[0] - 1, -1, -1):
+        expected = min(max(exponents[c, 0] + narrower, LOWEST), -LOWEST - 1)
+        found = _cheapest(counts[c, 0], counts[c, 1:].sum(), expected)
+        # Differences of differences have to fit the code that writes them.
+        narrower = min(max(found - exponents[c, 0], -60), 60)
+        out[c] = exponents[c, 0] + narrower
     return out
 
 

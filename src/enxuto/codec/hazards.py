@@ -5,7 +5,7 @@ whose magnitude is m. The last one holds for all larger magnitudes too, which ma
 needs two, one for the zone rounded to zero and one for all else. Hazards are written as odds, in quarter octaves.
 
 Magnitudes above `direct` share tokens, direct + 1 + e for direct + 2^e … direct + 2^(e+1) − 1. Everything is
-integer arithmetic (`docs/format.md`, "Coder contexts"), so that all decoders get the same frequencies.
+integer arithmetic (`docs/format.md`, "Coders contexts and trellis"), so that all decoders get the same frequencies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BITS", "HAZARD", "LOWEST", "UNIT", "frequencies", "hazard_of", "mean_magnitudes", "nearest_odds"]
+__all__ = [
+    "BITS",
+    "HAZARD",
+    "LOWEST",
+    "UNIT",
+    "frequencies",
+    "hazard_of",
+    "mean_magnitudes",
+    "nearest_odds",
+    "with_zeros",
+]
 
 BITS = 12  # frequencies of a class sum to 2**BITS
 LOWEST = -64  # odds of 2**(LOWEST / 4), the smallest; there are 128
@@ -65,6 +75,15 @@ def frequencies(exponents: Int64, direct: int, groups: int) -> Int64:
         largest = np.argmax(out[c])
         out[c, largest] += (np.int64(1) << BITS) - out[c].sum()
     return out
+
+
+def with_zeros(exponents: Int64, zeros: Int64) -> Int64:
+    """Return `exponents` (K, M) with other odds of zero, `zeros` (K,); one that held for all magnitudes stays a second.
+
+    In odd states of a trellis the zone of zero is narrower; what lies beyond falls off as in even ones.
+    """
+    rest = exponents[:, 1:] if exponents.shape[1] > 1 else exponents
+    return np.concatenate([zeros[:, None], rest], axis=1)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -2,12 +2,14 @@
 
 The state x lives in [2**31, 2**63) and 32-bit words move at a time. A weight is a magnitude token (frequencies of
 12 bits, of the weight's class), a sign (8 bits; certain for a 0) and for shared tokens raw bits; one word at most
-is read behind the first two, one behind each 16 raw bits. Kernel n belongs to state n mod S; S kernels advance
-together, position by position, so that a processor works on S chains although each weight waits for the last.
+is read behind the first two, one behind each 16 raw bits. Kernels come in strands: single kernels, or with a
+trellis whole rows. Strand n belongs to state n mod S; S strands advance together, position by position, so that a
+processor works on S chains although each weight waits for the last. With a trellis the classes are there twice:
+first for even states, then for odd ones.
 
 A single state starts at 0 when encoding: rANS is a bijection of all natural numbers, so nothing is lost, and a
 small payload saves the four bytes that a state of 2**31 would stand for. Where words are used up, none is read.
-Sources: see `rans`; contexts: `neighbours`. int64 throughout.
+Sources: see `rans`; contexts: `neighbours`; trellis: `enxuto.trellis`. int64 throughout.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ def encode(
     table: Int64,
     direct: int,
     signs: Shares,
+    strand: int,
+    odd: Bytes,
     states: Int64,
     words: Words,
 ) -> int:
@@ -77,25 +81,31 @@ def encode(
 
     bases (N,), offsets (P,): their sum, kept within the classes, is a weight's class. near (P,): weights of the
     neighbours. around, sums (N · P,): from `look_around`, or both of size 0. signs (5 · 64,): of 256, how often the
-    sign is the neighbours', by how sure they are and the magnitude's token.
+    sign is the neighbours', by how sure they are and the magnitude's token. strand: kernels in each. odd (N · P,):
+    1 where the trellis is in an odd state, of size 0 without one.
     """
     kernels, positions = levels.shape
+    strands = kernels // strand
     lanes = states.shape[0]
-    top = table.shape[0] - 1
+    classes = np.int64(table.shape[0] // 2 if odd.shape[0] else table.shape[0])
+    top = classes - 1
     starts = np.zeros_like(table)
-    for c in range(table.shape[0]):
-        starts[c, 1:] = np.cumsum(table[c])[:-1]
+    for row in range(table.shape[0]):
+        starts[row, 1:] = np.cumsum(table[row])[:-1]
     states[:] = 0 if lanes == 1 else _LOWER
     position: int = words.shape[0]
-    for group in range((kernels - 1) // lanes, -1, -1):
-        for p in range(positions - 1, -1, -1):
-            for lane in range(min(lanes, kernels - group * lanes) - 1, -1, -1):
-                n = group * lanes + lane
+    for group in range((strands - 1) // lanes, -1, -1):
+        for place in range(strand * positions - 1, -1, -1):
+            k, p = place // positions, place % positions
+            for lane in range(min(lanes, strands - group * lanes) - 1, -1, -1):
+                n = (group * lanes + lane) * strand + k
                 at = n * positions + p
                 base = min(max(np.int64(bases[n]) + offsets[p], 0), top)
                 total = np.int64(sums[at]) if sums.shape[0] else np.int64(0)
                 found = np.int64(around[at]) if around.shape[0] else np.int64(0)
-                c = class_of[base * _AROUND_ROW + near[p] + found]
+                c = np.int64(class_of[base * _AROUND_ROW + near[p] + found])
+                if odd.shape[0]:
+                    c += classes * np.int64(odd[at])
                 sure = np.int64(sure_of[base * _SUM_ROW + _HALF_ROW + total])
                 level = np.int64(levels[n, p])
                 size = abs(level)
@@ -145,33 +155,43 @@ def decode_plain(
     slots: Int32,
     signs: Shares,
     direct: int,
+    strand: int,
+    following: Int64 | None,
     states: Int64,
     words: Words,
     out: Int32,
 ) -> bool:
     """Decode as `decode` does, weights that do not look at their neighbours."""
-    kernels, positions = out.shape
-    lanes = states.shape[0]
-    top = slots.shape[0] // _SLOTS - 1
+    positions = out.shape[1]
+    strands, lanes = out.shape[0] // strand, states.shape[0]
+    classes = slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS)
+    paths = np.zeros(lanes, np.int64)
     position = 0
-    for first in range(0, kernels, lanes):
-        for p in range(positions):
-            offset = np.int64(offsets[p])
-            for lane in range(min(lanes, kernels - first)):
-                c = min(max(bases[first + lane] + offset, 0), top)
-                x = states[lane]
-                entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
-                token = entry >> 25
-                share = np.int64(signs[np.uint32(token)])
-                x, like = _symbols(x, entry, share)
-                if x < _LOWER and position < words.shape[0]:
-                    x = (x << 32) | np.int64(words[position])
-                    position += 1
-                if token > direct:
-                    token, x, position = _raw(token - direct - 1, x, position, words)
-                    token += direct
-                out[first + lane, p] = (token ^ ~like) - ~like
-                states[lane] = x
+    for first in range(0, strands, lanes):
+        paths[:] = 0
+        for k in range(strand):
+            for p in range(positions):
+                offset = np.int64(offsets[p])
+                for lane in range(min(lanes, strands - first)):
+                    n = (first + lane) * strand + k
+                    c = min(max(bases[n] + offset, 0), classes - 1)
+                    if following is not None:
+                        c += classes * (paths[lane] & 1)
+                    x = states[lane]
+                    entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
+                    token = entry >> 25
+                    share = np.int64(signs[np.uint32(token)])
+                    x, like = _symbols(x, entry, share)
+                    if x < _LOWER and position < words.shape[0]:
+                        x = (x << 32) | np.int64(words[position])
+                        position += 1
+                    if token > direct:
+                        token, x, position = _raw(token - direct - 1, x, position, words)
+                        token += direct
+                    if following is not None:
+                        paths[lane] = following[np.uint32((paths[lane] << 1) + (token & 1))]
+                    out[n, p] = (token ^ ~like) - ~like
+                    states[lane] = x
     return _ended(states, position, words)
 
 
@@ -225,49 +245,60 @@ def decode(
     slots: Int32,
     signs: Shares,
     direct: int,
+    strand: int,
+    following: Int64 | None,
     states: Int64,
     words: Words,
     out: Int32,
 ) -> bool:
     """Decode `out` (N, P) from `words`; return whether words and states ended exactly as they must.
 
-    `states` (S,) is overwritten; `slots` from `slot_table`; `places` … `size` from `Pictures`; the others as in
-    `encode`. Never reads outside `words`, whatever they hold. Choices that no processor predicts are arithmetic,
-    and indices of types that cannot be negative, so that none is checked for it.
+    `states` (S,) is overwritten; `slots` from `slot_table`; `places` … `size` from `Pictures`; `following` (16,):
+    the trellis, by twice the state plus the parity, None without one; the others as in `encode`. Never reads outside
+    `words`, whatever they hold. Choices that no processor predicts are arithmetic, and indices of types that cannot
+    be negative, so that none is checked for it.
     """
-    kernels, positions = out.shape
-    lanes = states.shape[0]
-    top = slots.shape[0] // _SLOTS - 1
+    positions = out.shape[1]
+    strands, lanes = out.shape[0] // strand, states.shape[0]
+    classes = slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS)
     pictures = np.zeros(lanes * size, np.int64)  # of |level|·2**32 + level: both weighted sums in one
     starts = (np.arange(lanes) * size).astype(np.uint32)
+    paths = np.zeros(lanes, np.int64)
     position = 0
     w0, w1, w2, w3 = eighths[0], eighths[1], eighths[2], eighths[3]
-    for first in range(0, kernels, lanes):
-        for p in range(positions):
-            place, weight, offset = places[p], near[p], np.int64(offsets[p])
-            for lane in range(min(lanes, kernels - first)):
-                base = min(max(bases[first + lane] + offset, 0), top)
-                at = starts[lane] + place  # above left
-                before, above, behind = pictures[at], pictures[at + _ONE], pictures[at + _TWO]
-                at += stride
-                left = pictures[at]
-                found = (2 * (left + above) + before + behind + _HALF) >> 32
-                total = np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
-                c = np.int64(class_of[np.uint32(base * _AROUND_ROW + weight + found)])
-                sure = np.int64(sure_of[np.uint32(base * _SUM_ROW + _HALF_ROW + total)])
-                x = states[lane]
-                entry = np.int64(slots[(c << BITS) + (x & _SLOT_MASK)])
-                token = entry >> 25
-                x, like = _symbols(x, entry, np.int64(signs[(sure << 6) + token]))
-                if x < _LOWER and position < words.shape[0]:
-                    x = (x << 32) | np.int64(words[position])
-                    position += 1
-                if token > direct:
-                    token, x, position = _raw(token - direct - 1, x, position, words)
-                    token += direct
-                negative = ~like ^ (total >> 63)
-                out[first + lane, p] = (token ^ negative) - negative
-                token = min(token, _CLIP)
-                pictures[at + _ONE] = ((token ^ negative) - negative) + (token << 32)
-                states[lane] = x
+    for first in range(0, strands, lanes):
+        paths[:] = 0
+        for k in range(strand):
+            for p in range(positions):
+                place, weight, offset = places[p], near[p], np.int64(offsets[p])
+                for lane in range(min(lanes, strands - first)):
+                    n = (first + lane) * strand + k
+                    base = min(max(bases[n] + offset, 0), classes - 1)
+                    at = starts[lane] + place  # above left
+                    before, above, behind = pictures[at], pictures[at + _ONE], pictures[at + _TWO]
+                    at += stride
+                    left = pictures[at]
+                    found = (2 * (left + above) + before + behind + _HALF) >> 32
+                    total = np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
+                    c = np.int64(class_of[np.uint32(base * _AROUND_ROW + weight + found)])
+                    if following is not None:
+                        c += classes * (paths[lane] & 1)
+                    sure = np.int64(sure_of[np.uint32(base * _SUM_ROW + _HALF_ROW + total)])
+                    x = states[lane]
+                    entry = np.int64(slots[(c << BITS) + (x & _SLOT_MASK)])
+                    token = entry >> 25
+                    x, like = _symbols(x, entry, np.int64(signs[(sure << 6) + token]))
+                    if x < _LOWER and position < words.shape[0]:
+                        x = (x << 32) | np.int64(words[position])
+                        position += 1
+                    if token > direct:
+                        token, x, position = _raw(token - direct - 1, x, position, words)
+                        token += direct
+                    if following is not None:
+                        paths[lane] = following[np.uint32((paths[lane] << 1) + (token & 1))]
+                    negative = ~like ^ (total >> 63)
+                    out[n, p] = (token ^ negative) - negative
+                    token = min(token, _CLIP)
+                    pictures[at + _ONE] = ((token ^ negative) - negative) + (token << 32)
+                    states[lane] = x
     return _ended(states, position, words)

@@ -59,13 +59,20 @@ def scaled_sums(
 
 @numba.njit(cache=True, nogil=True)
 def count_tokens(
-    tokens: Bytes, around: Bytes, near: UInt32, sums: Int16, offsets: Int16, step_of: Bytes, counts: Int64
+    tokens: Bytes,
+    around: Bytes,
+    near: UInt32,
+    odd: Bytes,
+    sums: Int16,
+    offsets: Int16,
+    step_of: Bytes,
+    counts: Int64,
 ) -> None:
-    """Count weights in `counts` (K, 5, tokens): class, step of the neighbours, magnitude token.
+    """Count weights in `counts` (1 or 2, K, 5, tokens): odd state, class, step of the neighbours, magnitude token.
 
-    sums (N,), offsets (P,): their sum, kept within the classes, is a weight's class. around (N · P,) or empty.
+    sums (N,), offsets (P,): their sum, kept within the classes, is a weight's class. around, odd (N · P,) or empty.
     """
-    top = counts.shape[0] - 1
+    top = counts.shape[1] - 1
     width = tokens.shape[1]
     for n in range(tokens.shape[0]):
         for p in range(width):
@@ -73,7 +80,8 @@ def count_tokens(
             step = 2
             if around.shape[0]:
                 step = step_of[c * _AROUND_ROW + near[p] + around[n * width + p]]
-            counts[c, step, tokens[n, p]] += 1
+            half = odd[n * width + p] if odd.shape[0] else 0
+            counts[half, c, step, tokens[n, p]] += 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -108,6 +116,7 @@ def alternatives(
     tokens: Bytes,
     around: Bytes,
     near: UInt32,
+    odd: Bytes,
     starts: Int64,
     rows: Int16,
     columns: Int16,
@@ -119,11 +128,12 @@ def alternatives(
 ) -> None:
     """Add up in `out` (rows, columns or positions; 2·d + 1) the bits that numbers changed by −d…d would take.
 
-    cost (K, tokens): bits of a token in a class. Other arguments as above; `class_of`: see `neighbours.class_table`.
+    cost (1 or 2, K, tokens): bits of a token in a class, in even and odd states. Other
+    arguments as above; `class_of`: see `neighbours.class_table`.
     """
     told_apart = columns.shape[0] > 1
     reach = out.shape[1] // 2
-    top = cost.shape[0] - 1
+    top = cost.shape[1] - 1
     width = tokens.shape[1]
     for row in range(starts.shape[0] - 1):
         for n in range(starts[row], starts[row + 1]):
@@ -133,8 +143,9 @@ def alternatives(
                 index = row if axis == 0 else column if axis == 1 else p
                 own = base + offsets[p] - reach
                 token = tokens[n, p]
+                half = odd[n * width + p] if odd.shape[0] else 0
                 for change in range(out.shape[1]):
                     c = min(max(own + change, 0), top)
                     if around.shape[0]:
                         c = np.int64(class_of[c * _AROUND_ROW + near[p] + around[n * width + p]])
-                    out[index, change] += cost[c, token]
+                    out[index, change] += cost[half, c, token]

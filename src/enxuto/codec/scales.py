@@ -17,12 +17,13 @@ import numpy.typing as npt
 from enxuto.codec.context_model import MOST_NUMBER, ContextModel, write_model
 from enxuto.codec.hazard_fit import (
     fit_exponents,
+    fit_zeros,
     laplacian_exponents,
     sign_bits,
     sign_exponents,
     written_bits,
 )
-from enxuto.codec.hazards import BITS, UNIT, frequencies, mean_magnitudes
+from enxuto.codec.hazards import BITS, UNIT, frequencies, mean_magnitudes, with_zeros
 from enxuto.codec.layout import Layout, Pictures
 from enxuto.codec.neighbours import (
     BUCKETS,
@@ -35,6 +36,7 @@ from enxuto.codec.neighbours import (
     step_table,
 )  # fmt: skip
 from enxuto.codec.scale_loops import alternatives, count_signs, count_tokens, magnitude_tokens, scaled_sums
+from enxuto.trellis import odd_states
 
 __all__ = ["Fitted", "fit_contexts"]
 
@@ -65,7 +67,8 @@ Floats = npt.NDArray[np.float64]
 class Fitted:
     """A model, the bits it needs (head included, raw bits not), and how its classes' weights fell.
 
-    counts (K, 5, tokens): weights by class, step of the neighbours and token. signs (5, 3, 2): see `count_signs`.
+    counts (1, or 2 with a trellis, K, 5, tokens): weights in even and odd states, by class, step of the neighbours
+    and token. signs (5, 3, 2): see `count_signs`.
     """
 
     model: ContextModel
@@ -74,9 +77,9 @@ class Fitted:
     signs: Int64
 
 
-def fit_contexts(levels: Int32, layout: Layout) -> Fitted:
-    """Return the best model found for `levels` (n,) > 0 of that layout; deterministic."""
-    work = _Work(levels.reshape(-1, layout.positions), layout)
+def fit_contexts(levels: Int32, layout: Layout, trellis: bool = False) -> Fitted:
+    """Return the best model found for `levels` (n,) > 0 of that layout, on a trellis or not; deterministic."""
+    work = _Work(levels.reshape(-1, layout.positions), layout, trellis)
     grids = _GRIDS if levels.size < _SMALL else _GRID
     looking = layout.positions > 1
     tried = [work.fit(*grid, looking) for grid in grids]
@@ -92,6 +95,7 @@ class _Work:
 
     levels: Int32
     layout: Layout
+    trellis: bool
     pictures: Pictures = field(init=False)
     tokens: Bytes = field(init=False)
 
@@ -104,6 +108,9 @@ class _Work:
         self.tokens = np.empty(self.levels.shape, np.uint8)
         magnitude_tokens(self.levels, self.direct, self.tokens)
         self.factors = self._factors()
+        self.odd = np.zeros(0, np.uint8)
+        if self.trellis:
+            self.odd = odd_states(self.levels.reshape(self.layout.sizes[0], -1)).reshape(-1)
         self.eighths = np.array(EIGHTHS, np.int64)
         self.around, self.totals = np.zeros(0, np.uint8), np.zeros(0, np.int16)
         if self.layout.positions > 1:
@@ -184,6 +191,7 @@ class _Search:
     means: Int64 = field(init=False)
     shifts: Int64 = field(init=False)
     exponents: Int64 = field(init=False)
+    zeros: Int64 | None = None
 
     @property
     def around(self) -> Bytes:
@@ -196,51 +204,55 @@ class _Search:
         return self.work.layout.sums(self.numbers[0], self.numbers[1], 0, self.work.layout.kernels)
 
     def counts(self) -> Int64:
-        """Weights by class, step of the neighbours and token."""
+        """Weights by class, step of the neighbours and token, in even and odd states."""
         work = self.work
-        out = np.zeros((len(self.means), SHIFTS, work.direct + 1 + work.groups), np.int64)
+        tokens = work.direct + 1 + work.groups
+        out = np.zeros((1 + work.trellis, len(self.means), SHIFTS, tokens), np.int64)
         steps = step_table(self.means) if self.looking else np.zeros(0, np.uint8)
-        count_tokens(work.tokens, self.around, work.pictures.around, self.sums(), self.offsets(), steps, out)
+        near = work.pictures.around
+        count_tokens(work.tokens, self.around, near, work.odd, self.sums(), self.offsets(), steps, out)
         return out
 
     def moved(self, counts: Int64) -> Int64:
-        """The counts by the class that weights are coded with (K, tokens)."""
+        """The counts by the class that weights are coded with (1 or 2, K, tokens)."""
         if not self.looking:
-            return np.asarray(counts.sum(axis=1))
-        classes = len(counts)
-        out = np.zeros((classes, counts.shape[2]), np.int64)
+            return np.asarray(counts.sum(axis=2))
+        halves, classes, _, tokens = counts.shape
+        out = np.zeros((halves, classes, tokens), np.int64)
         for step, shift in enumerate(self.shifts):
-            np.add.at(out, np.clip(np.arange(classes) + shift, 0, classes - 1), counts[:, step])
+            reached = np.clip(np.arange(classes) + shift, 0, classes - 1)
+            for half in range(halves):
+                np.add.at(out[half], reached, counts[half, :, step])
         return out
 
     def tables(self, hazards: int | None = None) -> Int64:
         """Fit hazards to what the classes hold, so many or as many as pay; return counts."""
         counts = self.counts()
         moved = self.moved(counts)
-        tokens = moved.shape[1]
+        tokens = moved.shape[2]
         choices = [hazards] if hazards else [some for some in _HAZARDS if some < tokens] or [2]
-        best: tuple[float, Int64] | None = None
+        best: tuple[float, Int64, Int64 | None] | None = None
         for some in choices:
             exponents = fit_exponents(moved.astype(np.float64), self.work.direct, some)
-            total = self._bits(moved, exponents)
+            zeros = fit_zeros(moved[1].astype(np.float64), exponents) if self.work.trellis else None
+            total = float(np.sum(moved * self.cost(exponents, zeros))) + written_bits(exponents)
             if best is None or total < best[0]:
-                best = total, exponents
+                best = total, exponents, zeros
         assert best is not None, "there is always a choice"
-        self.exponents = best[1]
+        _, self.exponents, self.zeros = best
         return counts
 
-    def _bits(self, moved: Int64, exponents: Int64) -> float:
-        return float(np.sum(moved * self.cost(exponents))) + written_bits(exponents)
-
-    def cost(self, exponents: Int64) -> Floats:
-        """Bits of tokens (K, tokens)."""
-        return BITS - np.log2(frequencies(exponents, self.work.direct, self.work.groups))
+    def cost(self, exponents: Int64, zeros: Int64 | None) -> Floats:
+        """Bits of tokens (1 or 2, K, tokens)."""
+        both = [exponents] if zeros is None else [exponents, with_zeros(exponents, zeros)]
+        tables = [frequencies(one, self.work.direct, self.work.groups) for one in both]
+        return BITS - np.log2(np.stack(tables))
 
     def improve(self) -> None:
         """One round: hazards, then each axis, then the neighbours' shifts."""
         work = self.work
         counts = self.tables(3)
-        cost = self.cost(self.exponents)
+        cost = self.cost(self.exponents, self.zeros)
         if self.looking:
             self._shift(counts, cost)
         self.means = mean_magnitudes(frequencies(self.exponents, work.direct, work.groups), work.direct)
@@ -252,16 +264,18 @@ class _Search:
                 continue
             bits = np.zeros((size, 5))
             alternatives(
-                work.tokens, self.around, work.pictures.around, work.layout.starts, self.numbers[0], self.numbers[1],
-                self.offsets(), axis, classes, cost.astype(np.float32), bits,
+                work.tokens, self.around, work.pictures.around, work.odd, work.layout.starts, self.numbers[0],
+                self.numbers[1], self.offsets(), axis, classes, cost.astype(np.float32), bits,
             )  # fmt: skip
             self._move(axis, bits)
 
     def _shift(self, counts: Int64, cost: Floats) -> None:
         """Move each step of the neighbours by as many classes as suits its weights best."""
-        own = np.arange(len(cost))[None, :] + np.arange(-_FURTHEST, _FURTHEST + 1)[:, None]
-        totals = np.tensordot(cost[np.clip(own, 0, len(cost) - 1)], counts, axes=([1, 2], [0, 2]))
-        for step in np.flatnonzero(counts.any(axis=(0, 2))):
+        classes = cost.shape[1]
+        own = np.arange(classes)[None, :] + np.arange(-_FURTHEST, _FURTHEST + 1)[:, None]
+        reached = cost[:, np.clip(own, 0, classes - 1)]  # h m c t: halves, moves, classes, tokens
+        totals = np.einsum("hmct,hcst->ms", reached, counts, optimize=True)
+        for step in np.flatnonzero(counts.any(axis=(0, 1, 3))):
             self.shifts[step] = int(np.argmin(totals[:, step])) - _FURTHEST
 
     def _move(self, axis: int, bits: Floats) -> None:
@@ -294,7 +308,8 @@ class _Search:
         rows, columns, positions = self.numbers
         model = ContextModel(
             self.exponents, work.direct, work.groups, (rows, columns, positions), self.offset, odds,
-            self.shifts if self.looking else None, work.eighths if self.looking else None,
+            self.shifts if self.looking else None, work.eighths if self.looking else None, self.zeros,
         )  # fmt: skip
-        bits = float(np.sum(self.moved(counts) * self.cost(self.exponents))) + sign_bits(told, odds)
+        coded = float(np.sum(self.moved(counts) * self.cost(self.exponents, self.zeros)))
+        bits = coded + sign_bits(told, odds)
         return Fitted(model, bits + 8 * len(write_model(model)), counts, signs)

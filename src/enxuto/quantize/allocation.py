@@ -28,6 +28,10 @@ __all__ = ["Spacing", "price_of_bits", "spacing_of"]
 _EXPONENT = 0.5
 _SIDE_BITS = 2.5  # what an exponent costs in a file
 _SIDE_HEAD = 64.0  # and a list of them, besides
+_TRELLIS_STEP = (
+    0.65  # of the plain one at the same price: both grids together are finer, each alone is coarser
+)
+_EFFECTIVE = 1.7  # how many such steps of a trellis take as many bits as one plain one
 _SMALLEST, _LARGEST = 2.0**-100, 2.0**100
 
 Float64 = npt.NDArray[np.float64]
@@ -52,7 +56,17 @@ class Spacing:
         self._unit_loss = float(np.mean(weighted_rows * weighted_columns))
         self._swapped = layer.kind == "columns"
 
+    @property
+    def trellis(self) -> bool:
+        """Whether levels depend on each other: where a row's weights lie together, which is all but x·W."""
+        return not self._swapped
+
     def step(self, price: float) -> float:
+        """Return what levels are multiples of at a price: B, or on a trellis less."""
+        share = _TRELLIS_STEP if self.trellis else 1.0
+        return short_float32(max(share * self.plain_step(price), _SMALLEST))
+
+    def plain_step(self, price: float) -> float:
         """Return B at a price of so many nats per bit."""
         denominator = math.log(2) * self.curvature.sensitivity * self._unit_loss
         if denominator <= 0:
@@ -63,9 +77,9 @@ class Spacing:
         """Return the quantizer of the weight, whose axes 0 and 1 are rows and columns or, for x·W, the reverse."""
         rows = tuple(self.rows.reshape(-1).tolist()) if self.rows.any() else ()
         columns = tuple(self.columns.tolist()) if self.columns.any() else ()
-        return (
-            Grid(self.step(price), columns, rows) if self._swapped else Grid(self.step(price), rows, columns)
-        )
+        if self._swapped:
+            rows, columns = columns, rows
+        return Grid(self.step(price), rows, columns, self.trellis)
 
     def steps(self, price: float) -> tuple[Float64, Float64]:
         """Return the steps of rows (g, O) and the factors of columns (g, C), as the quantizer has them."""
@@ -101,7 +115,8 @@ def price_of_bits(spacings: Sequence[Spacing], weights: Sequence[np.ndarray], bi
     powers: Float64 = np.array([float(np.mean(np.square(weight.astype(np.float64)))) for weight in weights])
 
     def taken(price: float) -> float:
-        spread = [one.mean_square() * one.step(price) ** 2 for one in spacings]
+        plain = [(_EFFECTIVE if one.trellis else 1.0) * one.step(price) for one in spacings]
+        spread = [one.mean_square() * step**2 for one, step in zip(spacings, plain, strict=True)]
         return float(np.sum(sizes * 0.5 * np.log2(1 + 17 * powers / np.array(spread))))
 
     low, high = -60.0, 20.0  # log10

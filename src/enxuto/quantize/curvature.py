@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from enxuto.quantize.layers import Layer
 from enxuto.quantize.moments import Moments, block_bounds
-from enxuto.quantize.rounding import loss, regularised, round_matrix, upper_factor
+from enxuto.quantize.rounding import loss, regularised, round_matrix, round_on_trellis, upper_factor
 
 __all__ = ["Curvature", "curvature_of"]
 
@@ -101,26 +101,31 @@ class Curvature:
         )
 
     def round(
-        self, matrix: Float64, row_steps: Float64, column_steps: Float64
+        self, matrix: Float64, row_steps: Float64, column_steps: Float64, *, trellis: bool = False
     ) -> npt.NDArray[np.int32] | None:
         """Return levels (g, O, C) for a matrix (g, O, C) with steps row_steps (g, O) · column_steps (g, C).
 
-        None where a level leaves 31 bits.
+        trellis: those of dependent quantization. None where a level leaves 31 bits.
         """
         levels = np.zeros(matrix.shape, np.int32)
+        states = np.zeros(matrix.shape[:2], np.int64)
         for group in range(len(matrix)):
             for (top, bottom), outputs in zip(self.output_bounds(), self.output_factors, strict=True):
                 for (start, end), inputs in zip(self.input_bounds(), self.input_factors, strict=True):
                     part = matrix[group, top:bottom, start:end].copy()  # overwritten by the feedback
                     found = np.zeros(part.shape, np.int32)
-                    if not round_matrix(
+                    given = (
                         part,
                         np.ascontiguousarray(row_steps[group, top:bottom]),
                         np.ascontiguousarray(column_steps[group, start:end]),
                         inputs[group],
                         outputs[group],
-                        found,
-                    ):
+                    )
+                    if trellis:
+                        done = round_on_trellis(*given, states[group, top:bottom], found)
+                    else:
+                        done = round_matrix(*given, found)
+                    if not done:
                         return None
                     levels[group, top:bottom, start:end] = found
         return levels

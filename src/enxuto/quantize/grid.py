@@ -1,8 +1,9 @@
-"""`Grid`: a uniform quantizer whose step is a product of one factor per row and one per column of a tensor.
+"""`Grid`: a quantizer whose step is a product of one factor per row and one per column of a tensor.
 
 Rows are the indices along axis 0, columns those along axis 1 (output and input channels of a convolution). Factors
 are powers of 2^¼, given by small integer exponents, so that they cost two or three bits each in a file. Which factors
-are worth it follows from how much an error in a row or a column costs (`quantize.allocation`).
+are worth it follows from how much an error in a row or a column costs (`quantize.allocation`). Levels are multiples
+of the steps, or with a trellis those of dependent quantization (`enxuto.trellis`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import UsageError
+from enxuto.trellis import multiples
 
 __all__ = ["MOST_EXPONENT", "Grid", "quarter_octaves"]
 
@@ -31,12 +33,14 @@ Float32 = npt.NDArray[np.float32]
 class Grid:
     """level = round(x / (Δ·f(r)·f(c))), half to even;  x̂ = (level · (Δ · f(r))) · f(c), with f(e) = 2**(e/4).
 
-    rows, columns: exponents e along axis 0 and axis 1; empty where all are 0.
+    rows, columns: exponents e along axis 0 and axis 1; empty where all are 0. trellis: a level of x̂ is replaced by
+    the steps that it stands for; levels then come from a search (`quantize.rounding`), not from `quantize`.
     """
 
     step: float
     rows: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
+    trellis: bool = False
     kind: ClassVar[str] = "grid"
 
     def __post_init__(self) -> None:
@@ -53,7 +57,9 @@ class Grid:
         return np.float32(self.step) * rows, self._factors(self.columns, shape, 1)
 
     def quantize(self, x: Float32) -> npt.NDArray[np.int32]:
-        """Return the nearest level of every element of `x`."""
+        """Return the nearest level of every element of `x`; `UsageError` on a trellis, where none is nearest alone."""
+        if self.trellis:
+            raise UsageError("levels on a trellis depend on each other; they are searched, not rounded")
         rows, columns = self.steps(x.shape)
         levels = np.rint(x.astype(np.float64) / (rows.astype(np.float64) * columns))
         if levels.size and float(np.abs(levels).max()) > 2147483646.0:
@@ -65,6 +71,10 @@ class Grid:
     def reconstruct(self, levels: npt.NDArray[np.int32]) -> Float32:
         """Return the float32 value of every level: two products, each rounded by itself."""
         rows, columns = self.steps(levels.shape)
+        if self.trellis:
+            if levels.ndim < 1:
+                raise UsageError("a single number has no rows for a trellis")
+            levels = multiples(levels) if levels.size else levels
         with np.errstate(over="ignore", under="ignore"):
             return np.asarray((levels.astype(np.float32) * rows) * columns, np.float32)
 

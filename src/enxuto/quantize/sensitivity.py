@@ -76,7 +76,7 @@ def measured_sensitivities(
     found = {}
     for number, spacing in enumerate(ready):
         name = spacing.curvature.layer.weight
-        measured = meter.at(spacing, spacing.step(price))
+        measured = meter.at(spacing, spacing.plain_step(price))
         found[name] = math.sqrt(measured * expected[name]) if measured > 0 else expected[name]
         if progress is not None:
             progress(number + 1, len(ready))
