@@ -181,9 +181,25 @@ def weights() -> dict[str, Any]:
         "net": {
             **shape.to_dict(),
             "layers": [{**layer.to_dict(), "role": "kernel", "shape": [6, 100]}],
+            "dependence": [
+                dependent("conv1", [6, 5, 3, 3], {"outputs": (0.5, 0.02), "columns": (-0.25, 0.1)}),
+                dependent("conv2", [8, 6], {"outputs": (0.125, 0.04)}),
+            ],
             "seed": 0,
         }
     }
+
+
+def dependent(name: str, shape: list[int], axes: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """A layer as `weights --dependence --json` prints it: correlation and information by axis."""
+    return {
+        "name": name, "role": "kernel", "shape": shape,
+        "axes": [
+            {"axis": axis, "length": shape[0], "pairs": 2000, "correlation": [correlation, 0.1],
+             "information": information, "chance": 0.01, "chance_std": 0.001, "scale_share": 0.3, "significant": True}
+            for axis, (correlation, information) in axes.items()
+        ],
+    }  # fmt: skip
 
 
 def record(

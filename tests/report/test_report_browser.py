@@ -161,6 +161,24 @@ def test_frames_are_chosen_by_name(page: Page) -> None:
     assert [round(height / max(heights) * 9, 1) for height in heights] == [7, 1, 2, 9, 6, 5]
 
 
+def test_maps_have_a_cell_for_each_layer_and_axis(page: Page) -> None:
+    title = "net: correlation of neighbouring weights"
+    chart = figure(page, title)
+    cells = chart.locator(".plot svg .cell")
+    # Strength goes with the size of the value, 0.5 at the largest; below 0 is another colour.
+    assert [cell.get_attribute("fill-opacity") for cell in cells.all()] == ["0.500", "0.250", "0.125"]
+    assert [cell.get_attribute("fill") for cell in cells.all()] == ["var(--c1)", "var(--c5)", "var(--c1)"]
+    (left, top, text), (right, same, _), (below, lower, _) = shown(page, title)
+    assert text.splitlines() == [
+        "outputs", "correlation of weights 1 apart: 0.5", "layer: conv1", "shape: 6×5×3×3",
+        "pairs of neighbours: 2,000",
+    ]  # fmt: skip
+    assert left == below < right
+    assert top == same < lower
+    chart.get_by_role("combobox", name="Values").select_option("correlation of weights 2 apart")
+    assert {cell.get_attribute("fill-opacity") for cell in cells.all()} == {"0.500"}
+
+
 def test_tables_sort_by_value_and_copy_as_they_are(page: Page) -> None:
     table = page.locator(".table").filter(has_text="net.enx: size ledger")
     heading = table.get_by_role("columnheader", name="bytes", exact=True)

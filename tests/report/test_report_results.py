@@ -220,6 +220,42 @@ def test_histogram_has_the_density_and_the_best_fits(tmp_path: Path) -> None:
     assert "Laplace" in best or "generalised Gaussian" in best
 
 
+def test_dependence_is_a_map_of_layers_and_axes(tmp_path: Path) -> None:
+    found = only(samples.write(tmp_path / "a.json", samples.weights()))
+    correlation, information = found.charts[-2:]
+    assert correlation.bars == information.bars == "cells"
+    assert [measure.key for measure in correlation.y] == ["lag1", "lag2"]  # no layer has neighbours 3 apart
+    assert [measure.key for measure in information.y] == ["information", "scale"]
+    place = len(found.charts) - 2
+    assert column(found, "axis", chart=place) == ["outputs", "columns", "outputs"]
+    assert column(found, "layer", chart=place) == ["conv1", "conv1", "conv2"]
+    assert column(found, "lag1", chart=place) == [0.5, -0.25, 0.125]
+    assert column(found, "information", chart=place) == [0.02, 0.1, 0.04]
+    assert column(found, "beyond", chart=place) == ["yes", "yes", "yes"]  # more than four spreads of chance
+    assert found.tables[-1].rows[0][:4] == ("conv1", "6×5×3×3", "outputs", "+0.500, +0.100")
+    told = dict(found.origin)
+    assert told["command, rebuilt"] == "enxuto weights net.onnx --layers --dependence --json"
+    assert told["seed"] == "0"
+
+
+def test_calibrated_points_tell_the_images_they_did_not_judge(tmp_path: Path) -> None:
+    values = samples.curve()
+    row = {
+        **values["models"][0]["points"][0],
+        "method": "enxuto calibrated",
+        "setting": "enxuto calibrated, about 3 bits",
+    }
+    row["calibrated"] = {"images": 64, "data": "cafe of photos", "seed": 5, "price": 1e-6}
+    values["models"][0]["points"].append(row)
+    found = only(samples.write(tmp_path / "a.json", values))
+    assert "enxuto calibrated" in [series.name for series in found.charts[0].frames[0].series]
+    assert dict(found.origin)["calibrated on"] == "64 other images, cafe of photos, seed 5"
+    assert (
+        "Calibrated on 64 images (cafe of photos, seed 5), none of them among those judged"
+        in found.tables[0].caption
+    )
+
+
 def test_unknown_functions_become_a_table(tmp_path: Path) -> None:
     lines = [
         samples.record(str(n), "mine:measure", {"step": n}, {"rate": {"bits": n / 2}, "list": [1]})

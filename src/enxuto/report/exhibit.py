@@ -58,12 +58,13 @@ class Measure:
 class Series:
     """Rows of one look: `form` says how they are drawn, `style` is the number of its colour, dash and marker.
 
-    rule: one row, a line across the chart at its y. band: a line with the area between `low` and `high`.
+    rule: one row, a line across the chart at its y. band: a line with the area between `low` and `high`. cells: see
+    `Chart.bars`.
     """
 
     name: str
     rows: tuple[tuple[Cell, ...], ...]
-    form: Literal["line", "points", "steps", "bars", "band", "rule"] = "line"
+    form: Literal["line", "points", "steps", "bars", "band", "rule", "cells"] = "line"
     style: int = 0
 
 
@@ -80,8 +81,9 @@ class Chart:
     """Frames of series whose rows have these columns, and the measures that the axes can show.
 
     bars: for series of bars, whether they go up or across; stacked: on each other, else beside. The first column is
-    then the category. hover: further columns that are told of a point, with their labels. mark: column that is true
-    for points to be ringed, with its label.
+    then the category. Cells are a map of the first column by the second, both categories, coloured by the value.
+    hover: further columns that are told of a point, with their labels. mark: column that is true for points to be
+    ringed, with its label.
     """
 
     title: str
@@ -89,7 +91,7 @@ class Chart:
     x: tuple[Measure, ...]
     y: tuple[Measure, ...]
     frames: tuple[Frame, ...]
-    bars: Literal["up", "across"] | None = None
+    bars: Literal["up", "across", "cells"] | None = None
     stacked: bool = False
     hover: tuple[tuple[str, str], ...] = ()
     mark: tuple[str, str] | None = None

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.results import Results
 from enxuto.report.texts import file_names, folder_at
@@ -50,17 +52,20 @@ def write_pictures(results: Results, folder: str | Path, kind: Literal["png", "s
 def _draw(chart: Chart, frame: Frame, about: str, path: Path) -> Path:
     across = chart.bars == "across"
     names = list(dict.fromkeys(str(row[0]) for series in frame.series for row in series.rows))
-    figure, (axes,) = new_figure(8, max(2.5, 0.45 * len(names) + 1.5) if across else 4.8)
+    figure, (axes,) = new_figure(8, _height(chart, frame, len(names)))
     x, y = chart.x[0], chart.y[0]
-    if chart.bars:
+    if chart.bars == "cells":
+        _cells(axes, chart, frame, names)
+    elif chart.bars:
         _bars(axes, chart, frame, names)
     else:
         for series in frame.series:
             _series(axes, chart, series)
         _scale(axes, chart, frame)
     axes.set_xlabel(_plain(y.label if across else x.label))
-    axes.set_ylabel("" if across else _plain(y.label))
-    lines = [chart.title, *([frame.name] if len(chart.frames) > 1 else []), about]
+    axes.set_ylabel("" if across or chart.bars == "cells" else _plain(y.label))
+    told = [frame.name] if len(chart.frames) > 1 else [y.label] if chart.bars == "cells" else []
+    lines = [chart.title, *told, about]
     axes.set_title(_plain("\n".join(filter(None, lines))), fontsize=9)
     if len(frame.series) > 1:
         figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=8)
@@ -167,6 +172,37 @@ def _bars(axes: Axes, chart: Chart, frame: Frame, names: list[str]) -> None:
         axes.invert_yaxis()
     elif len(names) <= _NAMED:
         axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", fontsize=7)
+
+
+def _height(chart: Chart, frame: Frame, names: int) -> float:
+    """Inches that leave each name its line."""
+    if chart.bars == "cells":
+        return 1.6 + 0.17 * len({row[1] for series in frame.series for row in series.rows})
+    return max(2.5, 0.45 * names + 1.5) if chart.bars == "across" else 4.8
+
+
+def _cells(axes: Axes, chart: Chart, frame: Frame, names: list[str]) -> None:
+    """The map; colours run from the largest below 0, if there are such, to the largest above."""
+    down = list(dict.fromkeys(str(row[1]) for series in frame.series for row in series.rows))
+    table = np.full((len(down), len(names)), np.nan)
+    for series in frame.series:
+        for row, value in zip(series.rows, _column(chart, series, chart.y[0].key), strict=True):
+            if value is not None:
+                table[down.index(str(row[1])), names.index(str(row[0]))] = value
+    signed = chart.y[0].start is None
+    most = float(np.nanmax(np.abs(table))) if np.isfinite(table).any() else 1.0
+    image = axes.imshow(
+        table, aspect="auto", interpolation="nearest", cmap="RdBu_r" if signed else "viridis",
+        vmin=-most if signed else 0.0, vmax=most or 1.0,
+    )  # fmt: skip
+    figure = axes.get_figure()
+    assert figure is not None
+    figure.colorbar(image, ax=axes)
+    axes.set_xticks(range(len(names)), [_plain(name) for name in names])
+    axes.set_yticks(
+        range(len(down)), [_plain(f"…{one[-33:]}" if len(one) > 34 else one) for one in down], fontsize=7
+    )
+    axes.grid(visible=False)
 
 
 def _fine_decades() -> Locator:

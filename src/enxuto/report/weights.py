@@ -1,5 +1,7 @@
 """Histograms with fitted distributions, from `enxuto weights --json`; the source's tables 3.2 and 3.3 beside them.
 
+Dependence of neighbouring weights, where it was measured, is charted by `dependence`.
+
 Layers have coarser histograms than the model, so that a page with two hundred of them stays small. Needs SciPy.
 """
 
@@ -14,11 +16,12 @@ from pydantic import Field
 from enxuto.errors import DataError
 from enxuto.quantize.distribution import Similarity, WeightShape
 from enxuto.quantize.families import FAMILIES, Fitted
+from enxuto.report.dependence import DependentLayer, dependence_charts, rebuilt
 from enxuto.report.documents import Document, told_by
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Positive
 from enxuto.study.souza_tables import Table
-from enxuto.study.weights_tables import layer_table, similar_table
+from enxuto.study.weights_tables import dependency_table, layer_table, similar_table
 
 __all__ = ["knows", "read"]
 
@@ -92,6 +95,8 @@ class _Shape(Checked):
 
 class _Model(_Shape):
     layers: tuple[_Shape, ...] = ()
+    dependence: tuple[DependentLayer, ...] = ()
+    seed: int | None = None
 
 
 def knows(values: Mapping[str, Any]) -> bool:
@@ -115,14 +120,25 @@ def read(document: Document) -> list[Exhibit]:
         if layers:
             tables.append(layer_table(name, layers, "kl"))
             charts.append(_families(name, layers))
-        command = f"enxuto weights {name}.onnx{' --layers' if layers else ''} --json"
+        dependent = rebuilt(model.dependence)
+        if dependent:
+            charts += dependence_charts(name, dependent)
+            tables.append(dependency_table(name, dependent))
+        asked = f"{' --layers' if layers else ''}{' --dependence' if dependent else ''}"
+        command = f"enxuto weights {name}.onnx{asked} --json"
         exhibits.append(
             Exhibit(
                 "histograms",
                 f"{name}: distribution of {shape.count:,} weights",
                 tuple(charts),
                 tuple(tables),
-                origin(document.name, told_by(document), command=command, samples=f"{shape.count:,} weights"),
+                origin(
+                    document.name,
+                    told_by(document),
+                    command=command,
+                    samples=f"{shape.count:,} weights",
+                    seed=model.seed if dependent else None,
+                ),
             )
         )
     return exhibits

@@ -149,7 +149,8 @@ class Figure {
     this.canvas.replaceChildren();
     this.targets = [];
     this.read(-1);
-    (this.chart.bars ? (this.chart.bars === "up" ? plotBarsUp : plotBarsAcross) : plotLines)(this);
+    const plots = { up: plotBarsUp, across: plotBarsAcross, cells: plotCells };
+    (plots[this.chart.bars] || plotLines)(this);
     this.canvas.dataset.drawn = String(this.targets.length);
   }
 

@@ -1,4 +1,4 @@
-/* What a figure draws: lines, points, steps and bands over two axes; bars up and across. */
+/* What a figure draws: lines, points, steps and bands over two axes; bars up and across; maps of cells. */
 "use strict";
 
 const LETTER = 6.6; // pixels, of a 12 px text
@@ -189,4 +189,45 @@ function plotBarsAcross(figure) {
       if (chart.stacked) base += bar.value;
     }
   });
+}
+
+/** A map: the first column across, the second down, a cell's strength by its value; below 0 in another colour. */
+function plotCells(figure) {
+  const { y } = figure;
+  const cells = figure.shown
+    .flatMap((series) => series.rows.map((row) => ({ series, row, value: figure.cell(row, y.key) })))
+    .filter((cell) => cell.value !== null);
+  const across = [...new Set(cells.map((cell) => cell.row[0]))];
+  const down = [...new Set(cells.map((cell) => cell.row[1]))];
+  const most = Math.max(0, ...cells.map((cell) => Math.abs(cell.value))) || 1;
+  const letters = Math.floor(Math.min(figure.width * 0.42 / LETTER, Math.max(0, ...down.map((name) => name.length))));
+  const left = letters * LETTER + 8;
+  const [wide, high] = [(figure.width - left) / Math.max(1, across.length), 20];
+  const longest = Math.max(0, ...across.map((name) => name.length)) * LETTER;
+  const slanted = longest > wide - 4;
+  const top = 26 + (slanted ? longest * 0.72 + 12 : 18);
+  figure.size(top + down.length * high);
+  figure.canvas.append(svg("text", { x: 0, y: 13 }, y.label));
+  across.forEach((name, place) => {
+    const middle = left + wide * (place + 0.5);
+    // Slanted from above the layers' names, where there is room, down to the column.
+    const turned = slanted ? { transform: `rotate(45 ${middle} ${top - 6})`, "text-anchor": "end" } : { "text-anchor": "middle" };
+    figure.canvas.append(svg("text", { class: "tick", x: middle, y: top - 6, ...turned }, name));
+  });
+  down.forEach((name, place) => {
+    const short = name.length > letters ? `…${name.slice(1 - letters)}` : name; // the end tells layers apart
+    figure.canvas.append(svg("text", { class: "tick", x: 0, y: top + high * place + 14 }, short));
+  });
+  for (const { series, row, value } of cells) {
+    const [x, above] = [left + wide * across.indexOf(row[0]), top + high * down.indexOf(row[1])];
+    // Never darker than this, so that the number on it is read in both schemes.
+    const share = 0.5 * Math.abs(value) / most;
+    figure.canvas.append(svg("rect", { class: "cell", x, y: above, width: wide - 2, height: high - 2,
+      fill: `var(--c${value < 0 ? 5 : 1})`, "fill-opacity": share.toFixed(3) }));
+    if (wide > 44) {
+      figure.canvas.append(svg("text", { x: x + wide / 2 - 1, y: above + 13, "text-anchor": "middle" },
+        value.toFixed(3).replace("-0.000", "0.000")));
+    }
+    figure.target(series, row, x + wide / 2 - 1, above + high / 2 - 1, [x, above, x + wide, above + high]);
+  }
 }
