@@ -33,7 +33,7 @@ $(VENV)/browser.stamp: $(VENV)/dev.stamp tests/report/set_up_browser.sh
 	@tests/report/set_up_browser.sh $(BIN)/python
 	@touch $@
 
-demo: $(VENV)/core.stamp  ## shrink a small real network, decode it, compare: under a minute
+demo: $(VENV)/core.stamp  ## shrink a small real network, also calibrated, decode it, compare: under a minute
 	@$(BIN)/enxuto demo
 
 test: $(VENV)/browser.stamp lint  ## lint and run the test suite

@@ -196,13 +196,22 @@ def test_bench_takes_turns(invoke: Invoke, digits: Path) -> None:
 
 def test_demo(invoke: Invoke, tmp_path: Path) -> None:
     outcome = printed(invoke("demo", "--json", "--keep", tmp_path / "kept"))
+    calibrated = outcome["calibrated"]
     assert outcome["rows"][-1]["ratio"] >= 10
-    assert outcome["after"]["metrics"]["accuracy"] >= outcome["before"]["metrics"]["accuracy"] - 0.01
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {
-        "digits.onnx", "digits.enx", "digits-restored.onnx",
+    assert calibrated["rows"][-1]["ratio"] >= 25
+    for after in (outcome["after"], calibrated["after"]):
+        assert after["metrics"]["accuracy"] >= outcome["before"]["metrics"]["accuracy"] - 0.01
+        assert after["agreement"] >= 0.98
+        assert after["samples"] == 296
+    assert outcome["provenance"]["samples"] == {"calibration": 64, "judging": 296}
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "kept").iterdir()}
+    assert set(sizes) == {
+        "digits.onnx", "digits.enx", "digits-restored.onnx", "digits-calibrated.enx", "digits-calibrated-restored.onnx",
     }  # fmt: skip
     shown = invoke("demo")
-    assert "top-1" in shown.stdout
+    assert shown.exit_code == 0, shown.output
+    for name in ("digits.onnx", "digits.enx", "digits-calibrated.enx"):
+        assert f"{sizes[name]:,} B" in shown.stdout
     assert "Next:" in shown.stderr
 
 
