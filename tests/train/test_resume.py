@@ -119,6 +119,21 @@ def test_a_cycle_of_rate_and_momentum_goes_on_where_it_was(tmp_path: Path) -> No
     assert same_bits(weights(whole), weights(cut))
 
 
+def test_other_threads_go_on_and_are_told(tmp_path: Path) -> None:
+    """A study's point may be taken up by a process of other threads; the last bits alone depend on them."""
+
+    def interrupts(at: Progress) -> None:
+        if at.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, progress=interrupts)
+    more = CONFIG.model_copy(update={"threads": 2})
+    history = fit(seeded(dropped), stripes(), stripes(40, seed=1), more, folder=tmp_path, resume=True)
+    assert len(history.records) == 12
+    assert "the run began with threads 1 and goes on with 2: last bits may differ" in history.notes
+
+
 def test_kills_at_random_moments(undisturbed: Path, tmp_path: Path) -> None:
     """A process of its own, killed without warning a random time after some epoch was written, six times."""
     moments = random.Random(4)

@@ -154,6 +154,8 @@ class Run:
         before, now = TrainConfig.of(None, checkpoint.config).to_dict(), self.config.to_dict()
         for name in before:
             old, new = before[name], now[name]
+            if name == "threads":  # they decide the last bits, as the machine does: told, not refused
+                continue
             if old == new or (name == "epochs" and new > old and self.config.schedule not in _LAID_OUT):
                 continue
             why = ""
