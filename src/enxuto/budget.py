@@ -249,8 +249,9 @@ class _Search:
         assert aim is not None, "only searches for a size come here"
         fits: tuple[float, int] | None = None
         large: tuple[float, int] | None = None
+        slope = 2.2  # of log2 price per bit a weight: 2 at high rates, more at low ones
         while len(self.trials) < _TRIALS:
-            trial = self.attempt(price)
+            before, trial = self.trials[-1:], self.attempt(price)
             here = (math.log2(price), trial.bytes)
             if trial.fits:
                 fits = here if fits is None or here[1] > fits[1] else fits
@@ -264,11 +265,16 @@ class _Search:
                 share = (large[1] - aim * (1 - _SIZE_TOLERANCE / 2)) / (large[1] - fits[1])
                 power = large[0] + (fits[0] - large[0]) * min(0.95, max(0.05, share))
             else:
-                # At high rates a price four times as high saves a bit per weight, at low ones less.
                 assert self.best is not None, "something was tried"
                 weights = float(self.best.model.metadata["parameters"])
+                if before and before[0].bytes != trial.bytes:
+                    moved = here[0] - math.log2(before[0].price)
+                    slope = min(12.0, max(2.0, moved * weights / 8 / (before[0].bytes - trial.bytes)))
+                # A little further, so that the aim lies between two trials.
                 power = (
-                    here[0] + 2.4 * 8 * (trial.bytes - aim) / weights + (0.02 if trial.bytes > aim else -0.02)
+                    here[0]
+                    + 1.1 * slope * 8 * (trial.bytes - aim) / weights
+                    + (0.02 if trial.bytes > aim else -0.02)
                 )
             price = min(_COARSEST, max(_FINEST, 2.0**power))
             if any(trial.price == price for trial in self.trials):

@@ -31,7 +31,10 @@ _SIDE_HEAD = 64.0  # and a list of them, besides
 _TRELLIS_STEP = (
     0.65  # of the plain one at the same price: both grids together are finer, each alone is coarser
 )
-_EFFECTIVE = 1.7  # how many such steps of a trellis take as many bits as one plain one
+_SAMPLE, _WIDEST = (
+    1 << 14,
+    1 << 12,
+)  # weights of a layer whose entropy is taken; levels beyond which it is not
 _SMALLEST, _LARGEST = 2.0**-100, 2.0**100
 
 Float64 = npt.NDArray[np.float64]
@@ -86,6 +89,13 @@ class Spacing:
         rows, columns = self.relative_steps()
         return self.step(price) * rows, columns
 
+    def in_steps(self, weight: np.ndarray, most: int) -> Float64:
+        """Return so many of a layer's weights, evenly drawn, in units of their relative steps."""
+        rows, columns = self.relative_steps()
+        matrix = self.curvature.layer.matrix(weight) / (rows[:, :, None] * columns[:, None, :])
+        flat = matrix.reshape(-1)
+        return flat[np.random.default_rng(0).choice(flat.size, most)] if flat.size > most else flat
+
     def mean_square(self) -> float:
         """Return the mean square of the relative steps."""
         return float(np.mean(self._row_factors**2) * np.mean(self._column_factors**2))
@@ -108,22 +118,33 @@ def spacing_of(curvature: Curvature) -> Spacing:
 def price_of_bits(spacings: Sequence[Spacing], weights: Sequence[np.ndarray], bits: float) -> float:
     """Return the price, in nats per bit, at which weights take about `bits` bits each: a first guess.
 
-    For steps Δ and weights of root mean square σ it takes ½·log2(1 + 17 σ²/Δ²) bits: right for a Gaussian at high
-    rates, and 0 at low ones.
+    What is counted is the entropy, layer by layer, of weights rounded to nearest, of 16,384 in each.
     """
     sizes = np.array([weight.size for weight in weights], np.float64)
-    powers: Float64 = np.array([float(np.mean(np.square(weight.astype(np.float64)))) for weight in weights])
+    samples = [
+        one.in_steps(weight, _SAMPLE) for one, weight in zip(spacings, weights, strict=True)
+    ]  # at a step of 1
 
     def taken(price: float) -> float:
-        plain = [(_EFFECTIVE if one.trellis else 1.0) * one.step(price) for one in spacings]
-        spread = [one.mean_square() * step**2 for one, step in zip(spacings, plain, strict=True)]
-        return float(np.sum(sizes * 0.5 * np.log2(1 + 17 * powers / np.array(spread))))
+        steps = [one.plain_step(price) for one in spacings]
+        found = [_entropy(sample / step) for sample, step in zip(samples, steps, strict=True)]
+        return float(np.dot(sizes, found))
 
     low, high = -60.0, 20.0  # log10
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if taken(10.0**middle) < bits * sizes.sum() else (middle, high)
     return float(10.0**high)
+
+
+def _entropy(values: Float64) -> float:
+    """Return the entropy of rounded values, in bits; where none could occur twice, as many bits as tell them apart."""
+    reach = float(np.abs(values).max(initial=0.0))
+    if reach > _WIDEST:
+        return math.log2(reach)
+    _, counts = np.unique(np.rint(values).astype(np.int64), return_counts=True)
+    shares = counts / counts.sum()
+    return float(-np.sum(shares * np.log2(shares)))
 
 
 def _positions(curvature: Curvature) -> int:

@@ -27,7 +27,7 @@ from enxuto.runtime import Runner
 
 __all__ = ["divergence", "measured_sensitivities"]
 
-_BITS = 2.5  # a weight: where layers are measured
+_BITS = 3.1  # a weight: where layers are measured
 _BAND = (1e-3, 0.1)  # nats, for the search without gradients: above noise, small enough for a quadratic law
 _TRIALS = 4
 _FIRST = 0.5  # root mean square of the first steps of that search, of the weights' own
