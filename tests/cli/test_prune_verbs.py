@@ -67,6 +67,8 @@ def test_rounds_leave_files_that_load_by_themselves(
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert [row["round"] for row in said["rounds"]] == [0, 1, 2]
+    assert said["provenance"]["command"].startswith("enxuto prune ")
+    assert json.loads((out / "provenance.json").read_text()) == said["provenance"]
     assert [row.get("asked") for row in said["rounds"]] == [None, 0.7, pytest.approx(0.49)]
     pruned = load_pruned(out / "model.pt")
     last = said["rounds"][-1]
@@ -213,6 +215,8 @@ def test_a_lottery_runs_resumes_and_tells_its_tickets(invoke: Invoke, pictures: 
     assert more.exit_code == 0, more.output
     assert "6 of 12 points are recorded already" in more.stderr
     said = json.loads(more.stdout)
+    assert json.loads((out / "lottery.json").read_text())["provenance"] == said["provenance"]
+    assert said["provenance"]["seed"] == [0, 1]
     assert sorted(said["unpruned"]["seeds"]) == ["0", "1"]
     assert list(said["unpruned_trained_on"]) == ["lr-rewind"]
     for level in said["levels"]:

@@ -348,6 +348,9 @@ def test_the_verb_gives_records_and_published_numbers_as_json(
     found = json.loads(result.stdout)
     assert found["records"] == [finished[1]]
     assert found["published"]["10"]["vgg19-cifar"]["top1"] == 91.13
+    assert found["provenance"]["samples"] == {"train": 48, "test": 20}
+    assert found["provenance"]["command"].startswith("enxuto study souza --data train.npz --test test.npz")
+    assert json.loads((finished[0] / "provenance.json").read_text()) == found["provenance"]
 
 
 def test_the_verb_refuses_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ def test_a_network_of_the_zoo_gets_images_of_its_size(invoke: Invoke, images: Pa
     assert result.exit_code == 0, result.stderr
     assert "resized to 32×32" in result.stderr
     assert json.loads(result.stdout)["history"]["samples"] == 32
+    assert json.loads(result.stdout)["provenance"]["samples"]["train"] == 32
     assert "--classes 4" in json.loads(result.stdout)["export"]
     assert Path("here/best.pt").exists()
 

@@ -11,7 +11,7 @@ import typer
 
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table, warn
-from enxuto.cli.training import draw, leave_what_export_needs, reporter, rows, scored
+from enxuto.cli.training import counts, draw, leave_what_export_needs, reporter, rows, scored
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -123,13 +123,7 @@ def run(
                 "test": None if scores is None else scored(test, scores),
                 "export": export,
                 "provenance": provenance(
-                    samples={
-                        "train": len(train),
-                        "validation": 0 if validation is None else len(validation),
-                        "test": 0 if test_data is None else len(test_data),
-                    },
-                    seed=chosen.seed,
-                    data=whole.hash,
+                    samples=counts(train, validation, test_data), seed=chosen.seed, data=whole.hash
                 ),
             }
         )

@@ -13,7 +13,7 @@ from enxuto.cli.terminal import note, progress_bar
 if TYPE_CHECKING:
     from enxuto.train import History, Progress, Scores, TrainingData
 
-__all__ = ["draw", "leave_what_export_needs", "reporter", "rows", "scored"]
+__all__ = ["counts", "draw", "leave_what_export_needs", "reporter", "rows", "scored"]
 
 
 @contextmanager
@@ -89,6 +89,12 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     return repr(value)
+
+
+def counts(train: TrainingData, validation: TrainingData | None, test: TrainingData | None) -> dict[str, int]:
+    """How many images there are, by what they are for."""
+    parts = {"train": train, "validation": validation, "test": test}
+    return {name: len(part) for name, part in parts.items() if part is not None}
 
 
 def scored(test: Path | None, scores: Scores) -> dict[str, object]:
