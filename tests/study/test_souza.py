@@ -220,6 +220,14 @@ def test_a_folder_of_the_earlier_form_is_refused_with_what_to_do(
         refuse_earlier_form(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    (tmp_path / "file").write_text("")
+    result = study_verb(*verb_words(data, tmp_path / "file" / "study"))
+    assert result.exit_code == 2
+    assert "error: cannot make the folder" in result.stderr
+    assert "internal" not in result.stderr
+
+
 def test_the_scale_draws_samples_by_the_seed_and_keeps_the_classes(tmp_path: Path) -> None:
     labels = np.arange(3000) % 3000 // 30  # 100 classes
     np.savez(tmp_path / "all.npz", images=np.zeros((3000, 2, 2), np.uint8) + labels[:, None, None].astype(np.uint8),

@@ -30,11 +30,9 @@ def epochs_told(folder: Path, points: Sequence[Point], names: Mapping[str, str])
 
     folder: the study's. names: what each point is called, by its id; its settings' `config` says how many epochs.
     """
-    from enxuto.study import Store
+    from enxuto.study.store import FOLDERS
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with Store(folder) as store:
-        files = {point.id: store.place(point.id) / _HISTORY for point in points}
+    files = {point.id: folder / FOLDERS / point.id / _HISTORY for point in points}
     wanted = {point.id: int(point.settings["config"]["epochs"]) for point in points}
     told = {point: len(_epochs(file)) for point, file in files.items()}
 
