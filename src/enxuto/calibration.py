@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 
 _SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
 _CORRECTION_IMAGES = 64
-_BATCH_VALUES = 1 << 21  # numbers in a batch of images: some ten 224×224 ones, whose activations take 0.5 GB
+_BATCH_VALUES = 1 << 20  # numbers in a batch of images: seven 224×224 ones, whose values and gradients take 1 GB
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from enxuto.runtime import Runner
 
 __all__ = ["Stages"]
 
+_AT_ONCE = 8  # images that ONNX Runtime sees at a time, so that its own memory stays small
+
 
 @dataclass(frozen=True)
 class _Stage:
@@ -47,7 +49,7 @@ class Stages:
         for number, stage in enumerate(self._stages):
             if stage.nodes:
                 runner = Runner(self._piece(stage, values, weights), threads=threads)
-                found = runner.run({name: values[name] for name in stage.needs}, stage.gives)
+                found = _in_pieces(runner, {name: values[name] for name in stage.needs}, stage.gives)
                 values.update(zip(stage.gives, found, strict=True))
             yield values[stage.gives[0]]
             later = {name for after in self._stages[number + 1 :] for name in (*after.needs, after.gives[0])}
@@ -75,6 +77,24 @@ class Stages:
                 graph.initializer.append(tensor)
         piece = self._model.with_proto(proto)
         return piece.replaced({name: array for name, array in weights.items() if name in piece})
+
+
+def _in_pieces(runner: Runner, feeds: dict[str, np.ndarray], gives: list[str]) -> list[np.ndarray]:
+    """Run a stage on a few images at a time; at once where a value has not a row for each of them."""
+    lengths = {value.shape[:1] for value in feeds.values()}
+    count = next(iter(lengths))[0] if len(lengths) == 1 and () not in lengths else 0
+    if count <= _AT_ONCE:
+        return runner.run(feeds, gives)
+    whole: list[np.ndarray] = []
+    for start in range(0, count, _AT_ONCE):
+        piece = slice(start, min(start + _AT_ONCE, count))
+        found = runner.run({name: value[piece] for name, value in feeds.items()}, gives)
+        if any(value.shape[:1] != (piece.stop - start,) for value in found):
+            return runner.run(feeds, gives)
+        whole = whole or [np.empty((count, *value.shape[1:]), value.dtype) for value in found]
+        for value, rows in zip(whole, found, strict=True):
+            value[piece] = rows
+    return whole
 
 
 def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:
