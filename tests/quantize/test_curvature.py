@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.onnx_model import Model
 from enxuto.quantize.allocation import price_of_bits, spacing_of
@@ -19,7 +21,11 @@ from enxuto.runtime import Runner
 node = helper.make_node
 
 
-def small_network(seed: int = 0) -> Model:
+def small_network(
+    seed: int = 0,
+    flatten: Sequence[NodeProto] = (node("Flatten", ["p"], ["f"]),),
+    more: dict[str, np.ndarray] | None = None,
+) -> Model:
     """Convolution, rectifier, depthwise convolution, rectifier, average, matrix: biases everywhere."""
     generator = np.random.default_rng(seed)
     arrays = {
@@ -37,7 +43,7 @@ def small_network(seed: int = 0) -> Model:
         node("Relu", ["c2"], ["r2"]),
         node("Add", ["r2", "r2"], ["a"]),
         node("GlobalAveragePool", ["a"], ["p"]),
-        node("Flatten", ["p"], ["f"]),
+        *flatten,
         node("Gemm", ["f", "w3", "b3"], ["y"], transB=1),
     ]
     graph = helper.make_graph(
@@ -45,7 +51,10 @@ def small_network(seed: int = 0) -> Model:
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 9, 9])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])],
-        [numpy_helper.from_array(a.astype(np.float32), name) for name, a in arrays.items()],
+        [
+            *(numpy_helper.from_array(a.astype(np.float32), name) for name, a in arrays.items()),
+            *(numpy_helper.from_array(a, name) for name, a in (more or {}).items()),
+        ],
     )
     opset = helper.make_opsetid("", 17)
     return Model.from_proto(helper.make_model(graph, opset_imports=[opset], ir_version=8))
@@ -177,6 +186,22 @@ def test_stages_are_the_whole_model() -> None:
     np.testing.assert_allclose(
         next(values), np.broadcast_to(model.load("b2")[:, None, None], (4, 8, 7, 7)), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_stages_run_many_images_a_few_at_a_time(static: bool) -> None:
+    """Values without a row per image, as a shape that a Reshape reads, keep a stage in one piece."""
+    rows = [] if static else [node("Shape", ["x"], ["sizes"]), node("Gather", ["sizes", "zero"], ["rows"])]
+    whole = node("Concat", ["minus" if static else "rows", "eight"], ["shape"], axis=0)
+    numbers = {"zero": np.array([0]), "eight": np.array([8]), "minus": np.array([-1])}
+    model = small_network(0, [*rows, whole, node("Reshape", ["p", "shape"], ["f"])], numbers)
+    images = pictures(21)
+    layers = linear_layers(model)
+    outputs = [layer.output for layer in layers]
+    runner = Runner(model, extra_outputs=outputs)
+    expected = runner.outputs(images, outputs)
+    for value, wanted in zip(Stages(model, outputs).run(images, {}), expected, strict=False):
+        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_corrected_biases_restore_the_means() -> None:
