@@ -93,12 +93,16 @@ def test_one_calibration_serves_all_points_and_other_processes_find_it(
     assert reports[0].known == 3  # the original, the calibration and one point
     (calibration,) = {point.after for point in more if point.after}
     assert len({point.id for point in more if point.after == calibration}) == 2
-    elsewhere = Study(points(subject(), calibrated([3, 4], DEALT.to_dict())), tmp_path / "two").run(
-        Local(2, 1)
-    )
-    assert elsewhere.exit_code == 0, elsewhere.failed
-    rows = [curves_of(one)[0].rows[-2:] for one in (results, elsewhere)]
-    assert rows[0] == rows[1]
+
+
+def test_processes_that_share_a_calibration_find_what_one_finds(tmp_path: Path) -> None:
+    made = points(subject(), calibrated([3, 4], DEALT.to_dict()))
+    found = []
+    for workers in (1, 2):
+        results = Study(made, tmp_path / str(workers)).run(Local(workers, 1))
+        assert results.exit_code == 0, results.failed
+        found.append(curves_of(results)[0].rows)
+    assert found[0] == found[1]
 
 
 def test_images_of_their_own_leave_all_of_the_others_to_judge(tmp_path: Path) -> None:

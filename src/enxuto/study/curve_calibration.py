@@ -10,7 +10,7 @@ study is judged on them, calibrated or not.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -91,7 +91,10 @@ def _measured(
     folder: Path,
     threads: int,
 ) -> Calibration:
-    """Read from the folder where it lies there, once a process; else measured, and kept there."""
+    """Read from the folder where it lies there, once a process; else measured, and kept there.
+
+    What is kept is rounded, so it is read back: all processes go on from the same numbers.
+    """
     wanted = Calibrating(**json.loads(calibrating))
     images = wanted.parts(
         open_dataset(data, **json.loads(how)), None if other is None else open_dataset(other)
@@ -109,9 +112,13 @@ def _measured(
     def measure() -> Calibration:
         return calibrate(loaded, pictures, source=source, seed=wanted.seed, threads=threads)
 
-    return kept_calibration(
-        loaded, pictures, measure, source=source, seed=wanted.seed, threads=threads, folder=folder
-    )
+    def kept(make: Callable[[], Calibration]) -> Calibration:
+        return kept_calibration(
+            loaded, pictures, make, source=source, seed=wanted.seed, threads=threads, folder=folder
+        )
+
+    first = kept(measure)
+    return kept(lambda: first)
 
 
 def _pictures(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:
