@@ -65,3 +65,23 @@ def test_what_cannot_be_calibrated() -> None:
         calibrate(model_of(nodes, w=KERNEL * np.nan), IMAGES)
     with pytest.raises(DataError, match="at least 2 images"):
         calibrate(model_of(nodes, w=KERNEL), IMAGES[:1])
+
+
+def test_biases_stay_where_correcting_them_makes_it_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judged on images that the correction has not seen; with too few of those it is taken as it is."""
+    nodes = [
+        node("Conv", ["x", "w", "b"], ["c"]),
+        node("Relu", ["c"], ["r"]),
+        node("GlobalAveragePool", ["r"], ["p"]),
+        node("Flatten", ["p"], ["y"]),
+    ]
+    images = np.random.default_rng(4).standard_normal((96, 3, 8, 8)).astype(np.float32)
+    bias = np.linspace(-1, 1, 4)
+    for count, harm, kept in ((96, 30.0, True), (96, 0.0, False), (70, 30.0, False)):
+        calibration = calibrate(model_of(nodes, w=KERNEL, b=bias), images[:count], threads=1)
+        monkeypatch.setattr(
+            "enxuto.calibration.corrected_biases",
+            lambda *given, harm=harm, **options: {"b": (bias + harm * np.arange(4)).astype(np.float32)},
+        )
+        found = calibration.corrected(calibration.quantized(1e-6))["b"]
+        np.testing.assert_allclose(found, bias if kept else bias + harm * np.arange(4), atol=1e-5)

@@ -25,7 +25,8 @@ from enxuto.quantize.curvature import Curvature, curvature_of
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import Moments, layer_moments
-from enxuto.quantize.sensitivity import measured_sensitivities
+from enxuto.quantize.sensitivity import divergence, measured_sensitivities
+from enxuto.runtime import Runner
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -33,14 +34,16 @@ Progress = Callable[[str, int, int], None]
 
 _SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
 _CORRECTION_IMAGES = 64
-_BATCH_VALUES = 1 << 20  # numbers in a batch of images: seven 224×224 ones, whose values and gradients take 1 GB
+_JUDGING_IMAGES = 16  # at least, that tell whether the correction did any good
+_AT_ONCE = 8
+_BATCH_VALUES = 1 << 20  # numbers in a batch of images: seven 224×224 ones; values and gradients take 1 GB
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Curvatures by weight name, the images they are from, and the folded model they belong to.
 
-    images (N, …) preprocessed; scores (N, C) the model's own. means: of the layers' outputs over the images used for
+    images (N, …) preprocessed; scores (N, C) the model's own. means: of the layers' outputs for each image used for
     correction. reason: why errors of different outputs are taken as unrelated, None where they are not.
     """
 
@@ -94,14 +97,18 @@ class Calibration:
     def corrected(
         self, tensors: Mapping[str, QuantizedTensor], progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
-        """Return biases that go with quantized weights."""
+        """Return biases that go with quantized weights: corrected ones, or as they were where that does better.
+
+        Which does is judged by the divergence on images that the correction has not seen; with fewer than
+        `_JUDGING_IMAGES` of those, biases are corrected.
+        """
 
         def report(done: int, total: int) -> None:
             if progress is not None:
                 progress("correcting biases", done, total)
 
         weights = {name: self._restored(name, tensor) for name, tensor in tensors.items()}
-        return corrected_biases(
+        corrected = corrected_biases(
             self.model,
             self.layers,
             weights,
@@ -109,6 +116,21 @@ class Calibration:
             self.images[:_CORRECTION_IMAGES],
             threads=self.threads,
             progress=report,
+        )
+        unseen = slice(_CORRECTION_IMAGES, 2 * _CORRECTION_IMAGES)
+        if len(self.images[unseen]) < _JUDGING_IMAGES:
+            return corrected
+        before = {name: self.model.load(name) for name in corrected}
+        found = [self._divergence({**weights, **biases}, unseen) for biases in (corrected, before)]
+        return corrected if found[0] <= found[1] else before
+
+    def _divergence(self, weights: Mapping[str, np.ndarray], images: slice) -> float:
+        """Return how far a model with other weights diverges from the scores on some of the images."""
+        runner = Runner(self.model.replaced(weights), threads=self.threads)
+        chosen = self.images[images]
+        parts = [runner.scores(chosen[i : i + _AT_ONCE]) for i in range(0, len(chosen), _AT_ONCE)]
+        return divergence(
+            self.scores[images], np.concatenate([part.reshape(len(part), -1) for part in parts])
         )
 
     def losses(self, tensors: Mapping[str, QuantizedTensor]) -> dict[str, float]:
