@@ -164,6 +164,12 @@ def test_levels_are_of_all_seeds_or_none() -> None:
         Lottery.of([])
 
 
+def test_without_the_control_nothing_is_said_of_fresh_weights() -> None:
+    trained = [one for one in records(3, 3) if one.settings.get("arm", {}).get("mode") != "reinit"]
+    table = claims_table(Lottery.of(trained))
+    assert dict(zip(table.columns, table.rows[0], strict=True))["above fresh weights"] == "–"
+
+
 def test_claims_are_told_as_they_are(tmp_path: Path) -> None:
     lottery = Lottery.of(records(3, 3))
     table = claims_table(lottery)

@@ -22,11 +22,12 @@ def claims_table(lottery: Lottery) -> Table:
         by_median = [level for level in levels if level.claim is not None and level.claim.by_median]
         beyond = [level for level in levels if level.claim is not None and level.claim.beyond_spread]
         seeds = sum(len(level.claim.seeds) for level in levels if level.claim is not None)
-        clear = [level for level in levels if level.claim is not None and level.claim.beats_reinit]
+        beside = [level.claim.beats_reinit for level in levels if level.claim is not None]
+        compared = [beats for beats in beside if beats is not None]  # not every arm has that control
         rows.append((
             arm.label, f"{len(by_median)} of {len(levels)}", _smallest(by_median), _smallest(beyond),
             f"{seeds} of {sum(level.claim.of for level in levels if level.claim is not None)}",
-            _NONE if arm.mode == "reinit" else f"{len(clear)} of {len(levels)}",
+            _NONE if arm.mode == "reinit" or not compared else f"{sum(compared)} of {len(compared)}",
             _signed(levels[-1].claim.over_unpruned if levels and levels[-1].claim else None),
         ))  # fmt: skip
     columns = (
