@@ -1,0 +1,9 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import signal
+
+# Shells start background jobs with interrupts ignored, and children inherit that; here they are heard, as at
+# a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
