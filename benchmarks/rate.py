@@ -27,6 +27,7 @@ from enxuto.calibration import Calibration, calibrate
 from enxuto.compression import compress, parameters
 from enxuto.data import PRESETS, Dataset, open_dataset
 from enxuto.onnx_model import Model
+from enxuto.within import pictures_of
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 NETWORKS = {
@@ -106,7 +107,7 @@ def run(network: str, arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"\n## {network}: {len(first)} images calibrate, {len(rest)} measure\n")
     print("| method | bytes | bits/weight | KL | same answers, % | top-1 | points lost |")
     print("|---|---|---|---|---|---|---|")
-    images = np.concatenate([batch for batch, _ in first.batches(32, preprocess)])
+    images = pictures_of(first, preprocess)
     started = time.perf_counter()
     calibration: Calibration = calibrate(model, images, source=first.hash, threads=arguments.threads)
     calibrating = time.perf_counter() - started

@@ -85,3 +85,5 @@ def test_biases_stay_where_correcting_them_makes_it_worse(monkeypatch: pytest.Mo
         )
         found = calibration.corrected(calibration.quantized(1e-6))["b"]
         np.testing.assert_allclose(found, bias if kept else bias + harm * np.arange(4), atol=1e-5)
+        methods = {layer.name: layer.method for layer in compress_at(calibration, 1e-6).layers}
+        assert methods["1 biases"] == ("corrected" if harm and not kept else "kept")

@@ -1,7 +1,7 @@
 """`compress_at`: a calibration and a price for bits → `CompressedModel`, and what every tensor got.
 
-Layers that were calibrated take the levels of calibrated rounding, their biases are corrected and coded together with
-one step; other tensors that `compress` would quantize take its default steps; the rest stays exact.
+Layers that were calibrated take the levels of calibrated rounding, their biases are corrected, where that helps, and
+coded together with one step; other tensors that `compress` would quantize take its default steps; the rest stays exact.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _BIAS_SHARE = (
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What a tensor got: `method` is calibrated, nearest or default; loss in nats as expected, None where unknown."""
+    """What a tensor got; loss in nats as expected, None where unknown.
+
+    method: calibrated, nearest or default; of the biases corrected, or kept where correcting them did no good.
+    """
 
     name: str
     elements: int
@@ -133,7 +136,7 @@ def _report(
 def _add_biases(
     assembly: Assembly, calibration: Calibration, price: float, biases: dict[str, np.ndarray]
 ) -> list[LayerReport]:
-    """Code corrected biases, all with one step."""
+    """Code biases, all with one step."""
     if not biases:
         return []
     step = short_float32(_BIAS_SHARE * calibration.bias_step(price))
@@ -142,7 +145,9 @@ def _add_biases(
     size = assembly.add(list(biases), quantizer, quantizer.quantize(values))
     if not size:
         return []
-    return [LayerReport(f"{len(biases)} biases", values.size, step, size, None, None, "corrected")]
+    moved = any(not np.array_equal(bias, calibration.model.load(name)) for name, bias in biases.items())
+    method = "corrected" if moved else "kept"
+    return [LayerReport(f"{len(biases)} biases", values.size, step, size, None, None, method)]
 
 
 def _add_others(assembly: Assembly, calibration: Calibration, names: list[str]) -> list[LayerReport]:

@@ -25,8 +25,7 @@ from enxuto.quantize.curvature import Curvature, curvature_of
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import Moments, layer_moments
-from enxuto.quantize.sensitivity import divergence, measured_sensitivities
-from enxuto.runtime import Runner
+from enxuto.quantize.sensitivity import measured_sensitivities, model_divergence
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -35,7 +34,6 @@ Progress = Callable[[str, int, int], None]
 _SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
 _CORRECTION_IMAGES = 64
 _JUDGING_IMAGES = 16  # at least, that tell whether the correction did any good
-_AT_ONCE = 8
 _BATCH_VALUES = 1 << 20  # numbers in a batch of images: seven 224×224 ones; values and gradients take 1 GB
 
 
@@ -121,17 +119,16 @@ class Calibration:
         if len(self.images[unseen]) < _JUDGING_IMAGES:
             return corrected
         before = {name: self.model.load(name) for name in corrected}
-        found = [self._divergence({**weights, **biases}, unseen) for biases in (corrected, before)]
+        found = [
+            model_divergence(
+                self.model.replaced({**weights, **biases}),
+                self.images[unseen],
+                self.scores[unseen],
+                threads=self.threads,
+            )
+            for biases in (corrected, before)
+        ]
         return corrected if found[0] <= found[1] else before
-
-    def _divergence(self, weights: Mapping[str, np.ndarray], images: slice) -> float:
-        """Return how far a model with other weights diverges from the scores on some of the images."""
-        runner = Runner(self.model.replaced(weights), threads=self.threads)
-        chosen = self.images[images]
-        parts = [runner.scores(chosen[i : i + _AT_ONCE]) for i in range(0, len(chosen), _AT_ONCE)]
-        return divergence(
-            self.scores[images], np.concatenate([part.reshape(len(part), -1) for part in parts])
-        )
 
     def losses(self, tensors: Mapping[str, QuantizedTensor]) -> dict[str, float]:
         """Return what each layer's errors are expected to cost, in nats."""

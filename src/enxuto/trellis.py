@@ -12,6 +12,8 @@ Schwarz et al. 2019) and for neural networks (Haase et al. 2020); the eight-stat
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,7 @@ Int32 = npt.NDArray[np.int32]
 
 def odd_states(levels: Int32) -> npt.NDArray[np.uint8]:
     """Return 1 where the state before a level is odd, else 0, for `levels` (rows, …)."""
-    flat = np.ascontiguousarray(levels, np.int32).reshape(len(levels), -1)
+    flat = np.ascontiguousarray(levels, np.int32).reshape(len(levels), math.prod(levels.shape[1:]))
     out = np.empty(flat.shape, np.uint8)
     _walk(flat, NEXT, out)
     return out.reshape(levels.shape)

@@ -28,7 +28,7 @@ from enxuto.onnx_model import Model, Role
 from enxuto.quantize.synthetic import synthetic_images
 from enxuto.runtime import Runner
 
-__all__ = ["Parts", "Within", "compress_within", "deal"]
+__all__ = ["Parts", "Within", "compress_within", "deal", "pictures_of"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -114,7 +114,7 @@ def compress_within(
     arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model.
     """
     if parts.calibrating is not None:
-        pictures = _pictures(parts.calibrating, preprocess)
+        pictures = pictures_of(parts.calibrating, preprocess)
         source = f"{parts.calibrating.hash} of {Path(parts.calibrating.path).name}"
     else:
         pictures = _made_up(model, preprocess, images, seed)
@@ -145,7 +145,8 @@ def compress_within(
     return Within(found.outcome, found, reported, calibration)
 
 
-def _pictures(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:
+def pictures_of(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:
+    """Return all images (N, …) of a data set as a model takes them. Raises `DataError` for one that cannot be read."""
     with closing(dataset.batches(_BATCH, preprocess)) as batches:
         return np.concatenate([images for images, _ in batches])
 

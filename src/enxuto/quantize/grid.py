@@ -74,7 +74,7 @@ class Grid:
         if self.trellis:
             if levels.ndim < 1:
                 raise UsageError("a single number has no rows for a trellis")
-            levels = multiples(levels) if levels.size else levels
+            levels = multiples(levels)
         with np.errstate(over="ignore", under="ignore"):
             return np.asarray((levels.astype(np.float32) * rows) * columns, np.float32)
 

@@ -25,7 +25,7 @@ from enxuto.quantize.allocation import Spacing, price_of_bits
 from enxuto.quantize.layers import Layer
 from enxuto.runtime import Runner
 
-__all__ = ["divergence", "measured_sensitivities"]
+__all__ = ["divergence", "measured_sensitivities", "model_divergence"]
 
 _BITS = 3.1  # a weight: where layers are measured
 _BAND = (1e-3, 0.1)  # nats, for the search without gradients: above noise, small enough for a quadratic law
@@ -39,6 +39,15 @@ def divergence(reference: np.ndarray, scores: np.ndarray) -> float:
     """Return the mean Kullback–Leibler divergence, in nats, of softmax(scores) from softmax(reference), both (N, C)."""
     p, q = _log_softmax(reference), _log_softmax(scores)
     return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
+
+
+def model_divergence(
+    model: Model, images: np.ndarray, reference: np.ndarray, *, batch: int = 8, threads: int = 0
+) -> float:
+    """Return the `divergence` in nats of a model's scores for images (N, …) from `reference` (N, C)."""
+    runner = Runner(model, threads=threads)
+    scores = [runner.scores(images[i : i + batch]) for i in range(0, len(images), batch)]
+    return divergence(reference, np.concatenate([part.reshape(len(part), -1) for part in scores]))
 
 
 def _log_softmax(scores: np.ndarray) -> Float64:
@@ -116,10 +125,8 @@ class _Meter:
         disturbed, cost = _rounded(spacing, layer, weight, step)
         if cost <= 0:
             return 0.0, 0.0
-        runner = Runner(self.model.replaced({layer.weight: disturbed}), threads=self.threads)
-        count = len(self.images)
-        scores = [runner.scores(self.images[i : i + self.batch]) for i in range(0, count, self.batch)]
-        found = divergence(self.reference, np.concatenate([part.reshape(len(part), -1) for part in scores]))
+        changed = self.model.replaced({layer.weight: disturbed})
+        found = model_divergence(changed, self.images, self.reference, batch=self.batch, threads=self.threads)
         return max(found, 0.0) / cost, max(found, 0.0)
 
 

@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from enxuto.api import load
 from enxuto.budget import Bounds
@@ -27,11 +23,9 @@ from enxuto.calibration_cache import kept_calibration
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.errors import DataError
 from enxuto.study.point import Work
-from enxuto.within import Parts, deal
+from enxuto.within import Parts, deal, pictures_of
 
 __all__ = ["Calibrating", "calibrate_point", "calibration_before"]
-
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def _measured(
         )
     loaded, pictures = (
         load(model, threads=threads),
-        _pictures(images, Preprocess.from_dict(json.loads(preprocess))),
+        pictures_of(images, Preprocess.from_dict(json.loads(preprocess))),
     )
     source = f"{images.hash} of {Path(images.path).name}"
 
@@ -119,8 +113,3 @@ def _measured(
 
     first = kept(measure)
     return kept(lambda: first)
-
-
-def _pictures(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:
-    with closing(dataset.batches(_BATCH, preprocess)) as batches:
-        return np.concatenate([images for images, _ in batches])
