@@ -341,3 +341,20 @@ def test_a_path_is_read_without_documentation(tmp_path: Path) -> None:
     assert b"stack trace" not in compress(tmp_path / "m.onnx").skeleton
     kept = compress(Model.read(tmp_path / "m.onnx", keep_docs=True))
     assert b"stack trace" in kept.skeleton
+
+
+def test_threads_change_neither_bytes_nor_order() -> None:
+    model = small_model(40)
+    alone = compress(model, roles=list(Role)[:3], threads=1).to_bytes()
+    assert compress(model, roles=list(Role)[:3], threads=4).to_bytes() == alone
+
+
+def test_progress_counts_every_tensor_to_the_end() -> None:
+    seen: list[tuple[str, int, int]] = []
+    compress(small_model(40), threads=2, progress=lambda *step: seen.append(step))
+    assert [step for step in seen if step[0] == "coding"] == [("coding", n, 2) for n in range(3)]
+
+
+def test_a_tensor_that_cannot_be_quantized_ends_the_coding_of_all() -> None:
+    with pytest.raises(UsageError, match="31"):
+        compress(small_model(40), Uniform(DeadZone(1e-30, 0.5)), threads=2)

@@ -6,7 +6,8 @@ stay in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,43 @@ class Assembly:
 
         levels: of the tensor's shape, or of several tensors flat, one after the other.
         """
-        infos = [self._model.info(name) for name in names]
-        part = Part.levels_of([_entry(info) for info in infos], quantizer, levels, threads=self._threads)
-        if part.row.bytes >= sum(info.bytes for info in infos):
+        return self._kept(names, self._coded(names, quantizer, levels, self._threads))
+
+    def add_each(
+        self,
+        names: Sequence[str],
+        make: Callable[[str], tuple[Quantizer, np.ndarray]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, int]:
+        """`add` tensors one by one, several at a time; `make` gives a name's quantizer and levels, in any thread."""
+
+        inside = self._threads if len(names) == 1 else 1
+
+        def coded(name: str) -> Part:
+            return self._coded([name], *make(name), inside)
+
+        found = {}
+        with ThreadPoolExecutor(self._threads) as pool:
+            # Large ones first, so that no thread is left alone with one at the end.
+            order = sorted(names, key=lambda name: -self._model.info(name).elements)
+            jobs = {name: pool.submit(coded, name) for name in order}
+            try:
+                for name in names:
+                    found[name] = self._kept([name], jobs[name].result())
+                    if progress is not None:
+                        progress(len(found), len(names))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return found
+
+    def _coded(self, names: Sequence[str], quantizer: Quantizer, levels: np.ndarray, threads: int) -> Part:
+        entries = [_entry(self._model.info(name)) for name in names]
+        return Part.levels_of(entries, quantizer, levels, threads=threads)
+
+    def _kept(self, names: Sequence[str], part: Part) -> int:
+        """Keep a part that is shorter than what it stands for; return its bytes, or 0."""
+        if part.row.bytes >= sum(self._model.info(name).bytes for name in names):
             return 0
         self._parts.append(self._spool.put_aside(part))
         self._seen.update(names)

@@ -19,7 +19,7 @@ from enxuto.container import CompressedModel
 from enxuto.header import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.part import QuantizedTensor
-from enxuto.quantize.scalar import DeadZone, short_float32
+from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 from enxuto.quantize.steps import statistics
 
 __all__ = ["LayerReport", "Outcome", "compress_at"]
@@ -108,10 +108,13 @@ def compress_at(
     biases = calibration.corrected(tensors, progress)
     assembly = Assembly(model.replaced(biases), facts, calibration.threads)
     losses = calibration.losses(tensors)
+    sizes = assembly.add_each(
+        list(tensors),
+        lambda name: (tensors[name].quantizer, tensors[name].levels),
+        None if progress is None else lambda done, of: progress("coding", done, of),
+    )
     reports = [
-        _report(calibration, name, tensor, losses[name], size)
-        for name, tensor in tensors.items()
-        if (size := assembly.add([name], tensor.quantizer, tensor.levels))
+        _report(calibration, name, tensors[name], losses[name], size) for name, size in sizes.items() if size
     ]
     reports += _add_biases(assembly, calibration, price, {n: a for n, a in biases.items() if n not in exact})
     reports += _add_others(assembly, calibration, [name for name in names if name not in tensors])
@@ -155,10 +158,13 @@ def _add_others(assembly: Assembly, calibration: Calibration, names: list[str]) 
     if not names:
         return []
     tensors, network = statistics(calibration.model, names)
-    reports = []
-    for name in names:
+
+    def made(name: str) -> tuple[Quantizer, np.ndarray]:
         quantizer = DEFAULT_SCHEME.quantizer(tensors[name], network)
-        levels = quantizer.quantize(np.asarray(calibration.model.load(name), np.float32))
-        if size := assembly.add([name], quantizer, levels):
-            reports.append(LayerReport(name, levels.size, tensors[name].rms, size, None, None, "default"))
-    return reports
+        return quantizer, quantizer.quantize(np.asarray(calibration.model.load(name), np.float32))
+
+    return [
+        LayerReport(name, tensors[name].info.elements, tensors[name].rms, size, None, None, "default")
+        for name, size in assembly.add_each(names, made).items()
+        if size
+    ]

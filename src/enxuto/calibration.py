@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 _SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
 _CORRECTION_IMAGES = 64
 _JUDGING_IMAGES = 16  # at least, that tell whether the correction did any good
-_BATCH_VALUES = 1 << 20  # numbers in a batch of images: seven 224×224 ones; values and gradients take 1 GB
+_BATCH_VALUES = 3 << 18  # numbers in a batch of images: five 224×224 ones; values and gradients take 1 GB
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def calibrate(
     """Measure everything that calibrated rounding needs.
 
     images (N, …): float32 as the model takes them, best some hundreds; fewer than 2 are a `DataError`. Weights that
-    are not finite are a `ModelError`. source: what the images are, for the record. Cost: two runs forwards and one
+    are not finite are a `ModelError`. source: what the images are, for the record. Cost: one run forwards and one
     backwards for all images, one of 48 to 256 images per layer, and per layer about 10·C³ + O·C² operations for its
     matrix (O, C), C at most 2,304 at a time.
     """
@@ -206,7 +206,7 @@ def calibrate(
 
     batches = (images[i : i + size] for i in range(0, len(images), size))
     moments, scores, reason = layer_moments(
-        folded_model, layers, batches, seed=seed, threads=threads, progress=watched
+        folded_model, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
     )
     curvatures = _curvatures(folded_model, layers, moments, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
@@ -215,7 +215,6 @@ def calibrate(
         [spacing_of(one) for one in curvatures.values()],
         few,
         scores[: len(few)],
-        batch=size,
         threads=threads,
         progress=lambda done, total: report("measuring sensitivities", done, total),
     )
@@ -229,7 +228,9 @@ def calibrate(
         },
         images=images,
         scores=scores,
-        means=channel_means(folded_model, layers, images[:_CORRECTION_IMAGES], batch=size, threads=threads),
+        means=channel_means(
+            folded_model, layers, images[:_CORRECTION_IMAGES], batch=_CORRECTION_IMAGES, threads=threads
+        ),
         reason=reason,
         folded=folded,
         threads=threads or processors(),

@@ -131,11 +131,10 @@ class _Work:
     def run(self) -> CompressedModel:
         """Quantize and code everything."""
         assembly = Assembly(self.model, self.metadata, self.threads)
-        for number, name in enumerate(self.names):
-            self._report("coding", number, len(self.names))
-            quantizer = self.scheme.quantizer(self.tensors[name], self.network)
-            assembly.add([name], quantizer, self._levels(name, quantizer))
-        self._report("coding", len(self.names), len(self.names))
+        self._report("coding", 0, len(self.names))
+        assembly.add_each(
+            self.names, self._quantized_tensor, lambda done, of: self._report("coding", done, of)
+        )
         return assembly.finish()
 
     def search(self, bits: float) -> CompressedModel:
@@ -212,6 +211,10 @@ class _Work:
                 return float("inf")
             total += entropy(levels) * info.elements
         return total
+
+    def _quantized_tensor(self, name: str) -> tuple[Quantizer, np.ndarray]:
+        quantizer = self.scheme.quantizer(self.tensors[name], self.network)
+        return quantizer, self._levels(name, quantizer)
 
     def _levels(self, name: str, quantizer: Quantizer) -> np.ndarray:
         return quantizer.quantize(np.asarray(self.model.load(name), np.float32))

@@ -188,6 +188,17 @@ def test_stages_are_the_whole_model() -> None:
     )
 
 
+def test_a_tail_gives_the_scores_of_the_model_with_another_weight() -> None:
+    model, images = small_network(), pictures(11)
+    layers = linear_layers(model)
+    tails = Stages(model, [layer.input for layer in layers]).tails(images)
+    for layer, scores in zip(layers, tails, strict=True):
+        for factor in (1.0, 0.5):
+            changed = {layer.weight: model.load(layer.weight) * np.float32(factor)}
+            expected = Runner(model.replaced(changed)).scores(images)
+            np.testing.assert_allclose(scores(changed), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("static", [False, True])
 def test_stages_run_many_images_a_few_at_a_time(static: bool) -> None:
     """Values without a row per image, as a shape that a Reshape reads, keep a stage in one piece."""

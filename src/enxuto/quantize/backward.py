@@ -28,8 +28,16 @@ _NO_SLOPE = ("Shape", "Size")  # what they put out does not depend on values
 class Backward:
     """Runs a model forwards and backwards; `wanted` names the values whose gradients are asked for."""
 
-    def __init__(self, model: Model, wanted: Sequence[str], example: np.ndarray, *, threads: int = 0) -> None:
-        """`example` (N, …) is a batch from which the sizes of all values are taken.
+    def __init__(
+        self,
+        model: Model,
+        wanted: Sequence[str],
+        example: np.ndarray,
+        *,
+        also: Sequence[str] = (),
+        threads: int = 0,
+    ) -> None:
+        """`example` (N, …) is a batch from which the sizes of all values are taken; `scores` gives values `also` too.
 
         Raises `UnsupportedError` where an operator on the way has no rule here.
         """
@@ -50,18 +58,16 @@ class Backward:
         gradients = _walk(maker, nodes, self.wanted, self._scores)
         self._needs = sorted(maker.forward - {self._input})
         self._needs_input = self._input in maker.forward
-        self._forward = Runner(
-            model, threads=threads, extra_outputs=[n for n in self._needs if n != self._scores]
-        )
+        self._given = sorted({*self._needs, *also} - {self._scores, self._input})
+        self._forward = Runner(model, threads=threads, extra_outputs=self._given)
         self._outputs = [gradients[name] for name in self.wanted]
         self._backward = Runner(maker.model(self._outputs), threads=threads)
 
-    def scores(self, batch: np.ndarray, also: Sequence[str] = ()) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the scores (N, C) of a batch, and the forward values that `gradients` needs."""
-        names = [self._scores, *self._needs]
+    def scores(self, batch: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the scores (N, C) of a batch, and its values: what `gradients` needs, and those asked for besides."""
+        names = [self._scores, *self._given]
         values = dict(zip(names, self._forward.outputs(batch, names), strict=True))
-        if self._needs_input:
-            values[self._input] = batch
+        values[self._input] = batch
         return values[self._scores], values
 
     def gradients(self, values: dict[str, np.ndarray], cotangent: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ Memory besides: the activations of one small batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,6 +30,8 @@ __all__ = ["LARGEST_BLOCK", "Moments", "block_bounds", "layer_moments", "shrinka
 
 LARGEST_BLOCK = 2304
 _POSITIONS = 96  # of an image: neighbouring ones tell little more
+_FEWEST_POSITIONS = 16
+_VECTORS = 128  # for each input, over all images: layers with few inputs need no more
 
 Float64 = npt.NDArray[np.float64]
 
@@ -139,6 +142,7 @@ class _Collector:
     layers: Sequence[Layer]
     threads: int
     generator: np.random.Generator
+    images: int
     sums: dict[str, Moments] = field(default_factory=dict)
     scores: list[np.ndarray] = field(default_factory=list)
     backward: Backward | None = None
@@ -147,41 +151,41 @@ class _Collector:
     def prepare(self, example: np.ndarray) -> None:
         """Make the forward and, if all operators have derivatives, the backward graph."""
         fed = {item.name for item in self.model.proto.graph.input}
-        self._names = sorted({layer.input for layer in self.layers} - fed)
-        self._runner = Runner(self.model, threads=self.threads, extra_outputs=self._names)
-        self._output = self._runner.output_names[0]
-        outputs = [layer.output for layer in self.layers]
+        names = sorted({layer.input for layer in self.layers} - fed)
         try:
-            self.backward = Backward(self.model, outputs, example, threads=self.threads)
+            self.backward = Backward(
+                self.model, [layer.output for layer in self.layers], example, also=names, threads=self.threads
+            )
         except UnsupportedError as error:
             self.reason = str(error)
+            self._runner = Runner(self.model, threads=self.threads, extra_outputs=names)
+            self._names = [self._runner.output_names[0], *names]
 
     def add(self, batch: np.ndarray, half: int) -> None:
         """Add one batch."""
-        values = dict(
-            zip(
-                [*self._names, self._output],
-                self._runner.outputs(batch, [*self._names, self._output]),
-                strict=True,
-            )
-        )
-        self.scores.append(values[self._output].reshape(len(batch), -1))
+        if self.backward is not None:
+            scores, values = self.backward.scores(batch)
+        else:
+            values = dict(zip(self._names, self._runner.outputs(batch, self._names), strict=True))
+            scores = values[self._names[0]]
+        self.scores.append(scores.reshape(len(batch), -1))
         for layer in self.layers:
-            vectors = layer.vectors(values.get(layer.input, batch), _POSITIONS, self.generator)
+            vectors = layer.vectors(values.get(layer.input, batch), self._positions(layer), self.generator)
             moments = self.sums.get(layer.weight)
             if moments is None:
                 moments = self.sums[layer.weight] = Moments.empty(vectors.shape[0], vectors.shape[2])
             moments.add(vectors, half)
-        del values
         if self.backward is not None:
-            self._add_gradients(self.backward, batch, half)
+            gradients = self.backward.gradients(values, fisher_direction(scores, self.generator))
+            for layer in self.layers:
+                columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
+                self.sums[layer.weight].add_gradients(columns, len(batch), half)
 
-    def _add_gradients(self, backward: Backward, batch: np.ndarray, half: int) -> None:
-        scores, values = backward.scores(batch)
-        gradients = backward.gradients(values, fisher_direction(scores, self.generator))
-        for layer in self.layers:
-            columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
-            self.sums[layer.weight].add_gradients(columns, len(batch), half)
+    def _positions(self, layer: Layer) -> int:
+        """Return how many positions of an image are looked at."""
+        inputs = math.prod(self.model.info(layer.weight).shape[1:])
+        wanted = -(-_VECTORS * inputs // self.images) if self.images else _POSITIONS
+        return min(_POSITIONS, max(_FEWEST_POSITIONS, wanted))
 
 
 def fisher_direction(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -202,6 +206,7 @@ def layer_moments(
     layers: Sequence[Layer],
     batches: Iterable[np.ndarray],
     *,
+    images: int = 0,
     seed: int = 0,
     threads: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -209,8 +214,9 @@ def layer_moments(
     """Return moments by weight name, the scores (N, C) of all images, and why there are no gradients (or None).
 
     batches: preprocessed float32 images, a few at a time (activations of one batch are in memory at once).
+    images: how many there are in all, from which follows how many positions of each are enough; 0 where unknown.
     """
-    collector = _Collector(model, layers, threads, np.random.default_rng(seed))
+    collector = _Collector(model, layers, threads, np.random.default_rng(seed), images)
     for number, batch in enumerate(batches):
         if not number:
             collector.prepare(batch)

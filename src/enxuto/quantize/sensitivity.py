@@ -14,8 +14,9 @@ Source: per-tensor sensitivities as in HAWQ (Dong et al. 2019, arXiv:1905.03696)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from enxuto.onnx_model import Model
 from enxuto.quantize.allocation import Spacing, price_of_bits
 from enxuto.quantize.layers import Layer
+from enxuto.quantize.stages import Stages
 from enxuto.runtime import Runner
 
 __all__ = ["divergence", "measured_sensitivities", "model_divergence"]
@@ -62,7 +64,6 @@ def measured_sensitivities(
     images: np.ndarray,
     reference: np.ndarray,
     *,
-    batch: int = 32,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
@@ -72,24 +73,28 @@ def measured_sensitivities(
     images (N, …) preprocessed, reference (N, C) the scores of the undisturbed model. Where all that a layer's errors
     do is lost in float32's noise it keeps what gradients say.
     """
-    meter = _Meter(model, images, reference, batch, threads)
-    expected = {}
-    for spacing in spacings:
-        curvature = spacing.curvature
-        expected[curvature.layer.weight] = curvature.sensitivity or meter.searched(spacing)
+    meter = _Meter(model, images, reference, threads)
+    expected = {one.curvature.layer.weight: one.curvature.sensitivity for one in spacings}
+    unknown = [one for one in spacings if not one.curvature.sensitivity]
+    for spacing, scores in meter.disturbed(unknown):
+        expected[spacing.curvature.layer.weight] = meter.searched(spacing, scores)
     ready = [
         Spacing(one.curvature.with_sensitivity(expected[one.curvature.layer.weight]), one.rows, one.columns)
         for one in spacings
     ]
     price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
     found = {}
-    for number, spacing in enumerate(ready):
+    for spacing, scores in meter.disturbed(ready):
         name = spacing.curvature.layer.weight
-        measured = meter.at(spacing, spacing.plain_step(price))
+        measured = meter.both(spacing, spacing.plain_step(price), scores)[0]
         found[name] = math.sqrt(measured * expected[name]) if measured > 0 else expected[name]
         if progress is not None:
-            progress(number + 1, len(ready))
+            progress(len(found), len(ready))
     return found
+
+
+_Scores: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""From weights in place of the model's to scores."""
 
 
 @dataclass(frozen=True)
@@ -99,35 +104,34 @@ class _Meter:
     model: Model
     images: np.ndarray
     reference: np.ndarray
-    batch: int
     threads: int
 
-    def searched(self, spacing: Spacing) -> float:
+    def disturbed(self, spacings: Sequence[Spacing]) -> Iterator[tuple[Spacing, _Scores]]:
+        """Yield every layer, in the order of execution, with what gives the scores once its weight is replaced."""
+        if spacings:
+            stages = Stages(self.model, [spacing.curvature.layer.input for spacing in spacings])
+            yield from zip(spacings, stages.tails(self.images, threads=self.threads), strict=True)
+
+    def searched(self, spacing: Spacing, scores: _Scores) -> float:
         """Return a sensitivity at steps made finer or coarser until the divergence is measurable and small."""
         weight = self.model.load(spacing.curvature.layer.weight)
         scale = _FIRST * math.sqrt(float(np.mean(np.square(weight.astype(np.float64)))))
         best = 0.0
         for _ in range(_TRIALS if scale > 0 else 0):
-            best, found = self._both(spacing, scale)
+            best, found = self.both(spacing, scale, scores)
             if _BAND[0] <= found <= _BAND[1]:
                 break
             scale *= min(4.0, max(0.1, math.sqrt(math.sqrt(_BAND[0] * _BAND[1]) / max(found, 1e-12))))
         return best
 
-    def at(self, spacing: Spacing, step: float) -> float:
-        """Return divergence per cost with the layer rounded at a step; 0 where nothing changes."""
-        return self._both(spacing, step)[0]
-
-    def _both(self, spacing: Spacing, step: float) -> tuple[float, float]:
-        """Return divergence per cost, and divergence."""
+    def both(self, spacing: Spacing, step: float, scores: _Scores) -> tuple[float, float]:
+        """Return divergence per cost, and divergence, of rounding at a step; 0 where nothing changes."""
         layer = spacing.curvature.layer
-        weight = self.model.load(layer.weight)
-        disturbed, cost = _rounded(spacing, layer, weight, step)
+        disturbed, cost = _rounded(spacing, layer, self.model.load(layer.weight), step)
         if cost <= 0:
             return 0.0, 0.0
-        changed = self.model.replaced({layer.weight: disturbed})
-        found = model_divergence(changed, self.images, self.reference, batch=self.batch, threads=self.threads)
-        return max(found, 0.0) / cost, max(found, 0.0)
+        found = max(divergence(self.reference, scores({layer.weight: disturbed})), 0.0)
+        return found / cost, found
 
 
 def _rounded(spacing: Spacing, layer: Layer, weight: np.ndarray, step: float) -> tuple[np.ndarray, float]:

@@ -6,7 +6,7 @@ them. Left out: control flow that reads values of the main graph (its names are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,13 +47,44 @@ class Stages:
         """
         values: dict[str, np.ndarray] = {self._input: images}
         for number, stage in enumerate(self._stages):
-            if stage.nodes:
-                runner = Runner(self._piece(stage, values, weights), threads=threads)
-                found = _in_pieces(runner, {name: values[name] for name in stage.needs}, stage.gives)
-                values.update(zip(stage.gives, found, strict=True))
+            self._advance(stage, values, weights, threads)
             yield values[stage.gives[0]]
-            later = {name for after in self._stages[number + 1 :] for name in (*after.needs, after.gives[0])}
-            values = {name: value for name, value in values.items() if name in later}
+            self._forget(values, number)
+
+    def tails(
+        self, images: np.ndarray, *, threads: int = 0
+    ) -> Iterator[Callable[[Mapping[str, np.ndarray]], np.ndarray]]:
+        """Yield at every stop what gives the scores of a batch (N, …) with weights other than the model's own.
+
+        It runs only what comes after the stop, and so takes weights that are read there; use it before the next stop.
+        """
+        values: dict[str, np.ndarray] = {self._input: images}
+        for number, stage in enumerate(self._stages[:-1]):
+            self._advance(stage, values, {}, threads)
+            rest = _joined(self._stages[number + 1 :], values, self.output)
+
+            def scores(weights: Mapping[str, np.ndarray], rest: _Stage = rest) -> np.ndarray:
+                found = dict(values)
+                self._advance(rest, found, weights, threads)
+                return found[self.output]
+
+            yield scores
+            self._forget(values, number)
+
+    def _advance(
+        self, stage: _Stage, values: dict[str, np.ndarray], weights: Mapping[str, np.ndarray], threads: int
+    ) -> None:
+        """Add to `values` what a stage gives."""
+        if stage.nodes:
+            runner = Runner(self._piece(stage, values, weights), threads=threads)
+            found = _in_pieces(runner, {name: values[name] for name in stage.needs}, stage.gives)
+            values.update(zip(stage.gives, found, strict=True))
+
+    def _forget(self, values: dict[str, np.ndarray], number: int) -> None:
+        """Drop what no stage after this one reads."""
+        later = {name for after in self._stages[number + 1 :] for name in (*after.needs, after.gives[0])}
+        for name in [name for name in values if name not in later]:
+            del values[name]
 
     def _piece(
         self, stage: _Stage, values: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
@@ -77,6 +108,13 @@ class Stages:
                 graph.initializer.append(tensor)
         piece = self._model.with_proto(proto)
         return piece.replaced({name: array for name, array in weights.items() if name in piece})
+
+
+def _joined(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], output: str) -> _Stage:
+    """Return several stages as one that gives the scores alone."""
+    nodes = [node for stage in stages for node in stage.nodes]
+    needs = sorted({name for stage in stages for name in stage.needs} & values.keys())
+    return _Stage(nodes, needs, [output])
 
 
 def _in_pieces(runner: Runner, feeds: dict[str, np.ndarray], gives: list[str]) -> list[np.ndarray]:
