@@ -1,6 +1,6 @@
 """What a study's machinery costs: 500 short points with records, beside the same computations without any.
 
-    python benchmarks/study.py [--points 500] [--milliseconds 20] [--workers 1] [--rounds 3]
+    python benchmarks/study.py [--points 500] [--milliseconds 50] [--workers 1] [--rounds 3]
 
 A point computes (it does not sleep) for about the given time. Bare: as many processes as workers, each of which calls
 the function in a loop; the machinery starts its own processes too, and both starts are measured. The two take turns;
@@ -101,7 +101,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--points", type=int, default=500)
-    parser.add_argument("--milliseconds", type=float, default=20)
+    parser.add_argument("--milliseconds", type=float, default=50)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

@@ -9,7 +9,8 @@ from onnx import NodeProto, helper, numpy_helper
 from enxuto.calibrated import compress_at
 from enxuto.calibration import calibrate
 from enxuto.errors import DataError, ModelError, UsageError
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, any_batch, fixed_batch
+from enxuto.runtime import Runner
 
 node = helper.make_node
 IMAGES = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
@@ -87,3 +88,71 @@ def test_biases_stay_where_correcting_them_makes_it_worse(monkeypatch: pytest.Mo
         np.testing.assert_allclose(found, bias if kept else bias + harm * np.arange(4), atol=1e-5)
         methods = {layer.name: layer.method for layer in compress_at(calibration, 1e-6).layers}
         assert methods["1 biases"] == ("corrected" if harm and not kept else "kept")
+
+
+def fixed_model(count: int, shape: list[int], ir_version: int = 9) -> Model:
+    """A small network for exactly `count` images, flattened by a Reshape to `shape`."""
+    generator = np.random.default_rng(5)
+    weights = {
+        "w": KERNEL,
+        "m": generator.standard_normal((5, 4 * 36)).astype(np.float32) / 12,
+        "b": np.zeros(5, np.float32),
+        "s": np.array(shape, np.int64),
+    }
+    nodes = [
+        node("Conv", ["x", "w"], ["c"]),
+        node("Relu", ["c"], ["r"]),
+        node("Reshape", ["r", "s"], ["f"]),
+        node("Gemm", ["f", "m", "b"], ["y"], transB=1),
+    ]
+    inputs = [helper.make_tensor_value_info("x", 1, [count, 3, 8, 8])]
+    if ir_version < 4:
+        inputs += [
+            helper.make_tensor_value_info(name, 7 if name == "s" else 1, array.shape)
+            for name, array in weights.items()
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        inputs,
+        [helper.make_tensor_value_info("y", 1, [count, 5])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opset = helper.make_opsetid("", 13)
+    return Model.from_proto(helper.make_model(graph, opset_imports=[opset], ir_version=ir_version))
+
+
+@pytest.mark.parametrize("ir_version", [3, 9])
+@pytest.mark.parametrize(("count", "shape"), [(1, [1, 144]), (1, [1, -1]), (4, [4, -1]), (4, [-1, 144])])
+def test_a_model_for_a_fixed_number_of_images(count: int, shape: list[int], ir_version: int) -> None:
+    images = np.random.default_rng(6).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    fixed = calibrate(fixed_model(count, shape, ir_version), images, threads=1)
+    free = calibrate(any_batch(fixed_model(count, [-1, 144])), images, threads=1)
+    assert {name: one.sensitivity for name, one in fixed.curvatures.items()} == pytest.approx(
+        {name: one.sensitivity for name, one in free.curvatures.items()}, rel=1e-3
+    )
+    outcome = compress_at(fixed, fixed.price_of_bits(4))
+    decoded = outcome.model.to_model()
+    assert fixed_batch(decoded) == count, "the file's graph is the model's own"
+    assert Runner(decoded).scores(images).shape == (40, 5)
+
+
+def test_a_model_whose_number_of_images_cannot_be_freed() -> None:
+    model = fixed_model(2, [144, 2])  # mixes the images
+    proto = model.proto
+    proto.graph.node[3].attribute[0].i = 0
+    proto.graph.node[3].attribute.add(name="transA", type=2, i=1)
+    weights = {"m": np.ones((144, 5), np.float32)}
+    mixed = Model.from_proto(
+        helper.make_model(
+            helper.make_graph(
+                list(proto.graph.node), "g", list(proto.graph.input), list(proto.graph.output),
+                [numpy_helper.from_array(weights.get(name, model.load(name)), name) for name in model.weight_names],
+            ),
+            opset_imports=list(proto.opset_import),
+            ir_version=9,
+        )
+    )  # fmt: skip
+    images = np.random.default_rng(6).standard_normal((40, 3, 8, 8)).astype(np.float32)
+    with pytest.raises(UsageError, match="exactly 2 images at a time"):
+        calibrate(mixed, images, threads=1)

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "container": {"onnx_model", "header", "part"},
     "assembly": {"quantize", "onnx_model", "header", "part", "container"},
     "compression": {"assembly", "codec", "quantize", "onnx_model", "header", "container"},
-    "calibration": {"container", "onnx_model", "part", "quantize"},
+    "calibration": {"container", "onnx_model", "part", "quantize", "runtime"},
     "calibrated": {
         "assembly",
         "calibration",

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.container import processors
-from enxuto.errors import DataError, UsageError
-from enxuto.onnx_model import Model, check_finite, fold_batch_norm
+from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm
 from enxuto.part import QuantizedTensor
 from enxuto.quantize.allocation import Spacing, price_of_bits, spacing_of
 from enxuto.quantize.correction import channel_means, corrected_biases
@@ -26,6 +26,7 @@ from enxuto.quantize.grid import Grid
 from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import Moments, layer_moments
 from enxuto.quantize.sensitivity import measured_sensitivities, model_divergence
+from enxuto.runtime import Runner
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -107,7 +108,7 @@ class Calibration:
 
         weights = {name: self._restored(name, tensor) for name, tensor in tensors.items()}
         corrected = corrected_biases(
-            self.model,
+            any_batch(self.model),
             self.layers,
             weights,
             self.means,
@@ -194,6 +195,7 @@ def calibrate(
         raise DataError(f"calibration needs at least 2 images, got {len(images)}; some hundreds are best")
     folded_model, folded = fold_batch_norm(model)
     layers = _float_layers(folded_model)
+    runs = _any_batch(folded_model, images[: 2 * max(1, fixed_batch(model))], threads)
     # Both halves get images, whatever the batch.
     size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), -(-len(images) // 2))
     report = progress or _silent
@@ -206,12 +208,12 @@ def calibrate(
 
     batches = (images[i : i + size] for i in range(0, len(images), size))
     moments, scores, reason = layer_moments(
-        folded_model, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
+        runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
     )
     curvatures = _curvatures(folded_model, layers, moments, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
     sensitivities = measured_sensitivities(
-        folded_model,
+        runs,
         [spacing_of(one) for one in curvatures.values()],
         few,
         scores[: len(few)],
@@ -229,7 +231,7 @@ def calibrate(
         images=images,
         scores=scores,
         means=channel_means(
-            folded_model, layers, images[:_CORRECTION_IMAGES], batch=_CORRECTION_IMAGES, threads=threads
+            runs, layers, images[:_CORRECTION_IMAGES], batch=_CORRECTION_IMAGES, threads=threads
         ),
         reason=reason,
         folded=folded,
@@ -237,6 +239,24 @@ def calibrate(
         source=source,
         seed=seed,
     )
+
+
+def _any_batch(model: Model, images: npt.NDArray[np.float32], threads: int) -> Model:
+    """Return the model with a free batch size; `UsageError` where it then gives images other scores than one by one."""
+    runs = any_batch(model)
+    if runs is not model:
+        expected = Runner(model, threads=threads).scores(images)
+        try:
+            found = Runner(runs, threads=threads).scores(images)
+            same = found.shape == expected.shape and np.allclose(found, expected, rtol=1e-3, atol=1e-3)
+        except (DataError, ModelError):
+            same = False
+        if not same:
+            raise UsageError(
+                f"the model takes exactly {fixed_batch(model)} images at a time, and not only its input says so; "
+                "export it with a free batch size to calibrate it, or compress it without images"
+            )
+    return runs
 
 
 def _float_layers(model: Model) -> list[Layer]:

@@ -3,6 +3,7 @@
 Imports numpy, onnx and ml_dtypes; neither torch nor numba nor ONNX Runtime.
 """
 
+from enxuto.onnx_model.batch import any_batch, fixed_batch
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.model import Model, WeightInfo
@@ -15,12 +16,14 @@ __all__ = [
     "Model",
     "Role",
     "WeightInfo",
+    "any_batch",
     "array_bytes",
     "array_from_bytes",
     "byte_count",
     "check_finite",
     "files",
     "fill",
+    "fixed_batch",
     "fold_batch_norm",
     "numpy_dtype",
     "skeleton",

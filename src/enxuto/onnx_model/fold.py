@@ -15,14 +15,13 @@ from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.onnx_model.model import Model
-from enxuto.onnx_model.scopes import STANDARD_DOMAINS, attribute, scopes, weight_slots
+from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS, attribute, scopes, weight_slots
 from enxuto.onnx_model.tensors import InMemory, WeightData, empty
 
 __all__ = ["fold_batch_norm"]
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 _EPSILON = 1e-5  # ONNX's default
-_FREE_INITIALIZERS = 4  # the IR version from which initializers need not be listed as inputs
 
 
 def fold_batch_norm(model: Model) -> tuple[Model, list[str]]:
@@ -147,7 +146,7 @@ class _Folding:
         weight_type = weight_slots(self.proto)[layer.input[1]].tensor.data_type
         tensor = graph.initializer.add(name=name, data_type=weight_type, dims=bias.shape)
         empty(tensor)
-        if self.proto.ir_version < _FREE_INITIALIZERS:
+        if self.proto.ir_version < FREE_INITIALIZERS:
             graph.input.append(helper.make_tensor_value_info(name, weight_type, bias.shape))
         if layer.op_type == "Gemm":
             for item in [item for item in layer.attribute if item.name == "beta"]:

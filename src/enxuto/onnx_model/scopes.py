@@ -24,6 +24,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from enxuto.onnx_model.dtypes import numpy_dtype
 
 __all__ = [
+    "FREE_INITIALIZERS",
     "STANDARD_DOMAINS",
     "Location",
     "Scope",
@@ -36,6 +37,7 @@ __all__ = [
 
 Location = Literal["initializer", "constant"]
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+FREE_INITIALIZERS = 4  # the IR version from which initializers need not be listed as inputs
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""`any_batch`: a model whose input fixes the number of images, as one that takes any number.
+
+Left out: numbers of images written anywhere but in the shapes of inputs and outputs and in what a Reshape reads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from enxuto.onnx_model.model import Model
+from enxuto.onnx_model.scopes import FREE_INITIALIZERS
+from enxuto.onnx_model.tensors import InMemory, WeightData, empty
+
+__all__ = ["any_batch", "fixed_batch"]
+
+
+def fixed_batch(model: Model) -> int:
+    """Return how many images the model takes at a time, 0 where that is free."""
+    item = next((item for item in model.proto.graph.input if item.name not in model), None)
+    if item is None or not item.type.tensor_type.shape.dim:
+        return 0
+    first = item.type.tensor_type.shape.dim[0]
+    return first.dim_value if first.HasField("dim_value") else 0
+
+
+def any_batch(model: Model) -> Model:
+    """Return the model with a free batch size; itself where it is free already.
+
+    Whether it then gives every image the scores it had is for the caller to see: run it.
+    """
+    count = fixed_batch(model)
+    if not count:
+        return model
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    del proto.graph.value_info[:]
+    for item in (*proto.graph.input, *proto.graph.output):
+        sizes = item.type.tensor_type.shape.dim
+        if item.name not in model and sizes and sizes[0].dim_value == count:
+            sizes[0].dim_param = "images"
+    shapes: dict[str, WeightData] = {}
+    for number, node in enumerate(proto.graph.node):
+        shape = _freed_shape(model, node, count)
+        if shape is not None:
+            name = f"any batch, shape {number}"
+            empty(proto.graph.initializer.add(name=name, data_type=TensorProto.INT64, dims=shape.shape))
+            if proto.ir_version < FREE_INITIALIZERS:
+                proto.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT64, shape.shape))
+            shapes[name] = InMemory(shape)
+            node.input[1] = name
+    return model.with_proto(proto, shapes)
+
+
+def _freed_shape(model: Model, node: NodeProto, count: int) -> np.ndarray | None:
+    """Return what a Reshape should read instead of a shape that begins with the number of images."""
+    if node.op_type != "Reshape" or node.input[0] in model or node.input[1] not in model:
+        return None
+    shape = np.array(model.load(node.input[1]), np.int64).reshape(-1)
+    if not shape.size or shape[0] != count:
+        return None
+    shape[0] = 0 if -1 in shape[1:] else -1  # 0: as many as come
+    return shape
