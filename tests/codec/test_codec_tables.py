@@ -14,6 +14,7 @@ from enxuto.codec.tables import (
     FrequencyTable,
     best_table,
     read_table,
+    table_bytes,
     write_table,
 )
 from enxuto.errors import FormatError
@@ -30,6 +31,7 @@ def check(counts: np.ndarray) -> FrequencyTable:
     assert table.frequencies.sum() == 1 << table.bits
     assert ((table.frequencies > 0) == (counts > 0)).all()
     data = write_table(table)
+    assert table_bytes(table) == len(data)
     again, used = read_table(data + b"\xff\x00")
     assert used == len(data)
     assert again.frequencies.tolist() == table.frequencies.tolist()

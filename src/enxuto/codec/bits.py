@@ -12,9 +12,14 @@ import numpy.typing as npt
 
 from enxuto.errors import FormatError
 
-__all__ = ["BitReader", "BitWriter", "pack_fields", "read_varint", "varint"]
+__all__ = ["BitReader", "BitWriter", "gamma_bits", "pack_fields", "read_varint", "varint"]
 
 _ESCAPE = 12  # ones; numbers whose code would have more of them are eight plain bits behind so many
+
+
+def gamma_bits(value: int) -> int:
+    """Return how many bits `BitWriter.write_gamma` takes for a value ≥ 0."""
+    return 2 * (value + 1).bit_length() - 1
 
 
 class BitWriter:

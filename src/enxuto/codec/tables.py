@@ -16,10 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.codec.bits import BitReader, BitWriter
+from enxuto.codec.bits import BitReader, BitWriter, gamma_bits
 from enxuto.errors import FormatError
 
-__all__ = ["MAX_BITS", "MAX_SYMBOLS", "FrequencyTable", "best_table", "read_table", "write_table"]
+__all__ = [
+    "MAX_BITS",
+    "MAX_SYMBOLS",
+    "FrequencyTable",
+    "best_table",
+    "read_table",
+    "table_bytes",
+    "write_table",
+]
 
 MAX_BITS = 15
 MAX_SYMBOLS = 8192
@@ -60,7 +68,7 @@ def best_table(counts: Int64) -> FrequencyTable:
     for bits in fitting[-1:] if present > 512 else fitting:
         for mantissa in _MANTISSAS:
             table = _rounded(counts, bits, mantissa)
-            total = table.cost(counts) + 8 * len(write_table(table))
+            total = table.cost(counts) + 8 * table_bytes(table)
             total *= 1 + _LARGE_TABLE * max(0, bits - 12)
             if best is None or total < best[0]:
                 best = (total, table)
@@ -121,6 +129,20 @@ def write_table(table: FrequencyTable) -> bytes:
             kept = min(table.mantissa, kind - 1)
             out.write((frequency >> (kind - 1 - kept)) - (1 << kept), kept)
     return out.to_bytes()
+
+
+def table_bytes(table: FrequencyTable) -> int:
+    """Return the length of `write_table(table)`, without writing it."""
+    kinds = np.frexp(table.frequencies.astype(np.float64))[1].astype(np.int64)  # bit lengths
+    # Two in front that count as the highest; the symbol that is not written has the class that was expected.
+    classes = np.concatenate([np.full(2, table.bits, np.int64), kinds])
+    classes[table.largest + 2] = classes[table.largest]
+    written = np.arange(len(kinds)) != table.largest
+    difference = (classes[2:] - classes[:-2])[written]
+    codes = np.where(difference > 0, 2 * difference, np.maximum(0, -2 * difference - 1))
+    kept = np.minimum(table.mantissa, np.maximum(kinds[written] - 1, 0))
+    head = 7 + gamma_bits(len(kinds) - 1) + gamma_bits(table.largest)
+    return -(-(head + int(codes.sum()) + len(codes) + int(kept.sum())) // 8)
 
 
 def read_table(data: bytes | memoryview) -> tuple[FrequencyTable, int]:
