@@ -40,12 +40,6 @@ def reshape(call: Call) -> Any:
         call.book.try_later(call.where, call.name, names)
     if len(axes) > 1 and len(axes) > sum(varies(before, axis) for axis in range(before.dim())):
         call.book.tie(out, out.narrow(axes[0], 0, 1))
-    elif axes:
-        # Where all inner places of an outer one go together already, only the outer axis varies by roots; its size
-        # stays as it is written all the same.
-        named = [axis for axis in range(out.dim()) if varies(out, axis)]
-        if len(named) > sum(varies(names, axis) for axis in range(names.dim())):
-            call.book.tie(out, out.narrow(named[0], 0, 1))
     return out
 
 

@@ -4,13 +4,14 @@ Beside each activation goes an integer tensor that names the channel each elemen
 operators that move data move the names, others tie or bind them (`channel_moves`, `channel_rules`). No graph is
 taken from autograd, so option-A shortcuts, grouped convolutions with shuffles, chunks, reused modules and frozen
 parameters come out right. Where a module's code may hold sizes of its own (a reshape to 400, a split at 16), a channel
-is removed for trial, and what fails must stay.
+is removed for trial, from a copy with weights that hide nothing, and what fails must stay.
 
 Left out: networks whose path depends on the data (the path of the example is followed), inputs that are no tensors.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
@@ -23,7 +24,7 @@ from enxuto.prune.channel_balance import balanced_sets
 from enxuto.prune.channel_map import Balanced, Bound, ChannelMap, Fixed, Group, Resized
 from enxuto.prune.channel_names import NameBook, Site
 from enxuto.prune.channel_trace import follow
-from enxuto.prune.removal import CONVOLUTIONS, remove
+from enxuto.prune.removal import CONVOLUTIONS, NORMS, remove
 
 __all__ = ["trace"]
 
@@ -51,6 +52,9 @@ def trace(network: nn.Module, example: Tensor | Sequence[Tensor]) -> ChannelMap:
 
 def _failing(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site]:
     """The sites that do not follow when a group is removed: all at once first, then each alone."""
+    if not book.sites:
+        return []
+    network = _lively(network)
     chosen: dict[int, list[Site]] = defaultdict(list)
     for site in dict.fromkeys(book.sites):
         atoms = set(book.roots(torch.tensor(sorted(site.names))).tolist())
@@ -64,6 +68,24 @@ def _failing(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site
         if not _removable(network, found, [number]):
             failing += sites
     return failing
+
+
+def _lively(network: nn.Module) -> nn.Module:
+    """A copy in which every channel reaches the outputs: random positive parameters, norms that change little.
+
+    Behind rectifiers of the network's own weights that are never positive, a channel in a wrong place is not seen.
+    """
+    copied = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(0)
+    for part in copied.modules():
+        if isinstance(part, NORMS):
+            part.reset_running_stats()
+    with torch.no_grad():
+        for weight in copied.parameters():
+            if weight.is_floating_point() and weight.numel():
+                drawn = 0.5 + torch.rand(weight.shape, generator=generator)
+                weight.copy_(drawn / (weight[0].numel() if weight.dim() > 1 else 1))
+    return copied
 
 
 def _removable(network: nn.Module, found: ChannelMap, numbers: Iterable[int]) -> bool:
