@@ -23,6 +23,7 @@ __all__ = ["Assembly", "is_float_weight", "parameters"]
 
 _INSIDE_GRAPH = 1024  # bytes; integers up to this stay in the graph, where LZMA sees them
 _SCALAR = 16  # bytes; and floats up to this
+_ALONE = 1 << 22  # levels of a tensor that is coded by itself, so that memory does not grow with threads
 _BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
 
 
@@ -64,23 +65,23 @@ class Assembly:
         make: Callable[[str], tuple[Quantizer, np.ndarray]],
         progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, int]:
-        """`add` tensors one by one, several at a time; `make` gives a name's quantizer and levels, in any thread."""
-
-        inside = self._threads if len(names) == 1 else 1
-
-        def coded(name: str) -> Part:
-            return self._coded([name], *make(name), inside)
-
+        """`add` tensors one by one, small ones several at a time; `make` gives a name's quantizer and levels."""
+        parts = {}
         found = {}
+        large = [name for name in names if self._model.info(name).elements >= _ALONE]
+        for name in large:
+            parts[name] = self._coded([name], *make(name), self._threads)
+            if progress is not None:
+                progress(len(parts), len(names))
         with ThreadPoolExecutor(self._threads) as pool:
-            # Large ones first, so that no thread is left alone with one at the end.
-            order = sorted(names, key=lambda name: -self._model.info(name).elements)
-            jobs = {name: pool.submit(coded, name) for name in order}
+            small = [name for name in names if name not in parts]
+            jobs = pool.map(lambda name: self._coded([name], *make(name), 1), small)
             try:
                 for name in names:
-                    found[name] = self._kept([name], jobs[name].result())
-                    if progress is not None:
-                        progress(len(found), len(names))
+                    part = parts.pop(name, None)
+                    found[name] = self._kept([name], next(jobs) if part is None else part)
+                    if progress is not None and part is None:
+                        progress(len(found) + len(parts), len(names))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
