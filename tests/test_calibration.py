@@ -156,3 +156,15 @@ def test_a_model_whose_number_of_images_cannot_be_freed() -> None:
     images = np.random.default_rng(6).standard_normal((40, 3, 8, 8)).astype(np.float32)
     with pytest.raises(UsageError, match="exactly 2 images at a time"):
         calibrate(mixed, images, threads=1)
+
+
+def test_a_reshape_of_old_operator_sets_says_its_shape_as_an_attribute() -> None:
+    graph = helper.make_graph(
+        [node("Reshape", ["x"], ["y"], shape=[2, 12])],
+        "g",
+        [helper.make_tensor_value_info("x", 1, [2, 3, 4])],
+        [helper.make_tensor_value_info("y", 1, [2, 12])],
+    )
+    free = any_batch(Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 1)])))
+    assert not fixed_batch(free)
+    assert list(free.proto.graph.node[0].input) == ["x"]

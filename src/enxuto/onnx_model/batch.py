@@ -1,6 +1,7 @@
 """`any_batch`: a model whose input fixes the number of images, as one that takes any number.
 
-Left out: numbers of images written anywhere but in the shapes of inputs and outputs and in what a Reshape reads.
+Left out: numbers of images written anywhere but in the shapes of inputs and outputs and in what a Reshape reads
+(subgraphs and attributes, say).
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def any_batch(model: Model) -> Model:
 
 def _freed_shape(model: Model, node: NodeProto, count: int) -> np.ndarray | None:
     """Return what a Reshape should read instead of a shape that begins with the number of images."""
-    if node.op_type != "Reshape" or node.input[0] in model or node.input[1] not in model:
+    if node.op_type != "Reshape" or len(node.input) < 2:  # before opset 5 the shape is an attribute
+        return None
+    if node.input[0] in model or node.input[1] not in model:
         return None
     shape = np.array(model.load(node.input[1]), np.int64).reshape(-1)
     if not shape.size or shape[0] != count:
