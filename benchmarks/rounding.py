@@ -179,7 +179,7 @@ def main() -> None:
         parser.error("a line takes two --bits or more")
     model = Model.read(SHARED / "models" / f"{arguments.network}.onnx")
     preprocess, weights = PRESETS[NETWORKS[arguments.network][1]], parameters(model)
-    first, rest = parts(arguments.network, arguments.images, arguments.limit)
+    first, rest = parts(arguments.network, arguments.images, arguments.limit)[0]
     judge = Judge(model, rest, preprocess, threads=arguments.threads)
     calibration = calibrate(model, pictures_of(first, preprocess), threads=arguments.threads)
     prices = [calibration.price_of_bits(bits) for bits in sorted(arguments.bits)]

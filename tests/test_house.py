@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "part": {"codec", "quantize", "header"},
     "container": {"onnx_model", "header", "part"},
     "assembly": {"quantize", "onnx_model", "header", "part", "container"},
-    "compression": {"assembly", "codec", "quantize", "onnx_model", "header", "container"},
+    "levels": {"codec", "quantize"},
+    "compression": {"assembly", "codec", "levels", "quantize", "onnx_model", "header", "container"},
     "calibration": {"container", "onnx_model", "part", "quantize", "runtime"},
     "calibrated": {
         "assembly",

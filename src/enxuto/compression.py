@@ -1,7 +1,8 @@
 """`compress`: a model becomes a `CompressedModel`.
 
 Which tensors are quantized follows from their roles, which quantizer each gets from a scheme (`quantize.steps`);
-what is left is kept exactly. Nothing here needs data. Not here: calibrated rounding, search within a stated loss.
+what is left is kept exactly. Nothing here needs data. Not here: how levels are chosen (`levels`), calibrated
+rounding, search within a stated loss.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from enxuto.codec import entropy
 from enxuto.container import CompressedModel, processors
 from enxuto.errors import BudgetError, UsageError
 from enxuto.header import check_metadata
+from enxuto.levels import Rounding, check_rounding, rounded
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
@@ -46,6 +48,7 @@ def compress(
     scheme: Scheme | None = None,
     *,
     bits: float | None = None,
+    rounding: Rounding | None = None,
     roles: Collection[Role | str] = DEFAULT_ROLES,
     keep_exact: Sequence[str] = (),
     fold_bn: bool = False,
@@ -58,6 +61,8 @@ def compress(
     model: a `Model`, or the path of an ONNX file (documentation strings are then left out).
     scheme: which quantizer each tensor gets; by default steps chosen for unchanged answers (`DEFAULT_SCHEME`).
     bits: search the scheme's steps so that the whole file has at most that many bits per parameter.
+    rounding: trellis, dependent quantization, smallest at equal error and the default without a scheme; nearest, the
+    default with one, decoded a bit faster; rate, which weighs errors against the coder's bits (`levels`).
     roles: what is quantized. keep_exact: names of tensors (with * and ?) that are not, whatever their role.
     fold_bn: fold batch normalisation into the convolutions before it. metadata: stored in the file as JSON.
     threads: 0 takes one per processor; the result does not depend on it.
@@ -66,13 +71,16 @@ def compress(
     fit, `BudgetError` where `bits` cannot be reached.
     """
     check_metadata(dict(metadata or {}))
+    chosen = check_rounding(rounding or ("nearest" if scheme else "trellis"))
     read = model if isinstance(model, Model) else Model.read(model)
     facts = dict(metadata or {})
     if fold_bn:
         read, _ = fold_batch_norm(read)
         facts["folded"] = True  # so that `verify` folds the original too
+    if chosen == "rate":
+        facts["rounding"] = chosen  # `verify` then allows a whole step
     names = quantizable(read, roles, keep_exact)
-    work = _Work(read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress)
+    work = _Work(read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress, chosen)
     return work.run() if bits is None else work.search(bits)
 
 
@@ -118,6 +126,7 @@ class _Work:
     metadata: dict[str, Any]
     threads: int
     progress: Progress | None
+    rounding: Rounding = "nearest"
     tensors: dict[str, TensorStats] = field(init=False)
     network: NetworkStats = field(init=False)
 
@@ -206,7 +215,7 @@ class _Work:
         for name in self.names:
             info = self.tensors[name].info
             try:
-                levels = self._levels(name, scheme.quantizer(self.tensors[name], self.network))
+                levels = scheme.quantizer(self.tensors[name], self.network).quantize(self._weight(name))
             except UsageError:  # a step too fine for 31-bit levels
                 return float("inf")
             total += entropy(levels) * info.elements
@@ -214,10 +223,10 @@ class _Work:
 
     def _quantized_tensor(self, name: str) -> tuple[Quantizer, np.ndarray]:
         quantizer = self.scheme.quantizer(self.tensors[name], self.network)
-        return quantizer, self._levels(name, quantizer)
+        return rounded(self._weight(name), quantizer, self.rounding)
 
-    def _levels(self, name: str, quantizer: Quantizer) -> np.ndarray:
-        return quantizer.quantize(np.asarray(self.model.load(name), np.float32))
+    def _weight(self, name: str) -> np.ndarray:
+        return np.asarray(self.model.load(name), np.float32)
 
     def _report(self, what: str, done: int, total: int) -> None:
         if self.progress is not None:

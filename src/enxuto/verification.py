@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from enxuto.metrics import SignalMetrics
 from enxuto.onnx_model import Model, Role, fold_batch_norm, skeleton
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
 from enxuto.part import Part
+from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
 
 __all__ = ["TensorCheck", "Verification", "verify"]
@@ -68,8 +69,9 @@ def verify(
     """Check every payload's checksum, decode it, and compare with `original` where it is given.
 
     Exact tensors must be equal bit for bit; dead-zone levels must give values within their bin, which is at most
-    Δ/2, or δΔ in the zero bin, from the original (values that were clipped are reported as problems). Damaged
-    payloads become problems too, so that one of them does not hide the others.
+    Δ/2, or δΔ in the zero bin, from the original (values that were clipped are reported as problems); rounded by rate
+    within Δ, on a trellis within 2Δ. Damaged payloads become problems too, so that one of them does not hide the
+    others.
     """
     problems: list[str] = []
     checks: list[TensorCheck] = []
@@ -86,9 +88,8 @@ def verify(
             problems.append(str(error))
             continue
         if original is not None:
-            calibrated = "calibrated" in compressed.metadata
             checks += [
-                _check(name, array, original, part, calibrated)
+                _check(name, array, original, part, compressed.metadata)
                 for name, array in arrays.items()
                 if name in original
             ]
@@ -121,11 +122,13 @@ def _same_graph(one: bytes, other: bytes) -> bool:
     return bool(bare[0] == bare[1])
 
 
-def _check(name: str, array: np.ndarray, original: Model, part: Part, calibrated: bool) -> TensorCheck:
+def _check(
+    name: str, array: np.ndarray, original: Model, part: Part, facts: Mapping[str, Any]
+) -> TensorCheck:
     wanted = original.load(name)
     if array.shape != wanted.shape or array.dtype != wanted.dtype:
         return TensorCheck(name, exact=False, largest_error=math.inf, bound=0.0, sqnr=None, ok=False)
-    if calibrated and (isinstance(part.row, LevelsRow) or original.info(name).role is Role.BIAS):
+    if "calibrated" in facts and (isinstance(part.row, LevelsRow) or original.info(name).role is Role.BIAS):
         return _free_check(name, array, wanted)
     if not isinstance(part.row, LevelsRow):
         same = array.tobytes() == wanted.tobytes()
@@ -143,7 +146,7 @@ def _check(name: str, array: np.ndarray, original: Model, part: Part, calibrated
         values = theirs[start : start + rows].astype(np.float64)
         decoded = ours[start : start + rows]
         error = np.abs(decoded.astype(np.float64) - values)
-        allowed = _bound(quantizer, values, start)
+        allowed = _bound(quantizer, values, start, by_rate=facts.get("rounding") == "rate")
         ok &= bool((error <= allowed * _ROUNDING + np.abs(values) * precision + smallest).all())
         largest = max(largest, float(error.max(initial=0)))
         bound = max(bound, float(allowed.max(initial=0)))
@@ -167,11 +170,15 @@ def _free_check(name: str, array: np.ndarray, wanted: np.ndarray) -> TensorCheck
     )  # fmt: skip
 
 
-def _bound(quantizer: Quantizer, values: np.ndarray, start: int) -> np.ndarray:
+def _bound(quantizer: Quantizer, values: np.ndarray, start: int, *, by_rate: bool) -> np.ndarray:
     """Largest distance of weights from their values, for those from index `start` of the first axis on.
 
     That is the bin's, or, without a uniform step, the distance of the nearest value.
     """
+    if isinstance(quantizer, Grid) and quantizer.trellis:
+        part = replace(quantizer, rows=quantizer.rows[start : start + len(values)])
+        rows, columns = part.steps(values.shape)
+        return np.asarray(2 * rows.astype(np.float64) * columns)
     if not isinstance(quantizer, DeadZone):
         narrow = values.astype(np.float32)
         nearest = quantizer.reconstruct(quantizer.quantize(narrow))
@@ -181,7 +188,7 @@ def _bound(quantizer: Quantizer, values: np.ndarray, start: int) -> np.ndarray:
         steps = steps[start : start + len(values)]
     if quantizer.axis is not None:
         steps = steps.reshape([-1 if axis == quantizer.axis else 1 for axis in range(values.ndim)])
-    return np.asarray(steps * max(0.5, quantizer.delta))
+    return np.asarray(steps * max(1.0 if by_rate else 0.5, quantizer.delta))
 
 
 def _problem(check: TensorCheck) -> str:

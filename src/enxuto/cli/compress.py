@@ -91,6 +91,14 @@ def run(
         str | None,
         typer.Option("--format", rich_help_panel=_GRID, help="P,Q of minifloat: exponent and mantissa bits."),
     ] = None,
+    rounding: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_GRID,
+            help="trellis: smallest, the default; nearest: the default with a quantizer, step or levels; "
+            "rate: errors against bits.",
+        ),
+    ] = None,
     keep_exact: Annotated[
         list[str] | None,
         typer.Option(help="Name (with * and ?) of tensors not to quantize; may be repeated."),
@@ -165,6 +173,7 @@ def run(
     from enxuto.compression import DEFAULT_ROLES, compress
     from enxuto.errors import BudgetError, UsageError
     from enxuto.ledger import ledger_of, original_sizes
+    from enxuto.levels import check_rounding
     from enxuto.onnx_model import Model
 
     options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu, format_)  # type: ignore[arg-type]
@@ -172,7 +181,7 @@ def run(
     wish = CalibratedOptions(
         data, calibration, synthetic, images, max_drop, min_agreement, max_kl, bits, target_size, seed
     )
-    _refuse_contradictions(options, wish, fold_bn=fold_bn, report=report)
+    _refuse_contradictions(options, wish, own=fold_bn or rounding is not None, report=report)
     target = output or source.with_suffix(".enx")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target} is the model itself; name another file with -o")
@@ -196,8 +205,9 @@ def run(
             if fold_bn:
                 metadata["folded"] = True
             compressed = compress(
-                model, scheme, bits=wish.bits_of(model), roles=wanted_roles, keep_exact=kept,
-                fold_bn=fold_bn, metadata=metadata, threads=threads, progress=progress,
+                model, scheme, bits=wish.bits_of(model), rounding=check_rounding(rounding or options.rounding()),
+                roles=wanted_roles, keep_exact=kept, fold_bn=fold_bn, metadata=metadata, threads=threads,
+                progress=progress,
             )  # fmt: skip
     ledger = ledger_of(compressed, file_bytes=compressed.save(target))
     if json:
@@ -212,15 +222,15 @@ def run(
 
 
 def _refuse_contradictions(
-    options: SchemeOptions, wish: CalibratedOptions, *, fold_bn: bool, report: bool
+    options: SchemeOptions, wish: CalibratedOptions, *, own: bool, report: bool
 ) -> None:
     """Raise `UsageError` where one option takes away what another asks for."""
     from enxuto.cli.scheme import SchemeOptions
     from enxuto.errors import UsageError
 
-    if wish.wanted and (options != SchemeOptions() or fold_bn):
+    if wish.wanted and (options != SchemeOptions() or own):
         raise UsageError(
-            "calibrated rounding chooses its own quantizers and folds; leave out --quantizer and the like"
+            "calibrated rounding chooses its own quantizers and levels, and folds; leave out --quantizer and the like"
         )
     if wish.bits is not None and (options.levels is not None or options.step is not None):
         raise UsageError("--bits searches the step that --levels and --step fix; give one of them")

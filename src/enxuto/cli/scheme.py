@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from enxuto.compression import DEFAULT_SCHEME
 from enxuto.errors import UsageError
+from enxuto.levels import Rounding
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw
 from enxuto.quantize.steps import Balanced, FittedMinifloat, Per, Ranged, Scaled, Scheme, Uniform
 
@@ -45,6 +46,10 @@ class SchemeOptions:
                 return self._mu_law()
             case _:
                 return self._dead_zone()
+
+    def rounding(self) -> Rounding:
+        """Return how levels are chosen unless said otherwise: to nearest where the user chose what they are."""
+        return "trellis" if replace(self, per=None) == SchemeOptions() else "nearest"
 
     def _refuse_strays(self) -> None:
         """Refuse options that the chosen quantizer has no use for."""

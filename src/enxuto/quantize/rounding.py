@@ -23,12 +23,20 @@ import numpy.typing as npt
 
 from enxuto.trellis import NEXT
 
-__all__ = ["loss", "regularised", "round_matrix", "round_on_trellis", "upper_factor"]
+__all__ = [
+    "LARGEST_ON_TRELLIS",
+    "candidates",
+    "loss",
+    "regularised",
+    "round_matrix",
+    "round_on_trellis",
+    "upper_factor",
+]
 
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 _LARGEST = 2147483646.0
-_LARGEST_ON_TRELLIS = 1073741822.0
+LARGEST_ON_TRELLIS = 1073741822.0
 _BLOCK = 256  # weights after which one path is kept
 
 
@@ -204,9 +212,9 @@ def _best_path(
             if losses[state] == np.inf:
                 continue
             scaled = left[state, j] / steps[j]
-            if not abs(scaled) <= _LARGEST_ON_TRELLIS:
+            if not abs(scaled) <= LARGEST_ON_TRELLIS:
                 return False, 0
-            lower, upper = _candidates(scaled, state & 1)
+            lower, upper = candidates(scaled, state & 1)
             for level in (lower, upper):
                 units = 2.0 * level - (state & 1) * np.sign(level)
                 error = (left[state, j] - units * steps[j]) / inputs[j, j]
@@ -232,7 +240,7 @@ def _best_path(
 
 
 @numba.njit(cache=True, nogil=True)
-def _candidates(scaled: float, odd: int) -> tuple[float, float]:
+def candidates(scaled: float, odd: int) -> tuple[float, float]:
     """Return the two levels nearest to `scaled` steps in an even or an odd state, one of either parity."""
     if not odd:
         lower = np.floor(scaled / 2)
