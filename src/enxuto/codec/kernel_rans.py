@@ -37,6 +37,7 @@ _AROUND_ROW = np.int64(7 * (MOST_AROUND + 1))
 _SUM_ROW = np.int64(2 * MOST_SUM + 2)
 _HALF_ROW = np.int64(MOST_SUM + 1)
 _CLIP = np.int64(CLIP)
+_CENTRE = np.int64(256)  # more than the numbers of row, column and position and their offset add up to
 _PIECE = 16  # raw bits move in pieces of so many
 
 Int16 = npt.NDArray[np.int16]
@@ -165,32 +166,37 @@ def decode_plain(
     positions = out.shape[1]
     strands, lanes = out.shape[0] // strand, states.shape[0]
     classes = slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS)
-    paths = np.zeros(lanes, np.int64)
+    kept = _kept_within(classes)
+    paths, own = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
+    spots, flat = np.zeros(lanes, np.uint64), out.reshape(-1)
     position = 0
     for first in range(0, strands, lanes):
         paths[:] = 0
+        busy = min(lanes, strands - first)
         for k in range(strand):
+            for lane in range(busy):
+                n = (first + lane) * strand + k
+                own[lane] = bases[n] + _CENTRE
+                spots[lane] = n * positions
             for p in range(positions):
-                offset = np.int64(offsets[p])
-                for lane in range(min(lanes, strands - first)):
-                    n = (first + lane) * strand + k
-                    c = min(max(bases[n] + offset, 0), classes - 1)
+                offset, cell = np.int64(offsets[p]), np.uint64(p)
+                for lane in range(busy):
+                    c = kept[np.uint32(own[lane] + offset)]
                     if following is not None:
                         c += classes * (paths[lane] & 1)
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
                     token = entry >> 25
-                    share = np.int64(signs[np.uint32(token)])
-                    x, like = _symbols(x, entry, share)
+                    x, like = _symbols(x, entry, np.int64(signs[np.uint32(token)]))
                     if x < _LOWER and position < words.shape[0]:
-                        x = (x << 32) | np.int64(words[position])
+                        x = (x << 32) | np.int64(words[np.uint64(position)])
                         position += 1
                     if token > direct:
                         token, x, position = _raw(token - direct - 1, x, position, words)
                         token += direct
                     if following is not None:
                         paths[lane] = following[np.uint32((paths[lane] << 1) + (token & 1))]
-                    out[n, p] = (token ^ ~like) - ~like
+                    flat[spots[lane] + cell] = (token ^ ~like) - ~like
                     states[lane] = x
     return _ended(states, position, words)
 
@@ -261,44 +267,61 @@ def decode(
     positions = out.shape[1]
     strands, lanes = out.shape[0] // strand, states.shape[0]
     classes = slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS)
+    kept = _kept_within(classes)
     pictures = np.zeros(lanes * size, np.int64)  # of |level|·2**32 + level: both weighted sums in one
     starts = (np.arange(lanes) * size).astype(np.uint32)
-    paths = np.zeros(lanes, np.int64)
+    paths, own = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
+    spots, flat = np.zeros(lanes, np.uint64), out.reshape(-1)
     position = 0
+    plain = min(np.int64(direct), _CLIP)  # the largest token that is a magnitude which neighbours see as it is
     w0, w1, w2, w3 = eighths[0], eighths[1], eighths[2], eighths[3]
     for first in range(0, strands, lanes):
         paths[:] = 0
+        busy = min(lanes, strands - first)
         for k in range(strand):
+            for lane in range(busy):
+                n = (first + lane) * strand + k
+                own[lane] = bases[n] + _CENTRE
+                spots[lane] = n * positions
             for p in range(positions):
-                place, weight, offset = places[p], near[p], np.int64(offsets[p])
-                for lane in range(min(lanes, strands - first)):
-                    n = (first + lane) * strand + k
-                    base = min(max(bases[n] + offset, 0), classes - 1)
+                place, weight, offset, cell = places[p], near[p], np.int64(offsets[p]), np.uint64(p)
+                for lane in range(busy):
+                    base = np.uint32(kept[np.uint32(own[lane] + offset)])
                     at = starts[lane] + place  # above left
                     before, above, behind = pictures[at], pictures[at + _ONE], pictures[at + _TWO]
                     at += stride
                     left = pictures[at]
-                    found = (2 * (left + above) + before + behind + _HALF) >> 32
+                    found = np.uint32((2 * (left + above) + before + behind + _HALF) >> 32)
                     total = np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
                     c = np.int64(class_of[np.uint32(base * _AROUND_ROW + weight + found)])
                     if following is not None:
                         c += classes * (paths[lane] & 1)
                     sure = np.int64(sure_of[np.uint32(base * _SUM_ROW + _HALF_ROW + total)])
                     x = states[lane]
-                    entry = np.int64(slots[(c << BITS) + (x & _SLOT_MASK)])
+                    entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
                     token = entry >> 25
-                    x, like = _symbols(x, entry, np.int64(signs[(sure << 6) + token]))
+                    x, like = _symbols(x, entry, np.int64(signs[np.uint32((sure << 6) + token)]))
                     if x < _LOWER and position < words.shape[0]:
-                        x = (x << 32) | np.int64(words[position])
+                        x = (x << 32) | np.int64(words[np.uint64(position)])
                         position += 1
-                    if token > direct:
-                        token, x, position = _raw(token - direct - 1, x, position, words)
-                        token += direct
+                    seen = token
+                    if token > plain:
+                        if token > direct:
+                            token, x, position = _raw(token - direct - 1, x, position, words)
+                            token += direct
+                        seen = min(token, _CLIP)
                     if following is not None:
                         paths[lane] = following[np.uint32((paths[lane] << 1) + (token & 1))]
                     negative = ~like ^ (total >> 63)
-                    out[n, p] = (token ^ negative) - negative
-                    token = min(token, _CLIP)
-                    pictures[at + _ONE] = ((token ^ negative) - negative) + (token << 32)
+                    flat[spots[lane] + cell] = (token ^ negative) - negative
+                    pictures[at + _ONE] = ((seen ^ negative) - negative) + (seen << 32)
                     states[lane] = x
     return _ended(states, position, words)
+
+
+@numba.njit(cache=True, nogil=True)
+def _kept_within(classes: int) -> Int64:
+    """Return, for sums of numbers and offset from −`_CENTRE` on, the class they stand for, within 0…K−1."""
+    sums = np.arange(-_CENTRE, _CENTRE)
+    kept: Int64 = np.minimum(np.maximum(sums, 0), classes - 1)
+    return kept
