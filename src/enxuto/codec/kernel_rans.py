@@ -273,7 +273,9 @@ def decode(
     paths, own = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
     spots, flat = np.zeros(lanes, np.uint64), out.reshape(-1)
     position = 0
-    plain = min(np.int64(direct), _CLIP)  # the largest token that is a magnitude which neighbours see as it is
+    plain = min(
+        np.int64(direct), _CLIP
+    )  # the largest token that is a magnitude which neighbours see as it is
     w0, w1, w2, w3 = eighths[0], eighths[1], eighths[2], eighths[3]
     for first in range(0, strands, lanes):
         paths[:] = 0
