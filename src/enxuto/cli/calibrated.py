@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CalibratedOptions", "byte_size", "calibrated_json", "calibrated_parts", "show_calibrated"]
 
+_BAR = 8  # characters
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
 
@@ -167,21 +169,35 @@ def show_calibrated(within: Within, *, report: bool) -> None:
             caption=f"data {judgement.data_hash}, seed {within.calibration.seed}",
         )
     if report:
-        show_table(
-            "tensors",
-            {
-                "tensor": "left", "weights": "right", "step": "right", "bits": "right", "of the file": "right",
-                "of the loss": "right", "sensitivity": "right", "rounding": "left",
-            },
-            [
-                (
-                    row["name"], f"{row['elements']:,}", f"{row['step']:.3g}", f"{row['bits']:.2f}",
-                    f"{row['share_of_file']:.1%}",
-                    "" if row["share_of_loss"] is None else f"{row['share_of_loss']:.1%}",
-                    "" if row["sensitivity"] is None else f"{row['sensitivity']:.2g}", row["method"],
-                )
-                for row in within.outcome.to_list()
-            ],
-        )  # fmt: skip
+        _show_tensors(within.outcome.to_list())
     if within.calibration.reason is not None:
         note(f"rounding took outputs as unrelated: {within.calibration.reason}")
+
+
+def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what every tensor got; sensitivities with bars as long as their logarithms."""
+    known = [math.log(row["sensitivity"]) for row in rows if row["sensitivity"]]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+
+    def sensitivity(value: float | None) -> str:
+        if not value:
+            return ""
+        share = (math.log(value) - low) / (high - low) if high > low else 1.0
+        return f"{value:>8.2g} {'█' * (1 + round((_BAR - 1) * share))}"
+
+    show_table(
+        "tensors",
+        {
+            "tensor": "left", "weights": "right", "step": "right", "bits": "right", "of the file": "right",
+            "of the loss": "right", "sensitivity (bars: log)": "left", "rounding": "left",
+        },
+        [
+            (
+                row["name"], f"{row['elements']:,}", f"{row['step']:.3g}", f"{row['bits']:.2f}",
+                f"{row['share_of_file']:.1%}",
+                "" if row["share_of_loss"] is None else f"{row['share_of_loss']:.1%}",
+                sensitivity(row["sensitivity"]), row["method"],
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
