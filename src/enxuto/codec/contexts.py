@@ -73,7 +73,10 @@ def decode_contexts(
             raise FormatError("a payload is shorter than its chunks")
         jobs.append((view[position : position + length], chunk))
         position += length
-    slots = rans.slot_table(model.table)
+    states = 1 if model.zeros is None else 2
+    slots = rans.slot_table(
+        np.concatenate(np.split(model.table, states), axis=1).reshape(-1, model.table.shape[1])
+    )
     _mapped(lambda job: coder.decode(job[0], out[job[1]], job[1].start, slots), jobs, threads)
     return out.reshape(-1)
 

@@ -50,7 +50,10 @@ Words = npt.NDArray[np.uint32]
 
 
 def slot_table(table: Int64) -> Int32:
-    """Return the decoder's table (K · 4096,): bits 0–12 frequency, 13–24 place within the token, 25–30 token."""
+    """Return the decoder's table (rows · 4096,): bits 0–12 frequency, 13–24 place within the token, 25–30 token.
+
+    table (rows, tokens): with a trellis each class's row in even states, then its row in odd ones.
+    """
     tokens = np.arange(table.shape[1], dtype=np.int64)
     rows = []
     for frequencies in table:
@@ -183,7 +186,7 @@ def decode_plain(
                 for lane in range(busy):
                     c = kept[np.uint32(own[lane] + offset)]
                     if following is not None:
-                        c += classes * (paths[lane] & 1)
+                        c = (c << 1) + (paths[lane] & 1)
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
                     token = entry >> 25
@@ -297,7 +300,7 @@ def decode(
                     total = np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
                     c = np.int64(class_of[np.uint32(base * _AROUND_ROW + weight + found)])
                     if following is not None:
-                        c += classes * (paths[lane] & 1)
+                        c = (c << 1) + (paths[lane] & 1)
                     sure = np.int64(sure_of[np.uint32(base * _SUM_ROW + _HALF_ROW + total)])
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
