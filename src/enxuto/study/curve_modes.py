@@ -96,8 +96,8 @@ def source_grid(
 
 def own(bits: Iterable[float]) -> list[Settings]:
     """Settings of enxuto's own modes: the default, and its steps scaled to so many bits per weight of the file."""
-    scaled = [{"mode": "default", "method": OWN, "i": value, "bits": value} for value in bits]
-    return [{"mode": "default", "method": OWN, "i": 32, "bits": None}, *scaled]
+    both = {"mode": "default", "method": OWN, "rounding": "trellis"}
+    return [{**both, "i": 32, "bits": None}, *({**both, "i": value, "bits": value} for value in bits)]
 
 
 def calibrated(bits: Iterable[float], calibration: Mapping[str, Any]) -> list[Settings]:
@@ -139,7 +139,7 @@ def _grid(settings: Mapping[str, Any], given: Given) -> CompressedModel:
 
 
 def _default(settings: Mapping[str, Any], given: Given) -> CompressedModel:
-    return compress(given.model, bits=settings["bits"], threads=given.threads)
+    return compress(given.model, bits=settings["bits"], rounding=settings["rounding"], threads=given.threads)
 
 
 def _calibrated(settings: Mapping[str, Any], given: Given) -> CompressedModel:
