@@ -161,16 +161,15 @@ class _Work:
         large: tuple[float, float] | None = None  # (power, bits of the file): the coarsest too large
         fits: tuple[float, float] | None = None  # and the finest that fits
         best: CompressedModel | None = None
+        too_fine: UsageError | None = None
         power = self._first_power(start, budget)
         for trial in range(_TRIALS):
             self.scheme = start.scaled(2.0**power)
             try:
                 found = self.run()
                 measured = 8.0 * found.file_bytes
-            except UsageError:  # a step too fine for 31-bit levels
-                if best is None:
-                    raise
-                measured = 2 * budget
+            except UsageError as error:  # a step too fine for 31-bit levels
+                too_fine, measured = error, 2 * budget
             if measured <= budget:
                 fits = power, measured
                 best = found if best is None or found.file_bytes > best.file_bytes else best
@@ -191,7 +190,9 @@ class _Work:
                 step = (measured - aim) / max(1, self._quantized)
                 power = min(_REACH, max(-_REACH, power + step * 1.25 * 2**trial))
         if best is None:
-            raise BudgetError(f"{bits:g} bits per weight cannot be reached: what is not quantized takes more")
+            raise too_fine or BudgetError(
+                f"{bits:g} bits per weight cannot be reached: what is not quantized takes more"
+            )
         return best
 
     @property

@@ -44,6 +44,7 @@ Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 UInt32 = npt.NDArray[np.uint32]
+UInt64 = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 Shares = npt.NDArray[np.uint16]
 Words = npt.NDArray[np.uint32]
@@ -168,19 +169,14 @@ def decode_plain(
     """Decode as `decode` does, weights that do not look at their neighbours."""
     positions = out.shape[1]
     strands, lanes = out.shape[0] // strand, states.shape[0]
-    classes = slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS)
-    kept = _kept_within(classes)
-    paths, own = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
-    spots, flat = np.zeros(lanes, np.uint64), out.reshape(-1)
-    position = 0
+    kept = _kept_within(slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS))
+    _, paths, own, spots = _fresh(lanes, 0)
+    flat, position = out.reshape(-1), 0
     for first in range(0, strands, lanes):
         paths[:] = 0
         busy = min(lanes, strands - first)
         for k in range(strand):
-            for lane in range(busy):
-                n = (first + lane) * strand + k
-                own[lane] = bases[n] + _CENTRE
-                spots[lane] = n * positions
+            _begin(bases, first, strand, k, positions, busy, own, spots)
             for p in range(positions):
                 offset, cell = np.int64(offsets[p]), np.uint64(p)
                 for lane in range(busy):
@@ -264,40 +260,29 @@ def decode(
 
     `states` (S,) is overwritten; `slots` from `slot_table`; `places` … `size` from `Pictures`; `following` (16,):
     the trellis, by twice the state plus the parity, None without one; the others as in `encode`. Never reads outside
-    `words`, whatever they hold. Choices that no processor predicts are arithmetic, and indices of types that cannot
-    be negative, so that none is checked for it.
+    `words`, whatever they hold. Choices that no processor predicts are arithmetic; whether to read a word is a branch
+    (as arithmetic, in a function of its own, it made each state wait for the others: half the speed).
     """
     positions = out.shape[1]
     strands, lanes = out.shape[0] // strand, states.shape[0]
-    classes = slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS)
-    kept = _kept_within(classes)
+    kept = _kept_within(slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS))
     pictures = np.zeros(lanes * size, np.int64)  # of |level|·2**32 + level: both weighted sums in one
-    starts = (np.arange(lanes) * size).astype(np.uint32)
-    paths, own = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
-    spots, flat = np.zeros(lanes, np.uint64), out.reshape(-1)
-    position = 0
-    plain = min(
-        np.int64(direct), _CLIP
-    )  # the largest token that is a magnitude which neighbours see as it is
+    starts, paths, own, spots = _fresh(lanes, size)
+    flat, position = out.reshape(-1), 0
+    plain = min(np.int64(direct), _CLIP)  # above it a token is no magnitude, or clipped for neighbours
     w0, w1, w2, w3 = eighths[0], eighths[1], eighths[2], eighths[3]
     for first in range(0, strands, lanes):
         paths[:] = 0
         busy = min(lanes, strands - first)
         for k in range(strand):
-            for lane in range(busy):
-                n = (first + lane) * strand + k
-                own[lane] = bases[n] + _CENTRE
-                spots[lane] = n * positions
+            _begin(bases, first, strand, k, positions, busy, own, spots)
             for p in range(positions):
                 place, weight, offset, cell = places[p], near[p], np.int64(offsets[p]), np.uint64(p)
                 for lane in range(busy):
                     base = np.uint32(kept[np.uint32(own[lane] + offset)])
                     at = starts[lane] + place  # above left
-                    before, above, behind = pictures[at], pictures[at + _ONE], pictures[at + _TWO]
+                    found, total = _around(pictures, at, stride, w0, w1, w2, w3)
                     at += stride
-                    left = pictures[at]
-                    found = np.uint32((2 * (left + above) + before + behind + _HALF) >> 32)
-                    total = np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
                     c = np.int64(class_of[np.uint32(base * _AROUND_ROW + weight + found)])
                     if following is not None:
                         c = (c << 1) + (paths[lane] & 1)
@@ -322,6 +307,35 @@ def decode(
                     pictures[at + _ONE] = ((seen ^ negative) - negative) + (seen << 32)
                     states[lane] = x
     return _ended(states, position, words)
+
+
+@numba.njit(cache=True, nogil=True)
+def _around(
+    pictures: Int64, at: np.uint32, stride: np.uint32, w0: np.int64, w1: np.int64, w2: np.int64, w3: np.int64
+) -> tuple[np.uint32, np.int64]:
+    """Return weighted magnitudes and the weighted sum of the neighbours of a weight, the first of them at `at`."""
+    before, above, behind = pictures[at], pictures[at + _ONE], pictures[at + _TWO]
+    left = pictures[at + stride]
+    found = np.uint32((2 * (left + above) + before + behind + _HALF) >> 32)
+    return found, np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
+
+
+@numba.njit(cache=True, nogil=True)
+def _fresh(lanes: int, size: int) -> tuple[UInt32, Int64, Int64, UInt64]:
+    """Return where each state has its picture, and room for its path, number of scale and place in the output."""
+    starts = (np.arange(lanes) * size).astype(np.uint32)
+    return starts, np.zeros(lanes, np.int64), np.zeros(lanes, np.int64), np.zeros(lanes, np.uint64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _begin(
+    bases: Int16, first: int, strand: int, k: int, positions: int, busy: int, own: Int64, spots: UInt64
+) -> None:
+    """Set where the tables of the strands' k-th kernels and their levels begin."""
+    for lane in range(busy):
+        n = (first + lane) * strand + k
+        own[lane] = bases[n] + _CENTRE
+        spots[lane] = n * positions
 
 
 @numba.njit(cache=True, nogil=True)
