@@ -17,6 +17,7 @@ from typer.testing import Result
 
 import enxuto
 from enxuto.container import CompressedModel
+from enxuto.header import LevelsRow
 from enxuto.onnx_model import Model
 
 Invoke = Callable[..., Result]
@@ -128,6 +129,40 @@ def test_every_quantizer_goes_through(invoke: Invoke, digits: Path, options: tup
     verified = invoke("verify", small, digits)
     # Clipped weights lie outside their bins, and verify says so.
     assert verified.exit_code == (1 if "--clip" in options else 0), verified.output
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ((), "grid"),
+        (("--per", "tensor", "--bits", "4"), "grid"),
+        (("--levels", "8"), "dead-zone"),
+        (("--delta", "0.4", "--bits", "4"), "dead-zone"),
+        (("--rounding", "nearest"), "dead-zone"),
+        (("--rounding", "rate", "--bits", "4"), "dead-zone"),
+        (("--levels", "8", "--rounding", "trellis"), "grid"),
+    ],
+)
+def test_levels_lie_on_a_trellis_unless_the_user_says_what_they_are(
+    invoke: Invoke, digits: Path, options: tuple[str, ...], kind: str
+) -> None:
+    assert invoke("compress", digits, *options).exit_code == 0
+    parts = CompressedModel.read(digits.with_suffix(".enx")).parts
+    assert {part.quantizer().kind for part in parts if isinstance(part.row, LevelsRow)} == {kind}
+    assert invoke("verify", digits.with_suffix(".enx"), digits).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--rounding", "up"), "rounding is nearest, rate, trellis, not 'up'"),
+        (("--rounding", "rate", "--synthetic"), "chooses its own quantizers and levels"),
+        (("--rounding", "trellis", "--quantizer", "half"), "needs quantizer dead-zone"),
+    ],
+)
+def test_roundings_that_do_not_go(invoke: Invoke, digits: Path, options: tuple[str, ...], said: str) -> None:
+    assert said in one_line_error(invoke("compress", digits, *options))
+    assert not digits.with_suffix(".enx").exists()
 
 
 def test_verify_finds_damage_and_another_model(invoke: Invoke, digits: Path) -> None:
