@@ -16,6 +16,7 @@ from enxuto.codec import entropy
 from enxuto.compression import compress, parameters, quantizable
 from enxuto.container import CompressedModel
 from enxuto.errors import BudgetError, ModelError, UsageError
+from enxuto.levels import ROUNDINGS
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import DeadZone, Half
 from enxuto.quantize.steps import Balanced, Ranged, Uniform
@@ -358,3 +359,21 @@ def test_progress_counts_every_tensor_to_the_end() -> None:
 def test_a_tensor_that_cannot_be_quantized_ends_the_coding_of_all() -> None:
     with pytest.raises(UsageError, match="31"):
         compress(small_model(40), Uniform(DeadZone(1e-30, 0.5)), threads=2)
+
+
+def test_bits_out_of_reach_are_said_so_though_steps_were_too_fine_at_first() -> None:
+    weights = {"w": noise(64, 64), "k": noise(2000, 50)}
+    nodes = [helper.make_node("MatMul", [f"{name}.x", name], [out]) for name, out in (("w", "y"), ("k", "z"))]
+    model = graph_of(nodes, weights, **{"w.x": [3, 64], "k.x": [3, 2000]})
+    for rounding in ROUNDINGS:
+        with pytest.raises(BudgetError, match="25 bits per weight cannot be reached"):
+            compress(model, bits=25, keep_exact=["k"], rounding=rounding)
+
+
+def test_dead_channels_do_not_make_the_others_fine() -> None:
+    weight = np.random.default_rng(0).laplace(0, 0.1, (512, 1, 3, 3)).astype(np.float32)
+    weight[100:] = 1e-38
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=512)
+    model = graph_of([node], {"w": weight}, x=[1, 512, 8, 8])
+    nearest, default = (compress(model, rounding=rounding).file_bytes for rounding in ("nearest", None))
+    assert default <= 1.02 * nearest

@@ -49,9 +49,28 @@ def test_no_weight_on_a_path_is_off_by_more_than_two_steps(scaled: np.ndarray) -
 @pytest.mark.parametrize("value", [2e9, np.inf, np.nan])
 def test_a_path_needs_levels_of_thirty_bits(value: float) -> None:
     assert nearest_path(np.array([[0.0, value]])) is None
-    if np.isfinite(value):
-        with pytest.raises(UsageError, match=r"the step 5\.6e-10 is too small"):
-            rounded(np.array([[0, value]], np.float32), DeadZone(1e-9), "trellis")
+
+
+def test_what_no_grid_on_a_trellis_fits_is_rounded_to_nearest() -> None:
+    fine = DeadZone(1e-9)
+    quantizer, levels = rounded(np.array([[0, 1.5]], np.float32), fine, "trellis")  # levels of 31 bits
+    assert quantizer == fine
+    assert levels.tolist() == fine.quantize(np.array([[0, 1.5]], np.float32)).tolist()
+    with pytest.raises(UsageError, match="too small for values"):
+        rounded(np.array([[0, 5]], np.float32), fine, "trellis")
+    tiny = DeadZone(1e-31)
+    assert rounded(WEIGHTS * np.float32(1e-30), tiny, "trellis")[0] == tiny
+    dead = DeadZone((0.1, *[1e-20] * 39), axis=0)
+    assert rounded(WEIGHTS * np.float32(1e-12), dead, "trellis")[0] == dead
+    positions = DeadZone((0.1, 0.2, 0.1), axis=2)
+    assert rounded(WEIGHTS, positions, "trellis")[0] == positions
+
+
+def test_pieces_of_a_weight_are_rounded_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = DeadZone(tuple(np.geomspace(0.5, 2, 40).tolist()), axis=0)
+    whole = rounded(WEIGHTS, steps, "trellis")[1]
+    monkeypatch.setattr("enxuto.levels._AT_ONCE", 1000)
+    np.testing.assert_array_equal(rounded(WEIGHTS, steps, "trellis")[1], whole)
 
 
 def test_a_trellis_has_less_error_at_equal_entropy() -> None:
@@ -78,10 +97,6 @@ def test_channels_keep_their_steps_in_quarters_of_an_octave() -> None:
     columns, _ = rounded(WEIGHTS, DeadZone(steps[:30], axis=1), "trellis")
     assert isinstance(columns, Grid)
     assert len(columns.columns) == 30
-    positions, _ = rounded(WEIGHTS, DeadZone((0.1, 0.2, 0.1), axis=2), "trellis")
-    assert isinstance(positions, Grid)
-    assert positions.step == pytest.approx(0.56 * 0.1 * 2 ** (1 / 3), rel=1e-6)
-    assert not positions.rows + positions.columns
 
 
 @pytest.mark.parametrize("shape", [(0,), (5,), (5, 1), (0, 4)])

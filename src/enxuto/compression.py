@@ -20,7 +20,7 @@ from enxuto.codec import entropy
 from enxuto.container import CompressedModel, processors
 from enxuto.errors import BudgetError, UsageError
 from enxuto.header import check_metadata
-from enxuto.levels import Rounding, check_rounding, rounded
+from enxuto.levels import Rounding, check_quantizer, check_rounding, rounded
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
@@ -71,7 +71,7 @@ def compress(
     fit, `BudgetError` where `bits` cannot be reached.
     """
     check_metadata(dict(metadata or {}))
-    chosen = check_rounding(rounding or ("nearest" if scheme else "trellis"))
+    chosen = check_rounding(("nearest" if scheme else "trellis") if rounding is None else rounding)
     read = model if isinstance(model, Model) else Model.read(model)
     facts = dict(metadata or {})
     if fold_bn:
@@ -136,6 +136,8 @@ class _Work:
                 check_finite(info.name, self.model.load(info.name))
         self.tensors, self.network = statistics(self.model, self.names)
         self.parameters = parameters(self.model)
+        for name in self.names[:1]:
+            check_quantizer(self.scheme.quantizer(self.tensors[name], self.network), self.rounding)
 
     def run(self) -> CompressedModel:
         """Quantize and code everything."""
@@ -167,7 +169,7 @@ class _Work:
             self.scheme = start.scaled(2.0**power)
             try:
                 found = self.run()
-                measured = 8.0 * found.file_bytes
+                measured, too_fine = 8.0 * found.file_bytes, None
             except UsageError as error:  # a step too fine for 31-bit levels
                 too_fine, measured = error, 2 * budget
             if measured <= budget:

@@ -22,7 +22,7 @@ from enxuto.quantize.grid import MOST_EXPONENT, Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 from enxuto.quantize.trellis_path import nearest_path
 
-__all__ = ["ROUNDINGS", "Rounding", "check_rounding", "rounded"]
+__all__ = ["ROUNDINGS", "Rounding", "check_quantizer", "check_rounding", "rounded"]
 
 Rounding: TypeAlias = Literal["nearest", "rate", "trellis"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
@@ -30,6 +30,8 @@ ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 _PRICE = math.log(2) / 6  # of a bit, in squared steps
 _ROUNDS = 4
 _WIDEST = 1 << 12  # levels of a weight beyond which neighbouring ones cost the same
+_AT_ONCE = 1 << 22  # weights whose path is looked for at a time
+_LOWEST = -100.0  # log2 of the shortest step on a trellis
 _TRELLIS_STEP = 0.56  # of the plain one: about its squared error, with a sixth of a bit less
 
 Float32 = npt.NDArray[np.float32]
@@ -49,47 +51,61 @@ def rounded(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> tuple[
     """Return the quantizer and the levels of a weight, of any shape.
 
     quantizer: gives the steps; on a trellis another one takes its place, with steps 0.56 as long and channels' steps
-    as powers of 2^¼. Weights without rows of their own (vectors) are rounded to nearest there.
+    as powers of 2^¼. Rounded to nearest even so: weights without rows of their own (vectors), steps along a third axis,
+    steps further apart than a grid's factors reach (of dead channels, say), levels of more than 30 bits.
 
-    Raises `UsageError` where a step is too fine, and for anything but nearest levels of a quantizer that is not
-    dead-zone with δ ½.
+    Raises `UsageError` where a step is too fine, and as `check_quantizer` does.
     """
-    if rounding == "nearest":
-        return quantizer, quantizer.quantize(weight)
-    if not isinstance(quantizer, DeadZone) or quantizer.delta != 0.5:
+    check_quantizer(quantizer, rounding)
+    if rounding == "rate":
+        assert isinstance(quantizer, DeadZone)
+        return quantizer, _by_rate(weight, quantizer)
+    found = None
+    if rounding == "trellis" and weight.ndim > 1 and weight.size > len(weight):
+        assert isinstance(quantizer, DeadZone)
+        found = _on_trellis(weight, quantizer)
+    return found or (quantizer, quantizer.quantize(weight))
+
+
+def check_quantizer(quantizer: Quantizer, rounding: Rounding) -> None:
+    """Raise `UsageError` where levels other than the nearest are asked of anything but dead-zone with δ ½."""
+    if rounding != "nearest" and not (isinstance(quantizer, DeadZone) and quantizer.delta == 0.5):
         raise UsageError(
             f"rounding {rounding} chooses its own zero; it needs quantizer dead-zone with delta 0.5"
         )
-    if rounding == "rate":
-        return quantizer, _by_rate(weight, quantizer)
-    if weight.ndim < 2 or weight.size == len(weight):
-        return quantizer, quantizer.quantize(weight)
-    return _on_trellis(weight, quantizer)
 
 
-def _on_trellis(weight: Float32, quantizer: DeadZone) -> tuple[Grid, Int32]:
+def _on_trellis(weight: Float32, quantizer: DeadZone) -> tuple[Grid, Int32] | None:
     grid = _grid_of(quantizer)
+    if grid is None:
+        return None
     rows, columns = grid.steps(weight.shape)
-    scaled = _clipped(weight, quantizer) / (rows.astype(np.float64) * columns.astype(np.float64))
-    levels = nearest_path(scaled.reshape(len(weight), -1))
-    if levels is None:
-        raise UsageError(f"the step {grid.step:g} is too small for the weights: levels would exceed 30 bits")
+    levels = np.empty((len(weight), weight.size // len(weight)), np.int32)
+    height = max(1, _AT_ONCE // levels.shape[1])
+    for start in range(0, len(weight), height):
+        piece = slice(start, start + height)
+        steps = (rows[piece] if len(rows) > 1 else rows).astype(np.float64) * columns
+        scaled = _clipped(weight[piece], quantizer) / steps
+        found = nearest_path(scaled.reshape(len(scaled), -1))
+        if found is None:
+            return None
+        levels[piece] = found
     return grid, levels.reshape(weight.shape)
 
 
-def _grid_of(quantizer: DeadZone) -> Grid:
+def _grid_of(quantizer: DeadZone) -> Grid | None:
+    """Return the grid with a trellis that takes a quantizer's place, None where there is none."""
     steps = np.log2(_TRELLIS_STEP * np.atleast_1d(np.asarray(quantizer.step, np.float64)))
-    base = short_float32(max(2.0**-100, float(np.exp2(steps.mean()))))
-    exponents = np.clip(np.rint(4 * (steps - math.log2(base))), -MOST_EXPONENT, MOST_EXPONENT).astype(
-        np.int64
-    )
+    if quantizer.axis not in (None, 0, 1) or not _LOWEST < steps.mean() < -_LOWEST:
+        return None
+    base = short_float32(float(np.exp2(steps.mean())))
+    exponents = np.rint(4 * (steps - math.log2(base))).astype(np.int64)
+    if np.abs(exponents).max() > MOST_EXPONENT:
+        return None
     factors = tuple(exponents.tolist()) if exponents.any() else ()
-    match quantizer.axis:
-        case 0:
-            return Grid(base, rows=factors, trellis=True)
-        case 1:
-            return Grid(base, columns=factors, trellis=True)
-    return Grid(base, trellis=True)  # what shares a step lies neither in rows nor in columns
+    if quantizer.axis == 1:
+        return Grid(base, columns=factors, trellis=True)
+    return Grid(base, rows=factors if quantizer.axis == 0 else (), trellis=True)
 
 
 def _by_rate(weight: Float32, quantizer: DeadZone) -> Int32:

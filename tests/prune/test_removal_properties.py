@@ -131,3 +131,35 @@ def test_dead_rectifiers_do_not_hide_a_shuffle_that_mixes_up_channels() -> None:
     channels = trace(graph, torch.zeros(1, 2, 6, 6))
     assert "parts.1.0.conv" in {item.layer for item in channels.fixed}
     assert not any("parts.1.0.conv" in group.filters for group in channels.groups)
+
+
+def test_neither_does_what_saturates() -> None:
+    """Positive weights let nothing but ones through a few of these; the network's own do."""
+    torch.manual_seed(0)
+    cells = [
+        nn.Sequential(
+            nn.Conv2d(16 if i else 2, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.Hardtanh()
+        )
+        for i in range(8)
+    ]
+
+    class Shuffling(nn.Module):
+        """Six cells, a shuffle with its sizes in the code, two more."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells = nn.ModuleList(cells)
+            self.output = nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for cell in self.cells[:6]:
+                x = cell(x)
+            x = x.reshape(x.shape[0], -1, 4, 6, 6).transpose(1, 2).reshape(x.shape[0], -1, 6, 6)
+            for cell in self.cells[6:]:
+                x = cell(x)
+            return self.output(x.mean((2, 3)))
+
+    network = Shuffling().eval()
+    channels = trace(network, torch.zeros(1, 2, 6, 6))
+    for group in channels.groups:
+        remove(network, channels, channels.without([group.number]))  # which compares

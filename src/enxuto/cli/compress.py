@@ -95,7 +95,7 @@ def run(
         str | None,
         typer.Option(
             rich_help_panel=_GRID,
-            help="trellis: smallest, the default; nearest: the default with a quantizer, step or levels; "
+            help="trellis: smallest, the default; nearest: the default with a setting above, but --per; "
             "rate: errors against bits.",
         ),
     ] = None,

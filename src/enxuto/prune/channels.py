@@ -4,7 +4,7 @@ Beside each activation goes an integer tensor that names the channel each elemen
 operators that move data move the names, others tie or bind them (`channel_moves`, `channel_rules`). No graph is
 taken from autograd, so option-A shortcuts, grouped convolutions with shuffles, chunks, reused modules and frozen
 parameters come out right. Where a module's code may hold sizes of its own (a reshape to 400, a split at 16), a channel
-is removed for trial, from a copy with weights that hide nothing, and what fails must stay.
+is removed for trial, also from a copy without dead rectifiers, and what fails must stay.
 
 Left out: networks whose path depends on the data (the path of the example is followed), inputs that are no tensors.
 """
@@ -54,26 +54,27 @@ def _failing(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site
     """The sites that do not follow when a group is removed: all at once first, then each alone."""
     if not book.sites:
         return []
-    network = _lively(network)
+    networks = network, _lively(network)
     chosen: dict[int, list[Site]] = defaultdict(list)
     for site in dict.fromkeys(book.sites):
         atoms = set(book.roots(torch.tensor(sorted(site.names))).tolist())
         numbers = [found.group_of[atom] for atom in sorted(atoms) if atom in found.group_of]
         if numbers:  # one that tries no other site, where there is one
             chosen[next((number for number in numbers if number not in chosen), numbers[0])].append(site)
-    if not chosen or _removable(network, found, chosen):
+    if not chosen or all(_removable(one, found, chosen) for one in networks):
         return []
     failing = []
     for number, sites in chosen.items():
-        if not _removable(network, found, [number]):
+        if not all(_removable(one, found, [number]) for one in networks):
             failing += sites
     return failing
 
 
 def _lively(network: nn.Module) -> nn.Module:
-    """A copy in which every channel reaches the outputs: random positive parameters, norms that change little.
+    """A copy without dead rectifiers: random positive parameters, norms that change little.
 
-    Behind rectifiers of the network's own weights that are never positive, a channel in a wrong place is not seen.
+    Behind rectifiers that the network's own weights never open, a channel in a wrong place is not seen. (Where these
+    weights saturate something, the network's own see it: both are tried.)
     """
     copied = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(0)

@@ -34,7 +34,8 @@ class Grid:
     """level = round(x / (Δ·f(r)·f(c))), half to even;  x̂ = (level · (Δ · f(r))) · f(c), with f(e) = 2**(e/4).
 
     rows, columns: exponents e along axis 0 and axis 1; empty where all are 0. trellis: a level of x̂ is replaced by
-    the steps that it stands for; levels then come from a search (`quantize.rounding`), not from `quantize`.
+    the steps that it stands for; levels then come from a search (`quantize.rounding`, `quantize.trellis_path`), not
+    from `quantize`.
     """
 
     step: float

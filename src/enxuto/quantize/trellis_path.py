@@ -36,7 +36,7 @@ def nearest_path(scaled: Float64) -> Int32 | None:
 def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
     count, (rows, columns) = following.shape[0], scaled.shape
     losses, others = np.empty(count), np.empty(count)
-    origins, chosen = np.empty((columns, count), np.int64), np.empty((columns, count), np.int32)
+    origins, chosen = np.empty((columns, count), np.uint8), np.empty((columns, count), np.int32)
     for r in range(rows):
         losses[:] = np.inf
         losses[0] = 0.0
@@ -56,4 +56,4 @@ def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
         state = int(np.argmin(losses))
         for j in range(columns - 1, -1, -1):
             levels[r, j] = chosen[j, state]
-            state = origins[j, state]
+            state = int(origins[j, state])
