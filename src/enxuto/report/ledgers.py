@@ -58,7 +58,7 @@ def _chart(ledger: _Ledger, title: str) -> Chart:
     for style, (name, measured) in enumerate((("measured file", True), ("calculated", False))):
         # Every form has a row in both series, so that bars stand in the order of the ledger.
         rows = tuple(
-            (row.name, row.bytes, row.bits_per_parameter, row.ratio) if row.measured is measured
+            (row.name, round(row.bytes), row.bits_per_parameter, row.ratio) if row.measured is measured
             else (row.name, None, None, None)
             for row in ledger.rows
         )  # fmt: skip
