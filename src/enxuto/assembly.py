@@ -57,7 +57,7 @@ class Assembly:
 
         levels: of the tensor's shape, or of several tensors flat, one after the other.
         """
-        return self._kept(names, self._coded(names, quantizer, levels, self._threads))
+        return self._kept(names, self._spool.put_aside(self._coded(names, quantizer, levels, self._threads)))
 
     def add_each(
         self,
@@ -70,7 +70,7 @@ class Assembly:
         found = {}
         large = [name for name in names if self._model.info(name).elements >= _ALONE]
         for name in large:
-            parts[name] = self._coded([name], *make(name), self._threads)
+            parts[name] = self._spool.put_aside(self._coded([name], *make(name), self._threads))
             if progress is not None:
                 progress(len(parts), len(names))
         with ThreadPoolExecutor(self._threads) as pool:
@@ -79,7 +79,7 @@ class Assembly:
             try:
                 for name in names:
                     part = parts.pop(name, None)
-                    found[name] = self._kept([name], next(jobs) if part is None else part)
+                    found[name] = self._kept([name], part or self._spool.put_aside(next(jobs)))
                     if progress is not None and part is None:
                         progress(len(found) + len(parts), len(names))
             except BaseException:
@@ -92,10 +92,10 @@ class Assembly:
         return Part.levels_of(entries, quantizer, levels, threads=threads)
 
     def _kept(self, names: Sequence[str], part: Part) -> int:
-        """Keep a part that is shorter than what it stands for; return its bytes, or 0."""
+        """Keep a part, put aside, that is shorter than what it stands for; return its bytes, or 0."""
         if part.row.bytes >= sum(self._model.info(name).bytes for name in names):
             return 0
-        self._parts.append(self._spool.put_aside(part))
+        self._parts.append(part)
         self._seen.update(names)
         return part.row.bytes
 
