@@ -212,4 +212,6 @@ def _setting(settings: Mapping[str, Any]) -> str:
             return "minifloat {}, {}".format(*settings["format"])
         return f"{settings['method']}, {settings['i']}"
     bits, about = settings.get("bits"), "about " if settings["mode"] == "calibrated" else ""
-    return f"{settings['method']}, default" if bits is None else f"{settings['method']}, {about}{bits:g} bits"
+    if bits is None:
+        return f"{settings['method']}, default"
+    return f"{settings['method']}, {about}{bits:g} bit{'' if bits == 1 else 's'}"
