@@ -161,5 +161,7 @@ def test_neither_does_what_saturates() -> None:
 
     network = Shuffling().eval()
     channels = trace(network, torch.zeros(1, 2, 6, 6))
+    assert "cells.5.0" in {item.layer for item in channels.fixed}
+    assert channels.groups
     for group in channels.groups:
         remove(network, channels, channels.without([group.number]))  # which compares
