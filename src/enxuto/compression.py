@@ -136,7 +136,7 @@ class _Work:
                 check_finite(info.name, self.model.load(info.name))
         self.tensors, self.network = statistics(self.model, self.names)
         self.parameters = parameters(self.model)
-        for name in self.names[:1]:
+        for name in self.names[:1]:  # before a search takes a word that does not go for a step too fine
             check_quantizer(self.scheme.quantizer(self.tensors[name], self.network), self.rounding)
 
     def run(self) -> CompressedModel:

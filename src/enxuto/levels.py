@@ -1,8 +1,8 @@
 """Levels of a weight without images: the nearest ones, those that are worth their bits, or a path on a trellis.
 
 By rate, a level may be the next one towards zero: where squared error + price·bits is less, with the bits that the
-coder's own model says, fitted to the levels before, until they change no more. The price is that of equal slope: at
-high rates one bit more quarters Δ²/12, so that a bit is worth ln 2/6·Δ².
+coder's own model says, fitted to the levels before, until they change no more or four times. The price is that of
+equal slope: at high rates one bit more quarters Δ²/12, so that a bit is worth ln 2/6·Δ².
 
 Sources: entropy-constrained scalar quantization (Sullivan 1996); trellis: `enxuto.trellis`.
 """
