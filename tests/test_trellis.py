@@ -18,7 +18,8 @@ from enxuto.header import TensorEntry, parse_header
 from enxuto.onnx_model import Model, skeleton
 from enxuto.part import Part
 from enxuto.quantize.grid import Grid
-from enxuto.quantize.rounding import loss, regularised, round_matrix, round_on_trellis, upper_factor
+from enxuto.quantize.rounding import loss, round_matrix, round_on_trellis, upper_factor
+from enxuto.quantize.shrinkage import lifted
 from enxuto.trellis import NEXT, STATES, multiples, odd_states
 from make_golden import model
 
@@ -80,8 +81,8 @@ def test_with_feedback_too() -> None:
     rng = RNG(1)
     mixed = rng.standard_normal((400, 150)) @ rng.standard_normal((150, 150))
     inputs, outputs = (
-        regularised(mixed.T @ mixed / 400, 0.1),
-        regularised(np.cov(rng.standard_normal((12, 30))), 0.3),
+        lifted((mixed.T @ mixed / 400)[None], 0.1)[0],
+        lifted(np.cov(rng.standard_normal((12, 30)))[None], 0.3)[0],
     )
     weights = rng.standard_normal((12, 150))
     factors = upper_factor(inputs), upper_factor(outputs)

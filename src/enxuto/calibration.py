@@ -24,7 +24,7 @@ from enxuto.quantize.correction import channel_means, corrected_biases
 from enxuto.quantize.curvature import Curvature, curvature_of
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.layers import Layer, linear_layers
-from enxuto.quantize.moments import Moments, layer_moments
+from enxuto.quantize.moments import FOLDS, Moments, layer_moments
 from enxuto.quantize.sensitivity import measured_sensitivities, model_divergence
 from enxuto.runtime import Runner
 
@@ -196,8 +196,8 @@ def calibrate(
     folded_model, folded = fold_batch_norm(model)
     layers = _float_layers(folded_model)
     runs = _any_batch(folded_model, images[: 2 * max(1, fixed_batch(model))], threads)
-    # Both halves get images, whatever the batch.
-    size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), -(-len(images) // 2))
+    # All folds get images, whatever the batch.
+    size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), max(1, len(images) // FOLDS))
     report = progress or _silent
     seen = 0
 
@@ -210,7 +210,7 @@ def calibrate(
     moments, scores, reason = layer_moments(
         runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
     )
-    curvatures = _curvatures(folded_model, layers, moments, report)
+    curvatures = _curvatures(folded_model, layers, moments, threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
     sensitivities = measured_sensitivities(
         runs,
@@ -285,14 +285,19 @@ def _silent(what: str, done: int, total: int) -> None:
 
 
 def _curvatures(
-    model: Model, layers: list[Layer], moments: dict[str, Moments], progress: Progress
+    model: Model, layers: list[Layer], moments: dict[str, Moments], threads: int, progress: Progress
 ) -> dict[str, Curvature]:
-    found = {}
-    for number, layer in enumerate(layers):
+    found: dict[str, Curvature] = {}
+
+    def work(layer: Layer) -> Curvature:
         fisher = moments[layer.weight].power()
         # Moments go as factors come: both at once for all layers would double the memory.
-        found[layer.weight] = curvature_of(layer, model.load(layer.weight), moments.pop(layer.weight))
+        curvature = curvature_of(layer, model.load(layer.weight), moments.pop(layer.weight))
         # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
-        found[layer.weight] = found[layer.weight].with_sensitivity(fisher / 2)
-        progress("factoring", number + 1, len(layers))
+        return curvature.with_sensitivity(fisher / 2)
+
+    with ThreadPoolExecutor(threads or processors()) as pool:
+        for curvature in pool.map(work, layers):
+            found[curvature.layer.weight] = curvature
+            progress("factoring", len(found), len(layers))
     return found

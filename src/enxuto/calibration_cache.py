@@ -29,7 +29,7 @@ from enxuto.quantize.layers import linear_layers
 
 __all__ = ["calibration_folder", "calibration_key", "kept_calibration"]
 
-_LAYOUT = 3  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 4  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -82,7 +82,6 @@ def _save(place: Path, calibration: Calibration) -> None:
         arrays[f"{number} means"] = calibration.means[layer.weight]
         facts["layers"][layer.weight] = {
             "blocks": [len(curvature.inputs), len(curvature.outputs)],
-            "shrinkage": curvature.shrinkage,
             "calibrated": curvature.calibrated,
             "sensitivity": curvature.sensitivity,
         }
@@ -118,7 +117,6 @@ def _load(
                     layer,
                     [held[f"{number} in {i}"] for i in range(many)],
                     [held[f"{number} out {i}"] for i in range(others)],
-                    float(own["shrinkage"]),
                     bool(own["calibrated"]),
                 ).with_sensitivity(float(own["sensitivity"]))
                 means[layer.weight] = held[f"{number} means"]

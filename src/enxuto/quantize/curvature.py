@@ -1,9 +1,9 @@
-"""What an error in a layer's weights costs, ready for rounding: regularised second moments and their factors.
+"""What an error in a layer's weights costs, ready for rounding: second moments that hold on other images, and factors.
 
-How far a layer's H is shrunk towards its diagonal is chosen by rounding some of its rows with the H of one half of
-the images and judging the loss with that of the other: a classifier sees one input vector an image, and with too
-little shrinkage calibrated rounding fits those images and fails on others. Where no choice beats rounding to nearest,
-the layer is rounded to nearest (H and G become diagonal), and `calibrated` is False.
+H and G are cross-validated (`quantize.shrinkage`): a classifier sees one input vector an image, and with moments as
+they were measured calibrated rounding would fit those images and fail on others. Where rounding by two thirds of the
+images does no better on the last third than rounding to nearest, the layer is rounded to nearest (H and G become
+diagonal), and `calibrated` is False.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.quantize.layers import Layer
-from enxuto.quantize.moments import Moments, block_bounds
-from enxuto.quantize.rounding import loss, regularised, round_matrix, round_on_trellis, upper_factor
+from enxuto.quantize.moments import LARGEST_ROWS, Moments, block_bounds
+from enxuto.quantize.rounding import loss, round_matrix, round_on_trellis, upper_factor
+from enxuto.quantize.shrinkage import shrunk
 
 __all__ = ["Curvature", "curvature_of"]
 
-_SHRINKAGES = (0.02, 0.1, 0.3, 0.6, 0.9)
-_OUTPUT_SHRINKAGE = 0.5  # the quadratic law fails first between rows: half of what they share is not believed
 _JUDGED_ROWS = 48
 _JUDGED_GROUPS = 64
 _TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
-_MOST_ROWS = 1024  # outputs whose errors make up for each other; more cost time as their square
 
 Float64 = npt.NDArray[np.float64]
 
@@ -36,7 +34,7 @@ class Curvature:
 
     inputs: per block of inputs H (g, c, c); input_factors: U. outputs: per block of outputs G (g, o, o);
     output_factors: V.
-    shrinkage: of H; calibrated: whether feedback beat rounding to nearest on images not used for it.
+    calibrated: whether feedback beat rounding to nearest on images not used for it.
     """
 
     layer: Layer
@@ -44,7 +42,6 @@ class Curvature:
     input_factors: list[Float64]
     outputs: list[npt.NDArray[np.float32]]
     output_factors: list[Float64]
-    shrinkage: float
     calibrated: bool
     sensitivity: float = 1.0
 
@@ -54,7 +51,6 @@ class Curvature:
         layer: Layer,
         inputs: list[npt.NDArray[np.float32]],
         outputs: list[npt.NDArray[np.float32]],
-        shrinkage: float,
         calibrated: bool,
     ) -> Curvature:
         """Return the curvature with those regularised moments, its factors worked out from them as they are."""
@@ -64,7 +60,6 @@ class Curvature:
             [_factors(block.astype(np.float64)) for block in inputs],
             outputs,
             [_factors(block.astype(np.float64)) for block in outputs],
-            shrinkage,
             calibrated,
         )
 
@@ -139,68 +134,57 @@ def _bounds(blocks: list[npt.NDArray[np.float32]]) -> list[tuple[int, int]]:
 def curvature_of(layer: Layer, weight: np.ndarray, moments: Moments) -> Curvature:
     """Return the curvature of a layer with sensitivity 1."""
     matrix = layer.matrix(weight)
-    shrinkage = _judged_shrinkage(matrix, moments)
-    calibrated = shrinkage is not None
-    inputs = []
-    for block in range(len(moments.outer)):
-        second = moments.second(block)
-        inputs.append(np.stack([regularised(one, 1.0 if shrinkage is None else shrinkage) for one in second]))
-    outputs = _output_moments(moments, matrix.shape[1], calibrated)
+    inputs = [shrunk(block, moments.count) for block in moments.outer]
+    outputs = _output_moments(moments, matrix.shape[1])
+    calibrated = _beats_nearest(matrix, moments)
+    if not calibrated:
+        inputs, outputs = ([_diagonal(block) for block in blocks] for blocks in (inputs, outputs))
     return Curvature.of(
         layer,
         [block.astype(np.float32) for block in inputs],
         [block.astype(np.float32) for block in outputs],
-        1.0 if shrinkage is None else shrinkage,
         calibrated,
     )
 
 
-def _output_moments(moments: Moments, outputs: int, calibrated: bool) -> list[Float64]:
-    """Return G, regularised, in blocks of outputs; ones on the diagonal where there are no gradients."""
-    groups = moments.total.shape[1]
-    bounds = block_bounds(outputs, _MOST_ROWS)
-    if moments.gradients is None:
-        return [np.stack([np.eye(b - a)] * groups) for a, b in bounds]
-    fisher, noise = moments.fisher()
-    kept = (1 - _OUTPUT_SHRINKAGE) * (1 - noise) if calibrated else 0.0
-    floor = 1e-3 * float(np.mean(np.diagonal(fisher, axis1=1, axis2=2)))
-    blocks = []
-    for a, b in bounds:
-        block = kept * fisher[:, a:b, a:b]
-        for group in range(groups):
-            # An output that no answer depends on may not be given errors without end: the law holds for small ones.
-            np.fill_diagonal(block[group], np.maximum(np.diagonal(fisher[group, a:b, a:b]), floor))
-        blocks.append(block)
-    return blocks
+def _output_moments(moments: Moments, outputs: int) -> list[Float64]:
+    """Return G, of mean diagonal 1, in blocks of outputs; ones on the diagonal where there are no gradients."""
+    power = moments.power()
+    if not power > 0:
+        groups = moments.total.shape[1]
+        return [np.stack([np.eye(b - a)] * groups) for a, b in block_bounds(outputs, LARGEST_ROWS)]
+    return [shrunk(block, moments.images) / power for block in moments.gradients]
+
+
+def _diagonal(second: Float64) -> Float64:
+    return np.stack([np.diag(np.diag(one)) for one in second])
 
 
 def _factors(second: Float64) -> Float64:
     return np.stack([upper_factor(one) for one in second])
 
 
-def _judged_shrinkage(matrix: Float64, moments: Moments) -> float | None:
-    """Return the shrinkage whose rounding does best on the half not used; None if nearest does better."""
+def _beats_nearest(matrix: Float64, moments: Moments) -> bool:
+    """Return whether rounding by all folds but the last costs less, by the last one's H, than rounding to nearest."""
     if moments.count.min() < 1:
-        return None
+        return False
     groups = np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), _JUDGED_GROUPS)).astype(int))
     rows = np.unique(np.linspace(0, matrix.shape[1] - 1, min(matrix.shape[1], _JUDGED_ROWS)).astype(int))
-    part = matrix[np.ix_(groups, rows)]
-    steps = _TRIAL_STEP * np.sqrt(np.mean(part**2, axis=2))
-    steps[steps == 0] = 1.0
     # One block tells enough of a layer with several.
     start, end = moments.bounds[0]
-    part = part[:, :, start:end]
-    fitted, judged = moments.second(0, [0])[groups], moments.second(0, [1])[groups]
-    nearest = part - np.rint(part / steps[:, :, None]) * steps[:, :, None]
-    best, least = None, sum(loss(nearest[g], judged[g]) for g in range(len(groups)))
-    for shrinkage in _SHRINKAGES:
-        found = 0.0
-        for group in range(len(groups)):
-            factor = upper_factor(regularised(fitted[group], shrinkage))
-            found += loss(_rounding_error(part[group], steps[group], factor), judged[group])
-        if found < least:
-            best, least = shrinkage, found
-    return best
+    part = matrix[np.ix_(groups, rows)][:, :, start:end]
+    steps = _TRIAL_STEP * np.sqrt(np.mean(part**2, axis=2))
+    steps[steps == 0] = 1.0
+    sums = moments.outer[0][:, groups]
+    judged = sums[-1].astype(np.float64)
+    fitted = shrunk(sums[:-1], moments.count[:-1])
+    losses = np.zeros(2)
+    for group in range(len(groups)):
+        unit = steps[group][:, None]
+        nearest = part[group] - np.rint(part[group] / unit) * unit
+        other = _rounding_error(part[group], steps[group], upper_factor(fitted[group]))
+        losses += loss(nearest, judged[group]), loss(other, judged[group])
+    return bool(losses[1] < losses[0])
 
 
 def _rounding_error(rows: Float64, steps: Float64, factor: Float64) -> Float64:

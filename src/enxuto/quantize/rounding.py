@@ -27,7 +27,6 @@ __all__ = [
     "LARGEST_ON_TRELLIS",
     "candidates",
     "loss",
-    "regularised",
     "round_matrix",
     "round_on_trellis",
     "upper_factor",
@@ -38,21 +37,6 @@ Int32 = npt.NDArray[np.int32]
 _LARGEST = 2147483646.0
 LARGEST_ON_TRELLIS = 1073741822.0
 _BLOCK = 256  # weights after which one path is kept
-
-
-def regularised(second: Float64, shrink: float) -> Float64:
-    """Return H (C, C) shrunk towards its diagonal, dead inputs given the least of weights.
-
-    Raises nothing for any H: one of zeros, as a layer without inputs that ever differ from 0 has it, becomes 1.
-    """
-    diagonal = np.diag(second).astype(np.float64)
-    mean = float(diagonal.mean())
-    if not np.isfinite(mean) or mean <= 0:
-        return np.eye(len(second))
-    diagonal = np.maximum(diagonal, mean * 1e-4)
-    shrunk = (1 - shrink) * second.astype(np.float64)
-    np.fill_diagonal(shrunk, diagonal)
-    return shrunk
 
 
 def upper_factor(second: Float64) -> Float64:
