@@ -23,9 +23,7 @@ class Law:
     def make(self, price: float) -> Any:
         self.made.append(price)
         bits = max(0.05, 3.0 - 0.5 * math.log2(price / 1e-6))
-        model = SimpleNamespace(
-            file_bytes=int(bits * self.parameters / 8), metadata={"parameters": self.parameters}
-        )
+        model = SimpleNamespace(file_bytes=int(bits * self.parameters / 8))
         return SimpleNamespace(price=price, model=model)
 
     def judge(self, model: Any) -> Judgement:
@@ -36,7 +34,7 @@ class Law:
 
 def found(bounds: Bounds, start: float = 1e-6) -> tuple[Any, Law]:
     law = Law()
-    return search(cast(Any, law.make), bounds, start, judge=cast(Any, law.judge)), law
+    return search(cast(Any, law.make), bounds, start, judge=cast(Any, law.judge), weights=law.parameters), law
 
 
 @pytest.mark.parametrize("start", [1e-9, 1e-6, 1e-4])

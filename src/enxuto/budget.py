@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from enxuto.onnx_model import Model
 from enxuto.quantize.sensitivity import divergence
 from enxuto.runtime import Runner
 
-__all__ = ["Bounds", "Found", "Judge", "Judgement", "Trial", "search"]
+__all__ = ["Bounds", "Found", "Judge", "Judgement", "Memory", "Trial", "search"]
 
 _FINEST, _COARSEST = 1e-14, 1e-1  # nats per bit: some 14 bits a weight, and next to none
 _FACTOR = 4.0  # between prices until a bound is passed: a bit a weight
@@ -163,22 +163,36 @@ Make = Callable[[float], Outcome]
 Judging = Callable[[CompressedModel], Judgement]
 
 
+class Memory(Protocol):
+    """Trials of an earlier search with the same `make` and `judge`."""
+
+    def get(self, price: float) -> tuple[int, Judgement | None] | None:
+        """Return the bytes that a price gave, and how the answers were judged if they were."""
+
+    def add(self, price: float, size: int, judgement: Judgement | None) -> None:
+        """Keep what a price gave."""
+
+
 def search(
     make: Make,
     bounds: Bounds,
     start: float,
     *,
     judge: Judging | None = None,
+    weights: int = 0,
+    memory: Memory | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Found:
     """Return the highest price (smallest file) whose answers keep the bounds, or the lowest whose file fits the size.
 
-    make: price in nats per bit → outcome. start: the first price tried. judge: needed for bounds on answers. Where
-    nothing keeps the bounds, the finest tried (for a size: the smallest) is returned with `fits` False.
+    make: price in nats per bit → outcome. start: the first price tried. judge: needed for bounds on answers. weights:
+    how many the model has, which a search for a size steps by. memory: prices it holds are not tried again, only
+    the one that is best is made. Where nothing keeps the bounds, the finest tried (for a size: the smallest) is
+    returned with `fits` False.
     """
     if bounds.judged and judge is None:
         raise UsageError("bounds on the answers need images to judge by; give --data")
-    work = _Search(make, bounds, judge, progress)
+    work = _Search(make, bounds, judge if bounds.judged else None, max(1, weights), memory, progress)
     return work.by_size(start) if bounds.max_bytes is not None else work.by_answers(start)
 
 
@@ -187,43 +201,50 @@ class _Search:
     make: Make
     bounds: Bounds
     judge: Judging | None
+    weights: int
+    memory: Memory | None
     progress: Callable[[Trial], None] | None
     trials: list[Trial] = field(default_factory=list)
-    best: Outcome | None = None
-    best_fits: bool = False
-    broken: str | None = None
+    best: Trial | None = None
+    held: Outcome | None = None
 
     def attempt(self, price: float) -> Trial:
-        """Try a price; keep the outcome if it is the best so far."""
-        outcome = self.make(price)
-        size = outcome.model.file_bytes
-        judgement = None
-        if self.judge is not None and self.bounds.judged:
-            judgement = self.judge(outcome.model)
-            broken = self.bounds.broken(judgement)
-        else:
-            assert self.bounds.max_bytes is not None, "a search without answers has a size"
-            broken = None if size <= self.bounds.max_bytes else f"the file takes {size:,} bytes"
-        trial = Trial(price, size, judgement, broken is None)
+        """Try a price, or remember it; keep the outcome if it is the best so far."""
+        outcome, known = None, None if self.memory is None else self.memory.get(price)
+        if known is None or (known[1] is None and self.judge is not None):
+            outcome = self.make(price)
+            known = (outcome.model.file_bytes, None if self.judge is None else self.judge(outcome.model))
+            if self.memory is not None:
+                self.memory.add(price, *known)
+        size, judgement = known[0], known[1] if self.judge is not None else None
+        trial = Trial(price, size, judgement, self._broken(size, judgement) is None)
         self.trials.append(trial)
-        if self._better(trial, outcome):
-            self.best, self.best_fits, self.broken = outcome, trial.fits, broken
+        if self._better(trial):
+            self.best, self.held = trial, outcome
         if self.progress is not None:
             self.progress(trial)
         return trial
 
-    def _better(self, trial: Trial, outcome: Outcome) -> bool:
-        if self.best is None or trial.fits != self.best_fits:
+    def _broken(self, size: int, judgement: Judgement | None) -> str | None:
+        if judgement is not None:
+            return self.bounds.broken(judgement)
+        assert self.bounds.max_bytes is not None, "a search without answers has a size"
+        return None if size <= self.bounds.max_bytes else f"the file takes {size:,} bytes"
+
+    def _better(self, trial: Trial) -> bool:
+        if self.best is None or trial.fits != self.best.fits:
             return self.best is None or trial.fits
-        smaller = trial.bytes < self.best.model.file_bytes
-        finer = outcome.price < self.best.price
+        smaller = trial.bytes < self.best.bytes
+        finer = trial.price < self.best.price
         # Bounds on answers: the smallest that fits, else the finest. A size: the finest that fits, else the smallest.
         return smaller == trial.fits if self.bounds.judged else finer == trial.fits
 
     def found(self) -> Found:
-        """Return the best of all trials."""
+        """Return the best of all trials, made now if it was only remembered."""
         assert self.best is not None, "something was tried"
-        return Found(self.best, self.best_fits, self.broken, tuple(self.trials))
+        outcome = self.held or self.make(self.best.price)
+        broken = self._broken(self.best.bytes, self.best.judgement)
+        return Found(outcome, self.best.fits, broken, tuple(self.trials))
 
     def by_answers(self, price: float) -> Found:
         """Step until a bound is passed, then halve the interval of log prices."""
@@ -265,15 +286,13 @@ class _Search:
                 share = (large[1] - aim * (1 - _SIZE_TOLERANCE / 2)) / (large[1] - fits[1])
                 power = large[0] + (fits[0] - large[0]) * min(0.95, max(0.05, share))
             else:
-                assert self.best is not None, "something was tried"
-                weights = float(self.best.model.metadata["parameters"])
                 if before and before[0].bytes != trial.bytes:
                     moved = here[0] - math.log2(before[0].price)
-                    slope = min(12.0, max(2.0, moved * weights / 8 / (before[0].bytes - trial.bytes)))
+                    slope = min(12.0, max(2.0, moved * self.weights / 8 / (before[0].bytes - trial.bytes)))
                 # A little further, so that the aim lies between two trials.
                 power = (
                     here[0]
-                    + 1.1 * slope * 8 * (trial.bytes - aim) / weights
+                    + 1.1 * slope * 8 * (trial.bytes - aim) / self.weights
                     + (0.02 if trial.bytes > aim else -0.02)
                 )
             price = min(_COARSEST, max(_FINEST, 2.0**power))

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from enxuto.budget import Bounds, Found, Judge, Judgement, Trial, search
 from enxuto.calibrated import Outcome, compress_at
 from enxuto.calibration import Calibration, calibrate
-from enxuto.calibration_cache import kept_calibration
+from enxuto.calibration_cache import calibration_folder, calibration_key, kept_calibration
 from enxuto.compression import DEFAULT_ROLES, parameters
 from enxuto.container import processors
 from enxuto.data import Dataset, Preprocess
@@ -27,6 +27,7 @@ from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.synthetic import synthetic_images
 from enxuto.runtime import Runner
+from enxuto.trial_log import TrialLog
 
 __all__ = ["Parts", "Within", "compress_within", "deal", "pictures_of"]
 
@@ -108,9 +109,9 @@ def compress_within(
 ) -> Within:
     """Calibrate, search, and report.
 
-    images: synthetic ones made where `parts` has none to calibrate by. cache: the folder where calibrations are kept
-    (by default `calibration_folder()`), so that a search that was interrupted, or one with another bound, goes on from
-    there. tried: called after every trial. Other
+    images: synthetic ones made where `parts` has none to calibrate by. cache: the folder where calibrations and trials
+    are kept (by default `calibration_folder()`), so that a search that was interrupted goes on after its last trial,
+    and one with another bound tries no price again. tried: called after every trial, remembered ones too. Other
     arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model.
     """
     if parts.calibrating is not None:
@@ -136,7 +137,21 @@ def compress_within(
     if parts.judging is not None and bounds.judged:
         judge = Judge(model, parts.judging, preprocess, threads=threads, batch=_BATCH)
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
-    found = search(make, bounds, calibration.price_of_bits(bits), judge=judge, progress=tried)
+    log = TrialLog(
+        cache or calibration_folder(),
+        calibration_key(model, pictures, seed),
+        parts.judging.hash if judge is not None and parts.judging is not None else None,
+        [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
+    )
+    found = search(
+        make,
+        bounds,
+        calibration.price_of_bits(bits),
+        judge=judge,
+        weights=parameters(calibration.model),
+        memory=log,
+        progress=tried,
+    )
     reported = None
     if parts.reporting is not None:
         reported = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)(
