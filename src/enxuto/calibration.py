@@ -210,7 +210,7 @@ def calibrate(
     moments, scores, reason = layer_moments(
         runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
     )
-    curvatures = _curvatures(folded_model, layers, moments, threads, report)
+    curvatures = _curvatures(folded_model, layers, moments, len(images), threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
     sensitivities = measured_sensitivities(
         runs,
@@ -285,14 +285,19 @@ def _silent(what: str, done: int, total: int) -> None:
 
 
 def _curvatures(
-    model: Model, layers: list[Layer], moments: dict[str, Moments], threads: int, progress: Progress
+    model: Model,
+    layers: list[Layer],
+    moments: dict[str, Moments],
+    images: int,
+    threads: int,
+    progress: Progress,
 ) -> dict[str, Curvature]:
     found: dict[str, Curvature] = {}
 
     def work(layer: Layer) -> Curvature:
         fisher = moments[layer.weight].power()
         # Moments go as factors come: both at once for all layers would double the memory.
-        curvature = curvature_of(layer, model.load(layer.weight), moments.pop(layer.weight))
+        curvature = curvature_of(layer, model.load(layer.weight), moments.pop(layer.weight), images)
         # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
         return curvature.with_sensitivity(fisher / 2)
 

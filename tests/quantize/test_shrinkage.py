@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enxuto.quantize.rounding import upper_factor
-from enxuto.quantize.shrinkage import lift_of, lifted, rising, shrunk
+from enxuto.quantize.shrinkage import lift_of, lifted, noise_of, rising, shared, shrunk
 
 
 def folds(vectors: np.ndarray, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -33,8 +33,8 @@ def test_rising_values_are_the_nearest_that_never_fall(values: list[float]) -> N
 def test_by_hand() -> None:
     np.testing.assert_allclose(rising(np.array([1.0, 3.0, 2.0, 5.0, 4.0, 0.0])), [1, 2.5, 2.5, 3, 3, 3])
     second = np.array([[[2.0, 1.0], [1.0, 0.0]]])
-    # 0.9·2 + 0.1·1 and 0.9·0 + 0.1·1.
-    np.testing.assert_allclose(lifted(second, 0.1), [[[1.9, 0.9], [0.9, 0.1]]])
+    # 0.9·0 + 0.1·1; 0.9·2 + 0.1·1 would be less than 2.
+    np.testing.assert_allclose(lifted(second, 0.1), [[[2.0, 1.0], [1.0, 0.1]]])
 
 
 @pytest.mark.parametrize("vectors", [60, 120, 400])
@@ -91,6 +91,34 @@ def test_degenerate_moments_stay_invertible(kind: str) -> None:
         counts[1:] = 0
     if kind == "empty":
         counts[:] = 0
-    found = shrunk(sums, counts)
-    assert np.isfinite(upper_factor(found[0].astype(np.float32).astype(np.float64))).all()
-    assert (np.diagonal(found[0]) > 0).all()
+    for found in (shrunk(sums, counts), shared(sums, counts, 0.5), shrunk(sums, counts, 0.1)):
+        assert np.isfinite(upper_factor(found[0].astype(np.float32).astype(np.float64))).all()
+        assert (np.diagonal(found[0]) > 0).all()
+
+
+def test_noise_is_told_from_what_folds_agree_about() -> None:
+    generator = np.random.default_rng(0)
+    signal = generator.standard_normal((40, 40))
+    signal = (signal @ signal.T)[None, None]
+    assert noise_of(np.repeat(signal, 3, 0), signal[0]) == 0.0
+    chance = generator.standard_normal((3, 1, 40, 40))
+    assert noise_of(chance, chance.mean(0)) == pytest.approx(1.0, abs=0.15)
+    little = signal + 0.01 * chance
+    assert noise_of(little, little.mean(0)) < 0.01
+
+
+def test_no_direction_is_free_that_folds_agree_is_silent() -> None:
+    """Gradients along one direction alone: the others keep half of the powers they have on the diagonal."""
+    along = np.where(np.arange(300)[:, None] % 2, 1.0, -1.0) @ np.ones((1, 8))
+    sums, counts = folds(along)
+    assert np.linalg.eigvalsh(shrunk(sums, counts)[0])[0] < 0.01
+    found = np.linalg.eigvalsh(shared(sums, counts, 0.5)[0])
+    assert found[0] > 0.45
+    assert found[-1] > 4
+
+
+def test_few_images_leave_no_channel_silent() -> None:
+    vectors = np.random.default_rng(2).standard_normal((300, 6)) * [1, 1, 1, 1, 1, 0]
+    found = shrunk(*folds(vectors), 0.06)[0]
+    assert found[5, 5] == pytest.approx(0.06 * np.mean(vectors**2), rel=0.01)
+    assert not found[5, :5].any()

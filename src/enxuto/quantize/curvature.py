@@ -17,10 +17,12 @@ import numpy.typing as npt
 from enxuto.quantize.layers import Layer
 from enxuto.quantize.moments import LARGEST_ROWS, Moments, block_bounds
 from enxuto.quantize.rounding import loss, round_matrix, round_on_trellis, upper_factor
-from enxuto.quantize.shrinkage import shrunk
+from enxuto.quantize.shrinkage import shared, shrunk
 
 __all__ = ["Curvature", "curvature_of"]
 
+_SHARED = 0.5  # of what gradients of two outputs share, at most: between rows the quadratic law fails first
+_PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
 _JUDGED_ROWS = 48
 _JUDGED_GROUPS = 64
 _TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
@@ -131,11 +133,15 @@ def _bounds(blocks: list[npt.NDArray[np.float32]]) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def curvature_of(layer: Layer, weight: np.ndarray, moments: Moments) -> Curvature:
-    """Return the curvature of a layer with sensitivity 1."""
+def curvature_of(layer: Layer, weight: np.ndarray, moments: Moments, images: int = 0) -> Curvature:
+    """Return the curvature of a layer with sensitivity 1.
+
+    images: how many there were: channels silent on few may yet speak. 0 where unknown.
+    """
     matrix = layer.matrix(weight)
-    inputs = [shrunk(block, moments.count) for block in moments.outer]
-    outputs = _output_moments(moments, matrix.shape[1])
+    least = _PSEUDO_IMAGES / (_PSEUDO_IMAGES + images) if images else 0.0
+    inputs = [shrunk(block, moments.count, least) for block in moments.outer]
+    outputs = _output_moments(moments, matrix.shape[1], least)
     calibrated = _beats_nearest(matrix, moments)
     if not calibrated:
         inputs, outputs = ([_diagonal(block) for block in blocks] for blocks in (inputs, outputs))
@@ -147,13 +153,13 @@ def curvature_of(layer: Layer, weight: np.ndarray, moments: Moments) -> Curvatur
     )
 
 
-def _output_moments(moments: Moments, outputs: int) -> list[Float64]:
+def _output_moments(moments: Moments, outputs: int, least: float) -> list[Float64]:
     """Return G, of mean diagonal 1, in blocks of outputs; ones on the diagonal where there are no gradients."""
     power = moments.power()
     if not power > 0:
         groups = moments.total.shape[1]
         return [np.stack([np.eye(b - a)] * groups) for a, b in block_bounds(outputs, LARGEST_ROWS)]
-    return [shrunk(block, moments.images) / power for block in moments.gradients]
+    return [shared(block, moments.images, _SHARED, least) / power for block in moments.gradients]
 
 
 def _diagonal(second: Float64) -> Float64:

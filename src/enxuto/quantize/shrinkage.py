@@ -7,11 +7,16 @@ image comes that wakes them. Both are measured here by parts of the images ("fol
 
 - the eigenvalues, of the matrix in units of its diagonal: eigenvectors of all folds but one, and along them the power
   of the one left out; the mean over folds, made to rise, takes the place of the eigenvalues of all;
-- the share f of the diagonal that is its mean, d' = (1 − f)·d + f·mean(d): the one under which the powers of folds
-  left out are likeliest, as variances of Gaussians.
+- the share f up to which powers are drawn to their mean, d' = (1 − f)·d + f·mean(d): the one under which those of
+  folds left out are likeliest, as variances of Gaussians. What is then below d' is raised to it.
+
+Spectra are for inputs. Gradients come in strength from the few images that a model is not sure of: directions that
+those do not ask about are not free, though folds may agree that they are, as errors there move the answers of other
+images once they pass a margin. What gradients share is believed in part (`shared`).
 
 Sources: Bartz 2016, "Cross-validation based nonlinear shrinkage" (arXiv:1611.00798), after Ledoit & Péché 2011;
-diagonal: Ledoit & Wolf 2004, with the likelihood in place of squared errors, which a few loud channels decide.
+diagonal: Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices", with the
+likelihood in place of squared errors, which a few loud channels decide.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["lift_of", "lifted", "rising", "shrunk"]
+__all__ = ["lift_of", "lifted", "noise_of", "rising", "shared", "shrunk"]
 
 _LIFTS = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 _LEAST = 1e-4  # of the mean power: what an input or an eigenvector has at least
@@ -29,11 +34,12 @@ Float64 = npt.NDArray[np.float64]
 Sums = npt.NDArray[np.float32]
 
 
-def shrunk(sums: Sums, counts: Float64) -> Float64:
+def shrunk(sums: Sums, counts: Float64, least: float = 0.0) -> Float64:
     """Return second moments (g, c, c), positive definite, from sums of outer products over folds (F, g, c, c).
 
-    counts (F,): summands in each fold. With fewer than two folds that have any, or where only some groups have
-    power, what is not known is diagonal. Cost: F + 1 eigendecompositions of each matrix, some 10·c³ operations each.
+    counts (F,): summands in each fold; least: how far powers are drawn to their mean at least. With fewer than two
+    folds that have any, moments are diagonal. Cost: F + 1 eigendecompositions of each matrix, some 10·c³ operations
+    each.
     """
     filled = np.flatnonzero(counts > 0)
     sums, counts = sums[filled], counts[filled]
@@ -44,19 +50,60 @@ def shrunk(sums: Sums, counts: Float64) -> Float64:
     powers = np.diagonal(sums, axis1=2, axis2=3).astype(np.float64) / counts[:, None, None]
     if len(filled) > 1:
         mean = np.stack([_respectrum(mean[g], sums[:, g], counts) for g in range(len(mean))])
-        return lifted(mean, lift_of(powers.reshape(len(powers), -1), counts))
+        return lifted(mean, max(least, lift_of(powers.reshape(len(powers), -1), counts)))
     return lifted(np.stack([np.diag(np.diag(one)) for one in mean]), 0.1)
 
 
+def shared(sums: Sums, counts: Float64, most: float, least: float = 0.0) -> Float64:
+    """Return second moments as `shrunk`, but what channels share is only believed as far as folds agree, and `most`.
+
+    Off the diagonal the mean (g, c, c) over folds is shrunk by `noise_of` and by `most`; eigenvalues then lie above
+    1 − `most` of the powers, so that no direction is free.
+    """
+    filled = np.flatnonzero(counts > 0)
+    if len(filled) < 2:
+        return shrunk(sums, counts, least)
+    sums, counts = sums[filled], counts[filled]
+    mean = sums.sum(0, dtype=np.float64) / counts.sum()
+    powers = np.diagonal(sums, axis1=2, axis2=3).astype(np.float64) / counts[:, None, None]
+    kept = most * (1 - noise_of(sums / counts[:, None, None, None], mean))
+    found = kept * mean
+    np.einsum("gcc->gc", found)[:] = np.einsum("gcc->gc", mean)
+    return lifted(found, max(least, lift_of(powers.reshape(len(powers), -1), counts)))
+
+
+def noise_of(folds: npt.NDArray[np.floating], mean: Float64) -> float:
+    """Return the share 0…1 of noise in the elements off the diagonal of the mean (g, c, c) of folds (F, g, c, c).
+
+    Ledoit & Wolf's intensity for shrinking towards the diagonal, the noise taken from how folds differ.
+    """
+    count = len(folds)
+    noise = 0.0
+    for own in folds:
+        noise += _off_diagonal(own - mean) / (count * (count - 1))
+    power = _off_diagonal(mean)
+    return min(1.0, noise / power) if power > 0 else 0.0
+
+
+def _off_diagonal(matrices: Float64) -> float:
+    """Return the sum of squares off the diagonals of (g, c, c)."""
+    return float(np.sum(np.square(matrices)) - np.sum(np.square(np.diagonal(matrices, axis1=1, axis2=2))))
+
+
 def lifted(second: Float64, lift: float) -> Float64:
-    """Return (1 − lift)·second (g, c, c) with lift·the mean power added to the diagonal; ones where all is zero."""
-    mean = float(np.mean(np.diagonal(second, axis1=1, axis2=2)))
+    """Return `second` (g, c, c) with no power below (1 − lift)·its own + lift·the mean power; ones where all is zero.
+
+    Only the diagonal is raised: what channels share stays as it is.
+    """
+    powers = np.einsum("gcc->gc", second)
+    mean = float(np.mean(powers))
     if not np.isfinite(mean) or mean <= 0:
         return np.stack([np.eye(second.shape[1])] * len(second))
-    found = (1 - lift) * second
-    diagonal = np.einsum("gcc->gc", found)
-    diagonal[:] = np.maximum(diagonal + lift * mean, _LEAST * mean)
-    return np.asarray(found, np.float64)
+    found = second.copy()
+    np.einsum("gcc->gc", found)[:] = np.maximum(
+        powers, np.maximum((1 - lift) * powers + lift * mean, _LEAST * mean)
+    )
+    return found
 
 
 def lift_of(powers: Float64, counts: Float64) -> float:
