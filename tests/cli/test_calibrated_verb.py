@@ -63,7 +63,13 @@ def test_layers_of_the_report_add_up(invoke: Invoke, digits: Path, images: Path)
     assert made["reported"] is None
     assert sum(row["share_of_file"] for row in made["layers"]) < 1
     assert sum(row["share_of_loss"] or 0 for row in made["layers"]) == pytest.approx(1, abs=1e-3)
-    assert {row["method"] for row in made["layers"]} <= {"calibrated", "nearest", "corrected", "default"}
+    assert {row["method"] for row in made["layers"]} <= {
+        "calibrated",
+        "nearest",
+        "corrected",
+        "kept",
+        "default",
+    }
     shown = invoke("compress", digits, "--calibration", images, "--target-size", "20KB", "--report")
     assert shown.exit_code == 0
     assert "of the loss" in shown.stdout
