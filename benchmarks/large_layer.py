@@ -3,9 +3,9 @@
     python benchmarks/large_layer.py [--inputs 25088] [--outputs 4096] [--images 256] [--threads 2]
 
 A network of that layer, a rectifier and a classifier, with random weights and correlated random inputs that are never
-negative. Second moments are of blocks of at most 1,024 inputs, so that their memory is C·1024 for each fold and not C²,
-eigenvectors cost 40·C·1024² and not 40·C³, and the feedback O·C·1024/2 and not
-O·C²/2. Prints seconds for calibrating and for each file, and the largest memory.
+negative. Second moments are of blocks of at most 1,024 inputs, so that their memory is C·1024 for each fold and not
+C², eigenvectors cost 40·C·1024² and not 40·C³, and the feedback O·C·1024/2 and not O·C²/2. Prints seconds for
+calibrating and for each file, and the largest memory.
 """
 
 from __future__ import annotations

@@ -93,4 +93,4 @@ def test_bounds_that_mean_nothing(values: dict[str, Any], message: str) -> None:
 
 def test_answers_cannot_be_bounded_without_images() -> None:
     with pytest.raises(UsageError, match="images to judge by"):
-        search(cast(Any, Law().make), Bounds(max_kl=0.1), 1e-6)
+        search(cast(Any, Law().make), Bounds(max_kl=0.1), 1e-6, weights=100_000)

@@ -178,15 +178,15 @@ def search(
     bounds: Bounds,
     start: float,
     *,
+    weights: int,
     judge: Judging | None = None,
-    weights: int = 0,
     memory: Memory | None = None,
     progress: Callable[[Trial], None] | None = None,
 ) -> Found:
     """Return the highest price (smallest file) whose answers keep the bounds, or the lowest whose file fits the size.
 
-    make: price in nats per bit → outcome. start: the first price tried. judge: needed for bounds on answers. weights:
-    how many the model has, which a search for a size steps by. memory: prices it holds are not tried again, only
+    make: price in nats per bit → outcome. start: the first price tried. weights: how many the model has, which a
+    search for a size steps by. judge: needed for bounds on answers. memory: prices it holds are not tried again, only
     the one that is best is made. Where nothing keeps the bounds, the finest tried (for a size: the smallest) is
     returned with `fits` False.
     """

@@ -1,9 +1,9 @@
 """What an error in a layer's weights costs, ready for rounding: second moments that hold on other images, and factors.
 
-H and G are cross-validated (`quantize.shrinkage`): a classifier sees one input vector an image, and with moments as
-they were measured calibrated rounding would fit those images and fail on others. Where rounding by two thirds of the
-images does no better on the last third than rounding to nearest, the layer is rounded to nearest (H and G become
-diagonal), and `calibrated` is False.
+H is cross-validated and of G a part is believed (`quantize.shrinkage`): a classifier sees one input vector an image,
+and with moments as they were measured calibrated rounding would fit those images and fail on others. Where rounding by
+two thirds of the images does no better on the last third than rounding to nearest, the layer is rounded to nearest
+(H and G become diagonal), and `calibrated` is False.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from enxuto.quantize.layers import Layer
 from enxuto.quantize.moments import LARGEST_ROWS, Moments, block_bounds
 from enxuto.quantize.rounding import loss, round_matrix, round_on_trellis, upper_factor
-from enxuto.quantize.shrinkage import shared, shrunk
+from enxuto.quantize.shrinkage import diagonal_of, shared, shrunk
 
 __all__ = ["Curvature", "curvature_of"]
 
@@ -142,9 +142,9 @@ def curvature_of(layer: Layer, weight: np.ndarray, moments: Moments, images: int
     least = _PSEUDO_IMAGES / (_PSEUDO_IMAGES + images) if images else 0.0
     inputs = [shrunk(block, moments.count, least) for block in moments.outer]
     outputs = _output_moments(moments, matrix.shape[1], least)
-    calibrated = _beats_nearest(matrix, moments)
+    calibrated = _beats_nearest(matrix, moments, least)
     if not calibrated:
-        inputs, outputs = ([_diagonal(block) for block in blocks] for blocks in (inputs, outputs))
+        inputs, outputs = ([diagonal_of(block) for block in blocks] for blocks in (inputs, outputs))
     return Curvature.of(
         layer,
         [block.astype(np.float32) for block in inputs],
@@ -157,20 +157,15 @@ def _output_moments(moments: Moments, outputs: int, least: float) -> list[Float6
     """Return G, of mean diagonal 1, in blocks of outputs; ones on the diagonal where there are no gradients."""
     power = moments.power()
     if not power > 0:
-        groups = moments.total.shape[1]
-        return [np.stack([np.eye(b - a)] * groups) for a, b in block_bounds(outputs, LARGEST_ROWS)]
+        return [np.stack([np.eye(b - a)] * moments.groups) for a, b in block_bounds(outputs, LARGEST_ROWS)]
     return [shared(block, moments.images, _SHARED, least) / power for block in moments.gradients]
-
-
-def _diagonal(second: Float64) -> Float64:
-    return np.stack([np.diag(np.diag(one)) for one in second])
 
 
 def _factors(second: Float64) -> Float64:
     return np.stack([upper_factor(one) for one in second])
 
 
-def _beats_nearest(matrix: Float64, moments: Moments) -> bool:
+def _beats_nearest(matrix: Float64, moments: Moments, least: float) -> bool:
     """Return whether rounding by all folds but the last costs less, by the last one's H, than rounding to nearest."""
     if moments.count.min() < 1:
         return False
@@ -183,7 +178,7 @@ def _beats_nearest(matrix: Float64, moments: Moments) -> bool:
     steps[steps == 0] = 1.0
     sums = moments.outer[0][:, groups]
     judged = sums[-1].astype(np.float64)
-    fitted = shrunk(sums[:-1], moments.count[:-1])
+    fitted = shrunk(sums[:-1], moments.count[:-1], least)
     losses = np.zeros(2)
     for group in range(len(groups)):
         unit = steps[group][:, None]

@@ -1,6 +1,6 @@
 """Second moments of what goes into every layer, and of the gradients that come back to it, from unlabelled images.
 
-For a layer with input vectors x: H = E[x xᵀ], and E[x], per group of a convolution. With g the gradient, with respect
+For a layer with input vectors x: H = E[x xᵀ], per group of a convolution. With g the gradient, with respect
 to the layer's outputs at one position, of a random direction of the scores whose covariance is the Fisher information
 of their softmax: G = E[Σ over positions g gᵀ] of an image. A small error E in the weights then changes the divergence
 of the answers by about tr(G E H Eᵀ), up to one factor per layer (`quantize.sensitivity`).
@@ -65,13 +65,12 @@ def block_bounds(inputs: int, largest: int | None = None) -> list[tuple[int, int
 class Moments:
     """Sums over a layer's input vectors for the folds of the images, and over the gradients of its outputs.
 
-    outer: x xᵀ, one (F, g, c, c) per block of inputs; total: x (F, g, C); count: vectors (F,). gradients: g gᵀ, one
+    outer: x xᵀ, one (F, g, c, c) per block of inputs; count: vectors (F,). gradients: g gᵀ, one
     (F, g, o, o) per block of outputs, over `images` (F,) images; none where the model has operators without a known
     derivative.
     """
 
     outer: list[npt.NDArray[np.float32]]
-    total: Float64
     count: Float64
     gradients: list[npt.NDArray[np.float32]] = field(default_factory=list)
     images: Float64 = field(default_factory=lambda: np.zeros(FOLDS))
@@ -80,20 +79,23 @@ class Moments:
     def empty(cls, groups: int, inputs: int) -> Moments:
         """Return sums over nothing."""
         outer = [np.zeros((FOLDS, groups, b - a, b - a), np.float32) for a, b in block_bounds(inputs)]
-        return cls(outer, np.zeros((FOLDS, groups, inputs)), np.zeros(FOLDS))
+        return cls(outer, np.zeros(FOLDS))
+
+    @property
+    def groups(self) -> int:
+        """The groups of the convolution."""
+        return int(self.outer[0].shape[1])
 
     @property
     def bounds(self) -> list[tuple[int, int]]:
         """The blocks of inputs."""
-        return block_bounds(self.total.shape[2])
+        return list(pairwise(np.cumsum([0, *(block.shape[2] for block in self.outer)]).tolist()))
 
     def add(self, vectors: npt.NDArray[np.float32], fold: int) -> None:
         """Add input vectors (g, samples, C)."""
         for (start, end), outer in zip(self.bounds, self.outer, strict=True):
             part = vectors[:, :, start:end]
             outer[fold] += np.matmul(part.transpose(0, 2, 1), part)
-        # A product with ones: sums along the middle axis are several times slower.
-        self.total[fold] += np.matmul(np.ones((1, vectors.shape[1]), np.float32), vectors)[:, 0]
         self.count[fold] += vectors.shape[1]
 
     def add_gradients(self, gradients: npt.NDArray[np.float32], images: int, fold: int) -> None:
@@ -107,21 +109,12 @@ class Moments:
             sums[fold] += np.matmul(part.transpose(0, 2, 1), part)
         self.images[fold] += images
 
-    def second(self, block: int) -> Float64:
-        """Return E[x xᵀ] (g, c, c) of a block of inputs over all folds."""
-        total = self.outer[block].sum(0, dtype=np.float64)
-        return np.asarray(total / max(1.0, float(self.count.sum())), np.float64)
-
     def power(self) -> float:
         """Return the mean diagonal of G; 0 without gradients."""
         if not self.gradients:
             return 0.0
         powers = [np.diagonal(block.sum(0, dtype=np.float64), axis1=1, axis2=2) for block in self.gradients]
         return float(np.mean(np.concatenate(powers, axis=1))) / max(1.0, float(self.images.sum()))
-
-    def mean(self) -> Float64:
-        """Return E[x] (g, C) over all folds."""
-        return np.asarray(self.total.sum(0) / max(1.0, float(self.count.sum())), np.float64)
 
 
 @dataclass

@@ -21,13 +21,16 @@ likelihood in place of squared errors, which a few loud channels decide.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["lift_of", "lifted", "noise_of", "rising", "shared", "shrunk"]
+__all__ = ["diagonal_of", "lift_of", "lifted", "noise_of", "rising", "shared", "shrunk"]
 
 _LIFTS = (0.0, 0.001, 0.003, 0.01, 0.02, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+_LIFT_OF_ONE = 0.1  # where there is no other fold to tell
 _LEAST = 1e-4  # of the mean power: what an input or an eigenvector has at least
 
 Float64 = npt.NDArray[np.float64]
@@ -41,17 +44,11 @@ def shrunk(sums: Sums, counts: Float64, least: float = 0.0) -> Float64:
     folds that have any, moments are diagonal. Cost: F + 1 eigendecompositions of each matrix, some 10·c³ operations
     each.
     """
-    filled = np.flatnonzero(counts > 0)
-    sums, counts = sums[filled], counts[filled]
-    size = sums.shape[-1]
-    if not len(filled):
-        return np.stack([np.eye(size)] * sums.shape[1])
-    mean = sums.sum(0, dtype=np.float64) / counts.sum()
-    powers = np.diagonal(sums, axis1=2, axis2=3).astype(np.float64) / counts[:, None, None]
-    if len(filled) > 1:
-        mean = np.stack([_respectrum(mean[g], sums[:, g], counts) for g in range(len(mean))])
-        return lifted(mean, max(least, lift_of(powers.reshape(len(powers), -1), counts)))
-    return lifted(np.stack([np.diag(np.diag(one)) for one in mean]), 0.1)
+
+    def respectra(mean: Float64, sums: Sums, counts: Float64) -> Float64:
+        return np.stack([_respectrum(mean[g], sums[:, g], counts) for g in range(len(mean))])
+
+    return _raised(sums, counts, least, respectra)
 
 
 def shared(sums: Sums, counts: Float64, most: float, least: float = 0.0) -> Float64:
@@ -60,16 +57,35 @@ def shared(sums: Sums, counts: Float64, most: float, least: float = 0.0) -> Floa
     Off the diagonal the mean (g, c, c) over folds is shrunk by `noise_of` and by `most`; eigenvalues then lie above
     1 − `most` of the powers, so that no direction is free.
     """
+
+    def in_part(mean: Float64, sums: Sums, counts: Float64) -> Float64:
+        kept = most * (1 - noise_of(sums / counts[:, None, None, None], mean))
+        found = kept * mean
+        np.einsum("gcc->gc", found)[:] = np.einsum("gcc->gc", mean)
+        return found
+
+    return _raised(sums, counts, least, in_part)
+
+
+def _raised(
+    sums: Sums, counts: Float64, least: float, correlated: Callable[[Float64, Sums, Float64], Float64]
+) -> Float64:
+    """Return moments with silent channels raised; `correlated` makes them from the mean, sums and counts of folds."""
     filled = np.flatnonzero(counts > 0)
-    if len(filled) < 2:
-        return shrunk(sums, counts, least)
     sums, counts = sums[filled], counts[filled]
+    if not len(filled):
+        return np.stack([np.eye(sums.shape[-1])] * sums.shape[1])
     mean = sums.sum(0, dtype=np.float64) / counts.sum()
+    if len(filled) == 1:
+        return lifted(diagonal_of(mean), max(least, _LIFT_OF_ONE))
     powers = np.diagonal(sums, axis1=2, axis2=3).astype(np.float64) / counts[:, None, None]
-    kept = most * (1 - noise_of(sums / counts[:, None, None, None], mean))
-    found = kept * mean
-    np.einsum("gcc->gc", found)[:] = np.einsum("gcc->gc", mean)
-    return lifted(found, max(least, lift_of(powers.reshape(len(powers), -1), counts)))
+    lift = max(least, lift_of(powers.reshape(len(powers), -1), counts))
+    return lifted(correlated(mean, sums, counts), lift)
+
+
+def diagonal_of(second: Float64) -> Float64:
+    """Return `second` (g, c, c) with zeros off the diagonals."""
+    return np.stack([np.diag(np.diag(one)) for one in second])
 
 
 def noise_of(folds: npt.NDArray[np.floating], mean: Float64) -> float:
