@@ -1,6 +1,7 @@
 """Ways of choosing levels beside each other: rounding, rounding with a rate term, the trellis; all with feedback.
 
-    python benchmarks/rounding.py [--network resnet20-cifar10] [--limit 2000] [--bits 1.3 1.8 2.4] [--ways trellis]
+    python benchmarks/rounding.py [--network resnet20-cifar10] [--limit 2000] [--bits 1.3 1.8 2.4]
+                                  [--ways "trellis, 64 paths"]
 
 Needs `../shared`. One calibration; for every price the losses expected of the layers, the file's bits and the
 divergence measured, for
@@ -9,7 +10,8 @@ divergence measured, for
 - the same with a rate term: each level may be one nearer to zero where loss + f·price·bits is least, with the bits
   that `codec.fit` says the levels cost, fitted to the rounded ones first and then once more; steps finer, for the
   bits saved;
-- dependent quantization (`round_on_trellis`), which is what files have.
+- rounding along several paths (`quantize.row_search`) to levels of that grid;
+- dependent quantization (`round_on_trellis`), which is what files have, along few paths and along more.
 
 The last columns compare with the line through the points of plain rounding, bits over the logarithm: the change of the
 expected loss and of the divergence at equal bits (outside of those points the line goes on).
@@ -40,12 +42,16 @@ from rate import NETWORKS, SHARED, parts
 
 @dataclass(frozen=True)
 class Way:
-    """How levels are chosen; rate: f of the rate term; finer: the factor of plain steps that goes with it."""
+    """How levels are chosen; rate: f of the rate term; finer: the factor of plain steps that goes with it.
+
+    paths: how many are followed along a row.
+    """
 
     name: str
     trellis: bool = False
     rate: float = 0.0
     finer: float = 1.0
+    paths: int = 1
 
 
 PLAIN = Way("rounding")
@@ -53,7 +59,8 @@ WAYS = (
     Way("rate term, f 0.25", rate=0.25),
     Way("rate term, f 0.5, steps 0.9", rate=0.5, finer=0.9),
     Way("rate term, f 1, steps 0.8", rate=1.0, finer=0.8),
-    Way("trellis", trellis=True),
+    Way("rounding, 64 paths", paths=64),
+    *(Way(f"trellis, {paths} paths", trellis=True, paths=paths) for paths in (8, 16, 32, 64, 128, 256)),
 )
 
 
@@ -109,16 +116,25 @@ class Otherwise(Calibration):
 
     way: Way = PLAIN
 
-    def _rounded(self, layer: Layer, price: float) -> QuantizedTensor:
+    @property
+    def paths(self) -> int:
+        """How many paths are followed along a row."""
+        return self.way.paths
+
+    def quantized(self, price: float, names: Any = None, progress: Any = None) -> dict[str, QuantizedTensor]:
+        """Return levels as the way has them."""
         if self.way.trellis:
-            return super()._rounded(layer, price)
+            return super().quantized(price, names, progress)
+        return {layer.weight: self._rounded(layer, price) for layer in self.layers}
+
+    def _rounded(self, layer: Layer, price: float) -> QuantizedTensor:
         weight, shape = self.model.load(layer.weight), self.model.info(layer.weight).shape
         spacing, curvature = self._spacing(layer.weight), self.curvatures[layer.weight]
         whole = spacing.grid(price)
         grid = Grid(spacing.plain_step(price * self.way.finer**2), whole.rows, whole.columns)
         rows, columns = spacing.relative_steps()
-        matrix = layer.matrix(weight)
-        levels = curvature.round(matrix, grid.step * rows, columns)
+        matrix = layer.matrix(weight).astype(np.float64)
+        levels = curvature.round(matrix, grid.step * rows, columns, paths=self.paths)
         assert levels is not None, "prices here leave levels small"
         for _ in range(2 if self.way.rate else 0):
             held = np.ascontiguousarray(layer.restore(levels, shape), np.int32)

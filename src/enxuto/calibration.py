@@ -33,6 +33,8 @@ __all__ = ["Calibration", "calibrate"]
 Progress = Callable[[str, int, int], None]
 
 _SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
+_EFFORT = 1 << 28  # paths times weights that a file may take: some ten seconds of two threads
+_FEWEST_PATHS, _MOST_PATHS = 16, 128
 _CORRECTION_IMAGES = 64
 _JUDGING_IMAGES = 16  # at least, that tell whether the correction did any good
 _BATCH_VALUES = 3 << 18  # numbers in a batch of images: five 224×224 ones; values and gradients take 1 GB
@@ -66,18 +68,33 @@ class Calibration:
         if not price > 0:
             raise UsageError(f"the price of a bit is a positive number of nats, not {price}")
         layers = [layer for layer in self.layers if names is None or layer.weight in names]
+        levels = {layer.weight: self._no_levels(layer) for layer in layers}
+        # Large layers are rounded in pieces; the longest go first, so that no thread is left alone with one.
+        pieces = [
+            (layer, number)
+            for layer in layers
+            for number in range(len(self.curvatures[layer.weight].outputs))
+        ]
+        pieces.sort(key=lambda piece: -levels[piece[0].weight].size)
         done = 0
 
-        def work(layer: Layer) -> tuple[str, QuantizedTensor]:
+        def work(piece: tuple[Layer, int]) -> None:
             nonlocal done
-            found = self._rounded(layer, price)
+            layer, number = piece
+            self._round(layer, number, price, levels[layer.weight])
             done += 1
             if progress is not None:
-                progress("rounding", done, len(layers))
-            return layer.weight, found
+                progress("rounding", done, len(pieces))
 
         with ThreadPoolExecutor(self.threads) as pool:
-            return dict(pool.map(work, layers))
+            list(pool.map(work, pieces))
+        return {layer.weight: self._tensor(layer, price, levels[layer.weight]) for layer in layers}
+
+    @property
+    def paths(self) -> int:
+        """How many paths are followed along a row: the more, the smaller the network is."""
+        weights = sum(self.model.info(layer.weight).elements for layer in self.layers)
+        return min(_MOST_PATHS, max(_FEWEST_PATHS, _EFFORT // max(1, weights)))
 
     def price_of_bits(self, bits: float) -> float:
         """Return a first guess of the price at which weights take about `bits` bits each."""
@@ -137,9 +154,10 @@ class Calibration:
         for layer in self.layers:
             if layer.weight in tensors:
                 weight = self.model.load(layer.weight)
-                error = layer.matrix(weight) - layer.matrix(tensors[layer.weight].reconstruct())
+                restored = tensors[layer.weight].reconstruct()
                 curvature = self.curvatures[layer.weight]
-                found[layer.weight] = curvature.sensitivity * curvature.cost(error)
+                cost = curvature.cost(layer.matrix(weight), layer.matrix(restored))
+                found[layer.weight] = curvature.sensitivity * cost
         return found
 
     def bias_step(self, price: float) -> float:
@@ -162,17 +180,28 @@ class Calibration:
             spacing = self._spacings[name] = spacing_of(self.curvatures[name])
         return spacing
 
-    def _rounded(self, layer: Layer, price: float) -> QuantizedTensor:
-        weight = self.model.load(layer.weight)
+    def _no_levels(self, layer: Layer) -> npt.NDArray[np.int32]:
+        curvature = self.curvatures[layer.weight]
+        outputs, inputs = curvature.output_weights(), curvature.input_weights()
+        return np.zeros((len(outputs), outputs.shape[1], inputs.shape[1]), np.int32)
+
+    def _round(self, layer: Layer, number: int, price: float, levels: npt.NDArray[np.int32]) -> None:
+        """Fill one of the pieces of a layer's levels (g, O, C)."""
         spacing = self._spacing(layer.weight)
-        grid: Grid = spacing.grid(price)
-        levels = self.curvatures[layer.weight].round(
-            layer.matrix(weight), *spacing.steps(price), trellis=spacing.trellis
+        done = self.curvatures[layer.weight].round_piece(
+            number,
+            layer.matrix(self.model.load(layer.weight)),
+            *spacing.steps(price),
+            levels,
+            trellis=spacing.trellis,
+            paths=self.paths,
         )
-        if levels is None:
+        if not done:
             raise UsageError(f"a price of {price:g} nats per bit asks for levels of more than 31 bits")
+
+    def _tensor(self, layer: Layer, price: float, levels: npt.NDArray[np.int32]) -> QuantizedTensor:
         restored = layer.restore(levels, self.model.info(layer.weight).shape)
-        return QuantizedTensor(np.ascontiguousarray(restored, np.int32), grid)
+        return QuantizedTensor(restored, self._spacing(layer.weight).grid(price))
 
 
 def calibrate(

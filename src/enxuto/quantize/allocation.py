@@ -92,9 +92,15 @@ class Spacing:
     def in_steps(self, weight: np.ndarray, most: int) -> Float64:
         """Return so many of a layer's weights, evenly drawn, in units of their relative steps."""
         rows, columns = self.relative_steps()
-        matrix = self.curvature.layer.matrix(weight) / (rows[:, :, None] * columns[:, None, :])
-        flat = matrix.reshape(-1)
-        return flat[np.random.default_rng(0).choice(flat.size, most)] if flat.size > most else flat
+        matrix = self.curvature.layer.matrix(weight)
+        drawn = (
+            np.random.default_rng(0).choice(weight.size, most)
+            if weight.size > most
+            else np.arange(weight.size)
+        )
+        group, row, column = np.unravel_index(drawn, matrix.shape)
+        values = matrix[group, row, column].astype(np.float64)
+        return np.asarray(values / (rows[group, row] * columns[group, column]), np.float64)
 
     def mean_square(self) -> float:
         """Return the mean square of the relative steps."""

@@ -25,6 +25,7 @@ _SHARED = 0.5  # of what gradients of two outputs share, at most: between rows t
 _PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
 _JUDGED_ROWS = 48
 _JUDGED_GROUPS = 64
+_JUDGED_PATHS = 16
 _TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
 
 Float64 = npt.NDArray[np.float64]
@@ -77,14 +78,15 @@ class Curvature:
         """Return the bounds of the blocks of outputs (of a group)."""
         return _bounds(self.outputs)
 
-    def cost(self, error: Float64) -> float:
-        """Return tr(G E H Eᵀ) for an error (g, O, C)."""
+    def cost(self, matrix: np.ndarray, rounded: np.ndarray) -> float:
+        """Return tr(G E H Eᵀ) of E = matrix − rounded (g, O, C), in double precision block by block."""
         total = 0.0
-        for group in range(len(error)):
+        for group in range(len(matrix)):
             for (top, bottom), outputs in zip(self.output_bounds(), self.outputs, strict=True):
                 for (start, end), inputs in zip(self.input_bounds(), self.inputs, strict=True):
-                    part = error[group, top:bottom, start:end]
-                    total += loss(part, inputs[group].astype(np.float64), outputs[group].astype(np.float64))
+                    place = (group, slice(top, bottom), slice(start, end))
+                    error = matrix[place].astype(np.float64) - rounded[place]
+                    total += loss(error, inputs[group].astype(np.float64), outputs[group].astype(np.float64))
         return total
 
     def input_weights(self) -> Float64:
@@ -98,34 +100,59 @@ class Curvature:
         )
 
     def round(
-        self, matrix: Float64, row_steps: Float64, column_steps: Float64, *, trellis: bool = False
+        self,
+        matrix: np.ndarray,
+        row_steps: Float64,
+        column_steps: Float64,
+        *,
+        trellis: bool = False,
+        paths: int = 1,
     ) -> npt.NDArray[np.int32] | None:
         """Return levels (g, O, C) for a matrix (g, O, C) with steps row_steps (g, O) · column_steps (g, C).
 
-        trellis: those of dependent quantization. None where a level leaves 31 bits.
+        trellis: those of dependent quantization; paths: how many are followed along a row. None where a level leaves
+        31 bits.
         """
         levels = np.zeros(matrix.shape, np.int32)
-        states = np.zeros(matrix.shape[:2], np.int64)
+        done = (
+            self.round_piece(number, matrix, row_steps, column_steps, levels, trellis=trellis, paths=paths)
+            for number in range(len(self.outputs))
+        )
+        return levels if all(done) else None
+
+    def round_piece(
+        self,
+        number: int,
+        matrix: np.ndarray,
+        row_steps: Float64,
+        column_steps: Float64,
+        levels: npt.NDArray[np.int32],
+        *,
+        trellis: bool,
+        paths: int,
+    ) -> bool:
+        """Fill `levels` (g, O, C) in one block of outputs as `round` does: blocks are independent of each other."""
+        top, bottom = self.output_bounds()[number]
         for group in range(len(matrix)):
-            for (top, bottom), outputs in zip(self.output_bounds(), self.output_factors, strict=True):
-                for (start, end), inputs in zip(self.input_bounds(), self.input_factors, strict=True):
-                    part = matrix[group, top:bottom, start:end].copy()  # overwritten by the feedback
-                    found = np.zeros(part.shape, np.int32)
-                    given = (
-                        part,
-                        np.ascontiguousarray(row_steps[group, top:bottom]),
-                        np.ascontiguousarray(column_steps[group, start:end]),
-                        inputs[group],
-                        outputs[group],
-                    )
-                    if trellis:
-                        done = round_on_trellis(*given, states[group, top:bottom], found)
-                    else:
-                        done = round_matrix(*given, found)
-                    if not done:
-                        return None
-                    levels[group, top:bottom, start:end] = found
-        return levels
+            states = np.zeros(bottom - top, np.int64)
+            for (start, end), inputs in zip(self.input_bounds(), self.input_factors, strict=True):
+                part = matrix[group, top:bottom, start:end].astype(np.float64, order="C")  # overwritten
+                found = np.zeros(part.shape, np.int32)
+                given = (
+                    part,
+                    np.ascontiguousarray(row_steps[group, top:bottom]),
+                    np.ascontiguousarray(column_steps[group, start:end]),
+                    inputs[group],
+                    self.output_factors[number][group],
+                )
+                if trellis:
+                    done = round_on_trellis(*given, states, found, paths=paths)
+                else:
+                    done = round_matrix(*given, found, paths=paths)
+                if not done:
+                    return False
+                levels[group, top:bottom, start:end] = found
+        return True
 
 
 def _bounds(blocks: list[npt.NDArray[np.float32]]) -> list[tuple[int, int]]:
@@ -165,7 +192,7 @@ def _factors(second: Float64) -> Float64:
     return np.stack([upper_factor(one) for one in second])
 
 
-def _beats_nearest(matrix: Float64, moments: Moments, least: float) -> bool:
+def _beats_nearest(matrix: np.ndarray, moments: Moments, least: float) -> bool:
     """Return whether rounding by all folds but the last costs less, by the last one's H, than rounding to nearest."""
     if moments.count.min() < 1:
         return False
@@ -173,7 +200,7 @@ def _beats_nearest(matrix: Float64, moments: Moments, least: float) -> bool:
     rows = np.unique(np.linspace(0, matrix.shape[1] - 1, min(matrix.shape[1], _JUDGED_ROWS)).astype(int))
     # One block tells enough of a layer with several.
     start, end = moments.bounds[0]
-    part = matrix[np.ix_(groups, rows)][:, :, start:end]
+    part = matrix[np.ix_(groups, rows)][:, :, start:end].astype(np.float64)
     steps = _TRIAL_STEP * np.sqrt(np.mean(part**2, axis=2))
     steps[steps == 0] = 1.0
     sums = moments.outer[0][:, groups]
@@ -190,5 +217,7 @@ def _beats_nearest(matrix: Float64, moments: Moments, least: float) -> bool:
 
 def _rounding_error(rows: Float64, steps: Float64, factor: Float64) -> Float64:
     levels = np.zeros(rows.shape, np.int32)
-    round_matrix(rows.copy(), steps, np.ones(rows.shape[1]), factor, np.eye(len(rows)), levels)
+    round_matrix(
+        rows.copy(), steps, np.ones(rows.shape[1]), factor, np.eye(len(rows)), levels, paths=_JUDGED_PATHS
+    )
     return rows - levels * steps[:, None]

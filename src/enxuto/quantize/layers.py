@@ -42,13 +42,12 @@ class Layer:
     auto_pad: str = "NOTSET"
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
-        """Return the weight as (groups, outputs per group, inputs), float64."""
-        values = weight.astype(np.float64)
+        """Return the weight as (groups, outputs per group, inputs): a view, for those that are large."""
         if self.kind == "conv":
-            return values.reshape(
+            return weight.reshape(
                 self.groups, weight.shape[0] // self.groups, -1
             )  # (g o) i kh kw -> g o (i kh kw)
-        return (values if self.kind == "rows" else values.T)[None]
+        return (weight if self.kind == "rows" else weight.T)[None]
 
     def restore(self, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return a matrix (groups, outputs, inputs) in the weight's own shape; the inverse of `matrix`."""

@@ -6,13 +6,11 @@ of the whole is V ⊗ U: rounding weight (r, j) with error e = (w − ŵ)/(V_rr 
 to be rounded, (s, k) with s ≥ r and k ≥ j, by −e·V_rs·U_jk: the optimum for them, given the error. Within a row this
 is the usual error feedback; between rows it uses that errors of outputs which the network adds up can cancel.
 
-On a trellis (`enxuto.trellis`) each state keeps the path with the least loss that leads to it, with the weights still
-to be rounded as that path has moved them; after 256 weights the best path of all is kept alone, since by then all
-have the same beginning.
+Along a row the nearest level of each weight in turn is one choice among many; several are followed together
+(`quantize.row_search`), on a trellis (`enxuto.trellis`) or without one.
 
 Source: OBS (Hassibi & Stork 1993), GPTQ (Frantar et al. 2022, arXiv:2210.17323); two-sided: Kronecker-factored
-curvature (Martens & Grosse 2015, arXiv:1503.05671) in place of H alone. Search: Viterbi's algorithm, with feedback
-along survivors (Kerpez 1991, "per-survivor processing").
+curvature (Martens & Grosse 2015, arXiv:1503.05671) in place of H alone.
 """
 
 from __future__ import annotations
@@ -21,22 +19,23 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.quantize.row_search import LARGEST, pass_on, search_row
 from enxuto.trellis import NEXT
 
 __all__ = [
-    "LARGEST_ON_TRELLIS",
-    "candidates",
     "loss",
     "round_matrix",
     "round_on_trellis",
     "upper_factor",
 ]
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
-_LARGEST = 2147483646.0
-LARGEST_ON_TRELLIS = 1073741822.0
-_BLOCK = 256  # weights after which one path is kept
+Int64 = npt.NDArray[np.int64]
+_TILE = 16  # rows that are moved together by all before them: a multiple of 4
+_PIECE = 256  # of their weights at a time
+_NO_TRELLIS = np.zeros((1, 2), np.int64)
 
 
 def upper_factor(second: Float64) -> Float64:
@@ -55,7 +54,6 @@ def loss(error: Float64, inputs: Float64, outputs: Float64 | None = None) -> flo
     return float(np.einsum("rc,rc->", error, spread))
 
 
-@numba.njit(cache=True, nogil=True)
 def round_matrix(
     weights: Float64,
     row_steps: Float64,
@@ -63,48 +61,17 @@ def round_matrix(
     inputs: Float64,
     outputs: Float64,
     levels: Int32,
+    *,
+    paths: int = 1,
 ) -> bool:
     """Fill `levels` (R, C) for `weights` (R, C), which are overwritten; False if a level leaves 31 bits.
 
-    The step of weight (r, j) is row_steps[r]·column_steps[j]. inputs: U (C, C); outputs: V (R, R). Cost:
-    R·C²/2 multiplications for the feedback within rows, and as many again and R²·C/2 for that between rows.
+    The step of weight (r, j) is row_steps[r]·column_steps[j]. inputs: U (C, C); outputs: V (R, R). paths: how many are
+    followed along each row; one alone takes the nearest level of each weight. Cost: R·C² multiplications for what
+    errors do to the row and to later ones, R²·C/2 for handing that on, and for each path of a weight 100 more.
     """
-    rows, columns = weights.shape
-    errors = np.empty(columns)
-    moved = np.empty(columns)
-    for r in range(rows):
-        row = weights[r]
-        for j in range(columns):
-            step = row_steps[r] * column_steps[j]
-            level = np.rint(row[j] / step)
-            if not abs(level) <= _LARGEST:
-                return False
-            levels[r, j] = np.int32(level)
-            error = (row[j] - level * step) / inputs[j, j]
-            errors[j] = error
-            for k in range(j + 1, columns):
-                row[k] -= error * inputs[j, k]
-        if r + 1 < rows:
-            _share(weights, r, errors, inputs, outputs, moved)
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
-def _share(
-    weights: Float64, r: int, errors: Float64, inputs: Float64, outputs: Float64, moved: Float64
-) -> None:
-    """Move the rows after `r` by what its errors (C,) call for; `moved` (C,) is overwritten."""
-    rows, columns = weights.shape
-    moved[:] = 0.0
-    for j in range(columns):
-        error = errors[j] / outputs[r, r]
-        for k in range(j, columns):
-            moved[k] += error * inputs[j, k]
-    for s in range(r + 1, rows):
-        share = outputs[r, s]
-        if share != 0.0:
-            for k in range(columns):
-                weights[s, k] -= share * moved[k]
+    states = np.zeros(len(weights), np.int64)
+    return _rounded(weights, row_steps, column_steps, inputs, outputs, _NO_TRELLIS, states, paths, levels)
 
 
 def round_on_trellis(
@@ -113,122 +80,144 @@ def round_on_trellis(
     column_steps: Float64,
     inputs: Float64,
     outputs: Float64,
-    states: npt.NDArray[np.int64],
+    states: Int64,
     levels: Int32,
+    *,
+    paths: int = 64,
 ) -> bool:
-    """Fill `levels` (R, C) as `round_matrix` does, with those of dependent quantization.
+    """Fill `levels` (R, C) as `round_matrix` does, with those of dependent quantization; 2 paths at least.
 
-    states (R,): where each row begins on the trellis; overwritten by where it ends. Cost besides that of
-    `round_matrix`: 8·256/2 multiplications a weight.
+    states (R,): where each row begins on the trellis; overwritten by where it ends.
     """
-    done: bool = _round_on_trellis(weights, row_steps, column_steps, inputs, outputs, NEXT, states, levels)
-    return done
+    return _rounded(weights, row_steps, column_steps, inputs, outputs, NEXT, states, max(2, paths), levels)
 
 
-@numba.njit(cache=True, nogil=True)
-def _round_on_trellis(
+def _rounded(
     weights: Float64,
     row_steps: Float64,
     column_steps: Float64,
     inputs: Float64,
     outputs: Float64,
-    following: npt.NDArray[np.int64],
-    states: npt.NDArray[np.int64],
+    following: Int64,
+    states: Int64,
+    paths: int,
     levels: Int32,
 ) -> bool:
+    own, shared = np.diagonal(inputs), np.diagonal(outputs)
+    done: bool = _round(
+        weights,
+        row_steps,
+        column_steps,
+        (own.max() / own) ** 2,
+        (inputs / own[:, None]).astype(np.float32),
+        outputs / shared[:, None],
+        following,
+        states,
+        paths,
+        levels,
+    )
+    return done
+
+
+@numba.njit(cache=True, nogil=True)
+def _round(
+    weights: Float64,
+    row_steps: Float64,
+    column_steps: Float64,
+    costs: Float64,
+    ratios: Float32,
+    shares: Float64,
+    following: Int64,
+    states: Int64,
+    paths: int,
+    levels: Int32,
+) -> bool:
+    """Round row by row. Errors move later rows when those are next in turn, many at a time."""
     rows, columns = weights.shape
+    coupled = _has_off_diagonal(shares)
     errors = np.empty(columns)
-    moved = np.empty(columns)
+    taken = np.zeros(
+        (rows if coupled else 1, columns)
+    )  # what a row takes from each later one, over V_rs/V_rr
     for r in range(rows):
-        for start in range(0, columns, _BLOCK):
-            end = min(start + _BLOCK, columns)
-            steps = row_steps[r] * column_steps[start:end]
-            own = inputs[start:end, start:end]
-            found, ended = _best_path(
-                weights[r, start:end],
-                steps,
-                own,
-                following,
-                states[r],
-                levels[r, start:end],
-                errors[start:end],
-            )
-            if not found:
-                return False
-            states[r] = ended
-            row = weights[r]
-            for j in range(start, end):
-                error = errors[j]
-                for k in range(end, columns):
-                    row[k] -= error * inputs[j, k]
-        if r + 1 < rows:
-            _share(weights, r, errors, inputs, outputs, moved)
+        row = weights[r]
+        if coupled:
+            _move_row(weights, taken, shares, r)
+        found, states[r] = search_row(
+            row, row_steps[r], column_steps, costs, ratios, following, states[r], paths, levels[r], errors
+        )
+        if not found:
+            return False
+        if coupled:
+            _spread(taken[r], errors, ratios)
     return True
 
 
 @numba.njit(cache=True, nogil=True)
-def _best_path(
-    row: Float64,
-    steps: Float64,
-    inputs: Float64,
-    following: npt.NDArray[np.int64],
-    first: int,
-    levels: Int32,
-    errors: Float64,
-) -> tuple[bool, int]:
-    """Fill levels (n,) and errors (n,) of a piece of a row by the best path from state `first`.
-
-    Returns whether all levels are within bounds, and the state that the path ends in.
-    """
-    count, length = following.shape[0], row.shape[0]
-    losses, others = np.full(count, np.inf), np.empty(count)
-    losses[first] = 0.0
-    left, next_left = (
-        np.empty((count, length)),
-        np.empty((count, length)),
-    )  # weights as survivors have moved them
-    left[first] = row
-    origins = np.empty((length, count), np.int64)
-    chosen, missed = np.empty((length, count), np.int32), np.empty((length, count))
-    for j in range(length):
-        others[:] = np.inf
-        for state in range(count):
-            if losses[state] == np.inf:
-                continue
-            scaled = left[state, j] / steps[j]
-            if not abs(scaled) <= LARGEST_ON_TRELLIS:
-                return False, 0
-            lower, upper = candidates(scaled, state & 1)
-            for level in (lower, upper):
-                units = 2.0 * level - (state & 1) * np.sign(level)
-                error = (left[state, j] - units * steps[j]) / inputs[j, j]
-                total = losses[state] + error * error
-                reached = following[state, np.int64(level) & 1]
-                if total < others[reached]:
-                    others[reached] = total
-                    origins[j, reached], chosen[j, reached] = state, np.int32(level)
-                    missed[j, reached] = error
-        for state in range(count):
-            if others[state] < np.inf:
-                origin, error = origins[j, state], missed[j, state]
-                for k in range(j + 1, length):
-                    next_left[state, k] = left[origin, k] - error * inputs[j, k]
-        left, next_left = next_left, left
-        losses, others = others, losses
-    ended = int(np.argmin(losses))
-    state = ended
-    for j in range(length - 1, -1, -1):
-        levels[j], errors[j] = chosen[j, state], missed[j, state]
-        state = origins[j, state]
-    return True, ended
+def _round_row(row: Float64, steps: Float64, ratios: Float32, levels: Int32, errors: Float64) -> bool:
+    """Fill levels (C,) and errors (C,) of a row off the trellis one by one; False if a level leaves 31 bits."""
+    for start in range(0, len(row), _PIECE):
+        end = min(start + _PIECE, len(row))
+        for j in range(start, end):
+            level = np.rint(row[j] / steps[j])
+            if not abs(level) <= LARGEST:
+                return False
+            error, own = row[j] - level * steps[j], ratios[j]
+            levels[j], errors[j] = np.int32(level), error
+            for k in range(np.uint64(j + 1), np.uint64(end)):
+                row[k] -= error * own[k]
+        pass_on(row, errors, ratios, start, end, end)
+    return True
 
 
 @numba.njit(cache=True, nogil=True)
-def candidates(scaled: float, odd: int) -> tuple[float, float]:
-    """Return the two levels nearest to `scaled` steps in an even or an odd state, one of either parity."""
-    if not odd:
-        lower = np.floor(scaled / 2)
-        return lower, lower + 1
-    size = np.floor((abs(scaled) + 1) / 2)  # levels ±k stand for ±(2k − 1): zero lies between 1 and −1
-    sign = -1.0 if scaled < 0 else 1.0
-    return sign * size, sign * (size + 1)
+def _has_off_diagonal(matrix: Float64) -> bool:
+    """Say whether an upper triangular matrix is more than its diagonal."""
+    for r in range(len(matrix)):
+        for s in range(r + 1, len(matrix)):
+            if matrix[r, s] != 0.0:
+                return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _move_row(weights: Float64, taken: Float64, shares: Float64, r: int) -> None:
+    """Take from row r what all rows before it take; those before a tile of rows do so at its head, for all of it."""
+    columns = weights.shape[1]
+    head = r - r % _TILE
+    if r == head:
+        for start in range(0, columns, _PIECE):
+            for first in range(0, head, 4):
+                for s in range(head, min(head + _TILE, len(weights))):
+                    _move_by_four(weights, taken, shares, first, s, start, min(start + _PIECE, columns))
+    for s in range(head, r):
+        row, move, share = weights[r], taken[s], shares[s, r]
+        for k in range(np.uint64(columns)):
+            row[k] += share * move[k]
+
+
+@numba.njit(cache=True, nogil=True)
+def _move_by_four(
+    weights: Float64, taken: Float64, shares: Float64, first: int, s: int, start: int, end: int
+) -> None:
+    """Take from a piece of row s what the four rows from `first` on take."""
+    v0, v1, v2, v3 = shares[first, s], shares[first + 1, s], shares[first + 2, s], shares[first + 3, s]
+    here = np.uint64(s)
+    r0, r1, r2, r3 = np.uint64(first), np.uint64(first + 1), np.uint64(first + 2), np.uint64(first + 3)
+    for k in range(np.uint64(start), np.uint64(end)):
+        former, latter = v0 * taken[r0, k] + v1 * taken[r1, k], v2 * taken[r2, k] + v3 * taken[r3, k]
+        weights[here, k] += former + latter
+
+
+@numba.njit(cache=True, nogil=True)
+def _spread(taken: Float64, errors: Float64, ratios: Float32) -> None:
+    """Fill `taken` (C,) with what errors (C,) of a row take from every weight, their own (1) included."""
+    columns = len(taken)
+    taken[:] = 0.0
+    for start in range(0, columns, _TILE):
+        end = min(start + _TILE, columns)
+        for j in range(start, end):
+            error, own = errors[j], ratios[j]
+            for k in range(np.uint64(j), np.uint64(end)):
+                taken[k] -= error * own[k]
+        pass_on(taken, errors, ratios, start, end, end)

@@ -141,6 +141,12 @@ def _rounded(spacing: Spacing, layer: Layer, weight: np.ndarray, step: float) ->
     levels = spacing.curvature.round(matrix, rows * step, columns)
     if levels is None:
         return weight, 0.0
-    values = levels * (rows * step)[:, :, None] * columns[:, None, :]
-    cost = spacing.curvature.cost(matrix - values)
-    return np.asarray(layer.restore(values, weight.shape), weight.dtype), cost
+    values = np.empty(matrix.shape, weight.dtype)
+    for group in range(len(values)):
+        for (
+            top,
+            bottom,
+        ) in spacing.curvature.output_bounds():  # a block at a time: in double precision it is large
+            steps = (rows[group, top:bottom] * step)[:, None] * columns[group]
+            values[group, top:bottom] = levels[group, top:bottom] * steps
+    return layer.restore(values, weight.shape), spacing.curvature.cost(matrix, values)

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.quantize.rounding import LARGEST_ON_TRELLIS, candidates
+from enxuto.quantize.row_search import LARGEST_ON_TRELLIS
 from enxuto.trellis import NEXT
 
 __all__ = ["nearest_path"]
@@ -45,7 +45,7 @@ def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
             for state in range(count):
                 if losses[state] == np.inf:
                     continue
-                for level in candidates(scaled[r, j], state & 1):
+                for level in _candidates(scaled[r, j], state & 1):
                     error = scaled[r, j] - (2.0 * level - (state & 1) * np.sign(level))
                     total = losses[state] + error * error
                     reached = following[state, np.int64(level) & 1]
@@ -57,3 +57,14 @@ def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
         for j in range(columns - 1, -1, -1):
             levels[r, j] = chosen[j, state]
             state = int(origins[j, state])
+
+
+@numba.njit(cache=True, nogil=True)
+def _candidates(scaled: float, odd: int) -> tuple[float, float]:
+    """Return the two levels nearest to `scaled` steps in an even or an odd state, one of either parity."""
+    if not odd:
+        lower = np.floor(scaled / 2)
+        return lower, lower + 1
+    size = np.floor((abs(scaled) + 1) / 2)  # levels ±k stand for ±(2k − 1): zero lies between 1 and −1
+    sign = -1.0 if scaled < 0 else 1.0
+    return sign * size, sign * (size + 1)
