@@ -136,16 +136,17 @@ def _round(
     rows, columns = weights.shape
     coupled = _has_off_diagonal(shares)
     errors = np.empty(columns)
-    taken = np.zeros(
-        (rows if coupled else 1, columns)
-    )  # what a row takes from each later one, over V_rs/V_rr
+    taken = np.zeros((rows if coupled else 1, columns))  # from each row behind, over V_rs/V_rr
     for r in range(rows):
         row = weights[r]
         if coupled:
             _move_row(weights, taken, shares, r)
-        found, states[r] = search_row(
-            row, row_steps[r], column_steps, costs, ratios, following, states[r], paths, levels[r], errors
-        )
+        if paths == 1:
+            found = _round_row(row, row_steps[r] * column_steps, ratios, levels[r], errors)
+        else:
+            found, states[r] = search_row(
+                row, row_steps[r], column_steps, costs, ratios, following, states[r], paths, levels[r], errors
+            )
         if not found:
             return False
         if coupled:
