@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enxuto.quantize.curvature import Curvature
+from enxuto.quantize.layers import Layer
 from enxuto.quantize.rounding import loss, round_matrix, round_on_trellis, upper_factor
 from enxuto.quantize.row_search import search_row
 from enxuto.trellis import NEXT, multiples
@@ -135,3 +137,40 @@ def test_a_level_out_of_bounds_ends_the_search() -> None:
         given = (1.0, np.ones(3), np.ones(3), np.eye(3, dtype=np.float32))
         assert not search_row(row, *given, NEXT, 0, 8, levels, errors)[0]
         assert not search_row(row, *given, PLAIN, 0, 8, levels, errors)[0]
+
+
+def test_one_path_takes_the_nearest_level_of_each_weight_in_turn() -> None:
+    """Beside the same sums in their plainest form."""
+    generator = np.random.default_rng(5)
+    for rows, columns in ((1, 1), (3, 9), (20, 300), (40, 520)):
+        weights = generator.standard_normal((rows, columns))
+        inner, outer = (
+            upper_factor(second_moment(columns)),
+            upper_factor(second_moment(rows, 1) + np.eye(rows)),
+        )
+        levels = np.zeros(weights.shape, np.int32)
+        given = (np.full(rows, 0.7), np.ones(columns), inner, outer, levels)
+        assert round_matrix(weights.copy(), *given)
+        for r in range(rows):
+            errors = np.zeros(columns)
+            for j in range(columns):
+                level = np.rint(weights[r, j] / 0.7)
+                assert levels[r, j] == level
+                errors[j] = (weights[r, j] - 0.7 * level) / inner[j, j]
+                weights[r, j + 1 :] -= errors[j] * inner[j, j + 1 :]
+            weights[r + 1 :] -= outer[r, r + 1 :, None] / outer[r, r] * (errors @ inner)
+
+
+def test_blocks_of_outputs_are_rounded_in_any_order() -> None:
+    generator = np.random.default_rng(6)
+    weight = generator.standard_normal((37, 50)).astype(np.float32)
+    layer = Layer("w", None, "x", "y", "rows")
+    inner = second_moment(50)[None].astype(np.float32)
+    outer = [second_moment(size, size)[None].astype(np.float32) for size in (20, 17)]
+    curvature = Curvature.of(layer, [inner], outer, True)
+    given = (layer.matrix(weight), np.full((1, 37), 0.4), np.ones((1, 50)))
+    whole = curvature.round(*given, trellis=True, paths=8)
+    levels = np.zeros((1, 37, 50), np.int32)
+    for number in (1, 0):
+        assert curvature.round_piece(number, *given, levels, trellis=True, paths=8)
+    np.testing.assert_array_equal(levels, whole)
