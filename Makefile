@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint format bench docs acceptance clean
+.PHONY: help demo test lint format bench docs acceptance recompile clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/: .*##/\t/'
@@ -58,6 +58,9 @@ docs: $(VENV)/docs.stamp  ## run the examples of all pages, and build the site i
 
 acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
 	$(BIN)/python -m pytest -m acceptance
+
+recompile:       ## forget compiled functions: Numba's cache knows one by its own file alone
+	find src -name '*.nb[ic]' -delete
 
 clean:           ## remove what the targets made
 	rm -rf $(VENV) dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
