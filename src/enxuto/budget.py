@@ -289,12 +289,7 @@ class _Search:
                 if before and before[0].bytes != trial.bytes:
                     moved = here[0] - math.log2(before[0].price)
                     slope = min(12.0, max(2.0, moved * self.weights / 8 / (before[0].bytes - trial.bytes)))
-                # A little further, so that the aim lies between two trials.
-                power = (
-                    here[0]
-                    + 1.1 * slope * 8 * (trial.bytes - aim) / self.weights
-                    + (0.02 if trial.bytes > aim else -0.02)
-                )
+                power = here[0] + slope * 8 * (trial.bytes - aim * (1 - _SIZE_TOLERANCE / 2)) / self.weights
             price = min(_COARSEST, max(_FINEST, 2.0**power))
             if any(trial.price == price for trial in self.trials):
                 break

@@ -25,7 +25,6 @@ _SHARED = 0.5  # of what gradients of two outputs share, at most: between rows t
 _PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
 _JUDGED_ROWS = 48
 _JUDGED_GROUPS = 64
-_JUDGED_PATHS = 16
 _TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
 
 Float64 = npt.NDArray[np.float64]
@@ -217,7 +216,5 @@ def _beats_nearest(matrix: np.ndarray, moments: Moments, least: float) -> bool:
 
 def _rounding_error(rows: Float64, steps: Float64, factor: Float64) -> Float64:
     levels = np.zeros(rows.shape, np.int32)
-    round_matrix(
-        rows.copy(), steps, np.ones(rows.shape[1]), factor, np.eye(len(rows)), levels, paths=_JUDGED_PATHS
-    )
+    round_matrix(rows.copy(), steps, np.ones(rows.shape[1]), factor, np.eye(len(rows)), levels)
     return rows - levels * steps[:, None]
