@@ -39,9 +39,8 @@ def test_a_layer_that_no_answer_depends_on_takes_default_steps() -> None:
         node("Conv", ["x", "unused"], ["d"]),
         node("Flatten", ["c"], ["y"]),
     ]
-    smooth = np.cumsum(
-        IMAGES, axis=3
-    )  # of white noise there is nothing to be learnt, and rounding is to nearest
+    # Of white noise there is nothing to be learnt, and rounding is to nearest.
+    smooth = np.cumsum(IMAGES, axis=3)
     outcome = compress_at(calibrate(model_of(nodes, w=KERNEL, unused=KERNEL * 2), smooth, threads=1), 1e-4)
     assert {layer.name: layer.method for layer in outcome.layers} == {"w": "calibrated", "unused": "default"}
 

@@ -68,7 +68,10 @@ class Calibration:
         if not price > 0:
             raise UsageError(f"the price of a bit is a positive number of nats, not {price}")
         layers = [layer for layer in self.layers if names is None or layer.weight in names]
-        levels = {layer.weight: self._no_levels(layer) for layer in layers}
+        levels = {
+            layer.weight: np.zeros(layer.matrix(self.model.load(layer.weight)).shape, np.int32)
+            for layer in layers
+        }
         # Large layers are rounded in pieces; the longest go first, so that no thread is left alone with one.
         pieces = [
             (layer, number)
@@ -179,11 +182,6 @@ class Calibration:
         if spacing is None:
             spacing = self._spacings[name] = spacing_of(self.curvatures[name])
         return spacing
-
-    def _no_levels(self, layer: Layer) -> npt.NDArray[np.int32]:
-        curvature = self.curvatures[layer.weight]
-        outputs, inputs = curvature.output_weights(), curvature.input_weights()
-        return np.zeros((len(outputs), outputs.shape[1], inputs.shape[1]), np.int32)
 
     def _round(self, layer: Layer, number: int, price: float, levels: npt.NDArray[np.int32]) -> None:
         """Fill one of the pieces of a layer's levels (g, O, C)."""

@@ -68,7 +68,7 @@ def round_matrix(
 
     The step of weight (r, j) is row_steps[r]·column_steps[j]. inputs: U (C, C); outputs: V (R, R). paths: how many are
     followed along each row; one alone takes the nearest level of each weight. Cost: R·C² multiplications for what
-    errors do to the row and to later ones, R²·C/2 for handing that on, and for each path of a weight 100 more.
+    errors do to the row and to later ones, R²·C/2 for handing that on, and up to 200 more for each path of a weight.
     """
     states = np.zeros(len(weights), np.int64)
     return _rounded(weights, row_steps, column_steps, inputs, outputs, _NO_TRELLIS, states, paths, levels)
@@ -85,11 +85,11 @@ def round_on_trellis(
     *,
     paths: int = 64,
 ) -> bool:
-    """Fill `levels` (R, C) as `round_matrix` does, with those of dependent quantization; 2 paths at least.
+    """Fill `levels` (R, C) as `round_matrix` does, with those of dependent quantization.
 
     states (R,): where each row begins on the trellis; overwritten by where it ends.
     """
-    return _rounded(weights, row_steps, column_steps, inputs, outputs, NEXT, states, max(2, paths), levels)
+    return _rounded(weights, row_steps, column_steps, inputs, outputs, NEXT, states, paths, levels)
 
 
 def _rounded(
@@ -141,7 +141,7 @@ def _round(
         row = weights[r]
         if coupled:
             _move_row(weights, taken, shares, r)
-        if paths == 1:
+        if paths == 1 and len(following) == 1:
             found = _round_row(row, row_steps[r] * column_steps, ratios, levels[r], errors)
         else:
             found, states[r] = search_row(

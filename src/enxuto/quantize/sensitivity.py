@@ -142,11 +142,9 @@ def _rounded(spacing: Spacing, layer: Layer, weight: np.ndarray, step: float) ->
     if levels is None:
         return weight, 0.0
     values = np.empty(matrix.shape, weight.dtype)
+    # A block at a time: a whole layer is large in double precision.
     for group in range(len(values)):
-        for (
-            top,
-            bottom,
-        ) in spacing.curvature.output_bounds():  # a block at a time: in double precision it is large
+        for top, bottom in spacing.curvature.output_bounds():
             steps = (rows[group, top:bottom] * step)[:, None] * columns[group]
             values[group, top:bottom] = levels[group, top:bottom] * steps
     return layer.restore(values, weight.shape), spacing.curvature.cost(matrix, values)
