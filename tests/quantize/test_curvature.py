@@ -170,6 +170,18 @@ def test_sensitivities_are_searched_without_gradients() -> None:
         assert without[name] > value / 20, name
 
 
+def test_sensitivities_see_errors_add_up_over_positions() -> None:
+    """Where the positions of an image are alike, errors there add up in an average, which gradients' moments miss."""
+    model = small_network()
+    flat = np.random.default_rng(3).standard_normal((256, 3, 1, 1)).astype(np.float32)
+    images = np.ascontiguousarray(np.broadcast_to(flat, (256, 3, 9, 9)))
+    known = {one.layer.weight: one for one in curvatures(model, images)}
+    reference = Runner(model).scores(images)
+    measured = measured_sensitivities(model, [spacing_of(one) for one in known.values()], images, reference)
+    assert measured["w2"] / known["w2"].sensitivity > 4
+    assert 0.5 < measured["w3"] / known["w3"].sensitivity < 2  # no positions here
+
+
 def test_stages_are_the_whole_model() -> None:
     model, images = small_network(), pictures(4)
     stops = ["c1", "c2", "y"]
