@@ -187,9 +187,8 @@ def test_what_images_agree_on_is_believed() -> None:
     guesses = generator.lognormal(0, 1, 40)
     sizes = generator.uniform(100, 200, 40)
     true = generator.lognormal(0, 1, 40)  # guesses know nothing
-    told = true[:, None] * generator.lognormal(
-        0, 0.3, 200
-    )  # as sure as images can be: they differ alike in all layers
+    # As sure as images can be: what one says of a layer it says of all.
+    told = true[:, None] * generator.lognormal(0, 0.3, 200)
     np.testing.assert_allclose(weighed(guesses, told, sizes), told.mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose(weighed(guesses[:1], told[:1, :9], sizes[:1]), told[:1, :9].mean(axis=1))
 

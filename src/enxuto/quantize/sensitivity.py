@@ -10,8 +10,7 @@ So layers lie between the two, the nearer to what was measured the more images a
 instead of those of rounding measure something else: they hit the mean input, which rounding with feedback spares. On
 ResNet-20 steps from them cost 0.1 bits per weight more.)
 
-Source: per-tensor sensitivities as in HAWQ (Dong et al. 2019, arXiv:1905.03696), measured instead of derived;
-the share believed: James & Stein 1961 as empirical Bayes (Efron & Morris 1973).
+Source: per-tensor sensitivities as in HAWQ (Dong et al. 2019, arXiv:1905.03696), measured instead of derived.
 """
 
 from __future__ import annotations
@@ -112,10 +111,12 @@ def measured_sensitivities(
 def weighed(guesses: Float64, told: Float64, sizes: Float64) -> Float64:
     """Return sensitivities (L,) > 0 between guesses (L,) and what images say, told (L, N), as far as images agree.
 
-    The mean over images is off the guess by the guess's own error and by chance. Chance is what a jackknife over parts
-    of the images finds; the rest of the variance between layers, in logarithms, is the guess's error, and so much of
-    each layer's difference is believed. sizes (L,): a layer counts by its weights. What all layers have in common
-    is taken from the images.
+    All in nats per unit of tr(G E H Eᵀ); N at least 2, and of each layer the mean over images above 0. That mean is off
+    the guess by the guess's own error and by chance. Chance is what a jackknife over parts of the images finds; the
+    rest of the variance between layers, in logarithms, is the guess's error, and so much of each layer's difference
+    is believed. sizes (L,): a layer counts by its weights. What all layers have in common is taken from the images.
+
+    Source: James & Stein 1961 as empirical Bayes (Efron & Morris 1973).
     """
     shares = sizes / sizes.sum()
     means = told.mean(axis=1)
@@ -124,7 +125,7 @@ def weighed(guesses: Float64, told: Float64, sizes: Float64) -> Float64:
     spread = float(shares @ (off - common) ** 2)
     parts = np.array_split(told, min(told.shape[1], _PARTS), axis=1)
     totals = told.sum(axis=1)
-    left = [(totals - part.sum(axis=1)) / max(1, told.shape[1] - part.shape[1]) for part in parts]
+    left = [(totals - part.sum(axis=1)) / (told.shape[1] - part.shape[1]) for part in parts]
     logs = np.log(np.maximum(np.stack(left, axis=1) / means[:, None], _LEAST))  # layers, parts left out
     logs -= shares @ logs
     chance = (len(parts) - 1) * float(shares @ logs.var(axis=1))
