@@ -30,7 +30,7 @@ _SLACK = 65536
 
 
 def most_elements(payload_bytes: int) -> int:
-    """Return how many elements (or bytes of a head) that many bytes may stand for, so that memory stays bounded."""
+    """Return how many elements that many bytes may stand for, so that memory stays bounded."""
     return _EXPANSION * payload_bytes + _SLACK
 
 
