@@ -36,7 +36,7 @@ _PLAIN = 1  # files without coder `contexts` and quantizer `grid`
 _CONTEXTS = 2  # files without a trellis
 _PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
 _STORED, _LZMA = 0, 1
-_HEAD_EXPANSION, _HEAD_SLACK = 64, 1 << 20
+_HEAD_EXPANSION, _HEAD_SLACK = 64, 1 << 18
 _LIMIT = 1 << 31
 _IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by payload
 

@@ -168,6 +168,8 @@ class Part:
             raise FormatError(
                 f"the payload of {self.row.label} does not match its checksum: the file is damaged"
             )
+        if self.row.padding and any(memoryview(data)[self.row.coded_bytes :]):
+            raise FormatError(f"the padding of {self.row.label} is not zero: the file is damaged")
         return data
 
     def levels(self, *, threads: int = 1) -> dict[str, QuantizedTensor]:
