@@ -196,6 +196,9 @@ class Reader:
         window = int.from_bytes(self.data[first >> 3 : (self.at + 7) >> 3], "little")
         return window >> (first & 7) & ((1 << n) - 1)
 
+    def align(self):
+        need(not self.bits(-self.at % 8), "bits are set that mean nothing")
+
     def varint(self):
         return byte if (byte := self.bits(8)) < 128 else byte - 128 + (self.varint() << 7)
 
@@ -249,7 +252,7 @@ def decode_order0(data, count, _=1):
     frequencies[largest] = (1 << k) - sum(frequencies)
     need(0 <= min(classes) <= max(classes) <= k and frequencies[largest] >= 1, "a frequency table is wrong")
     slots = [(token, f, i) for token, f in enumerate(frequencies) for i in range(f)]  # t, f_t, slot − C_t
-    reader.at += -reader.at % 8
+    reader.align()
     chunks = [range(first, min(first + (1 << 18), count)) for first in range(0, count, 1 << 18)]
     lengths = [(reader.varint(), reader.varint() if c.stop < count else None) for c in chunks]
     for chunk, (words, raw) in zip(chunks, lengths, strict=True):
@@ -268,7 +271,7 @@ def decode_order0(data, count, _=1):
                 q = direct + (1 << e) + reader.bits(e)
             levels.append(((-q if negative else q) << shift) + low)
         need(set(states) == {1 << 24} and not stream, "a chunk does not end as it should")
-        reader.at += -reader.at % 8
+        reader.align()
         need(reader.at == 8 * end, "a chunk's raw bits have the wrong length")
     need(all(-(1 << 31) <= level < 1 << 31 for level in levels), "a level does not fit 32 bits")
     return levels
@@ -393,7 +396,7 @@ def decode_contexts(data, shapes, trellis):
     """Coders `contexts` and `trellis`: return the integer levels of tensors of those shapes."""
     reader, levels = Reader(data), []
     head = read_contexts(reader, shapes, trellis)
-    reader.at += -reader.at % 8
+    reader.align()
     size = len(head.positions)
     strand = head.strand or 1  # kernels that are decoded one after the other
     step = max(1, (1 << 18) // (size * strand)) * strand
@@ -467,9 +470,11 @@ def grid_steps(q, shape, coded):
         struct.unpack(">f", bytes.fromhex(x))[0] for x in ("3F800000", "3F9837F0", "3FB504F3", "3FD744FD")
     ]
     factors = [math.ldexp(roots[e & 3], e >> 2) for e in exponents]
-    rows = factors[: shape[0]] if 0 in axes else [1.0] * whole[0]
-    columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * whole[1]
+    empty = not math.prod(shape)  # of rows of no elements there may be any number
+    rows = factors[: shape[0]] if 0 in axes else [1.0] * (1 if empty else whole[0])
+    columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * (0 if empty else whole[1])
     rows = [float32(float32(q["step"]) * row) for row in rows]
+    need(all(map(math.isfinite, rows)), "the steps of a grid lie beyond float32")
     return [(row, column) for row in rows for column in columns for _ in range(math.prod(shape[2:]))]
 
 
@@ -537,6 +542,7 @@ FIELDS = {
     }
     for line in MESSAGES.split("\n")[1:-1]
 }
+COSTS = {"node": 200, "tensor": 800, "attribute": 180, "graph": 800, "function": 800}
 WIRES = {"i": 0, "d": 1, "f": 5}  # how a field begins; all others do with 2
 TYPED = {1: (4, 4), 14: (4, 4), 11: (10, 8), 15: (10, 8), 7: (7, 0), 12: (11, 0), 13: (11, 0)}
 
@@ -545,9 +551,10 @@ def leb128(n):
     return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + leb128(n >> 7)
 
 
-def fields(kind, message, level):
+def fields(kind, message, level, costs):
     """Return (number, value, raw) of a message's fields; integers and bytes. Whatever is inside is checked too."""
     need(level <= 100, "messages are nested too deeply")
+    costs.append(COSTS.get(kind, 64))
     reader, found, known, once = Reader(message), [], FIELDS[kind], set()
     while reader.at < 8 * len(message):
         start, key = reader.at // 8, reader.varint()
@@ -566,7 +573,7 @@ def fields(kind, message, level):
             if what == "s":
                 value.decode()
             elif what in FIELDS:
-                fields(what, value, level + 1)
+                fields(what, value, level + 1, costs)
             found.append((number, value, message[start : reader.at // 8]))
         else:
             found.append((0, begun, message[start : reader.at // 8]))  # of no meaning here
@@ -587,7 +594,7 @@ class Graphs:
 
     def fill(self, kind, message, path):
         """Return a message with its weights. path: what precedes their names; None where there are no weights."""
-        found, out = fields(kind, message, 0), []
+        found, out = fields(kind, message, 0, []), []
         one = {number: value for number, value, _ in found}
         if kind == "graph" and path:
             self.within(path, found, 1, 5)
@@ -599,7 +606,7 @@ class Graphs:
             outputs = [value.decode() for number, value, _ in found if number == 2]
             label = next(filter(None, outputs), "") or one.get(3, b"").decode() or one.get(4, b"").decode()
             if one.get(4) == b"Constant" and one.get(7, b"") in (b"", b"ai.onnx") and len(outputs) == 1:
-                values = [v for n, v, _ in found if n == 5 and dict(x[:2] for x in fields("attribute", v, 0)).get(1) == b"value"]
+                values = [v for n, v, _ in found if n == 5 and dict(x[:2] for x in fields("attribute", v, 0, [])).get(1) == b"value"]
                 constant = path + outputs[0] if outputs[0] else None
         for number, value, raw in found:
             child = FIELDS[kind].get(number, ("", 0))[0]
@@ -613,7 +620,7 @@ class Graphs:
                 first = values and value is values[0]
                 value = self.attribute(value, path + label, constant if first else None)
             elif child == "tensor":
-                name = dict(x[:2] for x in fields("tensor", value, 0)).get(8, b"").decode()
+                name = dict(x[:2] for x in fields("tensor", value, 0, [])).get(8, b"").decode()
                 value = self.tensor(value, path + name if kind == "graph" and path is not None and name else None)
             else:
                 value = self.fill(child, value, inside)
@@ -622,7 +629,7 @@ class Graphs:
 
     def attribute(self, message, label, constant):
         """Return a node's attribute with the weights in it; constant: the name of the weight that it is."""
-        found, out, index = fields("attribute", message, 0), [], 0
+        found, out, index = fields("attribute", message, 0, []), [], 0
         one = {number: value for number, value, _ in found}
         name = f"{label}.{one.get(1, b'').decode()}"
         for number, value, raw in found:
@@ -642,7 +649,7 @@ class Graphs:
 
     def tensor(self, message, name):
         """Return a tensor with its data; name: of the weight that it is, or None."""
-        found = fields("tensor", message, 0)
+        found = fields("tensor", message, 0, [])
         one = {number: value for number, value, _ in found}
         kind, shape = one.get(2, 0), [n - (n >> 63 << 64) for n in several(found, 1)]
         weight = name is not None and name not in self.known and CODES.get(kind, "-") != "-"
@@ -686,8 +693,9 @@ def restore(data):
     table, graph, _ = read_head(data)
     tensors = decode(data)
     try:
-        model = fields("model", graph, 0)
-        inside = [fields("graph", value, 1) for number, value, _ in model if number == 7]
+        model = fields("model", graph, 0, costs := [])
+        need(len(graph) <= 1 << 20 or sum(costs) - 64 <= 24 * len(graph) + (1 << 26), "far too many messages")
+        inside = [fields("graph", value, 1, []) for number, value, _ in model if number == 7]
         versions = [value for number, value, _ in model if number in (1, 8) and value]
         need(inside and versions and {1, 12} & {one[0] for one in inside[0]}, "there is no graph")
         model = Graphs(len(graph), table, tensors).fill("model", graph, "")

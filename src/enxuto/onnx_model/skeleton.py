@@ -18,6 +18,7 @@ from enxuto.onnx_model.messages import DAMAGED, inner_messages, parse
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import weight_slots
 from enxuto.onnx_model.tensors import InMemory, check_dims, check_fits, is_emptied, put
+from enxuto.onnx_model.wire import check_wire
 
 __all__ = ["fill", "skeleton", "skeleton_slots"]
 
@@ -44,6 +45,7 @@ def skeleton(model: Model, names: Collection[str]) -> bytes:
 def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
     """name → (dims, ONNX data_type) of the weights a skeleton lacks, in order; `FormatError` if damaged."""
     try:
+        check_wire(data, groups=False)
         proto = parse(data)
         if proto.ByteSize() != len(data):
             raise ModelError("a field occurs twice, or a number takes more bytes than it needs")

@@ -27,12 +27,13 @@ _COSTS = {"NodeProto": 200, "TensorProto": 800, "AttributeProto": 180, "GraphPro
 _Kind: TypeAlias = "tuple[int, dict[int, _Kind]]"
 
 
-def check_wire(data: bytes) -> None:
+def check_wire(data: bytes, *, groups: bool = True) -> None:
     """Raise `ModelError` where parsing the serialized model would take far more memory than its bytes pay for.
 
-    Damage is left to the parser, but for what it would have to go deep or long for.
+    groups: whether those of protobuf are taken, which no ONNX model has. Damage is left to the parser.
     """
-    if len(data) <= _SMALL:
+    small = len(data) <= _SMALL
+    if small and groups:
         return
     left = _FREE + _PER_BYTE * len(data)
     # What the loop works on: position, end and kind of the innermost message, and those around it.
@@ -60,7 +61,7 @@ def check_wire(data: bytes) -> None:
                     at += size
                     continue
                 left -= inner[0]
-                if left < 0 or len(around) > _MOST_DEPTH:
+                if (left < 0 and not small) or len(around) > _MOST_DEPTH:
                     raise ModelError(
                         "far more nodes, tensors or subgraphs than a model of its size has; it was made to hurt"
                     )
@@ -72,8 +73,10 @@ def check_wire(data: bytes) -> None:
                 at += 1
             elif wire in (1, 5):
                 at += 8 if wire == 1 else 4
-            else:
-                return  # a group, or no protobuf: the parser says so
+            elif wire in (3, 4) and not groups:
+                raise ModelError("it holds groups of protobuf, which ONNX does not have")
+            elif wire not in (3, 4):  # those are no more than a mark in front and one behind
+                return  # no protobuf: the parser says so
     except IndexError:
         return  # cut short
 
