@@ -13,10 +13,19 @@ from collections import namedtuple
 from pathlib import Path
 
 # How struct names ONNX's types; those from 16 on are shown as plain bits.
-CODES = dict(enumerate("xfBbHhiqx?edIQ")) | {14: "2f", 15: "2d", 16: "H"} | dict.fromkeys(range(17, 27), "B")
+CODES = dict(enumerate("-fBbHhiq-?edIQ")) | {14: "2f", 15: "2d", 16: "H"} | dict.fromkeys(range(17, 27), "B")
 PACKED = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}  # elements in a byte
-ROW_KEYS = {"tensors", "bytes", "crc32", "padding", "coder", "quantizer", "steps_bytes"}
-DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, struct.error, lzma.LZMAError)
+# Keys of a row, and of a quantizer by its kind: those that must be there, and those that may.
+ROW = ({"tensors", "bytes", "crc32", "coder"}, {"padding"})
+QUANTIZERS = {
+    "dead-zone": ({"delta"}, {"step", "axis"}),
+    "grid": ({"step"}, {"axes", "trellis"}),
+    "mu-law": ({"levels", "mu", "x_max", "exponent"}, set()),
+    "minifloat": ({"p", "q"}, {"scale"}),
+    "half": (set(), set()),
+}
+MOST = 1 << 40
+DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error, lzma.LZMAError)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
 EVEN, ODD = (0, 5, 1, 6, 2, 4, 3, 7), (2, 7, 3, 4, 0, 6, 1, 5)  # the trellis: states behind such levels
 HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand"
@@ -38,15 +47,81 @@ def read_head(data):
     )
     head, plain = data[36 : 36 + stored], table_size + graph_size
     need(zlib.crc32(data[:32] + head) == crc and method <= 1, "the head's checksum or method is wrong")
-    need(plain <= 4096 * stored + 65536, "the head is too long")
+    need(plain <= 64 * stored + (1 << 18) and plain < 1 << 31, "the head is too long")
     if method == 1:
         size = min(max(4096, 1 << (plain - 1).bit_length()), 1 << 26)
         lzma1 = [{"id": lzma.FILTER_LZMA1, "lc": 1, "lp": 0, "pb": 0, "dict_size": size}]
-        head = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma1).decompress(head, max_length=plain + 1)
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma1)
+        head = decoder.decompress(head, max_length=plain + 1)
+        need(decoder.eof and not decoder.unused_data, "the head does not end where its compression does")
     need(len(head) == plain, "the head has the wrong length")
-    table = json.loads(head[:table_size])
-    need(table.keys() == {"metadata", "parts"}, "unknown keys in the table")
+    table = json.loads(head[:table_size].decode())
+    json.dumps(table, ensure_ascii=False, allow_nan=False).encode()  # no NaN, no halves of characters
+    need(table.keys() == {"metadata", "parts"}, "unknown or missing keys in the table")
+    need(type(table["metadata"]) is dict and depth(table["metadata"]) <= 100, "metadata are wrong")
+    need(type(table["parts"]) is list, "the parts are no list")
     return table, head[table_size:], 36 + stored
+
+
+def depth(value):
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
+def natural(x):
+    return type(x) is int and 0 <= x <= MOST
+
+
+def keyed(value, keys, more=()):
+    """Say whether a value is an object with those keys, and perhaps some of `more`."""
+    required, optional = keys
+    return type(value) is dict and required <= value.keys() <= required | optional | set(more)
+
+
+def check_row(row):
+    """What the page asks of a row of the table, whatever its payload is."""
+    exact = row["coder"] == "planes"
+    need(exact or row["coder"] in ("order0", "contexts", "trellis"), "an unknown coder")
+    need(keyed(row, ROW, () if exact else ("quantizer", "steps_bytes")), "unknown or missing keys in a row")
+    padding, split = row.get("padding", 0), row.get("steps_bytes", 0)
+    need(natural(row["bytes"]) and natural(padding) and natural(split), "a number is wrong")
+    need(padding + split <= row["bytes"], "padding or steps are longer than the payload")
+    need(type(row["tensors"]) is list, "no list of tensors")
+    for one in row["tensors"]:
+        need(keyed(one, ({"name", "shape", "type"}, set())), "unknown or missing keys of a tensor")
+        name, shape, kind = one["name"], one["shape"], one["type"]
+        need(type(name) is str and type(kind) is int and CODES.get(kind, "-") != "-", "no name, or no type")
+        need(type(shape) is list and len(shape) <= 64 and all(map(natural, shape)), "a shape is wrong")
+        need(math.prod(max(1, n) for n in shape) <= MOST, "a tensor is too large")
+        need(exact or kind in (1, 10, 11, 16), "such a type is not quantized")
+    if not exact:
+        check_quantizer(row["quantizer"], split, [one["shape"] for one in row["tensors"]])
+
+
+def check_quantizer(q, split, shapes):
+    need(keyed(q, QUANTIZERS[q["kind"]], ("kind",)), "unknown or missing keys of a quantizer")
+    whole = {"levels", "p", "q", "axis"}
+    for key in q.keys() - {"kind", "axes", "trellis"}:
+        need(type(q[key]) is int or (type(q[key]) is float and key not in whole), f"{key} is no number")
+        need(math.isfinite(float(q[key])), f"{key} is too large")
+    kind, axes = q["kind"], [q["axis"]] if "axis" in q else q.get("axes", [])
+    need(type(axes) is list and all(type(axis) is int for axis in axes), "axes are wrong")
+    need(type(q.get("trellis", False)) is bool and bool(axes) == (split > 0), "steps without an axis, or the reverse")
+    one = len(shapes) == 1 and math.prod(shapes[0]) > 0
+    need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
+    if "step" in q:
+        need(0 < float32(q["step"]) < math.inf, "a step is out of range")
+    if kind == "dead-zone":
+        need(0 <= q["delta"] <= 1 and ("step" in q) != ("axis" in q), "a dead zone is wrong")
+    elif kind == "grid":
+        need(axes in ([], [0], [1], [0, 1]), "a grid's axes are wrong")
+    elif kind == "mu-law":
+        need(2 <= q["levels"] <= 1 << 24 and 0 < q["mu"] <= 2**32, "a mu-law is wrong")
+        need(0 < q["x_max"] < 1e30 and math.isfinite(q["x_max"] / q["mu"]), "a mu-law is wrong")
+        need(0 < q["exponent"] <= 64, "a mu-law is wrong")
+    elif kind == "minifloat":
+        need(0 <= q["p"] <= 7 and 0 <= q["q"] <= 12 and q["p"] + q["q"] >= 1, "a minifloat is wrong")
+        need(2.0**-60 <= q.get("scale", 1) <= 2.0**60, "a minifloat is wrong")
 
 
 def decode(data):
@@ -54,6 +129,7 @@ def decode(data):
     try:
         tensors, (table, _, at) = {}, read_head(data)
         for row in table["parts"]:
+            check_row(row)
             payload, names = data[at : at + row["bytes"]], [entry["name"] for entry in row["tensors"]]
             at += row["bytes"]
             need(f"{zlib.crc32(payload):08x}" == row["crc32"], f"{names}: the payload is cut off or damaged")
@@ -67,10 +143,6 @@ def decode(data):
 
 def decode_row(row, payload):
     """Yield the tensors of one row of the table."""
-    need(
-        row.keys() <= ROW_KEYS and row["coder"] in ("planes", "order0", "contexts", "trellis"),
-        "unknown keys or coder in a row",
-    )
     exact, quantizer, at = row["coder"] == "planes", row.get("quantizer"), 0
     end, split = len(payload) - row.get("padding", 0), row.get("steps_bytes", 0)
     # Packed elements of exact values count as bytes, of which each tensor has whole ones.
@@ -83,18 +155,26 @@ def decode_row(row, payload):
     values, trellis = b"", row["coder"] == "trellis"
     if trellis or (not exact and quantizer.get("trellis")):
         need(len(shapes) == 1 and shapes[0], "a trellis takes one tensor")
-    if any(counts) and row["coder"] in ("contexts", "trellis"):
+    if not exact and not any(counts):
+        need(not data, "there are bytes where there are no levels")
+    elif row["coder"] in ("contexts", "trellis"):
         values = decode_contexts(data, shapes, trellis)
-    elif any(counts):
+    else:
         values = (decode_planes if exact else decode_order0)(data, sum(counts), width)
     for entry, count in zip(row["tensors"], counts, strict=True):
         data, levels, shape = values[at : at + count * width], None, entry["shape"]
         at += count * width
+        if exact:
+            per = PACKED.get(entry["type"], 1)
+            spare = count * per - math.prod(shape)  # elements that the last byte has room for
+            need(not spare or data[-1] >> 8 // per * (per - spare) == 0, "the last byte is not filled with zeros")
+            need(entry["type"] != 9 or max(data, default=0) <= 1, "a truth value is neither 0 nor 1")
         if not exact:
             levels, steps, inner = data, [quantizer.get("step")], 1  # inner: elements between two steps
             if "axis" in quantizer:
                 n, inner = shape[quantizer["axis"]], math.prod(shape[quantizer["axis"] + 1 :])
                 steps = struct.unpack(f"<{n}f", decode_planes(payload[:split], n, 4))
+                need(all(0 < step < math.inf for step in steps), "a step is out of range")
             if quantizer["kind"] == "grid":
                 steps, inner = grid_steps(quantizer, shape, payload[:split]), 1
             units = multiples(levels, math.prod(shape[1:])) if quantizer.get("trellis") else levels
@@ -115,6 +195,9 @@ class Reader:
         need(self.at <= 8 * len(self.data), "bits are cut off")
         window = int.from_bytes(self.data[first >> 3 : (self.at + 7) >> 3], "little")
         return window >> (first & 7) & ((1 << n) - 1)
+
+    def align(self):
+        need(not self.bits(-self.at % 8), "bits are set that mean nothing")
 
     def varint(self):
         return byte if (byte := self.bits(8)) < 128 else byte - 128 + (self.varint() << 7)
@@ -150,6 +233,9 @@ def decode_planes(data, count, width):
 
 def decode_order0(data, count, _=1):
     """Coder `order0`: return `count` integer levels."""
+    need(count or not data, "there are bytes where there are no levels")
+    if not count:
+        return []
     reader, levels = Reader(data), []
     shift, direct, k, m = reader.bits(5), reader.bits(11), reader.bits(4), reader.bits(3)
     tokens, largest = reader.gamma() + 1, reader.gamma()
@@ -166,7 +252,7 @@ def decode_order0(data, count, _=1):
     frequencies[largest] = (1 << k) - sum(frequencies)
     need(0 <= min(classes) <= max(classes) <= k and frequencies[largest] >= 1, "a frequency table is wrong")
     slots = [(token, f, i) for token, f in enumerate(frequencies) for i in range(f)]  # t, f_t, slot − C_t
-    reader.at += -reader.at % 8
+    reader.align()
     chunks = [range(first, min(first + (1 << 18), count)) for first in range(0, count, 1 << 18)]
     lengths = [(reader.varint(), reader.varint() if c.stop < count else None) for c in chunks]
     for chunk, (words, raw) in zip(chunks, lengths, strict=True):
@@ -185,7 +271,7 @@ def decode_order0(data, count, _=1):
                 q = direct + (1 << e) + reader.bits(e)
             levels.append(((-q if negative else q) << shift) + low)
         need(set(states) == {1 << 24} and not stream, "a chunk does not end as it should")
-        reader.at += -reader.at % 8
+        reader.align()
         need(reader.at == 8 * end, "a chunk's raw bits have the wrong length")
     need(all(-(1 << 31) <= level < 1 << 31 for level in levels), "a level does not fit 32 bits")
     return levels
@@ -298,6 +384,7 @@ def contexts_of(head, kernel, p, own):
 def multiples(levels, length):
     """Return what levels stand for that depend on each other in rows of that length."""
     found, state = [], 0
+    need(all(abs(level) < 1 << 30 for level in levels), "a level on a trellis is too large")
     for i, level in enumerate(levels):
         state = state if i % length else 0
         found.append(2 * level - (state % 2 and (level > 0) - (level < 0)))
@@ -309,7 +396,7 @@ def decode_contexts(data, shapes, trellis):
     """Coders `contexts` and `trellis`: return the integer levels of tensors of those shapes."""
     reader, levels = Reader(data), []
     head = read_contexts(reader, shapes, trellis)
-    reader.at += -reader.at % 8
+    reader.align()
     size = len(head.positions)
     strand = head.strand or 1  # kernels that are decoded one after the other
     step = max(1, (1 << 18) // (size * strand)) * strand
@@ -383,9 +470,11 @@ def grid_steps(q, shape, coded):
         struct.unpack(">f", bytes.fromhex(x))[0] for x in ("3F800000", "3F9837F0", "3FB504F3", "3FD744FD")
     ]
     factors = [math.ldexp(roots[e & 3], e >> 2) for e in exponents]
-    rows = factors[: shape[0]] if 0 in axes else [1.0] * whole[0]
-    columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * whole[1]
+    empty = not math.prod(shape)  # of rows of no elements there may be any number
+    rows = factors[: shape[0]] if 0 in axes else [1.0] * (1 if empty else whole[0])
+    columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * (0 if empty else whole[1])
     rows = [float32(float32(q["step"]) * row) for row in rows]
+    need(all(map(math.isfinite, rows)), "the steps of a grid lie beyond float32")
     return [(row, column) for row in rows for column in columns for _ in range(math.prod(shape[2:]))]
 
 
@@ -416,36 +505,202 @@ def leb128(n):
     return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + leb128(n >> 7)
 
 
-def fill(kind, message, name, tensors):
-    """Return a part of the graph with the weights below it, taken out of `tensors`; `name` leads to it."""
-    children = {"model": {7: "graph", 25: "function"}, "graph": {1: "node", 5: "initializer"}}
-    children |= {"function": {7: "node"}, "node": {5: "attribute"}, "attribute": {5: "constant", 6: "graph"}}
-    reader, found, out = Reader(message), [], []  # found: number, value (an integer or bytes), whole field
+# Messages of ONNX (onnx.proto): field numbers with what is in them: another message, s: text, y: bytes, i: an integer,
+# f and d: four and eight bytes; * marks fields that may occur more than once.
+MESSAGES = """
+model: 1i 2s 3s 4s 5i 6s 7graph 8*opset 14*pair 20*training 25*function 26*configuration
+graph: 1*node 2s 5*tensor 10s 11*value 12*value 13*value 14*annotation 15*sparse 16*pair
+opset: 1s 2i
+pair: 1s 2s
+training: 1graph 2graph 3*pair 4*pair
+function: 1s 4*s 5*s 6*s 7*node 8s 9*opset 10s 11*attribute 12*value 13s 14*pair
+configuration: 1s 2i 3*s
+node: 1*s 2*s 3s 4s 5*attribute 6s 7s 8s 9*pair 10*device
+tensor: 1*i 2i 3segment 4*f 5*i 6*y 7*i 8s 9y 10*d 11*i 12s 13*pair 14i 16*pair
+value: 1s 2type 3s 4*pair
+annotation: 1s 2*pair
+sparse: 1tensor 2tensor 3*i
+attribute: 1s 2f 3i 4y 5tensor 6graph 7*f 8*i 9*y 10*tensor 11*graph 13s 14type 15*type 20i 21s 22sparse 23*sparse
+device: 1s 2*sharding 3i
+segment: 1i 2i
+type: 1array 4wrapped 5map 6s 7opaque 8array 9wrapped
+sharding: 1s 2*i 3*group 4*sharded
+array: 1i 2shape
+wrapped: 1type
+map: 1i 2type
+opaque: 1s 2s
+group: 1i 2*i
+sharded: 1i 2*piece
+shape: 1*dimension
+piece: 1i 2s 3i
+dimension: 1i 2s 3s
+"""
+FIELDS = {
+    line.split(":")[0]: {
+        int("".join(filter(str.isdigit, one))): (one.lstrip("0123456789*"), "*" in one)
+        for one in line.split()[1:]
+    }
+    for line in MESSAGES.split("\n")[1:-1]
+}
+COSTS = {"node": 200, "tensor": 800, "attribute": 180, "graph": 800, "function": 800}
+WIRES = {"i": 0, "d": 1, "f": 5}  # how a field begins; all others do with 2
+TYPED = {1: (4, 4), 14: (4, 4), 11: (10, 8), 15: (10, 8), 7: (7, 0), 12: (11, 0), 13: (11, 0)}
+
+
+def leb128(n):
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + leb128(n >> 7)
+
+
+def fields(kind, message, level, costs):
+    """Return (number, value, raw) of a message's fields; integers and bytes. Whatever is inside is checked too."""
+    need(level <= 100, "messages are nested too deeply")
+    costs.append(COSTS.get(kind, 64))
+    reader, found, known, once = Reader(message), [], FIELDS[kind], set()
     while reader.at < 8 * len(message):
         start, key = reader.at // 8, reader.varint()
-        value = {1: 8, 5: 4}.get(key & 7) or reader.varint()
-        value = reader.bits(8 * value).to_bytes(value, "little") if key & 7 else value
-        found.append((key >> 3, value, message[start : reader.at // 8]))
-    first = {number: value for number, value, _ in reversed(found)}
-    if kind in ("initializer", "constant") and first.get(14) == 1 and 13 not in first:  # emptied
-        name += first[8].decode() if kind == "initializer" else ""
-        need(name in tensors, f"the table lacks {name}")
-        found = [field for field in found if field[0] != 14] + [(9, tensors.pop(name).data, None)]
-    elif kind == "function":
-        name = ":".join(first.get(n, b"").decode() for n in (10, 1, 13) if n < 13 or first.get(n)) + "/"
-    elif kind == "node":
-        name += next(v.decode() for wanted in (2, 3, 4) for number, v, _ in found if number == wanted and v)
-    for number, value, raw in found:
-        child = children.get(kind, {}).get(number)
-        inner = f"{name}.{first[1].decode()}/" if kind == "attribute" and child == "graph" else name
-        value = fill(child, value, inner, tensors) if child else value
-        out.append(raw if raw and not child else leb128(number << 3 | 2) + leb128(len(value)) + value)
-    return b"".join(out)
+        number, wire, begun = key >> 3, key & 7, reader.at // 8
+        need(number and wire in (0, 1, 2, 5), "a group, or no field at all")
+        value = reader.varint() if wire in (0, 2) else {1: 8, 5: 4}[wire]
+        exact = leb128(key) + (leb128(value) if wire in (0, 2) else b"")
+        need(message[start : reader.at // 8] == exact, "a number takes more bytes than it needs")
+        if wire:
+            value = reader.bits(8 * value).to_bytes(value, "little")
+        what, repeats = known.get(number, ("unknown", True))
+        packed = repeats and wire == 2 and what in WIRES
+        if what != "unknown" and (packed or WIRES.get(what, 2) == wire):
+            need(repeats or number not in once, f"field {number} of a {what} occurs twice")
+            once.add(number)
+            if what == "s":
+                value.decode()
+            elif what in FIELDS:
+                fields(what, value, level + 1, costs)
+            found.append((number, value, message[start : reader.at // 8]))
+        else:
+            found.append((0, begun, message[start : reader.at // 8]))  # of no meaning here
+    return found
+
+
+class Graphs:
+    """Puts weights back into a graph; `tensors` are those left over, by name."""
+
+    def __init__(self, size, table, tensors):
+        self.table, self.tensors, self.known, self.left = table, tensors, set(), 8 * size + (1 << 24)
+
+    def within(self, path, found, *things):
+        """Count what a graph's path takes, for itself and for what may be named in it."""
+        self.left -= len(path) * (1 + sum(number in things for number, _, _ in found))
+        need(self.left >= 0, "the names that lead to subgraphs are too long")
+        return path
+
+    def fill(self, kind, message, path):
+        """Return a message with its weights. path: what precedes their names; None where there are no weights."""
+        found, out = fields(kind, message, 0, []), []
+        one = {number: value for number, value, _ in found}
+        if kind == "graph" and path:
+            self.within(path, found, 1, 5)
+        elif kind == "function":
+            names = [one.get(n, b"").decode() for n in (10, 1, 13)]
+            path = self.within(":".join(names[: 3 if names[2] else 2]) + "/", found, 7)
+        constant, index, values = None, 0, []
+        if kind == "node" and path is not None:
+            outputs = [value.decode() for number, value, _ in found if number == 2]
+            label = next(filter(None, outputs), "") or one.get(3, b"").decode() or one.get(4, b"").decode()
+            if one.get(4) == b"Constant" and one.get(7, b"") in (b"", b"ai.onnx") and len(outputs) == 1:
+                values = [v for n, v, _ in found if n == 5 and dict(x[:2] for x in fields("attribute", v, 0, [])).get(1) == b"value"]
+                constant = path + outputs[0] if outputs[0] else None
+        for number, value, raw in found:
+            child = FIELDS[kind].get(number, ("", 0))[0]
+            if child not in ("graph", "node", "function", "attribute", "tensor", "sparse", "training"):
+                out.append(raw)
+                continue
+            inside = path if child in ("graph", "node") and kind in ("model", "graph", "function") else None
+            if child == "function":
+                inside = ""
+            if child == "attribute" and kind == "node" and path is not None:
+                first = values and value is values[0]
+                value = self.attribute(value, path + label, constant if first else None)
+            elif child == "tensor":
+                name = dict(x[:2] for x in fields("tensor", value, 0, [])).get(8, b"").decode()
+                value = self.tensor(value, path + name if kind == "graph" and path is not None and name else None)
+            else:
+                value = self.fill(child, value, inside)
+            out.append(leb128(number << 3 | 2) + leb128(len(value)) + value)
+        return b"".join(out)
+
+    def attribute(self, message, label, constant):
+        """Return a node's attribute with the weights in it; constant: the name of the weight that it is."""
+        found, out, index = fields("attribute", message, 0, []), [], 0
+        one = {number: value for number, value, _ in found}
+        name = f"{label}.{one.get(1, b'').decode()}"
+        for number, value, raw in found:
+            if number == 5:
+                value = self.tensor(value, constant)
+            elif number in (6, 11):
+                path = f"{name}/" if number == 6 else f"{name}.{index}/"
+                index += number == 11
+                value = self.fill("graph", value, path if one.get(20) == {6: 5, 11: 10}[number] else None)
+            elif number in (10, 22, 23):
+                value = self.tensor(value, None) if number == 10 else self.fill("sparse", value, None)
+            else:
+                out.append(raw)
+                continue
+            out.append(leb128(number << 3 | 2) + leb128(len(value)) + value)
+        return b"".join(out)
+
+    def tensor(self, message, name):
+        """Return a tensor with its data; name: of the weight that it is, or None."""
+        found = fields("tensor", message, 0, [])
+        one = {number: value for number, value, _ in found}
+        kind, shape = one.get(2, 0), [n - (n >> 63 << 64) for n in several(found, 1)]
+        weight = name is not None and name not in self.known and CODES.get(kind, "-") != "-"
+        if weight:
+            self.known.add(name)
+        if one.get(14) == 1:
+            need(weight and 13 not in one, "a tensor that is no weight lacks its data")
+            need(name in self.tensors, f"the table lacks {name}")
+            values = self.tensors.pop(name)
+            need((values.shape, values.type) == (shape, kind), f"{name} has another shape or type in the graph")
+            kept = [raw for number, _, raw in found if number in (0, 1, 2, 8, 12, 16)]
+            return b"".join(kept) + leb128(9 << 3 | 2) + leb128(len(values.data)) + values.data
+        if weight:
+            need(len(shape) <= 64 and min(shape, default=0) >= 0, f"{name} has an impossible shape")
+            need(math.prod(max(1, n) for n in shape) <= MOST, f"{name} has an impossible shape")
+            width = struct.calcsize("<" + CODES[kind])
+            field, size = TYPED.get(kind, (5, 0))
+            data = len(one[9]) if 9 in one else size * len(several(found, field, size)) or width * len(several(found, field))
+            count = math.prod(shape)
+            need(data == (-(-count // PACKED[kind]) if kind in PACKED else count * width), f"{name} is not whole")
+        return message
+
+
+def several(found, number, width=0):
+    """Return the numbers of a repeated field, one by one or packed: integers, or values of `width` bytes."""
+    values = []
+    for _, value, _ in (one for one in found if one[0] == number):
+        if width:
+            values += [value[i : i + width] for i in range(0, len(value), width)]
+        elif isinstance(value, bytes):
+            reader = Reader(value)
+            while reader.at < 8 * len(value):
+                values.append(reader.varint())
+        else:
+            values.append(value)
+    return values
 
 
 def restore(data):
     """Return the bytes of the ONNX file."""
-    model = fill("model", read_head(data)[1], "", tensors := decode(data))
+    table, graph, _ = read_head(data)
+    tensors = decode(data)
+    try:
+        model = fields("model", graph, 0, costs := [])
+        need(len(graph) <= 1 << 20 or sum(costs) - 64 <= 24 * len(graph) + (1 << 26), "far too many messages")
+        inside = [fields("graph", value, 1, []) for number, value, _ in model if number == 7]
+        versions = [value for number, value, _ in model if number in (1, 8) and value]
+        need(inside and versions and {1, 12} & {one[0] for one in inside[0]}, "there is no graph")
+        model = Graphs(len(graph), table, tensors).fill("model", graph, "")
+    except DAMAGE as error:
+        raise ValueError(f"damaged: {error!r}") from error
     need(not tensors, f"the graph lacks {list(tensors)}")
     return model
 

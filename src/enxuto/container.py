@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from enxuto.errors import DataError, FormatError
-from enxuto.files import atomic_write
+from enxuto.files import atomic_write, regular_file
 from enxuto.header import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.part import FileSlice, Part, most_elements
@@ -36,6 +36,7 @@ _PLAIN = 1  # files without coder `contexts` and quantizer `grid`
 _CONTEXTS = 2  # files without a trellis
 _PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
 _STORED, _LZMA = 0, 1
+_HEAD_EXPANSION, _HEAD_SLACK = 64, 1 << 18
 _LIMIT = 1 << 31
 _IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by payload
 
@@ -43,7 +44,7 @@ _IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by 
 def is_enx(path: str | Path) -> bool:
     """Say whether a file begins with the format's signature; a missing file does not."""
     try:
-        with Path(path).open("rb") as file:
+        with regular_file(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
@@ -68,7 +69,7 @@ class CompressedModel:
         """
         place = Path(path)
         try:
-            with place.open("rb") as file:
+            with regular_file(place) as file:
                 return _read(file, place)
         except IsADirectoryError as error:
             raise DataError(f"{place} is a folder; name an .enx file") from error
@@ -142,13 +143,22 @@ class CompressedModel:
         plain = text + self.skeleton
         stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=_filters(len(plain)))
         method = _LZMA
-        if len(stored) >= len(plain) or len(plain) > most_elements(len(stored)):
+        if len(stored) >= len(plain) or len(plain) > _most_plain(len(stored)):
             stored, method = plain, _STORED
         total = _PREFIX.size + len(stored) + sum(part.row.bytes for part in self.parts)
         version = max((_version(part.row) for part in self.parts), default=_PLAIN)
         fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
         checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
         return _PREFIX.pack(*fields, checksum) + stored
+
+
+def _most_plain(stored: int) -> int:
+    """Return how many bytes of table and graph a head of `stored` bytes may unfold to.
+
+    Far more than any network needs (its head shrinks to a tenth), and few enough that what a reader makes of them,
+    up to 150 times as much for messages of two bytes, stays small for a small file.
+    """
+    return _HEAD_EXPANSION * stored + _HEAD_SLACK
 
 
 def _version(row: Row) -> int:
@@ -174,7 +184,7 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     if actual != total:
         raise FormatError(f"the file has {actual} bytes where it says {total}; it was cut off or added to")
     plain_bytes = json_bytes + graph_bytes
-    if _PREFIX.size + stored > total or plain_bytes > most_elements(stored) or plain_bytes >= _LIMIT:
+    if _PREFIX.size + stored > total or plain_bytes > _most_plain(stored) or plain_bytes >= _LIMIT:
         raise FormatError("the lengths in the file's first bytes contradict each other")
     file.seek(_PREFIX.size)
     head = file.read(stored)

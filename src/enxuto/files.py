@@ -1,4 +1,4 @@
-"""Write a file whole or not at all; read settings.
+"""Write a file whole or not at all; open files that are files; read settings.
 
 Output goes to a temporary file in the same folder, is synced, and then renamed over the target: whoever looks
 sees the old file or the new one, after a kill or a full disk too. Not here: locking between processes.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import tempfile
 import threading
 import tomllib
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO
 
 from enxuto.errors import UsageError
 
-__all__ = ["atomic_write", "interrupts_wait", "read_toml"]
+__all__ = ["atomic_write", "interrupts_wait", "read_toml", "regular_file"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
@@ -52,6 +53,29 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         if os.path.exists(name):
             os.unlink(name)
+
+
+@contextmanager
+def regular_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for reading, if it is one: nothing is read from a device, a pipe or a socket, nor waited for.
+
+    Raises `IsADirectoryError` for a folder and `OSError` (whose `strerror` says what it is) for the others.
+    """
+    _must_be_file(path, os.stat(path).st_mode)  # before it is opened: that alone can wind a tape back
+    # Not to wait, should a pipe have come in its place since.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        _must_be_file(path, os.fstat(handle).st_mode)
+        yield file
+
+
+def _must_be_file(path: str | Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        found = kinds.get(stat.S_IFMT(mode), "a device")
+        raise OSError(errno.EINVAL, f"it is {found}, not a file", str(path))
 
 
 def read_toml(path: str | Path, table: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from enxuto.errors import FormatError, ModelError, UsageError
-from enxuto.onnx_model import array_from_bytes, byte_count, numpy_dtype
+from enxuto.onnx_model import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _MOST_ELEMENTS = 1 << 40
+_MOST_DEPTH = 100
 _Count = Annotated[int, Field(ge=0, le=_MOST_ELEMENTS)]
 
 
@@ -80,16 +81,28 @@ class TensorEntry(_Checked):
     def from_bytes(self, data: bytes) -> np.ndarray:
         """Return the array that those `stored_bytes` bytes stand for."""
         try:
-            return array_from_bytes(data, self.shape, self.data_type)
+            array = array_from_bytes(data, self.shape, self.data_type)
         except (ModelError, ValueError) as error:
             raise FormatError(f"the values of {self.name!r} are damaged: {error}") from error
+        # A truth value has one byte, the filling behind packed elements one value: else two files would be the same.
+        packed = byte_count((2,), self.data_type) < 2 * self.dtype.itemsize
+        if (packed or self.dtype == np.bool_) and bytes(array_bytes(array, self.data_type)) != bytes(data):
+            raise FormatError(f"the values of {self.name!r} are damaged: bits are set that mean nothing")
+        return array
+
+
+def _not_null(value: Any) -> Any:
+    """Refuse null where a field may be absent: that is another thing."""
+    if value is None:
+        raise ValueError("null stands for nothing here; leave the key out")
+    return value
 
 
 class _DeadZoneFields(_Checked):
     kind: Literal["dead-zone"] = "dead-zone"
-    step: float | None = None
+    step: Annotated[float | None, BeforeValidator(_not_null)] = None
     delta: float
-    axis: Annotated[int, Field(ge=0, lt=64)] | None = None
+    axis: Annotated[Annotated[int, Field(ge=0, lt=64)] | None, BeforeValidator(_not_null)] = None
 
     def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
         if self.axis is None and self.step is not None:
@@ -128,7 +141,7 @@ class _HalfFields(_Checked):
 class _GridFields(_Checked):
     kind: Literal["grid"] = "grid"
     step: float
-    axes: tuple[Literal[0, 1], ...] = ()
+    axes: tuple[Annotated[int, Field(ge=0, le=1)], ...] = ()  # not `Literal`, which takes true for 1
     trellis: bool = False
 
     def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
@@ -154,7 +167,7 @@ def describe(quantizer: Quantizer) -> QuantizerFields:
         case Half():
             return _HalfFields()
         case Grid(step=step, rows=rows, columns=columns, trellis=trellis):
-            axes: tuple[Literal[0, 1], ...] = (*((0,) if rows else ()), *((1,) if columns else ()))
+            axes = (*((0,) if rows else ()), *((1,) if columns else ()))
             return _GridFields(step=step, axes=axes, trellis=trellis)
     raise UsageError(f"the file format has no quantizer {quantizer!r}")
 
@@ -168,7 +181,13 @@ class _RowFields(_Checked):
     @property
     def coded_bytes(self) -> int:
         """Bytes of the payload that mean something; `padding` zeros follow where memory is bounded by length."""
-        return max(0, self.bytes - self.padding)
+        return self.bytes - self.padding
+
+    @model_validator(mode="after")
+    def _padding_fits(self) -> Self:
+        if self.padding > self.bytes:
+            raise ValueError("the padding is longer than the payload")
+        return self
 
     @property
     def label(self) -> str:
@@ -268,14 +287,14 @@ Row: TypeAlias = LevelsRow | ExactRow
 class Header(_Checked):
     """The whole table: facts about the model, then a row per payload, in the order of the payloads."""
 
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    parts: tuple[Annotated[Row, Field(discriminator="coder")], ...] = ()
+    metadata: dict[str, Any]
+    parts: tuple[Annotated[Row, Field(discriminator="coder")], ...]
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:
     """Raise `UsageError` for metadata that JSON cannot hold, or that a reader would refuse."""
     try:
-        text = json.dumps({"metadata": metadata}, ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps({"metadata": metadata, "parts": []}, ensure_ascii=False, allow_nan=False).encode()
         again = parse_header(text).metadata
     except (TypeError, ValueError, RecursionError, FormatError) as error:
         raise UsageError(f"the metadata cannot be written as JSON: {error}") from error
@@ -299,6 +318,7 @@ def parse_header(text: bytes) -> Header:
     """Return the checked table; `FormatError` names the first thing that is wrong with it."""
     try:
         header = Header.model_validate_json(text)
+        _check_depth(header.metadata)
         json.dumps(header.metadata, allow_nan=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
@@ -307,3 +327,18 @@ def parse_header(text: bytes) -> Header:
     except ValueError as error:  # NaN and Infinity, which JSON does not have, and 1e999
         raise FormatError("the table is damaged at metadata: a number out of range") from error
     return header
+
+
+def _check_depth(metadata: dict[str, Any]) -> None:
+    """Raise `FormatError` where objects and lists lie in each other more than `_MOST_DEPTH` deep, the table's too."""
+    layer: list[Any] = [metadata]
+    for _ in range(_MOST_DEPTH):
+        layer = [
+            inner
+            for value in layer
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, (dict, list))
+        ]
+        if not layer:
+            return
+    raise FormatError("the table is damaged at metadata: they are nested too deeply")

@@ -30,7 +30,7 @@ _SLACK = 65536
 
 
 def most_elements(payload_bytes: int) -> int:
-    """Return how many elements (or bytes of a head) that many bytes may stand for, so that memory stays bounded."""
+    """Return how many elements that many bytes may stand for, so that memory stays bounded."""
     return _EXPANSION * payload_bytes + _SLACK
 
 
@@ -168,6 +168,8 @@ class Part:
             raise FormatError(
                 f"the payload of {self.row.label} does not match its checksum: the file is damaged"
             )
+        if self.row.padding and any(memoryview(data)[self.row.coded_bytes :]):
+            raise FormatError(f"the padding of {self.row.label} is not zero: the file is damaged")
         return data
 
     def levels(self, *, threads: int = 1) -> dict[str, QuantizedTensor]:

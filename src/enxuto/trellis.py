@@ -32,6 +32,8 @@ Int32 = npt.NDArray[np.int32]
 
 def odd_states(levels: Int32) -> npt.NDArray[np.uint8]:
     """Return 1 where the state before a level is odd, else 0, for `levels` (rows, …)."""
+    if not levels.size:  # rows of no levels, of which there may be any number
+        return np.zeros(levels.shape, np.uint8)
     flat = np.ascontiguousarray(levels, np.int32).reshape(len(levels), math.prod(levels.shape[1:]))
     out = np.empty(flat.shape, np.uint8)
     _walk(flat, NEXT, out)

@@ -2,20 +2,24 @@
 
 A search is known by a hash of the calibration's key and of all else that its files and judgements depend on; its
 trials are lines of JSON, each synced before the next price is tried. Bounds are no part of the key: another bound finds
-the same files. A line that is torn or makes no sense is passed over.
+the same files. A line that is torn or makes no sense, by its kinds or by its numbers, is passed over.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from enxuto.budget import Judgement
 
 __all__ = ["TrialLog"]
+
+_MOST = 64 << 20  # bytes; a trial takes 300
 
 
 class TrialLog:
@@ -27,7 +31,8 @@ class TrialLog:
         self.place = folder / f"{hashlib.sha256(known.encode()).hexdigest()[:32]}.trials.jsonl"
         self._trials: dict[float, tuple[int, Judgement | None]] = {}
         try:
-            lines = self.place.read_text().splitlines()
+            small = self.place.is_file() and self.place.stat().st_size <= _MOST
+            lines = self.place.read_text().splitlines() if small else []
         except (OSError, UnicodeDecodeError):
             lines = []
         for line in lines:
@@ -57,13 +62,38 @@ class TrialLog:
     def _read(self, line: str) -> None:
         try:
             row = json.loads(line)
-            judged = row["judgement"]
-            if judged is not None:
-                intervals = {
-                    name: (float(judged[name][0]), float(judged[name][1]))
-                    for name in ("drop_interval", "agreement_interval")
-                }
-                judged = Judgement(**{**judged, **intervals})
-            self._trials[float(row["price"])] = (int(row["bytes"]), judged)
-        except (ValueError, TypeError, KeyError, IndexError):
+            price, size = _number(row["price"]), row["bytes"]
+            if not (price > 0 and type(size) is int and 0 < size < 1 << 63):
+                return
+            self._trials[price] = (size, _judgement(row["judgement"]))
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
             return
+
+
+def _judgement(said: Any) -> Judgement | None:
+    """Return the judgement that a line tells of; `ValueError`, `TypeError` or `KeyError` for what is none."""
+    if said is None:
+        return None
+    kinds = get_type_hints(Judgement)
+    return Judgement(**{name: _as(kinds[name], value) for name, value in said.items()})
+
+
+def _as(kind: Any, value: Any) -> Any:
+    """Return a JSON value as what a judgement's field takes; `ValueError` where it is something else."""
+    if get_origin(kind) in (Union, UnionType):
+        if value is None and NoneType in get_args(kind):
+            return None
+        (kind,) = (one for one in get_args(kind) if one is not NoneType)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_as(one, part) for one, part in zip(get_args(kind), value, strict=True))
+    if kind is float:
+        return _number(value)
+    if type(value) is not kind:
+        raise ValueError(f"{value!r} is no {kind}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)

@@ -6,6 +6,7 @@ Coders have names, which files hold: `order0` (one table), `contexts` (scales of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
@@ -63,11 +64,16 @@ def encode(
 
 def decode(coder: Coder, data: bytes | memoryview, shapes: Shapes, *, threads: int = 1) -> Int32:
     """Return the levels (n,) of all those shapes that `encode` turned into `data`; `FormatError` if it did not."""
-    layout = Layout.of(shapes)
-    if coder == "order0":
-        return decode_levels(data, layout.kernels * layout.positions, threads=threads)
     if coder == "trellis" and not _has_rows(shapes):
         raise FormatError("coder trellis takes the levels of one tensor")
+    count = sum(math.prod(shape) for shape in shapes)
+    if not count:  # before there is anything per row: of rows of no elements there may be any number
+        if len(data):
+            raise FormatError("there are bytes where there are no levels")
+        return np.zeros(0, np.int32)
+    if coder == "order0":
+        return decode_levels(data, count, threads=threads)
+    layout = Layout.of(shapes)
     return decode_contexts(data, layout, trellis=coder == "trellis", threads=threads)
 
 
@@ -142,6 +148,8 @@ def _tokens(
 
 def _flat(levels: Int32, shapes: Shapes | None) -> tuple[Int32, Layout]:
     flat = np.ascontiguousarray(levels, dtype=np.int32).reshape(-1)
+    if not flat.size:
+        shapes = [(0,)]  # whatever the shapes: see `decode`
     layout = Layout.of([levels.shape] if shapes is None else shapes)
     if layout.kernels * layout.positions != flat.size:
         raise UsageError(f"{flat.size} levels do not fill tensors of shapes {shapes}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError, EncodeError, Message  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
 from enxuto.errors import ModelError
+from enxuto.files import regular_file
+from enxuto.onnx_model.wire import check_wire
 
 __all__ = ["DAMAGED", "Message", "check_text", "file_bytes", "inner_messages", "parse"]
 
@@ -32,6 +34,7 @@ def parse(content: bytes) -> ModelProto:
     """
     if not content:
         raise ModelError("the file is empty; expected an ONNX model")
+    check_wire(content)
     proto = ModelProto()
     try:
         proto.ParseFromString(content)
@@ -51,32 +54,37 @@ def check_text(message: Message) -> None:
     Of tensors only what is used of them is looked at, since asking for their data copies it.
     """
     if isinstance(message, TensorProto):
-        texts: list[object] = [message.name]
-        inner: list[Message] = list(message.external_data)
-    else:
-        texts, inner = [], []
-        for field, value in message.ListFields():
-            values = value if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else [value]
-            if field.message_type is not None:
-                inner.extend(values)
-            elif field.type == field.TYPE_STRING:
-                texts.extend(values)
+        _check_text([message.name])
+        for entry in message.external_data:
+            check_text(entry)
+        return
+    for field, value in message.ListFields():
+        many = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        if field.message_type is not None:
+            # One at a time: a list of all would keep an object of Python's for each.
+            for part in value if many else (value,):
+                check_text(part)
+        elif field.type == field.TYPE_STRING:
+            _check_text(value if many else (value,))
+
+
+def _check_text(texts: Iterable[object]) -> None:
     if any(isinstance(text, bytes) for text in texts):
         raise ModelError("not a valid ONNX model: names or other text in it are damaged")
-    for part in inner:
-        check_text(part)
 
 
 def file_bytes(path: Path) -> bytes:
     """The content of a one-file model; `ModelError` says in one line why it cannot be had."""
     try:
-        if path.is_dir():
-            raise ModelError(f"{path} is a folder; name the .onnx file in it")
-        if path.stat().st_size >= 2**31:
-            raise ModelError(
-                f"{path} is over 2 GB in one file, which ONNX cannot hold; save it with external data"
-            )
-        return path.read_bytes()
+        with regular_file(path) as file:
+            if file.seek(0, 2) >= 2**31:
+                raise ModelError(
+                    f"{path} is over 2 GB in one file, which ONNX cannot hold; save it with external data"
+                )
+            file.seek(0)
+            return file.read()
+    except IsADirectoryError as error:
+        raise ModelError(f"{path} is a folder; name the .onnx file in it") from error
     except FileNotFoundError as error:
         raise ModelError(f"{path} does not exist; check the name of the model file") from error
     except OSError as error:

@@ -8,6 +8,10 @@ graph the tensor's own name (for a Constant node, its output's); elsewhere with 
 `y.then_branch/w`. Nothing else goes into names and order, so that a skeleton has the same as the model it
 came from.
 
+A name is as long as all that leads to it, so that a few bytes could ask for names without end (a long label over
+thousands of subgraphs): a model whose paths together are longer than `8 · its bytes + 2**24` is refused, each path
+counted once for its graph and once for each node and initializer in it.
+
 Left out: strings and element types without a numpy counterpart, sparse initializers, `value_float(s)` and
 `value_int(s)` of Constant, tensors in other attributes, training information, and tensors without a name or
 with a name used earlier in the same scope. All those stay in the graph as they are.
@@ -15,12 +19,14 @@ with a name used earlier in the same scope. All those stay in the graph as they 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+from enxuto.errors import ModelError
 from enxuto.onnx_model.dtypes import numpy_dtype
 
 __all__ = [
@@ -37,6 +43,8 @@ __all__ = [
 
 Location = Literal["initializer", "constant"]
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+_FREE_PATHS = 1 << 24  # characters
+_PATHS_PER_BYTE = 8
 FREE_INITIALIZERS = 4  # the IR version from which initializers need not be listed as inputs
 
 
@@ -61,11 +69,14 @@ class Slot:
 
 
 def scopes(proto: ModelProto) -> Iterator[Scope]:
-    """All scopes of a model in the order of the head of this file."""
-    yield from _with_subgraphs(Scope("", proto.graph))
+    """All scopes of a model in the order of the head of this file; `ModelError` where paths are too long for it."""
+    paths = _Paths(proto)
+    yield from _with_subgraphs(Scope("", proto.graph), paths)
     for function in proto.functions:
         overload = f":{function.overload}" if function.overload else ""
-        yield from _with_subgraphs(Scope(f"{function.domain}:{function.name}{overload}/", function))
+        first = Scope(f"{function.domain}:{function.name}{overload}/", function)
+        paths.count(first)
+        yield from _with_subgraphs(first, paths)
 
 
 def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
@@ -94,13 +105,39 @@ def attribute(node: NodeProto, name: str) -> AttributeProto | None:
     return next((item for item in node.attribute if item.name == name), None)
 
 
-def _with_subgraphs(first: Scope) -> Iterator[Scope]:
-    waiting = [first]
+class _Paths:
+    """Counts the characters that paths take, against what the model's bytes pay for."""
+
+    def __init__(self, proto: ModelProto) -> None:
+        self._proto = proto
+        self._spent = 0
+        self._most: int | None = None
+
+    def count(self, scope: Scope) -> None:
+        """Count a scope's path for itself and for whatever may be named in it."""
+        body = scope.body
+        inside = len(body.node) + (len(body.initializer) if isinstance(body, GraphProto) else 0)
+        self._spent += len(scope.path) * (1 + inside)
+        if self._spent <= _FREE_PATHS:
+            return
+        if self._most is None:  # only now, as it takes as long as writing the model
+            self._most = _FREE_PATHS + _PATHS_PER_BYTE * self._proto.ByteSize()
+        if self._spent > self._most:
+            raise ModelError(
+                "the names that lead to its subgraphs are too long for a model of its size; it was made to hurt"
+            )
+
+
+def _with_subgraphs(first: Scope, paths: _Paths) -> Iterator[Scope]:
+    waiting = deque([first])
     while waiting:
-        scope = waiting.pop(0)
+        scope = waiting.popleft()
         yield scope
         for node in scope.body.node:
-            waiting.extend(Scope(scope.path + step, graph, scope.path) for step, graph in subgraphs(node))
+            for step, graph in subgraphs(node):
+                inner = Scope(scope.path + step, graph, scope.path)
+                paths.count(inner)
+                waiting.append(inner)
 
 
 def _tensors(body: GraphProto | FunctionProto) -> Iterator[tuple[str, TensorProto, Location]]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from enxuto.errors import FormatError, ModelError
 from enxuto.onnx_model.dtypes import array_bytes
-from enxuto.onnx_model.messages import DAMAGED, parse
+from enxuto.onnx_model.external import is_external
+from enxuto.onnx_model.messages import DAMAGED, inner_messages, parse
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import weight_slots
 from enxuto.onnx_model.tensors import InMemory, check_dims, check_fits, is_emptied, put
+from enxuto.onnx_model.wire import check_wire
 
 __all__ = ["fill", "skeleton", "skeleton_slots"]
 
@@ -43,12 +45,20 @@ def skeleton(model: Model, names: Collection[str]) -> bytes:
 def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
     """name → (dims, ONNX data_type) of the weights a skeleton lacks, in order; `FormatError` if damaged."""
     try:
-        slots = weight_slots(parse(data))
-        return {
+        check_wire(data, groups=False)
+        proto = parse(data)
+        if proto.ByteSize() != len(data):
+            raise ModelError("a field occurs twice, or a number takes more bytes than it needs")
+        lacking = {
             name: (check_dims(name, slot.tensor), slot.tensor.data_type)
-            for name, slot in slots.items()
+            for name, slot in weight_slots(proto).items()
             if is_emptied(slot.tensor)
         }
+        # Any other would be left empty in the model, or ask for a file.
+        elsewhere = sum(isinstance(m, TensorProto) and is_external(m) for m in inner_messages(proto))
+        if elsewhere != len(lacking):
+            raise ModelError("a tensor that is no weight, or whose name is taken, lacks its data")
+        return lacking
     except (ModelError, *DAMAGED) as error:
         raise FormatError(f"the model graph in the file is damaged: {error}") from error
 

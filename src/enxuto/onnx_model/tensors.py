@@ -46,6 +46,8 @@ _DATA_FIELDS = (
     "data_location",
     "segment",
 )
+_MOST_AXES = 64  # as numpy
+_MOST_ELEMENTS = 1 << 40
 _WIDE_TYPES: dict[int, str] = {
     TensorProto.INT64: "int64_data",
     TensorProto.UINT32: "uint64_data",
@@ -147,9 +149,14 @@ def put(tensor: TensorProto, data: bytes) -> None:
 
 
 def check_dims(name: str, tensor: TensorProto) -> tuple[int, ...]:
-    """The tensor's shape; `ModelError` for a negative size or one beyond any file."""
+    """The tensor's shape; `ModelError` for a negative size, more than 64 sizes, or a product beyond any file.
+
+    Zeros count as ones in the product: numpy refuses the shape (0, 2**40, 2**40) of an empty tensor.
+    """
+    if len(tensor.dims) > _MOST_AXES:
+        raise ModelError(f"tensor {name!r} has {len(tensor.dims)} axes, more than {_MOST_AXES}")
     shape = tuple(tensor.dims)
-    if any(size < 0 for size in shape) or math.prod(shape) > 2**48:
+    if any(size < 0 for size in shape) or math.prod(max(1, size) for size in shape) > _MOST_ELEMENTS:
         raise ModelError(f"tensor {name!r} has the impossible shape {list(shape)}; the model is damaged")
     return shape
 
@@ -176,13 +183,16 @@ def _typed_data(tensor: TensorProto) -> bytes:
     dtype = numpy_dtype(kind)
     assert dtype is not None
     if kind in _WIDE_TYPES:
-        values = np.array(
-            getattr(tensor, _WIDE_TYPES[kind]), dtype=np.uint64 if kind != TensorProto.INT64 else np.int64
-        )
-        return values.astype(dtype).tobytes()
+        wide = np.int64 if kind == TensorProto.INT64 else np.uint64
+        return _numbers(getattr(tensor, _WIDE_TYPES[kind]), wide).astype(dtype, copy=False).tobytes()
     # int32_data holds bit patterns of the small types in its low bits; sub-byte types packed in bytes.
     width = {1: np.uint8, 2: np.uint16, 4: np.uint32}[dtype.itemsize]
-    return np.array(tensor.int32_data, dtype=np.int32).astype(width).tobytes()
+    return _numbers(tensor.int32_data, np.int32).astype(width).tobytes()
+
+
+def _numbers(values: Sequence[int], dtype: type[np.generic]) -> np.ndarray:
+    """A repeated field as an array, number by number: a list of Python's takes five times the memory."""
+    return np.fromiter(values, dtype, len(values))
 
 
 def _packed_floats(tensor: TensorProto, field: str, tag: bytes) -> bytes:

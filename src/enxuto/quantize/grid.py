@@ -55,7 +55,8 @@ class Grid:
     def steps(self, shape: tuple[int, ...]) -> tuple[Float32, Float32]:
         """Return Δ·f(r) and f(c), both float32, in shapes that broadcast against `shape`."""
         rows = self._factors(self.rows, shape, 0)
-        return np.float32(self.step) * rows, self._factors(self.columns, shape, 1)
+        with np.errstate(over="ignore"):
+            return np.float32(self.step) * rows, self._factors(self.columns, shape, 1)
 
     def quantize(self, x: Float32) -> npt.NDArray[np.int32]:
         """Return the nearest level of every element of `x`; `UsageError` on a trellis, where none is nearest alone."""
@@ -72,6 +73,8 @@ class Grid:
     def reconstruct(self, levels: npt.NDArray[np.int32]) -> Float32:
         """Return the float32 value of every level: two products, each rounded by itself."""
         rows, columns = self.steps(levels.shape)
+        if not np.isfinite(rows).all():  # level 0 would become NaN
+            raise UsageError("the steps of a grid lie beyond float32")
         if self.trellis:
             if levels.ndim < 1:
                 raise UsageError("a single number has no rows for a trellis")

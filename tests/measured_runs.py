@@ -1,0 +1,109 @@
+"""Run what users run on a file, each in a child of a process that has everything loaded, and say what it took.
+
+A script: reads lines of JSON `{"way": …, "path": …}`, writes for each a line `{"code", "seconds", "memory", "said"}`;
+memory is the child's peak in bytes beyond what the parent has, seconds are of the processor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+WAYS = ("load", "inspect", "verify", "decompress", "compress", "summary")
+_SECONDS = 30
+_MOST = 4 << 30  # of address space, beyond what the parent has
+
+
+def run(way: str, path: str) -> int:
+    """Do it, as the command line does; the exit code."""
+    if way == "load":
+        import enxuto
+        from enxuto.errors import EnxutoError
+
+        try:
+            model = enxuto.load(path, threads=1)
+            assert model.weight_names is not None
+        except EnxutoError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            return error.exit_code
+        return 0
+    from enxuto.__main__ import main
+
+    out = f"{path}.out{'.onnx' if way == 'decompress' else '.enx'}"
+    more = ["-o", out] if way in ("decompress", "compress") else []
+    sys.argv = ["enxuto", way, path, *more]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def in_a_child(task: Callable[[], int]) -> dict[str, object]:
+    said = tempfile.TemporaryFile()
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + _MOST
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            spent = int(time.process_time())
+            resource.setrlimit(resource.RLIMIT_CPU, (spent + _SECONDS, spent + _SECONDS))
+            code = task()
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    _, status, usage = os.wait4(child, 0)
+    said.seek(0)
+    text = said.read().decode("utf-8", "replace")
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "seconds": usage.ru_utime + usage.ru_stime,
+        "memory": usage.ru_maxrss * 1024,
+        "said": text[:2000],
+        "length": len(text),
+    }
+
+
+def main() -> None:
+    """Load all modules, then do as told."""
+    import enxuto.cli
+    from enxuto.demo import MODEL
+
+    for module in ("api", "compression", "ledger", "verification", "summary", "runtime"):
+        __import__(f"enxuto.{module}")
+    with tempfile.TemporaryDirectory() as folder:  # compiles, and loads what is loaded late
+        file = Path(folder) / "demo.enx"
+        enxuto.compress(MODEL, threads=1).save(file)
+        for way in ("load", "inspect", "verify"):
+            in_a_child(lambda way=way: run(way, str(file)))
+        enxuto.load(file, threads=1)
+        from enxuto.ledger import ledger_of
+        from enxuto.verification import verify
+
+        verify(enxuto.CompressedModel.read(file))
+        ledger_of(enxuto.CompressedModel.read(file))
+    floor = in_a_child(lambda: 0)["memory"]
+    assert isinstance(floor, int)
+    print(json.dumps({"ready": floor}), flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        found = in_a_child(lambda job=job: run(job["way"], job["path"]))
+        assert isinstance(found["memory"], int)
+        print(json.dumps({**found, "memory": found["memory"] - floor}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
