@@ -22,7 +22,7 @@ from onnx import GraphProto, ModelProto, TensorProto
 from enxuto.errors import FormatError, ModelError
 from enxuto.files import atomic_write
 from enxuto.onnx_model.dtypes import array_bytes
-from enxuto.onnx_model.external import is_external, locate
+from enxuto.onnx_model.external import Folders, is_external, locate
 from enxuto.onnx_model.messages import DAMAGED, file_bytes, inner_messages, parse
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import Slot, weight_slots
@@ -88,11 +88,11 @@ def files(path: str | Path) -> list[Path]:
         proto = parse(content)
     except ModelError as error:
         raise ModelError(f"{target}: {error}") from error
-    found = [target]
+    found, folders = [target], Folders.of(target)
     for message in inner_messages(proto):
         if isinstance(message, TensorProto) and is_external(message):
             places = [entry.value for entry in message.external_data if entry.key == "location"]
-            found.extend(locate(message.name, place, target.parent) for place in places)
+            found.extend(locate(message.name, place, folders) for place in places)
     return list(dict.fromkeys(found))
 
 
