@@ -33,13 +33,12 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Decode and write."""
-    from enxuto.api import with_metadata
     from enxuto.container import CompressedModel
     from enxuto.onnx_model import total_bytes
 
     streamed = refuse_terminal(output, json=json)
     target = output or default_file(source.with_suffix(".restored.onnx"), force=force)
-    compressed = with_metadata(CompressedModel.read(source))
+    compressed = CompressedModel.read(source)
     if streamed:
         to_stdout([compressed.to_model(threads=threads).to_bytes()])
         return
