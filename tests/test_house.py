@@ -20,7 +20,7 @@ from enxuto.cli import app
 SOURCE = Path(enxuto.__file__).parent
 ROOT = SOURCE.parent.parent
 
-# Room → the rooms it may import from. `errors`, `files` and `_version` are open to all.
+# Room → the rooms it may import from. Those of `OPEN` are open to all.
 MAY_IMPORT = {
     "onnx_model": set(),
     "trellis": set(),
@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "header": {"onnx_model", "quantize"},
     "part": {"codec", "quantize", "header"},
     "container": {"onnx_model", "header", "part"},
-    "assembly": {"quantize", "onnx_model", "header", "part", "container"},
+    "fingerprint": {"header", "onnx_model"},
+    "assembly": {"fingerprint", "quantize", "onnx_model", "header", "part", "container"},
     "levels": {"codec", "quantize"},
     "compression": {"assembly", "codec", "levels", "quantize", "onnx_model", "header", "container"},
     "calibration": {"container", "onnx_model", "part", "quantize", "runtime"},
@@ -64,7 +65,8 @@ MAY_IMPORT = {
     },
     "trial_log": {"budget"},
     "ledger": {"codec", "part", "container", "header", "onnx_model"},
-    "verification": {"part", "container", "header", "metrics", "onnx_model", "quantize"},
+    "verification": {"fingerprint", "part", "container", "header", "metrics", "onnx_model", "quantize"},
+    "trial_run": {"data", "onnx_model", "runtime"},
     "api": {"container", "data", "onnx_model", "runtime"},
     "compare": {"data", "evaluation", "onnx_model", "runtime"},
     "demo": set(),
@@ -102,7 +104,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
 }
-OPEN = {"errors", "files", "_version"}
+OPEN = {"errors", "files", "kernels", "places", "_version"}
 NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "measure", "prune", "study", "cli"}
 
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx import ModelProto
-
 from enxuto.container import CompressedModel, is_enx
 from enxuto.data import Preprocess
 from enxuto.errors import EnxutoError
 from enxuto.onnx_model import Model
+from enxuto.onnx_model.carried import CARRIED, LABELS_KEY, PREPROCESS_KEY, carrying
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -27,12 +26,6 @@ __all__ = [
     "session",
     "with_metadata",
 ]
-
-PREPROCESS_KEY = "enxuto.preprocess"
-"""Metadata key of an ONNX model under which its preprocessing stands, as JSON of `Preprocess.to_dict`."""
-
-LABELS_KEY = "enxuto.labels"
-"""Metadata key of an ONNX model under which its class names stand, as a JSON list."""
 
 
 def load(path: str | Path, *, threads: int = 0) -> Model:
@@ -55,8 +48,9 @@ def load_with_metadata(path: str | Path, *, threads: int = 0) -> tuple[Model, di
 def onnx_metadata(model: Model) -> dict[str, Any]:
     """Return `preprocess` and `labels` of an ONNX model where it carries them; damaged ones are left out."""
     found: dict[str, Any] = {}
+    names = {key: name for name, key in CARRIED.items()}
     for prop in model.proto.metadata_props:
-        key = {PREPROCESS_KEY: "preprocess", LABELS_KEY: "labels"}.get(prop.key)
+        key = names.get(prop.key)
         if key is not None:
             try:
                 found[key] = json.loads(prop.value)
@@ -77,13 +71,11 @@ def preprocess_of(metadata: dict[str, Any]) -> Preprocess | None:
 
 
 def with_metadata(compressed: CompressedModel) -> CompressedModel:
-    """Return the compressed model with its preprocessing and labels also in the ONNX graph, for the way back."""
-    proto = ModelProto.FromString(compressed.skeleton)
-    present = {prop.key for prop in proto.metadata_props}
-    for key, name in ((PREPROCESS_KEY, "preprocess"), (LABELS_KEY, "labels")):
-        if name in compressed.metadata and key not in present:
-            proto.metadata_props.add(key=key, value=json.dumps(compressed.metadata[name], ensure_ascii=False))
-    return replace(compressed, skeleton=proto.SerializeToString(deterministic=True))
+    """Return the compressed model with its preprocessing and labels also in the ONNX graph.
+
+    `CompressedModel.to_model` and `write_onnx` see to that by themselves.
+    """
+    return replace(compressed, skeleton=carrying(compressed.skeleton, compressed.metadata, add=True))
 
 
 def session(path: str | Path, *, threads: int = 0) -> onnxruntime.InferenceSession:

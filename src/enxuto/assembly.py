@@ -6,7 +6,7 @@ stay in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 
 from enxuto._version import __version__
 from enxuto.container import CompressedModel
+from enxuto.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
 from enxuto.header import TensorEntry
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, skeleton
+from enxuto.onnx_model.carried import carrying
 from enxuto.part import Part, Spool
 from enxuto.quantize.scalar import Quantizer
 
@@ -44,8 +46,19 @@ def _learned_other(info: WeightInfo) -> bool:
 class Assembly:
     """Collects the parts of one compressed model."""
 
-    def __init__(self, model: Model, metadata: dict[str, Any], threads: int) -> None:
-        self._model = model
+    def __init__(
+        self,
+        model: Model,
+        metadata: dict[str, Any],
+        threads: int,
+        changed: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """changed: weights that take the place of the model's; what the file is made from is the model all the same."""
+        self._original = model
+        self._changed = {
+            name for name, array in (changed or {}).items() if not np.array_equal(array, model.load(name))
+        }
+        self._model = model.replaced(changed) if changed else model
         self._metadata = metadata
         self._threads = threads
         self._spool = Spool()
@@ -109,12 +122,19 @@ class Assembly:
             "parameters": parameters(self._model),
             **self._metadata,
         }
-        return CompressedModel(skeleton(self._model, inside), tuple(parts), facts)
+        hashed = hashed_names([part.row for part in parts], facts)
+        facts.pop(FINGERPRINT_KEY, None)  # of another file, whose metadata were handed on
+        if hashed:
+            facts[FINGERPRINT_KEY] = fingerprint(self._original, hashed)
+        graph = carrying(skeleton(self._model, inside), facts, add=False)
+        return CompressedModel(graph, tuple(parts), facts)
 
     def _is_outside(self, info: WeightInfo) -> bool:
         """Say whether an exact weight gets a payload, or stays in the graph because it is tiny."""
         if info.name in self._seen or not info.elements:
             return False
+        if info.name in self._changed:  # the graph's own values must be the original's
+            return True
         return info.bytes > (_SCALAR if is_float_weight(info) else _INSIDE_GRAPH)
 
     def _exact_parts(self, names: list[str]) -> list[Part]:

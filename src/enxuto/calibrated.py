@@ -106,7 +106,7 @@ def compress_at(
             check_finite(info.name, model.load(info.name))
     tensors = calibration.quantized(price, names, progress)
     biases = calibration.corrected(tensors, progress)
-    assembly = Assembly(model.replaced(biases), facts, calibration.threads)
+    assembly = Assembly(model, facts, calibration.threads, biases)
     losses = calibration.losses(tensors)
     sizes = assembly.add_each(
         list(tensors),

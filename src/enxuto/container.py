@@ -25,6 +25,7 @@ from enxuto.errors import DataError, FormatError
 from enxuto.files import atomic_write, regular_file
 from enxuto.header import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
+from enxuto.onnx_model.carried import carrying
 from enxuto.part import FileSlice, Part, most_elements
 
 __all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
@@ -106,8 +107,11 @@ class CompressedModel:
         return ((entry, part) for part in self.parts for entry in part.row.tensors)
 
     def to_model(self, *, threads: int = 0) -> Model:
-        """Decode everything; `threads` = 0 takes one per processor."""
-        return fill(self.skeleton, self._decoded(threads))
+        """Decode everything; `threads` = 0 takes one per processor.
+
+        Preprocessing and labels of the metadata are in the model's own, in place of others.
+        """
+        return fill(carrying(self.skeleton, self.metadata, add=True), self._decoded(threads))
 
     def write_onnx(self, path: str | Path, *, threads: int = 0) -> None:
         """Decode to an ONNX file, tensor by tensor where the model is too large for one file (2 GB)."""
@@ -116,7 +120,8 @@ class CompressedModel:
             return
         holder = {entry.name: part for entry, part in self.entries()}
         lanes = threads or processors()
-        write_streaming(path, self.skeleton, lambda name: holder[name].arrays(threads=lanes)[name])
+        graph = carrying(self.skeleton, self.metadata, add=True)
+        write_streaming(path, graph, lambda name: holder[name].arrays(threads=lanes)[name])
 
     def _decoded(self, threads: int) -> dict[str, np.ndarray]:
         lanes = threads or processors()

@@ -253,6 +253,15 @@ def _cache(name: str, folder: Path, pattern: str = "*", *, apart: Path | None = 
 
 
 def _numba_cache() -> Cache:
-    """Compiled loops: beside the package's files unless NUMBA_CACHE_DIR says where."""
+    """Compiled loops: in `$NUMBA_CACHE_DIR`, or where `kernels` puts them, which is beside the source if it can."""
+    source = Path(__file__).parent
     said = os.environ.get("NUMBA_CACHE_DIR")
-    return _cache("compiled loops", Path(said) if said else Path(__file__).parent, "*.nb[ic]")
+    if said:
+        return _cache("compiled loops", Path(said), "*.nb[ic]")
+    try:
+        from enxuto.kernels import cache_place
+    except ImportError:  # without Numba, which is a problem of its own
+        return _cache("compiled loops", source, "*.nb[ic]")
+    place = cache_place(source / "codec")
+    inside = place is None or source in place.parents
+    return _cache("compiled loops", source if place is None or inside else place.parent, "*.nb[ic]")

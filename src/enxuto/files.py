@@ -13,15 +13,24 @@ import stat
 import tempfile
 import threading
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from enxuto.errors import UsageError
 
-__all__ = ["atomic_write", "interrupts_wait", "read_toml", "regular_file"]
+__all__ = [
+    "atomic_write",
+    "check_place",
+    "inputs_stay",
+    "interrupts_wait",
+    "is_input",
+    "read_toml",
+    "regular_file",
+]
 
+_inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -33,8 +42,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     try:
-        if target.exists() and not target.is_file():
-            raise UsageError(f"cannot write {target}: it is a folder or a device; name a file")
+        _check_target(target)
         # The temporary name must not become too long where the target's own just fits.
         handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".part", dir=target.parent)
     except OSError as error:
@@ -76,6 +84,53 @@ def _must_be_file(path: str | Path, mode: int) -> None:
         kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         found = kinds.get(stat.S_IFMT(mode), "a device")
         raise OSError(errno.EINVAL, f"it is {found}, not a file", str(path))
+
+
+def check_place(path: str | Path) -> None:
+    """Raise the `UsageError` that writing `path` would end in, before any work; folders may be missing.
+
+    Where its folder is not there yet, the one that it would be made in is tried.
+    """
+    target = Path(path)
+    try:
+        _check_target(target)
+        folder = target.parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
+
+
+@contextmanager
+def inputs_stay(paths: Iterable[Path]) -> Iterator[None]:
+    """Let `atomic_write` refuse to replace these files, by whatever name, until the block is done."""
+    before = set(_inputs)
+    for path in paths:
+        with suppress(OSError):
+            found = path.stat()
+            _inputs.add((found.st_dev, found.st_ino))
+    try:
+        yield
+    finally:
+        _inputs.clear()
+        _inputs.update(before)
+
+
+def is_input(path: Path) -> bool:
+    """Say whether a file is one of those that must stay."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) in _inputs
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not target.is_file():
+        raise UsageError(f"cannot write {target}: it is a folder or a device; name a file")
+    if is_input(target):
+        raise UsageError(f"cannot write {target}: this command reads it; name another place")
 
 
 def read_toml(path: str | Path, table: str) -> dict[str, Any]:

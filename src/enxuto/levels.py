@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias, get_args
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec import LevelModel, fit
 from enxuto.errors import UsageError
+from enxuto.kernels import compiled
 from enxuto.quantize.grid import MOST_EXPONENT, Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 from enxuto.quantize.trellis_path import nearest_path
@@ -128,7 +128,7 @@ def _worth_their_bits(scaled: Float64, levels: Int32, model: LevelModel) -> Int3
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _choose(
     scaled: Float64, classes: npt.NDArray[np.uint8], costs: Float64, price: float, out: Int32
 ) -> None:

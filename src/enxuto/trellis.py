@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import UsageError
+from enxuto.kernels import compiled
 
 __all__ = ["NEXT", "STATES", "multiples", "odd_states"]
 
@@ -47,7 +47,7 @@ def multiples(levels: Int32) -> Int32:
     return np.asarray(2 * levels - odd_states(levels) * np.sign(levels), np.int32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _walk(levels: Int32, following: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
     for row in range(levels.shape[0]):
         state = np.int64(0)

@@ -12,9 +12,11 @@ from onnx import ModelProto
 
 from enxuto.container import CompressedModel
 from enxuto.errors import FormatError
+from enxuto.fingerprint import FINGERPRINT_KEY, hashed_names, strangers
 from enxuto.header import LevelsRow
 from enxuto.metrics import SignalMetrics
 from enxuto.onnx_model import Model, Role, fold_batch_norm, skeleton
+from enxuto.onnx_model.carried import without_carried
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
 from enxuto.part import Part
 from enxuto.quantize.grid import Grid
@@ -30,7 +32,10 @@ _PRECISION = {"float16": (2.0**-10, 2.0**-24), "bfloat16": (2.0**-7, 2.0**-133)}
 
 @dataclass(frozen=True)
 class TensorCheck:
-    """One tensor against the original: largest error, the bound on it (None: no bound), SQNR in dB (None: exact)."""
+    """One tensor against the original: largest error, the bound on it (None: no bound), SQNR in dB (None: exact).
+
+    same: whether the original's are the weights that the file was made from, by their hash; None: not known.
+    """
 
     name: str
     exact: bool
@@ -38,6 +43,7 @@ class TensorCheck:
     bound: float | None
     sqnr: float | None
     ok: bool
+    same: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -68,17 +74,21 @@ def verify(
 ) -> Verification:
     """Check every payload's checksum, decode it, and compare with `original` where it is given.
 
-    Exact tensors must be equal bit for bit; dead-zone levels must give values within their bin, which is at most
-    Δ/2, or δΔ in the zero bin, from the original (values that were clipped are reported as problems); rounded by rate
-    within Δ, on a trellis within 2Δ. Damaged payloads become problems too, so that one of them does not hide the
-    others.
+    Exact tensors must be equal bit for bit; others must come from the original's, by the hash in the metadata.
+    Files made by calibrated rounding without one cannot be compared, which is a problem. Besides, dead-zone levels
+    must give values within their bin, which is at most Δ/2, or δΔ in the zero bin, from the original (values that
+    were clipped are reported as problems); rounded by rate within Δ, on a trellis within 2Δ. Damaged payloads
+    become problems too, so that one of them does not hide the others.
     """
     problems: list[str] = []
     checks: list[TensorCheck] = []
     if original is not None and compressed.metadata.get("folded"):
         original = fold_batch_norm(original)[0]
+    strange: set[str] | None = None
     if original is not None:
         problems += _graph_problems(compressed, original)
+        strange, found = _strangers(compressed, original)
+        problems += found
     for number, part in enumerate(compressed.parts):
         if progress is not None:
             progress("verifying", number, len(compressed.parts))
@@ -89,13 +99,42 @@ def verify(
             continue
         if original is not None:
             checks += [
-                _check(name, array, original, part, compressed.metadata)
+                _judged(_check(name, array, original, part, compressed.metadata), strange)
                 for name, array in arrays.items()
                 if name in original
             ]
     problems += [_problem(check) for check in checks if not check.ok]
     tensors = sum(len(part.row.tensors) for part in compressed.parts)
     return Verification(len(compressed.parts), tensors, original is not None, tuple(checks), tuple(problems))
+
+
+def _strangers(compressed: CompressedModel, original: Model) -> tuple[set[str] | None, list[str]]:
+    """Return which weights of the original are not those compressed (None: unknown), and what is wrong besides."""
+    text = compressed.metadata.get(FINGERPRINT_KEY)
+    names = hashed_names([part.row for part in compressed.parts], compressed.metadata)
+    if not names or any(name not in original for name in names):
+        return None, []
+    if text is None:
+        if "calibrated" not in compressed.metadata:
+            return None, []  # each tensor has a bound
+        return None, [
+            "it cannot be compared with an original: the file was made before hashes of the original weights were kept"
+        ]
+    try:
+        found = strangers(text, original, names)
+    except FormatError as error:
+        return None, [str(error)]
+    if found is None:
+        return None, ["the weights are not those that were compressed: their hash is another"]
+    return found, []
+
+
+def _judged(check: TensorCheck, strange: set[str] | None) -> TensorCheck:
+    """Add what the hash says of a tensor that is not stored exactly."""
+    if strange is None or check.exact:
+        return check
+    same = check.name not in strange
+    return replace(check, same=same, ok=check.ok and same)
 
 
 def _graph_problems(compressed: CompressedModel, original: Model) -> list[str]:
@@ -110,7 +149,9 @@ def _graph_problems(compressed: CompressedModel, original: Model) -> list[str]:
 
 
 def _same_graph(one: bytes, other: bytes) -> bool:
-    """Compare graphs, but for the documentation and value types that reading leaves out unless told otherwise."""
+    """Compare graphs, but for the documentation and value types that reading leaves out unless told otherwise, and
+    for preprocessing and labels, which may be said anew when compressing.
+    """
     if one == other:
         return True
     bare = []
@@ -118,6 +159,7 @@ def _same_graph(one: bytes, other: bytes) -> bool:
         proto = ModelProto.FromString(data)
         strip_docs(proto)
         strip_value_info(proto)
+        without_carried(proto)
         bare.append(proto)
     return bool(bare[0] == bare[1])
 
@@ -128,10 +170,11 @@ def _check(
     wanted = original.load(name)
     if array.shape != wanted.shape or array.dtype != wanted.dtype:
         return TensorCheck(name, exact=False, largest_error=math.inf, bound=0.0, sqnr=None, ok=False)
-    if "calibrated" in facts and (isinstance(part.row, LevelsRow) or original.info(name).role is Role.BIAS):
+    same = array.tobytes() == wanted.tobytes()
+    moved = "calibrated" in facts and (FINGERPRINT_KEY in facts or original.info(name).role is Role.BIAS)
+    if ("calibrated" in facts and isinstance(part.row, LevelsRow)) or (moved and not same):
         return _free_check(name, array, wanted)
     if not isinstance(part.row, LevelsRow) or not array.size:
-        same = array.tobytes() == wanted.tobytes()
         return TensorCheck(
             name, exact=True, largest_error=0.0 if same else math.inf, bound=0.0, sqnr=None, ok=same
         )
@@ -194,4 +237,6 @@ def _bound(quantizer: Quantizer, values: np.ndarray, start: int, *, by_rate: boo
 def _problem(check: TensorCheck) -> str:
     if check.exact:
         return f"{check.name!r} should be exact and is not"
+    if check.same is False:
+        return f"{check.name!r} was not made from these weights: the original's hash is another"
     return f"{check.name!r} is off by up to {check.largest_error:.3g}, more than its step allows ({check.bound:.3g})"

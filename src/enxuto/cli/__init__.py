@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from enxuto._version import __version__
+from enxuto.cli.outputs import guarded
 from enxuto.cli.provenance import Recorded
 from enxuto.cli.terminal import ends_well, set_debug
 
@@ -72,4 +73,4 @@ def _root(
 
 for _verb in _VERBS:
     _module = import_module(f"enxuto.cli.{_verb}")
-    app.command(_verb, help=_module.HELP)(ends_well(_module.run))
+    app.command(_verb, help=_module.HELP)(ends_well(guarded(_verb, _module.run)))

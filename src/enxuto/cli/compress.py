@@ -9,6 +9,7 @@ import typer
 
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.ledger import show_ledger
+from enxuto.cli.outputs import default_file, refuse_terminal, to_stdout
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar
 
@@ -47,8 +48,11 @@ def run(
         Path, typer.Argument(metavar="MODEL.onnx", help="The model; external data is found beside it.")
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Default: the same name with .enx.")
+        Path | None, typer.Option("-o", "--output", help="Default: the same name with .enx; - is stdout.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that has the default name.")
+    ] = False,
     bits: Annotated[
         float | None,
         typer.Option(help="Search steps so that the file has at most this many bits per parameter."),
@@ -171,7 +175,7 @@ def run(
     from enxuto.cli.evaluate import choose_preprocess
     from enxuto.cli.scheme import SchemeOptions
     from enxuto.compression import DEFAULT_ROLES, compress
-    from enxuto.errors import BudgetError, UsageError
+    from enxuto.errors import BudgetError
     from enxuto.ledger import ledger_of, original_sizes
     from enxuto.levels import check_rounding
     from enxuto.onnx_model import Model
@@ -182,9 +186,8 @@ def run(
         data, calibration, synthetic, images, max_drop, min_agreement, max_kl, bits, target_size, seed
     )
     _refuse_contradictions(options, wish, own=fold_bn or rounding is not None, report=report)
-    target = output or source.with_suffix(".enx")
-    if target.resolve() == source.resolve():
-        raise UsageError(f"{target} is the model itself; name another file with -o")
+    streamed = refuse_terminal(output, json=json)
+    target = output or default_file(source.with_suffix(".enx"), force=force)
     model = Model.read(source, keep_docs=keep_docs)
     known = onnx_metadata(model)
     said = pre.PreprocessOptions(
@@ -209,8 +212,11 @@ def run(
                 roles=wanted_roles, keep_exact=kept, fold_bn=fold_bn, metadata=metadata, threads=threads,
                 progress=progress,
             )  # fmt: skip
-    ledger = ledger_of(compressed, file_bytes=compressed.save(target))
-    if json:
+    written = to_stdout([compressed.to_bytes()]) if streamed else compressed.save(target)
+    ledger = ledger_of(compressed, file_bytes=written)
+    if streamed:
+        note(f"wrote {written:,} B to stdout")
+    elif json:
         print_json(_as_json(target, ledger, model, within, threads))
     else:
         show_ledger(ledger, f"{source.name} → {target}")

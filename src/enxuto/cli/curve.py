@@ -9,6 +9,7 @@ import typer
 
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
+from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
 from enxuto.cli.study_options import merge as take_in
@@ -112,6 +113,7 @@ def run(
     from enxuto.study import Study
     from enxuto.study.curve_tables import curves_of
 
+    folder = out or own_folder("curve", Path("studies") / f"curve-{sources[0].stem}")
     calibrating = _calibrating(methods, calibration, images, seed)
     settings = _settings(methods, levels, bits, calibrating)
     how = {"split": split, "format": format_, "limit": limit, "seed": seed, "image_column": image_column,
@@ -120,7 +122,6 @@ def run(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
     points = _points(sources, data, how, said, settings, calibrating, calibration)
-    folder = out or Path("studies") / f"curve-{sources[0].stem}"
     take_in(folder, merge)
     with study_progress("curve", _name) as report:
         results = Study(points, folder).run(executor(workers, threads, scheduler), report)

@@ -126,7 +126,6 @@ def _shrunk(
     compressed: CompressedModel, model: Model, path: Path, judging: Dataset, preprocess: Preprocess
 ) -> _Shrunk:
     """Write, read, decode to plain ONNX beside it, compare every weight with what was coded, evaluate."""
-    from enxuto.api import with_metadata
     from enxuto.container import CompressedModel
     from enxuto.errors import FormatError
     from enxuto.evaluation import evaluate
@@ -137,7 +136,7 @@ def _shrunk(
     compressed.save(path)
     read = CompressedModel.read(path)
     restored = path.with_name(f"{path.stem}-restored.onnx")
-    with_metadata(read).write_onnx(restored)
+    read.write_onnx(restored)
     decoded, coded = Model.read(restored), compressed.to_model()
     if any(decoded.load(name).tobytes() != coded.load(name).tobytes() for name in coded.weight_names):
         raise FormatError("the decoded model is not what was coded; please report this")

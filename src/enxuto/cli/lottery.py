@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
 from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
@@ -153,6 +154,7 @@ def run(
 
     if scale not in SCALES:
         raise UsageError(f"no scale is called {scale!r}; there are {', '.join(SCALES)}")
+    folder = out or own_folder("lottery", Path("studies") / f"lottery-{network.replace(':', '.')}-{scale}")
     much = SCALES[scale]
     said = dict(parse_setting(text) for text in settings or [])
     config = TrainConfig.of(recipe or much.recipe, {**(much.settings if recipe is None else {}), **said})
@@ -173,7 +175,6 @@ def run(
     study((1, 1, 1), 2)  # what cannot be is refused before anything is opened
     found = opened(asked, data, test)
     chosen = study(tuple(found.train.images.shape[1:]), found.train.classes)
-    folder = out or Path("studies") / f"lottery-{network.replace(':', '.')}-{scale}"
     work = points(chosen, found.hash)
     note(f"{len(work)} points: {len(chosen.seeds)} seeds × {len(chosen.arms())} arms × {chosen.rounds} rounds, and the "
          "unpruned networks")  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from enxuto.cli.outputs import default_file
 from enxuto.cli.terminal import note, print_json, warn
 
 HELP = """Make one HTML page of results: charts, tables, published numbers beside measured ones, how to repeat each.
@@ -24,7 +25,10 @@ def run(
     results: Annotated[
         list[Path], typer.Argument(metavar="RESULTS...", help="Files of results and folders of studies.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("report.html"),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The page; default: report.html.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a report.html.")] = False,
     title: Annotated[str, typer.Option(help="Its heading.")] = "enxuto report",
     tables: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the tables as CSV and Markdown too.")
@@ -41,13 +45,14 @@ def run(
     """Read, write, say what was left out."""
     from enxuto.report import read_results, write_page, write_pictures, write_texts
 
+    target = output or default_file(Path("report.html"), force=force)
     found = read_results(results)
     for problem in found.problems:
         warn(problem)
-    left_out = write_page(found, output, title=title)
+    left_out = write_page(found, target, title=title)
     for name in left_out:
         warn(f"{name}: left out of the page for its size; --tables and --charts have it")
-    written = [output]
+    written = [target]
     if tables is not None:
         written += write_texts(found, tables)
     if charts is not None:
@@ -56,8 +61,8 @@ def run(
     if json:
         print_json(
             {
-                "output": str(output),
-                "bytes": output.stat().st_size,
+                "output": str(target),
+                "bytes": target.stat().st_size,
                 "exhibits": [
                     {
                         "kind": one.kind,
@@ -74,6 +79,6 @@ def run(
         )
         return
     count = sum(len(one.charts) for one in found.exhibits)
-    note(f"{output}: {len(found.exhibits)} results, {count} charts, {output.stat().st_size:,} B")
+    note(f"{target}: {len(found.exhibits)} results, {count} charts, {target.stat().st_size:,} B")
     if len(written) > 1:
         note(f"{len(written) - 1} files of tables and pictures beside it")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.pruning import check_packages, opened, samples_of, there
 from enxuto.cli.study_epochs import epochs_told
@@ -91,7 +92,7 @@ def run(
     study = SouzaStudy(
         tuple(networks) if networks else SouzaStudy().networks, scale, seed, latency_threads, chosen
     )
-    folder = out or Path("studies") / f"{name}-{scale}"
+    folder = out or own_folder("study", Path("studies") / f"{name}-{scale}")
     refuse_earlier_form(folder)
     processes = 1 if workers is None and scheduler is None else workers
     shared = threads or (1 if scheduler is not None else max(1, processors() // max(1, processes or 1)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table, warn
 from enxuto.cli.training import counts, draw, leave_what_export_needs, reporter, rows, scored
@@ -87,7 +88,7 @@ def run(
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
     chosen = _configuration(recipe, config, settings or [], epochs)
-    folder = out or Path("runs") / network.replace(":", ".")
+    folder = out or own_folder("train", Path("runs") / network.replace(":", "."))
     asked_size = _checked_size(size)
     _check_network(network)
     _check_folder(folder, resume=resume)

@@ -1,20 +1,34 @@
-"""`enxuto verify`: checksums, decoding, comparison with the original."""
+"""`enxuto verify`: checksums, decoding, comparison with the original, of weights and of answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table
+from enxuto.errors import UsageError
+
+if TYPE_CHECKING:
+    from enxuto.container import CompressedModel
+    from enxuto.onnx_model import Model
+    from enxuto.trial_run import TrialRun
+    from enxuto.verification import Verification
 
 HELP = """Check an `.enx` file: checksums, decoding, and, with the original model, every weight against it.
 
-Exit code 1 where anything is wrong. Exact tensors must be equal bit for bit, quantized ones within their step.
+Exit code 1 where anything is wrong. Exact tensors must be equal bit for bit, quantized ones within their step, and the
+original must be the one that the file was made from: the file holds a hash of its weights. Files made by calibrated
+rounding before there were such hashes cannot be compared.
+
+`--run N` runs both models on N inputs too and compares their outputs: on random ones by the inputs' types and shapes,
+or on images of `--data`. An error as large as the output itself is wrong; smaller ones are for you to judge.
 
     enxuto verify model.enx
     enxuto verify model.enx model.onnx
+    enxuto verify model.enx model.onnx --run 64 --data photos/
 """
 
 
@@ -23,6 +37,17 @@ def run(
     original: Annotated[
         Path | None, typer.Argument(metavar="[MODEL.onnx]", help="The model it was made from.")
     ] = None,
+    inputs: Annotated[
+        int | None, typer.Option("--run", min=1, metavar="N", help="Run both models on N inputs.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="For --run: images, instead of random inputs.")] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(help="For --run: sizes behind the batch, where left open, such as 3,224,224."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="For --run: of random inputs, or of the images drawn.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Verify and report."""
@@ -31,24 +56,60 @@ def run(
     from enxuto.onnx_model import Model
     from enxuto.verification import Verification, verify
 
+    if inputs is None and (data is not None or shape is not None):
+        raise UsageError("--data and --shape say what to run on; give --run N too")
+    if inputs is not None and original is None:
+        raise UsageError("--run compares with the original; name it behind the .enx file")
+    other = None
+    trial = None
     try:
         compressed = CompressedModel.read(source)
         with progress_bar("verifying") as progress:
-            result = verify(compressed, Model.read(original) if original else None, progress=progress)
+            other = Model.read(original) if original else None
+            result = verify(compressed, other, progress=progress)
+            if inputs is not None and other is not None and not _damaged(result):
+                progress("running", 0, 1)
+                trial = _trial(compressed, other, inputs, data, shape, seed)
     except FormatError as error:
         result = Verification(0, 0, False, (), (str(error),))
+    problems = (*result.problems, *(() if trial is None else trial.problems))
     if json:
-        print_json(result.to_dict())
+        print_json({**result.to_dict(), "ok": not problems, "problems": list(problems),
+                    "run": None if trial is None else trial.to_dict()})  # fmt: skip
     else:
-        _show(result, source)
-    if not result.ok:
+        _show(result, source, trial)
+    if problems:
         raise typer.Exit(1)
 
 
-def _show(result: object, source: Path) -> None:
-    from enxuto.verification import Verification
+def _damaged(result: Verification) -> bool:
+    """Whether payloads do not decode, so that there is nothing to run."""
+    return any("checksum" in problem for problem in result.problems)
 
-    assert isinstance(result, Verification)
+
+def _trial(
+    compressed: CompressedModel, original: Model, inputs: int, data: Path | None, shape: str | None, seed: int
+) -> TrialRun:
+    from enxuto.api import preprocess_of
+    from enxuto.data import open_dataset
+    from enxuto.trial_run import run_both
+
+    try:
+        behind = tuple(int(side) for side in shape.split(",")) if shape else None
+    except ValueError as error:
+        raise UsageError(f"--shape takes numbers separated by commas, not {shape!r}") from error
+    return run_both(
+        original,
+        compressed.to_model(),
+        inputs,
+        images=None if data is None else open_dataset(data, limit=inputs, seed=seed),
+        preprocess=preprocess_of(compressed.metadata),
+        seed=seed,
+        shape=behind,
+    )
+
+
+def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
     quantized = [check for check in result.checks if not check.exact]
     if quantized:
         show_table(
@@ -60,13 +121,31 @@ def _show(result: object, source: Path) -> None:
                 for check in quantized
             ],
         )  # fmt: skip
-    for problem in result.problems:
+    if trial is not None:
+        _show_trial(trial)
+    for problem in (*result.problems, *(() if trial is None else trial.problems)):
         note(f"problem: {problem}")
-    if result.ok:
+    if result.ok and (trial is None or not trial.problems):
         exact = sum(check.exact for check in result.checks)
         moved = sum(check.bound is None for check in quantized)
+        known = sum(check.same is True for check in quantized)
         more = ""
         if result.compared:
             more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
+            more += "; made from these weights, by their hash" if known else ""
         note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+
+
+def _show_trial(trial: TrialRun) -> None:
+    what = f"random inputs, seed {trial.seed}" if trial.data is None else f"images, data {trial.data}"
+    told: Callable[[float | None], str] = lambda value: "–" if value is None else f"{value:.3g}"  # noqa: E731
+    show_table(
+        f"outputs on {trial.inputs} {what}",
+        {"output": "left", "largest error": "right", "relative error": "right", "same largest": "right"},
+        [
+            (one.name, told(one.largest_error), told(one.relative_error),
+             "–" if one.agreement is None else f"{one.agreement:.1%}")
+            for one in trial.outputs
+        ],
+    )  # fmt: skip

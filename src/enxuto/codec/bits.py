@@ -6,11 +6,11 @@ last byte is zero.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import FormatError
+from enxuto.kernels import compiled
 
 __all__ = ["BitReader", "BitWriter", "gamma_bits", "pack_fields", "read_varint", "varint"]
 
@@ -121,7 +121,7 @@ class BitReader:
         return self._position // 8
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _read_numbers(
     data: npt.NDArray[np.uint8], position: int, low: int, numbers: npt.NDArray[np.int64]
 ) -> int:
@@ -169,7 +169,7 @@ def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
     raise FormatError("a payload's table of lengths is damaged")
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def pack_fields(
     values: npt.NDArray[np.uint64], widths: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]
 ) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +18,7 @@ from enxuto.codec.bits import BitReader, BitWriter
 from enxuto.codec.hazards import LOWEST, frequencies, hazard_of, mean_magnitudes, with_zeros
 from enxuto.codec.neighbours import BUCKETS, EIGHTHS, SHIFTS, SIZES, class_table, sign_table, step_table
 from enxuto.errors import FormatError
+from enxuto.kernels import compiled
 
 __all__ = [
     "MOST_NUMBER",
@@ -116,7 +116,7 @@ class ContextModel:
         return (self.numbers[2] + self.offset).astype(np.int16)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def straight(exponents: Int64, c: int, m: int) -> int:
     """Return what hazard m of class c is expected to be, by those written before it (the last class comes first)."""
     last = exponents.shape[0] - 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, straight
 from enxuto.codec.hazards import HAZARD, LOWEST
+from enxuto.kernels import compiled
 
 __all__ = [
     "fit_exponents",
@@ -43,14 +43,14 @@ def sign_exponents(signs: Int64) -> Int64:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _rice(difference: int) -> int:
     """Bits of a signed number in a Golomb–Rice code with one low bit."""
     folded = 2 * difference - 1 if difference > 0 else -2 * difference
     return min((folded >> 1) + 2, 20)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _cheapest(stops: float, goes: float, expected: int) -> int:
     """Return the exponent with which so many stops and goes, and writing it, take the fewest bits."""
     best, least = expected, np.inf
@@ -61,7 +61,7 @@ def _cheapest(stops: float, goes: float, expected: int) -> int:
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def fit_exponents(counts: Floats, direct: int, hazards: int) -> Int64:
     """Return hazards' exponents (K, hazards) for counts (1 or 2, K, tokens), each weighed against the bits it takes.
 
@@ -88,7 +88,7 @@ def fit_exponents(counts: Floats, direct: int, hazards: int) -> Int64:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def fit_zeros(counts: Floats, exponents: Int64) -> Int64:
     """Return the odds of zero (K,) in odd states for their counts (K, tokens), each weighed against its bits."""
     out = np.zeros(exponents.shape[0], np.int64)
@@ -102,7 +102,7 @@ def fit_zeros(counts: Floats, exponents: Int64) -> Int64:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def written_bits(exponents: Int64) -> float:
     """Return about what writing hazards' exponents takes."""
     total = 0.0

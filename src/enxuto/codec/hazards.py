@@ -10,9 +10,10 @@ integer arithmetic (`docs/format.md`, "Coders contexts and trellis"), so that al
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from enxuto.kernels import compiled
 
 __all__ = [
     "BITS",
@@ -50,7 +51,7 @@ def nearest_odds(share: float) -> int:
     return int(min(max(np.rint(4 * np.log2(share / (1 - share))), LOWEST), -LOWEST - 1))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def frequencies(exponents: Int64, direct: int, groups: int) -> Int64:
     """Return the frequencies (K, direct + 1 + groups) of magnitude tokens for hazards' exponents (K, M).
 
@@ -86,7 +87,7 @@ def with_zeros(exponents: Int64, zeros: Int64) -> Int64:
     return np.concatenate([zeros[:, None], rest], axis=1)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def mean_magnitudes(table: Int64, direct: int) -> Int64:
     """Return each class's mean magnitude (K,) in 1/UNIT, at least 1; shared tokens count as their smallest."""
     out = np.empty(table.shape[0], np.int64)

@@ -14,12 +14,12 @@ Sources: see `rans`; contexts: `neighbours`; trellis: `enxuto.trellis`. int64 th
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.hazards import BITS
 from enxuto.codec.neighbours import CLIP, MOST_AROUND, MOST_SUM
+from enxuto.kernels import compiled
 
 __all__ = ["LOWER", "SIGN_BITS", "decode", "decode_plain", "encode", "slot_table"]
 
@@ -64,7 +64,7 @@ def slot_table(table: Int64) -> Int32:
     return np.concatenate(rows).astype(np.int32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def encode(
     levels: Int32,
     bases: Int16,
@@ -135,7 +135,7 @@ def encode(
     return position
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _put_raw(rest: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
     """Encode the bits of `rest` below its leading one; return how many they are, the state, the words' begin."""
     e = np.int64(0)
@@ -153,7 +153,7 @@ def _put_raw(rest: np.int64, x: np.int64, position: int, words: Words) -> tuple[
     return e, x, position
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def decode_plain(
     bases: Int16,
     offsets: Int16,
@@ -200,7 +200,7 @@ def decode_plain(
     return _ended(states, position, words)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, np.int64]:
     """Take a token and a sign off a state; return it, and −1 where the sign is the expected one, else 0."""
     x = (entry & _FIELD) * (x >> BITS) + ((entry >> 13) & _SLOT_MASK)
@@ -210,7 +210,7 @@ def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, n
     return (x >> SIGN_BITS) * (rest + (like & (share - rest))) + slot - (share & ~like), like
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
     """Read `width` raw bits in pieces; return 2**width + them, state and position."""
     value = np.int64(1) << width
@@ -226,7 +226,7 @@ def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.
     return value, x, position
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _ended(states: Int64, position: int, words: Words) -> bool:
     end = np.int64(0) if states.shape[0] == 1 else _LOWER
     for lane in range(states.shape[0]):
@@ -236,7 +236,7 @@ def _ended(states: Int64, position: int, words: Words) -> bool:
     return ended
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def decode(
     bases: Int16,
     offsets: Int16,
@@ -309,7 +309,7 @@ def decode(
     return _ended(states, position, words)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _around(
     pictures: Int64, at: np.uint32, stride: np.uint32, w0: np.int64, w1: np.int64, w2: np.int64, w3: np.int64
 ) -> tuple[np.uint32, np.int64]:
@@ -320,14 +320,14 @@ def _around(
     return found, np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _fresh(lanes: int, size: int) -> tuple[UInt32, Int64, Int64, UInt64]:
     """Return where each state has its picture, and room for its path, number of scale and place in the output."""
     starts = (np.arange(lanes) * size).astype(np.uint32)
     return starts, np.zeros(lanes, np.int64), np.zeros(lanes, np.int64), np.zeros(lanes, np.uint64)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _begin(
     bases: Int16, first: int, strand: int, k: int, positions: int, busy: int, own: Int64, spots: UInt64
 ) -> None:
@@ -338,7 +338,7 @@ def _begin(
         spots[lane] = n * positions
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _kept_within(classes: int) -> Int64:
     """Return, for sums of numbers and offset from −`_CENTRE` on, the class they stand for, within 0…K−1."""
     sums = np.arange(-_CENTRE, _CENTRE)

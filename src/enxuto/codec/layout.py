@@ -11,9 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from enxuto.kernels import compiled
 
 __all__ = ["Layout", "Pictures"]
 
@@ -61,7 +62,7 @@ class Layout:
         return out
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _sums(starts: Int64, rows: Int16, columns: Int16, first: int, out: Int16) -> None:
     row = np.searchsorted(starts, first, side="right") - 1
     told_apart = columns.shape[0] > 1

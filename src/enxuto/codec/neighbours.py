@@ -9,9 +9,10 @@ Neighbours are left, above, above left and above right; outside of the kernel th
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from enxuto.kernels import compiled
 
 __all__ = [
     "BUCKETS",
@@ -72,7 +73,7 @@ def sign_table(means: Int64) -> Bytes:
     return np.ascontiguousarray(np.asarray(sure).reshape(-1), np.uint8)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def look_around(
     levels: npt.NDArray[np.int32],
     places: npt.NDArray[np.uint32],

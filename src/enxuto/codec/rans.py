@@ -11,9 +11,10 @@ All arithmetic is on integers below 2**41 held in int64: the same on every machi
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from enxuto.kernels import compiled
 
 __all__ = ["LOWER", "STATE_BYTES", "decode", "encode", "slot_table"]
 
@@ -40,7 +41,7 @@ def slot_table(frequencies: Int64, values: Int32) -> Int64:
     return np.ascontiguousarray(packed, dtype=np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def encode(
     tokens: npt.NDArray[np.uint16], frequencies: Int64, starts: Int64, bits: int, states: Int64, words: Words
 ) -> int:
@@ -67,7 +68,7 @@ def encode(
     return position
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def decode(table: Int64, bits: int, states: Int64, words: Words, out: Int32) -> bool:
     """Decode `out.size` values from `words`; return whether words and states ended exactly as they must.
 
@@ -100,7 +101,7 @@ def decode(table: Int64, bits: int, states: Int64, words: Words, out: Int32) -> 
     return ended
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _decode_four(table: Int64, bits: int, states: Int64, words: Words, out: Int32) -> tuple[int, int]:
     """Decode with four states in registers while four more words are certain to be there."""
     a, b, c, d = states[0], states[1], states[2], states[3]

@@ -5,11 +5,11 @@ Weights are (N, P): kernels × positions, in the rows of a `Layout`. Nothing her
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.neighbours import MOST_AROUND, SIZES
+from enxuto.kernels import compiled
 
 __all__ = ["alternatives", "count_signs", "count_tokens", "magnitude_tokens", "scaled_sums"]
 
@@ -23,7 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def magnitude_tokens(levels: Int32, direct: int, tokens: Bytes) -> None:
     """Fill `tokens` (N, P) with those of the levels' magnitudes."""
     for n in range(levels.shape[0]):
@@ -38,7 +38,7 @@ def magnitude_tokens(levels: Int32, direct: int, tokens: Bytes) -> None:
             tokens[n, p] = token
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def scaled_sums(
     levels: Int32, starts: Int64, rows: Floats, columns: Floats, positions: Floats, axis: int, out: Floats
 ) -> None:
@@ -57,7 +57,7 @@ def scaled_sums(
                     out[p] += size / (rows[row] * columns[column])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def count_tokens(
     tokens: Bytes,
     around: Bytes,
@@ -84,7 +84,7 @@ def count_tokens(
             counts[half, c, step, tokens[n, p]] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def count_signs(
     levels: Int32,
     around_sums: Int16,
@@ -111,7 +111,7 @@ def count_signs(
                 counts[sure, min(abs(level), SIZES) - 1, unlike] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def alternatives(
     tokens: Bytes,
     around: Bytes,

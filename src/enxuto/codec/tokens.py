@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from enxuto.kernels import compiled
 
 __all__ = ["MARK", "Tokenizer", "histogram", "join", "split"]
 
@@ -77,7 +78,7 @@ def histogram(levels: Int32) -> tuple[Int64, Int64]:
     return values, counts
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _count_dense(levels: Int32, dense: Int64) -> int:
     """Count levels within ±_DENSE into `dense`; return how many are outside."""
     outside = 0
@@ -91,7 +92,7 @@ def _count_dense(levels: Int32, dense: Int64) -> int:
     return outside
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def split(
     levels: Int32,
     shift: int,
@@ -126,7 +127,7 @@ def split(
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def join(
     levels: Int32,
     shift: int,

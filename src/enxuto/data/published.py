@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from enxuto.errors import DataError, UsageError
+from enxuto.places import cache_folder
 
 __all__ = ["PUBLISHED", "Published", "Remote", "cache_folder", "locate", "published"]
 
@@ -139,17 +138,6 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
     }
 )
 """Name → where it is published. SHA-256 sums as TensorFlow Datasets, MLDatasets.jl and others have them on record."""
-
-
-def cache_folder() -> Path:
-    """Where downloads go: `$ENXUTO_CACHE`, else the platform's cache folder with `enxuto` in it."""
-    chosen = os.environ.get("ENXUTO_CACHE")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "enxuto"
-    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-    return Path(os.environ.get(variable) or Path.home() / ".cache") / "enxuto"
 
 
 def locate(name: str, folder: str | Path | None = None) -> Path:

@@ -1,11 +1,14 @@
 """External data: tensors whose bytes are in files beside the model.
 
 The place of a tensor comes from the model file and is not trusted: it must be a relative path that stays in
-the model's folder after all symbolic links are followed, and the bytes must be inside the file.
+the model's folder after all symbolic links are followed, and the bytes must be inside the file. Where the model file
+is a link itself, the folder of the file that it leads to will do as well: in a cache of the Hugging Face hub, a model
+and its data are links to files side by side. That is the rule of ONNX Runtime (as of 1.31).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from onnx import TensorProto
@@ -14,7 +17,24 @@ from enxuto.errors import ModelError
 from enxuto.onnx_model.dtypes import byte_count
 from enxuto.onnx_model.tensors import FileSlice, check_dims
 
-__all__ = ["is_external", "locate", "slice_of"]
+__all__ = ["Folders", "is_external", "locate", "slice_of"]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a model's data may lie: the folder that names are relative to, and the folder of the true model file."""
+
+    named: Path
+    real: Path
+
+    @classmethod
+    def of(cls, model: Path) -> Folders:
+        """Those of a model file, which may be a link."""
+        try:
+            real = model.resolve().parent
+        except (OSError, RuntimeError):  # a loop of links, which reading the model names
+            real = model.parent
+        return cls(model.parent, real)
 
 
 def is_external(tensor: TensorProto) -> bool:
@@ -22,7 +42,7 @@ def is_external(tensor: TensorProto) -> bool:
     return bool(tensor.data_location == TensorProto.EXTERNAL)
 
 
-def slice_of(name: str, tensor: TensorProto, folder: Path | None) -> FileSlice:
+def slice_of(name: str, tensor: TensorProto, folders: Folders | None) -> FileSlice:
     """Where the tensor's bytes are, checked against the file; `ModelError` names the tensor and the file."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if "location" not in entries:
@@ -30,11 +50,11 @@ def slice_of(name: str, tensor: TensorProto, folder: Path | None) -> FileSlice:
             f"tensor {name!r} has its data elsewhere but does not say where; the model is incomplete"
         )
     location = entries["location"]
-    if folder is None:
+    if folders is None:
         raise ModelError(
             f"tensor {name!r} has its data in {location!r}; read this model from its file, not from bytes"
         )
-    path = locate(name, location, folder)
+    path = locate(name, location, folders)
     needed = byte_count(check_dims(name, tensor), tensor.data_type)
     offset = _number(name, "offset", entries.get("offset", "0"))
     length = _number(name, "length", entries["length"]) if "length" in entries else needed
@@ -49,8 +69,9 @@ def slice_of(name: str, tensor: TensorProto, folder: Path | None) -> FileSlice:
     return FileSlice(path, offset, length)
 
 
-def locate(name: str, location: str, folder: Path) -> Path:
+def locate(name: str, location: str, folders: Folders) -> Path:
     """The data file of tensor `name`, after all checks on its place."""
+    folder = folders.named
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     if not location or "\0" in location or posix.is_absolute() or windows.drive or windows.root:
         raise ModelError(
@@ -62,7 +83,7 @@ def locate(name: str, location: str, folder: Path) -> Path:
         )
     try:
         path = (folder / location).resolve(strict=True)
-        inside = path.is_relative_to(folder.resolve())
+        inside = any(path.is_relative_to(root.resolve()) for root in (folders.named, folders.real))
     except FileNotFoundError as error:
         raise ModelError(
             f"tensor {name!r} has its data in {folder / location}, which does not exist"

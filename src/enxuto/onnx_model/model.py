@@ -18,7 +18,7 @@ from onnx import ModelProto, TensorProto
 
 from enxuto.errors import ModelError
 from enxuto.onnx_model.dtypes import array_bytes, byte_count, numpy_dtype, type_name
-from enxuto.onnx_model.external import is_external, slice_of
+from enxuto.onnx_model.external import Folders, is_external, slice_of
 from enxuto.onnx_model.messages import DAMAGED, check_text, file_bytes, inner_messages, parse
 from enxuto.onnx_model.roles import Placement, Role, placements
 from enxuto.onnx_model.scopes import Location, Slot, weight_slots
@@ -91,7 +91,7 @@ class Model:
         content = file_bytes(place)
         try:
             return _built(
-                parse(content), place.parent, {}, keep_docs=keep_docs, keep_value_info=keep_value_info
+                parse(content), Folders.of(place), {}, keep_docs=keep_docs, keep_value_info=keep_value_info
             )
         except ModelError as error:
             raise ModelError(f"{place}: {error}") from error
@@ -114,7 +114,7 @@ class Model:
         copy = ModelProto()
         copy.CopyFrom(proto)
         check_text(copy)
-        place = None if folder is None else Path(folder)
+        place = None if folder is None else Folders(Path(folder), Path(folder))
         return _built(copy, place, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
 
     @classmethod
@@ -219,7 +219,7 @@ class Model:
 
 def _built(
     proto: ModelProto,
-    folder: Path | None,
+    folders: Folders | None,
     given: Mapping[str, WeightData],
     *,
     keep_docs: bool,
@@ -227,7 +227,7 @@ def _built(
 ) -> Model:
     """Model from a message, which is changed; damage that shows only now is a `ModelError` too."""
     try:
-        data = _take_data_out(proto, folder, given)
+        data = _take_data_out(proto, folders, given)
         proto = ModelProto.FromString(proto.SerializeToString())  # lets the memory of the taken data go
         before = proto.ByteSize()
         if not keep_docs:
@@ -245,7 +245,7 @@ def _built(
 
 
 def _take_data_out(
-    proto: ModelProto, folder: Path | None, given: Mapping[str, WeightData]
+    proto: ModelProto, folders: Folders | None, given: Mapping[str, WeightData]
 ) -> dict[str, WeightData]:
     """Empty all weights of `proto` in place and say where the data of each is now."""
     data: dict[str, WeightData] = {}
@@ -254,22 +254,22 @@ def _take_data_out(
         if is_emptied(slot.tensor) and name in given:
             data[name] = given[name]
         elif is_external(slot.tensor):
-            data[name] = slice_of(name, slot.tensor, folder)
+            data[name] = slice_of(name, slot.tensor, folders)
         else:
             data[name] = Held(inline_data(name, slot.tensor))
         empty(slot.tensor)
     for message in inner_messages(proto):
         if isinstance(message, TensorProto) and is_external(message) and not is_emptied(message):
-            _bring_in(message, folder)
+            _bring_in(message, folders)
     return data
 
 
-def _bring_in(tensor: TensorProto, folder: Path | None) -> None:
+def _bring_in(tensor: TensorProto, folders: Folders | None) -> None:
     """Put external data of a tensor that is no weight (a sparse one, say) into the graph."""
     name = tensor.name or "(without a name)"
     if numpy_dtype(tensor.data_type) is None:
         raise ModelError(
             f"tensor {name!r} of type {type_name(tensor.data_type)} has its data in another file"
         )
-    array = slice_of(name, tensor, folder).load(name, tuple(tensor.dims), tensor.data_type)
+    array = slice_of(name, tensor, folders).load(name, tuple(tensor.dims), tensor.data_type)
     put(tensor, bytes(array_bytes(array, tensor.data_type)))

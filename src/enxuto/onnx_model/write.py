@@ -12,6 +12,7 @@ as protobuf would write, fields in another order, without three copies of the we
 from __future__ import annotations
 
 import itertools
+import mmap
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,9 +21,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto
 
 from enxuto.errors import FormatError, ModelError
-from enxuto.files import atomic_write
+from enxuto.files import atomic_write, is_input
 from enxuto.onnx_model.dtypes import array_bytes
-from enxuto.onnx_model.external import is_external, locate
+from enxuto.onnx_model.external import Folders, is_external, locate
 from enxuto.onnx_model.messages import DAMAGED, file_bytes, inner_messages, parse
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import Slot, weight_slots
@@ -60,7 +61,7 @@ def write_model(model: Model, path: str | Path, *, limit: int = _LIMIT) -> None:
             file.write(_serialized(proto))
     still_read = {data.path for data in map(model.data, model.weight_names) if isinstance(data, FileSlice)}
     for old in superseded:
-        if old not in still_read:
+        if old not in still_read and not is_input(old) and not _named_elsewhere(old, target):
             old.unlink(missing_ok=True)
 
 
@@ -88,11 +89,11 @@ def files(path: str | Path) -> list[Path]:
         proto = parse(content)
     except ModelError as error:
         raise ModelError(f"{target}: {error}") from error
-    found = [target]
+    found, folders = [target], Folders.of(target)
     for message in inner_messages(proto):
         if isinstance(message, TensorProto) and is_external(message):
             places = [entry.value for entry in message.external_data if entry.key == "location"]
-            found.extend(locate(message.name, place, target.parent) for place in places)
+            found.extend(locate(message.name, place, folders) for place in places)
     return list(dict.fromkeys(found))
 
 
@@ -189,6 +190,21 @@ def _free_data_path(target: Path) -> Path:
     """`<name>.data`, or `<name>.1.data` and so on where that exists."""
     names = itertools.chain([f"{target.name}.data"], (f"{target.name}.{n}.data" for n in itertools.count(1)))
     return next(path for path in map(target.with_name, names) if not path.exists())
+
+
+def _named_elsewhere(data: Path, target: Path) -> bool:
+    """Whether another model in the folder, such as a copy of the old one, may have its data there too."""
+    wanted = data.name.encode()
+    for other in data.parent.glob("*.onnx"):
+        if other.name == target.name or not other.is_file() or not other.stat().st_size:
+            continue
+        try:
+            with other.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if content.find(wanted) >= 0:
+                    return True
+        except OSError:
+            return True  # who knows
+    return False
 
 
 def _own_data_files(target: Path) -> list[Path]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from enxuto.kernels import compiled
 
 __all__ = ["BATCH", "Past", "Paths", "Ways", "beginning", "go_on", "read", "settle"]
 
@@ -70,7 +71,7 @@ class Past(NamedTuple):
 # Indices count unsigned where speed matters: one that might be negative is looked at each time.
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def beginning(first: int, most: int, span: int) -> tuple[Paths, Ways, Past]:
     """Return one path, in state `first`, and room for so many."""
     losses = np.full(most, np.inf)
@@ -100,7 +101,7 @@ def beginning(first: int, most: int, span: int) -> tuple[Paths, Ways, Past]:
     return paths, ways, past
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def go_on(paths: Paths, ways: Ways, past: Past, following: Int64, side: int, place: int, i: int) -> None:
     """Go the ways picked, and write down which: the i-th of the batch, at `place` in the span."""
     turn, count = i % 2, np.uint64(len(paths.losses))
@@ -122,7 +123,7 @@ def go_on(paths: Paths, ways: Ways, past: Past, following: Int64, side: int, pla
     paths.batch[1 - turn, i] = errors
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[int, int]:
     """Return the best path after a span of so many weights, and which it was before the span; fill `past.before`.
 
@@ -144,7 +145,7 @@ def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[in
     return best, int(settled)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def read(past: Past, side: int, path: int, unit: float, levels: Int32, errors: Float64) -> None:
     """Fill levels (n,) and errors (n,) of a span by the path that ends in it as `path`."""
     back = np.uint64(path)

@@ -15,10 +15,10 @@ curvature (Martens & Grosse 2015, arXiv:1503.05671) in place of H alone.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.kernels import compiled
 from enxuto.quantize.row_search import LARGEST, pass_on, search_row
 from enxuto.trellis import NEXT
 
@@ -119,7 +119,7 @@ def _rounded(
     return done
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _round(
     weights: Float64,
     row_steps: Float64,
@@ -154,7 +154,7 @@ def _round(
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _round_row(row: Float64, steps: Float64, ratios: Float32, levels: Int32, errors: Float64) -> bool:
     """Fill levels (C,) and errors (C,) of a row off the trellis one by one; False if a level leaves 31 bits."""
     for start in range(0, len(row), _PIECE):
@@ -171,7 +171,7 @@ def _round_row(row: Float64, steps: Float64, ratios: Float32, levels: Int32, err
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _has_off_diagonal(matrix: Float64) -> bool:
     """Say whether an upper triangular matrix is more than its diagonal."""
     for r in range(len(matrix)):
@@ -181,7 +181,7 @@ def _has_off_diagonal(matrix: Float64) -> bool:
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _move_row(weights: Float64, taken: Float64, shares: Float64, r: int) -> None:
     """Take from row r what all rows before it take; those before a tile of rows do so at its head, for all of it."""
     columns = weights.shape[1]
@@ -197,7 +197,7 @@ def _move_row(weights: Float64, taken: Float64, shares: Float64, r: int) -> None
             row[k] += share * move[k]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _move_by_four(
     weights: Float64, taken: Float64, shares: Float64, first: int, s: int, start: int, end: int
 ) -> None:
@@ -210,7 +210,7 @@ def _move_by_four(
         weights[here, k] += former + latter
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _spread(taken: Float64, errors: Float64, ratios: Float32) -> None:
     """Fill `taken` (C,) with what errors (C,) of a row take from every weight, their own (1) included."""
     columns = len(taken)

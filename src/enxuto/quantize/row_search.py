@@ -18,10 +18,10 @@ Source: M-algorithm (Anderson & Mohan 1984, IEEE Trans. Commun. 32) with feedbac
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.kernels import compiled
 from enxuto.quantize.paths import BATCH, Paths, Ways, beginning, go_on, read, settle
 
 __all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "pass_on", "search_row"]
@@ -42,7 +42,7 @@ UInt64 = npt.NDArray[np.uint64]
 # slow in the innermost loops.
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def search_row(
     row: Float64,
     unit: float,
@@ -95,7 +95,7 @@ def search_row(
     return True, paths.states[best]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: int) -> None:
     """Set what paths take from the weights of a span: what their errors in the span before do. It ends in half 0."""
     moved[0] = 0
@@ -119,7 +119,7 @@ def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: in
                 )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _move(
     paths: Paths, half: int, batch: Float32, roots: UInt64, ratios: Float32, start: int, head: int, end: int
 ) -> None:
@@ -129,7 +129,7 @@ def _move(
         _take(moved, path, source, roots[path], batch, 0, ratios, head, start, head + BATCH, end)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _take(
     moved: Float32,
     path: int,
@@ -158,7 +158,7 @@ def _take(
         moved[here, k - first] = source[its, k - first] + (former + latter)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _shift(shifts: Float64, paths: Paths, half: int, ratios: Float32, start: int, head: int, j: int) -> None:
     """Fill `shifts` (p,): what each path takes from weight j."""
     turn = (j - head) % 2
@@ -171,7 +171,7 @@ def _shift(shifts: Float64, paths: Paths, half: int, ratios: Float32, start: int
             shifts[path] += errors[path] * ratio
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, plain: bool) -> bool:
     """Try on each path the two levels nearest to a weight, of either parity; False if one is out of bounds."""
     totals, levels, errors, losses, shifts = ways.totals, ways.levels, ways.errors, paths.losses, ways.shifts
@@ -197,7 +197,7 @@ def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, p
     return outside == 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _select(totals: Float64, picks: UInt64, losses: Float64) -> None:
     """Fill picks and losses (p,) with the least of totals (2p,), at least seven eighths as many as fit.
 
@@ -231,7 +231,7 @@ def _select(totals: Float64, picks: UInt64, losses: Float64) -> None:
     losses[taken:] = np.inf
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def pass_on(target: Float64, errors: Float64, ratios: Float32, start: int, end: int, behind: int) -> None:
     """Take from `target` (C,) from `behind` on what errors of weights [start, end) take, four at a time.
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol, runtime_checkable
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import UsageError
+from enxuto.kernels import compiled
 
 __all__ = [
     "SOURCE_MINIFLOATS",
@@ -136,7 +136,7 @@ class DeadZone:
         return max(1, math.prod(shape[self.axis + 1 :]))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _dead_zone_levels(
     x: Float32, steps: Float64, inner: int, delta: float, low: float, high: float, out: Int32
 ) -> bool:
@@ -152,7 +152,7 @@ def _dead_zone_levels(
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _dead_zone_values(levels: Int32, steps: Float32, inner: int, offset: float, out: Float32) -> None:
     """Fill `out` (n,). Sum, then product: nothing here that a compiler may fuse into another rounding."""
     for i in range(levels.shape[0]):

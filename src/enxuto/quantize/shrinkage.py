@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from enxuto.kernels import compiled
 
 __all__ = ["diagonal_of", "lift_of", "lifted", "noise_of", "rising", "shared", "shrunk"]
 
@@ -158,7 +159,7 @@ def _respectrum(mean: Float64, sums: Sums, counts: Float64) -> Float64:
     return np.asarray((vectors * values) @ vectors.T / units, np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def rising(values: Float64) -> Float64:
     """Return the nearest values (n,), by squares, that never fall: pools of adjacent violators (Ayer et al. 1955)."""
     means, sizes = np.empty(len(values)), np.empty(len(values), np.int64)

@@ -6,10 +6,10 @@ of either parity. Source: Viterbi's algorithm, as trellis-coded quantization has
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.kernels import compiled
 from enxuto.quantize.row_search import LARGEST_ON_TRELLIS
 from enxuto.trellis import NEXT
 
@@ -32,7 +32,7 @@ def nearest_path(scaled: Float64) -> Int32 | None:
     return levels
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
     count, (rows, columns) = following.shape[0], scaled.shape
     losses, others = np.empty(count), np.empty(count)
@@ -59,7 +59,7 @@ def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
             state = int(origins[j, state])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _candidates(scaled: float, odd: int) -> tuple[float, float]:
     """Return the two levels nearest to `scaled` steps in an even or an odd state, one of either parity."""
     if not odd:
