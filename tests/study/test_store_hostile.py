@@ -37,8 +37,8 @@ def written(folder: Path, *lines: dict[str, Any]) -> Path:
 
 
 GOOD = json.loads(result(7).line())
-NAMES = ["../../../src", "..", ".", "", "/etc", "a/b", "a\\b", "C:x", "points", "0" * 15, "0" * 17, "A" * 16,
-         "０" * 16, "0" * 15 + "\n", "\0" * 16]  # fmt: skip
+NAMES = ["../../../src", "..", ".", "", "/etc", "a/b", "a\\b", "C:x", "~", "-rf", "a.b", "0" * 65, "０" * 16,
+         "0" * 15 + "\n", "\0" * 16]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

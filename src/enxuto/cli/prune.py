@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ from enxuto.cli.terminal import note, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from enxuto.study.images import Images
     from enxuto.study.pruning import Given, Weights
 
@@ -168,6 +171,7 @@ def run(
         given, asked, found.hash, Arm(criterion, retrain, scope), chosen, amount=share, rounds=rounds, config=config,
         last_lr=last_lr, score_images=images, seed=seed,
         places={key: value for key, value in places.items() if value is not None},
+        early=None if rewind_to is None else _early(rewind_to, known),
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
@@ -214,6 +218,20 @@ def _weights(network: str, path: Path | None) -> Weights | None:
             f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt"
         )
     return None if path is None else Weights.read(path)
+
+
+def _early(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
+    """The state of the checkpoint to rewind to. Raises `UsageError` where it has other tensors than the network's."""
+    from enxuto.train.checkpoint import Checkpoint
+
+    state = Checkpoint.read(path).model
+    if known is not None and {k: v.shape for k, v in state.items()} != {
+        k: v.shape for k, v in known.state.items()
+    }:
+        raise UsageError(
+            f"{path} is a checkpoint of another network; --rewind-to takes an early one of the same"
+        )
+    return state
 
 
 def _is_file(network: str) -> bool:

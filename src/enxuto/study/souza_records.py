@@ -24,6 +24,7 @@ def records_of(results: Iterable[Result]) -> list[dict[str, Any]]:
             "seed": one.seed,
             "classes": one.settings["classes"],
             "config": one.settings["config"],
+            "data": one.data_hash,
             "folder": f"{FOLDERS}/{one.point}",
             **one.values,
             "versions": one.versions,

@@ -95,7 +95,7 @@ class Store:
     def place(self, point: str) -> Path:
         """Where the files of a point are, or would be. Raises `UsageError` for what is no point's id but a path."""
         if not is_id(point):
-            raise UsageError(f"{point[:80]!r} is no point: a point is known by sixteen hex digits")
+            raise UsageError(f"{point[:80]!r} is no point: it is no name of letters and digits")
         return self.folder / FOLDERS / point
 
     @contextmanager

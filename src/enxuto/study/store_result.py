@@ -17,13 +17,10 @@ from enxuto.study.point import Point
 
 __all__ = ["Result", "is_earlier_form", "is_id"]
 
-_ID = re.compile(
-    r"[0-9a-f]{16}"
-)  # as `content_hash` writes it; a point's folder is called so, so it is no path
+# A point's folder is called so: `content_hash` writes sixteen hex digits, and what could be a path is no id.
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _LONGEST = 1e12  # seconds; thirty thousand years
-_DEEPEST = (
-    100  # lists and objects within each other: far more than any result has, far less than Python can bear
-)
+_DEEPEST = 100  # lists and objects within each other: more than a result has, less than Python can bear
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "point": str, "function": str, "settings": dict, "seed": int, "data_hash": (str, type(None)), "code": str,
     "after": list, "values": (dict, type(None)), "error": (str, type(None)), "seconds": (int, float),
@@ -106,7 +103,7 @@ class Result:
         if not 0 <= stored["seconds"] <= _LONGEST:
             raise FormatError("its seconds are no time that a computation can take")
         if not is_id(stored["point"]):
-            raise FormatError("its point must be sixteen hex digits")
+            raise FormatError("its point is no name of letters and digits")
         if not all(isinstance(name, str) and is_id(name) for name in stored["after"]):
             raise FormatError("its after must be a list of points")
         if not all(isinstance(value, str) for value in stored["versions"].values()):
