@@ -104,8 +104,11 @@ def read(document: Document) -> list[Exhibit]:
         return [_summary(document)]
     done = [one for one in document.results if one.values is not None and one.function in FUNCTIONS]
     found = []
-    for results in comparable([one for one in done if one.function != _SPEED], _WHOLE):
+    groups = comparable([one for one in done if one.function != _SPEED], _WHOLE)
+    for number, results in enumerate(groups, start=1):
         name = _Settings.model_validate(results[0].settings).network.name
+        if len(groups) > 1:
+            name = f"{name} ({number} of {len(groups)}, data {results[0].data_hash})"
         found += _trained(name, results, document)
     speeds = [one for one in done if one.function == _SPEED]
     return found + ([_speeds(speeds, document)] if speeds else [])

@@ -97,13 +97,18 @@ def read(document: Document) -> list[Exhibit]:
         groups.setdefault(one.alike, []).append(one)
     if not groups:
         raise DataError("no network is finished yet")
-    return [_exhibit(records, document, alone=len(groups) == 1) for records in groups.values()]
+    count = len(groups)
+    return [
+        _exhibit(
+            records, document, "" if count == 1 else f" ({number} of {count}, data {records[0].train.hash})"
+        )
+        for number, records in enumerate(groups.values(), start=1)
+    ]
 
 
-def _exhibit(records: list[_Record], document: Document, *, alone: bool) -> Exhibit:
-    """alone: there are no others in the document, so that the title need not tell them apart."""
+def _exhibit(records: list[_Record], document: Document, apart: str) -> Exhibit:
+    """apart: what tells the title from those of others in the document."""
     first = records[0]
-    apart = "" if alone else f", seed {first.seed}, data {first.train.hash}"
     return Exhibit(
         "networks",
         f"Networks trained alike, {first.classes} classes, scale {first.scale}{apart}",
