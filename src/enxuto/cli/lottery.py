@@ -24,6 +24,7 @@ from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
+from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
     from enxuto.study import Result, StudyResults
@@ -47,7 +48,6 @@ enxuto lottery vgg16-cifar --data cifar10 --scale full --criteria l1,deeplift --
 """
 
 _DATA, _ARMS, _CHOICE, _TRAIN = "Data", "Arms", "Which filters", "Training"
-_INTERRUPTED = 130
 
 
 def run(
@@ -193,9 +193,9 @@ def run(
     try:
         with study_progress("lottery", _name) as report:
             results = Study(work, folder).run(executor(workers, threads, scheduler), report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
     made = provenance(
         samples=samples_of(found), seed=list(chosen.seeds), data=found.hash, threads=threads,
     )  # fmt: skip

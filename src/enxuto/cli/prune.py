@@ -14,6 +14,7 @@ from enxuto.cli.pruning_results import finish
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, warn
 from enxuto.errors import UsageError
+from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,6 @@ enxuto prune vgg16-cifar --weights best.pt --data cifar10 --criterion deeplift -
 """
 
 _DATA, _CHOICE, _AGAIN = "Data", "Which filters", "Training again"
-_INTERRUPTED = 130
 
 
 def run(
@@ -176,9 +176,9 @@ def run(
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
             results = Study(points, out).run(Here(threads), report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {out}: the same command goes on from here")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
     if results.exit_code:
         for result in results.failed:
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")

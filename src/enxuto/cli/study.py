@@ -17,7 +17,6 @@ from enxuto.cli.study_options import (
     data_name,
     end,
     executor,
-    processors,
     show,
     tables_folder,
 )
@@ -25,6 +24,8 @@ from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
+from enxuto.processors import processors
+from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
     from enxuto.study import Executor, Result, StudyResults
@@ -47,7 +48,6 @@ enxuto study souza --data train.parquet --test test.parquet --scale full --netwo
 ```
 """
 
-_INTERRUPTED = 130
 _STUDIES = ("souza",)
 _RUN = "Computing"
 
@@ -128,9 +128,9 @@ def _computed(
     try:
         with epochs_told(folder, work, names), study_progress("souza", _name) as report:
             return Study(work, folder).run(where, report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
 
 
 def _data_of(result: Result) -> dict[str, Any] | None:

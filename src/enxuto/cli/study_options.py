@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,6 @@ __all__ = [
     "end",
     "executor",
     "merge",
-    "processors",
     "show",
     "tables_folder",
 ]
@@ -56,11 +54,6 @@ def executor(workers: int | None, threads: int, scheduler: str | None) -> Execut
             raise UsageError("a cluster has the workers that were started for it; leave out --workers")
         return Cluster(scheduler, threads)
     return Here(threads) if workers == 0 else Local(workers, threads)
-
-
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def merge(folder: Path, sources: list[Path] | None) -> None:

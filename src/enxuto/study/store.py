@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO
 
 from enxuto.errors import FormatError, UsageError
+from enxuto.leftovers import clear, prefix_of, temporary
 from enxuto.study.store_index import Index
 from enxuto.study.store_result import Result, is_id
 
@@ -225,14 +226,16 @@ def _copy(source: Path, target: Path) -> list[str]:
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        whole = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            shutil.copytree(source, whole, dirs_exist_ok=True, ignore=strange)
-            if target.exists():
-                shutil.rmtree(target)
-            whole.replace(target)
-        finally:
-            shutil.rmtree(whole, ignore_errors=True)
+        clear(target)
+        with temporary(lambda: tempfile.mkdtemp(prefix=prefix_of(target), dir=target.parent), str) as name:
+            whole = Path(name)
+            try:
+                shutil.copytree(source, whole, dirs_exist_ok=True, ignore=strange)
+                if target.exists():
+                    shutil.rmtree(target)
+                whole.replace(target)
+            finally:
+                shutil.rmtree(whole, ignore_errors=True)
     except (shutil.Error, OSError) as error:
         reason = (
             error.strerror if isinstance(error, OSError) and error.strerror else "its files cannot be read"
