@@ -15,7 +15,8 @@ import pytest
 from enx_samples import small_model
 from enxuto.compression import compress
 from enxuto.errors import UsageError
-from enxuto.files import atomic_write, interrupts_wait
+from enxuto.files import atomic_write
+from enxuto.signals import interrupts_wait
 
 
 def test_a_new_file_and_a_replaced_one(tmp_path: Path) -> None:

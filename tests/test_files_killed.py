@@ -93,9 +93,12 @@ def test_killed_at_random_moments(
         assert CompressedModel.read(output).to_model().weight_names == Model.read(DEMO).weight_names
 
 
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("verb", ["compress", "decompress"])
-def test_interrupted(verb: str, commands: dict[str, tuple[list[str], Path]], tmp_path: Path) -> None:
-    """Ctrl-C while it works: exit code 130, one line, the old file, and nothing beside it."""
+def test_interrupted(
+    verb: str, how: signal.Signals, code: int, commands: dict[str, tuple[list[str], Path]], tmp_path: Path
+) -> None:
+    """Ctrl-C or SIGTERM while it works: its exit code, one line, the old file, and nothing beside it."""
     arguments, sample = commands[verb]
     output = tmp_path / "output"
     slow = (
@@ -118,9 +121,9 @@ def test_interrupted(verb: str, commands: dict[str, tuple[list[str], Path]], tmp
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert out == ""
     assert err.strip().count("\n") == 0
     assert "interrupted" in err

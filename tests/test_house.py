@@ -104,7 +104,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
 }
-OPEN = {"errors", "files", "kernels", "places", "_version"}
+OPEN = {"errors", "files", "kernels", "leftovers", "places", "processors", "signals", "_version"}
 NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "measure", "prune", "study", "cli"}
 
 

@@ -5,17 +5,18 @@ The command line is imported inside, as that takes most of a second in which peo
 
 import sys
 
-_INTERRUPTED = 130
+from enxuto.signals import ended_by_sigterm, exit_code
 
 
 def main() -> None:
-    """Run the command line."""
-    try:
-        from enxuto.cli import app
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted before anything was begun\n")
-        sys.exit(_INTERRUPTED)
-    app()
+    """Run the command line; SIGTERM ends it as a Ctrl-C does, with exit code 143 instead of 130."""
+    with ended_by_sigterm():
+        try:
+            from enxuto.cli import app
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write("error: interrupted before anything was begun\n")
+            sys.exit(exit_code(interrupt))
+        app()
 
 
 if __name__ == "__main__":

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.container import processors
 from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm
 from enxuto.part import QuantizedTensor
+from enxuto.processors import processors
 from enxuto.quantize.allocation import Spacing, price_of_bits, spacing_of
 from enxuto.quantize.correction import channel_means, corrected_biases
 from enxuto.quantize.curvature import Curvature, curvature_of
@@ -79,15 +80,16 @@ class Calibration:
             for number in range(len(self.curvatures[layer.weight].outputs))
         ]
         pieces.sort(key=lambda piece: -levels[piece[0].weight].size)
-        done = 0
+        done, told = 0, Lock()
 
         def work(piece: tuple[Layer, int]) -> None:
             nonlocal done
             layer, number = piece
             self._round(layer, number, price, levels[layer.weight])
-            done += 1
-            if progress is not None:
-                progress("rounding", done, len(pieces))
+            with told:  # adding is not one step, and what is told of progress must not go back
+                done += 1
+                if progress is not None:
+                    progress("rounding", done, len(pieces))
 
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(work, pieces))

@@ -17,11 +17,12 @@ import numpy as np
 
 from enxuto.assembly import Assembly, is_float_weight, parameters
 from enxuto.codec import entropy
-from enxuto.container import CompressedModel, processors
+from enxuto.container import CompressedModel
 from enxuto.errors import BudgetError, UsageError
 from enxuto.header import check_metadata
 from enxuto.levels import Rounding, check_quantizer, check_rounding, rounded
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
+from enxuto.processors import processors
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
 

@@ -10,7 +10,6 @@ Not here: how tensors become payloads (`codec`), which quantizer a tensor gets (
 from __future__ import annotations
 
 import lzma
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from enxuto.header import Header, LevelsRow, Row, TensorEntry, check_metadata, d
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.onnx_model.carried import carrying
 from enxuto.part import FileSlice, Part, most_elements
+from enxuto.processors import processors
 
 __all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
 
@@ -262,8 +262,3 @@ def _check_rows(rows: Sequence[Row], payload_bytes: int, skeleton: bytes) -> Non
         raise FormatError("the table names a tensor twice")
     if table != skeleton_slots(skeleton):
         raise FormatError("the table and the model graph do not agree on the tensors")
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

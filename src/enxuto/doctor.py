@@ -20,6 +20,7 @@ from typing import Any, Literal
 from enxuto.calibration_cache import calibration_folder
 from enxuto.data.published import cache_folder
 from enxuto.errors import EnxutoError
+from enxuto.processors import quota as _quota
 from enxuto.study.machine import machine
 
 __all__ = ["Cache", "Package", "Problem", "Report", "examine"]
@@ -234,15 +235,6 @@ def _memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def _quota() -> float | None:
-    """Processors that a container may use at a time, None without such a bound (Linux, cgroup 2)."""
-    try:
-        most, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if most == "max" else int(most) / int(period)
 
 
 def _cache(name: str, folder: Path, pattern: str = "*", *, apart: Path | None = None) -> Cache:

@@ -1,17 +1,16 @@
 """Write a file whole or not at all; open files that are files; read settings.
 
 Output goes to a temporary file in the same folder, is synced, and then renamed over the target: whoever looks
-sees the old file or the new one, after a kill or a full disk too. Not here: locking between processes.
+sees the old file or the new one, after a kill or a full disk too; what a kill leaves (`.part`) the next write of the
+same file clears. Not here: locking between processes.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import signal
 import stat
 import tempfile
-import threading
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,18 +18,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from enxuto.errors import UsageError
+from enxuto.leftovers import clear, prefix_of, temporary
 
 __all__ = [
     "atomic_write",
     "check_place",
     "inputs_stay",
-    "interrupts_wait",
     "is_input",
     "read_toml",
     "regular_file",
 ]
 
 _inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
+_PART = ".part"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -41,26 +41,32 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     Raises `UsageError` when the folder is missing or cannot be written, or the disk is full.
     """
     target = Path(path)
-    try:
-        _check_target(target)
-        # The temporary name must not become too long where the target's own just fits.
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, _mode_of_new_files(target))
-        os.replace(name, target)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise UsageError(f"cannot write {target}: {error.strerror}; nothing was changed") from error
-    finally:
-        if os.path.exists(name):
-            os.unlink(name)
+
+    def make() -> tuple[int, str]:
+        try:
+            _check_target(target)
+            clear(target, _PART)
+            return tempfile.mkstemp(prefix=prefix_of(target), suffix=_PART, dir=target.parent)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {target}: {error.strerror or error}; choose another place"
+            ) from error
+
+    with temporary(make, lambda made: made[1]) as (handle, name):
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, _mode_of_new_files(target))
+            os.replace(name, target)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise UsageError(f"cannot write {target}: {error.strerror}; nothing was changed") from error
+        finally:
+            if os.path.exists(name):
+                os.unlink(name)
 
 
 @contextmanager
@@ -148,23 +154,6 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UsageError(f"{path}: {table} must be a table, such as [{table}]")
     return found
-
-
-@contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Hold a Ctrl-C back until the block is done; for libraries that would make an error of their own of it."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        before(signal.SIGINT, None)
 
 
 def _mode_of_new_files(target: Path) -> int:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from enxuto.codec import entropy
-from enxuto.container import CompressedModel, processors
+from enxuto.container import CompressedModel
 from enxuto.header import LevelsRow
 from enxuto.onnx_model import array_bytes, files
 from enxuto.part import Part
+from enxuto.processors import processors
 
 __all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
 

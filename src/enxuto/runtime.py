@@ -21,6 +21,7 @@ from onnx import ModelProto
 
 from enxuto.errors import DataError, ModelError
 from enxuto.onnx_model import Model
+from enxuto.processors import processors
 
 __all__ = ["InputInfo", "Latency", "Runner", "activations", "latency", "session"]
 
@@ -247,12 +248,12 @@ def _with_outputs(model: Model, names: Sequence[str]) -> Model:
 
 
 def session(model: Model, *, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A plain ONNX Runtime session on the CPU, quiet; `threads` 0 means one per core.
+    """A plain ONNX Runtime session on the CPU, quiet; `threads` 0 means one a processor.
 
     Raises `ModelError` where ONNX Runtime refuses the model. From 2 GB on it passes through a temporary file.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or processors()
     options.log_severity_level = _FATAL_ONLY
     providers = ["CPUExecutionProvider"]
     with _one_line_errors(ModelError, "ONNX Runtime cannot run this model"):

@@ -21,10 +21,10 @@ from enxuto.calibrated import Outcome, compress_at
 from enxuto.calibration import Calibration, calibrate
 from enxuto.calibration_cache import calibration_folder, calibration_key, kept_calibration
 from enxuto.compression import DEFAULT_ROLES, parameters
-from enxuto.container import processors
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model, Role
+from enxuto.processors import processors
 from enxuto.quantize.synthetic import synthetic_images
 from enxuto.runtime import Runner
 from enxuto.trial_log import TrialLog

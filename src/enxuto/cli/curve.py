@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,17 @@ from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
 from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
-from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
+from enxuto.cli.study_options import (
+    Merge,
+    Scheduler,
+    Threads,
+    Workers,
+    data_name,
+    end,
+    executor,
+    show,
+    tables_folder,
+)
 from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, print_json
@@ -44,7 +55,7 @@ def run(
     sources: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX models or .enx files.")],
     data: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Data file or folder.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the study; by default studies/curve-NAME.")
+        Path | None, typer.Option(help="Folder of the study; by default studies/curve-NAME-DATA.")
     ] = None,
     methods: Annotated[
         list[str] | None,
@@ -113,7 +124,7 @@ def run(
     from enxuto.study import Study
     from enxuto.study.curve_tables import curves_of
 
-    folder = out or own_folder("curve", Path("studies") / f"curve-{sources[0].stem}")
+    folder = out or own_folder("curve", Path("studies") / f"curve-{sources[0].stem}-{data_name(data)}")
     calibrating = _calibrating(methods, calibration, images, seed)
     settings = _settings(methods, levels, bits, calibrating)
     how = {"split": split, "format": format_, "limit": limit, "seed": seed, "image_column": image_column,
@@ -121,28 +132,39 @@ def run(
     said = pre.PreprocessOptions(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
-    points = _points(sources, data, how, said, settings, calibrating, calibration)
+    points, names = _points(sources, data, how, said, settings, calibrating, calibration)
     take_in(folder, merge)
-    with study_progress("curve", _name) as report:
+
+    def name(result: Result) -> str:
+        return _name(result, names)
+
+    with study_progress("curve", name) as report:
         results = Study(points, folder).run(executor(workers, threads, scheduler), report)
-    curves = curves_of(results)
-    _write(folder, curves, within, ".svg" if svg else ".png")
+    curves = curves_of(results, names)
+    place = tables_folder(folder, data, {"data": curves[0].data_hash}, _data_of)
+    _write(place, curves, within, ".svg" if svg else ".png")
     made = provenance(
         samples=curves[0].original["samples"], seed=seed, data=curves[0].data_hash, threads=threads,
     )  # fmt: skip
-    write_provenance(folder, made)
+    write_provenance(place, made)
     if json:
         print_json({**_as_json(curves, results), "provenance": made})
     else:
         for table in _tables(curves, within, all_points=all_points):
             show(table)
-        note(f"tables, charts and records are in {folder}")
+        note(f"tables and charts are in {place}, records in {folder}")
     end(results)
 
 
-def _name(result: Result) -> str:
+def _name(result: Result, names: Mapping[str, str]) -> str:
     """What a point that failed is called."""
-    return f"{result.settings['model']}, {result.settings.get('compress', 'calibration')}"
+    return f"{names[result.settings['model_hash']]}, {result.settings.get('compress', 'calibration')}"
+
+
+def _data_of(result: Result) -> dict[str, Any] | None:
+    from enxuto.study.curve_modes import MEASURE
+
+    return {"data": result.data_hash} if result.function == MEASURE else None
 
 
 def _calibrating(
@@ -193,17 +215,23 @@ def _points(
     settings: list[dict[str, Any]],
     calibrating: Calibrating | None,
     calibration: str | None,
-) -> list[Point]:
+) -> tuple[list[Point], dict[str, str]]:
+    """The points of all models, and what models are called by their hashes: by their files, told apart if need be."""
     from enxuto.api import load_with_metadata, preprocess_of
     from enxuto.study.curve import Subject, points
 
-    found = []
+    found: list[Point] = []
+    names: dict[str, str] = {}
     for source in sources:
         _, metadata = load_with_metadata(source)
         chosen = choose_preprocess(said, preprocess_of(metadata))
         subject = Subject.open(source.stem, source, data, how, chosen, calibrating, calibration)
         found += points(subject, settings)
-    return found
+        taken = any(name == source.stem and known != subject.model_hash for known, name in names.items())
+        names.setdefault(
+            subject.model_hash, f"{source.stem}-{subject.model_hash[:8]}" if taken else source.stem
+        )
+    return found, names
 
 
 def _tables(curves: list[Curve], within: float, *, all_points: bool) -> list[Table]:

@@ -10,11 +10,22 @@ import typer
 from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
-from enxuto.cli.study_options import Merge, Scheduler, Threads, Workers, end, executor, show
+from enxuto.cli.study_options import (
+    Merge,
+    Scheduler,
+    Threads,
+    Workers,
+    data_name,
+    end,
+    executor,
+    show,
+    tables_folder,
+)
 from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
+from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
     from enxuto.study import Result, StudyResults
@@ -38,7 +49,6 @@ enxuto lottery vgg16-cifar --data cifar10 --scale full --criteria l1,deeplift --
 """
 
 _DATA, _ARMS, _CHOICE, _TRAIN = "Data", "Arms", "Which filters", "Training"
-_INTERRUPTED = 130
 
 
 def run(
@@ -49,7 +59,9 @@ def run(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the study; by default studies/lottery-NETWORK-SCALE."),
+        typer.Option(
+            "--out", "-o", help="Folder of the study; by default studies/lottery-NETWORK-DATA-SCALE."
+        ),
     ] = None,
     scale: Annotated[
         str, typer.Option(help="smoke, small or full; what is said below goes over it.")
@@ -154,7 +166,9 @@ def run(
 
     if scale not in SCALES:
         raise UsageError(f"no scale is called {scale!r}; there are {', '.join(SCALES)}")
-    folder = out or own_folder("lottery", Path("studies") / f"lottery-{network.replace(':', '.')}-{scale}")
+    folder = out or own_folder(
+        "lottery", Path("studies") / f"lottery-{network.replace(':', '.')}-{data_name(data)}-{scale}"
+    )
     much = SCALES[scale]
     said = dict(parse_setting(text) for text in settings or [])
     config = TrainConfig.of(recipe or much.recipe, {**(much.settings if recipe is None else {}), **said})
@@ -168,7 +182,7 @@ def run(
             Architecture(network, shape, None if ":" in network else classes), asked, config, _names(criteria),
             _names(modes), _names(scopes), _names(schedules), tuple(range(seeds or much.seeds)),
             rounds or much.rounds, share_of(amount), target, normalise, floor, multiple, _numbers(rewind_to),
-            retrain_epochs, images, (1, 128) if speed else (),
+            retrain_epochs, images, (1, 128) if speed else (), threads,
             {key: place for key, place in (("data", there(data)), ("test", there(test))) if place is not None},
         )  # fmt: skip
 
@@ -182,13 +196,16 @@ def run(
     try:
         with study_progress("lottery", _name) as report:
             results = Study(work, folder).run(executor(workers, threads, scheduler), report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
     made = provenance(
         samples=samples_of(found), seed=list(chosen.seeds), data=found.hash, threads=threads,
     )  # fmt: skip
-    _show(Lottery.of(results), results, folder, made, ".svg" if svg else ".png", every=every, as_json=json)
+    about = {"network": chosen.architecture.to_dict(), "data": found.hash}
+    place = tables_folder(folder, f"{network}-{data_name(data)}", about, _about)
+    ending = ".svg" if svg else ".png"
+    _show(Lottery.of(results), results, folder, place, made, ending, every=every, as_json=json)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -200,6 +217,13 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in _names(text))
     except ValueError as error:
         raise UsageError(f"--rewind-to takes epochs such as 0 or 0,2, not {text!r}") from error
+
+
+def _about(result: Result) -> dict[str, Any] | None:
+    """What tables of a result would be of; a timing says nothing of its images."""
+    if result.data_hash is None:
+        return None
+    return {"network": result.settings.get("network"), "data": result.data_hash}
 
 
 def _name(result: Result) -> str:
@@ -214,18 +238,19 @@ def _show(
     lottery: Lottery,
     results: StudyResults,
     folder: Path,
+    place: Path,
     made: dict[str, Any],
     ending: str,
     *,
     every: bool,
     as_json: bool,
 ) -> None:
-    """Write tables and charts into the folder, and print the claims, or all as JSON."""
+    """Write tables and charts into `place`, in the study's folder, and print the claims, or all as JSON."""
     from enxuto.study.lottery_report import write_report
     from enxuto.study.lottery_tables import claims_table, levels_table, speeds_table
 
-    written = write_report(lottery, folder, ending, provenance=made)
-    write_provenance(folder, made)
+    written = write_report(lottery, place, ending, provenance=made)
+    write_provenance(place, made)
     if as_json:
         failed = [_name(one) for one in results.failed]
         print_json({"folder": str(folder), **lottery.to_dict(), "failed": failed, "provenance": made})
@@ -238,5 +263,5 @@ def _show(
         for table in tables:
             if table is not None:
                 show(table)
-        note(f"in {folder}: {', '.join(path.name for path in written)}, records.jsonl")
+        note(f"in {place}: {', '.join(path.name for path in written)}; in {folder}: records.jsonl")
     end(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,11 @@ from enxuto.cli.pruning_results import finish
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, warn
 from enxuto.errors import UsageError
+from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from enxuto.study.images import Images
     from enxuto.study.pruning import Given, Weights
 
@@ -34,7 +38,6 @@ enxuto prune vgg16-cifar --weights best.pt --data cifar10 --criterion deeplift -
 """
 
 _DATA, _CHOICE, _AGAIN = "Data", "Which filters", "Training again"
-_INTERRUPTED = 130
 
 
 def run(
@@ -168,13 +171,14 @@ def run(
         given, asked, found.hash, Arm(criterion, retrain, scope), chosen, amount=share, rounds=rounds, config=config,
         last_lr=last_lr, score_images=images, seed=seed,
         places={key: value for key, value in places.items() if value is not None},
+        early=None if rewind_to is None else _early(rewind_to, known),
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
             results = Study(points, out).run(Here(threads), report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {out}: the same command goes on from here")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
     if results.exit_code:
         for result in results.failed:
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
@@ -214,6 +218,20 @@ def _weights(network: str, path: Path | None) -> Weights | None:
             f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt"
         )
     return None if path is None else Weights.read(path)
+
+
+def _early(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
+    """The state of the checkpoint to rewind to. Raises `UsageError` where it has other tensors than the network's."""
+    from enxuto.train.checkpoint import Checkpoint
+
+    state = Checkpoint.read(path).model
+    if known is not None and {k: v.shape for k, v in state.items()} != {
+        k: v.shape for k, v in known.state.items()
+    }:
+        raise UsageError(
+            f"{path} is a checkpoint of another network; --rewind-to takes an early one of the same"
+        )
+    return state
 
 
 def _is_file(network: str) -> bool:

@@ -16,7 +16,7 @@ RESULTS are files that `compress`, `inspect`, `evaluate`, `bench`, `weights`, `c
 and folders of studies (`curve`, `study souza`). The page is one file below 2 MB, works from disk and asks no
 network. What is missing or damaged is named and left out.
 
-    enxuto report ledger.json studies/curve-resnet20 -o report.html
+    enxuto report ledger.json studies/curve-resnet20-test -o report.html
     enxuto report *.json -o report.html --tables tables/ --charts charts/ --svg
 """
 

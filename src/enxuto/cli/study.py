@@ -12,11 +12,21 @@ from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.pruning import check_packages, opened, samples_of, there
 from enxuto.cli.study_epochs import epochs_told
-from enxuto.cli.study_options import Merge, Scheduler, end, executor, processors, show
+from enxuto.cli.study_options import (
+    Merge,
+    Scheduler,
+    data_name,
+    end,
+    executor,
+    show,
+    tables_folder,
+)
 from enxuto.cli.study_options import merge as take_in
 from enxuto.cli.study_progress import study_progress
 from enxuto.cli.terminal import note, print_json
 from enxuto.errors import UsageError
+from enxuto.processors import processors
+from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
     from enxuto.study import Executor, Result, StudyResults
@@ -30,7 +40,8 @@ smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epo
 Each finished network is recorded; the same command goes on where it was stopped, in the midst of a training too.
 `--workers` trains several at a time, `--scheduler` on a Dask cluster; latencies mean most where one works by itself.
 `--merge` takes in what other machines recorded. The folder gets the networks as ONNX, tables as Markdown and CSV, and
-plots. Needs PyTorch and matplotlib: `pip install 'enxuto[train,report]'`.
+plots; where it has those of another data set already, these go into a folder of their own in it. Needs PyTorch and
+matplotlib: `pip install 'enxuto[train,report]'`.
 
 ```
 enxuto study souza --data cifar10 --scale smoke
@@ -38,7 +49,6 @@ enxuto study souza --data train.parquet --test test.parquet --scale full --netwo
 ```
 """
 
-_INTERRUPTED = 130
 _STUDIES = ("souza",)
 _RUN = "Computing"
 
@@ -54,7 +64,7 @@ def run(
     scale: Annotated[str, typer.Option(help="smoke, small or full.")] = "smoke",
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the study; by default studies/ and the study's name and scale."),
+        typer.Option(help="Folder of the study; by default studies/NAME-DATA-SCALE."),
     ] = None,
     networks: Annotated[
         list[str] | None, typer.Option(help="A network; can be repeated. Default: all five.")
@@ -92,7 +102,7 @@ def run(
     study = SouzaStudy(
         tuple(networks) if networks else SouzaStudy().networks, scale, seed, latency_threads, chosen
     )
-    folder = out or own_folder("study", Path("studies") / f"{name}-{scale}")
+    folder = out or own_folder("study", Path("studies") / f"{name}-{data_name(data)}-{scale}")
     refuse_earlier_form(folder)
     processes = 1 if workers is None and scheduler is None else workers
     shared = threads or (1 if scheduler is not None else max(1, processors() // max(1, processes or 1)))
@@ -101,7 +111,8 @@ def run(
     take_in(folder, merge)
     results = _computed(study, images, {"data": data, "test": test}, folder, where)
     made = provenance(samples=samples_of(images), seed=seed, data=images.hash, threads=shared)
-    _show(results, folder, made, as_json=json)
+    place = tables_folder(folder, data, {"data": images.hash}, _data_of)
+    _show(results, folder, place, made, as_json=json)
     end(results)
 
 
@@ -118,25 +129,33 @@ def _computed(
     try:
         with epochs_told(folder, work, names), study_progress("souza", _name) as report:
             return Study(work, folder).run(where, report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
+
+
+def _data_of(result: Result) -> dict[str, Any] | None:
+    from enxuto.study.souza import FUNCTION
+
+    return {"data": result.data_hash} if result.function == FUNCTION else None
 
 
 def _name(result: Result) -> str:
     return str(result.settings["network"])
 
 
-def _show(results: StudyResults, folder: Path, made: Mapping[str, Any], *, as_json: bool) -> None:
-    """Write tables and plots into the folder; print the tables, or the records as JSON."""
+def _show(
+    results: StudyResults, folder: Path, place: Path, made: Mapping[str, Any], *, as_json: bool
+) -> None:
+    """Write tables and plots into `place`, in the study's folder; print the tables, or the records as JSON."""
     from enxuto.study.souza_published import PUBLISHED
     from enxuto.study.souza_records import records_of
     from enxuto.study.souza_report import write_report
     from enxuto.study.souza_tables import tables
 
     records = records_of(results)
-    write_report(records, folder)
-    write_provenance(folder, made)
+    write_report(records, folder, place)
+    write_provenance(place, made)
     for record in records:
         note(_line(record, folder))
     if as_json:
@@ -157,7 +176,9 @@ def _show(results: StudyResults, folder: Path, made: Mapping[str, Any], *, as_js
         return
     for table in tables(records):
         show(table)
-    note(f"in {folder}: souza.md, souza.csv, losses.png, records.jsonl, and a folder for each network")
+    note(
+        f"in {place}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"
+    )
 
 
 def _line(record: Mapping[str, Any], folder: Path) -> str:

@@ -62,10 +62,13 @@ def epochs_told(folder: Path, points: Sequence[Point], names: Mapping[str, str])
 def _epochs(file: Path) -> list[dict[str, Any]]:
     """The epochs that a training has finished; none where there is no training yet."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ):  # written whole or not at all, but perhaps not by this machine
         return []
-    return [json.loads(line) for line in lines]  # the file is written whole or not at all
 
 
 def _line(epoch: Mapping[str, Any], wanted: int) -> str:

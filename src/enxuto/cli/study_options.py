@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +13,21 @@ from enxuto.cli.terminal import note, show_table, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.study import Executor, StudyResults
+    from enxuto.study import Executor, Result, StudyResults
     from enxuto.study.souza_tables import Table
 
-__all__ = ["Merge", "Scheduler", "Threads", "Workers", "end", "executor", "merge", "processors", "show"]
+__all__ = [
+    "Merge",
+    "Scheduler",
+    "Threads",
+    "Workers",
+    "data_name",
+    "end",
+    "executor",
+    "merge",
+    "show",
+    "tables_folder",
+]
 
 _RUN = "Computing"
 
@@ -44,11 +56,6 @@ def executor(workers: int | None, threads: int, scheduler: str | None) -> Execut
     return Here(threads) if workers == 0 else Local(workers, threads)
 
 
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def merge(folder: Path, sources: list[Path] | None) -> None:
     """Take in other machines' records, and say what was found."""
     from enxuto.study import Store
@@ -66,6 +73,30 @@ def merge(folder: Path, sources: list[Path] | None) -> None:
         warn(problem)
     if merged.different:
         warn(f"{len(merged.different)} points have other values elsewhere; those recorded here stay")
+
+
+def data_name(data: str) -> str:
+    """What a data set is called in the name of a folder: a published set's name, else its file's or folder's own."""
+    path = Path(data).resolve() if Path(data).exists() else Path(data)
+    return re.sub(r"[^\w.-]+", "_", path.stem if path.is_file() else path.name).strip(".") or "data"
+
+
+def tables_folder(
+    folder: Path, data: str, about: Mapping[str, Any], known: Callable[[Result], object]
+) -> Path:
+    """Where a study's tables and charts go: into its folder, or one in there, where that has those of other images.
+
+    A folder may hold studies of several data sets (or networks), whose tables must not replace each other's: those of
+    the first stand in the folder itself. about: what tables are of; known: the same of a recorded result, or None where
+    it says nothing of it.
+    """
+    from enxuto.study import Store, content_hash
+
+    with Store(folder) as store:
+        first = next((found for found in map(known, store.results()) if found is not None), about)
+    place = folder if first == about else folder / f"{data_name(data)}-{content_hash(about)[:8]}"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def show(table: Table) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from enxuto.errors import EnxutoError
+from enxuto.signals import exit_code
 
 __all__ = [
     "ends_well",
@@ -33,7 +34,6 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_INTERRUPTED = 130
 _debug = False
 
 
@@ -54,8 +54,8 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
             return verb(*args, **kwargs)
         except EnxutoError as error:
             _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("interrupted; no file was left half-written", _INTERRUPTED)
+        except KeyboardInterrupt as interrupt:
+            _fail("interrupted; no file was left half-written", exit_code(interrupt))
         except MemoryError:
             _fail("not enough memory; try fewer threads or a smaller batch", 2)
         except BrokenPipeError:

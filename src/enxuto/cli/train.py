@@ -14,6 +14,7 @@ from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table, warn
 from enxuto.cli.training import counts, draw, leave_what_export_needs, reporter, rows, scored
 from enxuto.errors import DataError, UsageError
+from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +38,6 @@ enxuto train lenet5 --data mnist/ --epochs 5 --set lr=0.02 --set optimizer=adam 
 """
 
 _DATA = "Data"
-_INTERRUPTED = 130
 
 
 def run(
@@ -283,13 +283,13 @@ def _fitted(
     try:
         with reporter() as report:
             return fit(model, train, validation, config, folder=folder, resume=resume, progress=report)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if _speaks():
             kept = (folder / "last.pt").exists()
             note(
                 f"interrupted; {'finished epochs are kept: go on with --resume' if kept else 'nothing is kept'}"
             )
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(exit_code(interrupt)) from None
 
 
 def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:

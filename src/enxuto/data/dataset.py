@@ -8,7 +8,6 @@ augmentation (training does those).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from enxuto.data.preprocess import Preprocess
 from enxuto.data.selection import spread_over_classes
 from enxuto.data.source import Source
 from enxuto.errors import DataError, UsageError
+from enxuto.processors import processors
 
 __all__ = ["Dataset"]
 
@@ -130,7 +130,7 @@ class Dataset:
             for start in starts
             for low in range(start, min(start + batch_size, len(self)), _CHUNK)
         )
-        workers = min(_MAX_WORKERS, os.cpu_count() or 1)
+        workers = min(_MAX_WORKERS, processors())
         pool = ThreadPoolExecutor(workers, thread_name_prefix="enxuto-data")
         try:
             pending: deque[tuple[Future[NDArray[np.float32]], range, int]] = deque()

@@ -22,6 +22,7 @@ from typing import IO
 from enxuto.data.published import Published, Remote, cache_folder, published
 from enxuto.errors import DataError
 from enxuto.files import atomic_write
+from enxuto.leftovers import clear, prefix_of, temporary
 
 __all__ = ["download", "fetch"]
 
@@ -70,7 +71,12 @@ def fetch(wanted: Published, base: Path, *, progress: Progress | None = None) ->
 
 def _fetch_archive(wanted: Published, place: Path, progress: Progress | None) -> None:
     """Fetch, check and unpack beside `place`, then rename: the folder is there whole or not at all."""
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as name:
+    clear(place)
+
+    def make() -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix=prefix_of(place), dir=place.parent)
+
+    with temporary(make, lambda folder: folder.name) as folder, folder as name:
         made = Path(name) / place.name
         made.mkdir()
         for file in wanted.files:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from enxuto.errors import FormatError, UsageError
-from enxuto.files import atomic_write, interrupts_wait
+from enxuto.files import atomic_write
 from enxuto.prune.channels import trace
 from enxuto.prune.kept import Architecture, KeptChannels
 from enxuto.prune.removal import remove
+from enxuto.signals import interrupts_wait
 
 __all__ = ["Pruned", "load_pruned", "save_pruned"]
 

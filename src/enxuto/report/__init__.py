@@ -2,7 +2,7 @@
 
 from enxuto.report import read_results, write_page
 
-results = read_results(["ledger.json", "studies/curve-resnet20"])
+results = read_results(["ledger.json", "studies/curve-resnet20-test"])
 write_page(results, "report.html")
 """
 

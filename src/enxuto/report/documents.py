@@ -72,10 +72,17 @@ def functions_of(values: Mapping[str, Any]) -> set[str]:
     return {str(name) for name in found} if isinstance(found, list) else set()
 
 
-def told_by(document: Document) -> Mapping[str, Any]:
-    """What a document says of how it was made, under `provenance`; nothing where it says nothing."""
+def told_by(document: Document, data: str | None = None) -> Mapping[str, Any]:
+    """What a document says of how it was made, under `provenance`; nothing where it says nothing.
+
+    data: the hash of the images of a part of it; nothing where what is said is of other images.
+    """
     found = document.values.get("provenance")
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict) or (
+        document.results and data is not None and found.get("data", data) != data
+    ):
+        return {}
+    return {key: value for key, value in found.items() if key != "data"} if document.results else found
 
 
 def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
@@ -96,19 +103,20 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     if not results:
         return [], problems or [f"{path}: no records; left out"]
     values: dict[str, Any] = {"functions": list(dict.fromkeys(one.function for one in results))}
-    command = _command(path.parent / _PROVENANCE)
-    if command is not None:
-        values["provenance"] = {"command": command}
+    told = _command(path.parent / _PROVENANCE)
+    if told:
+        values["provenance"] = told
     return [Document(str(path), values, results)], problems
 
 
-def _command(path: Path) -> str | None:
-    """The command that is told beside a study's records; all else they tell themselves, point by point."""
+def _command(path: Path) -> dict[str, str]:
+    """The command that is told beside a study's records, and the images it was of; all else they tell themselves."""
     if not path.is_file():
-        return None
+        return {}
     found, _ = _whole(path, path.read_bytes())
-    command = found[0].values.get("command") if found else None
-    return command if isinstance(command, str) else None
+    values = found[0].values if found else {}
+    told = {key: values[key] for key in ("command", "data") if isinstance(values.get(key), str)}
+    return told if "command" in told else {}
 
 
 def _parsed(data: bytes) -> Any:

@@ -10,6 +10,7 @@ from pydantic import Field
 from enxuto.errors import DataError
 from enxuto.report.documents import Document, functions_of, told_by
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.lottery_groups import comparable
 from enxuto.report.magalhaes_published import NETWORK, SPEEDS
 from enxuto.report.removed import PrunedRound, removal_exhibit
 from enxuto.report.tickets import PrunedRun, UnprunedRun, lottery_exhibit
@@ -94,20 +95,20 @@ def knows(values: Mapping[str, Any]) -> bool:
 
 
 def read(document: Document) -> list[Exhibit]:
-    """Two exhibits for each network and data set, and one for each timed arm; unfinished points are left out.
+    """Two exhibits for each network, data set and way of training, and one for each timed arm; unfinished points are
+    left out.
 
     Raises `DataError` where no unpruned network is there to compare with.
     """
     if not document.results:
         return [_summary(document)]
     done = [one for one in document.results if one.values is not None and one.function in FUNCTIONS]
-    groups: dict[tuple[str, str | None], list[Result]] = {}
-    for one in done:
-        if one.function != _SPEED:
-            name = _Settings.model_validate(one.settings).network.name
-            groups.setdefault((name, one.data_hash), []).append(one)
     found = []
-    for (name, _), results in groups.items():
+    groups = comparable([one for one in done if one.function != _SPEED], _WHOLE)
+    for number, results in enumerate(groups, start=1):
+        name = _Settings.model_validate(results[0].settings).network.name
+        if len(groups) > 1:
+            name = f"{name} ({number} of {len(groups)}, data {results[0].data_hash})"
         found += _trained(name, results, document)
     speeds = [one for one in done if one.function == _SPEED]
     return found + ([_speeds(speeds, document)] if speeds else [])
@@ -164,7 +165,8 @@ def _trained(name: str, results: Sequence[Result], document: Document) -> list[E
             rounds.append(PrunedRound(method=label, seed=one.seed, round=settings.round, kept=kept))
     if not runs:
         raise DataError(f"{name}: no round of pruning is finished yet")
-    told = origin(document.name, told_by(document), **_told(results), samples=first.samples)
+    said = told_by(document, results[0].data_hash)
+    told = origin(document.name, said, **_told(results), samples=first.samples)
     unpruned = [UnprunedRun(seed=seed, accuracy=one.top1) for seed, one in wholes.items()]
     found = [lottery_exhibit(name, runs, unpruned, told)]
     if rounds:

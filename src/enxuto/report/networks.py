@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -66,6 +67,14 @@ class _Record(Checked):
     machine: _Machine
     versions: dict[str, str] = Field(default_factory=dict)
     finished: str | None = None
+    data: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def alike(self) -> str:
+        """What networks must have in common to stand in one table: images, scale, seed and training."""
+        config = {key: value for key, value in self.config.items() if key != "threads"}
+        return json.dumps([self.train.hash, self.test.hash, self.scale, self.seed, self.classes, config])
 
 
 class _Study(Checked):
@@ -78,31 +87,45 @@ def knows(values: Mapping[str, Any]) -> bool:
 
 
 def read(document: Document) -> list[Exhibit]:
-    """One exhibit. Raises `DataError` where no network is finished."""
+    """An exhibit for the networks of the same images, scale, seed and training.
+
+    Raises `DataError` where no network is finished.
+    """
     values = {"records": records_of(document.results)} if document.results else document.values
-    records = _Study.model_validate(values).records
-    if not records:
+    groups: dict[str, list[_Record]] = {}
+    for one in _Study.model_validate(values).records:
+        groups.setdefault(one.alike, []).append(one)
+    if not groups:
         raise DataError("no network is finished yet")
-    first = records[0]
+    count = len(groups)
     return [
-        Exhibit(
-            "networks",
-            f"Networks on CIFAR-{first.classes}, scale {first.scale}",
-            (_chart(records),),
-            tuple(tables([record.model_dump() for record in records])),
-            origin(
-                document.name,
-                told_by(document),
-                command=shell("enxuto study souza --scale", first.scale, "--seed", first.seed),
-                samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
-                seed=[one.seed for one in records],
-                data=[f"{one.train.hash} / {one.test.hash}" for one in records],
-                versions=[one.versions for one in records if one.versions],
-                machine=[one.machine.model_dump() for one in records],
-                finished=max((one.finished for one in records if one.finished), default=None),
-            ),
+        _exhibit(
+            records, document, "" if count == 1 else f" ({number} of {count}, data {records[0].train.hash})"
         )
+        for number, records in enumerate(groups.values(), start=1)
     ]
+
+
+def _exhibit(records: list[_Record], document: Document, apart: str) -> Exhibit:
+    """apart: what tells the title from those of others in the document."""
+    first = records[0]
+    return Exhibit(
+        "networks",
+        f"Networks trained alike, {first.classes} classes, scale {first.scale}{apart}",
+        (_chart(records),),
+        tuple(tables([record.model_dump() for record in records])),
+        origin(
+            document.name,
+            told_by(document, first.data),
+            command=shell("enxuto study souza --scale", first.scale, "--seed", first.seed),
+            samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
+            seed=[one.seed for one in records],
+            data=[f"{one.train.hash} / {one.test.hash}" for one in records],
+            versions=[one.versions for one in records if one.versions],
+            machine=[one.machine.model_dump() for one in records],
+            finished=max((one.finished for one in records if one.finished), default=None),
+        ),
+    )
 
 
 def _chart(records: list[_Record]) -> Chart:

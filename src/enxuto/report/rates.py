@@ -14,7 +14,6 @@ from pydantic import Field
 from enxuto.report.documents import Document, functions_of, told_by
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, Told
-from enxuto.study import Result
 from enxuto.study.curve_modes import CALIBRATED, MEASURE, OWN, method_names
 from enxuto.study.curve_tables import Curve, best_table, curves_of, points_table
 
@@ -67,7 +66,6 @@ class _Compress(Checked):
 
 
 class _Settings(Checked):
-    model: str
     model_hash: str
     compress: _Compress
 
@@ -104,7 +102,7 @@ def read(document: Document) -> list[Exhibit]:
             _Settings.model_validate(result.settings)
             if result.values is not None:
                 _Values.model_validate(result.values)
-        return [_exhibit(curve, document, _recorded(mine, curve)) for curve in curves_of(mine)]
+        return [_exhibit(curve, document, _recorded(curve)) for curve in curves_of(mine)]
     found = _Models.model_validate(document.values)
     curves = [
         Curve(
@@ -128,7 +126,7 @@ def _exhibit(curve: Curve, document: Document, more: Mapping[str, Any]) -> Exhib
         (best_table([curve]), points_table(curve)),
         origin(
             document.name,
-            told_by(document),
+            told_by(document, curve.data_hash),
             command=command,
             samples=samples,
             seed=seed,
@@ -220,9 +218,9 @@ def _row(row: Mapping[str, Any], shares: Sequence[str]) -> tuple[Cell, ...]:
     )
 
 
-def _recorded(results: Sequence[Result], curve: Curve) -> dict[str, Any]:
+def _recorded(curve: Curve) -> dict[str, Any]:
     """Versions and machines of a curve's points."""
-    mine = [one for one in results if one.settings.get("model") == curve.model]
+    mine = curve.results
     return {
         "versions": list({str(one.versions): one.versions for one in mine}.values()),
         "machine": list({str(one.machine): one.machine for one in mine}.values()),

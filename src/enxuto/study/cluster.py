@@ -9,10 +9,14 @@ Needs the extra `[cluster]`.
 
 from __future__ import annotations
 
+import functools
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enxuto.errors import UsageError
@@ -41,13 +45,12 @@ class Cluster:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Yield the session. Raises `UsageError` where nobody answers or `distributed` is missing."""
+        if find_spec("distributed") is None:
+            raise UsageError("a cluster needs Dask: pip install 'enxuto[cluster]'")
+        address = _address(self.address)
         try:
-            import distributed
-        except ModuleNotFoundError as error:
-            raise UsageError("a cluster needs Dask: pip install 'enxuto[cluster]'") from error
-        try:
-            client = distributed.Client(self.address, timeout=_PATIENCE, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
+            client = _client_kind()(address, timeout=_PATIENCE, set_as_default=False)
+        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UsageError(
                 f"no scheduler answers at {self.address}: {str(error) or type(error).__name__}"
             ) from error
@@ -57,6 +60,47 @@ class Cluster:
             except TimeoutError as error:
                 raise UsageError(f"the scheduler at {self.address} has no workers; start some") from error
             yield _Client(client, self.address)
+
+
+def _address(given: str) -> str:
+    """The address itself, or the one in a scheduler file. Raises `UsageError` for what can be neither, at once.
+
+    Dask would try for half a minute, and for another one to take leave.
+    """
+    from distributed.comm.addressing import get_address_host_port, parse_address
+    from distributed.comm.registry import backends
+
+    address = given
+    if Path(given).is_file():
+        try:
+            address = str(json.loads(Path(given).read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(f"{given} is no scheduler file: it tells no address") from error
+    try:
+        scheme, _ = parse_address(address)
+        host, port = get_address_host_port(address, strict=True) if scheme in backends else ("", 0)
+    except (ValueError, TypeError, KeyError, NotImplementedError):
+        host, port = "", 0
+    if not host or not 0 < int(port or 0) < 65536:
+        raise UsageError(
+            f"no scheduler answers at {given}: it is neither an address such as tcp://HOST:8786 nor a scheduler file"
+        )
+    return address
+
+
+@functools.cache
+def _client_kind() -> type[distributed.Client]:
+    """Dask's client, but that one which never reached its scheduler does not wait a minute for its farewell.
+
+    The others are closed where their session ends.
+    """
+    import distributed
+
+    class Client(distributed.Client):  # type: ignore[misc]  # it has no types
+        def __del__(self) -> None:
+            pass
+
+    return Client
 
 
 class _Client:

@@ -36,12 +36,13 @@ from enxuto.onnx_model import Model, files
 from enxuto.runtime import Runner
 from enxuto.study.curve_calibration import Calibrating, calibration_before
 from enxuto.study.curve_modes import CALIBRATE, MEASURE, Given, compressed
+from enxuto.study.identity import content_hash
 from enxuto.study.point import Point, Work
 
 __all__ = ["ORIGINAL", "Subject", "entropy_bits", "measure_point", "points"]
 
 ORIGINAL: dict[str, Any] = {"mode": "original", "method": "original", "i": 32}
-_CODE = f"enxuto {__version__}, curve 1"
+_CODE = f"enxuto {__version__}, curve 2"
 _KEPT = 1 << 30  # bytes of preprocessed images
 _BATCH = 64
 
@@ -54,7 +55,7 @@ class Subject:
 
     data: what `open_dataset` is given besides the path. model_hash, data_hash: of what was found there. calibrating:
     which images calibrate, None for no calibrated points; `calibration` is the place of a data set of their own, and
-    `calibration_hash` theirs.
+    `calibration_hash` theirs. labels: names of the classes, which may decide which output an image is of.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Subject:
     calibrating: Calibrating | None = None
     calibration: str | None = None
     calibration_hash: str | None = None
+    labels: tuple[str, ...] | None = None
 
     @classmethod
     def open(
@@ -82,24 +84,26 @@ class Subject:
         """Look at all of them. Raises `DataError` and `ModelError` for what cannot be read."""
         dataset = open_dataset(images, **data)
         known = (name, model.resolve(), _place(images), dict(data), preprocess, _hash_of(model))
+        labels = None if dataset.classes is None else tuple(map(str, dataset.classes))
         if calibrating is None:
-            return cls(*known, dataset.hash)
+            return cls(*known, dataset.hash, labels=labels)
         parts = calibrating.parts(dataset, None if calibration is None else open_dataset(calibration))
         if parts.calibrating is None or parts.reporting is None:
             raise DataError(f"{images}: no images to calibrate by and to judge by")
         other = None if calibration is None else _place(calibration)
-        return cls(*known, parts.reporting.hash, calibrating, other, parts.calibrating.hash)
+        return cls(*known, parts.reporting.hash, calibrating, other, parts.calibrating.hash, labels)
 
 
 def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
     """A point for the original, then one for each setting; those that are calibrated come after the calibration's."""
     shared: dict[str, Any] = {
-        "model": subject.name,
         "model_hash": subject.model_hash,
+        "labels": None if subject.labels is None else content_hash({"labels": subject.labels}),
         "preprocess": subject.preprocess.to_dict(),
         "data": dict(subject.data),
     }
-    places = {"model": str(subject.model), "data": subject.images}
+    # What the model is called is no part of what a point is: renamed it is the same.
+    places = {"model": str(subject.model), "data": subject.images, "name": subject.name}
     if subject.calibration is not None:
         places["calibration"] = subject.calibration
     before: list[Point] = []
@@ -136,6 +140,7 @@ def measure_point(work: Work) -> dict[str, Any]:
     weights = parameters(ready.model)
     bound, quantized = entropy_bits(small)
     return {
+        "model": work.places["name"],
         "weights": weights,
         "quantized": quantized,
         "entropy_bits": bound if quantized else _original_entropy(ready.model),

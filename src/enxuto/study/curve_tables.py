@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from enxuto.errors import DataError
 from enxuto.study.curve_modes import CALIBRATED, MEASURE, OWN, method_names
+from enxuto.study.identity import content_hash
 from enxuto.study.souza_tables import Table
 from enxuto.study.store_result import Result
 from enxuto.study.tonin_published import BEST, find
 from enxuto.study.weights_tables import as_csv
 
-__all__ = ["KINDS", "WITHIN", "Curve", "best_table", "curve_csv", "curves_of", "kind_of", "points_table"]
+__all__ = [
+    "KINDS",
+    "WITHIN",
+    "Curve",
+    "best_table",
+    "curve_csv",
+    "curves_of",
+    "kind_of",
+    "name_of",
+    "points_table",
+]
 
 WITHIN = 0.8
 """Points of top-1 that the source's best settings may lose (its section 4)."""
@@ -28,13 +39,14 @@ _NONE = "–"
 class Curve:
     """The points of one model on one set of images: values of the original, and rows of all settings.
 
-    A row holds the values of `measure_point` with `method`, `i` and `setting`, its name.
+    A row holds the values of `measure_point` with `method`, `i` and `setting`, its name. results: those of the points.
     """
 
     model: str
     original: Mapping[str, Any]
     rows: tuple[Mapping[str, Any], ...]
     data_hash: str | None
+    results: tuple[Result, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def about(self) -> str:
@@ -62,16 +74,21 @@ def kind_of(row: Mapping[str, Any]) -> str:
     return method if method in KINDS else _GRID
 
 
-def curves_of(results: Iterable[Result]) -> list[Curve]:
-    """Curves by model and images; failed points are left out. Raises `DataError` where an original is missing."""
-    groups: dict[tuple[str, str, str | None], list[Result]] = {}
+def curves_of(results: Iterable[Result], names: Mapping[str, str] | None = None) -> list[Curve]:
+    """Curves by model, images and all else that their points share; failed points are left out.
+
+    names: what models are called by their hashes; others as they were when they were measured. Raises `DataError`
+    where an original is missing.
+    """
+    groups: dict[str, list[Result]] = {}
     for result in results:
-        if result.function != MEASURE:
-            continue
-        key = (result.settings["model"], result.settings["model_hash"], result.data_hash)
-        groups.setdefault(key, []).append(result)
+        if result.function == MEASURE:
+            shared = {key: value for key, value in result.settings.items() if key != "compress"}
+            key = content_hash({**shared, "data_hash": result.data_hash, "code": result.code})
+            groups.setdefault(key, []).append(result)
     curves = []
-    for (model, _, data_hash), group in groups.items():
+    for group in groups.values():
+        model, data_hash = name_of(group, names or {}), group[0].data_hash
         done = [result for result in group if result.values is not None]
         original = next((r.values for r in done if r.settings["compress"]["mode"] == "original"), None)
         if original is None:
@@ -85,14 +102,26 @@ def curves_of(results: Iterable[Result]) -> list[Curve]:
             {
                 **result.settings["compress"],
                 "setting": _setting(result.settings["compress"]),
-                **(result.values or {}),
+                **_unnamed(result.values or {}),
             }
             for result in done
             if result.settings["compress"]["mode"] != "original"
         ]
         rows.sort(key=lambda row: (_rank(row["method"]), row["method"], row["i"]))
-        curves.append(Curve(model, original, tuple(rows), data_hash))
+        curves.append(Curve(model, _unnamed(original), tuple(rows), data_hash, tuple(group)))
     return curves
+
+
+def name_of(group: Sequence[Result], names: Mapping[str, str]) -> str:
+    """What the model of these points is called: as said now, else when they were measured, else its hash."""
+    known = str(group[0].settings["model_hash"])
+    told = (str(one.values["model"]) for one in group if one.values is not None and "model" in one.values)
+    return names.get(known) or next(told, None) or str(group[0].settings.get("model", known))
+
+
+def _unnamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without what the model was called when they were measured."""
+    return {key: value for key, value in values.items() if key != "model"}
 
 
 def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:

@@ -69,8 +69,11 @@ class Images:
 
     @property
     def hash(self) -> str:
-        """Identifies both."""
-        return content_hash({"train": self.train.hash, "test": self.test.hash, "mean": self.train.mean})
+        """Identifies both, with all that networks and their files have of them."""
+        return content_hash({
+            "train": self.train.hash, "test": self.test.hash, "mean": self.train.mean, "std": self.train.std,
+            "classes": self.train.classes, "labels": self.labels,
+        })  # fmt: skip
 
 
 def open_images(asked: Asked, data: str, test: str | None = None) -> Images:

@@ -26,6 +26,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from enxuto.errors import UsageError
+from enxuto.processors import processors
 from enxuto.study.executor import Outcome, Session, compute, lost
 from enxuto.study.point import Work
 
@@ -59,8 +60,7 @@ class Local:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Yield the session; processes start when there is work for them and are ended on the way out."""
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        pool = _Pool(self.workers or max(1, usable // self.threads), self.threads)
+        pool = _Pool(self.workers or max(1, processors() // self.threads), self.threads)
         try:
             yield pool
         finally:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
 from typing import Any
@@ -24,13 +25,14 @@ from enxuto.prune.kept import Architecture
 from enxuto.prune.retrain import MODES, part_of, retraining
 from enxuto.prune.rounds import Selection, shares_left
 from enxuto.prune.scores import CRITERIA
+from enxuto.study.identity import code_hash
 from enxuto.study.images import Asked
 from enxuto.study.point import Point
 from enxuto.train.config import TrainConfig
 
-__all__ = ["CODE", "SCALES", "SCHEDULES", "Arm", "LotteryStudy", "Scale", "points"]
+__all__ = ["CODE", "SCALES", "SCHEDULES", "Arm", "LotteryStudy", "Scale", "network_of", "points"]
 
-CODE = f"enxuto {__version__}, lottery 1"
+CODE = f"enxuto {__version__}, lottery 2"
 _FIRST = "enxuto.study.lottery_round:train_unpruned"
 _SPEED = "enxuto.study.lottery_speed:time_arm"
 _ROUND = "enxuto.study.lottery_round:prune_round"
@@ -89,7 +91,8 @@ class LotteryStudy:
 
     config: of the unpruned training, whose seed and kept epochs are set here. retrain_epochs: None as many as the
     schedule has. score_images: training images that criteria look at, None for all. rewind_epochs: of mode `rewind`,
-    an arm each. timed: batch sizes at which networks of the first seed are timed; none for no timing.
+    an arm each. timed: batch sizes at which networks of the first seed are timed, none for no timing, on so many
+    `threads`.
     Raises `UsageError` for what makes no sense.
     """
 
@@ -111,6 +114,7 @@ class LotteryStudy:
     retrain_epochs: int | None = None
     score_images: int | None = 512
     timed: Sequence[int] = ()
+    threads: int = 1
     places: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -238,7 +242,8 @@ def _round(
 
 def _timing(study: LotteryStudy, arm: Arm, seed: int, rounds: Sequence[Point]) -> Point:
     settings = {
-        "network": study.architecture.to_dict(), "arm": asdict(arm), "batches": list(study.timed),
+        **network_of(study.architecture), "arm": asdict(arm), "batches": list(study.timed),
+        "threads": study.threads,
     }  # fmt: skip
     return Point(_SPEED, settings, seed, None, rounds, CODE)
 
@@ -249,7 +254,18 @@ def _seed_of(seed: int, number: int) -> int:
 
 
 def _shared(study: LotteryStudy) -> dict[str, Any]:
-    return {"network": study.architecture.to_dict(), "images": study.images.to_dict()}
+    return {**network_of(study.architecture), "images": study.images.to_dict()}
+
+
+def network_of(architecture: Architecture) -> dict[str, Any]:
+    """What a point is told of its network: how to build it, and by which code where that is a user's own."""
+    own = {"factory_code": _code_of(architecture.name)} if ":" in architecture.name else {}
+    return {"network": architecture.to_dict(), **own}
+
+
+@lru_cache
+def _code_of(name: str) -> str:
+    return code_hash(Architecture(name, ()).build(), name.partition(":")[0])
 
 
 def _check_names(what: str, chosen: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:

@@ -26,9 +26,12 @@ from enxuto.prune.rounds import Selection, Step, Unpruned
 from enxuto.prune.scores import Criterion, scores
 from enxuto.prune.scores_weights import Random
 from enxuto.prune.speed import relative_latency
+from enxuto.study.identity import state_hash
 from enxuto.study.images import Images, images_of, scoring_batches
 from enxuto.study.lottery import Arm, retraining_of
+from enxuto.study.lottery import network_of as network_of_point
 from enxuto.study.point import Before, Work
+from enxuto.study.pruning import Given
 from enxuto.train.checkpoint import Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
 from enxuto.train.history import History
@@ -56,6 +59,8 @@ def train_unpruned(work: Work) -> dict[str, Any]:
 def take_given(work: Work) -> dict[str, Any]:
     """Take a trained network as it is, from a file that `save_pruned` wrote; `places["network"]` says where."""
     given = load_pruned(work.places["network"])
+    if Given(given.network, given.architecture, given.kept).hash != work.settings["weights"]:
+        raise DataError(f"{work.places['network']} holds other weights than this study began with")
     values = _finished(work, _unpruned(work), given.network, given.kept, images_of(work), None)
     return {**values, "last_lr": work.settings["last_lr"]}
 
@@ -129,7 +134,10 @@ def _starting(work: Work, arm: Arm, unpruned: Unpruned, smaller: nn.Module, kept
     if arm.mode == "rewind":
         early = work.places.get("rewind")
         path = Path(early) if early else work.before[0].folder / TRAINING / epoch_file(arm.rewind_epoch)
-        smaller.load_state_dict(slice_state(Checkpoint.read(path).model, unpruned.channels, kept))
+        state = Checkpoint.read(path).model
+        if early and state_hash(state) != work.settings["rewind"]:
+            raise DataError(f"{path} holds other weights than this study began with; run it again")
+        smaller.load_state_dict(slice_state(state, unpruned.channels, kept))
     return smaller
 
 
@@ -189,6 +197,11 @@ def network_of(before: Before) -> Path:
 
 def _unpruned(work: Work) -> Unpruned:
     torch.set_num_threads(work.threads)
+    architecture = Architecture.from_dict(work.settings["network"])
+    if work.settings.get("factory_code") != network_of_point(architecture).get("factory_code"):
+        raise DataError(
+            f"the code of {architecture.name} is not that which this study began with; run the study again"
+        )
     return _built_once(json.dumps(work.settings["network"], sort_keys=True))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from enxuto.processors import processors
 
 __all__ = ["machine", "versions"]
 
@@ -21,10 +22,9 @@ def machine() -> dict[str, Any]:
     The GPU is None without one, and where this process has not imported PyTorch, which alone would have used it.
     """
     torch = sys.modules.get("torch")
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": _processor(),
-        "cores": usable,
+        "cores": processors(),
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None,
     }

@@ -7,7 +7,6 @@ of its images. Left out: networks whose factory needs arguments.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,8 +20,9 @@ from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.prune.kept import Architecture, KeptChannels
 from enxuto.prune.rebuild import load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, Unpruned, shares_left
+from enxuto.study.identity import content_hash, state_hash
 from enxuto.study.images import Asked
-from enxuto.study.lottery import CODE, Arm
+from enxuto.study.lottery import CODE, Arm, network_of
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
 
@@ -107,10 +107,8 @@ class Given:
     @property
     def hash(self) -> str:
         """Sixteen hex digits of the weights and the plan."""
-        digest = hashlib.sha256(repr(sorted(self.kept.layers.items())).encode())
-        for name, value in sorted(self.network.state_dict().items()):
-            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        plan = {layer: list(places) for layer, places in self.kept.layers.items()}
+        return content_hash({"plan": plan, "state": state_hash(self.network.state_dict())})
 
     def write(self, path: Path) -> None:
         """Write it where the first point finds it."""
@@ -131,13 +129,18 @@ def prune_points(
     score_images: int | None,
     seed: int,
     places: Mapping[str, str],
+    early: Mapping[str, Tensor] | None = None,
 ) -> list[Point]:
     """The network as it is, then its rounds, each after the one before.
 
     A round leaves 1 − `amount` of what `given` has, then of what that leaves, and so on. places: `data`, perhaps
-    `test`, `network` (what `given.write` wrote) and `rewind`, an early checkpoint of the same network.
+    `test`, `network` (what `given.write` wrote) and `rewind`, an early checkpoint of the same network, whose state is
+    `early`. Raises `UsageError` where there is one without the other.
     """
-    shared = {"network": given.architecture.to_dict(), "images": images.to_dict()}
+    if ("rewind" in places) != (early is not None):
+        raise UsageError("an early checkpoint is known by its place and its state, both or neither")
+    shared = {**network_of(given.architecture), "images": images.to_dict()}
+    rewind = {} if early is None else {"rewind": state_hash(early)}
     first = Point(
         _GIVEN,
         {**shared, "weights": given.hash, "last_lr": last_lr},
@@ -150,7 +153,7 @@ def prune_points(
     for number, left in enumerate(shares_left(amount, rounds), start=1):
         settings = {
             **shared, "arm": asdict(arm), "round": number, "left": left, "selection": asdict(selection),
-            "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None,
+            "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None, **rewind,
         }  # fmt: skip
         after = [first] if number == 1 else [first, found[-1]]
         found.append(Point(_ROUND, settings, seed, data_hash, after, CODE, places))

@@ -119,8 +119,11 @@ class _Run:
         self._store, self._writer, self._threads, self._progress = store, writer, threads, progress
         self._began = time.perf_counter()
         self._points = {point.id: point for point in points}
+        # A line that says something else of its point was changed by hand, and its values are of something else.
         self._results = {
-            result.point: result for result in store.results() if result.done and result.point in self._points
+            result.point: result
+            for result in store.results()
+            if result.done and result.point in self._points and result.fits_its_id()
         }
         self._known = len(self._results)
         self._failed = 0

@@ -24,6 +24,7 @@ def records_of(results: Iterable[Result]) -> list[dict[str, Any]]:
             "seed": one.seed,
             "classes": one.settings["classes"],
             "config": one.settings["config"],
+            "data": one.data_hash,
             "folder": f"{FOLDERS}/{one.point}",
             **one.values,
             "versions": one.versions,
@@ -36,11 +37,14 @@ def records_of(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def histories(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Epochs by network, from the folders of the records; networks whose folder is gone are left out."""
+    """Epochs by network, from the folders of the records; networks whose folder is gone or damaged are left out."""
     found = {}
     for record in records:
         path = Path(folder) / str(record["folder"]) / "history.jsonl"
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            found[str(record["network"])] = [json.loads(line) for line in lines]
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+                found[str(record["network"])] = [json.loads(line) for line in lines]
+            except (OSError, ValueError, RecursionError):  # a folder from elsewhere, perhaps
+                continue
     return found

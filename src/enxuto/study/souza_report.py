@@ -14,12 +14,16 @@ from enxuto.study.souza_tables import as_csv, as_markdown, tables
 __all__ = ["write_report"]
 
 
-def write_report(records: Sequence[Mapping[str, Any]], folder: str | Path) -> list[Path]:
-    """Write `souza.md`, `souza.csv` and `losses.png` into the study's folder, and `training.png` and `.svg` into each
-    network's; the files written. Raises `UsageError` where the folder cannot be written, or without matplotlib.
+def write_report(
+    records: Sequence[Mapping[str, Any]], folder: str | Path, tables_in: str | Path | None = None
+) -> list[Path]:
+    """Write `souza.md`, `souza.csv` and `losses.png` into the study's folder (or `tables_in`), and `training.png` and
+    `.svg` into each network's; the files written.
+
+    Raises `UsageError` where the folder cannot be written, or without matplotlib.
     """
-    place = Path(folder)
-    written = [place / "souza.md", place / "souza.csv"]
+    place, here = Path(folder), Path(tables_in or folder)
+    written = [here / "souza.md", here / "souza.csv"]
     for path, text in zip(written, (as_markdown(tables(records)), as_csv(records)), strict=True):
         with atomic_write(path) as file:
             file.write(text.encode())
@@ -31,6 +35,6 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: str | Path) -> li
             plot_training(epochs[name], path, title=f"{name}, seed {record['seed']}")
             written.append(path)
     if epochs:
-        written.append(place / "losses.png")
+        written.append(here / "losses.png")
         plot_losses(epochs, written[-1], title="Training loss")
     return written

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ from types import TracebackType
 from typing import IO
 
 from enxuto.errors import FormatError, UsageError
+from enxuto.leftovers import clear, prefix_of, temporary
 from enxuto.study.store_index import Index
-from enxuto.study.store_result import Result
+from enxuto.study.store_result import Result, is_id
 
 if sys.platform != "win32":  # there nothing keeps two runs of one study apart
     import fcntl
@@ -43,14 +45,22 @@ class Merged:
 
 
 class Store:
-    """The results in a folder. Raises `UsageError` where there is no such folder."""
+    """The results in a folder. Raises `UsageError` where there is no such folder.
 
-    def __init__(self, folder: str | Path) -> None:
+    foreign: the folder is somebody else's, which is only read, and whose index is not believed.
+    """
+
+    def __init__(self, folder: str | Path, *, foreign: bool = False) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise UsageError(f"{self.folder} is no folder of a study")
         self._lines = self.folder / RECORDS
-        self._index = Index(self.folder / INDEX, self._lines)
+        if self._lines.exists() and not self._lines.is_file():
+            raise UsageError(f"{self._lines} is no file; a study keeps its results there")
+        try:
+            self._index = Index(None if foreign else self.folder / INDEX, self._lines)
+        except OSError as error:
+            raise UsageError(f"cannot read {self._lines}: {error.strerror or error}") from error
 
     def __enter__(self) -> Store:
         return self
@@ -67,14 +77,11 @@ class Store:
 
     def find(self, point: str) -> Result | None:
         """The result of the point with this id: values rather than an error, and the first of several values."""
-        self._index.update()
-        place = self._index.find(point)
-        return None if place is None else next(iter(self._read([place])))
+        return next(iter(self._found(lambda: self._index.find(point))), None)
 
     def results(self, function: str | None = None) -> list[Result]:
         """A result for each point, or for each of a function, in the order in which they were computed."""
-        self._index.update()
-        return list(self._read(self._index.places(function)))
+        return self._found(lambda: self._index.places(function))
 
     @property
     def problems(self) -> list[str]:
@@ -87,7 +94,9 @@ class Store:
         return self._index.problems() + torn
 
     def place(self, point: str) -> Path:
-        """Where the files of a point are, or would be."""
+        """Where the files of a point are, or would be. Raises `UsageError` for what is no point's id but a path."""
+        if not is_id(point):
+            raise UsageError(f"{point[:80]!r} is no point: it is no name of letters and digits")
         return self.folder / FOLDERS / point
 
     @contextmanager
@@ -99,8 +108,9 @@ class Store:
     def merge(self, sources: Iterable[str | Path]) -> Merged:
         """Add the results of other studies' folders, or of their JSON-lines files; the same point is added once.
 
-        Of folders, the files of added points are copied too. Values replace an error; of two values the first stays,
-        and `Merged.different` names the points where they are not equal. Raises `UsageError` for a source that is not
+        Of folders, the files of added points are copied too, but no links, which might lead anywhere. A line whose id
+        is not that of what it says is left out. Values replace an error; of two values the first stays, and
+        `Merged.different` names the points where they are not equal. Raises `UsageError` for a source that is not
         there.
         """
         added: list[str] = []
@@ -112,10 +122,15 @@ class Store:
                 results, damaged = _results_of(source)
                 problems += damaged
                 for result in results:
+                    if not result.fits_its_id():
+                        problems.append(
+                            f"{source}: {result.point} is left out: what is said of it does not give its id"
+                        )
+                        continue
                     present = self.find(result.point)
                     if present is None or (result.done and not present.done):
                         if source.is_dir():
-                            _copy(source / FOLDERS / result.point, self.place(result.point))
+                            problems += _copy(source / FOLDERS / result.point, self.place(result.point))
                         writer.add(result)
                         added.append(result.point)
                     else:
@@ -124,13 +139,28 @@ class Store:
                             different.append(result.point)
         return Merged(tuple(added), tuple(known), tuple(different), tuple(problems))
 
-    def _read(self, places: Iterable[tuple[int, int]]) -> Iterator[Result]:
-        if not self._lines.exists():
+    def _found(self, asked: Callable[[], list[tuple[str, int, int]]]) -> list[Result]:
+        """The results at the places that the index gives; once more with it made anew, where others stand there."""
+        self._index.update()
+        try:
+            return list(self._read(asked()))
+        except (FormatError, TypeError, ValueError, OverflowError):
+            self._index.rebuild()
+            return list(self._read(asked()))
+
+    def _read(self, places: Sequence[tuple[str, int, int]]) -> Iterator[Result]:
+        if not places:
             return
         with self._lines.open("rb") as file:
-            for start, length in places:
+            size = file.seek(0, os.SEEK_END)
+            for point, start, length in places:
+                if not 0 <= start <= start + length <= size:
+                    raise FormatError(f"{self._lines} has no bytes {start} to {start + length}")
                 file.seek(start)
-                yield Result.parse(file.read(length))
+                result = Result.parse(file.read(length))
+                if result.point != point:
+                    raise FormatError(f"{self._lines} has another point at byte {start}")
+                yield result
 
 
 class Writer:
@@ -167,30 +197,57 @@ class Writer:
 def _results_of(source: Path) -> tuple[list[Result], list[str]]:
     """Results and problems of a study's folder or of a JSON-lines file."""
     if source.is_dir():
-        with Store(source) as store:
+        with Store(source, foreign=True) as store:
             return store.results(), store.problems
     if not source.is_file():
         raise UsageError(f"{source} is neither a folder of a study nor a file of results")
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(source, Path(folder) / RECORDS)
-        with Store(folder) as store:
+        with Store(folder, foreign=True) as store:
             return store.results(), [problem.replace(str(store.folder / RECORDS), str(source))
                                      for problem in store.problems]  # fmt: skip
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder, where there is one, so that it is there whole or not at all."""
+def _copy(source: Path, target: Path) -> list[str]:
+    """Copy a folder, where there is one, so that it is there whole or not at all; a line for what is left out.
+
+    Links and devices are: a link in a folder from elsewhere shows what its maker likes of this machine's files.
+    """
+    if source.is_symlink() or source.parent.is_symlink():
+        return [f"{source} is a link; its files are not taken in"]
     if not source.is_dir():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    whole = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        return []
+    left_out: list[str] = []
+
+    def strange(folder: str, names: list[str]) -> list[str]:
+        found = [name for name in names if not _is_plain(Path(folder) / name)]
+        left_out.extend(f"{Path(folder) / name} is a link or a device and is left out" for name in found)
+        return found
+
     try:
-        shutil.copytree(source, whole, dirs_exist_ok=True)
-        if target.exists():
-            shutil.rmtree(target)
-        whole.replace(target)
-    finally:
-        shutil.rmtree(whole, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clear(target)
+        with temporary(lambda: tempfile.mkdtemp(prefix=prefix_of(target), dir=target.parent), str) as name:
+            whole = Path(name)
+            try:
+                shutil.copytree(source, whole, dirs_exist_ok=True, ignore=strange)
+                if target.exists():
+                    shutil.rmtree(target)
+                whole.replace(target)
+            finally:
+                shutil.rmtree(whole, ignore_errors=True)
+    except (shutil.Error, OSError) as error:
+        reason = (
+            error.strerror if isinstance(error, OSError) and error.strerror else "its files cannot be read"
+        )
+        raise UsageError(f"cannot copy {source} to {target}: {reason}") from error
+    return left_out
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a file or folder itself, not a link, a pipe or a device."""
+    mode = path.lstat().st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def _tail(path: Path) -> tuple[int, bytes]:

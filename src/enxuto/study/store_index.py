@@ -5,11 +5,13 @@
     select json_extract(settings, '$.step'), json_extract(result, '$.top1') from points where state = 'done'
 
 The index says up to which byte it knows the file. Lines added since are read when it is opened; where the file is
-another one, shorter, or the index is damaged, it is made anew. In a folder that cannot be written it lives in memory.
+another one, shorter, or the index is damaged or not as it was left, it is made anew. In a folder that cannot be written
+it lives in memory, and so does that of somebody else's folder, which is only read.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -22,13 +24,15 @@ from enxuto.study.store_result import Result
 
 __all__ = ["Index"]
 
-_VERSION = 1
+_VERSION = 2
+# Rows that somebody else wrote may be of any kind, and texts that are none.
+_DAMAGES = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 _TABLES = f"""
 create table points(id text primary key, function text, state text, settings text, seed integer, data_hash text,
                     code text, result text, error text, seconds real, finished text, start integer, length integer);
 create table damage(number integer primary key, problem text);
-create table covered(bytes integer, lines integer, last_start integer, last_crc integer);
-insert into covered values (0, 0, 0, 0);
+create table covered(bytes integer, lines integer, last_start integer, last_crc integer, rows_crc integer);
+insert into covered values (0, 0, 0, 0, 0);
 pragma user_version = {_VERSION};
 """
 # A point that was computed at last is kept over one that failed; else what came first stays.
@@ -44,26 +48,30 @@ where points.state = 'failed'
 class Index:
     """The index at `path` of the results in `lines`; brought up to date when made, and by `update`."""
 
-    def __init__(self, path: Path, lines: Path) -> None:
+    def __init__(self, path: Path | None, lines: Path) -> None:
         self._lines = lines
+        path = None if path is None else _own_file(path)
         # As it is; anew, where it is damaged; in memory, where it cannot be written. It holds nothing of its own.
-        for place in (path, path, None):
+        for place in (None,) if path is None else (path, path, None):
             try:
                 self._base = _opened(place)
                 try:
+                    self._check()
                     self.update()
                     return
-                except sqlite3.DatabaseError:
+                except _DAMAGES:
                     self._base.close()
                     raise
-            except sqlite3.DatabaseError:
-                if place is None:
+            except _DAMAGES:
+                if path is None or place is None:
                     raise
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let the file go."""
+        """Let the file go, as it can be told from one that somebody changed."""
+        with suppress(sqlite3.DatabaseError):
+            self._base.execute("update covered set rows_crc = ?", (self._rows_crc(),))
         self._base.close()
 
     def update(self) -> None:
@@ -71,29 +79,65 @@ class Index:
         with self._base:
             self._base.execute("begin immediate")
             if not self._fits():
-                for table in ("points", "damage"):
-                    self._base.execute(f"delete from {table}")
-                self._base.execute("update covered set bytes = 0, lines = 0, last_start = 0, last_crc = 0")
+                self._empty()
             self._read_on()
 
-    def find(self, point: str) -> tuple[int, int] | None:
-        """Where the line of a point starts and how long it is; None where there is none."""
-        row = self._base.execute("select start, length from points where id = ?", (point,)).fetchone()
-        return None if row is None else (int(row[0]), int(row[1]))
+    def rebuild(self) -> None:
+        """Read all lines anew: for a reader that found something else where the index said."""
+        with self._base:
+            self._base.execute("begin immediate")
+            self._empty()
+            self._read_on()
 
-    def places(self, function: str | None = None) -> list[tuple[int, int]]:
+    def find(self, point: str) -> list[tuple[str, int, int]]:
+        """The point, where its line starts and how long it is; nothing where there is none."""
+        return self._base.execute("select id, start, length from points where id = ?", (point,)).fetchall()
+
+    def places(self, function: str | None = None) -> list[tuple[str, int, int]]:
         """`find` of all points, or of those of a function, in the order of the lines."""
         where, values = ("where function = ?", (function,)) if function is not None else ("", ())
-        query = f"select start, length from points {where} order by start"
-        return [(int(start), int(length)) for start, length in self._base.execute(query, values)]
+        return self._base.execute(
+            f"select id, start, length from points {where} order by start", values
+        ).fetchall()
 
     def problems(self) -> list[str]:
         """One line for each line of the file that is no result."""
         return [str(row[0]) for row in self._base.execute("select problem from damage order by number")]
 
+    def _check(self) -> None:
+        """Empty an index that was not left so: edited, or its process was killed. Raises `sqlite3.DatabaseError`.
+
+        Its tables are compared too, as triggers and views of somebody else's would be obeyed.
+        """
+        found = self._base.execute("select type, name, sql from sqlite_master order by name").fetchall()
+        if found != _expected():
+            raise sqlite3.DatabaseError("its tables are others")
+        rows = self._base.execute("select * from covered").fetchall()
+        if len(rows) != 1 or not all(isinstance(value, int) and value >= 0 for value in rows[0]):
+            raise sqlite3.DatabaseError("it does not say what it covers")
+        if rows[0][0] and rows[0][-1] != self._rows_crc():
+            self._empty()
+
+    def _rows_crc(self) -> int:
+        """A checksum of all that is read from the index."""
+        crc = 0
+        for query in ("select bytes, lines, last_start, last_crc from covered",
+                      "select id, function, state, start, length from points order by rowid",
+                      "select number, problem from damage order by number"):  # fmt: skip
+            for row in self._base.execute(query):
+                crc = crc32(repr(row).encode(errors="replace"), crc)
+        return crc
+
+    def _empty(self) -> None:
+        for table in ("points", "damage"):
+            self._base.execute(f"delete from {table}")
+        self._base.execute(
+            "update covered set bytes = 0, lines = 0, last_start = 0, last_crc = 0, rows_crc = 0"
+        )
+
     def _fits(self) -> bool:
         """Whether the last line taken in still stands where it stood."""
-        size, _, start, crc = self._base.execute("select * from covered").fetchone()
+        size, _, start, crc, _ = self._base.execute("select * from covered").fetchone()
         if size == 0:
             return True
         try:
@@ -104,7 +148,7 @@ class Index:
             return False
 
     def _read_on(self) -> None:
-        size, number, start, crc = self._base.execute("select * from covered").fetchone()
+        size, number, start, crc, _ = self._base.execute("select * from covered").fetchone()
         for line in _lines_from(self._lines, size):
             start, crc, number = size, crc32(line), number + 1
             try:
@@ -117,6 +161,22 @@ class Index:
                            (size, number, start, crc))  # fmt: skip
 
 
+def _own_file(path: Path) -> Path | None:
+    """The path, where a file may be there; SQLite would follow a link to a database that is somebody else's."""
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        with suppress(OSError):
+            path.unlink()
+    return None if path.is_symlink() or (path.exists() and not path.is_file()) else path
+
+
+@functools.cache
+def _expected() -> list[tuple[str, str, str | None]]:
+    """The tables of an index as SQLite describes them."""
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.executescript(_TABLES)
+        return base.execute("select type, name, sql from sqlite_master order by name").fetchall()
+
+
 def _opened(path: Path | None) -> sqlite3.Connection:
     base = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
     try:
@@ -125,10 +185,12 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         version = base.execute("pragma user_version").fetchone()[0]
         if version != _VERSION:
             with closing(base.cursor()) as cursor:
-                for name in ("points", "damage", "covered"):
+                for kind, name, _ in base.execute("select type, name, sql from sqlite_master").fetchall():
+                    if kind != "table" or name not in ("points", "damage", "covered"):
+                        continue
                     cursor.execute(f"drop table if exists {name}")
                 cursor.executescript(_TABLES)
-    except sqlite3.DatabaseError:
+    except _DAMAGES:
         base.close()
         raise
     return base

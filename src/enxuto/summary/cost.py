@@ -1,8 +1,12 @@
 """What an operator computes: multiply–accumulates and FLOPs for one image. The convention, in one place.
 
 MACs: 1 MAC is one multiplication and the addition of its product. Only convolutions and matrix products have
-MACs; biases add none.
-FLOPs: 2·MACs, plus one addition for each output of a layer with a bias, plus the operators without MACs: one for
+MACs; biases add none. Recurrent layers have one for each weight, step, direction and sequence (peepholes none);
+attention has those of queries by keys and of weights by values; an Einsum those of its operands from left to right, two
+at a time, what only one of them has being summed before; a bilinear layer one for each weight and row; a deformable
+convolution those of a plain one.
+FLOPs: 2·MACs, plus one addition for each output of a layer with a bias (gates and softmax inside of layers are left
+out), plus the operators without MACs: one for
 each element of an activation function or of a sum or product of two tensors; 2 of batch normalisation (scale and
 shift, statistics folded in); F·F of a pool with an F×F window for each output, one of a global pool for each
 input; 3 of softmax; 2·n + 3 of local response normalisation over n channels; 5 of normalisations that measure
@@ -21,7 +25,13 @@ CONVENTION = (
     "FLOPs = 2·MACs + 1 per output with a bias + the other operators' (enxuto.summary.cost)"
 )
 
-_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "QLinearConv", "ConvInteger"})
+_PRODUCTS = frozenset(
+    {
+        *("Conv", "ConvTranspose", "FusedConv", "QLinearConv", "ConvInteger", "DeformConv"),
+        *("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum", "Bilinear"),
+        *("Attention", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"),
+    }
+)
 _POOLS = frozenset({"MaxPool", "AveragePool", "LpPool"})
 _GLOBAL_POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"})
 _PER_ELEMENT = {

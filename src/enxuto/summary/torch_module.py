@@ -20,11 +20,22 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from enxuto.errors import ModelError
+from enxuto.summary.cost import flops
 from enxuto.summary.reach import Reach
 from enxuto.summary.table import Layer, Summary, Volume
-from enxuto.summary.torch_ops import VIEWS, Found, found, reach_behind
+from enxuto.summary.torch_ops import (
+    RECURRENT,
+    VIEWS,
+    Found,
+    found,
+    is_uncounted,
+    reach_behind,
+    recurrent_macs,
+)
 
 __all__ = ["summarize_module"]
+
+_REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
 
 
 def summarize_module(module: nn.Module, input_shape: Sequence[int], *, source: str = "module") -> Summary:
@@ -33,23 +44,37 @@ def summarize_module(module: nn.Module, input_shape: Sequence[int], *, source: s
     The module itself is neither changed nor run, and its weights are not copied. Raises `ModelError` where it
     cannot run on such an input or without data.
     """
+    try:
+        recorder = _recorded(module, input_shape, None)
+    except _REFUSALS as error:
+        try:  # a network of words or other numbers of things, which begins with an embedding
+            recorder = _recorded(module, input_shape, torch.int64)
+        except _REFUSALS:
+            reason = " ".join(str(error).split())[:300]
+            shape = "×".join(map(str, input_shape))
+            raise ModelError(f"{source} does not run on an input of {shape}: {reason}") from error
+    return Summary(source, tuple(input_shape), tuple(recorder.rows), tuple(_remarks(module, recorder)))
+
+
+def _recorded(module: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None) -> _Recorder:
+    """Run a copy of the module on an image of this dtype, by default that of its weights."""
     ghost = _on_meta(module)
     recorder = _Recorder(ghost, Reach.of_image(tuple(input_shape)[1:]))
-    image = torch.empty(1, *input_shape, device="meta", dtype=_dtype(ghost))
-    try:
-        with torch.no_grad(), recorder.watching(image):
-            ghost(image)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError) as error:
-        reason = " ".join(str(error).split())[:300]
-        shape = "×".join(map(str, input_shape))
-        raise ModelError(f"{source} does not run on an input of {shape}: {reason}") from error
-    idle = sum(p.numel() for p in ghost.parameters() if p.requires_grad) - sum(
-        layer.parameters for layer in recorder.rows
-    )
-    remarks = (
-        (f"{idle:,} trainable parameters are in modules that do not run in inference",) if idle > 0 else ()
-    )
-    return Summary(source, tuple(input_shape), tuple(recorder.rows), remarks)
+    image = torch.empty(1, *input_shape, device="meta", dtype=dtype or _dtype(ghost))
+    with torch.no_grad(), recorder.watching(image):
+        ghost(image)
+    return recorder
+
+
+def _remarks(module: nn.Module, recorder: _Recorder) -> Iterator[str]:
+    idle = sum(p.numel() for p in module.parameters()) - sum(layer.parameters for layer in recorder.rows)
+    if idle > 0:
+        yield f"{idle:,} parameters are in modules that do not run in inference"
+    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    if frozen:
+        yield f"{frozen:,} parameters are frozen: counted, but not trained"
+    if recorder.uncounted:
+        yield f"what {', '.join(sorted(recorder.uncounted))} multiply is not counted"
 
 
 def _on_meta(module: nn.Module) -> nn.Module:
@@ -70,10 +95,11 @@ def _dtype(module: nn.Module) -> torch.dtype:
 
 @dataclass
 class _Frame:
-    """A module that is running: its path, whether it has children, and what ran in it directly."""
+    """A module that is running: its path, whether it has children, what was counted before, what ran in it directly."""
 
     path: str
     leaf: bool
+    counted: frozenset[int]
     layers: list[Layer] = field(default_factory=list)
 
 
@@ -86,10 +112,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._image = image
         self._frames: list[_Frame] = []
         self._reaches: dict[int, Reach | None] = {}
-        self._parameters: dict[int, int] = {
-            id(weight): id(weight) for weight in module.parameters() if weight.requires_grad
-        }
+        # Each tensor that is computed from parameters alone, by the parameters in it.
+        self._parameters = {id(weight): frozenset({id(weight)}) for weight in module.parameters()}
+        self._sizes = {id(weight): weight.numel() for weight in module.parameters()}
         self._counted: set[int] = set()
+        self.uncounted: set[str] = set()
         self._alive: list[Tensor] = []  # so that no id is given to a second tensor
         for path, part in module.named_modules():
             part.register_forward_pre_hook(self._entering(path, not list(part.children())))
@@ -111,6 +138,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = out[0] if isinstance(out, tuple | list) and out else out
         if isinstance(result, Tensor):
             name = str(func.overloadpacket.__name__)
+            if func.namespace != "aten":
+                self.uncounted.add(f"{func.namespace}.{name}")
             self._note(name, list(args) + list((kwargs or {}).values()), result, out)
         return out
 
@@ -119,9 +148,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         moving = [tensor for tensor in tensors if id(tensor) in self._reaches]
         self._alive.extend(item for item in _flat([out]) if isinstance(item, Tensor))
         if not moving:  # computed from parameters alone
-            if tensors and id(tensors[0]) in self._parameters:
-                self._parameters[id(result)] = self._parameters[id(tensors[0])]
+            held = frozenset[int]().union(*(self._parameters.get(id(tensor), ()) for tensor in tensors))
+            for item in _flat([out]) if held else ():
+                self._parameters[id(item)] = held
             return
+        if is_uncounted(name):
+            self.uncounted.add(name.strip("_"))
         known = [reach for reach in (self._reaches[id(tensor)] for tensor in moving) if reach is not None]
         before = known[0] if known else None
         for reach in known[1:]:
@@ -167,27 +199,45 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """(weights, biases) among the operands that no earlier row has counted."""
         weights = biases = 0
         for tensor in tensors:
-            origin = self._parameters.get(id(tensor))
-            if origin is None or origin in self._counted:
-                continue
-            self._counted.add(origin)
+            new = self._parameters.get(id(tensor), frozenset()) - self._counted
+            self._counted |= new
+            size = sum(self._sizes[origin] for origin in new)
             if any(tensor is bias for bias in what.biases):
-                biases += tensor.numel()
+                biases += size
             else:
-                weights += tensor.numel()
+                weights += size
         return weights, biases
 
     def _entering(self, path: str, leaf: bool) -> Any:
         def enter(module: nn.Module, inputs: Any) -> None:
-            self._frames.append(_Frame(path, leaf))
+            self._frames.append(_Frame(path, leaf, frozenset(self._counted)))
 
         return enter
 
     def _leaving(self, module: nn.Module, inputs: Any, output: Any) -> None:
         frame = self._frames.pop()
-        if frame.leaf and sum(bool(layer.macs) for layer in frame.layers) < 2:
+        if isinstance(module, RECURRENT) and frame.layers and inputs:
+            frame.layers = [self._recurrent(module, inputs[0].data, output, frame)]
+        elif frame.leaf and sum(bool(layer.macs) for layer in frame.layers) < 2:
             frame.layers = _merged(frame.layers, type(module).__name__)
         self._flush(frame)
+
+    def _recurrent(self, module: nn.Module, image: Tensor, output: Any, frame: _Frame) -> Layer:
+        """All steps and directions of a recurrent module as one row; its first state counts as any other.
+
+        Steps that start from zeros do not depend on the image, so that what was seen of them is not all there is.
+        """
+        new = [weight for weight in module.parameters() if id(weight) not in frame.counted]
+        self._counted |= {id(weight) for weight in new}
+        biases = sum(weight.numel() for weight in new if weight.dim() == 1)
+        operator, macs = type(module).__name__, recurrent_macs(module, image)
+        result = next(_flat([output]))
+        with_bias = any(weight.dim() == 1 for weight in module.parameters())
+        return replace(
+            frame.layers[-1], operator=operator, inputs=(_volume(image),), output=_volume(result),
+            activations=result.numel(), macs=macs, biases=biases, weights=sum(p.numel() for p in new) - biases,
+            flops=flops("LSTM", macs=macs, inputs=image.numel(), outputs=result.numel(), bias=with_bias),
+        )  # fmt: skip
 
     def _flush(self, frame: _Frame) -> None:
         """Move finished rows to the table."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from enxuto.summary.cost import flops
 from enxuto.summary.reach import Reach
 
-__all__ = ["VIEWS", "Found", "found", "reach_behind"]
+__all__ = ["RECURRENT", "VIEWS", "Found", "found", "is_uncounted", "reach_behind", "recurrent_macs"]
 
 VIEWS = frozenset(
     {
@@ -85,12 +85,41 @@ _ADAPTIVE = {
 # Places of (bias, left, right) among the operands of matrix products.
 _PRODUCTS: Mapping[str, tuple[int | None, int, int]] = {
     "addmm": (0, 1, 2),
+    "addmv": (0, 1, 2),
+    "mv": (None, 0, 1),
+    "dot": (None, 0, 1),
+    "vdot": (None, 0, 1),
+    "inner": (None, 0, 1),
     "baddbmm": (0, 1, 2),
     "mm": (None, 0, 1),
     "bmm": (None, 0, 1),
     "matmul": (None, 0, 1),
     "linear": (2, 0, 1),
 }
+_OTHER_PRODUCTS = frozenset({"_trilinear", "addbmm"})
+_ATTENTION = "_scaled_dot_product"
+_UNCOUNTED = frozenset(
+    {
+        *("_cdist_forward", "_pdist_forward", "grid_sampler_2d", "grid_sampler_3d", "conv_tbc", "stft"),
+        *(
+            "_native_multi_head_attention",
+            "_transformer_encoder_layer_fwd",
+            "cholesky_solve",
+            "triangular_solve",
+        ),
+        *(
+            "lstm",
+            "gru",
+            "rnn_tanh",
+            "rnn_relu",
+            "_thnn_fused_lstm_cell",
+            "_thnn_fused_gru_cell",
+            "mkldnn_rnn_layer",
+        ),
+        *("_cudnn_rnn", "_grouped_mm", "_scaled_mm", "_int_mm", "_weight_int8pack_mm", "_weight_int4pack_mm"),
+    }
+)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _BATCH_NORMS = frozenset(name for name, operator in _PLAIN.items() if operator == "BatchNormalization")
 
 
@@ -124,6 +153,8 @@ def found(name: str, args: Sequence[Any], moving: Sequence[Tensor], result: Tens
         return Found(operator, flops=flops(operator, macs=0, inputs=inputs, outputs=outputs), whole=True)
     if name in _PRODUCTS:
         return _product(name, args, result)
+    if name in _OTHER_PRODUCTS or name.startswith(_ATTENTION):
+        return _other_product(name, args, result)
     operator = _PLAIN.get(name, name.strip("_").title().replace("_", ""))
     counted = flops(operator, macs=0, inputs=inputs, outputs=outputs)
     return Found(operator, flops=counted, biases=_shifts(name, operator, args))
@@ -195,6 +226,33 @@ def _product(name: str, args: Sequence[Any], result: Tensor) -> Found:
     # One row is the whole flattened plane; several are places of a sequence, which a Gemm keeps apart.
     whole = operator == "MatMul" or args[left].shape[0] == 1
     return Found(operator, macs=macs, flops=counted, biases=biases, whole=whole)
+
+
+def _other_product(name: str, args: Sequence[Any], result: Tensor) -> Found:
+    """Products of more than two tensors, or summed over their batch."""
+    biases: tuple[Tensor, ...] = ()
+    if name == "_trilinear":  # a bilinear layer: a MAC for each weight and row
+        operator, macs = "Bilinear", args[0].numel() // args[0].shape[-1] * args[1].numel()
+    elif name == "addbmm":  # (bias, left, right), summed over the batch
+        operator, macs = "MatMul", result.numel() * args[1].shape[0] * args[1].shape[-1]
+        biases = (args[0],)
+    else:  # queries by keys, then weights by values: (…, queries, size), (…, keys, size), (…, keys, size)
+        query, key, value = args[:3]
+        pairs = query.numel() // query.shape[-1] * key.shape[-2]
+        operator, macs = "Attention", pairs * (query.shape[-1] + value.shape[-1])
+    counted = flops(operator, macs=macs, inputs=0, outputs=result.numel(), bias=bool(biases))
+    return Found(operator, macs=macs, flops=counted, biases=biases, whole=operator != "Bilinear")
+
+
+def is_uncounted(name: str) -> bool:
+    """Whether an ATen operator multiplies in a way that is not counted here."""
+    return name in _UNCOUNTED or name.startswith(("fft_", "_fft_", "linalg_", "_linalg_"))
+
+
+def recurrent_macs(module: nn.Module, image: Tensor) -> int:
+    """MACs of an LSTM, GRU or RNN, or a cell of one: every weight once for each step, direction and sequence."""
+    steps = image.numel() // image.shape[-1]
+    return steps * sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
 
 
 def _shifts(name: str, operator: str, args: Sequence[Any]) -> tuple[Tensor, ...]:

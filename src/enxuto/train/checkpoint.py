@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from enxuto.errors import FormatError, UsageError
-from enxuto.files import atomic_write, interrupts_wait
+from enxuto.files import atomic_write
+from enxuto.signals import interrupts_wait
 
 __all__ = ["BEST", "LAST", "Checkpoint", "epoch_file"]
 

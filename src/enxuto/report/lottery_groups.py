@@ -1,0 +1,80 @@
+"""Which points of lottery studies in one file may be compared: those of one unpruned network and one way of pruning it.
+
+A folder can hold studies of several data sets, networks, scales and settings; medians over all would be of nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from enxuto.study import Result, content_hash
+
+__all__ = ["comparable"]
+
+
+def comparable(results: Sequence[Result], whole: Sequence[str]) -> list[list[Result]]:
+    """Groups of the results that belong together, each with its unpruned networks first, in the order of the records.
+
+    whole: functions of the points that give unpruned networks. Those that were only trained on (round 0) stand in all
+    groups of their unpruned networks. Rounds without any form a group by themselves.
+    """
+    firsts: dict[str, list[Result]] = {}
+    root_of: dict[str, str] = {}
+    for one in results:
+        if one.function in whole:
+            root_of[one.point] = _known_by(one)
+            firsts.setdefault(root_of[one.point], []).append(one)
+    rounds: dict[tuple[str, str], list[Result]] = {}
+    trained_on: dict[str, list[Result]] = {}
+    for one in results:
+        if one.function in whole:
+            continue
+        root = next((root_of[before] for before in one.after if before in root_of), None) or _alike(
+            one, firsts
+        )
+        if one.settings.get("round"):
+            rounds.setdefault((root, _way(one.settings)), []).append(one)
+        else:
+            trained_on.setdefault(root, []).append(one)
+    for root in dict.fromkeys([*firsts, *trained_on]):
+        if not any(root == key for key, _ in rounds):
+            rounds[root, ""] = []
+    return [[*firsts.get(root, ()), *trained_on.get(root, ()), *group] for (root, _), group in rounds.items()]
+
+
+def _known_by(first: Result) -> str:
+    """The hash of all that seeds of one study share of their unpruned networks."""
+    settings = {**first.settings, "config": _seedless(first.settings.get("config"))}
+    return content_hash({**settings, "data": first.data_hash, "code": first.code, "function": first.function})
+
+
+def _way(settings: Mapping[str, Any]) -> str:
+    """The hash of how filters are chosen and what is left is trained, but for what an arm and a round say."""
+    number, left = settings.get("round"), settings.get("left")
+    amount = None
+    if isinstance(number, int) and number > 0 and isinstance(left, float) and 0 < left < 1:
+        amount = round(1 - left ** (1 / number), 6)
+    chosen = settings.get("selection")
+    selection = chosen if isinstance(chosen, Mapping) else {}
+    return content_hash({
+        **{key: settings.get(key) for key in ("score_images", "retrain_epochs", "rewind")},
+        "selection": {key: value for key, value in selection.items() if key != "scope"},
+        "config": _seedless(settings.get("config")),
+        "amount": amount,
+    })  # fmt: skip
+
+
+def _seedless(config: Any) -> dict[str, Any]:
+    """A training's configuration without what differs from seed to seed."""
+    values = config if isinstance(config, Mapping) else {}
+    return {key: value for key, value in values.items() if key not in ("seed", "keep_epochs", "threads")}
+
+
+def _alike(one: Result, firsts: Mapping[str, Sequence[Result]]) -> str:
+    """The group of the first unpruned network of the same name and images, for records that do not say their own."""
+    for key, group in firsts.items():
+        same = group[0].settings.get("network") == one.settings.get("network")
+        if same and group[0].data_hash == one.data_hash:
+            return key
+    return content_hash({"network": one.settings.get("network"), "data": one.data_hash})

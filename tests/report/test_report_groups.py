@@ -1,0 +1,161 @@
+"""Studies of several data sets or settings in one folder: an exhibit for each, and tables that stay apart."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_samples as samples
+
+from enxuto.cli.study_options import data_name, tables_folder
+from enxuto.report.results import read_results
+from enxuto.study import Point, Result, Store
+from enxuto.study.executor import Outcome
+
+OTHER_IMAGES = {"data_hash": "other", "values": {"train": {"hash": "cc", "samples": 512}}}
+
+
+def changed(records: list[dict[str, Any]], prefix: str, edit: Any) -> list[dict[str, Any]]:
+    """Copies with other ids, edited."""
+    found = copy.deepcopy(records)
+    for one in found:
+        one["point"] = prefix + one["point"]
+        one["after"] = [prefix + before for before in one["after"]]
+        edit(one)
+    return found
+
+
+def other_images(record: dict[str, Any]) -> None:
+    record["data_hash"] = "other"
+    record["values"]["train"] = {"hash": "cc", "samples": 512}
+    record["values"]["measures"]["top1"] = 0.25
+
+
+def other_settings(record: dict[str, Any]) -> None:
+    record["settings"]["config"] = {"epochs": 99}
+
+
+def other_seed(record: dict[str, Any]) -> None:
+    record["seed"] += 1
+
+
+@pytest.mark.parametrize("edit", [other_images, other_settings, other_seed])
+def test_networks_of_other_images_settings_or_seeds_are_exhibits_of_their_own(
+    tmp_path: Path, edit: Any
+) -> None:
+    records = samples.souza_records()
+    lines = samples.write_lines(tmp_path / "records.jsonl", [*records, *changed(records, "x", edit)])
+    exhibits = read_results([lines]).exhibits
+    assert [one.kind for one in exhibits] == ["networks", "networks"]
+    assert len({one.title for one in exhibits}) == 2
+    for one in exhibits:
+        assert [row[0] for row in one.tables[0].rows] == ["squeezenet-dsc", "vgg19-cifar"]
+    if edit is other_images:
+        assert [one.tables[0].rows[0][1] for one in exhibits] == ["50.00", "25.00"]
+
+
+def of_config(epochs: int) -> Any:
+    def edit(record: dict[str, Any]) -> None:
+        record["settings"]["config"] = {"epochs": epochs, "seed": record["seed"]}
+        if "left" in (record["values"] or {}):
+            record["values"]["top1"] = epochs / 1000
+
+    return edit
+
+
+def of_data(record: dict[str, Any]) -> None:
+    record["data_hash"] = "other"
+
+
+def linked(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As studies write them: rounds come after the unpruned network."""
+    for one in records[1:]:
+        one["after"] = [records[0]["point"]]
+    return records
+
+
+@pytest.mark.parametrize("edit", [of_config(9), of_data])
+def test_lotteries_of_other_data_or_trainings_are_not_mixed(tmp_path: Path, edit: Any) -> None:
+    records = linked(samples.lottery_records())
+    lines = samples.write_lines(tmp_path / "records.jsonl", [*records, *changed(records, "x", edit)])
+    exhibits = [one for one in read_results([lines]).exhibits if one.kind == "tickets"]
+    assert len({one.title for one in exhibits}) == len(exhibits) == 2
+    alone = [one for one in read_results([samples.write_lines(tmp_path / "one.jsonl", records)]).exhibits
+             if one.kind == "tickets"]  # fmt: skip
+    assert exhibits[0].tables[0].rows == alone[0].tables[0].rows
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [lambda s: s.update(left=0.9 ** s["round"]), lambda s: s.update(score_images=7),
+     lambda s: s.update(retrain_epochs=7), lambda s: s.update(rewind="abc"),
+     lambda s: s.update(selection={"target": "macs"})],
+)  # fmt: skip
+def test_rounds_of_other_ways_are_not_mixed(tmp_path: Path, edit: Any) -> None:
+    """Of the same unpruned network, which is in both."""
+    records = linked(samples.lottery_records())
+    for one in records[1:3]:
+        one["settings"] |= {"left": 0.8 ** one["settings"]["round"], "score_images": 5}
+    more = changed(records[1:3], "x", lambda one: edit(one["settings"]))
+    for one in more:
+        one["after"] = [records[0]["point"]]
+    lines = samples.write_lines(tmp_path / "records.jsonl", [*records, *more])
+    exhibits = [one for one in read_results([lines]).exhibits if one.kind == "tickets"]
+    assert len(exhibits) == 2
+
+
+def test_the_command_is_told_of_its_own_images_alone(tmp_path: Path) -> None:
+    records = samples.souza_records()
+    for one in records:
+        one["data_hash"] = "first"
+    samples.write_lines(tmp_path / "records.jsonl", [*records, *changed(records, "x", other_images)])
+    (tmp_path / "provenance.json").write_text(json.dumps({"command": "enxuto study souza", "data": "first"}))
+    told = [dict(one.origin) for one in read_results([tmp_path]).exhibits]
+    assert told[0]["command"] == "enxuto study souza"
+    assert "command" not in told[1]
+
+
+def recorded(folder: Path, *hashes: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    with Store(folder) as store, store.writing() as writer:
+        for number, data in enumerate(hashes):
+            point = Point("a:b", {"n": number}, data_hash=data)
+            writer.add(Result.of(point, Outcome(point.id, {}, None, 0.1)))
+    return folder
+
+
+def test_tables_of_a_second_data_set_get_a_folder_of_their_own(tmp_path: Path) -> None:
+    def known(result: Result) -> dict[str, Any]:
+        return {"data": result.data_hash}
+
+    folder = recorded(tmp_path / "s", "one", "two")
+    assert tables_folder(folder, "photos", {"data": "one"}, known) == folder
+    second = tables_folder(folder, "photos", {"data": "two"}, known)
+    third = tables_folder(folder, "photos", {"data": "three"}, known)
+    assert second.parent == third.parent == folder
+    assert second.name.startswith("photos-")
+    assert second != third
+    assert second == tables_folder(folder, "photos", {"data": "two"}, known)
+    assert tables_folder(recorded(tmp_path / "new"), "photos", {"data": "two"}, known) == tmp_path / "new"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("cifar10", "cifar10"), ("a/b/photos", "photos"), ("test.parquet", "test"), ("../..", None), (".", None),
+     ("a b/ö?*.npz", "ö_.npz")],
+)  # fmt: skip
+def test_a_data_set_is_called_so_in_names_of_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, name: str | None
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("test.parquet").touch()
+    found = data_name(data)
+    assert "/" not in found
+    assert not found.startswith(".")
+    assert found
+    if name is not None:
+        assert found == name
