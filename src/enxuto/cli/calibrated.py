@@ -200,4 +200,5 @@ def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:
             )
             for row in rows
         ],
+        give_way=("rounding", "sensitivity (bars: log)", "weights", "of the loss", "step"),
     )  # fmt: skip

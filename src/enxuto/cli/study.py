@@ -29,7 +29,7 @@ smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epo
 Each finished network is recorded; the same command goes on where it was stopped, in the midst of a training too.
 `--workers` trains several at a time, `--scheduler` on a Dask cluster; latencies mean most where one works by itself.
 `--merge` takes in what other machines recorded. The folder gets the networks as ONNX, tables as Markdown and CSV, and
-plots. Needs PyTorch and matplotlib: `pip install 'enxuto[train,report]'`.
+plots. Needs PyTorch and matplotlib: `pip install '.[train,report]'` in a checkout.
 
 ```
 enxuto study souza --data cifar10 --scale smoke

@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, progress_bar, show_table
+from enxuto.cli.terminal import print_json, progress_bar, say, show_table
 
 HELP = """Check an `.enx` file: checksums, decoding, and, with the original model, every weight against it.
 
 Exit code 1 where anything is wrong. Exact tensors must be equal bit for bit, quantized ones within their step.
 
-    enxuto verify model.enx
-    enxuto verify model.enx model.onnx
+```
+enxuto verify model.enx
+enxuto verify model.enx model.onnx
+```
 """
 
 
@@ -59,9 +61,10 @@ def _show(result: object, source: Path) -> None:
                  "–" if check.sqnr is None else f"{check.sqnr:.1f}", "" if check.ok else "WRONG")
                 for check in quantized
             ],
+            give_way=("SQNR dB", "allowed"),
         )  # fmt: skip
     for problem in result.problems:
-        note(f"problem: {problem}")
+        say(f"problem: {problem}")
     if result.ok:
         exact = sum(check.exact for check in result.checks)
         moved = sum(check.bound is None for check in quantized)
@@ -69,4 +72,4 @@ def _show(result: object, source: Path) -> None:
         if result.compared:
             more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
-        note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+        say(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, needs
 from enxuto.study.executor import Outcome, Session, compute, lost
 from enxuto.study.point import Work
 
@@ -44,7 +44,7 @@ class Cluster:
         try:
             import distributed
         except ModuleNotFoundError as error:
-            raise UsageError("a cluster needs Dask: pip install 'enxuto[cluster]'") from error
+            raise UsageError(needs("a cluster", "Dask", "cluster")) from error
         try:
             client = distributed.Client(self.address, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
