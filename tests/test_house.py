@@ -20,7 +20,7 @@ from enxuto.cli import app
 SOURCE = Path(enxuto.__file__).parent
 ROOT = SOURCE.parent.parent
 
-# Room → the rooms it may import from. `errors`, `escaping`, `files` and `_version` are open to all.
+# Room → the rooms it may import from. `errors`, `escaping`, `files`, `progress` and `_version` are open to all.
 MAY_IMPORT = {
     "onnx_model": set(),
     "trellis": set(),
@@ -102,7 +102,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
 }
-OPEN = {"errors", "escaping", "files", "_version"}
+OPEN = {"errors", "escaping", "files", "progress", "_version"}
 NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "measure", "prune", "study", "cli"}
 
 

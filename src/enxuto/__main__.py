@@ -15,7 +15,11 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted before anything was begun\n")
         sys.exit(_INTERRUPTED)
-    app()
+    try:
+        app()
+    except OSError as error:  # help and the version are written by libraries
+        sys.stderr.write(f"error: cannot write to standard output: {error.strerror or error}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -55,14 +55,14 @@ def one_line(text: str) -> str:
     return visible(" ".join(re.split(r"[ \t\r\n]+", text.strip(" \t\r\n"))))
 
 
-def visible_values(values: Any) -> Any:
+def visible_values(values: Any, keep: str = "") -> Any:
     """`visible` for all texts in lists and mappings, keys too."""
     if isinstance(values, str):
-        return visible(values)
+        return visible(values, keep)
     if isinstance(values, dict):
-        return {visible_values(key): visible_values(value) for key, value in values.items()}
+        return {visible_values(key, keep): visible_values(value, keep) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
-        return [visible_values(value) for value in values]
+        return [visible_values(value, keep) for value in values]
     return values
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from typer.core import TyperGroup
 
 from enxuto._version import __version__
 from enxuto.cli.streams import degrade
-from enxuto.escaping import anonymous, json_text
+from enxuto.escaping import anonymous, json_text, visible
 from enxuto.files import atomic_write
 
 __all__ = ["Recorded", "command_line", "provenance", "write_provenance"]
@@ -34,11 +35,33 @@ class Recorded(TyperGroup):
         degrade()
         return super().main(*args, **kwargs)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse as usual; what a refusal repeats of the command line cannot steer the terminal."""
+        with _visible_refusals():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run as usual, likewise."""
+        with _visible_refusals():
+            return super().invoke(ctx)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as usual."""
         global _arguments
         _arguments = tuple(args)
         return super().parse_args(ctx, args)
+
+
+@contextmanager
+def _visible_refusals() -> Iterator[None]:
+    """Make the message of a usage error visible: it repeats words, and names of files may come from a wildcard."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str) and hasattr(error, "format_message"):
+            vars(error)["message"] = visible(message, keep="\n")
+        raise
 
 
 def provenance(

@@ -67,7 +67,13 @@ def run(
             show_table(title, text.LAYER_COLUMNS, cells, give_way=_LESS)
             title = "where the parameters, the activations and the operations sit"
         caption = "\n".join(text.totals(found, counting))
-        show_table(title, text.STAGE_COLUMNS, text.stage_cells(stages), caption=caption)
+        show_table(
+            title,
+            text.STAGE_COLUMNS,
+            text.stage_cells(stages),
+            caption=caption,
+            give_way=("output", "layers", "activations"),
+        )
     for remark in found.remarks:
         note(remark)
 

@@ -8,6 +8,7 @@ terminal becomes visible (`enxuto.escaping`), and a pipe that was closed ends th
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -192,7 +193,10 @@ def _console(stream: TextIO | None) -> Console:
 
 def _say(stream: TextIO | None, *parts: str | tuple[str, str]) -> None:
     """Write a line: texts that are visible already, some with a style."""
-    console = _console(stream)
-    with console.capture() as captured:
-        console.print(Text.assemble(*parts))
-    put(stream, captured.get())
+    there = _console(stream)
+    text = io.StringIO()
+    Console(
+        file=text, force_terminal=there.is_terminal, color_system=there.color_system or "auto",  # type: ignore[arg-type]
+        no_color=there.no_color, soft_wrap=True, highlight=False, markup=False, emoji=False,
+    ).print(Text.assemble(*parts))  # fmt: skip
+    put(stream, text.getvalue())

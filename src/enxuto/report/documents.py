@@ -23,7 +23,7 @@ _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds: its `name` for people, and its values.
+    """What a file holds: its `name` for people, and its values; `source` is the path as it was given.
 
     results: the points of a study; values are then the names of their `functions` and, where it is known, the command
     that made them, as `provenance`.
@@ -32,6 +32,7 @@ class Document:
     name: str
     values: Mapping[str, Any]
     results: tuple[Result, ...] = ()
+    source: str = ""
 
 
 def documents(path: Path) -> tuple[list[Document], list[str]]:
@@ -73,7 +74,9 @@ def _epochs(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
             rows += [_parsed(line)] if line.strip() else []
         except ValueError as error:
             return [], [f"{path}: line {number}: no JSON ({error}); left out"]
-    return [Document(_called(path), {"epochs": rows, "title": path.absolute().parent.name})], []
+    return [
+        Document(_called(path), {"epochs": rows, "title": path.absolute().parent.name}, (), str(path))
+    ], []
 
 
 def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
@@ -83,7 +86,7 @@ def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
         return [], [f"{path}: no JSON ({error}); left out"]
     if not isinstance(values, dict):
         return [], [f"{path}: JSON, but not an object; left out"]
-    return [Document(_called(path), values)], []
+    return [Document(_called(path), values, (), str(path))], []
 
 
 def functions_of(values: Mapping[str, Any]) -> set[str]:
@@ -119,7 +122,7 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     command = _command(path.parent / _PROVENANCE)
     if command is not None:
         values["provenance"] = {"command": command}
-    return [Document(_called(path), values, results)], problems
+    return [Document(_called(path), values, results, str(path))], problems
 
 
 def _command(path: Path) -> str | None:

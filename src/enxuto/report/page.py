@@ -27,6 +27,7 @@ from enxuto.study.souza_tables import Table
 __all__ = ["MOST_BYTES", "page_text", "write_page"]
 
 MOST_BYTES = 2_000_000
+_BLANKS = "\n\t\u2028\u2029"  # which browsers show as blanks
 _SCRIPTS = ("axes.js", "figure.js", "plots.js", "page.js")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 
@@ -131,7 +132,7 @@ def _without_folders(line: str, sources: Sequence[str]) -> str:
 
 def escape(text: str) -> str:
     """A text of a result as HTML: no markup, and nothing that is not seen."""
-    return html.escape(visible(text))
+    return html.escape(visible(text, _BLANKS))
 
 
 def _asset(name: str) -> str:
@@ -140,7 +141,9 @@ def _asset(name: str) -> str:
 
 def _json(values: object) -> str:
     """JSON that neither ends a script element nor a line of one: no <, >, & or separators of Unicode in it."""
-    text = json.dumps(visible_values(values), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(
+        visible_values(values, _BLANKS), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

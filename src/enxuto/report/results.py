@@ -103,18 +103,17 @@ def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
     """What all readers that know a document make of it."""
     values = document.values
     readers = [reader for reader in READERS if reader.knows(values)]
+    where = document.source or document.name
     schema = values.get("schema", "")
     if "schema" in values and not _VERBS.fullmatch(str(schema)):
         if schema != SCHEMA:
             return [], [
-                f"{document.name}: its schema is {str(schema)[:60]!r}; a report reads {SCHEMA} and what verbs of this "
+                f"{where}: its schema is {str(schema)[:60]!r}; a report reads {SCHEMA} and what verbs of this "
                 "version print; left out"
             ]
         readers = [reader for reader in READERS if reader.kind == values.get("kind")]
     if not readers:
-        return [], [
-            f"{document.name}: no result that a report knows; left out (docs/report.md lists the kinds)"
-        ]
+        return [], [f"{where}: no result that a report knows; left out (docs/report.md lists the kinds)"]
     exhibits: list[Exhibit] = []
     problems: list[str] = []
     for reader in readers:
@@ -123,13 +122,9 @@ def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the whole"
-            problems.append(
-                f"{document.name}: {place}: {first['msg'].lower()}; its {reader.kind} is left out"
-            )
+            problems.append(f"{where}: {place}: {first['msg'].lower()}; its {reader.kind} is left out")
         except EnxutoError as error:
-            problems.append(f"{document.name}: {error}; its {reader.kind} is left out")
+            problems.append(f"{where}: {error}; its {reader.kind} is left out")
         except (ArithmeticError, LookupError) as error:
-            problems.append(
-                f"{document.name}: {type(error).__name__} ({error}); its {reader.kind} is left out"
-            )
+            problems.append(f"{where}: {type(error).__name__} ({error}); its {reader.kind} is left out")
     return exhibits, problems
