@@ -66,7 +66,9 @@ def test_what_steers_or_is_not_seen_becomes_an_escape(text: str) -> None:
     shown.encode()
 
 
-@pytest.mark.parametrize("text", ["conv1/weight:0", "ação", "猫", "μ-law", "🐈", "a  b", "é", "[red]x[/red]", ":cat:"])
+@pytest.mark.parametrize(
+    "text", ["conv1/weight:0", "ação", "猫", "μ-law", "🐈", "a  b", "é", "[red]x[/red]", ":cat:"]
+)
 def test_names_that_are_seen_stay(text: str) -> None:
     assert visible(text) == text
     assert one_line(text.replace(" ", "\n", 1)) == " ".join(text.split())
@@ -80,14 +82,18 @@ def test_json_keeps_the_text_and_shows_nothing_raw(text: str) -> None:
     assert not {unicodedata.category(one) for one in written if one != "\n"} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
-@pytest.mark.parametrize("start", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "-x", "+0.1 to +0.2"])
+@pytest.mark.parametrize(
+    "start", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "-x", "+0.1 to +0.2"]
+)
 def test_cells_are_no_formulas(start: str) -> None:
     assert csv_cell(start).startswith("'")
     (row,) = list(csv.reader(io.StringIO(csv_text(["a"], [[start]]))))[1:]
     assert row[0][0] == "'"
 
 
-@pytest.mark.parametrize("number", ["-1.5", "+0.30", "-1.6e-05", "12", "-1,234.5", "+3 %", "-.5", "", "–", -2.5, 3, None])
+@pytest.mark.parametrize(
+    "number", ["-1.5", "+0.30", "-1.6e-05", "12", "-1,234.5", "+3 %", "-.5", "", "–", -2.5, 3, None]
+)
 def test_numbers_stay_numbers(number: object) -> None:
     assert csv_cell(number) == number
 
@@ -105,7 +111,9 @@ def test_markdown_has_no_marks_of_names(text: str) -> None:
 
 
 def test_values_in_lists_and_keys() -> None:
-    assert visible_values({"\x1b": ["\x1b", 1, None, {"a": ("\n",)}]}) == {r"\x1b": [r"\x1b", 1, None, {"a": [r"\n"]}]}
+    assert visible_values({"\x1b": ["\x1b", 1, None, {"a": ("\n",)}]}) == {
+        r"\x1b": [r"\x1b", 1, None, {"a": [r"\n"]}]
+    }
 
 
 @pytest.mark.parametrize(
@@ -138,7 +146,9 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, name: str, kind: str) -> No
         assert any((text or "").strip() == visible(name) for text in texts)
 
 
-@pytest.mark.parametrize(("low", "high"), [(4.1, 7.9), (9.05, 9.95), (100.2, 100.4), (1, 64), (0.011, 0.019), (3, 3.0001)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(4.1, 7.9), (9.05, 9.95), (100.2, 100.4), (1, 64), (0.011, 0.019), (3, 3.0001)]
+)
 @pytest.mark.parametrize("base", [2, 10])
 def test_axes_of_logarithms_have_numbers(low: float, high: float, base: int) -> None:
     figure = Figure()
@@ -157,5 +167,7 @@ def test_axes_of_logarithms_have_numbers(low: float, high: float, base: int) -> 
 def test_networks_keep_their_place_in_the_legend(tmp_path: Path) -> None:
     records = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
     path = plot_losses({"_a$x$": records, "b": records}, tmp_path / "losses.svg", title="$t$")
-    texts = [(text.text or "").strip() for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+    texts = [
+        (text.text or "").strip() for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")
+    ]
     assert {"_a$x$", "b", "$t$"} <= set(texts)

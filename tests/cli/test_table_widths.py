@@ -6,7 +6,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from enxuto.report import read_results
 
 WIDTHS = (40, 60, 80, 100, 160)
 VERBS = (
-    "zoo", "zoo of one", "summary", "summary of blocks", "inspect ONNX", "inspect .enx", "compress", "compress --report",
-    "verify", "evaluate", "compare", "bench", "weights", "doctor", "demo",
+    "zoo", "zoo of one", "summary", "summary of blocks", "inspect ONNX", "inspect .enx", "compress",
+    "compress --report", "verify", "evaluate", "compare", "bench", "weights", "doctor", "demo",
     "studies",
 )  # fmt: skip
 NUMBER = re.compile(r"\d[\d,.]*\d(?:e[+-]?\d+)?|\d")
@@ -42,7 +42,7 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Shown]]:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
     """Each verb run once, its tables taken down."""
     folder = tmp_path_factory.mktemp("widths")
     found: dict[str, Shown] = {}
@@ -85,7 +85,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Shown]
             for table in exhibit.tables:
                 show(table)
         found["studies"] = Shown(list(taken))
-    yield found
+    return found
 
 
 def written(call: tuple[tuple[Any, ...], dict[str, Any]], width: int, patch: pytest.MonkeyPatch) -> str:
@@ -99,7 +99,9 @@ def written(call: tuple[tuple[Any, ...], dict[str, Any]], width: int, patch: pyt
     return re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
 
 
-def texts_of(title: str | None, columns: Mapping[str, str], rows: Sequence[Sequence[str]], caption: str | None) -> str:
+def texts_of(
+    title: str | None, columns: Mapping[str, str], rows: Sequence[Sequence[str]], caption: str | None
+) -> str:
     return "\n".join([title or "", *columns, *(cell for row in rows for cell in row), caption or ""])
 
 
@@ -166,7 +168,9 @@ def test_tables_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) 
     bytes_ = io.BytesIO()
     stream = io.TextIOWrapper(bytes_, encoding=encoding, errors="strict")
     monkeypatch.setattr(terminal.sys, "stdout", stream)
-    terminal.show_table("t → ☃", {"name": "left", "±": "right"}, [("μ-law δ ≈", "1 ± 2×"), ("猫[red]\x1b\udcff", "12")])
+    terminal.show_table(
+        "t → ☃", {"name": "left", "±": "right"}, [("μ-law δ ≈", "1 ± 2×"), ("猫[red]\x1b\udcff", "12")]
+    )
     lines = bytes_.getvalue().decode(encoding).splitlines()
     assert "\x1b" not in bytes_.getvalue().decode(encoding)
     assert any(r"[red]\x1b\udcff" in line for line in lines)
@@ -177,7 +181,14 @@ def test_tables_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) 
 def test_json_has_its_schema_and_short_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(terminal.sys, "stdout", stream)
-    values = {"a": [1, 2, 3], "b": [[1, 2], [3, 4]], "c": {}, "d": [], "e": {"x": [{"y": None}]}, "f": "\u202e\x7f"}
+    values = {
+        "a": [1, 2, 3],
+        "b": [[1, 2], [3, 4]],
+        "c": {},
+        "d": [],
+        "e": {"x": [{"y": None}]},
+        "f": "\u202e\x7f",
+    }
     terminal.print_json(values)
     found = json.loads(stream.getvalue())
     assert re.fullmatch(r"enxuto\.\w+/1|enxuto.enxuto/1", found.pop("schema"))

@@ -130,7 +130,7 @@ def _verdict(level: Level) -> str:
     if said is None:
         return "in training"
     if level.arm.mode == "reinit":  # fresh weights: what tickets are compared with
-        return "control, reaches the unpruned" if said.by_median else "control"
+        return "control, as good as the unpruned" if said.by_median else "no ticket"
     if said.beyond_spread:
         return "ticket, beyond spread"
     if said.by_median:
