@@ -104,7 +104,18 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
 }
-OPEN = {"errors", "files", "kernels", "leftovers", "places", "processors", "signals", "_version"}
+OPEN = {
+    "errors",
+    "escaping",
+    "files",
+    "kernels",
+    "leftovers",
+    "places",
+    "processors",
+    "progress",
+    "signals",
+    "_version",
+}
 NO_TORCH = set(MAY_IMPORT) - {"zoo", "summary", "export", "train", "measure", "prune", "study", "cli"}
 
 

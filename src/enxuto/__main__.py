@@ -16,7 +16,11 @@ def main() -> None:
         except KeyboardInterrupt as interrupt:
             sys.stderr.write("error: interrupted before anything was begun\n")
             sys.exit(exit_code(interrupt))
-        app()
+        try:
+            app()
+        except OSError as error:  # help and the version are written by libraries
+            sys.stderr.write(f"error: cannot write to standard output: {error.strerror or error}\n")
+            sys.exit(2)
 
 
 if __name__ == "__main__":

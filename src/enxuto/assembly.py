@@ -19,6 +19,7 @@ from enxuto.header import TensorEntry
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, skeleton
 from enxuto.onnx_model.carried import carrying
 from enxuto.part import Part, Spool
+from enxuto.progress import Work
 from enxuto.quantize.scalar import Quantizer
 
 __all__ = ["Assembly", "is_float_weight", "parameters"]
@@ -81,11 +82,12 @@ class Assembly:
         """`add` tensors one by one, small ones several at a time; `make` gives a name's quantizer and levels."""
         parts = {}
         found = {}
-        large = [name for name in names if self._model.info(name).elements >= _ALONE]
+        sizes = {name: self._model.info(name).elements for name in names}
+        done = Work(sum(sizes.values()), progress)
+        large = [name for name in names if sizes[name] >= _ALONE]
         for name in large:
             parts[name] = self._spool.put_aside(self._coded([name], *make(name), self._threads))
-            if progress is not None:
-                progress(len(parts), len(names))
+            done.add(sizes[name])
         with ThreadPoolExecutor(self._threads) as pool:
             small = [name for name in names if name not in parts]
             jobs = pool.map(lambda name: self._coded([name], *make(name), 1), small)
@@ -93,8 +95,8 @@ class Assembly:
                 for name in names:
                     part = parts.pop(name, None)
                     found[name] = self._kept([name], part or self._spool.put_aside(next(jobs)))
-                    if progress is not None and part is None:
-                        progress(len(found) + len(parts), len(names))
+                    if part is None:
+                        done.add(sizes[name])
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

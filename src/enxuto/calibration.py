@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm
 from enxuto.part import QuantizedTensor
 from enxuto.processors import processors
+from enxuto.progress import Work
 from enxuto.quantize.allocation import Spacing, price_of_bits, spacing_of
 from enxuto.quantize.correction import channel_means, corrected_biases
-from enxuto.quantize.curvature import Curvature, curvature_of
+from enxuto.quantize.curvature import Curvature, curvature_of, curvature_work
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import FOLDS, Moments, layer_moments
@@ -80,16 +81,14 @@ class Calibration:
             for number in range(len(self.curvatures[layer.weight].outputs))
         ]
         pieces.sort(key=lambda piece: -levels[piece[0].weight].size)
-        done, told = 0, Lock()
+        tell = None if progress is None else partial(progress, "rounding")
+        done = Work(sum(array.size for array in levels.values()), tell)
 
         def work(piece: tuple[Layer, int]) -> None:
-            nonlocal done
             layer, number = piece
             self._round(layer, number, price, levels[layer.weight])
-            with told:  # adding is not one step, and what is told of progress must not go back
-                done += 1
-                if progress is not None:
-                    progress("rounding", done, len(pieces))
+            start, end = self.curvatures[layer.weight].output_bounds()[number]
+            done.add(levels[layer.weight][:, start:end].size)
 
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(work, pieces))
@@ -247,7 +246,7 @@ def calibrate(
         few,
         scores[: len(few)],
         threads=threads,
-        progress=lambda done, total: report("measuring sensitivities", done, total),
+        progress=lambda done, total: report("measuring sensitivities", *_from_each_on(done, total)),
     )
     # A layer that nothing seems to depend on still keeps a millionth of the largest sensitivity.
     least = 1e-6 * max(sensitivities.values(), default=1.0)
@@ -309,6 +308,11 @@ def _float_layers(model: Model) -> list[Layer]:
     return layers
 
 
+def _from_each_on(done: int, total: int) -> tuple[int, int]:
+    """Work where the first of `total` layers needs a run through all, the next through all but one, and so on."""
+    return done * (2 * total - done + 1) // 2, total * (total + 1) // 2
+
+
 def _silent(what: str, done: int, total: int) -> None:
     """Show no progress."""
 
@@ -322,16 +326,17 @@ def _curvatures(
     progress: Progress,
 ) -> dict[str, Curvature]:
     found: dict[str, Curvature] = {}
+    total = sum(curvature_work(layer.matrix(model.load(layer.weight))) for layer in layers)
+    done = Work(total, partial(progress, "factoring"))
 
     def work(layer: Layer) -> Curvature:
         fisher = moments[layer.weight].power()
         # Moments go as factors come: both at once for all layers would double the memory.
-        curvature = curvature_of(layer, model.load(layer.weight), moments.pop(layer.weight), images)
+        curvature = curvature_of(layer, model.load(layer.weight), moments.pop(layer.weight), images, done.add)
         # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
         return curvature.with_sensitivity(fisher / 2)
 
     with ThreadPoolExecutor(threads or processors()) as pool:
         for curvature in pool.map(work, layers):
             found[curvature.layer.weight] = curvature
-            progress("factoring", len(found), len(layers))
     return found

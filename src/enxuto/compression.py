@@ -143,7 +143,6 @@ class _Work:
     def run(self) -> CompressedModel:
         """Quantize and code everything."""
         assembly = Assembly(self.model, self.metadata, self.threads)
-        self._report("coding", 0, len(self.names))
         assembly.add_each(
             self.names, self._quantized_tensor, lambda done, of: self._report("coding", done, of)
         )

@@ -14,6 +14,8 @@ __all__ = [
     "ModelError",
     "TrainingError",
     "UsageError",
+    "install",
+    "needs",
 ]
 
 
@@ -49,3 +51,14 @@ class TrainingError(EnxutoError):
     """Training came to numbers that are none; the last good checkpoint is named."""
 
     exit_code = 1
+
+
+def install(*extras: str) -> str:
+    """The command that installs extras of enxuto: in a checkout of it, as it is on no index."""
+    return f"pip install '.[{','.join(extras)}]'"
+
+
+def needs(what: str, packages: str, *extras: str) -> str:
+    """The line for something that lacks packages: `charts need matplotlib: …`, where extras of enxuto bring them."""
+    verb = "need" if what.endswith("s") and not what.endswith("ss") else "needs"
+    return f"{what} {verb} {packages}: run {install(*extras)} in a checkout of enxuto"

@@ -7,6 +7,7 @@ would need (coders that know scales and neighbours need less), and the float32 r
 from __future__ import annotations
 
 import lzma
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from enxuto.processors import processors
 __all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
 
 _BLOCK = 1 << 20
+_LEAST = 1 / 8  # bytes; what is less than a bit is rounding
 _LARGE = 1 << 24  # elements; tensors beyond are decoded one at a time, for their memory
 _XZ_BLOCK = 8 << 20
 _XZ_MOST = 256 << 20  # bytes; xz takes half a second per megabyte and core
@@ -47,21 +49,21 @@ class Ledger:
     rows: tuple[LedgerRow, ...]
 
     def ratio(self, row: LedgerRow) -> float:
-        """Return how many times smaller than the float32 weights a row is."""
-        return self.rows[0].bytes / row.bytes if row.bytes else float("inf")
+        """Return how many times smaller than the float32 weights a row is; infinite where it takes no byte."""
+        return self.rows[0].bytes / row.bytes if row.bytes >= _LEAST else math.inf
 
     def bits(self, row: LedgerRow) -> float:
         """Return a row's bits per parameter."""
         return 8 * row.bytes / self.parameters if self.parameters else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-safe values."""
+        """Return JSON-safe values; a ratio to nothing is None."""
         rows = [
             {
                 "name": row.name,
                 "bytes": round(row.bytes, 1) if not row.measured else int(row.bytes),
                 "measured": row.measured,
-                "ratio": round(self.ratio(row), 3),
+                "ratio": round(self.ratio(row), 3) if math.isfinite(self.ratio(row)) else None,
                 "bits_per_parameter": round(self.bits(row), 4),
             }
             for row in self.rows
@@ -105,7 +107,7 @@ def entropy_bytes(part: Part) -> float:
         for start in range(0, len(elements), _BLOCK):
             for place, plane in enumerate(elements[start : start + _BLOCK].T):
                 counts[place] += np.bincount(plane, minlength=256)
-    return float(-np.sum(_p_log2_p(counts / max(1, row.items))) * row.items / 8)
+    return max(0.0, float(-np.sum(_p_log2_p(counts / max(1, row.items))) * row.items / 8))
 
 
 def _p_log2_p(p: np.ndarray) -> np.ndarray:

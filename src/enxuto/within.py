@@ -129,9 +129,12 @@ def compress_within(
     )
 
     def make(price: float) -> Outcome:
-        return compress_at(
+        outcome = compress_at(
             calibration, price, metadata=metadata, roles=roles, keep_exact=keep_exact, progress=progress
         )
+        if progress is not None and judge is not None:
+            progress("judging", 0, 1)
+        return outcome
 
     judge = None
     if parts.judging is not None and bounds.judged:

@@ -39,7 +39,7 @@ def refused(result: Result) -> str:
 
 
 def test_zoo_lists_every_network_with_its_numbers(invoke: Invoke) -> None:
-    listed = printed(invoke("zoo", "--json"))
+    listed = printed(invoke("zoo", "--json"))["networks"]
     assert [item["name"] for item in listed] == zoo.names()
     by_name = {item["name"]: item for item in listed}
     assert by_name["vgg16"]["parameters"] == 138_357_544
@@ -52,7 +52,7 @@ def test_zoo_lists_every_network_with_its_numbers(invoke: Invoke) -> None:
 
 
 def test_zoo_filters_and_shows_one(invoke: Invoke) -> None:
-    found = printed(invoke("zoo", "ResNet", "cifar", "--json"))
+    found = printed(invoke("zoo", "ResNet", "cifar", "--json"))["networks"]
     assert {item["family"] for item in found} == {"resnet"}
     assert all("cifar" in item["name"] for item in found)
     one = printed(invoke("zoo", "mobilenet", "--json"))

@@ -15,8 +15,10 @@ HELP = """Measure the latency of models on random inputs with ONNX Runtime on th
 
 Several models take turns run by run, so that whatever else the machine does meets all of them; trust the ratios.
 
-    enxuto bench model.onnx
-    enxuto bench original.onnx pruned.onnx --batch 1 --batch 128 --threads 1 --repeats 100
+```
+enxuto bench model.onnx
+enxuto bench original.onnx pruned.onnx --batch 1 --batch 128 --threads 1 --repeats 100
+```
 """
 
 
@@ -80,5 +82,6 @@ def run(
             for row, base in zip(rows, first, strict=True)
         ],
         caption="speed-up: the first model's median over this one's",
+        give_way=("p95 ms", "mean ± std ms", "batch"),
     )  # fmt: skip
     note(f"{repeats} runs each after {warmup} to warm up, taking turns; CPU, {threads or 'all'} threads")

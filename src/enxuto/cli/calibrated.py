@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from enxuto.onnx_model import Model, Role
     from enxuto.within import Within
 
-__all__ = ["CalibratedOptions", "byte_size", "calibrated_json", "calibrated_parts", "show_calibrated"]
+__all__ = [
+    "CALIBRATED_STAGES",
+    "CalibratedOptions",
+    "byte_size",
+    "calibrated_json",
+    "calibrated_parts",
+    "show_calibrated",
+]
+
+CALIBRATED_STAGES = (
+    "measuring the original", "watching layers", "factoring", "measuring sensitivities", "rounding",
+    "correcting biases", "coding", "judging",
+)  # fmt: skip
+"""What a search does, in its order; from rounding on once for every trial."""
 
 _BAR = 8  # characters
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
@@ -200,4 +213,5 @@ def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:
             )
             for row in rows
         ],
+        give_way=("rounding", "sensitivity (bars: log)", "weights", "of the loss", "step"),
     )  # fmt: skip

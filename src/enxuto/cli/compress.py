@@ -171,7 +171,7 @@ def run(
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
     from enxuto.api import onnx_metadata, preprocess_of
-    from enxuto.cli.calibrated import CalibratedOptions
+    from enxuto.cli.calibrated import CALIBRATED_STAGES, CalibratedOptions
     from enxuto.cli.evaluate import choose_preprocess
     from enxuto.cli.scheme import SchemeOptions
     from enxuto.compression import DEFAULT_ROLES, compress
@@ -197,7 +197,8 @@ def run(
     metadata: dict[str, Any] = known | ({"preprocess": chosen.to_dict()} if chosen else {})
     within = None
     wanted_roles, kept = (*DEFAULT_ROLES, *(also or ())), tuple(keep_exact or ())
-    with progress_bar("measuring the original") as progress:
+    stages = CALIBRATED_STAGES if wish.wanted else ()
+    with progress_bar("measuring the original", stages) as progress:
         progress("measuring the original", 0, 1)
         metadata["original"] = original_sizes(source, xz=xz)
         if wish.wanted:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.calibrated import CALIBRATED_STAGES
 from enxuto.cli.ledger import show_ledger
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import human_bytes, note, print_json, progress_bar, show_table
@@ -83,7 +84,7 @@ def run(
         assert parts.reporting is not None
         judging = parts.reporting
         before = evaluate(Runner(model).scores, judging, preprocess=preprocess)
-        with progress_bar("compressing") as progress:
+        with progress_bar("compressing", CALIBRATED_STAGES[1:-1]) as progress:
             metadata = {**known, "original": original_sizes(source)}
             plain = compress(model, bits=bits, metadata=metadata, progress=progress)
             calibrated = _calibrated(model, parts, preprocess, metadata, progress)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.terminal import human_bytes, note, print_json, show_table, warn
+from enxuto.cli.terminal import human_bytes, print_json, say, show_table, warn
 
 if TYPE_CHECKING:
     from enxuto.doctor import Report
@@ -71,4 +71,4 @@ def _show(report: Report, *, trial: bool) -> None:
         warn(problem.message)
     if not report.problems:
         passed = "; the packaged network was compressed, decoded and run" if trial else ""
-        note(f"no known problem{passed}")
+        say(f"no known problem{passed}")

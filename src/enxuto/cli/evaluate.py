@@ -13,6 +13,7 @@ from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 
 if TYPE_CHECKING:
     from enxuto.data import Preprocess
+    from enxuto.evaluation import Evaluation
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -24,6 +25,8 @@ model is used unless options say otherwise.
 """
 
 _DATA = "Data"
+_WHOLE_MATRIX = 100  # classes up to which JSON holds all cells of the confusion matrix
+_MOST_CELLS = 10_000  # of larger ones; some 250 kB
 
 
 def run(
@@ -67,7 +70,11 @@ def run(
     ] = False,
     confusion: Annotated[bool, typer.Option("--confusion", help="Show the confusion matrix.")] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print everything, confusion matrix included, as JSON.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print everything as JSON; of many classes, the cells of the confusion that are filled.",
+        ),
     ] = False,
 ) -> None:
     """Load, run, measure, show."""
@@ -95,7 +102,7 @@ def run(
                 "model": str(source),
                 "data": str(data),
                 "preprocess": chosen.to_dict(),
-                **result.to_dict(),
+                **_as_json(result),
                 "provenance": provenance(
                     samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
                 ),
@@ -113,9 +120,38 @@ def run(
                 (str(name), str(count), *(f"{share:.2%}" for share in shares))
                 for name, count, *shares in result.class_rows()
             ],
+            give_way=("precision", "recall"),
         )
     if confusion:
         show_confusion(result.to_dict())
+
+
+def _as_json(result: Evaluation) -> dict[str, Any]:
+    """The result's values; of many classes, the confusion matrix as its largest cells, as nearly all others are 0."""
+    values = result.to_dict()
+    matrix = values["metrics"]["confusion"]
+    if len(matrix) <= _WHOLE_MATRIX:
+        return values
+    cells = [
+        [row, column, count]
+        for row, counts in enumerate(matrix)
+        for column, count in enumerate(counts)
+        if count
+    ]
+    cells.sort(key=lambda cell: -cell[2])
+    told = f"more than {_WHOLE_MATRIX} classes: cells that are not 0 in confusion_cells"
+    if len(cells) > _MOST_CELLS:
+        told = f"{told}, the largest {_MOST_CELLS:,} of {len(cells):,}"
+    values["metrics"] |= {
+        "confusion": None,
+        "confusion_note": told,
+        "confusion_cells": {
+            "columns": ["predicted", "expected", "samples"],
+            "nonzero": len(cells),
+            "cells": cells[:_MOST_CELLS],
+        },
+    }
+    return values
 
 
 def choose_preprocess(said: pre.PreprocessOptions, stored: Preprocess | None) -> Preprocess:

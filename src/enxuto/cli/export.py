@@ -23,7 +23,7 @@ HELP = """Write a network as one plain ONNX file: open batch size, input `input`
 
 NETWORK is a name that `enxuto zoo` lists or `module:factory`; its weights are fresh ones of `--seed`, or those of a
 checkpoint. Preprocessing and labels go into the file's metadata. The file is run and compared with torch before it
-is written. Needs PyTorch: `pip install 'enxuto[train]'`.
+is written. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto export squeezenet-dsc model.onnx --weights best.pt --classes 100 --preprocess resnet-cifar

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.terminal import print_json, progress_bar
+from enxuto.cli.terminal import print_json, progress_bar, say
 
 HELP = """Fetch a published data set: cifar10, cifar100, mnist or fashion-mnist.
 
@@ -34,4 +34,4 @@ def run(
     if json:
         print_json({"name": name, "path": str(place)})
         return
-    typer.echo(str(place))
+    say(str(place))

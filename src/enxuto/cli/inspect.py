@@ -10,7 +10,7 @@ import typer
 
 from enxuto.cli.ledger import show_ledger
 from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import note, print_json, show_table
+from enxuto.cli.terminal import print_json, show_table
 
 if TYPE_CHECKING:
     from enxuto.container import CompressedModel
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
 
-    enxuto inspect model.enx
-    enxuto inspect model.onnx --json
+```
+enxuto inspect model.enx
+enxuto inspect model.onnx --json
+```
 """
 
 
@@ -58,10 +60,18 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
         [_cells(row) for row in rows],
         caption=f"table, graph and signature: {compressed.head_bytes:,} B. "
         "Entropy: of order 0, bits per value; coder contexts can do with less.",
+        give_way=("coder", "entropy", "step", "shape"),
     )
-    for key, value in compressed.metadata.items():
-        if key not in ("original", "parameters"):
-            note(f"{key}: {value if not isinstance(value, list) else f'{len(value)} entries'}")
+    said = {key: value for key, value in compressed.metadata.items() if key not in ("original", "parameters")}
+    if said:
+        show_table(
+            "metadata",
+            {"key": "left", "value": "left"},
+            [
+                (key, f"{len(value)} entries" if isinstance(value, list) else str(value))
+                for key, value in said.items()
+            ],
+        )
 
 
 def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
@@ -145,6 +155,8 @@ def _show_onnx(source: Path, json: bool) -> None:
             (info.name, str(info.role), _shape_text(info.shape), str(info.dtype), f"{info.bytes:,}")
             for info in infos
         ],
+        caption=f"{model.stripped_bytes:,} B of documentation and value types would be left out by compress"
+        if model.stripped_bytes
+        else None,
+        give_way=("type", "role", "shape"),
     )
-    if model.stripped_bytes:
-        note(f"{model.stripped_bytes:,} B of documentation and value types would be left out by compress")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from enxuto.cli.terminal import human_bytes, show_table
@@ -18,7 +19,7 @@ def show_ledger(ledger: Ledger, title: str) -> None:
         (
             row.name,
             ("" if row.measured else "≈ ") + human_bytes(row.bytes),
-            f"{ledger.ratio(row):.2f}×",
+            _times(ledger.ratio(row)),
             f"{ledger.bits(row):.3f}",
         )
         for row in ledger.rows
@@ -28,4 +29,10 @@ def show_ledger(ledger: Ledger, title: str) -> None:
         {"form": "left", "size": "right", "smaller": "right", "bits/weight": "right"},
         rows,
         caption="≈ calculated; all others are measured files. Bits per weight count every byte.",
+        give_way=("bits/weight", "smaller"),
     )
+
+
+def _times(ratio: float) -> str:
+    """How many times smaller; there is no such number where nothing is left."""
+    return f"{ratio:.2f}×" if math.isfinite(ratio) else "–"

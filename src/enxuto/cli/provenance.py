@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperGroup
 
+from enxuto._version import __version__
+from enxuto.cli.streams import degrade
+from enxuto.escaping import anonymous, json_text, visible
 from enxuto.files import atomic_write
 
 __all__ = ["Recorded", "command_line", "provenance", "write_provenance"]
@@ -24,13 +28,40 @@ _arguments: tuple[str, ...] | None = None
 
 
 class Recorded(TyperGroup):
-    """The command line, which remembers the arguments that it was given last."""
+    """The command line, which remembers the arguments that it was given last, and writes to any terminal."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as usual, with streams that take every character."""
+        degrade()
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse as usual; what a refusal repeats of the command line cannot steer the terminal."""
+        with _visible_refusals():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run as usual, likewise."""
+        with _visible_refusals():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as usual."""
         global _arguments
         _arguments = tuple(args)
         return super().parse_args(ctx, args)
+
+
+@contextmanager
+def _visible_refusals() -> Iterator[None]:
+    """Make the message of a usage error visible: it repeats words, and names of files may come from a wildcard."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str) and hasattr(error, "format_message"):
+            vars(error)["message"] = visible(message, keep="\n")
+        raise
 
 
 def provenance(
@@ -58,22 +89,11 @@ def provenance(
 def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
     """Leave it as `provenance.json` in the folder of a verb's files. Raises `UsageError` where that cannot be."""
     with atomic_write(folder / _FILE) as file:
-        file.write((json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        said = {"schema": "enxuto.provenance/1", "version": __version__, **values}
+        text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write((json_text(text) + "\n").encode())
 
 
 def command_line(arguments: Sequence[str]) -> str:
     """The command with these arguments, as a shell takes it."""
-    return shlex.join(["enxuto", *(_anonymous(argument) for argument in arguments)])
-
-
-def _anonymous(argument: str) -> str:
-    """An argument, or an option's value behind `=`, without what names the machine."""
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    scheme, colon, _ = value.partition("://")
-    if colon:
-        return f"{option}{equals}{scheme}://…"
-    for kind in (PurePosixPath, PureWindowsPath):
-        path: PurePath = kind(value)
-        if path.is_absolute():
-            return f"{option}{equals}{path.name or value}"
-    return argument
+    return shlex.join(["enxuto", *(anonymous(argument) for argument in arguments)])

@@ -29,7 +29,7 @@ HELP = """Prune a trained network: remove its least important filters, in one ro
 NETWORK is a name that `enxuto zoo` lists or `module:factory`, trained as `--weights` says; or a file that an earlier
 prune wrote. Each round takes `--amount` of what is left; filters are really removed and the result is compared with
 the network whose removed filters are zero. The folder gets `model.pt` (loads by itself) and `model.onnx`; the same
-command goes on where it was stopped. Needs PyTorch: `pip install 'enxuto[train]'`.
+command goes on where it was stopped. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto prune lenet5 --weights runs/lenet5/best.pt --data mnist/ --amount 20% --rounds 5 --retrain lr-rewind -o small

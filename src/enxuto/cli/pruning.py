@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enxuto.cli.terminal import note, warn
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, needs
 
 if TYPE_CHECKING:
     from enxuto.study.images import Asked, Images
@@ -32,7 +32,7 @@ def check_packages(*names: str) -> None:
 
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise UsageError(f"this verb needs {', '.join(missing)}: pip install 'enxuto[train,report]'")
+        raise UsageError(needs("this verb", ", ".join(missing), "train", "report"))
 
 
 def samples_of(images: Images) -> dict[str, int]:

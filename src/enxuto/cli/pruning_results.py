@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto.cli.provenance import write_provenance
 from enxuto.cli.pruning import interval, percent
-from enxuto.cli.terminal import human_bytes, note, print_json, show_table
+from enxuto.cli.terminal import human_bytes, note, print_json, say, show_table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +55,7 @@ def finish(
         return
     _show(points, rows)
     for one in speeds:
-        note(f"batch {one['batch']}: {one['before_ms']:.3g} ms before, {one['after_ms']:.3g} ms after, "
+        say(f"batch {one['batch']}: {one['before_ms']:.3g} ms before, {one['after_ms']:.3g} ms after, "
              f"{one['speedup']:.2f}× as fast (ONNX Runtime, CPU, {timed} thread{'s' if timed != 1 else ''}, medians of "
              "10 runs taking turns)")  # fmt: skip
     note(f"{out / 'model.pt'} loads by itself; {out / 'model.onnx'}, {human_bytes(exported.bytes)}, equals it to "

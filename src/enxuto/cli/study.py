@@ -41,7 +41,7 @@ Each finished network is recorded; the same command goes on where it was stopped
 `--workers` trains several at a time, `--scheduler` on a Dask cluster; latencies mean most where one works by itself.
 `--merge` takes in what other machines recorded. The folder gets the networks as ONNX, tables as Markdown and CSV, and
 plots; where it has those of another data set already, these go into a folder of their own in it. Needs PyTorch and
-matplotlib: `pip install 'enxuto[train,report]'`.
+matplotlib: `pip install '.[train,report]'` in a checkout.
 
 ```
 enxuto study souza --data cifar10 --scale smoke

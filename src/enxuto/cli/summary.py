@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, show_table
+from enxuto.cli.terminal import note, print_json, show_table, write_text
 from enxuto.errors import UsageError
 
 __all__ = ["HELP", "input_shape", "run"]
@@ -23,6 +22,9 @@ enxuto summary vgg16 --count lecture
 enxuto summary model.onnx --depth 2 --json
 ```
 """
+
+
+_LESS = ("no bias", "FLOPs", "memory", "input", "field", "window", "activ.", "operator", "MACs")
 
 
 def run(
@@ -57,14 +59,21 @@ def run(
     if as_json:
         print_json(found.to_dict(depth=depth, count=counting))
     elif as_markdown:
-        sys.stdout.write(text.markdown(found, depth=depth, count=counting))
+        write_text(text.markdown(found, depth=depth, count=counting))
     else:
         title = f"{found.source}, input {text.volume(found.input)}"
         if depth is None:
-            show_table(title, text.LAYER_COLUMNS, [text.layer_cells(row, counting) for row in found.layers])
+            cells = [text.layer_cells(row, counting) for row in found.layers]
+            show_table(title, text.LAYER_COLUMNS, cells, give_way=_LESS)
             title = "where the parameters, the activations and the operations sit"
         caption = "\n".join(text.totals(found, counting))
-        show_table(title, text.STAGE_COLUMNS, text.stage_cells(stages), caption=caption)
+        show_table(
+            title,
+            text.STAGE_COLUMNS,
+            text.stage_cells(stages),
+            caption=caption,
+            give_way=("output", "layers", "activations"),
+        )
     for remark in found.remarks:
         note(remark)
 

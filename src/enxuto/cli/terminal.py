@@ -1,23 +1,29 @@
-"""What all verbs share at the terminal: where output goes, how progress shows, how errors end.
+"""What all verbs share at the terminal: where output goes, how it is written, how errors end.
 
 Results go to stdout (tables, or JSON with --json), progress and remarks to stderr. Nothing is coloured or redrawn
-where the stream is not a terminal, and NO_COLOR is kept.
+where the stream is not a terminal, and NO_COLOR is kept. All that a verb says passes `_say`: there what steers a
+terminal becomes visible (`enxuto.escaping`), and a pipe that was closed ends the output, not the verb.
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from enxuto._version import __version__
+from enxuto.cli.progress import progress_bar
+from enxuto.cli.streams import fitting, put
+from enxuto.cli.tables import lay_out, wrapped
 from enxuto.errors import EnxutoError
+from enxuto.escaping import json_text, one_line, visible
 from enxuto.signals import exit_code
 
 __all__ = [
@@ -26,15 +32,19 @@ __all__ = [
     "note",
     "print_json",
     "progress_bar",
+    "say",
     "set_debug",
     "show_table",
     "warn",
+    "with_schema",
+    "write_text",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _debug = False
+_running = "enxuto"
 
 
 def set_debug(on: bool) -> None:
@@ -48,6 +58,8 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        global _running
+        _running = verb.__module__.rpartition(".")[2]
         if _debug:
             return verb(*args, **kwargs)
         try:
@@ -74,25 +86,62 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def _fail(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {escape(line)}")
+    _say(sys.stderr, ("error:", "red"), f" {one_line(message)}")
     raise typer.Exit(code)
 
 
 def note(message: str) -> None:
     """Write a remark to stderr."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(escape(message))
+    _say(sys.stderr, visible(message))
 
 
 def warn(message: str) -> None:
     """Write a warning to stderr."""
-    line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]warning:[/yellow] {escape(line)}")
+    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(message)}")
 
 
-def print_json(values: Any) -> None:
-    """Write a result to stdout as JSON."""
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def say(message: str) -> None:
+    """Write a line of a result to stdout."""
+    _say(sys.stdout, visible(message))
+
+
+def write_text(text: str) -> None:
+    """Write a result of several lines, such as Markdown, to stdout."""
+    put(sys.stdout, visible(text, keep="\n"))
+
+
+def with_schema(values: Mapping[str, Any], verb: str | None = None) -> dict[str, Any]:
+    """A result with what readers know it by: the verb's name and the version of its keys, and enxuto's own version."""
+    return {"schema": f"enxuto.{verb or _running}/1", "version": __version__, **values}
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Write a verb's result to stdout as JSON, with its schema; lists of numbers take one line each."""
+    put(sys.stdout, json_text(_lines(with_schema(values), "")) + "\n")
+
+
+def _lines(values: Any, indent: str) -> str:
+    """JSON, indented, but for lists of plain values."""
+    deeper = indent + "  "
+    if isinstance(values, Mapping) and values:
+        rows = [
+            f"{json.dumps(str(key), ensure_ascii=False)}: {_lines(value, deeper)}"
+            for key, value in values.items()
+        ]
+        return "{\n" + ",\n".join(deeper + row for row in rows) + f"\n{indent}}}"
+    if isinstance(values, (list, tuple)) and any(isinstance(one, (list, tuple, Mapping)) for one in values):
+        if all(isinstance(one, (list, tuple)) and _flat(one) for one in values):
+            return "[\n" + ",\n".join(deeper + _flat_text(one) for one in values) + f"\n{indent}]"
+        return "[\n" + ",\n".join(deeper + _lines(one, deeper) for one in values) + f"\n{indent}]"
+    return _flat_text(values)
+
+
+def _flat(values: Sequence[Any]) -> bool:
+    return not any(isinstance(one, (list, tuple, Mapping)) for one in values)
+
+
+def _flat_text(values: Any) -> str:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
 def show_table(
@@ -101,22 +150,36 @@ def show_table(
     rows: Sequence[Sequence[str]],
     *,
     caption: str | None = None,
+    give_way: Sequence[str] = (),
 ) -> None:
-    """Write a table to stdout; `columns` maps headings to `left` or `right`."""
-    from rich import box
-    from rich.table import Table
+    """Write a table to stdout; `columns` maps headings to `left` or `right`.
 
-    table = Table(
-        title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left"
-    )
-    for heading, side in columns.items():
-        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 400  # a pipe has no width; do not fold for one that nobody sees
-    console.print(table)
+    At a terminal it is no wider than that (`enxuto.cli.tables`): numbers stay whole, names are shortened in the middle,
+    and columns give way, those named in `give_way` first, which the line below the table says.
+    """
+    console = _console(sys.stdout)
+    width = console.width if console.is_terminal else None  # a pipe has no width
+    shown = {fitting(visible(heading), sys.stdout): side for heading, side in columns.items()}
+    cells = [[fitting(visible(cell), sys.stdout) for cell in row] for row in rows]
+    less = [fitting(visible(heading), sys.stdout) for heading in give_way]
+    table = lay_out(shown, cells, width, less)
+    around = width or max(table.width, _PROSE)
+    if title:
+        _say(sys.stdout, ("\n".join(wrapped(fitting(visible(title), sys.stdout), around)), "italic"))
+    _say(sys.stdout, ("\n".join(table.head), "bold"))
+    _say(sys.stdout, fitting("─", sys.stdout) * min(around, table.width + 1))
+    if table.body:
+        _say(sys.stdout, "\n".join(table.body))
+    below = visible(caption or "", keep="\n").split("\n")
+    if table.left_out:
+        below.append(f"not shown at this width: {', '.join(table.left_out)}")
+    for line in filter(None, below):
+        for part in wrapped(fitting(line, sys.stdout), around):
+            _say(sys.stdout, (part, "dim"))
+    _say(sys.stdout, "")
+
+
+_PROSE = 110  # characters of a line of prose below a table where the stream has no width
 
 
 def human_bytes(count: float) -> str:
@@ -124,17 +187,16 @@ def human_bytes(count: float) -> str:
     return f"{count:,.0f} B"
 
 
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function (what, done, total) that keeps a bar up to date on stderr; silent away from a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what, done, total: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def _console(stream: TextIO | None) -> Console:
+    return Console(file=stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"),
-               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+def _say(stream: TextIO | None, *parts: str | tuple[str, str]) -> None:
+    """Write a line: texts that are visible already, some with a style."""
+    there = _console(stream)
+    text = io.StringIO()
+    Console(
+        file=text, force_terminal=there.is_terminal, color_system=there.color_system or "auto",  # type: ignore[arg-type]
+        no_color=there.no_color, soft_wrap=True, highlight=False, markup=False, emoji=False,
+    ).print(Text.assemble(*parts))  # fmt: skip
+    put(stream, text.getvalue())

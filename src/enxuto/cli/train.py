@@ -13,7 +13,7 @@ from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table, warn
 from enxuto.cli.training import counts, draw, leave_what_export_needs, reporter, rows, scored
-from enxuto.errors import DataError, UsageError
+from enxuto.errors import DataError, UsageError, needs
 from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ HELP = """Train a network on labelled images; the folder gets checkpoints, the h
 NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes: souza, lottery, resnet, alexnet (protocols of
 the sources) and quick; docs/training.md has all settings. A run that was stopped, or killed, goes on with `--resume` as
 if nothing had happened. Several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m
-enxuto train …`. Needs PyTorch: `pip install 'enxuto[train]'`.
+enxuto train …`. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 --out runs/dsc
@@ -186,7 +186,7 @@ def _check_torch(config: TrainConfig) -> None:
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
-        raise UsageError("training needs PyTorch: pip install 'enxuto[train]'") from error
+        raise UsageError(needs("training", "PyTorch", "train")) from error
     from enxuto.train.placement import check_machine
 
     check_machine(config)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, progress_bar, show_table
+from enxuto.cli.terminal import print_json, progress_bar, say, show_table
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ rounding before there were such hashes cannot be compared.
 `--run N` runs both models on N inputs too and compares their outputs: on random ones by the inputs' types and shapes,
 or on images of `--data`. An error as large as the output itself is wrong; smaller ones are for you to judge.
 
-    enxuto verify model.enx
-    enxuto verify model.enx model.onnx
-    enxuto verify model.enx model.onnx --run 64 --data photos/
+```
+enxuto verify model.enx
+enxuto verify model.enx model.onnx
+enxuto verify model.enx model.onnx --run 64 --data photos/
+```
 """
 
 
@@ -120,11 +122,12 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
                  "–" if check.sqnr is None else f"{check.sqnr:.1f}", "" if check.ok else "WRONG")
                 for check in quantized
             ],
+            give_way=("SQNR dB", "allowed"),
         )  # fmt: skip
     if trial is not None:
         _show_trial(trial)
     for problem in (*result.problems, *(() if trial is None else trial.problems)):
-        note(f"problem: {problem}")
+        say(f"problem: {problem}")
     if result.ok and (trial is None or not trial.problems):
         exact = sum(check.exact for check in result.checks)
         moved = sum(check.bound is None for check in quantized)
@@ -134,7 +137,7 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
             more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
             more += "; made from these weights, by their hash" if known else ""
-        note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+        say(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
 
 
 def _show_trial(trial: TrialRun) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.study_options import show
-from enxuto.cli.terminal import note, print_json, progress_bar, warn
+from enxuto.cli.terminal import note, print_json, progress_bar, say, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ HELP = """Show what the weights of ONNX models or `.enx` files look like: most s
 
 Ten families of distributions are fitted to the histogram of each model, and with `--layers` of each layer, and ranked
 by SSE and by D(P‖Q). `--dependence` measures what neighbouring weights tell of each other along every axis of a layer.
-`--out` writes tables as Markdown and CSV, and charts. Needs SciPy and matplotlib: `pip install 'enxuto[report]'`.
+`--out` writes tables as Markdown and CSV, and charts. Needs SciPy and matplotlib: `pip install '.[report]'` in a
+checkout.
 
     enxuto weights resnet20.onnx squeezenet.onnx
     enxuto weights resnet20.onnx --layers --dependence --out weights/
@@ -78,7 +79,7 @@ def run(
     for table in _tables(whole, inside, found, measure):
         show(table)
     for name, all_of in found.items():
-        note(_summary(name, all_of))
+        say(_summary(name, all_of))
 
 
 def _as_json(

@@ -50,7 +50,7 @@ def run(
     if not found:
         raise UsageError(f"no network matches {' '.join(wanted)!r}; `enxuto zoo` lists all {len(names())}")
     if as_json:
-        print_json([_facts(item) for item in found])
+        print_json({"networks": [_facts(item) for item in found]})
         return
     rows = [
         [
@@ -64,7 +64,8 @@ def run(
         ]
         for item in found
     ]
-    show_table(None, _COLUMNS, rows, caption=f"{len(found)} networks; MACs: multiply–accumulates per image")
+    show_table(None, _COLUMNS, rows, caption=f"{len(found)} networks; MACs: multiply–accumulates per image",
+               give_way=("paper", "year", "classes", "input"))  # fmt: skip
 
 
 def _matches(item: Entry, word: str) -> bool:

@@ -35,7 +35,8 @@ def entropy(levels: Int32) -> float:
     if levels.size == 0:
         return 0.0
     _, counts = histogram(levels)
-    return float(np.log2(levels.size) - np.sum(counts * np.log2(counts)) / levels.size)
+    # Of one level both terms are the same, but for rounding that would show as a negative size.
+    return max(0.0, float(np.log2(levels.size) - np.sum(counts * np.log2(counts)) / levels.size))
 
 
 def encode_levels(levels: Int32, *, threads: int = 1) -> bytes:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from enxuto.compare.answers import Answers
 from enxuto.data import Dataset
 from enxuto.errors import UsageError
+from enxuto.escaping import visible
 from enxuto.files import atomic_write
 
 __all__ = ["contact_sheet"]
@@ -123,7 +124,8 @@ def _text(
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, font: _Font, room: int) -> str:
-    """Text cut so that it fits."""
+    """Text cut so that it fits, in one line: Pillow does not measure several."""
+    text = visible(text)
     if draw.textlength(text, font) <= room:
         return text
     while text and draw.textlength(text + "…", font) > room:

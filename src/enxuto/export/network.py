@@ -29,7 +29,7 @@ import numpy as np
 from enxuto import zoo
 from enxuto.api import LABELS_KEY, PREPROCESS_KEY
 from enxuto.data import Preprocess
-from enxuto.errors import ModelError, UsageError
+from enxuto.errors import ModelError, UsageError, needs
 from enxuto.export.tidy import tidy
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -128,7 +128,7 @@ def _torch() -> Any:
         import onnxscript  # noqa: F401 - torch's exporter needs it and says so less clearly
         import torch
     except ModuleNotFoundError as error:
-        raise UsageError(f"exporting needs {error.name}: pip install 'enxuto[train]'") from error
+        raise UsageError(needs("exporting", str(error.name), "train")) from error
     return torch
 
 

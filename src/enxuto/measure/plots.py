@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, needs
+from enxuto.escaping import drawn, named
 from enxuto.files import atomic_write
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def plot_losses(runs: Mapping[str, Sequence[Record]], path: str | Path, *, title
     figure, axes = _figure(title)
     for number, (name, records) in enumerate(runs.items()):
         axes.plot(
-            [record["epoch"] for record in records], [record["loss"] for record in records], label=name,
+            [record["epoch"] for record in records], [record["loss"] for record in records], label=named(name),
             color=_CYCLE[number % len(_CYCLE)], linestyle=_DASHES[number % len(_DASHES)],
             marker="o" if len(records) <= _MARKED else None, markersize=3.5,
         )  # fmt: skip
@@ -110,7 +111,7 @@ def _figure(title: str) -> tuple[Figure, Axes]:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ModuleNotFoundError as error:
-        raise UsageError("plots need matplotlib: pip install 'enxuto[report]'") from error
+        raise UsageError(needs("plots", "matplotlib", "report")) from error
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
@@ -128,6 +129,7 @@ def _save(figure: Figure, target: Path) -> Path:
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
     with (
         matplotlib.rc_context({"svg.hashsalt": "enxuto", "svg.fonttype": "none"}),
+        drawn(figure),
         atomic_write(target) as file,
     ):
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)

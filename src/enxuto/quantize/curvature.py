@@ -8,6 +8,7 @@ two thirds of the images does no better on the last third than rounding to neare
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -19,10 +20,11 @@ from enxuto.quantize.moments import LARGEST_ROWS, Moments, block_bounds
 from enxuto.quantize.rounding import loss, round_matrix, round_on_trellis, upper_factor
 from enxuto.quantize.shrinkage import diagonal_of, shared, shrunk
 
-__all__ = ["Curvature", "curvature_of"]
+__all__ = ["Curvature", "curvature_of", "curvature_work"]
 
 _SHARED = 0.5  # of what gradients of two outputs share, at most: between rows the quadratic law fails first
 _PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
+_SHRINKING = 4  # cubes of a block of inputs that its eigenvectors by folds take, where a factor takes one
 _JUDGED_ROWS = 48
 _JUDGED_GROUPS = 64
 _TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
@@ -159,24 +161,52 @@ def _bounds(blocks: list[npt.NDArray[np.float32]]) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def curvature_of(layer: Layer, weight: np.ndarray, moments: Moments, images: int = 0) -> Curvature:
+def curvature_of(
+    layer: Layer,
+    weight: np.ndarray,
+    moments: Moments,
+    images: int = 0,
+    worked: Callable[[int], None] | None = None,
+) -> Curvature:
     """Return the curvature of a layer with sensitivity 1.
 
-    images: how many there were: channels silent on few may yet speak. 0 where unknown.
+    images: how many there were: channels silent on few may yet speak. 0 where unknown. worked: told of the work of
+    each part that is done; in all it is `curvature_work`.
     """
     matrix = layer.matrix(weight)
     least = _PSEUDO_IMAGES / (_PSEUDO_IMAGES + images) if images else 0.0
-    inputs = [shrunk(block, moments.count, least) for block in moments.outer]
+    inputs = []
+    for block in moments.outer:
+        inputs.append(shrunk(block, moments.count, least))
+        if worked is not None:
+            worked(_SHRINKING * _cubes([block.shape[-1]], len(matrix)))
     outputs = _output_moments(moments, matrix.shape[1], least)
     calibrated = _beats_nearest(matrix, moments, least)
     if not calibrated:
         inputs, outputs = ([diagonal_of(block) for block in blocks] for blocks in (inputs, outputs))
-    return Curvature.of(
+    found = Curvature.of(
         layer,
         [block.astype(np.float32) for block in inputs],
         [block.astype(np.float32) for block in outputs],
         calibrated,
     )
+    if worked is not None:
+        worked(curvature_work(matrix) - _SHRINKING * _input_cubes(matrix))
+    return found
+
+
+def curvature_work(matrix: np.ndarray) -> int:
+    """How much work the curvature of a layer's matrix (g, O, C) is, in operations up to a factor: blocks' cubes."""
+    outputs = [end - start for start, end in block_bounds(matrix.shape[1], LARGEST_ROWS)]
+    return (_SHRINKING + 1) * _input_cubes(matrix) + _cubes(outputs, len(matrix)) + matrix.size
+
+
+def _input_cubes(matrix: np.ndarray) -> int:
+    return _cubes([end - start for start, end in block_bounds(matrix.shape[2])], len(matrix))
+
+
+def _cubes(sides: Sequence[int], groups: int) -> int:
+    return groups * sum(side**3 for side in sides)
 
 
 def _output_moments(moments: Moments, outputs: int, least: float) -> list[Float64]:

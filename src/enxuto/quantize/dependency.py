@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.onnx_model import Model, Role, WeightInfo, check_finite
+from enxuto.progress import Work
 from enxuto.quantize.distribution import learned
 
 __all__ = ["AxisDependency", "Dependency", "dependencies", "dependency", "mutual_information"]
@@ -83,14 +84,14 @@ def dependencies(
     wanted = {Role.KERNEL, Role.DEPTHWISE, Role.MATRIX}
     infos = [info for info in learned(model) if info.role in wanted and info.elements > _FEWEST]
     found = []
-    for number, info in enumerate(infos):
-        if progress is not None:
-            progress(number, len(infos))
+    done = Work(sum(info.elements for info in infos), progress)
+    for info in infos:
         array = model.load(info.name)
         check_finite(info.name, array)
         one = dependency(np.asarray(array, np.float32), info, seed=seed)
         if one.axes:
             found.append(one)
+        done.add(info.elements)
     return found
 
 

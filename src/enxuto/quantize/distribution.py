@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.onnx_model import Model, Role, WeightInfo, check_finite
+from enxuto.progress import Work
 from enxuto.quantize.families import FAMILIES, Fitted
 
 __all__ = [
@@ -117,12 +118,12 @@ def layer_shapes(model: Model, progress: Callable[[int, int], None] | None = Non
     """The distribution of each tensor of `FEWEST` values and more that are not all equal, in the model's order."""
     infos = [info for info in learned(model) if info.elements >= FEWEST]
     found = []
-    for number, info in enumerate(infos):
-        if progress is not None:
-            progress(number, len(infos))
+    done = Work(sum(info.elements for info in infos), progress)
+    for info in infos:
         one = weight_shape(_values(model, info), info.name, info)
         if one is not None:
             found.append(one)
+        done.add(info.elements)
     return found
 
 

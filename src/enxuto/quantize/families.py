@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, needs
+from enxuto.quantize.densities import density
 
 __all__ = ["FAMILIES", "Family", "Fitted"]
 
@@ -65,7 +66,7 @@ class Fitted:
 
     def density(self, x: Float64) -> Float64:
         """The probability density at each `x`."""
-        return np.asarray(self._frozen().pdf(x), np.float64)
+        return density(self.family.scipy, self.arguments, np.asarray(x, np.float64))
 
     def masses(self, edges: Float64) -> Float64:
         """Probabilities of the bins between ascending `edges` (n,), below the first and above the last: (n + 1,)."""
@@ -85,7 +86,7 @@ def _special() -> Any:
     try:
         from scipy import special
     except ModuleNotFoundError as error:
-        raise UsageError("fits of distributions need SciPy: pip install 'enxuto[report]'") from error
+        raise UsageError(needs("fits of distributions", "SciPy", "report")) from error
     return special
 
 

@@ -17,13 +17,13 @@ from enxuto.study import Result
 
 __all__ = ["Document", "documents", "functions_of", "told_by"]
 
-_RECORDS, _PROVENANCE = "records.jsonl", "provenance.json"
+_RECORDS, _PROVENANCE, _HISTORY = "records.jsonl", "provenance.json", "history.jsonl"
 _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds: its `name` for people, and its values.
+    """What a file holds: its `name` for people, and its values; `source` is the path as it was given.
 
     results: the points of a study; values are then the names of their `functions` and, where it is known, the command
     that made them, as `provenance`.
@@ -32,19 +32,22 @@ class Document:
     name: str
     values: Mapping[str, Any]
     results: tuple[Result, ...] = ()
+    source: str = ""
 
 
 def documents(path: Path) -> tuple[list[Document], list[str]]:
     """Documents of a file or folder, and a line for each problem.
 
-    Of a folder: its `records.jsonl`, or else all its `.json` files but `provenance.json`, which tells of the records.
+    Of a folder: its `records.jsonl`, or else the `history.jsonl` of a training and all its `.json` files but
+    `provenance.json`, which tells of the records.
     """
     if path.is_dir():
         if (path / _RECORDS).is_file():
             return documents(path / _RECORDS)
         files = sorted(file for file in path.glob("*.json") if file.name != _PROVENANCE)
+        files += [path / _HISTORY] if (path / _HISTORY).is_file() else []
         if not files:
-            return [], [f"{path}: the folder has neither {_RECORDS} nor a .json file; left out"]
+            return [], [f"{path}: the folder has neither {_RECORDS}, {_HISTORY} nor a .json file; left out"]
         parts = [documents(file) for file in files]
         return [one for found, _ in parts for one in found], [line for _, wrong in parts for line in wrong]
     try:
@@ -53,7 +56,27 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
         data = path.read_bytes()
     except OSError as error:
         return [], [f"{path}: cannot be read ({error.strerror or error}); left out"]
+    if path.name == _HISTORY:
+        return _epochs(path, data)
     return _records(path, data) if path.suffix == ".jsonl" else _whole(path, data)
+
+
+def _called(path: Path) -> str:
+    """A file's name for people: as it was given, but of a path from the root the last folder and the name."""
+    return "/".join(path.parts[-2:]) if path.is_absolute() and len(path.parts) > 2 else str(path)
+
+
+def _epochs(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
+    """What a training leaves: one document of all its epochs, called like its folder."""
+    rows: list[Any] = []
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            rows += [_parsed(line)] if line.strip() else []
+        except ValueError as error:
+            return [], [f"{path}: line {number}: no JSON ({error}); left out"]
+    return [
+        Document(_called(path), {"epochs": rows, "title": path.absolute().parent.name}, (), str(path))
+    ], []
 
 
 def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
@@ -63,7 +86,7 @@ def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
         return [], [f"{path}: no JSON ({error}); left out"]
     if not isinstance(values, dict):
         return [], [f"{path}: JSON, but not an object; left out"]
-    return [Document(str(path), values)], []
+    return [Document(_called(path), values, (), str(path))], []
 
 
 def functions_of(values: Mapping[str, Any]) -> set[str]:
@@ -106,7 +129,7 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     told = _command(path.parent / _PROVENANCE)
     if told:
         values["provenance"] = told
-    return [Document(str(path), values, results)], problems
+    return [Document(_called(path), values, results, str(path))], problems
 
 
 def _command(path: Path) -> dict[str, str]:

@@ -25,6 +25,7 @@ KINDS: Mapping[str, str] = {
     "tickets": "Lottery tickets",
     "removed-filters": "Filters removed",
     "speed-up": "Speed",
+    "training": "Training",
     "networks": "Networks beside published ones",
     "evaluation": "Accuracy",
     "comparison": "Comparison",

@@ -17,7 +17,7 @@ class _Row(Checked):
     name: str
     bytes: Number
     measured: bool
-    ratio: Number
+    ratio: Number | None = None
     bits_per_parameter: Number
 
 
@@ -84,7 +84,7 @@ def _table(ledger: _Ledger, title: str) -> Table:
         (
             row.name,
             f"{'' if row.measured else '≈ '}{row.bytes:,.0f}",
-            f"{row.ratio:.2f}",
+            "–" if row.ratio is None else f"{row.ratio:.2f}",
             f"{row.bits_per_parameter:.3f}",
         )
         for row in ledger.rows

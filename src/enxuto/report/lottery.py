@@ -34,6 +34,11 @@ class _Arm(Checked):
     rewind_epoch: Count
 
     @property
+    def control(self) -> bool:
+        """Fresh weights: what a ticket is compared with, never one itself."""
+        return self.mode == "reinit"
+
+    @property
     def label(self) -> str:
         mode = f"rewind to {self.rewind_epoch}" if self.mode == "rewind" else self.mode
         apart = [part for part in (self.scope, self.schedule) if part not in ("global", "iterative")]
@@ -120,6 +125,7 @@ def _summary(document: Document) -> Exhibit:
     runs = [
         PrunedRun(
             method=level.label,
+            control=level.control,
             seed=seed,
             round=level.round,
             remaining=level.left["parameters"],
@@ -154,6 +160,7 @@ def _trained(name: str, results: Sequence[Result], document: Document) -> list[E
             runs.append(
                 PrunedRun(
                     method=label if settings.round else f"{label} (only trained on)",
+                    control=settings.arm.control or not settings.round,
                     seed=one.seed,
                     round=settings.round,
                     remaining=values.left.get("parameters", 1.0),

@@ -8,23 +8,26 @@ are left out and named on it.
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
 from enxuto._version import __version__
+from enxuto.escaping import anonymous, visible, visible_values
 from enxuto.files import atomic_write
 from enxuto.report.exhibit import KINDS, Chart, Exhibit
 from enxuto.report.results import Results
+from enxuto.report.values import shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["MOST_BYTES", "page_text", "write_page"]
 
 MOST_BYTES = 2_000_000
+_BLANKS = "\n\t\u2028\u2029"  # which browsers show as blanks
 _SCRIPTS = ("axes.js", "figure.js", "plots.js", "page.js")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 
@@ -91,7 +94,8 @@ def _page(exhibits: Sequence[Exhibit], results: Results, title: str, left_out: S
     bodies = "".join(
         f'<section id="{one.kind}"><h2>{escape(one.heading)}</h2>{one.body}</section>\n' for one in sections
     )
-    command = " ".join(["enxuto report", *results.sources, "-o report.html"])
+    command = shell("enxuto report", *results.sources, "-o", "report.html")
+    problems = [_without_folders(line, results.sources) for line in results.problems]
     return f"""<!DOCTYPE html>
 <html lang="en" data-theme="auto">
 <head>
@@ -108,7 +112,7 @@ def _page(exhibits: Sequence[Exhibit], results: Results, title: str, left_out: S
 <header><h1>{escape(title)}</h1><button id="theme" type="button" hidden>Theme</button></header>
 <nav aria-label="parts of the page">{menu}</nav>
 <main>
-{_problems(results.problems, left_out)}{bodies}</main>
+{_problems(problems, left_out)}{bodies}</main>
 <noscript><p class="problems">Charts and sorting need JavaScript; all numbers are in the tables.</p></noscript>
 <footer><p>Made by enxuto {escape(__version__)}: <code>{escape(command)}</code></p></footer>
 <script type="application/json" id="charts">{_json([chart.to_dict() for chart in charts])}</script>
@@ -119,13 +123,27 @@ def _page(exhibits: Sequence[Exhibit], results: Results, title: str, left_out: S
 """
 
 
+def _without_folders(line: str, sources: Sequence[str]) -> str:
+    """A line in which sources are called as in the command: a page that is passed on names no one's folders."""
+    for source in sorted(sources, key=len, reverse=True):
+        line = line.replace(source, anonymous(source))
+    return line
+
+
+def escape(text: str) -> str:
+    """A text of a result as HTML: no markup, and nothing that is not seen."""
+    return html.escape(visible(text, _BLANKS))
+
+
 def _asset(name: str) -> str:
     return (files("enxuto.report") / "page" / name).read_text(encoding="utf-8")
 
 
 def _json(values: object) -> str:
     """JSON that neither ends a script element nor a line of one: no <, >, & or separators of Unicode in it."""
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(
+        visible_values(values, _BLANKS), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from enxuto.escaping import named
 from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.results import Results
 from enxuto.report.texts import file_names, folder_at
@@ -62,11 +63,11 @@ def _draw(chart: Chart, frame: Frame, about: str, path: Path) -> Path:
         for series in frame.series:
             _series(axes, chart, series)
         _scale(axes, chart, frame)
-    axes.set_xlabel(_plain(y.label if across else x.label))
-    axes.set_ylabel("" if across or chart.bars == "cells" else _plain(y.label))
+    axes.set_xlabel(y.label if across else x.label)
+    axes.set_ylabel("" if across or chart.bars == "cells" else y.label)
     told = [frame.name] if len(chart.frames) > 1 else [y.label] if chart.bars == "cells" else []
     lines = [chart.title, *told, about]
-    axes.set_title(_plain("\n".join(filter(None, lines))), fontsize=9)
+    axes.set_title("\n".join(filter(None, lines)), fontsize=9)
     if len(frame.series) > 1:
         figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=8)
     return save(figure, path)
@@ -84,7 +85,7 @@ def _series(axes: Axes, chart: Chart, series: Series) -> None:
     x, y = chart.x[0], chart.y[0]
     pairs = zip(_column(chart, series, x.key), _column(chart, series, y.key), strict=True)
     points = [(a, b) for a, b in pairs if a is not None and b is not None]
-    name, colour = _plain(series.name), COLOURS[series.style % len(COLOURS)]
+    name, colour = named(series.name), COLOURS[series.style % len(COLOURS)]
     if series.form == "rule":
         for value in _column(chart, series, y.key):
             if value is not None:
@@ -159,14 +160,14 @@ def _bars(axes: Axes, chart: Chart, frame: Frame, names: list[str]) -> None:
         start = [base[name] for name in kept] if chart.stacked else [0.0] * len(kept)
         colour = COLOURS[series.style % len(COLOURS)]
         if across:
-            axes.barh(places, sizes, thick, start, color=colour, label=_plain(series.name))
+            axes.barh(places, sizes, thick, start, color=colour, label=named(series.name))
         else:
-            axes.bar(places, sizes, thick, start, color=colour, label=_plain(series.name))
+            axes.bar(places, sizes, thick, start, color=colour, label=named(series.name))
         for name in kept:
             base[name] += values[name]
     if max((abs(size) for size in base.values()), default=0) >= _LARGE:
         (axes.xaxis if across else axes.yaxis).set_major_formatter("{x:,.0f}")
-    shown = [_plain(name if len(name) <= 44 else f"{name[:43]}…") for name in names]
+    shown = [name if len(name) <= 44 else f"{name[:43]}…" for name in names]
     if across:
         axes.set_yticks(range(len(names)), shown, fontsize=8)
         axes.invert_yaxis()
@@ -198,10 +199,8 @@ def _cells(axes: Axes, chart: Chart, frame: Frame, names: list[str]) -> None:
     figure = axes.get_figure()
     assert figure is not None
     figure.colorbar(image, ax=axes)
-    axes.set_xticks(range(len(names)), [_plain(name) for name in names])
-    axes.set_yticks(
-        range(len(down)), [_plain(f"…{one[-33:]}" if len(one) > 34 else one) for one in down], fontsize=7
-    )
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(down)), [f"…{one[-33:]}" if len(one) > 34 else one for one in down], fontsize=7)
     axes.grid(visible=False)
 
 
@@ -217,8 +216,3 @@ def _heights(chart: Chart, series: Series) -> Mapping[str, float]:
         zip((row[0] for row in series.rows), _column(chart, series, chart.y[0].key), strict=True)
     )
     return {str(name): value for name, value in values if value is not None}
-
-
-def _plain(text: str) -> str:
-    """The text as it is: matplotlib would take what stands between two dollars for a formula."""
-    return text.replace("$", r"\$")

@@ -7,6 +7,7 @@ A file is what a verb prints with `--json`, a study's `records.jsonl` or its fol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from enxuto.report import (
     searches,
     speeds,
     tickets,
+    trainings,
     weights,
 )
 from enxuto.report.documents import Document, documents
@@ -36,6 +38,7 @@ from enxuto.report.exhibit import KINDS, Exhibit
 __all__ = ["READERS", "SCHEMA", "Reader", "Results", "read_results"]
 
 SCHEMA = "enxuto-report/1"
+_VERBS = re.compile(r"enxuto\.[a-z]+/1")  # what verbs print: their keys say which reader knows them
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ READERS = (
     Reader("removed-filters", removed.knows, removed.read),
     Reader("speed-up", speeds.knows, speeds.read),
     Reader("lottery", lottery.knows, lottery.read),
+    Reader("training", trainings.knows, trainings.read),
     Reader("networks", networks.knows, networks.read),
     Reader("evaluation", evaluations.knows, evaluations.read),
     Reader("comparison", comparisons.knows, comparisons.read),
@@ -99,14 +103,17 @@ def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
     """What all readers that know a document make of it."""
     values = document.values
     readers = [reader for reader in READERS if reader.knows(values)]
-    if "schema" in values:
-        if values["schema"] != SCHEMA:
-            return [], [f"{document.name}: its schema is {values['schema']!r}, not {SCHEMA!r}; left out"]
+    where = document.source or document.name
+    schema = values.get("schema", "")
+    if "schema" in values and not _VERBS.fullmatch(str(schema)):
+        if schema != SCHEMA:
+            return [], [
+                f"{where}: its schema is {str(schema)[:60]!r}; a report reads {SCHEMA} and what verbs of this "
+                "version print; left out"
+            ]
         readers = [reader for reader in READERS if reader.kind == values.get("kind")]
     if not readers:
-        return [], [
-            f"{document.name}: no result that a report knows; left out (docs/report.md lists the kinds)"
-        ]
+        return [], [f"{where}: no result that a report knows; left out (docs/report.md lists the kinds)"]
     exhibits: list[Exhibit] = []
     problems: list[str] = []
     for reader in readers:
@@ -115,13 +122,9 @@ def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the whole"
-            problems.append(
-                f"{document.name}: {place}: {first['msg'].lower()}; its {reader.kind} is left out"
-            )
+            problems.append(f"{where}: {place}: {first['msg'].lower()}; its {reader.kind} is left out")
         except EnxutoError as error:
-            problems.append(f"{document.name}: {error}; its {reader.kind} is left out")
+            problems.append(f"{where}: {error}; its {reader.kind} is left out")
         except (ArithmeticError, LookupError) as error:
-            problems.append(
-                f"{document.name}: {type(error).__name__} ({error}); its {reader.kind} is left out"
-            )
+            problems.append(f"{where}: {type(error).__name__} ({error}); its {reader.kind} is left out")
     return exhibits, problems

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from enxuto.errors import UsageError
+from enxuto.escaping import csv_text, markdown_text, one_line
 from enxuto.files import atomic_write
 from enxuto.report.exhibit import KINDS, Exhibit
 from enxuto.report.results import Results
@@ -53,36 +51,19 @@ def file_names(titles: list[str]) -> list[str]:
 
 
 def _csv(table: Table) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(table.rows)
-    return text.getvalue()
+    return csv_text(table.columns, table.rows)
 
 
 def _markdown(results: Results) -> str:
     parts = ["# Results\n"]
-    parts += [f"- {_plain(problem)}\n" for problem in results.problems]
+    parts += [f"- {markdown_text(problem)}\n" for problem in results.problems]
     for one in results.exhibits:
-        parts.append(f"# {KINDS[one.kind]}: {_plain(one.title)}\n")
-        parts.append(as_markdown([_safe(table) for table in one.tables]))
+        parts.append(f"# {KINDS[one.kind]}: {markdown_text(one.title)}\n")
+        parts.append(as_markdown(one.tables))
         parts.append(_origin(one))
     return "\n".join(parts)
 
 
 def _origin(one: Exhibit) -> str:
-    return "".join(f"- {name}: `{value.replace('`', chr(39))}`\n" for name, value in one.origin)
-
-
-def _safe(table: Table) -> Table:
-    """The table with cells that Markdown does not take for its own marks."""
-    return replace(
-        table,
-        title=_plain(table.title),
-        columns=tuple(map(_plain, table.columns)),
-        rows=tuple(tuple(map(_plain, row)) for row in table.rows),
-    )
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"([|\\`<*])", r"\\\1", " ".join(text.split()))
+    plain = [(markdown_text(name), one_line(value).replace("`", "'")) for name, value in one.origin]
+    return "".join(f"- {name}: `{value}`\n" for name, value in plain)

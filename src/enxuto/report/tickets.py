@@ -1,8 +1,9 @@
 """Lottery curves: accuracy against the share of parameters that remains, as median, least and most over the seeds.
 
 A ticket is a pruned network at least as accurate as the unpruned one of its seed; a point is marked where the median
-over the seeds reaches the median of the unpruned. Source: Magalhães et al., the figures of accuracy against parameters
-remaining.
+over the seeds reaches the median of the unpruned, and every seed is there, as `enxuto.prune.tickets` claims it.
+Controls (fresh weights; the unpruned network only trained on) are drawn beside, and are never tickets.
+Source: Magalhães et al., the figures of accuracy against parameters remaining.
 """
 
 from __future__ import annotations
@@ -32,13 +33,17 @@ class UnprunedRun(Checked):
 
 
 class PrunedRun(Checked):
-    """A network after a round: how it was pruned and retrained, the share of parameters remaining, its accuracy."""
+    """A network after a round: how it was pruned and retrained, the share of parameters remaining, its accuracy.
+
+    control: whether it is there to be compared with, such as with fresh weights, and no candidate for a ticket.
+    """
 
     method: str
     seed: int
     round: Count
     remaining: Annotated[float, Field(gt=0, le=1)]
     accuracy: Share
+    control: bool = False
 
 
 class _Tickets(Told):
@@ -82,16 +87,15 @@ def _found(
     title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
 ) -> Table:
     """At which sizes each method has tickets by the median, beside what the source found."""
-    middle = median(before.values())
     rows = []
     for method, rounds in groups.items():
-        medians = [
-            (median(run.remaining for run in runs), median(run.accuracy for run in runs))
-            for runs in rounds.values()
+        sizes = {number: median(run.remaining for run in runs) for number, runs in rounds.items()}
+        tickets = [
+            f"{100 * sizes[number]:.2f}" for number, runs in rounds.items() if _is_ticket(runs, before)
         ]
-        tickets = [f"{100 * remaining:.2f}" for remaining, accuracy in medians if accuracy >= middle]
-        least = min(remaining for remaining, _ in medians)
-        rows.append((method, ", ".join(tickets) or "none", f"{100 * least:.2f}"))
+        control = all(run.control for runs in rounds.values() for run in runs)
+        least = min(sizes.values())
+        rows.append((method, "(control)" if control else ", ".join(tickets) or "none", f"{100 * least:.2f}"))
     how, published = TICKETS
     rows.append((f"published: {NETWORK}, {how}", ", ".join(f"{share:.2f}" for share in published), "1.02"))
     columns = ("method", "tickets at, % of parameters", "smallest network, %")
@@ -106,7 +110,7 @@ def _chart(
 ) -> Chart:
     middle = median(before.values())
     series = [
-        Series(method, tuple(_point(rounds[number], middle) for number in rounds), "band", style)
+        Series(method, tuple(_point(rounds[number], before) for number in rounds), "band", style)
         for style, (method, rounds) in enumerate(groups.items())
     ]
     low, high = min(before.values()), max(before.values())
@@ -114,7 +118,9 @@ def _chart(
         *before.values(),
         *(run.accuracy for rounds in groups.values() for runs in rounds.values() for run in runs),
     ]
-    least, most = max(min(found), middle - _FAR), max(found)
+    best = [max(run.accuracy for runs in rounds.values() for run in runs) for rounds in groups.values()]
+    # What fell far is out of sight close up, but of every method something is in it.
+    least, most = min([max(min(found), middle - _FAR), *best]), max(found)
     air = max(0.05 * (most - least), 0.002)
     rule: tuple[Cell, ...] = (100.0, 100 * middle, 100 * low, 100 * high, 0, 0, str(len(before)), None)
     series.append(Series("unpruned, median", (rule,), "rule"))
@@ -141,9 +147,16 @@ def _chart(
     )
 
 
-def _point(runs: Sequence[PrunedRun], middle: float) -> tuple[Cell, ...]:
+def _is_ticket(runs: Sequence[PrunedRun], before: Mapping[int, float]) -> bool:
+    """Whether all seeds are there and their median reaches that of the unpruned; no control does."""
+    whole = {run.seed for run in runs} == set(before)
+    reached = median(run.accuracy for run in runs) >= median(before.values())
+    return whole and reached and not any(run.control for run in runs)
+
+
+def _point(runs: Sequence[PrunedRun], before: Mapping[int, float]) -> tuple[Cell, ...]:
     accuracies = [100 * run.accuracy for run in runs]
-    ticket = median(run.accuracy for run in runs) >= middle
+    ticket = _is_ticket(runs, before)
     return (
         100 * median(run.remaining for run in runs),
         median(accuracies),
@@ -152,7 +165,7 @@ def _point(runs: Sequence[PrunedRun], middle: float) -> tuple[Cell, ...]:
         int(ticket),
         runs[0].round,
         str(len(runs)),
-        "yes" if ticket else "no",
+        "control" if any(run.control for run in runs) else "yes" if ticket else "no",
     )
 
 
@@ -166,7 +179,8 @@ def _table(
             beside = [run.accuracy >= before[run.seed] for run in runs if run.seed in before]
             rows.append((
                 method, str(number), f"{100 * median(run.remaining for run in runs):.2f}", percent(median(accuracies)),
-                percent(min(accuracies)), percent(max(accuracies)), f"{sum(beside)} of {len(beside)}",
+                percent(min(accuracies)), percent(max(accuracies)),
+                "control" if any(run.control for run in runs) else f"{sum(beside)} of {len(beside)}",
                 f"{100 * (median(accuracies) - median(before.values())):+.2f}",
             ))  # fmt: skip
     columns = (

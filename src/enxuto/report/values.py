@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from enxuto.escaping import anonymous
+
 __all__ = [
     "Calibration",
     "Checked",
@@ -80,5 +82,8 @@ def compress_command(output: str | None, calibration: Calibration | None) -> str
 
 
 def shell(start: str, *words: Any) -> str:
-    """A command: its start as it is, and words quoted as a shell needs them; None is left out."""
-    return " ".join([start, *(shlex.quote(str(word)) for word in words if word is not None)])
+    """A command: its start as it is, and words quoted as a shell needs them; None is left out.
+
+    Of paths from the root the last name stands, as everywhere where a command is told.
+    """
+    return " ".join([start, *(shlex.quote(anonymous(str(word))) for word in words if word is not None)])

@@ -2,7 +2,7 @@
 
 Dependence of neighbouring weights, where it was measured, is charted by `dependence`.
 
-Layers have coarser histograms than the model, so that a page with two hundred of them stays small. Needs SciPy.
+Layers have coarser histograms than the model, so that a page with two hundred of them stays small.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def knows(values: Mapping[str, Any]) -> bool:
 
 
 def read(document: Document) -> list[Exhibit]:
-    """One exhibit a model. Raises `DataError` for distributions that are not known here, and without SciPy."""
+    """One exhibit a model. Raises `DataError` for distributions that are not known here."""
     models = {
         name: _Model.model_validate(value)
         for name, value in document.values.items()
@@ -166,18 +166,10 @@ def _frame(name: str, shape: WeightShape, coarse: int, fits: int) -> Frame:
     series = [Series("weights", tuple(steps), "steps", _STYLES.index("weights"))]
     middles = (edges[1:] + edges[:-1]) / 2
     for fit in shape.ranked("sse")[:fits]:
-        with np.errstate(all="ignore"):
-            curve = _densities(fit, middles)
+        curve = fit.fitted.density(middles)
         rows = tuple(zip(middles.tolist(), np.where(np.isfinite(curve), curve, np.nan).tolist(), strict=True))
         series.append(Series(fit.name, rows, "line", _STYLES.index(fit.name)))
     return Frame(name, tuple(series))
-
-
-def _densities(fit: Similarity, x: np.ndarray) -> np.ndarray:
-    try:
-        return np.asarray(fit.fitted.density(x), np.float64)
-    except ModuleNotFoundError as error:
-        raise DataError("fits of distributions need SciPy: pip install 'enxuto[report]'") from error
 
 
 def _families(name: str, layers: list[WeightShape]) -> Chart:

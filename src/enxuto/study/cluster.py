@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, needs
 from enxuto.study.executor import Outcome, Session, compute, lost
 from enxuto.study.point import Work
 
@@ -46,7 +46,7 @@ class Cluster:
     def session(self) -> Iterator[Session]:
         """Yield the session. Raises `UsageError` where nobody answers or `distributed` is missing."""
         if find_spec("distributed") is None:
-            raise UsageError("a cluster needs Dask: pip install 'enxuto[cluster]'")
+            raise UsageError(needs("a cluster", "Dask", "cluster"))
         address = _address(self.address)
         try:
             client = _client_kind()(address, timeout=_PATIENCE, set_as_default=False)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, needs
+from enxuto.escaping import drawn
 from enxuto.files import atomic_write
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise UsageError("charts need matplotlib: pip install 'enxuto[report]'") from error
+        raise UsageError(needs("charts", "matplotlib", "report")) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).reshape(-1))
     for one in axes:
@@ -62,6 +63,6 @@ def save(figure: Figure, path: str | Path) -> Path:
     # Without these an SVG holds the date and random identifiers.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
     settings: Any = {"svg.hashsalt": "enxuto", "svg.fonttype": "none"}
-    with matplotlib.rc_context(settings), atomic_write(target) as file:
+    with matplotlib.rc_context(settings), drawn(figure), atomic_write(target) as file:
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)
     return target

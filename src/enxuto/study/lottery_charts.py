@@ -166,7 +166,7 @@ def _line(axes: Axes, levels: Sequence[Level], label: str, style: tuple[str, Any
     axes.plot(x, [100 * level.runs.median for level in levels], color=colour, linestyle=dash, marker=marker,
               markersize=4, linewidth=1.4, label=label)  # fmt: skip
     by_median = [level for level in levels if level.claim is not None and level.claim.by_median]
-    for level in by_median:
+    for level in by_median if levels and levels[0].arm.mode != "reinit" else ():  # a control is no ticket
         beyond = level.claim is not None and level.claim.beyond_spread
         axes.plot(
             100 * level.left["parameters"], 100 * level.runs.median, marker="*", markersize=11, linestyle="none",
@@ -192,6 +192,8 @@ def _frame(axes: Axes, lottery: Lottery, arms: Sequence[Arm]) -> None:
     tops += [100 * runs.high for runs in lottery.longer.values()]
     lows = [100 * level.runs.low for level in levels]
     bottom = max([min(lows, default=0.0), 100 * lottery.unpruned.median - _FURTHEST])
+    # No arm is out of sight as a whole.
+    bottom = min([bottom, *(max(100 * level.runs.median for level in lottery.of_arm(arm)) for arm in arms)])
     axes.set_ylim(max(0, bottom - 1), min(100.5, max(tops) + 1))
     _log_axis(axes, min((level.left["parameters"] for level in levels), default=0.5))
     axes.set_ylabel("test accuracy %")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from enxuto._version import __version__
 from enxuto.files import atomic_write
 from enxuto.study.lottery_charts import draw_filters, draw_speeds, draw_tickets
 from enxuto.study.lottery_results import Lottery
@@ -27,7 +28,8 @@ def write_report(
     """
     place = Path(folder)
     found = [claims_table(lottery), levels_table(lottery), speeds_table(lottery)]
-    values = lottery.to_dict() | ({} if provenance is None else {"provenance": dict(provenance)})
+    values = {"schema": "enxuto.lottery/1", "version": __version__, **lottery.to_dict()}
+    values |= {} if provenance is None else {"provenance": dict(provenance)}
     texts = {
         "lottery.md": as_markdown([table for table in found if table is not None]),
         "lottery.csv": lottery_csv(lottery),

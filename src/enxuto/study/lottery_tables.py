@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
+from enxuto.escaping import csv_text
 from enxuto.study.lottery_results import Level, Lottery
 from enxuto.study.souza_tables import Table
 
@@ -25,8 +24,12 @@ def claims_table(lottery: Lottery) -> Table:
         beside = [level.claim.beats_reinit for level in levels if level.claim is not None]
         compared = [beats for beats in beside if beats is not None]  # not every arm has that control
         rows.append((
-            arm.label, f"{len(by_median)} of {len(levels)}", _smallest(by_median), _smallest(beyond),
-            f"{seeds} of {sum(level.claim.of for level in levels if level.claim is not None)}",
+            *(
+                (arm.label, "control", _NONE, _NONE, "control") if arm.mode == "reinit" else (
+                    arm.label, f"{len(by_median)} of {len(levels)}", _smallest(by_median), _smallest(beyond),
+                    f"{seeds} of {sum(level.claim.of for level in levels if level.claim is not None)}",
+                )
+            ),
             _NONE if arm.mode == "reinit" or not compared else f"{sum(compared)} of {len(compared)}",
             _signed(levels[-1].claim.over_unpruned if levels and levels[-1].claim else None),
         ))  # fmt: skip
@@ -118,11 +121,7 @@ def lottery_csv(lottery: Lottery) -> str:
         for level in lottery.levels
         for seed, values in level.values.items()
     ]  # fmt: skip
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["criterion"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]) if rows else ["criterion"], [list(row.values()) for row in rows])
 
 
 def _verdict(level: Level) -> str:
@@ -130,6 +129,8 @@ def _verdict(level: Level) -> str:
     said = level.claim
     if said is None:
         return "in training"
+    if level.arm.mode == "reinit":  # fresh weights: what tickets are compared with
+        return "control, as good as the unpruned" if said.by_median else "no ticket"
     if said.beyond_spread:
         return "ticket, beyond spread"
     if said.by_median:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from enxuto.escaping import csv_text, markdown_text, one_line
 from enxuto.metrics import wilson_interval
 from enxuto.study.souza_published import PUBLISHED, Row
 
@@ -79,9 +78,9 @@ def as_markdown(found: Sequence[Table]) -> str:
     parts = []
     for table in found:
         sides = " | ".join("---" if place < table.texts else "---:" for place in range(len(table.columns)))
-        lines = [f"## {table.title}", "", f"| {' | '.join(table.columns)} |", f"| {sides} |"]
-        lines += [f"| {' | '.join(row)} |" for row in table.rows]
-        parts.append("\n".join([*lines, "", table.caption + ".", ""]))
+        rows = [f"| {' | '.join(map(markdown_text, row))} |" for row in (table.columns, *table.rows)]
+        lines = [f"## {markdown_text(table.title)}", "", rows[0], f"| {sides} |", *rows[1:]]
+        parts.append("\n".join([*lines, "", one_line(table.caption) + ".", ""]))
     return "\n".join(parts)
 
 
@@ -107,11 +106,7 @@ def as_csv(records: Sequence[Record]) -> str:
             mean, std = getattr(known, key, (None, None))
             row |= {f"published_{key}_mean_ms": mean, f"published_{key}_std_ms": std}
         rows.append(row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["network"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]) if rows else ["network"], [list(row.values()) for row in rows])
 
 
 def _published(record: Record) -> Row | None:

@@ -94,6 +94,10 @@ BEST: tuple[Best, ...] = (
 
 
 def find(rows: tuple[_Row, ...], model: str) -> _Row | None:
-    """The network of the source whose family is in a model's name; None where there is none."""
-    plain = re.sub(r"[^a-z]", "", model.lower())
-    return next((row for row in rows if row.key in plain), None)
+    """The network of the source whose family a model's name has, from the beginning of a word on; None without one.
+
+    `image_googlenet` is GoogLeNet, not Age-GoogLeNet.
+    """
+    starts = [place.start() for place in re.finditer(r"(?<![A-Za-z])[A-Za-z]|(?<=[a-z])[A-Z]", model)]
+    rests = [re.sub(r"[^a-z]", "", model[start:].lower()) for start in starts]
+    return next((row for row in rows if any(rest.startswith(row.key) for rest in rests)), None)

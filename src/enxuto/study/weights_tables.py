@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from enxuto.escaping import csv_text
 from enxuto.quantize.dependency import Dependency
 from enxuto.quantize.distribution import Measure, Similarity, WeightShape
 from enxuto.study.souza_tables import Table
@@ -143,12 +142,7 @@ def dependency_csv(models: Mapping[str, Sequence[Dependency]]) -> str:
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same keys as CSV with a header; nothing for no rows."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), [[row[key] for key in rows[0]] for row in rows]) if rows else ""
 
 
 def _scored(one: Similarity, by: Measure) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enxuto import zoo
-from enxuto.errors import ModelError, UsageError
+from enxuto.errors import ModelError, UsageError, needs
 from enxuto.onnx_model import Model
 from enxuto.summary.onnx_graph import summarize_onnx
 from enxuto.summary.table import Summary
@@ -112,7 +112,7 @@ def _torch_of(what: str) -> Any:
     try:
         return importlib.import_module("torch")
     except ModuleNotFoundError as error:
-        raise UsageError(f"{what} needs PyTorch: pip install 'enxuto[train]'") from error
+        raise UsageError(needs(what, "PyTorch", "train")) from error
 
 
 def _refuse_classes(name: str, classes: int | None) -> None:

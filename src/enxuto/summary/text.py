@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from enxuto.escaping import markdown_text
 from enxuto.summary.cost import CONVENTION
 from enxuto.summary.table import COUNTS, Count, Layer, Stage, Summary, Volume
 
@@ -123,8 +124,9 @@ def markdown(summary: Summary, *, depth: int | None = None, count: Count = "all"
         table = _table(LAYER_COLUMNS, [layer_cells(layer, count, exact=True) for layer in summary.layers])
     else:
         table = _table(STAGE_COLUMNS, stage_cells(summary.stages(depth, count)))
-    lines = [f"## {summary.source}, input {volume(summary.input)}", "", *table, ""]
-    lines += [f"- {line}" for line in (*totals(summary, count), *summary.remarks)]
+    lines = [f"## {markdown_text(summary.source)}, input {volume(summary.input)}", "", *table, ""]
+    lines += [f"- {line}" for line in totals(summary, count)]
+    lines += [f"- {markdown_text(line)}" for line in summary.remarks]
     return "\n".join(lines) + "\n"
 
 
@@ -136,7 +138,7 @@ def volume(shape: Volume) -> str:
 def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> list[str]:
     rule = ["--:" if side == "right" else ":--" for side in columns.values()]
     cells = [list(columns), rule, *rows]
-    return ["| " + " | ".join(cell.strip().replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return ["| " + " | ".join(markdown_text(cell) for cell in row) + " |" for row in cells]
 
 
 def _number(value: int) -> str:

@@ -6,8 +6,6 @@ resumed run mends a history that a kill left behind.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from enxuto.errors import FormatError
+from enxuto.escaping import csv_text
 from enxuto.files import atomic_write
 
 __all__ = ["EpochRecord", "History", "write_history"]
@@ -104,9 +103,6 @@ def write_history(records: Sequence[EpochRecord], folder: Path) -> None:
     lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
     with atomic_write(folder / "history.jsonl") as file:
         file.write(lines.encode())
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(EpochRecord)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    names = [field.name for field in fields(EpochRecord)]
     with atomic_write(folder / "history.csv") as file:
-        file.write(text.getvalue().encode())
+        file.write(csv_text(names, [[row[name] for name in names] for row in rows]).encode())

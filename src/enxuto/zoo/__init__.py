@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, needs
 from enxuto.zoo import checks
 from enxuto.zoo.entry import Entry, OptionValue, Variant
 from enxuto.zoo.registry import check_count, check_options, entry, names
@@ -45,7 +45,7 @@ def build(
     try:
         import torch
     except ModuleNotFoundError as error:
-        raise UsageError(f"building {name} needs PyTorch: pip install 'enxuto[train]'") from error
+        raise UsageError(needs(f"building {name}", "PyTorch", "train")) from error
     builders: Mapping[str, Callable[..., torch.nn.Module]]
     builders = importlib.import_module(f"enxuto.zoo.{item.family}").BUILDERS
     if seed is None:

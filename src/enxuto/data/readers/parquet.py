@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from enxuto.data.selection import choose_part
 from enxuto.data.source import Source
-from enxuto.errors import DataError, FormatError
+from enxuto.errors import DataError, FormatError, needs
 
 __all__ = ["read_parquet"]
 
@@ -131,7 +131,7 @@ def _open(path: Path) -> Any:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise DataError(f"{path} is a Parquet file; to read it: pip install 'enxuto[parquet]'") from error
+        raise DataError(needs(f"{path}: reading Parquet", "PyArrow", "parquet")) from error
     try:
         return pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:

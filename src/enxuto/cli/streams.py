@@ -1,0 +1,89 @@
+"""How text reaches stdout and stderr: characters that the encoding lacks are replaced, a closed pipe ends quietly."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import unicodedata
+from contextlib import suppress
+from typing import Any, TextIO
+
+from enxuto.errors import UsageError
+
+__all__ = ["degrade", "fitting", "put"]
+
+_PLAIN = "enxuto-plain"
+_INSTEAD = {
+    "×": "x", "…": "..", "–": "-", "—": "-", "−": "-", "≈": "~", "→": "->", "←": "<-", "─": "-", "█": "#", "·": "-",
+    "±": "+/-", "μ": "mu", "µ": "u", "δ": "delta", "Δ": "delta", "‖": "||", "≥": ">=", "≤": "<=", "∞": "inf",
+    "“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "•": "*", "√": "sqrt", "λ": "lambda", "σ": "sigma", "ε": "eps",
+    **dict.fromkeys("▉▊▋▌", "#"), **dict.fromkeys("▍▎▏", "|"), **dict.fromkeys("━╸╺╭╮╰╯│┃", "|"),
+}  # fmt: skip
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that an encoding lacks: look-alikes, letters without accents, or escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(map(_alike, text)), error.end
+
+
+def _alike(one: str) -> str:
+    if one in _INSTEAD:
+        return _INSTEAD[one]
+    plain = unicodedata.normalize("NFKD", one).encode("ascii", "ignore").decode()
+    return plain or one.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error(_PLAIN, _replaced)
+
+
+def degrade() -> None:
+    """From now on no character makes writing to stdout or stderr fail."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors=_PLAIN)
+
+
+def fitting(text: str, stream: TextIO | None) -> str:
+    """The text as the stream will show it, so that columns stay in line."""
+    if text.isascii():
+        return text
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, _PLAIN).decode(encoding)
+
+
+def put(stream: TextIO | None, text: str) -> None:
+    """Write and flush. Once a pipe is closed, what goes there is dropped: the verb still does its work and its checks.
+
+    Raises `UsageError` where results cannot be written, as on a full disk; remarks that cannot are dropped.
+    """
+    if stream is None:
+        return
+    try:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            stream.write(fitting(text, stream))
+        stream.flush()
+    except BrokenPipeError:
+        _drop(stream)
+    except OSError as error:
+        _drop(stream)
+        if stream is sys.stdout:
+            raise UsageError(
+                f"cannot write the result to standard output: {error.strerror or error}"
+            ) from error
+    except ValueError:  # closed by someone
+        return
+
+
+def _drop(stream: TextIO) -> None:
+    """Let what still waits, and what comes, go nowhere: Python writes it at the end, and would fail there."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

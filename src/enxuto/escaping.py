@@ -1,0 +1,193 @@
+"""Texts of files on their way out: one function for each place that shows or keeps them.
+
+Names, labels, metadata and messages of other libraries are written by whoever made a file. What steers a terminal,
+turns the direction of writing, or is not seen at all is shown as an escape such as `\\x1b`; what a spreadsheet would
+compute or Markdown take for a mark stays text. Not here: HTML's own marks (`html.escape`), and quoting for shells.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "anonymous",
+    "csv_cell",
+    "csv_text",
+    "drawn",
+    "json_text",
+    "markdown_text",
+    "named",
+    "one_line",
+    "visible",
+    "visible_values",
+]
+
+# Control, format (bidirectional marks, zero width, tags), surrogates, line and paragraph separators.
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Letters and marks by category, but without any look of their own: joiners, fillers, selectors beyond the first 16.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+_NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*%?")
+_MARKS = re.compile(r"([|\\`<*\[\]])")
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""The text with everything that is not seen as an escape (`\x1b`, `\u202e`); the characters in `keep` stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(one if one in keep or not _unseen(one) else _escape(one) for one in text)
+
+
+def one_line(text: str) -> str:
+    """`visible`, with line breaks and runs of blanks as one blank: messages of other libraries have several lines."""
+    return visible(" ".join(re.split(r"[ \t\r\n]+", text.strip(" \t\r\n"))))
+
+
+def visible_values(values: Any, keep: str = "") -> Any:
+    """`visible` for all texts in lists and mappings, keys too."""
+    if isinstance(values, str):
+        return visible(values, keep)
+    if isinstance(values, dict):
+        return {visible_values(key, keep): visible_values(value, keep) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [visible_values(value, keep) for value in values]
+    return values
+
+
+def anonymous(argument: str) -> str:
+    """A word of a command, or an option's value behind `=`, without what names the machine or people.
+
+    Of a path from the root the last name is told, of an address its scheme alone.
+    """
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    scheme, colon, _ = value.partition("://")
+    if colon:
+        return f"{option}{equals}{scheme}://…"
+    for kind in (PurePosixPath, PureWindowsPath):
+        path: PurePath = kind(value)
+        if path.is_absolute():
+            return f"{option}{equals}{path.name or value}"
+    return argument
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell for a spreadsheet: no text of it is a formula (a leading apostrophe says so); numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    risky = value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+    return ("'" if risky else "") + visible(value)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV with a header, each cell as `csv_cell` has it; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([csv_cell(name) for name in columns])
+    writer.writerows([csv_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def markdown_text(text: str) -> str:
+    """A cell or a line of Markdown: nothing in it is taken for a mark, a link or a tag."""
+    return _MARKS.sub(r"\\\1", one_line(text))
+
+
+def json_text(text: str) -> str:
+    """JSON of the same values, in which what is not seen stands as escapes; line breaks between values stay."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(one if one == "\n" or not _unseen(one) else _json_escape(one) for one in text)
+
+
+@contextmanager
+def drawn(figure: Figure) -> Iterator[None]:
+    """Inside, a figure can be written: its texts are plain, and every logarithmic axis has ticks with numbers.
+
+    matplotlib takes what stands between two dollars for a formula, and an axis of logarithms has no tick where no power
+    of its base is in sight.
+    """
+    import matplotlib
+    from matplotlib.text import Text
+    from matplotlib.ticker import FuncFormatter
+
+    settings: Any = {"text.parse_math": False}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box is drawn for it
+        for axes in figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                _ticked(axis)
+                axis.set_major_formatter(FuncFormatter(_written_by(axis.get_major_formatter())))
+                axis.set_minor_formatter(FuncFormatter(_written_by(axis.get_minor_formatter())))
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_parse_math(False)
+            text.set_text(visible(text.get_text(), keep="\n"))
+        yield
+
+
+def named(text: str) -> str:
+    """A name for a legend: matplotlib leaves those out that begin with an underscore."""
+    return f" {text}" if text.startswith("_") else text
+
+
+def _ticked(axis: Any) -> None:
+    """Give an axis of logarithms numbers where fewer than two of its ticks are in sight."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+    if axis.get_scale() != "log":
+        return
+    low, high = sorted(axis.get_view_interval())
+    if sum(low <= tick <= high for tick in axis.get_majorticklocs()) >= 2:
+        return
+    ticks = [
+        tick
+        for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= tick <= high
+    ]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:.6g}")
+
+
+def _written_by(formatter: Any) -> Callable[[float, int | None], str]:
+    """What a formatter writes, made visible; powers that matplotlib writes as formulas become plain numbers."""
+
+    def write(value: float, place: int | None = None) -> str:
+        text = str(formatter(value, place))
+        return f"{value:g}" if "\\mathdefault" in text else visible(text, keep="\n")
+
+    return write
+
+
+def _unseen(one: str) -> bool:
+    code = ord(one)
+    if code < 0x7F:
+        return code < 0x20
+    return unicodedata.category(one) in _UNSEEN or one in _BLANK or 0xE0000 <= code <= 0xE0FFF
+
+
+def _escape(one: str) -> str:
+    code = ord(one)
+    if one in _SHORT:
+        return _SHORT[one]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(one: str) -> str:
+    code = ord(one)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
