@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from enxuto.cli.data_options import DataOptions, fitted
 from enxuto.cli.terminal import note, show_table
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.budget import Judgement, Trial
-    from enxuto.data import Preprocess
+    from enxuto.data import Dataset, Preprocess
     from enxuto.onnx_model import Model, Role
     from enxuto.within import Within
 
@@ -45,8 +46,11 @@ class CalibratedOptions:
     bits: float | None
     target_size: str | None
     seed: int
+    how: DataOptions = field(default_factory=DataOptions)
+    calibration_split: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_images()
         if self.bits is not None and self.target_size is not None:
             raise UsageError("--bits and --target-size both fix the size; give one of them")
         if self.bits is not None and not 0 < self.bits <= 32:
@@ -54,9 +58,25 @@ class CalibratedOptions:
         if self.synthetic and self.calibration is not None:
             raise UsageError("--synthetic and --calibration both say what calibrates; give one of them")
         if self._judged and self.data is None:
-            raise UsageError("a bound on the answers needs labelled images to judge by; give --data")
+            raise UsageError("a bound on the answers needs images to judge by; give --data")
         if self.target_size is not None:
             byte_size(self.target_size)
+
+    def _check_images(self) -> None:
+        """Options that say how to open images need some to open."""
+        given = {
+            "--split": self.how.split, "--limit": self.how.limit, "--image-column": self.how.image_column,
+            "--label-column": self.how.label_column, "--labels": self.how.labels,
+        }  # fmt: skip
+        stray = next((name for name, value in given.items() if value is not None), None)
+        if stray is not None and self.data is None and self.calibration is None:
+            raise UsageError(f"{stray} is of images; give --data or --calibration")
+        if self.how.labels is not None and self.data is None:
+            raise UsageError("--labels names classes of --data; images that calibrate need none")
+        if self.calibration_split is not None and self.calibration is None:
+            raise UsageError("--calibration-split is of --calibration; give that too")
+        if self.calibration_split is not None and self.data is None and self.how.split is not None:
+            raise UsageError("--split and --calibration-split say the same; leave one out")
 
     @property
     def _judged(self) -> bool:
@@ -88,7 +108,6 @@ class CalibratedOptions:
         """Open the images, search, and say on stderr how it goes."""
         from enxuto.budget import Bounds
         from enxuto.compression import parameters
-        from enxuto.data import open_dataset
         from enxuto.within import compress_within, deal
 
         bits = self.bits_of(model)
@@ -98,13 +117,32 @@ class CalibratedOptions:
                 "calibrated rounding needs a bound: --max-drop, --min-agreement, --max-kl, --bits or --target-size"
             )
         bounds = Bounds(self.max_drop, self.min_agreement, self.max_kl, most)
-        data = open_dataset(self.data) if self.data is not None else None
-        other = open_dataset(self.calibration) if self.calibration is not None else None
+        data = self._labelled(model, metadata)
+        other = self._calibrating()
         parts = deal(data, other, bounds, self.images, self.seed, synthetic=self.synthetic)
         return compress_within(
             model, bounds, parts, preprocess, images=self.images, metadata=metadata, roles=roles,
             keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, tried=_say,
         )  # fmt: skip
+
+
+    def _labelled(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | None:
+        """The images of --data; labels, which a bound on top-1 needs, count the model's outputs."""
+        if self.data is None:
+            return None
+        data = self.how.open(self.data, labelled=self.max_drop is not None)
+        if not data.labelled:
+            note(f"{self.data} has no labels: answers are compared with the original's, and no top-1 is told")
+        return fitted(data, model, dict(metadata), self.how.labels)[0]
+
+    def _calibrating(self) -> Dataset | None:
+        """The images of --calibration; what is said of how to open images is of --data where both are given."""
+        if self.calibration is None:
+            return None
+        how = self.how if self.data is None else DataOptions(seed=self.seed)
+        if self.calibration_split is not None:
+            how = replace(how, split=self.calibration_split)
+        return how.open(self.calibration, labelled=False)
 
 
 def _say(trial: Trial) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
-Data: Parquet with image bytes, class folders, IDX (MNIST), CIFAR binary or .npz. The preprocessing stored with the
-model is used unless options say otherwise.
+Data: Parquet with image bytes, class folders, IDX (MNIST), CIFAR binary, .npz or a table. Classes are matched with the
+model's by name where both have names; `--labels` names the model's. Folders called by numbers are outputs. The
+preprocessing stored with the model is used unless options say otherwise.
 
     enxuto evaluate model.enx --data test.parquet --reference model.onnx
     enxuto evaluate model.onnx --data photos/ --preprocess imagenet --limit 500 --per-class
@@ -32,25 +34,13 @@ def run(
     reference: Annotated[
         Path | None, typer.Option(help="Model to compare the answers with, such as the original.")
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_DATA, help="train, test, …; default: test if there are several."),
-    ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar or npz."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn at random.")
-    ] = None,
-    seed: Annotated[int, typer.Option(rich_help_panel=_DATA, help="Seed of that draw.")] = 0,
-    image_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Parquet column with images.")
-    ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_DATA, help="Parquet column with labels; CIFAR-100: fine or coarse."),
-    ] = None,
+    split: opts.Split = None,
+    format_: opts.Format = None,
+    limit: opts.Limit = None,
+    seed: opts.Seed = 0,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Labels = None,
     preprocess: pre.Base = None,
     resize: pre.Resize = None,
     interpolation: pre.Interpolation = None,
@@ -72,13 +62,13 @@ def run(
 ) -> None:
     """Load, run, measure, show."""
     from enxuto.api import load, load_with_metadata, preprocess_of
-    from enxuto.data import open_dataset
     from enxuto.evaluation import evaluate
     from enxuto.runtime import Runner
 
-    dataset = open_dataset(data, split=split, format=format_, limit=limit, seed=seed,
-                           image_column=image_column, label_column=label_column)  # fmt: skip
+    options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
+    dataset = options.open(data)
     model, metadata = load_with_metadata(source)
+    dataset, _ = opts.fitted(dataset, model, metadata, labels)
     said = pre.PreprocessOptions(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
