@@ -62,6 +62,7 @@ class TrialLog:
                 intervals = {
                     name: (float(judged[name][0]), float(judged[name][1]))
                     for name in ("drop_interval", "agreement_interval")
+                    if judged[name] is not None  # no labels, no loss of top-1
                 }
                 judged = Judgement(**{**judged, **intervals})
             self._trials[float(row["price"])] = (int(row["bytes"]), judged)

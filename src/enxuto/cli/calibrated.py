@@ -125,7 +125,6 @@ class CalibratedOptions:
             keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, tried=_say,
         )  # fmt: skip
 
-
     def _labelled(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | None:
         """The images of --data; labels, which a bound on top-1 needs, count the model's outputs."""
         if self.data is None:
@@ -151,7 +150,8 @@ def _say(trial: Trial) -> None:
 
 
 def _answers(judgement: Judgement) -> str:
-    return f"{judgement.drop:+.2f} points lost, {judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
+    lost = "" if judgement.drop is None else f"{judgement.drop:+.2f} points lost, "
+    return f"{lost}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
 
 
 def calibrated_json(within: Within) -> dict[str, Any]:
@@ -193,14 +193,12 @@ def show_calibrated(within: Within, *, report: bool) -> None:
     """Write the answers on images that were not searched with and, if asked, every tensor."""
     judgement = within.reported
     if judgement is not None:
-        low, high = judgement.drop_interval
         least, most = judgement.agreement_interval
         show_table(
             f"on {judgement.samples:,} images that nothing was chosen by",
             {"measure": "left", "value": "left"},
             [
-                ("top-1", f"{judgement.top1:.2f} %"),
-                ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+                *_right_answers(judgement),
                 ("same answers", f"{judgement.agreement:.2f} % (95 % interval {least:.2f} to {most:.2f})"),
                 ("KL from the original", f"{judgement.kl:.3g} nats"),
             ],
@@ -210,6 +208,17 @@ def show_calibrated(within: Within, *, report: bool) -> None:
         _show_tensors(within.outcome.to_list())
     if within.calibration.reason is not None:
         note(f"rounding took outputs as unrelated: {within.calibration.reason}")
+
+
+def _right_answers(judgement: Judgement) -> list[tuple[str, str]]:
+    """Top-1 and what was lost of it; nothing where images have no labels."""
+    if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
+        return []
+    low, high = judgement.drop_interval
+    return [
+        ("top-1", f"{judgement.top1:.2f} %"),
+        ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+    ]
 
 
 def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:

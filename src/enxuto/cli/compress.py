@@ -143,7 +143,8 @@ def run(
         ),
     ] = None,
     calibration_split: Annotated[
-        str | None, typer.Option(rich_help_panel=_CALIBRATED, help="The part of --calibration: train, test, ….")
+        str | None,
+        typer.Option(rich_help_panel=_CALIBRATED, help="The part of --calibration: train, test, …."),
     ] = None,
     split: opts.Split = None,
     limit: opts.Limit = None,
@@ -194,8 +195,8 @@ def run(
 
     # Images and minifloat exclude each other, so one --format serves both.
     of_images = data is not None or calibration is not None
-    options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu,
-                            None if of_images else format_)  # type: ignore[arg-type]  # fmt: skip
+    grid = None if of_images else format_
+    options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu, grid)  # type: ignore[arg-type]
     scheme = options.scheme()
     how = opts.DataOptions(
         split, format_ if of_images else None, limit, seed, image_column, label_column, labels

@@ -65,7 +65,8 @@ def run(
     calibration: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=_GRID, help="Any folder of images, or data, to calibrate by; default: from --data."
+            rich_help_panel=_GRID,
+            help="Any folder of images, or data, to calibrate by; default: from --data.",
         ),
     ] = None,
     images: Annotated[

@@ -22,6 +22,7 @@ __all__ = [
     "LabelColumn",
     "Labels",
     "Limit",
+    "Order",
     "Seed",
     "Split",
     "fitted",
@@ -59,6 +60,16 @@ Labels = Annotated[
         rich_help_panel=_PANEL,
         help="The model's class names in its order, a line each or JSON; default: the model's own. "
         "Data's classes are matched by name.",
+    ),
+]
+
+Order = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        rich_help_panel=_PANEL,
+        help="The classes in the order of the network's outputs, a line each or JSON; default: as the data say.",
     ),
 ]
 
@@ -103,11 +114,15 @@ def given_names(labels: Path | None, model: Model, metadata: dict[str, Any]) -> 
         return labels_of(model, metadata)
     names, outputs = read_labels(labels), class_count(model)
     if outputs is not None and len(names) != outputs:
-        raise UsageError(f"{labels} names {len(names)} classes and the model has {outputs} outputs; give one name each")
+        raise UsageError(
+            f"{labels} names {len(names)} classes and the model has {outputs} outputs; give one name each"
+        )
     return names
 
 
-def fitted(dataset: Dataset, model: Model, metadata: dict[str, Any], labels: Path | None) -> tuple[Dataset, Matching]:
+def fitted(
+    dataset: Dataset, model: Model, metadata: dict[str, Any], labels: Path | None
+) -> tuple[Dataset, Matching]:
     """The data set with labels that count the model's outputs; what is not plain is said on stderr."""
     from enxuto.api import class_count
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,8 @@ from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 
 if TYPE_CHECKING:
-    from enxuto.data import Preprocess
+    from enxuto.data import Dataset, Preprocess
+    from enxuto.evaluation import Evaluation
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -62,23 +64,30 @@ def run(
 ) -> None:
     """Load, run, measure, show."""
     from enxuto.api import load, load_with_metadata, preprocess_of
-    from enxuto.evaluation import evaluate
+    from enxuto.evaluation import Following, evaluate, follow
     from enxuto.runtime import Runner
 
     options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
-    dataset = options.open(data)
+    dataset = options.open(data, labelled=reference is None)
+    _check_options(dataset, per_class=per_class, confusion=confusion)
     model, metadata = load_with_metadata(source)
     dataset, _ = opts.fitted(dataset, model, metadata, labels)
     said = pre.PreprocessOptions(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
     chosen = choose_preprocess(said, preprocess_of(metadata))
+    first = Runner(model, threads=threads).scores
     other = Runner(load(reference), threads=threads).scores if reference else None
+    result: Evaluation | Following
     with progress_bar("evaluating") as progress:
-        result = evaluate(
-            Runner(model, threads=threads).scores, dataset, preprocess=chosen, batch_size=batch, reference=other,
-            progress=lambda done, total: progress("evaluating", done, total),
-        )  # fmt: skip
+        done = partial(progress, "evaluating")
+        if dataset.labelled:
+            result = evaluate(
+                first, dataset, preprocess=chosen, batch_size=batch, reference=other, progress=done
+            )
+        else:
+            assert other is not None, "data without labels are opened only beside a reference"
+            result = follow(first, other, dataset, preprocess=chosen, batch_size=batch, progress=done)
     if json:
         print_json(
             {
@@ -95,6 +104,8 @@ def run(
     show_table(
         f"{source} on {data}", {"measure": "left", "value": "left"}, result.rows(), caption=chosen.describe()
     )
+    if isinstance(result, Following):
+        return
     if per_class:
         show_table(
             "by class",
@@ -106,6 +117,19 @@ def run(
         )
     if confusion:
         show_confusion(result.to_dict())
+
+
+def _check_options(dataset: Dataset, *, per_class: bool, confusion: bool) -> None:
+    """Say what cannot be shown without labels."""
+    from enxuto.errors import UsageError
+
+    if dataset.labelled:
+        return
+    if per_class or confusion:
+        raise UsageError(
+            f"{dataset.path} has no labels, which --per-class and --confusion need; leave them out"
+        )
+    note(f"{dataset.path} has no labels: answers are compared with the reference's, and no accuracy is told")
 
 
 def choose_preprocess(said: pre.PreprocessOptions, stored: Preprocess | None) -> Preprocess:

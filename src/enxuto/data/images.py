@@ -10,18 +10,8 @@ from __future__ import annotations
 import io
 
 import numpy as np
-
-# The plugins of the formats meant, so that Pillow need not import all others to find them.
-import PIL.BmpImagePlugin
-import PIL.GifImagePlugin
-import PIL.JpegImagePlugin
-import PIL.MpoImagePlugin
-import PIL.PngImagePlugin
-import PIL.PpmImagePlugin
-import PIL.TiffImagePlugin
-import PIL.WebPImagePlugin
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from enxuto.data.damage import BROKEN, first_line
 from enxuto.errors import DataError
@@ -31,6 +21,9 @@ __all__ = ["IMAGE_FORMATS", "decode", "pixels_of"]
 IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Pillow's names of the formats that are opened; MPO is a JPEG with a second picture, as telephones write it."""
 
+Image.preinit()
+# What `preinit` leaves out; Pillow need then not import all it has, to find these two.
+_ALSO = (TiffImagePlugin, WebPImagePlugin)
 _OPENED = [name for name in IMAGE_FORMATS if name in Image.OPEN]  # MPO is opened by way of JPEG
 _KINDS = "JPEG, PNG, WebP, BMP, GIF, TIFF or PPM"
 

@@ -1,9 +1,9 @@
 """A data set's labels in the order of a model's outputs: by class names where both have them, else by number.
 
-Names are compared as they are, then without regard to case, spaces, `_` and `-`, then by synonym ("tench, Tinca tinca"; a
-WordNet number in front). Folders called by numbers, and data that name no classes, count outputs themselves. What is
-not the same order on both sides, or cannot be told, is said in `Matching.remarks` and `warnings`. Not here: where a model
-keeps its labels (`enxuto.api.labels_of`).
+Names are compared as they are, then without regard to case, spaces, `_` and `-`, then by synonym ("tench, Tinca
+tinca"; a WordNet number in front). Folders called by numbers, and data that name no classes, count outputs themselves.
+What is not the same order on both sides, or cannot be told, is said in `Matching.remarks` and `warnings`. Not here:
+where a model keeps its labels (`enxuto.api.labels_of`).
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ def match_labels(
     """Find the model's output for each label of a data set.
 
     labels: int64 (N,) of all its samples. classes: its names by label. numbered: they are the labels' own numbers.
-    stored: labels are numbers in the data, so that their order means something even where names differ. the model's, in the order of its outputs. outputs: how many it has, where that is known. Raises `DataError`
-    for classes that the model does not have, and for more labels than it has outputs.
+    stored: labels are numbers in the data, so that their order means something even where names differ. names: the
+    model's, in the order of its outputs. outputs: how many it has, where that is known. Raises `DataError` for classes
+    that the model does not have, and for more labels than it has outputs.
     """
     warnings: list[str] = []
     present = np.unique(labels).tolist()
@@ -94,7 +95,8 @@ def _by_name(
     if strange:
         raise DataError(
             f"{path} has {_count(len(strange), 'class')} that the model's labels do not name: {_some(strange)}; "
-            f"leave them out, rename them, or name the model's classes by --labels (the model has {_some(map(_first, names))})"
+            f"leave them out, rename them, or name the model's classes by --labels (the model has "
+            f"{_some(map(_first, names))})"
         )
     taken: dict[int, str] = {}
     order = np.full(max(found) + 1, -1, np.int64)
@@ -110,7 +112,7 @@ def _by_name(
     missing = [_first(name) for place, name in enumerate(names) if place not in taken]
     moved = any(label != place for label, place in found.items())
     how = "labels are matched by class name"
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if missing:
         warnings = (
             f"{path} has {len(taken)} of the model's {len(names)} classes, not {_some(missing)}; {how}",
@@ -128,8 +130,8 @@ def _refuse_strangers(
         return
     raise DataError(
         f"{path} names {_count(len(classes), 'class')} ({_some(classes[label] for label in present)}), of which the "
-        f"model's {len(names)} labels ({_some(map(_first, names))}) name none; name the model's classes in its order, in "
-        "the data's words, by --labels"
+        f"model's {len(names)} labels ({_some(map(_first, names))}) name none; name the model's classes in its "
+        "order, in the data's words, by --labels"
     )
 
 
@@ -160,7 +162,11 @@ def _by_number(
     known = present[-1] + 1 if classes is None or numbered else len(classes)
     if known != count:
         told = f"{known} classes" if classes is not None and not numbered else f"labels up to {known - 1}"
-        how = "labels are taken in order" if classes is not None and not numbered else "labels count its outputs"
+        how = (
+            "labels are taken in order"
+            if classes is not None and not numbered
+            else "labels count its outputs"
+        )
         hint = "" if classes is None else ": say --labels where that is wrong"
         warnings.append(f"{path} has {told} and the model {count} outputs; {how}{hint}")
     if shown is None and classes is not None:
@@ -185,7 +191,6 @@ class _Index:
             _table(wholes, lambda name: [_plain(name)]),
             _table(wholes, lambda name: [_plain(part) for part in _synonyms(name)]),
         ]
-        self._plain = [{_plain(name) for name in group} for group in wholes]
 
     @classmethod
     def of(cls, names: Sequence[Label]) -> _Index:
@@ -197,7 +202,11 @@ class _Index:
     def find(self, name: str, label: int) -> int | None:
         """The output that a name means."""
         exact, whole, synonyms = self._tables
-        tries: list[tuple[Mapping[str, set[int]], str]] = [(exact, name), (whole, _plain(name)), (synonyms, _plain(name))]
+        tries: list[tuple[Mapping[str, set[int]], str]] = [
+            (exact, name),
+            (whole, _plain(name)),
+            (synonyms, _plain(name)),
+        ]
         # Several words on this side too may each be a whole name on the other.
         tries += [(whole, _plain(part)) for part in _synonyms(name)]
         for table, key in tries:
@@ -244,7 +253,9 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
         if not place.is_file():
             raise UsageError(f"{path} is no file of labels; name a text file with a name a line, or JSON")
         if place.stat().st_size > _LARGEST_FILE:
-            raise UsageError(f"{path} is too large for a file of labels; name one with a name a line, or JSON")
+            raise UsageError(
+                f"{path} is too large for a file of labels; name one with a name a line, or JSON"
+            )
         text = place.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the labels in {path}: {first_line(error)}") from error
@@ -256,7 +267,9 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
     else:
         names = tuple(line.strip() for line in text.rstrip().splitlines())
     if not names or any(not _first(name).strip() for name in names):
-        raise UsageError(f"{path} has lines without a name; give one name for each output, in the model's order")
+        raise UsageError(
+            f"{path} has lines without a name; give one name for each output, in the model's order"
+        )
     return names
 
 

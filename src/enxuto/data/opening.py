@@ -95,9 +95,7 @@ def _read(
         raise DataError(f"{place} is a folder; name the .npz file")
     match kind:
         case "parquet":
-            return read_parquet(
-                place, split=split, image_column=image, label_column=label, labelled=labelled
-            )
+            return read_parquet(place, split=split, image_column=image, label_column=label, labelled=labelled)
         case "folder":
             return read_folder(place, split=split, labelled=labelled)
         case "idx":

@@ -84,7 +84,9 @@ class Subject:
         known = (name, model.resolve(), _place(images), dict(data), preprocess, _hash_of(model))
         if calibrating is None:
             return cls(*known, dataset.hash)
-        parts = calibrating.parts(dataset, None if calibration is None else open_dataset(calibration, labelled=False))
+        parts = calibrating.parts(
+            dataset, None if calibration is None else open_dataset(calibration, labelled=False)
+        )
         if parts.calibrating is None or parts.reporting is None:
             raise DataError(f"{images}: no images to calibrate by and to judge by")
         other = None if calibration is None else _place(calibration)

@@ -117,7 +117,9 @@ def _labels_and_names(root: Path, names: list[str]) -> tuple[NDArray[np.int64], 
     labels = np.array([int(name) for name in names], np.int64)
     by_label = dict(zip(labels.tolist(), names, strict=True))
     if len(by_label) < len(names):
-        twice = next(name for label, name in zip(labels.tolist(), names, strict=True) if by_label[label] != name)
+        twice = next(
+            name for label, name in zip(labels.tolist(), names, strict=True) if by_label[label] != name
+        )
         raise DataError(
             f"{root}: folders {twice} and {by_label[int(twice)]} are the same number, so the same label; "
             "put their images into one"
@@ -198,5 +200,7 @@ def _notes(
     if empty:
         notes.append(f"{len(empty)} class folders hold no images, first {empty[0]}")
     if led_back:
-        notes.append(f"{len(led_back)} links lead back to the folder itself and were left out, first {led_back[0]}")
+        notes.append(
+            f"{len(led_back)} links lead back to the folder itself and were left out, first {led_back[0]}"
+        )
     return tuple(notes)

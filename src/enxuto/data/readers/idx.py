@@ -35,8 +35,9 @@ _UNSIGNED_BYTE = 8
 def read_idx(path: Path, *, split: str | None, labelled: bool = True) -> Source:
     """Open the pair of IDX files in a folder, or the pair that one images file belongs to.
 
-    split: `train` or `test`. labelled: whether labels are needed; where not, an images file alone will do. Raises `DataError` when a file of the pair is missing or they have different
-    counts, `FormatError` when the bytes are not IDX.
+    split: `train` or `test`. labelled: whether labels are needed; where not, an images file alone will do. Raises
+    `DataError` when a file of the pair is missing or they have different counts, `FormatError` when the bytes are not
+    IDX.
     """
     images_file, labels_file, part = _pair(path, split, labelled)
     images = _read(images_file, axes=(3,))

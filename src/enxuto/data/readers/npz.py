@@ -117,4 +117,6 @@ def _checked_labels(
     try:
         return labels.astype(np.int64), tuple(str(name) for name in classes)
     except ValueError as error:  # code points beyond Unicode
-        raise FormatError(f"{path}: classes holds what is no text ({first_line(error)}); write it again") from error
+        raise FormatError(
+            f"{path}: classes holds what is no text ({first_line(error)}); write it again"
+        ) from error

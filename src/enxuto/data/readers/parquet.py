@@ -30,7 +30,12 @@ _LABEL_NAMES = ("label", "labels", "fine_label")
 
 
 def read_parquet(
-    path: Path, *, split: str | None, image_column: str | None, label_column: str | None, labelled: bool = True
+    path: Path,
+    *,
+    split: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    labelled: bool = True,
 ) -> Source:
     """Open a Parquet file or a folder of shards.
 
@@ -46,7 +51,9 @@ def read_parquet(
             raise DataError(f"{shard} has other columns than {shards[0].name}; name one file")
     image = image_column or _only(path, schema, _holds_images, _IMAGE_NAMES, "image")
     label = label_column or _label_column(path, schema, labelled)
-    wanted = [(image, _holds_images, "images")] + ([(label, _holds_labels, "whole-number labels")] if label else [])
+    wanted = [(image, _holds_images, "images")] + (
+        [(label, _holds_labels, "whole-number labels")] if label else []
+    )
     for column, fits, kind in wanted:
         if column not in schema.names or not fits(schema.field(column).type):
             columns = ", ".join(schema.names)
@@ -144,7 +151,9 @@ def _open(path: Path) -> Any:
     try:
         return pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowException, *BROKEN) as error:
-        raise FormatError(f"{path} is not a whole Parquet file ({first_line(error)}); fetch it again") from error
+        raise FormatError(
+            f"{path} is not a whole Parquet file ({first_line(error)}); fetch it again"
+        ) from error
 
 
 def _holds_images(kind: Any) -> bool:
@@ -195,7 +204,9 @@ def _labels(path: Path, files: list[Any], column: str, labelled: bool) -> NDArra
             raise DataError(f"{path}: column {column!r} has samples without a label; leave them out")
         numbers = [piece.to_numpy() for piece in pieces]
     except (pa.ArrowException, *BROKEN) as error:
-        raise FormatError(f"{path}: labels cannot be read ({first_line(error)}); fetch the file again") from error
+        raise FormatError(
+            f"{path}: labels cannot be read ({first_line(error)}); fetch the file again"
+        ) from error
     for piece in numbers:
         if piece.dtype == np.uint64 and piece.size and int(piece.max()) > np.iinfo(np.int64).max:
             raise DataError(f"{path}: label {piece.max()} is out of range; labels count classes from 0")

@@ -47,7 +47,12 @@ Row = Mapping[str, str]
 
 
 def read_table(
-    path: Path, *, split: str | None, image_column: str | None, label_column: str | None, labelled: bool = True
+    path: Path,
+    *,
+    split: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    labelled: bool = True,
 ) -> Source:
     """Open a table, or a folder with the folds of Adience.
 
@@ -69,7 +74,8 @@ def read_table(
     labels: str | None = None
     if labelled or label_column is not None or any(name.lower() in _LABEL_NAMES for name in columns):
         labels = _column(path, columns, label_column, _LABEL_NAMES, "labels", "label_column")
-    classes = _classes([row[labels] for row in rows]) if labels is not None else None  # of all parts, so that a label means the same in each
+    # Of all parts, so that a label means the same in each.
+    classes = None if labels is None else _classes([row[labels] for row in rows])
     part: str | None = None
     if _PART in columns:
         part = choose_part(path, sorted({row[_PART] for row in rows}), split)
