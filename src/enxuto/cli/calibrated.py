@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto.cli.data_options import DataOptions, fitted
 from enxuto.cli.terminal import note, show_table
-from enxuto.errors import UsageError
+from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.budget import Judgement, Trial
@@ -126,13 +126,20 @@ class CalibratedOptions:
         )  # fmt: skip
 
     def _labelled(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | None:
-        """The images of --data; labels, which a bound on top-1 needs, count the model's outputs."""
+        """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
         if self.data is None:
             return None
         data = self.how.open(self.data, labelled=self.max_drop is not None)
-        if not data.labelled:
-            note(f"{self.data} has no labels: answers are compared with the original's, and no top-1 is told")
-        return fitted(data, model, dict(metadata), self.how.labels)[0]
+        why = "has no labels"
+        if data.labelled:
+            try:
+                return fitted(data, model, dict(metadata), self.how.labels)[0]
+            except DataError as error:  # folders of images need not be classes where nothing counts them
+                if self.max_drop is not None or self.how.labels is not None:
+                    raise
+                why, data = f"has no labels for this model ({error})", data.without_labels()
+        note(f"{self.data} {why}: answers are compared with the original's, and no top-1 is told")
+        return data
 
     def _calibrating(self) -> Dataset | None:
         """The images of --calibration; what is said of how to open images is of --data where both are given."""

@@ -30,6 +30,7 @@ BROKEN = (
     AssertionError,
     BufferError,
     ArithmeticError,  # OverflowError: sizes beyond what C holds
+    SystemError,  # C code that met what it took for impossible
     RuntimeError,  # RecursionError and NotImplementedError too: nesting; encrypted members
     SyntaxError,  # headers that are Python literals; PNG chunks
     tokenize.TokenError,

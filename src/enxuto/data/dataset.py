@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from enxuto.data.labels import Label, Matching, match_labels
 from enxuto.data.preprocess import Preprocess
 from enxuto.data.selection import spread_over_classes
-from enxuto.data.source import Source
+from enxuto.data.source import Source, no_labels
 from enxuto.errors import DataError, UsageError
 
 __all__ = ["Dataset"]
@@ -228,6 +228,15 @@ class Dataset:
         made = Dataset(replace(source, labels=labels, classes=found.names), self._indices, seed=self.seed)
         made._digests = self._digests
         return made, found
+
+    def without_labels(self) -> Dataset:
+        """The same samples as if they had no labels."""
+        source = replace(
+            self._source, labels=no_labels(len(self._source.labels)), classes=None, labelled=False
+        )
+        made = Dataset(source, self._indices, seed=self.seed)
+        made._digests = self._digests
+        return made
 
     def _with(self, indices: NDArray[np.int64], seed: int) -> Dataset:
         made = Dataset(self._source, indices, seed=seed)

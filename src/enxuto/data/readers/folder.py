@@ -32,7 +32,7 @@ def image_folders(path: Path) -> bool:
 
 def loose_images(path: Path) -> bool:
     """Whether a file with the ending of an image lies in `path` itself."""
-    return any(_is_image(Path(entry)) for entry in os.scandir(path) if entry.is_file())
+    return any(_is_image(file) for file in _own_files(path))
 
 
 def read_folder(path: Path, *, split: str | None, labelled: bool = True) -> Source:

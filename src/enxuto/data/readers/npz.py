@@ -20,6 +20,7 @@ from enxuto.errors import DataError, FormatError
 
 __all__ = ["read_npz"]
 
+_LAST_CHARACTER = 0x10FFFF  # of Unicode
 _MOST_DEFLATED = 1032  # deflate cannot shrink further, so a larger claim is false
 
 
@@ -99,7 +100,7 @@ def _checked_images(path: Path, images: NDArray[np.generic]) -> NDArray[np.uint8
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or 0 in pixels.shape[1:]:
         found = f"{images.dtype} {images.shape}"
         raise DataError(f"{path}: images is {found}; uint8 (N, H, W) or (N, H, W, C), C = 1 or 3, is needed")
-    return pixels.astype(np.uint8)
+    return pixels.astype(np.uint8, copy=False)
 
 
 def _checked_labels(
@@ -114,9 +115,7 @@ def _checked_labels(
         return labels.astype(np.int64), None
     if classes.ndim != 1 or classes.dtype.kind != "U":
         raise DataError(f"{path}: classes is {classes.dtype} {classes.shape}; a list of names is needed")
-    try:
-        return labels.astype(np.int64), tuple(str(name) for name in classes)
-    except ValueError as error:  # code points beyond Unicode
-        raise FormatError(
-            f"{path}: classes holds what is no text ({first_line(error)}); write it again"
-        ) from error
+    codes = np.frombuffer(classes.tobytes(), np.dtype(np.uint32).newbyteorder(classes.dtype.byteorder))
+    if codes.size and int(codes.max()) > _LAST_CHARACTER:
+        raise FormatError(f"{path}: classes holds what is no text; write it again")
+    return labels.astype(np.int64), tuple(str(name) for name in classes)

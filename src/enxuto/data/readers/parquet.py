@@ -220,4 +220,5 @@ def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
         names = features[label]["names"]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError):
         return None
-    return tuple(str(name) for name in names) if isinstance(names, list) and names else None
+    plain = isinstance(names, list) and all(isinstance(name, (str, int)) for name in names)
+    return tuple(str(name) for name in names) if plain and names else None
