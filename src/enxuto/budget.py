@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,7 +66,7 @@ class Bounds:
 
     def broken(self, judgement: Judgement) -> str | None:
         """Return what a judgement breaks, None where all bounds hold."""
-        if self.max_drop is not None and judgement.drop > self.max_drop:
+        if self.max_drop is not None and judgement.drop is not None and judgement.drop > self.max_drop:
             return f"{judgement.drop:.2f} points of top-1 are lost, more than {self.max_drop:g}"
         if self.min_agreement is not None and judgement.agreement < self.min_agreement:
             return f"{judgement.agreement:.2f} % of answers stay, fewer than {self.min_agreement:g}"
@@ -79,13 +79,14 @@ class Bounds:
 class Judgement:
     """A compressed model's answers beside the original's on the same images; shares in percent, KL in nats.
 
-    drop: points of top-1 lost, with its paired 95 % interval; agreement with Wilson's.
+    drop: points of top-1 lost, with its paired 95 % interval; agreement with Wilson's. top1, drop and its interval are
+    None where the images have no labels.
     """
 
     samples: int
-    top1: float
-    drop: float
-    drop_interval: tuple[float, float]
+    top1: float | None
+    drop: float | None
+    drop_interval: tuple[float, float] | None
     agreement: float
     agreement_interval: tuple[float, float]
     kl: float
@@ -119,7 +120,7 @@ class Judge:
         count = len(lost)
         half = 1.96 * float(lost.std(ddof=1)) / math.sqrt(count) if count > 1 else 100.0
         low, high = wilson_interval(int(same.sum()), count)
-        return Judgement(
+        judged = Judgement(
             samples=count,
             top1=100 * float(right.mean()),
             drop=float(lost.mean()),
@@ -129,6 +130,7 @@ class Judge:
             kl=divergence(self._reference, scores),
             data_hash=self._dataset.hash,
         )
+        return judged if self._dataset.labelled else replace(judged, top1=None, drop=None, drop_interval=None)
 
     def _scores(self, model: Model) -> npt.NDArray[np.float32]:
         runner = Runner(model, threads=self._threads)

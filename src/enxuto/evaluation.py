@@ -19,7 +19,7 @@ from enxuto.errors import DataError, ModelError
 from enxuto.metrics import AgreementMetrics, ClassificationMetrics, wilson_interval
 from enxuto.metrics.scores import checked_labels
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "Following", "evaluate", "follow"]
 
 Predict = Callable[[NDArray[np.float32]], NDArray[Any]]
 
@@ -105,6 +105,10 @@ def evaluate(
     when the output is not one score per class, `DataError` for NaN scores, labels beyond the outputs, or
     images that cannot be read.
     """
+    if not dataset.labelled:
+        raise DataError(
+            f"{dataset.path} has no labels, which accuracy needs; without them only `follow` compares"
+        )
     classes: ClassificationMetrics | None = None
     agreement = AgreementMetrics() if reference is not None else None
     done = 0
@@ -136,6 +140,51 @@ def evaluate(
         kl=None if compared is None else compared.kl,
         class_names=dataset.classes,
     )
+
+
+@dataclass(frozen=True)
+class Following:
+    """How a model's answers follow a reference's on images that need no labels; see `Evaluation` for the fields."""
+
+    samples: int
+    data_hash: str
+    seed: int
+    agreement: float
+    kl: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values."""
+        return asdict(self)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(name, value) pairs for a table that people read."""
+        return [
+            ("samples", f"{self.samples:,} (seed {self.seed}, data {self.data_hash}), without labels"),
+            ("agrees with the reference", f"{self.agreement:.2%} of top-1 answers"),
+            ("KL from the reference", f"{self.kl:.3g} nats"),
+        ]
+
+
+def follow(
+    predict: Predict,
+    reference: Predict,
+    dataset: Dataset,
+    *,
+    preprocess: Preprocess,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Following:
+    """Compare answers on every sample of `dataset`, whose labels are not looked at. Raises as `evaluate` does."""
+    agreement, done = AgreementMetrics(), 0
+    with closing(dataset.batches(batch_size, preprocess)) as batches:
+        for batch, _ in batches:
+            scores = _scores(predict(batch), len(batch), "model")
+            agreement.update(scores, _scores(reference(batch), len(batch), "reference model"))
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(dataset))
+    result = agreement.result()
+    return Following(result.samples, dataset.hash, dataset.seed, result.agreement, result.kl)
 
 
 def _scores(output: NDArray[Any], samples: int, who: str) -> NDArray[Any]:

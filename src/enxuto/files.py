@@ -25,12 +25,15 @@ __all__ = [
     "check_place",
     "inputs_stay",
     "is_input",
+    "parse_toml",
     "read_toml",
     "regular_file",
 ]
 
 _inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
 _PART = ".part"
+_LARGEST_TOML = 1 << 20  # bytes
+_DEEPEST_TOML = 32
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -145,15 +148,34 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
     Raises `UsageError` when the file is missing, is no TOML, or `table` is something else in it.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise UsageError(f"cannot read {path}: it is a folder or a device; name a TOML file")
+        if os.path.getsize(path) > _LARGEST_TOML:
+            raise UsageError(f"{path} is too large for settings; name a TOML file of a few lines")
+        values = parse_toml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     found = values.get(table, values)
     if not isinstance(found, dict):
         raise UsageError(f"{path}: {table} must be a table, such as [{table}]")
     return found
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return what TOML says. Raises `ValueError` for anything else, and for values nested deeper than settings are."""
+    try:
+        values = tomllib.loads(text)
+        level: list[Any] = [values]
+        for _ in range(_DEEPEST_TOML):
+            inside = [one.values() if isinstance(one, dict) else one for one in level]
+            level = [value for one in inside for value in one if isinstance(value, (dict, list))]
+    except (RecursionError, MemoryError):
+        level = [text]
+    if level:
+        raise ValueError(f"it is nested more than {_DEEPEST_TOML} deep")
+    return values
 
 
 def _mode_of_new_files(target: Path) -> int:

@@ -47,7 +47,10 @@ class InputInfo:
 
 
 class Runner:
-    """A model ready to run; `inputs` describes what it takes, `output_names` what it gives."""
+    """A model ready to run; `inputs` describes what it takes, `output_names` and `output_shapes` what it gives.
+
+    A size that is not fixed is None.
+    """
 
     def __init__(
         self, model: Model | str | Path | bytes, *, threads: int = 0, extra_outputs: Sequence[str] = ()
@@ -62,6 +65,7 @@ class Runner:
         self._session = session(_with_outputs(whole, added), threads=threads)
         self.inputs = [_input_info(item) for item in self._session.get_inputs()]
         self.output_names = [str(item.name) for item in self._session.get_outputs()]
+        self.output_shapes = [_sizes_of(item) for item in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """All outputs (or those named) for one set of inputs, as they are."""
@@ -285,5 +289,8 @@ def _input_info(item: onnxruntime.NodeArg) -> InputInfo:
     match = re.fullmatch(r"tensor\((\w+)\)", item.type)
     if match is None or match[1] not in _TYPES:
         raise ModelError(f"input {item.name!r} is {item.type}; only tensors of numbers can be fed")
-    sizes = tuple(size if isinstance(size, int) and size >= 0 else None for size in item.shape)
-    return InputInfo(item.name, sizes, _TYPES[match[1]])
+    return InputInfo(item.name, _sizes_of(item), _TYPES[match[1]])
+
+
+def _sizes_of(item: onnxruntime.NodeArg) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) and size >= 0 else None for size in item.shape)

@@ -1,8 +1,8 @@
 """`compress_within`: the smallest file within a bound, from a model and images (or none) to the figures reported.
 
 With `data`, some images calibrate, others judge during the search, the rest are reported on: no image has two parts.
-With `calibration` besides, that data set calibrates (its labels are not looked at). With neither, synthetic images
-calibrate, and only a size can be bounded.
+Labels are looked at only where top-1 is told or bounded. With `calibration` besides, that data set calibrates. With
+neither, synthetic images calibrate, and only a size can be bounded.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ def deal(
     """
     if bounds.judged and data is None:
         raise UsageError("a bound on the answers needs images to judge by; give --data")
+    if bounds.max_drop is not None and data is not None and not data.labelled:
+        raise DataError(
+            f"{data.path} has no labels, which a bound on top-1 needs; bound --max-kl or --min-agreement"
+        )
     if images < 2:
         raise UsageError(f"calibration needs at least 2 images, not {images}")
     if calibration is not None and len(calibration) > images:

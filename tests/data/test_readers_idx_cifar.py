@@ -106,7 +106,7 @@ def test_idx_header_that_claims_terabytes_is_refused_before_memory_is_taken(
         (IMAGES[:7] + b"\x03" + IMAGES[8:] + bytes(6), "hold 3 images and 2 labels"),
         (bytes.fromhex("00000d03") + IMAGES[4:], "IDX type 13 with 3 axes"),
         (b"\x1f\x8b" + IMAGES[2:], "does not begin as IDX"),
-        (bytes.fromhex("00000803 00000002 00000000 00000003"), "0×3 pixels"),
+        (bytes.fromhex("00000803 00000002 00000000 00000003"), "claims 2×0×3 values, which is none"),
     ],
 )
 def test_idx_that_is_not_what_it_says(tmp_path: Path, images: bytes, words: str) -> None:

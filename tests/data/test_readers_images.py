@@ -67,13 +67,14 @@ def test_folder_parts(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
-def test_folder_numbered_as_text_is_told(tmp_path: Path) -> None:
+def test_folder_names_that_are_numbers_are_the_labels(tmp_path: Path) -> None:
     for number in (1, 2, 10):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "x.png").write_bytes(png(number))
     data = open_dataset(tmp_path)
-    assert data.classes == ("1", "10", "2")
-    assert "folder 10 is label 1" in data.notes[0]
+    assert data.labels.tolist() == [1, 10, 2]
+    assert [int(data.image(i)[0, 0, 0]) for i in range(3)] == [1, 10, 2]
+    assert data.classes == tuple(str(number) for number in range(11))
 
 
 def test_folder_corrupt_and_vanished_files_are_named(animals: Path) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from enxuto.cli.data_options import DataOptions, fitted
 from enxuto.cli.terminal import note, show_table
-from enxuto.errors import UsageError
+from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.budget import Judgement, Trial
-    from enxuto.data import Preprocess
+    from enxuto.data import Dataset, Preprocess
     from enxuto.onnx_model import Model, Role
     from enxuto.within import Within
 
@@ -58,8 +59,11 @@ class CalibratedOptions:
     bits: float | None
     target_size: str | None
     seed: int
+    how: DataOptions = field(default_factory=DataOptions)
+    calibration_split: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_images()
         if self.bits is not None and self.target_size is not None:
             raise UsageError("--bits and --target-size both fix the size; give one of them")
         if self.bits is not None and not 0 < self.bits <= 32:
@@ -67,9 +71,25 @@ class CalibratedOptions:
         if self.synthetic and self.calibration is not None:
             raise UsageError("--synthetic and --calibration both say what calibrates; give one of them")
         if self._judged and self.data is None:
-            raise UsageError("a bound on the answers needs labelled images to judge by; give --data")
+            raise UsageError("a bound on the answers needs images to judge by; give --data")
         if self.target_size is not None:
             byte_size(self.target_size)
+
+    def _check_images(self) -> None:
+        """Options that say how to open images need some to open."""
+        given = {
+            "--split": self.how.split, "--limit": self.how.limit, "--image-column": self.how.image_column,
+            "--label-column": self.how.label_column, "--labels": self.how.labels,
+        }  # fmt: skip
+        stray = next((name for name, value in given.items() if value is not None), None)
+        if stray is not None and self.data is None and self.calibration is None:
+            raise UsageError(f"{stray} is of images; give --data or --calibration")
+        if self.how.labels is not None and self.data is None:
+            raise UsageError("--labels names classes of --data; images that calibrate need none")
+        if self.calibration_split is not None and self.calibration is None:
+            raise UsageError("--calibration-split is of --calibration; give that too")
+        if self.calibration_split is not None and self.data is None and self.how.split is not None:
+            raise UsageError("--split and --calibration-split say the same; leave one out")
 
     @property
     def _judged(self) -> bool:
@@ -101,7 +121,6 @@ class CalibratedOptions:
         """Open the images, search, and say on stderr how it goes."""
         from enxuto.budget import Bounds
         from enxuto.compression import parameters
-        from enxuto.data import open_dataset
         from enxuto.within import compress_within, deal
 
         bits = self.bits_of(model)
@@ -111,13 +130,38 @@ class CalibratedOptions:
                 "calibrated rounding needs a bound: --max-drop, --min-agreement, --max-kl, --bits or --target-size"
             )
         bounds = Bounds(self.max_drop, self.min_agreement, self.max_kl, most)
-        data = open_dataset(self.data) if self.data is not None else None
-        other = open_dataset(self.calibration) if self.calibration is not None else None
+        data = self._labelled(model, metadata)
+        other = self._calibrating()
         parts = deal(data, other, bounds, self.images, self.seed, synthetic=self.synthetic)
         return compress_within(
             model, bounds, parts, preprocess, images=self.images, metadata=metadata, roles=roles,
             keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, tried=_say,
         )  # fmt: skip
+
+    def _labelled(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | None:
+        """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
+        if self.data is None:
+            return None
+        data = self.how.open(self.data, labelled=self.max_drop is not None)
+        why = "has no labels"
+        if data.labelled:
+            try:
+                return fitted(data, model, dict(metadata), self.how.labels)[0]
+            except DataError as error:  # folders of images need not be classes where nothing counts them
+                if self.max_drop is not None or self.how.labels is not None:
+                    raise
+                why, data = f"has no labels for this model ({error})", data.without_labels()
+        note(f"{self.data} {why}: answers are compared with the original's, and no top-1 is told")
+        return data
+
+    def _calibrating(self) -> Dataset | None:
+        """The images of --calibration; what is said of how to open images is of --data where both are given."""
+        if self.calibration is None:
+            return None
+        how = self.how if self.data is None else DataOptions(seed=self.seed)
+        if self.calibration_split is not None:
+            how = replace(how, split=self.calibration_split)
+        return how.open(self.calibration, labelled=False)
 
 
 def _say(trial: Trial) -> None:
@@ -126,7 +170,8 @@ def _say(trial: Trial) -> None:
 
 
 def _answers(judgement: Judgement) -> str:
-    return f"{judgement.drop:+.2f} points lost, {judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
+    lost = "" if judgement.drop is None else f"{judgement.drop:+.2f} points lost, "
+    return f"{lost}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
 
 
 def calibrated_json(within: Within) -> dict[str, Any]:
@@ -168,14 +213,12 @@ def show_calibrated(within: Within, *, report: bool) -> None:
     """Write the answers on images that were not searched with and, if asked, every tensor."""
     judgement = within.reported
     if judgement is not None:
-        low, high = judgement.drop_interval
         least, most = judgement.agreement_interval
         show_table(
             f"on {judgement.samples:,} images that nothing was chosen by",
             {"measure": "left", "value": "left"},
             [
-                ("top-1", f"{judgement.top1:.2f} %"),
-                ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+                *_right_answers(judgement),
                 ("same answers", f"{judgement.agreement:.2f} % (95 % interval {least:.2f} to {most:.2f})"),
                 ("KL from the original", f"{judgement.kl:.3g} nats"),
             ],
@@ -185,6 +228,17 @@ def show_calibrated(within: Within, *, report: bool) -> None:
         _show_tensors(within.outcome.to_list())
     if within.calibration.reason is not None:
         note(f"rounding took outputs as unrelated: {within.calibration.reason}")
+
+
+def _right_answers(judgement: Judgement) -> list[tuple[str, str]]:
+    """Top-1 and what was lost of it; nothing where images have no labels."""
+    if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
+        return []
+    low, high = judgement.drop_interval
+    return [
+        ("top-1", f"{judgement.top1:.2f} %"),
+        ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+    ]
 
 
 def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
 from enxuto.cli.provenance import provenance
@@ -36,21 +37,13 @@ def run(
     first: Annotated[Path, typer.Argument(metavar="A", help="An ONNX model or .enx file: the original.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="What is compared with it.")],
     data: Annotated[Path, typer.Option(rich_help_panel=_DATA, help="Data file or folder.")],
-    split: Annotated[str | None, typer.Option(rich_help_panel=_DATA, help="train, test, ….")] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar or npz."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn at random.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_DATA, help="Seed of that draw.")] = 0,
-    image_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with images.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with labels.")
-    ] = None,
+    split: opts.Split = None,
+    format_: opts.Format = None,
+    limit: opts.Limit = None,
+    seed: opts.Seed = 0,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Labels = None,
     preprocess: pre.Base = None,
     resize: pre.Resize = None,
     interpolation: pre.Interpolation = None,
@@ -74,12 +67,12 @@ def run(
     """Load, compare, show."""
     from enxuto.api import load_with_metadata, preprocess_of
     from enxuto.compare import compare_answers, compare_layers, contact_sheet
-    from enxuto.data import open_dataset
     from enxuto.runtime import Runner
 
-    dataset = open_dataset(data, split=split, format=format_, limit=limit, seed=seed, image_column=image_column,
-                           label_column=label_column)  # fmt: skip
+    options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
+    dataset = options.open(data)
     (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
+    dataset, _ = opts.fitted(dataset, one, metadata, labels)
     said = pre.PreprocessOptions(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.ledger import show_ledger
 from enxuto.cli.outputs import default_file, refuse_terminal, to_stdout
@@ -26,7 +27,8 @@ Without options, steps are chosen so that nearly all answers stay as they are (`
 `--bits 4` or `--target-size 300KB` fixes the size instead.
 
 With images, rounding is calibrated: errors are steered to where the model does not notice them. `--calibration`
-takes unlabelled images of any kind the model may meet; `--data` labelled ones, which also judge. Then a loss can be
+takes any folder of images of the kind the model may meet; `--data` images that also judge, labelled where top-1 is
+asked about. Then a loss can be
 stated: `--max-drop 0.5` (points of top-1), `--min-agreement 99` (percent of equal answers), `--max-kl 0.02`. The
 smallest file within it is searched; the figures shown are of images that the search did not use. `--synthetic`
 calibrates without any images.
@@ -93,7 +95,12 @@ def run(
     mu: Annotated[float | None, typer.Option(rich_help_panel=_GRID, help="μ of mu-law; default 2^i.")] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", rich_help_panel=_GRID, help="P,Q of minifloat: exponent and mantissa bits."),
+        typer.Option(
+            "--format",
+            rich_help_panel=_GRID,
+            help="P,Q of minifloat: exponent and mantissa bits. With images, their format: "
+            f"{opts.FORMATS_HELP}",
+        ),
     ] = None,
     rounding: Annotated[
         str | None,
@@ -129,15 +136,25 @@ def run(
         str | None,
         typer.Option(
             rich_help_panel=_CALIBRATED,
-            help="Labelled images: some calibrate, some judge, the rest is reported on.",
+            help="Images: some calibrate, some judge, the rest is reported on. Only --max-drop needs labels.",
         ),
     ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=_CALIBRATED, help="Images to calibrate by, labels unused; default: from --data."
+            rich_help_panel=_CALIBRATED,
+            help="Any folder of images, or data, to calibrate by; labels unused; default: from --data.",
         ),
     ] = None,
+    calibration_split: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_CALIBRATED, help="The part of --calibration: train, test, …."),
+    ] = None,
+    split: opts.Split = None,
+    limit: opts.Limit = None,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Labels = None,
     synthetic: Annotated[
         bool,
         typer.Option("--synthetic", rich_help_panel=_CALIBRATED, help="Calibrate by synthetic images."),
@@ -180,11 +197,16 @@ def run(
     from enxuto.levels import check_rounding
     from enxuto.onnx_model import Model
 
-    options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu, format_)  # type: ignore[arg-type]
+    # Images and minifloat exclude each other, so one --format serves both.
+    of_images = data is not None or calibration is not None
+    grid = None if of_images else format_
+    options = SchemeOptions(quantizer, delta, step, levels, range_, clip, per, mu, grid)  # type: ignore[arg-type]
     scheme = options.scheme()
-    wish = CalibratedOptions(
-        data, calibration, synthetic, images, max_drop, min_agreement, max_kl, bits, target_size, seed
+    how = opts.DataOptions(
+        split, format_ if of_images else None, limit, seed, image_column, label_column, labels
     )
+    wish = CalibratedOptions(data, calibration, synthetic, images, max_drop, min_agreement, max_kl, bits, target_size,
+                             seed, how, calibration_split)  # fmt: skip
     _refuse_contradictions(options, wish, own=fold_bn or rounding is not None, report=report)
     streamed = refuse_terminal(output, json=json)
     target = output or default_file(source.with_suffix(".enx"), force=force)

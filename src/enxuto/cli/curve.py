@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
 from enxuto.cli.outputs import own_folder
@@ -76,7 +77,8 @@ def run(
     calibration: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel=_GRID, help="Images to calibrate by, labels unused; default: from --data."
+            rich_help_panel=_GRID,
+            help="Any folder of images, or data, to calibrate by; default: from --data.",
         ),
     ] = None,
     images: Annotated[
@@ -86,21 +88,13 @@ def run(
     within: Annotated[
         float, typer.Option(min=0, rich_help_panel=_GRID, help="Points of top-1 that the best may lose.")
     ] = 0.8,
-    split: Annotated[str | None, typer.Option(rich_help_panel=_DATA, help="train, test, ….")] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar or npz."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn at random.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_DATA, help="Seed of that draw.")] = 0,
-    image_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with images.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with labels.")
-    ] = None,
+    split: opts.Split = None,
+    format_: opts.Format = None,
+    limit: opts.Limit = None,
+    seed: opts.Seed = 0,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Labels = None,
     preprocess: pre.Base = None,
     resize: pre.Resize = None,
     interpolation: pre.Interpolation = None,
@@ -127,12 +121,11 @@ def run(
     folder = out or own_folder("curve", Path("studies") / f"curve-{sources[0].stem}-{data_name(data)}")
     calibrating = _calibrating(methods, calibration, images, seed)
     settings = _settings(methods, levels, bits, calibrating)
-    how = {"split": split, "format": format_, "limit": limit, "seed": seed, "image_column": image_column,
-           "label_column": label_column}  # fmt: skip
+    options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
     said = pre.PreprocessOptions(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
-    points, names = _points(sources, data, how, said, settings, calibrating, calibration)
+    points, names = _points(sources, data, options, said, settings, calibrating, calibration)
     take_in(folder, merge)
 
     def name(result: Result) -> str:
@@ -210,7 +203,7 @@ def _settings(
 def _points(
     sources: list[Path],
     data: str,
-    how: dict[str, Any],
+    options: opts.DataOptions,
     said: pre.PreprocessOptions,
     settings: list[dict[str, Any]],
     calibrating: Calibrating | None,
@@ -222,8 +215,13 @@ def _points(
 
     found: list[Point] = []
     names: dict[str, str] = {}
+    dataset = options.open(data)
     for source in sources:
-        _, metadata = load_with_metadata(source)
+        model, metadata = load_with_metadata(source)
+        # Said only where it moves labels: it is a part of what the points are known by.
+        how = options.how()
+        if opts.fitted(dataset, model, metadata, options.labels)[1].order is not None:
+            how["names"] = list(opts.given_names(options.labels, model, metadata) or ())
         chosen = choose_preprocess(said, preprocess_of(metadata))
         subject = Subject.open(source.stem, source, data, how, chosen, calibrating, calibration)
         found += points(subject, settings)

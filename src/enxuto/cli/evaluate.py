@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 
 if TYPE_CHECKING:
-    from enxuto.data import Preprocess
+    from enxuto.data import Dataset, Preprocess
     from enxuto.evaluation import Evaluation
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
-Data: Parquet with image bytes, class folders, IDX (MNIST), CIFAR binary or .npz. The preprocessing stored with the
-model is used unless options say otherwise.
+Data: Parquet with image bytes, class folders, IDX (MNIST), CIFAR binary, .npz or a table. Classes are matched with the
+model's by name where both have names; `--labels` names the model's. Folders called by numbers are outputs. The
+preprocessing stored with the model is used unless options say otherwise.
 
     enxuto evaluate model.enx --data test.parquet --reference model.onnx
     enxuto evaluate model.onnx --data photos/ --preprocess imagenet --limit 500 --per-class
@@ -35,25 +38,13 @@ def run(
     reference: Annotated[
         Path | None, typer.Option(help="Model to compare the answers with, such as the original.")
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_DATA, help="train, test, …; default: test if there are several."),
-    ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar or npz."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn at random.")
-    ] = None,
-    seed: Annotated[int, typer.Option(rich_help_panel=_DATA, help="Seed of that draw.")] = 0,
-    image_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Parquet column with images.")
-    ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_DATA, help="Parquet column with labels; CIFAR-100: fine or coarse."),
-    ] = None,
+    split: opts.Split = None,
+    format_: opts.Format = None,
+    limit: opts.Limit = None,
+    seed: opts.Seed = 0,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Labels = None,
     preprocess: pre.Base = None,
     resize: pre.Resize = None,
     interpolation: pre.Interpolation = None,
@@ -79,30 +70,37 @@ def run(
 ) -> None:
     """Load, run, measure, show."""
     from enxuto.api import load, load_with_metadata, preprocess_of
-    from enxuto.data import open_dataset
-    from enxuto.evaluation import evaluate
+    from enxuto.evaluation import Following, evaluate, follow
     from enxuto.runtime import Runner
 
-    dataset = open_dataset(data, split=split, format=format_, limit=limit, seed=seed,
-                           image_column=image_column, label_column=label_column)  # fmt: skip
+    options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
+    dataset = options.open(data, labelled=reference is None)
+    _check_options(dataset, per_class=per_class, confusion=confusion)
     model, metadata = load_with_metadata(source)
+    dataset, _ = opts.fitted(dataset, model, metadata, labels)
     said = pre.PreprocessOptions(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
     chosen = choose_preprocess(said, preprocess_of(metadata))
+    first = Runner(model, threads=threads).scores
     other = Runner(load(reference), threads=threads).scores if reference else None
+    result: Evaluation | Following
     with progress_bar("evaluating") as progress:
-        result = evaluate(
-            Runner(model, threads=threads).scores, dataset, preprocess=chosen, batch_size=batch, reference=other,
-            progress=lambda done, total: progress("evaluating", done, total),
-        )  # fmt: skip
+        done = partial(progress, "evaluating")
+        if dataset.labelled:
+            result = evaluate(
+                first, dataset, preprocess=chosen, batch_size=batch, reference=other, progress=done
+            )
+        else:
+            assert other is not None, "data without labels are opened only beside a reference"
+            result = follow(first, other, dataset, preprocess=chosen, batch_size=batch, progress=done)
     if json:
         print_json(
             {
                 "model": str(source),
                 "data": str(data),
                 "preprocess": chosen.to_dict(),
-                **_as_json(result),
+                **(_as_json(result) if isinstance(result, Evaluation) else result.to_dict()),
                 "provenance": provenance(
                     samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
                 ),
@@ -112,6 +110,8 @@ def run(
     show_table(
         f"{source} on {data}", {"measure": "left", "value": "left"}, result.rows(), caption=chosen.describe()
     )
+    if isinstance(result, Following):
+        return
     if per_class:
         show_table(
             "by class",
@@ -152,6 +152,19 @@ def _as_json(result: Evaluation) -> dict[str, Any]:
         },
     }
     return values
+
+
+def _check_options(dataset: Dataset, *, per_class: bool, confusion: bool) -> None:
+    """Say what cannot be shown without labels."""
+    from enxuto.errors import UsageError
+
+    if dataset.labelled:
+        return
+    if per_class or confusion:
+        raise UsageError(
+            f"{dataset.path} has no labels, which --per-class and --confusion need; leave them out"
+        )
+    note(f"{dataset.path} has no labels: answers are compared with the reference's, and no accuracy is told")
 
 
 def choose_preprocess(said: pre.PreprocessOptions, stored: Preprocess | None) -> Preprocess:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
@@ -133,16 +134,10 @@ def run(
     size: Annotated[
         str | None, typer.Option(metavar="H,W", rich_help_panel=_DATA, help="Resize images.")
     ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar, npz or table."),
-    ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with images.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with labels.")
-    ] = None,
+    format_: opts.Format = None,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Order = None,
     speed: Annotated[
         bool, typer.Option("--speed", help="Time the first seed's networks at batch 1 and 128 too.")
     ] = False,
@@ -174,7 +169,7 @@ def run(
     config = TrainConfig.of(recipe or much.recipe, {**(much.settings if recipe is None else {}), **said})
     asked = asked_images(
         network, limit=limit or much.train, test_limit=test_limit or much.test, seed=0, size=size, format_=format_,
-        image_column=image_column, label_column=label_column,
+        image_column=image_column, label_column=label_column, labels=labels,
     )  # fmt: skip
 
     def study(shape: tuple[int, ...], classes: int) -> LotteryStudy:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli.provenance import provenance
 from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
 from enxuto.cli.pruning_results import finish
@@ -128,16 +129,10 @@ def run(
     size: Annotated[
         str | None, typer.Option(metavar="H,W", rich_help_panel=_DATA, help="Resize images.")
     ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar, npz or table."),
-    ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with images.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Column with labels.")
-    ] = None,
+    format_: opts.Format = None,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Order = None,
     seed: Annotated[int, typer.Option(min=0, help="Of samples, orders and chance.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     speed: Annotated[
@@ -159,7 +154,7 @@ def run(
     config, last_lr = _training(known, epochs, settings or [], seed)
     asked = asked_images(
         _zoo_name(network), limit=limit, test_limit=test_limit, seed=seed, size=size, format_=format_,
-        image_column=image_column, label_column=label_column, weights=known,
+        image_column=image_column, label_column=label_column, labels=_labels(labels, weights), weights=known,
     )  # fmt: skip
     found = opened(asked, data, test)
     given = _given(network, known, found)
@@ -232,6 +227,12 @@ def _early(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
             f"{path} is a checkpoint of another network; --rewind-to takes an early one of the same"
         )
     return state
+
+
+def _labels(said: Path | None, weights: Path | None) -> Path | None:
+    """The file of class names: the one said, else the one that `enxuto train` left beside the checkpoint."""
+    beside = None if weights is None else weights.with_name("labels.txt")
+    return said if said is not None or beside is None or not beside.is_file() else beside
 
 
 def _is_file(network: str) -> bool:

@@ -83,10 +83,12 @@ def asked_images(
     format_: str | None,
     image_column: str | None,
     label_column: str | None,
+    labels: Path | None = None,
     weights: Weights | None = None,
 ) -> Asked:
     """Which images, normalised as for `weights`, resized to what a network of the zoo takes unless `size` differs."""
     from enxuto import zoo
+    from enxuto.data import read_labels
     from enxuto.study.images import Asked
 
     sides = checked_size(size)
@@ -96,6 +98,7 @@ def asked_images(
     return Asked(
         limit, test_limit, seed, sides, None, format_, image_column, label_column,
         None if weights is None else weights.mean, None if weights is None else weights.std,
+        None if labels is None else read_labels(labels),
     )  # fmt: skip
 
 
@@ -109,6 +112,8 @@ def opened(asked: Asked, data: str, test: str | None) -> Images:
     from enxuto.study.images import open_images
 
     images = open_images(asked, data, test)
+    for remark in images.told:
+        warn(remark)
     if len(images.test) < 100:
         warn(f"accuracies of {len(images.test)} test images say little")
     note(

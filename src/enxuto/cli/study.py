@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance, write_provenance
 from enxuto.cli.pruning import check_packages, opened, samples_of, there
@@ -61,6 +62,7 @@ def run(
     test: Annotated[
         str | None, typer.Option(help="Test images, where DATA has no part `test`; used once, at the end.")
     ] = None,
+    labels: opts.Order = None,
     scale: Annotated[str, typer.Option(help="smoke, small or full.")] = "smoke",
     out: Annotated[
         Path | None,
@@ -95,12 +97,18 @@ def run(
     if name not in _STUDIES:
         raise UsageError(f"no study is called {name!r}; there is {', '.join(_STUDIES)}")
     check_packages("torch", "onnxscript", "matplotlib")
+    from enxuto.data import read_labels
     from enxuto.study.souza import SouzaStudy, refuse_earlier_form
     from enxuto.train.config import parse_setting
 
     chosen = dict(parse_setting(text) for text in settings or [])
     study = SouzaStudy(
-        tuple(networks) if networks else SouzaStudy().networks, scale, seed, latency_threads, chosen
+        tuple(networks) if networks else SouzaStudy().networks,
+        scale,
+        seed,
+        latency_threads,
+        chosen,
+        None if labels is None else read_labels(labels),
     )
     folder = out or own_folder("study", Path("studies") / f"{name}-{data_name(data)}-{scale}")
     refuse_earlier_form(folder)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enxuto.cli import data_options as opts
 from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table, warn
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from enxuto.data import Dataset
+    from enxuto.data.labels import Label
     from enxuto.train import History, Scores, TrainConfig, TrainingData
 
 __all__ = ["HELP", "run"]
@@ -62,31 +65,24 @@ def run(
     split: Annotated[
         str | None, typer.Option(rich_help_panel=_DATA, help="Part to train on; default: train.")
     ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", rich_help_panel=_DATA, help="parquet, folder, idx, cifar, npz or table."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_DATA, help="That many samples, drawn by the seed.")
-    ] = None,
+    format_: opts.Format = None,
+    limit: opts.Limit = None,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="H,W", rich_help_panel=_DATA, help="Resize images; default: the network's size."
         ),
     ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Parquet column with images.")
-    ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_DATA, help="Parquet column with labels; CIFAR-100: fine or coarse."),
-    ] = None,
+    image_column: opts.ImageColumn = None,
+    label_column: opts.LabelColumn = None,
+    labels: opts.Order = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print configuration, history and scores as JSON.")
     ] = False,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
+    from enxuto.data import read_labels
+
     chosen = _configuration(recipe, config, settings or [], epochs)
     folder = out or own_folder("train", Path("runs") / network.replace(":", "."))
     asked_size = _checked_size(size)
@@ -95,7 +91,11 @@ def run(
     _check_torch(chosen)
     columns = _Columns(format_, image_column, label_column)
     dataset = _open(data, split or "train", columns, limit, chosen.seed, fall_back=split is None)
+    if labels is not None:
+        dataset = _counting(dataset, read_labels(labels), None)
     test_set = None if test is None else _open(test, "test", columns, None, 0, fall_back=True)
+    if test_set is not None:
+        test_set = _counting(test_set, dataset.classes, _classes(dataset))
     whole = _loaded(dataset, asked_size or _size_for(network, dataset))
     train, validation = (
         whole.split(chosen.validation, chosen.seed) if chosen.validation > 0 else (whole, None)
@@ -218,6 +218,18 @@ def _open(
                 f"{path} has a test part and no train part; say --split to train on it"
             ) from error
         return only
+
+
+def _classes(dataset: Dataset) -> int:
+    return len(dataset.classes) if dataset.classes is not None else int(dataset.labels.max()) + 1
+
+
+def _counting(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
+    """The data set with labels in the order of these names, which is said where it is another."""
+    found, matching = dataset.matched(names, outputs)
+    if _speaks():
+        opts.tell(matching)
+    return found
 
 
 def _size_for(network: str, dataset: Dataset) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from enxuto.data.dataset import Dataset
+from enxuto.data.labels import Matching, read_labels
 from enxuto.data.opening import FORMATS, open_dataset
 from enxuto.data.preprocess import PRESETS, Preprocess, preset
 from enxuto.data.published import PUBLISHED, cache_folder, locate
@@ -15,12 +16,14 @@ __all__ = [
     "PRESETS",
     "PUBLISHED",
     "Dataset",
+    "Matching",
     "Preprocess",
     "cache_folder",
     "download",
     "locate",
     "open_dataset",
     "preset",
+    "read_labels",
 ]
 
 

@@ -11,14 +11,16 @@ import hashlib
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.data.labels import Label, Matching, match_labels
 from enxuto.data.preprocess import Preprocess
 from enxuto.data.selection import spread_over_classes
-from enxuto.data.source import Source
+from enxuto.data.source import Source, no_labels
 from enxuto.errors import DataError, UsageError
 from enxuto.processors import processors
 
@@ -31,9 +33,9 @@ _MAX_WORKERS = 8
 class Dataset:
     """Labelled images: `len`, `labels`, `image(i)`, `batches(...)`, `subset(...)`, `split(...)`, `hash`.
 
-    `labels` is int64 (N,), read-only; `classes` the class names or None; `part` is `train`, `test` … or None;
-    `notes` tells what the reader left out; `seed` is the one the samples were drawn with.
-    Made by `open_dataset`; `subset` and `split` give new ones that share the source.
+    `labels` is int64 (N,), read-only, all −1 where `labelled` is false; `classes` the class names or None; `part` is
+    `train`, `test` … or None; `notes` tells what the reader left out; `seed` is the one the samples were drawn with.
+    Made by `open_dataset`; `subset`, `split` and `matched` give new ones that share the source.
     """
 
     def __init__(self, source: Source, indices: NDArray[np.int64] | None = None, *, seed: int = 0) -> None:
@@ -43,7 +45,7 @@ class Dataset:
         self.seed = seed
         self.labels: NDArray[np.int64] = source.labels[self._indices]
         self.labels.flags.writeable = False
-        self.classes = source.classes
+        self.classes, self.labelled = source.classes, source.labelled
         self.path, self.format, self.part, self.notes = source.path, source.format, source.part, source.notes
 
     def __len__(self) -> int:
@@ -77,6 +79,9 @@ class Dataset:
             stored = self._source.fetch(number)
         except DataError as error:
             raise DataError(f"{self.path}: {self._source.name(number)} {error}") from error
+        except MemoryError as error:
+            name = self._source.name(number)
+            raise DataError(f"{self.path}: {name} asks for more memory than there is") from error
         if number not in self._digests:
             self._digests[number] = _digest(stored)
         return stored
@@ -105,7 +110,7 @@ class Dataset:
         for number, label in zip(self._indices.tolist(), self.labels.tolist(), strict=True):
             if number not in self._digests:
                 self._stored(number)
-            entries.append(self._digests[number] + label.to_bytes(8, "little"))
+            entries.append(self._digests[number] + label.to_bytes(8, "little", signed=True))
         return hashlib.sha256(b"".join(sorted(entries))).hexdigest()[:16]
 
     def batches(
@@ -202,6 +207,36 @@ class Dataset:
         if any(len(part) == 0 for part in parts):
             raise DataError(f"{self.path}: {len(self)} samples are too few to split into {list(fractions)}")
         return [self._with(self._indices[np.sort(part)], seed) for part in parts]
+
+    def matched(self, names: Sequence[Label] | None, outputs: int | None = None) -> tuple[Dataset, Matching]:
+        """The same samples with labels that count a model's outputs, and what there is to say of it.
+
+        names: the model's class names in the order of its outputs, None where it has none. outputs: how many it has,
+        None where that is not known or it is no classifier. Raises `DataError` for classes that the model does not
+        have. Samples without labels stay as they are.
+        """
+        source = self._source
+        if not self.labelled:
+            return self, Matching(None, self.classes)
+        found = match_labels(
+            source.labels, source.classes, names, outputs, path=source.path, numbered=source.numbered,
+            stored=source.format not in ("folder", "table"),
+        )  # fmt: skip
+        if found.order is None and found.names == source.classes:
+            return self, found
+        labels = source.labels if found.order is None else found.order[source.labels]
+        made = Dataset(replace(source, labels=labels, classes=found.names), self._indices, seed=self.seed)
+        made._digests = self._digests
+        return made, found
+
+    def without_labels(self) -> Dataset:
+        """The same samples as if they had no labels."""
+        source = replace(
+            self._source, labels=no_labels(len(self._source.labels)), classes=None, labelled=False
+        )
+        made = Dataset(source, self._indices, seed=self.seed)
+        made._digests = self._digests
+        return made
 
     def _with(self, indices: NDArray[np.int64], seed: int) -> Dataset:
         made = Dataset(self._source, indices, seed=seed)

@@ -1,6 +1,8 @@
 """One encoded image (JPEG, PNG, BMP, WebP …) or Pillow image -> uint8 pixels, grey or RGB.
 
-Not here: EXIF rotation (the usual evaluation pipelines do not apply it) and transparency (dropped).
+Pillow finds a file's format by its content, whatever its name, and for some formats it starts other programs
+(Ghostscript for EPS). So only the formats meant here are tried: `IMAGE_FORMATS`. Not here: EXIF rotation (the usual
+evaluation pipelines do not apply it) and transparency (dropped).
 """
 
 from __future__ import annotations
@@ -9,11 +11,21 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from enxuto.data.damage import BROKEN, first_line
 from enxuto.errors import DataError
 
-__all__ = ["decode", "pixels_of"]
+__all__ = ["IMAGE_FORMATS", "decode", "pixels_of"]
+
+IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Pillow's names of the formats that are opened; MPO is a JPEG with a second picture, as telephones write it."""
+
+Image.preinit()
+# What `preinit` leaves out; Pillow need then not import all it has, to find these two.
+_ALSO = (TiffImagePlugin, WebPImagePlugin)
+_OPENED = [name for name in IMAGE_FORMATS if name in Image.OPEN]  # MPO is opened by way of JPEG
+_KINDS = "JPEG, PNG, WebP, BMP, GIF, TIFF or PPM"
 
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -25,32 +37,28 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises `DataError` for anything that is not a whole image of reasonable size.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=_OPENED) as picture:
             return pixels_of(picture)
-    # Pillow's decoders raise these for damaged bytes: SyntaxError for PNG chunks, struct.error and IndexError
-    # (through ValueError, OSError or directly) for cut headers.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        EOFError,
-        ArithmeticError,
-    ) as error:
-        raise DataError(f"is not an image that can be read ({_first_line(error)})") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"is not an image that can be read: no {_KINDS}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"is too large ({_first_line(error)})") from error
+        raise DataError(f"is too large ({first_line(error)})") from error
+    except MemoryError as error:
+        raise DataError("is not an image that can be read (it asks for more memory than there is)") from error
     except UserWarning as error:  # where warnings are errors; Pillow warns of damaged TIFF and EXIF fields
-        raise DataError(f"is damaged ({_first_line(error)})") from error
+        raise DataError(f"is damaged ({first_line(error)})") from error
+    except BROKEN as error:
+        raise DataError(f"is not an image that can be read ({first_line(error)})") from error
 
 
 def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
     """The pixels of a Pillow image: uint8 (H, W, 1) for grey modes, else (H, W, 3) in RGB order.
 
-    16-bit grey is shifted to 8 bits. Raises `DataError` for floating-point images, whose range is unknown.
+    16-bit grey is shifted to 8 bits. Raises `DataError` for floating-point images, whose range is unknown, and for
+    files of a format that is not opened here, before they are decoded.
     """
+    if picture.format is not None and picture.format not in IMAGE_FORMATS:
+        raise DataError(f"is {picture.format}, which is not opened; save it as {_KINDS}")
     if picture.mode in _DEEP:
         deep = np.asarray(picture)
         if deep.size and (deep.min() < 0 or deep.max() > 65535):
@@ -67,7 +75,3 @@ def _converted(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")  # as Pillow advises; straight to RGB it warns
     return picture.convert(mode)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from enxuto.data.damage import reading
 from enxuto.data.dataset import Dataset
+from enxuto.data.labels import Label
 from enxuto.data.published import PUBLISHED, locate
 from enxuto.data.readers.cifar import CIFAR_FILES, read_cifar
-from enxuto.data.readers.folder import image_folders, read_folder
+from enxuto.data.readers.folder import image_folders, loose_images, read_folder
 from enxuto.data.readers.idx import IDX_FILE, read_idx
 from enxuto.data.readers.npz import read_npz
 from enxuto.data.readers.parquet import read_parquet
@@ -30,6 +34,9 @@ def open_dataset(
     seed: int = 0,
     image_column: str | None = None,
     label_column: str | None = None,
+    labelled: bool = True,
+    names: Sequence[Label] | None = None,
+    outputs: int | None = None,
 ) -> Dataset:
     """Open labelled images: Parquet, class folders, IDX, CIFAR binary, `.npz` or a table, found out from the path.
 
@@ -37,9 +44,12 @@ def open_dataset(
     split: the part to open; without it the only one, or `test`. format: one of `FORMATS`, to settle a doubt.
     limit: that many samples drawn at random with `seed`, kept in their order; all when there are fewer.
     image_column, label_column: of Parquet and of tables; `label_column` also chooses `fine` or `coarse` of
-    CIFAR-100 and `age` or `gender` of Adience.
-    Raises `DataError` when nothing there can be read, `FormatError` when bytes are damaged, `UsageError` for
-    options that make no sense.
+    CIFAR-100 and `age` or `gender` of Adience. labelled: whether labels are needed; where they are not, any folder of
+    images will do, and `Dataset.labelled` tells whether there are labels.
+    names, outputs: a model's class names and number of outputs; labels then count its outputs (`Dataset.matched`, which
+    also gives what there is to say of it).
+    Raises `DataError` when nothing there can be read or labels do not fit the model, `FormatError` when bytes are
+    damaged, `UsageError` for options that make no sense.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; it must be 1 or more")
@@ -48,42 +58,54 @@ def open_dataset(
     if format is not None and format not in FORMATS:
         raise UsageError(f"no data format is called {format!r}; there are {', '.join(FORMATS)}")
     place = Path(path)
-    if not place.exists() and str(path) in PUBLISHED:
+    if not os.path.lexists(place) and str(path) in PUBLISHED:
         place = locate(str(path))
-    if not place.exists():
-        raise DataError(f"{place} does not exist; name a data file or folder")
-    try:
+    with reading(place):
+        _check_place(place)
         kind = format or _detect(place)
-        source = _read(place, kind, split, image_column, label_column)
-    except OSError as error:
-        raise DataError(
-            f"{place} cannot be read ({error.strerror or error}); mend its permissions"
-        ) from error
+        source = _read(place, kind, split, (image_column, label_column), labelled)
     total = len(source.labels)
     chosen = random_sample(total, limit, seed) if limit is not None and limit < total else None
-    return Dataset(source, chosen, seed=seed)
+    dataset = Dataset(source, chosen, seed=seed)
+    return dataset if names is None and outputs is None else dataset.matched(names, outputs)[0]
 
 
-def _read(place: Path, kind: str, split: str | None, image: str | None, label: str | None) -> Source:
+def _check_place(place: Path) -> None:
+    """Raise `DataError` where there is neither a regular file nor a folder."""
+    if os.path.isfile(place) or os.path.isdir(place):
+        return
+    if os.path.islink(place):
+        raise DataError(f"{place} is a link that leads nowhere; name a data file or folder")
+    if os.path.exists(place):
+        raise DataError(f"{place} is neither a file nor a folder; name a data file or folder")
+    raise DataError(f"{place} does not exist; name a data file or folder")
+
+
+def _read(
+    place: Path, kind: str, split: str | None, columns: tuple[str | None, str | None], labelled: bool
+) -> Source:
+    image, label = columns
     if kind not in ("parquet", "table") and image is not None:
         raise UsageError(f"{place} is {kind} data, which has no columns; leave out image_column")
     if kind not in ("parquet", "cifar", "table") and label is not None:
         raise UsageError(f"{place} is {kind} data, which has one label only; leave out label_column")
     if place.is_file() and kind == "folder":
         raise DataError(f"{place} is a file; name the folder of the class folders")
+    if place.is_dir() and kind == "npz":
+        raise DataError(f"{place} is a folder; name the .npz file")
     match kind:
         case "parquet":
-            return read_parquet(place, split=split, image_column=image, label_column=label)
+            return read_parquet(place, split=split, image_column=image, label_column=label, labelled=labelled)
         case "folder":
-            return read_folder(place, split=split)
+            return read_folder(place, split=split, labelled=labelled)
         case "idx":
-            return read_idx(place, split=split)
+            return read_idx(place, split=split, labelled=labelled)
         case "cifar":
             return read_cifar(place, split=split, label=label)
         case "table":
-            return read_table(place, split=split, image_column=image, label_column=label)
+            return read_table(place, split=split, image_column=image, label_column=label, labelled=labelled)
         case _:
-            return read_npz(place, split=split)
+            return read_npz(place, split=split, labelled=labelled)
 
 
 def _detect(place: Path) -> str:
@@ -127,4 +149,4 @@ def _detect_folder(folder: Path) -> str | None:
     inside = [folder, folder / "raw"]
     if any(IDX_FILE.fullmatch(file.name) for place in inside if place.is_dir() for file in place.iterdir()):
         return "idx"
-    return "folder" if image_folders(folder) else None
+    return "folder" if image_folders(folder) or loose_images(folder) else None

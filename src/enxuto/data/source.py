@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from enxuto.data.images import decode
 from enxuto.errors import DataError
 
-__all__ = ["Source", "check_labels"]
+__all__ = ["UNLABELLED", "Source", "check_labels", "no_labels"]
+
+UNLABELLED = -1
+"""The label of samples that have none: no output is meant by it, so nothing can count it as right by mistake."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Source:
     """A whole data set as its reader sees it. `fetch` may be called from several threads at once.
 
     path: where it was opened. format: the reader's name. part: `train`, `test` … or None when it has no
-    parts. labels: int64 (N,). classes: names by label, or None. notes: what the reader left out, a line each.
+    parts. labels: int64 (N,); all −1 where `labelled` is false, as the samples have none. classes: names by label, or
+    None. numbered: the names are the labels' own numbers. notes: what the reader left out, a line each.
     fetch(i): encoded bytes, or uint8 (H, W, C) with C of 1 or 3. name(i): what to call sample i in a message.
     image_shape: (H, W, C) where the format fixes it for all samples, else None.
     """
@@ -37,15 +41,23 @@ class Source:
     name: Callable[[int], str]
     image_shape: tuple[int, int, int] | None = None
     notes: tuple[str, ...] = ()
+    labelled: bool = True
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0:
             raise DataError(f"{self.path} holds no samples; name a data set with at least one image")
-        check_labels(self.labels, self.classes, self.path)
+        if self.labelled:
+            check_labels(self.labels, self.classes, self.path)
 
     def pixels(self, stored: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What `fetch` gave as uint8 (H, W, C). Raises `DataError` when bytes are not an image."""
         return np.asarray(stored) if isinstance(stored, np.ndarray) else decode(stored)
+
+
+def no_labels(count: int) -> NDArray[np.int64]:
+    """The labels int64 (N,) of samples that have none."""
+    return np.full(count, UNLABELLED, np.int64)
 
 
 def check_labels(labels: NDArray[np.int64], classes: Sequence[str] | None, path: str) -> None:

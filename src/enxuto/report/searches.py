@@ -20,9 +20,9 @@ _COLUMNS = ("kb", "drop", "drop_low", "drop_high", "same", "same_low", "same_hig
 
 class _Judged(Checked):
     samples: Count
-    top1: Number
-    drop: Number
-    drop_interval: tuple[Number, Number]
+    top1: Number | None = None  # where the images have labels
+    drop: Number | None = None
+    drop_interval: tuple[Number, Number] | None = None
     agreement: Number
     agreement_interval: tuple[Number, Number]
     kl: Number
@@ -87,7 +87,7 @@ def _row(size: float, one: _Judged) -> tuple[Cell, ...]:
     return (
         size / 1e3,
         one.drop,
-        *one.drop_interval,
+        *(one.drop_interval or (None, None)),
         one.agreement,
         *one.agreement_interval,
         one.kl,
@@ -108,12 +108,13 @@ def _chart(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> 
     size = _kept_bytes(found)
     if found.reported is not None and size is not None:
         series.append(Series("result, on other images", (_row(size, found.reported),), "points", 2))
+    lost = Measure("drop", "points of top-1 lost", low="drop_low", high="drop_high")
     return Chart(
         title=f"{title}: file against what it loses",
         columns=_COLUMNS,
         x=(Measure("kb", "whole file, kB"),),
         y=(
-            Measure("drop", "points of top-1 lost", low="drop_low", high="drop_high"),
+            *([lost] if all(one.drop is not None for _, one in judged) else []),
             Measure("same", "equal answers %", low="same_low", high="same_high"),
             Measure("kl", "KL from the original, nats", log=10),
         ),
@@ -143,8 +144,10 @@ def _table(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> 
 
 
 def _cells(name: str, size: float, one: _Judged) -> tuple[str, ...]:
-    low, high = one.drop_interval
+    labelled = ("–", "–", "–")
+    if one.top1 is not None and one.drop is not None and one.drop_interval is not None:
+        low, high = one.drop_interval
+        labelled = f"{one.top1:.2f}", f"{one.drop:+.2f}", f"{low:+.2f} to {high:+.2f}"
     return (
-        name, f"{size:,.0f}", f"{one.top1:.2f}", f"{one.drop:+.2f}", f"{low:+.2f} to {high:+.2f}",
-        f"{one.agreement:.2f}", f"{one.kl:.3g}", f"{one.samples:,}",
+        name, f"{size:,.0f}", *labelled, f"{one.agreement:.2f}", f"{one.kl:.3g}", f"{one.samples:,}",
     )  # fmt: skip

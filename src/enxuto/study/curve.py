@@ -87,7 +87,9 @@ class Subject:
         labels = None if dataset.classes is None else tuple(map(str, dataset.classes))
         if calibrating is None:
             return cls(*known, dataset.hash, labels=labels)
-        parts = calibrating.parts(dataset, None if calibration is None else open_dataset(calibration))
+        parts = calibrating.parts(
+            dataset, None if calibration is None else open_dataset(calibration, labelled=False)
+        )
         if parts.calibrating is None or parts.reporting is None:
             raise DataError(f"{images}: no images to calibrate by and to judge by")
         other = None if calibration is None else _place(calibration)

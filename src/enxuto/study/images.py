@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from enxuto.data import Dataset, open_dataset
+from enxuto.data.labels import Label
 from enxuto.data.selection import spread_over_classes
 from enxuto.errors import DataError
 from enxuto.study.identity import content_hash
@@ -31,7 +32,8 @@ _BATCH = 64
 class Asked:
     """Which images. train, test: how many, drawn by the seed; None for all. size: (height, width) to resize to.
 
-    channels: `RGB` or `L`, None as they are. mean, std: of the training that a given network comes from; None: those
+    channels: `RGB` or `L`, None as they are. labels: the classes in the order of the network's outputs, None for the
+    training images' own order. mean, std: of the training that a given network comes from; None: those
     of the training images.
     """
 
@@ -45,10 +47,12 @@ class Asked:
     label_column: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    labels: tuple[Label, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return json.loads(json.dumps(vars(self)))  # type: ignore[no-any-return]
+        """JSON values; labels only where there are any, as points were known without."""
+        values = {key: value for key, value in vars(self).items() if key != "labels" or value is not None}
+        return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Asked:
@@ -61,11 +65,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Images:
-    """Training and test images, with the training's mean and std."""
+    """Training and test images, with the training's mean and std.
+
+    labels: the classes by number. told: how labels were matched, a line each, where that was not plain.
+    """
 
     train: TrainingData
     test: TrainingData
     labels: tuple[str, ...] | None
+    told: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -117,11 +125,18 @@ def _opened(asked_json: str, data: str, test: str | None) -> Images:
             raise DataError(f"{data} has no parts train and test; name the test images by --test")
     else:
         first, second = _part(data, "train", asked, asked.train), _part(test, "test", asked, asked.test)
-    train = replace(_loaded(first, asked, None), classes=_classes(first, data, asked))
+    told: list[str] = []
+    if asked.labels is not None:
+        first, found = first.matched(asked.labels)
+        told += [*found.warnings, *found.remarks]
+    classes = _classes(first, data, asked)
+    second, found = second.matched(first.classes, classes)
+    told += [*found.warnings, *found.remarks]
+    train = replace(_loaded(first, asked, None), classes=classes)
     if asked.mean is not None and asked.std is not None:
         train = replace(train, mean=asked.mean, std=asked.std)
     colour = "L" if train.images.shape[1] == 1 else "RGB"
-    return Images(train, _loaded(second, asked, colour).like(train), first.classes)
+    return Images(train, _loaded(second, asked, colour).like(train), first.classes, tuple(told))
 
 
 def _part(place: str, wanted: str, asked: Asked, limit: int | None) -> Dataset:

@@ -22,6 +22,7 @@ from enxuto.study.store import RECORDS
 from enxuto.study.store_result import is_earlier_form
 
 if TYPE_CHECKING:
+    from enxuto.data.labels import Label
     from enxuto.study.images import Asked
     from enxuto.train import TrainConfig
 
@@ -59,7 +60,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
 class SouzaStudy:
     """What to do: networks, at which scale and seed, with which training settings over the recipe `souza`.
 
-    latency_threads: of the CPU in latencies; 0 is one per core, and one is steady where a machine is shared.
+    latency_threads: of the CPU in latencies; 0 is one per core, and one is steady where a machine is shared. labels:
+    the classes in the order of the outputs, None for the training images' own order.
     Raises `UsageError` for a value that makes no sense.
     """
 
@@ -68,6 +70,7 @@ class SouzaStudy:
     seed: int = 0
     latency_threads: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Label, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -99,7 +102,7 @@ class SouzaStudy:
         from enxuto.study.images import Asked
 
         scale = SCALES[self.scale]
-        return Asked(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB")
+        return Asked(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
 
 
 def points(study: SouzaStudy, classes: int, data_hash: str, places: Mapping[str, str]) -> list[Point]:

@@ -9,7 +9,6 @@ lectures' ResNet and AlexNet (resnet, alexnet); `quick` is ours: a usable networ
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from enxuto.errors import UsageError
-from enxuto.files import read_toml
+from enxuto.files import parse_toml, read_toml
 
 __all__ = ["RECIPES", "TrainConfig", "parse_setting"]
 
@@ -183,8 +182,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if value == "none" and TrainConfig.model_fields[key].default is None:
         return key, None
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key, parse_toml(f"value = {value}")["value"]
+    except ValueError:
         return key, value
 
 

@@ -1,7 +1,9 @@
-"""A folder a class: `cat/1.jpg`, `dog/2.png` … Classes are the folder names, sorted as text.
+"""A folder a class: `cat/1.jpg`, `dog/2.png` … Labels are the folder names, sorted as text; or any folder of images.
 
-Folders called `train`, `test`, `val`, `valid` or `validation` above the class folders are the parts of the
-set. Files that are not images are left out and counted in the notes; so are class folders without images.
+Folder names that are all whole numbers are the labels themselves, however they sort. Folders called `train`, `test`,
+`val`, `valid` or `validation` above the class folders are the parts of the set. Files that are not images are left out
+and counted in the notes; so are images beside the class folders, class folders without images, and links that lead
+back to a folder they lie in. Where labels are not needed, the images of any folder and its subfolders are taken.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from enxuto.data.selection import choose_part
-from enxuto.data.source import Source
+from enxuto.data.source import Source, no_labels
 from enxuto.errors import DataError
 
-__all__ = ["image_folders", "read_folder"]
+__all__ = ["image_folders", "loose_images", "read_folder"]
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _PARTS = ("train", "test", "val", "valid", "validation")
+_LARGEST_NUMBER = 99_999  # folder names beyond (dates, say) are names, not labels
 
 
 def image_folders(path: Path) -> bool:
@@ -26,55 +30,150 @@ def image_folders(path: Path) -> bool:
     return any(_is_image(file) for folder in _folders(path) for file in _files(folder))
 
 
-def read_folder(path: Path, *, split: str | None) -> Source:
+def loose_images(path: Path) -> bool:
+    """Whether a file with the ending of an image lies in `path` itself."""
+    return any(_is_image(file) for file in _own_files(path))
+
+
+def read_folder(path: Path, *, split: str | None, labelled: bool = True) -> Source:
     """Open class folders, or the part `split` of them; images are read when they are asked for.
 
-    Raises `DataError` when there is no folder with images, or no such part.
+    labelled: whether labels are needed. Where they are not, images that lie in no class folder are taken too, and then
+    none has a label. Raises `DataError` when there is no folder with images, or no such part.
     """
     folders = _folders(path)
     part, root = None, path
-    if folders and all(folder.name in _PARTS for folder in folders):
+    if folders and all(folder.name in _PARTS for folder in folders) and not loose_images(path):
         part = choose_part(path, [folder.name for folder in folders], split)
         root = path / part
         folders = _folders(root)
     elif split is not None:
         raise DataError(f"{path} has no parts such as train and test; leave out split, or make such folders")
+    beside = [file for file in _own_files(root) if _is_image(file)]
+    if beside and not labelled:
+        return _without_labels(path, root, part, folders, beside)
+    return _by_class(path, root, part, folders, beside)
+
+
+def _by_class(path: Path, root: Path, part: str | None, folders: list[Path], beside: list[Path]) -> Source:
     files: list[Path] = []
-    labels: list[int] = []
+    places: list[int] = []
     ignored: list[Path] = []
     empty: list[str] = []
-    for label, folder in enumerate(folders):
+    for place, folder in enumerate(folders):
         found = _files(folder)
         images = [file for file in found if _is_image(file)]
         ignored += [file for file in found if not _is_image(file)]
         empty += [] if images else [folder.name]
         files += images
-        labels += [label] * len(images)
+        places += [place] * len(images)
+    if not files and beside:
+        raise DataError(
+            f"{root} holds images without labels; put each class's images in a folder of its own called as the class "
+            "(images without labels can calibrate)"
+        )
     if not files:
         raise DataError(
             f"{root} has no images in class folders; put each class's images in a folder of its own"
         )
+    by_place, classes, numbered = _labels_and_names(root, [folder.name for folder in folders])
     return Source(
         path=str(path),
         format="folder",
         part=part,
-        labels=np.array(labels, np.int64),
-        classes=tuple(folder.name for folder in folders),
+        labels=by_place[np.array(places, np.int64)],
+        classes=classes,
         fetch=lambda index: _bytes(files[index]),
         name=lambda index: f"sample {index} ({files[index].relative_to(root)})",
-        notes=_notes(root, folders, ignored, empty),
+        notes=_notes(root, ignored, empty, beside, _led_back(root)),
+        numbered=numbered,
     )
 
 
+def _without_labels(
+    path: Path, root: Path, part: str | None, folders: list[Path], beside: list[Path]
+) -> Source:
+    """All images of a folder and its subfolders."""
+    inside = [file for folder in folders for file in _files(folder)]
+    files = beside + [file for file in inside if _is_image(file)]
+    return Source(
+        path=str(path),
+        format="folder",
+        part=part,
+        labels=no_labels(len(files)),
+        classes=None,
+        fetch=lambda index: _bytes(files[index]),
+        name=lambda index: f"sample {index} ({files[index].relative_to(root)})",
+        notes=_notes(root, [file for file in inside if not _is_image(file)], [], [], _led_back(root)),
+        labelled=False,
+    )
+
+
+def _labels_and_names(root: Path, names: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...], bool]:
+    """The label of each class folder, the names by label, and whether the folders' names are their labels."""
+    numbered = all(name.isascii() and name.isdecimal() and int(name) <= _LARGEST_NUMBER for name in names)
+    if not numbered:
+        return np.arange(len(names)), tuple(names), False
+    labels = np.array([int(name) for name in names], np.int64)
+    by_label = dict(zip(labels.tolist(), names, strict=True))
+    if len(by_label) < len(names):
+        twice = next(
+            name for label, name in zip(labels.tolist(), names, strict=True) if by_label[label] != name
+        )
+        raise DataError(
+            f"{root}: folders {twice} and {by_label[int(twice)]} are the same number, so the same label; "
+            "put their images into one"
+        )
+    return labels, tuple(by_label.get(label, str(label)) for label in range(int(labels.max()) + 1)), True
+
+
 def _folders(path: Path) -> list[Path]:
-    """The class folders in the order of their labels."""
-    inside = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return sorted(inside, key=lambda folder: folder.name)
+    """The class folders in the order of their names; links that lead back to where they lie are not among them."""
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".") and _is_folder(entry)]
+    return sorted((entry for entry in inside if not _leads_back(entry)), key=lambda folder: folder.name)
+
+
+def _led_back(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if _is_folder(entry) and _leads_back(entry))
+
+
+def _is_folder(entry: Path) -> bool:
+    return os.path.isdir(entry)  # False for links in a circle, which `Path` raises for in some versions
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to the folder it lies in or to one above that: its images would be there twice."""
+    if not folder.is_symlink():
+        return False
+    target, here = os.path.realpath(folder), os.path.realpath(folder.parent)
+    return os.path.commonpath([target, here]) == target
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """The files in a folder, sorted: plain ones and links to such, as reading a pipe would wait for ever."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if _is_plain(entry))
 
 
 def _files(folder: Path) -> list[Path]:
     """All files below a class folder, sorted; links to folders are not followed, so that loops end."""
-    return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    found: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                elif _is_plain(entry):
+                    found.append(Path(entry.path))
+    return sorted(found)
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _is_image(file: Path) -> bool:
@@ -88,17 +187,20 @@ def _bytes(file: Path) -> bytes:
         raise DataError(f"cannot be read ({error.strerror or error})") from error
 
 
-def _notes(root: Path, folders: list[Path], ignored: list[Path], empty: list[str]) -> tuple[str, ...]:
+def _notes(
+    root: Path, ignored: list[Path], empty: list[str], beside: list[Path], led_back: list[str]
+) -> tuple[str, ...]:
     notes = []
     if ignored:
         first = ignored[0].relative_to(root)
         notes.append(f"{len(ignored)} files are not images and were left out, first {first}")
+    if beside:
+        first = beside[0].relative_to(root)
+        notes.append(f"{len(beside)} images lie in no class folder and were left out, first {first}")
     if empty:
         notes.append(f"{len(empty)} class folders hold no images, first {empty[0]}")
-    names = [folder.name for folder in folders]
-    if all(name.isdecimal() for name in names) and names != sorted(names, key=int):
+    if led_back:
         notes.append(
-            f"class folders are numbered but sorted as text, so folder {names[1]} is label 1; "
-            "pad the numbers with zeros if label should equal number"
+            f"{len(led_back)} links lead back to the folder itself and were left out, first {led_back[0]}"
         )
     return tuple(notes)

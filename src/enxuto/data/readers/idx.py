@@ -20,8 +20,9 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.data.damage import first_line
 from enxuto.data.selection import choose_part
-from enxuto.data.source import Source
+from enxuto.data.source import Source, no_labels
 from enxuto.errors import DataError, FormatError
 
 __all__ = ["IDX_FILE", "read_idx"]
@@ -31,38 +32,38 @@ _MOST_DEFLATED = 1032  # deflate cannot shrink further, so a larger claim is fal
 _UNSIGNED_BYTE = 8
 
 
-def read_idx(path: Path, *, split: str | None) -> Source:
+def read_idx(path: Path, *, split: str | None, labelled: bool = True) -> Source:
     """Open the pair of IDX files in a folder, or the pair that one images file belongs to.
 
-    split: `train` or `test`. Raises `DataError` when a file of the pair is missing or they have different
-    counts, `FormatError` when the bytes are not IDX.
+    split: `train` or `test`. labelled: whether labels are needed; where not, an images file alone will do. Raises
+    `DataError` when a file of the pair is missing or they have different counts, `FormatError` when the bytes are not
+    IDX.
     """
-    images_file, labels_file, part = _pair(path, split)
+    images_file, labels_file, part = _pair(path, split, labelled)
     images = _read(images_file, axes=(3,))
-    labels = _read(labels_file, axes=(1,))
-    if len(images) != len(labels):
-        counts = f"{len(images)} images and {len(labels)} labels"
-        raise DataError(f"{images_file} and {labels_file.name} hold {counts}; fetch both again")
-    if 0 in images.shape[1:]:
-        raise FormatError(
-            f"{images_file}: images of {images.shape[1]}×{images.shape[2]} pixels; fetch it again"
-        )
+    labels = no_labels(len(images))
+    if labels_file is not None:
+        labels = _read(labels_file, axes=(1,)).astype(np.int64)
+        if len(images) != len(labels):
+            counts = f"{len(images)} images and {len(labels)} labels"
+            raise DataError(f"{images_file} and {labels_file.name} hold {counts}; fetch both again")
     return Source(
         path=str(path),
         format="idx",
         part=part,
-        labels=labels.astype(np.int64),
+        labels=labels,
         classes=None,
         fetch=lambda index: images[index, :, :, np.newaxis],
         name=lambda index: f"sample {index}",
         image_shape=(images.shape[1], images.shape[2], 1),
+        labelled=labels_file is not None,
     )
 
 
-def _pair(path: Path, split: str | None) -> tuple[Path, Path, str | None]:
-    """The images file, the labels file, and the part they are."""
+def _pair(path: Path, split: str | None, labelled: bool) -> tuple[Path, Path | None, str | None]:
+    """The images file, the labels file (None where there is none and none is needed), and the part they are."""
     if path.is_file():
-        return _pair_of_file(path, split)
+        return _pair_of_file(path, split, labelled)
     found = [file for place in (path, path / "raw") if place.is_dir() for file in sorted(place.iterdir())]
     images: dict[str, list[Path]] = {}
     for file in found:
@@ -81,10 +82,10 @@ def _pair(path: Path, split: str | None) -> tuple[Path, Path, str | None]:
             f"{path} holds several {part} sets ({', '.join(sorted(names))}); name one images file"
         )
     file = min(images[part], key=lambda candidate: len(candidate.name))
-    return file, _labels_of(file), part
+    return file, _labels_of(file, labelled), part
 
 
-def _pair_of_file(path: Path, split: str | None) -> tuple[Path, Path, str | None]:
+def _pair_of_file(path: Path, split: str | None, labelled: bool) -> tuple[Path, Path | None, str | None]:
     match = IDX_FILE.fullmatch(path.name)
     part = None if match is None else "train" if match[2] == "train" else "test"
     if split is not None and split != part:
@@ -93,16 +94,18 @@ def _pair_of_file(path: Path, split: str | None) -> tuple[Path, Path, str | None
         raise DataError(
             f"{path} is not named as IDX images are (train-images-idx3-ubyte); name the images file"
         )
-    return path, _labels_of(path), part
+    return path, _labels_of(path, labelled), part
 
 
-def _labels_of(images: Path) -> Path:
-    """The labels file beside an images file, gzipped or not."""
+def _labels_of(images: Path, labelled: bool) -> Path | None:
+    """The labels file beside an images file, gzipped or not; None where there is none and none is needed."""
     name = images.name.replace("images", "labels").replace("idx3", "idx1")
     plain = name.removesuffix(".gz")
     for candidate in (name, plain, plain + ".gz"):
         if images.with_name(candidate).is_file():
             return images.with_name(candidate)
+    if not labelled:
+        return None
     raise DataError(f"{images} has no labels beside it; put {name} into the same folder")
 
 
@@ -116,16 +119,14 @@ def _read(path: Path, axes: tuple[int, ...]) -> NDArray[np.uint8]:
             start = 4 + 4 * len(shape)
             if start + math.prod(shape) != size:
                 raise _wrong_length(path, shape, f"the file has {size} bytes")
-            if 0 in shape:
-                return np.zeros(shape, np.uint8)
             return np.memmap(path, np.uint8, "r", start, shape)
         with gzip.open(path, "rb") as packed:
             shape = _header(path, cast(BinaryIO, packed), axes)
             if math.prod(shape) > _MOST_DEFLATED * size:
                 raise _wrong_length(path, shape, f"{size} gzipped bytes cannot hold as much")
             data = packed.read(math.prod(shape) + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FormatError(f"{path} cannot be read ({error}); fetch it again") from error
+    except (OSError, EOFError, ValueError, OverflowError, struct.error, zlib.error) as error:
+        raise FormatError(f"{path} cannot be read ({first_line(error)}); fetch it again") from error
     if len(data) != math.prod(shape):
         raise _wrong_length(path, shape, "the gzipped bytes hold another number")
     return np.frombuffer(data, np.uint8).reshape(shape)
@@ -141,7 +142,10 @@ def _header(path: Path, file: BinaryIO, axes: tuple[int, ...]) -> tuple[int, ...
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise FormatError(f"{path} ends within its header; fetch it again")
-    return cast(tuple[int, ...], struct.unpack(f">{magic[3]}I", sizes))
+    shape = cast(tuple[int, ...], struct.unpack(f">{magic[3]}I", sizes))
+    if 0 in shape:  # the other axes may then claim more than any array can have
+        raise FormatError(f"{path} claims {'×'.join(map(str, shape))} values, which is none; fetch it again")
+    return shape
 
 
 def _wrong_length(path: Path, shape: tuple[int, ...], problem: str) -> FormatError:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.data.damage import BROKEN, first_line
 from enxuto.data.selection import choose_part
-from enxuto.data.source import Source
+from enxuto.data.source import Source, no_labels
 from enxuto.errors import DataError, FormatError, needs
 
 __all__ = ["read_parquet"]
@@ -29,12 +30,18 @@ _LABEL_NAMES = ("label", "labels", "fine_label")
 
 
 def read_parquet(
-    path: Path, *, split: str | None, image_column: str | None, label_column: str | None
+    path: Path,
+    *,
+    split: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    labelled: bool = True,
 ) -> Source:
     """Open a Parquet file or a folder of shards.
 
-    split: of a folder, the shards with this word in their name. Raises `DataError` when pyarrow is missing,
-    when there is no such shard or column, or for null labels; `FormatError` when a file is not Parquet.
+    split: of a folder, the shards with this word in their name. labelled: whether labels are needed; where not, a
+    column of them need not be there. Raises `DataError` when pyarrow is missing, when there is no such shard or column,
+    or for null labels; `FormatError` when a file is not Parquet.
     """
     shards, part = _shards(path, split)
     files = [_open(shard) for shard in shards]
@@ -43,23 +50,27 @@ def read_parquet(
         if file.schema_arrow != schema:
             raise DataError(f"{shard} has other columns than {shards[0].name}; name one file")
     image = image_column or _only(path, schema, _holds_images, _IMAGE_NAMES, "image")
-    label = label_column or _only(path, schema, _holds_labels, _LABEL_NAMES, "label")
-    for column, fits, kind in (
-        (image, _holds_images, "images"),
-        (label, _holds_labels, "whole-number labels"),
-    ):
+    label = label_column or _label_column(path, schema, labelled)
+    wanted = [(image, _holds_images, "images")] + (
+        [(label, _holds_labels, "whole-number labels")] if label else []
+    )
+    for column, fits, kind in wanted:
         if column not in schema.names or not fits(schema.field(column).type):
             columns = ", ".join(schema.names)
             raise DataError(f"{path}: no column {column!r} with {kind}; the columns are {columns}")
     groups = _RowGroups(path, files, image)
+    labels = _labels(path, files, label, labelled) if label else None
+    if labels is not None and len(labels) != groups.rows:
+        raise FormatError(f"{path} holds {len(labels)} labels in {groups.rows} rows; fetch it again")
     return Source(
         path=str(path),
         format="parquet",
         part=part,
-        labels=_labels(path, files, label),
-        classes=_class_names(schema, label),
+        labels=no_labels(groups.rows) if labels is None else labels,
+        classes=None if label is None or labels is None else _class_names(schema, label),
         fetch=groups.fetch,
         name=lambda index: f"sample {index}",
+        labelled=labels is not None,
     )
 
 
@@ -76,6 +87,11 @@ class _RowGroups:
         self._starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
         self._cache: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()  # a ParquetFile reads for one thread at a time
+
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        return int(self._starts[-1])
 
     def fetch(self, index: int) -> bytes:
         """The encoded bytes of one sample."""
@@ -103,9 +119,9 @@ class _RowGroups:
 
         try:
             column = file.read_row_group(group, columns=[self._column]).column(self._column)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, *BROKEN) as error:
             raise FormatError(
-                f"{self._path}: row group {group} cannot be read ({error}); fetch the file again"
+                f"{self._path}: row group {group} cannot be read ({first_line(error)}); fetch the file again"
             ) from error
         return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
@@ -134,8 +150,10 @@ def _open(path: Path) -> Any:
         raise DataError(needs(f"{path}: reading Parquet", "PyArrow", "parquet")) from error
     try:
         return pq.ParquetFile(path, memory_map=True)
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{path} is not a whole Parquet file ({error}); fetch it again") from error
+    except (pa.ArrowException, *BROKEN) as error:
+        raise FormatError(
+            f"{path} is not a whole Parquet file ({first_line(error)}); fetch it again"
+        ) from error
 
 
 def _holds_images(kind: Any) -> bool:
@@ -164,16 +182,35 @@ def _only(path: Path, schema: Any, fits: Any, usual: tuple[str, ...], role: str)
     raise DataError(f"{path}: {problem} the {role}s; name one with {role}_column (columns: {columns})")
 
 
-def _labels(path: Path, files: list[Any], column: str) -> NDArray[np.int64]:
+def _label_column(path: Path, schema: Any, labelled: bool) -> str | None:
+    """The column of labels; None where it cannot be told and none is needed."""
+    try:
+        return _only(path, schema, _holds_labels, _LABEL_NAMES, "label")
+    except DataError:
+        if labelled:
+            raise
+        return None
+
+
+def _labels(path: Path, files: list[Any], column: str, labelled: bool) -> NDArray[np.int64] | None:
+    """The labels of all samples; None where some have none and none are needed."""
     import pyarrow as pa
 
     try:
         pieces = [file.read(columns=[column]).column(column) for file in files]
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{path}: labels cannot be read ({error}); fetch the file again") from error
-    if any(piece.null_count for piece in pieces):
-        raise DataError(f"{path}: column {column!r} has samples without a label; leave them out")
-    return np.concatenate([piece.to_numpy().astype(np.int64) for piece in pieces])
+        if any(piece.null_count for piece in pieces):
+            if not labelled:
+                return None
+            raise DataError(f"{path}: column {column!r} has samples without a label; leave them out")
+        numbers = [piece.to_numpy() for piece in pieces]
+    except (pa.ArrowException, *BROKEN) as error:
+        raise FormatError(
+            f"{path}: labels cannot be read ({first_line(error)}); fetch the file again"
+        ) from error
+    for piece in numbers:
+        if piece.dtype == np.uint64 and piece.size and int(piece.max()) > np.iinfo(np.int64).max:
+            raise DataError(f"{path}: label {piece.max()} is out of range; labels count classes from 0")
+    return np.concatenate([piece.astype(np.int64) for piece in numbers])
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
@@ -181,6 +218,7 @@ def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         names = features[label]["names"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError):
         return None
-    return tuple(str(name) for name in names) if isinstance(names, list) and names else None
+    plain = isinstance(names, list) and all(isinstance(name, (str, int)) for name in names)
+    return tuple(str(name) for name in names) if plain and names else None

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from enxuto.data.selection import choose_part
-from enxuto.data.source import Source
+from enxuto.data.source import Source, no_labels
 from enxuto.errors import DataError, FormatError
 
 __all__ = ["ADIENCE_AGES", "ADIENCE_FOLD", "TABLE_SUFFIXES", "read_table"]
@@ -47,13 +47,18 @@ Row = Mapping[str, str]
 
 
 def read_table(
-    path: Path, *, split: str | None, image_column: str | None, label_column: str | None
+    path: Path,
+    *,
+    split: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    labelled: bool = True,
 ) -> Source:
     """Open a table, or a folder with the folds of Adience.
 
     image_column, label_column: without them the usual names (`file`, `label` …); of Adience `age`, the default,
-    or `gender`. Raises `DataError` when there is no such column, part or image file, `FormatError` when a row
-    does not fit the heading.
+    or `gender`. labelled: whether labels are needed; where not, a column of them need not be there. Raises `DataError`
+    when there is no such column, part or image file, `FormatError` when a row does not fit the heading.
     """
     if path.is_dir():
         tables, fold = _folds(path, split)
@@ -66,14 +71,19 @@ def read_table(
         return _adience(path, path.parent, rows, label_column, None)
     columns = list(rows[0])
     files = _column(path, columns, image_column, _FILE_NAMES, "file names", "image_column")
-    labels = _column(path, columns, label_column, _LABEL_NAMES, "labels", "label_column")
-    classes = _classes([row[labels] for row in rows])  # of all parts, so that a label means the same in each
+    labels: str | None = None
+    if labelled or label_column is not None or any(name.lower() in _LABEL_NAMES for name in columns):
+        labels = _column(path, columns, label_column, _LABEL_NAMES, "labels", "label_column")
+    # Of all parts, so that a label means the same in each.
+    classes = None if labels is None else _classes([row[labels] for row in rows])
     part: str | None = None
     if _PART in columns:
         part = choose_part(path, sorted({row[_PART] for row in rows}), split)
         rows = [row for row in rows if row[_PART] == part]
     elif split is not None:
         raise DataError(f"{path} has no column {_PART!r}, so no parts; leave out split")
+    if labels is None:
+        return _unlabelled(path, [path.parent / row[files] for row in rows], part)
     samples = [_Sample(path.parent / row[files], row[labels]) for row in rows]
     return _source(path, path.parent, samples, classes, part)
 
@@ -127,11 +137,7 @@ def _source(
     known = None if classes is None else {name: number for number, name in enumerate(classes)}
     used = [sample for sample in samples if (sample.label in known if known else sample.label.strip())]
     labels = [known[sample.label] if known else int(sample.label) for sample in used]
-    missing = [sample.file for sample in used if not sample.file.is_file()]
-    if missing:
-        raise DataError(
-            f"{path} names {len(missing)} of {len(used)} images that are not there, first {missing[0]}"
-        )
+    _check_there(path, [sample.file for sample in used])
     odd = sorted({sample.label for sample in samples} - {sample.label for sample in used})
     left_out = f"{len(samples) - len(used)} rows without a usable label were left out"
     return Source(
@@ -144,6 +150,28 @@ def _source(
         name=lambda index: f"sample {index} ({_relative(used[index].file, root)})",
         notes=(f"{left_out} ({', '.join(map(repr, odd[:5]))})",) if odd else (),
     )
+
+
+def _unlabelled(path: Path, files: Sequence[Path], part: str | None) -> Source:
+    _check_there(path, files)
+    return Source(
+        path=str(path),
+        format="table",
+        part=part,
+        labels=no_labels(len(files)),
+        classes=None,
+        fetch=lambda index: _bytes(files[index]),
+        name=lambda index: f"sample {index} ({_relative(files[index], path.parent)})",
+        labelled=False,
+    )
+
+
+def _check_there(path: Path, files: Sequence[Path]) -> None:
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise DataError(
+            f"{path} names {len(missing)} of {len(files)} images that are not there, first {missing[0]}"
+        )
 
 
 def _classes(labels: Sequence[str]) -> tuple[str, ...] | None:
