@@ -14,13 +14,12 @@ import numpy as np
 
 from enxuto.assembly import Assembly
 from enxuto.calibration import Calibration
-from enxuto.compression import DEFAULT_ROLES, DEFAULT_SCHEME, matching_names, quantizable
+from enxuto.compression import DEFAULT_ROLES, DEFAULT_SCHEME, matching_names, measured, quantizable
 from enxuto.container import CompressedModel
 from enxuto.header import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.part import QuantizedTensor
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
-from enxuto.quantize.steps import statistics
 
 __all__ = ["LayerReport", "Outcome", "compress_at"]
 
@@ -103,7 +102,7 @@ def compress_at(
     exact = matching_names(model, keep_exact)
     for info in model.infos():
         if info.role is not Role.OTHER:
-            check_finite(info.name, model.load(info.name))
+            check_finite(info.name, model.load(info.name), mask=info.operand)
     tensors = calibration.quantized(price, names, progress)
     biases = calibration.corrected(tensors, progress)
     assembly = Assembly(model, facts, calibration.threads, biases)
@@ -155,9 +154,7 @@ def _add_biases(
 
 def _add_others(assembly: Assembly, calibration: Calibration, names: list[str]) -> list[LayerReport]:
     """Code tensors that no calibration covers with the default steps."""
-    if not names:
-        return []
-    tensors, network = statistics(calibration.model, names)
+    tensors, network = measured(calibration.model, names)
 
     def made(name: str) -> tuple[Quantizer, np.ndarray]:
         quantizer = DEFAULT_SCHEME.quantizer(tensors[name], network)
@@ -165,6 +162,6 @@ def _add_others(assembly: Assembly, calibration: Calibration, names: list[str]) 
 
     return [
         LayerReport(name, tensors[name].info.elements, tensors[name].rms, size, None, None, "default")
-        for name, size in assembly.add_each(names, made).items()
+        for name, size in assembly.add_each(list(tensors), made).items()
         if size
     ]

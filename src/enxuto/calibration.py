@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import DataError, ModelError, UsageError
-from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm
+from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm, reads_of
 from enxuto.part import QuantizedTensor
 from enxuto.processors import processors
 from enxuto.progress import Work
@@ -28,6 +28,7 @@ from enxuto.quantize.grid import Grid
 from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import FOLDS, Moments, layer_moments
 from enxuto.quantize.sensitivity import measured_sensitivities, model_divergence
+from enxuto.quantize.steps import representable
 from enxuto.runtime import Runner
 
 __all__ = ["Calibration", "calibrate"]
@@ -295,22 +296,28 @@ def _float_layers(model: Model) -> list[Layer]:
     needed = {model.proto.graph.output[0].name}
     for node in reversed(model.proto.graph.node):
         if needed.intersection(node.output):
-            needed.update(node.input)
-    layers = [
-        layer
-        for layer in linear_layers(model)
-        if layer.output in needed and model.info(layer.weight).dtype.kind == "f"
-    ]
-    if not layers:
-        raise UsageError("the model has no convolution or matrix to calibrate; compress it without images")
+            needed.update(reads_of(node))
+    layers = [layer for layer in linear_layers(model) if layer.output in needed]
     for layer in layers:
         check_finite(layer.weight, model.load(layer.weight))
+    layers = [layer for layer in layers if _fits(model.load(layer.weight))]
+    if not layers:
+        raise UsageError("the model has no convolution or matrix to calibrate; compress it without images")
     return layers
 
 
 def _from_each_on(done: int, total: int) -> tuple[int, int]:
     """Work where the first of `total` layers needs a run through all, the next through all but one, and so on."""
     return done * (2 * total - done + 1) // 2, total * (total + 1) // 2
+
+
+def _fits(weight: np.ndarray) -> bool:
+    """Say whether weights can be quantized at all."""
+    largest = float(np.abs(weight).max(initial=0))
+    # The root mean square tells of doubles alone; that of the largest being 1 cannot leave the range.
+    double = weight.dtype == np.float64 and largest > 0
+    rms = largest * float(np.sqrt(np.mean(np.square(weight / largest)))) if double else largest
+    return representable(weight.dtype, largest, rms)
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -24,9 +24,17 @@ from enxuto.levels import Rounding, check_quantizer, check_rounding, rounded
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.processors import processors
 from enxuto.quantize.scalar import Quantizer
-from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, statistics
+from enxuto.quantize.steps import Balanced, NetworkStats, Scheme, TensorStats, representable, statistics
 
-__all__ = ["DEFAULT_ROLES", "DEFAULT_SCHEME", "compress", "matching_names", "parameters", "quantizable"]
+__all__ = [
+    "DEFAULT_ROLES",
+    "DEFAULT_SCHEME",
+    "compress",
+    "matching_names",
+    "measured",
+    "parameters",
+    "quantizable",
+]
 
 DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
 """What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
@@ -102,7 +110,15 @@ def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterabl
         and is_float_weight(info)
         and info.elements >= _FEWEST
         and info.name not in kept
+        and not (info.operand and np.isinf(model.load(info.name)).any())  # a mask
     ]
+
+
+def measured(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
+    """Return `statistics` of those weights among `names` that can be quantized (`representable`)."""
+    tensors, network = statistics(model, names)
+    fit = [n for n, one in tensors.items() if representable(one.info.dtype, one.largest, one.rms)]
+    return (tensors, network) if len(fit) == len(tensors) else statistics(model, fit)
 
 
 def matching_names(model: Model, patterns: Iterable[str]) -> set[str]:
@@ -134,8 +150,9 @@ class _Work:
     def __post_init__(self) -> None:
         for info in self.model.infos():
             if info.role is not Role.OTHER and info.name not in self.names:
-                check_finite(info.name, self.model.load(info.name))
-        self.tensors, self.network = statistics(self.model, self.names)
+                check_finite(info.name, self.model.load(info.name), mask=info.operand)
+        self.tensors, self.network = measured(self.model, self.names)
+        self.names = list(self.tensors)
         self.parameters = parameters(self.model)
         for name in self.names[:1]:  # before a search takes a word that does not go for a step too fine
             check_quantizer(self.scheme.quantizer(self.tensors[name], self.network), self.rounding)

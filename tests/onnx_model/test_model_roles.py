@@ -9,7 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_graphs import constant, floats, initializer, model_of, with_branches
 
+from enxuto.errors import ModelError
 from enxuto.onnx_model import Model, Role
+from enxuto.quantize.layers import linear_layers
 
 NETWORKS = Path(__file__).resolve().parents[3] / "shared" / "models"
 
@@ -50,7 +52,7 @@ def node(op, *inputs, **attributes):
         (node("LSTM", "x", "w", "r"), (1, 16, 3), Role.MATRIX, 1),
         (node("GRU", "x", "v", "w"), (1, 12, 4), Role.MATRIX, 1),
         (node("RNN", "x", "v", "r", "w"), (1, 8), Role.BIAS, 1),
-        (node("Gather", "w", "x"), (100, 8), Role.MATRIX, None),
+        (node("Gather", "w", "x"), (100, 8), Role.OTHER, None),
         (node("Gather", "w", "x"), (100,), Role.OTHER, None),
         (node("Add", "x", "w"), (8,), Role.BIAS, 0),
         (node("Add", "w", "x"), (1, 8, 1, 1), Role.BIAS, 1),
@@ -133,7 +135,11 @@ def test_integers_are_other_whatever_reads_them():
 
 def test_of_several_readers_the_strongest_role_wins_and_axes_must_agree():
     shared = [initializer("w", floats(8, 8))]
-    tied = [helper.make_node("Gather", ["w", "i"], ["e"]), node("MatMul", "x", "w")]
+    tied = [
+        helper.make_node("Gather", ["w", "i"], ["e"]),
+        helper.make_node("MatMul", ["e", "u"], ["f"]),
+        node("MatMul", "x", "w"),
+    ]
     info = Model.from_proto(model_of(tied, shared)).info("w")
     assert (info.role, info.axis) == (Role.MATRIX, None)
     both = [helper.make_node("Mul", ["x", "v"], ["h"]), helper.make_node("Conv", ["h", "k", "v"], ["y"])]
@@ -169,9 +175,94 @@ def test_a_reshape_by_a_huge_or_computed_shape_is_not_followed():
 
 
 def test_a_circle_of_identities_ends():
+    nodes = [helper.make_node("Identity", ["b"], ["a"]), helper.make_node("Identity", ["a"], ["b"])]
+    readers = [node("Conv", "x", "v", "b"), helper.make_node("Gather", ["w", "a"], ["g"])]
+    given = [initializer("w", floats(3, 2)), initializer("v", floats(4, 4, 1, 1))]
+    model = Model.from_proto(model_of([*nodes, *readers], given))
+    assert model.info("w").role == Role.OTHER
+    assert linear_layers(model)[0].bias is None
     nodes = [helper.make_node("Identity", ["w"], ["a"]), helper.make_node("Identity", ["a"], ["w"])]
-    info = Model.from_proto(model_of([*nodes, node("Relu", "x")], [initializer("w", floats(3))])).info("w")
-    assert info.role == Role.OTHER
+    with pytest.raises(ModelError, match="'w' is defined as an initializer and an output"):
+        Model.from_proto(model_of([*nodes, node("Relu", "x")], [initializer("w", floats(3))]))
+
+
+EMBEDDED = helper.make_node("Gather", ["w", "x"], ["e"])
+
+
+def made(op, inputs, output, **attributes):
+    return helper.make_node(op, inputs, [output], **attributes)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "role"),
+    [
+        # Embeddings: rows go into a layer, whatever is added to them or done with them on the way.
+        ([made("MatMul", ["e", "m"], "y")], Role.MATRIX),
+        ([made("Add", ["e", "m"], "a"), made("LayerNormalization", ["a", "s"], "b"), made("Gemm", ["b", "m"], "y")], Role.MATRIX),
+        ([made("ReduceMean", ["e"], "a"), made("Concat", ["a", "m"], "b", axis=1), made("Gemm", ["b", "m"], "y")], Role.MATRIX),
+        ([made("LSTM", ["e", "m", "s"], "y")], Role.MATRIX),
+        ([made("Transpose", ["e"], "a"), made("Conv", ["a", "m"], "y")], Role.MATRIX),
+        ([made("MatMul", ["x", "e"], "y")], Role.MATRIX),
+        ([made("Cast", ["e"], "a", to=10), made("Einsum", ["a", "m"], "y", equation="ij,jk->ik")], Role.MATRIX),
+        # A factorisation: what is multiplied and summed up is a product of matrices.
+        ([made("Mul", ["e", "m"], "a"), made("ReduceSum", ["a"], "y")], Role.MATRIX),
+        # Anchors, grids, tables of indices: moved, added, scaled, compared, given out.
+        ([made("Mul", ["e", "m"], "a"), made("Add", ["a", "s"], "y")], Role.OTHER),
+        ([made("Add", ["e", "m"], "a"), made("Concat", ["a", "e"], "y", axis=1)], Role.OTHER),
+        ([made("Add", ["e", "m"], "a"), made("NonMaxSuppression", ["a", "s"], "y")], Role.OTHER),
+        ([made("RoiAlign", ["m", "e", "s"], "a"), made("Conv", ["a", "m"], "y")], Role.OTHER),
+        ([made("GridSample", ["m", "e"], "a"), made("Conv", ["a", "m"], "y")], Role.OTHER),
+        ([made("Cast", ["e"], "a", to=7), made("Gather", ["m", "a"], "b"), made("MatMul", ["b", "m"], "y")], Role.OTHER),
+        ([made("Greater", ["e", "s"], "a"), made("Where", ["a", "m", "x"], "b"), made("MatMul", ["b", "m"], "y")], Role.OTHER),
+        ([made("Identity", ["e"], "y")], Role.OTHER),
+    ],
+)  # fmt: skip
+def test_a_table_is_a_matrix_where_its_rows_are_features(nodes, role):
+    inputs = {"x": ["n"], "m": None, "s": None}
+    proto = model_of([EMBEDDED, *nodes], [initializer("w", floats(100, 8))], inputs=inputs)
+    assert Model.from_proto(proto).info("w").role == role
+
+
+def test_features_are_followed_into_branches_and_functions():
+    inner = helper.make_graph(
+        [made("MatMul", ["e", "m"], "t")], "t", [], [helper.make_tensor_value_info("t", 1, None)]
+    )
+    other = helper.make_graph(
+        [made("Identity", ["m"], "f")], "f", [], [helper.make_tensor_value_info("f", 1, None)]
+    )
+    branch = made("If", ["yes"], "y", then_branch=inner, else_branch=other)
+    given = [initializer("w", floats(100, 8)), initializer("yes", np.array(True))]
+    inputs = {"x": ["n"], "m": None}
+    assert Model.from_proto(model_of([EMBEDDED, branch], given, inputs=inputs)).info("w").role == Role.MATRIX
+    layer = helper.make_function(
+        "my", "Layer", ["a"], ["b"], [made("MatMul", ["a", "a"], "b")], [helper.make_opsetid("", 17)]
+    )
+    proto = model_of([EMBEDDED, made("Layer", ["e"], "y", domain="my")], given[:1], inputs=inputs)
+    assert Model.from_proto(proto).info("w").role == Role.OTHER, "a function that is not there"
+    proto.functions.append(layer)
+    assert Model.from_proto(proto).info("w").role == Role.MATRIX
+
+
+@pytest.mark.parametrize(
+    ("equation", "role"),
+    [
+        ("ij,jk->ik", Role.MATRIX),
+        ("...j,jk", Role.MATRIX),
+        ("nij,ij->nij", Role.OTHER),
+        ("ij,ij", Role.MATRIX),
+    ],
+)
+def test_a_factor_of_an_einsum_is_a_matrix_where_it_is_summed(equation, role):
+    assert role_of(node("Einsum", "x", "w", equation=equation), (4, 8))[0] == role
+
+
+def test_operands_of_elementwise_operators_are_told_from_parameters():
+    names = {"w": True, "b": False, "s": False}
+    nodes = [made("Conv", ["x", "v", "b"], "c"), made("Add", ["c", "w"], "d"), made("Add", ["d", "b"], "e")]
+    nodes.append(made("BatchNormalization", ["e", "s", "s", "s", "s"], "y"))
+    given = [initializer(name, floats(8)) for name in names] + [initializer("v", floats(8, 4, 1, 1))]
+    model = Model.from_proto(model_of(nodes, given))
+    assert {name: model.info(name).operand for name in names} == names
 
 
 def test_half_precision_weights_have_roles():

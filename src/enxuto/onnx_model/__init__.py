@@ -8,6 +8,7 @@ from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, 
 from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.roles import Role
+from enxuto.onnx_model.scopes import read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
 from enxuto.onnx_model.tensors import check_finite
 from enxuto.onnx_model.write import files, total_bytes, write_streaming
@@ -26,6 +27,8 @@ __all__ = [
     "fixed_batch",
     "fold_batch_norm",
     "numpy_dtype",
+    "read_counts",
+    "reads_of",
     "skeleton",
     "skeleton_slots",
     "total_bytes",

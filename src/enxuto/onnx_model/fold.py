@@ -3,24 +3,31 @@
 y = (W x + b − mean) · s + beta with s = scale / √(variance + epsilon) is one layer with the weights W · s and
 the bias (b − mean) · s + beta. Done for Conv, ConvTranspose and Gemm in the main graph, where nothing else
 reads the layer's output and nothing else reads its weights; computed in float64, stored in the weights' type.
-Left alone: training mode, batch norm with several outputs, layers whose parameters are computed, subgraphs.
+Parameters of the norm, and the bias, may come through Identity and Cast, and be read by others, who keep them.
+Left alone: training mode, batch norm with several outputs, layers whose parameters are computed, subgraphs, and
+parameters that a caller may give instead (initializers that are inputs too).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto, helper
 
-from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.onnx_model.dtypes import FLOAT_TYPES, numpy_dtype
 from enxuto.onnx_model.model import Model
-from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS, attribute, scopes, weight_slots
+from enxuto.onnx_model.scopes import (
+    FREE_INITIALIZERS,
+    STANDARD_DOMAINS,
+    attribute,
+    read_counts,
+    weight_slots,
+)
 from enxuto.onnx_model.tensors import InMemory, WeightData, empty
 
 __all__ = ["fold_batch_norm"]
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm"})
+_PASSING = ("Identity", "Cast")
 _EPSILON = 1e-5  # ONNX's default
 
 
@@ -47,12 +54,8 @@ class _Folding:
             name
             for name, slot in weight_slots(self.proto).items()
             if slot.scope_path == "" and slot.tensor.data_type in FLOAT_TYPES
-        }
-        # A name given twice is not safely the weight it seems.
-        given = Counter(item.name for item in self.proto.graph.initializer)
-        given.update(list(self._made_by))
-        self._constants -= {name for name, count in given.items() if count > 1}
-        self._reads = _reads(self.proto)
+        } - model.overridable
+        self._reads = read_counts(self.proto)
         self._dropped: set[str] = set()
 
     def fold(self, norm: NodeProto) -> str | None:
@@ -66,12 +69,15 @@ class _Folding:
         weight, bias = arrays
         name = str(layer.name or layer.output[0])
         self._arrays[layer.input[1]] = weight
-        if len(layer.input) > 2 and layer.input[2]:
-            self._arrays[layer.input[2]] = bias
+        own = layer.input[2] if len(layer.input) > 2 else ""
+        if own in self._constants and self._reads[own] == 1:
+            self._arrays[own] = bias
         else:
+            self._let_go(own)
             self._add_bias(layer, norm, bias)
-        self._dropped |= {layer.output[0], *norm.input[1:]}
-        self._reads.subtract(norm.input)
+        self._dropped.add(layer.output[0])
+        for read in norm.input:
+            self._let_go(read)
         layer.output[0] = norm.output[0]
         self._made_by[norm.output[0]] = layer
         self.proto.graph.node.remove(norm)
@@ -84,7 +90,7 @@ class _Folding:
         for items in (graph.initializer, graph.input, graph.value_info):
             for item in [item for item in items if item.name in gone]:
                 items.remove(item)
-        for node in [node for node in graph.node if node.op_type == "Constant" and set(node.output) <= gone]:
+        for node in [n for n in graph.node if n.op_type in ("Constant", *_PASSING) and set(n.output) <= gone]:
             graph.node.remove(node)
         data: dict[str, WeightData] = {name: InMemory(array) for name, array in self._arrays.items()}
         return self._model.with_proto(self.proto, data)
@@ -98,17 +104,19 @@ class _Folding:
             and len(norm.input) == 5
             and not any(norm.output[1:])
             and (training is None or training.i == 0)
-            and self._constants.issuperset(norm.input[1:])
+            and all(self._origin(name) is not None for name in norm.input[1:])
             and self._reads[norm.input[0]] == 1
         )
 
     def _is_open(self, layer: NodeProto) -> bool:
-        """A layer with constant parameters that nothing else reads."""
+        """A layer with a constant weight that nothing else reads and, if any, a constant bias."""
         return (
             layer.op_type in _LAYERS
             and layer.domain in STANDARD_DOMAINS
             and len(layer.input) > 1
-            and all(name in self._constants and self._reads[name] == 1 for name in layer.input[1:] if name)
+            and layer.input[1] in self._constants
+            and self._reads[layer.input[1]] == 1
+            and all(self._origin(name) is not None for name in layer.input[2:] if name)
             and not (layer.op_type == "Gemm" and _float(layer, "beta", 1.0) == 0.0)
         )
 
@@ -148,7 +156,7 @@ class _Folding:
         empty(tensor)
         if self.proto.ir_version < FREE_INITIALIZERS:
             graph.input.append(helper.make_tensor_value_info(name, weight_type, bias.shape))
-        if layer.op_type == "Gemm":
+        if layer.op_type == "Gemm" and not any(layer.input[2:]):  # else the bias allows for beta already
             for item in [item for item in layer.attribute if item.name == "beta"]:
                 layer.attribute.remove(item)
         del layer.input[2:]
@@ -158,17 +166,36 @@ class _Folding:
         self._reads[name] = 1
 
     def _load(self, name: str) -> np.ndarray:
-        return self._arrays[name] if name in self._arrays else self._model.load(name)
+        """The value of a name that has an origin."""
+        if name in self._constants:
+            return self._arrays[name] if name in self._arrays else self._model.load(name)
+        node = self._made_by[name]
+        value = self._load(node.input[0])
+        dtype = numpy_dtype(_integer(node, "to", 0)) if node.op_type == "Cast" else None
+        return value if dtype is None else value.astype(dtype)
 
+    def _origin(self, name: str) -> str | None:
+        """The constant that a name stands for, seen through Identity and Cast between floats; None if it has none."""
+        seen: set[str] = set()
+        while name not in self._constants:
+            node = None if name in seen else self._made_by.get(name)  # damaged models have circles
+            seen.add(name)
+            if node is None or node.op_type not in _PASSING or node.domain not in STANDARD_DOMAINS:
+                return None
+            if node.op_type == "Cast" and _integer(node, "to", 0) not in FLOAT_TYPES:
+                return None
+            name = node.input[0]
+        return name
 
-def _reads(proto: ModelProto) -> Counter[str]:
-    """How often each name is read: by nodes of all graphs, and as an output of any graph."""
-    found: Counter[str] = Counter()
-    for scope in scopes(proto):
-        found.update(name for node in scope.body.node for name in node.input)
-        if isinstance(scope.body, GraphProto):
-            found.update(item.name for item in scope.body.output)
-    return found
+    def _let_go(self, name: str) -> None:
+        """Count one reader of a name less; where none is left, what made it goes too, and lets go what that read."""
+        while name:
+            self._reads[name] -= 1
+            if self._reads[name] > 0:
+                return
+            self._dropped.add(name)
+            node = self._made_by.get(name)
+            name = node.input[0] if node is not None and node.op_type in _PASSING else ""
 
 
 def _channels(layer: NodeProto, weight: np.ndarray) -> int:

@@ -20,8 +20,9 @@ from enxuto.errors import ModelError
 from enxuto.onnx_model.dtypes import array_bytes, byte_count, numpy_dtype, type_name
 from enxuto.onnx_model.external import Folders, is_external, slice_of
 from enxuto.onnx_model.messages import DAMAGED, check_text, file_bytes, inner_messages, parse
+from enxuto.onnx_model.names import check_names
 from enxuto.onnx_model.roles import Placement, Role, placements
-from enxuto.onnx_model.scopes import Location, Slot, weight_slots
+from enxuto.onnx_model.scopes import FREE_INITIALIZERS, Location, Slot, weight_slots
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
 from enxuto.onnx_model.tensors import (
     FileSlice,
@@ -44,7 +45,8 @@ class WeightInfo:
     """What is known of a weight without loading it.
 
     `axis` counts output channels (None where there is no such axis or it is not known); `data_type` is ONNX's
-    number, `dtype` numpy's type of the loaded array; `external` says whether the data is in a file.
+    number, `dtype` numpy's type of the loaded array; `external` says whether the data is in a file; `operand` whether
+    nothing but elementwise operators read it, where infinities may be meant (a mask) and nothing was learnt.
     """
 
     name: str
@@ -55,6 +57,7 @@ class WeightInfo:
     axis: int | None
     location: Location
     external: bool
+    operand: bool = False
 
     @property
     def elements(self) -> int:
@@ -145,6 +148,7 @@ class Model:
             axis=placement.axis,
             location=slot.location,
             external=isinstance(self._data[name], FileSlice),
+            operand=placement.operand,
         )
 
     def infos(self) -> Iterator[WeightInfo]:
@@ -155,6 +159,16 @@ class Model:
         """A weight as a read-only array of its shape; from external files it is read anew each time."""
         tensor = self._slot(name).tensor
         return self._data[name].load(name, tuple(tensor.dims), tensor.data_type)
+
+    @cached_property
+    def overridable(self) -> frozenset[str]:
+        """Weights that a caller may give instead (from IR version 4 on, initializers that are inputs too).
+
+        What is stored is a default then, which may be compressed but neither moved into another weight nor left out.
+        """
+        if self.proto.ir_version < FREE_INITIALIZERS:
+            return frozenset()
+        return frozenset(item.name for item in self.proto.graph.input if item.name in self._slots)
 
     def replaced(self, arrays: Mapping[str, np.ndarray]) -> Model:
         """A model with other values for some weights; shapes and types must be the same (`ModelError`)."""
@@ -227,6 +241,7 @@ def _built(
 ) -> Model:
     """Model from a message, which is changed; damage that shows only now is a `ModelError` too."""
     try:
+        check_names(proto)
         data = _take_data_out(proto, folders, given)
         proto = ModelProto.FromString(proto.SerializeToString())  # lets the memory of the taken data go
         before = proto.ByteSize()

@@ -5,6 +5,10 @@ model-local functions and into subgraphs, with the origin of every axis carried 
 output channels is known for the weight as it is stored. Where several operators read one weight, the first
 role in the order of `Role` wins, and the axis only if they agree on it.
 
+A matrix is what a layer multiplies and sums over. A table that Gather reads is one where the rows that it gives go
+into a layer, as embeddings do, or are multiplied and summed up; anchors, grids and tables of indices, which are
+added, scaled, compared or given out, are not (`features`), nor are factors of an Einsum that sums nothing of them.
+
 `other` is everything that is not a float, and floats read by operators not listed here.
 """
 
@@ -18,8 +22,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.onnx_model.features import Features
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, attribute
-from enxuto.onnx_model.trace import Use, uses_of_weights
+from enxuto.onnx_model.trace import Tracer, Use
 
 __all__ = ["Placement", "Role", "placements"]
 
@@ -37,10 +42,14 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Placement:
-    """A weight's role, and the axis of the stored tensor that counts output channels, if there is one."""
+    """A weight's role, and the axis of the stored tensor that counts output channels, if there is one.
+
+    operand: whether only elementwise operators read it, so that it may be no parameter at all but a mask, say.
+    """
 
     role: Role
     axis: int | None = None
+    operand: bool = False
 
 
 _OTHER = Placement(Role.OTHER)
@@ -52,29 +61,31 @@ def placements(
     proto: ModelProto, slots: Mapping[str, Slot], load: Callable[[str], np.ndarray]
 ) -> dict[str, Placement]:
     """Role and axis of every weight; `load` is asked for small integer tensors that give shapes."""
-    uses = uses_of_weights(proto, slots, load)
+    tracer = Tracer(proto, slots, load)
+    features = Features(tracer)
     return {
-        name: _best([_placement(use) for use in uses.get(name, [])])
+        name: _best([(use, _placement(use, features)) for use in tracer.follow(slot)])
         if slot.tensor.data_type in FLOAT_TYPES
         else _OTHER
         for name, slot in slots.items()
     }
 
 
-def _best(candidates: list[Placement]) -> Placement:
+def _best(candidates: list[tuple[Use, Placement]]) -> Placement:
     if not candidates:
         return _OTHER
-    role = min((candidate.role for candidate in candidates), key=_ORDER.index)
-    axes = {candidate.axis for candidate in candidates if candidate.role == role}
-    return Placement(role, axes.pop() if len(axes) == 1 else None)
+    role = min((found.role for _, found in candidates), key=_ORDER.index)
+    axes = {found.axis for _, found in candidates if found.role == role}
+    operand = all(use.node.op_type in _ELEMENTWISE for use, _ in candidates)
+    return Placement(role, axes.pop() if len(axes) == 1 else None, operand)
 
 
-def _placement(use: Use) -> Placement:
+def _placement(use: Use, features: Features) -> Placement:
     """Role and axis by one use; the axis already in terms of the stored tensor."""
     if use.node.domain not in STANDARD_DOMAINS and use.node.op_type not in _FUSED:
         return _OTHER
     rule = _RULES.get((use.node.op_type, use.index)) or _RULES.get((use.node.op_type, None))
-    if rule is None:
+    if rule is None or (use.node.op_type == "Gather" and not features.reach_a_layer(use)):
         return _OTHER
     found = rule(use)
     return Placement(found.role, None if found.axis is None else use.axes[found.axis])
@@ -133,6 +144,20 @@ def _recurrent_bias(use: Use) -> Placement:
     return Placement(Role.BIAS, 1) if len(use.shape) == 2 else _OTHER
 
 
+def _einsum_factor(use: Use) -> Placement:
+    """What is summed over something of it."""
+    equation = attribute(use.node, "equation")
+    text = "" if equation is None else equation.s.decode(errors="replace").replace(" ", "")
+    terms, arrow, result = text.partition("->")
+    every = terms.split(",")
+    if len(use.shape) < 2 or use.index >= len(every):
+        return _OTHER
+    letters = set(every[use.index]) - {"."}
+    if not arrow:  # then letters that occur once are the result's
+        result = "".join(letter for letter in letters if terms.count(letter) == 1)
+    return Placement(Role.MATRIX) if letters - set(result) else _OTHER
+
+
 def _table(use: Use) -> Placement:
     return Placement(Role.MATRIX) if len(use.shape) >= 2 else _OTHER
 
@@ -159,6 +184,7 @@ def _any_shape(role: Role) -> _Rule:
 
 
 _FUSED = {"FusedConv", "FusedGemm"}
+_ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Where", "Max", "Min", "Sum"}
 _NORM = _any_shape(Role.NORM)
 _RULES: dict[tuple[str, int | None], _Rule] = {
     **{(op, 1): _conv_kernel for op in ("Conv", "FusedConv", "DeformConv")},
@@ -171,7 +197,7 @@ _RULES: dict[tuple[str, int | None], _Rule] = {
     **{(op, 1): _gemm_right for op in ("Gemm", "FusedGemm")},
     ("MatMul", 0): _matmul_left,
     ("MatMul", 1): _matmul_right,
-    ("Einsum", None): _table,
+    ("Einsum", None): _einsum_factor,
     ("Gather", 0): _table,
     **{(op, index): _recurrent_matrix for op in ("RNN", "LSTM", "GRU") for index in (1, 2)},
     **{(op, 3): _recurrent_bias for op in ("RNN", "LSTM", "GRU")},

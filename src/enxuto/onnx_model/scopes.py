@@ -19,7 +19,7 @@ with a name used earlier in the same scope. All those stay in the graph as they 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -36,6 +36,8 @@ __all__ = [
     "Scope",
     "Slot",
     "attribute",
+    "read_counts",
+    "reads_of",
     "scopes",
     "subgraphs",
     "weight_slots",
@@ -126,6 +128,28 @@ class _Paths:
             raise ModelError(
                 "the names that lead to its subgraphs are too long for a model of its size; it was made to hurt"
             )
+
+
+def reads_of(node: NodeProto) -> list[str]:
+    """All names of the graph around that a node reads: its inputs, and what its subgraphs take from outside."""
+    found = [name for name in node.input if name]
+    for _, graph in subgraphs(node):
+        made = {name for inner in graph.node for name in inner.output}
+        made |= {item.name for item in (*graph.input, *graph.initializer)}
+        inside = [name for inner in graph.node for name in reads_of(inner)]
+        inside.extend(item.name for item in graph.output)
+        found.extend(name for name in inside if name not in made)
+    return found
+
+
+def read_counts(proto: ModelProto) -> Counter[str]:
+    """How often each name is read: by nodes of all graphs, and as an output of any graph."""
+    found: Counter[str] = Counter()
+    for scope in scopes(proto):
+        found.update(name for node in scope.body.node for name in node.input)
+        if isinstance(scope.body, GraphProto):
+            found.update(item.name for item in scope.body.output)
+    return found
 
 
 def _with_subgraphs(first: Scope, paths: _Paths) -> Iterator[Scope]:

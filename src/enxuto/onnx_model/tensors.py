@@ -220,11 +220,16 @@ def check_fits(name: str, array: np.ndarray, shape: Sequence[int], data_type: in
         raise ModelError(f"weight {name!r} must be {expected}, got {got}")
 
 
-def check_finite(name: str, array: np.ndarray) -> None:
-    """Raise `ModelError` naming the tensor where it holds NaN or infinities; integers always pass."""
+def check_finite(name: str, array: np.ndarray, *, mask: bool = False) -> None:
+    """Raise `ModelError` naming the tensor where it holds NaN or infinities; integers always pass.
+
+    mask: infinities are meant, as in a constant that is added to hide some answers; NaN never is.
+    """
     if array.dtype.kind in "iub" or np.isfinite(array).all():
         return
     nans, infinities = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+    if mask and not nans:
+        return
     found = " and ".join(f"{n} {what}" for n, what in ((nans, "NaN"), (infinities, "infinite")) if n)
     raise ModelError(
         f"tensor {name!r} holds {found} values of {array.size}; such a model cannot be compressed"

@@ -12,7 +12,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, attribute, scopes
 
-__all__ = ["Use", "uses_of_weights"]
+__all__ = ["Reader", "Tracer", "Use"]
 
 _LARGEST_CONSTANT = 64  # elements; axes and shapes are far smaller
 _SAME_SHAPE = frozenset({"Identity", "Cast", "DequantizeLinear"})
@@ -21,14 +21,22 @@ _Shape = tuple[int, ...]
 _Axes = tuple[int | None, ...]
 
 
+Reader = tuple[str, NodeProto, int]
+"""The path of a scope, a node there, and which of its inputs is meant."""
+
+
 @dataclass(frozen=True)
 class Use:
-    """`node` reads a weight as input `index`, in `shape`; axis i of that is axis `axes[i]` of the weight."""
+    """`node` reads a weight as input `index`, in `shape`; axis i of that is axis `axes[i]` of the weight.
+
+    path: of the scope that the node is in.
+    """
 
     node: NodeProto
     index: int
     shape: _Shape
     axes: _Axes
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,16 +49,8 @@ class _Value:
     axes: _Axes
 
 
-def uses_of_weights(
-    proto: ModelProto, slots: Mapping[str, Slot], load: Callable[[str], np.ndarray]
-) -> dict[str, list[Use]]:
-    """For each weight by name the operators that read it, seen through those that only move or rename it."""
-    tracer = _Tracer(proto, slots, load)
-    return {name: list(tracer.follow(slot)) for name, slot in slots.items()}
-
-
-class _Tracer:
-    """Who reads which name in which scope; made once per model."""
+class Tracer:
+    """Who reads which name in which scope; made once per model. `functions`: scopes by domain and name."""
 
     def __init__(
         self, proto: ModelProto, slots: Mapping[str, Slot], load: Callable[[str], np.ndarray]
@@ -59,20 +59,24 @@ class _Tracer:
         self._load = load
         self._scopes = {scope.path: scope for scope in scopes(proto)}
         self._made = {path: _names_made(scope.body) for path, scope in self._scopes.items()}
-        self._functions = {
+        self.functions = {
             (scope.body.domain, scope.body.name): scope
             for scope in self._scopes.values()
             if isinstance(scope.body, FunctionProto)
         }
-        self._readers: dict[tuple[str, str], list[tuple[str, NodeProto, int]]] = defaultdict(list)
+        self._readers: dict[tuple[str, str], list[Reader]] = defaultdict(list)
         for path, scope in self._scopes.items():
             for node in scope.body.node:
                 for index, name in enumerate(node.input):
                     if name:
                         self._readers[self._home(path, name), name].append((path, node, index))
 
+    def readers(self, path: str, name: str) -> Sequence[Reader]:
+        """Who reads what is called `name` in the scope at `path`, where it is made."""
+        return self._readers.get((path, name), ())
+
     def follow(self, slot: Slot) -> Iterator[Use]:
-        """All uses of one weight."""
+        """All operators that read a weight, seen through those that only move or rename it."""
         shape = tuple(slot.tensor.dims)
         waiting = [_Value(slot.scope_path, slot.local_name, shape, tuple(range(len(shape))))]
         seen: set[tuple[str, str]] = set()
@@ -81,10 +85,10 @@ class _Tracer:
             if (value.scope_path, value.name) in seen:
                 continue
             seen.add((value.scope_path, value.name))
-            for path, node, index in self._readers.get((value.scope_path, value.name), ()):
+            for path, node, index in self.readers(value.scope_path, value.name):
                 passed = self._passed_on(value, path, node, index)
                 if passed is None:
-                    yield Use(node, index, value.shape, value.axes)
+                    yield Use(node, index, value.shape, value.axes, path)
                 else:
                     waiting.append(passed)
 
@@ -99,7 +103,7 @@ class _Tracer:
 
     def _passed_on(self, value: _Value, path: str, node: NodeProto, index: int) -> _Value | None:
         """The value that a node only hands on, or None for a node that uses it."""
-        function = self._functions.get((node.domain, node.op_type))
+        function = self.functions.get((node.domain, node.op_type))
         if function is not None and index < len(function.body.input):
             return _Value(function.path, str(function.body.input[index]), value.shape, value.axes)
         if index != 0 or not node.output or node.domain not in STANDARD_DOMAINS:

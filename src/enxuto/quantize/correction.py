@@ -53,19 +53,19 @@ def corrected_biases(
     """Return new biases, by name, for a model whose weights are replaced by `weights`.
 
     means: `channel_means` of the model as it was, over the same `images`, which are run all at once. Layers without
-    a bias of their own keep their shift.
+    a bias of their own keep their shift: what others read too must not move.
     """
     stages = Stages(model, [layer.output for layer in layers])
     current = dict(weights)
-    owners = [layer.bias for layer in layers]
     corrected = {}
     for number, (layer, value) in enumerate(
         zip(layers, stages.run(images, current, threads=threads), strict=False)
     ):
-        if layer.bias is not None and owners.count(layer.bias) == 1:
+        if layer.bias is not None:
             bias = model.load(layer.bias)
             shift = shrunk_shift(means[layer.weight] - _means(layer, value, len(images)))
-            moved = (bias.astype(np.float64) + shift).astype(bias.dtype)
+            with np.errstate(over="ignore"):
+                moved = (bias.astype(np.float64) + shift.reshape(bias.shape)).astype(bias.dtype)
             if np.isfinite(moved).all():
                 corrected[layer.bias] = moved
                 # What was just computed is moved in place, so that the next stage starts from corrected values.

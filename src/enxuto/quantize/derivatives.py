@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from enxuto.quantize.graph_maker import Found, GraphMaker, Rule, UnsupportedError, scattered
+from enxuto.quantize.graph_maker import Found, GraphMaker, Rule, UnsupportedError
 from enxuto.quantize.layers import attribute_values
 from enxuto.quantize.linear_derivatives import LINEAR_RULES
+from enxuto.quantize.moving_derivatives import MOVING_RULES, split_rule
+from enxuto.quantize.pooling_derivatives import POOLING_RULES
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "split_rule"]
 
 
 def _relu(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
@@ -119,97 +121,32 @@ def _div(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -
 
 def _batch_norm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     given = attribute_values(node)
-    scale, variance = (maker.source.load(node.input[i]).astype(np.float64) for i in (1, 4))
+    if given.get("training_mode", 0) or any(node.output[1:]):
+        raise UnsupportedError("no gradient is known here for a batch norm that trains")
+    if not all(maker.is_constant(name) for name in node.input[1:]):
+        raise UnsupportedError("no gradient is known here for a batch norm whose parameters are computed")
+    scale, variance = (maker.load(node.input[i]).astype(np.float64) for i in (1, 4))
     factor = scale / np.sqrt(variance + given.get("epsilon", 1e-5))
-    broad = (-1, *([1] * (len(maker.shape(node.input[0])) - 2)))
+    # Before opset 9, spatial = 0 gives every position its own parameters (C, …).
+    spatial = given.get("spatial", 1) or factor.ndim == 1
+    broad = (-1, *([1] * (len(maker.shape(node.input[0])) - 2))) if spatial else (1, *factor.shape)
     return [(node.input[0], maker.op("Mul", gradient, maker.constant(factor.reshape(broad))))]
-
-
-def _moved(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    """Reshape, Flatten, Squeeze, Unsqueeze: the same values in another shape."""
-    return [(node.input[0], maker.resized(gradient, node.input[0]))]
-
-
-def _identity(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    return [(node.input[0], gradient)]
-
-
-def _transpose(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    rank = len(maker.shape(node.input[0]))
-    order = attribute_values(node).get("perm", tuple(range(rank))[::-1])
-    return [(node.input[0], maker.op("Transpose", gradient, perm=[int(i) for i in np.argsort(order)]))]
-
-
-def _concat(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    rank = len(maker.shape(node.output[0]))
-    axis = attribute_values(node)["axis"] % rank
-    found, start = [], 0
-    for name in node.input:
-        end = start + maker.shape(name)[axis]
-        if name in carries:
-            bounds = [maker.constant([value], np.int64) for value in (start, end, axis)]
-            found.append((name, maker.op("Slice", gradient, *bounds)))
-        start = end
-    return found
-
-
-def _slice(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    """Numbers name the places; slicing the numbers tells where each gradient belongs."""
-    x = maker.value(node.input[0])
-    maker.integers.update(name for name in node.input[1:] if name and not maker.is_constant(name))
-    bounds = [_integers(maker, name) if name else "" for name in node.input[1:]]
-    size = maker.op("Size", x)
-    numbers = maker.op("Range", maker.constant(0, np.int64), size, maker.constant(1, np.int64))
-    taken = maker.op("Slice", maker.op("Reshape", numbers, maker.op("Shape", x)), *bounds)
-    where = maker.op("Reshape", taken, maker.constant([-1], np.int64))
-    flat = maker.op("Reshape", gradient, maker.constant([-1], np.int64))
-    return [(node.input[0], scattered(maker, where, flat, x))]
-
-
-def _integers(maker: GraphMaker, name: str) -> str:
-    return maker.constant(maker.source.load(name), np.int64) if maker.is_constant(name) else maker.value(name)
-
-
-def _pad(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    given = attribute_values(node)
-    if given.get("mode", "constant") != "constant" or (len(node.input) > 3 and node.input[3]):
-        raise UnsupportedError("no gradient is known here for this kind of Pad")
-    shape = maker.shape(node.input[0])
-    rank = len(shape)
-    if "pads" in given:
-        pads = maker.constant(given["pads"], np.int64)
-    else:
-        if not maker.is_constant(node.input[1]):
-            maker.integers.add(node.input[1])
-        pads = _integers(maker, node.input[1])
-    starts = maker.op("Slice", pads, maker.constant([0], np.int64), maker.constant([rank], np.int64))
-    # The batch is never padded; along it everything is taken.
-    sizes = maker.constant([1 << 40, *shape[1:]], np.int64)
-    return [(node.input[0], maker.op("Slice", gradient, starts, maker.op("Add", starts, sizes)))]
 
 
 RULES: dict[str, Rule] = {
     **LINEAR_RULES,
+    **MOVING_RULES,
+    **POOLING_RULES,
     "Add": _add,
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
-    "Concat": _concat,
     "Div": _div,
-    "Dropout": _identity,
-    "Flatten": _moved,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
-    "Identity": _identity,
     "LeakyRelu": _leaky_relu,
     "Mul": _mul,
-    "Pad": _pad,
     "Relu": _relu,
-    "Reshape": _moved,
     "Sigmoid": _sigmoid,
-    "Slice": _slice,
-    "Squeeze": _moved,
     "Sub": _sub,
     "Tanh": _tanh,
-    "Transpose": _transpose,
-    "Unsqueeze": _moved,
 }

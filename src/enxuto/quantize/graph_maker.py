@@ -29,10 +29,14 @@ def plain(name: str) -> str:
 
 @dataclass
 class GraphMaker:
-    """Collects the nodes of the backward graph."""
+    """Collects the nodes of the backward graph.
+
+    shapes: of the model's values for the example batch; static: those values that follow from weights alone.
+    """
 
     source: Model
     shapes: dict[str, tuple[int, ...]]
+    static: dict[str, np.ndarray] = field(default_factory=dict)
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     forward: set[str] = field(default_factory=set)
@@ -55,18 +59,27 @@ class GraphMaker:
 
     def value(self, name: str) -> str:
         """Return the name under which a value or weight of the model is known here."""
-        if name in self.source:
-            return self.constant(self.source.load(name))
+        if self.is_constant(name):
+            return self.constant(self.load(name))
         self.forward.add(name)
         return plain(name)
 
     def is_constant(self, name: str) -> bool:
-        """Say whether a value is a weight of the model."""
-        return name in self.source
+        """Say whether a value is a weight of the model, or follows from weights alone."""
+        return name in self.source or name in self.static
+
+    def load(self, name: str) -> np.ndarray:
+        """Return a constant value; floats as float32, whatever the model has."""
+        array = self.source.load(name) if name in self.source else self.static[name]
+        return array if array.dtype.kind in "iub" else array.astype(np.float32, copy=False)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a value for the example batch, or of a weight."""
         return self.source.info(name).shape if name in self.source else self.shapes[name]
+
+    def opset(self) -> int:
+        """Return the version of the standard operators that the model's own nodes are of."""
+        return next((o.version for o in self.source.proto.opset_import if o.domain in ("", "ai.onnx")), 1)
 
     def resized(self, gradient: str, name: str) -> str:
         """Reshape a gradient to the shape of value `name`, whatever the batch."""

@@ -1,15 +1,16 @@
 """The layers of a model that multiply inputs by weights, each seen as a matrix times a vector of inputs.
 
 A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input; Gemm and
-MatMul are matrices already. This is the view in which rounding errors and input statistics meet. Left out:
-transposed convolutions, recurrent layers, weights read by several operators or from inside subgraphs; they are
-rounded to nearest.
+MatMul are matrices already. This is the view in which rounding errors and input statistics meet. A weight may come
+through Identity and Cast. Left out: transposed convolutions, recurrent layers, weights read by several operators or
+from inside subgraphs; they are rounded to nearest.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,16 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx import AttributeProto, NodeProto
 
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, Role, read_counts
 
 __all__ = ["Layer", "attribute_values", "linear_layers"]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator with a weight: `input` and `output` name its activations, `bias` a weight or None.
+    """One operator with a weight: `input` and `output` name its activations, `bias` a weight (O,) or (1, O), or None.
+
+    A bias is the layer's only where nothing else reads it, nobody may give another, and it has a value per output.
 
     kind: conv (weight (O, I/groups, *kernel)), rows (O, I) for Gemm with transB, columns (I, O) otherwise.
     """
@@ -121,25 +124,49 @@ class Layer:
 def linear_layers(model: Model) -> list[Layer]:
     """Return the layers of the main graph whose weight (and only theirs) it is, in the order of execution."""
     nodes = model.proto.graph.node
-    reads = Counter(name for node in nodes for name in node.input)
+    reads = read_counts(model.proto)
+    made_by = {name: node for node in nodes for name in node.output if name}
     found = []
     for node in nodes:
         if node.domain not in ("", "ai.onnx") or len(node.input) < 2:
             continue
-        layer = _layer(node, model)
-        if layer is not None and reads[layer.weight] == 1:
+        layer = _layer(node, model, made_by, reads)
+        if layer is not None:
             found.append(layer)
     return found
 
 
-def _layer(node: NodeProto, model: Model) -> Layer | None:
-    """Return a node's layer, None if it is of another kind or its weight is no constant."""
-    weight = node.input[1]
-    if node.op_type not in ("Conv", "Gemm", "MatMul") or weight not in model or node.input[0] in model:
+def _own(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
+    """Return the weight of floats that arrives under a name, seen through Identity and Cast; None where others read it."""
+    while reads[name] == 1:
+        if name in model:
+            return name if model.info(name).role is not Role.OTHER else None
+        node = made_by.get(name)
+        if node is None or node.op_type not in ("Identity", "Cast"):
+            return None
+        name = node.input[0]
+    return None
+
+
+def _layer(
+    node: NodeProto, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]
+) -> Layer | None:
+    """Return a node's layer, None if it is of another kind or its weight is no constant of its own."""
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[0] in model:
+        return None
+    weight = _own(node.input[1], model, made_by, reads)
+    if weight is None:
         return None
     attributes = attribute_values(node)
-    bias = node.input[2] if len(node.input) > 2 and node.input[2] in model else None
     shape = model.info(weight).shape
+    if not shape:
+        return None
+    outputs = shape[0] if node.op_type == "Conv" or attributes.get("transB", 0) else shape[-1]
+    bias = _own(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
+    if bias is not None and (
+        bias in model.overridable or model.info(bias).shape not in ((outputs,), (1, outputs))
+    ):
+        bias = None
     if node.op_type == "Conv":
         spatial = len(shape) - 2
         ones = (1,) * spatial

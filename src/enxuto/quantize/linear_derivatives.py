@@ -1,56 +1,82 @@
-"""Derivatives of the operators that are linear in their input: convolutions, products with matrices, pooling.
+"""Derivatives of convolutions and products with matrices, both with constants.
 
 Each rule takes the graph being made, a node, the name of the gradient at its output and the values that need
-gradients, and returns (value, gradient) for each of those among its inputs. Left out: overlapping average pools.
+gradients, and returns (value, gradient) for each of those among its inputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from onnx import NodeProto
 
-from enxuto.quantize.graph_maker import Found, GraphMaker, Rule, UnsupportedError, scattered
+from enxuto.quantize.graph_maker import Found, GraphMaker, Rule, UnsupportedError
 from enxuto.quantize.layers import attribute_values
 
-__all__ = ["LINEAR_RULES", "conv_pads"]
+__all__ = ["LINEAR_RULES", "Window", "conv_pads", "unconvolved"]
 
 
 def _conv(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    """∂/∂x of a convolution: the gradient, spread out by the strides, convolved with the kernel turned around.
-
-    That is a transposed convolution; but as a plain one ONNX Runtime computes it many times faster.
-    """
     x, weight = node.input[0], node.input[1]
     if not maker.is_constant(weight):
         raise UnsupportedError("no gradient is known here for a convolution whose kernel is computed")
     given = attribute_values(node)
     kernel, sizes = maker.shape(weight)[2:], maker.shape(x)[2:]
-    spatial = len(kernel)
-    ones = (1,) * spatial
+    ones = (1,) * len(kernel)
     strides, dilations = given.get("strides", ones), given.get("dilations", ones)
-    pads = conv_pads(given, sizes, kernel, strides, dilations)
-    groups = given.get("group", 1)
-    spread = _spread_out(maker, gradient, maker.shape(node.output[0]), strides)
-    have = [out * stride for out, stride in zip(maker.shape(node.output[0])[2:], strides, strict=True)]
-    reach = [(size - 1) * dilation for size, dilation in zip(kernel, dilations, strict=True)]
-    starts = [r - pad for r, pad in zip(reach, pads[:spatial], strict=True)]
+    window = Window(kernel, strides, dilations, conv_pads(given, sizes, kernel, strides, dilations))
+    shape = maker.shape(node.output[0])
+    return [
+        (x, unconvolved(maker, gradient, shape, sizes, maker.load(weight), given.get("group", 1), window))
+    ]
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel moves: sizes, strides and dilations per axis, and pads at the starts of all axes, then the ends."""
+
+    kernel: Sequence[int]
+    strides: Sequence[int]
+    dilations: Sequence[int]
+    pads: Sequence[int]
+
+
+def unconvolved(
+    maker: GraphMaker,
+    gradient: str,
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    weight: np.ndarray,
+    groups: int,
+    window: Window,
+) -> str:
+    """∂/∂x of a convolution: the gradient, spread out by the strides, convolved with the kernel turned around.
+
+    That is a transposed convolution; but as a plain one ONNX Runtime computes it many times faster.
+    shape (N, O, …): of the output; sizes: of x's spatial axes; weight (O, I/groups, …).
+    """
+    spatial = len(window.kernel)
+    spread = _spread_out(maker, gradient, shape, window.strides)
+    have = [out * stride for out, stride in zip(shape[2:], window.strides, strict=True)]
+    reach = [(size - 1) * dilation for size, dilation in zip(window.kernel, window.dilations, strict=True)]
+    starts = [r - pad for r, pad in zip(reach, window.pads[:spatial], strict=True)]
     ends = [size - h - start + r for size, h, start, r in zip(sizes, have, starts, reach, strict=True)]
     result = maker.op(
         "Conv",
         spread,
-        maker.constant(_turned(maker.source.load(weight), groups)),
+        maker.constant(_turned(weight, groups)),
         group=groups,
-        dilations=dilations,
+        dilations=window.dilations,
         pads=[max(0, pad) for pad in (*starts, *ends)],
     )
     if min(*starts, *ends) < 0:
         cut = [max(0, -start) for start in starts]
         bounds = [cut, [c + size for c, size in zip(cut, sizes, strict=True)], range(2, 2 + spatial)]
         result = maker.op("Slice", result, *(maker.constant(bound, np.int64) for bound in bounds))
-    return [(x, result)]
+    return result
 
 
 def _turned(kernel: np.ndarray, groups: int) -> np.ndarray:
@@ -99,7 +125,7 @@ def _matmul(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]
     x, weight = node.input
     if not maker.is_constant(weight) or len(maker.shape(weight)) != 2:
         raise UnsupportedError("no gradient is known here for a product of two computed matrices")
-    return [(x, maker.op("MatMul", gradient, maker.constant(maker.source.load(weight).T)))]
+    return [(x, maker.op("MatMul", gradient, maker.constant(maker.load(weight).T)))]
 
 
 def _gemm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
@@ -107,72 +133,12 @@ def _gemm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) 
     x, weight = node.input[0], node.input[1]
     if not maker.is_constant(weight) or given.get("transA", 0):
         raise UnsupportedError("no gradient is known here for this kind of Gemm")
-    matrix = maker.source.load(weight).astype(np.float32) * given.get("alpha", 1.0)
+    matrix = maker.load(weight) * given.get("alpha", 1.0)
     return [(x, maker.op("MatMul", gradient, maker.constant(matrix if given.get("transB", 0) else matrix.T)))]
 
 
-def _spread(maker: GraphMaker, gradient: str, name: str, factor: float) -> str:
-    """Repeat a pooled gradient (N, C, 1, …) over the positions of `name`, times `factor`."""
-    shape = maker.shape(name)
-    scaled = maker.op("Mul", gradient, maker.constant(factor))
-    column = maker.op("Reshape", scaled, maker.constant([-1, shape[1], *([1] * (len(shape) - 2))], np.int64))
-    return maker.op("Expand", column, maker.constant([1, 1, *shape[2:]], np.int64))
-
-
-def _global_average(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    sizes = maker.shape(node.input[0])[2:]
-    return [(node.input[0], _spread(maker, gradient, node.input[0], 1 / float(np.prod(sizes))))]
-
-
-def _reduce_mean(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    shape = maker.shape(node.input[0])
-    given = attribute_values(node)
-    axes = given.get("axes")
-    if axes is None and len(node.input) > 1 and maker.is_constant(node.input[1]):
-        axes = maker.source.load(node.input[1]).tolist()
-    if axes is None or sorted(axis % len(shape) for axis in axes) != list(range(2, len(shape))):
-        raise UnsupportedError("no gradient is known here for a ReduceMean over other than the spatial axes")
-    return _global_average(maker, node, gradient, carries)
-
-
-def _average_pool(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    """A convolution of every channel with the same kernel, whose transpose is as `_conv` has it."""
-    given = attribute_values(node)
-    shape, out = maker.shape(node.input[0]), maker.shape(node.output[0])
-    kernel = given["kernel_shape"]
-    strides = given.get("strides", (1,) * len(kernel))
-    pads = conv_pads(given, shape[2:], kernel, strides, (1,) * len(kernel))
-    if out[2:] == (1,) * len(kernel) and tuple(kernel) == tuple(shape[2:]) and not any(pads):
-        return _global_average(maker, node, gradient, carries)
-    if given.get("ceil_mode", 0) or (any(pads) and not given.get("count_include_pad", 0)):
-        raise UnsupportedError("no gradient is known here for an average pool that leaves out its padding")
-    raise UnsupportedError("no gradient is known here for an overlapping average pool")
-
-
-def _max_pool(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    """Each window's gradient goes where its largest value was; ONNX Runtime finds that place again."""
-    given = attribute_values(node)
-    kept = {
-        key: given[key]
-        for key in ("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
-        if key in given
-    }
-    x = maker.value(node.input[0])
-    maker.op("MaxPool", x, **kept)
-    pooled = maker.nodes[-1]
-    places = pooled.output[0] + " places"
-    pooled.output.append(places)
-    flat = maker.op("Reshape", gradient, maker.constant([-1], np.int64))
-    where = maker.op("Reshape", places, maker.constant([-1], np.int64))
-    return [(node.input[0], scattered(maker, where, flat, x))]
-
-
 LINEAR_RULES: dict[str, Rule] = {
-    "AveragePool": _average_pool,
     "Conv": _conv,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global_average,
     "MatMul": _matmul,
-    "MaxPool": _max_pool,
-    "ReduceMean": _reduce_mean,
 }

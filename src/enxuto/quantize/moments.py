@@ -151,7 +151,7 @@ class _Collector:
         else:
             values = dict(zip(self._names, self._runner.outputs(batch, self._names), strict=True))
             scores = values[self._names[0]]
-        self.scores.append(scores.reshape(len(batch), -1))
+        self.scores.append(scores.reshape(len(batch), -1).astype(np.float32, copy=False))
         for layer in self.layers:
             vectors = layer.vectors(values.get(layer.input, batch), self._positions(layer), self.generator)
             moments = self.sums.get(layer.weight)

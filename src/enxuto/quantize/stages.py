@@ -1,7 +1,7 @@
 """Run a model piece by piece, so that weights can be changed between the pieces without running any of it twice.
 
 A stage is what it takes to get from the values at hand to the next stop. Values are dropped once nothing later reads
-them. Left out: control flow that reads values of the main graph (its names are not followed into subgraphs).
+them. What subgraphs read of the main graph counts as read by the node they belong to.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, numpy_dtype, reads_of
 from enxuto.runtime import Runner
 
 __all__ = ["Stages"]
@@ -34,6 +34,7 @@ class Stages:
         self._model = model
         graph = model.proto.graph
         self._input = next(item.name for item in graph.input if item.name not in model)
+        self._type = input_type(model)
         self.output = graph.output[0].name
         self._stages = _plan(model, [*stops, self.output])
 
@@ -45,7 +46,7 @@ class Stages:
         Whatever `weights` (name → array instead of the model's own) holds when a stage begins is what it runs with:
         change it between the stages.
         """
-        values: dict[str, np.ndarray] = {self._input: images}
+        values: dict[str, np.ndarray] = {self._input: images.astype(self._type, copy=False)}
         for number, stage in enumerate(self._stages):
             self._advance(stage, values, weights, threads)
             yield values[stage.gives[0]]
@@ -58,7 +59,7 @@ class Stages:
 
         It runs only what comes after the stop, and so takes weights that are read there; use it before the next stop.
         """
-        values: dict[str, np.ndarray] = {self._input: images}
+        values: dict[str, np.ndarray] = {self._input: images.astype(self._type, copy=False)}
         for number, stage in enumerate(self._stages[:-1]):
             self._advance(stage, values, {}, threads)
             rest = _joined(self._stages[number + 1 :], values, self.output)
@@ -90,7 +91,7 @@ class Stages:
         self, stage: _Stage, values: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
     ) -> Model:
         """Return a stage as a model of its own."""
-        reads = {name for node in stage.nodes for name in node.input}
+        reads = {name for node in stage.nodes for name in reads_of(node)}
         proto = ModelProto()
         proto.ir_version = self._model.proto.ir_version
         proto.opset_import.extend(self._model.proto.opset_import)
@@ -103,11 +104,19 @@ class Stages:
             graph.input.append(helper.make_tensor_value_info(name, kind, None))
         for name in stage.gives:
             graph.output.add(name=name)
-        for tensor in self._model.proto.graph.initializer:
-            if tensor.name in reads:
-                graph.initializer.append(tensor)
+        whole = self._model.proto.graph
+        graph.initializer.extend(tensor for tensor in whole.initializer if tensor.name in reads)
+        graph.sparse_initializer.extend(
+            item for item in whole.sparse_initializer if item.values.name in reads
+        )
         piece = self._model.with_proto(proto)
         return piece.replaced({name: array for name, array in weights.items() if name in piece})
+
+
+def input_type(model: Model) -> np.dtype:
+    """Return the element type of a model's first input that is no weight."""
+    item = next(item for item in model.proto.graph.input if item.name not in model)
+    return numpy_dtype(item.type.tensor_type.elem_type) or np.dtype(np.float32)
 
 
 def _joined(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], output: str) -> _Stage:
@@ -138,6 +147,8 @@ def _in_pieces(runner: Runner, feeds: dict[str, np.ndarray], gives: list[str]) -
 def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:
     """Return, for every stop, the nodes not run before that it needs, what they read and what is read of them."""
     nodes = list(model.proto.graph.node)
+    sparse = {item.values.name for item in model.proto.graph.sparse_initializer}
+    reads = [reads_of(node) for node in nodes]
     maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     done: set[int] = set()
     chosen: list[list[int]] = []
@@ -149,16 +160,16 @@ def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:
             if index in done or index in own:
                 continue
             own.add(index)
-            pending.extend(maker[name] for name in nodes[index].input if name in maker)
+            pending.extend(maker[name] for name in reads[index] if name in maker)
         done |= own
         chosen.append(sorted(own))
     stages = []
     for number, (stop, own_nodes) in enumerate(zip(stops, chosen, strict=True)):
         made = {name for index in own_nodes for name in nodes[index].output}
-        read = {name for index in own_nodes for name in nodes[index].input if name}
-        later = {name for after in chosen[number + 1 :] for index in after for name in nodes[index].input}
+        read = {name for index in own_nodes for name in reads[index]}
+        later = {name for after in chosen[number + 1 :] for index in after for name in reads[index]}
         later |= set(stops[number + 1 :])
         gives = [stop, *sorted((made & later) - {stop})] if own_nodes else [stop]
-        needs = sorted(name for name in read - made if name not in model)
+        needs = sorted(name for name in read - made - sparse if name not in model)
         stages.append(_Stage([nodes[index] for index in own_nodes], needs, gives))
     return stages

@@ -29,6 +29,7 @@ __all__ = [
     "TensorStats",
     "Uniform",
     "few_bits",
+    "representable",
     "statistics",
 ]
 
@@ -40,6 +41,7 @@ _SMALLEST, _LARGEST = (
     2.0**-126,
     2.0**126,
 )  # steps: weight decay drives tensors to 1e-40, where float32 has no step
+_LEAST_DOUBLE = 2.0**-100  # root mean square; below, steps of a fine quantizer leave float32
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,17 @@ def statistics(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStat
         largest=max((one.largest for one in tensors.values()), default=0.0),
         most_elements=max((one.info.elements for one in tensors.values()), default=0),
     )
+
+
+def representable(dtype: np.dtype, largest: float, rms: float) -> bool:
+    """Say whether weights of a type can be quantized: decoders reckon in float32, then convert.
+
+    Those near the largest number of their type, which rounding up could pass, and doubles beyond what float32 has on
+    either side, cannot; they stay exact.
+    """
+    if dtype == np.float16:
+        return largest <= 2.0**14
+    return largest <= _LARGEST and not (dtype == np.float64 and 0 < rms < _LEAST_DOUBLE)
 
 
 def _measure(info: WeightInfo, array: np.ndarray) -> TensorStats:

@@ -1,0 +1,101 @@
+"""Whether what Gather takes from a table are features: whether a layer multiplies and sums them.
+
+What is gathered is followed forward, through whatever hands values on or computes with them, subgraphs and functions
+too. It stops where values only place or choose something (indices, boxes, grids, conditions, sizes). Features are what
+arrives at a layer, or at a sum over products, as in a factorisation of users and items. Rows that are only moved,
+added, scaled and given out (anchors, say) are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnx import NodeProto, TensorProto
+
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, attribute, subgraphs
+from enxuto.onnx_model.trace import Reader, Tracer, Use
+
+__all__ = ["Features"]
+
+_LAYERS = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul"), 2),
+    **dict.fromkeys(("RNN", "LSTM", "GRU"), 3),
+    "Einsum": 99,
+    **dict.fromkeys(("FusedConv", "FusedGemm", "FusedMatMul", "MatMulNBits"), 2),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), 2),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), 4),
+    **dict.fromkeys(("Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention"), 3),
+}
+"""Operators that multiply and sum, and how many of their inputs, from the first on, are multiplied."""
+_SUMS = frozenset({"ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL2", "GlobalAveragePool", "CumSum"})
+_PLACES = {
+    **dict.fromkeys(("RoiAlign", "MaxRoiPool", "GridSample", "Gather", "GatherElements", "GatherND"), 1),
+    **dict.fromkeys(("Slice", "Reshape", "Expand", "Tile", "Pad", "Resize", "Upsample", "TopK"), 1),
+    **dict.fromkeys(
+        ("Shape", "Size", "NonMaxSuppression", "ArgMax", "ArgMin", "NonZero", "Range", "OneHot"), 0
+    ),
+    **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf"), 0),
+}
+"""Operators of which inputs from this one on only place, choose or count."""
+
+
+class Features:
+    """Answers for one model, each found once."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def reach_a_layer(self, use: Use) -> bool:
+        """Say whether what a Gather takes from a table are features."""
+        start = use.path, use.node.output[0] if use.node.output else ""
+        if start not in self._known:
+            self._known[start] = self._search(*start)
+        return self._known[start]
+
+    def _search(self, path: str, name: str) -> bool:
+        waiting = [(path, name, False)]
+        seen = set(waiting)
+        while waiting:
+            path, name, multiplied = waiting.pop()
+            for reader in self._tracer.readers(path, name):
+                node, index = reader[1:]
+                if _is_layer(node, index) or (multiplied and node.op_type in _SUMS):
+                    return True
+                product = multiplied or node.op_type == "Mul"
+                for after in self._handed_on(reader):
+                    if after[1] and (*after, product) not in seen:
+                        seen.add((*after, product))
+                        waiting.append((*after, product))
+        return False
+
+    def _handed_on(self, reader: Reader) -> Iterator[tuple[str, str]]:
+        """Scopes and names of what a node makes of one of its inputs."""
+        path, node, index = reader
+        standard = node.domain in STANDARD_DOMAINS
+        if standard and (index >= _PLACES.get(node.op_type, 99) or (node.op_type == "Where" and not index)):
+            return
+        if standard and node.op_type == "Cast" and not _to_float(node):
+            return
+        for name in node.output:
+            yield path, name
+        function = self._tracer.functions.get((node.domain, node.op_type))
+        if function is not None and index < len(function.body.input):
+            yield function.path, str(function.body.input[index])
+        for step, graph in subgraphs(node):
+            for item in graph.input:
+                yield path + step, item.name
+
+
+def _is_layer(node: NodeProto, index: int) -> bool:
+    return index < _LAYERS.get(node.op_type, 0)
+
+
+def _to_float(node: NodeProto) -> bool:
+    wanted = attribute(node, "to")
+    return wanted is None or wanted.i in (
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.BFLOAT16,
+    )
