@@ -135,14 +135,14 @@ def test_batches_of_one_image_are_refused_where_that_leaves_one_value(name: str,
     with pytest.raises(ValueError, match="Expected more than 1"):
         model(torch.zeros(1, 1, 8, 8))
     before, state = weights(model), torch.random.get_rng_state()
-    with pytest.raises(UsageError, match="batch=1 makes.*normalisation") as caught:
+    with pytest.raises(UsageError, match=r"batch=1 makes.*normalisation") as caught:
         fit(model, stripes(6), None, settings(batch=1), folder=tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
     assert same_bits(before, weights(model))
     assert torch.equal(state, torch.random.get_rng_state())
     # A last batch of one image: the same, before the epoch that it ends.
-    with pytest.raises(UsageError, match="batch=4 .*normalisation"):
+    with pytest.raises(UsageError, match=r"batch=4 .*normalisation"):
         fit(model, stripes(9), None, settings(batch=4), folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     if name != "synchronised":  # which torch has for GPUs alone

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 # One process that forks for each way of saying it, as torch is slow to import and its settings are the process's.
 PROGRAM = """
 import contextlib, os, sys, torch
@@ -27,7 +25,8 @@ def other_flags():
     torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled = True, False
 
 def said():
-    ways = [(b, o) for b, o in (("generic", "all"), ("cuda", "all"), ("cuda", "conv"), ("cuda", "rnn"), ("cuda", "matmul"))]
+    ways = [(b, o) for b, o in (("generic", "all"), ("cuda", "all"), ("cuda", "conv"), ("cuda", "rnn"),
+                                    ("cuda", "matmul"))]
     found = [torch._C._get_fp32_precision_getter(*way) for way in ways]
     for get in (torch._C._get_cudnn_allow_tf32, torch._C._get_cublas_allow_tf32, torch.get_float32_matmul_precision):
         try: found.append(get())

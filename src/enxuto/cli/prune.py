@@ -164,7 +164,8 @@ def run(
     config, last_lr = _training(known, epochs, settings or [], seed)
     asked = asked_images(
         network if earlier is None else earlier.architecture.name,
-        limit=limit, test_limit=test_limit, seed=seed, size=size, format_=format_, image_column=image_column, label_column=label_column, weights=known,
+        limit=limit, test_limit=test_limit, seed=seed, size=size, format_=format_, image_column=image_column,
+        label_column=label_column, weights=known,
     )  # fmt: skip
     found = opened(asked, data, test)
     given = earlier or _given(network, known, found)

@@ -66,8 +66,8 @@ def check_normalisation(model: nn.Module, images: int, shape: Sequence[int], sai
             tried(torch.zeros(images, *shape, device=device))
     except UsageError:
         raise
-    except Exception:  # whatever else is wrong with this network, the training itself says where
-        return
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError):
+        return  # whatever else is wrong with this network, the training itself says where
 
 
 @contextmanager

@@ -140,8 +140,8 @@ class Placement:
 def repeatable_kernels() -> Iterator[None]:
     """Inside, cuDNN takes chosen kernels, not the fastest by trial: the same seed must give the same run.
 
-    Only these two settings are touched. `torch.backends.cudnn.flags` would set all there are, among them TF32: on, where
-    the user had turned it off, and with an error where it was said in torch's newer way (`fp32_precision`).
+    Only these two settings are touched. `torch.backends.cudnn.flags` would set all there are, among them TF32: on,
+    where the user had turned it off, and with an error where it was said in torch's newer way (`fp32_precision`).
     """
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic
