@@ -19,7 +19,7 @@ from enxuto import zoo
 from enxuto.compression import compress
 from enxuto.container import CompressedModel
 from enxuto.data import Preprocess
-from enxuto.errors import ModelError, UsageError
+from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.export import NETWORK_KEY, OPSET, TOLERANCE, export_onnx
 from enxuto.header import LevelsRow
 from enxuto.onnx_model import Model
@@ -234,10 +234,10 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not fit"):
         export_onnx("lenet5", out, weights=checkpoint)
     torch.save([1, 2], checkpoint)
-    with pytest.raises(ModelError, match="no state dict"):
+    with pytest.raises(FormatError, match="no state dict"):
         export_onnx("lenet5", out, weights=checkpoint)
     checkpoint.write_bytes(b"not a checkpoint")
-    with pytest.raises(ModelError, match="no checkpoint"):
+    with pytest.raises(FormatError, match=r"no checkpoint|more than tensors"):
         export_onnx("lenet5", out, weights=checkpoint)
     with pytest.raises(UsageError, match="does not exist"):
         export_onnx("lenet5", out, weights=tmp_path / "none.pt")
@@ -254,7 +254,7 @@ class Evil:
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(ModelError, match="no checkpoint"):
+    with pytest.raises(FormatError, match=r"no checkpoint|more than tensors"):
         export_onnx("lenet5", tmp_path / "model.onnx", weights=tmp_path / "evil.pt")
     assert not Path("unpickled").exists()
 

@@ -13,6 +13,7 @@ import torch
 from typer.testing import Result
 
 from enxuto import zoo
+from enxuto.archive import digest
 from enxuto.cli.pruning import share_of
 from enxuto.errors import UsageError
 from enxuto.prune import load_pruned
@@ -249,3 +250,36 @@ def test_an_unknown_network_is_told_first(invoke: Invoke, pictures: Path, tmp_pa
     result = invoke("prune", "lenet6", "--data", pictures / "train.npz", "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert "close: lenet5" in result.stderr
+
+
+def test_a_file_of_ones_own_network_needs_its_factory_by_name(
+    invoke: Invoke, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file calls its factory is not imported, though it lies in the current folder; what is given is."""
+    monkeypatch.chdir(tmp_path)
+    source = (
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))\n"
+    )
+    (tmp_path / "own_to_prune.py").write_text(source)
+    (tmp_path / "evil_to_prune.py").write_text(f"open('was-run', 'w')\n{source}")
+    data = ("--data", pictures / "train.npz", "--test", pictures / "test.npz")
+    first = invoke("prune", "own_to_prune:net", *data, "--amount", "30%", "-o", "one", *QUIET)
+    assert first.exit_code == 0, first.output
+    held = torch.load("one/model.pt", weights_only=True)
+    held["architecture"]["name"] = "evil_to_prune:net"
+    parts = {name: held[name] for name in ("architecture", "plan", "metadata", "model")}
+    torch.save({**held, "digest": digest(parts)}, "small.pt")
+    refused = invoke("prune", "small.pt", *data, "-o", "two", *QUIET)
+    assert refused.exit_code == 2
+    assert "evil_to_prune:net" in refused.stderr
+    assert "--factory" in refused.stderr
+    assert not Path("two").exists()
+    assert invoke("prune", "lenet5", "--factory", "own_to_prune:net", *data, "-o", "two").exit_code == 2
+    second = invoke(
+        "prune", "small.pt", "--factory", "own_to_prune:net", *data, "--amount", "30%", "-o", "two", "--json"
+    )
+    assert second.exit_code == 0, second.output
+    assert torch.load("two/model.pt", weights_only=True)["architecture"]["name"] == "own_to_prune:net"
+    assert not Path("was-run").exists()

@@ -56,6 +56,13 @@ def run(
     weights: Annotated[
         Path | None, typer.Option(help="Checkpoint of NETWORK, from `enxuto train` or a state dict.")
     ] = None,
+    factory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FACTORY",
+            help="For a pruned file of your own network: what makes it. Its code is run; the file does not choose it.",
+        ),
+    ] = None,
     test: Annotated[
         str | None, typer.Option(rich_help_panel=_DATA, help="Test images, where DATA has no such part.")
     ] = None,
@@ -151,13 +158,15 @@ def run(
     chosen = Selection(target, scope, normalise, floor, multiple)  # type: ignore[arg-type]
     _check_ways(criterion, retrain, rewind_to, epochs, settings)
     known = _weights(network, weights)
+    earlier = _pruned_before(network, factory)
     config, last_lr = _training(known, epochs, settings or [], seed)
     asked = asked_images(
-        _zoo_name(network), limit=limit, test_limit=test_limit, seed=seed, size=size, format_=format_,
-        image_column=image_column, label_column=label_column, labels=_labels(labels, weights), weights=known,
+        network if earlier is None else earlier.architecture.name,
+        limit=limit, test_limit=test_limit, seed=seed, size=size, format_=format_, image_column=image_column,
+        label_column=label_column, labels=_labels(labels, weights), weights=known,
     )  # fmt: skip
     found = opened(asked, data, test)
-    given = _given(network, known, found)
+    given = earlier or _given(network, known, found)
     out.mkdir(parents=True, exist_ok=True)
     given.write(out / "given.pt")
     places = {"data": there(data), "test": there(test), "network": there(str(out / "given.pt")),
@@ -239,11 +248,15 @@ def _is_file(network: str) -> bool:
     return network.endswith(".pt")
 
 
-def _zoo_name(network: str) -> str:
-    """The architecture's name, from the file where there is one."""
+def _pruned_before(network: str, factory: str | None) -> Given | None:
+    """The network of a file that an earlier prune wrote; None where NETWORK names no file."""
     from enxuto.study.pruning import Given
 
-    return Given.read(network).architecture.name if _is_file(network) else network
+    if _is_file(network):
+        return Given.read(network, factory)
+    if factory is not None:
+        raise UsageError(f"--factory is for files of pruned networks; {network} says itself what it is")
+    return None
 
 
 def _training(
@@ -268,6 +281,4 @@ def _training(
 def _given(network: str, known: Weights | None, images: Images) -> Given:
     from enxuto.study.pruning import Given
 
-    if _is_file(network):
-        return Given.read(network)
     return Given.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)

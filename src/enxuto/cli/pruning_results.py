@@ -40,14 +40,16 @@ def finish(
 
     last = out.resolve() / "points" / points[-1].id / NETWORK
     shutil.copyfile(last, out / "model.pt")
-    pruned = load_pruned(last)
+    name = points[-1].settings["network"]["name"]  # what the user asked for, no file's
+    factory = name if ":" in name else None
+    pruned = load_pruned(last, factory)
     shape = pruned.architecture.input_shape
     preprocess = images.train.preprocess() if shape[0] in (1, 3) else None
     exported = export_onnx(
         pruned.network, out / "model.onnx", input_shape=shape, preprocess=preprocess, labels=images.labels
     )
     rows = [{**(results[point].values or {}), "round": number} for number, point in enumerate(points)]
-    speeds = [] if timed is None else _speeds(out, pruned.network, shape, timed)
+    speeds = [] if timed is None else _speeds(out, pruned.network, factory, shape, timed)
     write_provenance(out, made)
     if as_json:
         print_json({"folder": str(out), "rounds": rows, "speed": speeds, "onnx_bytes": exported.bytes,
@@ -62,11 +64,15 @@ def finish(
          f"{exported.difference:.1g}")  # fmt: skip
 
 
-def _speeds(out: Path, network: nn.Module, shape: tuple[int, ...], threads: int) -> list[dict[str, Any]]:
+def _speeds(
+    out: Path, network: nn.Module, factory: str | None, shape: tuple[int, ...], threads: int
+) -> list[dict[str, Any]]:
     from enxuto.prune.rebuild import load_pruned
     from enxuto.prune.speed import latencies
 
-    before, after = latencies([load_pruned(out / "given.pt").network, network], shape, threads=threads)
+    before, after = latencies(
+        [load_pruned(out / "given.pt", factory).network, network], shape, threads=threads
+    )
     return [
         {
             "batch": one.batch,

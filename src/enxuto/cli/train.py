@@ -15,7 +15,7 @@ from enxuto.cli.outputs import own_folder
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, show_table, warn
 from enxuto.cli.training import counts, draw, leave_what_export_needs, reporter, rows, scored
-from enxuto.errors import DataError, UsageError, needs
+from enxuto.errors import DataError, ModelError, UsageError, needs
 from enxuto.signals import exit_code
 
 if TYPE_CHECKING:
@@ -307,7 +307,12 @@ def _fitted(
 def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:
     from enxuto.train import Checkpoint, score
 
-    model.load_state_dict(Checkpoint.read(folder / "best.pt").model)
+    try:
+        model.load_state_dict(Checkpoint.read(folder / "best.pt").model)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{folder / 'best.pt'} is of another network: {' '.join(str(error).split())[:200]}"
+        ) from error
     return score(model, data)
 
 

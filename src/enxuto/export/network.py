@@ -16,9 +16,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,6 @@ NETWORK_KEY = "enxuto.network"
 """Metadata key for the name of the network; `enxuto.api` has those of preprocessing and labels."""
 
 _CHECKED_BATCHES = (2, 1)
-_STATE_KEYS = ("model", "state_dict", "weights")
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,8 @@ def export_onnx(
     check: run the file on seeded images, batches of 2 and 1, and compare with torch before it is written.
 
     The module is exported as in evaluation and left as it was. Raises `UsageError` for settings that do not fit
-    and without torch, `ModelError` where the network cannot be exported or the file computes something else.
+    and without torch, `FormatError` for a damaged checkpoint, `ModelError` where it is of another network, the network
+    cannot be exported, or the file computes something else.
     """
     torch = _torch()
     name = network if isinstance(network, str) else type(network).__name__
@@ -134,17 +133,9 @@ def _torch() -> Any:
 
 def _load(module: nn.Module, path: Path) -> None:
     """Put a checkpoint's weights into the module; nothing in the file is executed."""
-    import torch
+    from enxuto.archive import read_state
 
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist; check the name of the checkpoint") from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path} is no checkpoint of tensors alone that torch can read") from error
-    state = next((held[key] for key in _STATE_KEYS if isinstance(held, Mapping) and key in held), held)
-    if not isinstance(state, Mapping) or not all(isinstance(item, torch.Tensor) for item in state.values()):
-        raise ModelError(f"{path} holds no state dict, alone or under {', '.join(_STATE_KEYS)}")
+    state = read_state(path)
     own = module.state_dict()
     for key in own.keys() ^ state.keys():
         where = "the checkpoint lacks" if key in own else "the network does not have"
@@ -153,7 +144,7 @@ def _load(module: nn.Module, path: Path) -> None:
         if tensor.shape != own[key].shape:
             shapes = f"{tuple(tensor.shape)} in the checkpoint, {tuple(own[key].shape)} in the network"
             raise ModelError(f"{path} does not fit the network: {key!r} is {shapes}")
-    module.load_state_dict(dict(state))
+    module.load_state_dict(state)
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 Images and their references (blurred copies, say) go through the network once each; then one backward pass carries
 multipliers m instead of gradients, such that for each layer that everything passes Σ m·(x − x₀) = t − t₀: the
 contributions m·(x − x₀) of its output explain the whole difference of the class score t. That sum is checked at the
-images and the difference reported. The rules per function are in `attribution_rescale`, which functions there are
-in `rules`; the network itself stays as it is.
+images, and where it misses by more than rounding that is an error. The rules per function are in
+`attribution_rescale`, which functions there are in `rules`; the network itself stays as it is.
 
 Source: A. Shrikumar, P. Greenside, A. Kundaje, "Learning important features through propagating activation
 differences", arXiv:1704.02685: rescale rule. Left out: RevealCancel.
@@ -18,13 +18,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import DataError
+from enxuto.errors import DataError, ModelError
 from enxuto.prune.attribution_dispatch import Dispatch
 from enxuto.prune.attribution_layers import Network, checked_classes, running
 from enxuto.prune.attribution_references import Reference, blurred
 from enxuto.prune.attribution_rescale import Met, ReferenceRules, SampleRules
 
 __all__ = ["Attribution", "deeplift"]
+
+_TOLERANCE = 1e-3  # of the change
+_CANCELLED = 1e-3  # of the contributions
+_SMALL = 0.1  # of the mean change: less than that is a small one
+_ROUNDINGS = 64  # of outputs and contributions; networks of the zoo need less than 16
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,13 @@ class Attribution:
 
     @property
     def relative_error(self) -> float:
-        """Convergence: Σ |error| over Σ |change| of the batch; 0 is exact."""
+        """Convergence: Σ |error| over Σ |change| of the batch; 0 is exact.
+
+        Where contributions of both signs cancel to a change of less than a thousandth of them, over that thousandth.
+        """
         missed, explained = float(self.error.abs().sum()), float(self.change.abs().sum())
-        return missed / explained if missed else 0.0
+        scale = max(explained, _CANCELLED * float(self.images.double().abs().sum()))
+        return missed / scale if missed and scale else missed
 
 
 def deeplift(
@@ -65,8 +74,10 @@ def deeplift(
     its name as soon as they are known (sums over filters take less memory than all).
 
     The network runs in evaluation mode and gets its modes back; parameters' gradients are not touched; the caller's
-    gradient mode does not matter. Raises `ModelError` for a function no rule is known for, naming it, and
-    `DataError` where images, references and classes do not fit one another.
+    gradient mode does not matter. Raises `ModelError`, naming it, for a function that no rule is known for and for a
+    value that depends on the images without a gradient (a mask, `detach`); and where the contributions of an image
+    miss its change by more than 1e-3 that rounding does not explain. Raises `DataError` where images, references and
+    classes do not fit one another.
     """
     keep = reduce or (lambda _, contributions: contributions)
     found: dict[str, dict[int, Tensor]] = {}
@@ -82,16 +93,18 @@ def deeplift(
         before, met = _reference_scores(network, start)
         leaf = images.requires_grad_()
         sample = SampleRules(met, seen)
-        with Dispatch(network, sample):
+        with Dispatch(network, sample) as dispatch:
             scores = network(leaf.clone())  # a clone, as the network may overwrite what it is given
+        dispatch.check_scores(scores)
         chosen = scores.detach().argmax(1) if classes is None else checked_classes(classes, scores)
         after = scores.gather(1, chosen[:, None])[:, 0]
-        change = after.detach().double() - before.gather(1, chosen[:, None])[:, 0].double()
+        first = before.gather(1, chosen[:, None])[:, 0].double()
+        change = after.detach().double() - first
         multipliers = torch.zeros_like(leaf)
         if after.requires_grad:
             (multipliers,) = torch.autograd.grad(after.sum(), leaf, allow_unused=True, materialize_grads=True)
     pixels = multipliers * (images - start).detach()
-    return Attribution(
+    made = Attribution(
         layers={
             name: tuple(found[name][use] for use in sorted(found[name]))
             for name in sample.uses
@@ -102,6 +115,27 @@ def deeplift(
         change=change,
         error=pixels.detach().double().flatten(1).sum(1) - change,
     )
+    _check_sum(made, first.abs() + after.detach().double().abs())
+    return made
+
+
+def _check_sum(made: Attribution, outputs: Tensor) -> None:
+    """Refuse contributions that do not add up, image by image, beyond what rounding explains.
+
+    outputs: |t| + |t₀|, (batch,). Rounding grows with these and with the contributions, not with a difference, which
+    may be nearly 0 for an image. Scores that are not finite are told by whoever uses them.
+    """
+    missed, change = made.error.abs(), made.change.abs()
+    contributed = made.images.double().abs().flatten(1).sum(1)
+    rounding = _ROUNDINGS * torch.finfo(made.images.dtype).eps * (outputs + contributed)
+    scale = torch.maximum(torch.maximum(change, _SMALL * change.mean()), _CANCELLED * contributed)
+    wrong = missed > _TOLERANCE * scale + rounding
+    if bool(wrong.any()):
+        share = float((missed / scale)[wrong].max())
+        raise ModelError(
+            f"attribution: contributions miss the change of a score by {share:.2%}: the network computes something "
+            "that no rule saw (a custom autograd function, say); attribute the scores before it"
+        )
 
 
 def _reference_scores(network: Network, start: Tensor) -> tuple[Tensor, list[Met]]:

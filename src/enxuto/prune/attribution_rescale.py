@@ -45,10 +45,14 @@ MAX_POOLS: Mapping[str, tuple[Callable[..., Any], int]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Met:
-    """What the references looked like at a function: its name and copies of the values it met there."""
+    """What the references looked like at a function: its name and copies of the values it met there.
+
+    read: where the function made a Python number, that number.
+    """
 
     function: str
     values: tuple[Tensor, ...]
+    read: object = None
 
 
 class ReferenceRules:
@@ -85,6 +89,10 @@ class ReferenceRules:
         """Keep the input."""
         return self.elementwise(func, args, kwargs)
 
+    def read(self, func: Any, value: Any) -> None:
+        """Keep the number."""
+        self.met.append(Met(plain_name(func), (), value))
+
     def _keep(self, function: str, *values: Tensor) -> None:
         self.met.append(Met(function, tuple(value.detach().clone() for value in values)))
 
@@ -103,7 +111,7 @@ class SampleRules:
         if name is not None:
             use = self.uses.get(name, 0)
             self.uses[name] = use + 1
-            (reference,) = self._recall(name)
+            (reference,) = self._recall(name).values
             change = output.detach() - reference
             output.register_hook(lambda multiplier: self._seen(name, use, multiplier * change))  # type: ignore[no-untyped-call]
         return output
@@ -116,7 +124,7 @@ class SampleRules:
     def elementwise(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Δy/Δx. The function gets copies, so that one that works in place does not show."""
         x, rest = args[0], args[1:]
-        (reference,) = self._recall(plain_name(func))
+        (reference,) = self._recall(plain_name(func)).values
         copy = x.detach().clone()
         version = copy._version
 
@@ -135,7 +143,7 @@ class SampleRules:
     def product(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Each factor by the mean of the other's sample and reference."""
         a, b, *rest = args
-        a_reference, b_reference = self._recall(plain_name(func))
+        a_reference, b_reference = self._recall(plain_name(func)).values
         overwrites = in_place(func)
         if overwrites and plain_name(func) not in ("mul", "multiply"):
             raise refuse(func, "a product in place is known only element by element")
@@ -151,14 +159,25 @@ class SampleRules:
         if kwargs.pop("return_indices", False):
             raise refuse(func, "its indices depend on the images")
         pool, dimensions = MAX_POOLS[plain_name(func)]
-        (reference,) = self._recall(plain_name(func))
+        (reference,) = self._recall(plain_name(func)).values
         x, *rest = args
+        if len(rest) >= (2 if plain_name(func).startswith("adaptive") else 6):
+            raise refuse(func, "give return_indices by its name")
         output: Tensor = _MaxPool.apply(  # type: ignore[no-untyped-call]
             x, reference, lambda values: pool(values, *rest, **kwargs, return_indices=True), dimensions
         )
         return output
 
-    def _recall(self, function: str) -> tuple[Tensor, ...]:
+    def read(self, func: Any, value: Any) -> None:
+        """The number must be that of the references: then it is no change that has to be explained."""
+        if self._recall(plain_name(func)).read != value:
+            raise refuse(
+                func,
+                "the number that it reads differs between images and references: the network's way depends on the "
+                "values",
+            )
+
+    def _recall(self, function: str) -> Met:
         """Return what the references looked like here; sample and references must take the same way."""
         met = next(self._met, None)
         if met is None or met.function != function:
@@ -166,7 +185,7 @@ class SampleRules:
                 f"attribution: an image comes to {function} where its reference comes to "
                 f"{'the end' if met is None else met.function}: the network's way depends on the values"
             )
-        return met.values
+        return met
 
 
 class _Rescaled(torch.autograd.Function):

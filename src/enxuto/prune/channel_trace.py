@@ -32,6 +32,8 @@ _VIEWING = frozenset(
     {"t", "transpose", "permute", "view", "unsqueeze", "squeeze", "detach", "alias", "expand"}
 )
 
+_RESTRIDING = frozenset({"as_strided", "as_strided_"})
+
 
 def follow(network: nn.Module, inputs: Sequence[Tensor]) -> NameBook:
     """The names of `network`'s channels, from one run on `inputs` without gradients.
@@ -114,6 +116,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         keywords = dict(kwargs or {})
         tensors = [item for item in flat([args, keywords]) if isinstance(item, Tensor)]
         named = any(id(item) in self.known for item in tensors)
+        if named and name in _RESTRIDING:
+            return self._restride(func, name, args, keywords)
         if named and name not in IGNORED:
             self._check(func, name, args)
         out = func(*args, **keywords)
@@ -135,6 +139,23 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 f"channels cannot be followed through {func.namespace}.{name} in {self._where()}, which writes "
                 "them into a tensor made before; join the parts with torch.cat instead"
             )
+
+    def _restride(self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A pool to one place writes its memory format down by strides: the same elements in the same order.
+
+        Strides of axes of one place mean nothing. Any other view of the memory is refused.
+        """
+        tensor = args[0]
+        before = _laid_out(tensor)
+        names = self.known[id(tensor)][1]
+        out = func(*args, **kwargs)
+        if _laid_out(out) != before:
+            raise ModelError(
+                f"channels cannot be followed through {func.namespace}.{name} in {self._where()}, which takes elements "
+                "by their places in memory; write it with view, permute or slices"
+            )
+        self.known[id(out)] = out, names
+        return out
 
     def _rule(self, name: str) -> Callable[[Call], Any] | None:
         return RULES.get(name, RULES.get(name[:-1]) if name.endswith("_") else None)
@@ -212,6 +233,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._book.tie(known, names)  # used again: the same places go
 
         return leave
+
+
+def _laid_out(tensor: Tensor) -> tuple[Any, ...]:
+    """Shape, offset, and the strides that mean something."""
+    strides = [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
+    return tuple(tensor.shape), tensor.storage_offset(), strides
 
 
 def _one_line(error: Exception) -> str:

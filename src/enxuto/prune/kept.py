@@ -56,16 +56,48 @@ class Architecture:
             "options": dict(self.options),
         }
 
+    @property
+    def factory(self) -> str | None:
+        """The name where it is `module:factory`; None for a network of the zoo."""
+        return self.name if ":" in self.name else None
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
-        """Read what `to_dict` gave; `FormatError` where it is something else."""
+    def from_dict(cls, values: Mapping[str, Any], factory: str | None = None) -> Architecture:
+        """Read what `to_dict` gave; `FormatError` where it is something else.
+
+        factory: what the caller lets be called, `module:factory`. `values` may come from a file of anyone, so a factory
+        named there is never taken: where there is one, the caller must give it, and it is the caller's that the result
+        names. `UsageError` where only one of both says a factory.
+        """
         try:
-            shape = tuple(int(size) for size in values["input_shape"])
-            return cls(str(values["name"]), shape, values["classes"], dict(values["options"]))
+            name, classes, options = values["name"], values["classes"], dict(values["options"])
+            shape = _places(values["input_shape"])
+            if not isinstance(name, str) or not all(isinstance(key, str) for key in options):
+                raise TypeError("name")
+            if not (classes is None or isinstance(classes, int)):
+                raise TypeError("classes")
+            if len(shape) != 3 or min(shape) < 1:
+                raise ValueError("input_shape")
+            if not all(
+                value is None or isinstance(value, (bool, int, float, str)) for value in options.values()
+            ):
+                raise TypeError("options")
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(
                 f"this is no description of an architecture: {error!r} is wrong in it"
             ) from error
+        if ":" in name and factory is None:
+            raise UsageError(
+                f"this network is made by a factory that the file calls {name[:80]!r}; a file does not choose what is "
+                "run: if you trust that code, name it yourself (--factory module:factory, or factory= in Python)"
+            )
+        if factory is not None and (":" not in name or ":" not in factory):
+            raise UsageError(
+                f"{factory!r} is not module:factory"
+                if ":" in name
+                else f"this is the zoo's {name[:80]!r} and needs no factory; leave out {factory!r}"
+            )
+        return cls(factory or name, shape, classes, options)
 
 
 @dataclass(frozen=True)

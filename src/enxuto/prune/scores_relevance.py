@@ -53,8 +53,9 @@ def relevance(model: nn.Module, images: Tensor, classes: Tensor) -> LayerRelevan
     with running(model) as network:
         leaf = images.detach().clone().requires_grad_()
         rules = _Relevance()
-        with Dispatch(network, rules):
+        with Dispatch(network, rules) as dispatch:
             logits = network(leaf.clone())
+        dispatch.check_scores(logits)
         scores = logits.gather(1, checked_classes(classes, logits)[:, None])[:, 0]
         (carried,) = torch.autograd.grad(scores.sum(), leaf, materialize_grads=True)
     names = dict.fromkeys(name for name, _ in rules.calls)
@@ -150,6 +151,9 @@ class _Relevance:
         """To the largest, which is the gradient."""
         output: Tensor = func(*args, **kwargs)
         return output
+
+    def read(self, func: Any, value: Any) -> None:
+        """One run has one way; what it is led by gets no relevance."""
 
     def _watch(self, name: str | None, output: Tensor) -> None:
         """Note the relevance of a layer's output when it comes back."""

@@ -58,7 +58,7 @@ def train_unpruned(work: Work) -> dict[str, Any]:
 
 def take_given(work: Work) -> dict[str, Any]:
     """Take a trained network as it is, from a file that `save_pruned` wrote; `places["network"]` says where."""
-    given = load_pruned(work.places["network"])
+    given = load_pruned(work.places["network"], _unpruned(work).architecture.factory)
     if Given(given.network, given.architecture, given.kept).hash != work.settings["weights"]:
         raise DataError(f"{work.places['network']} holds other weights than this study began with")
     values = _finished(work, _unpruned(work), given.network, given.kept, images_of(work), None)
@@ -99,7 +99,7 @@ def _state_before(work: Work, arm: Arm, unpruned: Unpruned) -> tuple[Mapping[str
     if gradual is not None and work.settings["round"] == 1:
         beginning = work.before[0].folder / TRAINING / epoch_file(gradual[0])
         return Checkpoint.read(beginning).model, unpruned.channels.keep_all()
-    held = load_pruned(network_of(work.before[-1]))
+    held = load_pruned(network_of(work.before[-1]), unpruned.architecture.factory)
     return held.network.state_dict(), held.kept
 
 
@@ -207,4 +207,6 @@ def _unpruned(work: Work) -> Unpruned:
 
 @lru_cache(maxsize=2)
 def _built_once(architecture: str) -> Unpruned:
-    return Unpruned.of(Architecture.from_dict(json.loads(architecture)))
+    values = json.loads(architecture)
+    # The settings of a point are what the user asked for, a factory too; no file is asked.
+    return Unpruned.of(Architecture.from_dict(values, values["name"] if ":" in values["name"] else None))

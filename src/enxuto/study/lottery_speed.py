@@ -30,10 +30,11 @@ def time_arm(work: Work) -> dict[str, Any]:
 
     A row's `round` is 0 for the unpruned network, then as the points come.
     """
-    architecture = Architecture.from_dict(work.settings["network"])
+    asked = work.settings["network"]  # by the user, a factory too
+    architecture = Architecture.from_dict(asked, asked["name"] if ":" in asked["name"] else None)
     torch.set_num_threads(work.threads)
     networks = [built(architecture, 0).eval()]
-    networks += [load_pruned(network_of(before)).network for before in work.before]
+    networks += [load_pruned(network_of(before), architecture.factory).network for before in work.before]
     rows = _cpu(networks, architecture.input_shape, work.settings["batches"], work.threads)
     if torch.cuda.is_available():
         rows += _gpu(networks, architecture.input_shape, work.settings["batches"])

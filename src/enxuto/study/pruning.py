@@ -7,18 +7,17 @@ of its images. Left out: networks whose factory needs arguments.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from enxuto.errors import FormatError, ModelError, UsageError
+from enxuto.archive import read_archive, read_state
+from enxuto.errors import ModelError, UsageError
 from enxuto.prune.kept import Architecture, KeptChannels
-from enxuto.prune.rebuild import load_pruned, save_pruned
+from enxuto.prune.rebuild import check_claims, load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, Unpruned, shares_left
 from enxuto.study.identity import content_hash, state_hash
 from enxuto.study.images import Asked
@@ -45,29 +44,19 @@ class Weights:
 
     @classmethod
     def read(cls, path: str | Path) -> Weights:
-        """Read a checkpoint of `enxuto train`, or a state dict alone or under `model` or `state_dict`.
+        """Read a checkpoint of `enxuto train`, or a state dict (`archive.read_state`).
 
         Nothing in the file is executed. Raises `UsageError` where there is none, `FormatError` where it is neither.
         """
-        try:
-            held = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError as error:
-            raise UsageError(f"{path} does not exist; check the name of the checkpoint") from error
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            raise FormatError(f"{path} is no checkpoint of tensors alone that torch can read") from error
-        if isinstance(held, Mapping) and held.get("format") == "enxuto checkpoint":
-            read = Checkpoint.read(path)
-            lr = read.history[-1]["lr"] if read.history else read.config["lr"]
-            return cls(
-                read.model, read.config, lr, read.data["classes"], tuple(read.data["mean"]),
-                tuple(read.data["std"]),
-            )  # fmt: skip
-        state = next(
-            (held[k] for k in ("model", "state_dict") if isinstance(held, Mapping) and k in held), held
-        )
-        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise FormatError(f"{path} holds no state dict, alone or under model or state_dict")
-        return cls(dict(state))
+        held = read_archive(path)
+        if not isinstance(held, Mapping) or held.get("format") != "enxuto checkpoint":
+            return cls(read_state(path))
+        read = Checkpoint.read(path)
+        lr = read.history[-1]["lr"] if read.history else read.config["lr"]
+        return cls(
+            read.model, read.config, lr, read.data["classes"], tuple(read.data["mean"]),
+            tuple(read.data["std"]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,6 +77,8 @@ class Given:
         architecture = Architecture(
             name, tuple(shape), None if own else (weights and weights.classes) or classes
         )
+        if weights is not None and not own:
+            check_claims(architecture, weights.state)  # the number of classes stands in the file
         network = architecture.build()
         if weights is not None:
             try:
@@ -99,9 +90,9 @@ class Given:
         return cls(network.eval(), architecture, Unpruned.of(architecture).channels.keep_all())
 
     @classmethod
-    def read(cls, path: str | Path) -> Given:
-        """Take a network that was pruned before."""
-        pruned = load_pruned(path)
+    def read(cls, path: str | Path, factory: str | None = None) -> Given:
+        """Take a network that was pruned before; factory: as in `load_pruned`."""
+        pruned = load_pruned(path, factory)
         return cls(pruned.network, pruned.architecture, pruned.kept)
 
     @property

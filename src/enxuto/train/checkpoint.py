@@ -7,19 +7,16 @@ executed. A digest over all contents tells damage that the archive itself does n
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from enxuto.errors import FormatError, UsageError
-from enxuto.files import atomic_write
-from enxuto.signals import interrupts_wait
+from enxuto.archive import digest, plain_int, read_archive, write_archive
+from enxuto.errors import FormatError
 
 __all__ = ["BEST", "LAST", "Checkpoint", "epoch_file"]
 
@@ -27,6 +24,45 @@ LAST, BEST = "last.pt", "best.pt"
 
 _FORMAT = "enxuto checkpoint"
 _VERSION = 1
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _is_state(value: object) -> bool:
+    return _is_mapping(value) and all(isinstance(item, Tensor) for item in value.values())  # type: ignore[attr-defined]
+
+
+def _is_history(value: object) -> bool:
+    return isinstance(value, list) and all(
+        _is_mapping(record) and isinstance(record.get("lr"), (int, float)) for record in value
+    )
+
+
+def _are_facts(value: object) -> bool:
+    """Whether these are the data's classes, means and deviations (above 0)."""
+    if not isinstance(value, Mapping) or not plain_int(value.get("classes")):
+        return False
+    mean, std = value.get("mean"), value.get("std")
+    if not isinstance(mean, list) or not isinstance(std, list):
+        return False
+    numbers = all(isinstance(part, float) and math.isfinite(part) for part in (*mean, *std))
+    return numbers and min(std, default=1.0) > 0
+
+
+_KINDS = {
+    "epoch": plain_int,
+    "model": _is_state,
+    "order": lambda value: isinstance(value, Tensor),
+    "generators": lambda value: isinstance(value, list),
+    "history": _is_history,
+    "stopped": lambda value: isinstance(value, str),
+    "config": lambda value: _is_mapping(value) and isinstance(value.get("lr"), (int, float)),
+    "data": _are_facts,
+    "preprocess": lambda value: value is None or _is_mapping(value),
+    "versions": _is_mapping,
+}
 
 
 @dataclass(frozen=True)
@@ -57,9 +93,7 @@ class Checkpoint:
     def write(self, path: str | Path) -> None:
         """Write to `path`, whole or not at all. Raises `UsageError` when that is not possible."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        # An interrupt inside torch.save comes out of it as a RuntimeError about its archive.
-        with interrupts_wait(), atomic_write(path) as file:
-            torch.save({"format": _FORMAT, "version": _VERSION, "digest": _digest(held), **held}, file)
+        write_archive(path, _FORMAT, _VERSION, held)
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
@@ -67,17 +101,20 @@ class Checkpoint:
 
         Raises `UsageError` where there is no file, `FormatError` when it is damaged or no checkpoint of enxuto.
         """
-        held = _load(Path(path))
-        if not isinstance(held, dict) or held.get("format") != _FORMAT:
+        held = read_archive(path)
+        if not isinstance(held, Mapping) or held.get("format") != _FORMAT:
             raise FormatError(f"{path} is no checkpoint that enxuto wrote")
         if held.get("version") != _VERSION:
             raise FormatError(
                 f"{path} is a checkpoint of version {held.get('version')!r}, this enxuto reads {_VERSION}"
             )
-        wanted = {field.name: field.type for field in fields(cls)}
+        wanted = [field.name for field in fields(cls)]
         values = {name: held[name] for name in wanted if name in held}
-        if values.keys() != wanted.keys() or held.get("digest") != _digest(values):
+        if len(values) != len(wanted) or held.get("digest") != digest(values):
             raise FormatError(f"{path} is damaged: its contents do not fit their digest; use an earlier one")
+        for name, fits in _KINDS.items():
+            if not fits(values[name]):
+                raise FormatError(f"{path} is no checkpoint that enxuto wrote: its {name} is something else")
         return cls(**values)
 
     def summary(self) -> dict[str, Any]:
@@ -89,44 +126,3 @@ class Checkpoint:
 def epoch_file(epoch: int) -> str:
     """The name under which the checkpoint after `epoch` epochs is kept: `epoch-004.pt`."""
     return f"epoch-{epoch:03d}.pt"
-
-
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist; name a checkpoint, such as {LAST}") from error
-    except pickle.UnpicklingError as error:
-        raise FormatError(f"{path} holds more than tensors and plain values, or is damaged") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged bytes make torch fail in many ways
-        raise FormatError(f"{path} is damaged or no checkpoint ({type(error).__name__})") from error
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    """SHA-256 over all values and their places, in hex."""
-    total = hashlib.sha256()
-    for piece in _pieces(values):
-        total.update(piece)
-    return total.hexdigest()
-
-
-def _pieces(value: Any) -> Iterator[bytes | memoryview]:
-    """The value as bytes, each part announced by its kind and size."""
-    if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        yield f"tensor {value.dtype} {tuple(value.shape)}".encode()
-        stored: Any = flat.numpy()
-        yield memoryview(stored)
-    elif isinstance(value, Mapping):
-        yield f"mapping {len(value)}".encode()
-        for key, item in value.items():
-            yield f"key {key!r}".encode()
-            yield from _pieces(item)
-    elif isinstance(value, (list, tuple)):
-        yield f"sequence {len(value)}".encode()
-        for item in value:
-            yield from _pieces(item)
-    else:
-        yield f"{type(value).__name__} {value!r}".encode()

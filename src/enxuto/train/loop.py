@@ -23,7 +23,7 @@ from enxuto.train.checkpoint import LAST, Checkpoint
 from enxuto.train.config import TrainConfig
 from enxuto.train.generators import borrowed_generators
 from enxuto.train.history import EpochRecord, History, epochs_without_progress
-from enxuto.train.norms import batch_norms, synchronised
+from enxuto.train.norms import batch_norms, check_normalisation, one_value_said, synchronised
 from enxuto.train.optimizers import change_momentum, set_rate
 from enxuto.train.placement import Placement, check_machine, wants_gpu
 from enxuto.train.processes import Processes, join
@@ -128,7 +128,7 @@ def _epoch(run: Run, clock: Clock) -> EpochRecord:
 
 def _step(run: Run, images: Tensor, labels: Tensor, together: int) -> Tensor:
     """One update from a batch of `together` images over all processes; this one's summed loss and number of them."""
-    with run.placement.autocast():
+    with run.placement.autocast(), one_value_said(_said(run.config, len(labels))):
         loss = _loss(run.network(images), labels, run.config.label_smoothing)
     run.optimizer.zero_grad(set_to_none=True)
     # Gradients of the processes are averaged; of this they become those of the mean over all images.
@@ -208,6 +208,16 @@ def _check(
             f"batch={config.batch} leaves a last batch of one image, which batch normalisation cannot learn "
             "from; set drop_last=true or another batch"
         )
+    shares = 1 if config.sync_batch_norm else processes.count
+    sizes = [config.batch] * (len(train) >= config.batch)
+    sizes += [left] * (left >= processes.count and not config.drop_last)
+    smallest = min(sizes) // shares
+    check_normalisation(model, smallest, train.images.shape[1:], _said(config, smallest))
+
+
+def _said(config: TrainConfig, smallest: int) -> str:
+    """What made a batch so small."""
+    return f"batch={config.batch} makes batches of {smallest} image{'s' if smallest > 1 else ''}"
 
 
 def _steps(run: Run) -> int:

@@ -18,7 +18,7 @@ from enxuto.train.batches import TrainingData
 from enxuto.train.config import TrainConfig
 from enxuto.train.processes import Processes, announced
 
-__all__ = ["Placement", "check_machine", "wants_gpu"]
+__all__ = ["Placement", "check_machine", "repeatable_kernels", "wants_gpu"]
 
 _SHARE_FOR_DATA = 0.25  # of the GPU's free memory: data below it live there, others travel batch by batch
 
@@ -88,14 +88,12 @@ class Placement:
 
     @contextmanager
     def settled(self, threads: int | None) -> Iterator[None]:
-        """Inside: this many CPU threads, this GPU, and cuDNN's repeatable kernels."""
+        """Inside: this many CPU threads, this GPU, and cuDNN's repeatable kernels; TF32 is left as it is."""
         before = torch.get_num_threads()
         try:
             torch.set_num_threads(threads or before)
             if self.device.type == "cuda":
-                # Chosen kernels, not the fastest by trial: the same seed must give the same run.
-                repeatable = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-                with repeatable, torch.cuda.device(self.device):
+                with repeatable_kernels(), torch.cuda.device(self.device):
                     yield
             else:
                 yield
@@ -136,6 +134,22 @@ class Placement:
         if config.compile:
             network = torch.compile(network)  # type: ignore[assignment]
         return network
+
+
+@contextmanager
+def repeatable_kernels() -> Iterator[None]:
+    """Inside, cuDNN takes chosen kernels, not the fastest by trial: the same seed must give the same run.
+
+    Only these two settings are touched. `torch.backends.cudnn.flags` would set all there are, among them TF32: on,
+    where the user had turned it off, and with an error where it was said in torch's newer way (`fp32_precision`).
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    try:
+        cudnn.benchmark, cudnn.deterministic = False, True
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -1,0 +1,66 @@
+"""What a run sets of torch for itself, and what it leaves as the user set it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+# One process that forks for each way of saying it, as torch is slow to import and its settings are the process's.
+PROGRAM = """
+import contextlib, os, sys, torch
+from enxuto.train.config import TrainConfig
+from enxuto.train.placement import Placement
+
+def old_off(): torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+def old_on(): torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+def old_precision(): torch.set_float32_matmul_precision("high")
+def new_all(): torch.backends.fp32_precision = "ieee"
+def new_all_on(): torch.backends.fp32_precision = "tf32"
+def new_cudnn(): torch.backends.cudnn.fp32_precision = "ieee"
+def new_conv(): torch.backends.cudnn.conv.fp32_precision = "ieee"
+def new_rnn(): torch.backends.cudnn.rnn.fp32_precision = "tf32"
+def new_matmul(): torch.backends.cuda.matmul.fp32_precision = "ieee"
+def untouched(): pass
+def other_flags():
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.enabled = True, False
+
+def said():
+    ways = [(b, o) for b, o in (("generic", "all"), ("cuda", "all"), ("cuda", "conv"), ("cuda", "rnn"),
+                                    ("cuda", "matmul"))]
+    found = [torch._C._get_fp32_precision_getter(*way) for way in ways]
+    for get in (torch._C._get_cudnn_allow_tf32, torch._C._get_cublas_allow_tf32, torch.get_float32_matmul_precision):
+        try: found.append(get())
+        except RuntimeError as error: found.append(type(error).__name__)
+    return found
+
+def flags(): return torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.cudnn.enabled
+
+torch.cuda.device = lambda device: contextlib.nullcontext()  # there need not be one
+placement = Placement(torch.device("cuda", 0), None, torch.contiguous_format)
+for way in (old_off, old_on, old_precision, new_all, new_all_on, new_cudnn, new_conv, new_rnn, new_matmul, untouched,
+            other_flags):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            way()
+            before = said(), flags()
+            try:
+                with placement.settled(None):
+                    assert said() == before[0], (way.__name__, before, said())
+                    assert flags() == (False, True, before[1][2]), flags()
+                    raise KeyError
+            except KeyError: pass
+            assert (said(), flags()) == before, (way.__name__, before, said())
+            code = 0
+        except BaseException as error: print(way.__name__, repr(error), file=sys.stderr)
+        finally: os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0, way.__name__
+print("all")
+"""
+
+
+def test_tf32_stays_as_the_user_set_it() -> None:
+    """In the older way and in the newer, on and off, inside a run on a GPU and after it; so does cuDNN's own switch."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert done.stdout == "all\n", done.stderr
