@@ -12,6 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from enxuto.data.published import cache_folder
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
 from enxuto.onnx_model import Model, fold_batch_norm
+from enxuto.quantize.answers import Answers
 from enxuto.quantize.curvature import Curvature
 from enxuto.quantize.layers import linear_layers
 
 __all__ = ["calibration_folder", "calibration_key", "kept_calibration"]
 
-_LAYOUT = 6  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 7  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -74,7 +76,12 @@ def kept_calibration(
 
 def _save(place: Path, calibration: Calibration) -> None:
     arrays: dict[str, Any] = {"scores": calibration.scores}
-    facts: dict[str, Any] = {"reason": calibration.reason, "folded": calibration.folded, "layers": {}}
+    facts: dict[str, Any] = {
+        "reason": calibration.reason,
+        "folded": calibration.folded,
+        "answers": asdict(calibration.answers),
+        "layers": {},
+    }
     for number, layer in enumerate(calibration.layers):
         curvature = calibration.curvatures[layer.weight]
         arrays |= {f"{number} in {i}": block for i, block in enumerate(curvature.inputs)}
@@ -121,9 +128,11 @@ def _load(
                 ).with_sensitivity(float(own["sensitivity"]))
                 means[layer.weight] = held[f"{number} means"]
             scores = held["scores"]
+            answers = Answers(**facts["answers"])
     except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, np.linalg.LinAlgError):
         return None  # damaged: it will be made and written anew
     return Calibration(
         model=folded, layers=layers, curvatures=curvatures, images=images, scores=scores, means=means,
         reason=facts["reason"], folded=list(facts["folded"]), threads=threads, source=source, seed=seed,
+        answers=answers,
     )  # fmt: skip

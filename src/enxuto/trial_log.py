@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ class TrialLog:
                     name: (float(judged[name][0]), float(judged[name][1]))
                     for name in ("drop_interval", "agreement_interval")
                 }
-                judged = Judgement(**{**judged, **intervals})
+                kl = math.nan if judged["kl"] is None else float(judged["kl"])
+                judged = Judgement(**{**judged, **intervals, "kl": kl})
             self._trials[float(row["price"])] = (int(row["bytes"]), judged)
         except (ValueError, TypeError, KeyError, IndexError):
             return

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from enxuto.cli.terminal import note, show_table
+from enxuto.cli.terminal import note, show_table, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +113,10 @@ def _say(trial: Trial) -> None:
 
 
 def _answers(judgement: Judgement) -> str:
-    return f"{judgement.drop:+.2f} points lost, {judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
+    top = f"top-1 {judgement.top1:.2f} % of {judgement.original_top1:.2f} %"
+    return (
+        f"{top}, {judgement.drop:+.2f} points lost, {judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
+    )
 
 
 def calibrated_json(within: Within) -> dict[str, Any]:
@@ -124,6 +127,7 @@ def calibrated_json(within: Within) -> dict[str, Any]:
         "fits": found.fits,
         "broken": found.broken,
         "calibration": within.calibration.provenance(within.outcome.price),
+        "scores_are": within.calibration.answers.kind,
         "reported": None if within.reported is None else within.reported.to_dict(),
         "trials": [
             {
@@ -161,6 +165,7 @@ def show_calibrated(within: Within, *, report: bool) -> None:
             f"on {judgement.samples:,} images that nothing was chosen by",
             {"measure": "left", "value": "left"},
             [
+                ("top-1 of the original", f"{judgement.original_top1:.2f} %"),
                 ("top-1", f"{judgement.top1:.2f} %"),
                 ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
                 ("same answers", f"{judgement.agreement:.2f} % (95 % interval {least:.2f} to {most:.2f})"),
@@ -170,6 +175,17 @@ def show_calibrated(within: Within, *, report: bool) -> None:
         )
     if report:
         _show_tensors(within.outcome.to_list())
+    answers = within.calibration.answers
+    told = f"the model's outputs were taken for {answers.describe()}"
+    if judgement is None and not answers.operator and answers.kind == "logits":
+        told += "; where they are other values, compress it without images"
+    note(told)
+    if within.by_chance is not None and not within.by_chance.better:
+        chance = within.by_chance
+        warn(
+            f"the original's top-1, {chance.right} of {chance.samples}, is no better than chance "
+            f"({chance.expected:.1%}): are the labels those of the model, in its order, and the preprocessing the model's?"
+        )
     if within.calibration.reason is not None:
         note(f"rounding took outputs as unrelated: {within.calibration.reason}")
 

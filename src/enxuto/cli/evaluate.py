@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +15,11 @@ from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 
 if TYPE_CHECKING:
-    from enxuto.data import Preprocess
+    import numpy as np
+
+    from enxuto.data import Dataset, Preprocess
+    from enxuto.metrics import ScoresAre
+    from enxuto.onnx_model import Model
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -24,6 +31,7 @@ model is used unless options say otherwise.
 """
 
 _DATA = "Data"
+_SAMPLE = 8  # images that tell what scores are
 
 
 def run(
@@ -83,12 +91,22 @@ def run(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
     chosen = choose_preprocess(said, preprocess_of(metadata))
-    other = Runner(load(reference), threads=threads).scores if reference else None
+    original = load(reference) if reference else None
+    sample = first_batch(dataset, chosen)
+    kind, reason = scores_of(model, sample, threads)
+    kind_of_other, reason_of_other = (
+        ("auto", None) if original is None else scores_of(original, sample, threads)
+    )
     with progress_bar("evaluating") as progress:
         result = evaluate(
-            Runner(model, threads=threads).scores, dataset, preprocess=chosen, batch_size=batch, reference=other,
+            Runner(model, threads=threads).scores, dataset, preprocess=chosen, batch_size=batch,
+            reference=None if original is None else Runner(original, threads=threads).scores,
+            scores_are=kind, reference_are=kind_of_other,
             progress=lambda done, total: progress("evaluating", done, total),
         )  # fmt: skip
+    remarks = no_classes({str(source): reason, str(reference): reason_of_other})
+    if remarks:
+        result = replace(result, kl=None, scores_are=None, reference_are=None)
     if json:
         print_json(
             {
@@ -96,6 +114,7 @@ def run(
                 "data": str(data),
                 "preprocess": chosen.to_dict(),
                 **result.to_dict(),
+                "remarks": remarks,
                 "provenance": provenance(
                     samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
                 ),
@@ -116,6 +135,34 @@ def run(
         )
     if confusion:
         show_confusion(result.to_dict())
+
+
+def first_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
+    """Return some images (N, …) as models take them."""
+    with closing(dataset.batches(_SAMPLE, preprocess)) as batches:
+        return next(images for images, _ in batches)
+
+
+def scores_of(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoresAre, str | None]:
+    """Return what a model's scores are, and why they are none of classes (or None)."""
+    from enxuto.quantize.answers import answers_of
+
+    found = answers_of(model, sample, threads=threads)
+    # The graph knows; where it does not, all images know better than some.
+    return (found.kind if found.operator else "auto"), found.reason
+
+
+def no_classes(reasons: Mapping[str, str | None]) -> list[str]:
+    """Warn of models whose outputs are no scores of classes; return what was said."""
+    said = [
+        f"{name}: the outputs are no scores of classes, for {reason}; top-1 and equal answers compare the largest "
+        "outputs, and no divergence is shown"
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
+    for remark in said:
+        warn(remark)
+    return said
 
 
 def choose_preprocess(said: pre.PreprocessOptions, stored: Preprocess | None) -> Preprocess:
