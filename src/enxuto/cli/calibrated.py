@@ -184,7 +184,7 @@ def show_calibrated(within: Within, *, report: bool) -> None:
         chance = within.by_chance
         warn(
             f"the original's top-1, {chance.right} of {chance.samples}, is no better than chance "
-            f"({chance.expected:.1%}): are the labels those of the model, in its order, and the preprocessing the model's?"
+            f"({chance.expected:.1%}): are the labels those of the model, in its order, and the preprocessing its own?"
         )
     if within.calibration.reason is not None:
         note(f"rounding took outputs as unrelated: {within.calibration.reason}")
