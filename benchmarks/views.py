@@ -23,8 +23,8 @@ from enxuto.calibrated import compress_at
 from enxuto.calibration import calibrate
 from enxuto.compression import parameters
 from enxuto.data import PRESETS, Dataset, Preprocess
+from enxuto.metrics.divergence import divergence
 from enxuto.onnx_model import Model
-from enxuto.quantize.sensitivity import divergence
 from enxuto.runtime import Runner
 from enxuto.within import pictures_of
 from rate import SHARED, parts

@@ -40,7 +40,9 @@ def pair(field: int, key: str, value: str) -> bytes:
 
 
 def value_info(field: int, name: str) -> bytes:
-    return inside(field, text(1, name) + inside(2, inside(1, number(1, 1) + inside(2, inside(1, number(1, 1))))))
+    return inside(
+        field, text(1, name) + inside(2, inside(1, number(1, 1) + inside(2, inside(1, number(1, 1)))))
+    )
 
 
 def tensor(name: str, dims: list[int], data: bytes = b"", kind: int = 1) -> bytes:
@@ -85,14 +87,18 @@ def long_label_many_graphs(size: int) -> bytes:
 def long_domain(size: int) -> bytes:
     """The same with a function's name in front."""
     inner = node("Constant", [], ["k"], attribute("value", inside(5, tensor("", [1], bytes(4))), 4))
-    many = b"".join(inner.replace(b"\x01k", b"\x01" + bytes([97 + i % 26])) for i in range(size // 2 // len(inner)))
+    many = b"".join(
+        inner.replace(b"\x01k", b"\x01" + bytes([97 + i % 26])) for i in range(size // 2 // len(inner))
+    )
     return model(b"", inside(25, text(1, "f") + text(10, "D" * (size // 2)) + many))
 
 
 def deep(size: int, field: int = 6) -> bytes:
     graph = b""
     while len(graph) < min(size, 40_000):
-        graph = node("If", ["c"], ["L" * 100], attribute("b", inside(field, graph), GRAPH if field == 6 else GRAPHS))
+        graph = node(
+            "If", ["c"], ["L" * 100], attribute("b", inside(field, graph), GRAPH if field == 6 else GRAPHS)
+        )
     return model(graph)
 
 
@@ -118,7 +124,9 @@ def tiny_weights(size: int) -> bytes:
 def external(size: int) -> bytes:
     """One tensor with a million external-data entries."""
     entry = pair(13, "location", "a")
-    return model(inside(5, number(1, 4) + number(2, 1) + text(8, "w") + entry * (size // len(entry)) + number(14, 1)))
+    return model(
+        inside(5, number(1, 4) + number(2, 1) + text(8, "w") + entry * (size // len(entry)) + number(14, 1))
+    )
 
 
 def external_each(size: int) -> bytes:
@@ -233,6 +241,11 @@ def enx_of(kind: str, size: int) -> bytes:
 
 def enx(table: bytes, graph: bytes) -> bytes:
     plain = table + graph
-    quick = head_filters(len(plain))[0] | {"mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 273, "depth": 4}
+    quick = head_filters(len(plain))[0] | {
+        "mode": lzma.MODE_FAST,
+        "mf": lzma.MF_HC3,
+        "nice_len": 273,
+        "depth": 4,
+    }
     stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=[quick])
     return with_prefix(stored, len(table), len(graph), b"", 1)

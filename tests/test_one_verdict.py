@@ -78,7 +78,11 @@ def verdicts(data: bytes, path: Path) -> tuple[dict[str, Any] | None, dict[str, 
         read = CompressedModel.read(path)
         model = read.to_model(threads=1)
         first = {
-            entry.name: (entry.shape, entry.data_type, bytes(array_bytes(model.load(entry.name), entry.data_type)))
+            entry.name: (
+                entry.shape,
+                entry.data_type,
+                bytes(array_bytes(model.load(entry.name), entry.data_type)),
+            )
             for entry, _ in read.entries()
         } | {"": ModelProto.FromString(model.to_bytes())}
     except FormatError as error:
@@ -87,7 +91,9 @@ def verdicts(data: bytes, path: Path) -> tuple[dict[str, Any] | None, dict[str, 
     try:
         tensors = decode_enx.decode(data)
         restored = ModelProto.FromString(decode_enx.restore(data))
-        second = {name: (tuple(t.shape), t.type, bytes(t.data)) for name, t in tensors.items()} | {"": restored}
+        second = {name: (tuple(t.shape), t.type, bytes(t.data)) for name, t in tensors.items()} | {
+            "": restored
+        }
     except ValueError as error:
         said += f"example: {error}"
     return first, second, said
@@ -208,8 +214,12 @@ def more(name: str, place: Callable[[ModelProto], TensorProto | None], *, listed
     return change
 
 
-def attribute(proto: ModelProto, name: str, kind: int, operator: str = "Odd", outputs: Any = ("o",)) -> AttributeProto:
-    node = proto.graph.node.add(op_type=operator, domain="" if operator == "Constant" else "d", output=outputs)
+def attribute(
+    proto: ModelProto, name: str, kind: int, operator: str = "Odd", outputs: Any = ("o",)
+) -> AttributeProto:
+    node = proto.graph.node.add(
+        op_type=operator, domain="" if operator == "Constant" else "d", output=outputs
+    )
     return node.attribute.add(name=name, type=kind)
 
 
@@ -301,7 +311,9 @@ def levels_beyond(value: int) -> Change:
         levels[2, 3] = value
         index = next(i for i, r in enumerate(taken.table["parts"]) if r["tensors"][0]["name"] == "fc.w")
         taken.payloads[index] = encode(levels, coder="order0")[1]
-        row(index, coder="order0", steps_bytes=None, quantizer={"kind": "grid", "step": 0.1, "trellis": True})(taken)
+        row(
+            index, coder="order0", steps_bytes=None, quantizer={"kind": "grid", "step": 0.1, "trellis": True}
+        )(taken)
 
     return change
 

@@ -19,10 +19,18 @@ import numpy.typing as npt
 from enxuto.calibrated import Outcome
 from enxuto.container import CompressedModel
 from enxuto.data import Dataset, Preprocess
-from enxuto.errors import UsageError
-from enxuto.metrics import wilson_interval
+from enxuto.errors import DataError, UsageError
+from enxuto.metrics import (
+    ByChance,
+    ScoresAre,
+    by_chance,
+    divergences,
+    log_probabilities,
+    paired_interval,
+    wilson_interval,
+)
 from enxuto.onnx_model import Model
-from enxuto.quantize.sensitivity import divergence
+from enxuto.quantize.answers import kind_of_scores
 from enxuto.runtime import Runner
 
 __all__ = ["Bounds", "Found", "Judge", "Judgement", "Memory", "Trial", "search"]
@@ -66,11 +74,14 @@ class Bounds:
 
     def broken(self, judgement: Judgement) -> str | None:
         """Return what a judgement breaks, None where all bounds hold."""
-        if self.max_drop is not None and judgement.drop is not None and judgement.drop > self.max_drop:
+        # Asked whether the bound holds: NaN holds none. Without labels nothing is known to be lost.
+        if self.max_drop is not None and judgement.drop is not None and not judgement.drop <= self.max_drop:
             return f"{judgement.drop:.2f} points of top-1 are lost, more than {self.max_drop:g}"
-        if self.min_agreement is not None and judgement.agreement < self.min_agreement:
+        if self.min_agreement is not None and not judgement.agreement >= self.min_agreement:
             return f"{judgement.agreement:.2f} % of answers stay, fewer than {self.min_agreement:g}"
-        if self.max_kl is not None and judgement.kl > self.max_kl:
+        if self.max_kl is not None and not judgement.kl <= self.max_kl:
+            if math.isnan(judgement.kl):
+                return f"scores are no numbers, so that no divergence is known to be at most {self.max_kl:g} nats"
             return f"the divergence is {judgement.kl:.3g} nats, more than {self.max_kl:g}"
         return None
 
@@ -79,11 +90,13 @@ class Bounds:
 class Judgement:
     """A compressed model's answers beside the original's on the same images; shares in percent, KL in nats.
 
-    drop: points of top-1 lost, with its paired 95 % interval; agreement with Wilson's. top1, drop and its interval are
-    None where the images have no labels.
+    drop: points of top-1 lost, with its paired 95 % interval (Tango's); agreement with Wilson's. kl: NaN where the
+    compressed model gives scores that are no numbers; such answers are wrong and agree with none. original_top1, top1,
+    drop and its interval are None where the images have no labels.
     """
 
     samples: int
+    original_top1: float | None
     top1: float | None
     drop: float | None
     drop_interval: tuple[float, float] | None
@@ -93,12 +106,17 @@ class Judgement:
     data_hash: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe values."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        """JSON-safe values; a divergence that is not known is None."""
+        values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        return {**values, "kl": None if math.isnan(self.kl) else self.kl}
 
 
 class Judge:
-    """Compares models with a reference on one data set; the reference runs once."""
+    """Compares models with a reference on one data set; the reference runs once.
+
+    kind: what the scores of the reference are, and so of what it is compressed to. Raises `DataError` where the
+    reference gives scores that are no numbers.
+    """
 
     def __init__(
         self, reference: Model, dataset: Dataset, preprocess: Preprocess, *, threads: int = 0, batch: int = 32
@@ -108,29 +126,47 @@ class Judge:
         self._threads = threads
         self._batch = batch
         self._labels = np.asarray(dataset.labels)
-        self._reference = self._scores(reference)
+        scores = self._scores(reference)
+        if np.isnan(scores).any() or np.isposinf(scores).any():
+            raise DataError(
+                f"{dataset.path}: the original gives NaN or infinity for some images; look at it first"
+            )
+        self.kind: ScoresAre = kind_of_scores(reference, scores)
+        self._classes = scores.shape[1]
+        self._answers = scores.argmax(1)
+        self._log_reference = log_probabilities(scores, self.kind)
+
+    @property
+    def by_chance(self) -> ByChance:
+        """How the original's top-1 compares with chance: whether its answers have to do with the labels at all."""
+        return by_chance(self._answers, self._labels, self._classes)
 
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""
         scores = self._scores(compressed.to_model())
-        right = scores.argmax(1) == self._labels
-        was_right = self._reference.argmax(1) == self._labels
-        same = scores.argmax(1) == self._reference.argmax(1)
-        lost = 100.0 * (was_right.astype(np.float64) - right)
-        count = len(lost)
-        half = 1.96 * float(lost.std(ddof=1)) / math.sqrt(count) if count > 1 else 100.0
+        # The first NaN would count as the largest score.
+        answers = np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(1))
+        right, was_right = answers == self._labels, self._answers == self._labels
+        same = answers == self._answers
+        count = len(answers)
+        lost, won = int(np.count_nonzero(was_right & ~right)), int(np.count_nonzero(right & ~was_right))
+        least, most = paired_interval(lost, won, count)
         low, high = wilson_interval(int(same.sum()), count)
+        each = divergences(self._log_reference, log_probabilities(scores, self.kind))
         judged = Judgement(
             samples=count,
+            original_top1=100 * float(was_right.mean()),
             top1=100 * float(right.mean()),
-            drop=float(lost.mean()),
-            drop_interval=(float(lost.mean()) - half, float(lost.mean()) + half),
+            drop=100 * (lost - won) / count,
+            drop_interval=(100 * least, 100 * most),
             agreement=100 * float(same.mean()),
             agreement_interval=(100 * low, 100 * high),
-            kl=divergence(self._reference, scores),
+            kl=float(np.maximum(each, 0).mean()),
             data_hash=self._dataset.hash,
         )
-        return judged if self._dataset.labelled else replace(judged, top1=None, drop=None, drop_interval=None)
+        if self._dataset.labelled:
+            return judged
+        return replace(judged, original_top1=None, top1=None, drop=None, drop_interval=None)
 
     def _scores(self, model: Model) -> npt.NDArray[np.float32]:
         runner = Runner(model, threads=self._threads)

@@ -7,21 +7,23 @@ folded first. What the images are, and how a price is found, is not decided here
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm, reads_of
 from enxuto.part import QuantizedTensor
 from enxuto.processors import processors
 from enxuto.progress import Work
 from enxuto.quantize.allocation import Spacing, price_of_bits, spacing_of
+from enxuto.quantize.answers import Answers, check_movement, class_answers, free_batch
 from enxuto.quantize.correction import channel_means, corrected_biases
 from enxuto.quantize.curvature import Curvature, curvature_of, curvature_work
 from enxuto.quantize.grid import Grid
@@ -29,7 +31,6 @@ from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import FOLDS, Moments, layer_moments
 from enxuto.quantize.sensitivity import measured_sensitivities, model_divergence
 from enxuto.quantize.steps import representable
-from enxuto.runtime import Runner
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -47,8 +48,9 @@ _BATCH_VALUES = 3 << 18  # numbers in a batch of images: five 224×224 ones; val
 class Calibration:
     """Curvatures by weight name, the images they are from, and the folded model they belong to.
 
-    images (N, …) preprocessed; scores (N, C) the model's own. means: of the layers' outputs for each image used for
-    correction. reason: why errors of different outputs are taken as unrelated, None where they are not.
+    images (N, …) preprocessed; scores (N, C) the model's own, as logits; answers: what they are in the model as it is
+    written, whose softmax is left out of all that is measured here. means: of the layers' outputs for each image used
+    for correction. reason: why errors of different outputs are taken as unrelated, None where they are not.
     """
 
     model: Model
@@ -62,6 +64,7 @@ class Calibration:
     threads: int
     source: str = ""
     seed: int = 0
+    answers: Answers = field(default_factory=Answers)
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
 
     def quantized(
@@ -94,6 +97,11 @@ class Calibration:
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(work, pieces))
         return {layer.weight: self._tensor(layer, price, levels[layer.weight]) for layer in layers}
+
+    @cached_property
+    def judged(self) -> Model:
+        """The model as it is measured: any number of images at a time, and logits."""
+        return any_batch(self.answers.logits(self.model))
 
     @property
     def paths(self) -> int:
@@ -130,7 +138,7 @@ class Calibration:
 
         weights = {name: self._restored(name, tensor) for name, tensor in tensors.items()}
         corrected = corrected_biases(
-            any_batch(self.model),
+            self.judged,
             self.layers,
             weights,
             self.means,
@@ -144,14 +152,15 @@ class Calibration:
         before = {name: self.model.load(name) for name in corrected}
         found = [
             model_divergence(
-                self.model.replaced({**weights, **biases}),
+                self.judged.replaced({**weights, **biases}),
                 self.images[unseen],
                 self.scores[unseen],
                 threads=self.threads,
             )
             for biases in (corrected, before)
         ]
-        return corrected if found[0] <= found[1] else before
+        # NaN is never the better one.
+        return corrected if found[0] <= found[1] or math.isnan(found[1]) else before
 
     def losses(self, tensors: Mapping[str, QuantizedTensor]) -> dict[str, float]:
         """Return what each layer's errors are expected to cost, in nats."""
@@ -216,7 +225,8 @@ def calibrate(
     """Measure everything that calibrated rounding needs.
 
     images (N, …): float32 as the model takes them, best some hundreds; fewer than 2 are a `DataError`. Weights that
-    are not finite are a `ModelError`. source: what the images are, for the record. Cost: one run forwards and one
+    are not finite are a `ModelError`. A model whose first output is no list of scores of classes, as far as can be seen
+    (`quantize.answers`), is a `UsageError`. source: what the images are, for the record. Cost: one run forwards and one
     backwards for all images, one of 48 to 256 images from each layer on, and per layer about 50·C³ + O·C² operations
     for its matrix (O, C), C at most 2,304 at a time.
     """
@@ -224,7 +234,8 @@ def calibrate(
         raise DataError(f"calibration needs at least 2 images, got {len(images)}; some hundreds are best")
     folded_model, folded = fold_batch_norm(model)
     layers = _float_layers(folded_model)
-    runs = _any_batch(folded_model, images[: 2 * max(1, fixed_batch(model))], threads)
+    answers = class_answers(folded_model, images, threads=threads)
+    runs = free_batch(answers.logits(folded_model), images[: 2 * max(1, fixed_batch(model))], threads=threads)
     # All folds get images, whatever the batch.
     size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), max(1, len(images) // FOLDS))
     report = progress or _silent
@@ -239,6 +250,7 @@ def calibrate(
     moments, scores, reason = layer_moments(
         runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
     )
+    check_movement(scores)
     curvatures = _curvatures(folded_model, layers, moments, len(images), threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
     sensitivities = measured_sensitivities(
@@ -267,25 +279,8 @@ def calibrate(
         threads=threads or processors(),
         source=source,
         seed=seed,
+        answers=answers,
     )
-
-
-def _any_batch(model: Model, images: npt.NDArray[np.float32], threads: int) -> Model:
-    """Return the model with a free batch size; `UsageError` where it then gives images other scores than one by one."""
-    runs = any_batch(model)
-    if runs is not model:
-        expected = Runner(model, threads=threads).scores(images)
-        try:
-            found = Runner(runs, threads=threads).scores(images)
-            same = found.shape == expected.shape and np.allclose(found, expected, rtol=1e-3, atol=1e-3)
-        except (DataError, ModelError):
-            same = False
-        if not same:
-            raise UsageError(
-                f"the model takes exactly {fixed_batch(model)} images at a time, and not only its input says so; "
-                "export it with a free batch size to calibrate it, or compress it without images"
-            )
-    return runs
 
 
 def _float_layers(model: Model) -> list[Layer]:

@@ -14,6 +14,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from enxuto.data.published import cache_folder
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
 from enxuto.onnx_model import Model, fold_batch_norm
+from enxuto.quantize.answers import Answers
 from enxuto.quantize.curvature import Curvature
 from enxuto.quantize.layers import linear_layers
 
@@ -76,7 +78,12 @@ def kept_calibration(
 
 def _save(place: Path, calibration: Calibration) -> None:
     arrays: dict[str, Any] = {"scores": calibration.scores}
-    facts: dict[str, Any] = {"reason": calibration.reason, "folded": calibration.folded, "layers": {}}
+    facts: dict[str, Any] = {
+        "reason": calibration.reason,
+        "folded": calibration.folded,
+        "answers": asdict(calibration.answers),
+        "layers": {},
+    }
     for number, layer in enumerate(calibration.layers):
         curvature = calibration.curvatures[layer.weight]
         arrays |= {f"{number} in {i}": block for i, block in enumerate(curvature.inputs)}
@@ -128,6 +135,7 @@ def _load(
             _need(0 < len(means[layer.weight]) <= len(images))
         scores = _numbers(held, "scores", np.float32)
         _need(scores.ndim > 1 and len(scores) == len(images))
+        answers = Answers(**facts["answers"])
         reason, names = facts["reason"], facts["folded"]
         _need(reason is None or isinstance(reason, str))
         _need(isinstance(names, list) and all(isinstance(name, str) for name in names))
@@ -136,6 +144,7 @@ def _load(
     return Calibration(
         model=folded, layers=layers, curvatures=curvatures, images=images, scores=scores, means=means,
         reason=reason, folded=names, threads=threads, source=source, seed=seed,
+        answers=answers,
     )  # fmt: skip
 
 

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import DataError, ModelError
-from enxuto.metrics import AgreementMetrics, ClassificationMetrics, wilson_interval
+from enxuto.metrics import (
+    AgreementMetrics,
+    AgreementResult,
+    ClassificationMetrics,
+    ScoresAre,
+    paired_interval,
+    wilson_interval,
+)
 from enxuto.metrics.scores import checked_labels
 
 __all__ = ["Evaluation", "Following", "evaluate", "follow"]
@@ -31,7 +38,8 @@ class Evaluation:
     metrics: see `enxuto.metrics.ClassificationResult.to_dict`; shares are 0…1. data_hash identifies the
     samples (`Dataset.hash`), seed is the one they were drawn with. top1_interval: Wilson's 95 % interval of
     the accuracy. agreement, kl: share of equal top-1 answers and mean divergence in nats from the reference,
-    or None.
+    or None. reference_top1: the reference's accuracy; lost: how much of it is lost, as a share of the samples, and
+    lost_interval its paired 95 % interval (Tango's). scores_are, reference_are: what the scores of both were taken for.
     """
 
     metrics: dict[str, Any]
@@ -42,6 +50,11 @@ class Evaluation:
     top1_interval: tuple[float, float]
     agreement: float | None = None
     kl: float | None = None
+    reference_top1: float | None = None
+    lost: float | None = None
+    lost_interval: tuple[float, float] | None = None
+    scores_are: str | None = None
+    reference_are: str | None = None
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
@@ -53,6 +66,7 @@ class Evaluation:
         """JSON-safe values."""
         values = asdict(self)
         values["top1_interval"] = list(self.top1_interval)
+        values["lost_interval"] = None if self.lost_interval is None else list(self.lost_interval)
         values["class_names"] = None if self.class_names is None else list(self.class_names)
         return values
 
@@ -74,10 +88,14 @@ class Evaluation:
         names = ("macro_accuracy", "macro_precision", "macro_recall", "macro_f1")
         rows += [(name.replace("_", " "), f"{metrics[name]:.2%}") for name in names]
         rows += [("MRR", f"{metrics['mrr']:.4f}"), ("NDCG", f"{metrics['ndcg']:.4f}")]
-        if self.agreement is not None and self.kl is not None:
+        if self.lost is not None and self.lost_interval is not None:
+            least, most = (100 * end for end in self.lost_interval)
+            interval = f"(95 % interval {least:+.2f} to {most:+.2f})"
+            rows.append(("top-1 of the reference", f"{self.reference_top1:.2%}"))
+            rows.append(("lost against it", f"{100 * self.lost:+.2f} points {interval}"))
+        if self.agreement is not None:
             rows.append(("agrees with the reference", f"{self.agreement:.2%} of top-1 answers"))
-            rows.append(("KL from the reference", f"{self.kl:.3g} nats"))
-        return rows
+        return [*rows, *_divergence_rows(self.kl, self.scores_are, self.reference_are)]
 
     def class_rows(self) -> list[tuple[str, int, float, float, float]]:
         """(class, samples, precision, recall, F1) of every class that occurs, in the order of the labels."""
@@ -95,22 +113,26 @@ def evaluate(
     preprocess: Preprocess,
     batch_size: int = 64,
     reference: Predict | None = None,
+    scores_are: ScoresAre = "auto",
+    reference_are: ScoresAre = "auto",
     top: Sequence[int] = (1, 5),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Score every sample of `dataset` once, in order, and measure.
 
     predict, reference: float32 batch as `preprocess` makes it -> scores (N, C); axes of length 1 after those
-    are dropped. progress: called with (samples done, samples in all) after each batch. Raises `ModelError`
-    when the output is not one score per class, `DataError` for NaN scores, labels beyond the outputs, or
-    images that cannot be read.
+    are dropped. scores_are, reference_are: logits, probabilities or log-probabilities, by which the divergence
+    goes; `auto` tells them apart by all scores, a graph knows better (`enxuto.quantize.answers`). progress:
+    called with (samples done, samples in all) after each batch. Raises `ModelError` when the output is not one
+    score per class, `DataError` for NaN scores, labels beyond the outputs, or images that cannot be read.
     """
     if not dataset.labelled:
         raise DataError(
             f"{dataset.path} has no labels, which accuracy needs; without them only `follow` compares"
         )
     classes: ClassificationMetrics | None = None
-    agreement = AgreementMetrics() if reference is not None else None
+    agreement = AgreementMetrics(scores_are, reference_are) if reference is not None else None
+    pairs = np.zeros(3, np.int64)  # right in the reference alone, in the model alone, in the reference at all
     done = 0
     with closing(dataset.batches(batch_size, preprocess)) as batches:
         for batch, labels in batches:
@@ -121,14 +143,16 @@ def evaluate(
                 checked_labels(dataset.labels, len(dataset), classes.classes, 0)
             classes.update(scores, labels)
             if agreement is not None and reference is not None:
-                agreement.update(scores, _scores(reference(batch), len(batch), "reference model"))
+                theirs = _scores(reference(batch), len(batch), "reference model")
+                agreement.update(scores, theirs)
+                right, was_right = scores.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
+                pairs += [(was_right & ~right).sum(), (right & ~was_right).sum(), was_right.sum()]
             done += len(batch)
             if progress is not None:
                 progress(done, len(dataset))
     if classes is None:
         raise DataError(f"{dataset.path} holds no samples; name a data set with at least one image")
     result = classes.result()
-    compared = agreement.result() if agreement is not None else None
     return Evaluation(
         metrics=result.to_dict(),
         samples=result.samples,
@@ -136,10 +160,22 @@ def evaluate(
         seed=dataset.seed,
         classes=classes.classes,
         top1_interval=wilson_interval(result.correct, result.samples),
-        agreement=None if compared is None else compared.agreement,
-        kl=None if compared is None else compared.kl,
         class_names=dataset.classes,
+        **({} if agreement is None else _compared(agreement.result(), *pairs.tolist())),
     )
+
+
+def _compared(found: AgreementResult, only_reference: int, only_model: int, reference: int) -> dict[str, Any]:
+    """Return what an `Evaluation` says beside a reference, from how often both, or one alone, were right."""
+    return {
+        "agreement": found.agreement,
+        "kl": found.kl,
+        "reference_top1": reference / found.samples,
+        "lost": (only_reference - only_model) / found.samples,
+        "lost_interval": paired_interval(only_reference, only_model, found.samples),
+        "scores_are": found.scores_are,
+        "reference_are": found.reference_are,
+    }
 
 
 @dataclass(frozen=True)
@@ -150,7 +186,9 @@ class Following:
     data_hash: str
     seed: int
     agreement: float
-    kl: float
+    kl: float | None
+    scores_are: str | None = None
+    reference_are: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values."""
@@ -161,7 +199,7 @@ class Following:
         return [
             ("samples", f"{self.samples:,} (seed {self.seed}, data {self.data_hash}), without labels"),
             ("agrees with the reference", f"{self.agreement:.2%} of top-1 answers"),
-            ("KL from the reference", f"{self.kl:.3g} nats"),
+            *_divergence_rows(self.kl, self.scores_are, self.reference_are),
         ]
 
 
@@ -172,10 +210,12 @@ def follow(
     *,
     preprocess: Preprocess,
     batch_size: int = 64,
+    scores_are: ScoresAre = "auto",
+    reference_are: ScoresAre = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Following:
-    """Compare answers on every sample of `dataset`, whose labels are not looked at. Raises as `evaluate` does."""
-    agreement, done = AgreementMetrics(), 0
+    """Compare answers on every sample of `dataset`, whose labels are not looked at. Otherwise as `evaluate`."""
+    agreement, done = AgreementMetrics(scores_are, reference_are), 0
     with closing(dataset.batches(batch_size, preprocess)) as batches:
         for batch, _ in batches:
             scores = _scores(predict(batch), len(batch), "model")
@@ -184,7 +224,23 @@ def follow(
             if progress is not None:
                 progress(done, len(dataset))
     result = agreement.result()
-    return Following(result.samples, dataset.hash, dataset.seed, result.agreement, result.kl)
+    return Following(
+        result.samples,
+        dataset.hash,
+        dataset.seed,
+        result.agreement,
+        result.kl,
+        result.scores_are,
+        result.reference_are,
+    )
+
+
+def _divergence_rows(kl: float | None, ours: str | None, theirs: str | None) -> list[tuple[str, str]]:
+    """Rows of the divergence, where one is known, and of what both models' scores were taken for."""
+    rows = [] if kl is None else [("KL from the reference", f"{kl:.3g} nats")]
+    if ours is not None:
+        rows.append(("scores are", ours if ours == theirs else f"{ours}, the reference's {theirs}"))
+    return rows
 
 
 def _scores(output: NDArray[Any], samples: int, who: str) -> NDArray[Any]:

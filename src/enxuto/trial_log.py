@@ -75,7 +75,8 @@ def _judgement(said: Any) -> Judgement | None:
     if said is None:
         return None
     kinds = get_type_hints(Judgement)
-    return Judgement(**{name: _as(kinds[name], value) for name, value in said.items()})
+    known = {name: _as(kinds[name], value) for name, value in said.items() if (name, value) != ("kl", None)}
+    return Judgement(**{"kl": math.nan, **known})  # JSON has no NaN, so that it is kept as null
 
 
 def _as(kind: Any, value: Any) -> Any:

@@ -23,8 +23,10 @@ from enxuto.calibration_cache import calibration_folder, calibration_key, kept_c
 from enxuto.compression import DEFAULT_ROLES, parameters
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import DataError, UsageError
+from enxuto.metrics import ByChance
 from enxuto.onnx_model import Model, Role
 from enxuto.processors import processors
+from enxuto.quantize.answers import class_answers
 from enxuto.quantize.synthetic import synthetic_images
 from enxuto.runtime import Runner
 from enxuto.trial_log import TrialLog
@@ -49,12 +51,16 @@ class Parts:
 
 @dataclass(frozen=True)
 class Within:
-    """The outcome, how it was found, and how it does on images that nothing was chosen by (None without data)."""
+    """The outcome, how it was found, and how it does on images that nothing was chosen by (None without data).
+
+    by_chance: how the original's top-1 on these images compares with chance.
+    """
 
     outcome: Outcome
     found: Found
     reported: Judgement | None
     calibration: Calibration
+    by_chance: ByChance | None = None
 
 
 def deal(
@@ -116,7 +122,8 @@ def compress_within(
     images: synthetic ones made where `parts` has none to calibrate by. cache: the folder where calibrations and trials
     are kept (by default `calibration_folder()`), so that a search that was interrupted goes on after its last trial,
     and one with another bound tries no price again. tried: called after every trial, remembered ones too. Other
-    arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model.
+    arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model, and where
+    top-1 is bounded but the original's is no better than chance; `UsageError` for models that are no classifiers.
     """
     if parts.calibrating is not None:
         pictures = pictures_of(parts.calibrating, preprocess)
@@ -124,6 +131,10 @@ def compress_within(
     else:
         pictures = _made_up(model, preprocess, images, seed)
         source = "synthetic"
+
+    # What makes all that follows useless is told before it is done.
+    class_answers(model, pictures, threads=threads)
+    judge = _judge(model, parts.judging, preprocess, threads, bounds) if bounds.judged else None
 
     def measure() -> Calibration:
         return calibrate(model, pictures, source=source, seed=seed, threads=threads, progress=progress)
@@ -140,9 +151,6 @@ def compress_within(
             progress("judging", 0, 1)
         return outcome
 
-    judge = None
-    if parts.judging is not None and bounds.judged:
-        judge = Judge(model, parts.judging, preprocess, threads=threads, batch=_BATCH)
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
     log = TrialLog(
         cache or calibration_folder(),
@@ -159,12 +167,33 @@ def compress_within(
         memory=log,
         progress=tried,
     )
-    reported = None
-    if parts.reporting is not None:
-        reported = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)(
-            found.outcome.model
+    if parts.reporting is None:
+        return Within(found.outcome, found, None, calibration)
+    reporter = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)
+    chance = reporter.by_chance if parts.reporting.labelled else None
+    return Within(found.outcome, found, reporter(found.outcome.model), calibration, chance)
+
+
+def _judge(
+    model: Model, judging: Dataset | None, preprocess: Preprocess, threads: int, bounds: Bounds
+) -> Judge | None:
+    """Return what judges trials, None without images.
+
+    Raises `DataError` where points of top-1 are bounded while the original's answers have nothing to do with the
+    labels: then none can be lost.
+    """
+    if judging is None:
+        return None
+    judge = Judge(model, judging, preprocess, threads=threads, batch=_BATCH)
+    found = judge.by_chance
+    if bounds.max_drop is not None and not found.better:
+        raise DataError(
+            f"{judging.path}: the original's top-1 is {found.right} of {found.samples} images that judge "
+            f"({found.right / found.samples:.1%}), no better than chance ({found.expected:.1%}), so that no points of "
+            "top-1 can be lost; are the labels those of the model, in its order, the preprocessing the model's, and "
+            "are there enough images? --min-agreement and --max-kl need no labels"
         )
-    return Within(found.outcome, found, reported, calibration)
+    return judge
 
 
 def pictures_of(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from enxuto.metrics.divergence import divergence
 from enxuto.onnx_model import Model
 from enxuto.quantize.allocation import price_of_bits, spacing_of
 from enxuto.quantize.correction import channel_means, corrected_biases, shrunk_shift
 from enxuto.quantize.curvature import Curvature, curvature_of
 from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import FOLDS, Moments, layer_moments
-from enxuto.quantize.sensitivity import divergence, measured_sensitivities, weighed
+from enxuto.quantize.sensitivity import measured_sensitivities, weighed
 from enxuto.quantize.stages import Stages
 from enxuto.runtime import Runner
 

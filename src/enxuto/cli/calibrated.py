@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from enxuto.cli.data_options import DataOptions, fitted
-from enxuto.cli.terminal import note, show_table
+from enxuto.cli.terminal import note, show_table, warn
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -170,8 +170,10 @@ def _say(trial: Trial) -> None:
 
 
 def _answers(judgement: Judgement) -> str:
-    lost = "" if judgement.drop is None else f"{judgement.drop:+.2f} points lost, "
-    return f"{lost}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
+    top = ""
+    if judgement.drop is not None:
+        top = f"top-1 {judgement.top1:.2f} % of {judgement.original_top1:.2f} %, {judgement.drop:+.2f} points lost, "
+    return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
 
 
 def calibrated_json(within: Within) -> dict[str, Any]:
@@ -182,6 +184,7 @@ def calibrated_json(within: Within) -> dict[str, Any]:
         "fits": found.fits,
         "broken": found.broken,
         "calibration": within.calibration.provenance(within.outcome.price),
+        "scores_are": within.calibration.answers.kind,
         "reported": None if within.reported is None else within.reported.to_dict(),
         "trials": [
             {
@@ -226,6 +229,17 @@ def show_calibrated(within: Within, *, report: bool) -> None:
         )
     if report:
         _show_tensors(within.outcome.to_list())
+    answers = within.calibration.answers
+    told = f"the model's outputs were taken for {answers.describe()}"
+    if judgement is None and not answers.operator and answers.kind == "logits":
+        told += "; where they are other values, compress it without images"
+    note(told)
+    if within.by_chance is not None and not within.by_chance.better:
+        chance = within.by_chance
+        warn(
+            f"the original's top-1, {chance.right} of {chance.samples}, is no better than chance "
+            f"({chance.expected:.1%}): are the labels those of the model, in its order, and the preprocessing its own?"
+        )
     if within.calibration.reason is not None:
         note(f"rounding took outputs as unrelated: {within.calibration.reason}")
 
@@ -236,6 +250,7 @@ def _right_answers(judgement: Judgement) -> list[tuple[str, str]]:
         return []
     low, high = judgement.drop_interval
     return [
+        ("top-1 of the original", f"{judgement.original_top1:.2f} %"),
         ("top-1", f"{judgement.top1:.2f} %"),
         ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
     ]

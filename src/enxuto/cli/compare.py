@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from enxuto.cli import data_options as opts
 from enxuto.cli import preprocessing as pre
-from enxuto.cli.evaluate import choose_preprocess
+from enxuto.cli.evaluate import choose_preprocess, first_batch, no_classes, scores_of
 from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, say, show_table, warn
 from enxuto.errors import ModelError
@@ -77,11 +78,17 @@ def run(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
     chosen = choose_preprocess(said, preprocess_of(metadata))
+    sample = first_batch(dataset, chosen)
+    (kind, reason), (other_kind, other_reason) = (scores_of(model, sample, threads) for model in (one, other))
     with progress_bar("comparing") as progress:
         answers = compare_answers(
             Runner(one, threads=threads).scores, Runner(other, threads=threads).scores, dataset, preprocess=chosen,
+            first_are=kind, second_are=other_kind,
             progress=lambda done, total: progress("answers", done, total),
         )  # fmt: skip
+        remarks = no_classes({str(first): reason, str(second): other_reason})
+        if remarks:
+            answers = replace(answers, kl=None)
         try:
             layers = compare_layers(
                 one, other, dataset if images else None, chosen, images=images, threads=threads,
@@ -102,7 +109,7 @@ def run(
         )
         print_json({"first": str(first), "second": str(second), "preprocess": chosen.to_dict(),
                     "images_for_outputs": min(images, len(dataset)), "layers": [layer.to_dict() for layer in layers],
-                    **values, "provenance": made})  # fmt: skip
+                    **values, "remarks": remarks, "provenance": made})  # fmt: skip
         return
     _show_answers(answers, f"A: {first.name}, B: {second.name}")
     _show_changes(answers, every=every)
@@ -118,18 +125,22 @@ def run(
 def _show_answers(answers: Answers, title: str) -> None:
     values = answers.to_dict()
     counts = answers.counts
+    least, most = (100 * end for end in answers.lost_interval)
     rows = [
         ("samples", f"{values['samples']:,} (seed {values['seed']}, data {values['data_hash']})"),
         ("top-1 of A", f"{values['top1'][0]:.2%}"),
         ("top-1 of B", f"{values['top1'][1]:.2%}"),
+        ("lost by B", f"{100 * answers.lost:+.2f} points (95 % interval {least:+.2f} to {most:+.2f})"),
         ("right in both", f"{counts['both']:,}"),
         ("right in A only", f"{counts['only first']:,}"),
         ("right in B only", f"{counts['only second']:,}"),
         ("wrong in both", f"{counts['neither']:,}"),
         ("chance of such a difference", f"{answers.p_value:.3g} (McNemar, exact)"),
         ("equal answers", f"{answers.agreement:.2%}"),
-        ("KL of B from A", f"{answers.kl:.3g} nats"),
     ]
+    if answers.kl is not None:
+        kinds = " and ".join(dict.fromkeys(answers.scores_are))
+        rows.append(("KL of B from A", f"{answers.kl:.3g} nats (scores are {kinds})"))
     show_table(title, {"measure": "left", "value": "left"}, rows)
 
 

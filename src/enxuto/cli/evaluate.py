@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +17,12 @@ from enxuto.cli.provenance import provenance
 from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from enxuto.data import Dataset, Preprocess
     from enxuto.evaluation import Evaluation
+    from enxuto.metrics import ScoresAre
+    from enxuto.onnx_model import Model
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -30,6 +37,7 @@ preprocessing stored with the model is used unless options say otherwise.
 _DATA = "Data"
 _WHOLE_MATRIX = 100  # classes up to which JSON holds all cells of the confusion matrix
 _MOST_CELLS = 10_000  # of larger ones; some 250 kB
+_SAMPLE = 8  # images that tell what scores are
 
 
 def run(
@@ -82,18 +90,31 @@ def run(
         preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
     )
     chosen = choose_preprocess(said, preprocess_of(metadata))
+    original = load(reference) if reference else None
+    sample = first_batch(dataset, chosen)
+    kind, reason = scores_of(model, sample, threads)
+    kind_of_other, reason_of_other = (
+        ("auto", None) if original is None else scores_of(original, sample, threads)
+    )
     first = Runner(model, threads=threads).scores
-    other = Runner(load(reference), threads=threads).scores if reference else None
+    other = None if original is None else Runner(original, threads=threads).scores
     result: Evaluation | Following
     with progress_bar("evaluating") as progress:
         done = partial(progress, "evaluating")
         if dataset.labelled:
             result = evaluate(
-                first, dataset, preprocess=chosen, batch_size=batch, reference=other, progress=done
-            )
+                first, dataset, preprocess=chosen, batch_size=batch, reference=other,
+                scores_are=kind, reference_are=kind_of_other, progress=done,
+            )  # fmt: skip
         else:
             assert other is not None, "data without labels are opened only beside a reference"
-            result = follow(first, other, dataset, preprocess=chosen, batch_size=batch, progress=done)
+            result = follow(
+                first, other, dataset, preprocess=chosen, batch_size=batch,
+                scores_are=kind, reference_are=kind_of_other, progress=done,
+            )  # fmt: skip
+    remarks = no_classes({str(source): reason, str(reference): reason_of_other})
+    if remarks:
+        result = replace(result, kl=None, scores_are=None, reference_are=None)
     if json:
         print_json(
             {
@@ -101,6 +122,7 @@ def run(
                 "data": str(data),
                 "preprocess": chosen.to_dict(),
                 **(_as_json(result) if isinstance(result, Evaluation) else result.to_dict()),
+                "remarks": remarks,
                 "provenance": provenance(
                     samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
                 ),
@@ -165,6 +187,34 @@ def _check_options(dataset: Dataset, *, per_class: bool, confusion: bool) -> Non
             f"{dataset.path} has no labels, which --per-class and --confusion need; leave them out"
         )
     note(f"{dataset.path} has no labels: answers are compared with the reference's, and no accuracy is told")
+
+
+def first_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
+    """Return some images (N, …) as models take them."""
+    with closing(dataset.batches(_SAMPLE, preprocess)) as batches:
+        return next(images for images, _ in batches)
+
+
+def scores_of(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoresAre, str | None]:
+    """Return what a model's scores are, and why they are none of classes (or None)."""
+    from enxuto.quantize.answers import answers_of
+
+    found = answers_of(model, sample, threads=threads)
+    # The graph knows; where it does not, all images know better than some.
+    return (found.kind if found.operator else "auto"), found.reason
+
+
+def no_classes(reasons: Mapping[str, str | None]) -> list[str]:
+    """Warn of models whose outputs are no scores of classes; return what was said."""
+    said = [
+        f"{name}: the outputs are no scores of classes, for {reason}; top-1 and equal answers compare the largest "
+        "outputs, and no divergence is shown"
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
+    for remark in said:
+        warn(remark)
+    return said
 
 
 def choose_preprocess(said: pre.PreprocessOptions, stored: Preprocess | None) -> Preprocess:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from enxuto.data import Dataset, Preprocess
 from enxuto.evaluation import Predict, evaluate
+from enxuto.metrics import ScoresAre, paired_interval
 
 __all__ = ["Answers", "Change", "Confusion", "compare_answers"]
 
@@ -43,16 +44,18 @@ class Confusion:
 class Answers:
     """Answers (N,) of both models to the same images, and the classes expected.
 
-    agreement: share of equal answers. kl: mean divergence of the second from the first in nats.
+    agreement: share of equal answers. kl: mean divergence of the second from the first in nats, None where their scores
+    are no distributions over classes. scores_are: what the scores of both were taken for.
     """
 
     expected: Labels
     first: Labels
     second: Labels
     agreement: float
-    kl: float
+    kl: float | None
     data_hash: str
     seed: int
+    scores_are: tuple[str, str] = ("logits", "logits")
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
@@ -76,6 +79,16 @@ class Answers:
         lost, won = self.counts["only first"], self.counts["only second"]
         tail = sum(math.comb(lost + won, k) for k in range(min(lost, won) + 1))
         return min(1.0, float(2 * tail / 2 ** (lost + won)))
+
+    @property
+    def lost(self) -> float:
+        """Share of the images that the second model's accuracy is lower by."""
+        return (self.counts["only first"] - self.counts["only second"]) / len(self.expected)
+
+    @property
+    def lost_interval(self) -> tuple[float, float]:
+        """The paired 95 % interval (Tango's) of `lost`."""
+        return paired_interval(self.counts["only first"], self.counts["only second"], len(self.expected))
 
     def changed(self) -> NDArray[np.int64]:
         """Positions of images whose answer changed: those the second lost, those it won, then the rest."""
@@ -122,6 +135,7 @@ class Answers:
         return {
             "samples": len(self.expected), "seed": self.seed, "data_hash": self.data_hash,
             "top1": [float(np.mean(answers == self.expected)) for answers in (self.first, self.second)],
+            "lost": self.lost, "lost_interval": list(self.lost_interval), "scores_are": list(self.scores_are),
             "agreement": self.agreement, "kl": self.kl, "counts": self.counts, "p_value": self.p_value,
             "class_names": None if self.class_names is None else list(self.class_names),
             "changed": [
@@ -140,9 +154,11 @@ def compare_answers(
     *,
     preprocess: Preprocess,
     batch_size: int = 64,
+    first_are: ScoresAre = "auto",
+    second_are: ScoresAre = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Answers:
-    """Ask both models for every image once. Raises as `evaluate` does."""
+    """Ask both models for every image once; first_are, second_are: what their scores are. Raises as `evaluate` does."""
     one, other = _Listener(first), _Listener(second)
     result = evaluate(
         other.scores,
@@ -150,6 +166,8 @@ def compare_answers(
         preprocess=preprocess,
         batch_size=batch_size,
         reference=one.scores,
+        scores_are=second_are,
+        reference_are=first_are,
         progress=progress,
     )
     assert result.agreement is not None, "there is a reference"
@@ -157,7 +175,7 @@ def compare_answers(
     return Answers(
         expected=np.asarray(dataset.labels, np.int64), first=one.answers(), second=other.answers(),
         agreement=result.agreement, kl=result.kl, data_hash=result.data_hash, seed=result.seed,
-        class_names=result.class_names,
+        class_names=result.class_names, scores_are=(str(result.reference_are), str(result.scores_are)),
     )  # fmt: skip
 
 

@@ -5,22 +5,32 @@ scikit-learn is the oracle in the tests. Not here: running a model (`evaluate` d
 """
 
 from enxuto.metrics.agreement import AgreementMetrics, AgreementResult
+from enxuto.metrics.chance import ByChance, by_chance
 from enxuto.metrics.classification import ClassificationMetrics, ClassificationResult
-from enxuto.metrics.interval import wilson_interval
+from enxuto.metrics.divergence import ScoresAre, divergence, divergences, log_probabilities
+from enxuto.metrics.interval import binomial_tail, paired_interval, wilson_interval
 from enxuto.metrics.ranking import cumulative_gain, dcg, expected_ranks, ndcg, reciprocal_rank
 from enxuto.metrics.signal import SignalMetrics, SignalResult
 
 __all__ = [
     "AgreementMetrics",
     "AgreementResult",
+    "ByChance",
     "ClassificationMetrics",
     "ClassificationResult",
+    "ScoresAre",
     "SignalMetrics",
     "SignalResult",
+    "binomial_tail",
+    "by_chance",
     "cumulative_gain",
     "dcg",
+    "divergence",
+    "divergences",
     "expected_ranks",
+    "log_probabilities",
     "ndcg",
+    "paired_interval",
     "reciprocal_rank",
     "wilson_interval",
 ]

@@ -5,6 +5,15 @@ Imports numpy, onnx and ml_dtypes; neither torch nor numba nor ONNX Runtime.
 
 from enxuto.onnx_model.batch import any_batch, fixed_batch
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
+from enxuto.onnx_model.ending import (
+    Ending,
+    before_softmax,
+    ending,
+    keeps_places,
+    logarithm_of,
+    origins,
+    takes_part,
+)
 from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.roles import Role
@@ -14,23 +23,30 @@ from enxuto.onnx_model.tensors import check_finite
 from enxuto.onnx_model.write import files, total_bytes, write_streaming
 
 __all__ = [
+    "Ending",
     "Model",
     "Role",
     "WeightInfo",
     "any_batch",
     "array_bytes",
     "array_from_bytes",
+    "before_softmax",
     "byte_count",
     "check_finite",
+    "ending",
     "files",
     "fill",
     "fixed_batch",
     "fold_batch_norm",
+    "keeps_places",
+    "logarithm_of",
     "numpy_dtype",
+    "origins",
     "read_counts",
     "reads_of",
     "skeleton",
     "skeleton_slots",
+    "takes_part",
     "total_bytes",
     "write_streaming",
 ]

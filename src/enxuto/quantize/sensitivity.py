@@ -1,7 +1,7 @@
 """How much the answers of a model change for an error in each of its layers.
 
 One layer at a time is rounded as it will be, at some two and a half bits a weight, and the Kullback–Leibler
-divergence of the softmax outputs is measured on some images. Divided by what the second moments say of the same
+divergence of the softmax of the scores is measured on some images. Divided by what the second moments say of the same
 errors, tr(G E H Eᵀ), that is one number per layer, in nats: it puts the layers' losses on one scale, and with them
 steps at equal slope. Where gradients are known, half their Fisher information is a guess at that number, good within a
 factor of two on some networks; on others it misses what errors at all positions of an image do together: four fifths
@@ -23,13 +23,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.metrics.divergence import divergence, divergences, log_probabilities
 from enxuto.onnx_model import Model
 from enxuto.quantize.allocation import Spacing, price_of_bits
 from enxuto.quantize.layers import Layer
 from enxuto.quantize.stages import Stages
 from enxuto.runtime import Runner
 
-__all__ = ["divergence", "measured_sensitivities", "model_divergence", "weighed"]
+__all__ = ["measured_sensitivities", "model_divergence", "weighed"]
 
 _BITS = 2.5  # a weight: where layers are measured
 _BAND = (1e-3, 0.1)  # nats, for the search without gradients: above noise, small enough for a quadratic law
@@ -41,30 +42,13 @@ _FIRST = 0.5  # root mean square of the first steps of that search, of the weigh
 Float64 = npt.NDArray[np.float64]
 
 
-def divergence(reference: np.ndarray, scores: np.ndarray) -> float:
-    """Return the mean Kullback–Leibler divergence, in nats, of softmax(scores) from softmax(reference), both (N, C)."""
-    return float(np.mean(_divergences(reference, scores)))
-
-
-def _divergences(reference: np.ndarray, scores: np.ndarray) -> Float64:
-    """Return the divergence (N,) of every image."""
-    p, q = _log_softmax(reference), _log_softmax(scores)
-    return np.asarray(np.sum(np.exp(p) * (p - q), axis=1), np.float64)
-
-
 def model_divergence(
     model: Model, images: np.ndarray, reference: np.ndarray, *, batch: int = 8, threads: int = 0
 ) -> float:
-    """Return the `divergence` in nats of a model's scores for images (N, …) from `reference` (N, C)."""
+    """Return the mean divergence in nats of a model's logits for images (N, …) from `reference` (N, C), logits too."""
     runner = Runner(model, threads=threads)
     scores = [runner.scores(images[i : i + batch]) for i in range(0, len(images), batch)]
     return divergence(reference, np.concatenate([part.reshape(len(part), -1) for part in scores]))
-
-
-def _log_softmax(scores: np.ndarray) -> Float64:
-    flat = scores.reshape(len(scores), -1).astype(np.float64)
-    shifted = flat - flat.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), np.float64)
 
 
 def measured_sensitivities(
@@ -79,8 +63,8 @@ def measured_sensitivities(
     """Return, by weight name, the divergence in nats per unit of tr(G E H Eᵀ).
 
     spacings: of the layers, with curvatures whose sensitivity comes from gradients, or is 0 where there are none.
-    images (N, …) preprocessed, reference (N, C) the scores of the undisturbed model. Where all that a layer's errors
-    do is lost in float32's noise it keeps what gradients say.
+    images (N, …) preprocessed, reference (N, C) the scores of the undisturbed model; scores of both are logits. Where
+    all that a layer's errors do is lost in float32's noise it keeps what gradients say.
     """
     meter = _Meter(model, images, reference, threads)
     expected = {one.curvature.layer.weight: one.curvature.sensitivity for one in spacings}
@@ -172,7 +156,8 @@ class _Meter:
         disturbed, cost = _rounded(spacing, layer, self.model.load(layer.weight), step)
         if cost <= 0:
             return np.zeros(len(self.images)), 0.0
-        return _divergences(self.reference, scores({layer.weight: disturbed})) / cost, cost
+        found = log_probabilities(scores({layer.weight: disturbed}))
+        return divergences(log_probabilities(self.reference), found) / cost, cost
 
 
 def _rounded(spacing: Spacing, layer: Layer, weight: np.ndarray, step: float) -> tuple[np.ndarray, float]:

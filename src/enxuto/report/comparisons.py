@@ -7,7 +7,7 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Share, Told, label, percent, shell
+from enxuto.report.values import Checked, Count, Number, Share, Told, label, percent, points, shell
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -27,7 +27,9 @@ class _Comparison(Told):
     data_hash: str
     top1: tuple[Share, Share]
     agreement: Share
-    kl: Number
+    kl: Number | None
+    lost: Number | None = None
+    lost_interval: tuple[Number, Number] | None = None
     p_value: Share
     counts: dict[str, Count]
     layers: tuple[_Layer, ...] = ()
@@ -97,7 +99,8 @@ def _table(found: _Comparison, title: str) -> Table:
         *((f"right in {name}" if name != "neither" else "wrong in both", f"{count:,}")
           for name, count in found.counts.items()),
         ("equal answers %", percent(found.agreement)),
-        ("KL, nats", f"{found.kl:.3g}"),
+        ("KL, nats", "–" if found.kl is None else f"{found.kl:.3g}"),
+        ("points of top-1 lost, 95 %", points(found.lost, found.lost_interval)),
         ("chance of such a difference", f"{found.p_value:.3g}"),
     )  # fmt: skip
     caption = f"{found.samples:,} images; chance: McNemar's exact test"

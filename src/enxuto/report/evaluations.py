@@ -9,7 +9,19 @@ from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Interval, Number, Share, Told, across, label, percent, shell
+from enxuto.report.values import (
+    Checked,
+    Count,
+    Interval,
+    Number,
+    Share,
+    Told,
+    across,
+    label,
+    percent,
+    points,
+    shell,
+)
 from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
@@ -41,6 +53,9 @@ class _Evaluation(Told):
     top1_interval: Interval
     agreement: Share | None = None
     kl: Number | None = None
+    reference_top1: Share | None = None
+    lost: Number | None = None
+    lost_interval: tuple[Number, Number] | None = None
     class_names: list[str] | None = None
 
 
@@ -78,12 +93,13 @@ def _table(found: _Evaluation, title: str) -> Table:
     row = (
         label(found.model), percent(metrics.accuracy), across(found.top1_interval), percent(metrics.top.get("5")),
         percent(metrics.macro_precision), percent(metrics.macro_recall), percent(metrics.macro_f1),
-        f"{metrics.mrr:.4f}", f"{metrics.ndcg:.4f}", percent(found.agreement),
+        f"{metrics.mrr:.4f}", f"{metrics.ndcg:.4f}", percent(found.reference_top1),
+        points(found.lost, found.lost_interval), percent(found.agreement),
         _NONE if found.kl is None else f"{found.kl:.3g}", f"{found.samples:,}",
     )  # fmt: skip
     columns = (
         "model", "top-1 %", "95 % interval", "top-5 %", "precision %", "recall %", "F1 %", "MRR", "NDCG",
-        "equal answers %", "KL, nats", "images",
+        "reference's top-1 %", "points lost, 95 %", "equal answers %", "KL, nats", "images",
     )  # fmt: skip
     return Table(
         title, columns, (row,), "Precision, recall, F1: macro averages; equal answers: with the reference"

@@ -52,6 +52,8 @@ class _Values(Checked):
     mrr: Share
     agreement: Share | None
     kl: Number | None
+    lost: Number | None = None
+    lost_interval: tuple[Number, Number] | None = None
     samples: Count
     seed: Count
     calibrated: _Calibrated | None = None

@@ -15,17 +15,19 @@ from enxuto.study.souza_tables import Table
 
 __all__ = ["knows", "read"]
 
+_NONE = "–"
 _COLUMNS = ("kb", "drop", "drop_low", "drop_high", "same", "same_low", "same_high", "kl", "images")
 
 
 class _Judged(Checked):
     samples: Count
+    original_top1: Number | None = None
     top1: Number | None = None  # where the images have labels
     drop: Number | None = None
     drop_interval: tuple[Number, Number] | None = None
     agreement: Number
     agreement_interval: tuple[Number, Number]
-    kl: Number
+    kl: Number | None
     data_hash: str
 
 
@@ -132,6 +134,7 @@ def _table(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> 
     columns = (
         "trial",
         "bytes",
+        "original's top-1 %",
         "top-1 %",
         "points lost",
         "95 % interval",
@@ -144,10 +147,12 @@ def _table(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> 
 
 
 def _cells(name: str, size: float, one: _Judged) -> tuple[str, ...]:
-    labelled = ("–", "–", "–")
+    labelled = (_NONE, _NONE, _NONE)
     if one.top1 is not None and one.drop is not None and one.drop_interval is not None:
         low, high = one.drop_interval
         labelled = f"{one.top1:.2f}", f"{one.drop:+.2f}", f"{low:+.2f} to {high:+.2f}"
+    original = _NONE if one.original_top1 is None else f"{one.original_top1:.2f}"
     return (
-        name, f"{size:,.0f}", *labelled, f"{one.agreement:.2f}", f"{one.kl:.3g}", f"{one.samples:,}",
+        name, f"{size:,.0f}", original, *labelled,
+        f"{one.agreement:.2f}", _NONE if one.kl is None else f"{one.kl:.3g}", f"{one.samples:,}",
     )  # fmt: skip

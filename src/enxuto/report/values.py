@@ -23,6 +23,7 @@ __all__ = [
     "compress_command",
     "label",
     "percent",
+    "points",
     "shell",
 ]
 
@@ -54,6 +55,13 @@ def percent(share: float | None, digits: int = 2) -> str:
 def across(interval: Interval | None) -> str:
     """The two ends of an interval of shares, in percent."""
     return "–" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}"
+
+
+def points(lost: float | None, interval: tuple[float, float] | None) -> str:
+    """A share lost and the ends of its interval, in points."""
+    if lost is None or interval is None:
+        return "–"
+    return f"{100 * lost:+.2f} ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
 
 
 def label(path: str) -> str:

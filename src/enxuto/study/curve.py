@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.errors import DataError
 from enxuto.evaluation import Evaluation, evaluate
 from enxuto.header import LevelsRow
-from enxuto.metrics import wilson_interval
+from enxuto.metrics import ScoresAre, wilson_interval
 from enxuto.onnx_model import Model, files
+from enxuto.quantize.answers import kind_of_scores
 from enxuto.runtime import Runner
 from enxuto.study.curve_calibration import Calibrating, calibration_before
 from enxuto.study.curve_modes import CALIBRATE, MEASURE, Given, compressed
@@ -138,6 +140,7 @@ def measure_point(work: Work) -> dict[str, Any]:
     result = evaluate(
         finite.scores, ready.images, preprocess=ready.preprocess, batch_size=_BATCH,
         reference=lambda batch: next(reference),  # `evaluate` asks once a batch, in order
+        scores_are=ready.kind, reference_are=ready.kind,
     )  # fmt: skip
     weights = parameters(ready.model)
     bound, quantized = entropy_bits(small)
@@ -189,7 +192,8 @@ def _metrics(result: Evaluation) -> dict[str, Any]:
     for name in ("macro_precision", "macro_recall", "macro_f1", "mrr"):
         values[name] = found[name]
     return {
-        **values, "agreement": result.agreement, "kl": result.kl, "samples": result.samples,
+        **values, "lost": result.lost, "lost_interval": list(result.lost_interval or (0.0, 0.0)),
+        "agreement": result.agreement, "kl": result.kl, "scores_are": result.scores_are, "samples": result.samples,
         "classes": result.classes, "seed": result.seed,
     }  # fmt: skip
 
@@ -200,6 +204,7 @@ class _Ready:
     images: Dataset
     preprocess: Preprocess
     reference: Sequence[NDArray[Any]]
+    kind: ScoresAre
 
 
 @lru_cache(maxsize=1)
@@ -225,7 +230,8 @@ def _ready(
         raise DataError(
             f"{images} does not hold the images that this study began with; use another folder for it"
         )
-    return _Ready(loaded, dataset, how, reference)
+    kind = kind_of_scores(loaded, np.concatenate([part.reshape(len(part), -1) for part in reference]))
+    return _Ready(loaded, dataset, how, reference, kind)
 
 
 def _judging(dataset: Dataset, held_out: Mapping[str, Any] | None) -> Dataset:
@@ -271,7 +277,8 @@ class _Finite:
     def scores(self, batch: NDArray[np.float32]) -> NDArray[Any]:
         scores = np.array(self._runner.scores(batch))
         wrong = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
-        scores[wrong] = 0
+        # Of logits as of probabilities: all classes alike.
+        scores[wrong] = 1 / max(1, math.prod(scores.shape[1:]))
         self.broken += int(wrong.sum())
         return scores
 

@@ -152,7 +152,7 @@ def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
         "Published: Tonin 2021, tables 3.9 and 3.10, other files of the same families on other images"
     )
     columns = (
-        "model", "best method, level", "top-1 % (lost), 95 %", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
+        "model", "best method, level", "top-1 % (lost, 95 %), 95 %", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
         "file, bits/weight", "32-bit weights / file",
     )  # fmt: skip
     return Table("Best settings", columns, tuple(rows), caption, texts=2)
@@ -175,7 +175,11 @@ def _best_row(curve: Curve, row: Mapping[str, Any], *, top5: bool) -> tuple[str,
     bound = float(row["entropy_bits"])
     low, high = row["top1_interval"]
     fifth = f"{100 * row['top5']:.2f} ({curve.lost(row, 'top5'):+.2f})" if top5 else _NONE
-    first = f"{100 * row['top1']:.2f} ({curve.lost(row):+.2f}), {100 * low:.1f} – {100 * high:.1f}"
+    lost = f"{curve.lost(row):+.2f}"
+    if row.get("lost_interval") is not None:  # points of earlier versions have none
+        least, most = (100 * end for end in row["lost_interval"])
+        lost += f", {least:+.2f} to {most:+.2f}"
+    first = f"{100 * row['top1']:.2f} ({lost}), {100 * low:.1f} – {100 * high:.1f}"
     saved = float(curve.original["entropy_bits"]) - bound
     return (
         curve.model, row["setting"], first, fifth, f"{bound:.3f} ({saved:.3f})", f"{32 / bound:.2f}",
@@ -212,7 +216,7 @@ def curve_csv(curves: Sequence[Curve]) -> str:
     """A line for each point in full precision."""
     columns = (
         "method", "i", "setting", "entropy_bits", "file_bytes", "file_bits", "weights", "quantized", "top1", "top5",
-        "macro_precision", "macro_recall", "macro_f1", "mrr", "agreement", "kl", "broken", "samples", "seed",
+        "macro_precision", "macro_recall", "macro_f1", "mrr", "lost", "agreement", "kl", "broken", "samples", "seed",
     )  # fmt: skip
     rows = []
     for curve in curves:
@@ -220,9 +224,9 @@ def curve_csv(curves: Sequence[Curve]) -> str:
         for row in (original, *curve.rows):
             low, high = row["top1_interval"]
             values = {name: row.get(name, "") for name in columns}
-            rows.append(
-                {"model": curve.model, **values, "top1_low": low, "top1_high": high, "data": curve.data_hash}
-            )
+            least, most = row.get("lost_interval") or ("", "")
+            ends = {"top1_low": low, "top1_high": high, "lost_low": least, "lost_high": most}
+            rows.append({"model": curve.model, **values, **ends, "data": curve.data_hash})
     return as_csv(rows)
 
 

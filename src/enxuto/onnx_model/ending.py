@@ -1,0 +1,237 @@
+"""What a model's first output is made by: a softmax, its logarithm, something that squashes each value, or neither.
+
+The graph is walked backwards from the output through operators that only move, rename, convert or quantize values.
+`before_softmax` gives the model that ends in front of a softmax: its output are logits. What is read here is the graph
+alone; whether the values agree with it is for the caller to see (`quantize.answers`).
+
+Left out: a softmax inside a subgraph or a local function (its values still add up to 1, which the caller sees).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from enxuto.onnx_model.model import Model
+from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS
+from enxuto.onnx_model.tensors import InMemory, WeightData, empty
+
+__all__ = ["Ending", "before_softmax", "ending", "keeps_places", "logarithm_of", "origins", "takes_part"]
+
+Kind = Literal["open", "probabilities", "log-probabilities", "squashed", "mixed", "chosen"]
+
+_MOVES = frozenset(
+    {"Identity", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Clip",
+     "QuantizeLinear", "DequantizeLinear"}
+)  # fmt: skip
+_SQUASHES = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Softsign", "QLinearSigmoid"})
+_CHOOSES = frozenset({"ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression", "OneHot"})
+_MIXES = frozenset(
+    {"Slice", "Gather", "GatherElements", "Split", "Concat", "Mul", "Add", "Sub", "Div", "Mean", "Sum", "Pow", "Max",
+     "ReduceMean", "ReduceMax", "ReduceSum", "Neg"}
+)  # fmt: skip
+_POINTWISE = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Concat", "Sum", "Mean", "Max", "Min", "Pow", "Neg", "Abs", "Exp", "Log", "Sqrt",
+     "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Softplus", "HardSwish", "Mish", "Erf", "Sign",
+     "ThresholdedRelu", "Round", "Floor", "Softmax", "LogSoftmax", "BatchNormalization", "Where"}
+)  # fmt: skip
+_PARTS = frozenset({"Slice", "Gather", "GatherElements", "Split"})
+_DEPTH = 16  # operators that are looked through at most
+_MOST_NODES = 64
+_LEAST = 2.0**-126
+_BOUNDS_ARE_INPUTS = 11  # the version of ONNX's operators from which Clip takes its bounds as inputs
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What makes a model's first output.
+
+    kind: `probabilities` and `log-probabilities` of a softmax; `squashed`, each value by itself (a sigmoid); `mixed`,
+    values of those put together or in part; `chosen`, places or classes; `open`, none of these, which classifiers'
+    logits and all other values are. operator: its name, such as Softmax. before: the value that the softmax takes,
+    None where there is none to be had.
+    """
+
+    kind: Kind
+    operator: str = ""
+    before: str | None = None
+
+
+def ending(model: Model) -> Ending:
+    """Return what makes the first output of a model."""
+    graph = model.proto.graph
+    maker = {name: node for node in graph.node for name in node.output if name}
+    if not graph.output:
+        return Ending("open")
+    found = _ending(model, maker, graph.output[0].name, 0)
+    fed = {item.name for item in graph.input}
+    if found.before is not None and (found.before in fed or found.before in model):
+        return Ending(found.kind, found.operator)
+    return found
+
+
+def before_softmax(model: Model, value: str) -> Model:
+    """Return the model whose first, and only, output is `value`, which ONNX Runtime finds type and shape of."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    del proto.graph.output[:]
+    proto.graph.output.add(name=value)
+    return model.with_proto(proto)
+
+
+def logarithm_of(model: Model) -> Model:
+    """Return the model with the logarithm of its first output, float32's least normal number at least, as its only one.
+
+    That makes logits of probabilities where there is no value in front of a softmax.
+    """
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    graph = proto.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | set(model.weight_names)
+    floats, floored, logits, least = (
+        _free(taken, stem) for stem in ("as float", "at least", "logits", "least")
+    )
+    data: dict[str, WeightData] = {}
+    graph.node.append(helper.make_node("Cast", [graph.output[0].name], [floats], to=TensorProto.FLOAT))
+    versions = [item.version for item in proto.opset_import if item.domain in STANDARD_DOMAINS]
+    if max(versions, default=1) < _BOUNDS_ARE_INPUTS:
+        graph.node.append(helper.make_node("Clip", [floats], [floored], min=_LEAST))
+    else:
+        graph.node.append(helper.make_node("Clip", [floats, least], [floored]))
+        empty(graph.initializer.add(name=least, data_type=TensorProto.FLOAT))
+        if proto.ir_version < FREE_INITIALIZERS:
+            graph.input.append(helper.make_tensor_value_info(least, TensorProto.FLOAT, []))
+        data[least] = InMemory(np.array(_LEAST, np.float32))
+    graph.node.append(helper.make_node("Log", [floored], [logits]))
+    del graph.output[:]
+    graph.output.add(name=logits)
+    return model.with_proto(proto, data)
+
+
+def origins(model: Model) -> tuple[list[NodeProto], list[str]]:
+    """Return the nodes behind the first output that may keep apart what belongs to different places, and their values.
+
+    These are the nodes between the output and what last put places together, such as a Gemm, those that do included;
+    of each the first output. Backwards from the output, each once.
+    """
+    maker = {name: node for node in model.proto.graph.node for name in node.output if name}
+    found: list[NodeProto] = []
+    pending = [model.proto.graph.output[0].name]
+    seen: set[str] = set()
+    while pending and len(found) < _MOST_NODES:
+        name = pending.pop(0)
+        node = maker.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        found.append(node)
+        if keeps_places(node):
+            # Of those that move values, the other inputs are shapes, axes and scales.
+            read = node.input if node.op_type in _POINTWISE else node.input[:1]
+            pending += [value for value in read if value and value not in model]
+    return found, [node.output[0] for node in found]
+
+
+def keeps_places(node: NodeProto) -> bool:
+    """Say whether each of a node's output values comes from one place of its inputs."""
+    return node.domain in STANDARD_DOMAINS and node.op_type in _MOVES | _SQUASHES | _POINTWISE | _PARTS
+
+
+def takes_part(node: NodeProto) -> bool:
+    """Say whether a node picks some of its input's values."""
+    return node.op_type in _PARTS
+
+
+def _free(taken: set[str], stem: str) -> str:
+    name = stem
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int) -> Ending:
+    node = maker.get(value)
+    if node is None or depth > _DEPTH:
+        return Ending("open")
+    kind = node.op_type
+    if kind in ("QLinearSoftmax", "QLinearSigmoid"):  # of ONNX Runtime's quantizer, in its own domain
+        return Ending("probabilities" if kind == "QLinearSoftmax" else "squashed", kind)
+    if node.domain not in STANDARD_DOMAINS:
+        return Ending("open")
+    if kind in _SQUASHES:
+        return Ending("squashed", kind)
+    if kind in _CHOOSES:
+        return Ending("chosen", kind)
+    softmax = _softmax(maker, node)
+    if softmax is not None:
+        return softmax
+    if kind in _MOVES:
+        return _ending(model, maker, node.input[0], depth + 1)
+    if kind in ("Log", "Exp"):
+        return _curved(_ending(model, maker, node.input[0], depth + 1), kind)
+    if kind in _MIXES:
+        inner = [_ending(model, maker, name, depth + 1) for name in node.input if name and name not in model]
+        inner = [one for one, name in zip(inner, _computed(model, maker, node), strict=True) if name]
+        # Values scaled by a gate are no probabilities: all parts have to be.
+        if inner and all(one.kind != "open" for one in inner):
+            return Ending("mixed", f"{kind} of {inner[0].operator}")
+    return Ending("open")
+
+
+def _computed(model: Model, maker: Mapping[str, NodeProto], node: NodeProto) -> list[bool]:
+    """Say of every input that is no weight whether it is more than a constant."""
+    names = [name for name in node.input if name and name not in model]
+    return [name not in maker or maker[name].op_type not in ("Constant", "Shape", "Size") for name in names]
+
+
+def _curved(inner: Ending, kind: str) -> Ending:
+    """Return what the logarithm, or the exponential, of something is."""
+    if kind == "Log" and inner.kind == "probabilities":
+        return Ending("log-probabilities", f"Log of {inner.operator}", inner.before)
+    if kind == "Exp" and inner.kind == "log-probabilities":
+        return Ending("probabilities", f"Exp of {inner.operator}", inner.before)
+    return inner if inner.kind in ("squashed", "mixed", "chosen") else Ending("open")
+
+
+def _softmax(maker: Mapping[str, NodeProto], node: NodeProto) -> Ending | None:
+    """Return the ending that a softmax or its logarithm is, whole or written out in parts, None for other nodes."""
+    if node.op_type == "Softmax":
+        return Ending("probabilities", "Softmax", node.input[0])
+    if node.op_type == "LogSoftmax":
+        return Ending("log-probabilities", "LogSoftmax", node.input[0])
+    if node.op_type not in ("Div", "Sub"):
+        return None
+    one, other = (maker.get(name) for name in node.input)
+    if node.op_type == "Div":  # exp(x) / Σ exp(x)
+        whole = one is not None and one.op_type == "Exp" and _sums(other, node.input[0])
+        return Ending("probabilities", "Softmax", _shifted(maker, one.input[0])) if whole and one else None
+    if other is not None and other.op_type == "ReduceLogSumExp" and other.input[0] == node.input[0]:
+        return Ending("log-probabilities", "LogSoftmax", _shifted(maker, node.input[0]))
+    if other is None or other.op_type != "Log":  # x − ln Σ exp(x)
+        return None
+    summed = maker.get(other.input[0])
+    power = maker.get(summed.input[0]) if summed is not None and summed.op_type == "ReduceSum" else None
+    if power is None or power.op_type != "Exp" or power.input[0] != node.input[0]:
+        return None
+    return Ending("log-probabilities", "LogSoftmax", _shifted(maker, node.input[0]))
+
+
+def _sums(node: NodeProto | None, value: str) -> bool:
+    return node is not None and node.op_type in ("ReduceSum", "ReduceL1") and node.input[0] == value
+
+
+def _shifted(maker: Mapping[str, NodeProto], value: str) -> str:
+    """Return x where the value is x − max(x), itself otherwise."""
+    node = maker.get(value)
+    if node is None or node.op_type != "Sub":
+        return value
+    most = maker.get(node.input[1])
+    return (
+        node.input[0]
+        if most is not None and most.op_type == "ReduceMax" and most.input[0] == node.input[0]
+        else value
+    )

@@ -1,0 +1,250 @@
+"""What a model's scores are: decided once for the model, from its graph and from all values of a few images together.
+
+Calibration measures divergences between distributions over classes. So scores must be logits of classes, or their
+probabilities; in front of a softmax there are logits, and calibration goes by them, so that a network gets the same
+levels with and without its last operator. What is no list of classes is told apart as far as it can be: single
+numbers, maps of places, sigmoids, outputs that move together. Values of a regression with several outputs look like
+logits, and are taken for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto
+
+from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.metrics.divergence import ScoresAre, ScoresSeen, log_probabilities
+from enxuto.onnx_model import (
+    Model,
+    any_batch,
+    before_softmax,
+    ending,
+    fixed_batch,
+    keeps_places,
+    logarithm_of,
+    origins,
+    takes_part,
+)
+from enxuto.runtime import Runner
+
+__all__ = [
+    "Answers",
+    "answers_of",
+    "check_movement",
+    "class_answers",
+    "free_batch",
+    "kind_of_scores",
+    "refusal",
+]
+
+_LOOKED_AT = 32  # images that tell what the scores are
+_SAME = 2e-2  # of a probability: a softmax whose output is quantized to 7 bits is off by less than 1e-2
+_SEVERAL = 1.5  # what a row of one distribution adds up to at most
+_TOGETHER = 1e-4  # of the scores' variance over images: what outputs that move together differ by
+_CONSTANT = 1e-6  # of the largest score: float32's noise
+_LENGTH = 1e-3
+_PLACES = frozenset(
+    {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "Resize",
+     "Upsample", "DepthToSpace", "SpaceToDepth", "Pad", "InstanceNormalization", "LRN", "GridSample", "MaxUnpool",
+     "DeformConv", "Col2Im"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model's scores are.
+
+    kind: logits, probabilities or log-probabilities. operator: of the graph, that says so; "" where the values do.
+    before: the value in front of a softmax, None where there is none. classes: scores an image. reason: why they are
+    no scores of classes, None where they may be.
+    """
+
+    kind: ScoresAre = "logits"
+    operator: str = ""
+    before: str | None = None
+    classes: int = 0
+    reason: str | None = None
+
+    def describe(self) -> str:
+        """Return a few words for a remark: `probabilities of 10 classes (Softmax)`."""
+        found = f"{self.kind} of {self.classes:,} classes"
+        return f"{found} ({self.operator})" if self.operator else found
+
+    def logits(self, model: Model) -> Model:
+        """Return the model whose first output is logits; the model itself where it is so."""
+        if self.before is not None:
+            return before_softmax(model, self.before)
+        # Logarithms of probabilities are logits.
+        return logarithm_of(model) if self.kind == "probabilities" else model
+
+
+def answers_of(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers:
+    """Look at a model's graph and at its scores for some preprocessed images (N, …): a batch is enough.
+
+    Raises `ModelError` and `DataError` where the model cannot run on them.
+    """
+    nodes, values = origins(model)
+    whole = Runner(model, threads=threads).scores(images)
+    found = _values(model, values, images, threads)
+    reason = _shape_reason(whole, len(images)) or _map_reason(model, nodes, found)
+    if reason is not None:
+        return Answers(reason=reason)
+    scores = whole.reshape(len(whole), -1)
+    end = ending(model)
+    kind, reason = _kind(model, scores)
+    if reason is None and end.kind == "open" and kind == "logits":
+        lengths = np.sqrt(np.square(scores.astype(np.float64)).sum(axis=1))
+        if np.abs(lengths - 1).max() < _LENGTH:
+            reason = "every image's outputs are a vector of length 1, as embeddings are"
+    operator = "" if end.kind == "open" else end.operator
+    before = end.before if reason is None else None
+    if before is not None and not _same(before_softmax(model, before), images, scores, kind, threads):
+        before = None
+    return Answers(kind, operator, before, scores.shape[1], reason)
+
+
+def class_answers(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers:
+    """Return `answers_of` a model by some of the images; `UsageError` where they are no scores of classes."""
+    found = answers_of(model, images[: max(_LOOKED_AT, 2 * fixed_batch(model))], threads=threads)
+    if found.reason is not None:
+        raise UsageError(refusal(found.reason))
+    return found
+
+
+def kind_of_scores(model: Model, scores: npt.ArrayLike) -> ScoresAre:
+    """Return what a model's scores (N, C) are: what its graph says, else what all of them together look like."""
+    return _kind(model, np.asarray(scores))[0]
+
+
+def _kind(model: Model, scores: np.ndarray) -> tuple[ScoresAre, str | None]:
+    """Return what scores (N, C) are, and why they are none of classes (or None)."""
+    end = ending(model)
+    if end.kind in ("probabilities", "log-probabilities"):
+        sums = (np.exp(scores.astype(np.float64)) if end.kind == "log-probabilities" else scores).sum(axis=1)
+        several = sums.max() > _SEVERAL
+        reason = f"a {end.operator} gives several distributions an image" if several else None
+        return ("log-probabilities" if end.kind == "log-probabilities" else "probabilities"), reason
+    if end.kind == "squashed":
+        return "logits", f"a {end.operator} makes each output by itself"
+    if end.kind == "chosen":
+        return "logits", f"a {end.operator} makes its outputs, which are no scores"
+    seen = ScoresSeen()
+    seen.add(scores)
+    kind = seen.kind()
+    if end.kind == "mixed" and kind != "probabilities":
+        return "logits", f"its outputs are {end.operator}: no distribution over classes"
+    return kind, None
+
+
+def check_movement(scores: npt.ArrayLike) -> None:
+    """Raise `UsageError` where logits (N, C) of N images do not tell classes apart: constant, or moving together.
+
+    A softmax sees nothing but differences between the scores of an image. Where these hardly vary from image to image,
+    beside the scores themselves, any weights at all keep its answers.
+    """
+    whole = np.asarray(scores, np.float64)
+    known = whole[:, np.isfinite(whole).all(axis=0)]  # some classes may be masked by −∞
+    if known.shape[1] < 2:
+        raise UsageError(refusal("fewer than two of its outputs are finite numbers"))
+    moved = known - known.mean(axis=0)
+    total = float(np.mean(moved**2))
+    if total <= (_CONSTANT * float(np.abs(known).max())) ** 2:
+        raise UsageError(refusal("its outputs are the same for all images"))
+    apart = moved - moved.mean(axis=1, keepdims=True)
+    if float(np.mean(apart**2)) <= _TOGETHER * total:
+        raise UsageError(refusal("its outputs move together, so that no image tells them apart"))
+
+
+def free_batch(model: Model, images: np.ndarray, *, threads: int = 0) -> Model:
+    """Return the model with a free batch size; `UsageError` where it then gives images other scores than one by one."""
+    runs = any_batch(model)
+    if runs is not model:
+        expected = Runner(model, threads=threads).scores(images)
+        try:
+            found = Runner(runs, threads=threads).scores(images)
+            same = found.shape == expected.shape and np.allclose(found, expected, rtol=1e-3, atol=1e-3)
+        except (DataError, ModelError):
+            same = False
+        if not same:
+            raise UsageError(
+                f"the model takes exactly {fixed_batch(model)} images at a time, and not only its input says so; "
+                "export it with a free batch size to calibrate it, or compress it without images"
+            )
+    return runs
+
+
+def refusal(reason: str) -> str:
+    """Return the line that says why a model cannot be calibrated, and the way out."""
+    return (
+        f"calibration goes by how a classifier's answers change, and this model gives none: {reason}; compress it "
+        "without images (no --data, --calibration, --synthetic)"
+    )
+
+
+def _shape_reason(whole: np.ndarray, count: int) -> str | None:
+    """Say why an output is no list of scores for each image, None where it is one."""
+    if whole.dtype.kind not in "fV":
+        return f"its first output holds {whole.dtype}, not scores"
+    if whole.ndim < 2 or whole.shape[0] != count:
+        return f"its first output has the shape {whole.shape} for {count} images, no row of scores for each"
+    longer = [length for length in whole.shape[1:] if length != 1]
+    if not longer:
+        return "its first output is one number an image"
+    if len(longer) > 1:
+        return f"its first output has the shape {whole.shape} for {count} images, no list of classes"
+    values = whole.astype(np.float64)
+    if np.isnan(values).any() or np.isposinf(values).any():
+        return "its first output holds NaN or infinity"
+    return None
+
+
+def _values(model: Model, names: Sequence[str], images: np.ndarray, threads: int) -> dict[str, np.ndarray]:
+    """Return values of a model for two images, or as many as it takes at a time; none where they cannot be had."""
+    count = fixed_batch(model) or 2
+    few = np.concatenate([images[:count], np.repeat(images[-1:], max(0, count - len(images)), axis=0)])
+    try:
+        runner = Runner(model, threads=threads, extra_outputs=names)
+        feeds = {runner.inputs[0].name: np.ascontiguousarray(few, dtype=runner.inputs[0].dtype)}
+        return dict(zip(names, runner.run(feeds, names), strict=True))
+    except (ModelError, DataError):  # a value that can be no output, such as a sequence
+        return {}
+
+
+def _map_reason(model: Model, nodes: Sequence[NodeProto], found: dict[str, np.ndarray]) -> str | None:
+    """Say whether the output is a map of places written out in a row, by what its values come from."""
+    maker = {node.output[0]: node for node in nodes}
+    pending = [model.proto.graph.output[0].name]
+    while pending:
+        node = maker.pop(pending.pop(), None)  # each once
+        if node is None:
+            continue
+        shape = found[node.output[0]].shape if node.output[0] in found else ()
+        inner = [name for name in node.input if name in found]
+        picks = takes_part(node) and not all(found[name].ndim <= 2 for name in inner[:1])
+        if keeps_places(node) and not picks and inner:
+            pending += inner
+        elif node.op_type in _PLACES and math.prod(shape[2:]) > 1:
+            sizes = "×".join(map(str, shape[2:]))
+            return f"its outputs are a map of {sizes} places ({node.op_type}), no list of classes"
+        elif node.op_type not in _PLACES and sum(size > 1 for size in shape[1:]) > 1:
+            sizes = "×".join(map(str, shape[1:]))
+            return f"its outputs are {sizes} values ({node.op_type}) written out in a row, no list of classes"
+    return None
+
+
+def _same(peeled: Model, images: np.ndarray, scores: np.ndarray, kind: ScoresAre, threads: int) -> bool:
+    """Say whether the softmax of a peeled model's scores is what the whole model gives."""
+    try:
+        logits = Runner(peeled, threads=threads).scores(images)
+    except (ModelError, DataError):
+        return False
+    if logits.dtype.kind not in "fV" or logits.size != scores.size or len(logits) != len(scores):
+        return False
+    logits = logits.reshape(len(scores), -1)
+    found, wanted = log_probabilities(logits), log_probabilities(scores, kind)
+    return bool(np.abs(np.exp(found) - np.exp(wanted)).max() <= _SAME)
