@@ -165,7 +165,7 @@ def show_calibrated(within: Within, *, report: bool) -> None:
             f"on {judgement.samples:,} images that nothing was chosen by",
             {"measure": "left", "value": "left"},
             [
-                ("top-1 of the original", f"{judgement.original_top1:.2f} %"),
+                ("original's top-1", f"{judgement.original_top1:.2f} %"),
                 ("top-1", f"{judgement.top1:.2f} %"),
                 ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
                 ("same answers", f"{judgement.agreement:.2f} % (95 % interval {least:.2f} to {most:.2f})"),
