@@ -24,6 +24,7 @@ from enxuto.calibration import Calibration
 from enxuto.data.published import cache_folder
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
+from enxuto.metrics.divergence import KINDS
 from enxuto.onnx_model import Model, fold_batch_norm
 from enxuto.quantize.answers import Answers
 from enxuto.quantize.curvature import Curvature
@@ -128,7 +129,7 @@ def _load(
                 ).with_sensitivity(float(own["sensitivity"]))
                 means[layer.weight] = held[f"{number} means"]
             scores = held["scores"]
-            answers = Answers(**facts["answers"])
+            answers = _answers(facts["answers"], folded)
     except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, np.linalg.LinAlgError):
         return None  # damaged: it will be made and written anew
     return Calibration(
@@ -136,3 +137,12 @@ def _load(
         reason=facts["reason"], folded=list(facts["folded"]), threads=threads, source=source, seed=seed,
         answers=answers,
     )  # fmt: skip
+
+
+def _answers(held: dict[str, Any], model: Model) -> Answers:
+    """Return what the scores are; `ValueError` for what is not so of this model."""
+    found = Answers(**held)
+    made = {name for node in model.proto.graph.node for name in node.output}
+    if found.kind not in KINDS or found.kind == "auto" or found.before not in (None, *made):
+        raise ValueError("no scores of this model")
+    return found

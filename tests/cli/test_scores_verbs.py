@@ -1,4 +1,4 @@
-"""What verbs say of scores: one divergence in `compress` and `evaluate`, what are no classes, the original beside each."""
+"""What verbs say of scores: one divergence for all, what are no classes, the original beside every figure."""
 
 from __future__ import annotations
 
