@@ -48,7 +48,7 @@ MAY_IMPORT = {
         "part",
         "quantize",
     },
-    "calibration_cache": {"calibration", "data", "onnx_model", "quantize"},
+    "calibration_cache": {"calibration", "data", "metrics", "onnx_model", "quantize"},
     "budget": {"calibrated", "container", "data", "metrics", "onnx_model", "quantize", "runtime"},
     "within": {
         "budget",

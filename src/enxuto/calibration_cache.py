@@ -26,6 +26,7 @@ from enxuto.calibration import Calibration
 from enxuto.data.published import cache_folder
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
+from enxuto.metrics.divergence import KINDS
 from enxuto.onnx_model import Model, fold_batch_norm
 from enxuto.quantize.answers import Answers
 from enxuto.quantize.curvature import Curvature
@@ -135,7 +136,7 @@ def _load(
             _need(0 < len(means[layer.weight]) <= len(images))
         scores = _numbers(held, "scores", np.float32)
         _need(scores.ndim > 1 and len(scores) == len(images))
-        answers = Answers(**facts["answers"])
+        answers = _answers(facts["answers"], folded)
         reason, names = facts["reason"], facts["folded"]
         _need(reason is None or isinstance(reason, str))
         _need(isinstance(names, list) and all(isinstance(name, str) for name in names))
@@ -202,3 +203,12 @@ def _blocks(
         _need(block.shape == (groups, block.shape[1], block.shape[1]))
     _need(sum(block.shape[1] for block in blocks) == size)
     return blocks
+
+
+def _answers(held: dict[str, Any], model: Model) -> Answers:
+    """Return what the scores are; `ValueError` for what is not so of this model."""
+    found = Answers(**held)
+    made = {name for node in model.proto.graph.node for name in node.output}
+    if found.kind not in KINDS or found.kind == "auto" or found.before not in (None, *made):
+        raise ValueError("no scores of this model")
+    return found

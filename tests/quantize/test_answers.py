@@ -46,9 +46,17 @@ WEIGHTS = {
     "scale": np.array(1 / 256),
 }
 SHAPES = {
-    "flat": [0, -1], "wide": [0, CLASSES, 1, 1], "in rows": [0, 1, CLASSES], "heads": [0, 2, 3], "zero": [0], "axis 1": [1],
-    "both": [2, 3], "four": [4], "last": [1 << 40], "order": [5, 4, 3, 2, 1, 0],
-}  # fmt: skip
+    "flat": [0, -1],
+    "wide": [0, CLASSES, 1, 1],
+    "in rows": [0, 1, CLASSES],
+    "heads": [0, 2, 3],
+    "zero": [0],
+    "axis 1": [1],
+    "both": [2, 3],
+    "four": [4],
+    "last": [1 << 40],
+    "order": [5, 4, 3, 2, 1, 0],
+}
 
 
 def graph(
@@ -61,14 +69,13 @@ def graph(
     if "zero point" in read:
         tensors.append(numpy_helper.from_array(np.uint8(0), "zero point"))
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["images", 3, 6, 6])]
-    proto = helper.make_model(
+    return helper.make_model(
         helper.make_graph(
             list(nodes), "g", inputs, [helper.make_tensor_value_info(output, kind, None)], tensors
         ),
         opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)],
         ir_version=8,
     )
-    return proto
 
 
 def model_of(*more: NodeProto, output: str = "y", body: Sequence[NodeProto] = POOLED, **about: int) -> Model:
@@ -89,36 +96,87 @@ DISTRIBUTIONS: dict[str, tuple[list[NodeProto], str, int]] = {
     "Softmax": ([N("Softmax", ["z"], ["y"], axis=1)], "probabilities", 17),
     "Softmax along the last axis": ([N("Softmax", ["z"], ["y"], axis=-1)], "probabilities", 17),
     "Softmax of opset 11, flattened": (
-        [N("Reshape", ["z", "wide"], ["z1"]), N("Softmax", ["z1"], ["y"], axis=1)], "probabilities", 11),
+        [N("Reshape", ["z", "wide"], ["z1"]), N("Softmax", ["z1"], ["y"], axis=1)],
+        "probabilities",
+        11,
+    ),
     "Softmax of opset 11 by default": ([N("Softmax", ["z"], ["y"])], "probabilities", 11),
     "Softmax of opset 9": ([N("Softmax", ["z"], ["y"])], "probabilities", 9),
     "Softmax of (N, C, 1, 1)": (
-        [N("Reshape", ["z", "wide"], ["z1"]), N("Softmax", ["z1"], ["p1"], axis=1), N("Flatten", ["p1"], ["y"])],
-        "probabilities", 17),
+        [
+            N("Reshape", ["z", "wide"], ["z1"]),
+            N("Softmax", ["z1"], ["p1"], axis=1),
+            N("Flatten", ["p1"], ["y"]),
+        ],
+        "probabilities",
+        17,
+    ),
     "Softmax that keeps its axes of 1": (
-        [N("Reshape", ["z", "wide"], ["z1"]), N("Softmax", ["z1"], ["y"], axis=1)], "probabilities", 17),
+        [N("Reshape", ["z", "wide"], ["z1"]), N("Softmax", ["z1"], ["y"], axis=1)],
+        "probabilities",
+        17,
+    ),
     "Softmax in rows": (
-        [N("Reshape", ["z", "in rows"], ["z1"]), N("Softmax", ["z1"], ["p1"], axis=2), N("Squeeze", ["p1", "axis 1"], ["y"])],
-        "probabilities", 17),
+        [
+            N("Reshape", ["z", "in rows"], ["z1"]),
+            N("Softmax", ["z1"], ["p1"], axis=2),
+            N("Squeeze", ["p1", "axis 1"], ["y"]),
+        ],
+        "probabilities",
+        17,
+    ),
     "Softmax, Identity, Dropout, Cast": (
-        [SOFTMAX, N("Identity", ["p1"], ["p2"]), N("Dropout", ["p2"], ["p3"]), N("Cast", ["p3"], ["y"], to=TensorProto.FLOAT)],
-        "probabilities", 17),
+        [
+            SOFTMAX,
+            N("Identity", ["p1"], ["p2"]),
+            N("Dropout", ["p2"], ["p3"]),
+            N("Cast", ["p3"], ["y"], to=TensorProto.FLOAT),
+        ],
+        "probabilities",
+        17,
+    ),
     "Softmax, clipped": ([SOFTMAX, N("Clip", ["p1", "least", "most"], ["y"])], "probabilities", 17),
     "Softmax, quantized": ([SOFTMAX, *QUANTIZED], "probabilities", 17),
-    "Softmax at a temperature": ([N("Div", ["z", "two"], ["z1"]), N("Softmax", ["z1"], ["y"], axis=1)], "probabilities", 17),
+    "Softmax at a temperature": (
+        [N("Div", ["z", "two"], ["z1"]), N("Softmax", ["z1"], ["y"], axis=1)],
+        "probabilities",
+        17,
+    ),
     "Softmax written out": (
-        [N("ReduceMax", ["z"], ["m"], axes=[1]), N("Sub", ["z", "m"], ["d"]), N("Exp", ["d"], ["e"]),
-         N("ReduceSum", ["e", "axis 1"], ["s"]), N("Div", ["e", "s"], ["y"])], "probabilities", 17),
-    "Exp of LogSoftmax": ([N("LogSoftmax", ["z"], ["l"], axis=1), N("Exp", ["l"], ["y"])], "probabilities", 17),
+        [
+            N("ReduceMax", ["z"], ["m"], axes=[1]),
+            N("Sub", ["z", "m"], ["d"]),
+            N("Exp", ["d"], ["e"]),
+            N("ReduceSum", ["e", "axis 1"], ["s"]),
+            N("Div", ["e", "s"], ["y"]),
+        ],
+        "probabilities",
+        17,
+    ),
+    "Exp of LogSoftmax": (
+        [N("LogSoftmax", ["z"], ["l"], axis=1), N("Exp", ["l"], ["y"])],
+        "probabilities",
+        17,
+    ),
     "LogSoftmax": ([N("LogSoftmax", ["z"], ["y"], axis=1)], "log-probabilities", 17),
     "LogSoftmax of opset 11": ([N("LogSoftmax", ["z"], ["y"])], "log-probabilities", 11),
     "Log of Softmax": ([SOFTMAX, N("Log", ["p1"], ["y"])], "log-probabilities", 17),
     "LogSoftmax written out": (
-        [N("ReduceLogSumExp", ["z"], ["s"], axes=[1]), N("Sub", ["z", "s"], ["y"])], "log-probabilities", 17),
+        [N("ReduceLogSumExp", ["z"], ["s"], axes=[1]), N("Sub", ["z", "s"], ["y"])],
+        "log-probabilities",
+        17,
+    ),
     "LogSoftmax written out at length": (
-        [N("Exp", ["z"], ["e"]), N("ReduceSum", ["e", "axis 1"], ["s"]), N("Log", ["s"], ["l"]), N("Sub", ["z", "l"], ["y"])],
-        "log-probabilities", 17),
-}  # fmt: skip
+        [
+            N("Exp", ["z"], ["e"]),
+            N("ReduceSum", ["e", "axis 1"], ["s"]),
+            N("Log", ["s"], ["l"]),
+            N("Sub", ["z", "l"], ["y"]),
+        ],
+        "log-probabilities",
+        17,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -147,10 +205,20 @@ OPEN: dict[str, list[NodeProto]] = {
     "gated by itself": [N("Sigmoid", ["z"], ["g"]), N("Mul", ["z", "g"], ["y"])],
     "rectified": [N("Relu", ["z"], ["y"])],
     "a convolution of one place": [N("Conv", ["p", "w4"], ["c3"]), N("Flatten", ["c3"], ["y"])],
-    "a convolution that is pooled": [N("Conv", ["r2", "w4"], ["c3"]), N("GlobalAveragePool", ["c3"], ["g3"]), N("Flatten", ["g3"], ["y"])],
-    "a convolution whose places are averaged": [N("Conv", ["r2", "w4"], ["c3"]), N("ReduceMean", ["c3"], ["y"], axes=[2, 3], keepdims=0)],
-    "two Gemms side by side": [N("Gemm", ["f", "w3"], ["z2"], transB=1), N("Concat", ["z", "z2"], ["y"], axis=1)],
-}  # fmt: skip
+    "a convolution that is pooled": [
+        N("Conv", ["r2", "w4"], ["c3"]),
+        N("GlobalAveragePool", ["c3"], ["g3"]),
+        N("Flatten", ["g3"], ["y"]),
+    ],
+    "a convolution whose places are averaged": [
+        N("Conv", ["r2", "w4"], ["c3"]),
+        N("ReduceMean", ["c3"], ["y"], axes=[2, 3], keepdims=0),
+    ],
+    "two Gemms side by side": [
+        N("Gemm", ["f", "w3"], ["z2"], transB=1),
+        N("Concat", ["z", "z2"], ["y"], axis=1),
+    ],
+}
 
 
 @pytest.mark.parametrize("name", OPEN)
@@ -190,44 +258,179 @@ def test_probabilities_with_no_logits_in_front_of_them() -> None:
 
 
 NO_CLASSES: dict[str, tuple[list[NodeProto], str, int]] = {
-    "one output": ([N("Gemm", ["f", "one column"], ["y"], transB=1)], "one number an image", TensorProto.FLOAT),
-    "one probability": ([N("Gemm", ["f", "one column"], ["q"], transB=1), N("Sigmoid", ["q"], ["y"])], "one number", TensorProto.FLOAT),
-    "Softmax of one": ([N("Gemm", ["f", "one column"], ["q"], transB=1), N("Softmax", ["q"], ["y"], axis=1)], "one number", TensorProto.FLOAT),
-    "LogSoftmax of one": ([N("Gemm", ["f", "one column"], ["q"], transB=1), N("LogSoftmax", ["q"], ["y"], axis=1)], "one number", TensorProto.FLOAT),
-    "a column of a classifier": ([N("Slice", ["z", "axis 1", "both 2", "axis 1"], ["y"])], "one number", TensorProto.FLOAT),
+    "one output": (
+        [N("Gemm", ["f", "one column"], ["y"], transB=1)],
+        "one number an image",
+        TensorProto.FLOAT,
+    ),
+    "one probability": (
+        [N("Gemm", ["f", "one column"], ["q"], transB=1), N("Sigmoid", ["q"], ["y"])],
+        "one number",
+        TensorProto.FLOAT,
+    ),
+    "Softmax of one": (
+        [N("Gemm", ["f", "one column"], ["q"], transB=1), N("Softmax", ["q"], ["y"], axis=1)],
+        "one number",
+        TensorProto.FLOAT,
+    ),
+    "LogSoftmax of one": (
+        [N("Gemm", ["f", "one column"], ["q"], transB=1), N("LogSoftmax", ["q"], ["y"], axis=1)],
+        "one number",
+        TensorProto.FLOAT,
+    ),
+    "a column of a classifier": (
+        [N("Slice", ["z", "axis 1", "both 2", "axis 1"], ["y"])],
+        "one number",
+        TensorProto.FLOAT,
+    ),
     "sigmoids": ([N("Sigmoid", ["z"], ["y"])], "Sigmoid makes each", TensorProto.FLOAT),
-    "sigmoids, cast": ([N("Sigmoid", ["z"], ["s"]), N("Cast", ["s"], ["y"], to=TensorProto.FLOAT)], "Sigmoid", TensorProto.FLOAT),
+    "sigmoids, cast": (
+        [N("Sigmoid", ["z"], ["s"]), N("Cast", ["s"], ["y"], to=TensorProto.FLOAT)],
+        "Sigmoid",
+        TensorProto.FLOAT,
+    ),
     "sigmoids, quantized": ([N("Sigmoid", ["z"], ["p1"]), *QUANTIZED], "Sigmoid", TensorProto.FLOAT),
-    "logarithms of sigmoids": ([N("Sigmoid", ["z"], ["s"]), N("Log", ["s"], ["y"])], "Sigmoid", TensorProto.FLOAT),
+    "logarithms of sigmoids": (
+        [N("Sigmoid", ["z"], ["s"]), N("Log", ["s"], ["y"])],
+        "Sigmoid",
+        TensorProto.FLOAT,
+    ),
     "hard sigmoids": ([N("HardSigmoid", ["z"], ["y"])], "HardSigmoid", TensorProto.FLOAT),
     "hyperbolic tangents": ([N("Tanh", ["z"], ["y"])], "Tanh", TensorProto.FLOAT),
-    "two sigmoids": ([N("Sigmoid", ["z"], ["s"]), N("Sigmoid", ["f"], ["s2"]), N("Concat", ["s", "s2"], ["y"], axis=1)], "Concat of Sigmoid", TensorProto.FLOAT),
-    "a softmax less one class": ([SOFTMAX, N("Slice", ["p1", "axis 1", "last", "axis 1"], ["y"])], "Slice of Softmax", TensorProto.FLOAT),
-    "several softmaxes": ([SOFTMAX, N("Softmax", ["f"], ["p2"], axis=1), N("Concat", ["p1", "p2"], ["y"], axis=1)], "Concat of Softmax", TensorProto.FLOAT),
-    "a softmax for each head": ([N("Reshape", ["z", "heads"], ["h"]), N("Softmax", ["h"], ["p1"], axis=2), N("Flatten", ["p1"], ["y"])], "several distributions", TensorProto.FLOAT),
+    "two sigmoids": (
+        [N("Sigmoid", ["z"], ["s"]), N("Sigmoid", ["f"], ["s2"]), N("Concat", ["s", "s2"], ["y"], axis=1)],
+        "Concat of Sigmoid",
+        TensorProto.FLOAT,
+    ),
+    "a softmax less one class": (
+        [SOFTMAX, N("Slice", ["p1", "axis 1", "last", "axis 1"], ["y"])],
+        "Slice of Softmax",
+        TensorProto.FLOAT,
+    ),
+    "several softmaxes": (
+        [SOFTMAX, N("Softmax", ["f"], ["p2"], axis=1), N("Concat", ["p1", "p2"], ["y"], axis=1)],
+        "Concat of Softmax",
+        TensorProto.FLOAT,
+    ),
+    "a softmax for each head": (
+        [
+            N("Reshape", ["z", "heads"], ["h"]),
+            N("Softmax", ["h"], ["p1"], axis=2),
+            N("Flatten", ["p1"], ["y"]),
+        ],
+        "several distributions",
+        TensorProto.FLOAT,
+    ),
     "heads": ([N("Reshape", ["z", "heads"], ["y"])], "no list of classes", TensorProto.FLOAT),
     "the best class": ([N("ArgMax", ["z"], ["y"], axis=1)], "int64, not scores", TensorProto.INT64),
     "the best scores": ([N("TopK", ["z", "four"], ["y", "places"], axis=1)], "TopK", TensorProto.FLOAT),
     "one-hot": ([N("Hardmax", ["z"], ["y"], axis=1)], "Hardmax", TensorProto.FLOAT),
     "a map": ([N("Conv", ["r2", "kernel"], ["y"], pads=[1] * 4)], "no list of classes", TensorProto.FLOAT),
-    "a map, flattened": ([N("Conv", ["r2", "kernel"], ["c3"], pads=[1] * 4), N("Flatten", ["c3"], ["y"])], "map of 6×6 places", TensorProto.FLOAT),
-    "a map, reshaped": ([N("Conv", ["r2", "kernel"], ["c3"], pads=[1] * 4), N("Reshape", ["c3", "flat"], ["y"])], "map of 6×6", TensorProto.FLOAT),
-    "a map, turned": ([N("Conv", ["r2", "kernel"], ["c3"]), N("Transpose", ["c3"], ["t"], perm=[0, 2, 3, 1]), N("Reshape", ["t", "flat"], ["y"])], "map of 4×4", TensorProto.FLOAT),
-    "a map, rectified": ([N("Conv", ["r2", "kernel"], ["c3"]), N("Relu", ["c3"], ["r3"]), N("Flatten", ["r3"], ["y"])], "map of 4×4", TensorProto.FLOAT),
-    "a map, added to": ([N("Conv", ["r2", "w4"], ["c3"]), N("Conv", ["r1", "w4"], ["c4"]), N("Add", ["c3", "c4"], ["a"]), N("Flatten", ["a"], ["y"])], "map of 6×6", TensorProto.FLOAT),
-    "maps in a row": ([N("Conv", ["r2", "kernel"], ["c3"]), N("Flatten", ["c3"], ["f3"]), N("Conv", ["r2", "w4"], ["c4"]), N("Flatten", ["c4"], ["f4"]), N("Concat", ["f3", "f4"], ["y"], axis=1)], "map of", TensorProto.FLOAT),
-    "part of a map": ([N("Conv", ["r2", "kernel"], ["c3"]), N("Flatten", ["c3"], ["f3"]), N("Slice", ["f3", "axis 1", "last", "axis 1"], ["y"])], "map of", TensorProto.FLOAT),
-    "a larger picture": ([N("DepthToSpace", ["r2"], ["d"], blocksize=2), N("Flatten", ["d"], ["y"])], "map of 12×12", TensorProto.FLOAT),
-    "a transposed convolution": ([N("ConvTranspose", ["r2", "up"], ["t"], strides=[2, 2]), N("Flatten", ["t"], ["y"])], "map of 12×12", TensorProto.FLOAT),
-    "coarse places": ([N("AveragePool", ["r2"], ["a"], kernel_shape=[3, 3], strides=[3, 3]), N("Flatten", ["a"], ["y"])], "map of 2×2", TensorProto.FLOAT),
-    "a segmentation": ([N("Conv", ["r2", "w4"], ["c3"]), N("Softmax", ["c3"], ["p1"], axis=1), N("Flatten", ["p1"], ["y"])], "map of 6×6", TensorProto.FLOAT),
-    "a list of vectors": ([N("Transpose", ["r2"], ["t"], perm=[0, 2, 3, 1]), N("MatMul", ["t", "w3t"], ["m"]), N("Reshape", ["m", "flat"], ["y"])], "written out in a row", TensorProto.FLOAT),
+    "a map, flattened": (
+        [N("Conv", ["r2", "kernel"], ["c3"], pads=[1] * 4), N("Flatten", ["c3"], ["y"])],
+        "map of 6×6 places",
+        TensorProto.FLOAT,
+    ),
+    "a map, reshaped": (
+        [N("Conv", ["r2", "kernel"], ["c3"], pads=[1] * 4), N("Reshape", ["c3", "flat"], ["y"])],
+        "map of 6×6",
+        TensorProto.FLOAT,
+    ),
+    "a map, turned": (
+        [
+            N("Conv", ["r2", "kernel"], ["c3"]),
+            N("Transpose", ["c3"], ["t"], perm=[0, 2, 3, 1]),
+            N("Reshape", ["t", "flat"], ["y"]),
+        ],
+        "map of 4×4",
+        TensorProto.FLOAT,
+    ),
+    "a map, rectified": (
+        [N("Conv", ["r2", "kernel"], ["c3"]), N("Relu", ["c3"], ["r3"]), N("Flatten", ["r3"], ["y"])],
+        "map of 4×4",
+        TensorProto.FLOAT,
+    ),
+    "a map, added to": (
+        [
+            N("Conv", ["r2", "w4"], ["c3"]),
+            N("Conv", ["r1", "w4"], ["c4"]),
+            N("Add", ["c3", "c4"], ["a"]),
+            N("Flatten", ["a"], ["y"]),
+        ],
+        "map of 6×6",
+        TensorProto.FLOAT,
+    ),
+    "maps in a row": (
+        [
+            N("Conv", ["r2", "kernel"], ["c3"]),
+            N("Flatten", ["c3"], ["f3"]),
+            N("Conv", ["r2", "w4"], ["c4"]),
+            N("Flatten", ["c4"], ["f4"]),
+            N("Concat", ["f3", "f4"], ["y"], axis=1),
+        ],
+        "map of",
+        TensorProto.FLOAT,
+    ),
+    "part of a map": (
+        [
+            N("Conv", ["r2", "kernel"], ["c3"]),
+            N("Flatten", ["c3"], ["f3"]),
+            N("Slice", ["f3", "axis 1", "last", "axis 1"], ["y"]),
+        ],
+        "map of",
+        TensorProto.FLOAT,
+    ),
+    "a larger picture": (
+        [N("DepthToSpace", ["r2"], ["d"], blocksize=2), N("Flatten", ["d"], ["y"])],
+        "map of 12×12",
+        TensorProto.FLOAT,
+    ),
+    "a transposed convolution": (
+        [N("ConvTranspose", ["r2", "up"], ["t"], strides=[2, 2]), N("Flatten", ["t"], ["y"])],
+        "map of 12×12",
+        TensorProto.FLOAT,
+    ),
+    "coarse places": (
+        [N("AveragePool", ["r2"], ["a"], kernel_shape=[3, 3], strides=[3, 3]), N("Flatten", ["a"], ["y"])],
+        "map of 2×2",
+        TensorProto.FLOAT,
+    ),
+    "a segmentation": (
+        [N("Conv", ["r2", "w4"], ["c3"]), N("Softmax", ["c3"], ["p1"], axis=1), N("Flatten", ["p1"], ["y"])],
+        "map of 6×6",
+        TensorProto.FLOAT,
+    ),
+    "a list of vectors": (
+        [
+            N("Transpose", ["r2"], ["t"], perm=[0, 2, 3, 1]),
+            N("MatMul", ["t", "w3t"], ["m"]),
+            N("Reshape", ["m", "flat"], ["y"]),
+        ],
+        "written out in a row",
+        TensorProto.FLOAT,
+    ),
     "an embedding": ([N("LpNormalization", ["z"], ["y"], axis=1)], "vector of length 1", TensorProto.FLOAT),
-    "rows of places": ([N("Transpose", ["r2"], ["t"], perm=[0, 2, 3, 1]), N("Reshape", ["t", "rows"], ["u"]), N("MatMul", ["u", "w3t"], ["y"])], "no row of scores for each", TensorProto.FLOAT),
-    "all alike": ([N("Mul", ["z", "nought"], ["n"]), N("Add", ["n", "shares"], ["y"])], "same for all images", TensorProto.FLOAT),
-    "together": ([N("MatMul", ["f", "column"], ["q"]), N("Add", ["q", "shares"], ["y"])], "move together", TensorProto.FLOAT),
+    "rows of places": (
+        [
+            N("Transpose", ["r2"], ["t"], perm=[0, 2, 3, 1]),
+            N("Reshape", ["t", "rows"], ["u"]),
+            N("MatMul", ["u", "w3t"], ["y"]),
+        ],
+        "no row of scores for each",
+        TensorProto.FLOAT,
+    ),
+    "all alike": (
+        [N("Mul", ["z", "nought"], ["n"]), N("Add", ["n", "shares"], ["y"])],
+        "same for all images",
+        TensorProto.FLOAT,
+    ),
+    "together": (
+        [N("MatMul", ["f", "column"], ["q"]), N("Add", ["q", "shares"], ["y"])],
+        "move together",
+        TensorProto.FLOAT,
+    ),
     "NaN": ([N("Log", ["z"], ["y"])], "NaN", TensorProto.FLOAT),
-}  # fmt: skip
+}
 SHAPES |= {"both 2": [2], "rows": [-1, CHANNELS]}
 WEIGHTS |= {
     "column": np.asarray(WEIGHTS["one column"]).T,

@@ -250,7 +250,7 @@ def _right_answers(judgement: Judgement) -> list[tuple[str, str]]:
         return []
     low, high = judgement.drop_interval
     return [
-        ("top-1 of the original", f"{judgement.original_top1:.2f} %"),
+        ("original's top-1", f"{judgement.original_top1:.2f} %"),
         ("top-1", f"{judgement.top1:.2f} %"),
         ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
     ]

@@ -112,7 +112,9 @@ def run(
                 first, other, dataset, preprocess=chosen, batch_size=batch,
                 scores_are=kind, reference_are=kind_of_other, progress=done,
             )  # fmt: skip
-    remarks = no_classes({str(source): reason, str(reference): reason_of_other})
+    remarks = no_classes(
+        {str(source): reason, str(reference): reason_of_other}, compared=original is not None
+    )
     if remarks:
         result = replace(result, kl=None, scores_are=None, reference_are=None)
     if json:
@@ -204,11 +206,13 @@ def scores_of(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoresAre
     return (found.kind if found.operator else "auto"), found.reason
 
 
-def no_classes(reasons: Mapping[str, str | None]) -> list[str]:
+def no_classes(reasons: Mapping[str, str | None], *, compared: bool = True) -> list[str]:
     """Warn of models whose outputs are no scores of classes; return what was said."""
+    meant = "top-1 goes by the largest output"
+    if compared:
+        meant = "top-1 and equal answers go by the largest output, and no divergence is shown"
     said = [
-        f"{name}: the outputs are no scores of classes, for {reason}; top-1 and equal answers compare the largest "
-        "outputs, and no divergence is shown"
+        f"{name}: the outputs are no scores of classes, for {reason}; {meant}"
         for name, reason in reasons.items()
         if reason is not None
     ]

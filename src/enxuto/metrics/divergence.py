@@ -10,6 +10,7 @@ infinity among logits, give NaN.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +25,7 @@ ScoresAre = Literal["logits", "probabilities", "log-probabilities", "auto"]
 KINDS: tuple[ScoresAre, ...] = ("logits", "probabilities", "log-probabilities", "auto")
 """What scores may be; `auto` is found from all values together."""
 
-_LEAST = float(np.log(np.finfo(np.float32).tiny))  # stands for log 0
+_LEAST = -126 * math.log(2)  # of float32's least normal number: stands for log 0
 _SUM = 1e-2  # of a row of probabilities, off 1: bfloat16 is off by 4e-3
 _QUANTIZED = 256  # distinct values at most, of scores with 8 bits
 _COARSEST = 1 / 15  # step of such scores
