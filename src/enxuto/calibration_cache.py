@@ -29,7 +29,7 @@ from enxuto.quantize.layers import linear_layers
 
 __all__ = ["calibration_folder", "calibration_key", "kept_calibration"]
 
-_LAYOUT = 6  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 7  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 

@@ -120,7 +120,7 @@ def test_a_bound_out_of_reach(invoke: Invoke, digits: Path, images: Path) -> Non
         (("--bits", 3, "--target-size", "1KB"), "give one of them"),
         (("--target-size", "much"), "takes bytes such as"),
         (("--synthetic", "--calibration", "x", "--bits", 3), "give one of them"),
-        (("--synthetic", "--bits", 99), "between 0 and 32"),
+        (("--synthetic", "--bits", 0), "positive number"),
         (("--data", "nowhere.npz", "--max-kl", 0.1), "does not exist"),
         (("--synthetic", "--bits", 3, "--max-kl", 0.1), "give --data"),
     ],
