@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from enxuto.api import load
 from enxuto.container import CompressedModel
+from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 
 Invoke = Callable[..., Result]
@@ -108,6 +109,14 @@ def test_a_bound_out_of_reach(invoke: Invoke, digits: Path, images: Path) -> Non
     assert "the bound cannot be met" in last
     assert "points of top-1" in last
     assert CompressedModel.read(digits.with_suffix(".enx")).metadata["parameters"] > 0
+
+
+@pytest.mark.parametrize("words", [("--target-size", "10MB"), ("--bits", 40), ("--target-size", "9" * 400)])
+def test_a_size_above_the_original(invoke: Invoke, digits: Path, words: tuple[object, ...]) -> None:
+    """Not an error: weights as they are take less."""
+    assert invoke("compress", digits, *words).exit_code == 0
+    made, model = CompressedModel.read(digits.with_suffix(".enx")).to_model(), Model.read(digits)
+    assert all(np.array_equal(made.load(name), model.load(name)) for name in model.weight_names)
 
 
 @pytest.mark.parametrize(
