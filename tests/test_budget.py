@@ -59,6 +59,31 @@ def test_the_finest_within_a_size(start: float, size: int) -> None:
     assert len(law.made) <= 12
 
 
+@pytest.mark.parametrize("start", [1e-60, 1e-20, 1e-9, 1e-3])
+@pytest.mark.parametrize("size", [160_000, 400_000, 2**62])
+def test_sizes_beyond_the_finest_file_give_it(start: float, size: int) -> None:
+    """Below some price levels would take more than 31 bits; what is finest otherwise, within two bits a weight."""
+    law = Law()
+
+    def make(price: float) -> Any:
+        if price < 2e-12:
+            raise UsageError("a price asks for levels of more than 31 bits")
+        return law.make(price)
+
+    result = search(cast(Any, make), Bounds(max_bytes=size), start, weights=law.parameters)
+    assert result.fits
+    assert result.outcome.price < 2e-12 * 4**2
+    assert len(result.trials) <= 12
+
+
+def test_what_cannot_be_made_at_any_price_is_told() -> None:
+    def make(price: float) -> Any:
+        raise UsageError("no such thing")
+
+    with pytest.raises(UsageError, match="no such thing"):
+        search(cast(Any, make), Bounds(max_bytes=1000), 1e-12, weights=1000)
+
+
 def test_bounds_that_cannot_be_met_give_the_nearest() -> None:
     result, _ = found(Bounds(max_kl=1e-12))
     assert not result.fits

@@ -37,6 +37,7 @@ __all__ = ["Bounds", "Found", "Judge", "Judgement", "Memory", "Trial", "search"]
 
 _FINEST, _COARSEST = 1e-14, 1e-1  # nats per bit: some 14 bits a weight, and next to none
 _FACTOR = 4.0  # between prices until a bound is passed: a bit a weight
+_MUCH_COARSER = 64.0  # three bits a weight
 _CLOSE = 1.10  # prices nearer than this are as good as equal: 0.07 bits a weight
 _SIZE_TOLERANCE = 0.002
 _TRIALS = 16
@@ -231,6 +232,8 @@ def search(
     if bounds.judged and judge is None:
         raise UsageError("bounds on the answers need images to judge by; give --data")
     work = _Search(make, bounds, judge if bounds.judged else None, max(1, weights), memory, progress)
+    # Of a network whose answers hardly move, bits cost next to nothing: nine bits more than at first are tried.
+    work.finest = min(_FINEST, start / _FACTOR**9)
     return work.by_size(start) if bounds.max_bytes is not None else work.by_answers(start)
 
 
@@ -245,6 +248,7 @@ class _Search:
     trials: list[Trial] = field(default_factory=list)
     best: Trial | None = None
     held: Outcome | None = None
+    finest: float = _FINEST
 
     def attempt(self, price: float) -> Trial:
         """Try a price, or remember it; keep the outcome if it is the best so far."""
@@ -298,7 +302,7 @@ class _Search:
                 price = math.sqrt(good * bad)
             else:
                 price = price * _FACTOR if good is not None else price / _FACTOR
-                if not _FINEST <= price <= _COARSEST:
+                if not self.finest <= price <= _COARSEST:
                     break
         return self.found()
 
@@ -310,7 +314,17 @@ class _Search:
         large: tuple[float, int] | None = None
         slope = 2.2  # of log2 price per bit a weight: 2 at high rates, more at low ones
         while len(self.trials) < _TRIALS:
-            before, trial = self.trials[-1:], self.attempt(price)
+            before = self.trials[-1:]
+            try:
+                trial = self.attempt(price)
+            except UsageError:  # levels of more than 31 bits: the size leaves room for more than there is
+                self.finest = _FACTOR * price
+                price = price * _MUCH_COARSER if self.best is None else math.sqrt(price * self.best.price)
+                if price > _COARSEST:
+                    raise
+                if self.best is not None and price < self.finest:
+                    break
+                continue
             here = (math.log2(price), trial.bytes)
             if trial.fits:
                 fits = here if fits is None or here[1] > fits[1] else fits
@@ -328,7 +342,7 @@ class _Search:
                     moved = here[0] - math.log2(before[0].price)
                     slope = min(12.0, max(2.0, moved * self.weights / 8 / (before[0].bytes - trial.bytes)))
                 power = here[0] + slope * 8 * (trial.bytes - aim * (1 - _SIZE_TOLERANCE / 2)) / self.weights
-            price = min(_COARSEST, max(_FINEST, 2.0**power))
+            price = min(_COARSEST, max(self.finest, 2.0**power))
             if any(trial.price == price for trial in self.trials):
                 break
         return self.found()

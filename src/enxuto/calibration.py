@@ -247,9 +247,12 @@ def calibrate(
         report("watching layers", seen, len(images))
 
     batches = (images[i : i + size] for i in range(0, len(images), size))
-    moments, scores, reason = layer_moments(
-        runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
-    )
+    try:
+        moments, scores, reason = layer_moments(
+            runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
+        )
+    except ModelError as error:  # no convolution of doubles on a CPU, say
+        raise ModelError(f"{error}; compress it without images") from error
     check_movement(scores)
     curvatures = _curvatures(folded_model, layers, moments, len(images), threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
@@ -295,7 +298,11 @@ def _float_layers(model: Model) -> list[Layer]:
     layers = [layer for layer in linear_layers(model) if layer.output in needed]
     for layer in layers:
         check_finite(layer.weight, model.load(layer.weight))
-    layers = [layer for layer in layers if _fits(model.load(layer.weight))]
+    layers = [
+        layer
+        for layer in layers
+        if representable(model.info(layer.weight).dtype, _largest(model.load(layer.weight)))
+    ]
     if not layers:
         raise UsageError("the model has no convolution or matrix to calibrate; compress it without images")
     return layers
@@ -306,13 +313,8 @@ def _from_each_on(done: int, total: int) -> tuple[int, int]:
     return done * (2 * total - done + 1) // 2, total * (total + 1) // 2
 
 
-def _fits(weight: np.ndarray) -> bool:
-    """Say whether weights can be quantized at all."""
-    largest = float(np.abs(weight).max(initial=0))
-    # The root mean square tells of doubles alone; that of the largest being 1 cannot leave the range.
-    double = weight.dtype == np.float64 and largest > 0
-    rms = largest * float(np.sqrt(np.mean(np.square(weight / largest)))) if double else largest
-    return representable(weight.dtype, largest, rms)
+def _largest(weight: np.ndarray) -> float:
+    return float(np.abs(weight).max(initial=0))
 
 
 def _silent(what: str, done: int, total: int) -> None:

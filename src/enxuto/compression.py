@@ -8,6 +8,7 @@ rounding, search within a stated loss.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,8 @@ def compress(
 
     model: a `Model`, or the path of an ONNX file (documentation strings are then left out).
     scheme: which quantizer each tensor gets; by default steps chosen for unchanged answers (`DEFAULT_SCHEME`).
-    bits: search the scheme's steps so that the whole file has at most that many bits per parameter.
+    bits: search the scheme's steps so that the whole file has at most that many bits per parameter; where weights
+    as they are take no more, they stay as they are.
     rounding: trellis, dependent quantization, smallest at equal error and the default without a scheme; nearest, the
     default with one, decoded a bit faster; rate, which weighs errors against the coder's bits (`levels`).
     roles: what is quantized. keep_exact: names of tensors (with * and ?) that are not, whatever their role.
@@ -117,7 +119,7 @@ def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterabl
 def measured(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
     """Return `statistics` of those weights among `names` that can be quantized (`representable`)."""
     tensors, network = statistics(model, names)
-    fit = [n for n, one in tensors.items() if representable(one.info.dtype, one.largest, one.rms)]
+    fit = [n for n, one in tensors.items() if representable(one.info.dtype, one.largest)]
     return (tensors, network) if len(fit) == len(tensors) else statistics(model, fit)
 
 
@@ -171,11 +173,15 @@ class _Work:
         Steps are scaled by 2**power. The first power comes from the levels' entropy, further ones from the sizes
         of the files tried: between one too large and one that fits, else by what a halved step costs a weight.
         """
-        if not 0 < bits <= 32:
-            raise UsageError(f"bits per weight lie between 0 and 32, not {bits}")
+        if not 0 < bits < math.inf:
+            raise UsageError(f"bits per weight are a positive number, not {bits}")
         if not self.parameters:
             raise UsageError("the model has no weights to spend bits on")
         start, budget = self.scheme, bits * self.parameters
+        if budget >= 4 * sum(info.bytes for info in self.model.infos()):  # half of what it takes now
+            exact = Assembly(self.model, self.metadata, self.threads).finish()
+            if 8 * exact.file_bytes <= budget:
+                return exact  # nothing is finer
         aim = budget * (1 - _BITS_TOLERANCE / 2)
         large: tuple[float, float] | None = None  # (power, bits of the file): the coarsest too large
         fits: tuple[float, float] | None = None  # and the finest that fits

@@ -37,6 +37,7 @@ Progress = Callable[[str, int, int], None]
 
 _MOST_CALIBRATING = 1 / 3  # of a data set that has to judge and report too
 _FIRST_BITS = 3.0
+_MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
 _BATCH = 32
 
 
@@ -161,7 +162,7 @@ def compress_within(
     found = search(
         make,
         bounds,
-        calibration.price_of_bits(bits),
+        calibration.price_of_bits(min(bits, _MOST_BITS)),
         judge=judge,
         weights=parameters(calibration.model),
         memory=log,

@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from enxuto.api import load
 from enxuto.container import CompressedModel
+from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 
 Invoke = Callable[..., Result]
@@ -110,6 +111,14 @@ def test_a_bound_out_of_reach(invoke: Invoke, digits: Path, images: Path) -> Non
     assert CompressedModel.read(digits.with_suffix(".enx")).metadata["parameters"] > 0
 
 
+@pytest.mark.parametrize("words", [("--target-size", "10MB"), ("--bits", 40), ("--target-size", "9" * 400)])
+def test_a_size_above_the_original(invoke: Invoke, digits: Path, words: tuple[object, ...]) -> None:
+    """Not an error: weights as they are take less."""
+    assert invoke("compress", digits, *words).exit_code == 0
+    made, model = CompressedModel.read(digits.with_suffix(".enx")).to_model(), Model.read(digits)
+    assert all(np.array_equal(made.load(name), model.load(name)) for name in model.weight_names)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -120,7 +129,7 @@ def test_a_bound_out_of_reach(invoke: Invoke, digits: Path, images: Path) -> Non
         (("--bits", 3, "--target-size", "1KB"), "give one of them"),
         (("--target-size", "much"), "takes bytes such as"),
         (("--synthetic", "--calibration", "x", "--bits", 3), "give one of them"),
-        (("--synthetic", "--bits", 99), "between 0 and 32"),
+        (("--synthetic", "--bits", 0), "positive number"),
         (("--data", "nowhere.npz", "--max-kl", 0.1), "does not exist"),
         (("--synthetic", "--bits", 3, "--max-kl", 0.1), "give --data"),
     ],

@@ -68,7 +68,7 @@ def test_a_point_that_fails_is_told_and_ends_with_1(
     ("words", "says"),
     [
         (("--levels", "9"), "LOW:HIGH"), (("--levels", "9:3"), "LOW:HIGH"), (("--methods", "magic"), "no method"),
-        (("--bits", 99), "between 0 and 32"), (("--scheduler", "tcp://127.0.0.1:1"), "leave out --workers"),
+        (("--bits", 0), "positive numbers"), (("--scheduler", "tcp://127.0.0.1:1"), "leave out --workers"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_one_line(

@@ -99,6 +99,81 @@ def test_old_models_list_initializers_as_inputs():
     assert {item.name for item in folded.proto.graph.input} == {"x", "w", "y_bias"}
 
 
+def test_parameters_through_identity_and_cast():
+    """As exporters write equal parameters: one initializer, and an Identity of it for every further reader."""
+    conv, tensors = layer("Conv", floats(8, 6, 1, 1), None)
+    conv.input.append("b2")
+    bn = helper.make_node("BatchNormalization", ["h", "s2", "b", "b3", "v2"], ["y"])
+    nodes = [
+        helper.make_node("Identity", ["b"], ["b2"]),
+        helper.make_node("Identity", ["b2"], ["b3"]),
+        helper.make_node("Identity", ["s"], ["s2"]),
+        helper.make_node("Cast", ["v"], ["v2"], to=TensorProto.FLOAT),
+        conv,
+        bn,
+    ]
+    variance = (np.abs(floats(8, seed=8)) + 0.1).astype(np.float64)
+    given = [
+        initializer("b", floats(8, seed=5)),
+        initializer("s", floats(8, seed=6)),
+        initializer("v", variance),
+    ]
+    folded = check(model_of(nodes, tensors + given, inputs=X), (2, 6, 9, 9), ["layer"])
+    assert [node.op_type for node in folded.proto.graph.node] == ["Conv"]
+    assert folded.weight_names == ["w", "y_bias"]
+
+
+@pytest.mark.parametrize("others", ["Add", "InstanceNormalization", "output", "branch", "conv"])
+def test_a_bias_that_others_read_too_stays_theirs(others):
+    conv, tensors = layer("Conv", floats(8, 6, 1, 1), floats(8, seed=3))
+    bn, parameters = norm("h", "m", 8, 10)
+    outputs = None
+    given = [*tensors, *parameters]
+    if others == "Add":
+        after = [
+            helper.make_node("Unsqueeze", ["b", "places"], ["c"]),
+            helper.make_node("Add", ["m", "c"], ["y"]),
+        ]
+        given.append(initializer("places", np.array([1, 2])))
+    elif others == "InstanceNormalization":
+        after = [helper.make_node(others, ["m", "b", "b"], ["y"])]
+    elif others == "conv":
+        after = [helper.make_node("Conv", ["x", "v", "b"], ["k"]), helper.make_node("Add", ["k", "m"], ["y"])]
+        given.append(initializer("v", floats(8, 6, 1, 1, seed=9)))
+    elif others == "output":
+        after, outputs = [helper.make_node("Relu", ["m"], ["y"])], {"y": ["n", 8, 9, 9], "b": [8]}
+    else:
+        branches = [
+            helper.make_graph(
+                [helper.make_node("InstanceNormalization", ["m", "b", "b"], [name])],
+                name,
+                [],
+                [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+            )
+            for name in ("t", "e")
+        ]
+        after = [helper.make_node("If", ["yes"], ["y"], then_branch=branches[0], else_branch=branches[1])]
+        given.append(initializer("yes", np.array(True)))
+    folded = check(model_of([conv, bn, *after], given, inputs=X, outputs=outputs), (2, 6, 9, 9), ["layer"])
+    assert {"b", "m_bias"} <= set(folded.weight_names)
+    np.testing.assert_array_equal(folded.load("b"), floats(8, seed=3))
+
+
+def test_a_scaled_bias_that_others_read_too():
+    node, tensors = layer("Gemm", floats(5, 7), floats(7, seed=4), beta=3.0)
+    bn, parameters = norm("h", "m", 7, 20)
+    add = helper.make_node("Add", ["m", "b"], ["y"])
+    check(model_of([node, bn, add], tensors + parameters, inputs={"x": ["n", 5]}), (3, 5), ["layer"])
+
+
+@pytest.mark.parametrize("name", ["w", "b", "y_scale", "y_beta", "y_mean", "y_var"])
+def test_parameters_that_may_be_given_instead_are_left_alone(name):
+    conv, tensors = layer("Conv", floats(8, 6, 1, 1), floats(8, seed=3))
+    bn, parameters = norm("h", "y", 8, 10)
+    shape = next(tensor.dims for tensor in tensors + parameters if tensor.name == name)
+    check(model_of([conv, bn], tensors + parameters, inputs={**X, name: shape}), (2, 6, 9, 9), [])
+
+
 def left_alone() -> dict[str, onnx.ModelProto]:
     conv, tensors = layer("Conv", floats(8, 6, 1, 1), floats(8, seed=3))
     bn, parameters = norm("h", "y", 8, 10)

@@ -198,12 +198,29 @@ def made(op, inputs, output, **attributes):
     [
         # Embeddings: rows go into a layer, whatever is added to them or done with them on the way.
         ([made("MatMul", ["e", "m"], "y")], Role.MATRIX),
-        ([made("Add", ["e", "m"], "a"), made("LayerNormalization", ["a", "s"], "b"), made("Gemm", ["b", "m"], "y")], Role.MATRIX),
-        ([made("ReduceMean", ["e"], "a"), made("Concat", ["a", "m"], "b", axis=1), made("Gemm", ["b", "m"], "y")], Role.MATRIX),
+        (
+            [
+                made("Add", ["e", "m"], "a"),
+                made("LayerNormalization", ["a", "s"], "b"),
+                made("Gemm", ["b", "m"], "y"),
+            ],
+            Role.MATRIX,
+        ),
+        (
+            [
+                made("ReduceMean", ["e"], "a"),
+                made("Concat", ["a", "m"], "b", axis=1),
+                made("Gemm", ["b", "m"], "y"),
+            ],
+            Role.MATRIX,
+        ),
         ([made("LSTM", ["e", "m", "s"], "y")], Role.MATRIX),
         ([made("Transpose", ["e"], "a"), made("Conv", ["a", "m"], "y")], Role.MATRIX),
         ([made("MatMul", ["x", "e"], "y")], Role.MATRIX),
-        ([made("Cast", ["e"], "a", to=10), made("Einsum", ["a", "m"], "y", equation="ij,jk->ik")], Role.MATRIX),
+        (
+            [made("Cast", ["e"], "a", to=10), made("Einsum", ["a", "m"], "y", equation="ij,jk->ik")],
+            Role.MATRIX,
+        ),
         # A factorisation: what is multiplied and summed up is a product of matrices.
         ([made("Mul", ["e", "m"], "a"), made("ReduceSum", ["a"], "y")], Role.MATRIX),
         # Anchors, grids, tables of indices: moved, added, scaled, compared, given out.
@@ -212,11 +229,25 @@ def made(op, inputs, output, **attributes):
         ([made("Add", ["e", "m"], "a"), made("NonMaxSuppression", ["a", "s"], "y")], Role.OTHER),
         ([made("RoiAlign", ["m", "e", "s"], "a"), made("Conv", ["a", "m"], "y")], Role.OTHER),
         ([made("GridSample", ["m", "e"], "a"), made("Conv", ["a", "m"], "y")], Role.OTHER),
-        ([made("Cast", ["e"], "a", to=7), made("Gather", ["m", "a"], "b"), made("MatMul", ["b", "m"], "y")], Role.OTHER),
-        ([made("Greater", ["e", "s"], "a"), made("Where", ["a", "m", "x"], "b"), made("MatMul", ["b", "m"], "y")], Role.OTHER),
+        (
+            [
+                made("Cast", ["e"], "a", to=7),
+                made("Gather", ["m", "a"], "b"),
+                made("MatMul", ["b", "m"], "y"),
+            ],
+            Role.OTHER,
+        ),
+        (
+            [
+                made("Greater", ["e", "s"], "a"),
+                made("Where", ["a", "m", "x"], "b"),
+                made("MatMul", ["b", "m"], "y"),
+            ],
+            Role.OTHER,
+        ),
         ([made("Identity", ["e"], "y")], Role.OTHER),
     ],
-)  # fmt: skip
+)
 def test_a_table_is_a_matrix_where_its_rows_are_features(nodes, role):
     inputs = {"x": ["n"], "m": None, "s": None}
     proto = model_of([EMBEDDED, *nodes], [initializer("w", floats(100, 8))], inputs=inputs)

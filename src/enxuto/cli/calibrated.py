@@ -42,7 +42,7 @@ def byte_size(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].upper() not in _UNITS:
         raise UsageError(f"--target-size takes bytes such as 65536, 300KB or 1.5MB, not {text!r}")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return int(min(2.0**62, float(match[1]) * _UNITS[match[2].upper()]))
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class CalibratedOptions:
         self._check_images()
         if self.bits is not None and self.target_size is not None:
             raise UsageError("--bits and --target-size both fix the size; give one of them")
-        if self.bits is not None and not 0 < self.bits <= 32:
-            raise UsageError(f"bits per weight lie between 0 and 32, not {self.bits}")
+        if self.bits is not None and not 0 < self.bits < math.inf:
+            raise UsageError(f"bits per weight are a positive number, not {self.bits}")
         if self.synthetic and self.calibration is not None:
             raise UsageError("--synthetic and --calibration both say what calibrates; give one of them")
         if self._judged and self.data is None:
@@ -124,7 +124,7 @@ class CalibratedOptions:
         from enxuto.within import compress_within, deal
 
         bits = self.bits_of(model)
-        most = None if bits is None else max(1, int(bits * parameters(model) / 8))
+        most = None if bits is None else max(1, int(min(2.0**62, bits * parameters(model) / 8)))
         if most is None and not self._judged:
             raise UsageError(
                 "calibrated rounding needs a bound: --max-drop, --min-agreement, --max-kl, --bits or --target-size"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -192,8 +193,8 @@ def _settings(
     strange = [name for name in methods or () if name not in method_names()]
     if strange:
         raise UsageError(f"no method is called {strange[0]!r}; there are {', '.join(method_names())}")
-    if any(not 0 < value <= 32 for value in bits or ()):
-        raise UsageError("--bits lie between 0 and 32")
+    if any(not 0 < value < math.inf for value in bits or ()):
+        raise UsageError("--bits are positive numbers")
     found = source_grid(range(int(low), int(high) + 1), methods)
     if methods is None or OWN in methods:
         found += own(bits or _BITS)

@@ -95,13 +95,13 @@ class Backward:
         made = {name for node in graph.node for name in node.output}
         inner = sorted(name for name in reads & made if name != self._scores and name not in model)
         names = [*inner, self._scores]
-        runs = []
+        runs: list[dict[str, np.ndarray]] = []
         with _refused("a value of this model"):
             probe = Runner(model, threads=threads, extra_outputs=inner)
-            for batch in [example, example[:1]][: 2 if len(example) > 1 else 1]:
-                runs.append(
-                    {**dict(zip(names, probe.outputs(batch, names), strict=True)), self._input: batch}
-                )
+            runs.extend(
+                {**dict(zip(names, probe.outputs(batch, names), strict=True)), self._input: batch}
+                for batch in [example, example[:1]][: 2 if len(example) > 1 else 1]
+            )
         for name, value in runs[0].items():
             if not isinstance(value, np.ndarray):
                 raise UnsupportedError(f"no gradient is known here: {name!r} is no tensor")

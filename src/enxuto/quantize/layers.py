@@ -137,7 +137,7 @@ def linear_layers(model: Model) -> list[Layer]:
 
 
 def _own(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
-    """Return the weight of floats that arrives under a name, seen through Identity and Cast; None where others read it."""
+    """Return the weight that arrives under a name, seen through Identity and Cast; None where others read it."""
     while reads[name] == 1:
         if name in model:
             return name if model.info(name).role is not Role.OTHER else None

@@ -22,6 +22,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.onnx_model import Model
 from enxuto.quantize.backward import Backward, UnsupportedError
 from enxuto.quantize.layers import Layer
@@ -151,6 +152,11 @@ class _Collector:
         else:
             values = dict(zip(self._names, self._runner.outputs(batch, self._names), strict=True))
             scores = values[self._names[0]]
+        if scores.shape[:1] != batch.shape[:1]:
+            raise UsageError(
+                f"the model gives scores {scores.shape} for {len(batch)} images, not a row for each; "
+                "calibration needs one, so compress it without images"
+            )
         self.scores.append(scores.reshape(len(batch), -1).astype(np.float32, copy=False))
         for layer in self.layers:
             vectors = layer.vectors(values.get(layer.input, batch), self._positions(layer), self.generator)
@@ -158,11 +164,22 @@ class _Collector:
             if moments is None:
                 moments = self.sums[layer.weight] = Moments.empty(vectors.shape[0], vectors.shape[2])
             moments.add(vectors, fold)
-        if self.backward is not None:
-            gradients = self.backward.gradients(values, fisher_direction(scores, self.generator))
+        if self.backward is not None and self.reason is None:
+            try:
+                gradients = self.backward.gradients(values, fisher_direction(scores, self.generator))
+            except (DataError, ModelError) as error:  # batches may be unlike the first in ways not foreseen
+                self._forget_gradients(str(error))
+                return
             for layer in self.layers:
                 columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
                 self.sums[layer.weight].add_gradients(columns, len(batch), fold)
+
+    def _forget_gradients(self, reason: str) -> None:
+        """Go on as if no derivative were known: of some images only, gradients would say too little."""
+        self.reason = reason
+        for moments in self.sums.values():
+            moments.gradients = []
+            moments.images = np.zeros(FOLDS)
 
     def _positions(self, layer: Layer) -> int:
         """Return how many positions of an image are looked at."""

@@ -41,7 +41,7 @@ _SMALLEST, _LARGEST = (
     2.0**-126,
     2.0**126,
 )  # steps: weight decay drives tensors to 1e-40, where float32 has no step
-_LEAST_DOUBLE = 2.0**-100  # root mean square; below, steps of a fine quantizer leave float32
+_LEAST_DOUBLE = 2.0**-96  # below, steps of a fine quantizer would leave float32
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ def statistics(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStat
     )
 
 
-def representable(dtype: np.dtype, largest: float, rms: float) -> bool:
-    """Say whether weights of a type can be quantized: decoders reckon in float32, then convert.
+def representable(dtype: np.dtype, largest: float) -> bool:
+    """Say whether weights of a type, of this largest magnitude, can be quantized: decoders reckon in float32.
 
     Those near the largest number of their type, which rounding up could pass, and doubles beyond what float32 has on
     either side, cannot; they stay exact.
     """
     if dtype == np.float16:
         return largest <= 2.0**14
-    return largest <= _LARGEST and not (dtype == np.float64 and 0 < rms < _LEAST_DOUBLE)
+    return largest <= _LARGEST and not (dtype == np.float64 and 0 < largest < _LEAST_DOUBLE)
 
 
 def _measure(info: WeightInfo, array: np.ndarray) -> TensorStats:
