@@ -126,7 +126,10 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(
 ) -> None:
     (here / "file").write_text("x")
     for output in ("file/below", "file/further/below"):
-        assert "cannot write file/" in refused(invoke(*words(which, output)))
+        into = "into " if which in FOLDER_OUTPUTS else ""
+        assert f"cannot write {into}{output}: Not a directory" in refused(invoke(*words(which, output)))
+    if which in FILE_OUTPUTS:
+        assert "cannot write missing/file: No such file" in refused(invoke(*words(which, "missing/file")))
     assert [path.name for path in here.iterdir()] == ["file"]
 
 

@@ -92,7 +92,7 @@ def default_file(path: Path, *, force: bool) -> Path:
 def own_folder(verb: str, folder: Path) -> Path:
     """Return a folder if it can be written into, and if files that the verb would write over are its own."""
     _refuse_dash(verb, folder)
-    check_place(folder / "any")
+    check_place(folder, folder=True)
     known, written = _OWN.get(verb, ((), ()))
     if folder.is_dir() and not any((folder / name).exists() for name in known):
         for pattern in written:
