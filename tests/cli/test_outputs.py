@@ -189,6 +189,16 @@ def test_files_of_others_in_a_folder_stay(which: str, invoke: Invoke, here: Path
     assert len(list((here / "mine").iterdir())) == 1
 
 
+def test_what_a_folder_verb_reads_stays(invoke: Invoke, here: Path) -> None:
+    """A checkpoint in the folder of an earlier run, which the same command would write over at its end."""
+    (here / "earlier").mkdir()
+    for name in ("records.jsonl", "model.pt"):
+        (here / "earlier" / name).write_text("of great value")
+    line = refused(invoke(*words("prune", "earlier"), "--weights", "earlier/model.pt"))
+    assert "earlier/model.pt is read" in line
+    assert (here / "earlier" / "model.pt").read_text() == "of great value"
+
+
 def test_what_a_verb_left_itself_is_written_again(invoke: Invoke, digits: Path, here: Path) -> None:
     for _ in range(2):
         assert invoke("weights", digits, "--out", "w").exit_code == 0

@@ -35,11 +35,13 @@ def finish(
     made: the provenance of it all.
     """
     from enxuto.export import export_onnx
+    from enxuto.files import atomic_write
     from enxuto.prune.rebuild import load_pruned
     from enxuto.study.lottery_round import NETWORK
 
     last = out.resolve() / "points" / points[-1].id / NETWORK
-    shutil.copyfile(last, out / "model.pt")
+    with last.open("rb") as network_file, atomic_write(out / "model.pt") as file:
+        shutil.copyfileobj(network_file, file)
     pruned = load_pruned(last)
     shape = pruned.architecture.input_shape
     preprocess = images.train.preprocess() if shape[0] in (1, 3) else None
