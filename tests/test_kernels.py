@@ -220,6 +220,8 @@ def test_a_user_without_a_home_has_a_cache_folder(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     assert cache_folder() == tmp_path / f"enxuto-{os.geteuid()}"
     assert is_private(cache_folder())
+    cache_folder().chmod(0o777)  # as someone else might have made it, to put things into it
+    assert tmp_path not in cache_folder().parents
 
 
 def test_load_without_a_home_from_a_read_only_package(tmp_path: Path) -> None:

@@ -95,20 +95,24 @@ def _must_be_file(path: str | Path, mode: int) -> None:
         raise OSError(errno.EINVAL, f"it is {found}, not a file", str(path))
 
 
-def check_place(path: str | Path) -> None:
-    """Raise the `UsageError` that writing `path` would end in, before any work; folders may be missing.
+def check_place(path: str | Path, *, folder: bool = False) -> None:
+    """Raise the `UsageError` that writing `path` would end in, before any work.
 
-    Where its folder is not there yet, the one that it would be made in is tried.
+    folder: files are to be written into it; where it is missing, the folder that it would be made in is tried.
     """
     target = Path(path)
+    place = target if folder else target.parent
     try:
-        _check_target(target)
-        folder = target.parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        tempfile.TemporaryFile(dir=folder).close()
+        if not folder:
+            _check_target(target)
+        while folder and not place.exists() and place != place.parent:
+            place = place.parent
+        tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
+        into = "into " if folder else ""
+        raise UsageError(
+            f"cannot write {into}{target}: {error.strerror or error}; choose another place"
+        ) from error
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def cache_place(folder: Path) -> Path | None:
     if (temporary is None or temporary not in kept.parents) and _usable(kept, inner):
         return kept / inner
     if temporary is not None:
-        new = not temporary.exists()
+        new = not (temporary / "kernels").exists()
         if is_private(temporary) and _usable(temporary / "kernels", inner):
             if new:
                 _say(f"compiled loops are kept in {temporary}: neither the package nor {kept} can be written")

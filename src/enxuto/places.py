@@ -17,7 +17,8 @@ __all__ = ["cache_folder", "is_private", "is_writable", "temporary_folder"]
 def cache_folder() -> Path:
     """Where downloads and the like go: `$ENXUTO_CACHE`, else the platform's cache folder with `enxuto` in it.
 
-    A user without a home has no cache folder; then it is `temporary_folder`. Nothing is made here.
+    A user without a home has no cache folder; then it is `temporary_folder`, unless someone else made that. Nothing is
+    made here.
     """
     chosen = os.environ.get("ENXUTO_CACHE")
     if chosen:
@@ -28,7 +29,10 @@ def cache_folder() -> Path:
         variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
         return Path(os.environ.get(variable) or Path.home() / ".cache") / "enxuto"
     except RuntimeError:  # no HOME, and nobody knows this user
-        return temporary_folder() or Path(os.curdir).absolute() / ".enxuto-cache"
+        place = temporary_folder()
+        if place is not None and (_is_own(place) or not os.path.lexists(place)):
+            return place
+        return Path(os.curdir).absolute() / ".enxuto-cache"
 
 
 def temporary_folder() -> Path | None:
@@ -52,6 +56,13 @@ def is_private(folder: Path) -> bool:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return False
+    return _is_own(folder)
+
+
+def _is_own(folder: Path) -> bool:
+    try:
         found = folder.lstat()
     except OSError:
         return False

@@ -167,14 +167,17 @@ def _compared(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Outp
     """One output of all batches."""
     power = wrong = largest = 0.0
     same: list[np.ndarray] = []
+    sizes = False
     for a, b in pairs:
         if a.shape != b.shape:
             return OutputCheck(
                 name, None, None, None, f"has the shape {b.shape} where the original's is {a.shape}"
             )
         if a.dtype.kind != "f" and a.dtype != ml_dtypes.bfloat16:  # classes, places, truth values: no sizes
-            same.append(np.asarray(a == b).reshape(len(a) if a.ndim else 1, -1).all(1))
+            equal = np.asarray(np.equal(a, b)).reshape(len(a) if a.ndim else 1, -1)
+            same.append(np.asarray(equal.all(axis=1)))
             continue
+        sizes = True
         x, y = a.astype(np.float64), b.astype(np.float64)
         usual = np.isfinite(x)
         if not np.isfinite(y[usual]).all():
@@ -184,8 +187,10 @@ def _compared(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Outp
         largest = max(largest, float(np.abs(error).max(initial=0.0)))
         if x.ndim == 2 and x.shape[1] > 1:
             same.append(x.argmax(1) == y.argmax(1))
-    relative = math.sqrt(wrong / power) if power > 0 else (0.0 if wrong == 0 else math.inf)
     agreement = float(np.concatenate(same).mean()) if same else None
+    if not sizes:
+        return OutputCheck(name, None, None, agreement, None)
+    relative = math.sqrt(wrong / power) if power > 0 else (0.0 if wrong == 0 else math.inf)
     problem = None
     if relative >= _UNRELATED:
         problem = "has nothing of the original's: its error is as large as the output itself"

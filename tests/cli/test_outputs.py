@@ -126,7 +126,10 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(
 ) -> None:
     (here / "file").write_text("x")
     for output in ("file/below", "file/further/below"):
-        assert "cannot write file/" in refused(invoke(*words(which, output)))
+        into = "into " if which in FOLDER_OUTPUTS else ""
+        assert f"cannot write {into}{output}: Not a directory" in refused(invoke(*words(which, output)))
+    if which in FILE_OUTPUTS:
+        assert "cannot write missing/file: No such file" in refused(invoke(*words(which, "missing/file")))
     assert [path.name for path in here.iterdir()] == ["file"]
 
 
@@ -184,6 +187,16 @@ def test_files_of_others_in_a_folder_stay(which: str, invoke: Invoke, here: Path
     assert f"mine/{PLANTED[which]} would be written over" in line
     assert (here / "mine" / PLANTED[which]).read_text() == "of great value"
     assert len(list((here / "mine").iterdir())) == 1
+
+
+def test_what_a_folder_verb_reads_stays(invoke: Invoke, here: Path) -> None:
+    """A checkpoint in the folder of an earlier run, which the same command would write over at its end."""
+    (here / "earlier").mkdir()
+    for name in ("records.jsonl", "model.pt"):
+        (here / "earlier" / name).write_text("of great value")
+    line = refused(invoke(*words("prune", "earlier"), "--weights", "earlier/model.pt"))
+    assert "earlier/model.pt is read" in line
+    assert (here / "earlier" / "model.pt").read_text() == "of great value"
 
 
 def test_what_a_verb_left_itself_is_written_again(invoke: Invoke, digits: Path, here: Path) -> None:

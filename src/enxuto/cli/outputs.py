@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from enxuto.errors import EnxutoError, UsageError
-from enxuto.files import check_place, inputs_stay
+from enxuto.files import check_place, inputs_stay, is_input
 
 __all__ = ["FILES", "FOLDERS", "default_file", "guarded", "own_folder", "refuse_terminal", "to_stdout"]
 
@@ -92,11 +92,14 @@ def default_file(path: Path, *, force: bool) -> Path:
 def own_folder(verb: str, folder: Path) -> Path:
     """Return a folder if it can be written into, and if files that the verb would write over are its own."""
     _refuse_dash(verb, folder)
-    check_place(folder / "any")
+    check_place(folder, folder=True)
     known, written = _OWN.get(verb, ((), ()))
-    if folder.is_dir() and not any((folder / name).exists() for name in known):
-        for pattern in written:
-            for there in sorted(folder.glob(pattern)):
+    ours = any((folder / name).exists() for name in known)
+    for pattern in written if folder.is_dir() else ():
+        for there in sorted(folder.glob(pattern)):
+            if is_input(there):
+                raise UsageError(f"{there} is read, and would be written over; name another folder")
+            if not ours:
                 raise UsageError(
                     f"{there} would be written over, and it is not of an earlier `enxuto {verb}`; name another folder"
                 )

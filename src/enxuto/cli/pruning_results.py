@@ -35,11 +35,13 @@ def finish(
     made: the provenance of it all.
     """
     from enxuto.export import export_onnx
+    from enxuto.files import atomic_write
     from enxuto.prune.rebuild import load_pruned
     from enxuto.study.lottery_round import NETWORK
 
     last = out.resolve() / "points" / points[-1].id / NETWORK
-    shutil.copyfile(last, out / "model.pt")
+    with last.open("rb") as network_file, atomic_write(out / "model.pt") as file:
+        shutil.copyfileobj(network_file, file)
     name = points[-1].settings["network"]["name"]  # what the user asked for, no file's
     factory = name if ":" in name else None
     pruned = load_pruned(last, factory)
