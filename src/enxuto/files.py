@@ -168,13 +168,18 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return what TOML says. Raises `ValueError` for anything else, and for values nested deeper than settings are."""
+    """Return what TOML says. Raises `ValueError` for anything else, and for what no setting is and no message can show.
+
+    That is what is nested deeper than settings are, and numbers beyond TOML's 64 bits.
+    """
     try:
         values = tomllib.loads(text)
         level: list[Any] = [values]
         for _ in range(_DEEPEST_TOML):
-            inside = [one.values() if isinstance(one, dict) else one for one in level]
-            level = [value for one in inside for value in one if isinstance(value, (dict, list))]
+            inside = [value for one in level for value in (one.values() if isinstance(one, dict) else one)]
+            if any(isinstance(value, int) and value.bit_length() > 64 for value in inside):
+                raise ValueError("it holds a number beyond 64 bits")
+            level = [value for value in inside if isinstance(value, (dict, list))]
     except (RecursionError, MemoryError):
         level = [text]
     if level:

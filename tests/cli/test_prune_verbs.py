@@ -283,3 +283,36 @@ def test_a_file_of_ones_own_network_needs_its_factory_by_name(
     assert second.exit_code == 0, second.output
     assert torch.load("two/model.pt", weights_only=True)["architecture"]["name"] == "own_to_prune:net"
     assert not Path("was-run").exists()
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_classes_in_the_order_that_the_network_was_trained_in(
+    invoke: Invoke, trained: Path, pictures: Path, tmp_path: Path, said: bool
+) -> None:
+    """Data that sort their classes otherwise score as before, by `--labels` or what `train` left beside the weights."""
+    weights = Path(shutil.copy(trained, tmp_path / "best.pt"))
+    for part in ("train", "test"):
+        data = np.load(pictures / f"{part}.npz")
+        for name, labels, classes in (
+            ("plain", data["labels"], "abcd"),
+            ("turned", 3 - data["labels"], "dcba"),
+        ):
+            (tmp_path / name).mkdir(exist_ok=True)
+            np.savez(
+                tmp_path / name / f"{part}.npz", images=data["images"], labels=labels, classes=list(classes)
+            )
+
+    def top1(name: str, *more: object) -> float:
+        result = invoke(*words(weights, tmp_path / name, tmp_path / f"out-{name}"), *QUIET, *more)
+        assert result.exit_code == 0, result.stderr
+        return float(json.loads(result.stdout)["rounds"][0]["top1"])
+
+    before = top1("plain")
+    labels = tmp_path / ("order.txt" if said else "labels.txt")
+    labels.write_text("a\nb\nc\nd\n")
+    assert top1("turned", *(("--labels", labels) if said else ())) == before
+
+
+@pytest.mark.parametrize("verb", ["train", "prune", "lottery", "study"])
+def test_verbs_that_train_take_the_order_of_classes(invoke: Invoke, verb: str) -> None:
+    assert "--labels" in invoke(verb, "--help").output

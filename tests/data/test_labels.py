@@ -302,3 +302,78 @@ def test_how_many_classes_a_model_has(shape, count) -> None:
         return
     graph = helper.make_graph([], "g", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)])
     assert class_count(Model.from_bytes(helper.make_model(graph).SerializeToString())) == count
+
+
+@pytest.mark.parametrize("names", [["1", "2"], ["0", "3"], ["0", "1", "10"]])
+def test_numbers_that_do_not_count_from_0_are_noted(tmp_path: Path, names: list[str]) -> None:
+    (note,) = open_dataset(folders(tmp_path, *names)).notes
+    assert f"called by numbers, {names[0]} to {names[-1]}, which are taken as labels" in note
+
+
+def unlabelled(root: Path, kind: str) -> Path:
+    """Two images, of 1 and 2, that have no labels, in every form."""
+    for value in (1, 2):
+        png(root / f"{value}.png", value)
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    images[:, :, :, 0] = np.array([1, 2])[:, None, None]
+    encoded = pa.array([{"bytes": (root / f"{value}.png").read_bytes(), "path": ""} for value in (1, 2)])
+    match kind:
+        case "folder":
+            return root
+        case "subfolders":
+            (root / "deep" / "er").mkdir(parents=True)
+            (root / "2.png").rename(root / "deep" / "er" / "2.png")
+            return root
+        case "part":
+            (root / "set" / "train").mkdir(parents=True)
+            (root / "set" / "test").mkdir()
+            for value in (1, 2):
+                (root / f"{value}.png").rename(root / "set" / "test" / f"{value}.png")
+            return root / "set"
+        case "npz":
+            np.savez(root / "d.npz", images=images)
+        case "table":
+            (root / "d.table.csv").write_text("file,note\n1.png,x\n2.png,y\n")
+            return root / "d.table.csv"
+        case "idx":
+            body = (
+                b"\0\0\x08\x03"
+                + b"".join(size.to_bytes(4, "big") for size in (2, 4, 4))
+                + images[..., 0].tobytes()
+            )
+            (root / "raw").mkdir()
+            (root / "raw" / "t10k-images-idx3-ubyte").write_bytes(body)
+            return root / "raw"
+        case "parquet":
+            pq.write_table(pa.table({"image": encoded}), root / "d.parquet")
+        case "parquet of words":
+            pq.write_table(pa.table({"image": encoded, "label": ["cat", "dog"]}), root / "d.parquet")
+        case "parquet without":
+            pq.write_table(pa.table({"image": encoded, "label": pa.array([None, 1])}), root / "d.parquet")
+        case "parquet of −1":  # as the hub's test sets have
+            parquet = pa.table({"image": encoded, "label": pa.array([-1, -1])})
+            features = json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"]}}}})
+            pq.write_table(parquet.replace_schema_metadata({"huggingface": features}), root / "d.parquet")
+    return root / f"d.{kind.split()[0]}"
+
+
+@pytest.mark.parametrize("kind", ["folder", "subfolders", "part", "npz", "table", "idx", "parquet", "parquet of words",
+                                  "parquet without", "parquet of −1"])  # fmt: skip
+def test_images_without_labels(tmp_path: Path, kind: str) -> None:
+    place = unlabelled(tmp_path, kind)
+    data = open_dataset(place, labelled=False)
+    assert (data.labelled, data.labels.tolist()) == (False, [-1, -1])
+    assert sorted(int(data.image(i)[0, 0, 0]) for i in range(2)) == [1, 2]
+    assert data.hash == open_dataset(place, labelled=False).hash
+    assert not data.matched(COLOURS, 3)[0].labelled
+    assert [len(part) for part in data.split([0.5, 0.5])] == [1, 1]
+    if kind != "subfolders":  # the folders of those are classes
+        with pytest.raises(DataError, match=r"label|no images in class folders"):
+            open_dataset(place)
+
+
+def test_data_with_labels_are_the_same_where_none_are_needed(tmp_path: Path) -> None:
+    folders(tmp_path, "a", "b")
+    with_labels, without = open_dataset(tmp_path), open_dataset(tmp_path, labelled=False)
+    assert (without.labelled, without.hash) == (True, with_labels.hash)
+    assert with_labels.without_labels().labels.tolist() == [-1, -1]

@@ -190,3 +190,27 @@ def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:
     assert "interrupted; finished epochs are kept: go on with --resume" in process.communicate()[1]
     assert process.returncode == 130
     assert Checkpoint.read("cut/last.pt").stopped == "running"
+
+
+def test_test_images_of_another_order_are_matched_by_name(invoke: Invoke, images: Path) -> None:
+    """A test set that sorts its classes otherwise, and lacks one, scores as well as the training set."""
+    data = np.load(images)
+    kept = data["labels"] != 2
+    turned = images.with_name("turned.npz")
+    np.savez(
+        turned, images=data["images"][kept], labels=3 - data["labels"][kept], classes=data["classes"][::-1]
+    )
+    words = ("train", "train_nets:dropped", "--data", images, "--set", "augment=none", *QUICK, "--json")
+    result = invoke(*words, "--epochs", 6, "--test", turned)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["test"]["top1"] > 0.9
+    assert "has 3 of the model's 4 classes, not 'second'; labels are matched by class name" in result.stderr
+    images.with_name("l.txt").write_text("third\nsecond\nfirst\nnone\n")
+    order = ("--epochs", 1, "--out", "ordered")
+    ordered = invoke(*words, *order, "--labels", images.with_name("l.txt"))
+    assert ordered.exit_code == 0, ordered.stderr
+    assert Path("ordered/labels.txt").read_text() == "third\nsecond\nfirst\nnone\n"
+    # The order of the outputs is a part of what a run is of.
+    other = invoke(*words, *order, "--resume")
+    assert other.exit_code == 2
+    assert "was trained on other data" in other.stderr

@@ -91,11 +91,12 @@ def run(
     _check_torch(chosen)
     columns = _Columns(format_, image_column, label_column)
     dataset = _open(data, split or "train", columns, limit, chosen.seed, fall_back=split is None)
-    if labels is not None:
-        dataset = _counting(dataset, read_labels(labels), None)
+    names = None if labels is None else read_labels(labels)
+    if names is not None:
+        dataset = _counting(dataset, names, None)
     test_set = None if test is None else _open(test, "test", columns, None, 0, fall_back=True)
     if test_set is not None:
-        test_set = _counting(test_set, dataset.classes, _classes(dataset))
+        test_set = _counting(test_set, names or dataset.classes, _classes(dataset))
     whole = _loaded(dataset, asked_size or _size_for(network, dataset))
     train, validation = (
         whole.split(chosen.validation, chosen.seed) if chosen.validation > 0 else (whole, None)

@@ -130,7 +130,7 @@ def _opened(asked_json: str, data: str, test: str | None) -> Images:
         first, found = first.matched(asked.labels)
         told += [*found.warnings, *found.remarks]
     classes = _classes(first, data, asked)
-    second, found = second.matched(first.classes, classes)
+    second, found = second.matched(asked.labels or first.classes, classes)
     told += [*found.warnings, *found.remarks]
     train = replace(_loaded(first, asked, None), classes=classes)
     if asked.mean is not None and asked.std is not None:

@@ -85,7 +85,7 @@ def _by_class(path: Path, root: Path, part: str | None, folders: list[Path], bes
         classes=classes,
         fetch=lambda index: _bytes(files[index]),
         name=lambda index: f"sample {index} ({files[index].relative_to(root)})",
-        notes=_notes(root, ignored, empty, beside, _led_back(root)),
+        notes=_notes(root, ignored, empty, beside, _led_back(root)) + _numbers(by_place, numbered),
         numbered=numbered,
     )
 
@@ -185,6 +185,15 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _numbers(labels: NDArray[np.int64], numbered: bool) -> tuple[str, ...]:
+    """A line where folders' numbers do not simply count from 0."""
+    if not numbered or sorted(labels.tolist()) == list(range(len(labels))):
+        return ()
+    return (
+        f"class folders are called by numbers, {labels.min()} to {labels.max()}, which are taken as labels",
+    )
 
 
 def _notes(

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from enxuto.data.damage import BROKEN, first_line
-from enxuto.data.source import Source, no_labels
+from enxuto.data.source import Source, int64_labels, no_labels
 from enxuto.errors import DataError, FormatError
 
 __all__ = ["read_npz"]
@@ -65,6 +65,7 @@ def read_npz(path: Path, *, split: str | None, labelled: bool = True) -> Source:
         name=lambda index: f"sample {index}",
         image_shape=(pixels.shape[1], pixels.shape[2], pixels.shape[3]),
         labelled="labels" in arrays,
+        needed=labelled,
     )
 
 
@@ -109,13 +110,11 @@ def _checked_labels(
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         found = f"{labels.dtype} {labels.shape}"
         raise DataError(f"{path}: labels is {found}; whole numbers of shape ({count},) are needed")
-    if labels.dtype == np.uint64 and labels.size and int(labels.max()) > np.iinfo(np.int64).max:
-        raise DataError(f"{path}: label {labels.max()} is out of range; labels count classes from 0")
     if classes is None:
-        return labels.astype(np.int64), None
+        return int64_labels(labels), None
     if classes.ndim != 1 or classes.dtype.kind != "U":
         raise DataError(f"{path}: classes is {classes.dtype} {classes.shape}; a list of names is needed")
     codes = np.frombuffer(classes.tobytes(), np.dtype(np.uint32).newbyteorder(classes.dtype.byteorder))
     if codes.size and int(codes.max()) > _LAST_CHARACTER:
         raise FormatError(f"{path}: classes holds what is no text; write it again")
-    return labels.astype(np.int64), tuple(str(name) for name in classes)
+    return int64_labels(labels), tuple(str(name) for name in classes)

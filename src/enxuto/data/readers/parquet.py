@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from enxuto.data.damage import BROKEN, first_line
 from enxuto.data.selection import choose_part
-from enxuto.data.source import Source, no_labels
+from enxuto.data.source import Source, int64_labels, no_labels
 from enxuto.errors import DataError, FormatError, needs
 
 __all__ = ["read_parquet"]
@@ -71,6 +71,7 @@ def read_parquet(
         fetch=groups.fetch,
         name=lambda index: f"sample {index}",
         labelled=labels is not None,
+        needed=labelled,
     )
 
 
@@ -207,10 +208,7 @@ def _labels(path: Path, files: list[Any], column: str, labelled: bool) -> NDArra
         raise FormatError(
             f"{path}: labels cannot be read ({first_line(error)}); fetch the file again"
         ) from error
-    for piece in numbers:
-        if piece.dtype == np.uint64 and piece.size and int(piece.max()) > np.iinfo(np.int64).max:
-            raise DataError(f"{path}: label {piece.max()} is out of range; labels count classes from 0")
-    return np.concatenate([piece.astype(np.int64) for piece in numbers])
+    return np.concatenate([int64_labels(piece) for piece in numbers])
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:

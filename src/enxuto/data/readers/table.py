@@ -85,7 +85,7 @@ def read_table(
     if labels is None:
         return _unlabelled(path, [path.parent / row[files] for row in rows], part)
     samples = [_Sample(path.parent / row[files], row[labels]) for row in rows]
-    return _source(path, path.parent, samples, classes, part)
+    return _source(path, path.parent, samples, classes, part, needed=labelled)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,13 @@ def _adience_label(row: Row, wanted: str) -> str:
 
 
 def _source(
-    path: Path, root: Path, samples: Sequence[_Sample], classes: tuple[str, ...] | None, part: str | None
+    path: Path,
+    root: Path,
+    samples: Sequence[_Sample],
+    classes: tuple[str, ...] | None,
+    part: str | None,
+    *,
+    needed: bool = True,
 ) -> Source:
     """Labels by name where there are classes; samples of another label are left out."""
     known = None if classes is None else {name: number for number, name in enumerate(classes)}
@@ -149,6 +155,7 @@ def _source(
         fetch=lambda index: _bytes(used[index].file),
         name=lambda index: f"sample {index} ({_relative(used[index].file, root)})",
         notes=(f"{left_out} ({', '.join(map(repr, odd[:5]))})",) if odd else (),
+        needed=needed,
     )
 
 
