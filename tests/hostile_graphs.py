@@ -86,10 +86,8 @@ def long_label_many_graphs(size: int) -> bytes:
 
 def long_domain(size: int) -> bytes:
     """The same with a function's name in front."""
-    inner = node("Constant", [], ["k"], attribute("value", inside(5, tensor("", [1], bytes(4))), 4))
-    many = b"".join(
-        inner.replace(b"\x01k", b"\x01" + bytes([97 + i % 26])) for i in range(size // 2 // len(inner))
-    )
+    value = text(2, "k") + text(4, "Constant") + attribute("value", inside(5, tensor("", [1], bytes(4))), 4)
+    many = inside(7, value) * (size // 2 // len(value))
     return model(b"", inside(25, text(1, "f") + text(10, "D" * (size // 2)) + many))
 
 

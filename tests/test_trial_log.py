@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -90,6 +91,36 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     assert TrialLog(tmp_path, "key", "judged by", {"a": 2}).get(0.5) is None
     log.place.write_bytes(b"\xff\xfe\x00")
     assert TrialLog(tmp_path, "key", "judged by", {"a": 1}).get(0.5) is None
+
+
+NO_JUDGEMENTS = [
+    1, "x", [], {}, True, {"samples": 1}, {"kl": None}, {"samples": "many"}, {"drop_interval": [1]},
+    {"drop_interval": [1, 2, 3]}, {"drop_interval": "ab"}, {"kl": float("nan")}, {"kl": "0"}, {"kl": True},
+    {"top1": 1e999}, {"data_hash": 5}, {"data_hash": []}, {"unknown": 1}, {"samples": 1.5}, {"agreement": 10**400},
+]  # fmt: skip
+
+
+def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
+    log = TrialLog(tmp_path, "key")
+    judged = Files(1).judge.__func__(SimpleNamespace(made=[1.0]), None)  # type: ignore[attr-defined]
+    log.add(0.5, 10, judged)
+    good = json.loads(log.place.read_text())
+    lines: list[Any] = [{**good, "judgement": wrong} for wrong in NO_JUDGEMENTS[:7]]
+    lines += [
+        {**good, "judgement": {**good["judgement"], **wrong}} for wrong in NO_JUDGEMENTS[6:] if isinstance(wrong, dict)
+    ]
+    for key in ("price", "bytes"):
+        lines += [{**good, key: wrong} for wrong in (None, "x", True, [], {}, -1, 0, 10**400, float("nan"))]
+    lines += [{**good, "bytes": 1.5}, {**good, "price": float("inf")}]
+    for line in lines:
+        log.place.write_text(json.dumps(line) + "\n")
+        again = TrialLog(tmp_path, "key")
+        assert again._trials == {}, line
+    log.place.write_text("[" * 100_000 + "\n" + json.dumps(good) + "\n")
+    assert TrialLog(tmp_path, "key").get(0.5) == (10, judged)
+    log.place.unlink()
+    log.place.mkdir()
+    assert TrialLog(tmp_path, "key").get(0.5) is None
 
 
 def test_where_nothing_can_be_written_the_search_runs_all_the_same(tmp_path: Path) -> None:

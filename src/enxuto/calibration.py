@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.errors import DataError, UsageError
+from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm, reads_of
 from enxuto.part import QuantizedTensor
 from enxuto.processors import processors

@@ -19,10 +19,21 @@ __all__ = [
 ]
 
 
+_LONGEST = 2000  # characters of a message
+
+
 class EnxutoError(Exception):
-    """Parent of all errors raised on purpose; `exit_code` is what the command line ends with."""
+    """Parent of all errors raised on purpose; `exit_code` is what the command line ends with.
+
+    A message is cut in its middle where it is long: names in it come from files and may have a million characters.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: object = "", *more: object) -> None:
+        if isinstance(message, str) and len(message) > _LONGEST:
+            message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
+        super().__init__(message, *more)
 
 
 class ModelError(EnxutoError):
