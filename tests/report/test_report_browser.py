@@ -215,7 +215,7 @@ def test_schemes_follow_the_system_and_the_button(page: Page) -> None:
     assert (paper(), button.inner_text()) == (dark, "Theme: dark")
 
 
-@pytest.mark.parametrize("width", [320, 1400])
+@pytest.mark.parametrize("width", [320, 400, 1280, 1600])
 def test_nothing_runs_over_the_side(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 700})
     page.wait_for_function(
@@ -230,6 +230,20 @@ def test_nothing_runs_over_the_side(page: Page, width: int) -> None:
             ".map((text) => text.textContent)"
         )
         assert outside == []
+
+
+@pytest.mark.parametrize("width", [1280, 1600])
+def test_tables_have_the_room_that_the_screen_has(page: Page, width: int) -> None:
+    """A table is cut only where it is wider than the screen, and then it scrolls inside its own box."""
+    page.set_viewport_size({"width": width, "height": 700})
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('.table-box')].map((box) =>"
+        " [box.scrollWidth, box.clientWidth, getComputedStyle(box).overflowX])"
+    )
+    assert boxes
+    for wanted, room, overflow in boxes:
+        assert wanted <= room or room >= min(width - 64, 1450)
+        assert overflow == "auto"
 
 
 def test_everything_is_reached_by_keys(page: Page) -> None:

@@ -97,8 +97,6 @@ def _time_column() -> Any:
     from rich.text import Text
 
     class Times(ProgressColumn):
-        max_refresh = 0.5
-
         def render(self, task: Task) -> Text:
             elapsed = time.monotonic() - float(task.fields["began"])
             left = time_left(elapsed, task.completed, task.total)

@@ -15,8 +15,7 @@ from rich.cells import cell_len
 
 __all__ = ["Layout", "lay_out", "shortened", "wrapped"]
 
-_GAP = 2
-_EDGE = 1
+_WIDE, _TIGHT = (2, 3), (1, 2)  # blanks before a line and between columns, with room and without
 _NAME, _LEAST_NAME = 16, 8  # characters of a name that say enough, and that say something
 # What is read as one number, with its sign, brackets and unit: 13,888  1.6e-05  +0.50)  3×32×32  12/4  28-fold
 _NUMBER = re.compile(r"[^\w]*\d[\d,.×x:/%eE+\-–−±]*[^\w]*[A-Za-zµ]{0,3}[^\w]*")
@@ -73,22 +72,24 @@ def lay_out(
         for place, (heading, side) in enumerate(columns.items())
     ]
     shown = list(range(len(parts)))
-    if width is None:
-        widths = [part.natural for part in parts]
-    else:
+    widths = [part.natural for part in parts]
+    blanks = _WIDE
+    if width is not None and _sum(widths, _WIDE) > width:
+        blanks = _TIGHT
         shown = _kept(parts, width, give_way)
         name = _NAME if _sum([parts[place].least(_NAME) for place in shown]) <= width else _LEAST_NAME
         widths = _shared([parts[place] for place in shown], width, name)
     kept = [parts[place] for place in shown]
-    head = _lines(kept, [_heading(part, size) for part, size in zip(kept, widths, strict=True)], widths)
+    headings = [_heading(part, size) for part, size in zip(kept, widths, strict=True)]
+    head = _lines(kept, headings, widths, blanks)
     body: list[str] = []
     for row in range(len(rows)):
         cells = [part.lines(part.cells[row], size) for part, size in zip(kept, widths, strict=True)]
-        body += _lines(kept, cells, widths)
+        body += _lines(kept, cells, widths, blanks)
     left_out = tuple(
         part.heading for place, part in enumerate(parts) if place not in shown and part.heading.strip()
     )
-    return Layout(tuple(head), tuple(body), _sum(widths), left_out)
+    return Layout(tuple(head), tuple(body), _sum(widths, blanks), left_out)
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -134,8 +135,8 @@ def _atoms(cell: str) -> list[str]:
     return [word for word in cell.split(" ") if _is_number(word)]
 
 
-def _sum(widths: Sequence[int]) -> int:
-    return _EDGE + sum(widths) + _GAP * max(0, len(widths) - 1)
+def _sum(widths: Sequence[int], blanks: tuple[int, int] = _TIGHT) -> int:
+    return blanks[0] + sum(widths) + blanks[1] * max(0, len(widths) - 1)
 
 
 def _kept(parts: Sequence[_Column], width: int, give_way: Sequence[str]) -> list[int]:
@@ -179,13 +180,16 @@ def _heading(part: _Column, width: int) -> list[str]:
     return [part.heading] if cell_len(part.heading) <= width else wrapped(part.heading, width)
 
 
-def _lines(parts: Sequence[_Column], cells: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+def _lines(
+    parts: Sequence[_Column], cells: Sequence[Sequence[str]], widths: Sequence[int], blanks: tuple[int, int]
+) -> list[str]:
+    edge, gap = blanks
     lines = []
     for number in range(max(map(len, cells), default=0)):
-        line = " " * _EDGE
+        line = " " * edge
         for place, (part, texts, width) in enumerate(zip(parts, cells, widths, strict=True)):
             text = texts[number] if number < len(texts) else ""
-            blanks = " " * (width - cell_len(text))
-            line += (" " * _GAP if place else "") + (blanks + text if part.right else text + blanks)
+            room = " " * (width - cell_len(text))
+            line += (" " * gap if place else "") + (room + text if part.right else text + room)
         lines.append(line.rstrip())
     return lines

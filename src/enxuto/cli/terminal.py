@@ -166,17 +166,16 @@ def show_table(
     around = width or max(table.width, _PROSE)
     if title:
         _say(sys.stdout, ("\n".join(wrapped(fitting(visible(title), sys.stdout), around)), "italic"))
+    _say(sys.stdout, "")
     _say(sys.stdout, ("\n".join(table.head), "bold"))
-    _say(sys.stdout, fitting("─", sys.stdout) * min(around, table.width + 1))
-    if table.body:
-        _say(sys.stdout, "\n".join(table.body))
+    _say(sys.stdout, " " + fitting("─", sys.stdout) * min(around - 1, table.width))
+    _say(sys.stdout, "\n".join([*table.body, ""]))
     below = visible(caption or "", keep="\n").split("\n")
     if table.left_out:
         below.append(f"not shown at this width: {', '.join(table.left_out)}")
     for line in filter(None, below):
         for part in wrapped(fitting(line, sys.stdout), around):
             _say(sys.stdout, (part, "dim"))
-    _say(sys.stdout, "")
 
 
 _PROSE = 110  # characters of a line of prose below a table where the stream has no width
