@@ -95,7 +95,6 @@ class Judgement:
     """
 
     samples: int
-    original_top1: float
     top1: float
     drop: float
     drop_interval: tuple[float, float]
@@ -103,11 +102,13 @@ class Judgement:
     agreement_interval: tuple[float, float]
     kl: float
     data_hash: str
+    original_top1: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe values; a divergence that is not known is None."""
+        """JSON-safe values; what is not known is None."""
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
-        return {**values, "kl": None if math.isnan(self.kl) else self.kl}
+        unknown = {key: None for key in ("kl", "original_top1") if math.isnan(values[key])}
+        return {**values, **unknown}
 
 
 class Judge:

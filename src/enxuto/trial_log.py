@@ -64,8 +64,8 @@ class TrialLog:
                     name: (float(judged[name][0]), float(judged[name][1]))
                     for name in ("drop_interval", "agreement_interval")
                 }
-                kl = math.nan if judged["kl"] is None else float(judged["kl"])
-                judged = Judgement(**{**judged, **intervals, "kl": kl})
+                unknown = {name: math.nan for name in ("kl", "original_top1") if judged[name] is None}
+                judged = Judgement(**{**judged, **intervals, **unknown})
             self._trials[float(row["price"])] = (int(row["bytes"]), judged)
         except (ValueError, TypeError, KeyError, IndexError):
             return
