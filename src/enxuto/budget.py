@@ -107,7 +107,7 @@ class Judgement:
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values; what is not known is None."""
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
-        unknown = {key: None for key in ("kl", "original_top1") if math.isnan(values[key])}
+        unknown = {key: None for key in ("kl", "original_top1") if math.isnan(getattr(self, key))}
         return {**values, **unknown}
 
 
