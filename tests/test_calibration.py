@@ -33,11 +33,16 @@ def model_of(nodes: list[NodeProto], **weights: np.ndarray) -> Model:
     return Model.from_proto(helper.make_model(graph, opset_imports=[opset], ir_version=8))
 
 
+def pooled(value: str) -> list[NodeProto]:
+    """A class for each channel: its mean."""
+    return [node("GlobalAveragePool", [value], ["pool"]), node("Flatten", ["pool"], ["y"])]
+
+
 def test_a_layer_that_no_answer_depends_on_takes_default_steps() -> None:
     nodes = [
         node("Conv", ["x", "w"], ["c"]),
         node("Conv", ["x", "unused"], ["d"]),
-        node("Flatten", ["c"], ["y"]),
+        *pooled("c"),
     ]
     # Of white noise there is nothing to be learnt, and rounding is to nearest.
     smooth = np.cumsum(IMAGES, axis=3)
@@ -49,7 +54,7 @@ def test_an_operator_without_a_derivative_is_told() -> None:
     nodes = [
         node("Conv", ["x", "w"], ["c"]),
         node("Erf", ["c"], ["e"]),
-        node("Flatten", ["e"], ["y"]),
+        *pooled("e"),
     ]
     calibration = calibrate(model_of(nodes, w=KERNEL), IMAGES, threads=1)
     assert calibration.reason is not None
@@ -58,8 +63,13 @@ def test_an_operator_without_a_derivative_is_told() -> None:
 
 
 def test_weights_of_zeros_stay_zeros() -> None:
-    nodes = [node("Conv", ["x", "w"], ["c"]), node("Flatten", ["c"], ["y"])]
-    outcome = compress_at(calibrate(model_of(nodes, w=KERNEL * 0), IMAGES, threads=1), 1e-4)
+    nodes = [
+        node("Conv", ["x", "w"], ["c"]),
+        node("Conv", ["x", "v"], ["d"]),
+        node("Add", ["c", "d"], ["e"]),
+        *pooled("e"),
+    ]
+    outcome = compress_at(calibrate(model_of(nodes, w=KERNEL * 0, v=KERNEL), IMAGES, threads=1), 1e-4)
     assert not outcome.model.to_model().load("w").any()
 
 
@@ -67,7 +77,7 @@ def test_what_cannot_be_calibrated() -> None:
     flat = [node("Relu", ["x"], ["r"]), node("Flatten", ["r"], ["y"])]
     with pytest.raises(UsageError, match="no convolution or matrix"):
         calibrate(model_of(flat), IMAGES)
-    nodes = [node("Conv", ["x", "w"], ["c"]), node("Flatten", ["c"], ["y"])]
+    nodes = [node("Conv", ["x", "w"], ["c"]), *pooled("c")]
     with pytest.raises(ModelError, match="NaN"):
         calibrate(model_of(nodes, w=KERNEL * np.nan), IMAGES)
     with pytest.raises(DataError, match="at least 2 images"):

@@ -97,7 +97,6 @@ class Judgement:
     """
 
     samples: int
-    original_top1: float | None
     top1: float | None
     drop: float | None
     drop_interval: tuple[float, float] | None
@@ -105,6 +104,7 @@ class Judgement:
     agreement_interval: tuple[float, float]
     kl: float
     data_hash: str
+    original_top1: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values; a divergence that is not known is None."""

@@ -22,7 +22,7 @@ from enxuto.errors import UsageError
 __all__ = ["KINDS", "ScoresAre", "ScoresSeen", "divergence", "divergences", "log_probabilities"]
 
 ScoresAre = Literal["logits", "probabilities", "log-probabilities", "auto"]
-KINDS: tuple[ScoresAre, ...] = ("logits", "probabilities", "log-probabilities", "auto")
+KINDS: tuple[ScoresAre, ...] = ("log-probabilities", "logits", "probabilities", "auto")
 """What scores may be; `auto` is found from all values together."""
 
 _LEAST = -126 * math.log(2)  # of float32's least normal number: stands for log 0
