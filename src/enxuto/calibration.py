@@ -27,7 +27,7 @@ from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import FOLDS, Moments, layer_moments
 from enxuto.quantize.sensitivity import measured_sensitivities, model_divergence
 from enxuto.quantize.steps import representable
-from enxuto.runtime import Runner
+from enxuto.runtime import Runner, advised
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -203,6 +203,7 @@ class Calibration:
         return QuantizedTensor(restored, self._spacing(layer.weight).grid(price))
 
 
+@advised("compress it without images")
 def calibrate(
     model: Model,
     images: npt.NDArray[np.float32],
@@ -235,12 +236,9 @@ def calibrate(
         report("watching layers", seen, len(images))
 
     batches = (images[i : i + size] for i in range(0, len(images), size))
-    try:
-        moments, scores, reason = layer_moments(
-            runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
-        )
-    except ModelError as error:  # no convolution of doubles on a CPU, say
-        raise ModelError(f"{error}; compress it without images") from error
+    moments, scores, reason = layer_moments(
+        runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
+    )
     curvatures = _curvatures(folded_model, layers, moments, len(images), threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
     sensitivities = measured_sensitivities(
