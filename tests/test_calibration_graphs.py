@@ -378,3 +378,16 @@ def test_sparse_initializers_stay() -> None:
     places = helper.make_tensor("places", TensorProto.INT64, [1], [3])
     proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [5]))
     assert error(proto)[0] < 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 12), (12,), (1, 1, 12, 12)])
+def test_infinite_masks(shape: tuple[int, ...]) -> None:
+    mask = np.zeros(shape, np.float32)
+    mask[..., 9:] = -np.inf
+    arrays = WEIGHTS | {"mask": mask}
+    nodes = [CONV, node("Add", ["a", "mask"], ["k"]), node("Relu", ["k"], ["r"]), *head("r")]
+    off, calibration = error(model_of(nodes, arrays))
+    assert off < 0.1
+    assert calibration.reason is None
+    made = compress_at(calibration, calibration.price_of_bits(4)).model.to_model()
+    np.testing.assert_array_equal(made.load("mask"), mask)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm, reads_of
 from enxuto.part import QuantizedTensor
 from enxuto.processors import processors
@@ -31,6 +31,7 @@ from enxuto.quantize.layers import Layer, linear_layers
 from enxuto.quantize.moments import FOLDS, Moments, layer_moments
 from enxuto.quantize.sensitivity import measured_sensitivities, model_divergence
 from enxuto.quantize.steps import representable
+from enxuto.runtime import advised
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -213,6 +214,7 @@ class Calibration:
         return QuantizedTensor(restored, self._spacing(layer.weight).grid(price))
 
 
+@advised("compress it without images")
 def calibrate(
     model: Model,
     images: npt.NDArray[np.float32],
@@ -247,12 +249,9 @@ def calibrate(
         report("watching layers", seen, len(images))
 
     batches = (images[i : i + size] for i in range(0, len(images), size))
-    try:
-        moments, scores, reason = layer_moments(
-            runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
-        )
-    except ModelError as error:  # no convolution of doubles on a CPU, say
-        raise ModelError(f"{error}; compress it without images") from error
+    moments, scores, reason = layer_moments(
+        runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
+    )
     check_movement(scores)
     curvatures = _curvatures(folded_model, layers, moments, len(images), threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]

@@ -23,7 +23,7 @@ from enxuto.errors import DataError, ModelError
 from enxuto.onnx_model import Model
 from enxuto.processors import processors
 
-__all__ = ["InputInfo", "Latency", "Runner", "activations", "latency", "session"]
+__all__ = ["InputInfo", "Latency", "Runner", "activations", "advised", "latency", "session"]
 
 _ONE_FILE = 2**31 - 2**20  # bytes; ONNX Runtime takes a model from memory up to here
 _TYPES = {
@@ -34,6 +34,7 @@ _TYPES = {
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "bool": np.dtype(np.bool_),
 }
+_CANNOT = "ONNX Runtime cannot run this model"
 _FATAL_ONLY = 4  # ONNX Runtime's log level; its errors are raised as ours instead
 
 
@@ -260,13 +261,24 @@ def session(model: Model, *, threads: int = 0) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads or processors()
     options.log_severity_level = _FATAL_ONLY
     providers = ["CPUExecutionProvider"]
-    with _one_line_errors(ModelError, "ONNX Runtime cannot run this model"):
+    with _one_line_errors(ModelError, _CANNOT):
         if model.size_bound() < _ONE_FILE:
             return onnxruntime.InferenceSession(model.to_bytes(), options, providers=providers)
         with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
             path = Path(folder) / "model.onnx"
             model.write(path)
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+@contextmanager
+def advised(what_to_do: str) -> Iterator[None]:
+    """Add what can be done to the error for a model that ONNX Runtime cannot run (a convolution of doubles, say)."""
+    try:
+        yield
+    except ModelError as error:
+        if _CANNOT not in str(error):
+            raise
+        raise ModelError(f"{error}; {what_to_do}") from error
 
 
 @contextmanager
