@@ -237,6 +237,8 @@ def _bound(quantizer: Quantizer, values: np.ndarray, start: int, *, by_rate: boo
 def _problem(check: TensorCheck) -> str:
     if check.exact:
         return f"{check.name!r} should be exact and is not"
-    if check.same is False:
+    if check.same is False and (check.bound is None or check.largest_error <= check.bound):
         return f"{check.name!r} was not made from these weights: the original's hash is another"
+    if check.bound is None:
+        return f"{check.name!r} has values that are not finite, where calibrated rounding leaves none"
     return f"{check.name!r} is off by up to {check.largest_error:.3g}, more than its step allows ({check.bound:.3g})"

@@ -69,7 +69,9 @@ def test_layers_of_the_report_add_up(invoke: Invoke, digits: Path, images: Path)
     assert biases <= {"corrected", "kept"}
     others = {row["method"] for row in made["layers"] if not row["name"].endswith(" biases")}
     assert others <= {"calibrated", "nearest", "default"}
-    shown = invoke("compress", digits, "--calibration", images, "--target-size", "20KB", "--report")
+    shown = invoke(
+        "compress", digits, "--calibration", images, "--target-size", "20KB", "--report", "--force"
+    )
     assert shown.exit_code == 0
     assert "of the loss" in shown.stdout
     assert "20 KB" not in shown.stderr
