@@ -150,3 +150,9 @@ def test_a_real_search_makes_its_file_again_and_nothing_else(tmp_path: Path) -> 
     assert results[0][3] == len(results[0][1])
     assert results[1][3] == 1
     assert np.isfinite(results[0][2].kl)
+
+
+def test_judgements_on_images_without_labels_are_kept(tmp_path: Path) -> None:
+    judged = Judgement(5, None, None, None, 80.0, (60.0, 90.0), 0.1, "abc")
+    TrialLog(tmp_path, "key").add(1.0, 100, judged)
+    assert TrialLog(tmp_path, "key").get(1.0) == (100, judged)

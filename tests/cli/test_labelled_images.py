@@ -22,6 +22,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from enxuto.cli import app
+from enxuto.data import Preprocess, open_dataset
+from enxuto.study.curve import Subject
+from enxuto.study.curve_calibration import Calibrating
 
 Invoke = Callable[..., Result]
 COLOURS = {"a_red": 0, "b_green": 1, "c_blue": 2}
@@ -218,6 +221,15 @@ def test_any_folder_of_images_calibrates(invoke: Invoke, network: Path, photos: 
     words = ("compress", network, "--calibration", photos, "--target-size", "1KB", "--json")
     assert said(invoke(*words))["calibration"]["images"] == 80, "those of subfolders too"
     assert said(invoke(*words, "--limit", 12))["calibration"]["images"] == 12
+
+
+def test_any_folder_of_images_calibrates_a_curve(network: Path, photos: Path, tmp_path: Path) -> None:
+    data = pictures(tmp_path / "test", COLOURS)
+    subject = Subject.open(
+        "colours", network, str(data), {}, Preprocess(), Calibrating(60, own=True), str(photos)
+    )
+    assert subject.calibration_hash is not None
+    assert subject.data_hash == open_dataset(data).hash
 
 
 @pytest.mark.parametrize("layout", ["loose", "by year", "by place"])

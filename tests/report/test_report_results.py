@@ -73,6 +73,17 @@ def test_search_shows_what_was_tried_and_what_came_out_on_other_images(tmp_path:
     assert told["data"] == "cafe / beef"
 
 
+def test_search_on_images_without_labels_tells_no_top1(tmp_path: Path) -> None:
+    def without(judged: dict[str, Any] | None) -> dict[str, Any] | None:
+        return judged and {**judged, "top1": None, "drop": None, "drop_interval": None}
+
+    search = {**samples.SEARCH, "reported": without(samples.SEARCH["reported"])}
+    search["trials"] = [{**one, "judged": without(one["judged"])} for one in samples.SEARCH["trials"]]
+    found = read_results([samples.write(tmp_path / "a.json", search)]).exhibits[1]
+    assert [measure.key for measure in found.charts[0].y] == ["same", "kl"]
+    assert [row[2:5] for row in found.tables[0].rows] == [("–", "–", "–")] * 3
+
+
 def test_curve_stands_beside_the_published_and_its_axes_show_all_metrics(tmp_path: Path) -> None:
     found = only(samples.write(tmp_path / "a.json", samples.curve()))
     (chart,) = found.charts

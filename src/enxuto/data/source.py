@@ -28,8 +28,8 @@ class Source:
 
     path: where it was opened. format: the reader's name. part: `train`, `test` … or None when it has no
     parts. labels: int64 (N,); all −1 where `labelled` is false, as the samples have none. classes: names by label, or
-    None. numbered: the names are the labels' own numbers. needed: whether labels are needed; where not, labels that make
-    no sense (test sets on the hub have −1 for all) are none. notes: what the reader left out, a line each.
+    None. numbered: the names are the labels' own numbers. needed: whether labels are needed; where not, those
+    that make no sense (test sets on the hub have −1 for all) are none. notes: what the reader left out, a line each.
     fetch(i): encoded bytes, or uint8 (H, W, C) with C of 1 or 3. name(i): what to call sample i in a message.
     image_shape: (H, W, C) where the format fixes it for all samples, else None.
     """
