@@ -40,7 +40,9 @@ def pair(field: int, key: str, value: str) -> bytes:
 
 
 def value_info(field: int, name: str) -> bytes:
-    return inside(field, text(1, name) + inside(2, inside(1, number(1, 1) + inside(2, inside(1, number(1, 1))))))
+    return inside(
+        field, text(1, name) + inside(2, inside(1, number(1, 1) + inside(2, inside(1, number(1, 1)))))
+    )
 
 
 def tensor(name: str, dims: list[int], data: bytes = b"", kind: int = 1) -> bytes:
@@ -92,7 +94,9 @@ def long_domain(size: int) -> bytes:
 def deep(size: int, field: int = 6) -> bytes:
     graph = b""
     while len(graph) < min(size, 40_000):
-        graph = node("If", ["c"], ["L" * 100], attribute("b", inside(field, graph), GRAPH if field == 6 else GRAPHS))
+        graph = node(
+            "If", ["c"], ["L" * 100], attribute("b", inside(field, graph), GRAPH if field == 6 else GRAPHS)
+        )
     return model(graph)
 
 
@@ -118,7 +122,9 @@ def tiny_weights(size: int) -> bytes:
 def external(size: int) -> bytes:
     """One tensor with a million external-data entries."""
     entry = pair(13, "location", "a")
-    return model(inside(5, number(1, 4) + number(2, 1) + text(8, "w") + entry * (size // len(entry)) + number(14, 1)))
+    return model(
+        inside(5, number(1, 4) + number(2, 1) + text(8, "w") + entry * (size // len(entry)) + number(14, 1))
+    )
 
 
 def external_each(size: int) -> bytes:
@@ -233,6 +239,11 @@ def enx_of(kind: str, size: int) -> bytes:
 
 def enx(table: bytes, graph: bytes) -> bytes:
     plain = table + graph
-    quick = head_filters(len(plain))[0] | {"mode": lzma.MODE_FAST, "mf": lzma.MF_HC3, "nice_len": 273, "depth": 4}
+    quick = head_filters(len(plain))[0] | {
+        "mode": lzma.MODE_FAST,
+        "mf": lzma.MF_HC3,
+        "nice_len": 273,
+        "depth": 4,
+    }
     stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=[quick])
     return with_prefix(stored, len(table), len(graph), b"", 1)

@@ -1,4 +1,4 @@
-"""Kept calibrations that are damaged, or made to hurt: each is measured anew, without an exception and without memory."""
+"""Kept calibrations that are damaged, or made to hurt: each is measured anew, with no error and no memory."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def test_flips_and_cuts(kept: Kept) -> None:
     for _ in range(120):
         data = bytearray(kept.raw)
         for _ in range(rng.randrange(1, 4)):
-            place = rng.choice([rng.randrange(len(data)), rng.randrange(300), len(data) - 1 - rng.randrange(3000)])
+            place = rng.choice(
+                [rng.randrange(len(data)), rng.randrange(300), len(data) - 1 - rng.randrange(3000)]
+            )
             data[place] ^= 1 << rng.randrange(8)
         ignored += not kept.anew(bytes(data))  # dates of members, say, mean nothing
         assert kept.anew(kept.raw[: rng.randrange(len(kept.raw))])
@@ -180,7 +182,9 @@ MEMBERS = {
     "objects": objects(),
     "brackets": header("{'descr': '<f4', " + "(" * 5000),
     "2**40 numbers": header("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }\n"),
-    "2**62 times 4": header("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }\n"),
+    "2**62 times 4": header(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }\n"
+    ),
     "negative": header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }\n"),
     "no bytes each": header("{'descr': '|V0', 'fortran_order': False, 'shape': (10000000000,), }\n"),
     "another version": b"\x93NUMPY\x03\x00\xff\xff\xff\xff",

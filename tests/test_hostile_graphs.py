@@ -83,7 +83,9 @@ def test_every_way_in_takes_little(kind: str, form: str, way: str, runs: Runs, t
     harmless(runs(way, path))
 
 
-@pytest.mark.parametrize("kind", ["empty initializers", "nodes", "subgraphs", "a list of subgraphs", "attributes"])
+@pytest.mark.parametrize(
+    "kind", ["empty initializers", "nodes", "subgraphs", "a list of subgraphs", "attributes"]
+)
 def test_millions_end_in_seconds(kind: str, runs: Runs, tmp_path: Path) -> None:
     """Sixteen megabytes: 1.3 to 8 million of them."""
     path = tmp_path / "m.onnx"

@@ -107,7 +107,9 @@ def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     good = json.loads(log.place.read_text())
     lines: list[Any] = [{**good, "judgement": wrong} for wrong in NO_JUDGEMENTS[:7]]
     lines += [
-        {**good, "judgement": {**good["judgement"], **wrong}} for wrong in NO_JUDGEMENTS[6:] if isinstance(wrong, dict)
+        {**good, "judgement": {**good["judgement"], **wrong}}
+        for wrong in NO_JUDGEMENTS[6:]
+        if isinstance(wrong, dict)
     ]
     for key in ("price", "bytes"):
         lines += [{**good, key: wrong} for wrong in (None, "x", True, [], {}, -1, 0, 10**400, float("nan"))]

@@ -23,7 +23,13 @@ _SMALL = 1 << 20  # bytes of a model that need not be looked at: whatever is in 
 _MOST_DEPTH = 100  # as protobuf's own limit
 
 # Bytes that a message takes, measured with protobuf 7 (upb) and what walking over it adds; others take 64.
-_COSTS = {"NodeProto": 200, "TensorProto": 800, "AttributeProto": 180, "GraphProto": 800, "FunctionProto": 800}
+_COSTS = {
+    "NodeProto": 200,
+    "TensorProto": 800,
+    "AttributeProto": 180,
+    "GraphProto": 800,
+    "FunctionProto": 800,
+}
 _Kind: TypeAlias = "tuple[int, dict[int, _Kind]]"
 
 
