@@ -25,7 +25,15 @@ QUANTIZERS = {
     "half": (set(), set()),
 }
 MOST = 1 << 40
-DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error, lzma.LZMAError)
+DAMAGE = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    struct.error,
+    lzma.LZMAError,
+)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
 EVEN, ODD = (0, 5, 1, 6, 2, 4, 3, 7), (2, 7, 3, 4, 0, 6, 1, 5)  # the trellis: states behind such levels
 HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand"
@@ -106,7 +114,10 @@ def check_quantizer(q, split, shapes):
         need(math.isfinite(float(q[key])), f"{key} is too large")
     kind, axes = q["kind"], [q["axis"]] if "axis" in q else q.get("axes", [])
     need(type(axes) is list and all(type(axis) is int for axis in axes), "axes are wrong")
-    need(type(q.get("trellis", False)) is bool and bool(axes) == (split > 0), "steps without an axis, or the reverse")
+    need(
+        type(q.get("trellis", False)) is bool and bool(axes) == (split > 0),
+        "steps without an axis, or the reverse",
+    )
     one = len(shapes) == 1 and math.prod(shapes[0]) > 0
     need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
     if "step" in q:
@@ -167,7 +178,10 @@ def decode_row(row, payload):
         if exact:
             per = PACKED.get(entry["type"], 1)
             spare = count * per - math.prod(shape)  # elements that the last byte has room for
-            need(not spare or data[-1] >> 8 // per * (per - spare) == 0, "the last byte is not filled with zeros")
+            need(
+                not spare or data[-1] >> 8 // per * (per - spare) == 0,
+                "the last byte is not filled with zeros",
+            )
             need(entry["type"] != 9 or max(data, default=0) <= 1, "a truth value is neither 0 nor 1")
         if not exact:
             levels, steps, inner = data, [quantizer.get("step")], 1  # inner: elements between two steps
@@ -501,10 +515,6 @@ def value_of(level, step, q):
     return float32(-x if level < 0 else x)
 
 
-def leb128(n):
-    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + leb128(n >> 7)
-
-
 # Messages of ONNX (onnx.proto): field numbers with what is in them: another message, s: text, y: bytes, i: an integer,
 # f and d: four and eight bytes; * marks fields that may occur more than once.
 MESSAGES = """
@@ -601,12 +611,16 @@ class Graphs:
         elif kind == "function":
             names = [one.get(n, b"").decode() for n in (10, 1, 13)]
             path = self.within(":".join(names[: 3 if names[2] else 2]) + "/", found, 7)
-        constant, index, values = None, 0, []
+        constant, values = None, []
         if kind == "node" and path is not None:
             outputs = [value.decode() for number, value, _ in found if number == 2]
             label = next(filter(None, outputs), "") or one.get(3, b"").decode() or one.get(4, b"").decode()
             if one.get(4) == b"Constant" and one.get(7, b"") in (b"", b"ai.onnx") and len(outputs) == 1:
-                values = [v for n, v, _ in found if n == 5 and dict(x[:2] for x in fields("attribute", v, 0, [])).get(1) == b"value"]
+                values = [
+                    v
+                    for n, v, _ in found
+                    if n == 5 and dict(x[:2] for x in fields("attribute", v, 0, [])).get(1) == b"value"
+                ]
                 constant = path + outputs[0] if outputs[0] else None
         for number, value, raw in found:
             child = FIELDS[kind].get(number, ("", 0))[0]
@@ -621,7 +635,9 @@ class Graphs:
                 value = self.attribute(value, path + label, constant if first else None)
             elif child == "tensor":
                 name = dict(x[:2] for x in fields("tensor", value, 0, [])).get(8, b"").decode()
-                value = self.tensor(value, path + name if kind == "graph" and path is not None and name else None)
+                value = self.tensor(
+                    value, path + name if kind == "graph" and path is not None and name else None
+                )
             else:
                 value = self.fill(child, value, inside)
             out.append(leb128(number << 3 | 2) + leb128(len(value)) + value)
@@ -659,7 +675,9 @@ class Graphs:
             need(weight and 13 not in one, "a tensor that is no weight lacks its data")
             need(name in self.tensors, f"the table lacks {name}")
             values = self.tensors.pop(name)
-            need((values.shape, values.type) == (shape, kind), f"{name} has another shape or type in the graph")
+            need(
+                (values.shape, values.type) == (shape, kind), f"{name} has another shape or type in the graph"
+            )
             kept = [raw for number, _, raw in found if number in (0, 1, 2, 8, 12, 16)]
             return b"".join(kept) + leb128(9 << 3 | 2) + leb128(len(values.data)) + values.data
         if weight:
@@ -667,9 +685,16 @@ class Graphs:
             need(math.prod(max(1, n) for n in shape) <= MOST, f"{name} has an impossible shape")
             width = struct.calcsize("<" + CODES[kind])
             field, size = TYPED.get(kind, (5, 0))
-            data = len(one[9]) if 9 in one else size * len(several(found, field, size)) or width * len(several(found, field))
+            data = (
+                len(one[9])
+                if 9 in one
+                else size * len(several(found, field, size)) or width * len(several(found, field))
+            )
             count = math.prod(shape)
-            need(data == (-(-count // PACKED[kind]) if kind in PACKED else count * width), f"{name} is not whole")
+            need(
+                data == (-(-count // PACKED[kind]) if kind in PACKED else count * width),
+                f"{name} is not whole",
+            )
         return message
 
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 WAYS = ("load", "inspect", "verify", "decompress", "compress", "summary")
 _SECONDS = 30
@@ -31,7 +32,7 @@ def run(way: str, path: str) -> int:
             model = enxuto.load(path, threads=1)
             assert model.weight_names is not None
         except EnxutoError as error:
-            print(f"Error: {error}", file=sys.stderr)
+            sys.stderr.write(f"Error: {error}\n")
             return error.exit_code
         return 0
     from enxuto.__main__ import main
@@ -47,7 +48,11 @@ def run(way: str, path: str) -> int:
 
 
 def in_a_child(task: Callable[[], int]) -> dict[str, object]:
-    said = tempfile.TemporaryFile()
+    with tempfile.TemporaryFile() as said:
+        return _in_a_child(task, said)
+
+
+def _in_a_child(task: Callable[[], int], said: IO[bytes]) -> dict[str, object]:
     child = os.fork()
     if child == 0:
         code = 99
@@ -60,7 +65,7 @@ def in_a_child(task: Callable[[], int]) -> dict[str, object]:
             spent = int(time.process_time())
             resource.setrlimit(resource.RLIMIT_CPU, (spent + _SECONDS, spent + _SECONDS))
             code = task()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -75,6 +80,11 @@ def in_a_child(task: Callable[[], int]) -> dict[str, object]:
         "said": text[:2000],
         "length": len(text),
     }
+
+
+def _say(what: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -97,12 +107,12 @@ def main() -> None:
         ledger_of(enxuto.CompressedModel.read(file))
     floor = in_a_child(lambda: 0)["memory"]
     assert isinstance(floor, int)
-    print(json.dumps({"ready": floor}), flush=True)
+    _say({"ready": floor})
     for line in sys.stdin:
         job = json.loads(line)
         found = in_a_child(lambda job=job: run(job["way"], job["path"]))
         assert isinstance(found["memory"], int)
-        print(json.dumps({**found, "memory": found["memory"] - floor}), flush=True)
+        _say({**found, "memory": found["memory"] - floor})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Kept calibrations that are damaged, or made to hurt: each is measured anew, without an exception and without memory."""
+"""Kept calibrations that are damaged, or made to hurt: each is measured anew, with no error and no memory."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,7 +67,8 @@ def summarize_network(
 
 def is_file(name: str) -> bool:
     """Whether a target means a model file: it is there, or is spelled like one."""
-    return name.endswith((".onnx", ".onnx.gz")) or (Path(name).is_file() and ":" not in name)
+    there = os.path.lexists(name) and not Path(name).is_dir()  # a pipe, say, is refused when it is opened
+    return name.endswith((".onnx", ".onnx.gz", ".enx")) or (there and ":" not in name)
 
 
 def module_of(target: str) -> nn.Module:
