@@ -127,7 +127,7 @@ def _one_error(path: Path, what: str) -> Iterator[None]:
     except MemoryError as error:
         raise FormatError(f"{path} is damaged, or needs more memory than there is") from error
     except Exception as error:  # damaged bytes make torch, zipfile and pickle fail in many ways
-        raise FormatError(f"{path} is damaged or no {what} ({type(error).__name__})") from error
+        raise FormatError(f"{path} is damaged, or is no {what} ({type(error).__name__})") from error
 
 
 def _opened(path: Path) -> BinaryIO:
