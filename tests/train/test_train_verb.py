@@ -190,3 +190,19 @@ def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:
     assert "interrupted; finished epochs are kept: go on with --resume" in process.communicate()[1]
     assert process.returncode == 130
     assert Checkpoint.read("cut/last.pt").stopped == "running"
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_batches_of_one_image_are_one_line(invoke: Invoke, images: Path, tmp_path: Path, batch: int) -> None:
+    """All batches of one image, and the last of 96: a batch norm of one value a channel learns nothing from it."""
+    (tmp_path / "nets_bn1.py").write_text(
+        "import torch.nn as nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))\n"
+    )
+    words = ("train", "nets_bn1:net", "--data", images, "--epochs", 1, "--out", "run", *QUICK)
+    result = invoke(*words, "--set", f"batch={batch}")
+    assert result.exit_code == 2
+    assert "normalisation" in result.stderr
+    assert "internal error" not in result.stderr
+    assert not (tmp_path / "run" / "last.pt").exists()
