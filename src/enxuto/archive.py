@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.files import atomic_write, interrupts_wait
 
-__all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "write_archive"]
+__all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "same_kind", "write_archive"]
 
 STATE_KEYS = ("model", "state_dict", "weights")
 """Where a file may keep its state dict, if the file is not one as a whole."""
@@ -98,6 +98,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not all(isinstance(name, str) for name in state):
         raise FormatError(f"{path} holds no state dict: the names of its tensors must be texts")
     return dict(state)
+
+
+def same_kind(one: Tensor, other: Tensor) -> bool:
+    """Whether both hold fractions, both whole numbers, or both complex ones: what a copy of values keeps."""
+    return one.is_floating_point() == other.is_floating_point() and one.is_complex() == other.is_complex()
 
 
 def plain_int(value: object) -> bool:

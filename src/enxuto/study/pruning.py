@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from enxuto.archive import read_archive, read_state
+from enxuto.archive import read_archive, read_state, same_kind
 from enxuto.errors import ModelError
 from enxuto.prune.kept import Architecture, KeptChannels
 from enxuto.prune.rebuild import check_claims, load_pruned, save_pruned
@@ -81,6 +81,10 @@ class Given:
             check_claims(architecture, weights.state)  # the number of classes stands in the file
         network = architecture.build()
         if weights is not None:
+            held = network.state_dict()
+            for key, value in weights.state.items():
+                if key in held and not same_kind(value, held[key]):
+                    raise ModelError(f"the weights are not of {name}: {key!r} holds {value.dtype}")
             try:
                 network.load_state_dict(dict(weights.state))
             except RuntimeError as error:
