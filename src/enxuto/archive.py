@@ -28,7 +28,7 @@ from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.files import atomic_write
 from enxuto.signals import interrupts_wait
 
-__all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "write_archive"]
+__all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "same_kind", "write_archive"]
 
 STATE_KEYS = ("model", "state_dict", "weights")
 """Where a file may keep its state dict, if the file is not one as a whole."""
@@ -101,6 +101,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return dict(state)
 
 
+def same_kind(one: Tensor, other: Tensor) -> bool:
+    """Whether both hold fractions, both whole numbers, or both complex ones: what a copy of values keeps."""
+    return one.is_floating_point() == other.is_floating_point() and one.is_complex() == other.is_complex()
+
+
 def plain_int(value: object) -> bool:
     """Whether a value is a whole number and no truth value."""
     return isinstance(value, int) and not isinstance(value, bool)
@@ -128,7 +133,7 @@ def _one_error(path: Path, what: str) -> Iterator[None]:
     except MemoryError as error:
         raise FormatError(f"{path} is damaged, or needs more memory than there is") from error
     except Exception as error:  # damaged bytes make torch, zipfile and pickle fail in many ways
-        raise FormatError(f"{path} is damaged or no {what} ({type(error).__name__})") from error
+        raise FormatError(f"{path} is damaged, or is no {what} ({type(error).__name__})") from error
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -260,7 +260,8 @@ def test_a_file_of_ones_own_network_needs_its_factory_by_name(
     source = (
         "from torch import nn\n"
         "def net():\n"
-        "    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))\n"
+        "    pool = nn.AdaptiveAvgPool2d(1)\n"
+        "    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(6, 4))\n"
     )
     (tmp_path / "own_to_prune.py").write_text(source)
     (tmp_path / "evil_to_prune.py").write_text(f"open('was-run', 'w')\n{source}")

@@ -200,6 +200,14 @@ def test_contents_that_do_not_fit(saved: Path) -> None:
         ({"model": {**model, "more": torch.zeros(1)}}, "'more' is only in one of them"),
         ({"model": {**model, "features.c1.bias": torch.zeros(6)}}, "'features.c1.bias' has another shape"),
         ({"plan": {**plan, "kept": {**plan["kept"], "classifier.output": [0]}}}, "must stay"),
+        ({"plan": {**plan, "widths": {**plan["widths"], "features.c1": 10**12}}}, "not the same in both"),
+        ({"plan": {**plan, "widths": {**plan["widths"], "features.c1": math.inf}}}, "no plan"),
+        ({"plan": {**plan, "kept": {**plan["kept"], "features.c1": 5}}}, "no plan"),
+        ({"plan": {**plan, "kept": {1: [0]}}}, "no plan"),
+        ({"model": {name: value.to(torch.complex64) for name, value in model.items()}}, "another kind"),
+        ({"model": {name: value > 0 for name, value in model.items()}}, "another kind"),
+        ({"model": {**model, "features.c1.bias": 1}}, "else than tensors"),
+        ({"metadata": 5}, "has no metadata"),
     ):
         changed = {"version": 2, "plan": plan, "architecture": LENET.to_dict(), "model": model, **values}
         with pytest.raises(FormatError, match=message) as caught:

@@ -72,7 +72,7 @@ def test_a_failure_before_or_after_any_write(
         if written % 10 == 9:
             raise _PulledOutError
 
-    monkeypatch.setattr("enxuto.train.checkpoint.atomic_write", failing)
+    monkeypatch.setattr("enxuto.archive.atomic_write", failing)
     monkeypatch.setattr("enxuto.train.history.atomic_write", failing)
     failures = 0
     while failures < 40:

@@ -192,6 +192,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:
     assert Checkpoint.read("cut/last.pt").stopped == "running"
 
 
+<<<<<<< HEAD
 def test_test_images_of_another_order_are_matched_by_name(invoke: Invoke, images: Path) -> None:
     """A test set that sorts its classes otherwise, and lacks one, scores as well as the training set."""
     data = np.load(images)
@@ -214,3 +215,19 @@ def test_test_images_of_another_order_are_matched_by_name(invoke: Invoke, images
     other = invoke(*words, *order, "--resume")
     assert other.exit_code == 2
     assert "was trained on other data" in other.stderr
+=======
+@pytest.mark.parametrize("batch", [1, 5])
+def test_batches_of_one_image_are_one_line(invoke: Invoke, images: Path, tmp_path: Path, batch: int) -> None:
+    """All batches of one image, and the last of 96: a batch norm of one value a channel learns nothing from it."""
+    (tmp_path / "nets_bn1.py").write_text(
+        "import torch.nn as nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))\n"
+    )
+    words = ("train", "nets_bn1:net", "--data", images, "--epochs", 1, "--out", "run", *QUICK)
+    result = invoke(*words, "--set", f"batch={batch}")
+    assert result.exit_code == 2
+    assert "normalisation" in result.stderr
+    assert "internal error" not in result.stderr
+    assert not (tmp_path / "run" / "last.pt").exists()
+>>>>>>> 97f435f15ab13517b569a395dee02339d3e65564

@@ -133,7 +133,7 @@ def _torch() -> Any:
 
 def _load(module: nn.Module, path: Path) -> None:
     """Put a checkpoint's weights into the module; nothing in the file is executed."""
-    from enxuto.archive import read_state
+    from enxuto.archive import read_state, same_kind
 
     state = read_state(path)
     own = module.state_dict()
@@ -144,6 +144,8 @@ def _load(module: nn.Module, path: Path) -> None:
         if tensor.shape != own[key].shape:
             shapes = f"{tuple(tensor.shape)} in the checkpoint, {tuple(own[key].shape)} in the network"
             raise ModelError(f"{path} does not fit the network: {key!r} is {shapes}")
+        if not same_kind(tensor, own[key]):
+            raise ModelError(f"{path} does not fit the network: {key!r} holds {tensor.dtype}")
     module.load_state_dict(state)
 
 

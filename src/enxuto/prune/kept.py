@@ -168,7 +168,9 @@ class KeptChannels:
         """Read what `to_dict` gave; `FormatError` where it is something else."""
         try:
             kept = {str(layer): _places(places) for layer, places in values["kept"].items()}
-            widths = {str(layer): int(count) for layer, count in values["widths"].items()}
+            widths = dict(zip(values["widths"], _places(list(values["widths"].values())), strict=True))
+            if not all(isinstance(layer, str) for layer in (*values["kept"], *widths)):
+                raise TypeError("layers")
             return cls(kept, widths)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"this is no plan of kept channels: {error!r} is wrong in it") from error

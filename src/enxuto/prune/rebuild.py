@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from enxuto import zoo
-from enxuto.archive import digest, read_archive, write_archive
+from enxuto.archive import digest, read_archive, same_kind, write_archive
 from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError
 from enxuto.prune.channels import trace
 from enxuto.prune.kept import Architecture, KeptChannels
@@ -100,6 +100,10 @@ def load_pruned(path: str | Path, factory: str | None = None) -> Pruned:
     for name, value in state.items():
         if value.shape != own[name].shape:
             raise FormatError(f"{path} does not fit its plan: {name!r} has another shape")
+        if not same_kind(value, own[name]):
+            raise FormatError(
+                f"{path} does not fit its plan: {name!r} holds numbers of another kind, {value.dtype}"
+            )
     smaller.load_state_dict(dict(state))
     return Pruned(smaller.eval(), architecture, kept, dict(_mapping(held, "metadata", path)))
 

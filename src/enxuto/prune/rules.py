@@ -5,9 +5,9 @@ a module, a function, a method, in place, or used twice. The table goes by the f
 stands for `torch.relu`, `Tensor.relu`, `Tensor.relu_` and `torch.nn.functional.relu` alike.
 
 A function that is not listed and gives something that depends on the images is refused by name (`refuse`): a plain
-gradient in its place would look like an attribution and be none. So is one that goes on with what depends on the images
-and has no gradient, a mask say (`attribution_cuts`). Normalisation over the data itself (layer norm, group norm), softmax
-and maxima other than pools are not listed.
+gradient in its place would look like an attribution and be none. So is one that goes on with what depends on the
+images and has no gradient, a mask say (`attribution_cuts`). Normalisation over the data itself (layer norm, group
+norm), softmax and maxima other than pools are not listed.
 """
 
 from __future__ import annotations

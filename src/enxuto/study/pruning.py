@@ -14,8 +14,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from enxuto.archive import read_archive, read_state
 from enxuto.errors import ModelError, UsageError
+=======
+from enxuto.archive import read_archive, read_state, same_kind
+from enxuto.errors import ModelError
+>>>>>>> 97f435f15ab13517b569a395dee02339d3e65564
 from enxuto.prune.kept import Architecture, KeptChannels
 from enxuto.prune.rebuild import check_claims, load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, Unpruned, shares_left
@@ -81,6 +86,10 @@ class Given:
             check_claims(architecture, weights.state)  # the number of classes stands in the file
         network = architecture.build()
         if weights is not None:
+            held = network.state_dict()
+            for key, value in weights.state.items():
+                if key in held and not same_kind(value, held[key]):
+                    raise ModelError(f"the weights are not of {name}: {key!r} holds {value.dtype}")
             try:
                 network.load_state_dict(dict(weights.state))
             except RuntimeError as error:

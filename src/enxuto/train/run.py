@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from enxuto._version import __version__
+from enxuto.archive import same_kind
 from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError
 from enxuto.train.batches import TrainingData
 from enxuto.train.checkpoint import BEST, LAST, Checkpoint, epoch_file
@@ -201,6 +202,8 @@ def _first_misfit(own: dict[str, Any], state: dict[str, Any]) -> str | None:
             return f"it has {key!r}"
         if own[key].shape != state[key].shape:
             return f"{key!r} is {tuple(state[key].shape)} there and {tuple(own[key].shape)} here"
+        if not same_kind(own[key], state[key]):
+            return f"{key!r} is {state[key].dtype} there and {own[key].dtype} here"
     return None
 
 
