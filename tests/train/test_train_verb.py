@@ -192,7 +192,6 @@ def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:
     assert Checkpoint.read("cut/last.pt").stopped == "running"
 
 
-<<<<<<< HEAD
 def test_test_images_of_another_order_are_matched_by_name(invoke: Invoke, images: Path) -> None:
     """A test set that sorts its classes otherwise, and lacks one, scores as well as the training set."""
     data = np.load(images)
@@ -215,7 +214,8 @@ def test_test_images_of_another_order_are_matched_by_name(invoke: Invoke, images
     other = invoke(*words, *order, "--resume")
     assert other.exit_code == 2
     assert "was trained on other data" in other.stderr
-=======
+
+
 @pytest.mark.parametrize("batch", [1, 5])
 def test_batches_of_one_image_are_one_line(invoke: Invoke, images: Path, tmp_path: Path, batch: int) -> None:
     """All batches of one image, and the last of 96: a batch norm of one value a channel learns nothing from it."""
@@ -230,4 +230,3 @@ def test_batches_of_one_image_are_one_line(invoke: Invoke, images: Path, tmp_pat
     assert "normalisation" in result.stderr
     assert "internal error" not in result.stderr
     assert not (tmp_path / "run" / "last.pt").exists()
->>>>>>> 97f435f15ab13517b569a395dee02339d3e65564

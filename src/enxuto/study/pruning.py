@@ -14,13 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-<<<<<<< HEAD
-from enxuto.archive import read_archive, read_state
-from enxuto.errors import ModelError, UsageError
-=======
 from enxuto.archive import read_archive, read_state, same_kind
-from enxuto.errors import ModelError
->>>>>>> 97f435f15ab13517b569a395dee02339d3e65564
+from enxuto.errors import ModelError, UsageError
 from enxuto.prune.kept import Architecture, KeptChannels
 from enxuto.prune.rebuild import check_claims, load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, Unpruned, shares_left
