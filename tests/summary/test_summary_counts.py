@@ -508,7 +508,7 @@ def test_modules_that_do_not_run_and_what_is_not_counted_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "equation", ["", "b", "b...i,ij->", "...i,jk,l->...", "...bi....,ij->b", "...i,ij->z"]
+    "equation", ["", "b", "b.i,ij->b", "b..i,ij", "...i,jk,l->...", "...bi....,ij->b", "...i,ij->z"]
 )
 def test_an_einsum_that_makes_no_sense_is_refused(equation: str) -> None:
     node = N("Einsum", ["x", "w"], ["y"], equation=equation)

@@ -8,11 +8,12 @@ Left out: control flow (If, Loop, Scan), whose bodies are not walked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import ModelProto, TypeProto, ValueInfoProto
+from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
 from onnx.inliner import inline_local_functions
 
 from enxuto.errors import ModelError, UsageError
@@ -23,6 +24,8 @@ from enxuto.summary.onnx_products import einsum_shape
 __all__ = ["Shapes", "shapes_of"]
 
 _Shape = tuple[int, ...]
+_TERM = rb"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
+_EQUATION = re.compile(_TERM + rb"(," + _TERM + rb")*(->" + _TERM + rb")?")
 _ROUNDS = 20  # of inference and folding; each gets past one more place where a shape is computed from a shape
 _LARGEST_SHAPE = 64  # elements of a weight that can give a shape
 _MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not at the image
@@ -53,6 +56,8 @@ def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
     not fit.
     """
     proto = _light_copy(model)
+    for node in (*proto.graph.node, *(node for function in proto.functions for node in function.node)):
+        _check_equation(node)
     image = _image_input(proto)
     axis = _batch_axis(proto, image.name)
     length_is_open = axis == 1 and _dims(image)[:1] == [None]
@@ -75,6 +80,13 @@ def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
     return Shapes(
         inferred, of, floats, _moving(inferred, image.name), image.name, max(batch, 1), small, length_is_open
     )
+
+
+def _check_equation(node: NodeProto) -> None:
+    """Refuse an Einsum with a dot too many: ONNX's shape inference never comes to an end on some of them."""
+    for item in node.attribute if node.op_type == "Einsum" else ():
+        if item.name == "equation" and not _EQUATION.fullmatch(item.s.replace(b" ", b"")):
+            raise ModelError(f"the equation of Einsum {', '.join(node.output)!r} is not as ONNX defines it")
 
 
 def _fill_einsums(proto: ModelProto, of: dict[str, _Shape]) -> bool:
