@@ -150,7 +150,18 @@ def test_rewinding_needs_the_early_checkpoint(invoke: Invoke, pictures: Path, tm
         *asked, "--retrain", "rewind", "--rewind-to", run / "epoch-001.pt", "--normalise", "mean", *QUIET
     )
     assert result.exit_code == 0, result.output
-    assert len(json.loads(result.stdout)["rounds"][1]["losses"]) == 2
+    losses = json.loads(result.stdout)["rounds"][1]["losses"]
+    assert len(losses) == 2
+    # Another checkpoint is another round, in the same folder too; the same one under another name is not.
+    other = invoke(
+        *asked, "--retrain", "rewind", "--rewind-to", run / "last.pt", "--normalise", "mean", *QUIET
+    )
+    assert "1 of 2 points are recorded already" in other.stderr, other.output
+    assert json.loads(other.stdout)["rounds"][1]["losses"] != losses
+    moved = shutil.copy(run / "epoch-001.pt", tmp_path / "moved.pt")
+    same = invoke(*asked, "--retrain", "rewind", "--rewind-to", moved, "--normalise", "mean", *QUIET)
+    assert "2 of 2 points are recorded already" in same.stderr, same.output
+    assert json.loads(same.stdout)["rounds"][1]["losses"] == losses
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The command line: one module per verb, each a thin function over the Python API with lazy imports.
 
-Exit codes: 0 done, 1 a check failed (a bound not met, a file that does not verify), 2 usage, data or file problem.
+Exit codes: 0 done, 1 a check failed (a bound not met, a file that does not verify), 2 usage, data or file problem,
+130 ended by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from onnx import NodeProto
 
 __all__ = ["Window", "attributes", "reads_whole_plane", "window_of"]
 
-_KERNELS = frozenset({"Conv", "ConvTranspose", "FusedConv", "QLinearConv", "ConvInteger"})
+_KERNELS = frozenset({"Conv", "ConvTranspose", "FusedConv", "QLinearConv", "ConvInteger", "DeformConv"})
 _POOLS = frozenset({"MaxPool", "AveragePool", "LpPool"})
 _SAME = frozenset({"SAME_UPPER", "SAME_LOWER"})
 
@@ -64,8 +64,12 @@ def reads_whole_plane(
     """
     if node.op_type.startswith("Global"):
         return True
-    if node.op_type in {"Gemm", "MatMul"}:
+    if node.op_type in {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}:
         return moving > 1 or before is None or len(before) <= 2
+    if node.op_type in {"LSTM", "GRU", "RNN", "Attention"}:
+        return True
+    if node.op_type == "Einsum":  # a 1×1 convolution, or more
+        return moving > 1 or before is None or after is None or tuple(after[2:]) != tuple(before[2:])
     if node.op_type in {"ReduceMean", "ReduceMax"} and before is not None and after is not None:
         # Told from the shapes: the axes are an attribute up to opset 17 and an operand from 18 on.
         return len(before) > 2 and set(after[2:]) <= {1} and tuple(after[1:2]) == tuple(before[1:2])

@@ -4,7 +4,8 @@ Operators that only look at data another way (Reshape, Flatten, Squeeze, Unsquee
 inference) write nothing and are no rows; neither is what depends on weights or shapes alone.
 
 Parameters of a row are the weights it is the first to use: of any floating-point operand with more than one
-element, except running means and variances and settings such as the bounds of Clip.
+element (integers too, where an operator of integers has its weights), except running means and variances, scales, first
+states of recurrent layers, and settings such as the bounds of Clip. A table that a Gather looks words up in is one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from enxuto.onnx_model import Model
 from enxuto.summary.cost import flops, is_product
 from enxuto.summary.node_names import layer_names
 from enxuto.summary.node_windows import Window, attributes, reads_whole_plane, window_of
+from enxuto.summary.onnx_products import (
+    BIAS_AT,
+    LEARNT_AT,
+    WEIGHT_AT,
+    is_uncounted,
+    macs_of,
+)
 from enxuto.summary.onnx_shapes import Shapes, shapes_of
 from enxuto.summary.reach import Reach
 from enxuto.summary.table import Layer, Summary, Volume
@@ -27,16 +35,12 @@ from enxuto.summary.table import Layer, Summary, Volume
 __all__ = ["summarize_onnx"]
 
 _VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
-_SETTINGS = frozenset({"Clip", "Pad", "Resize", "Upsample", "Slice", "Expand", "Tile", "TopK", "Gather"})
+_SETTINGS = frozenset({"Clip", "Pad", "Resize", "Upsample", "Slice", "Expand", "Tile", "TopK"})
 _ALIASES = frozenset({*_VIEWS, "Cast", "Transpose", "DequantizeLinear"})
-# Where weight and bias stand among the operands of a product.
-_WEIGHT_AT = {"Conv": 1, "FusedConv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3, "Gemm": 1}
-_BIAS_AT = {"Conv": 2, "FusedConv": 2, "ConvTranspose": 2, "QLinearConv": 8, "Gemm": 2}
 _SHIFT_AT = {
     **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "LayerNormalization"), 2),
     "GroupNormalization": 2,
 }
-_BATCH_NORM_LEARNT = (1, 2)
 
 
 def summarize_onnx(
@@ -59,6 +63,10 @@ def summarize_onnx(
     if walk.unknown:
         kinds = ", ".join(sorted(walk.unknown))
         remarks.append(f"the shapes behind {kinds} cannot be known; such rows count no activations")
+    if walk.uncounted:
+        remarks.append(f"what {', '.join(sorted(walk.uncounted))} compute is not counted")
+    if shapes.taken_as_one:
+        remarks.append("the length of sequences is open and was taken as 1; give --input")
     if walk.bodies:
         remarks.append(f"the bodies of {', '.join(sorted(walk.bodies))} are not in the table")
     return Summary(source, shapes.of[shapes.input][1:], tuple(walk.rows), tuple(remarks))
@@ -71,6 +79,7 @@ class _Walk:
         self.rows: list[Layer] = []
         self.unknown: set[str] = set()
         self.bodies: set[str] = set()
+        self.uncounted: set[str] = set()
         self._shapes = shapes
         self._names = layer_names(shapes)
         self._counted: set[str] = set()
@@ -102,8 +111,8 @@ class _Walk:
     def _window(self, node: NodeProto, moving: Sequence[str], output: str) -> Window | None:
         if moving[0] != node.input[0]:
             return None
-        kernel = self._shape(node.input[_WEIGHT_AT[node.op_type]]) if node.op_type in _WEIGHT_AT else None
-        if node.op_type in _WEIGHT_AT and kernel is None:
+        kernel = self._shape(node.input[WEIGHT_AT[node.op_type]]) if node.op_type in WEIGHT_AT else None
+        if node.op_type in WEIGHT_AT and kernel is None:
             raise ModelError(f"the weight's shape of {node.op_type} {output!r} cannot be known")
         before = self._shape(moving[0])
         if node.op_type == "Conv" and kernel is not None and before is not None:
@@ -139,7 +148,14 @@ class _Walk:
         self, node: NodeProto, moving: Sequence[str], output: str, window: Window | None, reach: Reach | None
     ) -> None:
         shape = self._shape(output)
-        operator = _operator(node, reads_whole_plane(node, self._shape(moving[0]), shape, len(moving)))
+        foreign = is_uncounted(node)
+        if foreign:
+            self.uncounted.add(_full_name(node))
+        operator = (
+            _full_name(node)
+            if foreign
+            else _operator(node, reads_whole_plane(node, self._shape(moving[0]), shape, len(moving)))
+        )
         if shape is None:
             if is_product(operator):
                 raise ModelError(
@@ -147,7 +163,7 @@ class _Walk:
                 )
             self.unknown.add(operator)
         written = self._elements(output)
-        macs = self._macs(node, moving, output) if is_product(operator) else 0
+        macs = self._macs(node, output) if is_product(operator) else 0
         weights, biases = self._parameters(node)
         self.rows.append(
             Layer(
@@ -170,7 +186,7 @@ class _Walk:
                     inputs=self._elements(moving[0]),
                     outputs=written,
                     kernel=window.kernel if window else (),
-                    bias=_operand(node, _BIAS_AT.get(operator)) is not None,
+                    bias=_operand(node, BIAS_AT.get(operator)) is not None,
                     window=int(attributes(node).get("size", 0)),
                 ),
                 reach=reach,
@@ -185,15 +201,13 @@ class _Walk:
         shape = self._shape(name)
         return 0 if shape is None else prod(shape) // self._shapes.batch
 
-    def _macs(self, node: NodeProto, moving: Sequence[str], output: str) -> int:
-        if node.op_type == "MatMul":
-            return self._elements(output) * (self._shape(node.input[0]) or (0,))[-1]
-        if node.op_type == "Gemm":
-            left = self._shape(node.input[0]) or (0, 0)
-            return self._elements(output) * left[0 if attributes(node).get("transA") else 1]
-        kernel = self._shape(node.input[_WEIGHT_AT[node.op_type]]) or ()
-        places = moving[0] if node.op_type == "ConvTranspose" else output
-        return self._elements(places) * prod(kernel[1:])
+    def _macs(self, node: NodeProto, output: str) -> int:
+        macs = macs_of(node, self._shape, output)
+        if macs is None:
+            raise ModelError(
+                f"a shape that {node.op_type} {output!r} reads cannot be known; give --input C,H,W"
+            )
+        return macs // self._shapes.batch
 
     def _parameters(self, node: NodeProto) -> tuple[int, int]:
         """(weights, biases) that no earlier row has counted."""
@@ -201,10 +215,10 @@ class _Walk:
             return 0, 0
         weights = biases = 0
         for place, name in enumerate(node.input):
-            if node.op_type == "BatchNormalization" and place not in _BATCH_NORM_LEARNT:
+            if place not in LEARNT_AT.get(node.op_type, (place,)):
                 continue
             size = self._learnt(node, place, name)
-            added = place in (_BIAS_AT.get(node.op_type), _SHIFT_AT.get(node.op_type))
+            added = place in (BIAS_AT.get(node.op_type), _SHIFT_AT.get(node.op_type))
             if added or node.op_type in {"Add", "Sub", "Sum"}:
                 biases += size
             else:
@@ -217,9 +231,11 @@ class _Walk:
         origin = self._origin.get(name, name)
         if not name or name in self._shapes.moving or shape is None or origin in self._counted:
             return 0
-        is_kernel = place in (_WEIGHT_AT.get(node.op_type), _BIAS_AT.get(node.op_type))
+        # Of a product any number is a weight, integers too; of a Gather those of a table of words, not of a shape.
+        is_kernel = is_product(node.op_type) and node.op_type in LEARNT_AT
+        is_table = node.op_type.startswith("Gather") and len(shape) > 1 and name in self._shapes.bytes8
         one_number = prod(shape) == 1 and not is_kernel and node.op_type not in {*_SHIFT_AT, "PRelu"}
-        if one_number or (name not in self._shapes.floats and not is_kernel):
+        if one_number or (name not in self._shapes.floats and not is_kernel and not is_table):
             return 0
         self._counted.add(origin)
         return prod(shape)
@@ -230,6 +246,11 @@ def _operand(node: NodeProto, place: int | None) -> str | None:
     if place is None or place >= len(node.input) or not node.input[place]:
         return None
     return str(node.input[place])
+
+
+def _full_name(node: NodeProto) -> str:
+    """The operator's name with its domain, where it is not ONNX's own."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def _operator(node: NodeProto, whole: bool) -> str:

@@ -8,20 +8,24 @@ Left out: control flow (If, Loop, Scan), whose bodies are not walked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import ModelProto, TypeProto, ValueInfoProto
+from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
 from onnx.inliner import inline_local_functions
 
 from enxuto.errors import ModelError, UsageError
 from enxuto.onnx_model import Model, array_bytes
 from enxuto.summary.fold_shapes import fold_shapes
+from enxuto.summary.onnx_products import einsum_shape
 
 __all__ = ["Shapes", "shapes_of"]
 
 _Shape = tuple[int, ...]
+_TERM = rb"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
+_EQUATION = re.compile(_TERM + rb"(," + _TERM + rb")*(->" + _TERM + rb")?")
 _ROUNDS = 20  # of inference and folding; each gets past one more place where a shape is computed from a shape
 _LARGEST_SHAPE = 64  # elements of a weight that can give a shape
 _MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not at the image
@@ -31,7 +35,8 @@ _MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not a
 class Shapes:
     """The graph with functions inlined; `of` maps values to shapes, `floats` names those of floating type.
 
-    `moving` holds the values that depend on the input, `batch` the images in it.
+    `moving` holds the values that depend on the input, `batch` the images in it, `bytes8` the weights that are 8-bit
+    integers. taken_as_one: the input is a sequence whose length is open.
     """
 
     proto: ModelProto
@@ -40,6 +45,8 @@ class Shapes:
     moving: frozenset[str]
     input: str
     batch: int
+    bytes8: frozenset[str] = frozenset()
+    taken_as_one: bool = False
 
 
 def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
@@ -49,7 +56,13 @@ def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
     not fit.
     """
     proto = _light_copy(model)
+    for node in (*proto.graph.node, *(node for function in proto.functions for node in function.node)):
+        _check_equation(node)
     image = _image_input(proto)
+    axis = _batch_axis(proto, image.name)
+    length_is_open = axis == 1 and _dims(image)[:1] == [None]
+    if axis == 1 and len(_dims(image)) == 3:
+        _set_dims(image, [size or 1 if place == 1 else size for place, size in enumerate(_dims(image))])
     _fix_input(image, input_shape)
     for item in proto.graph.input:
         if item is not image:
@@ -59,11 +72,40 @@ def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
     inferred, of, floats = _inferred(inline_local_functions(proto) if proto.functions else proto)
     for _ in range(_ROUNDS):
         unknown = any(name and name not in of for node in inferred.graph.node for name in node.output[:1])
-        if not unknown or not fold_shapes(inferred, of):
+        if not unknown or not (_fill_einsums(inferred, of) or fold_shapes(inferred, of)):
             break
         inferred, of, floats = _inferred(inferred)
-    batch = of[image.name][0] if of[image.name] else 1
-    return Shapes(inferred, of, floats, _moving(inferred, image.name), image.name, max(batch, 1))
+    batch = of[image.name][axis] if len(of[image.name]) > axis else 1
+    small = frozenset(tensor.name for tensor in inferred.graph.initializer if tensor.data_type in _BYTES)
+    return Shapes(
+        inferred, of, floats, _moving(inferred, image.name), image.name, max(batch, 1), small, length_is_open
+    )
+
+
+def _check_equation(node: NodeProto) -> None:
+    """Refuse an Einsum with a dot too many: ONNX's shape inference never comes to an end on some of them."""
+    for item in node.attribute if node.op_type == "Einsum" else ():
+        if item.name == "equation" and not _EQUATION.fullmatch(item.s.replace(b" ", b"")):
+            raise ModelError(f"the equation of Einsum {', '.join(node.output)!r} is not as ONNX defines it")
+
+
+def _fill_einsums(proto: ModelProto, of: dict[str, _Shape]) -> bool:
+    """Write the shapes of Einsums that inference leaves open (ellipses of several lengths); whether there were any."""
+    infos = {item.name: item for item in (*proto.graph.value_info, *proto.graph.output)}
+    filled = False
+    for node in proto.graph.node:
+        known = (
+            node.op_type == "Einsum" and node.output[0] in infos and all(name in of for name in node.input)
+        )
+        if known and node.output[0] not in of:
+            equation = b"".join(item.s for item in node.attribute if item.name == "equation")
+            try:
+                shape = einsum_shape(equation.decode(), [of[name] for name in node.input])
+            except (ValueError, KeyError) as error:
+                raise ModelError(f"Einsum {node.output[0]!r} is not as ONNX defines it ({error})") from error
+            _set_dims(infos[node.output[0]], shape)
+            filled = True
+    return filled
 
 
 def _inferred(proto: ModelProto) -> tuple[ModelProto, dict[str, _Shape], frozenset[str]]:
@@ -97,6 +139,28 @@ def _image_input(proto: ModelProto) -> ValueInfoProto:
     if not real:
         raise ModelError("the model has no input besides its weights")
     return next((item for item in real if len(_dims(item)) > 1), real[0])
+
+
+def _batch_axis(proto: ModelProto, image: str) -> int:
+    """0, or 1 where the input goes into a recurrent layer as it is: there its first axis is that of the steps."""
+    same = {image}
+    for node in proto.graph.node:
+        if not node.input or node.input[0] not in same:
+            continue
+        if node.op_type in ("LSTM", "GRU", "RNN"):
+            return 0 if any(item.name == "layout" and item.i == 1 for item in node.attribute) else 1
+        if node.op_type in (
+            "Identity",
+            "Cast",
+            "Dropout",
+            "Relu",
+            "Tanh",
+            "Mul",
+            "Add",
+            "LayerNormalization",
+        ):
+            same.update(node.output[:1])
+    return 0
 
 
 def _dims(item: ValueInfoProto) -> list[int | None]:
@@ -134,7 +198,7 @@ def _set_dims(item: ValueInfoProto, sizes: Sequence[int | None]) -> None:
     shape.ClearField("dim")
     item.type.tensor_type.shape.SetInParent()
     for size in sizes:
-        shape.dim.add(dim_value=size)
+        shape.dim.add() if size is None else shape.dim.add(dim_value=size)
 
 
 def _known(proto: ModelProto) -> tuple[dict[str, _Shape], frozenset[str]]:
@@ -155,6 +219,7 @@ def _known(proto: ModelProto) -> tuple[dict[str, _Shape], frozenset[str]]:
     return of, frozenset(floats)
 
 
+_BYTES = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.UINT8})
 _FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )

@@ -68,9 +68,10 @@ def _recorded(module: nn.Module, input_shape: Sequence[int], dtype: torch.dtype 
 
 def _remarks(module: nn.Module, recorder: _Recorder) -> Iterator[str]:
     idle = sum(p.numel() for p in module.parameters()) - sum(layer.parameters for layer in recorder.rows)
-    if idle > 0:
-        yield f"{idle:,} parameters are in modules that do not run in inference"
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    if idle > 0:
+        kind = "" if frozen else "trainable "
+        yield f"{idle:,} {kind}parameters are in modules that do not run in inference"
     if frozen:
         yield f"{frozen:,} parameters are frozen: counted, but not trained"
     if recorder.uncounted:
