@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.terminal import print_json, progress_bar, say, show_table
+from enxuto.cli.terminal import note, print_json, progress_bar, show_table
 
 HELP = """Check an `.enx` file: checksums, decoding, and, with the original model, every weight against it.
 
@@ -64,7 +64,7 @@ def _show(result: object, source: Path) -> None:
             give_way=("SQNR dB", "allowed"),
         )  # fmt: skip
     for problem in result.problems:
-        say(f"problem: {problem}")
+        note(f"problem: {problem}")
     if result.ok:
         exact = sum(check.exact for check in result.checks)
         moved = sum(check.bound is None for check in quantized)
@@ -72,4 +72,4 @@ def _show(result: object, source: Path) -> None:
         if result.compared:
             more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
-        say(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+        note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
