@@ -142,8 +142,6 @@ def test_what_inspect_finds_goes_to_stdout(invoke: Invoke, digits: Path) -> None
     assert result.stderr == ""
     assert "preprocess" in result.stdout
     assert invoke("inspect", digits).stderr == ""
-    verified = invoke("verify", small, digits)
-    assert "is sound" in verified.stdout
 
 
 @pytest.mark.parametrize("verb", _VERBS)

@@ -13,7 +13,7 @@ from enxuto.cli import data_options as opts
 from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess, first_batch, no_classes, scores_of
 from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import note, print_json, progress_bar, say, show_table, warn
+from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
 from enxuto.errors import ModelError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def run(
         _show_layers(layers, min(images, len(dataset)), every=every)
     left_out = _unmatched(one, other)
     if left_out:
-        say(f"weights that are not in both by name and shape: {left_out}")
+        note(f"weights that are not in both by name and shape: {left_out}")
     if drawn is not None:
         note(f"{sheet}: {drawn} of {len(answers.changed())} images whose answer changed")
 
@@ -181,7 +181,7 @@ def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> 
     """Weights that differ: the worst by the output of their layer, or all in the order of the model."""
     differ = [layer for layer in layers if layer.changed]
     if not differ:
-        say("all weights are equal")
+        note("all weights are equal")
         return
     shown = differ
     if not every:

@@ -15,7 +15,6 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from enxuto._version import __version__
 from enxuto.cli.streams import degrade
 from enxuto.escaping import anonymous, json_text, visible
 from enxuto.files import atomic_write
@@ -89,8 +88,7 @@ def provenance(
 def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
     """Leave it as `provenance.json` in the folder of a verb's files. Raises `UsageError` where that cannot be."""
     with atomic_write(folder / _FILE) as file:
-        said = {"schema": "enxuto.provenance/1", "version": __version__, **values}
-        text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
         file.write((json_text(text) + "\n").encode())
 
 

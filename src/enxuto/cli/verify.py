@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.terminal import print_json, progress_bar, say, show_table
+from enxuto.cli.terminal import note, print_json, progress_bar, show_table
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
     if trial is not None:
         _show_trial(trial)
     for problem in (*result.problems, *(() if trial is None else trial.problems)):
-        say(f"problem: {problem}")
+        note(f"problem: {problem}")
     if result.ok and (trial is None or not trial.problems):
         exact = sum(check.exact for check in result.checks)
         moved = sum(check.bound is None for check in quantized)
@@ -137,7 +137,7 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
             more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
             more += "; made from these weights, by their hash" if known else ""
-        say(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+        note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
 
 
 def _show_trial(trial: TrialRun) -> None:
