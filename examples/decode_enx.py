@@ -571,6 +571,7 @@ def fields(kind, message, level, costs):
         number, wire, begun = key >> 3, key & 7, reader.at // 8
         need(number and wire in (0, 1, 2, 5), "a group, or no field at all")
         value = reader.varint() if wire in (0, 2) else {1: 8, 5: 4}[wire]
+        need(number < 1 << 29 and value < 1 << 64, "a number is too large")
         exact = leb128(key) + (leb128(value) if wire in (0, 2) else b"")
         need(message[start : reader.at // 8] == exact, "a number takes more bytes than it needs")
         if wire:
