@@ -581,6 +581,8 @@ def fields(kind, message, level, costs):
         if what != "unknown" and (packed or WIRES.get(what, 2) == wire):
             need(repeats or number not in once, f"field {number} of a {what} occurs twice")
             once.add(number)
+            whole = not value or value[-1] < 128 if what == "i" and packed else True
+            need(whole and (not packed or len(value) % {"d": 8, "f": 4}.get(what, 1) == 0), "numbers are cut")
             if what == "s":
                 value.decode()
             elif what in FIELDS:
