@@ -304,7 +304,8 @@ def test_options_of_data_reach_the_data(invoke: Invoke, network: Path, tmp_path:
     assert made["calibration"]["images"] == 12
     assert made["reported"]["samples"] == 36
     assert made["reported"]["top1"] > 80
-    only = ["compress", network, "--force", "--calibration", tmp_path / "set", "--calibration-split", "train", "--image-column",
+    only = ["compress", network, "--force", "--calibration", tmp_path / "set", "--calibration-split", "train",
+            "--image-column",
             "scan", "--format", "parquet", "--images", 10, "--target-size", "1KB", "--json"]  # fmt: skip
     assert said(invoke(*only))["calibration"]["images"] == 10
 
