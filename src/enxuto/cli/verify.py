@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, progress_bar, show_table
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.container import CompressedModel
+    from enxuto.compare.trial_run import TrialRun
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.verify import Verification
     from enxuto.onnx_model import Model
-    from enxuto.trial_run import TrialRun
-    from enxuto.verification import Verification
 
 HELP = """Check an `.enx` file: checksums, decoding, and, with the original model, every weight against it.
 
@@ -53,10 +53,10 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Verify and report."""
-    from enxuto.container import CompressedModel
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.verify import Verification, verify
     from enxuto.errors import FormatError
     from enxuto.onnx_model import Model
-    from enxuto.verification import Verification, verify
 
     if inputs is None and (data is not None or shape is not None):
         raise UsageError("--data and --shape say what to run on; give --run N too")
@@ -92,9 +92,9 @@ def _damaged(result: Verification) -> bool:
 def _trial(
     compressed: CompressedModel, original: Model, inputs: int, data: Path | None, shape: str | None, seed: int
 ) -> TrialRun:
-    from enxuto.api import preprocess_of
+    from enxuto.compare.trial_run import run_both
     from enxuto.data import open_dataset
-    from enxuto.trial_run import run_both
+    from enxuto.opening import preprocess_of
 
     try:
         behind = tuple(int(side) for side in shape.split(",")) if shape else None
