@@ -17,8 +17,8 @@ By scores, in rounds (`scores` of `enxuto.prune.criteria.scores`), here without 
         network = unpruned.smaller(state, kept)             # a trained one's: unpruned.spread(its state, kept)
 
 Plans hold original places. Rounds go on from the original network and a smaller plan; or trace the pruned network and
-join the plans: `kept.then(later)`. Whole studies are `enxuto.studies.lottery`. Names are imported when first used. All of it
-needs the extra `[train]`.
+join the plans: `kept.then(later)`. Whole studies are `enxuto.studies.lottery`. Names are imported when first
+used. All of it needs the extra `[train]`.
 """
 
 from __future__ import annotations
