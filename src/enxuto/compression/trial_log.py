@@ -74,6 +74,8 @@ def _judgement(said: Any) -> Judgement | None:
     """Return the judgement that a line tells of; `ValueError`, `TypeError` or `KeyError` for what is none."""
     if said is None:
         return None
+    if not isinstance(said, dict):
+        raise ValueError(f"{said!r} is no judgement")
     kinds = get_type_hints(Judgement)
     known = {name: _as(kinds[name], value) for name, value in said.items() if (name, value) != ("kl", None)}
     return Judgement(**{"kl": math.nan, **known})  # JSON has no NaN, so that it is kept as null
