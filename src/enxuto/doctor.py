@@ -83,7 +83,7 @@ class Report:
 def examine(*, trial: bool = True) -> Report:
     """Look at everything; `trial`: compress, decode and run the packaged network too."""
     packages = tuple(_packages())
-    torch = _torch()  # loaded, so that `machine` sees its GPU
+    torch = _torch()  # loaded, so that `machine.facts` sees its GPU
     facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": _quota()}
     caches = (
         _cache("data sets", cache_folder(), apart=calibration_folder()),
@@ -245,7 +245,7 @@ def _cache(name: str, folder: Path, pattern: str = "*", *, apart: Path | None = 
 
 
 def _numba_cache() -> Cache:
-    """Compiled loops: in `$NUMBA_CACHE_DIR`, or where `kernels` puts them, which is beside the source if it can."""
+    """Compiled loops: in `$NUMBA_CACHE_DIR`, or where `machine.kernels` puts them, which is beside the source if it can."""
     source = Path(__file__).parent
     said = os.environ.get("NUMBA_CACHE_DIR")
     if said:

@@ -2,7 +2,7 @@
 
 Second moments, curvatures and sensitivities of all layers are measured once; `Calibration.quantized(price)` then gives
 every layer's levels at a price in nats per bit: the one number that trades size for accuracy. Batch normalisation is
-folded first. What the images are, and how a price is found, is not decided here (`budget`).
+folded first. What the images are, and how a price is found, is not decided here (`compression.search`).
 """
 
 from __future__ import annotations

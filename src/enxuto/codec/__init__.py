@@ -1,7 +1,7 @@
 """Integer levels and exact values ↔ bytes: exactly, fast, the same on every machine.
 
 A *coder* (rANS) moves symbols of known frequency; a *model* says which frequencies hold for which symbol. `order0`
-composes them with one static table per tensor, `contexts` with a class per weight and its neighbours; `coding`
+composes them with one static table per tensor, `contexts` with a class per weight and its neighbours; `choose`
 takes whichever is shorter. Files name the composition by its id, so that further ones can be added and old files
 keep decoding.
 """

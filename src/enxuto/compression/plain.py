@@ -1,7 +1,7 @@
 """`compress`: a model becomes a `CompressedModel`.
 
 Which tensors are quantized follows from their roles, which quantizer each gets from a scheme (`quantize.steps`);
-what is left is kept exactly. Nothing here needs data. Not here: how levels are chosen (`levels`), calibrated
+what is left is kept exactly. Nothing here needs data. Not here: how levels are chosen (`rounding`), calibrated
 rounding, search within a stated loss.
 """
 
@@ -73,7 +73,7 @@ def compress(
     bits: search the scheme's steps so that the whole file has at most that many bits per parameter; where weights
     as they are take no more, they stay as they are.
     rounding: trellis, dependent quantization, smallest at equal error and the default without a scheme; nearest, the
-    default with one, decoded a bit faster; rate, which weighs errors against the coder's bits (`levels`).
+    default with one, decoded a bit faster; rate, which weighs errors against the coder's bits (`rounding.plain`).
     roles: what is quantized. keep_exact: names of tensors (with * and ?) that are not, whatever their role.
     fold_bn: fold batch normalisation into the convolutions before it. metadata: stored in the file as JSON.
     threads: 0 takes one per processor; the result does not depend on it.

@@ -181,7 +181,7 @@ def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, p
         scaled = (weight - shifts[path]) / step
         odd = 0.0 if plain else np.float64(paths.states[path] & 1)
         # In an odd state levels ±k stand for ±(2k − 1): zero lies between 1 and −1. The same rule stands, with
-        # branches, in `trellis_path`; as one function for both, this loop takes twice as long.
+        # branches, in `viterbi`; as one function for both, this loop takes twice as long.
         sign = -1.0 if odd * scaled < 0 else 1.0
         size = sign * scaled
         low = np.floor((size + odd) / grid)

@@ -1,6 +1,6 @@
 """Derivatives of operators that put the same values elsewhere, or leave some out: shapes, slices, pads, pieces.
 
-Rules are as in `derivatives`. Bounds and amounts may be inputs or, in older operator sets, attributes.
+Rules are as in `rules`. Bounds and amounts may be inputs or, in older operator sets, attributes.
 """
 
 from __future__ import annotations

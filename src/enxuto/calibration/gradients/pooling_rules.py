@@ -1,4 +1,4 @@
-"""Derivatives of pools and of sums and means over axes; rules are as in `derivatives`.
+"""Derivatives of pools and of sums and means over axes; rules are as in `rules`.
 
 An average pool is a convolution of every channel with ones, each output divided by how many values it counted, which
 differs at the borders with pads, `count_include_pad`, `ceil_mode` and the version of the operator set. ONNX Runtime

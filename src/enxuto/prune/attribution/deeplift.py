@@ -4,7 +4,7 @@ Images and their references (blurred copies, say) go through the network once ea
 multipliers m instead of gradients, such that for each layer that everything passes Σ m·(x − x₀) = t − t₀: the
 contributions m·(x − x₀) of its output explain the whole difference of the class score t. That sum is checked at the
 images, and where it misses by more than rounding that is an error. The rules per function are in
-`attribution_rescale`, which functions there are in `rules`; the network itself stays as it is.
+`rescale`, which functions there are in `rules`; the network itself stays as it is.
 
 Source: A. Shrikumar, P. Greenside, A. Kundaje, "Learning important features through propagating activation
 differences", arXiv:1704.02685: rescale rule. Left out: RevealCancel.

@@ -3,7 +3,7 @@
 `Dispatch` stands between a network and torch; a set of `Rules` says what an attribution method does with layers,
 products, element-wise functions and pools. Functions built of others are taken apart here: a quotient a/b is the
 product of a and 1/b, local response normalisation the product of x and its scale. What depends on the images
-without a gradient is followed too (`attribution_cuts`): a network that goes on with it is refused by every method.
+without a gradient is followed too (`cuts`): a network that goes on with it is refused by every method.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ stands for `torch.relu`, `Tensor.relu`, `Tensor.relu_` and `torch.nn.functional.
 
 A function that is not listed and gives something that depends on the images is refused by name (`refuse`): a plain
 gradient in its place would look like an attribution and be none. So is one that goes on with what depends on the
-images and has no gradient, a mask say (`attribution_cuts`). Normalisation over the data itself (layer norm, group
+images and has no gradient, a mask say (`cuts`). Normalisation over the data itself (layer norm, group
 norm), softmax and maxima other than pools are not listed.
 """
 

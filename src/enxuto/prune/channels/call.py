@@ -1,6 +1,6 @@
 """One operator as it ran: its operands, the names of their elements, and which of them are parameters.
 
-The rules (`channel_moves`, `channel_rules`) read a `Call` and return the names of what the operator wrote.
+The rules (`moves`, `rules`) read a `Call` and return the names of what the operator wrote.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A name is a small integer. `NameBook` hands names out and holds what the operators of a network demand of them:
 ties (union–find: channels that meet in a sum go together), fixings (a channel that must stay, and why), balances
 (parts that must lose equally many channels, as the groups of a grouped convolution do), and which rows and columns
-of which parameter carry which name. Not here: operators (`channel_rules`).
+of which parameter carry which name. Not here: operators (`rules`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`trace`: which channels of a network belong together, found by following them through the operators that run.
 
-Beside each activation goes an integer tensor that names the channel each element belongs to (`channel_trace`);
-operators that move data move the names, others tie or bind them (`channel_moves`, `channel_rules`). No graph is
+Beside each activation goes an integer tensor that names the channel each element belongs to (`run`);
+operators that move data move the names, others tie or bind them (`moves`, `rules`). No graph is
 taken from autograd, so option-A shortcuts, grouped convolutions with shuffles, chunks, reused modules and frozen
 parameters come out right. Where a module's code may hold sizes of its own (a reshape to 400, a split at 16), a channel
 is removed for trial, also from a copy without dead rectifiers, and what fails must stay.

@@ -45,7 +45,7 @@ class DeepLift:
 
 @dataclass(frozen=True)
 class Relevance:
-    """Layer-wise relevance propagation by the z⁺ rule (`scores_relevance`) of the labels' scores."""
+    """Layer-wise relevance propagation by the z⁺ rule (`relevance`) of the labels' scores."""
 
     def __call__(
         self, model: nn.Module, data: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], None]
@@ -61,7 +61,7 @@ class Relevance:
 
 @dataclass(frozen=True)
 class Conductance:
-    """Layer conductance (`scores_conductance`) of the labels' scores in `steps` steps from a reference."""
+    """Layer conductance (`conductance`) of the labels' scores in `steps` steps from a reference."""
 
     reference: Reference = blurred
     steps: int = 16

@@ -2,7 +2,7 @@
 
 Parameters, buffers and state dicts are cut along the axes that `ChannelMap` binds to channels, modules are told their
 new sizes, padding shortcuts and channel shuffles are fitted. The result is compared with the original whose removed
-channels are zero (`removal_check`). Left out: removing whole layers.
+channels are zero (`check`). Left out: removing whole layers.
 """
 
 from __future__ import annotations

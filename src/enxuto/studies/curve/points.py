@@ -5,7 +5,7 @@ serves the whole network, else of one a tensor), and the bytes of the file. Dist
 recall and F1, MRR, agreement with the original and divergence from it.
 
 The images are decoded once a process, and kept where they take less than a gigabyte. Where some of them calibrate, no
-point is judged on those (`curve_calibration`).
+point is judged on those (`calibration`).
 """
 
 from __future__ import annotations

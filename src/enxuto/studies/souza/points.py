@@ -2,7 +2,7 @@
 
 A point is one network with its configuration, seed and images (`souza_network.train_network`). The test images are used
 once, at the end, with the last epoch's weights: nothing is chosen by them. Not here: what the points' results look like
-(`souza_records`, `souza_tables`).
+(`records`, `tables`).
 """
 
 from __future__ import annotations
