@@ -245,7 +245,7 @@ def _cache(name: str, folder: Path, pattern: str = "*", *, apart: Path | None = 
 
 
 def _numba_cache() -> Cache:
-    """Compiled loops: in `$NUMBA_CACHE_DIR`, or where `machine.kernels` puts them, which is beside the source if it can."""
+    """Compiled loops: in `$NUMBA_CACHE_DIR`, or where `machine.kernels` puts them: beside the source if it can."""
     source = Path(__file__).parent
     said = os.environ.get("NUMBA_CACHE_DIR")
     if said:

@@ -2,8 +2,8 @@
 
 Every row, column and position of a kernel has a scale of its own, written in the payload's head, which makes the
 class of each weight; kernels of more than one weight also look at neighbours already decoded. On a trellis the state
-counts too, and a row is decoded from its beginning. Chunks of some 2**18 weights decode in parallel. `context_fit` fits a
-model to levels. Layout: `docs/format.md`, "Coders contexts and trellis".
+counts too, and a row is decoded from its beginning. Chunks of some 2**18 weights decode in parallel. `context_fit` fits
+a model to levels. Layout: `docs/format.md`, "Coders contexts and trellis".
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def own(bits: Iterable[float]) -> list[Settings]:
 def calibrated(bits: Iterable[float], calibration: Mapping[str, Any]) -> list[Settings]:
     """Settings of calibrated rounding, at the price of a bit that comes to about so many bits per weight.
 
-    calibration: which images calibrate (`curve_calibration.Calibrating`).
+    calibration: which images calibrate (`calibration.Calibrating`).
     """
     return [
         {

@@ -1,7 +1,7 @@
 """The lottery study: criteria × ways of retraining × scopes × schedules × seeds × rounds, as points of a study.
 
 A point is one training: of an unpruned network (`train_unpruned`, one a seed), or of what a round leaves
-(`lottery_round.prune_round`), which comes after the round before it. One-shot rounds come after the unpruned network
+(`round.prune_round`), which comes after the round before it. One-shot rounds come after the unpruned network
 alone, gradual ones prune within a single training. Always among them are the controls: filters chosen at random,
 fresh weights; and the unpruned network trained on by the same ways, as a network that is merely trained longer may
 beat its former self too.

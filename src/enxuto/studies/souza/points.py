@@ -1,6 +1,6 @@
 """The comparison of Souza 2020, as points of a study: SqueezeNet-DSC beside four networks, trained and measured alike.
 
-A point is one network with its configuration, seed and images (`souza_network.train_network`). The test images are used
+A point is one network with its configuration, seed and images (`network.train_network`). The test images are used
 once, at the end, with the last epoch's weights: nothing is chosen by them. Not here: what the points' results look like
 (`records`, `tables`).
 """
