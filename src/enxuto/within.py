@@ -28,7 +28,7 @@ from enxuto.onnx_model import Model, Role
 from enxuto.processors import processors
 from enxuto.quantize.answers import class_answers
 from enxuto.quantize.synthetic import synthetic_images
-from enxuto.runtime import Runner
+from enxuto.runtime import Runner, advised
 from enxuto.trial_log import TrialLog
 
 __all__ = ["Parts", "Within", "compress_within", "deal", "pictures_of"]
@@ -102,6 +102,7 @@ def deal(
     return Parts(calibration, judging, reporting)
 
 
+@advised("compress it without images")
 def compress_within(
     model: Model,
     bounds: Bounds,
