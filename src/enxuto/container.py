@@ -28,7 +28,7 @@ from enxuto.onnx_model.carried import carrying
 from enxuto.part import FileSlice, Part, most_elements
 from enxuto.processors import processors
 
-__all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
+__all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx"]
 
 MAGIC = b"\x89ENX\r\n\x1a\n"
 FORMAT_VERSION = 3

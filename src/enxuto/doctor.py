@@ -20,7 +20,7 @@ from typing import Any, Literal
 from enxuto.calibration_cache import calibration_folder
 from enxuto.data.published import cache_folder
 from enxuto.errors import EnxutoError
-from enxuto.processors import quota as _quota
+from enxuto.processors import quota
 from enxuto.study.machine import machine
 
 __all__ = ["Cache", "Package", "Problem", "Report", "examine"]
@@ -84,7 +84,7 @@ def examine(*, trial: bool = True) -> Report:
     """Look at everything; `trial`: compress, decode and run the packaged network too."""
     packages = tuple(_packages())
     torch = _torch()  # loaded, so that `machine` sees its GPU
-    facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": _quota()}
+    facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": quota()}
     caches = (
         _cache("data sets", cache_folder(), apart=calibration_folder()),
         _cache("calibrations", calibration_folder()),
