@@ -234,7 +234,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
         return real(name, *arguments, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(DataError, match=r"pip install 'enxuto\[parquet\]'"):
+    with pytest.raises(DataError, match=r"pip install '\.\[parquet\]'"):
         open_dataset(tmp_path / "d.parquet")
 
 
