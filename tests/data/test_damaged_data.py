@@ -193,7 +193,8 @@ def test_idx(tmp_path: Path, kind: str, packed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\x1f\x8b", gzip.compress(GOOD[0])[:-9], gzip.compress(GOOD[0])[:12] + b"\xff" * 20],
+    "damage",
+    [b"", b"\x1f\x8b", gzip.compress(GOOD[0])[:-9], gzip.compress(GOOD[0])[:12] + b"\xff" * 20],
     ids=["empty", "signature", "cut", "changed"],
 )
 def test_idx_that_does_not_unpack(tmp_path: Path, damage: bytes) -> None:
