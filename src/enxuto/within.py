@@ -73,7 +73,7 @@ def deal(
     *,
     synthetic: bool = False,
 ) -> Parts:
-    """Deal a labelled data set into the parts that a search needs, at random with `seed`.
+    """Deal a data set, labelled or not, into the parts that a search needs, at random with `seed`.
 
     synthetic: no image of `data` calibrates, even where `calibration` is None.
     Raises `DataError` where there are too few images, `UsageError` where there are none to judge by.
