@@ -171,8 +171,20 @@ def compress_within(
     )
     if parts.reporting is None:
         return Within(found.outcome, found, None, calibration)
-    reporter = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)
-    chance = reporter.by_chance if parts.reporting.labelled else None
+    return _reported(model, found, calibration, parts.reporting, preprocess, threads)
+
+
+def _reported(
+    model: Model,
+    found: Found,
+    calibration: Calibration,
+    reporting: Dataset,
+    preprocess: Preprocess,
+    threads: int,
+) -> Within:
+    """Return the outcome with how it does on images that nothing was chosen by."""
+    reporter = Judge(model, reporting, preprocess, threads=threads, batch=_BATCH)
+    chance = reporter.by_chance if reporting.labelled else None
     return Within(found.outcome, found, reporter(found.outcome.model), calibration, chance)
 
 
