@@ -183,7 +183,7 @@ IMPORTERS = {
 
 
 def test_no_file_chooses_what_is_imported_or_run() -> None:
-    """A new importer must say here whose names it imports; pickles of users are read in one place, by torch's safe reader."""
+    """A new importer must say here whose names it imports; users' pickles are read in one place, by torch's safe reader."""
     importers = set()
     for path in modules():
         place = str(path.relative_to(SOURCE))
@@ -193,7 +193,7 @@ def test_no_file_chooses_what_is_imported_or_run() -> None:
             name = ast.unparse(node.func)
             if name.split(".")[-1] in ("import_module", "__import__", "run_module", "run_path"):
                 importers.add(place)
-            # Compiled loops are pickles of Numba's, in folders that nobody else may write to (`kernels.cache_place`).
+            # Compiled loops are pickles of Numba's, in folders chosen as those of compiled Python are.
             if (place, name) != ("kernels.py", "pickle.loads"):
                 assert name not in ("eval", "exec", "pickle.load", "pickle.loads", "torch.jit.load"), place
             if name == "torch.load":
