@@ -183,7 +183,7 @@ IMPORTERS = {
 
 
 def test_no_file_chooses_what_is_imported_or_run() -> None:
-    """A new importer must say here whose names it imports; users' pickles are read in one place, by torch's safe reader."""
+    """A new importer must say here whose names it imports; pickles of users are read in one place, by torch's reader."""
     importers = set()
     for path in modules():
         place = str(path.relative_to(SOURCE))
