@@ -571,6 +571,7 @@ def fields(kind, message, level, costs):
         number, wire, begun = key >> 3, key & 7, reader.at // 8
         need(number and wire in (0, 1, 2, 5), "a group, or no field at all")
         value = reader.varint() if wire in (0, 2) else {1: 8, 5: 4}[wire]
+        need(number < 1 << 29 and value < 1 << 64, "a number is too large")
         exact = leb128(key) + (leb128(value) if wire in (0, 2) else b"")
         need(message[start : reader.at // 8] == exact, "a number takes more bytes than it needs")
         if wire:
@@ -580,6 +581,8 @@ def fields(kind, message, level, costs):
         if what != "unknown" and (packed or WIRES.get(what, 2) == wire):
             need(repeats or number not in once, f"field {number} of a {what} occurs twice")
             once.add(number)
+            whole = not value or value[-1] < 128 if what == "i" and packed else True
+            need(whole and (not packed or len(value) % {"d": 8, "f": 4}.get(what, 1) == 0), "numbers are cut")
             if what == "s":
                 value.decode()
             elif what in FIELDS:
