@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from enx_samples import DEMO, noise, small_model, small_proto, weights_of
 from enxuto.codec import entropy
-from enxuto.compression import compress, parameters, quantizable
+from enxuto.compression import DEFAULT_ROLES, compress, parameters, quantizable
 from enxuto.container import CompressedModel
 from enxuto.errors import BudgetError, ModelError, UsageError
 from enxuto.levels import ROUNDINGS
@@ -353,10 +353,16 @@ def test_threads_change_neither_bytes_nor_order() -> None:
     assert compress(model, roles=list(Role)[:3], threads=4).to_bytes() == alone
 
 
-def test_progress_counts_every_tensor_to_the_end() -> None:
+def test_progress_counts_the_weights_of_every_tensor_to_the_end() -> None:
     seen: list[tuple[str, int, int]] = []
-    compress(small_model(40), threads=2, progress=lambda *step: seen.append(step))
-    assert [step for step in seen if step[0] == "coding"] == [("coding", n, 2) for n in range(3)]
+    model = small_model(40)
+    compress(model, threads=2, progress=lambda *step: seen.append(step))
+    sizes = [model.info(name).elements for name in quantizable(model, DEFAULT_ROLES)]
+    coded = [(done, of) for what, done, of in seen if what == "coding"]
+    assert len(coded) == len(sizes) + 1
+    assert coded[0] == (0, sum(sizes))
+    assert coded[-1] == (sum(sizes), sum(sizes))
+    assert coded[1][0] in sizes
 
 
 def test_a_tensor_that_cannot_be_quantized_ends_the_coding_of_all() -> None:

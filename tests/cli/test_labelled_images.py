@@ -218,7 +218,7 @@ def said(result: Result) -> dict[str, Any]:
 
 
 def test_any_folder_of_images_calibrates(invoke: Invoke, network: Path, photos: Path) -> None:
-    words = ("compress", network, "--calibration", photos, "--target-size", "1KB", "--json")
+    words = ("compress", network, "--force", "--calibration", photos, "--target-size", "1KB", "--json")
     assert said(invoke(*words))["calibration"]["images"] == 80, "those of subfolders too"
     assert said(invoke(*words, "--limit", 12))["calibration"]["images"] == 12
 
@@ -242,24 +242,24 @@ def test_images_without_labels_judge_answers(
             folder = photos / (str(2020 + number % 2) if layout == "by year" else f"place {number % 12:02}")
             folder.mkdir(exist_ok=True)
             file.rename(folder / file.name)
-    made = invoke("compress", network, "--data", photos, "--images", 12, "--max-kl", 0.5, "--json")
+    made = invoke("compress", network, "--force", "--data", photos, "--images", 12, "--max-kl", 0.5, "--json")
     found = said(made)
     assert found["fits"]
     assert found["reported"]["kl"] > 0
     assert [found["reported"][name] for name in ("top1", "drop", "drop_interval")] == [None, None, None]
     assert "answers are compared with the original's, and no top-1 is told" in made.stderr
     assert "points lost" not in made.stderr
-    result = invoke("compress", network, "--data", photos, "--max-drop", 1)
+    result = invoke("compress", network, "--force", "--data", photos, "--max-drop", 1)
     assert result.exit_code == 2
     assert "error: " in result.stderr
 
 
 def test_the_table_of_images_without_labels_tells_no_top1(invoke: Invoke, network: Path, loose: Path) -> None:
-    told = invoke("compress", network, "--data", loose, "--images", 12, "--target-size", "1KB")
+    told = invoke("compress", network, "--force", "--data", loose, "--images", 12, "--target-size", "1KB")
     assert told.exit_code == 0, told.output
     assert "same answers" in told.stdout
     assert "top-1" not in told.stdout
-    result = invoke("compress", network, "--data", loose, "--max-drop", 1)
+    result = invoke("compress", network, "--force", "--data", loose, "--max-drop", 1)
     assert result.exit_code == 2
     assert "holds images without labels" in result.stderr
 
@@ -297,14 +297,15 @@ def test_options_of_data_reach_the_data(invoke: Invoke, network: Path, tmp_path:
                       "value": pa.array(labels[start : start + 60])}),
             tmp_path / "set" / f"{part}-0.parquet",
         )  # fmt: skip
-    words = ["compress", network, "--data", tmp_path / "set", "--split", "test", "--format", "parquet",
+    words = ["compress", network, "--force", "--data", tmp_path / "set", "--split", "test", "--format", "parquet",
              "--image-column", "scan", "--label-column", "value", "--limit", 48, "--images", 12,
              "--target-size", "1KB", "--json"]  # fmt: skip
     made = said(invoke(*words))
     assert made["calibration"]["images"] == 12
     assert made["reported"]["samples"] == 36
     assert made["reported"]["top1"] > 80
-    only = ["compress", network, "--calibration", tmp_path / "set", "--calibration-split", "train", "--image-column",
+    only = ["compress", network, "--force", "--calibration", tmp_path / "set", "--calibration-split", "train",
+            "--image-column",
             "scan", "--format", "parquet", "--images", 10, "--target-size", "1KB", "--json"]  # fmt: skip
     assert said(invoke(*only))["calibration"]["images"] == 10
 
@@ -331,4 +332,6 @@ def test_options_that_make_no_sense(invoke: Invoke, network: Path, images: Path,
 
 
 def test_minifloat_keeps_its_format(invoke: Invoke, network: Path) -> None:
-    assert invoke("compress", network, "--quantizer", "minifloat", "--format", "4,3").exit_code == 0
+    assert (
+        invoke("compress", network, "--force", "--quantizer", "minifloat", "--format", "4,3").exit_code == 0
+    )

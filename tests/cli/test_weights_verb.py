@@ -61,7 +61,7 @@ def test_tables_in_the_form_of_the_source(invoke: Invoke, digits: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["--by", "length"], "--by is sse or kl"), (["--out", "digits.onnx/x"], "cannot make the folder")],
+    [(["--by", "length"], "--by is sse or kl"), (["--out", "digits.onnx/x"], "cannot write into")],
 )
 def test_wrong_options_are_one_line(
     invoke: Invoke, digits: Path, words: list[str], says: str, monkeypatch: pytest.MonkeyPatch

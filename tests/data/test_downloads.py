@@ -242,5 +242,7 @@ def test_the_verb_fetches_and_says_where(monkeypatch: pytest.MonkeyPatch, tmp_pa
     result = CliRunner().invoke(app, ["fetch", "tiny"])
     assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "cache" / "tiny"))
     result = CliRunner().invoke(app, ["fetch", "tiny", "--folder", str(tmp_path / "to"), "--json"])
-    assert json.loads(result.stdout) == {"name": "tiny", "path": str(tmp_path / "to" / "tiny")}
+    said = json.loads(result.stdout)
+    assert said["schema"] == "enxuto.fetch/1"
+    assert (said["name"], said["path"]) == ("tiny", str(tmp_path / "to" / "tiny"))
     assert CliRunner().invoke(app, ["fetch", "mnist"]).exit_code == 2

@@ -70,7 +70,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UsageError, match=r"enxuto\[report\]"):
+    with pytest.raises(UsageError, match=r"\.\[report\]"):
         plot_training(RECORDS, tmp_path / "one.png")
     assert list(tmp_path.iterdir()) == []
 

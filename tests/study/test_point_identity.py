@@ -230,7 +230,9 @@ def test_a_checkpoint_that_changed_since_is_refused(tmp_path: Path, network: nn.
     from enxuto.train.checkpoint import Checkpoint
 
     path = tmp_path / "epoch-001.pt"
-    Checkpoint(1, early(network, 2.0), {}, {}, {}, torch.zeros(1), [], [], "", {}, {}, None, {}).write(path)
+    config, facts = TrainConfig().to_dict(), {"classes": 4, "mean": [0.5], "std": [0.5]}
+    state = early(network, 2.0)
+    Checkpoint(1, state, {}, {}, {}, torch.zeros(1), [], [], "", config, facts, None, {}).write(path)
     work = Work(
         "p", "f", {"rewind": state_hash(early(network))}, 0, None, {"rewind": str(path)}, (), tmp_path
     )

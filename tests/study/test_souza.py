@@ -224,7 +224,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, data: tuple[Pa
     (tmp_path / "file").write_text("")
     result = study_verb(*verb_words(data, tmp_path / "file" / "study"))
     assert result.exit_code == 2
-    assert "error: cannot make the folder" in result.stderr
+    assert "error: cannot write into" in result.stderr
     assert "internal" not in result.stderr
 
 

@@ -78,7 +78,7 @@ def run(
 ) -> None:
     """Load, run, measure, show."""
     from enxuto.api import load, load_with_metadata, preprocess_of
-    from enxuto.evaluation import Following, evaluate, follow
+    from enxuto.evaluation import Evaluation, Following, evaluate, follow
     from enxuto.runtime import Runner
 
     options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)

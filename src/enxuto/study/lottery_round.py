@@ -197,7 +197,7 @@ def network_of(before: Before) -> Path:
 
 def _unpruned(work: Work) -> Unpruned:
     torch.set_num_threads(work.threads)
-    architecture = Architecture.from_dict(work.settings["network"])
+    architecture = _asked_for(work.settings["network"])
     if work.settings.get("factory_code") != network_of_point(architecture).get("factory_code"):
         raise DataError(
             f"the code of {architecture.name} is not that which this study began with; run the study again"
@@ -207,6 +207,9 @@ def _unpruned(work: Work) -> Unpruned:
 
 @lru_cache(maxsize=2)
 def _built_once(architecture: str) -> Unpruned:
-    values = json.loads(architecture)
-    # The settings of a point are what the user asked for, a factory too; no file is asked.
-    return Unpruned.of(Architecture.from_dict(values, values["name"] if ":" in values["name"] else None))
+    return Unpruned.of(_asked_for(json.loads(architecture)))
+
+
+def _asked_for(values: Mapping[str, Any]) -> Architecture:
+    """The network of a point's settings, which are what the user asked for, a factory too; no file is asked."""
+    return Architecture.from_dict(values, values["name"] if ":" in values["name"] else None)
