@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from enxuto import zoo
-from enxuto.prune.attribution import deeplift
-from enxuto.prune.attribution_layers import filter_layers, per_filter
-from enxuto.prune.attribution_references import blurred
+from enxuto.prune.attribution.deeplift import deeplift
+from enxuto.prune.attribution.layers import filter_layers, per_filter
+from enxuto.prune.attribution.references import blurred
 
 BOUND = 1.5
 

@@ -17,8 +17,8 @@ import time
 import numpy as np
 from onnx import helper, numpy_helper
 
-from enxuto.calibrated import compress_at
-from enxuto.calibration import calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.compression.at_price import compress_at
 from enxuto.onnx_model import Model
 
 

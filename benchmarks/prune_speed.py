@@ -29,10 +29,10 @@ from torch import nn
 
 from enxuto import zoo
 from enxuto.onnx_model import Model
-from enxuto.prune.kept import Architecture
+from enxuto.prune.criteria.scores import scores
+from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import built
 from enxuto.prune.rounds import Selection, Unpruned, shares_left
-from enxuto.prune.scores import scores
 from enxuto.prune.speed import latencies
 from enxuto.runtime import Latency, Runner, latency
 from enxuto.summary import summarize_onnx

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.budget import Judge
-from enxuto.calibrated import compress_at
-from enxuto.calibration import Calibration, calibrate
-from enxuto.compression import compress, parameters
+from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.compression.at_price import compress_at
+from enxuto.compression.calibrated import pictures_of
+from enxuto.compression.plain import compress, parameters
+from enxuto.compression.search import Judge
 from enxuto.data import PRESETS, Dataset, open_dataset
 from enxuto.onnx_model import Model
-from enxuto.within import pictures_of
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 NETWORKS = {

@@ -26,17 +26,17 @@ from typing import Any
 import numba
 import numpy as np
 
-from enxuto.budget import Judge
-from enxuto.calibrated import compress_at
-from enxuto.calibration import Calibration, calibrate
+from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.layers import Layer
 from enxuto.codec import fit
-from enxuto.compression import parameters
+from enxuto.compression.at_price import compress_at
+from enxuto.compression.calibrated import pictures_of
+from enxuto.compression.plain import parameters
+from enxuto.compression.search import Judge
 from enxuto.data import PRESETS
+from enxuto.enx.payload import QuantizedTensor
 from enxuto.onnx_model import Model
-from enxuto.part import QuantizedTensor
 from enxuto.quantize.grid import Grid
-from enxuto.quantize.layers import Layer
-from enxuto.within import pictures_of
 from rate import NETWORKS, SHARED, parts
 
 

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from enxuto.codec import entropy
-from enxuto.compression import compress, parameters
-from enxuto.container import CompressedModel
+from enxuto.compression.plain import compress, parameters
 from enxuto.data import Dataset, Preprocess, open_dataset, preset
+from enxuto.enx.file import CompressedModel
 from enxuto.evaluation import evaluate
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import DeadZone
-from enxuto.quantize.steps import Uniform
+from enxuto.quantize.schemes import Uniform
 from enxuto.runtime import Runner
 
 NETWORKS = {

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from enxuto.calibrated import compress_at
-from enxuto.calibration import calibrate
-from enxuto.compression import parameters
+from enxuto.calibration.calibrate import calibrate
+from enxuto.compression.at_price import compress_at
+from enxuto.compression.calibrated import pictures_of
+from enxuto.compression.plain import parameters
 from enxuto.data import PRESETS, Dataset, Preprocess
 from enxuto.metrics.divergence import divergence
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
-from enxuto.within import pictures_of
 from rate import SHARED, parts
 
 NETWORK = "efficientnet-lite0"

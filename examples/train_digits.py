@@ -19,10 +19,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from enxuto.api import LABELS_KEY, PREPROCESS_KEY
 from enxuto.data import Preprocess
 from enxuto.files import atomic_write
 from enxuto.onnx_model import Model
+from enxuto.opening import LABELS_KEY, PREPROCESS_KEY
 
 SEED = 7
 EPOCHS = 60

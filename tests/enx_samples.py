@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from enxuto.container import CompressedModel
+from enxuto.enx.file import CompressedModel
 from enxuto.onnx_model import Model
 
 DEMO = Path(__file__).parents[1] / "src" / "enxuto" / "demo" / "digits.onnx"

@@ -1,6 +1,6 @@
 """Tiny deterministic models, and how the golden files of `test_golden.py` are made of them.
 
-    python tests/make_golden.py      # rewrites the literals in tests/test_golden.py
+    python tests/make_golden.py      # rewrites the literals in tests/enx/test_golden.py
 
 Only a deliberate change of the format is a reason to run it, and `docs/format.md` then has a new version number.
 """
@@ -19,13 +19,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto import CompressedModel, compress
 from enxuto.codec import Coder
-from enxuto.container import Part
-from enxuto.fingerprint import FINGERPRINT_KEY
-from enxuto.header import ExactRow, TensorEntry
+from enxuto.enx.file import Part
+from enxuto.enx.fingerprint import FINGERPRINT_KEY
+from enxuto.enx.table import ExactRow, TensorEntry
 from enxuto.onnx_model import Model, array_bytes, skeleton
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
-from enxuto.quantize.steps import Uniform
+from enxuto.quantize.schemes import Uniform
 
 INFO = {"made_by": "golden"}  # in place of the version, which changes
 
@@ -62,7 +62,7 @@ def quantized(quantizer: Quantizer, proto: ModelProto) -> CompressedModel:
         path.write_bytes(proto.SerializeToString(deterministic=True))
         made = compress(path, Uniform(quantizer), metadata=INFO)
     parts = tuple(with_coder("order0", part) for part in made.parts)
-    # Without the hash of the original, which `tests/test_verification.py` works out by hand.
+    # Without the hash of the original, which `tests/enx/test_verify.py` works out by hand.
     known = {key: value for key, value in made.metadata.items() if key != FINGERPRINT_KEY}
     return CompressedModel(made.skeleton, parts, known)
 
@@ -245,7 +245,7 @@ def main() -> None:
         lines.append("        {")
         lines += [f'            "{key}": "{value}",' for key, value in values_of(compressed).items()]
         lines += ["        },", "    ),"]
-    path = Path(__file__).with_name("test_golden.py")
+    path = Path(__file__).parent / "enx" / "test_golden.py"
     before, rest = path.read_text(encoding="utf-8").split("# golden files\n")
     behind = rest.split("# end of golden files\n")[1]
     new = "\n".join([*lines, "}", ""])

@@ -100,8 +100,8 @@ def main() -> None:
         for way in ("load", "inspect", "verify"):
             in_a_child(lambda way=way: run(way, str(file)))
         enxuto.load(file, threads=1)
-        from enxuto.ledger import ledger_of
-        from enxuto.verification import verify
+        from enxuto.enx.ledger import ledger_of
+        from enxuto.enx.verify import verify
 
         verify(enxuto.CompressedModel.read(file))
         ledger_of(enxuto.CompressedModel.read(file))

@@ -23,7 +23,7 @@ from enxuto.archive import digest, read_archive, read_state, write_archive
 from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.export.network import _load as load_for_export
 from enxuto.prune import load_pruned
-from enxuto.study.pruning import Weights
+from enxuto.studies.pruning import Weights
 from enxuto.train import Checkpoint
 
 torch.set_num_threads(1)
@@ -265,7 +265,7 @@ def test_a_number_of_classes_in_a_checkpoint_builds_no_giant(tmp_path: Path) -> 
     code = (
         "import torch\n"
         "from enxuto.errors import EnxutoError\n"
-        "from enxuto.study.pruning import Given, Weights\n"
+        "from enxuto.studies.pruning import Given, Weights\n"
         "try:\n"
         "    Given.of('lenet5', Weights({'a': torch.zeros(1)}, classes=10**9), (1, 32, 32), 10)\n"
         "    raise SystemExit('taken')\n"

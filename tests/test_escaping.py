@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from enxuto.drawing import new_figure, save
 from enxuto.escaping import (
     anonymous,
     csv_cell,
@@ -26,7 +27,6 @@ from enxuto.escaping import (
     visible_values,
 )
 from enxuto.measure import plot_losses
-from enxuto.study.drawing import new_figure, save
 
 STEERING = {
     "escape": "\x1b[31m",

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from enx_samples import small_model
-from enxuto.compression import compress
+from enxuto.compression.plain import compress
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
-from enxuto.signals import interrupts_wait
+from enxuto.machine.signals import interrupts_wait
 
 
 def test_a_new_file_and_a_replaced_one(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from enx_samples import DEMO
-from enxuto.compression import compress
-from enxuto.container import CompressedModel
+from enxuto.compression.plain import compress
+from enxuto.enx.file import CompressedModel
 from enxuto.onnx_model import Model
 
 KILLS = 20

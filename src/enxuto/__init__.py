@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from enxuto._version import __version__
 
 if TYPE_CHECKING:
-    from enxuto.api import load, session
-    from enxuto.compression import compress
-    from enxuto.container import CompressedModel
+    from enxuto.compression.plain import compress
     from enxuto.data import Preprocess, open_dataset
+    from enxuto.enx.file import CompressedModel
     from enxuto.errors import BudgetError, DataError, EnxutoError, FormatError, ModelError, UsageError
     from enxuto.evaluation import Evaluation, evaluate
     from enxuto.onnx_model import Model
+    from enxuto.opening import load, session
     from enxuto.runtime import Runner
 
 __all__ = [
@@ -48,9 +48,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("load", "session"),
-    "compression": ("compress",),
-    "container": ("CompressedModel",),
+    "opening": ("load", "session"),
+    "compression.plain": ("compress",),
+    "enx.file": ("CompressedModel",),
     "data": ("Preprocess", "open_dataset"),
     "errors": ("BudgetError", "DataError", "EnxutoError", "FormatError", "ModelError", "UsageError"),
     "evaluation": ("Evaluation", "evaluate"),

@@ -5,7 +5,7 @@ The command line is imported inside, as that takes most of a second in which peo
 
 import sys
 
-from enxuto.signals import ended_by_sigterm, exit_code
+from enxuto.machine.signals import ended_by_sigterm, exit_code
 
 
 def main() -> None:

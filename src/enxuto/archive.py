@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.files import atomic_write, regular_file
-from enxuto.signals import interrupts_wait
+from enxuto.machine.signals import interrupts_wait
 
 __all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "same_kind", "write_archive"]
 

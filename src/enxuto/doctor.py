@@ -17,11 +17,11 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal
 
-from enxuto.calibration_cache import calibration_folder
+from enxuto.calibration.cache import calibration_folder
 from enxuto.data.published import cache_folder
 from enxuto.errors import EnxutoError
-from enxuto.processors import quota
-from enxuto.study.machine import machine
+from enxuto.machine.facts import machine
+from enxuto.machine.processors import quota
 
 __all__ = ["Cache", "Package", "Problem", "Report", "examine"]
 
@@ -207,7 +207,7 @@ def _trial() -> list[Problem]:
 
 def _trial_error() -> float:
     """The largest error of a score after compression, over the largest score, on one random image."""
-    from enxuto.compression import compress
+    from enxuto.compression.plain import compress
     from enxuto.demo import MODEL
     from enxuto.onnx_model import Model
     from enxuto.runtime import Runner
@@ -251,7 +251,7 @@ def _numba_cache() -> Cache:
     if said:
         return _cache("compiled loops", Path(said), "*.nb[ic]")
     try:
-        from enxuto.kernels import cache_place
+        from enxuto.machine.kernels import cache_place
     except ImportError:  # without Numba, which is a problem of its own
         return _cache("compiled loops", source, "*.nb[ic]")
     place = cache_place(source / "codec")

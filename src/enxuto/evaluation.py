@@ -122,7 +122,7 @@ def evaluate(
 
     predict, reference: float32 batch as `preprocess` makes it -> scores (N, C); axes of length 1 after those
     are dropped. scores_are, reference_are: logits, probabilities or log-probabilities, by which the divergence
-    goes; `auto` tells them apart by all scores, a graph knows better (`enxuto.quantize.answers`). progress:
+    goes; `auto` tells them apart by all scores, a graph knows better (`enxuto.calibration.answers`). progress:
     called with (samples done, samples in all) after each batch. Raises `ModelError` when the output is not one
     score per class, `DataError` for NaN scores, labels beyond the outputs, or images that cannot be read.
     """

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from enxuto.errors import UsageError
-from enxuto.leftovers import clear, prefix_of, temporary
+from enxuto.machine.leftovers import clear, prefix_of, temporary
 
 __all__ = [
     "atomic_write",

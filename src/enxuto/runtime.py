@@ -20,8 +20,8 @@ import onnxruntime
 from onnx import ModelProto
 
 from enxuto.errors import DataError, ModelError
+from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model
-from enxuto.processors import processors
 
 __all__ = ["InputInfo", "Latency", "Runner", "activations", "advised", "latency", "session"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from enxuto.compression import compress, parameters
+from enxuto.compression.plain import compress, parameters
 from enxuto.data import open_dataset, preset
 from enxuto.evaluation import Predict, evaluate
 from enxuto.onnx_model import Model

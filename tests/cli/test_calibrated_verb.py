@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from enxuto.api import load
-from enxuto.container import CompressedModel
+from enxuto.enx.file import CompressedModel
 from enxuto.onnx_model import Model
+from enxuto.opening import load
 from enxuto.runtime import Runner
 
 Invoke = Callable[..., Result]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from enxuto.cli.study_progress import time_left
+from enxuto.cli.shared.study_progress import time_left
 
 Invoke = Callable[..., Result]
 FEW = ("--limit", 40, "--levels", "5:6", "--methods", "midtread", "--workers", 0)

@@ -23,8 +23,8 @@ from typer.testing import CliRunner, Result
 
 from enxuto.cli import app
 from enxuto.data import Preprocess, open_dataset
-from enxuto.study.curve import Subject
-from enxuto.study.curve_calibration import Calibrating
+from enxuto.studies.curve.calibration import Calibrating
+from enxuto.studies.curve.points import Subject
 
 Invoke = Callable[..., Result]
 COLOURS = {"a_red": 0, "b_green": 1, "c_blue": 2}

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import Result
 
 from enxuto.cli import app
-from enxuto.cli.outputs import FILES, FOLDERS
-from enxuto.container import CompressedModel
+from enxuto.cli.shared.outputs import FILES, FOLDERS
+from enxuto.enx.file import CompressedModel
 from enxuto.onnx_model import Model
 
 Invoke = Callable[..., Result]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 import enxuto
-from enxuto.cli.provenance import command_line
+from enxuto.cli.shared.provenance import command_line
 from enxuto.report import read_results
 
 Invoke = Callable[..., Result]

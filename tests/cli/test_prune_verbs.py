@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from enxuto import zoo
 from enxuto.archive import digest
-from enxuto.cli.pruning import share_of
+from enxuto.cli.shared.pruning import share_of
 from enxuto.errors import UsageError
 from enxuto.prune import load_pruned
 from enxuto.runtime import Runner

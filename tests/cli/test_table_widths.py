@@ -20,8 +20,8 @@ sys.path.append(str(Path(__file__).parents[1] / "report"))
 import report_samples as samples
 
 from enxuto.cli import app, terminal
-from enxuto.cli.study_options import show
-from enxuto.cli.tables import lay_out, shortened, wrapped
+from enxuto.cli.shared.study_options import show
+from enxuto.cli.shared.tables import lay_out, shortened, wrapped
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.report import read_results
 

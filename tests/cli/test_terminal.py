@@ -21,17 +21,17 @@ import enxuto
 from conftest import Invoke
 from enxuto.cli import _VERBS
 from enxuto.cli.evaluate import _as_json
-from enxuto.cli.progress import Stages, time_left
-from enxuto.compression import compress
+from enxuto.cli.shared.progress import Stages, time_left
+from enxuto.compression.plain import compress
+from enxuto.enx.ledger import ledger_of
 from enxuto.errors import install, needs
 from enxuto.evaluation import Evaluation
-from enxuto.ledger import ledger_of
 from enxuto.metrics import ClassificationMetrics
 from enxuto.onnx_model import Model
 from enxuto.progress import Work
 from enxuto.quantize.scalar import DeadZone
-from enxuto.quantize.steps import Uniform
-from enxuto.study.tonin_published import BEST, SIMILAR, find
+from enxuto.quantize.schemes import Uniform
+from enxuto.weights.tonin_published import BEST, SIMILAR, find
 
 STEERING = "\x1b]0;PWNED\x07\x1b[31mred\x1b[2A\x1b]52;c;ZWNobyBoaQ==\x07\u202egnp.exe\rover\nnewline [bold]:cat: \x9b1m"
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -199,7 +199,7 @@ def evaluation(classes: int, samples: int) -> Evaluation:
 
 
 def test_many_classes_fit_into_json(capsys: pytest.CaptureFixture[str]) -> None:
-    from enxuto.cli.terminal import print_json
+    from enxuto.cli.shared.terminal import print_json
 
     whole = evaluation(1000, 20_000)
     found = _as_json(whole)
@@ -249,7 +249,7 @@ def test_work_of_all_pieces_is_the_whole() -> None:
 
 
 def test_calibration_tells_work_that_adds_up(digits: Path) -> None:
-    from enxuto.calibration import calibrate
+    from enxuto.calibration.calibrate import calibrate
 
     told: dict[str, list[tuple[int, int]]] = {}
 

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import Result
 
 import enxuto
-from enxuto.container import CompressedModel
-from enxuto.header import LevelsRow
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.table import LevelsRow
 from enxuto.onnx_model import Model
 
 Invoke = Callable[..., Result]

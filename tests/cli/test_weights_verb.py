@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from enxuto.study.tonin_published import BEST, SIMILAR, find
+from enxuto.weights.tonin_published import BEST, SIMILAR, find
 
 Invoke = Callable[..., Result]
 

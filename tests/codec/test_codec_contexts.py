@@ -12,7 +12,7 @@ from enxuto import codec
 from enxuto.codec.contexts import CHUNK, LARGEST, decode_contexts
 from enxuto.codec.layout import Layout
 from enxuto.errors import FormatError, UsageError
-from enxuto.quantize.rounding import round_on_trellis
+from enxuto.rounding.feedback import round_on_trellis
 
 RNG = np.random.default_rng
 LEVELS = hnp.arrays(

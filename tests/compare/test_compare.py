@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from enxuto.api import load_with_metadata, preprocess_of
 from enxuto.compare import Answers, compare_answers, compare_layers, contact_sheet
 from enxuto.compare.answers import Change, Confusion
-from enxuto.compression import compress
+from enxuto.compression.plain import compress
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import ModelError, UsageError
 from enxuto.onnx_model import Model, Role
+from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.runtime import Runner, activations
 
 

@@ -16,10 +16,10 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from enxuto.api import class_count, labels_of
 from enxuto.data import Dataset, open_dataset, read_labels
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model
+from enxuto.opening import class_count, labels_of
 
 COLOURS = ("a_red", "b_green", "c_blue")
 IMAGENET = (

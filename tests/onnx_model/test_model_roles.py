@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_graphs import constant, floats, initializer, model_of, with_branches
 
+from enxuto.calibration.layers import linear_layers
 from enxuto.errors import ModelError
 from enxuto.onnx_model import Model, Role
-from enxuto.quantize.layers import linear_layers
 
 NETWORKS = Path(__file__).resolve().parents[3] / "shared" / "models"
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from enxuto import zoo
 from enxuto.errors import DataError, EnxutoError, ModelError
-from enxuto.prune.attribution import deeplift
-from enxuto.prune.attribution_layers import output_layers
-from enxuto.prune.attribution_references import same_for_all, zero
+from enxuto.prune.attribution.deeplift import deeplift
+from enxuto.prune.attribution.layers import output_layers
+from enxuto.prune.attribution.references import same_for_all, zero
 
 SMALL = (
     "lenet5",

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from enxuto import zoo
 from enxuto.errors import ModelError
-from enxuto.prune.attribution import Attribution, deeplift
-from enxuto.prune.attribution_references import zero
-from enxuto.prune.scores import scores
-from enxuto.prune.scores_relevance import relevance
+from enxuto.prune.attribution.deeplift import Attribution, deeplift
+from enxuto.prune.attribution.references import zero
+from enxuto.prune.criteria.relevance import relevance
+from enxuto.prune.criteria.scores import scores
 
 torch.set_num_threads(1)
 Middle = Callable[[Tensor], Tensor]

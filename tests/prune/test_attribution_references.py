@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from enxuto.errors import DataError, UsageError
-from enxuto.prune.attribution_references import blurred, blurred_by, mean_image, same_for_all, zero
+from enxuto.prune.attribution.references import blurred, blurred_by, mean_image, same_for_all, zero
 
 
 def test_blur_is_a_gaussian_and_keeps_constants() -> None:

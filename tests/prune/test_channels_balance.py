@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enxuto.prune.channel_balance import balanced_sets
+from enxuto.prune.channels.balance import balanced_sets
 
 
 def test_without_balances_every_channel_is_alone() -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from enxuto import prune
 from enxuto.errors import UsageError
-from enxuto.prune.kept import Architecture
-from enxuto.prune.removal import slice_state
+from enxuto.prune.criteria.scores import scores
+from enxuto.prune.removal.kept import Architecture
+from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import built, part_of, reinitialised, retraining
 from enxuto.prune.rounds import Selection, Unpruned, shares_left
-from enxuto.prune.scores import scores
 from enxuto.summary.torch_module import summarize_module
 from enxuto.train.config import TrainConfig
 from enxuto.train.schedules import schedule_of

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from enxuto.errors import DataError, UsageError
-from enxuto.prune.kept import Architecture
+from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.tickets import Runs, claim
-from enxuto.study.images import Asked
-from enxuto.study.lottery import Arm, LotteryStudy, points, retraining_of
-from enxuto.study.lottery_report import write_report
-from enxuto.study.lottery_results import Lottery
-from enxuto.study.lottery_tables import claims_table, levels_table, lottery_csv
+from enxuto.studies.images import Asked
+from enxuto.studies.lottery.files import write_report
+from enxuto.studies.lottery.points import Arm, LotteryStudy, points, retraining_of
+from enxuto.studies.lottery.results import Lottery
+from enxuto.studies.lottery.tables import claims_table, levels_table, lottery_csv
 from enxuto.study.store_result import Result
 from enxuto.train.config import TrainConfig
 
@@ -127,7 +127,7 @@ def test_what_makes_no_sense_is_refused(changes: Mapping[str, Any], says: str) -
 
 
 def result_of(function: str, settings: Mapping[str, Any], seed: int, values: Mapping[str, Any]) -> Result:
-    return Result(f"{function}{seed}{json.dumps(settings)}", f"enxuto.study.lottery_round:{function}", settings, seed,
+    return Result(f"{function}{seed}{json.dumps(settings)}", f"enxuto.studies.lottery.round:{function}", settings, seed,
                   "data", "code", (), values, None, 1.0, "now")  # fmt: skip
 
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from enxuto import zoo
 from enxuto.errors import UsageError
-from enxuto.prune.channels import trace
+from enxuto.prune.channels.tracing import trace
+from enxuto.prune.criteria.scores import scores
 from enxuto.prune.ranking import choose, removal_order, rounded, unit_scores
-from enxuto.prune.removal import remove
-from enxuto.prune.scores import scores
+from enxuto.prune.removal.remove import remove
+from enxuto.prune.target_network import macs_left, macs_per_weight, parameters_left
 from enxuto.prune.targets import FiltersLeft, SizeLeft
-from enxuto.prune.targets_network import macs_left, macs_per_weight, parameters_left
 from enxuto.summary import summarize_module
 
 

@@ -22,8 +22,8 @@ from enxuto.prune import (
     slice_state,
     trace,
 )
-from enxuto.prune.channel_resizing import ChannelOrder
-from enxuto.prune.removal_check import check_removal
+from enxuto.prune.channels.resizing import ChannelOrder
+from enxuto.prune.removal.check import check_removal
 from enxuto.train import TrainConfig
 from enxuto.train.config import Optimizer as OptimizerName
 from enxuto.train.optimizers import optimizer_of

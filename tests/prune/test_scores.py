@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from enxuto import zoo
 from enxuto.errors import DataError, ModelError, UsageError
-from enxuto.prune.attribution import deeplift
-from enxuto.prune.attribution_references import same_for_all, zero
-from enxuto.prune.scores import CRITERIA, scores
-from enxuto.prune.scores_attribution import Conductance, DeepLift
-from enxuto.prune.scores_conductance import conductance
-from enxuto.prune.scores_relevance import relevance
-from enxuto.prune.scores_weights import Random
+from enxuto.prune.attribution.deeplift import deeplift
+from enxuto.prune.attribution.references import same_for_all, zero
+from enxuto.prune.criteria.attribution import Conductance, DeepLift
+from enxuto.prune.criteria.conductance import conductance
+from enxuto.prune.criteria.relevance import relevance
+from enxuto.prune.criteria.scores import CRITERIA, scores
+from enxuto.prune.criteria.weights import Random
 
 DATA_DRIVEN = ("gradient-activation", "taylor", "deeplift", "lrp", "conductance")
 

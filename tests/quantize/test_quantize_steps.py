@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from enxuto.errors import ModelError, UsageError
 from enxuto.onnx_model import Model
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw
-from enxuto.quantize.steps import (
+from enxuto.quantize.schemes import (
     Balanced,
     FittedMinifloat,
     NetworkStats,

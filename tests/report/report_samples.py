@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.quantize.distribution import weight_shape
+from enxuto.weights.distribution import weight_shape
 
 LEDGER: dict[str, Any] = {
     "output": "net.enx",
@@ -225,13 +225,13 @@ def lottery_records() -> list[dict[str, Any]]:
             "widths": dict(zip(("conv1", "conv2"), widths, strict=True)),
         }  # fmt: skip
 
-    found = [record("p0", "enxuto.study.lottery_round:train_unpruned", shared, values(0.8, 1.0, [10, 20]))]
+    found = [record("p0", "enxuto.studies.lottery.round:train_unpruned", shared, values(0.8, 1.0, [10, 20]))]
     for number, (top1, widths) in enumerate(((0.82, [8, 15]), (0.6, [7, 9])), start=1):
         settings = {**shared, "arm": arm, "round": number}
         found.append(
             record(
                 f"p{number}",
-                "enxuto.study.lottery_round:prune_round",
+                "enxuto.studies.lottery.round:prune_round",
                 settings,
                 values(top1, 0.5**number, widths),
             )
@@ -243,7 +243,7 @@ def lottery_records() -> list[dict[str, Any]]:
     ]  # fmt: skip
     timed = {"threads": 1, "repeats": 10, "rows": rows}
     found.append(
-        record("p9", "enxuto.study.lottery_speed:time_arm", {**shared, "arm": arm, "batches": [1]}, timed)
+        record("p9", "enxuto.studies.lottery.speed:time_arm", {**shared, "arm": arm, "batches": [1]}, timed)
     )
     return found
 
@@ -253,7 +253,7 @@ def souza_records() -> list[dict[str, Any]]:
     times = {"mean": 2.0, "std": 0.5, "median": 1.9, "p95": 3.0}
     return [
         record(
-            name, "enxuto.study.souza_network:train_network",
+            name, "enxuto.studies.souza.network:train_network",
             {"network": name, "scale": "smoke", "classes": 10, "config": {"epochs": 2}},
             {
                 "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},

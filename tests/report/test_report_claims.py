@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import report_samples as samples
 
-from enxuto.quantize.families import FAMILIES, Fitted
 from enxuto.report import Results, read_results, write_page, write_texts
 from enxuto.report.page import page_text
 from enxuto.report.values import shell
+from enxuto.weights.families import FAMILIES, Fitted
 
 STEERING = "fc\x1b]0;PWNED\x07\u202egnp.exe\rover"
 
@@ -32,7 +32,7 @@ def lottery(control: float) -> list[dict[str, Any]]:
         ("c0", {**shared, "arm": {**arm, "mode": "fine-tune"}, "round": 0}),
     ):
         values = {**found[1]["values"], "top1": control}
-        found.append(samples.record(point, "enxuto.study.lottery_round:prune_round", settings, values))
+        found.append(samples.record(point, "enxuto.studies.lottery.round:prune_round", settings, values))
     return found
 
 

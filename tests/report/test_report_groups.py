@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import report_samples as samples
 
-from enxuto.cli.study_options import data_name, tables_folder
+from enxuto.cli.shared.study_options import data_name, tables_folder
 from enxuto.report.results import read_results
 from enxuto.study import Point, Result, Store
 from enxuto.study.executor import Outcome

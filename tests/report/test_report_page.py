@@ -15,7 +15,7 @@ import report_samples as samples
 
 from enxuto.report import Chart, Exhibit, Frame, Measure, Results, Series, read_results, write_page
 from enxuto.report.page import MOST_BYTES, page_text
-from enxuto.study.souza_tables import Table
+from enxuto.tables import Table
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quotes" \' \u2028'
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from enxuto.errors import UsageError
 from enxuto.report import Exhibit, Results, read_results
+from enxuto.studies.souza.records import records_of
 from enxuto.study import Result
-from enxuto.study.souza_records import records_of
 
 
 def only(path: Path) -> Exhibit:
@@ -100,7 +100,7 @@ def test_curve_stands_beside_the_published_and_its_axes_show_all_metrics(tmp_pat
 def test_records_of_a_curve_give_the_same_chart_as_its_json(tmp_path: Path) -> None:
     printed = samples.curve()["models"][0]
     shared = {"model": "resnet-x", "model_hash": "f00d"}
-    function = "enxuto.study.curve:measure_point"
+    function = "enxuto.studies.curve.points:measure_point"
     original = {"mode": "original", "method": "original", "i": 32}
     lines = [samples.record("o", function, {**shared, "compress": original}, printed["original"])]
     for place, row in enumerate(printed["points"]):

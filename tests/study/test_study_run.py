@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from enxuto.signals import ended_by_sigterm
+from enxuto.machine.signals import ended_by_sigterm
 from enxuto.study import Local, Point, Study
 if __name__ == "__main__":
     log = {"log": sys.argv[1] + "/log"}

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from enxuto._version import __version__
-from enxuto.cli.outputs import guarded
-from enxuto.cli.provenance import Recorded
-from enxuto.cli.terminal import ends_well, set_debug
+from enxuto.cli.shared.outputs import guarded
+from enxuto.cli.shared.provenance import Recorded
+from enxuto.cli.shared.terminal import ends_well, set_debug
 
 __all__ = ["app"]
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import note, print_json, show_table
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import note, print_json, show_table
 
 HELP = """Measure the latency of models on random inputs with ONNX Runtime on the CPU.
 
@@ -38,8 +38,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Load, run in turns, show."""
-    from enxuto.api import load
     from enxuto.errors import UsageError
+    from enxuto.opening import load
     from enxuto.runtime import Runner, latency
 
     sizes = batch or [1]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess, first_batch, no_classes, scores_of
-from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared import preprocessing as pre
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
 from enxuto.errors import ModelError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Load, compare, show."""
-    from enxuto.api import load_with_metadata, preprocess_of
     from enxuto.compare import compare_answers, compare_layers, contact_sheet
+    from enxuto.opening import load_with_metadata, preprocess_of
     from enxuto.runtime import Runner
 
     options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli import preprocessing as pre
-from enxuto.cli.ledger import show_ledger
-from enxuto.cli.outputs import default_file, refuse_terminal, to_stdout
-from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import note, print_json, progress_bar
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared import preprocessing as pre
+from enxuto.cli.shared.ledger import show_ledger
+from enxuto.cli.shared.outputs import default_file, refuse_terminal, to_stdout
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import note, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from enxuto.cli.calibrated import CalibratedOptions
-    from enxuto.cli.scheme import SchemeOptions
-    from enxuto.ledger import Ledger
+    from enxuto.cli.shared.calibrated import CalibratedOptions
+    from enxuto.cli.shared.scheme import SchemeOptions
+    from enxuto.compression.calibrated import Within
+    from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
-    from enxuto.within import Within
 
 HELP = """Make an ONNX model several times smaller, without retraining; with a few images, twice as small again.
 
@@ -187,15 +187,15 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the ledger as JSON.")] = False,
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
-    from enxuto.api import onnx_metadata, preprocess_of
-    from enxuto.cli.calibrated import CALIBRATED_STAGES, CalibratedOptions
     from enxuto.cli.evaluate import choose_preprocess
-    from enxuto.cli.scheme import SchemeOptions
-    from enxuto.compression import DEFAULT_ROLES, compress
+    from enxuto.cli.shared.calibrated import CALIBRATED_STAGES, CalibratedOptions
+    from enxuto.cli.shared.scheme import SchemeOptions
+    from enxuto.compression.plain import DEFAULT_ROLES, compress
+    from enxuto.enx.ledger import ledger_of, original_sizes
     from enxuto.errors import BudgetError
-    from enxuto.ledger import ledger_of, original_sizes
-    from enxuto.levels import check_rounding
     from enxuto.onnx_model import Model
+    from enxuto.opening import onnx_metadata, preprocess_of
+    from enxuto.rounding.plain import check_rounding
 
     # Images and minifloat exclude each other, so one --format serves both.
     of_images = data is not None or calibration is not None
@@ -254,7 +254,7 @@ def _refuse_contradictions(
     options: SchemeOptions, wish: CalibratedOptions, *, own: bool, report: bool
 ) -> None:
     """Raise `UsageError` where one option takes away what another asks for."""
-    from enxuto.cli.scheme import SchemeOptions
+    from enxuto.cli.shared.scheme import SchemeOptions
     from enxuto.errors import UsageError
 
     if wish.wanted and (options != SchemeOptions() or own):
@@ -270,7 +270,7 @@ def _refuse_contradictions(
 def _as_json(
     target: Path, ledger: Ledger, model: Model, within: Within | None, threads: int
 ) -> dict[str, Any]:
-    from enxuto.cli.calibrated import calibrated_json, calibrated_parts
+    from enxuto.cli.shared.calibrated import calibrated_json, calibrated_parts
 
     found = calibrated_json(within) if within is not None else {}
     parts = calibrated_parts(within) if within is not None else {}
@@ -284,7 +284,7 @@ def _as_json(
 
 def _remark(model: Model, within: Within | None, *, report: bool) -> None:
     """Say what the ledger does not: the answers on other images, and what was left out."""
-    from enxuto.cli.calibrated import show_calibrated
+    from enxuto.cli.shared.calibrated import show_calibrated
 
     if within is not None:
         show_calibrated(within, report=report)

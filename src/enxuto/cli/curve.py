@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli import preprocessing as pre
 from enxuto.cli.evaluate import choose_preprocess
-from enxuto.cli.outputs import own_folder
-from enxuto.cli.provenance import provenance, write_provenance
-from enxuto.cli.study_options import (
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared import preprocessing as pre
+from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.provenance import provenance, write_provenance
+from enxuto.cli.shared.study_options import (
     Merge,
     Scheduler,
     Threads,
@@ -25,16 +25,16 @@ from enxuto.cli.study_options import (
     show,
     tables_folder,
 )
-from enxuto.cli.study_options import merge as take_in
-from enxuto.cli.study_progress import study_progress
-from enxuto.cli.terminal import note, print_json
+from enxuto.cli.shared.study_options import merge as take_in
+from enxuto.cli.shared.study_progress import study_progress
+from enxuto.cli.shared.terminal import note, print_json
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
+    from enxuto.studies.curve.calibration import Calibrating
+    from enxuto.studies.curve.tables import Curve
     from enxuto.study import Point, Result, StudyResults
-    from enxuto.study.curve_calibration import Calibrating
-    from enxuto.study.curve_tables import Curve
-    from enxuto.study.souza_tables import Table
+    from enxuto.tables import Table
 
 HELP = """Compress models in many ways, evaluate each, and show rate against accuracy beside published results.
 
@@ -116,8 +116,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
 ) -> None:
     """Make the points, compute them, show what came out."""
+    from enxuto.studies.curve.tables import curves_of
     from enxuto.study import Study
-    from enxuto.study.curve_tables import curves_of
 
     folder = out or own_folder("curve", Path("studies") / f"curve-{sources[0].stem}-{data_name(data)}")
     calibrating = _calibrating(methods, calibration, images, seed)
@@ -156,7 +156,7 @@ def _name(result: Result, names: Mapping[str, str]) -> str:
 
 
 def _data_of(result: Result) -> dict[str, Any] | None:
-    from enxuto.study.curve_modes import MEASURE
+    from enxuto.studies.curve.modes import MEASURE
 
     return {"data": result.data_hash} if result.function == MEASURE else None
 
@@ -165,8 +165,8 @@ def _calibrating(
     methods: list[str] | None, calibration: str | None, images: int, seed: int
 ) -> Calibrating | None:
     """Which images calibrate; None where nothing is to be calibrated. Raises `UsageError` for options without use."""
-    from enxuto.study.curve_calibration import Calibrating
-    from enxuto.study.curve_modes import CALIBRATED
+    from enxuto.studies.curve.calibration import Calibrating
+    from enxuto.studies.curve.modes import CALIBRATED
 
     if methods is not None and CALIBRATED not in methods:
         if calibration is not None:
@@ -185,7 +185,7 @@ def _settings(
     methods: list[str] | None, levels: str, bits: list[float] | None, calibrating: Calibrating | None
 ) -> list[dict[str, Any]]:
     """The settings of all points that the options ask for. Raises `UsageError`."""
-    from enxuto.study.curve_modes import OWN, calibrated, method_names, own, source_grid
+    from enxuto.studies.curve.modes import OWN, calibrated, method_names, own, source_grid
 
     low, colon, high = levels.partition(":")
     if not (colon and low.isdigit() and high.isdigit() and 1 <= int(low) <= int(high) <= 24):
@@ -211,8 +211,8 @@ def _points(
     calibration: str | None,
 ) -> tuple[list[Point], dict[str, str]]:
     """The points of all models, and what models are called by their hashes: by their files, told apart if need be."""
-    from enxuto.api import load_with_metadata, preprocess_of
-    from enxuto.study.curve import Subject, points
+    from enxuto.opening import load_with_metadata, preprocess_of
+    from enxuto.studies.curve.points import Subject, points
 
     found: list[Point] = []
     names: dict[str, str] = {}
@@ -234,7 +234,7 @@ def _points(
 
 
 def _tables(curves: list[Curve], within: float, *, all_points: bool) -> list[Table]:
-    from enxuto.study.curve_tables import best_table, points_table
+    from enxuto.studies.curve.tables import best_table, points_table
 
     return [best_table(curves, within)] + ([points_table(curve) for curve in curves] if all_points else [])
 
@@ -242,9 +242,9 @@ def _tables(curves: list[Curve], within: float, *, all_points: bool) -> list[Tab
 def _write(folder: Path, curves: list[Curve], within: float, ending: str) -> None:
     """Tables and charts into the folder of the study."""
     from enxuto.files import atomic_write
-    from enxuto.study.curve_charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
-    from enxuto.study.curve_tables import curve_csv
-    from enxuto.study.souza_tables import as_markdown
+    from enxuto.studies.curve.charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
+    from enxuto.studies.curve.tables import curve_csv
+    from enxuto.tables import as_markdown
 
     texts = {
         "curve.md": as_markdown(_tables(curves, within, all_points=True)),

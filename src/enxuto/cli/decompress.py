@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.outputs import default_file, refuse_terminal, to_stdout
-from enxuto.cli.terminal import note, print_json
+from enxuto.cli.shared.outputs import default_file, refuse_terminal, to_stdout
+from enxuto.cli.shared.terminal import note, print_json
 
 HELP = """Turn an `.enx` file back into a plain ONNX model that any runtime accepts.
 
@@ -33,7 +33,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Decode and write."""
-    from enxuto.container import CompressedModel
+    from enxuto.enx.file import CompressedModel
     from enxuto.onnx_model import total_bytes
 
     streamed = refuse_terminal(output, json=json)

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.calibrated import CALIBRATED_STAGES
-from enxuto.cli.ledger import show_ledger
-from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import human_bytes, note, print_json, progress_bar, show_table
+from enxuto.cli.shared.calibrated import CALIBRATED_STAGES
+from enxuto.cli.shared.ledger import show_ledger
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import human_bytes, note, print_json, progress_bar, show_table
 
 if TYPE_CHECKING:
-    from enxuto.budget import Bounds
-    from enxuto.container import CompressedModel
+    from enxuto.compression.calibrated import Parts
+    from enxuto.compression.search import Bounds
     from enxuto.data import Dataset, Preprocess
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.ledger import Ledger
     from enxuto.evaluation import Evaluation
-    from enxuto.ledger import Ledger
     from enxuto.onnx_model import Model
-    from enxuto.within import Parts
 
 HELP = """Shrink a small real network tenfold, with a few images 28-fold, decode it, compare. Needs no data, no torch,
 no network connection.
@@ -61,15 +61,15 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Compress, calibrate and compress, decode, verify, evaluate."""
-    from enxuto.api import onnx_metadata, preprocess_of
-    from enxuto.compression import compress
+    from enxuto.compression.calibrated import deal
+    from enxuto.compression.plain import compress
     from enxuto.data import Preprocess, open_dataset
     from enxuto.demo import MODEL, TEST_IMAGES
+    from enxuto.enx.ledger import original_sizes
     from enxuto.evaluation import evaluate
-    from enxuto.ledger import original_sizes
     from enxuto.onnx_model import Model
+    from enxuto.opening import onnx_metadata, preprocess_of
     from enxuto.runtime import Runner
-    from enxuto.within import deal
 
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def _calibrated(
     model: Model, parts: Parts, preprocess: Preprocess, metadata: dict[str, Any], progress: Progress
 ) -> CompressedModel:
     """Calibrate and search, as `enxuto compress --data` does; the calibration is not kept in the user's cache."""
-    from enxuto.within import compress_within
+    from enxuto.compression.calibrated import compress_within
 
     with tempfile.TemporaryDirectory() as cache:
         return compress_within(
@@ -118,7 +118,7 @@ def _calibrated(
 
 
 def _bounds() -> Bounds:
-    from enxuto.budget import Bounds
+    from enxuto.compression.search import Bounds
 
     return Bounds(max_bytes=_TARGET)
 
@@ -127,10 +127,10 @@ def _shrunk(
     compressed: CompressedModel, model: Model, path: Path, judging: Dataset, preprocess: Preprocess
 ) -> _Shrunk:
     """Write, read, decode to plain ONNX beside it, compare every weight with what was coded, evaluate."""
-    from enxuto.container import CompressedModel
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.ledger import ledger_of
     from enxuto.errors import FormatError
     from enxuto.evaluation import evaluate
-    from enxuto.ledger import ledger_of
     from enxuto.onnx_model import Model
     from enxuto.runtime import Runner
 

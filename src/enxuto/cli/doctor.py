@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.terminal import human_bytes, print_json, say, show_table, warn
+from enxuto.cli.shared.terminal import human_bytes, print_json, say, show_table, warn
 
 if TYPE_CHECKING:
     from enxuto.doctor import Report

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli import preprocessing as pre
-from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import note, print_json, progress_bar, show_table, warn
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared import preprocessing as pre
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +77,8 @@ def run(
     ] = False,
 ) -> None:
     """Load, run, measure, show."""
-    from enxuto.api import load, load_with_metadata, preprocess_of
     from enxuto.evaluation import Evaluation, Following, evaluate, follow
+    from enxuto.opening import load, load_with_metadata, preprocess_of
     from enxuto.runtime import Runner
 
     options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
@@ -199,7 +199,7 @@ def first_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
 
 def scores_of(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoresAre, str | None]:
     """Return what a model's scores are, and why they are none of classes (or None)."""
-    from enxuto.quantize.answers import answers_of
+    from enxuto.calibration.answers import answers_of
 
     found = answers_of(model, sample, threads=threads)
     # The graph knows; where it does not, all images know better than some.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.terminal import human_bytes, note, print_json, show_table
+from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.terminal import print_json, progress_bar, say
+from enxuto.cli.shared.terminal import print_json, progress_bar, say
 
 HELP = """Fetch a published data set: cifar10, cifar100, mnist or fashion-mnist.
 

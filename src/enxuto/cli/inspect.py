@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.ledger import show_ledger
-from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import print_json, show_table
+from enxuto.cli.shared.ledger import show_ledger
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import print_json, show_table
 
 if TYPE_CHECKING:
-    from enxuto.container import CompressedModel
-    from enxuto.header import TensorEntry
-    from enxuto.part import Part
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.payload import Part
+    from enxuto.enx.table import TensorEntry
 
 HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
 
@@ -31,7 +31,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Read and show."""
-    from enxuto.container import CompressedModel, is_enx
+    from enxuto.enx.file import CompressedModel, is_enx
 
     if is_enx(source) or source.suffix == ".enx":
         _show_compressed(CompressedModel.read(source), source, json)
@@ -40,7 +40,7 @@ def run(
 
 
 def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> None:
-    from enxuto.ledger import ledger_of
+    from enxuto.enx.ledger import ledger_of
 
     ledger = ledger_of(compressed, file_bytes=source.stat().st_size)
     rows = [_tensor_facts(entry, part) for entry, part in compressed.entries()]
@@ -95,7 +95,7 @@ def _shape_text(shape: Sequence[int]) -> str:
 def _tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
     """Facts of one tensor; bytes and bits are None where several tensors share a payload."""
     from enxuto.codec import entropy
-    from enxuto.header import LevelsRow
+    from enxuto.enx.table import LevelsRow
 
     row = part.row
     alone = len(row.tensors) == 1
@@ -128,7 +128,7 @@ def _tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
 
 
 def _show_onnx(source: Path, json: bool) -> None:
-    from enxuto.compression import parameters
+    from enxuto.compression.plain import parameters
     from enxuto.onnx_model import Model, total_bytes
 
     model = Model.read(source)

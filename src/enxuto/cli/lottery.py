@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli.outputs import own_folder
-from enxuto.cli.provenance import provenance, write_provenance
-from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
-from enxuto.cli.study_options import (
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.provenance import provenance, write_provenance
+from enxuto.cli.shared.pruning import asked_images, check_packages, opened, samples_of, share_of, there
+from enxuto.cli.shared.study_options import (
     Merge,
     Scheduler,
     Threads,
@@ -22,16 +22,16 @@ from enxuto.cli.study_options import (
     show,
     tables_folder,
 )
-from enxuto.cli.study_options import merge as take_in
-from enxuto.cli.study_progress import study_progress
-from enxuto.cli.terminal import note, print_json
+from enxuto.cli.shared.study_options import merge as take_in
+from enxuto.cli.shared.study_progress import study_progress
+from enxuto.cli.shared.terminal import note, print_json
 from enxuto.errors import UsageError
-from enxuto.signals import exit_code
+from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
+    from enxuto.studies.lottery.points import LotteryStudy
+    from enxuto.studies.lottery.results import Lottery
     from enxuto.study import Result, StudyResults
-    from enxuto.study.lottery import LotteryStudy
-    from enxuto.study.lottery_results import Lottery
 
 __all__ = ["HELP", "run"]
 
@@ -153,10 +153,10 @@ def run(
 ) -> None:
     """Check, make the points, compute them, show what came out."""
     check_packages("torch", "onnxscript", "matplotlib")
-    from enxuto.prune.kept import Architecture
+    from enxuto.prune.removal.kept import Architecture
+    from enxuto.studies.lottery.points import SCALES, LotteryStudy, points
+    from enxuto.studies.lottery.results import Lottery
     from enxuto.study import Study
-    from enxuto.study.lottery import SCALES, LotteryStudy, points
-    from enxuto.study.lottery_results import Lottery
     from enxuto.train.config import TrainConfig, parse_setting
 
     if scale not in SCALES:
@@ -222,7 +222,7 @@ def _about(result: Result) -> dict[str, Any] | None:
 
 
 def _name(result: Result) -> str:
-    from enxuto.study.lottery import Arm
+    from enxuto.studies.lottery.points import Arm
 
     arm = result.settings.get("arm")
     what = "unpruned" if arm is None else Arm(**arm).label
@@ -241,8 +241,8 @@ def _show(
     as_json: bool,
 ) -> None:
     """Write tables and charts into `place`, in the study's folder, and print the claims, or all as JSON."""
-    from enxuto.study.lottery_report import write_report
-    from enxuto.study.lottery_tables import claims_table, levels_table, speeds_table
+    from enxuto.studies.lottery.files import write_report
+    from enxuto.studies.lottery.tables import claims_table, levels_table, speeds_table
 
     written = write_report(lottery, place, ending, provenance=made)
     write_provenance(place, made)

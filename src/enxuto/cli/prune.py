@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli.provenance import provenance
-from enxuto.cli.pruning import asked_images, check_packages, opened, samples_of, share_of, there
-from enxuto.cli.pruning_results import finish
-from enxuto.cli.study_progress import study_progress
-from enxuto.cli.terminal import note, warn
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.pruning import asked_images, check_packages, opened, samples_of, share_of, there
+from enxuto.cli.shared.pruning_results import finish
+from enxuto.cli.shared.study_progress import study_progress
+from enxuto.cli.shared.terminal import note, warn
 from enxuto.errors import UsageError
-from enxuto.signals import exit_code
+from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from enxuto.study.images import Images
-    from enxuto.study.pruning import Given, Weights
+    from enxuto.studies.images import Images
+    from enxuto.studies.pruning import Given, Weights
 
 __all__ = ["HELP", "run"]
 
@@ -150,9 +150,9 @@ def run(
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
     from enxuto.prune.rounds import Selection
+    from enxuto.studies.lottery.points import Arm
+    from enxuto.studies.pruning import prune_points
     from enxuto.study import Here, Study
-    from enxuto.study.lottery import Arm
-    from enxuto.study.pruning import prune_points
 
     share = share_of(amount)
     chosen = Selection(target, scope, normalise, floor, multiple)  # type: ignore[arg-type]
@@ -194,8 +194,8 @@ def run(
 def _check_ways(
     criterion: str, retrain: str, rewind_to: Path | None, epochs: int | None, settings: list[str] | None
 ) -> None:
+    from enxuto.prune.criteria.scores import CRITERIA
     from enxuto.prune.retrain import MODES
-    from enxuto.prune.scores import CRITERIA
 
     if criterion not in CRITERIA:
         raise UsageError(f"no criterion {criterion!r}: choose one of {', '.join(CRITERIA)}")
@@ -209,7 +209,7 @@ def _check_ways(
 
 def _weights(network: str, path: Path | None) -> Weights | None:
     from enxuto import zoo
-    from enxuto.study.pruning import Weights
+    from enxuto.studies.pruning import Weights
 
     if _is_file(network):
         if path is not None:
@@ -250,7 +250,7 @@ def _is_file(network: str) -> bool:
 
 def _pruned_before(network: str, factory: str | None) -> Given | None:
     """The network of a file that an earlier prune wrote; None where NETWORK names no file."""
-    from enxuto.study.pruning import Given
+    from enxuto.studies.pruning import Given
 
     if _is_file(network):
         return Given.read(network, factory)
@@ -279,6 +279,6 @@ def _training(
 
 
 def _given(network: str, known: Weights | None, images: Images) -> Given:
-    from enxuto.study.pruning import Given
+    from enxuto.studies.pruning import Given
 
     return Given.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from enxuto.cli.outputs import default_file
-from enxuto.cli.terminal import note, print_json, warn
+from enxuto.cli.shared.outputs import default_file
+from enxuto.cli.shared.terminal import note, print_json, warn
 
 HELP = """Make one HTML page of results: charts, tables, published numbers beside measured ones, how to repeat each.
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli.outputs import own_folder
-from enxuto.cli.provenance import provenance, write_provenance
-from enxuto.cli.pruning import check_packages, opened, samples_of, there
-from enxuto.cli.study_epochs import epochs_told
-from enxuto.cli.study_options import (
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.provenance import provenance, write_provenance
+from enxuto.cli.shared.pruning import check_packages, opened, samples_of, there
+from enxuto.cli.shared.study_epochs import epochs_told
+from enxuto.cli.shared.study_options import (
     Merge,
     Scheduler,
     data_name,
@@ -22,17 +22,17 @@ from enxuto.cli.study_options import (
     show,
     tables_folder,
 )
-from enxuto.cli.study_options import merge as take_in
-from enxuto.cli.study_progress import study_progress
-from enxuto.cli.terminal import note, print_json
+from enxuto.cli.shared.study_options import merge as take_in
+from enxuto.cli.shared.study_progress import study_progress
+from enxuto.cli.shared.terminal import note, print_json
 from enxuto.errors import UsageError
-from enxuto.processors import processors
-from enxuto.signals import exit_code
+from enxuto.machine.processors import processors
+from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
+    from enxuto.studies.images import Images
+    from enxuto.studies.souza.points import SouzaStudy
     from enxuto.study import Executor, Result, StudyResults
-    from enxuto.study.images import Images
-    from enxuto.study.souza import SouzaStudy
 
 HELP = """Train and measure several networks alike, and show the results beside published ones.
 
@@ -98,7 +98,7 @@ def run(
         raise UsageError(f"no study is called {name!r}; there is {', '.join(_STUDIES)}")
     check_packages("torch", "onnxscript", "matplotlib")
     from enxuto.data import read_labels
-    from enxuto.study.souza import SouzaStudy, refuse_earlier_form
+    from enxuto.studies.souza.points import SouzaStudy, refuse_earlier_form
     from enxuto.train.config import parse_setting
 
     chosen = dict(parse_setting(text) for text in settings or [])
@@ -128,8 +128,8 @@ def _computed(
     study: SouzaStudy, images: Images, places: Mapping[str, str | None], folder: Path, where: Executor
 ) -> StudyResults:
     """Run it, telling how it goes on stderr."""
+    from enxuto.studies.souza.points import points
     from enxuto.study import Study
-    from enxuto.study.souza import points
 
     found = {key: place for key, place in ((key, there(place)) for key, place in places.items()) if place}
     work = points(study, images.train.classes, images.hash, found)
@@ -143,7 +143,7 @@ def _computed(
 
 
 def _data_of(result: Result) -> dict[str, Any] | None:
-    from enxuto.study.souza import FUNCTION
+    from enxuto.studies.souza.points import FUNCTION
 
     return {"data": result.data_hash} if result.function == FUNCTION else None
 
@@ -156,10 +156,10 @@ def _show(
     results: StudyResults, folder: Path, place: Path, made: Mapping[str, Any], *, as_json: bool
 ) -> None:
     """Write tables and plots into `place`, in the study's folder; print the tables, or the records as JSON."""
-    from enxuto.study.souza_published import PUBLISHED
-    from enxuto.study.souza_records import records_of
-    from enxuto.study.souza_report import write_report
-    from enxuto.study.souza_tables import tables
+    from enxuto.studies.souza.files import write_report
+    from enxuto.studies.souza.published import PUBLISHED
+    from enxuto.studies.souza.records import records_of
+    from enxuto.studies.souza.tables import tables
 
     records = records_of(results)
     write_report(records, folder, place)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.terminal import note, print_json, show_table, write_text
+from enxuto.cli.shared.terminal import note, print_json, show_table, write_text
 from enxuto.errors import UsageError
 
 __all__ = ["HELP", "input_shape", "run"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli import data_options as opts
-from enxuto.cli.outputs import own_folder
-from enxuto.cli.provenance import provenance
-from enxuto.cli.terminal import note, print_json, show_table, warn
-from enxuto.cli.training import counts, draw, leave_what_export_needs, reporter, rows, scored
+from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import note, print_json, show_table, warn
+from enxuto.cli.shared.training import counts, draw, leave_what_export_needs, reporter, rows, scored
 from enxuto.errors import DataError, ModelError, UsageError, needs
-from enxuto.signals import exit_code
+from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.data_options import DataOptions
-from enxuto.cli.terminal import note, print_json, progress_bar, show_table
+from enxuto.cli.shared.data_options import DataOptions
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table
 from enxuto.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.container import CompressedModel
+    from enxuto.compare.trial_run import TrialRun
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.verify import Verification
     from enxuto.onnx_model import Model
-    from enxuto.trial_run import TrialRun
-    from enxuto.verification import Verification
 
 HELP = """Check an `.enx` file: checksums, decoding, and, with the original model, every weight against it.
 
@@ -53,9 +53,9 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Verify and report."""
-    from enxuto.container import CompressedModel
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.verify import Verification, verify
     from enxuto.onnx_model import Model
-    from enxuto.verification import Verification, verify
 
     if inputs is None and (data is not None or shape is not None):
         raise UsageError("--data and --shape say what to run on; give --run N too")
@@ -86,8 +86,8 @@ def _trial(
     compressed: CompressedModel, original: Model, inputs: int, data: Path | None, shape: str | None, seed: int
 ) -> TrialRun | None:
     """Run both models; None where payloads do not decode, as `verify` has said of each."""
-    from enxuto.api import preprocess_of
-    from enxuto.trial_run import run_both
+    from enxuto.compare.trial_run import run_both
+    from enxuto.opening import preprocess_of
 
     try:
         behind = tuple(int(side) for side in shape.split(",")) if shape else None

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.provenance import provenance, write_provenance
-from enxuto.cli.study_options import show
-from enxuto.cli.terminal import note, print_json, progress_bar, say, warn
+from enxuto.cli.shared.provenance import provenance, write_provenance
+from enxuto.cli.shared.study_options import show
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.quantize.dependency import Dependency
-    from enxuto.quantize.distribution import Measure, WeightShape
-    from enxuto.study.souza_tables import Table
+    from enxuto.tables import Table
+    from enxuto.weights.dependency import Dependency
+    from enxuto.weights.distribution import Measure, WeightShape
 
 HELP = """Show what the weights of ONNX models or `.enx` files look like: most similar distributions, dependence.
 
@@ -43,9 +43,9 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Read, fit, show, write."""
-    from enxuto.api import load
-    from enxuto.quantize.dependency import dependencies
-    from enxuto.quantize.distribution import layer_shapes, model_shape
+    from enxuto.opening import load
+    from enxuto.weights.dependency import dependencies
+    from enxuto.weights.distribution import layer_shapes, model_shape
 
     if by not in ("sse", "kl"):
         raise UsageError(f"--by is sse or kl, not {by!r}")
@@ -114,7 +114,7 @@ def _tables(
     found: dict[str, list[Dependency]],
     by: Measure,
 ) -> list[Table]:
-    from enxuto.study.weights_tables import dependency_table, layer_table, similar_table
+    from enxuto.weights.tables import dependency_table, layer_table, similar_table
 
     tables = [similar_table(list(whole.values()), "sse"), similar_table(list(whole.values()), "kl")]
     tables += [layer_table(name, shapes, by) for name, shapes in inside.items()]
@@ -122,7 +122,7 @@ def _tables(
 
 
 def _summary(name: str, found: list[Dependency]) -> str:
-    from enxuto.study.weights_tables import strongest_axes
+    from enxuto.weights.tables import strongest_axes
 
     means = ", ".join(f"{axis} {bits:.3f}" for axis, bits in strongest_axes(found).items())
     return (
@@ -141,9 +141,9 @@ def _write(
 ) -> None:
     """Tables and charts into a folder."""
     from enxuto.files import atomic_write
-    from enxuto.study.souza_tables import as_markdown
-    from enxuto.study.weights_charts import draw_dependency, draw_families, draw_layers, draw_model
-    from enxuto.study.weights_tables import dependency_csv, shapes_csv
+    from enxuto.tables import as_markdown
+    from enxuto.weights.charts import draw_dependency, draw_families, draw_layers, draw_model
+    from enxuto.weights.tables import dependency_csv, shapes_csv
 
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from enxuto.cli.terminal import print_json, show_table
+from enxuto.cli.shared.terminal import print_json, show_table
 from enxuto.errors import UsageError
 from enxuto.zoo import Entry, entry, names
 

@@ -6,7 +6,7 @@ takes whichever is shorter. Files name the composition by its id, so that furthe
 keep decoding.
 """
 
-from enxuto.codec.coding import CODERS, Coder, LevelModel, coded_bytes, decode, encode, fit
+from enxuto.codec.choose import CODERS, Coder, LevelModel, coded_bytes, decode, encode, fit
 from enxuto.codec.order0 import decode_levels, encode_levels, entropy
 from enxuto.codec.planes import decode_bytes, encode_bytes
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import FormatError
-from enxuto.kernels import compiled
+from enxuto.machine.kernels import compiled
 
 __all__ = ["BitReader", "BitWriter", "gamma_bits", "pack_fields", "read_varint", "varint"]
 

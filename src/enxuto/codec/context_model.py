@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.bits import BitReader, BitWriter
-from enxuto.codec.hazards import LOWEST, frequencies, hazard_of, mean_magnitudes, with_zeros
 from enxuto.codec.neighbours import BUCKETS, EIGHTHS, SHIFTS, SIZES, class_table, sign_table, step_table
+from enxuto.codec.stop_odds import LOWEST, frequencies, hazard_of, mean_magnitudes, with_zeros
 from enxuto.errors import FormatError
-from enxuto.kernels import compiled
+from enxuto.machine.kernels import compiled
 
 __all__ = [
     "MOST_NUMBER",

@@ -22,7 +22,7 @@ from enxuto.codec.context_model import ContextModel, read_model, write_model
 from enxuto.codec.layout import Layout, Pictures
 from enxuto.codec.neighbours import look_around
 from enxuto.errors import FormatError
-from enxuto.trellis import NEXT, odd_states
+from enxuto.quantize.trellis import NEXT, odd_states
 
 __all__ = ["CHUNK", "LARGEST", "decode_contexts", "encode_contexts"]
 

@@ -9,7 +9,7 @@ first for even states, then for odd ones.
 
 A single state starts at 0 when encoding: rANS is a bijection of all natural numbers, so nothing is lost, and a
 small payload saves the four bytes that a state of 2**31 would stand for. Where words are used up, none is read.
-Sources: see `rans`; contexts: `neighbours`; trellis: `enxuto.trellis`. int64 throughout.
+Sources: see `rans`; contexts: `neighbours`; trellis: `enxuto.quantize.trellis`. int64 throughout.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.codec.hazards import BITS
 from enxuto.codec.neighbours import CLIP, MOST_AROUND, MOST_SUM
-from enxuto.kernels import compiled
+from enxuto.codec.stop_odds import BITS
+from enxuto.machine.kernels import compiled
 
 __all__ = ["LOWER", "SIGN_BITS", "decode", "decode_plain", "encode", "slot_table"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.kernels import compiled
+from enxuto.machine.kernels import compiled
 
 __all__ = ["Layout", "Pictures"]
 

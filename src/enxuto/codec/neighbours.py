@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.kernels import compiled
+from enxuto.machine.kernels import compiled
 
 __all__ = [
     "BUCKETS",

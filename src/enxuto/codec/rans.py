@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.kernels import compiled
+from enxuto.machine.kernels import compiled
 
 __all__ = ["LOWER", "STATE_BYTES", "decode", "encode", "slot_table"]
 

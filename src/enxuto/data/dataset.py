@@ -22,7 +22,7 @@ from enxuto.data.preprocess import Preprocess
 from enxuto.data.selection import spread_over_classes
 from enxuto.data.source import Source, no_labels
 from enxuto.errors import DataError, UsageError
-from enxuto.processors import processors
+from enxuto.machine.processors import processors
 
 __all__ = ["Dataset"]
 

@@ -22,7 +22,7 @@ from typing import IO
 from enxuto.data.published import Published, Remote, cache_folder, published
 from enxuto.errors import DataError
 from enxuto.files import atomic_write
-from enxuto.leftovers import clear, prefix_of, temporary
+from enxuto.machine.leftovers import clear, prefix_of, temporary
 
 __all__ = ["download", "fetch"]
 

@@ -3,7 +3,7 @@
 Names are compared as they are, then without regard to case, spaces, `_` and `-`, then by synonym ("tench, Tinca
 tinca"; a WordNet number in front). Folders called by numbers, and data that name no classes, count outputs themselves.
 What is not the same order on both sides, or cannot be told, is said in `Matching.remarks` and `warnings`. Not here:
-where a model keeps its labels (`enxuto.api.labels_of`).
+where a model keeps its labels (`enxuto.opening.labels_of`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from enxuto.errors import DataError, UsageError
-from enxuto.places import cache_folder
+from enxuto.machine.places import cache_folder
 
 __all__ = ["PUBLISHED", "Published", "Remote", "cache_folder", "locate", "published"]
 

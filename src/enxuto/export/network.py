@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from enxuto import zoo
-from enxuto.api import LABELS_KEY, PREPROCESS_KEY
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, needs
 from enxuto.export.tidy import tidy
 from enxuto.onnx_model import Model
+from enxuto.opening import LABELS_KEY, PREPROCESS_KEY
 from enxuto.runtime import Runner
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ TOLERANCE = 1e-4
 """Largest difference to torch's outputs, relative to the largest output or to 1, whichever is larger."""
 
 NETWORK_KEY = "enxuto.network"
-"""Metadata key for the name of the network; `enxuto.api` has those of preprocessing and labels."""
+"""Metadata key for the name of the network; `enxuto.opening` has those of preprocessing and labels."""
 
 _CHECKED_BATCHES = (2, 1)
 

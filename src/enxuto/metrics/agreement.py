@@ -42,7 +42,7 @@ class AgreementMetrics:
 
     scores_are, reference_are: `logits`, `probabilities`, `log-probabilities`, or `auto`: from all scores of the model
     together (`ScoresSeen`), so that neither batches nor single rows matter. A model's graph knows better
-    (`enxuto.quantize.answers`). reference_are: by default as scores_are.
+    (`enxuto.calibration.answers`). reference_are: by default as scores_are.
     """
 
     def __init__(self, scores_are: ScoresAre = "auto", reference_are: ScoresAre | None = None) -> None:

@@ -8,7 +8,7 @@
     save_pruned("small.pt", smaller, Architecture("vgg16-cifar", (3, 32, 32)), kept)
     smaller = load_pruned("small.pt").network
 
-By scores, in rounds (`scores` is a function of the module `enxuto.prune.scores`), here without training between:
+By scores, in rounds (`scores` of `enxuto.prune.criteria.scores`), here without training between:
 
     unpruned = Unpruned.of(Architecture("vgg16-cifar", (3, 32, 32)))
     state, kept = network.state_dict(), unpruned.channels.keep_all()
@@ -17,8 +17,8 @@ By scores, in rounds (`scores` is a function of the module `enxuto.prune.scores`
         network = unpruned.smaller(state, kept)             # a trained one's: unpruned.spread(its state, kept)
 
 Plans hold original places. Rounds go on from the original network and a smaller plan; or trace the pruned network and
-join the plans: `kept.then(later)`. Whole studies are `enxuto.study.lottery`. Names are imported when first used. All of
-it needs the extra `[train]`.
+join the plans: `kept.then(later)`. Whole studies are `enxuto.studies.lottery`. Names are imported when first
+used. All of it needs the extra `[train]`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from enxuto.prune.attribution import Attribution, deeplift
-    from enxuto.prune.channel_map import ChannelMap, Fixed, Group
-    from enxuto.prune.channels import trace
-    from enxuto.prune.kept import Architecture, KeptChannels
-    from enxuto.prune.optimizer import remove_from_optimizer
-    from enxuto.prune.rebuild import Pruned, load_pruned, save_pruned
-    from enxuto.prune.removal import remove, slice_state
+    from enxuto.prune.attribution.deeplift import Attribution, deeplift
+    from enxuto.prune.channels.map import ChannelMap, Fixed, Group
+    from enxuto.prune.channels.tracing import trace
+    from enxuto.prune.criteria.scores import CRITERIA, Criterion
+    from enxuto.prune.removal.kept import Architecture, KeptChannels
+    from enxuto.prune.removal.optimizer import remove_from_optimizer
+    from enxuto.prune.removal.rebuild import Pruned, load_pruned, save_pruned
+    from enxuto.prune.removal.remove import remove, slice_state
     from enxuto.prune.retrain import MODES, built, reinitialised, retraining
     from enxuto.prune.rounds import TARGETS, Selection, Size, Step, Unpruned, shares_left
-    from enxuto.prune.scores import CRITERIA, Criterion
     from enxuto.prune.speed import latencies, relative_latency
     from enxuto.prune.tickets import Claim, Runs, claim
 
@@ -75,16 +75,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attribution": ("Attribution", "deeplift"),
-    "channel_map": ("ChannelMap", "Fixed", "Group"),
-    "channels": ("trace",),
-    "kept": ("Architecture", "KeptChannels"),
-    "optimizer": ("remove_from_optimizer",),
-    "rebuild": ("Pruned", "load_pruned", "save_pruned"),
-    "removal": ("remove", "slice_state"),
+    "attribution.deeplift": ("Attribution", "deeplift"),
+    "channels.map": ("ChannelMap", "Fixed", "Group"),
+    "channels.tracing": ("trace",),
+    "removal.kept": ("Architecture", "KeptChannels"),
+    "removal.optimizer": ("remove_from_optimizer",),
+    "removal.rebuild": ("Pruned", "load_pruned", "save_pruned"),
+    "removal.remove": ("remove", "slice_state"),
     "retrain": ("MODES", "built", "reinitialised", "retraining"),
     "rounds": ("TARGETS", "Selection", "Size", "Step", "Unpruned", "shares_left"),
-    "scores": ("CRITERIA", "Criterion"),
+    "criteria.scores": ("CRITERIA", "Criterion"),
     "speed": ("latencies", "relative_latency"),
     "tickets": ("Claim", "Runs", "claim"),
 }

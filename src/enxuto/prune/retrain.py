@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from enxuto import zoo
 from enxuto.errors import UsageError
-from enxuto.prune.kept import Architecture, KeptChannels
+from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.rounds import Unpruned
 from enxuto.summary.target import module_of
 from enxuto.train.config import TrainConfig

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from enxuto.errors import ModelError, UsageError
-from enxuto.prune.attribution_layers import output_layers
-from enxuto.prune.channel_map import ChannelMap
-from enxuto.prune.channels import trace
-from enxuto.prune.kept import Architecture, KeptChannels
+from enxuto.prune.attribution.layers import output_layers
+from enxuto.prune.channels.map import ChannelMap
+from enxuto.prune.channels.tracing import trace
 from enxuto.prune.ranking import Normalise, Scope, choose
-from enxuto.prune.removal import remove, slice_state
+from enxuto.prune.removal.kept import Architecture, KeptChannels
+from enxuto.prune.removal.remove import remove, slice_state
+from enxuto.prune.target_network import macs_left, parameters_left
 from enxuto.prune.targets import FiltersLeft
-from enxuto.prune.targets_network import macs_left, parameters_left
 from enxuto.summary.torch_module import summarize_module
 
 __all__ = ["TARGETS", "Selection", "Size", "Step", "Target", "Unpruned", "shares_left"]

@@ -3,7 +3,7 @@
 Rows are the indices along axis 0, columns those along axis 1 (output and input channels of a convolution). Factors
 are powers of 2^¼, given by small integer exponents, so that they cost two or three bits each in a file. Which factors
 are worth it follows from how much an error in a row or a column costs (`quantize.allocation`). Levels are multiples
-of the steps, or with a trellis those of dependent quantization (`enxuto.trellis`).
+of the steps, or with a trellis those of dependent quantization (`enxuto.quantize.trellis`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import UsageError
-from enxuto.trellis import multiples
+from enxuto.quantize.trellis import multiples
 
 __all__ = ["MOST_EXPONENT", "Grid", "quarter_octaves"]
 

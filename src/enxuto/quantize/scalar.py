@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import UsageError
-from enxuto.kernels import compiled
+from enxuto.machine.kernels import compiled
 
 __all__ = [
     "SOURCE_MINIFLOATS",

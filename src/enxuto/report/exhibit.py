@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from enxuto.study.souza_tables import Table
+from enxuto.tables import Table
 
 __all__ = ["KINDS", "Cell", "Chart", "Exhibit", "Frame", "Measure", "Series", "origin"]
 

@@ -22,7 +22,7 @@ from enxuto.files import atomic_write
 from enxuto.report.exhibit import KINDS, Chart, Exhibit
 from enxuto.report.results import Results
 from enxuto.report.values import shell
-from enxuto.study.souza_tables import Table
+from enxuto.tables import Table
 
 __all__ = ["MOST_BYTES", "page_text", "write_page"]
 

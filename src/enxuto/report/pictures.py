@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from enxuto.drawing import COLOURS, DASHES, MARKERS, new_figure, save, whole_numbers
 from enxuto.escaping import named
 from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.results import Results
 from enxuto.report.texts import file_names, folder_at
-from enxuto.study.drawing import COLOURS, DASHES, MARKERS, new_figure, save, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from enxuto.errors import EnxutoError, UsageError
-from enxuto.report import (
+from enxuto.report.documents import Document, documents
+from enxuto.report.exhibit import KINDS, Exhibit
+from enxuto.report.readers import (
     comparisons,
     evaluations,
     layers,
@@ -32,8 +34,6 @@ from enxuto.report import (
     trainings,
     weights,
 )
-from enxuto.report.documents import Document, documents
-from enxuto.report.exhibit import KINDS, Exhibit
 
 __all__ = ["READERS", "SCHEMA", "Reader", "Results", "read_results"]
 

@@ -10,7 +10,7 @@ from enxuto.escaping import csv_text, markdown_text, one_line
 from enxuto.files import atomic_write
 from enxuto.report.exhibit import KINDS, Exhibit
 from enxuto.report.results import Results
-from enxuto.study.souza_tables import Table, as_markdown
+from enxuto.tables import Table, as_markdown
 
 __all__ = ["file_names", "folder_at", "write_texts"]
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from enxuto._version import __version__
 from enxuto.errors import EnxutoError, UsageError
-from enxuto.study.machine import machine, versions
+from enxuto.machine.facts import machine, versions
 from enxuto.study.point import Work, find_function, plain
 
 __all__ = ["Executor", "Here", "Outcome", "Session", "compute", "lost"]

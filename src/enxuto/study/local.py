@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from enxuto.errors import UsageError
-from enxuto.processors import processors
+from enxuto.machine.processors import processors
 from enxuto.study.executor import Outcome, Session, compute, lost
 from enxuto.study.point import Work
 

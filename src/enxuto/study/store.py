@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import IO
 
 from enxuto.errors import FormatError, UsageError
-from enxuto.leftovers import clear, prefix_of, temporary
+from enxuto.machine.leftovers import clear, prefix_of, temporary
 from enxuto.study.store_index import Index
 from enxuto.study.store_result import Result, is_id
 

@@ -1,0 +1,1 @@
+"""A model and some images → what every error in its weights costs."""

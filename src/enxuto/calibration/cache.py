@@ -1,0 +1,214 @@
+"""Calibrations kept on disk, so that another bound or an interrupted search does not measure the model again.
+
+A calibration is known by a hash of the model's bytes, the images' bytes, the seed and this module's version. Kept are
+second moments, gradients and sensitivities as float32; factors are worked out anew. Files hold plain arrays, nothing
+that runs, and a hash of all that is in them; one that is damaged or does not fit is made anew, whatever is wrong with
+it, and is never given more memory than it has bytes. Large models are not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto._version import __version__
+from enxuto.calibration.answers import Answers
+from enxuto.calibration.calibrate import Calibration
+from enxuto.calibration.curvature import Curvature
+from enxuto.calibration.layers import linear_layers
+from enxuto.data.published import cache_folder
+from enxuto.errors import UsageError
+from enxuto.files import atomic_write
+from enxuto.metrics.divergence import KINDS
+from enxuto.onnx_model import Model, fold_batch_norm
+
+__all__ = ["calibration_folder", "calibration_key", "kept_calibration"]
+
+_LAYOUT = 7  # of the files and of how they are measured; another number makes older ones unknown
+_MOST = 1 << 30  # bytes
+
+
+def calibration_folder() -> Path:
+    """Return where calibrations are kept: `calibrations` in the cache folder (`$ENXUTO_CACHE`, else the user's)."""
+    return cache_folder() / "calibrations"
+
+
+def calibration_key(model: Model, images: npt.NDArray[np.float32], seed: int) -> str:
+    """Return 32 hex digits that change with whatever a calibration depends on."""
+    found = hashlib.sha256(json.dumps([_LAYOUT, __version__, seed, list(images.shape)]).encode())
+    for name in model.weight_names:
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(model.load(name)).tobytes())
+    found.update(model.proto.SerializeToString(deterministic=True))
+    found.update(np.ascontiguousarray(images).tobytes())
+    return found.hexdigest()[:32]
+
+
+def kept_calibration(
+    model: Model,
+    images: npt.NDArray[np.float32],
+    make: Callable[[], Calibration],
+    *,
+    source: str,
+    seed: int,
+    threads: int,
+    folder: Path | None = None,
+) -> Calibration:
+    """Return the calibration kept for this model and these images, or make it and keep it.
+
+    folder: by default `calibration_folder()`. Where nothing can be written it is made and not kept.
+    """
+    place = (folder or calibration_folder()) / f"{calibration_key(model, images, seed)}.npz"
+    found = _load(place, model, images, source, seed, threads)
+    if found is not None:
+        return found
+    made = make()
+    _save(place, made)
+    return made
+
+
+def _save(place: Path, calibration: Calibration) -> None:
+    arrays: dict[str, Any] = {"scores": calibration.scores}
+    facts: dict[str, Any] = {
+        "reason": calibration.reason,
+        "folded": calibration.folded,
+        "answers": asdict(calibration.answers),
+        "layers": {},
+    }
+    for number, layer in enumerate(calibration.layers):
+        curvature = calibration.curvatures[layer.weight]
+        arrays |= {f"{number} in {i}": block for i, block in enumerate(curvature.inputs)}
+        arrays |= {f"{number} out {i}": block for i, block in enumerate(curvature.outputs)}
+        arrays[f"{number} means"] = calibration.means[layer.weight]
+        facts["layers"][layer.weight] = {
+            "blocks": [len(curvature.inputs), len(curvature.outputs)],
+            "calibrated": curvature.calibrated,
+            "sensitivity": curvature.sensitivity,
+        }
+    if sum(array.nbytes for array in arrays.values()) > _MOST:
+        return
+    facts["digest"] = _digest(arrays, facts)
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(place) as file:
+            file.write(buffer.getbuffer())
+    except (OSError, UsageError):  # a full disk or a read-only home: the result is there all the same
+        return
+
+
+def _load(
+    place: Path, model: Model, images: npt.NDArray[np.float32], source: str, seed: int, threads: int
+) -> Calibration | None:
+    if not place.is_file() or place.stat().st_size > _MOST + (1 << 20):
+        return None
+    folded, _ = fold_batch_norm(model)
+    try:
+        held = _arrays(place.read_bytes())
+        facts = json.loads(held.pop("facts").tobytes())
+        _need(_digest(held, facts) == facts["digest"])
+        layers = [layer for layer in linear_layers(folded) if layer.weight in facts["layers"]]
+        _need(len(layers) == len(facts["layers"]) > 0)
+        curvatures, means = {}, {}
+        for number, layer in enumerate(layers):
+            own = facts["layers"][layer.weight]
+            matrix = layer.matrix(folded.load(layer.weight))
+            inputs = _blocks(held, f"{number} in", own["blocks"][0], matrix.shape[0], matrix.shape[2])
+            outputs = _blocks(held, f"{number} out", own["blocks"][1], matrix.shape[0], matrix.shape[1])
+            curvature = Curvature.of(layer, inputs, outputs, own["calibrated"] is True)
+            sensitivity = float(own["sensitivity"])
+            _need(math.isfinite(sensitivity) and sensitivity >= 0)
+            curvatures[layer.weight] = curvature.with_sensitivity(sensitivity)
+            means[layer.weight] = _numbers(held, f"{number} means", np.float64, 2)
+            _need(means[layer.weight].shape[1] == matrix.shape[0] * matrix.shape[1])
+            _need(0 < len(means[layer.weight]) <= len(images))
+        scores = _numbers(held, "scores", np.float32)
+        _need(scores.ndim > 1 and len(scores) == len(images))
+        answers = _answers(facts["answers"], folded)
+        reason, names = facts["reason"], facts["folded"]
+        _need(reason is None or isinstance(reason, str))
+        _need(isinstance(names, list) and all(isinstance(name, str) for name in names))
+    except Exception:  # noqa: BLE001 - whatever is wrong with the file, it is made and written anew
+        return None
+    return Calibration(
+        model=folded, layers=layers, curvatures=curvatures, images=images, scores=scores, means=means,
+        reason=reason, folded=names, threads=threads, source=source, seed=seed,
+        answers=answers,
+    )  # fmt: skip
+
+
+def _need(condition: bool) -> None:
+    if not condition:
+        raise ValueError("a kept calibration is damaged")
+
+
+def _digest(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+    """Return a hash of everything in a file but that hash."""
+    found = hashlib.sha256(json.dumps({k: v for k, v in facts.items() if k != "digest"}).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        found.update(array.view(np.uint8).data if array.size else b"")
+    return found.hexdigest()
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of an uncompressed `.npz` file: together no larger than `data`, whatever they claim."""
+    found = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            _need(member.compress_type == zipfile.ZIP_STORED and member.filename.endswith(".npy"))
+            _need(member.file_size == member.compress_size <= len(data))
+            content = io.BytesIO(archive.read(member))
+            _need(np.lib.format.read_magic(content) == (1, 0))
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(content)
+            count = math.prod(shape)
+            _need(not dtype.hasobject and count * dtype.itemsize == member.file_size - content.tell())
+            values = np.frombuffer(content.getbuffer()[content.tell() :], dtype, count)
+            found[member.filename.removesuffix(".npy")] = values.reshape(
+                shape, order="F" if by_columns else "C"
+            )
+        _need(len(found) == len(archive.infolist()))
+    return found
+
+
+def _numbers(
+    held: Mapping[str, np.ndarray], name: str, dtype: type[np.floating[Any]], axes: int | None = None
+) -> np.ndarray:
+    """Return one of the arrays, of that type and number of axes, with finite values only."""
+    array = held[name]
+    _need(array.dtype == dtype and (axes is None or array.ndim == axes) and bool(np.isfinite(array).all()))
+    return array
+
+
+def _blocks(
+    held: Mapping[str, np.ndarray], name: str, count: int, groups: int, size: int
+) -> list[npt.NDArray[np.float32]]:
+    """Return `count` arrays (groups, c, c), whose c add up to `size`."""
+    _need(0 < count <= size)
+    blocks = [_numbers(held, f"{name} {i}", np.float32, 3) for i in range(count)]
+    for block in blocks:
+        _need(block.shape == (groups, block.shape[1], block.shape[1]))
+    _need(sum(block.shape[1] for block in blocks) == size)
+    return blocks
+
+
+def _answers(held: dict[str, Any], model: Model) -> Answers:
+    """Return what the scores are; `ValueError` for what is not so of this model."""
+    found = Answers(**held)
+    made = {name for node in model.proto.graph.node for name in node.output}
+    if found.kind not in KINDS or found.kind == "auto" or found.before not in (None, *made):
+        raise ValueError("no scores of this model")
+    return found

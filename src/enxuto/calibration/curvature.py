@@ -1,0 +1,255 @@
+"""What an error in a layer's weights costs, ready for rounding: second moments that hold on other images, and factors.
+
+H is cross-validated and of G a part is believed (`quantize.shrinkage`): a classifier sees one input vector an image,
+and with moments as they were measured calibrated rounding would fit those images and fail on others. Where rounding by
+two thirds of the images does no better on the last third than rounding to nearest, the layer is rounded to nearest
+(H and G become diagonal), and `calibrated` is False.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.calibration.layers import Layer
+from enxuto.calibration.moments import LARGEST_ROWS, Moments, block_bounds
+from enxuto.calibration.shrinkage import diagonal_of, shared, shrunk
+from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
+
+__all__ = ["Curvature", "curvature_of", "curvature_work"]
+
+_SHARED = 0.5  # of what gradients of two outputs share, at most: between rows the quadratic law fails first
+_PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
+_SHRINKING = 4  # cubes of a block of inputs that its eigenvectors by folds take, where a factor takes one
+_SQUARES = 400  # how many squares of a block cost as much as its cube of that side
+_JUDGED_ROWS = 48
+_JUDGED_GROUPS = 64
+_TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The loss of an error E in a layer's matrix (g, O, C): sensitivity · tr(G E H Eᵀ), and factors to round by.
+
+    inputs: per block of inputs H (g, c, c); input_factors: U. outputs: per block of outputs G (g, o, o);
+    output_factors: V.
+    calibrated: whether feedback beat rounding to nearest on images not used for it.
+    """
+
+    layer: Layer
+    inputs: list[npt.NDArray[np.float32]]
+    input_factors: list[Float64]
+    outputs: list[npt.NDArray[np.float32]]
+    output_factors: list[Float64]
+    calibrated: bool
+    sensitivity: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        layer: Layer,
+        inputs: list[npt.NDArray[np.float32]],
+        outputs: list[npt.NDArray[np.float32]],
+        calibrated: bool,
+    ) -> Curvature:
+        """Return the curvature with those regularised moments, its factors worked out from them as they are."""
+        return cls(
+            layer,
+            inputs,
+            [_factors(block.astype(np.float64)) for block in inputs],
+            outputs,
+            [_factors(block.astype(np.float64)) for block in outputs],
+            calibrated,
+        )
+
+    def with_sensitivity(self, sensitivity: float) -> Curvature:
+        """Return the same with another sensitivity, in nats."""
+        return replace(self, sensitivity=sensitivity)
+
+    def input_bounds(self) -> list[tuple[int, int]]:
+        """Return the bounds of the blocks of inputs."""
+        return _bounds(self.inputs)
+
+    def output_bounds(self) -> list[tuple[int, int]]:
+        """Return the bounds of the blocks of outputs (of a group)."""
+        return _bounds(self.outputs)
+
+    def cost(self, matrix: np.ndarray, rounded: np.ndarray) -> float:
+        """Return tr(G E H Eᵀ) of E = matrix − rounded (g, O, C), in double precision block by block."""
+        total = 0.0
+        for group in range(len(matrix)):
+            for (top, bottom), outputs in zip(self.output_bounds(), self.outputs, strict=True):
+                for (start, end), inputs in zip(self.input_bounds(), self.inputs, strict=True):
+                    place = (group, slice(top, bottom), slice(start, end))
+                    error = matrix[place].astype(np.float64) - rounded[place]
+                    total += loss(error, inputs[group].astype(np.float64), outputs[group].astype(np.float64))
+        return total
+
+    def input_weights(self) -> Float64:
+        """Return 1/U_jj² (g, C): what an error in input j costs once later inputs have made up for it."""
+        return np.concatenate([1 / np.diagonal(u, axis1=1, axis2=2) ** 2 for u in self.input_factors], axis=1)
+
+    def output_weights(self) -> Float64:
+        """Return 1/V_rr² (g, O), likewise for outputs."""
+        return np.concatenate(
+            [1 / np.diagonal(v, axis1=1, axis2=2) ** 2 for v in self.output_factors], axis=1
+        )
+
+    def round(
+        self,
+        matrix: np.ndarray,
+        row_steps: Float64,
+        column_steps: Float64,
+        *,
+        trellis: bool = False,
+        paths: int = 1,
+    ) -> npt.NDArray[np.int32] | None:
+        """Return levels (g, O, C) for a matrix (g, O, C) with steps row_steps (g, O) · column_steps (g, C).
+
+        trellis: those of dependent quantization; paths: how many are followed along a row. None where a level leaves
+        31 bits.
+        """
+        levels = np.zeros(matrix.shape, np.int32)
+        done = (
+            self.round_piece(number, matrix, row_steps, column_steps, levels, trellis=trellis, paths=paths)
+            for number in range(len(self.outputs))
+        )
+        return levels if all(done) else None
+
+    def round_piece(
+        self,
+        number: int,
+        matrix: np.ndarray,
+        row_steps: Float64,
+        column_steps: Float64,
+        levels: npt.NDArray[np.int32],
+        *,
+        trellis: bool,
+        paths: int,
+    ) -> bool:
+        """Fill `levels` (g, O, C) in one block of outputs as `round` does: blocks are independent of each other."""
+        top, bottom = self.output_bounds()[number]
+        for group in range(len(matrix)):
+            states = np.zeros(bottom - top, np.int64)
+            for (start, end), inputs in zip(self.input_bounds(), self.input_factors, strict=True):
+                part = matrix[group, top:bottom, start:end].astype(np.float64, order="C")  # overwritten
+                found = np.zeros(part.shape, np.int32)
+                given = (
+                    part,
+                    np.ascontiguousarray(row_steps[group, top:bottom]),
+                    np.ascontiguousarray(column_steps[group, start:end]),
+                    inputs[group],
+                    self.output_factors[number][group],
+                )
+                if trellis:
+                    done = round_on_trellis(*given, states, found, paths=paths)
+                else:
+                    done = round_matrix(*given, found, paths=paths)
+                if not done:
+                    return False
+                levels[group, top:bottom, start:end] = found
+        return True
+
+
+def _bounds(blocks: list[npt.NDArray[np.float32]]) -> list[tuple[int, int]]:
+    edges = np.cumsum([0, *(block.shape[1] for block in blocks)]).tolist()
+    return list(pairwise(edges))
+
+
+def curvature_of(
+    layer: Layer,
+    weight: np.ndarray,
+    moments: Moments,
+    images: int = 0,
+    worked: Callable[[int], None] | None = None,
+) -> Curvature:
+    """Return the curvature of a layer with sensitivity 1.
+
+    images: how many there were: channels silent on few may yet speak. 0 where unknown. worked: told of the work of
+    each part that is done; in all it is `curvature_work`.
+    """
+    matrix = layer.matrix(weight)
+    least = _PSEUDO_IMAGES / (_PSEUDO_IMAGES + images) if images else 0.0
+    inputs = []
+    for block in moments.outer:
+        inputs.append(shrunk(block, moments.count, least))
+        if worked is not None:
+            worked(_SHRINKING * _cubes([block.shape[-1]], len(matrix)))
+    outputs = _output_moments(moments, matrix.shape[1], least)
+    calibrated = _beats_nearest(matrix, moments, least)
+    if not calibrated:
+        inputs, outputs = ([diagonal_of(block) for block in blocks] for blocks in (inputs, outputs))
+    found = Curvature.of(
+        layer,
+        [block.astype(np.float32) for block in inputs],
+        [block.astype(np.float32) for block in outputs],
+        calibrated,
+    )
+    if worked is not None:
+        worked(curvature_work(matrix) - _SHRINKING * _input_cubes(matrix))
+    return found
+
+
+def curvature_work(matrix: np.ndarray) -> int:
+    """How much work the curvature of a layer's matrix (g, O, C) is, in operations up to a factor."""
+    outputs = [end - start for start, end in block_bounds(matrix.shape[1], LARGEST_ROWS)]
+    return (_SHRINKING + 1) * _input_cubes(matrix) + _cubes(outputs, len(matrix)) + matrix.size
+
+
+def _input_cubes(matrix: np.ndarray) -> int:
+    return _cubes([end - start for start, end in block_bounds(matrix.shape[2])], len(matrix))
+
+
+def _cubes(sides: Sequence[int], groups: int) -> int:
+    """Work of blocks: cubes, and squares that count in small ones.
+
+    Eigenvectors of 27 to 1,152 inputs take time in this proportion within 20 % from 72 on (one thread).
+    """
+    return groups * sum(side * side * (side + _SQUARES) for side in sides)
+
+
+def _output_moments(moments: Moments, outputs: int, least: float) -> list[Float64]:
+    """Return G, of mean diagonal 1, in blocks of outputs; ones on the diagonal where there are no gradients."""
+    power = moments.power()
+    if not power > 0:
+        return [np.stack([np.eye(b - a)] * moments.groups) for a, b in block_bounds(outputs, LARGEST_ROWS)]
+    return [shared(block, moments.images, _SHARED, least) / power for block in moments.gradients]
+
+
+def _factors(second: Float64) -> Float64:
+    return np.stack([upper_factor(one) for one in second])
+
+
+def _beats_nearest(matrix: np.ndarray, moments: Moments, least: float) -> bool:
+    """Return whether rounding by all folds but the last costs less, by the last one's H, than rounding to nearest."""
+    if moments.count.min() < 1:
+        return False
+    groups = np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), _JUDGED_GROUPS)).astype(int))
+    rows = np.unique(np.linspace(0, matrix.shape[1] - 1, min(matrix.shape[1], _JUDGED_ROWS)).astype(int))
+    # One block tells enough of a layer with several.
+    start, end = moments.bounds[0]
+    part = matrix[np.ix_(groups, rows)][:, :, start:end].astype(np.float64)
+    steps = _TRIAL_STEP * np.sqrt(np.mean(part**2, axis=2))
+    steps[steps == 0] = 1.0
+    sums = moments.outer[0][:, groups]
+    judged = sums[-1].astype(np.float64)
+    fitted = shrunk(sums[:-1], moments.count[:-1], least)
+    losses = np.zeros(2)
+    for group in range(len(groups)):
+        unit = steps[group][:, None]
+        nearest = part[group] - np.rint(part[group] / unit) * unit
+        other = _rounding_error(part[group], steps[group], upper_factor(fitted[group]))
+        losses += loss(nearest, judged[group]), loss(other, judged[group])
+    return bool(losses[1] < losses[0])
+
+
+def _rounding_error(rows: Float64, steps: Float64, factor: Float64) -> Float64:
+    levels = np.zeros(rows.shape, np.int32)
+    round_matrix(rows.copy(), steps, np.ones(rows.shape[1]), factor, np.eye(len(rows)), levels)
+    return rows - levels * steps[:, None]

@@ -1,0 +1,1 @@
+"""Derivatives of ONNX graphs as ONNX graphs."""

@@ -1,0 +1,201 @@
+"""Gradients of a model's scores with respect to what its layers put out, by a second ONNX graph that runs backwards.
+
+`Backward(model, wanted)` runs the model forwards, then a graph made here, in which every operator is replaced by
+its derivative: a convolution by a transposed one, a rectifier by a mask. ONNX Runtime computes both; no training
+framework is needed. Rules are there for the operators of feed-forward image classifiers; a model with others
+between a layer and the scores is refused by name (`UnsupportedError`), and whoever asked does without gradients.
+So is whatever a rule turns out not to cover once it is tried: another form of an operator, another type, another
+number of images. Gradients are in float32, whatever floats the model computes with.
+
+Left out: gradients of weights (they follow from a layer's input and the gradient of its output), control flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from onnx import NodeProto
+
+from enxuto.calibration.gradients.graph import Found, GraphMaker, UnsupportedError, plain
+from enxuto.calibration.gradients.rules import RULES, split_rule
+from enxuto.errors import DataError, ModelError
+from enxuto.onnx_model import Model, reads_of
+from enxuto.runtime import Runner
+
+__all__ = ["Backward", "UnsupportedError"]
+
+_NO_SLOPE = ("Shape", "Size")  # what they put out does not depend on values
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+
+
+class Backward:
+    """Runs a model forwards and backwards; `wanted` names the values whose gradients are asked for."""
+
+    def __init__(
+        self,
+        model: Model,
+        wanted: Sequence[str],
+        example: np.ndarray,
+        *,
+        also: Sequence[str] = (),
+        threads: int = 0,
+    ) -> None:
+        """`example` (N, …) is a batch from which the sizes of all values are taken; `scores` gives values `also` too.
+
+        Raises `UnsupportedError` where an operator on the way has no rule here, or not for what the model does with it.
+        """
+        self.wanted = list(wanted)
+        graph = model.proto.graph
+        self._scores = graph.output[0].name
+        nodes = _between(model, self.wanted, self._scores)
+        self._input = next(item.name for item in graph.input if item.name not in model)
+        runs = self._probed(model, nodes, example, threads)
+        values, static = runs[0], _static(model)
+        maker = GraphMaker(
+            model,
+            {name: value.shape for name, value in values.items()},
+            {name: value for name, value in values.items() if name in static},
+        )
+        gradients = _walk(maker, nodes, self.wanted, self._scores)
+        self._needs = sorted(maker.forward - {self._input})
+        self._needs_input = self._input in maker.forward
+        self._given = sorted({*self._needs, *also} - {self._scores, self._input})
+        self._forward = Runner(model, threads=threads, extra_outputs=self._given)
+        self._outputs = [gradients[name] for name in self.wanted]
+        with _refused("the derivatives of this model's operators"):
+            self._backward = Runner(maker.model(self._outputs), threads=threads)
+        self._try_out(runs)
+
+    def scores(self, batch: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the scores (N, C) of a batch, and its values: what `gradients` needs, and those asked for besides."""
+        names = [self._scores, *self._given]
+        values = dict(zip(names, self._forward.outputs(batch, names), strict=True))
+        values[self._input] = batch
+        return values[self._scores], values
+
+    def gradients(self, values: dict[str, np.ndarray], cotangent: np.ndarray) -> dict[str, np.ndarray]:
+        """Return d(Σ cotangent·scores)/d(value), float32 of the value's shape, for every value wanted."""
+        feeds = {name: values[name] for name in self._needs}
+        if self._needs_input:
+            feeds[self._input] = values[self._input]
+        feeds = {plain(name): _fed(value) for name, value in feeds.items()}
+        feeds["cotangent"] = np.asarray(cotangent, np.float32)
+        return dict(zip(self.wanted, self._backward.run(feeds, self._outputs), strict=True))
+
+    def _probed(
+        self, model: Model, nodes: Sequence[NodeProto], example: np.ndarray, threads: int
+    ) -> list[dict[str, np.ndarray]]:
+        """Return the value of everything that `nodes` read and put out, for the example and for one image of it."""
+        graph = model.proto.graph
+        reads = {name for node in nodes for name in (*reads_of(node), *node.output) if name}
+        made = {name for node in graph.node for name in node.output}
+        inner = sorted(name for name in reads & made if name != self._scores and name not in model)
+        names = [*inner, self._scores]
+        runs: list[dict[str, np.ndarray]] = []
+        with _refused("a value of this model"):
+            probe = Runner(model, threads=threads, extra_outputs=inner)
+            runs.extend(
+                {**dict(zip(names, probe.outputs(batch, names), strict=True)), self._input: batch}
+                for batch in [example, example[:1]][: 2 if len(example) > 1 else 1]
+            )
+        for name, value in runs[0].items():
+            if not isinstance(value, np.ndarray):
+                raise UnsupportedError(f"no gradient is known here: {name!r} is no tensor")
+        return runs
+
+    def _try_out(self, runs: Sequence[dict[str, np.ndarray]]) -> None:
+        """Run backwards from known values; `UnsupportedError` where a gradient has not its value's shape."""
+        with _refused("this number of images"):
+            for values in runs:
+                found = self.gradients(values, np.ones(values[self._scores].shape, np.float32))
+                for name, gradient in found.items():
+                    if gradient.shape != values[name].shape:
+                        raise UnsupportedError(f"the gradient at {name!r} cannot be worked out here")
+
+
+def _fed(value: np.ndarray) -> np.ndarray:
+    """Return a value as the backward graph takes it: floats as float32."""
+    return value if value.dtype.kind in "iub" else value.astype(np.float32, copy=False)
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn what goes wrong into an `UnsupportedError` that says at what."""
+    try:
+        yield
+    except UnsupportedError:
+        raise
+    except (ModelError, DataError) as error:
+        raise UnsupportedError(f"no gradient is known here for {what}: {error}") from error
+
+
+def _static(model: Model) -> set[str]:
+    """Return the names of values that follow from weights alone."""
+    found: set[str] = set()
+    for node in model.proto.graph.node:
+        reads = reads_of(node)
+        if node.op_type not in _RANDOM and all(name in model or name in found for name in reads):
+            found.update(name for name in node.output if name)
+    return found
+
+
+def _between(model: Model, wanted: Sequence[str], scores: str) -> list[NodeProto]:
+    """Return the nodes, in order, that carry something from a wanted value to the scores."""
+    reached = set(wanted)
+    forward = []
+    for node in model.proto.graph.node:
+        if node.op_type not in _NO_SLOPE and any(name in reached for name in reads_of(node)):
+            forward.append(node)
+            reached.update(name for name in node.output if name)
+    needed = {scores}
+    nodes = []
+    for node in reversed(forward):
+        if any(name in needed for name in node.output):
+            nodes.append(node)
+            needed.update(name for name in reads_of(node) if name in reached)
+    return nodes[::-1]
+
+
+def _walk(
+    maker: GraphMaker, nodes: Sequence[NodeProto], wanted: Sequence[str], scores: str
+) -> dict[str, str]:
+    """Add the derivative of every node, last first; return the gradient's name of every wanted value."""
+    carries = set(wanted) | {name for node in nodes for name in node.output if name}
+    gradients: dict[str, str] = {scores: "cotangent"}
+    for node in reversed(nodes):
+        found = _through(maker, node, gradients, carries)
+        reached = {name for name, _ in found}
+        for name in reads_of(node):
+            if name in carries and name not in reached:
+                raise UnsupportedError(f"no gradient is known here for input {name!r} of a {node.op_type}")
+        for name, gradient in found:
+            before = gradients.get(name)
+            gradients[name] = gradient if before is None else maker.op("Add", before, gradient)
+    for name in wanted:
+        if name not in gradients:
+            raise UnsupportedError(f"the scores do not follow {name!r} smoothly")
+    return {name: maker.op("Identity", gradients[name]) for name in wanted}
+
+
+def _through(maker: GraphMaker, node: NodeProto, gradients: dict[str, str], carries: set[str]) -> Found:
+    """Return what arrives at the inputs of a node, given what has arrived at its outputs."""
+    arriving = [(place, gradients[name]) for place, name in enumerate(node.output) if name in gradients]
+    rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    split = node.op_type == "Split" and node.domain in ("", "ai.onnx")
+    if rule is None and not split:
+        raise UnsupportedError(f"no gradient is known here for the operator {node.op_type}")
+    if not split and [place for place, _ in arriving] != [0]:
+        raise UnsupportedError(f"only the first output of a {node.op_type} may lead to the scores")
+    try:
+        if rule is None:
+            return [pair for place, gradient in arriving for pair in split_rule(maker, node, place, gradient)]
+        return rule(maker, node, arriving[0][1], carries)
+    except UnsupportedError:
+        raise
+    except (ModelError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        # A form of the operator that the rule was not written for: attributes or inputs that are not there.
+        raise UnsupportedError(f"no gradient is known here for this kind of {node.op_type}") from error

@@ -1,0 +1,1 @@
+"""What several verbs share: options, the terminal, outputs, provenance."""

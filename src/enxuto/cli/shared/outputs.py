@@ -1,0 +1,179 @@
+"""Where verbs write: checked before any work, and nothing is overwritten that the user did not name.
+
+What the user names as output is written, over what is there too, unless it is an input of the same command. What a verb
+names by itself must not be there, or needs `--force`. A folder that the user names may hold anything; files in it that
+a verb would write over must be its own. Not here: how a file is written whole or not at all (`files`).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from enxuto.errors import EnxutoError, UsageError
+from enxuto.files import check_place, inputs_stay, is_input
+
+__all__ = ["FILES", "FOLDERS", "default_file", "guarded", "own_folder", "refuse_terminal", "to_stdout"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FILES = ("output", "sheet")
+"""Names of verbs' parameters that are files to write."""
+
+FOLDERS = ("out", "folder", "keep", "tables", "charts")
+"""And of those that are folders to write into."""
+
+STDOUT = Path("-")
+_STREAMED = ("compress", "decompress")  # verbs that write to stdout for `-o -`
+
+_STUDY = ("records.jsonl",)
+_OWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "train": (
+        ("last.pt",),
+        ("best.pt", "history.jsonl", "history.csv", "labels.txt", "preprocess.toml", "training.png"),
+    ),
+    "prune": (_STUDY, ("given.pt", "model.pt", "model.onnx", "provenance.json")),
+    "curve": (
+        _STUDY,
+        ("curve.md", "curve.csv", "provenance.json", "*-methods.*", "*-dead-zones.*", "*-bytes.*"),
+    ),
+    "lottery": (
+        _STUDY,
+        ("lottery.md", "lottery.csv", "lottery.json", "tickets-*.*", "filters-*.*", "speed.png", "speed.svg"),
+    ),
+    "study": (_STUDY, ("souza.md", "souza.csv", "losses.png", "provenance.json")),
+    "weights": (
+        ("provenance.json",),
+        ("weights.md", "weights.csv", "dependence.csv", "*-weights.*", "*-layers.*", "*-families.*"),
+    ),
+    "demo": (
+        ("digits-calibrated.enx",),
+        ("digits.onnx", "digits.enx", "digits-restored.onnx", "digits-calibrated-restored.onnx"),
+    ),
+}
+"""For each verb: what its folders can be known by, and what it writes into them."""
+
+
+def guarded(verb: str, run: Callable[P, R]) -> Callable[P, R]:
+    """Check what the user named as output before the verb runs, and let nothing be written over its inputs."""
+
+    @functools.wraps(run)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        inputs = list(_inputs(kwargs))
+        with inputs_stay(inputs):
+            for name in FILES:
+                if isinstance(path := kwargs.get(name), Path):
+                    _check_file(verb, path, inputs)
+            for name in FOLDERS:
+                if isinstance(path := kwargs.get(name), Path):
+                    own_folder(verb, path)
+            return run(*args, **kwargs)
+
+    return checked
+
+
+def default_file(path: Path, *, force: bool) -> Path:
+    """Return a name that the verb chose, if a file can be written there; what is there already needs `force`."""
+    check_place(path)
+    if path.exists() and not force:
+        found = path.stat()
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.st_mtime))
+        raise UsageError(
+            f"{path} is there already ({found.st_size:,} B of {when}); --force writes over it, -o names another file"
+        )
+    return path
+
+
+def own_folder(verb: str, folder: Path) -> Path:
+    """Return a folder if it can be written into, and if files that the verb would write over are its own."""
+    _refuse_dash(verb, folder)
+    check_place(folder, folder=True)
+    known, written = _OWN.get(verb, ((), ()))
+    ours = any((folder / name).exists() for name in known)
+    for pattern in written if folder.is_dir() else ():
+        for there in sorted(folder.glob(pattern)):
+            if is_input(there):
+                raise UsageError(f"{there} is read, and would be written over; name another folder")
+            if not ours:
+                raise UsageError(
+                    f"{there} would be written over, and it is not of an earlier `enxuto {verb}`; name another folder"
+                )
+    return folder
+
+
+def refuse_terminal(output: Path | None, *, json: bool) -> bool:
+    """Say whether the file goes to stdout; `UsageError` where that is a terminal, or JSON goes there too."""
+    if output != STDOUT:
+        return False
+    if json:
+        raise UsageError("-o - and --json both write to stdout; name a file")
+    if sys.stdout.isatty():
+        raise UsageError("-o - writes the file to stdout, which is a terminal; name a file, or redirect it")
+    return True
+
+
+def to_stdout(pieces: Iterable[bytes]) -> int:
+    """Write to stdout; return the number of bytes."""
+    length = 0
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+        length += len(piece)
+    sys.stdout.buffer.flush()
+    return length
+
+
+def _inputs(arguments: Mapping[str, Any]) -> Iterator[Path]:
+    """Files among the arguments that are not named as outputs, whatever they are for."""
+    for name, value in arguments.items():
+        if name in FILES or name in FOLDERS:
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(one, (str, Path)) and one and "\0" not in str(one):
+                path = Path(one)
+                try:
+                    if path.is_file():
+                        yield path
+                except OSError:  # a text that is no path, such as a very long one
+                    continue
+
+
+def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse what cannot be written, and what is an input or a data file of one."""
+    if path == STDOUT and verb in _STREAMED:
+        return
+    _refuse_dash(verb, path)
+    if path.exists():
+        for source in inputs:
+            if any(_same(path, file) for file in _files_of(source)):
+                raise UsageError(f"{path} is {source} itself, or its data; name another file to write")
+    check_place(path)
+
+
+def _files_of(source: Path) -> list[Path]:
+    """A file, and where it is an ONNX model those with its data."""
+    from enxuto.enx.file import is_enx
+    from enxuto.onnx_model.write import files
+
+    if is_enx(source) or source.suffix.lower() != ".onnx":
+        return [source]
+    try:
+        return [source, *files(source)]
+    except EnxutoError:  # reading it says what is wrong
+        return [source]
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _refuse_dash(verb: str, path: Path) -> None:
+    if path == STDOUT:
+        raise UsageError(f"`enxuto {verb}` does not write to stdout; name a file or folder instead of -")

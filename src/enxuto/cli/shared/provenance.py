@@ -1,0 +1,97 @@
+"""`provenance`: how a result was made, under the key of that name in all that verbs print and write as JSON.
+
+The command as it was given, what it was made with and on what. Paths from the root, and addresses, name machines and
+people: of a path the last name is told, of an address its scheme alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperGroup
+
+from enxuto.cli.shared.streams import degrade
+from enxuto.escaping import anonymous, json_text, visible
+from enxuto.files import atomic_write
+
+__all__ = ["Recorded", "command_line", "provenance", "write_provenance"]
+
+_FILE = "provenance.json"
+
+_arguments: tuple[str, ...] | None = None
+
+
+class Recorded(TyperGroup):
+    """The command line, which remembers the arguments that it was given last, and writes to any terminal."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as usual, with streams that take every character."""
+        degrade()
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse as usual; what a refusal repeats of the command line cannot steer the terminal."""
+        with _visible_refusals():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run as usual, likewise."""
+        with _visible_refusals():
+            return super().invoke(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual."""
+        global _arguments
+        _arguments = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@contextmanager
+def _visible_refusals() -> Iterator[None]:
+    """Make the message of a usage error visible: it repeats words, and names of files may come from a wildcard."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str) and hasattr(error, "format_message"):
+            vars(error)["message"] = visible(message, keep="\n")
+        raise
+
+
+def provenance(
+    *, samples: Any = None, seed: Any = None, data: Any = None, threads: int | None = None
+) -> dict[str, Any]:
+    """What this run's results say of how they were made.
+
+    samples, seed, data: how many images (runs, weights), what chance was drawn by, hash of the images; numbers and
+    texts, or such by part; None where the results have nothing of the kind. threads: as asked, 0 being one a processor.
+    """
+    from enxuto.machine.facts import machine, versions
+
+    facts = machine()
+    if threads is not None:
+        facts["threads"] = threads or facts["cores"]
+    said = {"samples": samples, "seed": seed, "data": data}
+    return {
+        "command": None if _arguments is None else command_line(_arguments),
+        **{key: value for key, value in said.items() if value is not None},
+        "versions": versions(),
+        "machine": facts,
+    }
+
+
+def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
+    """Leave it as `provenance.json` in the folder of a verb's files. Raises `UsageError` where that cannot be."""
+    with atomic_write(folder / _FILE) as file:
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write((json_text(text) + "\n").encode())
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command with these arguments, as a shell takes it."""
+    return shlex.join(["enxuto", *(anonymous(argument) for argument in arguments)])

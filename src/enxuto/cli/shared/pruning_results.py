@@ -1,0 +1,112 @@
+"""What `enxuto prune` leaves and shows at the end: the last network and its ONNX, speeds, a table of the rounds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enxuto.cli.shared.provenance import write_provenance
+from enxuto.cli.shared.pruning import interval, percent
+from enxuto.cli.shared.terminal import human_bytes, note, print_json, say, show_table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from enxuto.studies.images import Images
+    from enxuto.study import Point, StudyResults
+
+__all__ = ["finish"]
+
+
+def finish(
+    points: Sequence[Point],
+    results: StudyResults,
+    images: Images,
+    out: Path,
+    made: Mapping[str, Any],
+    *,
+    timed: int | None,
+    as_json: bool,
+) -> None:
+    """Copy and export the last network, time it (`timed`: by how many threads), show every round, or print JSON.
+
+    made: the provenance of it all.
+    """
+    from enxuto.export import export_onnx
+    from enxuto.files import atomic_write
+    from enxuto.prune.removal.rebuild import load_pruned
+    from enxuto.studies.lottery.round import NETWORK
+
+    last = out.resolve() / "points" / points[-1].id / NETWORK
+    with last.open("rb") as network_file, atomic_write(out / "model.pt") as file:
+        shutil.copyfileobj(network_file, file)
+    name = points[-1].settings["network"]["name"]  # what the user asked for, no file's
+    factory = name if ":" in name else None
+    pruned = load_pruned(last, factory)
+    shape = pruned.architecture.input_shape
+    preprocess = images.train.preprocess() if shape[0] in (1, 3) else None
+    exported = export_onnx(
+        pruned.network, out / "model.onnx", input_shape=shape, preprocess=preprocess, labels=images.labels
+    )
+    rows = [{**(results[point].values or {}), "round": number} for number, point in enumerate(points)]
+    speeds = [] if timed is None else _speeds(out, pruned.network, factory, shape, timed)
+    write_provenance(out, made)
+    if as_json:
+        print_json({"folder": str(out), "rounds": rows, "speed": speeds, "onnx_bytes": exported.bytes,
+                    "provenance": made})  # fmt: skip
+        return
+    _show(points, rows)
+    for one in speeds:
+        say(f"batch {one['batch']}: {one['before_ms']:.3g} ms before, {one['after_ms']:.3g} ms after, "
+             f"{one['speedup']:.2f}× as fast (ONNX Runtime, CPU, {timed} thread{'s' if timed != 1 else ''}, medians of "
+             "10 runs taking turns)")  # fmt: skip
+    note(f"{out / 'model.pt'} loads by itself; {out / 'model.onnx'}, {human_bytes(exported.bytes)}, equals it to "
+         f"{exported.difference:.1g}")  # fmt: skip
+
+
+def _speeds(
+    out: Path, network: nn.Module, factory: str | None, shape: tuple[int, ...], threads: int
+) -> list[dict[str, Any]]:
+    from enxuto.prune.removal.rebuild import load_pruned
+    from enxuto.prune.speed import latencies
+
+    before, after = latencies(
+        [load_pruned(out / "given.pt", factory).network, network], shape, threads=threads
+    )
+    return [
+        {
+            "batch": one.batch,
+            "before_ms": one.median,
+            "after_ms": two.median,
+            "speedup": one.median / two.median,
+        }
+        for one, two in zip(before, after, strict=True)
+    ]
+
+
+def _show(points: Sequence[Point], rows: Sequence[dict[str, Any]]) -> None:
+    settings = points[-1].settings
+    target = settings["selection"]["target"]
+    table: list[tuple[str, ...]] = []
+    for row in rows:
+        reached = ("–", "–") if not row["round"] else (percent(row["asked"], 2), percent(row["reached"], 2))
+        table.append((
+            str(row["round"]), *reached, *(percent(row["left"][key]) for key in ("filters", "parameters", "macs")),
+            "–" if not row["round"] else percent(row["top1_before_retraining"], 2), percent(row["top1"], 2),
+            interval(row), f"{row['file_bytes']:,}",
+        ))  # fmt: skip
+    arm = settings["arm"]
+    columns: tuple[str, ...] = (
+        "round", f"{target} asked %", "reached %", "filters %", "parameters %", "MACs %", "pruned, top-1 %",
+        "retrained, top-1 %", "95 % interval", "bytes",
+    )  # fmt: skip
+    if arm["mode"] == "none":  # nothing was trained: one accuracy is enough
+        columns = tuple(name for name in columns if name != "retrained, top-1 %")
+        table = [(*row[:6], *row[7:]) for row in table]
+    caption = (
+        f"Left of the unpruned network; {arm['criterion']}, {arm['scope']}, retraining: {arm['mode']}. Accuracy on "
+        f"{rows[0]['samples']:,} test images, seed {points[0].seed}"
+    )
+    show_table(settings["network"]["name"], dict.fromkeys(columns, "right"), table, caption=caption)

@@ -1,0 +1,201 @@
+"""What all verbs share at the terminal: where output goes, how it is written, how errors end.
+
+Results go to stdout (tables, or JSON with --json), progress and remarks to stderr. Nothing is coloured or redrawn
+where the stream is not a terminal, and NO_COLOR is kept. All that a verb says passes `_say`: there what steers a
+terminal becomes visible (`enxuto.escaping`), and a pipe that was closed ends the output, not the verb.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TextIO, TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from enxuto._version import __version__
+from enxuto.cli.shared.progress import progress_bar
+from enxuto.cli.shared.streams import fitting, put
+from enxuto.cli.shared.tables import lay_out, wrapped
+from enxuto.errors import EnxutoError
+from enxuto.escaping import json_text, one_line, visible
+from enxuto.machine.signals import exit_code
+
+__all__ = [
+    "ends_well",
+    "human_bytes",
+    "note",
+    "print_json",
+    "progress_bar",
+    "say",
+    "set_debug",
+    "show_table",
+    "warn",
+    "with_schema",
+    "write_text",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_debug = False
+_running = "enxuto"
+
+
+def set_debug(on: bool) -> None:
+    """Choose whether errors end with a traceback instead of one line."""
+    global _debug
+    _debug = on
+
+
+def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
+    """Turn errors of a verb into one line on stderr and an exit code: 2, or 1 where a check failed."""
+
+    @functools.wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        global _running
+        _running = verb.__module__.rpartition(".")[2]
+        if _debug:
+            return verb(*args, **kwargs)
+        try:
+            return verb(*args, **kwargs)
+        except EnxutoError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt as interrupt:
+            _fail("interrupted; no file was left half-written", exit_code(interrupt))
+        except MemoryError:
+            _fail("not enough memory; try fewer threads or a smaller batch", 2)
+        except BrokenPipeError:
+            raise typer.Exit(0) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:  # the outermost boundary: one line instead of a traceback
+            if type(error).__module__.startswith("typer"):
+                raise
+            _fail(
+                f"internal error: {type(error).__name__}: {error} (run `enxuto --debug …` and report it)", 2
+            )
+        raise AssertionError("unreachable")
+
+    return run
+
+
+def _fail(message: str, code: int) -> None:
+    _say(sys.stderr, ("error:", "red"), f" {one_line(message)}")
+    raise typer.Exit(code)
+
+
+def note(message: str) -> None:
+    """Write a remark to stderr."""
+    _say(sys.stderr, visible(message))
+
+
+def warn(message: str) -> None:
+    """Write a warning to stderr."""
+    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(message)}")
+
+
+def say(message: str) -> None:
+    """Write a line of a result to stdout."""
+    _say(sys.stdout, visible(message))
+
+
+def write_text(text: str) -> None:
+    """Write a result of several lines, such as Markdown, to stdout."""
+    put(sys.stdout, visible(text, keep="\n"))
+
+
+def with_schema(values: Mapping[str, Any], verb: str | None = None) -> dict[str, Any]:
+    """A result with what readers know it by: the verb's name and the version of its keys, and enxuto's own version."""
+    return {"schema": f"enxuto.{verb or _running}/1", "version": __version__, **values}
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Write a verb's result to stdout as JSON, with its schema; lists of numbers take one line each."""
+    put(sys.stdout, json_text(_lines(with_schema(values), "")) + "\n")
+
+
+def _lines(values: Any, indent: str) -> str:
+    """JSON, indented, but for lists of plain values."""
+    deeper = indent + "  "
+    if isinstance(values, Mapping) and values:
+        rows = [
+            f"{json.dumps(str(key), ensure_ascii=False)}: {_lines(value, deeper)}"
+            for key, value in values.items()
+        ]
+        return "{\n" + ",\n".join(deeper + row for row in rows) + f"\n{indent}}}"
+    if isinstance(values, (list, tuple)) and any(isinstance(one, (list, tuple, Mapping)) for one in values):
+        if all(isinstance(one, (list, tuple)) and _flat(one) for one in values):
+            return "[\n" + ",\n".join(deeper + _flat_text(one) for one in values) + f"\n{indent}]"
+        return "[\n" + ",\n".join(deeper + _lines(one, deeper) for one in values) + f"\n{indent}]"
+    return _flat_text(values)
+
+
+def _flat(values: Sequence[Any]) -> bool:
+    return not any(isinstance(one, (list, tuple, Mapping)) for one in values)
+
+
+def _flat_text(values: Any) -> str:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+
+def show_table(
+    title: str | None,
+    columns: Mapping[str, str],
+    rows: Sequence[Sequence[str]],
+    *,
+    caption: str | None = None,
+    give_way: Sequence[str] = (),
+) -> None:
+    """Write a table to stdout; `columns` maps headings to `left` or `right`.
+
+    At a terminal it is no wider than that (`tables`): numbers stay whole, names are shortened in the middle,
+    and columns give way, those named in `give_way` first, which the line below the table says.
+    """
+    console = _console(sys.stdout)
+    width = console.width if console.is_terminal else None  # a pipe has no width
+    shown = {fitting(visible(heading), sys.stdout): side for heading, side in columns.items()}
+    cells = [[fitting(visible(cell), sys.stdout) for cell in row] for row in rows]
+    less = [fitting(visible(heading), sys.stdout) for heading in give_way]
+    table = lay_out(shown, cells, width, less)
+    around = width or max(table.width, _PROSE)
+    if title:
+        _say(sys.stdout, ("\n".join(wrapped(fitting(visible(title), sys.stdout), around)), "italic"))
+    _say(sys.stdout, "")
+    _say(sys.stdout, ("\n".join(table.head), "bold"))
+    _say(sys.stdout, " " + fitting("─", sys.stdout) * min(around - 1, table.width))
+    _say(sys.stdout, "\n".join([*table.body, ""]))
+    below = visible(caption or "", keep="\n").split("\n")
+    if table.left_out:
+        below.append(f"not shown at this width: {', '.join(table.left_out)}")
+    for line in filter(None, below):
+        for part in wrapped(fitting(line, sys.stdout), around):
+            _say(sys.stdout, (part, "dim"))
+
+
+_PROSE = 110  # characters of a line of prose below a table where the stream has no width
+
+
+def human_bytes(count: float) -> str:
+    """Return bytes as people read them: `18,615,732 B`, in full, since a ledger must add up."""
+    return f"{count:,.0f} B"
+
+
+def _console(stream: TextIO | None) -> Console:
+    return Console(file=stream, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def _say(stream: TextIO | None, *parts: str | tuple[str, str]) -> None:
+    """Write a line: texts that are visible already, some with a style."""
+    there = _console(stream)
+    text = io.StringIO()
+    Console(
+        file=text, force_terminal=there.is_terminal, color_system=there.color_system or "auto",  # type: ignore[arg-type]
+        no_color=there.no_color, soft_wrap=True, highlight=False, markup=False, emoji=False,
+    ).print(Text.assemble(*parts))  # fmt: skip
+    put(stream, text.getvalue())

@@ -1,0 +1,132 @@
+"""What `enxuto train` shows while it runs and at the end, and what it leaves for `enxuto export`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enxuto.cli.shared.terminal import note, progress_bar
+
+if TYPE_CHECKING:
+    from enxuto.train import History, Progress, Scores, TrainingData
+
+__all__ = ["counts", "draw", "leave_what_export_needs", "reporter", "rows", "scored"]
+
+
+@contextmanager
+def reporter() -> Iterator[Callable[[Progress], None]]:
+    """A bar over the whole run where stderr is a terminal, and a line for each epoch everywhere."""
+    with progress_bar("training") as bar:
+
+        def report(at: Progress) -> None:
+            done = (at.epoch - 1) * at.total + at.done
+            bar(f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.4f}", done, at.epochs * at.total)
+            if at.record is not None:
+                note(_epoch_line(at))
+
+        yield report
+
+
+def _epoch_line(at: Progress) -> str:
+    assert at.record is not None
+    parts = [f"epoch {at.epoch}/{at.epochs}", f"loss {at.loss:.4f}"]
+    if at.record.validation_top1 is not None:
+        parts += [
+            f"validation loss {at.record.validation_loss:.4f}",
+            f"top-1 {at.record.validation_top1:.2%}",
+        ]
+    parts += [f"lr {at.lr:.3g}", f"{at.images_per_s:,.0f} images/s", f"{_duration(at.eta_s)} left"]
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def leave_what_export_needs(
+    network: str, folder: Path, train: TrainingData, classes: list[str] | tuple[str, ...] | None
+) -> str:
+    """Write preprocess.toml and labels.txt into the folder; return the command that exports the best epoch."""
+    from enxuto import zoo
+    from enxuto.files import atomic_write
+
+    words = ["enxuto", "export", network, str(folder / "model.onnx"), "--weights", str(folder / "best.pt")]
+    shape = tuple(train.images.shape[1:])
+    if ":" not in network:
+        words += ["--classes", str(train.classes)]
+    if ":" in network or shape != zoo.input_shape(network):
+        words += ["--input", ",".join(map(str, shape))]
+    if shape[0] in (1, 3):
+        values = train.preprocess().to_dict()
+        lines = [f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None]
+        with atomic_write(folder / "preprocess.toml") as file:
+            file.write("".join(lines).encode())
+        words += ["--preprocess", str(folder / "preprocess.toml")]
+    if classes is not None and not any("\n" in str(name) for name in classes):
+        with atomic_write(folder / "labels.txt") as file:
+            file.write("".join(f"{name}\n" for name in classes).encode())
+        words += ["--labels", str(folder / "labels.txt")]
+    return shlex.join(words)
+
+
+def draw(network: str, history: History, folder: Path) -> None:
+    """Plot loss and learning rate into the folder as `training.png`, where there is matplotlib."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        return
+    from enxuto.measure import plot_training
+
+    records = [vars(record) for record in history.records]
+    plot_training(records, folder / "training.png", title=f"{network}, seed {history.seed}")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    return repr(value)
+
+
+def counts(train: TrainingData, validation: TrainingData | None, test: TrainingData | None) -> dict[str, int]:
+    """How many images there are, by what they are for."""
+    parts = {"train": train, "validation": validation, "test": test}
+    return {name: len(part) for name, part in parts.items() if part is not None}
+
+
+def scored(test: Path | None, scores: Scores) -> dict[str, object]:
+    """Scores for JSON, with the data they are of and top-1's 95 % interval."""
+    return {"data": str(test), **vars(scores), "top1_interval": list(_interval(scores))}
+
+
+def _interval(scores: Scores) -> tuple[float, float]:
+    """Wilson's 95 % interval of top-1, both ends in 0…1."""
+    from enxuto.metrics import wilson_interval
+
+    return wilson_interval(round(scores.top1 * scores.samples), scores.samples)
+
+
+def rows(history: History, scores: Scores | None, folder: Path) -> list[list[str]]:
+    """The result as a table: the best epoch's figures, with their sample counts and the seed."""
+    lines = [["epochs", f"{len(history.records)} (stopped by: {history.stopped})"]]
+    best = history.best
+    if best is not None:
+        lines += [["best epoch", str(best.epoch)], ["training loss", f"{best.loss:.4f}"]]
+        if best.validation_top1 is not None:
+            lines += [["validation loss", f"{best.validation_loss:.4f}"]]
+            lines += [["validation top-1", f"{best.validation_top1:.2%} of {history.validation_samples:,}"]]
+        if best.validation_top5 is not None:
+            lines += [["validation top-5", f"{best.validation_top5:.2%}"]]
+    if scores is not None:
+        low, high = _interval(scores)
+        lines += [
+            ["test loss", f"{scores.loss:.4f}"],
+            ["test top-1", f"{scores.top1:.2%} of {scores.samples:,} (95 % interval {low:.2%} – {high:.2%})"],
+        ]
+        if scores.top5 is not None:
+            lines += [["test top-5", f"{scores.top5:.2%}"]]
+    lines += [["training time", _duration(sum(record.seconds for record in history.records))]]
+    return [*lines, ["seed", str(history.seed)], ["folder", str(folder)]]

@@ -1,0 +1,321 @@
+"""Fit a context model to levels: scales of rows, columns and positions, hazards of classes, what neighbours say.
+
+Scales start as those of a product model (mean magnitude = row × column × position, by iterative proportional
+fitting), rounded to a grid of fractions of an octave: the classes. Then hazards are fitted to the classes' counts,
+and every row's, column's and position's number moves to where its weights cost least, as in Lloyd's algorithm; the
+bits of writing a number count too, so that a scale that does not pay stays where most are. How fine the grid is,
+and whether neighbours are worth their bytes, is tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.codec.context_fit_loops import (
+    alternatives,
+    count_signs,
+    count_tokens,
+    magnitude_tokens,
+    scaled_sums,
+)
+from enxuto.codec.context_model import MOST_NUMBER, ContextModel, write_model
+from enxuto.codec.layout import Layout, Pictures
+from enxuto.codec.neighbours import (
+    BUCKETS,
+    EIGHTHS,
+    MOST_SUM,
+    SHIFTS,
+    class_table,
+    look_around,
+    sign_table,
+    step_table,
+)  # fmt: skip
+from enxuto.codec.stop_odds import BITS, UNIT, frequencies, mean_magnitudes, with_zeros
+from enxuto.codec.stop_odds_fit import (
+    fit_exponents,
+    fit_zeros,
+    laplacian_exponents,
+    sign_bits,
+    sign_exponents,
+    written_bits,
+)
+from enxuto.quantize.trellis import odd_states
+
+__all__ = ["Fitted", "fit_contexts"]
+
+_GRIDS = ((0.35, 14), (0.5, 10), (0.75, 7))  # octaves between classes, and how many classes at most
+_GRID = ((0.5, 14),)
+_SMALL = 1 << 16  # weights; only tensors of less try all grids
+_ROUNDS = 3
+_MOST_DIRECT = 33  # with as many groups as there can be these are all 64 tokens
+_FEWEST = 4  # weights that a row, column or position must have on average to have a scale
+_FURTHEST = 8  # classes that neighbours may move a weight by
+_HAZARDS = (2, 3, 4, 6, 9, 13)
+_SWEEPS = (0, 1, 2, 0, 1)
+_PRIOR = (
+    3.0  # weights of average magnitude that every row, column and position is taken to have besides its own
+)
+_LOG_STEPS = np.log2(
+    [0.55, 0.76, 1.0, 1.4, 2.2]
+)  # what neighbours' steps say of the magnitude, to begin with
+
+Int16 = npt.NDArray[np.int16]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, the bits it needs (head included, raw bits not), and how its classes' weights fell.
+
+    counts (1, or 2 with a trellis, K, 5, tokens): weights in even and odd states, by class, step of the neighbours
+    and token. signs (5, 3, 2): see `count_signs`.
+    """
+
+    model: ContextModel
+    bits: float
+    counts: Int64
+    signs: Int64
+
+
+def fit_contexts(levels: Int32, layout: Layout, trellis: bool = False) -> Fitted:
+    """Return the best model found for `levels` (n,) > 0 of that layout, on a trellis or not; deterministic."""
+    work = _Work(levels.reshape(-1, layout.positions), layout, trellis)
+    grids = _GRIDS if levels.size < _SMALL else _GRID
+    looking = layout.positions > 1
+    tried = [work.fit(*grid, looking) for grid in grids]
+    best = min(range(len(tried)), key=lambda i: tried[i].bits)
+    if looking and levels.size < _SMALL:
+        tried.append(work.fit(*grids[best], False))
+    return min(tried, key=lambda one: one.bits)
+
+
+@dataclass
+class _Work:
+    """Levels (N, P) and what all fits of them share."""
+
+    levels: Int32
+    layout: Layout
+    trellis: bool
+    pictures: Pictures = field(init=False)
+    tokens: Bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pictures = Pictures.of(self.layout)
+        largest = int(np.abs(self.levels).max())
+        self.mean = max(float(np.abs(self.levels).mean(dtype=np.float64)), 1e-6)
+        self.direct = min(largest, max(3, int(np.ceil(5 * self.mean)) + 1), _MOST_DIRECT)
+        self.groups = (largest - self.direct).bit_length()
+        self.tokens = np.empty(self.levels.shape, np.uint8)
+        magnitude_tokens(self.levels, self.direct, self.tokens)
+        self.factors = self._factors()
+        self.odd = np.zeros(0, np.uint8)
+        if self.trellis:
+            self.odd = odd_states(self.levels.reshape(self.layout.sizes[0], -1)).reshape(-1)
+        self.eighths = np.array(EIGHTHS, np.int64)
+        self.around, self.totals = np.zeros(0, np.uint8), np.zeros(0, np.int16)
+        if self.layout.positions > 1:
+            self.around, self.totals = (
+                np.empty(self.tokens.size, np.uint8),
+                np.empty(self.tokens.size, np.int16),
+            )
+            self._look()
+
+    def _look(self) -> None:
+        pictures = self.pictures
+        look_around(
+            self.levels,
+            pictures.places,
+            pictures.stride,
+            pictures.size,
+            self.eighths,
+            self.around,
+            self.totals,
+        )
+
+    def _factors(self) -> list[Floats]:
+        """Scales of rows, columns and positions, as factors of the mean magnitude."""
+        factors = [np.ones(size) for size in self.layout.sizes]
+        counts = [np.full(size, self.levels.size / max(1, size)) for size in self.layout.sizes]
+        counts[0] = np.diff(self.layout.starts).astype(np.float64) * self.layout.positions
+        for axis in _SWEEPS:
+            if self.has_scales(axis):
+                sums = np.zeros(self.layout.sizes[axis])
+                rows, columns, positions = factors
+                scaled_sums(self.levels, self.layout.starts, rows, columns, positions, axis, sums)
+                factors[axis] = (sums / self.mean + _PRIOR) / (counts[axis] + _PRIOR)
+        return factors
+
+    def has_scales(self, axis: int) -> bool:
+        """Say whether rows, columns or positions (axis 0, 1, 2) may have scales of their own."""
+        size = self.layout.sizes[axis]
+        return 1 < size <= self.levels.size // _FEWEST
+
+    def fit(self, grid: float, most: int, looking: bool) -> Fitted:
+        """Fit with at most so many classes, `grid` octaves apart, with neighbours or without."""
+        logs = [np.log2(factor / np.median(factor)) for factor in self.factors]
+        usual = self.mean * float(np.prod([np.median(factor) for factor in self.factors]))
+        numbers = [np.clip(np.rint(log / grid), -MOST_NUMBER, MOST_NUMBER).astype(np.int16) for log in logs]
+        low, high = self._range(numbers)
+        low = max(low, high + 2 - most)  # the smallest scales, where nearly all is 0, share a class
+        classes = high - low + 2
+        search = _Search(self, numbers, -low, looking)
+        scales = usual * np.exp2(grid * (np.arange(classes) + low))
+        search.means = np.maximum(1, np.rint(scales * UNIT)).astype(np.int64)
+        search.shifts = np.rint(_LOG_STEPS / grid).astype(np.int64)
+        search.exponents = laplacian_exponents(scales)
+        for _ in range(_ROUNDS):
+            search.improve()
+        return search.result()
+
+    def _range(self, numbers: list[Int16]) -> tuple[int, int]:
+        """The sums of numbers that nearly all weights have lie between these two."""
+        sums = self.layout.sums(numbers[0], numbers[1], 0, self.layout.kernels)
+        values, counts = np.unique(sums, return_counts=True)
+        all_sums = (values[:, None] + numbers[2][None, :]).reshape(-1)
+        weights = np.repeat(counts, len(numbers[2]))
+        order = np.argsort(all_sums, kind="stable")
+        share = np.cumsum(weights[order]) / weights.sum()
+        ends = np.minimum(np.searchsorted(share, [0.003, 0.997]), len(order) - 1)
+        low, high = np.clip(all_sums[order[ends]], -60, 60).tolist()
+        return int(low), int(high)
+
+
+@dataclass
+class _Search:
+    """One fit on its way."""
+
+    work: _Work
+    numbers: list[Int16]
+    offset: int
+    looking: bool
+    means: Int64 = field(init=False)
+    shifts: Int64 = field(init=False)
+    exponents: Int64 = field(init=False)
+    zeros: Int64 | None = None
+
+    @property
+    def around(self) -> Bytes:
+        return self.work.around if self.looking else self.work.around[:0]
+
+    def offsets(self) -> Int16:
+        return (self.numbers[2] + self.offset).astype(np.int16)
+
+    def sums(self) -> Int16:
+        return self.work.layout.sums(self.numbers[0], self.numbers[1], 0, self.work.layout.kernels)
+
+    def counts(self) -> Int64:
+        """Weights by class, step of the neighbours and token, in even and odd states."""
+        work = self.work
+        tokens = work.direct + 1 + work.groups
+        out = np.zeros((1 + work.trellis, len(self.means), SHIFTS, tokens), np.int64)
+        steps = step_table(self.means) if self.looking else np.zeros(0, np.uint8)
+        near = work.pictures.around
+        count_tokens(work.tokens, self.around, near, work.odd, self.sums(), self.offsets(), steps, out)
+        return out
+
+    def moved(self, counts: Int64) -> Int64:
+        """The counts by the class that weights are coded with (1 or 2, K, tokens)."""
+        if not self.looking:
+            return np.asarray(counts.sum(axis=2))
+        halves, classes, _, tokens = counts.shape
+        out = np.zeros((halves, classes, tokens), np.int64)
+        for step, shift in enumerate(self.shifts):
+            reached = np.clip(np.arange(classes) + shift, 0, classes - 1)
+            for half in range(halves):
+                np.add.at(out[half], reached, counts[half, :, step])
+        return out
+
+    def tables(self, hazards: int | None = None) -> Int64:
+        """Fit hazards to what the classes hold, so many or as many as pay; return counts."""
+        counts = self.counts()
+        moved = self.moved(counts)
+        tokens = moved.shape[2]
+        choices = [hazards] if hazards else [some for some in _HAZARDS if some < tokens] or [2]
+        best: tuple[float, Int64, Int64 | None] | None = None
+        for some in choices:
+            exponents = fit_exponents(moved.astype(np.float64), self.work.direct, some)
+            zeros = fit_zeros(moved[1].astype(np.float64), exponents) if self.work.trellis else None
+            total = float(np.sum(moved * self.cost(exponents, zeros))) + written_bits(exponents)
+            if best is None or total < best[0]:
+                best = total, exponents, zeros
+        assert best is not None, "there is always a choice"
+        _, self.exponents, self.zeros = best
+        return counts
+
+    def cost(self, exponents: Int64, zeros: Int64 | None) -> Floats:
+        """Bits of tokens (1 or 2, K, tokens)."""
+        both = [exponents] if zeros is None else [exponents, with_zeros(exponents, zeros)]
+        tables = [frequencies(one, self.work.direct, self.work.groups) for one in both]
+        return BITS - np.log2(np.stack(tables))
+
+    def improve(self) -> None:
+        """One round: hazards, then each axis, then the neighbours' shifts."""
+        work = self.work
+        counts = self.tables(3)
+        cost = self.cost(self.exponents, self.zeros)
+        if self.looking:
+            self._shift(counts, cost)
+        self.means = mean_magnitudes(frequencies(self.exponents, work.direct, work.groups), work.direct)
+        classes = np.zeros(0, np.uint8)
+        if self.looking:
+            classes = class_table(step_table(self.means), self.shifts, len(self.means))
+        for axis, size in enumerate(work.layout.sizes):
+            if not work.has_scales(axis):
+                continue
+            bits = np.zeros((size, 5))
+            alternatives(
+                work.tokens, self.around, work.pictures.around, work.odd, work.layout.starts, self.numbers[0],
+                self.numbers[1], self.offsets(), axis, classes, cost.astype(np.float32), bits,
+            )  # fmt: skip
+            self._move(axis, bits)
+
+    def _shift(self, counts: Int64, cost: Floats) -> None:
+        """Move each step of the neighbours by as many classes as suits its weights best."""
+        classes = cost.shape[1]
+        own = np.arange(classes)[None, :] + np.arange(-_FURTHEST, _FURTHEST + 1)[:, None]
+        reached = cost[:, np.clip(own, 0, classes - 1)]  # h m c t: halves, moves, classes, tokens
+        totals = np.einsum("hmct,hcst->ms", reached, counts, optimize=True)
+        for step in np.flatnonzero(counts.any(axis=(0, 1, 3))):
+            self.shifts[step] = int(np.argmin(totals[:, step])) - _FURTHEST
+
+    def _move(self, axis: int, bits: Floats) -> None:
+        """Change an axis' numbers to the cheapest, what writing them costs included; the usual one becomes 0."""
+        numbers = self.numbers[axis].astype(np.int64)
+        choices = np.clip(numbers[:, None] + np.arange(-2, 3), -MOST_NUMBER, MOST_NUMBER)
+        usual = np.bincount(numbers + MOST_NUMBER, minlength=2 * MOST_NUMBER + 1) + 0.3
+        rare = np.log2(usual.sum() / usual)
+        chosen = choices[np.arange(len(numbers)), np.argmin(bits + rare[choices + MOST_NUMBER], axis=1)]
+        centre = int(np.bincount(chosen + MOST_NUMBER).argmax()) - MOST_NUMBER
+        centre = min(max(centre, -64 - self.offset), 63 - self.offset)
+        self.offset += centre
+        self.numbers[axis] = np.clip(chosen - centre, -MOST_NUMBER, MOST_NUMBER).astype(np.int16)
+
+    def result(self) -> Fitted:
+        """The final tables, signs and size."""
+        work = self.work
+        self.tables()
+        # What neighbours say is measured against the tables' own means, as the decoder does.
+        self.means = mean_magnitudes(frequencies(self.exponents, work.direct, work.groups), work.direct)
+        counts = self.counts()
+        signs = np.zeros((BUCKETS, 3, 2), np.int64)
+        totals = work.totals if self.looking else work.totals[:0]
+        count_signs(
+            work.levels, totals, self.sums(), self.offsets(), sign_table(self.means), 2 * MOST_SUM + 2,
+            len(self.means) - 1, signs,
+        )  # fmt: skip
+        told = signs if self.looking else signs[:1]
+        odds = sign_exponents(told)
+        rows, columns, positions = self.numbers
+        model = ContextModel(
+            self.exponents, work.direct, work.groups, (rows, columns, positions), self.offset, odds,
+            self.shifts if self.looking else None, work.eighths if self.looking else None, self.zeros,
+        )  # fmt: skip
+        coded = float(np.sum(self.moved(counts) * self.cost(self.exponents, self.zeros)))
+        bits = coded + sign_bits(told, odds)
+        return Fitted(model, bits + 8 * len(write_model(model)), counts, signs)

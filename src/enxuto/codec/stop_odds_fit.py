@@ -1,0 +1,117 @@
+"""Fit hazards and signs to counts, each number weighed against the bits that writing it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, straight
+from enxuto.codec.stop_odds import HAZARD, LOWEST
+from enxuto.machine.kernels import compiled
+
+__all__ = [
+    "fit_exponents",
+    "fit_zeros",
+    "laplacian_exponents",
+    "sign_bits",
+    "sign_exponents",
+    "written_bits",
+]
+
+Int64 = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_STOP = np.log2(65536.0 / HAZARD)
+_GO = np.log2(65536.0 / (65536.0 - HAZARD))
+
+
+def laplacian_exponents(scales: Floats) -> Int64:
+    """Hazards of Laplacians of those mean magnitudes, rounded to nearest."""
+    decay = scales[:, None] / (1 + scales[:, None])
+    stay = np.concatenate([np.sqrt(decay), decay], axis=1)
+    odds = np.rint(4 * np.log2((1 - stay) / stay))
+    return np.asarray(np.clip(odds, LOWEST, -LOWEST - 1), np.int64)
+
+
+def sign_exponents(signs: Int64) -> Int64:
+    """Odds (B, 3) that signs are the neighbours', each no further from the one before than its counts are worth."""
+    out = np.zeros(signs.shape[:2], np.int64)
+    for sure, size in np.ndindex(*out.shape):
+        before = out[sure - 1, size] - USUAL_SIGNS[sure - 1, size] if sure else 0
+        expected = int(before + USUAL_SIGNS[sure, size])
+        out[sure, size] = _cheapest(float(signs[sure, size, 0]), float(signs[sure, size, 1]), expected)
+    return out
+
+
+@compiled
+def _rice(difference: int) -> int:
+    """Bits of a signed number in a Golomb–Rice code with one low bit."""
+    folded = 2 * difference - 1 if difference > 0 else -2 * difference
+    return min((folded >> 1) + 2, 20)
+
+
+@compiled
+def _cheapest(stops: float, goes: float, expected: int) -> int:
+    """Return the exponent with which so many stops and goes, and writing it, take the fewest bits."""
+    best, least = expected, np.inf
+    for index in range(HAZARD.shape[0]):
+        bits = stops * _STOP[index] + goes * _GO[index] + _rice(index + LOWEST - expected)
+        if bits < least:
+            best, least = index + LOWEST, bits
+    return best
+
+
+@compiled
+def fit_exponents(counts: Floats, direct: int, hazards: int) -> Int64:
+    """Return hazards' exponents (K, hazards) for counts (1 or 2, K, tokens), each weighed against the bits it takes.
+
+    hazards: at least 2. What lies beyond zero is fitted to even and odd states together, zero to even ones alone.
+    """
+    last = counts.shape[1] - 1
+    out = np.zeros((last + 1, hazards), np.int64)
+    whole = counts.sum(axis=0)
+    pooled = whole.sum(axis=0)
+    for c in range(last, -1, -1):
+        for m in range(hazards):
+            own = (counts[0, c] if m == 0 else whole[c]) + 0.02 * pooled / pooled.sum()
+            stops, goes = 0.0, 0.0
+            for token in range(m, own.shape[0]):
+                magnitude = float(token) if token <= direct else direct + 1.4 * 2.0 ** (token - direct - 1)
+                if m < hazards - 1:
+                    stops += own[token] if token == m else 0.0
+                    goes += own[token] if token > m else 0.0
+                else:
+                    stops += own[token]
+                    goes += own[token] * (magnitude - m)
+            expected = straight(out, c, m)
+            out[c, m] = _cheapest(stops, goes, expected)
+    return out
+
+
+@compiled
+def fit_zeros(counts: Floats, exponents: Int64) -> Int64:
+    """Return the odds of zero (K,) in odd states for their counts (K, tokens), each weighed against its bits."""
+    out = np.zeros(exponents.shape[0], np.int64)
+    narrower = USUAL_NARROWER
+    for c in range(exponents.shape[0] - 1, -1, -1):
+        expected = min(max(exponents[c, 0] + narrower, LOWEST), -LOWEST - 1)
+        found = _cheapest(counts[c, 0], counts[c, 1:].sum(), expected)
+        # Differences of differences have to fit the code that writes them.
+        narrower = min(max(found - exponents[c, 0], -60), 60)
+        out[c] = exponents[c, 0] + narrower
+    return out
+
+
+@compiled
+def written_bits(exponents: Int64) -> float:
+    """Return about what writing hazards' exponents takes."""
+    total = 0.0
+    for c in range(exponents.shape[0]):
+        for m in range(exponents.shape[1]):
+            total += _rice(exponents[c, m] - straight(exponents, c, m))
+    return total
+
+
+def sign_bits(signs: Int64, odds: Int64) -> float:
+    """Return the bits of signs counted (B, 3, 2) as like the neighbours' and not, where those have odds (B, 3)."""
+    return float(np.sum(signs[..., 0] * _STOP[odds - LOWEST] + signs[..., 1] * _GO[odds - LOWEST]))

@@ -1,0 +1,167 @@
+"""`compress_at`: a calibration and a price for bits → `CompressedModel`, and what every tensor got.
+
+Layers that were calibrated take the levels of calibrated rounding, their biases are corrected, where that helps, and
+coded together with one step; other tensors that `compress` would quantize take its default steps; the rest stays exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from enxuto.calibration.calibrate import Calibration
+from enxuto.compression.plain import DEFAULT_ROLES, DEFAULT_SCHEME, matching_names, measured, quantizable
+from enxuto.enx.assemble import Assembly
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.payload import QuantizedTensor
+from enxuto.enx.table import check_metadata
+from enxuto.onnx_model import Role, check_finite
+from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
+
+__all__ = ["LayerReport", "Outcome", "compress_at"]
+
+Progress = Callable[[str, int, int], None]
+
+_BIAS_SHARE = (
+    0.5  # of the step that the law of high rates gives biases: their errors meet every position alike
+)
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What a tensor got; loss in nats as expected, None where unknown.
+
+    method: calibrated, nearest or default; of the biases corrected, or kept where correcting them did no good.
+    """
+
+    name: str
+    elements: int
+    step: float
+    bytes: int
+    loss: float | None
+    sensitivity: float | None
+    method: str
+
+    @property
+    def bits(self) -> float:
+        """Bits per weight."""
+        return 8 * self.bytes / self.elements
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A compressed model, the price of a bit it was made at, and its tensors one by one."""
+
+    model: CompressedModel
+    price: float
+    layers: tuple[LayerReport, ...]
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the tensors as JSON-safe rows, with their shares of the file and of the expected loss."""
+        total = self.model.file_bytes
+        lost = sum(layer.loss or 0.0 for layer in self.layers)
+        return [
+            {
+                "name": layer.name,
+                "elements": layer.elements,
+                "step": layer.step,
+                "bits": round(layer.bits, 4),
+                "bytes": layer.bytes,
+                "share_of_file": round(layer.bytes / total, 5),
+                "loss": layer.loss,
+                "share_of_loss": None if layer.loss is None or lost <= 0 else round(layer.loss / lost, 5),
+                "sensitivity": layer.sensitivity,
+                "method": layer.method,
+            }
+            for layer in self.layers
+        ]
+
+
+def compress_at(
+    calibration: Calibration,
+    price: float,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    roles: Collection[Role | str] = DEFAULT_ROLES,
+    keep_exact: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Outcome:
+    """Compress the calibrated model at a price in nats per bit: the lower, the larger the file and the nearer.
+
+    metadata, roles, keep_exact: as for `compress`; biases are quantized too unless `keep_exact` names them.
+    The same calibration and price give the same bytes.
+    Raises `UsageError` for options that do not fit, `ModelError` for weights that are not finite.
+    """
+    facts = {**(metadata or {}), "folded": True, "calibrated": calibration.provenance(price)}
+    check_metadata(facts)
+    model = calibration.model
+    names = quantizable(model, roles, keep_exact)
+    exact = matching_names(model, keep_exact)
+    for info in model.infos():
+        if info.role is not Role.OTHER:
+            check_finite(info.name, model.load(info.name), mask=info.operand)
+    tensors = calibration.quantized(price, names, progress)
+    biases = calibration.corrected(tensors, progress)
+    assembly = Assembly(model, facts, calibration.threads, biases)
+    losses = calibration.losses(tensors)
+    sizes = assembly.add_each(
+        list(tensors),
+        lambda name: (tensors[name].quantizer, tensors[name].levels),
+        None if progress is None else lambda done, of: progress("coding", done, of),
+    )
+    reports = [
+        _report(calibration, name, tensors[name], losses[name], size) for name, size in sizes.items() if size
+    ]
+    reports += _add_biases(assembly, calibration, price, {n: a for n, a in biases.items() if n not in exact})
+    reports += _add_others(assembly, calibration, [name for name in names if name not in tensors])
+    return Outcome(assembly.finish(), price, tuple(reports))
+
+
+def _report(
+    calibration: Calibration, name: str, tensor: QuantizedTensor, loss: float, size: int
+) -> LayerReport:
+    curvature = calibration.curvatures[name]
+    return LayerReport(
+        name=name,
+        elements=tensor.levels.size,
+        step=calibration.step(name, tensor),
+        bytes=size,
+        loss=loss,
+        sensitivity=curvature.sensitivity,
+        method="calibrated" if curvature.calibrated else "nearest",
+    )
+
+
+def _add_biases(
+    assembly: Assembly, calibration: Calibration, price: float, biases: dict[str, np.ndarray]
+) -> list[LayerReport]:
+    """Code biases, all with one step."""
+    if not biases:
+        return []
+    step = short_float32(_BIAS_SHARE * calibration.bias_step(price))
+    quantizer = DeadZone(step, 0.5)
+    values = np.concatenate([np.asarray(bias, np.float32).reshape(-1) for bias in biases.values()])
+    size = assembly.add(list(biases), quantizer, quantizer.quantize(values))
+    if not size:
+        return []
+    moved = any(not np.array_equal(bias, calibration.model.load(name)) for name, bias in biases.items())
+    method = "corrected" if moved else "kept"
+    return [LayerReport(f"{len(biases)} biases", values.size, step, size, None, None, method)]
+
+
+def _add_others(assembly: Assembly, calibration: Calibration, names: list[str]) -> list[LayerReport]:
+    """Code tensors that no calibration covers with the default steps."""
+    tensors, network = measured(calibration.model, names)
+
+    def made(name: str) -> tuple[Quantizer, np.ndarray]:
+        quantizer = DEFAULT_SCHEME.quantizer(tensors[name], network)
+        return quantizer, quantizer.quantize(np.asarray(calibration.model.load(name), np.float32))
+
+    return [
+        LayerReport(name, tensors[name].info.elements, tensors[name].rms, size, None, None, "default")
+        for name, size in assembly.add_each(list(tensors), made).items()
+        if size
+    ]

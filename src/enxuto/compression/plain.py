@@ -1,0 +1,259 @@
+"""`compress`: a model becomes a `CompressedModel`.
+
+Which tensors are quantized follows from their roles, which quantizer each gets from a scheme (`quantize.steps`);
+what is left is kept exactly. Nothing here needs data. Not here: how levels are chosen (`levels`), calibrated
+rounding, search within a stated loss.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enxuto.codec import entropy
+from enxuto.enx.assemble import Assembly, is_float_weight, parameters
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.table import check_metadata
+from enxuto.errors import BudgetError, UsageError
+from enxuto.machine.processors import processors
+from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
+from enxuto.quantize.scalar import Quantizer
+from enxuto.quantize.schemes import Balanced, NetworkStats, Scheme, TensorStats, representable, statistics
+from enxuto.rounding.plain import Rounding, check_quantizer, check_rounding, rounded
+
+__all__ = [
+    "DEFAULT_ROLES",
+    "DEFAULT_SCHEME",
+    "compress",
+    "matching_names",
+    "measured",
+    "parameters",
+    "quantizable",
+]
+
+DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
+"""What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
+
+DEFAULT_SCHEME: Scheme = Balanced(scale=0.045)
+"""Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
+
+_FEWEST = 32  # elements; a smaller tensor costs more as a row of the table than it can save
+_BITS_TOLERANCE = 0.002
+_TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
+_PATIENCE = 3  # tries before the coarsest steps of all decide whether the bits can be reached
+_REACH = 30.0  # log2 of the factors on steps that a search tries
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def compress(
+    model: Model | str | Path,
+    scheme: Scheme | None = None,
+    *,
+    bits: float | None = None,
+    rounding: Rounding | None = None,
+    roles: Collection[Role | str] = DEFAULT_ROLES,
+    keep_exact: Sequence[str] = (),
+    fold_bn: bool = False,
+    metadata: dict[str, Any] | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> CompressedModel:
+    """Quantize the weights of an ONNX model and entropy-code them.
+
+    model: a `Model`, or the path of an ONNX file (documentation strings are then left out).
+    scheme: which quantizer each tensor gets; by default steps chosen for unchanged answers (`DEFAULT_SCHEME`).
+    bits: search the scheme's steps so that the whole file has at most that many bits per parameter; where weights
+    as they are take no more, they stay as they are.
+    rounding: trellis, dependent quantization, smallest at equal error and the default without a scheme; nearest, the
+    default with one, decoded a bit faster; rate, which weighs errors against the coder's bits (`levels`).
+    roles: what is quantized. keep_exact: names of tensors (with * and ?) that are not, whatever their role.
+    fold_bn: fold batch normalisation into the convolutions before it. metadata: stored in the file as JSON.
+    threads: 0 takes one per processor; the result does not depend on it.
+
+    Raises `ModelError` for unreadable models and weights that are not finite, `UsageError` for options that do not
+    fit, `BudgetError` where `bits` cannot be reached.
+    """
+    check_metadata(dict(metadata or {}))
+    chosen = check_rounding(("nearest" if scheme else "trellis") if rounding is None else rounding)
+    read = model if isinstance(model, Model) else Model.read(model)
+    facts = dict(metadata or {})
+    if fold_bn:
+        read, _ = fold_batch_norm(read)
+        facts["folded"] = True  # so that `verify` folds the original too
+    if chosen == "rate":
+        facts["rounding"] = chosen  # `verify` then allows a whole step
+    names = quantizable(read, roles, keep_exact)
+    work = _Work(read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress, chosen)
+    return work.run() if bits is None else work.search(bits)
+
+
+def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()) -> list[str]:
+    """Return the names of float weights with one of `roles` that no pattern of `keep_exact` matches.
+
+    A pattern that matches no weight at all is a `UsageError`, and so is a role that does not exist.
+    """
+    try:
+        wanted = {Role(role) for role in roles}
+    except ValueError as error:
+        raise UsageError(f"{error}; roles are {', '.join(Role)}") from error
+    kept = matching_names(model, keep_exact)
+    return [
+        info.name
+        for info in model.infos()
+        if info.role in wanted
+        and is_float_weight(info)
+        and info.elements >= _FEWEST
+        and info.name not in kept
+        and not (info.operand and np.isinf(model.load(info.name)).any())  # a mask
+    ]
+
+
+def measured(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
+    """Return `statistics` of those weights among `names` that can be quantized (`representable`)."""
+    tensors, network = statistics(model, names)
+    fit = [n for n, one in tensors.items() if representable(one.info.dtype, one.largest)]
+    return (tensors, network) if len(fit) == len(tensors) else statistics(model, fit)
+
+
+def matching_names(model: Model, patterns: Iterable[str]) -> set[str]:
+    """Return the weights whose names match one of `patterns`; one that matches none is a `UsageError`."""
+    kept: set[str] = set()
+    for pattern in patterns:
+        # A name stands for itself, whatever brackets it has.
+        matched = [n for n in model.weight_names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
+        if not matched:
+            raise UsageError(f"no weight is named {pattern!r}; `enxuto inspect` lists the names")
+        kept.update(matched)
+    return kept
+
+
+@dataclass
+class _Work:
+    """One compression: what stays fixed while a search tries several schemes."""
+
+    model: Model
+    names: list[str]
+    scheme: Scheme
+    metadata: dict[str, Any]
+    threads: int
+    progress: Progress | None
+    rounding: Rounding = "nearest"
+    tensors: dict[str, TensorStats] = field(init=False)
+    network: NetworkStats = field(init=False)
+
+    def __post_init__(self) -> None:
+        for info in self.model.infos():
+            if info.role is not Role.OTHER and info.name not in self.names:
+                check_finite(info.name, self.model.load(info.name), mask=info.operand)
+        self.tensors, self.network = measured(self.model, self.names)
+        self.names = list(self.tensors)
+        self.parameters = parameters(self.model)
+        for name in self.names[:1]:  # before a search takes a word that does not go for a step too fine
+            check_quantizer(self.scheme.quantizer(self.tensors[name], self.network), self.rounding)
+
+    def run(self) -> CompressedModel:
+        """Quantize and code everything."""
+        assembly = Assembly(self.model, self.metadata, self.threads)
+        assembly.add_each(
+            self.names, self._quantized_tensor, lambda done, of: self._report("coding", done, of)
+        )
+        return assembly.finish()
+
+    def search(self, bits: float) -> CompressedModel:
+        """Return the compression with the finest steps found whose file has at most `bits` bits per parameter.
+
+        Steps are scaled by 2**power. The first power comes from the levels' entropy, further ones from the sizes
+        of the files tried: between one too large and one that fits, else by what a halved step costs a weight.
+        """
+        if not 0 < bits < math.inf:
+            raise UsageError(f"bits per weight are a positive number, not {bits}")
+        if not self.parameters:
+            raise UsageError("the model has no weights to spend bits on")
+        start, budget = self.scheme, bits * self.parameters
+        if budget >= 4 * sum(info.bytes for info in self.model.infos()):  # half of what it takes now
+            exact = Assembly(self.model, self.metadata, self.threads).finish()
+            if 8 * exact.file_bytes <= budget:
+                return exact  # nothing is finer
+        aim = budget * (1 - _BITS_TOLERANCE / 2)
+        large: tuple[float, float] | None = None  # (power, bits of the file): the coarsest too large
+        fits: tuple[float, float] | None = None  # and the finest that fits
+        best: CompressedModel | None = None
+        too_fine: UsageError | None = None
+        power = self._first_power(start, budget)
+        for trial in range(_TRIALS):
+            self.scheme = start.scaled(2.0**power)
+            try:
+                found = self.run()
+                measured, too_fine = 8.0 * found.file_bytes, None
+            except UsageError as error:  # a step too fine for 31-bit levels
+                too_fine, measured = error, 2 * budget
+            if measured <= budget:
+                fits = power, measured
+                best = found if best is None or found.file_bytes > best.file_bytes else best
+                if measured >= budget * (1 - _BITS_TOLERANCE):
+                    break
+            elif power == _REACH:
+                break
+            else:
+                large = power, measured
+            if fits and large:
+                share = (large[1] - aim) / (large[1] - fits[1])
+                power = large[0] + (fits[0] - large[0]) * min(0.9, max(0.1, share))
+                if fits[0] - large[0] < 1e-4:
+                    break
+            elif trial == _PATIENCE and not fits:
+                power = _REACH
+            else:
+                step = (measured - aim) / max(1, self._quantized)
+                power = min(_REACH, max(-_REACH, power + step * 1.25 * 2**trial))
+        if best is None:
+            raise too_fine or BudgetError(
+                f"{bits:g} bits per weight cannot be reached: what is not quantized takes more"
+            )
+        return best
+
+    @property
+    def _quantized(self) -> int:
+        return sum(one.info.elements for one in self.tensors.values())
+
+    def _first_power(self, scheme: Scheme, budget: float) -> float:
+        """Return log2 of the factor on the steps with which the levels' entropy just fits `budget` bits."""
+        low, high = -_REACH, _REACH
+        for number in range(14):
+            middle = (low + high) / 2
+            self._report("searching steps", number, 14)
+            if self._entropy_bits(scheme.scaled(2.0**middle)) > budget:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _entropy_bits(self, scheme: Scheme) -> float:
+        total = 0.0
+        for name in self.names:
+            info = self.tensors[name].info
+            try:
+                levels = scheme.quantizer(self.tensors[name], self.network).quantize(self._weight(name))
+            except UsageError:  # a step too fine for 31-bit levels
+                return float("inf")
+            total += entropy(levels) * info.elements
+        return total
+
+    def _quantized_tensor(self, name: str) -> tuple[Quantizer, np.ndarray]:
+        quantizer = self.scheme.quantizer(self.tensors[name], self.network)
+        return rounded(self._weight(name), quantizer, self.rounding)
+
+    def _weight(self, name: str) -> np.ndarray:
+        return np.asarray(self.model.load(name), np.float32)
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(what, done, total)

@@ -1,0 +1,161 @@
+"""`Assembly`: quantized tensors and all that stays exact → `CompressedModel`.
+
+Every way of compressing ends here. Payloads are put aside as they come, so that those of a model above 2 GB do not
+stay in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from enxuto._version import __version__
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
+from enxuto.enx.payload import Part, Spool
+from enxuto.enx.table import TensorEntry
+from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, skeleton
+from enxuto.onnx_model.carried import carrying
+from enxuto.progress import Work
+from enxuto.quantize.scalar import Quantizer
+
+__all__ = ["Assembly", "is_float_weight", "parameters"]
+
+_INSIDE_GRAPH = 1024  # bytes; integers up to this stay in the graph, where LZMA sees them
+_SCALAR = 16  # bytes; and floats up to this
+_ALONE = 1 << 22  # levels of a tensor that is coded by itself, so that memory does not grow with threads
+_BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
+
+
+def parameters(model: Model) -> int:
+    """Return the number of learned values: float weights, leaving out scalars that no operator learns."""
+    return sum(info.elements for info in model.infos() if info.role is not Role.OTHER or _learned_other(info))
+
+
+def is_float_weight(info: WeightInfo) -> bool:
+    """Say whether a weight holds floats."""
+    return info.role is not Role.OTHER or info.data_type in (1, 10, 11, 16)
+
+
+def _learned_other(info: WeightInfo) -> bool:
+    return is_float_weight(info) and info.elements > 1
+
+
+class Assembly:
+    """Collects the parts of one compressed model."""
+
+    def __init__(
+        self,
+        model: Model,
+        metadata: dict[str, Any],
+        threads: int,
+        changed: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """changed: weights that take the place of the model's; what the file is made from is the model all the same."""
+        self._original = model
+        self._changed = {
+            name for name, array in (changed or {}).items() if not np.array_equal(array, model.load(name))
+        }
+        self._model = model.replaced(changed) if changed else model
+        self._metadata = metadata
+        self._threads = threads
+        self._spool = Spool()
+        self._parts: list[Part] = []
+        self._seen: set[str] = set()
+
+    def add(self, names: Sequence[str], quantizer: Quantizer, levels: np.ndarray) -> int:
+        """Code the levels of tensors that share a quantizer; return the bytes, 0 (adding nothing) if none are saved.
+
+        levels: of the tensor's shape, or of several tensors flat, one after the other.
+        """
+        return self._kept(names, self._spool.put_aside(self._coded(names, quantizer, levels, self._threads)))
+
+    def add_each(
+        self,
+        names: Sequence[str],
+        make: Callable[[str], tuple[Quantizer, np.ndarray]],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, int]:
+        """`add` tensors one by one, small ones several at a time; `make` gives a name's quantizer and levels."""
+        parts = {}
+        found = {}
+        sizes = {name: self._model.info(name).elements for name in names}
+        done = Work(sum(sizes.values()), progress)
+        large = [name for name in names if sizes[name] >= _ALONE]
+        for name in large:
+            parts[name] = self._spool.put_aside(self._coded([name], *make(name), self._threads))
+            done.add(sizes[name])
+        with ThreadPoolExecutor(self._threads) as pool:
+            small = [name for name in names if name not in parts]
+            jobs = pool.map(lambda name: self._coded([name], *make(name), 1), small)
+            try:
+                for name in names:
+                    part = parts.pop(name, None)
+                    found[name] = self._kept([name], part or self._spool.put_aside(next(jobs)))
+                    if part is None:
+                        done.add(sizes[name])
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return found
+
+    def _coded(self, names: Sequence[str], quantizer: Quantizer, levels: np.ndarray, threads: int) -> Part:
+        entries = [_entry(self._model.info(name)) for name in names]
+        return Part.levels_of(entries, quantizer, levels, threads=threads)
+
+    def _kept(self, names: Sequence[str], part: Part) -> int:
+        """Keep a part, put aside, that is shorter than what it stands for; return its bytes, or 0."""
+        if part.row.bytes >= sum(self._model.info(name).bytes for name in names):
+            return 0
+        self._parts.append(part)
+        self._seen.update(names)
+        return part.row.bytes
+
+    def finish(self) -> CompressedModel:
+        """Code what was not added, exactly, and return the whole."""
+        left = [info.name for info in self._model.infos() if self._is_outside(info)]
+        parts = [*self._parts, *self._exact_parts(left)]
+        inside = [entry.name for part in parts for entry in part.row.tensors]
+        facts = {
+            "made_by": f"enxuto {__version__}",
+            "parameters": parameters(self._model),
+            **self._metadata,
+        }
+        hashed = hashed_names([part.row for part in parts], facts)
+        facts.pop(FINGERPRINT_KEY, None)  # of another file, whose metadata were handed on
+        if hashed:
+            facts[FINGERPRINT_KEY] = fingerprint(self._original, hashed)
+        graph = carrying(skeleton(self._model, inside), facts, add=False)
+        return CompressedModel(graph, tuple(parts), facts)
+
+    def _is_outside(self, info: WeightInfo) -> bool:
+        """Say whether an exact weight gets a payload, or stays in the graph because it is tiny."""
+        if info.name in self._seen or not info.elements:
+            return False
+        if info.name in self._changed:  # the graph's own values must be the original's
+            return True
+        return info.bytes > (_SCALAR if is_float_weight(info) else _INSIDE_GRAPH)
+
+    def _exact_parts(self, names: list[str]) -> list[Part]:
+        """Code exact weights: small ones of a type together, so that they share tables."""
+        bundles: list[list[WeightInfo]] = []
+        open_bundles: dict[int, list[WeightInfo]] = {}
+        for info in map(self._model.info, names):
+            bundle = open_bundles.get(info.data_type)
+            if bundle is None or sum(other.bytes for other in bundle) + info.bytes > _BUNDLE:
+                bundle = open_bundles[info.data_type] = []
+                bundles.append(bundle)
+            bundle.append(info)
+        return [self._spool.put_aside(self._exact_part(bundle)) for bundle in bundles]
+
+    def _exact_part(self, infos: list[WeightInfo]) -> Part:
+        entries = tuple(_entry(info) for info in infos)
+        values = b"".join(bytes(array_bytes(self._model.load(info.name), info.data_type)) for info in infos)
+        return Part.exact_of(entries, values)
+
+
+def _entry(info: WeightInfo) -> TensorEntry:
+    return TensorEntry(name=info.name, shape=info.shape, type=info.data_type)

@@ -1,0 +1,264 @@
+"""`CompressedModel` and its one file, `.enx`.
+
+File: a 36-byte prefix, a compressed head (readable JSON table, then the ONNX graph without its weights), and one
+payload per row of the table. `docs/format.md` defines every byte. Bytes are hostile until checked: lengths against
+the file, the head against its checksum, counts and shapes against lengths, before memory is taken for them.
+
+Not here: how tensors become payloads (`codec`), which quantizer a tensor gets (`compress`).
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from enxuto.enx.payload import FileSlice, Part, most_elements
+from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
+from enxuto.errors import DataError, FormatError
+from enxuto.files import atomic_write, regular_file
+from enxuto.machine.processors import processors
+from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
+from enxuto.onnx_model.carried import carrying
+
+__all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx"]
+
+MAGIC = b"\x89ENX\r\n\x1a\n"
+FORMAT_VERSION = 3
+"""The newest; files that an older reader understands too say an older one."""
+_PLAIN = 1  # files without coder `contexts` and quantizer `grid`
+_CONTEXTS = 2  # files without a trellis
+_PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
+_STORED, _LZMA = 0, 1
+_HEAD_EXPANSION, _HEAD_SLACK = 64, 1 << 18
+_LIMIT = 1 << 31
+_IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by payload
+
+
+def is_enx(path: str | Path) -> bool:
+    """Say whether a file begins with the format's signature; a missing file does not."""
+    try:
+        with regular_file(path) as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class CompressedModel:
+    """A compressed model: the ONNX graph without its weights, the parts that hold them, and facts about it.
+
+    Parts stay encoded (in memory, or in the file) until asked for, so that the whole is as small as the file.
+    """
+
+    skeleton: bytes = field(repr=False)
+    parts: tuple[Part, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: str | Path) -> CompressedModel:
+        """Read the head of an `.enx` file; payloads are read and checked when asked for.
+
+        Raises `DataError` where there is no such file and `FormatError` where it is not what the format says.
+        """
+        place = Path(path)
+        try:
+            with regular_file(place) as file:
+                return _read(file, place)
+        except IsADirectoryError as error:
+            raise DataError(f"{place} is a folder; name an .enx file") from error
+        except OSError as error:
+            raise DataError(f"cannot read {place}: {error.strerror}; check the path") from error
+        except FormatError as error:
+            raise FormatError(f"{place}: {error}") from error
+
+    def save(self, path: str | Path) -> int:
+        """Write the file, whole or not at all; return its length in bytes."""
+        with atomic_write(path) as file:
+            length = 0
+            for piece in self._pieces():
+                file.write(piece)
+                length += len(piece)
+            return length
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes."""
+        return b"".join(self._pieces())
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file that `save` writes."""
+        return len(self._head()) + sum(part.row.bytes for part in self.parts)
+
+    @property
+    def head_bytes(self) -> int:
+        """Length of what is in the file besides payloads: prefix, table and graph, compressed."""
+        return len(self._head())
+
+    def entries(self) -> Iterator[tuple[TensorEntry, Part]]:
+        """All tensors with the part that holds them, in the file's order."""
+        return ((entry, part) for part in self.parts for entry in part.row.tensors)
+
+    def to_model(self, *, threads: int = 0) -> Model:
+        """Decode everything; `threads` = 0 takes one per processor.
+
+        Preprocessing and labels of the metadata are in the model's own, in place of others.
+        """
+        return fill(carrying(self.skeleton, self.metadata, add=True), self._decoded(threads))
+
+    def write_onnx(self, path: str | Path, *, threads: int = 0) -> None:
+        """Decode to an ONNX file, tensor by tensor where the model is too large for one file (2 GB)."""
+        if sum(entry.stored_bytes for entry, _ in self.entries()) < _LIMIT // 2:
+            self.to_model(threads=threads).write(path)
+            return
+        holder = {entry.name: part for entry, part in self.entries()}
+        lanes = threads or processors()
+        graph = carrying(self.skeleton, self.metadata, add=True)
+        write_streaming(path, graph, lambda name: holder[name].arrays(threads=lanes)[name])
+
+    def _decoded(self, threads: int) -> dict[str, np.ndarray]:
+        lanes = threads or processors()
+        arrays: dict[str, np.ndarray] = {}
+        # Large tensors first, each by itself on one thread: the small ones fill the gaps at the end.
+        order = sorted(self.parts, key=lambda part: -part.row.bytes)
+        if lanes > 1 and len(order) > 1:
+            with ThreadPoolExecutor(lanes) as pool:
+                for decoded in pool.map(Part.arrays, order):
+                    arrays.update(decoded)
+        else:
+            for part in order:
+                arrays.update(part.arrays())
+        return arrays
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield self._head()
+        for part in self.parts:
+            yield part.payload
+
+    def _head(self) -> bytes:
+        check_metadata(self.metadata)
+        text = dump_header(Header(metadata=self.metadata, parts=tuple(part.row for part in self.parts)))
+        plain = text + self.skeleton
+        stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=_filters(len(plain)))
+        method = _LZMA
+        if len(stored) >= len(plain) or len(plain) > _most_plain(len(stored)):
+            stored, method = plain, _STORED
+        total = _PREFIX.size + len(stored) + sum(part.row.bytes for part in self.parts)
+        version = max((_version(part.row) for part in self.parts), default=_PLAIN)
+        fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
+        checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
+        return _PREFIX.pack(*fields, checksum) + stored
+
+
+def _most_plain(stored: int) -> int:
+    """Return how many bytes of table and graph a head of `stored` bytes may unfold to.
+
+    Far more than any network needs (its head shrinks to a tenth), and few enough that what a reader makes of them,
+    up to 150 times as much for messages of two bytes, stays small for a small file.
+    """
+    return _HEAD_EXPANSION * stored + _HEAD_SLACK
+
+
+def _version(row: Row) -> int:
+    """Return the format version whose readers can decode a payload."""
+    if not isinstance(row, LevelsRow):
+        return _PLAIN
+    if row.coder == "trellis" or row.on_trellis:
+        return FORMAT_VERSION
+    return _CONTEXTS if row.coder == "contexts" or row.quantizer.kind == "grid" else _PLAIN
+
+
+def _read(file: BinaryIO, path: Path) -> CompressedModel:
+    """Read and check everything but the payloads."""
+    prefix = file.read(_PREFIX.size)
+    if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
+        raise FormatError("not an .enx file (it does not start with the format's signature)")
+    if len(prefix) < _PREFIX.size:
+        raise FormatError("the file ends within its first bytes; it was cut off")
+    _, version, method, total, stored, json_bytes, graph_bytes, checksum = _PREFIX.unpack(prefix)
+    if not _PLAIN <= version <= FORMAT_VERSION:
+        raise FormatError(f"format version {version} is not known here; a newer enxuto may read it")
+    actual = file.seek(0, 2)
+    if actual != total:
+        raise FormatError(f"the file has {actual} bytes where it says {total}; it was cut off or added to")
+    plain_bytes = json_bytes + graph_bytes
+    if _PREFIX.size + stored > total or plain_bytes > _most_plain(stored) or plain_bytes >= _LIMIT:
+        raise FormatError("the lengths in the file's first bytes contradict each other")
+    file.seek(_PREFIX.size)
+    head = file.read(stored)
+    if zlib.crc32(prefix[:-4] + head) != checksum:
+        raise FormatError("the head does not match its checksum: the file is damaged")
+    plain = _inflate(head, method, plain_bytes)
+    header = parse_header(plain[:json_bytes])
+    skeleton = plain[json_bytes:]
+    _check_rows(header.parts, total - _PREFIX.size - stored, skeleton)
+    parts = []
+    position = _PREFIX.size + stored
+    for row in header.parts:
+        parts.append(
+            Part(row, file.read(row.bytes) if total <= _IN_MEMORY else FileSlice(path, position, row.bytes))
+        )
+        position += row.bytes
+    return CompressedModel(skeleton, tuple(parts), header.metadata)
+
+
+def _inflate(head: bytes, method: int, length: int) -> bytes:
+    """Return the head's `length` plain bytes; memory is bounded by `length`."""
+    if method == _STORED:
+        plain = head
+    elif method == _LZMA:
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(length))
+        try:
+            plain = decoder.decompress(head, max_length=length + 1)
+        except lzma.LZMAError as error:
+            raise FormatError("the head does not decompress: the file is damaged") from error
+    else:
+        raise FormatError(f"compression method {method} is not known here; a newer enxuto may read it")
+    if len(plain) != length:
+        raise FormatError("the head is not as long as the file says")
+    if method == _LZMA and (not decoder.eof or decoder.unused_data):
+        raise FormatError("the head does not end where its compression ends: the file is damaged")
+    return plain
+
+
+def _filters(length: int) -> list[dict[str, Any]]:
+    """LZMA's parameters, which the file does not repeat: lc 1, lp 0, pb 0, a window that just holds the head.
+
+    Measured on the heads of the networks in `docs/results.md`, lc 1 is the best or within 2 bytes of it. The
+    other entries only tell the encoder to search thoroughly.
+    """
+    window = max(4096, 1 << max(0, length - 1).bit_length())
+    return [
+        {
+            "id": lzma.FILTER_LZMA1,
+            "preset": 9 | lzma.PRESET_EXTREME,
+            "dict_size": min(window, 1 << 26),
+            "lc": 1,
+            "lp": 0,
+            "pb": 0,
+            "nice_len": 273,
+            "depth": 1000,
+        }
+    ]
+
+
+def _check_rows(rows: Sequence[Row], payload_bytes: int, skeleton: bytes) -> None:
+    """Check the table against the file's length and against the graph."""
+    if sum(row.bytes for row in rows) != payload_bytes:
+        raise FormatError("the table's payloads do not fill the file")
+    for row in rows:
+        if row.items > most_elements(row.bytes):
+            raise FormatError(f"{row.label} claims more elements than its payload can hold")
+    entries = [entry for row in rows for entry in row.tensors]
+    table = {entry.name: (entry.shape, entry.data_type) for entry in entries}
+    if len(table) != len(entries):
+        raise FormatError("the table names a tensor twice")
+    if table != skeleton_slots(skeleton):
+        raise FormatError("the table and the model graph do not agree on the tensors")

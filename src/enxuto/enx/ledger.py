@@ -1,0 +1,139 @@
+"""The size ledger: what a model's weights cost in each form, calculation and measurement kept apart.
+
+Every row is a number of bytes that exists as a file here, except the entropy, which is what an ideal order-0 coder
+would need (coders that know scales and neighbours need less), and the float32 row, which is 4 bytes per parameter.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enxuto.codec import entropy
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.payload import Part
+from enxuto.enx.table import LevelsRow
+from enxuto.machine.processors import processors
+from enxuto.onnx_model import array_bytes, files
+
+__all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
+
+_BLOCK = 1 << 20
+_LEAST = 1 / 8  # bytes; what is less than a bit is rounding
+_LARGE = 1 << 24  # elements; tensors beyond are decoded one at a time, for their memory
+_XZ_BLOCK = 8 << 20
+_XZ_MOST = 256 << 20  # bytes; xz takes half a second per megabyte and core
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """A form of the model and its size. `measured` is false for bounds and arithmetic."""
+
+    name: str
+    bytes: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Sizes of a model of `parameters` learned values, the first row being the one others are compared with."""
+
+    parameters: int
+    rows: tuple[LedgerRow, ...]
+
+    def ratio(self, row: LedgerRow) -> float:
+        """Return how many times smaller than the float32 weights a row is; infinite where it takes no byte."""
+        return self.rows[0].bytes / row.bytes if row.bytes >= _LEAST else math.inf
+
+    def bits(self, row: LedgerRow) -> float:
+        """Return a row's bits per parameter."""
+        return 8 * row.bytes / self.parameters if self.parameters else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-safe values; a ratio to nothing is None."""
+        rows = [
+            {
+                "name": row.name,
+                "bytes": round(row.bytes, 1) if not row.measured else int(row.bytes),
+                "measured": row.measured,
+                "ratio": round(self.ratio(row), 3) if math.isfinite(self.ratio(row)) else None,
+                "bits_per_parameter": round(self.bits(row), 4),
+            }
+            for row in self.rows
+        ]
+        return {"parameters": self.parameters, "rows": rows}
+
+
+def original_sizes(path: str | Path, *, xz: bool = True) -> dict[str, int]:
+    """Measure an ONNX file and all files it needs: their bytes, and the same through xz (preset 6, 8 MiB blocks).
+
+    Above 256 MiB, and without `xz`, that is left out. The result goes into a compressed model's metadata as `original`.
+    """
+    places = files(path)
+    total = sum(place.stat().st_size for place in places)
+    sizes = {"bytes": total}
+    if xz and total <= _XZ_MOST:
+        with ThreadPoolExecutor(processors()) as pool:
+            sizes["xz_bytes"] = sum(
+                pool.map(lambda block: len(lzma.compress(block, preset=6)), _blocks(places))
+            )
+    return sizes
+
+
+def _blocks(places: list[Path]) -> Iterator[bytes]:
+    for place in places:
+        with place.open("rb") as file:
+            while block := file.read(_XZ_BLOCK):
+                yield block
+
+
+def entropy_bytes(part: Part) -> float:
+    """Return the bytes an ideal order-0 coder needs: levels at their entropy, exact values at that of their planes."""
+    row = part.row
+    if isinstance(row, LevelsRow):
+        return sum(entropy(tensor.levels) * tensor.levels.size / 8 for tensor in part.levels().values())
+    counts = np.zeros((row.item_bytes, 256), np.int64)
+    arrays = part.arrays()
+    for entry in row.tensors:
+        stored = np.frombuffer(array_bytes(arrays[entry.name], entry.data_type), np.uint8)
+        elements = stored.reshape(-1, row.item_bytes)
+        for start in range(0, len(elements), _BLOCK):
+            for place, plane in enumerate(elements[start : start + _BLOCK].T):
+                counts[place] += np.bincount(plane, minlength=256)
+    return max(0.0, float(-np.sum(_p_log2_p(counts / max(1, row.items))) * row.items / 8))
+
+
+def _p_log2_p(p: np.ndarray) -> np.ndarray:
+    """Return p·log2 p, and 0 for p = 0."""
+    return p * np.log2(np.where(p > 0, p, 1.0))
+
+
+def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> Ledger:
+    """Return the ledger of a compressed model; rows of the original are there if its metadata has them.
+
+    file_bytes: the measured length of the file where there is one; else that of the file `save` would write.
+    """
+    said = compressed.metadata.get("parameters")
+    if isinstance(said, int) and 0 < said < 1 << 63:
+        count = said
+    else:
+        count = sum(e.elements for e, part in compressed.entries() if isinstance(part.row, LevelsRow))
+    original = compressed.metadata.get("original")
+    rows = [LedgerRow("float32 weights", 4.0 * count, measured=False)]
+    if isinstance(original, dict) and isinstance(original.get("bytes"), int):
+        rows.append(LedgerRow("ONNX file", original["bytes"], measured=True))
+        if isinstance(original.get("xz_bytes"), int):
+            rows.append(LedgerRow("ONNX file, xz", original["xz_bytes"], measured=True))
+    large = any(part.row.items > _LARGE for part in compressed.parts)
+    with ThreadPoolExecutor(1 if large else processors()) as pool:
+        bound = sum(pool.map(entropy_bytes, compressed.parts))
+    rows.append(LedgerRow("order-0 entropy of levels + exact values", bound, measured=False))
+    rows.append(LedgerRow(".enx file", file_bytes or compressed.file_bytes, measured=True))
+    return Ledger(count, tuple(rows))

@@ -1,0 +1,1 @@
+"""The machine that runs this: processors, folders, signals, leftovers of killed processes, compiled loops."""

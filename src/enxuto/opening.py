@@ -1,0 +1,139 @@
+"""Open what enxuto writes or reads, whichever of the two it is: an ONNX model or an `.enx` file."""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enxuto.data import Preprocess
+from enxuto.data.labels import Label, as_labels
+from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.errors import EnxutoError, ModelError
+from enxuto.onnx_model import Model
+from enxuto.onnx_model.carried import CARRIED, LABELS_KEY, PREPROCESS_KEY
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = [
+    "LABELS_KEY",
+    "PREPROCESS_KEY",
+    "class_count",
+    "labels_of",
+    "load",
+    "load_with_metadata",
+    "onnx_metadata",
+    "preprocess_of",
+    "session",
+]
+
+_LABELS_ELSEWHERE = ("names", "labels", "classes", "class_names", "id2label", "label2id", "categories")
+"""Keys under which exporters of others keep class names: JSON, or a Python literal (Ultralytics' `names`)."""
+
+_LONGEST_LITERAL = 2**22  # characters; Python's parser takes some hundred times as many bytes
+
+
+def load(path: str | Path, *, threads: int = 0) -> Model:
+    """Read an `.enx` file (decoded at once) or an ONNX file as a `Model`; `threads` = 0 takes one per processor.
+
+    Raises `DataError` or `ModelError` for files that cannot be read, `FormatError` for damaged `.enx` files.
+    """
+    return load_with_metadata(path, threads=threads)[0]
+
+
+def load_with_metadata(path: str | Path, *, threads: int = 0) -> tuple[Model, dict[str, Any]]:
+    """Read a model and what is known of it: an `.enx` file's metadata, or an ONNX file's of the same meaning."""
+    if is_enx(path):
+        compressed = CompressedModel.read(path)
+        return compressed.to_model(threads=threads), compressed.metadata
+    model = Model.read(path)
+    return model, onnx_metadata(model)
+
+
+def onnx_metadata(model: Model) -> dict[str, Any]:
+    """Return `preprocess` and `labels` of an ONNX model where it carries them; damaged ones are left out."""
+    found: dict[str, Any] = {}
+    names = {key: name for name, key in CARRIED.items()}
+    for prop in model.proto.metadata_props:
+        key = names.get(prop.key)
+        if key is not None:
+            try:
+                found[key] = json.loads(prop.value)
+            except (ValueError, RecursionError):
+                continue
+    return found
+
+
+def preprocess_of(metadata: dict[str, Any]) -> Preprocess | None:
+    """Return the preprocessing that a model's metadata holds, None where it holds none (or one unknown here)."""
+    stored = metadata.get("preprocess")
+    if not isinstance(stored, dict):
+        return None
+    try:
+        return Preprocess.from_dict(stored)
+    except EnxutoError:
+        return None
+
+
+def labels_of(model: Model, metadata: dict[str, Any]) -> tuple[Label, ...] | None:
+    """Return a model's class names in the order of its outputs; None where it names none (or they are damaged).
+
+    metadata: what `load_with_metadata` gave with it. Besides `enxuto.labels`, other exporters' keys are known.
+    """
+    found = as_labels(metadata.get("labels"))
+    if found is not None:
+        return found
+    props = {prop.key: prop.value for prop in model.proto.metadata_props}
+    for key in _LABELS_ELSEWHERE:
+        found = as_labels(_literal(props[key])) if key in props else None
+        if found is not None:
+            return found
+    return None
+
+
+def _literal(text: str) -> Any:
+    """The value of JSON or of a Python literal, which is read and not run; None for anything else."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    if len(text) > _LONGEST_LITERAL or text.lstrip()[:1] not in ("{", "[", "("):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+
+
+def class_count(model: Model) -> int | None:
+    """Return how many scores a classifier's first output has for an image; None for other models, or if unknown.
+
+    One score is no list of classes.
+    """
+    if not model.proto.graph.output:
+        return None
+    tensor = model.proto.graph.output[0].type.tensor_type
+    sizes: list[int | None] = [
+        dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim
+    ]
+    if len(sizes) < 2 or any(size is None for size in sizes[1:]):
+        from enxuto.runtime import Runner
+
+        try:
+            sizes = list(Runner(model, threads=1).output_shapes[0])
+        except ModelError:  # told where the model is run
+            return None
+    longer = [size for size in sizes[1:] if size != 1]
+    return longer[0] if len(longer) == 1 else None
+
+
+def session(path: str | Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Return an ONNX Runtime session of an `.enx` or ONNX file, decoded in memory."""
+    from enxuto import runtime
+
+    return runtime.session(load(path), threads=threads)

@@ -1,0 +1,1 @@
+"""Which filters decide an answer: DeepLIFT and its rules."""

@@ -1,0 +1,1 @@
+"""Which channels of a network go together, and which must stay."""

@@ -1,0 +1,119 @@
+"""One operator as it ran: its operands, the names of their elements, and which of them are parameters.
+
+The rules (`channel_moves`, `channel_rules`) read a `Call` and return the names of what the operator wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from enxuto.prune.channels.names import NameBook
+
+__all__ = ["Call", "ParameterView", "flat"]
+
+
+@dataclass(frozen=True)
+class ParameterView:
+    """A parameter or buffer, possibly transposed or with axes of one place put in.
+
+    axes: for each axis of the view the axis of the parameter, None for an added one.
+    """
+
+    name: str
+    axes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """An ATen operator with its operands and its result.
+
+    where: path of the module it ran in. resizing: path of the module around it whose sizes follow the channels
+    (flattening, padding shortcut, channel shuffle), or None.
+    """
+
+    book: NameBook
+    where: str
+    resizing: str | None
+    function: Callable[..., Any]
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    out: Any
+    known: Mapping[int, tuple[Tensor, Tensor]]
+    views: Mapping[int, tuple[Tensor, ParameterView]]
+    computed: Mapping[int, tuple[Tensor, str]]
+
+    def names(self, tensor: object) -> Tensor | None:
+        """The names of a tensor's elements; None where it holds no channels."""
+        found = self.known.get(id(tensor))
+        return None if found is None else found[1]
+
+    def parameter(self, tensor: object) -> ParameterView | None:
+        """Which parameter or buffer a tensor is."""
+        found = self.views.get(id(tensor))
+        return None if found is None else found[1]
+
+    def source(self, tensor: object) -> str | None:
+        """The parameter that a tensor was computed from, where it is not simply that parameter."""
+        found = self.computed.get(id(tensor))
+        return None if found is None else found[1]
+
+    def operands(self) -> list[Tensor]:
+        """All tensors among the arguments, in order."""
+        return [item for item in flat([self.args, list(self.kwargs.values())]) if isinstance(item, Tensor)]
+
+    def named(self) -> list[Tensor]:
+        """The names of all operands that hold channels."""
+        return [names for names in map(self.names, self.operands()) if names is not None]
+
+    def first(self) -> Tensor:
+        """The names of the first operand that holds channels."""
+        return self.named()[0]
+
+    def argument(self, place: int, name: str, default: Any) -> Any:
+        """An argument by its place or its name."""
+        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+
+    def on_names(self, names: Tensor) -> Any:
+        """The operator itself, applied to the names instead of the operand that they name; indices stay indices."""
+
+        def swapped(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return names if self.names(value) is not None else value.cpu()
+            if isinstance(value, (list, tuple)):
+                return type(value)(swapped(item) for item in value)
+            return value
+
+        return self.function(
+            *(swapped(item) for item in self.args),
+            **{key: swapped(item) for key, item in self.kwargs.items() if key not in {"memory_format"}},
+        )
+
+    def fix_all(self, reason: str) -> None:
+        """All channels among the operands must stay."""
+        for names in self.named():
+            self.book.fix(names, f"{reason} in {self.where}")
+
+    def fixed_output(self, reason: str) -> Any:
+        """Names that must stay for every tensor of the result."""
+        if isinstance(self.out, Tensor):
+            return self.book.fixed(self.out.shape, f"{reason} in {self.where}")
+        return [
+            self.book.fixed(item.shape, f"{reason} in {self.where}") if isinstance(item, Tensor) else None
+            for item in self.out
+        ]
+
+
+def flat(values: Any) -> Iterator[Any]:
+    """What is in nested lists, tuples and mappings."""
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, (list, tuple)):
+        for value in values:
+            yield from flat(value)
+    else:
+        yield values

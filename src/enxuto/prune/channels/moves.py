@@ -1,0 +1,218 @@
+"""Operators that move elements: they act on names as on data.
+
+What makes them delicate is the smaller network, in which the same Python code runs on fewer channels. A split axis
+must keep its outer size, chunks must stay equal, zeros that are padded in stay as many as the code says. These
+demands go to the `NameBook`; where sizes might be written in the code, the place is marked to be tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from enxuto.prune.channels.call import Call
+from enxuto.prune.channels.names import core, spread, varies
+
+__all__ = ["MOVES"]
+
+Rule = Callable[[Call], Any]
+
+
+def plain(call: Call) -> Any:
+    """Permute, expand, squeeze, …: no channel leaves its place in the order along its axis."""
+    return call.on_names(call.first())
+
+
+def reshape(call: Call) -> Any:
+    """A reshape. Where it splits an axis of channels in (outer, inner), the outer size is taken as written in the
+    code: inner place k of all outer places goes together, as the channel shuffle of user code needs.
+    """
+    names = call.first()
+    out = names.reshape(call.out.shape)
+    if call.resizing is not None:
+        return out
+    before, after = call.book.roots(names), call.book.roots(out)
+    axes = [axis for axis in range(after.dim()) if varies(after, axis)]
+    if axes:
+        call.book.try_later(call.where, call.name, names)
+    if len(axes) > 1 and len(axes) > sum(varies(before, axis) for axis in range(before.dim())):
+        call.book.tie(out, out.narrow(axes[0], 0, 1))
+    return out
+
+
+def shuffle(call: Call) -> Any:
+    """A channel shuffle outside of a module for it: channel k of all groups goes together."""
+    names = call.first()
+    if call.resizing is None and varies(call.book.roots(names), 1):
+        lanes = names.reshape(names.shape[0], int(call.args[1]), -1, *names.shape[2:])
+        call.book.tie(lanes, lanes.narrow(1, 0, 1))
+    return call.on_names(names)
+
+
+def split(call: Call) -> Any:
+    """Parts along an axis: of equal size they stay equal, others have sizes of their own and stay as they are."""
+    names = call.first()
+    out = call.on_names(names)
+    axis = int(call.argument(2, "dim", 0)) % names.dim()
+    if not varies(call.book.roots(names), axis):
+        return out
+    if len({part.shape[axis] for part in out}) > 1:
+        call.fix_all("it is split in unequal parts")
+    elif len(out) > 1:
+        call.book.balance([_along(part, axis) for part in out], call.where)
+        call.book.try_later(call.where, call.name, names)
+        _one_name_a_place(call, names, axis)
+    return out
+
+
+def slice_(call: Call) -> Any:
+    """A slice: one of equal consecutive parts, or a part of a size of its own, which stays as it is."""
+    names = call.first()
+    out: Tensor = call.on_names(names)
+    axis = int(call.argument(1, "dim", 0)) % names.dim()
+    size, part = names.shape[axis], out.shape[axis]
+    if part == size or not varies(call.book.roots(names), axis):
+        return out
+    start = int(call.argument(2, "start", 0) or 0)
+    start = max(0, start + size if start < 0 else start)
+    if int(call.argument(4, "step", 1)) != 1 or part == 0 or size % part or start % part:
+        call.fix_all("a part of the channels is cut out")
+        return out
+    places = torch.split(_along(names, axis), part)
+    call.book.balance(list(places), call.where)
+    call.book.try_later(call.where, call.name, names)
+    _one_name_a_place(call, names, axis)
+    return out
+
+
+def pick(call: Call) -> Any:
+    """Single places, places by an index, rolled or reversed places: free only across an axis without channels."""
+    if len(call.named()) > 1:
+        call.fix_all(f"{call.name} picks by a number that was computed")
+        return call.fixed_output("picked by a computed number")
+    names = call.first()
+    out = call.on_names(names)
+    roots = call.book.roots(names)
+    if call.resizing is None and any(varies(roots, axis) for axis in _picked(call, names.dim())):
+        call.fix_all(f"{call.name} picks channels by number")
+    return out
+
+
+def _picked(call: Call, rank: int) -> list[int]:
+    """The axes along which `pick` picks."""
+    if call.name == "index":
+        return [axis for axis, index in enumerate(call.args[1]) if index is not None]
+    given = call.argument(2 if call.name in {"roll", "rot90"} else 1, "dim", call.kwargs.get("dims", 0))
+    given = [given] if isinstance(given, int) else list(given)
+    return [axis % rank for axis in given] if given else list(range(rank))
+
+
+def join(call: Call) -> Any:
+    """cat and stack; a constant among the parts has a size fixed in the code."""
+    items = list(call.args[0])
+    stacking = call.name == "stack"
+    rank = call.out.dim()
+    axis = int(call.argument(1, "dim", 0)) % rank
+    parts = [
+        names
+        if (names := call.names(item)) is not None
+        else call.book.fixed(item.shape, f"a constant of its own size is joined to it in {call.where}")
+        for item in items
+    ]
+    if stacking:
+        return torch.stack(parts, axis)
+    shape = list(call.out.shape)
+    # Names repeated along other axes stay repeated, without memory.
+    shared = [a for a in range(rank) if a != axis and all(p.shape[a] == 1 or p.stride(a) == 0 for p in parts)]
+    for other in shared:
+        parts = [part.narrow(other, 0, 1) for part in parts]
+    return torch.cat(parts, axis).expand(shape)
+
+
+def pad(call: Call) -> Any:
+    """Padding: within planes it belongs to the channel; along channels it makes new ones, of a fixed number."""
+    names = call.first()
+    margins = [int(item) for item in call.args[1]]
+    for place in range(len(margins) // 2):
+        axis = names.dim() - 1 - place
+        before, after = margins[2 * place : 2 * place + 2]
+        if before == after == 0:
+            continue
+        shape = list(names.shape)
+        shape[axis] += before + after
+        if not varies(call.book.roots(names), axis) and (axis > 1 or min(before, after) < 0):
+            names = core(names).narrow(axis, 0, 1).expand(shape)
+        elif min(before, after) < 0:
+            call.fix_all("channels are cropped")
+            return call.on_names(call.first())
+        else:
+            first, last = _zeros(call, before, after)
+            ends = [
+                spread(part, axis, [*shape[:axis], part.shape[0], *shape[axis + 1 :]])
+                for part in (first, last)
+            ]
+            names = torch.cat([ends[0], names, ends[1]], axis)
+    return names
+
+
+def _zeros(call: Call, before: int, after: int) -> tuple[Tensor, Tensor]:
+    """Names of padded channels: free where the module's padding can be changed, else fixed."""
+    book = call.book
+    if call.resizing is None:
+        made = book.fresh(before + after)
+        book.fix(made, f"a number of zero channels is written in the code of {call.where}")
+        return made[:before], made[before:]
+    if call.resizing not in book.pads:
+        book.pads[call.resizing] = book.fresh(before), book.fresh(after)
+    return book.pads[call.resizing]
+
+
+def mirror(call: Call) -> Any:
+    """Reflected or replicated edges: of each channel's own plane."""
+    names = call.first()
+    margins = list(call.args[1])
+    for place in range(len(margins) // 2):
+        if varies(call.book.roots(names), names.dim() - 1 - place):
+            call.fix_all("channels lie along a padded axis")
+    small = core(names)
+    for place in range(len(margins) // 2):
+        small = small.narrow(small.dim() - 1 - place, 0, 1)
+    return small.expand(call.out.shape)
+
+
+def _along(names: Tensor, axis: int) -> Tensor:
+    """The names along one axis, at the first place of all others."""
+    return names.movedim(axis, 0).reshape(names.shape[axis], -1)[:, 0]
+
+
+def _one_name_a_place(call: Call, names: Tensor, axis: int) -> None:
+    """Tie what lies at one place of the axis, so that its first name stands for all."""
+    others = [other for other in range(names.dim()) if other != axis]
+    first = names
+    for other in others:
+        first = first.narrow(other, 0, 1)
+    call.book.tie(names, first)
+
+
+MOVES: Mapping[str, Rule] = {
+    **dict.fromkeys(
+        (
+            *("permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "movedim", "repeat"),
+            *("pixel_shuffle", "pixel_unshuffle"),
+        ),
+        plain,
+    ),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_alias"), reshape),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk"), split),
+    **dict.fromkeys(("select", "unbind", "index", "index_select", "roll", "flip"), pick),
+    **dict.fromkeys(("cat", "stack", "concat"), join),
+    **dict.fromkeys(
+        (f"{kind}_pad{rank}d" for kind in ("reflection", "replication") for rank in (1, 2, 3)), mirror
+    ),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), shuffle),
+    "slice": slice_,
+    "constant_pad_nd": pad,
+}

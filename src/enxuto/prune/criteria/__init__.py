@@ -1,0 +1,1 @@
+"""What a filter is worth: one criterion a file."""

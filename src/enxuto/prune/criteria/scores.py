@@ -1,0 +1,104 @@
+"""How much each filter matters, by any criterion: `scores(model, data, criterion) -> {layer: score per filter}`.
+
+The lowest go first. Every convolution and hidden linear layer gets a score for each of its filters or neurons; the
+layers whose filters are the classes get none, as they are never pruned. A criterion is a value that can be called
+like `Criterion`; those of this package by name are `CRITERIA`, and take their settings when they are made:
+`Random(seed=3)`, `DeepLift(reference=zero)`, `Conductance(steps=32)`.
+
+Left out: which filters must go together and how many go (`ranking`), and normalisation between layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.prune.attribution.layers import output_layers
+from enxuto.prune.criteria.attribution import Conductance, DeepLift, Relevance
+from enxuto.prune.criteria.gradients import GradientActivation, Taylor
+from enxuto.prune.criteria.weights import L1, L2, Random
+
+__all__ = ["CRITERIA", "Criterion", "scores"]
+
+
+class Criterion(Protocol):
+    """Scores of all filters of all layers it can say something about, float64 (filters,) for each layer's name."""
+
+    def __call__(
+        self, model: nn.Module, data: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], None]
+    ) -> dict[str, Tensor]:
+        """Score on all of `data`; `progress` is called with the number of images done."""
+
+
+CRITERIA: Mapping[str, Criterion] = MappingProxyType(
+    {
+        "l1": L1(),
+        "l2": L2(),
+        "random": Random(),
+        "gradient-activation": GradientActivation(),
+        "taylor": Taylor(),
+        "deeplift": DeepLift(),
+        "lrp": Relevance(),
+        "conductance": Conductance(),
+    }
+)
+
+
+def scores(
+    model: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    criterion: str | Criterion = "l1",
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return for each layer's name, output layers left out, a float64 score for each filter; low ones go first.
+
+    data: batches of normalised images (batch, channels, height, width) and integer labels (batch,), moved to the
+    network's device here. All are used by the criteria that look at data; those of weights use one image, to see
+    which layers are the output. progress: called with the number of images done after each batch.
+
+    Layers that no class score depends on (auxiliary heads, in evaluation mode) are left out by criteria that look
+    at data. The same network, data and criterion give the same scores on the same machine. The network is left as
+    it was. Raises `UsageError` for an unknown criterion, `DataError` for batches that are none, and `ModelError`
+    for a function no rule is known for or scores that are not finite.
+    """
+    if isinstance(criterion, str):
+        if criterion not in CRITERIA:
+            raise UsageError(f"no criterion {criterion!r}: choose one of {', '.join(CRITERIA)}")
+        criterion = CRITERIA[criterion]
+    batches = _checked(data, _device(model))
+    first = next(batches, None)
+    if first is None:
+        raise DataError("scores: no images were given; at least one batch of images and labels is needed")
+    outputs = output_layers(model, first[0])
+    found = criterion(model, chain([first], batches), progress or (lambda _: None))
+    result = {name: values.cpu().double().numpy() for name, values in found.items() if name not in outputs}
+    for name, values in result.items():
+        if not np.isfinite(values).all():
+            raise ModelError(
+                f"scores: {name} has filters whose score is not a finite number; check its weights"
+            )
+    return result
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((value.device for value in model.parameters()), torch.device("cpu"))
+
+
+def _checked(data: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches on the device, empty ones left out; an error where images or labels are not what they should be."""
+    for images, labels in data:
+        if not images.is_floating_point() or labels.is_floating_point() or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"scores: a batch must be float images and as many integer labels, not {images.dtype} "
+                f"{tuple(images.shape)} and {labels.dtype} {tuple(labels.shape)}"
+            )
+        if len(images):
+            yield images.to(device), labels.to(device)

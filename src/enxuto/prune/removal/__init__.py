@@ -1,0 +1,1 @@
+"""Filters are removed from a network: the plan, the removal, its check, files of it, optimizers that follow."""

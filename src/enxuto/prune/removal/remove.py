@@ -1,0 +1,214 @@
+"""`remove`: a smaller network by a plan of kept filters; the network it came from stays as it was.
+
+Parameters, buffers and state dicts are cut along the axes that `ChannelMap` binds to channels, modules are told their
+new sizes, padding shortcuts and channel shuffles are fitted. The result is compared with the original whose removed
+channels are zero (`removal_check`). Left out: removing whole layers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from enxuto.errors import ModelError, UsageError
+from enxuto.prune.channels.map import Bound, ChannelMap, Resized
+from enxuto.prune.channels.resizing import ChannelOrder, order_of
+from enxuto.prune.removal.kept import KeptChannels
+from enxuto.zoo.resnet import OptionAShortcut
+
+CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+__all__ = ["bounds_by_tensor", "cut", "gone_atoms", "remove", "slice_state", "zero_state"]
+
+
+def remove(network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, verify: bool = True) -> nn.Module:
+    """A new network with only the kept filters, in the mode (training or evaluation) of `network`.
+
+    network: the one that `channels` was traced from, or one with equal shapes. verify: compare it, in float64 on
+    seeded random images, with `network` whose removed channels are zero. Parameters keep `requires_grad`, shared ones
+    stay shared.
+
+    Raises `UsageError` where the plan does not fit the network, `ModelError` where the smaller network cannot be made
+    or computes something else; the message names the layer.
+    """
+    gone = gone_atoms(channels, kept)
+    smaller = _cut_network(network, channels, gone)
+    if verify:
+        from enxuto.prune.removal.check import check_removal
+
+        check_removal(network, smaller, channels, kept)
+    return smaller
+
+
+def gone_atoms(channels: ChannelMap, kept: KeptChannels) -> frozenset[int]:
+    """The atoms that a plan removes.
+
+    Raises `UsageError` where the plan is for another network, separates what belongs together, removes what must
+    stay, or leaves the parts of a grouped convolution unequal.
+    """
+    if dict(kept.widths) != channels.widths:
+        odd = sorted(set(kept.widths.items()) ^ set(channels.widths.items()))[0][0]
+        raise UsageError(f"the plan is for another network: {odd} is not the same in both")
+    gone: set[int] = set()
+    for layer, places in kept.removed().items():
+        for place in places:
+            if channels.layers[layer][place] in channels.rigid:
+                raise UsageError(f"filter {place} of {layer} must stay: {channels.reason(layer, place)}")
+            gone.add(channels.layers[layer][place])
+    for layer, places in kept.layers.items():
+        torn = next((place for place in places if channels.layers[layer][place] in gone), None)
+        if torn is not None:
+            raise UsageError(
+                f"the plan keeps filter {torn} of {layer} and removes what goes with it elsewhere; "
+                "ChannelMap.without_filters makes whole plans"
+            )
+    for item in channels.balances:
+        if len({sum(atom in gone for atom in part) for part in item.parts}) > 1:
+            raise UsageError(f"the plan removes more from one part of {item.module} than from another")
+    return frozenset(gone)
+
+
+def slice_state(state: Mapping[str, Tensor], channels: ChannelMap, kept: KeptChannels) -> dict[str, Tensor]:
+    """A state dict of the original network cut to the plan: any earlier checkpoint, for weight rewinding.
+
+    Tensors that no channel touches come as they are, the others as copies. Raises `UsageError` where a tensor is
+    missing or has another shape than the network's.
+    """
+    gone = gone_atoms(channels, kept)
+    bounds = bounds_by_tensor(channels)
+    for name in bounds:
+        if name not in state:
+            raise UsageError(f"the state dict lacks {name!r}; it is of another network")
+    named = {name: bounds.get(channels.aliases.get(name, name), []) for name in state}
+    return {
+        name: cut(value, named[name], gone, name) if named[name] else value for name, value in state.items()
+    }
+
+
+def zero_state(state: Mapping[str, Tensor], channels: ChannelMap, gone: frozenset[int]) -> dict[str, Tensor]:
+    """A state dict of the original network with everything zero that belongs to a removed channel."""
+    result = dict(state)
+    bounds = bounds_by_tensor(channels)
+    for name in state:
+        value = state[name].clone()
+        for bound in bounds.get(channels.aliases.get(name, name), []):
+            places = [place for place, atom in enumerate(bound.atoms) if atom in gone]
+            if bound.groups == 1:
+                value.index_fill_(bound.dim, torch.tensor(places, dtype=torch.int64, device=value.device), 0)
+                continue
+            inputs, outputs = len(bound.atoms) // bound.groups, value.shape[0] // bound.groups
+            for place in places:
+                group, column = divmod(place, inputs)
+                value[group * outputs : (group + 1) * outputs, column] = 0
+        result[name] = value
+    return result
+
+
+def cut(value: Tensor, bounds: list[Bound], gone: frozenset[int], name: str) -> Tensor:
+    """A copy of a parameter, buffer or optimizer's moment without the slices of removed channels.
+
+    The input axis of a grouped convolution is cut for each group by itself. `UsageError` for another shape.
+    """
+    for bound in sorted(bounds, key=lambda bound: bound.groups, reverse=True):
+        size = len(bound.atoms) // bound.groups
+        if value.dim() <= bound.dim or value.shape[bound.dim] != size:
+            raise UsageError(f"{name} has the shape {tuple(value.shape)}; axis {bound.dim} should be {size}")
+        left = [place for place, atom in enumerate(bound.atoms) if atom not in gone]
+        if bound.groups == 1:
+            index = torch.tensor(left, dtype=torch.int64, device=value.device)
+            value = value.index_select(bound.dim, index)
+            continue
+        parts = [
+            part.index_select(
+                1, torch.tensor([p % size for p in left if p // size == group], device=value.device)
+            )
+            for group, part in enumerate(value.chunk(bound.groups))
+        ]
+        value = torch.cat(parts)
+    return value.clone()
+
+
+def bounds_by_tensor(channels: ChannelMap) -> dict[str, list[Bound]]:
+    """Parameter or buffer → its bounds, one an axis."""
+    found: dict[str, list[Bound]] = {}
+    for bound in channels.bounds:
+        found.setdefault(bound.tensor, []).append(bound)
+    return found
+
+
+def _cut_network(network: nn.Module, channels: ChannelMap, gone: frozenset[int]) -> nn.Module:
+    """The smaller network, not verified: a deep copy whose tensors are cut on the way."""
+    bounds = bounds_by_tensor(channels)
+    memo: dict[int, Any] = {}
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name in bounds:
+                value = cut(weight.detach(), bounds[name], gone, name)
+                memo[id(weight)] = nn.Parameter(value, requires_grad=weight.requires_grad)
+        for name, buffer in network.named_buffers():
+            if name in bounds:
+                memo[id(buffer)] = cut(buffer, bounds[name], gone, name)
+    try:
+        smaller: nn.Module = copy.deepcopy(network, memo)
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"the network cannot be copied: {reason}") from error
+    depthwise = {name.removesuffix(".weight") for name in channels.depthwise}
+    for path, module in smaller.named_modules():
+        resize_module(module, depthwise=path in depthwise)
+    for item in channels.resized:
+        _fit(smaller, item, gone)
+    return smaller
+
+
+def resize_module(module: nn.Module, *, depthwise: bool) -> None:
+    """Set the sizes that a module of torch keeps beside its parameters to those of its parameters."""
+    if isinstance(module, CONVOLUTIONS):
+        if depthwise:
+            module.groups = module.weight.shape[0] // (module.out_channels // module.groups)
+        outputs, inputs = module.weight.shape[:2]
+        if module.transposed:
+            outputs, inputs = inputs, outputs
+            module.in_channels, module.out_channels = inputs, outputs * module.groups
+        else:
+            module.in_channels, module.out_channels = inputs * module.groups, outputs
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, NORMS):
+        vector = module.weight if module.weight is not None else module.running_mean
+        module.num_features = module.num_features if vector is None else vector.shape[0]
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.shape[0]
+
+
+def _fit(network: nn.Module, item: Resized, gone: frozenset[int]) -> None:
+    """Give a padding shortcut its numbers of zeros, a shuffle the order of the channels that are left."""
+    module = network.get_submodule(item.module)
+    if isinstance(module, OptionAShortcut):
+        module.before = sum(atom not in gone for atom in item.before)
+        module.after = sum(atom not in gone for atom in item.after)
+        return
+    places = {
+        place: rank for rank, place in enumerate(p for p, atom in enumerate(item.inputs) if atom not in gone)
+    }
+    order = tuple(places[place] for place in item.order if place in places)
+    if len(order) == len(item.order) or (not isinstance(module, ChannelOrder) and _still(module, order)):
+        return
+    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+    ordered = ChannelOrder(order).to(device)
+    for path, part in list(network.named_modules(remove_duplicate=False)):
+        if part is module:
+            network.set_submodule(path, ordered)
+
+
+def _still(shuffle: nn.Module, order: tuple[int, ...]) -> bool:
+    """Whether the shuffle as it is puts the channels that are left in this order."""
+    return len(order) % int(getattr(shuffle, "groups", 1)) == 0 and order_of(shuffle, len(order)) == order

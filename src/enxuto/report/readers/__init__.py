@@ -1,0 +1,1 @@
+"""One reader for each kind of result: what a file holds, as exhibits of a page."""

@@ -1,0 +1,107 @@
+"""Two models beside each other, from `enxuto compare --json`: answers, and the error of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from enxuto.report.documents import Document
+from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.values import Checked, Count, Number, Share, Told, label, percent, points, shell
+from enxuto.tables import Table
+
+__all__ = ["knows", "read"]
+
+
+class _Layer(Checked):
+    name: str
+    weight_snr: Number | None = None
+    output_snr: Number | None = None
+
+
+class _Comparison(Told):
+    first: str
+    second: str
+    samples: Count
+    seed: int
+    data_hash: str
+    top1: tuple[Share, Share]
+    agreement: Share
+    kl: Number | None
+    lost: Number | None = None
+    lost_interval: tuple[Number, Number] | None = None
+    p_value: Share
+    counts: dict[str, Count]
+    layers: tuple[_Layer, ...] = ()
+
+
+def knows(values: Mapping[str, Any]) -> bool:
+    """Whether this compares two models."""
+    return {"first", "second", "agreement", "p_value"} <= set(values)
+
+
+def read(document: Document) -> list[Exhibit]:
+    """One exhibit."""
+    found = _Comparison.model_validate(document.values)
+    title = f"{label(found.first)} and {label(found.second)}"
+    chart = _chart(found, title)
+    command = shell("enxuto compare", found.first, found.second, "--data", "DATA", "--limit", found.samples, "--seed",
+                    found.seed, "--json")  # fmt: skip
+    return [
+        Exhibit(
+            "comparison",
+            title,
+            () if chart is None else (chart,),
+            (_table(found, title),),
+            origin(
+                document.name,
+                found.provenance,
+                command=command,
+                samples=found.samples,
+                seed=found.seed,
+                data=found.data_hash,
+            ),
+        )
+    ]
+
+
+def _chart(found: _Comparison, title: str) -> Chart | None:
+    kinds = (
+        ("weights", [one.weight_snr for one in found.layers]),
+        ("outputs", [one.output_snr for one in found.layers]),
+    )
+    series = []
+    for style, (name, ratios) in enumerate(kinds):
+        rows = tuple(
+            (place, ratio, found.layers[place - 1].name)
+            for place, ratio in enumerate(ratios, 1)
+            if ratio is not None
+        )
+        if rows:
+            series.append(Series(name, rows, "points", style))
+    if not series:
+        return None
+    return Chart(
+        title=f"{title}: signal to noise of each layer",
+        columns=("place", "snr", "layer"),
+        x=(Measure("place", "weight, in the order of the model", whole=True),),
+        y=(Measure("snr", "signal to noise, dB"),),
+        frames=(Frame(title, tuple(series)),),
+        hover=(("layer", "weight"),),
+        note="20 dB: an error of a tenth; 60 dB: of a thousandth. Weights that are equal are not shown.",
+    )
+
+
+def _table(found: _Comparison, title: str) -> Table:
+    rows = (
+        (f"top-1 % of {label(found.first)}", percent(found.top1[0])),
+        (f"top-1 % of {label(found.second)}", percent(found.top1[1])),
+        *((f"right in {name}" if name != "neither" else "wrong in both", f"{count:,}")
+          for name, count in found.counts.items()),
+        ("equal answers %", percent(found.agreement)),
+        ("KL, nats", "–" if found.kl is None else f"{found.kl:.3g}"),
+        ("points of top-1 lost, 95 %", points(found.lost, found.lost_interval)),
+        ("chance of such a difference", f"{found.p_value:.3g}"),
+    )  # fmt: skip
+    caption = f"{found.samples:,} images; chance: McNemar's exact test"
+    return Table(f"{title}: answers", ("measure", "value"), rows, caption)

@@ -1,0 +1,160 @@
+"""The study of five networks (`enxuto study souza`): accuracy against parameters, measured and published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from enxuto.errors import DataError
+from enxuto.report.documents import Document, functions_of, told_by
+from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.values import Checked, Count, Number, Share, shell
+from enxuto.studies.souza.points import FUNCTION
+from enxuto.studies.souza.published import PUBLISHED
+from enxuto.studies.souza.records import records_of
+from enxuto.studies.souza.tables import tables
+
+__all__ = ["knows", "read"]
+
+
+class _Times(Checked):
+    mean: Number
+    std: Number
+    median: Number
+    p95: Number
+
+
+class _Measures(Checked):
+    top1: Share
+    top5: Share | None
+    samples: Count
+    parameters: Annotated[int, Field(gt=0)]
+    state_bytes: Count
+    onnx_bytes: Count
+    macs: Count
+    threads: Count
+    latency: dict[str, _Times | None]
+
+
+class _Training(Checked):
+    epochs: Count
+    seconds: Number
+
+
+class _Images(Checked):
+    hash: str
+    samples: Count
+
+
+class _Machine(Checked):
+    cpu: str
+    cores: Count
+    gpu: str | None = None
+
+
+class _Record(Checked):
+    network: str
+    scale: str
+    seed: int
+    classes: Count
+    train: _Images
+    test: _Images
+    training: _Training
+    measures: _Measures
+    machine: _Machine
+    versions: dict[str, str] = Field(default_factory=dict)
+    finished: str | None = None
+    data: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def alike(self) -> str:
+        """What networks must have in common to stand in one table: images, scale, seed and training."""
+        config = {key: value for key, value in self.config.items() if key != "threads"}
+        return json.dumps([self.train.hash, self.test.hash, self.scale, self.seed, self.classes, config])
+
+
+class _Study(Checked):
+    records: list[_Record]
+
+
+def knows(values: Mapping[str, Any]) -> bool:
+    """Whether these are points of that study, or what the verb prints of them."""
+    return FUNCTION in functions_of(values) or (values.get("study") == "souza" and "records" in values)
+
+
+def read(document: Document) -> list[Exhibit]:
+    """An exhibit for the networks of the same images, scale, seed and training.
+
+    Raises `DataError` where no network is finished.
+    """
+    values = {"records": records_of(document.results)} if document.results else document.values
+    groups: dict[str, list[_Record]] = {}
+    for one in _Study.model_validate(values).records:
+        groups.setdefault(one.alike, []).append(one)
+    if not groups:
+        raise DataError("no network is finished yet")
+    count = len(groups)
+    return [
+        _exhibit(
+            records, document, "" if count == 1 else f" ({number} of {count}, data {records[0].train.hash})"
+        )
+        for number, records in enumerate(groups.values(), start=1)
+    ]
+
+
+def _exhibit(records: list[_Record], document: Document, apart: str) -> Exhibit:
+    """apart: what tells the title from those of others in the document."""
+    first = records[0]
+    return Exhibit(
+        "networks",
+        f"Networks trained alike, {first.classes} classes, scale {first.scale}{apart}",
+        (_chart(records),),
+        tuple(tables([record.model_dump() for record in records])),
+        origin(
+            document.name,
+            told_by(document, first.data),
+            command=shell("enxuto study souza --scale", first.scale, "--seed", first.seed),
+            samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
+            seed=[one.seed for one in records],
+            data=[f"{one.train.hash} / {one.test.hash}" for one in records],
+            versions=[one.versions for one in records if one.versions],
+            machine=[one.machine.model_dump() for one in records],
+            finished=max((one.finished for one in records if one.finished), default=None),
+        ),
+    )
+
+
+def _chart(records: list[_Record]) -> Chart:
+    measured: list[tuple[Cell, ...]] = [
+        (
+            one.measures.parameters, one.measures.state_bytes / 1e6, one.measures.macs, 100 * one.measures.top1,
+            f"{one.network}, {one.measures.samples:,} images",
+        )
+        for one in records
+    ]  # fmt: skip
+    published: list[tuple[Cell, ...]] = []
+    for one in records:
+        known = PUBLISHED.get(one.classes, {}).get(one.network)
+        if known is not None:
+            published.append((known.parameters, known.size * 1.024, None, known.top1, known.title))
+    series = [
+        Series("measured", tuple(measured), "points", 0),
+        Series("published", tuple(published), "points", 1),
+    ]
+    return Chart(
+        title="Accuracy against size, measured and published",
+        columns=("parameters", "size", "macs", "top1", "network"),
+        x=(
+            Measure("parameters", "parameters", log=10),
+            Measure("size", "saved weights, MB", log=10),
+            Measure("macs", "multiply–accumulates", log=10),
+        ),
+        y=(Measure("top1", "top-1 %", start=0),),
+        frames=(Frame("networks", tuple(one for one in series if one.rows)),),
+        hover=(("network", "network"),),
+        note="Published: Souza 2020, all of CIFAR, up to 200 epochs.",
+    )

@@ -1,0 +1,158 @@
+"""The search of calibrated compression, from `enxuto compress --json` with a bound: trials, and the file that was kept.
+
+Trials are judged on the images of the search; the kept file once more on images that nothing was chosen by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from enxuto.report.documents import Document
+from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.values import Calibration, Checked, Count, Number, Positive, Told, compress_command, label
+from enxuto.tables import Table
+
+__all__ = ["knows", "read"]
+
+_NONE = "–"
+_COLUMNS = ("kb", "drop", "drop_low", "drop_high", "same", "same_low", "same_high", "kl", "images")
+
+
+class _Judged(Checked):
+    samples: Count
+    original_top1: Number | None = None
+    top1: Number | None = None  # where the images have labels
+    drop: Number | None = None
+    drop_interval: tuple[Number, Number] | None = None
+    agreement: Number
+    agreement_interval: tuple[Number, Number]
+    kl: Number | None
+    data_hash: str
+
+
+class _Trial(Checked):
+    bytes: Positive
+    fits: bool
+    judged: _Judged | None = None
+
+
+class _Row(Checked):
+    name: str
+    bytes: Number
+
+
+class _Search(Told):
+    output: str | None = None
+    calibration: Calibration
+    trials: tuple[_Trial, ...]
+    reported: _Judged | None = None
+    fits: bool
+    rows: tuple[_Row, ...] = ()
+
+
+def knows(values: Mapping[str, Any]) -> bool:
+    """Whether trials of a search are there."""
+    return {"trials", "calibration", "fits"} <= set(values)
+
+
+def read(document: Document) -> list[Exhibit]:
+    """One exhibit; none where sizes alone were asked for, and nothing was judged."""
+    found = _Search.model_validate(document.values)
+    title = found.title or (label(found.output) if found.output else document.name)
+    judged = [(one, one.judged) for one in found.trials if one.judged is not None]
+    if not judged:
+        return []
+    hashes = [one.data_hash for _, one in judged] + ([found.reported.data_hash] if found.reported else [])
+    told = origin(
+        document.name,
+        found.provenance,
+        command=compress_command(found.output, found.calibration),
+        samples=[f"{one.samples:,} images of the search" for _, one in judged]
+        + ([f"{found.reported.samples:,} others for the result"] if found.reported else []),
+        seed=found.calibration.seed,
+        data=hashes,
+        calibrated_on=f"{found.calibration.images:,} images, {found.calibration.data}",
+    )
+    charts, tables = (_chart(found, judged, title),), (_table(found, judged, title),)
+    return [
+        Exhibit("rate-curve", f"{title}: search for the smallest file within a bound", charts, tables, told)
+    ]
+
+
+def _kept_bytes(found: _Search) -> float | None:
+    """The size of the file that was written: the last row of the ledger."""
+    return found.rows[-1].bytes if found.rows else None
+
+
+def _row(size: float, one: _Judged) -> tuple[Cell, ...]:
+    return (
+        size / 1e3,
+        one.drop,
+        *(one.drop_interval or (None, None)),
+        one.agreement,
+        *one.agreement_interval,
+        one.kl,
+        str(one.samples),
+    )
+
+
+def _chart(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> Chart:
+    series = [
+        Series(
+            name,
+            tuple(_row(one.bytes, answers) for one, answers in judged if one.fits is fits),
+            "points",
+            style,
+        )
+        for style, (name, fits) in enumerate((("trial within the bound", True), ("trial too far", False)))
+    ]
+    size = _kept_bytes(found)
+    if found.reported is not None and size is not None:
+        series.append(Series("result, on other images", (_row(size, found.reported),), "points", 2))
+    lost = Measure("drop", "points of top-1 lost", low="drop_low", high="drop_high")
+    return Chart(
+        title=f"{title}: file against what it loses",
+        columns=_COLUMNS,
+        x=(Measure("kb", "whole file, kB"),),
+        y=(
+            *([lost] if all(one.drop is not None for _, one in judged) else []),
+            Measure("same", "equal answers %", low="same_low", high="same_high"),
+            Measure("kl", "KL from the original, nats", log=10),
+        ),
+        frames=(Frame(title, tuple(one for one in series if one.rows)),),
+        hover=(("images", "images"),),
+        note="Upright lines: 95 % intervals.",
+    )
+
+
+def _table(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> Table:
+    rows = [_cells("within" if one.fits else "too far", one.bytes, answers) for one, answers in judged]
+    size = _kept_bytes(found)
+    if found.reported is not None and size is not None:
+        rows.append(_cells("result, on other images", size, found.reported))
+    columns = (
+        "trial",
+        "bytes",
+        "original's top-1 %",
+        "top-1 %",
+        "points lost",
+        "95 % interval",
+        "equal answers %",
+        "KL, nats",
+        "images",
+    )
+    caption = "Trials are judged on the images of the search, the result on images that nothing was chosen by"
+    return Table(f"{title}: trials", columns, tuple(rows), caption)
+
+
+def _cells(name: str, size: float, one: _Judged) -> tuple[str, ...]:
+    labelled = (_NONE, _NONE, _NONE)
+    if one.top1 is not None and one.drop is not None and one.drop_interval is not None:
+        low, high = one.drop_interval
+        labelled = f"{one.top1:.2f}", f"{one.drop:+.2f}", f"{low:+.2f} to {high:+.2f}"
+    original = _NONE if one.original_top1 is None else f"{one.original_top1:.2f}"
+    return (
+        name, f"{size:,.0f}", original, *labelled,
+        f"{one.agreement:.2f}", _NONE if one.kl is None else f"{one.kl:.3g}", f"{one.samples:,}",
+    )  # fmt: skip

@@ -1,0 +1,194 @@
+"""Lottery curves: accuracy against the share of parameters that remains, as median, least and most over the seeds.
+
+A ticket is a pruned network at least as accurate as the unpruned one of its seed; a point is marked where the median
+over the seeds reaches the median of the unpruned, and every seed is there, as `enxuto.prune.tickets` claims it.
+Controls (fresh weights; the unpruned network only trained on) are drawn beside, and are never tickets.
+Source: Magalhães et al., the figures of accuracy against parameters remaining.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from enxuto.report.documents import Document
+from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.values import Checked, Count, Share, Told, percent
+from enxuto.studies.lottery.published import NETWORK, TICKETS
+from enxuto.tables import Table
+
+__all__ = ["PrunedRun", "UnprunedRun", "knows", "lottery_exhibit", "read"]
+
+_FAR = 0.4  # networks that lose more than this share are out of sight close up
+
+
+class UnprunedRun(Checked):
+    """A network before pruning: its seed and accuracy (share)."""
+
+    seed: int
+    accuracy: Share
+
+
+class PrunedRun(Checked):
+    """A network after a round: how it was pruned and retrained, the share of parameters remaining, its accuracy.
+
+    control: whether it is there to be compared with, such as with fresh weights, and no candidate for a ticket.
+    """
+
+    method: str
+    seed: int
+    round: Count
+    remaining: Annotated[float, Field(gt=0, le=1)]
+    accuracy: Share
+    control: bool = False
+
+
+class _Tickets(Told):
+    runs: Annotated[list[PrunedRun], Field(min_length=1)]
+    unpruned: Annotated[list[UnprunedRun], Field(min_length=1)]
+
+
+def knows(values: Mapping[str, Any]) -> bool:
+    """Whether there are pruned networks beside unpruned ones."""
+    return {"runs", "unpruned"} <= set(values)
+
+
+def read(document: Document) -> list[Exhibit]:
+    """One exhibit."""
+    found = _Tickets.model_validate(document.values)
+    told = origin(document.name, found.provenance)
+    return [lottery_exhibit(found.title or document.name, found.runs, found.unpruned, told)]
+
+
+def lottery_exhibit(
+    title: str,
+    runs: Sequence[PrunedRun],
+    unpruned: Sequence[UnprunedRun],
+    told: tuple[tuple[str, str], ...],
+) -> Exhibit:
+    """Curves and table of pruned networks, beside unpruned ones of the same seeds (one at least)."""
+    groups: dict[str, dict[int, list[PrunedRun]]] = {}
+    for run in sorted(runs, key=lambda run: run.round):
+        groups.setdefault(run.method, {}).setdefault(run.round, []).append(run)
+    before = {run.seed: run.accuracy for run in unpruned}
+    return Exhibit(
+        "tickets",
+        title,
+        (_chart(title, groups, before),),
+        (_found(title, groups, before), _table(title, groups, before)),
+        told,
+    )
+
+
+def _found(
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+) -> Table:
+    """At which sizes each method has tickets by the median, beside what the source found."""
+    rows = []
+    for method, rounds in groups.items():
+        sizes = {number: median(run.remaining for run in runs) for number, runs in rounds.items()}
+        tickets = [
+            f"{100 * sizes[number]:.2f}" for number, runs in rounds.items() if _is_ticket(runs, before)
+        ]
+        control = all(run.control for runs in rounds.values() for run in runs)
+        least = min(sizes.values())
+        rows.append((method, "(control)" if control else ", ".join(tickets) or "none", f"{100 * least:.2f}"))
+    how, published = TICKETS
+    rows.append((f"published: {NETWORK}, {how}", ", ".join(f"{share:.2f}" for share in published), "1.02"))
+    columns = ("method", "tickets at, % of parameters", "smallest network, %")
+    caption = (
+        "By the median over the seeds. Published: Magalhães et al., perhaps another network and training"
+    )
+    return Table(f"{title}: where tickets are", columns, tuple(rows), caption, 2)
+
+
+def _chart(
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+) -> Chart:
+    middle = median(before.values())
+    series = [
+        Series(method, tuple(_point(rounds[number], before) for number in rounds), "band", style)
+        for style, (method, rounds) in enumerate(groups.items())
+    ]
+    low, high = min(before.values()), max(before.values())
+    found = [
+        *before.values(),
+        *(run.accuracy for rounds in groups.values() for runs in rounds.values() for run in runs),
+    ]
+    best = [max(run.accuracy for runs in rounds.values() for run in runs) for rounds in groups.values()]
+    # What fell far is out of sight close up, but of every method something is in it.
+    least, most = min([max(min(found), middle - _FAR), *best]), max(found)
+    air = max(0.05 * (most - least), 0.002)
+    rule: tuple[Cell, ...] = (100.0, 100 * middle, 100 * low, 100 * high, 0, 0, str(len(before)), None)
+    series.append(Series("unpruned, median", (rule,), "rule"))
+    return Chart(
+        title=f"{title}: accuracy against parameters remaining",
+        columns=("remaining", "accuracy", "low", "high", "ticket", "round", "seeds", "tickets"),
+        x=(Measure("remaining", "% of parameters remaining", log=10, down=True),),
+        y=(
+            Measure(
+                "accuracy",
+                "test accuracy %",
+                low="low",
+                high="high",
+                start=0,
+                close=(max(0.0, 100 * (least - air)), min(100.0, 100 * (most + air))),
+                near=True,
+            ),
+        ),
+        frames=(Frame(title, tuple(series)),),
+        hover=(("round", "round"), ("seeds", "seeds"), ("tickets", "ticket")),
+        mark=("ticket", "ticket: the median is at least the unpruned median"),
+        note=f"Lines: median over the seeds; area: least to most. The unpruned range from {100 * low:.2f} to "
+        f"{100 * high:.2f} % over {len(before)} seeds.",
+    )
+
+
+def _is_ticket(runs: Sequence[PrunedRun], before: Mapping[int, float]) -> bool:
+    """Whether all seeds are there and their median reaches that of the unpruned; no control does."""
+    whole = {run.seed for run in runs} == set(before)
+    reached = median(run.accuracy for run in runs) >= median(before.values())
+    return whole and reached and not any(run.control for run in runs)
+
+
+def _point(runs: Sequence[PrunedRun], before: Mapping[int, float]) -> tuple[Cell, ...]:
+    accuracies = [100 * run.accuracy for run in runs]
+    ticket = _is_ticket(runs, before)
+    return (
+        100 * median(run.remaining for run in runs),
+        median(accuracies),
+        min(accuracies),
+        max(accuracies),
+        int(ticket),
+        runs[0].round,
+        str(len(runs)),
+        "control" if any(run.control for run in runs) else "yes" if ticket else "no",
+    )
+
+
+def _table(
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+) -> Table:
+    rows = []
+    for method, rounds in groups.items():
+        for number, runs in rounds.items():
+            accuracies = [run.accuracy for run in runs]
+            beside = [run.accuracy >= before[run.seed] for run in runs if run.seed in before]
+            rows.append((
+                method, str(number), f"{100 * median(run.remaining for run in runs):.2f}", percent(median(accuracies)),
+                percent(min(accuracies)), percent(max(accuracies)),
+                "control" if any(run.control for run in runs) else f"{sum(beside)} of {len(beside)}",
+                f"{100 * (median(accuracies) - median(before.values())):+.2f}",
+            ))  # fmt: skip
+    columns = (
+        "method", "round", "% remaining", "median %", "least %", "most %", "tickets", "median − unpruned median",
+    )  # fmt: skip
+    spread = 100 * (max(before.values()) - min(before.values()))
+    caption = (
+        f"Tickets: networks at least as accurate as the unpruned one of their seed. Unpruned: median "
+        f"{100 * median(before.values()):.2f} %, spread {spread:.2f} points over {len(before)} seeds"
+    )
+    return Table(f"{title}: rounds", columns, tuple(rows), caption)

@@ -1,0 +1,224 @@
+"""Calibrated rounding: choose levels one weight at a time, and let later weights make up for each error.
+
+For a layer's matrix W (O, C), the second moment H of its inputs and G of the gradients that reach its outputs, the
+loss of rounding to Ŵ is tr(G E H Eᵀ), E = W − Ŵ. With H⁻¹ = UᵀU and G⁻¹ = VᵀV (both upper triangular), the factor
+of the whole is V ⊗ U: rounding weight (r, j) with error e = (w − ŵ)/(V_rr U_jj) costs e² and moves the weights still
+to be rounded, (s, k) with s ≥ r and k ≥ j, by −e·V_rs·U_jk: the optimum for them, given the error. Within a row this
+is the usual error feedback; between rows it uses that errors of outputs which the network adds up can cancel.
+
+Along a row the nearest level of each weight in turn is one choice among many; several are followed together
+(`quantize.row_search`), on a trellis (`enxuto.quantize.trellis`) or without one.
+
+Source: OBS (Hassibi & Stork 1993), GPTQ (Frantar et al. 2022, arXiv:2210.17323); two-sided: Kronecker-factored
+curvature (Martens & Grosse 2015, arXiv:1503.05671) in place of H alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.machine.kernels import compiled
+from enxuto.quantize.trellis import NEXT
+from enxuto.rounding.row_search import LARGEST, pass_on, search_row
+
+__all__ = [
+    "loss",
+    "round_matrix",
+    "round_on_trellis",
+    "upper_factor",
+]
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+_TILE = 16  # rows that are moved together by all before them: a multiple of 4
+_PIECE = 256  # of their weights at a time
+_NO_TRELLIS = np.zeros((1, 2), np.int64)
+
+
+def upper_factor(second: Float64) -> Float64:
+    """Return U, upper triangular, with H⁻¹ = UᵀU, for a positive definite H (C, C)."""
+    # With the inputs in reverse order H = LLᵀ, so H⁻¹ = L⁻ᵀL⁻¹; put back in order, L⁻¹ is upper triangular: it is U.
+    lower = np.linalg.cholesky(second[::-1, ::-1])
+    inverse = np.linalg.inv(lower)
+    return np.ascontiguousarray(np.triu(inverse[::-1, ::-1]))
+
+
+def loss(error: Float64, inputs: Float64, outputs: Float64 | None = None) -> float:
+    """Return tr(G E H Eᵀ) for an error E (R, C), H = `inputs` (C, C) and G = `outputs` (R, R), by default 1."""
+    spread = error @ inputs
+    if outputs is not None:
+        error = outputs @ error
+    return float(np.einsum("rc,rc->", error, spread))
+
+
+def round_matrix(
+    weights: Float64,
+    row_steps: Float64,
+    column_steps: Float64,
+    inputs: Float64,
+    outputs: Float64,
+    levels: Int32,
+    *,
+    paths: int = 1,
+) -> bool:
+    """Fill `levels` (R, C) for `weights` (R, C), which are overwritten; False if a level leaves 31 bits.
+
+    The step of weight (r, j) is row_steps[r]·column_steps[j]. inputs: U (C, C); outputs: V (R, R). paths: how many are
+    followed along each row; one alone takes the nearest level of each weight. Cost: R·C² multiplications for what
+    errors do to the row and to later ones, R²·C/2 for handing that on, and up to 200 more for each path of a weight.
+    """
+    states = np.zeros(len(weights), np.int64)
+    return _rounded(weights, row_steps, column_steps, inputs, outputs, _NO_TRELLIS, states, paths, levels)
+
+
+def round_on_trellis(
+    weights: Float64,
+    row_steps: Float64,
+    column_steps: Float64,
+    inputs: Float64,
+    outputs: Float64,
+    states: Int64,
+    levels: Int32,
+    *,
+    paths: int = 64,
+) -> bool:
+    """Fill `levels` (R, C) as `round_matrix` does, with those of dependent quantization.
+
+    states (R,): where each row begins on the trellis; overwritten by where it ends.
+    """
+    return _rounded(weights, row_steps, column_steps, inputs, outputs, NEXT, states, paths, levels)
+
+
+def _rounded(
+    weights: Float64,
+    row_steps: Float64,
+    column_steps: Float64,
+    inputs: Float64,
+    outputs: Float64,
+    following: Int64,
+    states: Int64,
+    paths: int,
+    levels: Int32,
+) -> bool:
+    own, shared = np.diagonal(inputs), np.diagonal(outputs)
+    done: bool = _round(
+        weights,
+        row_steps,
+        column_steps,
+        (own.max() / own) ** 2,
+        (inputs / own[:, None]).astype(np.float32),
+        outputs / shared[:, None],
+        following,
+        states,
+        paths,
+        levels,
+    )
+    return done
+
+
+@compiled
+def _round(
+    weights: Float64,
+    row_steps: Float64,
+    column_steps: Float64,
+    costs: Float64,
+    ratios: Float32,
+    shares: Float64,
+    following: Int64,
+    states: Int64,
+    paths: int,
+    levels: Int32,
+) -> bool:
+    """Round row by row. Errors move later rows when those are next in turn, many at a time."""
+    rows, columns = weights.shape
+    coupled = _has_off_diagonal(shares)
+    errors = np.empty(columns)
+    taken = np.zeros((rows if coupled else 1, columns))  # from each row behind, over V_rs/V_rr
+    for r in range(rows):
+        row = weights[r]
+        if coupled:
+            _move_row(weights, taken, shares, r)
+        if paths == 1 and len(following) == 1:
+            found = _round_row(row, row_steps[r] * column_steps, ratios, levels[r], errors)
+        else:
+            found, states[r] = search_row(
+                row, row_steps[r], column_steps, costs, ratios, following, states[r], paths, levels[r], errors
+            )
+        if not found:
+            return False
+        if coupled:
+            _spread(taken[r], errors, ratios)
+    return True
+
+
+@compiled
+def _round_row(row: Float64, steps: Float64, ratios: Float32, levels: Int32, errors: Float64) -> bool:
+    """Fill levels (C,) and errors (C,) of a row off the trellis one by one; False if a level leaves 31 bits."""
+    for start in range(0, len(row), _PIECE):
+        end = min(start + _PIECE, len(row))
+        for j in range(start, end):
+            level = np.rint(row[j] / steps[j])
+            if not abs(level) <= LARGEST:
+                return False
+            error, own = row[j] - level * steps[j], ratios[j]
+            levels[j], errors[j] = np.int32(level), error
+            for k in range(np.uint64(j + 1), np.uint64(end)):
+                row[k] -= error * own[k]
+        pass_on(row, errors, ratios, start, end, end)
+    return True
+
+
+@compiled
+def _has_off_diagonal(matrix: Float64) -> bool:
+    """Say whether an upper triangular matrix is more than its diagonal."""
+    for r in range(len(matrix)):
+        for s in range(r + 1, len(matrix)):
+            if matrix[r, s] != 0.0:
+                return True
+    return False
+
+
+@compiled
+def _move_row(weights: Float64, taken: Float64, shares: Float64, r: int) -> None:
+    """Take from row r what all rows before it take; those before a tile of rows do so at its head, for all of it."""
+    columns = weights.shape[1]
+    head = r - r % _TILE
+    if r == head:
+        for start in range(0, columns, _PIECE):
+            for first in range(0, head, 4):
+                for s in range(head, min(head + _TILE, len(weights))):
+                    _move_by_four(weights, taken, shares, first, s, start, min(start + _PIECE, columns))
+    for s in range(head, r):
+        row, move, share = weights[r], taken[s], shares[s, r]
+        for k in range(np.uint64(columns)):
+            row[k] += share * move[k]
+
+
+@compiled
+def _move_by_four(
+    weights: Float64, taken: Float64, shares: Float64, first: int, s: int, start: int, end: int
+) -> None:
+    """Take from a piece of row s what the four rows from `first` on take."""
+    v0, v1, v2, v3 = shares[first, s], shares[first + 1, s], shares[first + 2, s], shares[first + 3, s]
+    here = np.uint64(s)
+    r0, r1, r2, r3 = np.uint64(first), np.uint64(first + 1), np.uint64(first + 2), np.uint64(first + 3)
+    for k in range(np.uint64(start), np.uint64(end)):
+        former, latter = v0 * taken[r0, k] + v1 * taken[r1, k], v2 * taken[r2, k] + v3 * taken[r3, k]
+        weights[here, k] += former + latter
+
+
+@compiled
+def _spread(taken: Float64, errors: Float64, ratios: Float32) -> None:
+    """Fill `taken` (C,) with what errors (C,) of a row take from every weight, their own (1) included."""
+    columns = len(taken)
+    taken[:] = 0.0
+    for start in range(0, columns, _TILE):
+        end = min(start + _TILE, columns)
+        for j in range(start, end):
+            error, own = errors[j], ratios[j]
+            for k in range(np.uint64(j), np.uint64(end)):
+                taken[k] -= error * own[k]
+        pass_on(taken, errors, ratios, start, end, end)

@@ -1,0 +1,249 @@
+"""The levels of one row of weights, where each error moves the weights behind it: a search along many paths.
+
+A path is a choice of levels so far, with what its errors take from the weights behind. Each goes on by the two levels
+nearest to the next weight as it has moved it, of either parity, and of all these ways the best are kept. On a trellis
+(`quantize.trellis`) paths may meet in a state; they are no equals then, as they would be for Viterbi's algorithm, since
+their errors go on to move what comes.
+
+What paths take from the weights behind is worked out eight weights at a time (a batch), and for the rest of a span of
+128 weights. At the end of a span the best path settles the levels of the span before, whose errors then move the rest
+of the row once for all paths; paths with other levels there end.
+
+Numbers in which paths differ are in units of the row's step, in single precision: only the choice hangs on them.
+
+Source: M-algorithm (Anderson & Mohan 1984, IEEE Trans. Commun. 32) with feedback along survivors (Kerpez 1991,
+"per-survivor processing"); for lattices it is known as the K-best sphere decoder. What errors do to later weights:
+`quantize.rounding`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.machine.kernels import compiled
+from enxuto.rounding.paths import BATCH, Paths, Ways, beginning, go_on, read, settle
+
+__all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "pass_on", "search_row"]
+
+LARGEST_ON_TRELLIS = 1073741822.0
+LARGEST = 2147483646.0  # off the trellis
+_SPAN = 128
+_HALVINGS = 40
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+UInt64 = npt.NDArray[np.uint64]
+
+
+# Indices count unsigned where speed matters: one that might be negative is looked at each time, which is ten times as
+# slow in the innermost loops.
+
+
+@compiled
+def search_row(
+    row: Float64,
+    unit: float,
+    steps: Float64,
+    costs: Float64,
+    ratios: Float32,
+    following: Int64,
+    first: int,
+    most: int,
+    levels: Int32,
+    errors: Float64,
+) -> tuple[bool, int]:
+    """Fill levels (C,) of a row (C,), along so many paths at most, and errors (C,) of its weights as they were moved.
+
+    The row is overwritten. The step of weight j is unit·steps[j]; costs (C,) of the square of its error. ratios (C, C):
+    what an error of j takes from weight k > j. following (states, 2): the state after an even and after an odd level,
+    from state `first` on; one state alone is no trellis.
+    Returns whether levels are within bounds, and the last state.
+    """
+    length, plain = len(row), len(following) == 1
+    span = min(_SPAN, -(-length // BATCH) * BATCH)
+    paths, ways, past = beginning(first, most, span)
+    side = best = 0
+    for start in range(0, length, span):
+        end = min(start + span, length)
+        half = 0
+        _enter(paths.moved, past.before, ratios, start, end)
+        for head in range(start, end, BATCH):
+            tail = min(head + BATCH, end)
+            paths.roots[0] = np.arange(most)
+            for j in range(head, tail):
+                _shift(ways.shifts, paths, half, ratios, start, head, j)
+                if not _extend(row[j] / unit, ways, paths, steps[j], costs[j] * steps[j] ** 2, plain):
+                    return False, 0
+                _select(ways.totals, ways.picks, paths.losses)
+                go_on(paths, ways, past, following, side, j - start, j - head)
+            number, turn = (head - start) // BATCH, (tail - head) % 2
+            past.batches[number], past.roots[number] = paths.batch[turn], paths.roots[turn]
+            if tail < end:
+                _move(paths, half, past.batches[number], past.roots[number], ratios, start, head, end)
+                half = 1 - half
+        best, settled = settle(paths.losses, past, end - start, start > 0)
+        if start:
+            before = start - span
+            read(past, 1 - side, settled, unit, levels[before:start], errors[before:start])
+            pass_on(row, errors, ratios, before, start, end)
+        if end == length:
+            read(past, side, best, unit, levels[start:end], errors[start:end])
+        side = 1 - side
+    return True, paths.states[best]
+
+
+@compiled
+def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: int) -> None:
+    """Set what paths take from the weights of a span: what their errors in the span before do. It ends in half 0."""
+    moved[0] = 0
+    if start:
+        span = len(before)
+        for i in range(0, span, BATCH):
+            half = i // BATCH % 2
+            for path in range(moved.shape[1]):
+                _take(
+                    moved[1 - half],
+                    path,
+                    moved[half],
+                    path,
+                    before,
+                    i,
+                    ratios,
+                    start - span + i,
+                    start,
+                    start,
+                    end,
+                )
+
+
+@compiled
+def _move(
+    paths: Paths, half: int, batch: Float32, roots: UInt64, ratios: Float32, start: int, head: int, end: int
+) -> None:
+    """Write to the other half of `moved` what paths take from the rest of the span with this batch of errors."""
+    moved, source = paths.moved[1 - half], paths.moved[half]
+    for path in range(len(roots)):
+        _take(moved, path, source, roots[path], batch, 0, ratios, head, start, head + BATCH, end)
+
+
+@compiled
+def _take(
+    moved: Float32,
+    path: int,
+    source: Float32,
+    origin: int,
+    errors: Float32,
+    i: int,
+    ratios: Float32,
+    j: int,
+    start: int,
+    head: int,
+    end: int,
+) -> None:
+    """Set what a path takes from weights [head, end) of a span: what `origin` did, and eight errors from weight j on.
+
+    moved, source (p, span); errors (…, p), of which rows i to i + 7 count.
+    """
+    e0, e1, e2, e3 = errors[i, path], errors[i + 1, path], errors[i + 2, path], errors[i + 3, path]
+    e4, e5, e6, e7 = errors[i + 4, path], errors[i + 5, path], errors[i + 6, path], errors[i + 7, path]
+    here, its, first = np.uint64(path), np.uint64(origin), np.uint64(start)
+    r0, r1, r2, r3 = np.uint64(j), np.uint64(j + 1), np.uint64(j + 2), np.uint64(j + 3)
+    r4, r5, r6, r7 = np.uint64(j + 4), np.uint64(j + 5), np.uint64(j + 6), np.uint64(j + 7)
+    for k in range(np.uint64(head), np.uint64(end)):
+        former = (e0 * ratios[r0, k] + e1 * ratios[r1, k]) + (e2 * ratios[r2, k] + e3 * ratios[r3, k])
+        latter = (e4 * ratios[r4, k] + e5 * ratios[r5, k]) + (e6 * ratios[r6, k] + e7 * ratios[r7, k])
+        moved[here, k - first] = source[its, k - first] + (former + latter)
+
+
+@compiled
+def _shift(shifts: Float64, paths: Paths, half: int, ratios: Float32, start: int, head: int, j: int) -> None:
+    """Fill `shifts` (p,): what each path takes from weight j."""
+    turn = (j - head) % 2
+    moved, roots, place = paths.moved[half], paths.roots[turn], np.uint64(j - start)
+    for path in range(np.uint64(len(shifts))):
+        shifts[path] = moved[roots[path], place]
+    for i in range(j - head):
+        errors, ratio = paths.batch[turn, i], ratios[head + i, j]
+        for path in range(np.uint64(len(shifts))):
+            shifts[path] += errors[path] * ratio
+
+
+@compiled
+def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, plain: bool) -> bool:
+    """Try on each path the two levels nearest to a weight, of either parity; False if one is out of bounds."""
+    totals, levels, errors, losses, shifts = ways.totals, ways.levels, ways.errors, paths.losses, ways.shifts
+    count, grid = np.uint64(len(losses)), 1.0 if plain else 2.0
+    largest, outside = LARGEST if plain else LARGEST_ON_TRELLIS, 0
+    for path in range(count):
+        scaled = (weight - shifts[path]) / step
+        odd = 0.0 if plain else np.float64(paths.states[path] & 1)
+        # In an odd state levels ±k stand for ±(2k − 1): zero lies between 1 and −1. The same rule stands, with
+        # branches, in `trellis_path`; as one function for both, this loop takes twice as long.
+        sign = -1.0 if odd * scaled < 0 else 1.0
+        size = sign * scaled
+        low = np.floor((size + odd) / grid)
+        units = grid * low - odd
+        error, other = size - (0.0 if units * odd < 0 else units), size - (units + grid)
+        outside += 0 if abs(scaled) <= largest or losses[path] == np.inf else 1
+        levels[path], levels[count + path] = sign * low, sign * (low + 1)
+        errors[path], errors[count + path] = sign * error * step, sign * other * step
+        totals[path], totals[count + path] = (
+            losses[path] + error * error * cost,
+            losses[path] + other * other * cost,
+        )
+    return outside == 0
+
+
+@compiled
+def _select(totals: Float64, picks: UInt64, losses: Float64) -> None:
+    """Fill picks and losses (p,) with the least of totals (2p,), at least seven eighths as many as fit.
+
+    Between the least and the largest a threshold is searched by halving: counting is faster than sorting.
+    """
+    most, ways = len(losses), np.uint64(len(totals))
+    low, high, count = np.inf, 0.0, 0
+    for way in range(ways):
+        low = min(low, totals[way])
+        high = max(high, totals[way] if totals[way] < np.inf else 0.0)
+    for way in range(ways):
+        count += 1 if totals[way] < np.inf else 0
+    threshold = high if count <= most else low
+    for _ in range(_HALVINGS if count > most else 0):
+        middle, count = (threshold + high) / 2, 0
+        for way in range(ways):
+            count += 1 if totals[way] <= middle else 0
+        if count > most:
+            high = middle
+        else:
+            threshold = middle
+            if count >= most - most // 8:
+                break
+    taken = np.uint64(0)
+    for way in range(ways):
+        if taken < np.uint64(most):
+            picks[taken] = way
+            taken += np.uint64(1) if totals[way] <= threshold else np.uint64(0)
+    for path in range(taken):
+        losses[path] = totals[picks[path]]
+    losses[taken:] = np.inf
+
+
+@compiled
+def pass_on(target: Float64, errors: Float64, ratios: Float32, start: int, end: int, behind: int) -> None:
+    """Take from `target` (C,) from `behind` on what errors of weights [start, end) take, four at a time.
+
+    The number of those is a multiple of 4, or nothing lies behind.
+    """
+    if behind < len(target):
+        for j in range(start, end, 4):
+            e0, e1, e2, e3 = errors[j], errors[j + 1], errors[j + 2], errors[j + 3]
+            r0, r1, r2, r3 = np.uint64(j), np.uint64(j + 1), np.uint64(j + 2), np.uint64(j + 3)
+            for k in range(np.uint64(behind), np.uint64(len(target))):
+                former, latter = (
+                    e0 * ratios[r0, k] + e1 * ratios[r1, k],
+                    e2 * ratios[r2, k] + e3 * ratios[r3, k],
+                )
+                target[k] -= former + latter

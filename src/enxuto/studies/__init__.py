@@ -1,0 +1,1 @@
+"""The studies, one folder or file each; the engine that computes them is `enxuto.study`."""

@@ -1,0 +1,1 @@
+"""The study of a rate curve: points, tables and charts."""

@@ -1,0 +1,1 @@
+"""The study of lottery tickets: points, rounds, tables and charts."""

@@ -1,0 +1,288 @@
+"""The lottery study: criteria × ways of retraining × scopes × schedules × seeds × rounds, as points of a study.
+
+A point is one training: of an unpruned network (`train_unpruned`, one a seed), or of what a round leaves
+(`lottery_round.prune_round`), which comes after the round before it. One-shot rounds come after the unpruned network
+alone, gradual ones prune within a single training. Always among them are the controls: filters chosen at random,
+fresh weights; and the unpruned network trained on by the same ways, as a network that is merely trained longer may
+beat its former self too.
+
+Source: G. Magalhães et al. (chapter 4), after Frankle & Carbin and Renda et al. Not here: what the figures mean
+(`prune.tickets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import product
+from types import MappingProxyType
+from typing import Any
+
+from enxuto._version import __version__
+from enxuto.errors import UsageError
+from enxuto.prune.criteria.scores import CRITERIA
+from enxuto.prune.removal.kept import Architecture
+from enxuto.prune.retrain import MODES, part_of, retraining
+from enxuto.prune.rounds import Selection, shares_left
+from enxuto.studies.images import Asked
+from enxuto.study.identity import code_hash
+from enxuto.study.point import Point
+from enxuto.train.config import TrainConfig
+
+__all__ = ["CODE", "SCALES", "SCHEDULES", "Arm", "LotteryStudy", "Scale", "network_of", "points"]
+
+CODE = f"enxuto {__version__}, lottery 2"
+_FIRST = "enxuto.studies.lottery.round:train_unpruned"
+_SPEED = "enxuto.studies.lottery.speed:time_arm"
+_ROUND = "enxuto.studies.lottery.round:prune_round"
+SCHEDULES = ("iterative", "one-shot", "gradual")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the protocol is done. train, test: images, None for all. recipe, settings: of the training."""
+
+    train: int | None
+    test: int | None
+    seeds: int
+    rounds: int
+    recipe: str
+    settings: Mapping[str, Any]
+
+
+SCALES: Mapping[str, Scale] = MappingProxyType(
+    {
+        "smoke": Scale(
+            800, 500, 2, 2, "quick",
+            {"epochs": 2, "augment": "none", "schedule": "milestones", "milestones": (1,)},
+        ),
+        "small": Scale(
+            8_000, None, 3, 7, "lottery",
+            {"epochs": 5, "lr": 0.05, "milestones": (3, 4), "augment": "none"},
+        ),
+        "full": Scale(None, None, 5, 10, "lottery", {}),
+    }
+)  # fmt: skip
+"""smoke: whether all works, in minutes; small: tendencies, a training in seconds; full: the protocol."""
+
+
+@dataclass(frozen=True, order=True)
+class Arm:
+    """One way of pruning and retraining, over all rounds."""
+
+    criterion: str
+    mode: str
+    scope: str = "global"
+    schedule: str = "iterative"
+    rewind_epoch: int = 0
+
+    @property
+    def label(self) -> str:
+        """What a line of a chart or table is called."""
+        mode = f"rewind to {self.rewind_epoch}" if self.mode == "rewind" else self.mode
+        apart = [part for part in (self.scope, self.schedule) if part not in ("global", "iterative")]
+        return ", ".join([self.criterion, mode, *apart])
+
+
+@dataclass(frozen=True)
+class LotteryStudy:
+    """What to do. amount: the share of what there is that a round takes, 0…1.
+
+    config: of the unpruned training, whose seed and kept epochs are set here. retrain_epochs: None as many as the
+    schedule has. score_images: training images that criteria look at, None for all. rewind_epochs: of mode `rewind`,
+    an arm each. timed: batch sizes at which networks of the first seed are timed, none for no timing, on so many
+    `threads`.
+    Raises `UsageError` for what makes no sense.
+    """
+
+    architecture: Architecture
+    images: Asked
+    config: TrainConfig
+    criteria: Sequence[str] = ("l1", "deeplift")
+    modes: Sequence[str] = ("rewind", "lr-rewind", "fine-tune", "reinit")
+    scopes: Sequence[str] = ("global",)
+    schedules: Sequence[str] = ("iterative",)
+    seeds: Sequence[int] = (0, 1, 2)
+    rounds: int = 8
+    amount: float = 0.2
+    target: str = "filters"
+    normalise: str = "none"
+    floor: int = 1
+    multiple: int = 1
+    rewind_epochs: Sequence[int] = (0,)
+    retrain_epochs: int | None = None
+    score_images: int | None = 512
+    timed: Sequence[int] = ()
+    threads: int = 1
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_names("criterion", self.criteria, CRITERIA)
+        _check_names("way of retraining", self.modes, MODES)
+        _check_names("scope", self.scopes, ("global", "local"))
+        _check_names("schedule", self.schedules, SCHEDULES)
+        shares_left(self.amount, self.rounds)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UsageError("a study needs seeds, each once")
+        if self.config.validation > 0 or self.config.early_stopping is not None:
+            raise UsageError(
+                "every training of the study has its full length: leave out validation and early_stopping"
+            )
+        late = [epoch for epoch in self.rewind_epochs if not 0 <= epoch < self.config.epochs]
+        if late:
+            raise UsageError(
+                f"nothing is left to train after rewinding to epoch {late[0]} of {self.config.epochs}"
+            )
+        if "gradual" in self.schedules:
+            if self.config.epochs <= self.rounds:
+                raise UsageError(
+                    f"gradual pruning in {self.rounds} rounds needs more epochs than {self.config.epochs}"
+                )
+            part_of(self.config, 1, self.config.epochs)  # refuses schedules that cannot be cut
+
+    @property
+    def selection(self) -> Selection:
+        """How filters are chosen, but for the scope."""
+        return Selection(
+            self.target, "global", self.normalise, self.floor, self.multiple  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def arms(self) -> list[Arm]:
+        """All arms, the controls last; gradual ones have no way of retraining, as they are one training."""
+        found = []
+        for criterion, scope, schedule in product(self.criteria, self.scopes, self.schedules):
+            if schedule == "gradual":
+                found.append(Arm(criterion, "none", scope, schedule))
+                continue
+            for mode in self.modes:
+                epochs = self.rewind_epochs if mode == "rewind" else (0,)
+                found += [Arm(criterion, mode, scope, schedule, epoch) for epoch in epochs]
+        for scope, schedule in product(self.scopes, self.schedules):
+            if schedule != "gradual":
+                found.append(Arm("random", "reinit", scope, schedule))
+        return list(dict.fromkeys(found))
+
+    def timed_arms(self) -> list[Arm]:
+        """Where speeds are measured: the first arm of each criterion, scope and schedule; others differ in training."""
+        if not self.timed:
+            return []
+        found: dict[tuple[str, str, str], Arm] = {}
+        for arm in self.arms():
+            found.setdefault((arm.criterion, arm.scope, arm.schedule), arm)
+        return [arm for arm in found.values() if arm.criterion in self.criteria]
+
+    def gradual_ends(self) -> list[int]:
+        """After which epoch each part of a gradual run ends: the unpruned beginning first, then round by round."""
+        whole, parts = self.config.epochs, self.rounds + 1
+        return [round(whole * part / parts) for part in range(1, parts + 1)]
+
+
+def points(study: LotteryStudy, data_hash: str) -> list[Point]:
+    """All points, arm by arm in the order of rounds, for one seed after the other."""
+    found: list[Point] = []
+    timed = study.timed_arms()
+    for seed in study.seeds:
+        first = _first(study, seed, data_hash)
+        found.append(first)
+        kept_on = [mode for mode in study.modes if mode in ("lr-rewind", "fine-tune")]
+        found += [_round(study, Arm("none", mode), 0, seed, data_hash, [first]) for mode in kept_on]
+        for arm in study.arms():
+            rounds = list(_rounds(study, arm, seed, data_hash, first))
+            found += rounds
+            if arm in timed and seed == study.seeds[0]:
+                found.append(_timing(study, arm, seed, rounds))
+    return list(dict.fromkeys(found))
+
+
+def _rounds(study: LotteryStudy, arm: Arm, seed: int, data_hash: str, first: Point) -> Iterator[Point]:
+    before = [first]
+    for number in range(1, study.rounds + 1):
+        point = _round(study, arm, number, seed, data_hash, before)
+        yield point
+        if arm.schedule != "one-shot":
+            before = [first, point]
+
+
+def _first(study: LotteryStudy, seed: int, data_hash: str) -> Point:
+    # The source rewinds to epochs 0 to 4: kept always, so that asking for another one trains nothing anew.
+    wanted = set(range(min(5, study.config.epochs))) | set(study.rewind_epochs)
+    if "gradual" in study.schedules:
+        wanted.add(study.gradual_ends()[0])
+    config = TrainConfig.of(
+        None, {**study.config.to_dict(), "seed": seed, "keep_epochs": tuple(sorted(wanted))}
+    )
+    return Point(
+        _FIRST,
+        {**_shared(study), "config": config.to_dict()},
+        seed,
+        data_hash,
+        code=CODE,
+        places=study.places,
+    )
+
+
+def _round(
+    study: LotteryStudy, arm: Arm, number: int, seed: int, data_hash: str, after: Sequence[Point]
+) -> Point:
+    gradual = arm.schedule == "gradual"
+    settings = {
+        **_shared(study),
+        "arm": asdict(arm),
+        "round": number,
+        "left": 1.0 if number == 0 else shares_left(study.amount, number)[-1],
+        "selection": asdict(Selection(**{**asdict(study.selection), "scope": arm.scope})),
+        "score_images": study.score_images,
+        "retrain_epochs": study.retrain_epochs,
+        "config": TrainConfig.of(None, {**study.config.to_dict(), "seed": _seed_of(seed, number)}).to_dict(),
+        "gradual": study.gradual_ends()[number - 1 : number + 1] if gradual else None,
+    }
+    return Point(_ROUND, settings, seed, data_hash, after, CODE, study.places)
+
+
+def _timing(study: LotteryStudy, arm: Arm, seed: int, rounds: Sequence[Point]) -> Point:
+    settings = {
+        **network_of(study.architecture), "arm": asdict(arm), "batches": list(study.timed),
+        "threads": study.threads,
+    }  # fmt: skip
+    return Point(_SPEED, settings, seed, None, rounds, CODE)
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """The order of images in a round's training, and fresh weights: others than in any training before it."""
+    return (seed + 1000 * number) % 2**32
+
+
+def _shared(study: LotteryStudy) -> dict[str, Any]:
+    return {**network_of(study.architecture), "images": study.images.to_dict()}
+
+
+def network_of(architecture: Architecture) -> dict[str, Any]:
+    """What a point is told of its network: how to build it, and by which code where that is a user's own."""
+    own = {"factory_code": _code_of(architecture.name)} if ":" in architecture.name else {}
+    return {"network": architecture.to_dict(), **own}
+
+
+@lru_cache
+def _code_of(name: str) -> str:
+    return code_hash(Architecture(name, ()).build(), name.partition(":")[0])
+
+
+def _check_names(what: str, chosen: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
+    strange = [name for name in chosen if name not in known]
+    if strange or not chosen or len(set(chosen)) < len(chosen):
+        raise UsageError(
+            f"{what}: {', '.join(chosen) or 'nothing'} was asked for; name some of {', '.join(known)}, each once"
+        )
+
+
+def retraining_of(settings: Mapping[str, Any], last_lr: float) -> TrainConfig:
+    """The configuration of a round's training, from the settings of its point; last_lr: of the first training."""
+    config = TrainConfig.of(None, settings["config"])
+    arm = Arm(**settings["arm"])
+    if settings["gradual"] is not None:
+        return part_of(config, *settings["gradual"])
+    return retraining(
+        arm.mode, config, rewind_epoch=arm.rewind_epoch, last_lr=last_lr,  # type: ignore[arg-type]
+        epochs=settings["retrain_epochs"], seed=config.seed,
+    )  # fmt: skip

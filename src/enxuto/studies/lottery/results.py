@@ -1,0 +1,172 @@
+"""A lottery study's records as levels: what each arm has reached after each round, over the seeds, and what it claims.
+
+Only rounds that every seed of the study has finished make a level, so that medians of different rounds are of the
+same seeds. Of gradual arms the last round alone is a finished training; the rounds before it claim nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from enxuto.errors import DataError
+from enxuto.prune.tickets import Claim, Runs, claim
+from enxuto.studies.lottery.points import Arm
+from enxuto.study.store_result import Result
+
+__all__ = ["Level", "Lottery", "Timed"]
+
+_FIRST, _ROUND, _SPEED = "train_unpruned", "prune_round", "time_arm"
+
+
+@dataclass(frozen=True)
+class Level:
+    """An arm after a round. left: medians of the shares left, of filters, parameters and macs. claim: None where the
+    training is not finished. values: seed → the point's values.
+    """
+
+    arm: Arm
+    round: int
+    left: Mapping[str, float] = field(hash=False)
+    runs: Runs
+    claim: Claim | None
+    values: Mapping[int, Mapping[str, Any]] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Speeds of an arm: rows of device, batch, round, median_ms, speedup. left: parameters left after each round."""
+
+    arm: Arm
+    rows: tuple[Mapping[str, Any], ...]
+    left: Mapping[int, float] = field(hash=False)
+    threads: int
+
+
+@dataclass(frozen=True)
+class Lottery:
+    """All levels of a study of one network on one set of images."""
+
+    network: str
+    about: str
+    unpruned: Runs
+    longer: Mapping[str, Runs] = field(hash=False)
+    levels: tuple[Level, ...] = ()
+    speeds: tuple[Timed, ...] = ()
+
+    @classmethod
+    def of(cls, results: Iterable[Result]) -> Lottery:
+        """Collect what is finished. Raises `DataError` where no unpruned network is."""
+        done = [result for result in results if result.values is not None]
+        firsts = {r.seed: r for r in done if r.function.endswith(_FIRST)}
+        if not firsts:
+            raise DataError("no unpruned network is trained yet: there is nothing to compare with")
+        unpruned = Runs({seed: result.values["top1"] for seed, result in firsts.items() if result.values})
+        rounds: dict[tuple[Arm, int], dict[int, Mapping[str, Any]]] = defaultdict(dict)
+        for result in done:
+            if result.function.endswith(_ROUND) and result.values is not None:
+                arm = Arm(**result.settings["arm"])
+                rounds[arm, result.settings["round"]][result.seed] = result.values
+        whole = {key: found for key, found in rounds.items() if found.keys() == firsts.keys()}
+        runs = {
+            key: Runs({seed: values["top1"] for seed, values in found.items()})
+            for key, found in whole.items()
+        }
+        longer = {arm.mode: found for (arm, number), found in runs.items() if number == 0}
+        last = max((number for _, number in rounds), default=0)
+        levels = tuple(
+            Level(arm, number, _left(whole[arm, number]), runs[arm, number],
+                  _claim(arm, number, runs, unpruned, longer, last), whole[arm, number])
+            for arm, number in whole if number
+        )  # fmt: skip
+        first = next(iter(firsts.values()))
+        return cls(
+            first.settings["network"]["name"], _about(first, sorted(firsts)), unpruned, longer, levels,
+            tuple(_timed(result, rounds) for result in done if result.function.endswith(_SPEED)),
+        )  # fmt: skip
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Arms in the order of the records."""
+        return list(dict.fromkeys(level.arm for level in self.levels))
+
+    def of_arm(self, arm: Arm) -> list[Level]:
+        """Its levels, round by round."""
+        return sorted((level for level in self.levels if level.arm == arm), key=lambda level: level.round)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "network": self.network,
+            "about": self.about,
+            "unpruned": self.unpruned.to_dict(),
+            "unpruned_trained_on": {mode: runs.to_dict() for mode, runs in self.longer.items()},
+            "levels": [
+                {
+                    **vars(level.arm),
+                    "round": level.round,
+                    "left": dict(level.left),
+                    **level.runs.to_dict(),
+                    "claim": None if level.claim is None else level.claim.to_dict(),
+                    "removed_now": {
+                        str(seed): values["removed_now"] for seed, values in level.values.items()
+                    },
+                }
+                for level in self.levels
+            ],
+            "speeds": [
+                {**vars(timed.arm), "threads": timed.threads, "rows": [dict(row) for row in timed.rows]}
+                for timed in self.speeds
+            ],
+        }
+
+
+def _claim(
+    arm: Arm,
+    number: int,
+    runs: Mapping[tuple[Arm, int], Runs],
+    unpruned: Runs,
+    longer: Mapping[str, Runs],
+    last: int,
+) -> Claim | None:
+    if arm.schedule == "gradual" and number < last:
+        return None
+
+    def control(criterion: str) -> Runs | None:
+        same = Arm(criterion, "reinit", arm.scope, arm.schedule)
+        return None if same == arm else runs.get((same, number))
+
+    return claim(
+        runs[arm, number], unpruned, reinit=control(arm.criterion), random=control("random"),
+        longer=longer.get(arm.mode),
+    )  # fmt: skip
+
+
+def _left(values: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:
+    keys = ("filters", "parameters", "macs")
+    return {key: float(median(one["left"][key] for one in values.values())) for key in keys}
+
+
+def _timed(result: Result, rounds: Mapping[tuple[Arm, int], Mapping[int, Mapping[str, Any]]]) -> Timed:
+    assert result.values is not None
+    arm = Arm(**result.settings["arm"])
+    left = {
+        number: float(found[result.seed]["left"]["parameters"])
+        for (one, number), found in rounds.items()
+        if one == arm and result.seed in found
+    }
+    return Timed(arm, tuple(result.values["rows"]), {0: 1.0, **left}, int(result.values["threads"]))
+
+
+def _about(first: Result, seeds: list[int]) -> str:
+    """Samples, epochs, seeds and data: an accuracy without them says nothing."""
+    assert first.values is not None
+    config, images = first.settings["config"], first.settings["images"]
+    trained = "all training images" if images["train"] is None else f"{images['train']:,} training images"
+    return (
+        f"{trained}, {config['epochs']} epochs, {first.values['samples']:,} test images, seeds "
+        f"{', '.join(map(str, seeds))}, data {first.data_hash}"
+    )

@@ -1,0 +1,215 @@
+"""What the points of a lottery study compute: an unpruned training, a given network, a round of pruning.
+
+Each leaves its network as `network.pt` (`prune.load_pruned` reads it) in its folder; a training that was interrupted
+goes on from its last epoch. Accuracies are of the last epoch's weights on the test images, which nothing is chosen by.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from enxuto.errors import DataError
+from enxuto.metrics import wilson_interval
+from enxuto.prune.criteria.scores import Criterion, scores
+from enxuto.prune.criteria.weights import Random
+from enxuto.prune.removal.kept import Architecture, KeptChannels
+from enxuto.prune.removal.rebuild import load_pruned, save_pruned
+from enxuto.prune.removal.remove import slice_state
+from enxuto.prune.retrain import built, reinitialised
+from enxuto.prune.rounds import Selection, Step, Unpruned
+from enxuto.prune.speed import relative_latency
+from enxuto.studies.images import Images, images_of, scoring_batches
+from enxuto.studies.lottery.points import Arm, retraining_of
+from enxuto.studies.lottery.points import network_of as network_of_point
+from enxuto.studies.pruning import Given
+from enxuto.study.identity import state_hash
+from enxuto.study.point import Before, Work
+from enxuto.train.checkpoint import Checkpoint, epoch_file
+from enxuto.train.config import TrainConfig
+from enxuto.train.history import History
+from enxuto.train.loop import fit
+from enxuto.train.validation import score
+
+__all__ = ["NETWORK", "TRAINING", "network_of", "prune_round", "take_given", "train_unpruned"]
+
+NETWORK, TRAINING = "network.pt", "training"
+
+
+def train_unpruned(work: Work) -> dict[str, Any]:
+    """Train the unpruned network; its checkpoints stay, as rounds rewind to them."""
+    images, unpruned = images_of(work), _unpruned(work)
+    config = TrainConfig.of(None, {**work.settings["config"], "threads": work.threads})
+    network = built(unpruned.architecture, work.seed)
+    history = fit(network, images.train, None, config, folder=work.folder / TRAINING, resume=True)
+    kept = unpruned.channels.keep_all()
+    return {
+        **_finished(work, unpruned, network.cpu(), kept, images, history),
+        "last_lr": history.records[-1].lr,
+    }
+
+
+def take_given(work: Work) -> dict[str, Any]:
+    """Take a trained network as it is, from a file that `save_pruned` wrote; `places["network"]` says where."""
+    given = load_pruned(work.places["network"], _unpruned(work).architecture.factory)
+    if Given(given.network, given.architecture, given.kept).hash != work.settings["weights"]:
+        raise DataError(f"{work.places['network']} holds other weights than this study began with")
+    values = _finished(work, _unpruned(work), given.network, given.kept, images_of(work), None)
+    return {**values, "last_lr": work.settings["last_lr"]}
+
+
+def prune_round(work: Work) -> dict[str, Any]:
+    """Score, choose, remove, train again, measure: the values of one round."""
+    images, unpruned, settings = images_of(work), _unpruned(work), work.settings
+    first, arm = work.before[0], Arm(**settings["arm"])
+    state, kept = _state_before(work, arm, unpruned)
+    # Round 0 prunes nothing: the control of training on.
+    step = _chosen(work, unpruned, state, kept, images) if settings["round"] else Step(kept, 1.0, 1.0)
+    smaller = unpruned.smaller(unpruned.spread(state, kept), step.kept)
+    at_once = score(smaller, images.test).top1
+    network = _starting(work, arm, unpruned, smaller, step.kept)
+    history = None
+    if arm.mode != "none" or settings["gradual"] is not None:
+        config = retraining_of(settings, first.values["last_lr"]).model_copy(update={"threads": work.threads})
+        history = fit(network, images.train, None, config, folder=work.folder / TRAINING, resume=True)
+        network.cpu()
+    values = _finished(work, unpruned, network, step.kept, images, history)
+    shutil.rmtree(
+        work.folder / TRAINING, ignore_errors=True
+    )  # the network is kept; its optimizer is not needed again
+    return {
+        **values,
+        "asked": step.asked,
+        "reached": step.reached,
+        "top1_before_retraining": at_once,
+        "removed_now": _difference(kept, step.kept),
+    }
+
+
+def _state_before(work: Work, arm: Arm, unpruned: Unpruned) -> tuple[Mapping[str, Tensor], KeptChannels]:
+    """The state and the plan that a round starts from."""
+    gradual = work.settings["gradual"]
+    if gradual is not None and work.settings["round"] == 1:
+        beginning = work.before[0].folder / TRAINING / epoch_file(gradual[0])
+        return Checkpoint.read(beginning).model, unpruned.channels.keep_all()
+    held = load_pruned(network_of(work.before[-1]), unpruned.architecture.factory)
+    return held.network.state_dict(), held.kept
+
+
+def _chosen(
+    work: Work, unpruned: Unpruned, state: Mapping[str, Tensor], kept: KeptChannels, images: Images
+) -> Step:
+    """Score the network as it is and choose what goes."""
+    settings = work.settings
+    network = unpruned.smaller(unpruned.spread(state, kept), kept, verify=False)
+    batches = scoring_batches(images, settings["score_images"], work.seed)
+    criterion = settings["arm"]["criterion"]
+    found = scores(network, batches, _criterion(criterion, settings["config"]["seed"]))
+    threads = work.threads
+
+    def timer(plan: KeptChannels) -> float:
+        whole = built(unpruned.architecture, 0)
+        smaller = unpruned.smaller(whole.state_dict(), plan, verify=False)
+        return relative_latency(smaller, whole, unpruned.architecture.input_shape, threads=threads)
+
+    return unpruned.next_plan(kept, found, settings["left"], Selection(**settings["selection"]), timer=timer)
+
+
+def _criterion(name: str, seed: int) -> str | Criterion:
+    """A criterion by its name; chance by this seed."""
+    return Random(seed) if name == "random" else name
+
+
+def _starting(work: Work, arm: Arm, unpruned: Unpruned, smaller: nn.Module, kept: KeptChannels) -> nn.Module:
+    """The pruned network with the weights that its retraining starts from."""
+    if arm.mode == "reinit":
+        return reinitialised(unpruned, kept, work.settings["config"]["seed"])
+    if arm.mode == "rewind":
+        early = work.places.get("rewind")
+        path = Path(early) if early else work.before[0].folder / TRAINING / epoch_file(arm.rewind_epoch)
+        state = Checkpoint.read(path).model
+        if early and state_hash(state) != work.settings["rewind"]:
+            raise DataError(f"{path} holds other weights than this study began with; run it again")
+        smaller.load_state_dict(slice_state(state, unpruned.channels, kept))
+    return smaller
+
+
+def _finished(
+    work: Work,
+    unpruned: Unpruned,
+    network: nn.Module,
+    kept: KeptChannels,
+    images: Images,
+    history: History | None,
+) -> dict[str, Any]:
+    """Write the network, and measure what every point measures."""
+    network.eval()
+    found = score(network, images.test)
+    size = unpruned.size_of(network, kept)
+    right = round(found.top1 * found.samples)
+    values = {
+        "top1": found.top1,
+        "top1_interval": list(wilson_interval(right, found.samples)),
+        "loss": found.loss,
+        "samples": found.samples,
+        "size": vars(size),
+        "left": size.shares_of(unpruned.size),
+        "widths": {layer: len(kept.layers[layer]) for layer in unpruned.hidden},
+        "removed": {layer: list(places) for layer, places in kept.removed().items()},
+        "losses": [record.loss for record in history.records] if history else [],
+        "training_seconds": sum(record.seconds for record in history.records) if history else 0.0,
+    }
+    path = work.folder / NETWORK
+    known: dict[str, Any] = {
+        "top1": found.top1,
+        "samples": found.samples,
+        "seed": work.seed,
+        "data": work.data_hash,
+    }
+    if images.train.images.shape[1] in (1, 3):
+        known["preprocess"] = images.train.preprocess().to_dict()
+    if images.labels is not None:
+        known["labels"] = list(images.labels)
+    save_pruned(path, network, unpruned.architecture, kept, metadata=known)
+    return {**values, "file_bytes": path.stat().st_size}
+
+
+def _difference(before: KeptChannels, after: KeptChannels) -> dict[str, list[int]]:
+    """Layer → original places of the filters that this round removed."""
+    gone = {layer: sorted(set(places) - set(after.layers[layer])) for layer, places in before.layers.items()}
+    return {layer: places for layer, places in gone.items() if places}
+
+
+def network_of(before: Before) -> Path:
+    """The file of the network that a point left. Raises `DataError` where it is gone."""
+    path = before.folder / NETWORK
+    if not path.is_file():
+        raise DataError(f"{path} is gone; remove the study's folder and run it again")
+    return path
+
+
+def _unpruned(work: Work) -> Unpruned:
+    torch.set_num_threads(work.threads)
+    architecture = _asked_for(work.settings["network"])
+    if work.settings.get("factory_code") != network_of_point(architecture).get("factory_code"):
+        raise DataError(
+            f"the code of {architecture.name} is not that which this study began with; run the study again"
+        )
+    return _built_once(json.dumps(work.settings["network"], sort_keys=True))
+
+
+@lru_cache(maxsize=2)
+def _built_once(architecture: str) -> Unpruned:
+    return Unpruned.of(_asked_for(json.loads(architecture)))
+
+
+def _asked_for(values: Mapping[str, Any]) -> Architecture:
+    """The network of a point's settings, which are what the user asked for, a factory too; no file is asked."""
+    return Architecture.from_dict(values, values["name"] if ":" in values["name"] else None)

@@ -1,0 +1,155 @@
+"""Pruning one trained network in rounds: the points behind `enxuto prune`, and the network they begin with.
+
+The network is a zoo's name or `module:factory` with a checkpoint, or a file of an already pruned network. A checkpoint
+of `enxuto train` also says how it was trained, which is how it is trained again, and the mean and standard deviation
+of its images. Left out: networks whose factory needs arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from enxuto.archive import read_archive, read_state, same_kind
+from enxuto.errors import ModelError, UsageError
+from enxuto.prune.removal.kept import Architecture, KeptChannels
+from enxuto.prune.removal.rebuild import check_claims, load_pruned, save_pruned
+from enxuto.prune.rounds import Selection, Unpruned, shares_left
+from enxuto.studies.images import Asked
+from enxuto.studies.lottery.points import CODE, Arm, network_of
+from enxuto.study.identity import content_hash, state_hash
+from enxuto.study.point import Point
+from enxuto.train.checkpoint import Checkpoint
+
+__all__ = ["Given", "Weights", "prune_points"]
+
+_GIVEN = "enxuto.studies.lottery.round:take_given"
+_ROUND = "enxuto.studies.lottery.round:prune_round"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint. config, last_lr, classes, mean, std: of its training, None where the file does not say."""
+
+    state: Mapping[str, Tensor] = field(hash=False)
+    config: Mapping[str, Any] | None = None
+    last_lr: float | None = None
+    classes: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Weights:
+        """Read a checkpoint of `enxuto train`, or a state dict (`archive.read_state`).
+
+        Nothing in the file is executed. Raises `UsageError` where there is none, `FormatError` where it is neither.
+        """
+        held = read_archive(path)
+        if not isinstance(held, Mapping) or held.get("format") != "enxuto checkpoint":
+            return cls(read_state(path))
+        read = Checkpoint.read(path)
+        lr = read.history[-1]["lr"] if read.history else read.config["lr"]
+        return cls(
+            read.model, read.config, lr, read.data["classes"], tuple(read.data["mean"]),
+            tuple(read.data["std"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Given:
+    """The trained network that rounds begin with; `kept` is all of it, or what pruned it before."""
+
+    network: nn.Module = field(hash=False)
+    architecture: Architecture
+    kept: KeptChannels
+
+    @classmethod
+    def of(cls, name: str, weights: Weights | None, shape: Sequence[int], classes: int) -> Given:
+        """Build `name` for images of `shape`, (channels, height, width), and put the weights in.
+
+        Raises `ModelError` where they are of another network.
+        """
+        own = ":" in name
+        architecture = Architecture(
+            name, tuple(shape), None if own else (weights and weights.classes) or classes
+        )
+        if weights is not None and not own:
+            check_claims(architecture, weights.state)  # the number of classes stands in the file
+        network = architecture.build()
+        if weights is not None:
+            held = network.state_dict()
+            for key, value in weights.state.items():
+                if key in held and not same_kind(value, held[key]):
+                    raise ModelError(f"the weights are not of {name}: {key!r} holds {value.dtype}")
+            try:
+                network.load_state_dict(dict(weights.state))
+            except RuntimeError as error:
+                raise ModelError(
+                    f"the weights are not of {name}: {' '.join(str(error).split())[:300]}"
+                ) from error
+        return cls(network.eval(), architecture, Unpruned.of(architecture).channels.keep_all())
+
+    @classmethod
+    def read(cls, path: str | Path, factory: str | None = None) -> Given:
+        """Take a network that was pruned before; factory: as in `load_pruned`."""
+        pruned = load_pruned(path, factory)
+        return cls(pruned.network, pruned.architecture, pruned.kept)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits of the weights and the plan."""
+        plan = {layer: list(places) for layer, places in self.kept.layers.items()}
+        return content_hash({"plan": plan, "state": state_hash(self.network.state_dict())})
+
+    def write(self, path: Path) -> None:
+        """Write it where the first point finds it."""
+        save_pruned(path, self.network, self.architecture, self.kept)
+
+
+def prune_points(
+    given: Given,
+    images: Asked,
+    data_hash: str,
+    arm: Arm,
+    selection: Selection,
+    *,
+    amount: float,
+    rounds: int,
+    config: Mapping[str, Any],
+    last_lr: float,
+    score_images: int | None,
+    seed: int,
+    places: Mapping[str, str],
+    early: Mapping[str, Tensor] | None = None,
+) -> list[Point]:
+    """The network as it is, then its rounds, each after the one before.
+
+    A round leaves 1 − `amount` of what `given` has, then of what that leaves, and so on. places: `data`, perhaps
+    `test`, `network` (what `given.write` wrote) and `rewind`, an early checkpoint of the same network, whose state is
+    `early`. Raises `UsageError` where there is one without the other.
+    """
+    if ("rewind" in places) != (early is not None):
+        raise UsageError("an early checkpoint is known by its place and its state, both or neither")
+    shared = {**network_of(given.architecture), "images": images.to_dict()}
+    rewind = {} if early is None else {"rewind": state_hash(early)}
+    first = Point(
+        _GIVEN,
+        {**shared, "weights": given.hash, "last_lr": last_lr},
+        seed,
+        data_hash,
+        code=CODE,
+        places=places,
+    )
+    found = [first]
+    for number, left in enumerate(shares_left(amount, rounds), start=1):
+        settings = {
+            **shared, "arm": asdict(arm), "round": number, "left": left, "selection": asdict(selection),
+            "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None, **rewind,
+        }  # fmt: skip
+        after = [first] if number == 1 else [first, found[-1]]
+        found.append(Point(_ROUND, settings, seed, data_hash, after, CODE, places))
+    return found

@@ -1,0 +1,49 @@
+"""What a point of the Souza study computes: one network trained, written and measured.
+
+Its folder gets checkpoints and the history of the training, which goes on from its last epoch where it was interrupted,
+then `model.pt` and `model.onnx`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enxuto import zoo
+from enxuto.measure import measure, write_network
+from enxuto.studies.images import images_of
+from enxuto.study.point import Work
+from enxuto.train.config import TrainConfig
+from enxuto.train.loop import fit
+
+__all__ = ["train_network"]
+
+
+def train_network(work: Work) -> dict[str, Any]:
+    """Train by the settings' configuration, on as many threads as the work may use; measure on the test images.
+
+    Raises `TrainingError` where the training diverges, `DataError` where the images are others than the point's.
+    """
+    images, settings = images_of(work), work.settings
+    name, classes, latency = settings["network"], settings["classes"], settings["latency"]
+    shape = tuple(images.train.images.shape[1:])
+    network = zoo.build(name, classes=classes, channels=shape[0], seed=work.seed)
+    config = TrainConfig.of(None, {**settings["config"], "threads": work.threads})
+    history = fit(network, images.train, None, config, folder=work.folder, resume=True)
+    written = write_network(
+        network, work.folder, shape, name=name, classes=classes, preprocess=images.train.preprocess(),
+        labels=images.labels,
+    )  # fmt: skip
+    found = measure(
+        network, images.test, written, threads=latency["threads"], repeats=latency["repeats"], seed=work.seed
+    )
+    return {
+        "train": {"hash": images.train.hash, "samples": len(images.train)},
+        "test": {"hash": images.test.hash, "samples": len(images.test)},
+        "training": {
+            "epochs": len(history.records),
+            "stopped": history.stopped,
+            "loss": history.records[-1].loss,
+            "seconds": sum(record.seconds for record in history.records),
+        },
+        "measures": found.to_dict(),
+    }

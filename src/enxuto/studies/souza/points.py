@@ -1,0 +1,142 @@
+"""The comparison of Souza 2020, as points of a study: SqueezeNet-DSC beside four networks, trained and measured alike.
+
+A point is one network with its configuration, seed and images (`souza_network.train_network`). The test images are used
+once, at the end, with the last epoch's weights: nothing is chosen by them. Not here: what the points' results look like
+(`souza_records`, `souza_tables`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from enxuto._version import __version__
+from enxuto.errors import UsageError
+from enxuto.studies.souza.published import NETWORKS
+from enxuto.study.point import Point
+from enxuto.study.store import RECORDS
+from enxuto.study.store_result import is_earlier_form
+
+if TYPE_CHECKING:
+    from enxuto.data.labels import Label
+    from enxuto.studies.images import Asked
+    from enxuto.train import TrainConfig
+
+__all__ = ["FUNCTION", "SCALES", "Scale", "SouzaStudy", "points", "refuse_earlier_form"]
+
+FUNCTION = "enxuto.studies.souza.network:train_network"
+_CODE = f"enxuto {__version__}, souza 2"
+_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of the protocol is done.
+
+    train, test: images drawn by the seed, None for all. epochs: at most. repeats: timed runs of one image.
+    """
+
+    train: int | None
+    test: int | None
+    epochs: int
+    repeats: int
+
+
+SCALES: Mapping[str, Scale] = MappingProxyType(
+    {
+        "smoke": Scale(512, 500, 2, 30),
+        "small": Scale(10_000, None, 20, 100),
+        "full": Scale(None, None, 200, 1000),
+    }
+)
+"""smoke: whether all works, in minutes on two cores; small: tendencies; full: the protocol."""
+
+
+@dataclass(frozen=True)
+class SouzaStudy:
+    """What to do: networks, at which scale and seed, with which training settings over the recipe `souza`.
+
+    latency_threads: of the CPU in latencies; 0 is one per core, and one is steady where a machine is shared. labels:
+    the classes in the order of the outputs, None for the training images' own order.
+    Raises `UsageError` for a value that makes no sense.
+    """
+
+    networks: Sequence[str] = NETWORKS
+    scale: str = "smoke"
+    seed: int = 0
+    latency_threads: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Label, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise UsageError(f"no scale is called {self.scale!r}; there are {', '.join(SCALES)}")
+        strange = [name for name in self.networks if name not in NETWORKS]
+        if strange or not self.networks or len(set(self.networks)) < len(self.networks):
+            raise UsageError(
+                f"networks are {', '.join(self.networks) or 'none'}; name some of {', '.join(NETWORKS)}, each once"
+            )
+        if not 0 <= self.seed < 2**32 or self.latency_threads < 0:
+            raise UsageError(f"seed {self.seed} and threads {self.latency_threads} must be 0 or more")
+        config = self.config()
+        if config.threads is not None:
+            raise UsageError("how many threads a training has is said by --threads, not by --set threads=…")
+        if config.validation > 0 or config.early_stopping is not None:
+            raise UsageError(
+                "the protocol trains on all images and stops by its schedule: leave out validation and early_stopping"
+            )
+
+    def config(self) -> TrainConfig:
+        """The training's configuration."""
+        from enxuto.train.config import TrainConfig
+
+        own = {"epochs": SCALES[self.scale].epochs, "seed": self.seed}
+        return TrainConfig.of("souza", own | dict(self.settings))
+
+    def asked(self) -> Asked:
+        """Which images: as many as the scale says, RGB of 32×32."""
+        from enxuto.studies.images import Asked
+
+        scale = SCALES[self.scale]
+        return Asked(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
+
+
+def points(study: SouzaStudy, classes: int, data_hash: str, places: Mapping[str, str]) -> list[Point]:
+    """A point for each network.
+
+    classes, data_hash: of the images that `study.asked()` opens at the places `data` and, where it has no part `test`,
+    `test`.
+    """
+    shared = {
+        "scale": study.scale,
+        "classes": classes,
+        "images": study.asked().to_dict(),
+        "config": study.config().to_dict(),
+        "latency": {"repeats": SCALES[study.scale].repeats, "threads": study.latency_threads},
+    }
+    return [
+        Point(FUNCTION, {"network": name, **shared}, study.seed, data_hash, code=_CODE, places=places)
+        for name in study.networks
+    ]
+
+
+def refuse_earlier_form(folder: str | Path) -> None:
+    """Raise `UsageError` where a folder holds this study's records from before they were points of a study."""
+    path = Path(folder) / RECORDS
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        earlier = is_earlier_form(json.loads(line))
+    except ValueError:
+        return  # damaged lines are the store's affair
+    if earlier:
+        raise UsageError(
+            f"{path} is of an earlier form of this study, which cannot be gone on with: name another folder by --out, "
+            "or remove this one"
+        )

@@ -1,0 +1,50 @@
+"""Results of the Souza study as records, a flat mapping a network, which tables and reports are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from enxuto.studies.souza.points import FUNCTION
+from enxuto.study.store import FOLDERS
+from enxuto.study.store_result import Result
+
+__all__ = ["histories", "records_of"]
+
+
+def records_of(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """A record for each network that is finished; `folder` is where its files are, from the study's own."""
+    return [
+        {
+            "point": one.point,
+            "network": one.settings["network"],
+            "scale": one.settings["scale"],
+            "seed": one.seed,
+            "classes": one.settings["classes"],
+            "config": one.settings["config"],
+            "data": one.data_hash,
+            "folder": f"{FOLDERS}/{one.point}",
+            **one.values,
+            "versions": one.versions,
+            "machine": one.machine,
+            "finished": one.finished,
+        }
+        for one in results
+        if one.function == FUNCTION and one.values is not None
+    ]
+
+
+def histories(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Epochs by network, from the folders of the records; networks whose folder is gone or damaged are left out."""
+    found = {}
+    for record in records:
+        path = Path(folder) / str(record["folder"]) / "history.jsonl"
+        if path.is_file():
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+                found[str(record["network"])] = [json.loads(line) for line in lines]
+            except (OSError, ValueError, RecursionError):  # a folder from elsewhere, perhaps
+                continue
+    return found

@@ -1,0 +1,138 @@
+"""The tables of the Souza study, ours beside the published: for a terminal, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from enxuto.escaping import csv_text
+from enxuto.metrics import wilson_interval
+from enxuto.studies.souza.published import PUBLISHED, Row
+from enxuto.tables import Table
+
+__all__ = ["as_csv", "tables"]
+
+_NONE = "–"
+_RUNTIMES = (("PyTorch, GPU", "gpu"), ("PyTorch, CPU", "cpu"), ("ONNX Runtime, CPU", None))
+
+Record = Mapping[str, Any]
+
+
+def tables(records: Sequence[Record]) -> list[Table]:
+    """Two tables, as tables 6 to 9 of the source: accuracy, parameters and size; latency of one image."""
+    return [_accuracy(records), _latency(records)]
+
+
+def _accuracy(records: Sequence[Record]) -> Table:
+    top5 = any(record["classes"] > 10 for record in records)
+    columns = ["network", "top-1 %", "95 % interval", "published top-1 %"]
+    columns += ["top-5 %", "published top-5 %"] if top5 else []
+    columns += ["parameters", "published parameters", "size MB", "published MB", "ONNX MB", "MACs"]
+    columns += ["epochs", "training s"]
+    rows = []
+    for record in records:
+        measures, known = record["measures"], _published(record)
+        row = [record["network"], _percent(measures["top1"]), _interval(measures), _cell(known, "top1")]
+        row += [_percent(measures["top5"]), _cell(known, "top5")] if top5 else []
+        row += [f"{measures['parameters']:,}", _cell(known, "parameters")]
+        row += [f"{measures['state_bytes'] / 1e6:.2f}", _cell(known, "size")]
+        row += [f"{measures['onnx_bytes'] / 1e6:.2f}", f"{measures['macs']:,}"]
+        row += [str(record["training"]["epochs"]), f"{record['training']['seconds']:,.0f}"]
+        rows.append(tuple(row))
+    published = "Published: Souza 2020, all of CIFAR, up to 200 epochs"
+    caption = f"{_about(records)}. {published}. Size: the saved weights, MB: 10⁶ bytes (published: 1,024,000)"
+    return Table("Accuracy, parameters, size", tuple(columns), tuple(rows), caption)
+
+
+def _latency(records: Sequence[Record]) -> Table:
+    rows = []
+    for record in records:
+        known = _published(record)
+        for runtime, published in _RUNTIMES:
+            times = record["measures"]["latency"].get(runtime)
+            row = [str(record["network"]), runtime]
+            row += [_NONE] * 3 if times is None else [
+                f"{times['mean']:.2f} ± {times['std']:.2f}", f"{times['median']:.2f}", f"{times['p95']:.2f}"
+            ]  # fmt: skip
+            known_times = None if known is None or published is None else getattr(known, published)
+            row.append(_NONE if known_times is None else "{:.2f} ± {:.2f}".format(*known_times))
+            rows.append(tuple(row))
+    columns = ("network", "run by", "mean ± std", "median", "p95", "published mean ± std")
+    caption = f"{_machines(records)}. Published: PyTorch on a Titan Xp and a Core i7-7700K"
+    return Table("Latency of one image, ms", columns, tuple(rows), caption, texts=2)
+
+
+def as_csv(records: Sequence[Record]) -> str:
+    """A line a network, plain numbers with full precision: ours, then the published ones."""
+    rows = []
+    for record in records:
+        measures, known = record["measures"], _published(record)
+        row: dict[str, Any] = {key: record[key] for key in ("network", "scale", "seed", "classes", "point")}
+        row |= {key: value for key, value in measures.items() if key != "latency"}
+        row |= {f"train_{key}": record["train"][key] for key in ("hash", "samples")}
+        row |= {
+            f"training_{key}": record["training"][key] for key in ("epochs", "stopped", "loss", "seconds")
+        }
+        for runtime, _ in _RUNTIMES:
+            times = measures["latency"].get(runtime) or {}
+            prefix = runtime.lower().replace(", ", "_").replace(" ", "_")
+            row |= {f"{prefix}_{key}_ms": times.get(key) for key in ("mean", "std", "median", "p95")}
+        row |= {
+            f"published_{key}": getattr(known, key, None) for key in ("top1", "top5", "parameters", "size")
+        }
+        for key in ("gpu", "cpu"):
+            mean, std = getattr(known, key, (None, None))
+            row |= {f"published_{key}_mean_ms": mean, f"published_{key}_std_ms": std}
+        rows.append(row)
+    return csv_text(list(rows[0]) if rows else ["network"], [list(row.values()) for row in rows])
+
+
+def _published(record: Record) -> Row | None:
+    return PUBLISHED.get(record["classes"], {}).get(record["network"])
+
+
+def _about(records: Sequence[Record]) -> str:
+    """Samples, seeds and scales: an accuracy without them says nothing."""
+    if not records:
+        return "No network yet"
+    samples = _several(f"{record['train']['samples']:,}" for record in records)
+    tested = _several(f"{record['test']['samples']:,}" for record in records)
+    seeds, scales = _several(str(r["seed"]) for r in records), _several(str(r["scale"]) for r in records)
+    aside = "" if scales == "full" else " (not the protocol)"
+    return f"Scale {scales}{aside}: trained on {samples} images, tested on {tested}, seed {seeds}"
+
+
+def _machines(records: Sequence[Record]) -> str:
+    if not records:
+        return "Nothing measured yet"
+    names = _several(_machine(record["machine"]) for record in records)
+    threads = _several(str(record["measures"]["threads"] or "all") for record in records)
+    return f"Measured on {names}; CPU threads: {threads}"
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    parts = [facts["cpu"], f"{facts['cores']} cores", *([facts["gpu"]] if facts["gpu"] else [])]
+    return ", ".join(parts)
+
+
+def _several(texts: Iterable[str]) -> str:
+    return " / ".join(dict.fromkeys(texts))
+
+
+def _percent(share: float | None) -> str:
+    return _NONE if share is None else f"{100 * share:.2f}"
+
+
+def _interval(measures: Mapping[str, Any]) -> str:
+    """Wilson's 95 % interval of top-1, in %."""
+    samples = measures["samples"]
+    low, high = wilson_interval(round(measures["top1"] * samples), samples)
+    return f"{100 * low:.1f} – {100 * high:.1f}"
+
+
+def _cell(known: Row | None, field: str) -> str:
+    """A published number, or a dash where the source has none."""
+    value = None if known is None else getattr(known, field)
+    if value is None:
+        return _NONE
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"

@@ -1,0 +1,32 @@
+"""A table of text, as results are told: for a terminal, a page, or as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from enxuto.escaping import markdown_text, one_line
+
+__all__ = ["Table", "as_markdown"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, headings, rows of text, and what one must know of them; the first `texts` columns are no numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+    texts: int = 1
+
+
+def as_markdown(found: Sequence[Table]) -> str:
+    """The tables as Markdown."""
+    parts = []
+    for table in found:
+        sides = " | ".join("---" if place < table.texts else "---:" for place in range(len(table.columns)))
+        rows = [f"| {' | '.join(map(markdown_text, row))} |" for row in (table.columns, *table.rows)]
+        lines = [f"## {markdown_text(table.title)}", "", rows[0], f"| {sides} |", *rows[1:]]
+        parts.append("\n".join([*lines, "", one_line(table.caption) + ".", ""]))
+    return "\n".join(parts)

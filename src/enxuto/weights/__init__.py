@@ -1,0 +1,1 @@
+"""What the weights of a model look like: distributions, dependence, tables and charts of both."""

@@ -1,0 +1,121 @@
+"""The search for the smallest file within a bound, beside what a scan of all prices finds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from enxuto.compression.search import Bounds, Judgement, search
+from enxuto.errors import UsageError
+
+
+@dataclass
+class Law:
+    """Files of known size and loss: bits fall by half a bit as the price doubles, divergence grows with it."""
+
+    parameters: int = 100_000
+    made: list[float] = field(default_factory=list)
+
+    def make(self, price: float) -> Any:
+        self.made.append(price)
+        bits = max(0.05, 3.0 - 0.5 * math.log2(price / 1e-6))
+        model = SimpleNamespace(file_bytes=int(bits * self.parameters / 8))
+        return SimpleNamespace(price=price, model=model)
+
+    def judge(self, model: Any) -> Judgement:
+        price = self.made[-1]
+        kl = 0.03 * (price / 1e-6)
+        return Judgement(1000, 80.0, 20 * kl, (0.0, 1.0), 100 - 100 * kl, (0.0, 100.0), kl, "data")
+
+
+def found(bounds: Bounds, start: float = 1e-6) -> tuple[Any, Law]:
+    law = Law()
+    return search(cast(Any, law.make), bounds, start, judge=cast(Any, law.judge), weights=law.parameters), law
+
+
+@pytest.mark.parametrize("start", [1e-9, 1e-6, 1e-4])
+@pytest.mark.parametrize("bounds", [Bounds(max_kl=0.05), Bounds(max_drop=0.5), Bounds(min_agreement=99.5)])
+def test_the_highest_price_that_keeps_the_bound(bounds: Bounds, start: float) -> None:
+    limit = {0.05: 0.05, None: None}.get(bounds.max_kl) or (0.025 if bounds.max_drop else 0.005)
+    result, law = found(bounds, start)
+    assert result.fits
+    price = result.outcome.price
+    highest = limit / 0.03 * 1e-6
+    assert highest / 1.1 < price <= highest
+    assert len(law.made) <= 12
+    assert [trial.price for trial in result.trials] == law.made
+
+
+@pytest.mark.parametrize("start", [1e-9, 1e-6, 1e-3])
+@pytest.mark.parametrize("size", [12_000, 25_000, 60_000])
+def test_the_finest_within_a_size(start: float, size: int) -> None:
+    result, law = found(Bounds(max_bytes=size), start)
+    assert result.fits
+    assert size * 0.998 <= result.outcome.model.file_bytes <= size
+    assert len(law.made) <= 12
+
+
+@pytest.mark.parametrize("start", [1e-60, 1e-20, 1e-9, 1e-3])
+@pytest.mark.parametrize("size", [160_000, 400_000, 2**62])
+def test_sizes_beyond_the_finest_file_give_it(start: float, size: int) -> None:
+    """Below some price levels would take more than 31 bits; what is finest otherwise, within two bits a weight."""
+    law = Law()
+
+    def make(price: float) -> Any:
+        if price < 2e-12:
+            raise UsageError("a price asks for levels of more than 31 bits")
+        return law.make(price)
+
+    result = search(cast(Any, make), Bounds(max_bytes=size), start, weights=law.parameters)
+    assert result.fits
+    assert result.outcome.price < 2e-12 * 4**2
+    assert len(result.trials) <= 12
+
+
+def test_what_cannot_be_made_at_any_price_is_told() -> None:
+    def make(price: float) -> Any:
+        raise UsageError("no such thing")
+
+    with pytest.raises(UsageError, match="no such thing"):
+        search(cast(Any, make), Bounds(max_bytes=1000), 1e-12, weights=1000)
+
+
+def test_bounds_that_cannot_be_met_give_the_nearest() -> None:
+    result, _ = found(Bounds(max_kl=1e-12))
+    assert not result.fits
+    assert "divergence" in result.broken
+    assert result.outcome.price == min(trial.price for trial in result.trials)
+    small, _ = found(Bounds(max_bytes=100))
+    assert not small.fits
+    assert "bytes" in small.broken
+    assert small.outcome.model.file_bytes == min(trial.bytes for trial in small.trials)
+
+
+def test_bounds_that_always_hold_end() -> None:
+    result, _ = found(Bounds(max_kl=1e9))
+    assert result.fits
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "needs a bound"),
+        ({"max_kl": 0.1, "max_bytes": 10}, "cannot both be searched"),
+        ({"max_kl": 0.0}, "positive number of nats"),
+        ({"min_agreement": 101.0}, "percent"),
+        ({"max_drop": float("nan")}, "points of top-1"),
+        ({"max_bytes": 0}, "less than a byte"),
+    ],
+)
+def test_bounds_that_mean_nothing(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Bounds(**values)
+
+
+def test_answers_cannot_be_bounded_without_images() -> None:
+    with pytest.raises(UsageError, match="images to judge by"):
+        search(cast(Any, Law().make), Bounds(max_kl=0.1), 1e-6, weights=100_000)

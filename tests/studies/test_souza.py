@@ -1,0 +1,380 @@
+"""The Souza study on synthetic images: recorded once, resumed to the same weights, shown beside the source."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+from typer.testing import Result as Said
+
+from enxuto import evaluate, zoo
+from enxuto.cli import app
+from enxuto.data import open_dataset
+from enxuto.errors import TrainingError, UsageError
+from enxuto.opening import load_with_metadata, preprocess_of
+from enxuto.runtime import Runner
+from enxuto.studies.images import open_images
+from enxuto.studies.souza.points import SCALES, SouzaStudy, points, refuse_earlier_form
+from enxuto.studies.souza.published import NETWORKS, PUBLISHED
+from enxuto.studies.souza.records import records_of
+from enxuto.studies.souza.tables import as_csv, tables
+from enxuto.study import Executor, Here, Local, Point, Study, StudyResults, souza_network
+from enxuto.tables import as_markdown
+
+DSC = ("squeezenet-dsc",)
+BOTH = ("squeezenet-dsc", "squeezenet-cifar")
+FAST = {"epochs": 2, "batch": 24}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """48 training and 20 test images of 4 classes, in two files."""
+    folder = tmp_path_factory.mktemp("data")
+    paths = (folder / "train.npz", folder / "test.npz")
+    for seed, (path, count) in enumerate(zip(paths, (48, 20), strict=True)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)
+        np.savez(path, images=pixels, labels=np.arange(count) % 4, classes=np.array(list("abcd")))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def finished(
+    data: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """The folder and the record of a study of one network, computed in this process."""
+    folder = tmp_path_factory.mktemp("finished")
+    (record,) = records_of(run(study(), data, folder))
+    return folder, record
+
+
+def study(networks: tuple[str, ...] = DSC, seed: int = 0, **settings: Any) -> SouzaStudy:
+    return SouzaStudy(networks, "smoke", seed, 1, FAST | settings)
+
+
+def made(what: SouzaStudy, data: tuple[Path, Path]) -> list[Point]:
+    images = open_images(what.asked(), str(data[0]), str(data[1]))
+    return points(what, images.train.classes, images.hash, {"data": str(data[0]), "test": str(data[1])})
+
+
+def run(
+    what: SouzaStudy,
+    data: tuple[Path, Path],
+    folder: Path,
+    executor: Executor = Here(1),  # noqa: B008
+) -> StudyResults:
+    return Study(made(what, data), folder).run(executor)
+
+
+def weights(folder: Path, record: dict[str, Any]) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / record["folder"] / "model.pt", weights_only=True)
+    return state
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_record_says_what_was_done_on_what(
+    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path]
+) -> None:
+    folder, record = finished
+    assert record["measures"]["parameters"] == zoo.entry(DSC[0]).counts[10] - 6 * (512 + 1 + 2)
+    assert (record["train"]["samples"], record["test"]["samples"], record["classes"]) == (48, 20, 4)
+    assert record["train"]["hash"] == open_dataset(data[0]).hash
+    assert (record["seed"], record["scale"], record["training"]["epochs"]) == (0, "smoke", 2)
+    assert torch.__version__.startswith(record["versions"]["torch"])
+    assert record["machine"]["cores"] >= 1
+    files = {path.name for path in (folder / record["folder"]).iterdir()}
+    assert files >= {"model.onnx", "model.pt", "last.pt", "history.jsonl"}
+    model, metadata = load_with_metadata(folder / record["folder"] / "model.onnx")
+    assert metadata["labels"] == list("abcd")
+    preprocess = preprocess_of(metadata)
+    assert preprocess is not None
+    found = evaluate(Runner(model).scores, open_dataset(data[1]), preprocess=preprocess)
+    assert found.top1 == pytest.approx(record["measures"]["top1"])
+
+
+def test_all_that_decides_a_network_is_part_of_its_point(data: tuple[Path, Path]) -> None:
+    (point,) = made(study(), data)
+    assert made(study(), data) == [point]
+    others = (
+        (study(("squeezenet-cifar",)), data), (study(seed=1), data), (study(lr=0.02), data),
+        (study(epochs=3), data), (SouzaStudy(DSC, "smoke", 0, 2, FAST), data), (study(), (data[1], data[0])),
+    )  # fmt: skip
+    assert len({point.id, *(made(*other)[0].id for other in others)}) == 1 + len(others)
+
+
+def test_a_finished_network_is_not_trained_again(
+    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, record = finished
+    before = (folder / "records.jsonl").read_bytes()
+    monkeypatch.setattr(souza_network, "fit", None)
+    assert records_of(run(study(), data, folder)) == [record]
+    assert (folder / "records.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_network_goes_on_to_the_same_weights(
+    finished: tuple[Path, dict[str, Any]],
+    data: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = souza_network.fit
+
+    def stop(at: Any) -> None:
+        if at.record is not None:
+            raise KeyboardInterrupt
+
+    def cut(*given: Any, **named: Any) -> Any:
+        return whole(*given, **named, progress=stop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(souza_network, "fit", cut)
+        interrupted = study_verb(*verb_words(data, tmp_path / "cut"))
+    assert interrupted.exit_code == 130
+    assert "the same command goes on from here" in interrupted.stderr
+    assert "epoch 1/2" in interrupted.stderr
+    assert (tmp_path / "cut" / "records.jsonl").read_bytes() == b""
+    resumed = study_verb(*verb_words(data, tmp_path / "cut"))
+    assert resumed.exit_code == 0, resumed.output
+    assert "squeezenet-dsc: epoch 2/2" in resumed.stderr
+    assert "epoch 1/2" not in resumed.stderr
+    assert "Accuracy, parameters, size" in resumed.stdout
+    folder, record = finished
+    place = tmp_path / "cut" / record["folder"]  # the same point: the same name
+    for path in (
+        *(tmp_path / "cut" / name for name in ("souza.md", "souza.csv", "losses.png")),
+        place / "training.png",
+    ):
+        assert path.stat().st_size > 0
+    assert equal(weights(folder, record), weights(tmp_path / "cut", record))
+
+
+def test_two_processes_find_what_one_does_and_two_machines_merge(
+    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, alone = finished
+    two = records_of(run(study(BOTH), data, tmp_path / "two", Local(2, 1)))
+    assert [record["network"] for record in two] == list(BOTH)
+    assert equal(weights(folder, alone), weights(tmp_path / "two", two[0]))
+    without = {key: value for key, value in alone["measures"].items() if key != "latency"}
+    assert {key: value for key, value in two[0]["measures"].items() if key != "latency"} == without
+    words = (*verb_words(data, tmp_path / "merged"), "--networks", "squeezenet-cifar", "--json")
+    merged = study_verb(*words, "--merge", folder, "--merge", tmp_path / "two")
+    assert merged.exit_code == 0, merged.output
+    assert "merged: 2 points added, 1 known" in merged.stderr
+    assert "epoch 1/2" not in merged.stderr
+    found = json.loads(merged.stdout)["records"]
+    assert found == [alone, two[1]]
+    assert all((tmp_path / "merged" / record["folder"] / "model.onnx").is_file() for record in found)
+
+
+def test_a_network_that_fails_is_named_and_the_others_go_on(
+    data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = souza_network.fit
+
+    def broken(network: Any, *given: Any, **named: Any) -> Any:
+        if sum(weight.numel() for weight in network.parameters()) < 500_000:
+            raise TrainingError("the loss is no number")
+        return whole(network, *given, **named)
+
+    monkeypatch.setattr(souza_network, "fit", broken)
+    words = (*verb_words(data, tmp_path), "--networks", "squeezenet-cifar", "--json")
+    result = study_verb(*words)
+    assert result.exit_code == 1
+    assert "squeezenet-dsc: the loss is no number" in result.stderr
+    assert "1 points failed" in result.stderr
+    found = json.loads(result.stdout)
+    assert [record["network"] for record in found["records"]] == ["squeezenet-cifar"]
+    assert found["failed"] == [{"network": "squeezenet-dsc", "error": "the loss is no number"}]
+
+
+def test_a_folder_of_the_earlier_form_is_refused_with_what_to_do(
+    tmp_path: Path, data: tuple[Path, Path]
+) -> None:
+    old = '{"point": "p", "study": "souza", "version": 1, "network": "squeezenet-dsc"}\n'
+    (tmp_path / "records.jsonl").write_text(old)
+    result = study_verb(*verb_words(data, tmp_path))
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "earlier form of this study" in result.stderr
+    assert "--out" in result.stderr
+    assert (tmp_path / "records.jsonl").read_text() == old
+    for text in ("", "{", '{"point": "p", "function": "a:b"}\n'):
+        (tmp_path / "records.jsonl").write_text(text)
+        refuse_earlier_form(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    (tmp_path / "file").write_text("")
+    result = study_verb(*verb_words(data, tmp_path / "file" / "study"))
+    assert result.exit_code == 2
+    assert "error: cannot write into" in result.stderr
+    assert "internal" not in result.stderr
+
+
+def test_the_scale_draws_samples_by_the_seed_and_keeps_the_classes(tmp_path: Path) -> None:
+    labels = np.arange(3000) % 3000 // 30  # 100 classes
+    np.savez(tmp_path / "all.npz", images=np.zeros((3000, 2, 2), np.uint8) + labels[:, None, None].astype(np.uint8),
+             labels=labels)  # fmt: skip
+    place = str(tmp_path / "all.npz")
+    opened = [open_images(SouzaStudy(seed=seed).asked(), place, place) for seed in (0, 1)]
+    assert [(len(images.train), len(images.test), images.train.classes) for images in opened] == [
+        (512, 500, 100)
+    ] * 2
+    assert opened[0].train.images.shape == (512, 3, 32, 32)
+    assert opened[0].hash != opened[1].hash
+
+
+def test_full_is_the_protocol() -> None:
+    config = SouzaStudy(scale="full").config()
+    assert (config.batch, config.epochs, config.lr, config.augment) == (128, 200, 0.01, "flip")
+    assert (config.schedule, config.stable_change, config.stabilisations, config.lr_factor) == (
+        "souza",
+        0.01,
+        4,
+        0.1,
+    )
+    assert (SCALES["full"].train, SCALES["full"].test) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"scale": "huge"}, "smoke, small, full"),
+        ({"networks": ("resnet20-cifar",)}, "squeezenet-dsc"),
+        ({"networks": ()}, "none"),
+        ({"networks": DSC * 2}, "each once"),
+        ({"seed": -1}, "seed -1"),
+        ({"settings": {"lr": -1.0}}, "lr"),
+        ({"settings": {"rate": 1.0}}, "rate"),
+        ({"settings": {"threads": 2}}, "--threads"),
+        ({"settings": {"validation": 0.1}}, "validation"),
+    ],
+)
+def test_senseless_studies_are_refused_before_anything_is_loaded(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        SouzaStudy(**values)
+
+
+def test_published_counts_are_the_zoos_and_the_sources_sentences_hold() -> None:
+    for classes, rows in PUBLISHED.items():
+        assert tuple(rows) == NETWORKS
+        for name, row in rows.items():
+            assert row.parameters == zoo.entry(name).counts[classes]
+            assert (row.top5 is None) == (classes == 10)
+    ten, hundred = ([rows[name] for name in NETWORKS[:2]] for rows in (PUBLISHED[10], PUBLISHED[100]))
+    assert ten[0].parameters / ten[1].parameters == pytest.approx(0.333, abs=5e-4)
+    assert ten[0].size / ten[1].size == pytest.approx(0.361, abs=5e-4)
+    assert ten[0].top1 - ten[1].top1 == pytest.approx(-1.07)
+    assert hundred[0].top1 - hundred[1].top1 == pytest.approx(-5.71)
+    assert (hundred[0].top5 or 0) - (hundred[1].top5 or 0) == pytest.approx(-3.06)
+
+
+def test_published_numbers_and_tables_bring_no_torch() -> None:
+    code = (
+        "import sys, enxuto.studies.souza.published, enxuto.studies.souza.tables, enxuto.studies.souza.points;"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def made_up(classes: int) -> dict[str, Any]:
+    times = {"batch": 1, "repeats": 9, "mean": 1.234, "std": 0.056, "median": 1.2, "p95": 1.5}
+    return {
+        "point": "p", "network": "squeezenet-dsc", "classes": classes, "seed": 7, "scale": "full",
+        "train": {"hash": "h", "samples": 50_000}, "test": {"hash": "t", "samples": 10_000},
+        "training": {"epochs": 93, "stopped": "schedule", "loss": 0.1, "seconds": 5.0},
+        "machine": {"cpu": "A CPU", "cores": 2, "gpu": None},
+        "measures": {
+            "top1": 0.87654, "top5": 0.9, "loss": 0.4, "samples": 10_000, "data_hash": "t", "parameters": 248_670,
+            "macs": 22_363_136, "onnx_bytes": 1_020_000, "state_bytes": 1_050_000, "threads": 0,
+            "latency": {"PyTorch, CPU": times, "ONNX Runtime, CPU": times},
+        },
+    }  # fmt: skip
+
+
+def test_tables_show_ours_beside_the_published() -> None:
+    text = as_markdown(tables([made_up(10)]))
+    assert "| squeezenet-dsc | 87.65 | 87.0 – 88.3 | 88.32 | 248,670 | 248,670 | 1.05 | 1.08 | 1.02 |" in text
+    assert "| 22,363,136 | 93 | 5 |" in text
+    assert "| squeezenet-dsc | PyTorch, GPU | – | – | – | 5.25 ± 0.10 |" in text
+    assert "| squeezenet-dsc | PyTorch, CPU | 1.23 ± 0.06 | 1.20 | 1.50 | 6.06 ± 0.36 |" in text
+    assert "| squeezenet-dsc | ONNX Runtime, CPU | 1.23 ± 0.06 | 1.20 | 1.50 | – |" in text
+    assert "| --- | --- | ---: | ---: | ---: | ---: |" in text  # the runtime is a word
+    for fact in ("Scale full", "50,000 images", "10,000", "seed 7", "A CPU, 2 cores"):
+        assert fact in text
+    assert "top-5" not in text
+    assert "| 87.0 – 88.3 | 64.87 | 90.00 | 88.85 |" in as_markdown(tables([made_up(100)]))
+    assert "| 87.0 – 88.3 | – |" in as_markdown(tables([made_up(4)]))  # data the source knows nothing of
+    for table in tables([made_up(100)]):
+        assert len(set(table.columns)) == len(table.columns)
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    assert tables([])[0].rows == ()
+
+
+def test_csv_keeps_full_numbers() -> None:
+    (row,) = csv.DictReader(io.StringIO(as_csv([made_up(10)])))
+    assert (row["top1"], row["published_top1"], row["published_gpu_mean_ms"]) == ("0.87654", "88.32", "5.25")
+    assert (row["pytorch_cpu_mean_ms"], row["pytorch_gpu_mean_ms"]) == ("1.234", "")
+    assert as_csv([]) == "network\n"
+
+
+def study_verb(*words: object) -> Said:
+    return CliRunner().invoke(app, ["study", *map(str, words)])
+
+
+def verb_words(data: tuple[Path, Path], folder: Path) -> tuple[object, ...]:
+    """What `study()` says, as words."""
+    settings = [word for key, value in FAST.items() for word in ("--set", f"{key}={value}")]
+    return ("souza", "--data", data[0], "--test", data[1], "--networks", "squeezenet-dsc", "--out", folder,
+            "--workers", 0, "--threads", 1, *settings)  # fmt: skip
+
+
+def test_the_verb_gives_records_and_published_numbers_as_json(
+    finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path]
+) -> None:
+    result = study_verb(*verb_words(data, finished[0]), "--json")
+    assert "1 of 1 points are recorded already" in result.stderr
+    found = json.loads(result.stdout)
+    assert found["records"] == [finished[1]]
+    assert found["published"]["10"]["vgg19-cifar"]["top1"] == 91.13
+    assert found["provenance"]["samples"] == {"train": 48, "test": 20}
+    assert found["provenance"]["command"].startswith("enxuto study souza --data train.npz --test test.npz")
+    assert json.loads((finished[0] / "provenance.json").read_text()) == found["provenance"]
+
+
+def test_the_verb_refuses_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path))
+    missing = study_verb("souza", "--out", tmp_path / "out")
+    assert missing.exit_code == 2
+    assert "enxuto fetch cifar10" in missing.stderr
+    for words in (
+        ("tonin",),
+        ("souza", "--scale", "huge"),
+        ("souza", "--set", "x=1"),
+        ("souza", "--networks", "x"),
+    ):
+        result = study_verb(*words)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

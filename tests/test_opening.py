@@ -1,0 +1,99 @@
+"""Open either kind of file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import enxuto
+from enx_samples import DEMO, Taken, small_model, small_proto, weights_of
+from enxuto import opening as api
+from enxuto.compression.plain import compress
+from enxuto.data import Preprocess, preset
+from enxuto.errors import DataError, EnxutoError, FormatError, ModelError
+from enxuto.onnx_model import Model
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    path = tmp_path / "m.enx"
+    metadata = {"preprocess": preset("resnet-cifar").to_dict(), "labels": ["a", "é"]}
+    compress(small_model(), metadata=metadata).save(path)
+    return path
+
+
+def test_load_reads_both_kinds(packed: Path, tmp_path: Path) -> None:
+    model = enxuto.load(packed)
+    model.write(tmp_path / "m.onnx")
+    assert weights_of(enxuto.load(tmp_path / "m.onnx")) == weights_of(model)
+    assert weights_of(enxuto.load(packed, threads=1)) == weights_of(model)
+    assert isinstance(model, Model)
+
+
+def test_session_runs_what_was_saved(packed: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(0, 1, (3, 2, 4, 4)).astype(np.float32)
+    enxuto.load(packed).write(tmp_path / "m.onnx")
+    outputs = [enxuto.session(p, threads=1).run(None, {"x": x})[0] for p in (packed, tmp_path / "m.onnx")]
+    assert outputs[0].tobytes() == outputs[1].tobytes()
+    assert outputs[0].shape == (3, 5)
+
+
+def test_metadata_travel_through_both_kinds(packed: Path, tmp_path: Path) -> None:
+    _, facts = api.load_with_metadata(packed)
+    assert facts["labels"] == ["a", "é"]
+    assert api.preprocess_of(facts) == preset("resnet-cifar")
+    enxuto.CompressedModel.read(packed).write_onnx(tmp_path / "m.onnx")
+    _, onnx_facts = api.load_with_metadata(tmp_path / "m.onnx")
+    assert onnx_facts == {"preprocess": facts["preprocess"], "labels": facts["labels"]}
+    keys = [prop.key for prop in Model.read(tmp_path / "m.onnx").proto.metadata_props]
+    assert keys == [api.PREPROCESS_KEY, api.LABELS_KEY]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [None, 1, "resnet", [], {}, {"size": "x"}, {"unknown": 1}, {"mean": [1, 2, "a"]}, {"mean": None, "std": 0},
+     {"resize": -1}, {"resize": {}}, {"crop": [[]]}, {"divide_by": 0}, {"channels": 3}, {"layout": []}],
+    ids=repr,
+)  # fmt: skip
+def test_damaged_preprocessing_counts_as_none(stored: object) -> None:
+    found = api.preprocess_of({"preprocess": stored})
+    assert found is None or isinstance(found, Preprocess)
+    assert api.preprocess_of({}) is None
+
+
+def test_damaged_metadata_of_onnx_files_are_left_out() -> None:
+    for value in ("{", "[" * 100_000, "\x00", ""):
+        proto = small_proto()
+        proto.metadata_props.add(key=api.PREPROCESS_KEY, value=value)
+        proto.metadata_props.add(key=api.LABELS_KEY, value='["a"]')
+        assert api.onnx_metadata(Model.from_proto(proto)) == {"labels": ["a"]}
+
+
+def test_errors_say_what_is_wrong(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(EnxutoError, match="exist"):
+        enxuto.load(tmp_path / "missing.onnx")
+    with pytest.raises(EnxutoError):
+        enxuto.load(tmp_path)
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(ModelError):
+        enxuto.load(tmp_path / "text")
+    packed.write_bytes(packed.read_bytes()[:-1])
+    with pytest.raises(FormatError, match="cut off"):
+        enxuto.load(packed)
+    assert issubclass(DataError, EnxutoError)
+
+
+def test_metadata_that_are_no_text_in_the_graph(packed: Path) -> None:
+    """A file may hold any JSON as labels; the way back to ONNX must not break on it."""
+    taken = Taken.apart(packed.read_bytes())
+    taken.table["metadata"] = {"labels": {"a": [None, 1.5]}, "preprocess": "x"}
+    packed.write_bytes(taken.to_bytes())
+    model = enxuto.CompressedModel.read(packed).to_model()
+    assert json.loads(model.proto.metadata_props[1].value) == {"a": [None, 1.5]}
+
+
+def test_the_demo_network_is_read() -> None:
+    assert enxuto.load(DEMO).weight_names
