@@ -596,8 +596,8 @@ def fields(kind, message, level, costs):
 class Graphs:
     """Puts weights back into a graph; `tensors` are those left over, by name."""
 
-    def __init__(self, size, table, tensors):
-        self.table, self.tensors, self.known, self.left = table, tensors, set(), 8 * size + (1 << 24)
+    def __init__(self, size, tensors):
+        self.tensors, self.known, self.left = tensors, set(), 8 * size + (1 << 24)
 
     def within(self, path, found, *things):
         """Count what a graph's path takes, for itself and for what may be named in it."""
@@ -718,15 +718,15 @@ def several(found, number, width=0):
 
 def restore(data):
     """Return the bytes of the ONNX file."""
-    table, graph, _ = read_head(data)
-    tensors = decode(data)
+    tensors = decode(data)  # first: it tells damage of the head by one kind of error
+    graph = read_head(data)[1]
     try:
         model = fields("model", graph, 0, costs := [])
         need(len(graph) <= 1 << 20 or sum(costs) - 64 <= 24 * len(graph) + (1 << 26), "far too many messages")
         inside = [fields("graph", value, 1, []) for number, value, _ in model if number == 7]
         versions = [value for number, value, _ in model if number in (1, 8) and value]
         need(inside and versions and {1, 12} & {one[0] for one in inside[0]}, "there is no graph")
-        model = Graphs(len(graph), table, tensors).fill("model", graph, "")
+        model = Graphs(len(graph), tensors).fill("model", graph, "")
     except DAMAGE as error:
         raise ValueError(f"damaged: {error!r}") from error
     need(not tensors, f"the graph lacks {list(tensors)}")

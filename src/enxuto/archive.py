@@ -13,7 +13,6 @@ import hashlib
 import math
 import os
 import pickletools
-import stat
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from enxuto.errors import EnxutoError, FormatError, UsageError
-from enxuto.files import atomic_write
+from enxuto.files import atomic_write, regular_file
 from enxuto.machine.signals import interrupts_wait
 
 __all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "same_kind", "write_archive"]
@@ -69,7 +68,7 @@ def read_archive(path: str | Path, what: str = "checkpoint") -> object:
     or claims more than its bytes pay for.
     """
     place = Path(path)
-    with _one_error(place, what), _opened(place) as file:
+    with _one_error(place, what), regular_file(place) as file:
         size = os.fstat(file.fileno()).st_size
         zipped = file.read(len(_ZIP)) == _ZIP  # as torch decides
         paid = _check_zip(file, place) if zipped else _check_legacy(file, place)
@@ -128,23 +127,14 @@ def _one_error(path: Path, what: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist; check the name of the {what}") from error
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if error.filename is None:  # not of opening it: damaged bytes lead readers beyond its end
+            raise FormatError(f"{path} is damaged, or is no {what} ({type(error).__name__})") from error
         raise UsageError(f"cannot read {path}: {error.strerror}; name a {what}") from error
     except MemoryError as error:
         raise FormatError(f"{path} is damaged, or needs more memory than there is") from error
     except Exception as error:  # damaged bytes make torch, zipfile and pickle fail in many ways
         raise FormatError(f"{path} is damaged, or is no {what} ({type(error).__name__})") from error
-
-
-def _opened(path: Path) -> BinaryIO:
-    """The file, if it is one: a pipe would make the reader wait, a device may have no end."""
-    file = os.fdopen(
-        os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise UsageError(f"{path} is a folder, a device or a pipe; name a file")
-    return file
 
 
 def _check_zip(file: BinaryIO, path: Path) -> int:

@@ -21,7 +21,7 @@ from enxuto.calibration.cache import calibration_folder
 from enxuto.data.published import cache_folder
 from enxuto.errors import EnxutoError
 from enxuto.machine.facts import machine
-from enxuto.machine.processors import quota as _quota
+from enxuto.machine.processors import quota
 
 __all__ = ["Cache", "Package", "Problem", "Report", "examine"]
 
@@ -84,7 +84,7 @@ def examine(*, trial: bool = True) -> Report:
     """Look at everything; `trial`: compress, decode and run the packaged network too."""
     packages = tuple(_packages())
     torch = _torch()  # loaded, so that `machine.facts` sees its GPU
-    facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": _quota()}
+    facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": quota()}
     caches = (
         _cache("data sets", cache_folder(), apart=calibration_folder()),
         _cache("calibrations", calibration_folder()),

@@ -152,13 +152,13 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
     Raises `UsageError` when the file is missing, is no TOML, or `table` is something else in it.
     """
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise UsageError(f"cannot read {path}: it is a folder or a device; name a TOML file")
-        if os.path.getsize(path) > _LARGEST_TOML:
+        with regular_file(path) as file:
+            text = file.read(_LARGEST_TOML + 1)
+        if len(text) > _LARGEST_TOML:
             raise UsageError(f"{path} is too large for settings; name a TOML file of a few lines")
-        values = parse_toml(Path(path).read_text(encoding="utf-8"))
+        values = parse_toml(text.decode("utf-8").replace("\r\n", "\n"))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror or error}; name a TOML file") from error
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     found = values.get(table, values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from enxuto.data.labels import Label, as_labels
 from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.errors import EnxutoError, ModelError
 from enxuto.onnx_model import Model
-from enxuto.onnx_model.carried import CARRIED, LABELS_KEY, PREPROCESS_KEY, carrying
+from enxuto.onnx_model.carried import CARRIED, LABELS_KEY, PREPROCESS_KEY
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -29,7 +28,6 @@ __all__ = [
     "onnx_metadata",
     "preprocess_of",
     "session",
-    "with_metadata",
 ]
 
 _LABELS_ELSEWHERE = ("names", "labels", "classes", "class_names", "id2label", "label2id", "categories")
@@ -132,14 +130,6 @@ def class_count(model: Model) -> int | None:
             return None
     longer = [size for size in sizes[1:] if size != 1]
     return longer[0] if len(longer) == 1 else None
-
-
-def with_metadata(compressed: CompressedModel) -> CompressedModel:
-    """Return the compressed model with its preprocessing and labels also in the ONNX graph.
-
-    `CompressedModel.to_model` and `write_onnx` see to that by themselves.
-    """
-    return replace(compressed, skeleton=carrying(compressed.skeleton, compressed.metadata, add=True))
 
 
 def session(path: str | Path, *, threads: int = 0) -> onnxruntime.InferenceSession:

@@ -276,7 +276,7 @@ def advised(what_to_do: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        if _CANNOT not in str(error):
+        if _CANNOT not in str(error) or str(error).endswith(what_to_do):
             raise
         raise ModelError(f"{error}; {what_to_do}") from error
 

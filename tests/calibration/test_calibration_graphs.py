@@ -7,6 +7,7 @@ biases that broadcast; control flow; old operator sets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -18,7 +19,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.layers import linear_layers
 from enxuto.compression.at_price import compress_at
+from enxuto.compression.calibrated import compress_within, deal
 from enxuto.compression.plain import compress
+from enxuto.compression.search import Bounds
+from enxuto.data import Preprocess
 from enxuto.errors import ModelError
 from enxuto.onnx_model import Model
 
@@ -204,13 +208,18 @@ def test_a_model_of_doubles() -> None:
 @pytest.mark.parametrize(
     ("kind", "dtype"), [(TensorProto.DOUBLE, np.float64), (TensorProto.BFLOAT16, ml_dtypes.bfloat16)]
 )
-def test_what_onnx_runtime_cannot_run_says_what_to_do(kind: int, dtype: Any) -> None:
+def test_what_onnx_runtime_cannot_run_says_what_to_do(kind: int, dtype: Any, tmp_path: Path) -> None:
     """It has no convolution of doubles or bfloat16 on a CPU; without images such a model compresses."""
     arrays = {name: array.astype(dtype) for name, array in WEIGHTS.items()}
     model = Model.from_proto(model_of([CONV, RELU, *head("r")], arrays, kind=kind))
     with pytest.raises(ModelError, match="compress it without images") as refused:
         calibrate(model, IMAGES, threads=1)
     assert "\n" not in str(refused.value)
+    bounds = Bounds(max_bytes=1000)
+    parts = deal(None, None, bounds, 8, 0, synthetic=True)
+    with pytest.raises(ModelError, match=r"compress it without images$") as once:
+        compress_within(model, bounds, parts, Preprocess(), images=8, cache=tmp_path)
+    assert str(once.value).count("compress it without images") == 1
     assert compress(model).to_model().load("w").dtype == dtype
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from enxuto.cli import app
@@ -133,3 +134,36 @@ def test_the_verb_runs_images_and_random_inputs(tmp_path: Path) -> None:
     result = invoke("verify", small, MODEL, "--run", 4)
     assert result.exit_code == 1
     assert invoke("verify", small, MODEL, "--run", 0).exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("small") / "m.enx"
+    compress(MODEL, metadata={"preprocess": {"channels": "L", "divide_by": 16.0}}).save(place)
+    return place
+
+
+def test_the_verb_runs_images_without_labels(tmp_path: Path, small: Path) -> None:
+    """A comparison of two models asks for no class: any folder of images will do."""
+    with np.load(TEST_IMAGES) as held:
+        for number, picture in enumerate(held["images"][:3]):
+            Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    shown = json.loads(invoke("verify", small, MODEL, "--run", 9, "--data", tmp_path, "--json").stdout)
+    assert (shown["ok"], shown["run"]["inputs"]) == (True, 3)
+
+
+def test_damaged_images_are_no_verdict_on_the_file(tmp_path: Path, small: Path) -> None:
+    (tmp_path / "d.npz").write_bytes(TEST_IMAGES.read_bytes()[:999])
+    result = invoke("verify", small, MODEL, "--run", 3, "--data", tmp_path / "d.npz")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert str(tmp_path / "d.npz") in result.stderr
+
+
+def test_a_file_that_does_not_decode_is_not_run(tmp_path: Path, small: Path) -> None:
+    data = bytearray(small.read_bytes())
+    data[-9] ^= 1
+    (tmp_path / "m.enx").write_bytes(data)
+    result = invoke("verify", tmp_path / "m.enx", MODEL, "--run", 3, "--json")
+    shown = json.loads(result.stdout)
+    assert (result.exit_code, shown["run"], len(shown["problems"])) == (1, None, 1)
+    assert len(shown["checks"]) > 1  # of all other tensors

@@ -165,7 +165,7 @@ def _digest(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays of an `.npz` file that is not compressed: views of `data`, so that they take no memory."""
+    """Return the arrays of an uncompressed `.npz` file: together no larger than `data`, whatever they claim."""
     found = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():

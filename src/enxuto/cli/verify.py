@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enxuto.cli.shared.data_options import DataOptions
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table
-from enxuto.errors import UsageError
+from enxuto.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compare.trial_run import TrialRun
@@ -55,25 +55,23 @@ def run(
     """Verify and report."""
     from enxuto.enx.file import CompressedModel
     from enxuto.enx.verify import Verification, verify
-    from enxuto.errors import FormatError
     from enxuto.onnx_model import Model
 
     if inputs is None and (data is not None or shape is not None):
         raise UsageError("--data and --shape say what to run on; give --run N too")
     if inputs is not None and original is None:
         raise UsageError("--run compares with the original; name it behind the .enx file")
-    other = None
-    trial = None
-    try:
-        compressed = CompressedModel.read(source)
-        with progress_bar("verifying") as progress:
+    compressed = other = trial = None
+    with progress_bar("verifying") as progress:
+        try:
+            compressed = CompressedModel.read(source)
             other = Model.read(original) if original else None
             result = verify(compressed, other, progress=progress)
-            if inputs is not None and other is not None and not _damaged(result):
-                progress("running", 0, 1)
-                trial = _trial(compressed, other, inputs, data, shape, seed)
-    except FormatError as error:
-        result = Verification(0, 0, False, (), (str(error),))
+        except FormatError as error:
+            result = Verification(0, 0, False, (), (str(error),))
+        if inputs is not None and compressed is not None and other is not None:
+            progress("running", 0, 1)
+            trial = _trial(compressed, other, inputs, data, shape, seed)
     problems = (*result.problems, *(() if trial is None else trial.problems))
     if json:
         print_json({**result.to_dict(), "ok": not problems, "problems": list(problems),
@@ -84,27 +82,27 @@ def run(
         raise typer.Exit(1)
 
 
-def _damaged(result: Verification) -> bool:
-    """Whether payloads do not decode, so that there is nothing to run."""
-    return any("checksum" in problem for problem in result.problems)
-
-
 def _trial(
     compressed: CompressedModel, original: Model, inputs: int, data: Path | None, shape: str | None, seed: int
-) -> TrialRun:
+) -> TrialRun | None:
+    """Run both models; None where payloads do not decode, as `verify` has said of each."""
     from enxuto.compare.trial_run import run_both
-    from enxuto.data import open_dataset
     from enxuto.opening import preprocess_of
 
     try:
         behind = tuple(int(side) for side in shape.split(",")) if shape else None
     except ValueError as error:
         raise UsageError(f"--shape takes numbers separated by commas, not {shape!r}") from error
+    images = None if data is None else DataOptions(limit=inputs, seed=seed).open(data, labelled=False)
+    try:
+        made = compressed.to_model()
+    except FormatError:
+        return None
     return run_both(
         original,
-        compressed.to_model(),
+        made,
         inputs,
-        images=None if data is None else open_dataset(data, limit=inputs, seed=seed),
+        images=images,
         preprocess=preprocess_of(compressed.metadata),
         seed=seed,
         shape=behind,
@@ -142,13 +140,16 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
 
 def _show_trial(trial: TrialRun) -> None:
     what = f"random inputs, seed {trial.seed}" if trial.data is None else f"images, data {trial.data}"
-    told: Callable[[float | None], str] = lambda value: "–" if value is None else f"{value:.3g}"  # noqa: E731
     show_table(
         f"outputs on {trial.inputs} {what}",
         {"output": "left", "largest error": "right", "relative error": "right", "same largest": "right"},
         [
-            (one.name, told(one.largest_error), told(one.relative_error),
+            (one.name, _told(one.largest_error), _told(one.relative_error),
              "–" if one.agreement is None else f"{one.agreement:.1%}")
             for one in trial.outputs
         ],
     )  # fmt: skip
+
+
+def _told(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

@@ -26,7 +26,7 @@ _UNRELATED = 1.0  # relative error of an output of zeros
 _WHOLE = {
     "u1": (0, 256),
     "i1": (-128, 128),
-}  # images and the like; wider integers are as a rule places in a table
+}  # bytes are images and the like; wider integers mostly index tables
 
 
 @dataclass(frozen=True)

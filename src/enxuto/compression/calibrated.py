@@ -29,7 +29,7 @@ from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.metrics import ByChance
 from enxuto.onnx_model import Model, Role
-from enxuto.runtime import Runner
+from enxuto.runtime import Runner, advised
 
 __all__ = ["Parts", "Within", "compress_within", "deal", "pictures_of"]
 
@@ -73,7 +73,7 @@ def deal(
     *,
     synthetic: bool = False,
 ) -> Parts:
-    """Deal a labelled data set into the parts that a search needs, at random with `seed`.
+    """Deal a data set, labelled or not, into the parts that a search needs, at random with `seed`.
 
     synthetic: no image of `data` calibrates, even where `calibration` is None.
     Raises `DataError` where there are too few images, `UsageError` where there are none to judge by.
@@ -102,6 +102,7 @@ def deal(
     return Parts(calibration, judging, reporting)
 
 
+@advised("compress it without images")
 def compress_within(
     model: Model,
     bounds: Bounds,

@@ -72,7 +72,8 @@ def match_labels(
         warnings.append(f"there are {len(names)} labels for the model's {outputs} outputs; they are not used")
         names = None
     if names is not None and classes is not None:
-        found = {label: _find(classes[label], label, names) for label in present}
+        index = _Index(names)
+        found = {label: index.find(classes[label], label) for label in present}
         in_place = len(classes) == len(names) and all(p in (None, label) for label, p in found.items())
         if any(place is not None for place in found.values()) and not (
             stored and in_place and None in found.values()
@@ -174,15 +175,8 @@ def _by_number(
     return Matching(None, shown, (), tuple(warnings))
 
 
-def _find(name: str, label: int, names: Sequence[Label]) -> int | None:
-    """The one output of this name; of several equally good ones, the label's own, else None."""
-    return _Index.of(names).find(name, label)
-
-
 class _Index:
     """A model's names by spelling; those that mean several outputs are told apart by the label alone."""
-
-    _last: tuple[Sequence[Label], _Index] | None = None
 
     def __init__(self, names: Sequence[Label]) -> None:
         wholes = [[name] if isinstance(name, str) else list(name) for name in names]
@@ -192,15 +186,8 @@ class _Index:
             _table(wholes, lambda name: [_plain(part) for part in _synonyms(name)]),
         ]
 
-    @classmethod
-    def of(cls, names: Sequence[Label]) -> _Index:
-        """The index of these names, made once."""
-        if cls._last is None or cls._last[0] is not names:
-            cls._last = (names, cls(names))
-        return cls._last[1]
-
     def find(self, name: str, label: int) -> int | None:
-        """The output that a name means."""
+        """The one output of this name; of several equally good ones, the label's own, else None."""
         exact, whole, synonyms = self._tables
         tries: list[tuple[Mapping[str, set[int]], str]] = [
             (exact, name),

@@ -28,7 +28,7 @@ from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.onnx_model.carried import carrying
 
-__all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx", "processors"]
+__all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx"]
 
 MAGIC = b"\x89ENX\r\n\x1a\n"
 FORMAT_VERSION = 3

@@ -168,7 +168,7 @@ class Part:
             raise FormatError(
                 f"the payload of {self.row.label} does not match its checksum: the file is damaged"
             )
-        if self.row.padding and any(memoryview(data)[self.row.coded_bytes :]):
+        if self.row.padding and np.frombuffer(data, np.uint8)[self.row.coded_bytes :].any():
             raise FormatError(f"the padding of {self.row.label} is not zero: the file is damaged")
         return data
 

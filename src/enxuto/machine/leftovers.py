@@ -22,9 +22,7 @@ __all__ = ["clear", "prefix_of", "temporary"]
 
 _Made = TypeVar("_Made")
 
-_LONGEST = (
-    60  # characters of the target's own name; a temporary one must not become too long where that just fits
-)
+_LONGEST = 60  # characters of the target's own name, as a temporary name must not become too long for the file system
 _CHANCE = r"[A-Za-z0-9_]{8}"  # what `tempfile` puts behind a prefix
 _cleared: set[str] = set()
 

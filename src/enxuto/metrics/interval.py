@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, lgamma, log, log1p, sqrt
+from math import copysign, exp, inf, lgamma, log, log1p, sqrt
 from statistics import NormalDist
 
 from enxuto.errors import UsageError
@@ -54,7 +54,9 @@ def paired_interval(
         likeliest = (sqrt(max(0.0, linear**2 + 8 * n * only_second * slack)) - linear) / (4 * n)
         variance = n * (2 * likeliest + slack)
         apart = only_first - only_second - n * difference
-        return apart / sqrt(variance) if variance > 0 else float("inf") * (apart > 0) if apart else 0.0
+        if variance > 0:
+            return apart / sqrt(variance)
+        return copysign(inf, apart) if apart else 0.0
 
     low = -1.0 if distance(-1.0) < z else _crossing(distance, z, -1.0, found)
     high = 1.0 if distance(1.0) > -z else _crossing(distance, -z, found, 1.0)

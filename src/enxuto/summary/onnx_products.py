@@ -39,169 +39,24 @@ LEARNT_AT: Mapping[str, tuple[int, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 
-_FREE = frozenset(
-    {
-        *(
-            "Reshape",
-            "Flatten",
-            "Squeeze",
-            "Unsqueeze",
-            "Identity",
-            "Dropout",
-            "Transpose",
-            "Concat",
-            "Split",
-            "Slice",
-        ),
-        *(
-            "Gather",
-            "GatherElements",
-            "GatherND",
-            "Scatter",
-            "ScatterElements",
-            "ScatterND",
-            "Pad",
-            "Tile",
-            "Expand",
-        ),
-        *(
-            "DepthToSpace",
-            "SpaceToDepth",
-            "Resize",
-            "Upsample",
-            "ReverseSequence",
-            "Compress",
-            "Unique",
-            "Constant",
-        ),
-        *(
-            "ConstantOfShape",
-            "Shape",
-            "Size",
-            "Range",
-            "EyeLike",
-            "OneHot",
-            "NonZero",
-            "Trilu",
-            "CenterCropPad",
-        ),
-        *(
-            "Cast",
-            "CastLike",
-            "BitCast",
-            "QuantizeLinear",
-            "DequantizeLinear",
-            "DynamicQuantizeLinear",
-            "TopK",
-        ),
-        *(
-            "ReduceMean",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceSum",
-            "ReduceProd",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-        ),
-        *(
-            "ReduceLogSumExp",
-            "ReduceSumSquare",
-            "ArgMax",
-            "ArgMin",
-            "Hardmax",
-            "CumSum",
-            "CumProd",
-            "Mean",
-            "Where",
-        ),
-        *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "BitShift"),
-        *(
-            "BitwiseAnd",
-            "BitwiseOr",
-            "BitwiseNot",
-            "BitwiseXor",
-            "IsNaN",
-            "IsInf",
-            "Sign",
-            "Floor",
-            "Ceil",
-            "Round",
-        ),
-        *(
-            "Mod",
-            "Reciprocal",
-            "Log",
-            "Sin",
-            "Cos",
-            "Tan",
-            "Asin",
-            "Acos",
-            "Atan",
-            "Sinh",
-            "Cosh",
-            "Asinh",
-            "Acosh",
-        ),
-        *(
-            "Atanh",
-            "Softsign",
-            "ThresholdedRelu",
-            "Celu",
-            "Swish",
-            "Shrink",
-            "MeanVarianceNormalization",
-            "LRN",
-        ),
-        *("LpNormalization", "RMSNormalization", "MaxUnpool", "MaxRoiPool", "NonMaxSuppression", "Bernoulli"),
-        *(
-            "RandomNormal",
-            "RandomNormalLike",
-            "RandomUniform",
-            "RandomUniformLike",
-            "Multinomial",
-            "StringNormalizer",
-        ),
-        *(
-            "SequenceConstruct",
-            "SequenceAt",
-            "SequenceEmpty",
-            "SequenceErase",
-            "SequenceInsert",
-            "SequenceLength",
-        ),
-        *("SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"),
-        *("If", "Loop", "Scan", "SequenceMap", "TensorScatter", "Einsum", "Col2Im", "ImageDecoder"),
-        *("BatchNormalization", "Softmax", "LogSoftmax", "InstanceNormalization", "LayerNormalization"),
-        *(
-            "GroupNormalization",
-            "Relu",
-            "Clip",
-            "LeakyRelu",
-            "PRelu",
-            "Elu",
-            "Selu",
-            "Tanh",
-            "Sigmoid",
-            "Gelu",
-        ),
-        *(
-            "HardSwish",
-            "HardSigmoid",
-            "Silu",
-            "Mish",
-            "Softplus",
-            "Erf",
-            "Exp",
-            "Sqrt",
-            "Add",
-            "Sub",
-            "Mul",
-            "Div",
-        ),
-        *("Sum", "Pow", "Neg", "Max", "Min", "Abs"),
-    }
-)
+_NAMES = """
+    Reshape Flatten Squeeze Unsqueeze Identity Dropout Transpose Concat Split Slice Gather GatherElements GatherND
+    Scatter ScatterElements ScatterND Pad Tile Expand DepthToSpace SpaceToDepth Resize Upsample ReverseSequence
+    Compress Unique Constant ConstantOfShape Shape Size Range EyeLike OneHot NonZero Trilu CenterCropPad Cast
+    CastLike BitCast QuantizeLinear DequantizeLinear DynamicQuantizeLinear TopK ReduceMean ReduceMax ReduceMin
+    ReduceSum ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare ArgMax ArgMin Hardmax CumSum
+    CumProd Mean Where Equal Greater GreaterOrEqual Less LessOrEqual And Or Not Xor BitShift BitwiseAnd BitwiseOr
+    BitwiseNot BitwiseXor IsNaN IsInf Sign Floor Ceil Round Mod Reciprocal Log Sin Cos Tan Asin Acos Atan Sinh Cosh
+    Asinh Acosh Atanh Softsign ThresholdedRelu Celu Swish Shrink MeanVarianceNormalization LRN LpNormalization
+    RMSNormalization MaxUnpool MaxRoiPool NonMaxSuppression Bernoulli RandomNormal RandomNormalLike RandomUniform
+    RandomUniformLike Multinomial StringNormalizer SequenceConstruct SequenceAt SequenceEmpty SequenceErase
+    SequenceInsert SequenceLength SplitToSequence ConcatFromSequence Optional OptionalGetElement OptionalHasElement
+    If Loop Scan SequenceMap TensorScatter Col2Im ImageDecoder BatchNormalization Softmax LogSoftmax
+    InstanceNormalization LayerNormalization GroupNormalization Relu Clip LeakyRelu PRelu Elu Selu Tanh Sigmoid Gelu
+    HardSwish HardSigmoid Silu Mish Softplus Erf Exp Sqrt Add Sub Mul Div Sum Pow Neg Max Min Abs
+"""
+_FREE = frozenset(_NAMES.split())
+"""Operators without multiply–accumulates by the convention: they move, compare, choose or work element by element."""
 
 
 def is_uncounted(node: NodeProto) -> bool:

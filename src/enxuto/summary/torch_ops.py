@@ -98,27 +98,13 @@ _PRODUCTS: Mapping[str, tuple[int | None, int, int]] = {
 }
 _OTHER_PRODUCTS = frozenset({"_trilinear", "addbmm"})
 _ATTENTION = "_scaled_dot_product"
-_UNCOUNTED = frozenset(
-    {
-        *("_cdist_forward", "_pdist_forward", "grid_sampler_2d", "grid_sampler_3d", "conv_tbc", "stft"),
-        *(
-            "_native_multi_head_attention",
-            "_transformer_encoder_layer_fwd",
-            "cholesky_solve",
-            "triangular_solve",
-        ),
-        *(
-            "lstm",
-            "gru",
-            "rnn_tanh",
-            "rnn_relu",
-            "_thnn_fused_lstm_cell",
-            "_thnn_fused_gru_cell",
-            "mkldnn_rnn_layer",
-        ),
-        *("_cudnn_rnn", "_grouped_mm", "_scaled_mm", "_int_mm", "_weight_int8pack_mm", "_weight_int4pack_mm"),
-    }
-)
+_NAMES = """
+    _cdist_forward _pdist_forward grid_sampler_2d grid_sampler_3d conv_tbc stft _native_multi_head_attention
+    _transformer_encoder_layer_fwd cholesky_solve triangular_solve lstm gru rnn_tanh rnn_relu _thnn_fused_lstm_cell
+    _thnn_fused_gru_cell mkldnn_rnn_layer _cudnn_rnn _grouped_mm _scaled_mm _int_mm _weight_int8pack_mm
+    _weight_int4pack_mm
+"""
+_UNCOUNTED = frozenset(_NAMES.split())
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _BATCH_NORMS = frozenset(name for name, operator in _PLAIN.items() if operator == "BatchNormalization")
 

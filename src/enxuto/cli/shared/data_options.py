@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from enxuto.onnx_model import Model
 
 __all__ = [
+    "FORMATS_HELP",
     "DataOptions",
     "Format",
     "ImageColumn",
@@ -32,6 +33,7 @@ __all__ = [
 
 _PANEL = "Data"
 FORMATS_HELP = "parquet, folder, idx, cifar, npz or table; default: found out."
+"""For the help of an option that names the format of the data."""
 
 Split = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.cells import cell_len
 
@@ -38,8 +39,9 @@ class _Column:
     right: bool
     cells: tuple[str, ...]
 
-    @property
+    @cached_property
     def natural(self) -> int:
+        """The width that nothing of it is shortened or broken in."""
         return max([cell_len(self.heading), *map(cell_len, self.cells)])
 
     def least(self, name: int) -> int:

@@ -22,13 +22,7 @@ from enxuto.prune.attribution.rules import Kind, activations, in_place, kind_of,
 
 __all__ = ["Dispatch", "Rules"]
 
-_SECOND = (
-    "other",
-    "mat2",
-    "vec",
-    "vec2",
-    "exponent",
-)  # names of the second tensor, where it is given by name
+_SECOND = ("other", "mat2", "vec", "vec2", "exponent")  # keywords by which a second tensor is given
 
 
 class Rules(Protocol):
