@@ -44,6 +44,9 @@ WEIGHTS = {
     "least": np.array(1e-7),
     "most": np.array(1.0),
     "scale": np.array(1 / 256),
+    "tiny": np.array(1e-9),
+    "lowest": np.array(-np.inf),
+    "masks": np.array([0, 0, -1e9, 0, 0, -1e4]),
 }
 SHAPES = {
     "flat": [0, -1],
@@ -55,6 +58,8 @@ SHAPES = {
     "both": [2, 3],
     "four": [4],
     "last": [1 << 40],
+    "as wide": [1, CLASSES],
+    "a column": [-1, 1],
     "order": [5, 4, 3, 2, 1, 0],
 }
 
@@ -92,6 +97,17 @@ QUANTIZED = [
     N("DequantizeLinear", ["p2", "scale", "zero point"], ["y"]),
 ]
 SOFTMAX = N("Softmax", ["z"], ["p1"], axis=1)
+# As JAX writes it: maxima bounded from below, sums spread by hand.
+SPREAD = [
+    N("ReduceMax", ["z"], ["m1"], axes=[1], keepdims=0),
+    N("Max", ["lowest", "m1"], ["m2"]),
+    N("Unsqueeze", ["m2", "axis 1"], ["m3"]),
+    N("Expand", ["m3", "as wide"], ["m"]),
+    N("Sub", ["z", "m"], ["d"]),
+    N("Exp", ["d"], ["e"]),
+    N("ReduceSum", ["e", "axis 1"], ["s1"], keepdims=0),
+    N("Reshape", ["s1", "a column"], ["s"]),
+]
 DISTRIBUTIONS: dict[str, tuple[list[NodeProto], str, int]] = {
     "Softmax": ([N("Softmax", ["z"], ["y"], axis=1)], "probabilities", 17),
     "Softmax along the last axis": ([N("Softmax", ["z"], ["y"], axis=-1)], "probabilities", 17),
@@ -163,6 +179,37 @@ DISTRIBUTIONS: dict[str, tuple[list[NodeProto], str, int]] = {
     "Log of Softmax": ([SOFTMAX, N("Log", ["p1"], ["y"])], "log-probabilities", 17),
     "LogSoftmax written out": (
         [N("ReduceLogSumExp", ["z"], ["s"], axes=[1]), N("Sub", ["z", "s"], ["y"])],
+        "log-probabilities",
+        17,
+    ),
+    "Softmax as JAX writes it": (
+        [*SPREAD, N("Expand", ["s", "as wide"], ["s2"]), N("Div", ["e", "s2"], ["y"])],
+        "probabilities",
+        17,
+    ),
+    "Softmax by a reciprocal": (
+        [*SPREAD, N("Reciprocal", ["s"], ["s2"]), N("Mul", ["e", "s2"], ["y"])],
+        "probabilities",
+        17,
+    ),
+    "Softmax by a reciprocal, the other way round": (
+        [*SPREAD, N("Reciprocal", ["s"], ["s2"]), N("Mul", ["s2", "e"], ["y"])],
+        "probabilities",
+        17,
+    ),
+    "LogSoftmax as JAX writes it": (
+        [*SPREAD, N("Log", ["s"], ["l"]), N("Sub", ["d", "l"], ["y"])],
+        "log-probabilities",
+        17,
+    ),
+    "Softmax and a floor": ([SOFTMAX, N("Add", ["tiny", "p1"], ["y"])], "probabilities", 17),
+    "Log of Softmax and a floor": (
+        [SOFTMAX, N("Add", ["p1", "tiny"], ["p2"]), N("Log", ["p2"], ["y"])],
+        "log-probabilities",
+        17,
+    ),
+    "Log of Softmax, at least a floor": (
+        [SOFTMAX, N("Max", ["p1", "tiny"], ["p2"]), N("Log", ["p2"], ["y"])],
         "log-probabilities",
         17,
     ),
@@ -464,6 +511,41 @@ def test_two_outputs_that_differ_are_classes() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             check_movement(scores)
+
+
+MASKED: dict[str, list[NodeProto]] = {
+    "scores": [N("Add", ["z", "masks"], ["y"])],
+    "a softmax": [N("Add", ["z", "masks"], ["m"]), N("Softmax", ["m"], ["y"], axis=1)],
+    "a logarithm": [N("Add", ["z", "masks"], ["m"]), N("LogSoftmax", ["m"], ["y"], axis=1)],
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_classes_masked_by_large_numbers_count_for_nothing(name: str) -> None:
+    """−1e9 for a class is neither what the others' movement is small beside, nor a class that they move against."""
+    calibration = calibrate(model_of(*MASKED[name]), IMAGES, threads=1)
+    logits = Runner(model_of(N("Identity", ["z"], ["y"]))).scores(IMAGES)[:, [0, 1, 3, 4]]
+    found = soft(calibration.scores)
+    np.testing.assert_allclose(found[:, [0, 1, 3, 4]], soft(logits), atol=1e-5)
+    assert not found[:, [2, 5]].any()
+    together = np.concatenate(
+        [random.standard_normal((40, 1)) + np.arange(3), np.full((40, 1), -1e9)], axis=1
+    )
+    with pytest.raises(UsageError, match="move together"):
+        check_movement(together)
+    with pytest.raises(UsageError, match="all images are of the same class"):
+        check_movement(random.standard_normal((40, 3)) + np.array([0, 500, 0]))
+
+
+@pytest.mark.parametrize("ends", ["Softmax", "LogSoftmax"])
+def test_places_that_a_softmax_chooses_among_are_classes(ends: str) -> None:
+    """Such as moves on a board: one distribution over all places. Without the softmax they are a map."""
+    places = [N("Conv", ["r2", "kernel"], ["c3"], pads=[1] * 4), N("Reshape", ["c3", "flat"], ["z2"])]
+    model = model_of(*places, N(ends, ["z2"], ["y"], axis=1), body=BODY)
+    found = answers_of(model, IMAGES)
+    assert (found.reason, found.classes, found.before) == (None, 3 * 6 * 6, "z2")
+    logits = Runner(model_of(*places, output="z2", body=BODY)).scores(IMAGES)
+    np.testing.assert_allclose(Runner(found.logits(model)).scores(IMAGES), logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 5])

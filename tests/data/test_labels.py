@@ -194,6 +194,23 @@ def test_names_of_parquet(tmp_path: Path, classes, names, expected, told) -> Non
     assert not said if told is None else told in said[0]
 
 
+@pytest.mark.parametrize("separator", ["_", "-", " ", ". "])
+def test_names_with_numbers_in_front(tmp_path: Path, separator: str) -> None:
+    """ "10_…" sorts before "2_…", so that their order means nothing; their names say what they are."""
+    names = tuple("abcdefghijklm")
+    written = [f"{number}{separator}{name}" for number, name in enumerate(names)]
+    data = open_dataset(folders(tmp_path / "d", *written))
+    found, matching = data.matched(names, 13)
+    assert by_image(found) == list(range(13))
+    assert not matching.warnings
+    # The other way round, too; but where both have numbers, these say more than the words behind them.
+    plain = open_dataset(folders(tmp_path / "e", names[12], *names[:12]))
+    assert by_image(plain.matched(written, 13)[0]) == [12, *range(12)]
+    coins = open_dataset(folders(tmp_path / "f", "2 euro", "5 cent"))
+    with pytest.raises(DataError, match="do not name: '5"):
+        coins.matched(("1 cent", "2 euro"), 2)
+
+
 def test_words_of_a_table_and_names_of_an_archive(tmp_path: Path) -> None:
     png(tmp_path / "x.png", 1)
     (tmp_path / "t.csv").write_text("file,label\nx.png,owl\nx.png,cat\n")
@@ -227,6 +244,15 @@ def test_dates_are_names(tmp_path: Path) -> None:
         ("l.json", '{"cat": 0, "dog": 1}', ("cat", "dog")),
         ("l.json", '{"0": ["n01", "cat"], "1": ["n02", "dog"]}', (("n01", "cat"), ("n02", "dog"))),
         ("l.txt", "[unknown]\ndog", ("[unknown]", "dog")),
+        ("l.txt", "0: tench, Tinca tinca\n1: goldfish\n", ("tench, Tinca tinca", "goldfish")),
+        ("l.txt", "2 cat\n0 dog\n1 great owl\n", ("dog", "great owl", "cat")),
+        ("l.csv", "1,dog\n0,cat\n", ("cat", "dog")),
+        ("l.txt", "1) cat\n2) dog\n", ("cat", "dog")),
+        ("l.txt", "0 - zero\n1 - one", ("zero", "one")),
+        ("l.txt", "0 cat\n2 dog", ("0 cat", "2 dog")),
+        ("l.txt", "0 dogs\n1 dogs", ("0 dogs", "1 dogs")),
+        ("l.txt", "0\n1\n2", ("0", "1", "2")),
+        ("l.txt", "n01440764 tench\nn01443537 goldfish", ("n01440764 tench", "n01443537 goldfish")),
     ],
 )
 def test_files_of_labels(tmp_path: Path, name: str, text: str, expected) -> None:
@@ -244,6 +270,7 @@ def test_files_of_labels(tmp_path: Path, name: str, text: str, expected) -> None
         b'{"0": "cat", "2": "dog"}',
         b"[" * 100_000,
         b'{"a": 1.5}',
+        b"{0: 'tench, Tinca tinca',\n 1: 'goldfish'}",
         b"[[]]",
     ],
 )

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from onnx import NodeProto
 
 from enxuto.errors import DataError, ModelError, UsageError
-from enxuto.metrics.divergence import ScoresAre, ScoresSeen, log_probabilities
+from enxuto.metrics.divergence import LEAST, ScoresAre, ScoresSeen, log_probabilities
 from enxuto.onnx_model import (
+    Ending,
     Model,
     any_batch,
     before_softmax,
@@ -91,11 +92,13 @@ def answers_of(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers
     nodes, values = origins(model)
     whole = Runner(model, threads=threads).scores(images)
     found = _values(model, values, images, threads)
-    reason = _shape_reason(whole, len(images)) or _map_reason(model, nodes, found)
-    if reason is not None:
-        return Answers(reason=reason)
+    reason = _shape_reason(whole, len(images))
     scores = whole.reshape(len(whole), -1)
     end = ending(model)
+    if reason is None and not _one_distribution(end, scores):
+        reason = _map_reason(model, nodes, found)
+    if reason is not None:
+        return Answers(reason=reason)
     kind, reason = _kind(model, scores)
     if reason is None and end.kind == "open" and kind == "logits":
         lengths = np.sqrt(np.square(scores.astype(np.float64)).sum(axis=1))
@@ -141,6 +144,15 @@ def _kind(model: Model, scores: np.ndarray) -> tuple[ScoresAre, str | None]:
     return kind, None
 
 
+def _one_distribution(end: Ending, scores: np.ndarray) -> bool:
+    """Say whether a softmax goes over all of an image's outputs: places then are classes, such as moves on a board."""
+    if end.kind not in ("probabilities", "log-probabilities") or end.before is None:
+        return False
+    shares = scores.astype(np.float64)
+    sums = (np.exp(shares) if end.kind == "log-probabilities" else shares).sum(axis=1)
+    return bool(np.abs(sums - 1).max() <= _SAME)
+
+
 def check_movement(scores: npt.ArrayLike) -> None:
     """Raise `UsageError` where logits (N, C) of N images do not tell classes apart: constant, or moving together.
 
@@ -148,9 +160,13 @@ def check_movement(scores: npt.ArrayLike) -> None:
     beside the scores themselves, any weights at all keep its answers.
     """
     whole = np.asarray(scores, np.float64)
-    known = whole[:, np.isfinite(whole).all(axis=0)]  # some classes may be masked by −∞
+    # Classes may be masked, by −∞ or by numbers such as −1e9: what no image gives a probability counts for nothing.
+    known = whole[:, np.isfinite(whole).all(axis=0)]
     if known.shape[1] < 2:
         raise UsageError(refusal("fewer than two of its outputs are finite numbers"))
+    known = known[:, (log_probabilities(known) > LEAST).any(axis=0)]
+    if known.shape[1] < 2:
+        raise UsageError(refusal("all images are of the same class, and the others' probability is 0"))
     moved = known - known.mean(axis=0)
     total = float(np.mean(moved**2))
     if total <= (_CONSTANT * float(np.abs(known).max())) ** 2:

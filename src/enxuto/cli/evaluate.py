@@ -123,7 +123,7 @@ def run(
                 "model": str(source),
                 "data": str(data),
                 "preprocess": chosen.to_dict(),
-                **(_as_json(result) if isinstance(result, Evaluation) else result.to_dict()),
+                **(result.to_dict() if isinstance(result, Following) else _as_json(result)),
                 "remarks": remarks,
                 "provenance": provenance(
                     samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads

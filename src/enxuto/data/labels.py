@@ -1,9 +1,9 @@
 """A data set's labels in the order of a model's outputs: by class names where both have them, else by number.
 
 Names are compared as they are, then without regard to case, spaces, `_` and `-`, then by synonym ("tench, Tinca
-tinca"; a WordNet number in front). Folders called by numbers, and data that name no classes, count outputs themselves.
-What is not the same order on both sides, or cannot be told, is said in `Matching.remarks` and `warnings`. Not here:
-where a model keeps its labels (`enxuto.opening.labels_of`).
+tinca"; a WordNet number in front, or another as in "10_ship"). Folders called by numbers, and data that name no
+classes, count outputs themselves. What is not the same order on both sides, or cannot be told, is said in
+`Matching.remarks` and `warnings`. Not here: where a model keeps its labels (`enxuto.opening.labels_of`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ Label = str | Sequence[str]
 _LARGEST_FILE = 64 * 2**20  # bytes; a name for each of a million classes
 _MOST_CLASSES = 10_000_000
 _WORDNET = re.compile(r"(n\d{8})\b[\s:,]*(.*)", re.DOTALL)
+_NUMBERED = re.compile(r"(\d{1,8})(?:\s*[:;,.)\t]\s*|[\s_\-]+)(\S.*)", re.DOTALL | re.ASCII)
 _SEPARATORS = re.compile(r"[\s_\-]+")
 _SHOWN = 3
 
@@ -162,12 +163,9 @@ def _by_number(
         )
     known = present[-1] + 1 if classes is None or numbered else len(classes)
     if known != count:
-        told = f"{known} classes" if classes is not None and not numbered else f"labels up to {known - 1}"
-        how = (
-            "labels are taken in order"
-            if classes is not None and not numbered
-            else "labels count its outputs"
-        )
+        ordered = classes is not None and not numbered
+        told = f"{known} classes" if ordered else f"labels up to {known - 1}"
+        how = "labels are taken in order" if ordered else "labels count its outputs"
         hint = "" if classes is None else ": say --labels where that is wrong"
         warnings.append(f"{path} has {told} and the model {count} outputs; {how}{hint}")
     if shown is None and classes is not None:
@@ -223,6 +221,9 @@ def _synonyms(name: str) -> list[str]:
     match = _WORDNET.fullmatch(name.strip())
     numbers, rest = ([match[1]], match[2]) if match else ([], name)
     parts = [part.strip() for part in rest.split(",")] if ", " in rest else [rest.strip()]
+    counted = _NUMBERED.fullmatch(rest.strip())
+    if counted is not None and not match:  # "10_ship"
+        parts.append(counted[2])
     return numbers + [part for part in parts if any(letter.isalpha() for letter in part)]
 
 
@@ -233,7 +234,8 @@ def _is_number(name: str, label: int) -> bool:
 def read_labels(path: str | Path) -> tuple[Label, ...]:
     """A model's class names in the order of its outputs: a name a line, or JSON, a list or an object by number.
 
-    JSON's values are names or lists of names that mean the same. Raises `UsageError` for any other file.
+    Lines that are numbered, 0 to N − 1 in any order or from 1 on ("0: tench"), are names by number. JSON's values are
+    names or lists of names that mean the same. Raises `UsageError` for any other file.
     """
     place = Path(path)
     try:
@@ -252,12 +254,33 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
         if names is None:
             raise UsageError(f"{path} is no JSON list of names, nor an object of names by number 0, 1, …")
     else:
-        names = tuple(line.strip() for line in text.rstrip().splitlines())
+        if text.lstrip()[:1] == "{":
+            raise UsageError(
+                f"{path} is no JSON (its keys and names need double quotes); name a file that is"
+            )
+        names = _unnumbered([line.strip() for line in text.rstrip().splitlines()])
     if not names or any(not _first(name).strip() for name in names):
         raise UsageError(
             f"{path} has lines without a name; give one name for each output, in the model's order"
         )
     return names
+
+
+def _unnumbered(lines: list[str]) -> tuple[str, ...]:
+    """Lines without their numbers, in the order of those, where all have one and none is missing; else as they are."""
+    found = [_NUMBERED.fullmatch(line) for line in lines]
+    numbers = [int(match[1]) for match in found if match is not None]
+    count = len(lines)
+    names = [match[2] for match in found if match is not None]
+    if (
+        len(numbers) < count or count < 2 or len(set(names)) < count
+    ):  # "1 cent", "2 cents", "5 cents" count something
+        return tuple(lines)
+    if numbers == list(range(1, count + 1)):
+        return tuple(names)
+    if sorted(numbers) != list(range(count)):
+        return tuple(lines)
+    return tuple(names[place] for place in np.argsort(numbers).tolist())
 
 
 def _parsed(text: str) -> Any:

@@ -19,13 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from enxuto.errors import UsageError
 
-__all__ = ["KINDS", "ScoresAre", "ScoresSeen", "divergence", "divergences", "log_probabilities"]
+__all__ = ["KINDS", "LEAST", "ScoresAre", "ScoresSeen", "divergence", "divergences", "log_probabilities"]
 
 ScoresAre = Literal["logits", "probabilities", "log-probabilities", "auto"]
 KINDS: tuple[ScoresAre, ...] = ("log-probabilities", "logits", "probabilities", "auto")
 """What scores may be; `auto` is found from all values together."""
 
-_LEAST = -126 * math.log(2)  # of float32's least normal number: stands for log 0
+LEAST = -126 * math.log(2)
+"""The logarithm of float32's least normal number, which stands for log 0."""
 _SUM = 1e-2  # of a row of probabilities, off 1: bfloat16 is off by 4e-3
 _QUANTIZED = 256  # distinct values at most, of scores with 8 bits
 _COARSEST = 1 / 15  # step of such scores
@@ -48,13 +49,13 @@ def log_probabilities(scores: ArrayLike, kind: ScoresAre = "logits") -> Float64:
             shares = np.where(sums == 0, 1 / flat.shape[1], flat / sums)
             logs = np.log(shares)
         # The logarithm of what is negative is NaN too, as it should be.
-        return np.asarray(np.maximum(logs, _LEAST), np.float64)
+        return np.asarray(np.maximum(logs, LEAST), np.float64)
     if kind not in ("logits", "log-probabilities"):
         raise UsageError(f"scores are logits, probabilities or log-probabilities, not {kind!r}")
     with np.errstate(invalid="ignore"):  # infinity minus itself, which is NaN
         shifted = flat - flat.max(axis=1, keepdims=True)
         shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return np.asarray(np.maximum(shifted, _LEAST), np.float64)
+    return np.asarray(np.maximum(shifted, LEAST), np.float64)
 
 
 def divergences(reference: Float64, model: Float64) -> Float64:

@@ -9,12 +9,13 @@ Left out: a softmax inside a subgraph or a local function (its values still add 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS
@@ -39,10 +40,13 @@ _POINTWISE = frozenset(
      "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Softplus", "HardSwish", "Mish", "Erf", "Sign",
      "ThresholdedRelu", "Round", "Floor", "Softmax", "LogSoftmax", "BatchNormalization", "Where"}
 )  # fmt: skip
+_SPREADS = frozenset({"Identity", "Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Flatten"})
+_ADDS = frozenset({"ReduceSum", "ReduceL1"})  # of what is positive
 _PARTS = frozenset({"Slice", "Gather", "GatherElements", "Split"})
 _DEPTH = 16  # operators that are looked through at most
 _MOST_NODES = 64
 _LEAST = 2.0**-126
+_FLOOR = 1e-4  # that is added to probabilities at most
 _BOUNDS_ARE_INPUTS = 11  # the version of ONNX's operators from which Clip takes its bounds as inputs
 
 
@@ -171,6 +175,12 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
         return softmax
     if kind in _MOVES:
         return _ending(model, maker, node.input[0], depth + 1)
+    if kind in ("Add", "Max"):  # a floor under probabilities, as in ln(p + 1e-9)
+        moved = [name for name in node.input if not _is_floor(model, maker, name)]
+        if len(moved) == 1 and len(node.input) > 1:
+            floored = _ending(model, maker, moved[0], depth + 1)
+            if floored.kind == "probabilities":
+                return floored
     if kind in ("Log", "Exp"):
         return _curved(_ending(model, maker, node.input[0], depth + 1), kind)
     if kind in _MIXES:
@@ -188,6 +198,25 @@ def _computed(model: Model, maker: Mapping[str, NodeProto], node: NodeProto) -> 
     return [name not in maker or maker[name].op_type not in ("Constant", "Shape", "Size") for name in names]
 
 
+def _is_floor(model: Model, maker: Mapping[str, NodeProto], name: str) -> bool:
+    """Say whether a value is a constant that hardly changes probabilities."""
+    if name in model:
+        value = model.load(name) if model.info(name).elements == 1 else None
+    else:
+        about = maker[name].attribute if _kind_of(maker, name) == "Constant" else ()
+        value = next((_number(one) for one in about), None)
+    return value is not None and np.size(value) == 1 and bool(np.all((value >= 0) & (value <= _FLOOR)))
+
+
+def _number(about: AttributeProto) -> np.ndarray | None:
+    """Return the number in an attribute of a Constant, None where it holds something else."""
+    if about.name == "value_float":
+        return np.array(about.f)
+    if about.name != "value" or math.prod(about.t.dims) != 1:
+        return None
+    return np.asarray(numpy_helper.to_array(about.t))
+
+
 def _curved(inner: Ending, kind: str) -> Ending:
     """Return what the logarithm, or the exponential, of something is."""
     if kind == "Log" and inner.kind == "probabilities":
@@ -203,35 +232,60 @@ def _softmax(maker: Mapping[str, NodeProto], node: NodeProto) -> Ending | None:
         return Ending("probabilities", "Softmax", node.input[0])
     if node.op_type == "LogSoftmax":
         return Ending("log-probabilities", "LogSoftmax", node.input[0])
-    if node.op_type not in ("Div", "Sub"):
+    if node.op_type not in ("Div", "Mul", "Sub"):
         return None
-    one, other = (maker.get(name) for name in node.input)
-    if node.op_type == "Div":  # exp(x) / Σ exp(x)
-        whole = one is not None and one.op_type == "Exp" and _sums(other, node.input[0])
-        return Ending("probabilities", "Softmax", _shifted(maker, one.input[0])) if whole and one else None
-    if other is not None and other.op_type == "ReduceLogSumExp" and other.input[0] == node.input[0]:
-        return Ending("log-probabilities", "LogSoftmax", _shifted(maker, node.input[0]))
-    if other is None or other.op_type != "Log":  # x − ln Σ exp(x)
+    one, other = (_plain(maker, name) for name in node.input)
+    if node.op_type == "Mul":  # exp(x) · (1 / Σ exp(x)), the factors in either order
+        if _kind_of(maker, one) == "Reciprocal":
+            one, other = other, one
+        if _kind_of(maker, other) != "Reciprocal":
+            return None
+        other = _plain(maker, maker[other].input[0])
+    if node.op_type in ("Div", "Mul"):  # exp(x) / Σ exp(x)
+        whole = _kind_of(maker, one) == "Exp" and _sums(maker, other, one)
+        return Ending("probabilities", "Softmax", _shifted(maker, maker[one].input[0])) if whole else None
+    if _kind_of(maker, other) == "ReduceLogSumExp" and _plain(maker, maker[other].input[0]) == one:
+        return Ending("log-probabilities", "LogSoftmax", _shifted(maker, one))
+    if _kind_of(maker, other) != "Log":  # x − ln Σ exp(x)
         return None
-    summed = maker.get(other.input[0])
-    power = maker.get(summed.input[0]) if summed is not None and summed.op_type == "ReduceSum" else None
-    if power is None or power.op_type != "Exp" or power.input[0] != node.input[0]:
+    summed = _plain(maker, maker[other].input[0])
+    power = _plain(maker, maker[summed].input[0]) if _kind_of(maker, summed) in _ADDS else ""
+    if _kind_of(maker, power) != "Exp" or _plain(maker, maker[power].input[0]) != one:
         return None
-    return Ending("log-probabilities", "LogSoftmax", _shifted(maker, node.input[0]))
+    return Ending("log-probabilities", "LogSoftmax", _shifted(maker, one))
 
 
-def _sums(node: NodeProto | None, value: str) -> bool:
-    return node is not None and node.op_type in ("ReduceSum", "ReduceL1") and node.input[0] == value
+def _kind_of(maker: Mapping[str, NodeProto], value: str) -> str:
+    return maker[value].op_type if value in maker else ""
+
+
+def _plain(maker: Mapping[str, NodeProto], value: str) -> str:
+    """Return the value that another only moves, spreads or converts, as JAX and TensorFlow write sums into graphs.
+
+    What is read wrongly so is found out by its values (`quantize.answers`).
+    """
+    for _ in range(_DEPTH):
+        if _kind_of(maker, value) not in _SPREADS:
+            break
+        value = maker[value].input[0]
+    return value
+
+
+def _sums(maker: Mapping[str, NodeProto], value: str, of: str) -> bool:
+    return _kind_of(maker, value) in _ADDS and _plain(maker, maker[value].input[0]) == of
 
 
 def _shifted(maker: Mapping[str, NodeProto], value: str) -> str:
-    """Return x where the value is x − max(x), itself otherwise."""
-    node = maker.get(value)
+    """Return x where the value is x − max(x), or x − max(x, a constant), itself otherwise."""
+    node = maker.get(_plain(maker, value))
     if node is None or node.op_type != "Sub":
         return value
-    most = maker.get(node.input[1])
-    return (
-        node.input[0]
-        if most is not None and most.op_type == "ReduceMax" and most.input[0] == node.input[0]
-        else value
+    taken, most = _plain(maker, node.input[0]), _plain(maker, node.input[1])
+    greatest = [most]
+    if _kind_of(maker, most) in ("Max", "Where"):  # −∞ at least, or finite at least
+        greatest = [_plain(maker, name) for name in maker[most].input]
+    largest = any(
+        _kind_of(maker, name) == "ReduceMax" and _plain(maker, maker[name].input[0]) == taken
+        for name in greatest
     )
+    return taken if largest else value
