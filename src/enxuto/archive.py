@@ -137,12 +137,18 @@ def _one_error(path: Path, what: str) -> Iterator[None]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """The file, if it is one: a pipe would make the reader wait, a device may have no end."""
-    file = os.fdopen(
-        os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    """The file, if it is one: a pipe would make the reader wait, a device may have no end, or begin to wind."""
+    try:
+        plain = stat.S_ISREG(os.stat(path).st_mode)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = os.fdopen(os.open(path, flags), "rb") if plain else None
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise  # `_one_error` knows them
+    except OSError as error:  # a name too long, a circle of links
+        raise UsageError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    if file is None or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        if file is not None:
+            file.close()
         raise UsageError(f"{path} is a folder, a device or a pipe; name a file")
     return file
 

@@ -28,6 +28,7 @@ __all__ = [
     "parse_toml",
     "read_toml",
     "regular_file",
+    "small_file",
 ]
 
 _inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
@@ -84,6 +85,18 @@ def regular_file(path: str | Path) -> Iterator[BinaryIO]:
     with os.fdopen(handle, "rb") as file:
         _must_be_file(path, os.fstat(handle).st_mode)
         yield file
+
+
+def small_file(path: str | Path, most: int) -> bytes:
+    """What a file holds, at most `most` bytes; whatever grows or has no end is not read on.
+
+    Raises `OSError`, whose `strerror` says what is wrong, as `regular_file` does, and for more bytes than that.
+    """
+    with regular_file(path) as file:
+        held = file.read(most + 1)
+    if len(held) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
+    return held
 
 
 def _must_be_file(path: str | Path, mode: int) -> None:
@@ -156,7 +169,7 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
             raise UsageError(f"cannot read {path}: it is a folder or a device; name a TOML file")
         if os.path.getsize(path) > _LARGEST_TOML:
             raise UsageError(f"{path} is too large for settings; name a TOML file of a few lines")
-        values = parse_toml(Path(path).read_text(encoding="utf-8"))
+        values = parse_toml(small_file(path, _LARGEST_TOML).decode("utf-8").replace("\r\n", "\n"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:

@@ -508,7 +508,7 @@ def test_whatever_a_forward_raises_is_one_line(error: Exception) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise error
 
-    with pytest.raises(ModelError, match="does not run on an input of 8: .*(five|AttributeError)"):
+    with pytest.raises(ModelError, match=r"does not run on an input of 8: .*(five|AttributeError)"):
         summarize_module(Failing(), (8,))
 
 

@@ -8,6 +8,7 @@ a verb would write over must be its own. Not here: how a file is written whole o
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -147,7 +148,9 @@ def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
     if path == STDOUT and verb in _STREAMED:
         return
     _refuse_dash(verb, path)
-    if path.exists():
+    if os.path.exists(
+        path
+    ):  # unlike `Path.exists` no error where that cannot be known, which `check_place` says
         for source in inputs:
             if any(_same(path, file) for file in _files_of(source)):
                 raise UsageError(f"{path} is {source} itself, or its data; name another file to write")

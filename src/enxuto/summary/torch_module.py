@@ -44,10 +44,10 @@ def summarize_module(module: nn.Module, input_shape: Sequence[int], *, source: s
     """
     try:
         recorder = _recorded(module, input_shape, None)
-    except Exception as error:  # whatever somebody's own `forward` raises
+    except Exception as error:  # noqa: BLE001 - whatever somebody's own `forward` raises
         try:  # a network of words or other numbers of things, which begins with an embedding
             recorder = _recorded(module, input_shape, torch.int64)
-        except Exception:
+        except Exception:  # noqa: BLE001
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             shape = "×".join(map(str, input_shape))
             raise ModelError(f"{source} does not run on an input of {shape}: {reason}") from error
