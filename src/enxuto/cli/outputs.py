@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from enxuto.cli.streams import drop
 from enxuto.errors import EnxutoError, UsageError
 from enxuto.files import check_place, inputs_stay, is_input
 
@@ -111,6 +112,8 @@ def refuse_terminal(output: Path | None, *, json: bool) -> bool:
     """Say whether the file goes to stdout; `UsageError` where that is a terminal, or JSON goes there too."""
     if output != STDOUT:
         return False
+    if sys.stdout is None:
+        raise UsageError("-o - writes the file to stdout, which is closed; name a file")
     if json:
         raise UsageError("-o - and --json both write to stdout; name a file")
     if sys.stdout.isatty():
@@ -119,12 +122,18 @@ def refuse_terminal(output: Path | None, *, json: bool) -> bool:
 
 
 def to_stdout(pieces: Iterable[bytes]) -> int:
-    """Write to stdout; return the number of bytes."""
+    """Write to stdout; return the number of bytes. Raises `UsageError` for a full disk."""
     length = 0
     for piece in pieces:
-        sys.stdout.buffer.write(piece)
+        try:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop(sys.stdout)
+            raise UsageError(f"cannot write the file to stdout: {error.strerror or error}") from error
         length += len(piece)
-    sys.stdout.buffer.flush()
     return length
 
 
