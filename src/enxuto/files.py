@@ -28,6 +28,7 @@ __all__ = [
     "parse_toml",
     "read_toml",
     "regular_file",
+    "small_file",
 ]
 
 _inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
@@ -84,6 +85,18 @@ def regular_file(path: str | Path) -> Iterator[BinaryIO]:
     with os.fdopen(handle, "rb") as file:
         _must_be_file(path, os.fstat(handle).st_mode)
         yield file
+
+
+def small_file(path: str | Path, most: int) -> bytes:
+    """What a file holds, at most `most` bytes; whatever grows or has no end is not read on.
+
+    Raises `OSError`, whose `strerror` says what is wrong, as `regular_file` does, and for more bytes than that.
+    """
+    with regular_file(path) as file:
+        held = file.read(most + 1)
+    if len(held) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
+    return held
 
 
 def _must_be_file(path: str | Path, mode: int) -> None:
@@ -152,11 +165,7 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
     Raises `UsageError` when the file is missing, is no TOML, or `table` is something else in it.
     """
     try:
-        with regular_file(path) as file:
-            text = file.read(_LARGEST_TOML + 1)
-        if len(text) > _LARGEST_TOML:
-            raise UsageError(f"{path} is too large for settings; name a TOML file of a few lines")
-        values = parse_toml(text.decode("utf-8").replace("\r\n", "\n"))
+        values = parse_toml(small_file(path, _LARGEST_TOML).decode("utf-8").replace("\r\n", "\n"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}; name a TOML file") from error
     except ValueError as error:

@@ -276,3 +276,53 @@ def test_both_ways_through_stdout(invoke: Invoke, digits: Path, here: Path) -> N
     assert sorted(path.name for path in here.iterdir()) == ["m.enx", "m.onnx", "n.enx"]
     for said in (("compress", digits), ("decompress", "m.enx")):
         assert "both write to stdout" in refused(invoke(*said, "-o", "-", "--json"))
+
+
+@pytest.mark.parametrize("which", OUTPUTS)
+def test_a_name_that_no_disk_takes_is_one_line(
+    which: str, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even whether it is there cannot be asked: the system's error comes out of the question."""
+    monkeypatch.chdir(tmp_path)
+    assert "File name too long" in refused(invoke(*words(which, "x" * 300)))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "locked/results"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("report", "NAME", "-o", "page.html"),
+        ("summary", "NAME.onnx"),
+        ("export", "lenet5", "o.onnx", "--labels", "NAME"),
+        ("export", "lenet5", "o.onnx", "--weights", "NAME"),
+    ],
+    ids=lambda call: " ".join(call[:-1]),
+)
+def test_inputs_that_the_system_says_nothing_of_are_one_line(
+    call: tuple[str, ...], name: str, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name too long; a folder that may not be entered, as others' are in containers (root may enter all)."""
+    monkeypatch.chdir(tmp_path)
+    ask, locked = os.stat, str(Path("locked"))
+
+    def stat(path: object, *more: object, **named: object) -> os.stat_result:
+        if str(path).startswith(locked):
+            raise PermissionError(13, "Permission denied", str(path))
+        return ask(path, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", stat)
+    line = refused(invoke(*(word.replace("NAME", name) for word in call)))
+    assert "File name too long" in line or "Permission denied" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_system_names_the_file(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it comes from: it is the place that is wrong, not enxuto."""
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", "/mnt/gone/a.enx")
+
+    monkeypatch.setattr("enxuto.cli.inspect.is_enx", failing, raising=False)
+    monkeypatch.setattr("enxuto.enx.file.is_enx", failing)
+    line = refused(invoke("inspect", "a.enx"))
+    assert line == "error: cannot use /mnt/gone/a.enx: Input/output error; check the path and its folder"

@@ -283,3 +283,16 @@ def test_published_rows_are_of_the_family_a_name_begins_with(model: str, name: s
     for rows in (BEST, SIMILAR):
         found = find(rows, model)
         assert (None if found is None else found.network) == name
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["full", "closed"])
+def test_a_file_that_does_not_fit_into_stdout_is_one_line(closed: bool, tmp_path: Path) -> None:
+    """`-o -` writes bytes, past what writes texts."""
+    model = Path(enxuto.__file__).parent / "demo" / "digits.onnx"
+    where = ">&-" if closed else "> /dev/full"
+    command = f'"{sys.executable}" -m enxuto compress "{model}" --keep-exact "*" --no-xz -o - {where}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    said = "stdout, which is closed" if closed else "cannot write the file to stdout: No space left"
+    assert done.returncode == 2
+    assert [said in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
+    assert not list(tmp_path.iterdir())

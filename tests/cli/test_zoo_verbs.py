@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -200,5 +201,12 @@ def test_export_refuses_in_one_line(invoke: Invoke, mynets: str, tmp_path: Path)
     assert "does not exist" in refused(invoke("export", "lenet5", out, "--weights", tmp_path / "no.pt"))
     (tmp_path / "labels.json").write_text('["one", 2]')
     assert "must list names" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "labels.json"))
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert "is none" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "deep.json"))
+    (tmp_path / "digits.json").write_text(f"[{'9' * 5000}]")
+    assert "is none" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "digits.json"))
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a pipe" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "pipe"))
+    assert "is a device" in refused(invoke("export", "lenet5", out, "--labels", "/dev/zero"))
     assert "preprocessing" in refused(invoke("export", "lenet5", out, "--preprocess", "what"))
     assert not out.exists()

@@ -291,3 +291,11 @@ def test_a_file_that_computes_something_else_is_not_written(
         export_onnx(tiny, tmp_path / "model.onnx", input_shape=(3, 8, 8))
     assert not list(tmp_path.iterdir())
     assert export_onnx(tiny, tmp_path / "model.onnx", input_shape=(3, 8, 8), check=False).difference is None
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_parameters_are_counted(frozen: bool, tmp_path: Path) -> None:
+    """What a file holds does not depend on what would be trained of it."""
+    layer = nn.Linear(12, 4)
+    network = nn.Sequential(nn.Flatten(), layer.requires_grad_(not frozen))
+    assert export_onnx(network, tmp_path / "a.onnx", input_shape=(3, 2, 2)).parameters == 12 * 4 + 4

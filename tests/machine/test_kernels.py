@@ -7,12 +7,14 @@ for a full disk.
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import os
 import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -241,3 +243,33 @@ def test_load_without_a_home_from_a_read_only_package(tmp_path: Path) -> None:
     result, said = ran(script, HOME=os.devnull, TMPDIR=str(tmp_path), PYTHONPATH=str(package.parent))
     assert result == str(len(enxuto.load(model).weight_names))
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("home", ["rel", "./rel", "..", "~"])
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME"])
+def test_relative_places_of_the_platform_are_none(
+    variable: str, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the XDG base directory specification says; else every folder that one works in would get a cache."""
+    monkeypatch.delenv("ENXUTO_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(variable, home)
+    expected = temporary_folder() if variable == "HOME" else tmp_path / ".cache" / "enxuto"
+    assert cache_folder() == expected
+
+
+def test_loops_are_compiled_where_the_current_folder_is_gone(tmp_path: Path) -> None:
+    path, gone = read_only(tmp_path / "package"), tmp_path / "gone"
+    gone.mkdir()
+    clean = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "TMPDIR")}
+    script = f"import os, runpy; os.rmdir({str(gone)!r}); runpy.run_path({str(path)!r}, run_name='__main__')"
+    places = {"HOME": os.devnull, "XDG_CACHE_HOME": "", "ENXUTO_CACHE": ""}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script], env=clean | {"PYTHONPATH": str(SOURCE.parent)} | places,
+        cwd=gone, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "45 0\n"), done.stderr
+    kept = Path(tempfile.gettempdir()) / f"enxuto-{os.geteuid()}" / "kernels"
+    for folder in kept.glob(f"package-{hashlib.sha256(str(path.parent).encode()).hexdigest()[:16]}"):
+        shutil.rmtree(folder)

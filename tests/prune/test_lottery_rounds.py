@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from enxuto import prune
 from enxuto.errors import UsageError
@@ -16,7 +17,7 @@ from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import built, part_of, reinitialised, retraining
-from enxuto.prune.rounds import Selection, Unpruned, shares_left
+from enxuto.prune.rounds import Selection, Unpruned, _size, shares_left
 from enxuto.summary.torch_module import summarize_module
 from enxuto.train.config import TrainConfig
 from enxuto.train.schedules import schedule_of
@@ -193,3 +194,10 @@ def test_each_way_of_retraining_has_its_schedule() -> None:
     assert retraining("rewind", curve, rewind_epoch=2, last_lr=1, epochs=None, seed=0).epochs == curve.epochs
     with pytest.raises(UsageError, match="cannot be entered in the middle"):
         part_of(curve, 1, 5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_size_counts_frozen_parameters(frozen: bool) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+    network[0].requires_grad_(not frozen)
+    assert _size(network, (3, 8, 8), 12).parameters == 224 + 292 + 130

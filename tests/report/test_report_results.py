@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -384,3 +386,26 @@ def check_drawable(results: Results) -> None:
             )
         for table in one.tables:
             assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+@pytest.mark.parametrize("where", ["itself", "in a folder", "beside records"])
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_what_is_no_file_is_not_read(what: str, where: str, tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device such as /dev/zero read until the memory is full."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    strange = folder / ("provenance.json" if where == "beside records" else "a.json")
+    if what == "pipe":
+        os.mkfifo(strange)
+    else:
+        strange.symlink_to("/dev/zero")
+    if where == "beside records":
+        samples.write_lines(folder / "records.jsonl", samples.souza_records())
+    if where == "beside records":  # what it would tell is left out
+        assert read_results([folder]).exhibits
+        return
+    kind = "a pipe" if what == "pipe" else "a device"
+    with pytest.raises(
+        UsageError, match=re.escape(f"a.json: cannot be read (it is {kind}, not a file); left out")
+    ):
+        read_results([strange if where == "itself" else folder])

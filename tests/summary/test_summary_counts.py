@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from enxuto.errors import ModelError
@@ -465,6 +466,55 @@ def test_frozen_parameters_count(frozen: str) -> None:
     said = {"all": ["516 parameters are frozen: counted, but not trained"],
             "some": ["224 parameters are frozen: counted, but not trained"], "none": []}  # fmt: skip
     assert list(found.remarks) == said[frozen]
+
+
+def _old_norm(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return nn.utils.weight_norm(layer)  # type: ignore[no-any-return]
+
+
+def _computed_once(layer: nn.Linear) -> nn.Module:
+    layer.scaled = 2 * layer.weight  # type: ignore[assignment]
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("wrap", "parameters"),
+    [
+        (_old_norm, 8 * 5 + 5 + 5),
+        (lambda layer: prune.l1_unstructured(layer, "weight", 0.5), 8 * 5 + 5),
+        (lambda layer: prune.ln_structured(layer, "weight", 0.5, 2, 0), 8 * 5 + 5),
+        (_computed_once, 8 * 5 + 5),
+    ],
+    ids=["weight_norm by a hook", "masks by a hook", "masks of rows by a hook", "an attribute"],
+)
+def test_modules_with_tensors_computed_of_their_parameters(
+    wrap: Callable[[nn.Linear], nn.Module], parameters: int
+) -> None:
+    """`deepcopy` alone refuses them, as attributes that are no leaves of the graph."""
+    module = nn.Sequential(wrap(nn.Linear(8, 5)), nn.ReLU())
+    found = summarize_module(module, (8,))
+    assert (found.macs, found.parameters) == (40, parameters)
+    assert module(torch.ones(1, 8)).shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError("five"), KeyError("five"), AttributeError(), ZeroDivisionError("five"), OSError("five")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_a_forward_raises_is_one_line(error: Exception) -> None:
+    class Failing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    with pytest.raises(ModelError, match=r"does not run on an input of 8: .*(five|AttributeError)"):
+        summarize_module(Failing(), (8,))
+
+
+def test_a_module_without_shapes_yet_is_refused() -> None:
+    with pytest.raises(ModelError, match="does not run"):
+        summarize_module(nn.LazyLinear(3), (8,))
 
 
 def test_parameters_that_are_computed_with_before_they_are_used_count_all() -> None:

@@ -77,7 +77,7 @@ def run(
     ] = False,
 ) -> None:
     """Load, run, measure, show."""
-    from enxuto.evaluation import Evaluation, Following, evaluate, follow
+    from enxuto.evaluation import Following, evaluate, follow
     from enxuto.opening import load, load_with_metadata, preprocess_of
     from enxuto.runtime import Runner
 

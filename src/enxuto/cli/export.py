@@ -10,6 +10,7 @@ import typer
 
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.errors import DataError, UsageError
+from enxuto.files import small_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from enxuto.export import Exported
 
 __all__ = ["HELP", "run"]
+
+_LARGEST_LABELS = 1 << 26  # bytes, as of any file of labels (`enxuto.data.labels`)
 
 HELP = """Write a network as one plain ONNX file: open batch size, input `input`, output `logits`, opset 18.
 
@@ -121,14 +124,16 @@ def _labels(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = small_file(path, _LARGEST_LABELS).decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the labels in {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
         raise UsageError(f"cannot read the labels in {path}: {error}") from error
     if not text.lstrip().startswith("["):
         return text.splitlines()
     try:
         names = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # deep lists, numbers of thousands of digits
         raise DataError(f"{path} begins like a JSON list but is none: {error}") from error
     if not all(isinstance(name, str) for name in names):
         raise DataError(f"{path} must list names, one string for each class")

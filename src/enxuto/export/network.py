@@ -117,7 +117,7 @@ def export_onnx(
     model = Model.from_proto(proto)
     difference = _difference(model, images, outputs, name) if check else None
     model.write(path)
-    written = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+    written = sum(weight.numel() for weight in module.parameters())
     size = os.path.getsize(path)
     return Exported(Path(path), size, opset, shape, int(outputs.shape[1]), written, difference)
 

@@ -17,22 +17,28 @@ __all__ = ["cache_folder", "is_private", "is_writable", "temporary_folder"]
 def cache_folder() -> Path:
     """Where downloads and the like go: `$ENXUTO_CACHE`, else the platform's cache folder with `enxuto` in it.
 
-    A user without a home has no cache folder; then it is `temporary_folder`, unless someone else made that. Nothing is
-    made here.
+    A user without a home has no cache folder; then it is `temporary_folder`, unless someone else made that. Relative
+    places of the platform count as none, as the XDG specification says: they would be another one in each folder.
+    Nothing is made here.
     """
     chosen = os.environ.get("ENXUTO_CACHE")
     if chosen:
         return Path(chosen)
+    mac = sys.platform == "darwin"
+    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+    named = Path("" if mac else os.environ.get(variable, ""))
+    if named.is_absolute():
+        return named / "enxuto"
     try:
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "enxuto"
-        variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-        return Path(os.environ.get(variable) or Path.home() / ".cache") / "enxuto"
-    except RuntimeError:  # no HOME, and nobody knows this user
-        place = temporary_folder()
-        if place is not None and (_is_own(place) or not os.path.lexists(place)):
-            return place
-        return Path(os.curdir).absolute() / ".enxuto-cache"
+        home = Path.home()
+        if home.is_absolute():
+            return (home / "Library" / "Caches" if mac else home / ".cache") / "enxuto"
+    except RuntimeError:
+        pass  # no HOME, and nobody knows this user
+    place = temporary_folder()
+    if place is not None and (_is_own(place) or not os.path.lexists(place)):
+        return place
+    return Path(_here() or os.curdir) / ".enxuto-cache"
 
 
 def temporary_folder() -> Path | None:
@@ -42,10 +48,18 @@ def temporary_folder() -> Path | None:
     except FileNotFoundError:
         return None
     named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
-    if not named and Path(base) == Path.cwd():  # Python's last resort; nobody wants caches among their files
+    if not named and base == _here():  # Python's last resort; nobody wants caches among their files
         return None
     user = os.geteuid() if hasattr(os, "geteuid") else "user"
     return Path(base) / f"enxuto-{user}"
+
+
+def _here() -> str | None:
+    """The current folder, None where it is gone: someone removed it while a shell stood in it."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def is_private(folder: Path) -> bool:

@@ -38,7 +38,7 @@ class Measures:
     """What was measured.
 
     top1, top5: shares 0…1 of the test images, top5 None for ten classes and fewer; loss: their mean cross-entropy
-    in nats. data_hash: of the test images. parameters: trainable. macs: multiply–accumulates for one image, as
+    in nats. data_hash: of the test images. parameters: all, frozen ones too. macs: multiply–accumulates for one image, as
     `enxuto.summary` counts. onnx_bytes, state_bytes: sizes of the files. latency: by runtime and device, of one
     image, in ms. threads: of the CPU (0: one per core).
     """
@@ -124,7 +124,7 @@ def measure(
         loss=scores.loss,
         samples=scores.samples,
         data_hash=test.hash,
-        parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        parameters=sum(weight.numel() for weight in model.parameters()),
         macs=summarize_module(plain, shape).macs,
         onnx_bytes=written.onnx.stat().st_size,
         state_bytes=written.state.stat().st_size,

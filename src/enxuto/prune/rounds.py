@@ -68,7 +68,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Size:
-    """filters: of all layers but the outputs. parameters: trainable ones. macs: for one image."""
+    """filters: of all layers but the outputs. parameters: all, frozen ones too. macs: for one image."""
 
     filters: int
     parameters: int
@@ -235,7 +235,7 @@ class _Unit:
 
 
 def _size(network: nn.Module, shape: tuple[int, ...], filters: int) -> Size:
-    parameters = sum(value.numel() for value in network.parameters() if value.requires_grad)
+    parameters = sum(value.numel() for value in network.parameters())
     return Size(filters, parameters, summarize_module(network, shape).macs)
 
 

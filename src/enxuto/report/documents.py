@@ -7,12 +7,14 @@ touched.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from enxuto.errors import FormatError
+from enxuto.files import small_file
 from enxuto.study import Result
 
 __all__ = ["Document", "documents", "functions_of", "told_by"]
@@ -41,7 +43,7 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
     Of a folder: its `records.jsonl`, or else the `history.jsonl` of a training and all its `.json` files but
     `provenance.json`, which tells of the records.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike `Path.is_dir` no error for a name too long or a locked folder
         if (path / _RECORDS).is_file():
             return documents(path / _RECORDS)
         files = sorted(file for file in path.glob("*.json") if file.name != _PROVENANCE)
@@ -53,7 +55,7 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
     try:
         if path.stat().st_size > _MOST:
             return [], [f"{path}: larger than {_MOST >> 20} MiB, which no result is; left out"]
-        data = path.read_bytes()
+        data = small_file(path, _MOST)
     except OSError as error:
         return [], [f"{path}: cannot be read ({error.strerror or error}); left out"]
     if path.name == _HISTORY:
@@ -134,9 +136,11 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
 
 def _command(path: Path) -> dict[str, str]:
     """The command that is told beside a study's records, and the images it was of; all else they tell themselves."""
-    if not path.is_file():
+    try:
+        data = small_file(path, _MOST)
+    except OSError:
         return {}
-    found, _ = _whole(path, path.read_bytes())
+    found, _ = _whole(path, data)
     values = found[0].values if found else {}
     told = {key: values[key] for key in ("command", "data") if isinstance(values.get(key), str)}
     return told if "command" in told else {}

@@ -35,8 +35,6 @@ from enxuto.summary.torch_ops import (
 
 __all__ = ["summarize_module"]
 
-_REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
-
 
 def summarize_module(module: nn.Module, input_shape: Sequence[int], *, source: str = "module") -> Summary:
     """The layer table of `module` in inference for one image of `input_shape`, (channels, height, width).
@@ -46,11 +44,11 @@ def summarize_module(module: nn.Module, input_shape: Sequence[int], *, source: s
     """
     try:
         recorder = _recorded(module, input_shape, None)
-    except _REFUSALS as error:
+    except Exception as error:  # noqa: BLE001 - whatever somebody's own `forward` raises
         try:  # a network of words or other numbers of things, which begins with an embedding
             recorder = _recorded(module, input_shape, torch.int64)
-        except _REFUSALS:
-            reason = " ".join(str(error).split())[:300]
+        except Exception:  # noqa: BLE001
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
             shape = "×".join(map(str, input_shape))
             raise ModelError(f"{source} does not run on an input of {shape}: {reason}") from error
     return Summary(source, tuple(input_shape), tuple(recorder.rows), tuple(_remarks(module, recorder)))
@@ -85,6 +83,10 @@ def _on_meta(module: nn.Module) -> nn.Module:
         memo[id(weight)] = nn.Parameter(weight.to("meta"), requires_grad=weight.requires_grad)
     for buffer in module.buffers():
         memo[id(buffer)] = buffer.to("meta")
+    for value in (held for part in module.modules() for held in vars(part).values()):
+        # What `weight_norm` and `torch.nn.utils.prune` compute of parameters is an attribute, which cannot be copied.
+        if isinstance(value, Tensor) and id(value) not in memo:
+            memo[id(value)] = value.detach().to("meta")
     ghost: nn.Module = copy.deepcopy(module, memo)
     return ghost.eval()
 

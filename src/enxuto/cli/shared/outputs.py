@@ -8,12 +8,14 @@ a verb would write over must be its own. Not here: how a file is written whole o
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from enxuto.cli.shared.streams import drop
 from enxuto.errors import EnxutoError, UsageError
 from enxuto.files import check_place, inputs_stay, is_input
 
@@ -110,6 +112,8 @@ def refuse_terminal(output: Path | None, *, json: bool) -> bool:
     """Say whether the file goes to stdout; `UsageError` where that is a terminal, or JSON goes there too."""
     if output != STDOUT:
         return False
+    if sys.stdout is None:
+        raise UsageError("-o - writes the file to stdout, which is closed; name a file")
     if json:
         raise UsageError("-o - and --json both write to stdout; name a file")
     if sys.stdout.isatty():
@@ -118,12 +122,18 @@ def refuse_terminal(output: Path | None, *, json: bool) -> bool:
 
 
 def to_stdout(pieces: Iterable[bytes]) -> int:
-    """Write to stdout; return the number of bytes."""
+    """Write to stdout; return the number of bytes. Raises `UsageError` for a full disk."""
     length = 0
     for piece in pieces:
-        sys.stdout.buffer.write(piece)
+        try:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop(sys.stdout)
+            raise UsageError(f"cannot write the file to stdout: {error.strerror or error}") from error
         length += len(piece)
-    sys.stdout.buffer.flush()
     return length
 
 
@@ -147,7 +157,9 @@ def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
     if path == STDOUT and verb in _STREAMED:
         return
     _refuse_dash(verb, path)
-    if path.exists():
+    if os.path.exists(
+        path
+    ):  # unlike `Path.exists` no error where that cannot be known, which `check_place` says
         for source in inputs:
             if any(_same(path, file) for file in _files_of(source)):
                 raise UsageError(f"{path} is {source} itself, or its data; name another file to write")

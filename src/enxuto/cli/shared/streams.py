@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from enxuto.errors import UsageError
 
-__all__ = ["degrade", "fitting", "put"]
+__all__ = ["degrade", "drop", "fitting", "put"]
 
 _PLAIN = "enxuto-plain"
 _INSTEAD = {
@@ -70,9 +70,9 @@ def put(stream: TextIO | None, text: str) -> None:
             stream.write(fitting(text, stream))
         stream.flush()
     except BrokenPipeError:
-        _drop(stream)
+        drop(stream)
     except OSError as error:
-        _drop(stream)
+        drop(stream)
         if stream is sys.stdout:
             raise UsageError(
                 f"cannot write the result to standard output: {error.strerror or error}"
@@ -81,7 +81,7 @@ def put(stream: TextIO | None, text: str) -> None:
         return
 
 
-def _drop(stream: TextIO) -> None:
+def drop(stream: TextIO) -> None:
     """Let what still waits, and what comes, go nowhere: Python writes it at the end, and would fail there."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

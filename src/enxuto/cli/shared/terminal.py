@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TextIO, TypeVar
@@ -74,6 +75,11 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
+        except OSError as error:  # a folder that may not be entered, a name too long, a disk that fails
+            where = "" if error.filename is None else f" {os.fsdecode(error.filename)}"
+            _fail(
+                f"cannot use{where or ' a file'}: {error.strerror or error}; check the path and its folder", 2
+            )
         except Exception as error:  # the outermost boundary: one line instead of a traceback
             if type(error).__module__.startswith("typer"):
                 raise
