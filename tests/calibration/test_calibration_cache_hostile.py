@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from enxuto.calibration import cache as calibration_cache
 from enxuto.calibration.cache import calibration_key, kept_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
-from enxuto.calibration import cache as calibration_cache
 from enxuto.demo import MODEL
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
