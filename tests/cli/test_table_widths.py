@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 sys.path.append(str(Path(__file__).parents[1] / "report"))
 import report_samples as samples
 
-from enxuto.cli import app, terminal
+from enxuto.cli import app
+from enxuto.cli.shared import terminal
 from enxuto.cli.shared.study_options import show
 from enxuto.cli.shared.tables import lay_out, shortened, wrapped
 from enxuto.demo import MODEL, TEST_IMAGES

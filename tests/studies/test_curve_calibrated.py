@@ -17,11 +17,12 @@ from enxuto.evaluation import evaluate
 from enxuto.onnx_model import Model
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.runtime import Runner
+from enxuto.studies.curve import calibration as curve_calibration
 from enxuto.studies.curve.calibration import Calibrating
 from enxuto.studies.curve.modes import calibrated, own, source_grid
 from enxuto.studies.curve.points import Subject, points
 from enxuto.studies.curve.tables import curves_of
-from enxuto.study import Here, Local, Study, curve_calibration
+from enxuto.study import Here, Local, Study
 
 DRAW = {"limit": 90, "seed": 3}
 DEALT = Calibrating(24, 3)

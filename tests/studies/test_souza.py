@@ -23,11 +23,12 @@ from enxuto.errors import TrainingError, UsageError
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.runtime import Runner
 from enxuto.studies.images import open_images
+from enxuto.studies.souza import network as souza_network
 from enxuto.studies.souza.points import SCALES, SouzaStudy, points, refuse_earlier_form
 from enxuto.studies.souza.published import NETWORKS, PUBLISHED
 from enxuto.studies.souza.records import records_of
 from enxuto.studies.souza.tables import as_csv, tables
-from enxuto.study import Executor, Here, Local, Point, Study, StudyResults, souza_network
+from enxuto.study import Executor, Here, Local, Point, Study, StudyResults
 from enxuto.tables import as_markdown
 
 DSC = ("squeezenet-dsc",)
