@@ -126,13 +126,7 @@ def compress_within(
     arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model, and where
     top-1 is bounded but the original's is no better than chance; `UsageError` for models that are no classifiers.
     """
-    if parts.calibrating is not None:
-        pictures = pictures_of(parts.calibrating, preprocess)
-        source = f"{parts.calibrating.hash} of {Path(parts.calibrating.path).name}"
-    else:
-        pictures = _made_up(model, preprocess, images, seed)
-        source = "synthetic"
-
+    pictures, source = _calibrating(model, parts.calibrating, preprocess, images, seed)
     # What makes all that follows useless is told before it is done.
     class_answers(model, pictures, threads=threads)
     judge = _judge(model, parts.judging, preprocess, threads, bounds) if bounds.judged else None
@@ -173,6 +167,15 @@ def compress_within(
     reporter = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)
     chance = reporter.by_chance if parts.reporting.labelled else None
     return Within(found.outcome, found, reporter(found.outcome.model), calibration, chance)
+
+
+def _calibrating(
+    model: Model, dataset: Dataset | None, preprocess: Preprocess, images: int, seed: int
+) -> tuple[npt.NDArray[np.float32], str]:
+    """Return the images that calibrate, made up where there are none, and what they are, for the record."""
+    if dataset is None:
+        return _made_up(model, preprocess, images, seed), "synthetic"
+    return pictures_of(dataset, preprocess), f"{dataset.hash} of {Path(dataset.path).name}"
 
 
 def _judge(
