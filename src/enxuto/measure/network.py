@@ -38,9 +38,9 @@ class Measures:
     """What was measured.
 
     top1, top5: shares 0…1 of the test images, top5 None for ten classes and fewer; loss: their mean cross-entropy
-    in nats. data_hash: of the test images. parameters: all, frozen ones too. macs: multiply–accumulates for one image, as
-    `enxuto.summary` counts. onnx_bytes, state_bytes: sizes of the files. latency: by runtime and device, of one
-    image, in ms. threads: of the CPU (0: one per core).
+    in nats. data_hash: of the test images. parameters: all, frozen ones too. macs: multiply–accumulates for one
+    image, as `enxuto.summary` counts. onnx_bytes, state_bytes: sizes of the files. latency: by runtime and device, of
+    one image, in ms. threads: of the CPU (0: one per core).
     """
 
     top1: float
