@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -108,7 +109,7 @@ def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     lines: list[Any] = [{**good, "judgement": wrong} for wrong in NO_JUDGEMENTS[:7]]
     lines += [
         {**good, "judgement": {**good["judgement"], **wrong}}
-        for wrong in NO_JUDGEMENTS[6:]
+        for wrong in NO_JUDGEMENTS[7:]  # a divergence that is not known is kept as null
         if isinstance(wrong, dict)
     ]
     for key in ("price", "bytes"):
@@ -120,6 +121,11 @@ def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
         assert again._trials == {}, line
     log.place.write_text("[" * 100_000 + "\n" + json.dumps(good) + "\n")
     assert TrialLog(tmp_path, "key").get(0.5) == (10, judged)
+    log.place.write_text(json.dumps({**good, "judgement": {**good["judgement"], "kl": None}}) + "\n")
+    unknown = TrialLog(tmp_path, "key").get(0.5)
+    assert unknown is not None
+    assert unknown[1] is not None
+    assert math.isnan(unknown[1].kl)
     log.place.unlink()
     log.place.mkdir()
     assert TrialLog(tmp_path, "key").get(0.5) is None
