@@ -11,6 +11,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.calibration.answers import answers_of, check_movement, kind_of_scores
 from enxuto.calibration.calibrate import calibrate
+from enxuto.compression.at_price import compress_at
+from enxuto.compression.calibrated import Parts, compress_within
+from enxuto.compression.search import Bounds
+from enxuto.data import Preprocess
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -466,11 +470,6 @@ NO_CLASSES: dict[str, tuple[list[NodeProto], str, int]] = {
         "no row of scores for each",
         TensorProto.FLOAT,
     ),
-    "all alike": (
-        [N("Mul", ["z", "nought"], ["n"]), N("Add", ["n", "shares"], ["y"])],
-        "same for all images",
-        TensorProto.FLOAT,
-    ),
     "together": (
         [N("MatMul", ["f", "column"], ["q"]), N("Add", ["q", "shares"], ["y"])],
         "move together",
@@ -497,6 +496,18 @@ def test_what_is_no_list_of_classes_is_refused_with_its_reason(name: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_that_ignores_its_input_is_calibrated_but_not_searched() -> None:
+    """Its answers can be kept, at a price that the caller names; a search would keep nothing else of it."""
+    model = model_of(N("Mul", ["z", "nought"], ["n"]), N("Add", ["n", "shares"], ["y"]))
+    calibration = calibrate(model, IMAGES, threads=1)
+    made = compress_at(calibration, calibration.price_of_bits(4.0)).model.to_model()
+    np.testing.assert_allclose(Runner(made).scores(IMAGES), Runner(model).scores(IMAGES), rtol=1e-6)
+    with pytest.raises(UsageError, match="same for all images"):
+        compress_within(
+            model, Bounds(max_bytes=900), Parts(None, None, None), Preprocess(), images=24, threads=1
+        )
+
+
 def test_two_outputs_that_differ_are_classes() -> None:
     """A network for two classes whose scores share most of their movement is none that moves together."""
     shared = random.standard_normal((40, 1))
@@ -511,6 +522,10 @@ def test_two_outputs_that_differ_are_classes() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             check_movement(scores)
+    constant = np.tile([1.0, 2.0], (40, 1))
+    check_movement(constant, lambda: np.tile([1.0, 2.0001], (4, 1)))  # the model ignores its input
+    with pytest.raises(UsageError, match="same for all images"):
+        check_movement(constant, lambda: np.tile([1.0, 2.1], (4, 1)))  # the images do not reach it
 
 
 MASKED: dict[str, list[NodeProto]] = {

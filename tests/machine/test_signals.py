@@ -60,17 +60,6 @@ def test_an_end_in_order(body: str, code: int, said: str) -> None:
     assert result.stderr == ""
 
 
-def test_an_interrupt_that_waited_comes_through_a_block_that_fails() -> None:
-    def fails() -> None:
-        with interrupts_wait():
-            signal.raise_signal(signal.SIGINT)
-            raise OSError("the disk is full")
-
-    with pytest.raises(KeyboardInterrupt) as caught:
-        fails()
-    assert isinstance(caught.value.__context__, OSError)
-
-
 def test_handlers_are_as_before_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with ended_by_sigterm(), interrupts_wait():

@@ -10,8 +10,9 @@ logits, and are taken for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +42,14 @@ __all__ = [
     "free_batch",
     "kind_of_scores",
     "refusal",
+    "scores_elsewhere",
 ]
 
 _LOOKED_AT = 32  # images that tell what the scores are
 _SAME = 2e-2  # of a probability: a softmax whose output is quantized to 7 bits is off by less than 1e-2
 _SEVERAL = 1.5  # what a row of one distribution adds up to at most
 _TOGETHER = 1e-4  # of the scores' variance over images: what outputs that move together differ by
+_IGNORED = 1e-3  # of the largest score: what a model that ignores its input may differ by on other inputs
 _CONSTANT = 1e-6  # of the largest score: float32's noise
 _LENGTH = 1e-3
 _PLACES = frozenset(
@@ -153,11 +156,15 @@ def _one_distribution(end: Ending, scores: np.ndarray) -> bool:
     return bool(np.abs(sums - 1).max() <= _SAME)
 
 
-def check_movement(scores: npt.ArrayLike) -> None:
+def check_movement(
+    scores: npt.ArrayLike, elsewhere: Callable[[], npt.NDArray[np.floating[Any]]] | None = None
+) -> None:
     """Raise `UsageError` where logits (N, C) of N images do not tell classes apart: constant, or moving together.
 
     A softmax sees nothing but differences between the scores of an image. Where these hardly vary from image to image,
-    beside the scores themselves, any weights at all keep its answers.
+    beside the scores themselves, any weights at all keep its answers. elsewhere: gives scores of inputs quite unlike
+    the images; a model whose scores are the same there too (a norm before a mean over the same values, say) ignores its
+    input, and what it answers is all that can be kept.
     """
     whole = np.asarray(scores, np.float64)
     # Classes may be masked, by −∞ or by numbers such as −1e9: what no image gives a probability counts for nothing.
@@ -170,10 +177,21 @@ def check_movement(scores: npt.ArrayLike) -> None:
     moved = known - known.mean(axis=0)
     total = float(np.mean(moved**2))
     if total <= (_CONSTANT * float(np.abs(known).max())) ** 2:
+        if elsewhere is not None:
+            other = np.abs(elsewhere()[:, np.isfinite(whole[0])] - whole[:1, np.isfinite(whole[0])])
+            if float(other.max()) <= _IGNORED * float(np.abs(known).max()):
+                return
         raise UsageError(refusal("its outputs are the same for all images"))
     apart = moved - moved.mean(axis=1, keepdims=True)
     if float(np.mean(apart**2)) <= _TOGETHER * total:
         raise UsageError(refusal("its outputs move together, so that no image tells them apart"))
+
+
+def scores_elsewhere(model: Model, images: npt.NDArray[np.float32], threads: int) -> npt.NDArray[Any]:
+    """Return scores (4, C) of noise about the mean of the images (N, …), three times as wide as they are."""
+    noise = np.random.default_rng(0).standard_normal((4, *images.shape[1:]), np.float32)
+    wide = noise * np.float32(3 * (images.std() or 1.0)) + np.float32(images.mean())
+    return Runner(model, threads=threads).scores(wide)
 
 
 def free_batch(model: Model, images: np.ndarray, *, threads: int = 0) -> Model:

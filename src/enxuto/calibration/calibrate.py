@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.allocation import Spacing, price_of_bits, spacing_of
-from enxuto.calibration.answers import Answers, check_movement, class_answers, free_batch
+from enxuto.calibration.answers import Answers, check_movement, class_answers, free_batch, scores_elsewhere
 from enxuto.calibration.bias_correction import channel_means, corrected_biases
 from enxuto.calibration.curvature import Curvature, curvature_of, curvature_work
 from enxuto.calibration.layers import Layer, linear_layers
@@ -252,7 +252,7 @@ def calibrate(
     moments, scores, reason = layer_moments(
         runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=watched
     )
-    check_movement(scores)
+    check_movement(scores, partial(scores_elsewhere, runs, images, threads))
     curvatures = _curvatures(folded_model, layers, moments, len(images), threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
     sensitivities = measured_sensitivities(

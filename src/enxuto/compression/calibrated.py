@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.calibration.answers import class_answers
+from enxuto.calibration.answers import check_movement, class_answers
 from enxuto.calibration.cache import calibration_folder, calibration_key, kept_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.synthetic import synthetic_images
@@ -138,6 +138,8 @@ def compress_within(
     calibration = kept_calibration(
         model, pictures, measure, source=source, seed=seed, threads=threads or processors(), folder=cache
     )
+
+    check_movement(calibration.scores)  # one that ignores its input too: a search would keep nothing of it
 
     def make(price: float) -> Outcome:
         outcome = compress_at(

@@ -69,8 +69,8 @@ def interrupts_wait() -> Iterator[None]:
         signal.signal(number, lambda number, frame: came.append(number))
     try:
         yield
-    finally:  # a block that fails must not swallow them either
+    finally:
         for number in held:
             signal.signal(number, before[number])
-        for again in dict.fromkeys(came):
-            signal.raise_signal(again)
+    for again in dict.fromkeys(came):  # where the block failed, its error ends the work and says more
+        signal.raise_signal(again)
