@@ -197,3 +197,14 @@ def test_json_has_its_schema_and_short_lists(monkeypatch: pytest.MonkeyPatch) ->
     assert found == values
     assert '"a": [1, 2, 3]' in stream.getvalue()
     assert "\u202e" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_bars_stand_beside_their_own_column_or_not_at_all(width: int) -> None:
+    """A bar without its column would be read as one of the column before it."""
+    columns = {"stage": "left", "first": "right", " ": "left", "second": "right", "  ": "left"}
+    rows = [("a name of a stage", "1,234,567", "████ 11.1 %", "7,654,321", "█ 22.2 %")] * 2
+    found = lay_out(columns, rows, width, give_way=("second",))
+    for line in found.body:
+        assert ("22.2 %" in line) <= ("7,654,321" in line)
+        assert ("11.1 %" in line) <= ("1,234,567" in line)

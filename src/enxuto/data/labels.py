@@ -246,7 +246,9 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
                 f"{path} is too large for a file of labels; name one with a name a line, or JSON"
             )
         text = place.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text; a file of labels has a name a line, or JSON") from error
+    except OSError as error:
         raise UsageError(f"cannot read the labels in {path}: {first_line(error)}") from error
     names: tuple[Label, ...] | None
     if text.lstrip()[:1] in ("[", "{") and (place.suffix == ".json" or _parsed(text) is not None):

@@ -20,7 +20,7 @@ _WIDE, _TIGHT = (2, 3), (1, 2)  # blanks before a line and between columns, with
 _NAME, _LEAST_NAME = 16, 8  # characters of a name that say enough, and that say something
 # What is read as one number, with its sign, brackets and unit: 13,888  1.6e-05  +0.50)  3×32×32  12/4  28-fold
 _NUMBER = re.compile(r"[^\w]*\d[\d,.×x:/%eE+\-–−±]*[^\w]*[A-Za-zµ]{0,3}[^\w]*")
-_BARS = re.compile("[█▏▎▍▌▋▊▉#]{2}")
+_BARS = re.compile("[█▏▎▍▌▋▊▉]|##")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def _kept(parts: Sequence[_Column], width: int, give_way: Sequence[str]) -> list
     for place in reversed(gone):  # a narrow one that gave way before a wide one may have room again
         if _sum([least[one] for one in [*shown, place]]) <= width:
             shown.append(place)
-    return sorted(shown)
+    # Bars belong to the column on their left: beside another they would tell its shares.
+    return sorted(place for place in shown if place not in bars or place - 1 in shown)
 
 
 def _shared(parts: Sequence[_Column], width: int, name: int) -> list[int]:
