@@ -335,3 +335,17 @@ def test_minifloat_keeps_its_format(invoke: Invoke, network: Path) -> None:
     assert (
         invoke("compress", network, "--force", "--quantizer", "minifloat", "--format", "4,3").exit_code == 0
     )
+
+
+def test_labels_that_have_nothing_to_do_with_the_answers_are_told(
+    invoke: Invoke, nameless: Path, tmp_path: Path
+) -> None:
+    """As where class folders, without names in the model, sort in another order than its outputs do."""
+    right = pictures(tmp_path / "right", {"a": 0, "b": 1, "c": 2})
+    assert "chance" not in invoke("evaluate", nameless, "--data", right).stderr
+    turned = pictures(tmp_path / "turned", {"a": 1, "b": 2, "c": 0})
+    result = invoke("evaluate", nameless, "--data", turned)
+    assert result.exit_code == 0
+    assert "top-1, 0 of 30, is no better than chance (33.3%): are the labels" in " ".join(
+        result.stderr.split()
+    )

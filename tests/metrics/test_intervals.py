@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from enxuto.errors import UsageError
-from enxuto.metrics import binomial_tail, by_chance, paired_interval
+from enxuto.metrics import binomial_tail, by_chance, by_chance_of, paired_interval
 
 # Published, or printed by other people's programs: (only first, only second, n, confidence, low, high).
 EXAMPLES = [
@@ -146,6 +146,15 @@ def test_saying_the_commonest_class_is_no_better_than_chance() -> None:
     # Labels in another order: right by chance alone, or never.
     turned = (np.arange(100) % 10, (np.arange(100) + 3) % 10)
     assert not by_chance(*turned, 10).better
+    for said, expected in (
+        (np.zeros(100, int), labels),
+        (found, labels),
+        turned,
+        (labels, np.zeros(100, int)),
+    ):
+        matrix = np.zeros((10, 10), int)
+        np.add.at(matrix, (said, expected), 1)
+        assert by_chance_of(matrix) == by_chance(said, expected, 10)
 
 
 def test_labels_of_one_class_say_as_much_as_they_can() -> None:

@@ -117,6 +117,8 @@ def run(
     )
     if remarks:
         result = replace(result, kl=None, scores_are=None, reference_are=None)
+    if not isinstance(result, Following):
+        _warn_of_chance(result.metrics["confusion"], str(source))
     if json:
         print_json(
             {
@@ -189,6 +191,18 @@ def _check_options(dataset: Dataset, *, per_class: bool, confusion: bool) -> Non
             f"{dataset.path} has no labels, which --per-class and --confusion need; leave them out"
         )
     note(f"{dataset.path} has no labels: answers are compared with the reference's, and no accuracy is told")
+
+
+def _warn_of_chance(confusion: list[list[int]], model: str) -> None:
+    """Warn where the answers have nothing to do with the labels."""
+    from enxuto.metrics import by_chance_of
+
+    found = by_chance_of(confusion)
+    if not found.better:
+        warn(
+            f"{model}: top-1, {found.right} of {found.samples}, is no better than chance ({found.expected:.1%}): are "
+            "the labels those of the model, in its order, and the preprocessing its own?"
+        )
 
 
 def first_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:

@@ -5,7 +5,7 @@ scikit-learn is the oracle in the tests. Not here: running a model (`evaluate` d
 """
 
 from enxuto.metrics.agreement import AgreementMetrics, AgreementResult
-from enxuto.metrics.chance import ByChance, by_chance
+from enxuto.metrics.chance import ByChance, by_chance, by_chance_of
 from enxuto.metrics.classification import ClassificationMetrics, ClassificationResult
 from enxuto.metrics.divergence import ScoresAre, divergence, divergences, log_probabilities
 from enxuto.metrics.interval import binomial_tail, paired_interval, wilson_interval
@@ -23,6 +23,7 @@ __all__ = [
     "SignalResult",
     "binomial_tail",
     "by_chance",
+    "by_chance_of",
     "cumulative_gain",
     "dcg",
     "divergence",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from enxuto.metrics.interval import binomial_tail
 
-__all__ = ["ByChance", "by_chance"]
+__all__ = ["ByChance", "by_chance", "by_chance_of"]
 
 _LIKELY = 0.05
 
@@ -41,13 +41,20 @@ def by_chance(answers: ArrayLike, labels: ArrayLike, classes: int) -> ByChance:
     The test is the exact binomial one, to one side.
     """
     said, expected = np.asarray(answers), np.asarray(labels)
-    right = int(np.count_nonzero(said == expected))
-    share = 1 / max(classes, 1)
     kinds, counts = np.unique(expected, return_counts=True)
-    if len(kinds) > 1:
-        hits = sum(
-            int(count) * int(np.count_nonzero(said == kind))
-            for kind, count in zip(kinds, counts, strict=True)
-        )
-        share = max(share, hits / len(expected) ** 2)
-    return ByChance(right, len(expected), share, binomial_tail(right, len(expected), share))
+    hits = sum(int(n) * int(np.count_nonzero(said == kind)) for kind, n in zip(kinds, counts, strict=True))
+    return _compared(int(np.count_nonzero(said == expected)), len(expected), classes, len(kinds), hits)
+
+
+def by_chance_of(confusion: ArrayLike) -> ByChance:
+    """The same from a confusion matrix (C, C) of counts, rows predicted and columns expected."""
+    cells = np.asarray(confusion, np.int64)
+    said, expected = cells.sum(axis=1), cells.sum(axis=0)
+    kinds, hits = int(np.count_nonzero(expected)), int(said @ expected)
+    return _compared(int(np.trace(cells)), int(cells.sum()), len(cells), kinds, hits)
+
+
+def _compared(right: int, samples: int, classes: int, kinds: int, hits: int) -> ByChance:
+    """kinds: how many classes the labels have. hits: pairs of an answer and a label, of any samples, that are alike."""
+    share = max(1 / max(classes, 1), hits / samples**2 if kinds > 1 else 0.0)
+    return ByChance(right, samples, share, binomial_tail(right, samples, share))
