@@ -24,6 +24,15 @@ def printed(result: Any) -> Any:
     return json.loads(result.stdout)
 
 
+def test_a_bound_kept_by_luck_is_told(invoke: Invoke, digits: Path, images: Path) -> None:
+    """All answers stay on some images; that none changes on the others is another matter, and the line says which."""
+    words = ("compress", digits, "-o", digits.with_name("lucky.enx"), "--data", images, "--images", 64)
+    result = invoke(*words, "--max-kl", 0.01)
+    reported = next(line for line in result.stdout.splitlines() if "KL from the original" in line)
+    missed = float(reported.split()[-2]) > 0.01
+    assert ("on these images the divergence is" in " ".join(result.stderr.split())) == missed
+
+
 def test_a_stated_loss(invoke: Invoke, digits: Path, images: Path) -> None:
     """The file is smaller than without images, keeps the bound where judged, and decodes to what was judged."""
     small = digits.with_name("small.enx")
@@ -43,6 +52,7 @@ def test_a_stated_loss(invoke: Invoke, digits: Path, images: Path) -> None:
     assert made["reported"]["agreement"] > 90
     low, high = made["reported"]["agreement_interval"]
     assert low <= made["reported"]["agreement"] <= high
+    assert (made["missed"] is None) == (made["reported"]["agreement"] >= 97)
     plain = digits.with_name("plain.enx")
     printed(invoke("compress", digits, "-o", plain, "--bits", 3, "--json"))
     assert small.stat().st_size < plain.stat().st_size

@@ -54,7 +54,8 @@ class Parts:
 class Within:
     """The outcome, how it was found, and how it does on images that nothing was chosen by (None without data).
 
-    by_chance: how the original's top-1 on these images compares with chance.
+    by_chance: how the original's top-1 on these images compares with chance. missed: what the bounds lack on these
+    images, though those that judged the search kept them.
     """
 
     outcome: Outcome
@@ -62,6 +63,7 @@ class Within:
     reported: Judgement | None
     calibration: Calibration
     by_chance: ByChance | None = None
+    missed: str | None = None
 
 
 def deal(
@@ -169,7 +171,9 @@ def compress_within(
         return Within(found.outcome, found, None, calibration)
     reporter = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)
     chance = reporter.by_chance if parts.reporting.labelled else None
-    return Within(found.outcome, found, reporter(found.outcome.model), calibration, chance)
+    reported = reporter(found.outcome.model)
+    missed = bounds.broken(reported) if found.fits else None
+    return Within(found.outcome, found, reported, calibration, chance, missed)
 
 
 def _calibrating(

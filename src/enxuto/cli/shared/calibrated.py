@@ -186,6 +186,7 @@ def calibrated_json(within: Within) -> dict[str, Any]:
         "calibration": within.calibration.provenance(within.outcome.price),
         "scores_are": within.calibration.answers.kind,
         "reported": None if within.reported is None else within.reported.to_dict(),
+        "missed": within.missed,
         "trials": [
             {
                 "price": trial.price,
@@ -234,6 +235,11 @@ def show_calibrated(within: Within, *, report: bool) -> None:
     if judgement is None and not answers.operator and answers.kind == "logits":
         told += "; where they are other values, compress it without images"
     note(told)
+    if within.missed is not None:
+        warn(
+            f"on these images {within.missed}: the bound holds on those that judged the search, by luck perhaps; give "
+            "more images, or a tighter bound"
+        )
     if within.by_chance is not None and not within.by_chance.better:
         chance = within.by_chance
         warn(
