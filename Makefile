@@ -59,7 +59,7 @@ docs: $(VENV)/docs.stamp  ## run the examples of all pages, and build the site i
 acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
 	$(BIN)/python -m pytest -m acceptance
 
-recompile:       ## forget compiled functions: Numba's cache knows one by its own file alone
+recompile:       ## forget compiled loops, so that they are compiled anew
 	find src -name '*.nb[ic]' -delete
 
 clean:           ## remove what the targets made

@@ -228,7 +228,7 @@ def calibrate(
 
     images (N, …): float32 as the model takes them, best some hundreds; fewer than 2 are a `DataError`. Weights that
     are not finite are a `ModelError`. A model whose first output is no list of scores of classes, as far as can be seen
-    (`quantize.answers`), is a `UsageError`. source: what the images are, for the record. Cost: one run forwards and one
+    (`answers`), is a `UsageError`. source: what the images are, for the record. Cost: one run forwards and one
     backwards for all images, one of 48 to 256 images from each layer on, and per layer about 50·C³ + O·C² operations
     for its matrix (O, C), C at most 2,304 at a time.
     """

@@ -3,7 +3,7 @@
 For a layer with input vectors x: H = E[x xᵀ], per group of a convolution. With g the gradient, with respect
 to the layer's outputs at one position, of a random direction of the scores whose covariance is the Fisher information
 of their softmax: G = E[Σ over positions g gᵀ] of an image. A small error E in the weights then changes the divergence
-of the answers by about tr(G E H Eᵀ), up to one factor per layer (`quantize.sensitivity`).
+of the answers by about tr(G E H Eᵀ), up to one factor per layer (`calibration.sensitivity`).
 
 Images are dealt into three folds, so that what is fitted on some can be judged on others (`quantize.shrinkage`).
 Layers with more than 2,304 inputs are taken in blocks of at most so many, of 1,024 from 9,216 inputs on, as if inputs

@@ -1,6 +1,6 @@
 """`compress`: a model becomes a `CompressedModel`.
 
-Which tensors are quantized follows from their roles, which quantizer each gets from a scheme (`quantize.steps`);
+Which tensors are quantized follows from their roles, which quantizer each gets from a scheme (`quantize.schemes`);
 what is left is kept exactly. Nothing here needs data. Not here: how levels are chosen (`rounding`), calibrated
 rounding, search within a stated loss.
 """

@@ -2,7 +2,7 @@
 
 The graph is walked backwards from the output through operators that only move, rename, convert or quantize values.
 `before_softmax` gives the model that ends in front of a softmax: its output are logits. What is read here is the graph
-alone; whether the values agree with it is for the caller to see (`quantize.answers`).
+alone; whether the values agree with it is for the caller to see (`calibration.answers`).
 
 Left out: a softmax inside a subgraph or a local function (its values still add up to 1, which the caller sees).
 """
@@ -262,7 +262,7 @@ def _kind_of(maker: Mapping[str, NodeProto], value: str) -> str:
 def _plain(maker: Mapping[str, NodeProto], value: str) -> str:
     """Return the value that another only moves, spreads or converts, as JAX and TensorFlow write sums into graphs.
 
-    What is read wrongly so is found out by its values (`quantize.answers`).
+    What is read wrongly so is found out by its values (`calibration.answers`).
     """
     for _ in range(_DEPTH):
         if _kind_of(maker, value) not in _SPREADS:
