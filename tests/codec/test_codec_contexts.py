@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -60,6 +60,11 @@ BOTH = pytest.mark.parametrize("coder", ["contexts", "trellis"])
 @BOTH
 @settings(max_examples=60, deadline=None)
 @given(levels=LEVELS)
+@example(
+    levels=np.where(np.arange(50) == 0, 30, np.where(np.arange(50) == 2, 3, -1))
+    .astype(np.int32)
+    .reshape(5, 5, 2)
+)
 def test_any_levels_of_any_shape_come_back(levels: np.ndarray, coder: codec.Coder) -> None:
     come_back(levels, wanted=coder)
 

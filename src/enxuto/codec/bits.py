@@ -12,8 +12,9 @@ import numpy.typing as npt
 from enxuto.errors import FormatError
 from enxuto.machine.kernels import compiled
 
-__all__ = ["BitReader", "BitWriter", "gamma_bits", "pack_fields", "read_varint", "varint"]
+__all__ = ["FURTHEST", "BitReader", "BitWriter", "gamma_bits", "pack_fields", "read_varint", "varint"]
 
+FURTHEST = 127  # from zero that `BitWriter.write_numbers` takes numbers of either sign
 _ESCAPE = 12  # ones; numbers whose code would have more of them are eight plain bits behind so many
 
 
@@ -54,7 +55,7 @@ class BitWriter:
         """
         signed = np.asarray(numbers, np.int64)
         folded = np.where(signed > 0, 2 * signed - 1, -2 * signed)
-        if folded.size and folded.max() > 255:
+        if folded.size and folded.max() > 2 * FURTHEST:
             raise ValueError("a number does not fit its code")
         lengths = [
             np.where(folded >> low < _ESCAPE, (folded >> low) + 1 + low, _ESCAPE + 8) for low in range(4)

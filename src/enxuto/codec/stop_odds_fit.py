@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.codec.bits import FURTHEST
 from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, straight
 from enxuto.codec.stop_odds import HAZARD, LOWEST
 from enxuto.machine.kernels import compiled
@@ -55,6 +56,9 @@ def _cheapest(stops: float, goes: float, expected: int) -> int:
     """Return the exponent with which so many stops and goes, and writing it, take the fewest bits."""
     best, least = expected, np.inf
     for index in range(HAZARD.shape[0]):
+        # What signs are expected to be may lie beyond the odds there are, and further away than can be written.
+        if abs(index + LOWEST - expected) > FURTHEST:
+            continue
         bits = stops * _STOP[index] + goes * _GO[index] + _rice(index + LOWEST - expected)
         if bits < least:
             best, least = index + LOWEST, bits
