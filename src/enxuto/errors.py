@@ -1,12 +1,14 @@
 """The errors a user can meet.
 
-Every one of them carries a message of one line that says what is wrong, where, and what to do about it.
-The command line prints that line and exits with `exit_code`; the Python API raises the error as it is.
+Every one of them carries a message of one line that says what is wrong, where, and what to do about it, and a code
+such as `E021` that stays the same where messages are reworded. `docs/reference/errors.md` lists the codes. The
+command line prints both and exits with `exit_code`; in Python the code is `error.code`, and a note of the traceback.
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "CODES",
     "BudgetError",
     "DataError",
     "EnxutoError",
@@ -18,34 +20,89 @@ __all__ = [
     "needs",
 ]
 
+CODES = {
+    "E010": "a file or folder is missing",
+    "E011": "a file or folder cannot be read",
+    "E012": "a file is there already and would be overwritten",
+    "E013": "a file or folder cannot be written",
+    "E014": "the output is one of the inputs",
+    "E020": "an option or argument has a value that makes no sense",
+    "E021": "a name is unknown",
+    "E022": "options contradict each other",
+    "E023": "an option or argument is missing",
+    "E024": "an option has no effect here",
+    "E030": "the model is not what was expected",
+    "E031": "the file is no valid ONNX model",
+    "E032": "an operator, type or form of model is not supported",
+    "E033": "the model holds NaN or infinity",
+    "E034": "the model does not run",
+    "E035": "the model is not a classifier, or its answers cannot be judged",
+    "E036": "nothing in the model can be compressed or pruned",
+    "E037": "two models cannot be compared",
+    "E040": "the data are not what was expected",
+    "E041": "a sample cannot be read",
+    "E042": "labels or classes do not fit",
+    "E043": "there are too few samples",
+    "E044": "the data do not fit the model's input",
+    "E045": "the data hold NaN or infinity",
+    "E046": "the preprocessing is unknown or does not fit",
+    "E047": "a download failed",
+    "E050": "the file is not what its format says",
+    "E051": "the file was cut off",
+    "E052": "the file is damaged",
+    "E053": "the file needs a newer enxuto",
+    "E060": "a bound could not be kept",
+    "E061": "the original answers no better than chance",
+    "E070": "training diverged",
+    "E071": "a checkpoint or training folder does not fit",
+    "E080": "a study's folder does not fit or is damaged",
+    "E081": "a point of a study failed",
+    "E082": "another process is at work there",
+    "E090": "a package is missing",
+    "E091": "a device, port or address cannot be used",
+    "E092": "there is not enough memory",
+    "E093": "another process failed",
+}
+"""What each code means. A code is never given another meaning; one that is no longer raised stays listed."""
 
 _LONGEST = 2000  # characters of a message
 
 
 class EnxutoError(Exception):
-    """Parent of all errors raised on purpose; `exit_code` is what the command line ends with.
+    """Parent of all errors raised on purpose.
 
+    Attributes: `code`, one of `CODES`, by default the class's general one; `exit_code`, what the command line ends with.
     A message is cut in its middle where it is long: names in it come from files and may have a million characters.
     """
 
     exit_code = 2
+    code = "E020"
 
-    def __init__(self, message: object = "", *more: object) -> None:
+    def __init__(self, message: object = "", *more: object, code: str | None = None) -> None:
         if isinstance(message, str) and len(message) > _LONGEST:
             message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
         super().__init__(message, *more)
+        if code is not None:
+            self.code = code
+        self.add_note(f"{self.code}: {CODES[self.code]} (docs/reference/errors.md)")
 
 
 class ModelError(EnxutoError):
     """A model cannot be read, is not what was expected, or holds weights that cannot be compressed."""
 
+    code = "E030"
+
 
 class DataError(EnxutoError):
     """A data set, image or label is missing, empty, or does not fit the model."""
 
+    code = "E040"
+
 
 class FormatError(EnxutoError):
     """The bytes of an `.enx` file (or another binary format read here) are not what the format says."""
+
+    code = "E050"
 
 
 class UsageError(EnxutoError):
@@ -56,12 +113,14 @@ class BudgetError(EnxutoError):
     """A stated bound (accuracy, agreement, bits, size) could not be met; the best found was kept or reported."""
 
     exit_code = 1
+    code = "E060"
 
 
 class TrainingError(EnxutoError):
-    """Training came to numbers that are none; the last good checkpoint is named."""
+    """Training diverged to NaN or infinity; the message names the last good checkpoint."""
 
     exit_code = 1
+    code = "E070"
 
 
 def install(*extras: str) -> str:

@@ -21,6 +21,8 @@ _IR_VERSION = 9
 class UnsupportedError(ModelError):
     """An operator that no rule covers stands between a layer and the scores."""
 
+    code = "E032"
+
 
 def plain(name: str) -> str:
     """Return what a value of the model is called in the new graph."""

@@ -66,11 +66,11 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
         try:
             return verb(*args, **kwargs)
         except EnxutoError as error:
-            _fail(str(error), error.exit_code)
+            _fail(f"{error} [{error.code}]", error.exit_code)
         except KeyboardInterrupt as interrupt:
             _fail("interrupted; no file was left half-written", exit_code(interrupt))
         except MemoryError:
-            _fail("not enough memory; try fewer threads or a smaller batch", 2)
+            _fail("not enough memory; try fewer threads or a smaller batch [E092]", 2)
         except BrokenPipeError:
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
