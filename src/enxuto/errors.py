@@ -71,7 +71,7 @@ _LONGEST = 2000  # characters of a message
 class EnxutoError(Exception):
     """Parent of all errors raised on purpose.
 
-    Attributes: `code`, one of `CODES`, by default the class's general one; `exit_code`, what the command line ends with.
+    Attributes: `code`, one of `CODES`, the class's general one by default; `exit_code` of the command line.
     A message is cut in its middle where it is long: names in it come from files and may have a million characters.
     """
 
