@@ -7,6 +7,9 @@ command line prints both and exits with `exit_code`; in Python the code is `erro
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "CODES",
     "BudgetError",
@@ -16,6 +19,7 @@ __all__ = [
     "ModelError",
     "TrainingError",
     "UsageError",
+    "did_you_mean",
     "install",
     "needs",
 ]
@@ -132,3 +136,9 @@ def needs(what: str, packages: str, *extras: str) -> str:
     """The line for something that lacks packages: `charts need matplotlib: …`, where extras of enxuto bring them."""
     verb = "need" if what.endswith("s") and not what.endswith("ss") else "needs"
     return f"{what} {verb} {packages}: run {install(*extras)} in a checkout of enxuto"
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the choice closest to a misspelt name, or nothing where none is close."""
+    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
