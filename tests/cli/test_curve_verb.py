@@ -21,12 +21,12 @@ def test_a_curve_goes_on_with_what_is_recorded(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "study"
-    first = invoke("curve", digits, "--data", images, *FEW, "--out", out)
+    first = invoke("curve", digits, "--data", images, *FEW, "--output", out)
     assert first.exit_code == 0, first.output
     assert "Best settings" in first.stdout
     assert "midtread, 5" in first.stdout
     more = invoke(
-        "curve", digits, "--data", images, *FEW, "--methods", "enxuto", "--bits", 5, "--out", out, "--json"
+        "curve", digits, "--data", images, *FEW, "--methods", "enxuto", "--bits", 5, "--output", out, "--json"
     )
     assert more.exit_code == 0, more.output
     assert "3 of 5 points are recorded already" in more.stderr
@@ -45,7 +45,7 @@ def test_a_curve_goes_on_with_what_is_recorded(
 
     # Another machine has the same records in its own folder: nothing is computed again.
     other = invoke(
-        "curve", digits, "--data", images, *FEW, "--merge", out, "--out", tmp_path / "other", "--points"
+        "curve", digits, "--data", images, *FEW, "--merge", out, "--output", tmp_path / "other", "--all"
     )
     assert other.exit_code == 0, other.output
     assert "merged: 5 points added" in other.stderr
@@ -57,7 +57,7 @@ def test_a_point_that_fails_is_told_and_ends_with_1(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
     result = invoke("curve", digits, "--data", images, *FEW, "--methods", "enxuto", "--bits", 0.01,
-                    "--out", tmp_path / "study")  # fmt: skip
+                    "--output", tmp_path / "study")  # fmt: skip
     assert result.exit_code == 1
     assert "0.01 bits per weight cannot be reached" in result.stderr
     assert "1 points failed" in result.stderr
@@ -74,7 +74,7 @@ def test_a_point_that_fails_is_told_and_ends_with_1(
 def test_wrong_options_are_one_line(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path, words: tuple[object, ...], says: str
 ) -> None:
-    result = invoke("curve", digits, "--data", images, *FEW, "--out", tmp_path / "study", *words)
+    result = invoke("curve", digits, "--data", images, *FEW, "--output", tmp_path / "study", *words)
     assert result.exit_code == 2
     assert says in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -87,8 +87,8 @@ def test_time_is_said_as_people_say_it() -> None:
 def test_calibrated_points_stand_beside_the_others(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
-    words = ("curve", digits, "--data", images, "--limit", 90, "--levels", "5:5", "--methods", "midtread", "--methods",
-             "enxuto calibrated", "--bits", 3, "--images", 20, "--workers", 0, "--out", tmp_path / "study")  # fmt: skip
+    words = ("curve", digits, "--data", images, "--limit", 90, "--levels", "5:5", "--methods",
+             "midtread,enxuto calibrated", "--bits", 3, "--images", 20, "--workers", 0, "--output", tmp_path / "study")  # fmt: skip
     result = invoke(*words)
     assert result.exit_code == 0, result.output
     assert "enxuto calibrated, about 3 bits" in result.stdout
@@ -117,7 +117,7 @@ def test_calibrated_points_stand_beside_the_others(
 def test_calibration_without_use_or_images_is_refused(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path, words: tuple[object, ...], said: str
 ) -> None:
-    result = invoke("curve", digits, "--data", images, *words, "--out", tmp_path / "study")
+    result = invoke("curve", digits, "--data", images, *words, "--output", tmp_path / "study")
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert result.stderr.count("\n") == 1

@@ -93,9 +93,11 @@ def asked(invoke: Invoke, verb: str, model: Path, data: Path, *words: object) ->
         case "evaluate":
             return invoke("evaluate", model, "--data", data, "--json", *words)
         case "compare":
-            return invoke("compare", model, model, "--data", data, "--images", 0, "--json", *words)
+            return invoke("compare", model, model, "--data", data, "--layer-images", 0, "--json", *words)
         case _:
-            return invoke("curve", model, "--data", data, "--out", model.parent / "s", "--json", *FEW, *words)
+            return invoke(
+                "curve", model, "--data", data, "--output", model.parent / "s", "--json", *FEW, *words
+            )
 
 
 VERBS = pytest.mark.parametrize("verb", ["evaluate", "compare", "curve"])
@@ -333,7 +335,8 @@ def test_options_that_make_no_sense(invoke: Invoke, network: Path, images: Path,
 
 def test_minifloat_keeps_its_format(invoke: Invoke, network: Path) -> None:
     assert (
-        invoke("compress", network, "--force", "--quantizer", "minifloat", "--format", "4,3").exit_code == 0
+        invoke("compress", network, "--force", "--quantizer", "minifloat", "--minifloat", "4,3").exit_code
+        == 0
     )
 
 

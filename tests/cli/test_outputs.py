@@ -26,21 +26,21 @@ Invoke = Callable[..., Result]
 FILE_OUTPUTS = {
     "compress": ("compress", "absent.onnx", "-o", "OUT"),
     "decompress": ("decompress", "absent.enx", "-o", "OUT"),
-    "export": ("export", "squeezenet-dsc", "OUT", "--weights", "absent.pt"),
+    "export": ("export", "squeezenet-dsc", "-o", "OUT", "--weights", "absent.pt"),
     "compare": ("compare", "absent.onnx", "absent.enx", "--data", "absent", "--sheet", "OUT"),
     "report": ("report", "absent.json", "-o", "OUT"),
 }
 FOLDER_OUTPUTS = {
-    "train": ("train", "lenet-300-100", "--data", "absent", "--out", "OUT"),
-    "prune": ("prune", "lenet-300-100", "--data", "absent", "--out", "OUT", "--amount", "50"),
-    "lottery": ("lottery", "lenet-300-100", "--data", "absent", "--out", "OUT"),
-    "curve": ("curve", "absent.onnx", "--data", "absent", "--out", "OUT"),
-    "study": ("study", "souza", "--data", "absent", "--out", "OUT"),
-    "weights": ("weights", "absent.onnx", "--out", "OUT"),
+    "train": ("train", "lenet-300-100", "--data", "absent", "--output", "OUT"),
+    "prune": ("prune", "lenet-300-100", "--data", "absent", "--output", "OUT", "--amount", "50"),
+    "lottery": ("lottery", "lenet-300-100", "--data", "absent", "--output", "OUT"),
+    "curve": ("curve", "absent.onnx", "--data", "absent", "--output", "OUT"),
+    "study": ("study", "souza", "--data", "absent", "--output", "OUT"),
+    "weights": ("weights", "absent.onnx", "--output", "OUT"),
     "report, tables": ("report", "absent.json", "-o", "page.html", "--tables", "OUT"),
     "report, charts": ("report", "absent.json", "-o", "page.html", "--charts", "OUT"),
-    "fetch": ("fetch", "mnist", "--folder", "OUT"),
-    "demo": ("demo", "--keep", "OUT"),
+    "fetch": ("fetch", "mnist", "-o", "OUT"),
+    "demo": ("demo", "-o", "OUT"),
 }
 OUTPUTS = FILE_OUTPUTS | FOLDER_OUTPUTS
 PLANTED = {
@@ -106,7 +106,7 @@ def test_every_output_of_every_verb_is_listed_here() -> None:
         "config",
         "test",
     }
-    inputs |= {"weights", "labels", "results", "rewind_to", "merge", "model"}
+    inputs |= {"weights", "labels", "results", "rewind_checkpoint", "merge", "model"}
     found = set()
     for command in app.registered_commands:
         assert command.callback is not None
@@ -162,7 +162,7 @@ def test_an_input_is_never_the_output(verb: str, how: str, invoke: Invoke, exter
     said = {
         "compress": ("compress", "model.onnx", "-o", output),
         "compare": ("compare", "model.onnx", "model.onnx", "--data", "absent", "--sheet", output),
-        "export": ("export", "squeezenet-dsc", output, "--weights", "model.onnx"),
+        "export": ("export", "squeezenet-dsc", "-o", output, "--weights", "model.onnx"),
         "report": ("report", "model.onnx", "-o", output),
     }[verb]
     assert "name another file" in refused(invoke(*said))
@@ -180,7 +180,7 @@ def test_an_enx_file_is_not_decompressed_over_itself(invoke: Invoke, digits: Pat
 
 @pytest.mark.parametrize("which", PLANTED)
 def test_files_of_others_in_a_folder_stay(which: str, invoke: Invoke, here: Path) -> None:
-    """`prune --out .` would write its model.onnx over the user's."""
+    """`prune --output .` would write its model.onnx over the user's."""
     (here / "mine").mkdir()
     (here / "mine" / PLANTED[which]).write_text("of great value")
     line = refused(invoke(*words(which, "mine")))
@@ -201,7 +201,7 @@ def test_what_a_folder_verb_reads_stays(invoke: Invoke, here: Path) -> None:
 
 def test_what_a_verb_left_itself_is_written_again(invoke: Invoke, digits: Path, here: Path) -> None:
     for _ in range(2):
-        assert invoke("weights", digits, "--out", "w").exit_code == 0
+        assert invoke("weights", digits, "--output", "w").exit_code == 0
     assert (here / "w" / "weights.csv").exists()
 
 
@@ -293,8 +293,8 @@ def test_a_name_that_no_disk_takes_is_one_line(
     [
         ("report", "NAME", "-o", "page.html"),
         ("summary", "NAME.onnx"),
-        ("export", "lenet5", "o.onnx", "--labels", "NAME"),
-        ("export", "lenet5", "o.onnx", "--weights", "NAME"),
+        ("export", "lenet5", "-o", "o.onnx", "--labels", "NAME"),
+        ("export", "lenet5", "-o", "o.onnx", "--weights", "NAME"),
     ],
     ids=lambda call: " ".join(call[:-1]),
 )

@@ -60,7 +60,7 @@ def test_every_verb_that_measures_says_how(
         "evaluate": invoke("evaluate", small, "--data", images, "--limit", 40, "--seed", 3, "--json"),
         "compare": invoke("compare", digits, small, "--data", images, "--limit", 40, "--seed", 3, "--json"),
         "bench": invoke("bench", digits, "--repeats", 2, "--warmup", 0, "--seed", 3, "--json"),
-        "weights": invoke("weights", digits, "--seed", 3, "--out", tmp_path / "w", "--json"),
+        "weights": invoke("weights", digits, "--seed", 3, "--output", tmp_path / "w", "--json"),
         "inspect": invoke("inspect", small, "--json"),
     }  # fmt: skip
     for verb, result in results.items():
@@ -119,7 +119,7 @@ def test_a_studys_folder_tells_the_command_of_its_records(
         "half",
         "--workers",
         0,
-        "--out",
+        "--output",
         out,
     )
     made = made_by(invoke(*words, "--json"))

@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from enxuto import zoo
 from enxuto.archive import digest
-from enxuto.cli.shared.pruning import share_of
+from enxuto.cli.shared.values import parse_share
 from enxuto.errors import UsageError
 from enxuto.prune import load_pruned
 from enxuto.runtime import Runner
@@ -127,8 +127,8 @@ def test_a_pruned_network_is_pruned_further_and_trained(
     model = shutil.copy(tmp_path / "one" / "model.pt", tmp_path / "small.pt")
     second = invoke(
         "prune", model, "--data", pictures / "train.npz", "--test", pictures / "test.npz", "-o", tmp_path / "two",
-        "--amount", "75%", "--retrain", "fine-tune", "--epochs", 1, "--set", "batch=20", "--set", "augment=none",
-        "--normalise", "mean", "--criterion", "taylor", *QUIET,
+        "--amount", "75%", "--retrain", "fine-tune", "--retrain-epochs", 1, "--set", "batch=20",
+        "--set", "augment=none", "--normalise", "mean", "--criterion", "taylor", *QUIET,
     )  # fmt: skip
     assert second.exit_code == 0, second.output
     rows = json.loads(second.stdout)["rounds"]
@@ -140,26 +140,33 @@ def test_a_pruned_network_is_pruned_further_and_trained(
 def test_rewinding_needs_the_early_checkpoint(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     trained = invoke("train", "lenet5", "--data", pictures / "train.npz", "--epochs", 2, "--set", "keep_epochs=[1]",
-                     "--set", "batch=20", "--out", run, "--set", "schedule=constant", "--json")  # fmt: skip
+                     "--set", "batch=20", "--output", run, "--set", "schedule=constant", "--json")  # fmt: skip
     assert trained.exit_code == 0, trained.output
     asked = words(run / "best.pt", pictures, tmp_path / "out")
     missing = invoke(*asked, "--retrain", "rewind")
     assert missing.exit_code == 2
-    assert "--rewind-to" in missing.stderr
+    assert "--rewind-checkpoint" in missing.stderr
     result = invoke(
-        *asked, "--retrain", "rewind", "--rewind-to", run / "epoch-001.pt", "--normalise", "mean", *QUIET
+        *asked,
+        "--retrain",
+        "rewind",
+        "--rewind-checkpoint",
+        run / "epoch-001.pt",
+        "--normalise",
+        "mean",
+        *QUIET,
     )
     assert result.exit_code == 0, result.output
     losses = json.loads(result.stdout)["rounds"][1]["losses"]
     assert len(losses) == 2
     # Another checkpoint is another round, in the same folder too; the same one under another name is not.
     other = invoke(
-        *asked, "--retrain", "rewind", "--rewind-to", run / "last.pt", "--normalise", "mean", *QUIET
+        *asked, "--retrain", "rewind", "--rewind-checkpoint", run / "last.pt", "--normalise", "mean", *QUIET
     )
     assert "1 of 2 points are recorded already" in other.stderr, other.output
     assert json.loads(other.stdout)["rounds"][1]["losses"] != losses
     moved = shutil.copy(run / "epoch-001.pt", tmp_path / "moved.pt")
-    same = invoke(*asked, "--retrain", "rewind", "--rewind-to", moved, "--normalise", "mean", *QUIET)
+    same = invoke(*asked, "--retrain", "rewind", "--rewind-checkpoint", moved, "--normalise", "mean", *QUIET)
     assert "2 of 2 points are recorded already" in same.stderr, same.output
     assert json.loads(same.stdout)["rounds"][1]["losses"] == losses
 
@@ -173,7 +180,7 @@ def test_rewinding_needs_the_early_checkpoint(invoke: Invoke, pictures: Path, tm
         (("--target", "size"), "no target 'size'"),
         (("--criterion", "luck"), "no criterion 'luck'"),
         (("--retrain", "again"), "no way of retraining"),
-        (("--epochs", 3), "say how by --retrain"),
+        (("--retrain-epochs", 3), "say how by --retrain"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -207,23 +214,23 @@ def test_weights_that_do_not_fit_are_one_line(
 
 
 def test_amounts() -> None:
-    assert (share_of("20%"), share_of("0.2"), share_of("12.5 %")) == (0.2, 0.2, 0.125)
+    assert (parse_share("20%"), share_of("0.2"), share_of("12.5 %")) == (0.2, 0.2, 0.125)
     for text in ("0", "1", "100%", "-3%", "nan", ""):
         with pytest.raises(UsageError, match="--amount"):
-            share_of(text)
+            parse_share(text)
 
 
 def test_a_lottery_runs_resumes_and_tells_its_tickets(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
     asked = ("lottery", "lenet5", "--data", pictures / "train.npz", "--test", pictures / "test.npz", "-o", out,
              "--workers", 0, "--criteria", "l1", "--rounds", 1, "--set", "epochs=2", "--set", "batch=20",
-             "--normalise", "mean", "--images", 20)  # fmt: skip
-    first = invoke(*asked, "--modes", "rewind")
+             "--normalise", "mean", "--score-images", 20)  # fmt: skip
+    first = invoke(*asked, "--retrain", "rewind")
     assert first.exit_code == 0, first.output
     assert "l1, rewind to 0" in first.stdout
     assert "random, reinit" in first.stdout
     assert "40 test images, seeds 0, 1" in " ".join(first.stdout.split())
-    more = invoke(*asked, "--modes", "rewind,lr-rewind", "--schedules", "iterative,gradual", "--json")
+    more = invoke(*asked, "--retrain", "rewind,lr-rewind", "--schedules", "iterative,gradual", "--json")
     assert more.exit_code == 0, more.output
     assert "6 of 12 points are recorded already" in more.stderr
     said = json.loads(more.stdout)
@@ -243,7 +250,8 @@ def test_a_lottery_runs_resumes_and_tells_its_tickets(invoke: Invoke, pictures: 
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--scale", "huge"), "no scale"), (("--criteria", "l1,luck"), "luck"), (("--rewind-to", "x"), "--rewind-to"),
+        (("--scale", "huge"), "no scale"), (("--criteria", "l1,luck"), "luck"),
+        (("--rewind-epochs", "x"), "--rewind-epochs"),
         (("--set", "early_stopping=2"), "leave out validation"),
         (("--scheduler", "tcp://x:1", "--workers", 1), "--workers"),
     ],

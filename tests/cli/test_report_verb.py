@@ -20,8 +20,8 @@ def test_what_verbs_print_is_on_the_page(invoke: Invoke, digits: Path, images: P
         "evaluate": ("evaluate", small, *data, "--reference", digits),
         "bench": ("bench", digits, small, "--repeats", 2, "--warmup", 0),
         "weights": ("weights", digits, "--layers"),
-        "compare": ("compare", digits, small, *data, "--images", 8),
-        "curve": ("curve", digits, *data, "--levels", "5:6", "--methods", "midtread", "--workers", 0, "--out", study),
+        "compare": ("compare", digits, small, *data, "--layer-images", 8),
+        "curve": ("curve", digits, *data, "--levels", "5:6", "--methods", "midtread", "--workers", 0, "-o", study),
     }  # fmt: skip
     files = []
     for name, words in verbs.items():

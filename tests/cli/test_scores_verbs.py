@@ -78,7 +78,9 @@ def test_max_kl_of_a_softmax_model_is_the_divergence_of_its_answers(
     told = printed(invoke("evaluate", small, "--reference", source, "--data", images, *GREY, "--json"))
     assert told["kl"] == pytest.approx(kl, rel=1e-4)
     assert told["kl"] == pytest.approx(
-        printed(invoke("compare", source, small, "--data", images, *GREY, "--images", 0, "--json"))["kl"]
+        printed(invoke("compare", source, small, "--data", images, *GREY, "--layer-images", 0, "--json"))[
+            "kl"
+        ]
     )
     for name in ("original_top1", "top1"):
         assert made["reported"][name] > 90
@@ -110,7 +112,7 @@ def test_the_reference_and_what_is_lost_against_it(invoke: Invoke, digits: Path,
     assert told["reference_top1"] == pytest.approx(357 / 360)
     assert told["lost"] == 0
     assert told["lost_interval"] == pytest.approx([-0.010558, 0.010558], abs=1e-6)
-    shown = invoke("compare", digits, digits.with_suffix(".enx"), "--data", images, "--images", 0)
+    shown = invoke("compare", digits, digits.with_suffix(".enx"), "--data", images, "--layer-images", 0)
     assert "+0.00 points (95 % interval -1.06 to +1.06)" in shown.stdout
 
 
@@ -144,7 +146,10 @@ def test_one_output_is_not_calibrated(
 
 def test_no_divergence_is_shown_of_what_are_no_classes(invoke: Invoke, digits: Path, images: Path) -> None:
     source = ending(digits, "sigmoids", [N("Sigmoid", ["z"], ["y"])])
-    for verb in (("evaluate", source, "--reference", source), ("compare", source, source, "--images", 0)):
+    for verb in (
+        ("evaluate", source, "--reference", source),
+        ("compare", source, source, "--layer-images", 0),
+    ):
         found = invoke(*verb, "--data", images, *GREY)
         assert found.exit_code == 0
         assert "no scores of classes, for a Sigmoid makes each output by itself" in found.stderr

@@ -21,7 +21,7 @@ import report_samples as samples
 
 from enxuto.cli import app
 from enxuto.cli.shared import terminal
-from enxuto.cli.shared.study_options import show
+from enxuto.cli.shared.study_options import show_study_table
 from enxuto.cli.shared.tables import lay_out, shortened, wrapped
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.report import read_results
@@ -84,7 +84,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
         taken.clear()
         for exhibit in read_results(samples.all_of_them(folder)).exhibits:
             for table in exhibit.tables:
-                show(table)
+                show_study_table(table)
         found["studies"] = Shown(list(taken))
     return found
 

@@ -102,7 +102,7 @@ def test_inspect_json_adds_up(invoke: Invoke, digits: Path) -> None:
     "options",
     [
         ("--quantizer", "midrise", "--levels", "8"),
-        ("--quantizer", "midtread", "--levels", "8", "--range", "-0.5", "0.5"),
+        ("--quantizer", "midtread", "--levels", "8", "--range", "-0.5,0.5"),
         ("--delta", "0.25", "--levels", "7"),
         ("--delta", "0.7", "--step", "0.01"),
         ("--levels", "6", "--per", "tensor"),
@@ -110,12 +110,12 @@ def test_inspect_json_adds_up(invoke: Invoke, digits: Path) -> None:
         ("--step", "0.1", "--per", "channel"),
         ("--quantizer", "mu-law", "--levels", "8", "--mu", "255"),
         ("--quantizer", "mu-law", "--levels", "8", "--per", "tensor"),
-        ("--quantizer", "minifloat", "--format", "4,3"),
-        ("--quantizer", "minifloat", "--format", "2,3", "--per", "tensor"),
+        ("--quantizer", "minifloat", "--minifloat", "4,3"),
+        ("--quantizer", "minifloat", "--minifloat", "2,3", "--per", "tensor"),
         ("--quantizer", "half"),
-        ("--also", "bias", "--bits", "5"),
+        ("--quantize-roles", "bias", "--bits", "5"),
         ("--keep-exact", "0.*", "--per", "network"),
-        ("--levels", "5", "--range", "-0.1", "0.1", "--clip"),
+        ("--levels", "5", "--range", "-0.1,0.1", "--clip"),
     ],
     ids=" ".join,
 )
@@ -220,9 +220,7 @@ def test_evaluate_shows_classes_and_confusion(invoke: Invoke, digits: Path, imag
 def test_bench_takes_turns(invoke: Invoke, digits: Path) -> None:
     invoke("compress", digits, "--no-xz")
     timed = printed(
-        invoke(
-            "bench", digits, digits.with_suffix(".enx"), "--batch", 1, "--batch", 8, "--repeats", 3, "--json"
-        )
+        invoke("bench", digits, digits.with_suffix(".enx"), "--batch", "1,8", "--repeats", 3, "--json")
     )
     assert [[row["batch"] for row in model["latency"]] for model in timed["models"]] == [[1, 8], [1, 8]]
     assert all(row["median"] <= row["p95"] for model in timed["models"] for row in model["latency"])
@@ -230,7 +228,7 @@ def test_bench_takes_turns(invoke: Invoke, digits: Path) -> None:
 
 
 def test_demo(invoke: Invoke, tmp_path: Path) -> None:
-    outcome = printed(invoke("demo", "--json", "--keep", tmp_path / "kept"))
+    outcome = printed(invoke("demo", "--json", "-o", tmp_path / "kept"))
     calibrated = outcome["calibrated"]
     assert outcome["rows"][-1]["ratio"] >= 10
     assert calibrated["rows"][-1]["ratio"] >= 25
@@ -263,22 +261,22 @@ def test_demo(invoke: Invoke, tmp_path: Path) -> None:
         (("compress", "DIGITS", "--levels", "40"), "--levels"),
         (("compress", "DIGITS", "--levels", "8", "--step", "0.1"), "--step"),
         (("compress", "DIGITS", "--levels", "8", "--bits", "4"), "bits"),
-        (("compress", "DIGITS", "--range", "-1", "1"), "--range"),
-        (("compress", "DIGITS", "--levels", "8", "--range", "1", "-1"), "range"),
-        (("compress", "DIGITS", "--quantizer", "minifloat"), "--format"),
+        (("compress", "DIGITS", "--range", "-1,1"), "--range"),
+        (("compress", "DIGITS", "--levels", "8", "--range", "1,-1"), "range"),
+        (("compress", "DIGITS", "--quantizer", "minifloat"), "--minifloat"),
         (("compress", "DIGITS", "--quantizer", "mu-law"), "--levels"),
         (("compress", "DIGITS", "--mu", "255"), "--mu"),
         (("compress", "DIGITS", "--delta", "2"), "delta"),
         (("compress", "DIGITS", "--step", "0"), "step"),
         (("compress", "DIGITS", "--step", "1e-12"), "too small"),
         (("compress", "DIGITS", "--keep-exact", "nothing.like.it"), "nothing.like.it"),
-        (("compress", "DIGITS", "--also", "colour"), "colour"),
+        (("compress", "DIGITS", "--quantize-roles", "colour"), "colour"),
         (("compress", "DIGITS", "-o", "no/such/folder/x.enx"), "no/such/folder"),
         (("compress", "DIGITS", "-o", "DIGITS"), "itself"),
         (("compress", "DIGITS", "--bits", "0"), "bits"),
         (("compress", "IMAGES"), "digits.npz"),
         (("decompress", "DIGITS", "-o", "x.onnx"), "signature"),
-        (("bench", "DIGITS", "--shape", "a,b"), "--shape"),
+        (("bench", "DIGITS", "--input-shape", "a,b"), "--input-shape"),
         (("bench", "DIGITS", "--batch", "0"), "batch"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

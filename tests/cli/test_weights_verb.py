@@ -20,7 +20,7 @@ Invoke = Callable[..., Result]
 
 def test_everything_of_a_model(invoke: Invoke, digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = invoke("weights", digits, "--layers", "--dependence", "--out", out, "--svg", "--json")
+    result = invoke("weights", digits, "--layers", "--dependence", "--output", out, "--svg", "--json")
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)["digits"]
     assert len(said["fits"]) == 10
@@ -48,7 +48,7 @@ def test_everything_of_a_model(invoke: Invoke, digits: Path, tmp_path: Path) -> 
 def test_tables_in_the_form_of_the_source(invoke: Invoke, digits: Path, tmp_path: Path) -> None:
     twin = digits.with_name("resnet-small.onnx")
     twin.write_bytes(digits.read_bytes())
-    result = invoke("weights", digits, twin, "--out", tmp_path / "charts")
+    result = invoke("weights", digits, twin, "--output", tmp_path / "charts")
     assert result.exit_code == 0, result.output
     assert "by SSE" in result.stdout
     assert "by D(P‖Q)" in result.stdout
@@ -61,7 +61,7 @@ def test_tables_in_the_form_of_the_source(invoke: Invoke, digits: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["--by", "length"], "--by is sse or kl"), (["--out", "digits.onnx/x"], "cannot write into")],
+    [(["--by", "length"], "--by is sse or kl"), (["--output", "digits.onnx/x"], "cannot write into")],
 )
 def test_wrong_options_are_one_line(
     invoke: Invoke, digits: Path, words: list[str], says: str, monkeypatch: pytest.MonkeyPatch

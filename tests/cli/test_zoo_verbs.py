@@ -148,20 +148,22 @@ def mynets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_summary_of_a_factory(invoke: Invoke, mynets: str) -> None:
-    found = printed(invoke("summary", f"{mynets}:small", "--input", "3,8,8", "--json"))
+    found = printed(invoke("summary", f"{mynets}:small", "--input-shape", "3,8,8", "--json"))
     assert found["totals"]["parameters"] == 112 + 725
     assert str(Path.cwd()) not in sys.path
 
 
 def test_summary_refuses_in_one_line(invoke: Invoke, mynets: str, tmp_path: Path) -> None:
-    assert "give --input" in refused(invoke("summary", f"{mynets}:small"))
-    assert "no such disk" in refused(invoke("summary", f"{mynets}:broken", "--input", "3,8,8"))
-    assert "nothing to call" in refused(invoke("summary", f"{mynets}:number", "--input", "3,8,8"))
-    assert "not a torch.nn.Module" in refused(invoke("summary", f"{mynets}:nothing", "--input", "3,8,8"))
-    assert "cannot import" in refused(invoke("summary", "no_such_module:f", "--input", "3,8,8"))
+    assert "give --input-shape" in refused(invoke("summary", f"{mynets}:small"))
+    assert "no such disk" in refused(invoke("summary", f"{mynets}:broken", "--input-shape", "3,8,8"))
+    assert "nothing to call" in refused(invoke("summary", f"{mynets}:number", "--input-shape", "3,8,8"))
+    assert "not a torch.nn.Module" in refused(
+        invoke("summary", f"{mynets}:nothing", "--input-shape", "3,8,8")
+    )
+    assert "cannot import" in refused(invoke("summary", "no_such_module:f", "--input-shape", "3,8,8"))
     assert "does not exist" in refused(invoke("summary", tmp_path / "none.onnx"))
     assert "close: resnet50" in refused(invoke("summary", "resnet5O"))
-    assert "--input must be" in refused(invoke("summary", "lenet5", "--input", "3,big"))
+    assert "--input-shape takes" in refused(invoke("summary", "lenet5", "--input-shape", "3,big"))
     assert "--count must be" in refused(invoke("summary", "lenet5", "--count", "some"))
     assert "exclude each other" in refused(invoke("summary", "lenet5", "--json", "--markdown"))
     assert "depth must be" in refused(invoke("summary", "lenet5", "--depth", 0))
@@ -171,8 +173,8 @@ def test_summary_refuses_in_one_line(invoke: Invoke, mynets: str, tmp_path: Path
 
 def test_export_of_a_factory_with_everything(invoke: Invoke, mynets: str, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("um\ndois\ntrês\nquatro\ncinco\n")
-    words = ("--input", "3,8,8", "--preprocess", "resnet-cifar", "--labels", "labels.txt", "--json")
-    made = printed(invoke("export", f"{mynets}:small", "small.onnx", *words))
+    words = ("--input-shape", "3,8,8", "--preprocess", "resnet-cifar", "--labels", "labels.txt", "--json")
+    made = printed(invoke("export", f"{mynets}:small", "-o", "small.onnx", *words))
     assert made["parameters"] == 837
     assert made["largest_relative_difference_to_torch"] < 1e-5
     assert made["bytes"] == (tmp_path / "small.onnx").stat().st_size
@@ -187,7 +189,7 @@ def test_export_of_a_factory_with_everything(invoke: Invoke, mynets: str, tmp_pa
 def test_export_of_a_checkpoint(invoke: Invoke, tmp_path: Path) -> None:
     torch.save(zoo.build("lenet5", classes=3, seed=1).state_dict(), tmp_path / "best.pt")
     result = invoke(
-        "export", "lenet5", tmp_path / "a.onnx", "--classes", 3, "--weights", tmp_path / "best.pt"
+        "export", "lenet5", "-o", tmp_path / "a.onnx", "--classes", 3, "--weights", tmp_path / "best.pt"
     )
     assert result.exit_code == 0
     assert "largest difference to torch" in result.stdout
@@ -196,17 +198,19 @@ def test_export_of_a_checkpoint(invoke: Invoke, tmp_path: Path) -> None:
 
 def test_export_refuses_in_one_line(invoke: Invoke, mynets: str, tmp_path: Path) -> None:
     out = tmp_path / "a.onnx"
-    assert "needs an input shape" in refused(invoke("export", f"{mynets}:small", out))
-    assert "opset" in refused(invoke("export", "lenet5", out, "--opset", 7))
-    assert "does not exist" in refused(invoke("export", "lenet5", out, "--weights", tmp_path / "no.pt"))
+    assert "needs an input shape" in refused(invoke("export", f"{mynets}:small", "-o", out))
+    assert "opset" in refused(invoke("export", "lenet5", "-o", out, "--opset", 7))
+    assert "does not exist" in refused(invoke("export", "lenet5", "-o", out, "--weights", tmp_path / "no.pt"))
     (tmp_path / "labels.json").write_text('["one", 2]')
-    assert "must list names" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "labels.json"))
+    assert "must list names" in refused(
+        invoke("export", "lenet5", "-o", out, "--labels", tmp_path / "labels.json")
+    )
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    assert "is none" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "deep.json"))
+    assert "is none" in refused(invoke("export", "lenet5", "-o", out, "--labels", tmp_path / "deep.json"))
     (tmp_path / "digits.json").write_text(f"[{'9' * 5000}]")
-    assert "is none" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "digits.json"))
+    assert "is none" in refused(invoke("export", "lenet5", "-o", out, "--labels", tmp_path / "digits.json"))
     os.mkfifo(tmp_path / "pipe")
-    assert "is a pipe" in refused(invoke("export", "lenet5", out, "--labels", tmp_path / "pipe"))
-    assert "is a device" in refused(invoke("export", "lenet5", out, "--labels", "/dev/zero"))
-    assert "preprocessing" in refused(invoke("export", "lenet5", out, "--preprocess", "what"))
+    assert "is a pipe" in refused(invoke("export", "lenet5", "-o", out, "--labels", tmp_path / "pipe"))
+    assert "is a device" in refused(invoke("export", "lenet5", "-o", out, "--labels", "/dev/zero"))
+    assert "preprocessing" in refused(invoke("export", "lenet5", "-o", out, "--preprocess", "what"))
     assert not out.exists()

@@ -212,7 +212,7 @@ def test_a_missing_set_says_the_command_and_fetches_nothing(
     monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path))
     with pytest.raises(DataError, match=rf"enxuto fetch {name}$"):
         open_dataset(name)
-    with pytest.raises(DataError, match=rf"enxuto fetch {name} --folder there$"):
+    with pytest.raises(DataError, match=rf"enxuto fetch {name} -o there$"):
         locate(name, "there")
     assert os.listdir(tmp_path) == []
 
@@ -241,7 +241,7 @@ def test_the_verb_fetches_and_says_where(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path / "cache"))
     result = CliRunner().invoke(app, ["fetch", "tiny"])
     assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "cache" / "tiny"))
-    result = CliRunner().invoke(app, ["fetch", "tiny", "--folder", str(tmp_path / "to"), "--json"])
+    result = CliRunner().invoke(app, ["fetch", "tiny", "-o", str(tmp_path / "to"), "--json"])
     said = json.loads(result.stdout)
     assert said["schema"] == "enxuto.fetch/1"
     assert (said["name"], said["path"]) == ("tiny", str(tmp_path / "to" / "tiny"))

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 import enxuto
-from enxuto.cli.shared.terminal import ends_well
+from enxuto.cli.shared.terminal import handle_errors
 from enxuto.machine import processors as counted
 from enxuto.machine.processors import processors, quota
 from enxuto.machine.signals import Terminated, ended_by_sigterm, exit_code, interrupts_wait
@@ -76,7 +76,7 @@ def test_a_verb_ends_in_one_line(interrupt: KeyboardInterrupt, code: int) -> Non
     app = typer.Typer()
 
     @app.command()
-    @ends_well
+    @handle_errors
     def verb() -> None:
         raise interrupt
 

@@ -152,7 +152,7 @@ def test_kept_filters_are_medians_over_seeds(tmp_path: Path) -> None:
 def test_speed_ups_are_of_medians_beside_the_first(tmp_path: Path) -> None:
     found = only(samples.write(tmp_path / "a.json", samples.SPEEDS))
     assert column(found, "speedup", series=1) == [1.0, 4.0]
-    assert "--batch 1 --batch 32" in dict(found.origin)["command, rebuilt"]
+    assert "--batch 1,32" in dict(found.origin)["command, rebuilt"]
 
 
 def test_lottery_study_is_read_from_its_records(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_folder_of_the_earlier_form_is_refused_with_what_to_do(
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert "earlier form of this study" in result.stderr
-    assert "--out" in result.stderr
+    assert "--output" in result.stderr
     assert (tmp_path / "records.jsonl").read_text() == old
     for text in ("", "{", '{"point": "p", "function": "a:b"}\n'):
         (tmp_path / "records.jsonl").write_text(text)
@@ -346,7 +346,7 @@ def study_verb(*words: object) -> Said:
 def verb_words(data: tuple[Path, Path], folder: Path) -> tuple[object, ...]:
     """What `study()` says, as words."""
     settings = [word for key, value in FAST.items() for word in ("--set", f"{key}={value}")]
-    return ("souza", "--data", data[0], "--test", data[1], "--networks", "squeezenet-dsc", "--out", folder,
+    return ("souza", "--data", data[0], "--test", data[1], "--networks", "squeezenet-dsc", "--output", folder,
             "--workers", 0, "--threads", 1, *settings)  # fmt: skip
 
 
@@ -365,7 +365,7 @@ def test_the_verb_gives_records_and_published_numbers_as_json(
 
 def test_the_verb_refuses_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path))
-    missing = study_verb("souza", "--out", tmp_path / "out")
+    missing = study_verb("souza", "--output", tmp_path / "out")
     assert missing.exit_code == 2
     assert "enxuto fetch cifar10" in missing.stderr
     for words in (

@@ -115,11 +115,11 @@ def test_a_lottery_on_a_cluster(
         images = random.integers(0, 256, (count, 8, 8), dtype=np.uint8)
         np.savez(tmp_path / f"{part}.npz", images=images, labels=np.arange(count) % 4)
     asked = ["lottery", "lenet5", "--data", tmp_path / "train.npz", "--test", tmp_path / "test.npz", "--seeds", 1,
-             "--rounds", 1, "--criteria", "l1", "--modes", "rewind", "--images", 8, "--set", "batch=8", "--json",
-             ]  # fmt: skip
+             "--rounds", 1, "--criteria", "l1", "--retrain", "rewind", "--score-images", 8, "--set", "batch=8",
+             "--json"]  # fmt: skip
     found = []
     for name, where in (("there", ["--scheduler", cluster[0]]), ("here", ["--workers", 0])):
-        words = [str(word) for word in [*asked, "--out", tmp_path / name, *where]]
+        words = [str(word) for word in [*asked, "--output", tmp_path / name, *where]]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
         found.append({one.point: (one.values or {})["top1"] for one in Store(tmp_path / name).results()})

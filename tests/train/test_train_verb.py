@@ -81,7 +81,7 @@ def test_the_table_names_samples_and_seed_and_resuming_a_finished_run_changes_no
     again = invoke(*words, "--resume")
     assert again.exit_code == 0
     assert "holds no run" not in again.stderr
-    elsewhere = invoke(*words, "--resume", "--out", "elsewhere")
+    elsewhere = invoke(*words, "--resume", "--output", "elsewhere")
     assert (elsewhere.exit_code, "elsewhere holds no run" in elsewhere.stderr) == (0, True)
     assert same_bits(Checkpoint.read("runs/train_nets.plain/last.pt").model, before)
     changed = invoke(*words, "--resume", "--set", "lr=0.5")
@@ -91,7 +91,18 @@ def test_the_table_names_samples_and_seed_and_resuming_a_finished_run_changes_no
 
 def test_a_network_of_the_zoo_gets_images_of_its_size(invoke: Invoke, images: Path) -> None:
     result = invoke(
-        "train", "lenet5", "--data", images, "--epochs", 1, "--limit", 32, "--out", "here", *QUICK, "--json"
+        "train",
+        "lenet5",
+        "--data",
+        images,
+        "--epochs",
+        1,
+        "--limit",
+        32,
+        "--output",
+        "here",
+        *QUICK,
+        "--json",
     )
     assert result.exit_code == 0, result.stderr
     assert "resized to 32×32" in result.stderr
@@ -110,7 +121,7 @@ def test_a_network_of_the_zoo_gets_images_of_its_size(invoke: Invoke, images: Pa
         (("--recipe", "quick", "--config", "a.toml"), "exclude"),
         (("--config", "a.toml"), "a.toml"),
         (("--epochs", "2", "--set", "epochs=3"), "epochs"),
-        (("--size", "32"), "--size"),
+        (("--resize", "32"), "--resize"),
     ],
 )
 def test_refused_before_anything_is_loaded(invoke: Invoke, words: tuple[str, ...], message: str) -> None:
@@ -153,7 +164,7 @@ def test_torchrun_trains_as_one_process_does(invoke: Invoke, images: Path) -> No
     """The launcher itself, as the help says: two processes share batches of 20, and the losses are those of one."""
     words = (
         "train", "train_nets:plain", "--data", str(images), "--test", str(images), "--epochs", "3", *QUICK,
-        "--set", "batch=20", "--set", "validation=0.25", "--json", "--out",
+        "--set", "batch=20", "--set", "validation=0.25", "--json", "--output",
     )  # fmt: skip
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
@@ -177,7 +188,7 @@ def test_torchrun_trains_as_one_process_does(invoke: Invoke, images: Path) -> No
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:
-    words = ("train", "train_nets:dropped", "--data", str(images), "--epochs", "500", *QUICK, "--out")
+    words = ("train", "train_nets:dropped", "--data", str(images), "--epochs", "500", *QUICK, "--output")
     command = [sys.executable, "-m", "enxuto", *words, "cut"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -206,7 +217,7 @@ def test_test_images_of_another_order_are_matched_by_name(invoke: Invoke, images
     assert json.loads(result.stdout)["test"]["top1"] > 0.9
     assert "has 3 of the model's 4 classes, not 'second'; labels are matched by class name" in result.stderr
     images.with_name("l.txt").write_text("third\nsecond\nfirst\nnone\n")
-    order = ("--epochs", 1, "--out", "ordered")
+    order = ("--epochs", 1, "--output", "ordered")
     ordered = invoke(*words, *order, "--labels", images.with_name("l.txt"))
     assert ordered.exit_code == 0, ordered.stderr
     assert Path("ordered/labels.txt").read_text() == "third\nsecond\nfirst\nnone\n"
@@ -224,7 +235,7 @@ def test_batches_of_one_image_are_one_line(invoke: Invoke, images: Path, tmp_pat
         "def net():\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))\n"
     )
-    words = ("train", "nets_bn1:net", "--data", images, "--epochs", 1, "--out", "run", *QUICK)
+    words = ("train", "nets_bn1:net", "--data", images, "--epochs", 1, "--output", "run", *QUICK)
     result = invoke(*words, "--set", f"batch={batch}")
     assert result.exit_code == 2
     assert "normalisation" in result.stderr

@@ -6,15 +6,17 @@ Exit codes: 0 done, 1 a check failed (a bound not met, a file that does not veri
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from enxuto._version import __version__
-from enxuto.cli.shared.outputs import guarded
-from enxuto.cli.shared.provenance import Recorded
-from enxuto.cli.shared.terminal import ends_well, set_debug
+from enxuto.cli.shared.options import expand_options
+from enxuto.cli.shared.outputs import check_outputs
+from enxuto.cli.shared.provenance import EnxutoCommands
+from enxuto.cli.shared.terminal import handle_errors, set_debug
 
 __all__ = ["app"]
 
@@ -43,17 +45,16 @@ _VERBS = (
 
 app = typer.Typer(
     name="enxuto",
-    cls=Recorded,
+    cls=EnxutoCommands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_given: bool) -> None:
+    if is_given:
         typer.echo(f"enxuto {__version__}")
         raise typer.Exit
 
@@ -74,4 +75,6 @@ def _root(
 
 for _verb in _VERBS:
     _module = import_module(f"enxuto.cli.{_verb}")
-    app.command(_verb, help=_module.HELP)(ends_well(guarded(_verb, _module.run)))
+    app.command(_verb, help=_module.HELP)(
+        handle_errors(expand_options(_module.run, partial(check_outputs, _verb)))
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from enxuto.cli.shared.common_options import InputShape, Json, Threads
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, show_table
+from enxuto.cli.shared.values import parse_input_shape
 
 HELP = """Measure the latency of models on random inputs with ONNX Runtime on the CPU.
 
@@ -17,60 +19,62 @@ Several models take turns run by run, so that whatever else the machine does mee
 
 ```
 enxuto bench model.onnx
-enxuto bench original.onnx pruned.onnx --batch 1 --batch 128 --threads 1 --repeats 100
+enxuto bench original.onnx pruned.onnx --batch 1,128 --threads 1 --repeats 100
 ```
 """
 
 
-def run(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX models or .enx files.")],
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What is run how often."""
+
     batch: Annotated[
-        list[int] | None, typer.Option(help="Batch size; may be repeated.  [default: 1]")
-    ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Measured runs of each.")] = 50,
-    warmup: Annotated[int, typer.Option(min=0, help="Runs before the measured ones.")] = 5,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one per processor.")] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the inputs.")] = 0,
-    shape: Annotated[
-        str | None,
-        typer.Option(help="Sizes C,H,W of the input behind the batch, where the model leaves them open."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+        tuple[int, ...], typer.Option(metavar="N,…", help="Batch sizes to measure, such as 1,32.")
+    ] = (1,)
+    repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Measured runs of each model.")] = 50
+    warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Runs before the measured ones.")] = 5
+    input_shape: InputShape = None
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the random inputs.")] = 0
+    threads: Threads = 0
+    json: Json = False
+
+
+def run(
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL...", help="ONNX models or .enx files, the first being the base."),
+    ],
+    options: BenchOptions,
 ) -> None:
-    """Load, run in turns, show."""
+    """Load the models, run them in turns, show their latencies."""
     from enxuto.errors import UsageError
     from enxuto.opening import load
     from enxuto.runtime import Runner, latency
 
-    sizes = batch or [1]
-    if min(sizes) < 1:
-        raise UsageError(f"a batch has at least one sample, not {min(sizes)}")
-    try:
-        behind = tuple(int(side) for side in shape.split(",")) if shape else None
-    except ValueError as error:
-        raise UsageError(f"--shape takes numbers separated by commas, not {shape!r}") from error
+    if min(options.batch) < 1:
+        raise UsageError(f"a batch has at least one sample, not {min(options.batch)}")
+    shape, threads = parse_input_shape(options.input_shape), options.threads
     runners = [Runner(load(model), threads=threads) for model in models]
-    per_size = [
+    by_size = [
         latency(
             runners,
             batch_sizes=[size],
-            repeats=repeats,
-            warmup=warmup,
-            seed=seed,
-            shape={info.name: (size, *behind) for info in runners[0].inputs} if behind else None,
+            repeats=options.repeats,
+            warmup=options.warmup,
+            seed=options.seed,
+            shape={info.name: (size, *shape) for info in runners[0].inputs} if shape else None,
         )
-        for size in sizes
+        for size in options.batch
     ]
-    found = [[rows[which][0] for rows in per_size] for which in range(len(runners))]
-    if json:
-        print_json({"threads": threads, "seed": seed, "unit": "ms per run",
-                    "models": [{"model": str(path), "latency": [asdict(one) for one in rows]}
-                               for path, rows in zip(models, found, strict=True)],
+    by_model = [[rows[index][0] for rows in by_size] for index in range(len(runners))]
+    if options.json:
+        print_json({"threads": threads, "seed": options.seed, "unit": "ms per run",
+                    "models": [{"model": str(path), "latency": [asdict(row) for row in rows]}
+                               for path, rows in zip(models, by_model, strict=True)],
                     "provenance": provenance(
-                        samples=f"{repeats} runs of each", seed=seed, threads=threads
+                        samples=f"{options.repeats} runs of each", seed=options.seed, threads=threads
                     )})  # fmt: skip
         return
-    first = found[0]
     show_table(
         None,
         {"model": "left", "batch": "right", "mean ± std ms": "right", "median ms": "right", "p95 ms": "right",
@@ -78,10 +82,12 @@ def run(
         [
             (str(path), str(row.batch), f"{row.mean:.3f} ± {row.std:.3f}", f"{row.median:.3f}", f"{row.p95:.3f}",
              f"{base.median / row.median:.2f}×")
-            for path, rows in zip(models, found, strict=True)
-            for row, base in zip(rows, first, strict=True)
+            for path, rows in zip(models, by_model, strict=True)
+            for row, base in zip(rows, by_model[0], strict=True)
         ],
         caption="speed-up: the first model's median over this one's",
         give_way=("p95 ms", "mean ± std ms", "batch"),
     )  # fmt: skip
-    note(f"{repeats} runs each after {warmup} to warm up, taking turns; CPU, {threads or 'all'} threads")
+    note(
+        f"{options.repeats} runs each after {options.warmup} to warm up, taking turns; CPU, {threads or 'all'} threads"
+    )

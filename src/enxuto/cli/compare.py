@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.evaluate import choose_preprocess, first_batch, no_classes, scores_of
-from enxuto.cli.shared import data_options as opts
-from enxuto.cli.shared import preprocessing as pre
+from enxuto.cli.shared.answers import kind_of_scores, sample_batch, warn_of_other_outputs
+from enxuto.cli.shared.common_options import All, Json, Threads
+from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
+from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
 from enxuto.errors import ModelError
@@ -29,64 +30,55 @@ thousandth). `--sheet` draws the images whose answer changed, with both answers.
     enxuto compare model.onnx small.onnx --data photos/ --preprocess imagenet --limit 500 --all
 """
 
-_DATA = "Data"
 _WORST = 15
 _KINDS = 12
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """What is compared and shown."""
+
+    layer_images: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Compare layers' outputs on N images; 0 on none.")
+    ] = 64
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the images whose answer changed into a PNG.")
+    ] = None
+    sheet_images: Annotated[int, typer.Option(min=1, metavar="N", help="Draw at most N images into it.")] = 60
+    all: All = False
+    threads: Threads = 0
+    json: Json = False
+
+
 def run(
     first: Annotated[Path, typer.Argument(metavar="A", help="An ONNX model or .enx file: the original.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="What is compared with it.")],
-    data: Annotated[Path, typer.Option(rich_help_panel=_DATA, help="Data file or folder.")],
-    split: opts.Split = None,
-    format_: opts.Format = None,
-    limit: opts.Limit = None,
-    seed: opts.Seed = 0,
-    image_column: opts.ImageColumn = None,
-    label_column: opts.LabelColumn = None,
-    labels: opts.Labels = None,
-    preprocess: pre.Base = None,
-    resize: pre.Resize = None,
-    interpolation: pre.Interpolation = None,
-    crop: pre.Crop = None,
-    divide_by: pre.DivideBy = None,
-    mean: pre.Mean = None,
-    std: pre.Std = None,
-    channels: pre.Channels = None,
-    layout: pre.Layout = None,
-    images: Annotated[
-        int, typer.Option(min=0, help="Images on which layers' outputs are compared; 0: none.")
-    ] = 64,
-    sheet: Annotated[Path | None, typer.Option(help="PNG of the images whose answer changed.")] = None,
-    most: Annotated[int, typer.Option(min=1, help="Images on that sheet at most.")] = 60,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every weight and every change, not the largest alone.")
-    ] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one per processor.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    second: Annotated[Path, typer.Argument(metavar="B", help="The model that is compared with it.")],
+    data: Annotated[Path, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder.")],
+    how: DataOptions,
+    preprocess: PreprocessOptions,
+    options: CompareOptions,
 ) -> None:
-    """Load, compare, show."""
+    """Load models and images, compare, show."""
     from enxuto.compare import compare_answers, compare_layers, contact_sheet
     from enxuto.opening import load_with_metadata, preprocess_of
     from enxuto.runtime import Runner
 
-    options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
-    dataset = options.open(data)
+    threads, images, sheet = options.threads, options.layer_images, options.sheet
+    dataset = how.open(data)
     (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
-    dataset, _ = opts.fitted(dataset, one, metadata, labels)
-    said = pre.PreprocessOptions(
-        preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
+    dataset, _ = match_labels(dataset, one, metadata, how.labels)
+    chosen = preprocess.choose(preprocess_of(metadata))
+    sample = sample_batch(dataset, chosen)
+    (kind, reason), (other_kind, other_reason) = (
+        kind_of_scores(model, sample, threads) for model in (one, other)
     )
-    chosen = choose_preprocess(said, preprocess_of(metadata))
-    sample = first_batch(dataset, chosen)
-    (kind, reason), (other_kind, other_reason) = (scores_of(model, sample, threads) for model in (one, other))
     with progress_bar("comparing") as progress:
         answers = compare_answers(
             Runner(one, threads=threads).scores, Runner(other, threads=threads).scores, dataset, preprocess=chosen,
             first_are=kind, second_are=other_kind,
             progress=lambda done, total: progress("answers", done, total),
         )  # fmt: skip
-        remarks = no_classes({str(first): reason, str(second): other_reason})
+        remarks = warn_of_other_outputs({str(first): reason, str(second): other_reason})
         if remarks:
             answers = replace(answers, kl=None)
         try:
@@ -100,9 +92,11 @@ def run(
     drawn = (
         None
         if sheet is None
-        else contact_sheet(dataset, answers, sheet, names=(first.name, second.name), most=most)
+        else contact_sheet(
+            dataset, answers, sheet, names=(first.name, second.name), most=options.sheet_images
+        )
     )
-    if json:
+    if options.json:
         values = answers.to_dict()
         made = provenance(
             samples=values["samples"], seed=values["seed"], data=values["data_hash"], threads=threads
@@ -112,9 +106,9 @@ def run(
                     **values, "remarks": remarks, "provenance": made})  # fmt: skip
         return
     _show_answers(answers, f"A: {first.name}, B: {second.name}")
-    _show_changes(answers, every=every)
+    _show_changes(answers, every=options.all)
     if layers:
-        _show_layers(layers, min(images, len(dataset)), every=every)
+        _show_layers(layers, min(images, len(dataset)), every=options.all)
     left_out = _unmatched(one, other)
     if left_out:
         note(f"weights that are not in both by name and shape: {left_out}")

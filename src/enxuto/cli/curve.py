@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.evaluate import choose_preprocess
-from enxuto.cli.shared import data_options as opts
-from enxuto.cli.shared import preprocessing as pre
-from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.calibration_options import CalibrationImages
+from enxuto.cli.shared.common_options import All, Json
+from enxuto.cli.shared.data_options import DATA, DataOptions, class_names, match_labels
+from enxuto.cli.shared.outputs import check_folder
+from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance, write_provenance
 from enxuto.cli.shared.study_options import (
-    Merge,
-    Scheduler,
-    Threads,
-    Workers,
+    ComputingOptions,
+    Svg,
     data_name,
-    end,
-    executor,
-    show,
+    exit_on_failures,
+    merge_records,
+    show_study_table,
     tables_folder,
 )
-from enxuto.cli.shared.study_options import merge as take_in
 from enxuto.cli.shared.study_progress import study_progress
 from enxuto.cli.shared.terminal import note, print_json
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from enxuto.studies.curve.calibration import Calibrating
@@ -41,113 +40,104 @@ HELP = """Compress models in many ways, evaluate each, and show rate against acc
 The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half), enxuto's default
 scheme at several bits per weight, and its calibrated rounding at several prices. Images that calibrate judge no
 point: `--images` of `--data`, or as many of `--calibration`; `--images 0` leaves calibrated rounding out. Each point is
-recorded in the folder `--out`; the same command goes on where it was stopped, with a wider grid too. `--workers`
+recorded in the folder `--output`; the same command goes on where it was stopped, with a wider grid too. `--workers`
 computes in several processes, `--scheduler` on a Dask cluster, and `--merge` takes in what other machines recorded.
 Tables as Markdown and CSV and charts are written into the folder.
 
     enxuto curve resnet20.onnx --data cifar10-test.parquet --preprocess resnet-cifar --workers 2
-    enxuto curve model.onnx --data photos/ --limit 500 --levels 6:10 --methods midtread --methods enxuto --bits 5
+    enxuto curve model.onnx --data photos/ --limit 500 --levels 6:10 --methods midtread,enxuto --bits 5
 """
 
-_DATA, _GRID = "Data", "Grid"
-_BITS = (2, 3, 4, 5, 6, 8)
+_GRID = "Grid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveOptions:
+    """Which ways of compressing are tried, and how they are shown."""
+
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Folder of the study; by default studies/curve-NAME-DATA."
+        ),
+    ] = None
+    methods: Annotated[
+        tuple[str, ...] | None,
+        typer.Option(
+            rich_help_panel=_GRID, metavar="NAME,…", help="Methods such as midtread,enxuto; by default all."
+        ),
+    ] = None
+    levels: Annotated[
+        str, typer.Option(rich_help_panel=_GRID, metavar="LOW:HIGH", help="Try 2^LOW to 2^HIGH levels.")
+    ] = "2:24"
+    bits: Annotated[
+        tuple[float, ...],
+        typer.Option(rich_help_panel=_GRID, metavar="X,…", help="Bits per weight of enxuto's own methods."),
+    ] = (2, 3, 4, 5, 6, 8)
+    calibration: CalibrationImages = None
+    images: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            rich_help_panel="Calibration",
+            metavar="N",
+            help="Calibrate with N images; 0 leaves out calibrated rounding.",
+        ),
+    ] = 256
+    max_drop: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            help="Show the smallest file of each method that loses at most X points of top-1.",
+        ),
+    ] = 0.8
+    svg: Svg = False
+    all: All = False
+    json: Json = False
 
 
 def run(
     sources: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX models or .enx files.")],
-    data: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Data file or folder.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the study; by default studies/curve-NAME-DATA.")
-    ] = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            rich_help_panel=_GRID, help="A method, such as midtread or enxuto; can be repeated. Default: all."
-        ),
-    ] = None,
-    levels: Annotated[
-        str, typer.Option(rich_help_panel=_GRID, help="LOW:HIGH, the i of 2^i levels.")
-    ] = "2:24",
-    bits: Annotated[
-        list[float] | None,
-        typer.Option(
-            rich_help_panel=_GRID,
-            help="Bits per weight of enxuto's ways; can be repeated. Default: 2 3 4 5 6 8.",
-        ),
-    ] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_GRID,
-            help="Any folder of images, or data, to calibrate by; default: from --data.",
-        ),
-    ] = None,
-    images: Annotated[
-        int,
-        typer.Option(min=0, rich_help_panel=_GRID, help="How many calibrate; 0: none, nothing calibrated."),
-    ] = 256,
-    within: Annotated[
-        float, typer.Option(min=0, rich_help_panel=_GRID, help="Points of top-1 that the best may lose.")
-    ] = 0.8,
-    split: opts.Split = None,
-    format_: opts.Format = None,
-    limit: opts.Limit = None,
-    seed: opts.Seed = 0,
-    image_column: opts.ImageColumn = None,
-    label_column: opts.LabelColumn = None,
-    labels: opts.Labels = None,
-    preprocess: pre.Base = None,
-    resize: pre.Resize = None,
-    interpolation: pre.Interpolation = None,
-    crop: pre.Crop = None,
-    divide_by: pre.DivideBy = None,
-    mean: pre.Mean = None,
-    std: pre.Std = None,
-    channels: pre.Channels = None,
-    layout: pre.Layout = None,
-    workers: Workers = None,
-    threads: Threads = 1,
-    scheduler: Scheduler = None,
-    merge: Merge = None,
-    svg: Annotated[bool, typer.Option("--svg", help="Charts as SVG instead of PNG.")] = False,
-    all_points: Annotated[
-        bool, typer.Option("--points", help="Show every point, not the best alone.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
+    data: Annotated[str, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder.")],
+    options: CurveOptions,
+    how: DataOptions,
+    preprocess: PreprocessOptions,
+    computing: ComputingOptions,
 ) -> None:
     """Make the points, compute them, show what came out."""
     from enxuto.studies.curve.tables import curves_of
     from enxuto.study import Study
 
-    folder = out or own_folder("curve", Path("studies") / f"curve-{sources[0].stem}-{data_name(data)}")
-    calibrating = _calibrating(methods, calibration, images, seed)
-    settings = _settings(methods, levels, bits, calibrating)
-    options = opts.DataOptions(split, format_, limit, seed, image_column, label_column, labels)
-    said = pre.PreprocessOptions(
-        preprocess, resize, interpolation, crop, divide_by, mean, std, channels, layout
+    json = options.json
+    folder = options.folder or check_folder(
+        "curve", Path("studies") / f"curve-{sources[0].stem}-{data_name(data)}"
     )
-    points, names = _points(sources, data, options, said, settings, calibrating, calibration)
-    take_in(folder, merge)
+    calibrating = _calibration(options, how.seed)
+    settings = _settings(options, calibrating)
+    points, names = _points(sources, data, how, preprocess, settings, calibrating, options.calibration)
+    merge_records(folder, computing.merge)
 
     def name(result: Result) -> str:
         return _name(result, names)
 
     with study_progress("curve", name) as report:
-        results = Study(points, folder).run(executor(workers, threads, scheduler), report)
+        results = Study(points, folder).run(computing.executor(), report)
     curves = curves_of(results, names)
     place = tables_folder(folder, data, {"data": curves[0].data_hash}, _data_of)
-    _write(place, curves, within, ".svg" if svg else ".png")
+    _write(place, curves, options.max_drop, ".svg" if options.svg else ".png")
     made = provenance(
-        samples=curves[0].original["samples"], seed=seed, data=curves[0].data_hash, threads=threads,
+        samples=curves[0].original["samples"], seed=how.seed, data=curves[0].data_hash,
+        threads=computing.threads,
     )  # fmt: skip
     write_provenance(place, made)
     if json:
         print_json({**_as_json(curves, results), "provenance": made})
     else:
-        for table in _tables(curves, within, all_points=all_points):
-            show(table)
+        for table in _tables(curves, options.max_drop, all_points=options.all):
+            show_study_table(table)
         note(f"tables and charts are in {place}, records in {folder}")
-    end(results)
+    exit_on_failures(results)
 
 
 def _name(result: Result, names: Mapping[str, str]) -> str:
@@ -161,51 +151,56 @@ def _data_of(result: Result) -> dict[str, Any] | None:
     return {"data": result.data_hash} if result.function == MEASURE else None
 
 
-def _calibrating(
-    methods: list[str] | None, calibration: str | None, images: int, seed: int
-) -> Calibrating | None:
+def _calibration(options: CurveOptions, seed: int) -> Calibrating | None:
     """Which images calibrate; None where nothing is to be calibrated. Raises `UsageError` for options without use."""
     from enxuto.studies.curve.calibration import Calibrating
     from enxuto.studies.curve.modes import CALIBRATED
 
+    methods, calibration, images = options.methods, options.calibration, options.images
     if methods is not None and CALIBRATED not in methods:
         if calibration is not None:
-            raise UsageError(f"--calibration is of the method {CALIBRATED!r}, which --methods leaves out")
+            raise UsageError(
+                f"--calibration is of the method {CALIBRATED!r}, which --methods leaves out", code="E024"
+            )
         return None
     if images == 0:
         if calibration is not None or methods is not None:
             raise UsageError(
-                "--images 0 leaves nothing to calibrate by; give 2 or more, some hundreds are best"
+                "--images 0 leaves nothing to calibrate by; give 2 or more, some hundreds are best",
+                code="E022",
             )
         return None
     return Calibrating(images, seed, own=calibration is not None)
 
 
-def _settings(
-    methods: list[str] | None, levels: str, bits: list[float] | None, calibrating: Calibrating | None
-) -> list[dict[str, Any]]:
+def _settings(options: CurveOptions, calibrating: Calibrating | None) -> list[dict[str, Any]]:
     """The settings of all points that the options ask for. Raises `UsageError`."""
     from enxuto.studies.curve.modes import OWN, calibrated, method_names, own, source_grid
 
+    methods, levels, bits = options.methods, options.levels, options.bits
     low, colon, high = levels.partition(":")
     if not (colon and low.isdigit() and high.isdigit() and 1 <= int(low) <= int(high) <= 24):
         raise UsageError(f"--levels is LOW:HIGH between 1 and 24, such as 4:12, not {levels!r}")
     strange = [name for name in methods or () if name not in method_names()]
     if strange:
-        raise UsageError(f"no method is called {strange[0]!r}; there are {', '.join(method_names())}")
-    if any(not 0 < value < math.inf for value in bits or ()):
+        raise UsageError(
+            f"no method is called {strange[0]!r}{did_you_mean(strange[0], method_names())}; "
+            f"there are {', '.join(method_names())}",
+            code="E021",
+        )
+    if any(not 0 < value < math.inf for value in bits):
         raise UsageError("--bits are positive numbers")
-    found = source_grid(range(int(low), int(high) + 1), methods)
+    settings = source_grid(range(int(low), int(high) + 1), methods)
     if methods is None or OWN in methods:
-        found += own(bits or _BITS)
-    return found + ([] if calibrating is None else calibrated(bits or _BITS, calibrating.to_dict()))
+        settings += own(bits)
+    return settings + ([] if calibrating is None else calibrated(bits, calibrating.to_dict()))
 
 
 def _points(
     sources: list[Path],
     data: str,
-    options: opts.DataOptions,
-    said: pre.PreprocessOptions,
+    how: DataOptions,
+    preprocess: PreprocessOptions,
     settings: list[dict[str, Any]],
     calibrating: Calibrating | None,
     calibration: str | None,
@@ -214,32 +209,32 @@ def _points(
     from enxuto.opening import load_with_metadata, preprocess_of
     from enxuto.studies.curve.points import Subject, points
 
-    found: list[Point] = []
+    all_points: list[Point] = []
     names: dict[str, str] = {}
-    dataset = options.open(data)
+    dataset = how.open(data)
     for source in sources:
         model, metadata = load_with_metadata(source)
         # Said only where it moves labels: it is a part of what the points are known by.
-        how = options.how()
-        if opts.fitted(dataset, model, metadata, options.labels)[1].order is not None:
-            how["names"] = list(opts.given_names(options.labels, model, metadata) or ())
-        chosen = choose_preprocess(said, preprocess_of(metadata))
-        subject = Subject.open(source.stem, source, data, how, chosen, calibrating, calibration)
-        found += points(subject, settings)
+        opening = how.arguments()
+        if match_labels(dataset, model, metadata, how.labels)[1].order is not None:
+            opening["names"] = list(class_names(how.labels, model, metadata) or ())
+        chosen = preprocess.choose(preprocess_of(metadata))
+        subject = Subject.open(source.stem, source, data, opening, chosen, calibrating, calibration)
+        all_points += points(subject, settings)
         taken = any(name == source.stem and known != subject.model_hash for known, name in names.items())
         names.setdefault(
             subject.model_hash, f"{source.stem}-{subject.model_hash[:8]}" if taken else source.stem
         )
-    return found, names
+    return all_points, names
 
 
-def _tables(curves: list[Curve], within: float, *, all_points: bool) -> list[Table]:
+def _tables(curves: list[Curve], max_drop: float, *, all_points: bool) -> list[Table]:
     from enxuto.studies.curve.tables import best_table, points_table
 
-    return [best_table(curves, within)] + ([points_table(curve) for curve in curves] if all_points else [])
+    return [best_table(curves, max_drop)] + ([points_table(curve) for curve in curves] if all_points else [])
 
 
-def _write(folder: Path, curves: list[Curve], within: float, ending: str) -> None:
+def _write(folder: Path, curves: list[Curve], max_drop: float, ending: str) -> None:
     """Tables and charts into the folder of the study."""
     from enxuto.files import atomic_write
     from enxuto.studies.curve.charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
@@ -247,7 +242,7 @@ def _write(folder: Path, curves: list[Curve], within: float, ending: str) -> Non
     from enxuto.tables import as_markdown
 
     texts = {
-        "curve.md": as_markdown(_tables(curves, within, all_points=True)),
+        "curve.md": as_markdown(_tables(curves, max_drop, all_points=True)),
         "curve.csv": curve_csv(curves),
     }
     for name, text in texts.items():

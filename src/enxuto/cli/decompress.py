@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from enxuto.cli.shared.outputs import default_file, refuse_terminal, to_stdout
+from enxuto.cli.shared.common_options import Force, Json, Threads
+from enxuto.cli.shared.outputs import default_file, goes_to_stdout, write_to_stdout
 from enxuto.cli.shared.terminal import note, print_json
 
 HELP = """Turn an `.enx` file back into a plain ONNX model that any runtime accepts.
@@ -24,23 +25,26 @@ def run(
     source: Annotated[Path, typer.Argument(metavar="FILE.enx", help="The compressed model.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Where to write; default: the same name with .restored.onnx."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The ONNX file; by default the same name with .restored.onnx. - writes to stdout.",
+        ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Write over a file that has the default name.")
-    ] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one per processor.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    force: Force = False,
+    threads: Threads = 0,
+    json: Json = False,
 ) -> None:
-    """Decode and write."""
+    """Decode the file and write the model."""
     from enxuto.enx.file import CompressedModel
     from enxuto.onnx_model import total_bytes
 
-    streamed = refuse_terminal(output, json=json)
+    streamed = goes_to_stdout(output, json=json)
     target = output or default_file(source.with_suffix(".restored.onnx"), force=force)
     compressed = CompressedModel.read(source)
     if streamed:
-        to_stdout([compressed.to_model(threads=threads).to_bytes()])
+        write_to_stdout([compressed.to_model(threads=threads).to_bytes()])
         return
     compressed.write_onnx(target, threads=threads)
     size = total_bytes(target)

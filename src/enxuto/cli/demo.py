@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.calibrated import CALIBRATED_STAGES
+from enxuto.cli.shared.calibration_options import CALIBRATED_STAGES
+from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, progress_bar, show_table
@@ -33,7 +34,7 @@ The package carries a LeNet for handwritten digits and 360 images that it was no
 their pixels alone, and the others judge.
 
     enxuto demo
-    enxuto demo --bits 2.5 --keep demo-files
+    enxuto demo --bits 2.5 -o demo-files
 """
 
 _CALIBRATING = 64
@@ -44,7 +45,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class _Shrunk:
+class _CompressedFile:
     """A file of the demo: what it costs and what it answers."""
 
     ledger: Ledger
@@ -53,12 +54,15 @@ class _Shrunk:
 
 def run(
     bits: Annotated[
-        float, typer.Option(help="Bits per weight of the file that is made without images.")
+        float, typer.Option(metavar="X", help="Bits per weight of the file that is made without images.")
     ] = 2.9,
-    keep: Annotated[
-        Path | None, typer.Option(help="Folder to keep the files in; default: none are kept.")
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Keep the files in a folder; by default none is kept."
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Compress, calibrate and compress, decode, verify, evaluate."""
     from enxuto.compression.calibrated import deal
@@ -71,10 +75,10 @@ def run(
     from enxuto.opening import onnx_metadata, preprocess_of
     from enxuto.runtime import Runner
 
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() if keep is None else nullcontext(str(keep)) as folder:
-        source = Path(folder) / "digits.onnx"
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as place:
+        source = Path(place) / "digits.onnx"
         shutil.copyfile(MODEL, source)
         model = Model.read(source)
         known = onnx_metadata(model)
@@ -88,8 +92,10 @@ def run(
             metadata = {**known, "original": original_sizes(source)}
             plain = compress(model, bits=bits, metadata=metadata, progress=progress)
             calibrated = _calibrated(model, parts, preprocess, metadata, progress)
-            first = _shrunk(plain, model, Path(folder) / "digits.enx", judging, preprocess)
-            second = _shrunk(calibrated, model, Path(folder) / "digits-calibrated.enx", judging, preprocess)
+            first = _save_and_evaluate(plain, model, Path(place) / "digits.enx", judging, preprocess)
+            second = _save_and_evaluate(
+                calibrated, model, Path(place) / "digits-calibrated.enx", judging, preprocess
+            )
     if json:
         print_json(_as_json(before, first, second))
         return
@@ -123,9 +129,9 @@ def _bounds() -> Bounds:
     return Bounds(max_bytes=_TARGET)
 
 
-def _shrunk(
+def _save_and_evaluate(
     compressed: CompressedModel, model: Model, path: Path, judging: Dataset, preprocess: Preprocess
-) -> _Shrunk:
+) -> _CompressedFile:
     """Write, read, decode to plain ONNX beside it, compare every weight with what was coded, evaluate."""
     from enxuto.enx.file import CompressedModel
     from enxuto.enx.ledger import ledger_of
@@ -142,10 +148,10 @@ def _shrunk(
     if any(decoded.load(name).tobytes() != coded.load(name).tobytes() for name in coded.weight_names):
         raise FormatError("the decoded model is not what was coded; please report this")
     answers = evaluate(Runner(decoded).scores, judging, preprocess=preprocess, reference=Runner(model).scores)
-    return _Shrunk(ledger_of(read), answers)
+    return _CompressedFile(ledger_of(read), answers)
 
 
-def _as_json(before: Evaluation, first: _Shrunk, second: _Shrunk) -> dict[str, Any]:
+def _as_json(before: Evaluation, first: _CompressedFile, second: _CompressedFile) -> dict[str, Any]:
     return {
         **first.ledger.to_dict(),
         "before": before.to_dict(),
@@ -163,7 +169,7 @@ def _bytes(ledger: Ledger, name: str) -> int:
     return next(int(row.bytes) for row in ledger.rows if row.name == name)
 
 
-def _show_answers(before: Evaluation, first: _Shrunk, second: _Shrunk, images: int) -> None:
+def _show_answers(before: Evaluation, first: _CompressedFile, second: _CompressedFile, images: int) -> None:
     size = _bytes(first.ledger, "ONNX file")
     rows = [("original ONNX", human_bytes(size), "1.0×", f"{before.top1:.2%}", "")]
     for name, one in ((".enx, no images needed", first), (f".enx, calibrated on {images} images", second)):

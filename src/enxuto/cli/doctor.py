@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.terminal import human_bytes, print_json, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ into a report of an error.
 
 def run(
     trial: Annotated[
-        bool, typer.Option("--trial/--no-trial", help="Compress and run the packaged network.")
+        bool, typer.Option("--trial/--no-trial", help="Compress and run the packaged network as a trial.")
     ] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: Json = False,
 ) -> None:
-    """Look, show."""
+    """Examine the installation and show what was found."""
     from enxuto.doctor import examine
 
     report = examine(trial=trial)

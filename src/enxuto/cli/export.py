@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enxuto.cli.shared.common_options import InputShape, Json
+from enxuto.cli.shared.preprocess_options import BasePreprocess, read_preprocess
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
+from enxuto.cli.shared.training_options import Network
+from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import DataError, UsageError
 from enxuto.files import small_file
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from enxuto.data import Preprocess
     from enxuto.export import Exported
 
 __all__ = ["HELP", "run"]
@@ -29,81 +33,93 @@ checkpoint. Preprocessing and labels go into the file's metadata. The file is ru
 is written. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
-enxuto export squeezenet-dsc model.onnx --weights best.pt --classes 100 --preprocess resnet-cifar
-enxuto export mynets:small small.onnx --input 3,96,96 --labels labels.txt
+enxuto export squeezenet-dsc -o model.onnx --weights best.pt --classes 100 --preprocess resnet-cifar
+enxuto export mynets:small -o small.onnx --input-shape 3,96,96 --labels labels.txt
 ```
 """
 
 
-def run(
-    network: Annotated[str, typer.Argument(help="A network of the zoo, or module:factory.")],
-    output: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
-    weights: Annotated[Path | None, typer.Option(help="Checkpoint with a state dict (tensors only).")] = None,
-    classes: Annotated[int | None, typer.Option(help="Number of classes, for a network of the zoo.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of fresh weights and of the images compared.")] = 0,
-    image: Annotated[
-        str | None, typer.Option("--input", metavar="C,H,W", help="Channels, height and width of the input.")
-    ] = None,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(
-            help="Preset (resnet-cifar, imagenet, efficientnet-lite) or TOML file, kept in the file."
-        ),
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What goes into the file."""
+
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Checkpoint with a state dict (tensors only).")
+    ] = None
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of classes, for a network of the zoo.")
+    ] = None
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of fresh weights, and of the images that check the file.")
+    ] = 0
+    input_shape: InputShape = None
+    preprocess: BasePreprocess = None
     labels: Annotated[
-        Path | None, typer.Option(help="Class names, one a line or a JSON list, kept in the file.")
-    ] = None,
-    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 to 23.")] = 18,
-    check: Annotated[bool, typer.Option(help="Compare the outputs with torch's before writing.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classes in the order of the outputs, one a line or a JSON list.",
+        ),
+    ] = None
+    opset: Annotated[int, typer.Option(metavar="N", help="ONNX operator set, 18 to 23.")] = 18
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Compare the outputs with torch's before writing.")
+    ] = True
+    as_json: Json = False
+
+
+def run(
+    network: Network,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The ONNX file to write.")],
+    options: ExportOptions,
 ) -> None:
     """Export; see `HELP`."""
-    from enxuto.cli.summary import input_shape
     from enxuto.export import export_onnx
 
-    made: nn.Module | str = network
+    module: nn.Module | str = network
     if ":" in network:
         from enxuto.summary import module_of
 
-        made = module_of(network)
-    done = export_onnx(
-        made,
+        module = module_of(network)
+    exported = export_onnx(
+        module,
         output,
-        classes=classes,
-        seed=seed,
-        input_shape=input_shape(image),
-        weights=weights,
-        preprocess=_preprocess(preprocess),
-        labels=_labels(labels),
-        opset=opset,
-        check=check,
+        classes=options.classes,
+        seed=options.seed,
+        input_shape=parse_input_shape(options.input_shape),
+        weights=options.weights,
+        preprocess=None if options.preprocess is None else read_preprocess(options.preprocess),
+        labels=_read_class_names(options.labels),
+        opset=options.opset,
+        check=options.check,
     )
-    _show(done, network, fresh=weights is None and ":" not in network, as_json=as_json)
+    fresh = options.weights is None and ":" not in network
+    _show(exported, network, fresh=fresh, as_json=options.as_json)
 
 
-def _show(done: Exported, network: str, *, fresh: bool, as_json: bool) -> None:
+def _show(exported: Exported, network: str, *, fresh: bool, as_json: bool) -> None:
     if as_json:
         print_json(
             {
                 "network": network,
-                "path": str(done.path),
-                "bytes": done.bytes,
-                "parameters": done.parameters,
-                "opset": done.opset,
-                "input_shape": list(done.input_shape),
-                "outputs": done.outputs,
-                "largest_relative_difference_to_torch": done.difference,
+                "path": str(exported.path),
+                "bytes": exported.bytes,
+                "parameters": exported.parameters,
+                "opset": exported.opset,
+                "input_shape": list(exported.input_shape),
+                "outputs": exported.outputs,
+                "largest_relative_difference_to_torch": exported.difference,
             }
         )
     else:
-        gap = "not checked" if done.difference is None else f"{done.difference:.2g}"
+        gap = "not checked" if exported.difference is None else f"{exported.difference:.2g}"
         rows = [
-            ["file", str(done.path)],
-            ["size", human_bytes(done.bytes)],
-            ["parameters", f"{done.parameters:,}"],
-            ["input", f"batch×{'×'.join(map(str, done.input_shape))}"],
-            ["logits", f"batch×{done.outputs}"],
-            ["opset", str(done.opset)],
+            ["file", str(exported.path)],
+            ["size", human_bytes(exported.bytes)],
+            ["parameters", f"{exported.parameters:,}"],
+            ["input", f"batch×{'×'.join(map(str, exported.input_shape))}"],
+            ["logits", f"batch×{exported.outputs}"],
+            ["opset", str(exported.opset)],
             ["largest difference to torch, relative", gap],
         ]
         show_table(network, {"": "left", " ": "left"}, rows)
@@ -111,15 +127,7 @@ def _show(done: Exported, network: str, *, fresh: bool, as_json: bool) -> None:
         note("the weights are fresh, not trained; give --weights for a checkpoint")
 
 
-def _preprocess(given: str | None) -> Preprocess | None:
-    if given is None:
-        return None
-    from enxuto.data import Preprocess, preset
-
-    return Preprocess.from_toml(given) if given.endswith(".toml") or Path(given).is_file() else preset(given)
-
-
-def _labels(path: Path | None) -> list[str] | None:
+def _read_class_names(path: Path | None) -> list[str] | None:
     """Class names from a text file, or from one that holds a JSON list."""
     if path is None:
         return None

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.terminal import print_json, progress_bar, say
 
 HELP = """Fetch a published data set: cifar10, cifar100, mnist or fashion-mnist.
@@ -15,16 +16,27 @@ It is checked against its SHA-256 and lies in the cache folder ($ENXUTO_CACHE, e
 all. Commands that take data then take its name. What is there already is not fetched again.
 
     enxuto fetch fashion-mnist
-    enxuto fetch cifar10 --folder data --json
+    enxuto fetch cifar10 -o data --json
 """
 
 
+def _complete(incomplete: str) -> list[str]:
+    from enxuto.data.published import PUBLISHED
+
+    return [name for name in PUBLISHED if name.startswith(incomplete)]
+
+
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which data set.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", autocompletion=_complete, help="The data set to fetch.")
+    ],
     folder: Annotated[
-        Path | None, typer.Option(help="Put it into a folder of its own in here, instead of the cache.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Write a folder of its own into DIR instead of the cache."
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Download; see `HELP`."""
     from enxuto.data import download

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import print_json, show_table
@@ -28,9 +29,9 @@ enxuto inspect model.onnx --json
 
 def run(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="An .enx file or an ONNX model.")],
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    json: Json = False,
 ) -> None:
-    """Read and show."""
+    """Read the file and show what is in it."""
     from enxuto.enx.file import CompressedModel, is_enx
 
     if is_enx(source) or source.suffix == ".enx":

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared import data_options as opts
-from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.common_options import All, Json
+from enxuto.cli.shared.data_options import DATA
+from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance, write_provenance
-from enxuto.cli.shared.pruning import asked_images, check_packages, opened, samples_of, share_of, there
+from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.study_options import (
-    Merge,
-    Scheduler,
-    Threads,
-    Workers,
+    ComputingOptions,
+    Svg,
     data_name,
-    end,
-    executor,
-    show,
+    exit_on_failures,
+    merge_records,
+    show_study_table,
     tables_folder,
 )
-from enxuto.cli.shared.study_options import merge as take_in
 from enxuto.cli.shared.study_progress import study_progress
 from enxuto.cli.shared.terminal import note, print_json
-from enxuto.errors import UsageError
+from enxuto.cli.shared.training_options import (
+    Network,
+    Settings,
+    TrainingDataOptions,
+    check_packages,
+    count_images,
+    open_both_parts,
+    parse_settings,
+)
+from enxuto.cli.shared.values import parse_share
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
+    from enxuto.studies.images import Asked
     from enxuto.studies.lottery.points import LotteryStudy
     from enxuto.studies.lottery.results import Lottery
     from enxuto.study import Result, StudyResults
@@ -45,173 +56,183 @@ on where it was stopped, with more rounds, seeds or arms too. The folder gets ta
 
 ```
 enxuto lottery lenet5 --data fashion-mnist --scale smoke
-enxuto lottery vgg16-cifar --data cifar10 --scale full --criteria l1,deeplift --modes lr-rewind,reinit --speed
+enxuto lottery vgg16-cifar --data cifar10 --scale full --criteria l1,deeplift --retrain lr-rewind,reinit --speed
 ```
 """
 
-_DATA, _ARMS, _CHOICE, _TRAIN = "Data", "Arms", "Which filters", "Training"
+_ARMS, _TRAIN = "Arms", "Training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LotteryOptions:
+    """Which arms there are, how long they are trained, and what is shown."""
+
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR",
+            help="Folder of the study; by default studies/lottery-NETWORK-DATA-SCALE.",
+        ),
+    ] = None  # fmt: skip
+    scale: Annotated[
+        str, typer.Option(metavar="NAME", help="smoke, small or full; other options override what it says.")
+    ] = "smoke"
+    criteria: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            rich_help_panel=_ARMS,
+            metavar="NAME,…",
+            help="l1, l2, random, gradient-activation, taylor, deeplift, lrp, conductance.",
+        ),
+    ] = ("l1", "deeplift")
+    retrain: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            rich_help_panel=_ARMS, metavar="NAME,…", help="rewind, lr-rewind, fine-tune, reinit, none."
+        ),
+    ] = ("rewind", "lr-rewind", "fine-tune", "reinit")
+    rewind_epochs: Annotated[
+        tuple[int, ...],
+        typer.Option(
+            rich_help_panel=_ARMS, metavar="N,…", help="Epochs that rewind goes back to, an arm for each."
+        ),
+    ] = (0,)
+    scopes: Annotated[
+        tuple[str, ...], typer.Option(rich_help_panel=_ARMS, metavar="NAME,…", help="global, local.")
+    ] = ("global",)
+    schedules: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            rich_help_panel=_ARMS,
+            metavar="NAME,…",
+            help="iterative, one-shot, gradual (within one training).",
+        ),
+    ] = ("iterative",)
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, rich_help_panel=_ARMS, metavar="N", help="Number of seeds, counted up from --seed."
+        ),
+    ] = None
+    rounds: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=_ARMS, metavar="N", help="Number of rounds.")
+    ] = None
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_TRAIN, metavar="NAME", help="Recipe of the training; by default the scale's."
+        ),
+    ] = None
+    settings: Settings = None
+    retrain_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=_TRAIN,
+            metavar="N",
+            help="Epochs after a round; by default as many as at first.",
+        ),
+    ] = None
+    speed: Annotated[
+        bool,
+        typer.Option("--speed/--no-speed", help="Time the first seed's networks at batch 1 and 128 too."),
+    ] = False
+    svg: Svg = False
+    all: All = False
+    json: Json = False
 
 
 def run(
-    network: Annotated[str, typer.Argument(help="A network of the zoo, or module:factory.")],
-    data: Annotated[str, typer.Option(rich_help_panel=_DATA, help="Images, with the parts train and test.")],
-    test: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Test images, where DATA has no such part.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder of the study; by default studies/lottery-NETWORK-DATA-SCALE."
-        ),
-    ] = None,
-    scale: Annotated[
-        str, typer.Option(help="smoke, small or full; what is said below goes over it.")
-    ] = "smoke",
-    criteria: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_ARMS,
-            help="l1, l2, random, gradient-activation, taylor, deeplift, lrp, conductance.",
-        ),
-    ] = "l1,deeplift",
-    modes: Annotated[
-        str, typer.Option(rich_help_panel=_ARMS, help="rewind, lr-rewind, fine-tune, reinit, none.")
-    ] = "rewind,lr-rewind,fine-tune,reinit",
-    rewind_to: Annotated[
-        str, typer.Option(rich_help_panel=_ARMS, help="Epochs that rewind goes back to, an arm each: 0,2.")
-    ] = "0",
-    scopes: Annotated[str, typer.Option(rich_help_panel=_ARMS, help="global, local.")] = "global",
-    schedules: Annotated[
-        str, typer.Option(rich_help_panel=_ARMS, help="iterative, one-shot, gradual (within one training).")
-    ] = "iterative",
-    seeds: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_ARMS, help="How many, from 0 on.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, rich_help_panel=_ARMS, help="How many.")] = None,
-    amount: Annotated[
-        str, typer.Option(rich_help_panel=_CHOICE, help="What each round takes of what is left: 20% or 0.2.")
-    ] = "20%",
-    target: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_CHOICE, help="What the amount is of: filters, parameters, macs or latency."
-        ),
-    ] = "filters",
-    normalise: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_CHOICE, help="Scores of a layer are divided by: none, l2, mean or max."
-        ),
-    ] = "none",
-    floor: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_CHOICE, help="Filters that every layer keeps at least.")
-    ] = 1,
-    multiple: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_CHOICE, help="Leave multiples of so many filters.")
-    ] = 1,
-    images: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_CHOICE, help="Training images that criteria look at.")
-    ] = 512,
-    recipe: Annotated[
-        str | None, typer.Option(rich_help_panel=_TRAIN, help="Of the training; by default the scale's.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", rich_help_panel=_TRAIN, help="A setting; can be repeated."
-        ),
-    ] = None,
-    retrain_epochs: Annotated[
-        int | None,
-        typer.Option(min=1, rich_help_panel=_TRAIN, help="After a round; by default as the first time."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_DATA, help="That many training images.")
-    ] = None,
-    test_limit: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_DATA, help="That many test images.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="H,W", rich_help_panel=_DATA, help="Resize images.")
-    ] = None,
-    format_: opts.Format = None,
-    image_column: opts.ImageColumn = None,
-    label_column: opts.LabelColumn = None,
-    labels: opts.Order = None,
-    speed: Annotated[
-        bool, typer.Option("--speed", help="Time the first seed's networks at batch 1 and 128 too.")
-    ] = False,
-    workers: Workers = None,
-    threads: Threads = 1,
-    scheduler: Scheduler = None,
-    merge: Merge = None,
-    svg: Annotated[bool, typer.Option("--svg", help="Charts as SVG instead of PNG.")] = False,
-    every: Annotated[
-        bool, typer.Option("--rounds-table", help="Show every round, not the claims alone.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print levels and claims as JSON.")] = False,
+    network: Network,
+    data: Annotated[
+        str, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Images, with the parts train and test.")
+    ],
+    options: LotteryOptions,
+    filters: FilterOptions,
+    how: TrainingDataOptions,
+    computing: ComputingOptions,
 ) -> None:
     """Check, make the points, compute them, show what came out."""
     check_packages("torch", "onnxscript", "matplotlib")
-    from enxuto.prune.removal.kept import Architecture
-    from enxuto.studies.lottery.points import SCALES, LotteryStudy, points
+    from enxuto.studies.lottery.points import SCALES, points
     from enxuto.studies.lottery.results import Lottery
     from enxuto.study import Study
-    from enxuto.train.config import TrainConfig, parse_setting
 
+    scale = options.scale
     if scale not in SCALES:
-        raise UsageError(f"no scale is called {scale!r}; there are {', '.join(SCALES)}")
-    folder = out or own_folder(
+        raise UsageError(
+            f"no scale is called {scale!r}{did_you_mean(scale, SCALES)}; there are {', '.join(SCALES)}",
+            code="E021",
+        )
+    folder = options.folder or check_folder(
         "lottery", Path("studies") / f"lottery-{network.replace(':', '.')}-{data_name(data)}-{scale}"
     )
-    much = SCALES[scale]
-    said = dict(parse_setting(text) for text in settings or [])
-    config = TrainConfig.of(recipe or much.recipe, {**(much.settings if recipe is None else {}), **said})
-    asked = asked_images(
-        network, limit=limit or much.train, test_limit=test_limit or much.test, seed=0, size=size, format_=format_,
-        image_column=image_column, label_column=label_column, labels=labels,
-    )  # fmt: skip
-
-    def study(shape: tuple[int, ...], classes: int) -> LotteryStudy:
-        return LotteryStudy(
-            Architecture(network, shape, None if ":" in network else classes), asked, config, _names(criteria),
-            _names(modes), _names(scopes), _names(schedules), tuple(range(seeds or much.seeds)),
-            rounds or much.rounds, share_of(amount), target, normalise, floor, multiple, _numbers(rewind_to),
-            retrain_epochs, images, (1, 128) if speed else (), threads,
-            {key: place for key, place in (("data", there(data)), ("test", there(test))) if place is not None},
-        )  # fmt: skip
-
-    study((1, 1, 1), 2)  # what cannot be is refused before anything is opened
-    found = opened(asked, data, test)
-    chosen = study(tuple(found.train.images.shape[1:]), found.train.classes)
-    work = points(chosen, found.hash)
-    note(f"{len(work)} points: {len(chosen.seeds)} seeds × {len(chosen.arms())} arms × {chosen.rounds} rounds, and the "
+    selected = how.select(
+        network, limit=SCALES[scale].train, test_limit=SCALES[scale].test, labels=how.class_order()
+    )
+    make = partial(_study, network, options, filters, selected, how, computing, data)
+    make((1, 1, 1), 2)  # what cannot be is refused before anything is opened
+    images = open_both_parts(selected, data, how.test)
+    study = make(tuple(images.train.images.shape[1:]), images.train.classes)
+    work = points(study, images.hash)
+    note(f"{len(work)} points: {len(study.seeds)} seeds × {len(study.arms())} arms × {study.rounds} rounds, and the "
          "unpruned networks")  # fmt: skip
-    take_in(folder, merge)
+    merge_records(folder, computing.merge)
     try:
         with study_progress("lottery", _name) as report:
-            results = Study(work, folder).run(executor(workers, threads, scheduler), report)
+            results = Study(work, folder).run(computing.executor(), report)
     except KeyboardInterrupt as interrupt:
-        note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
+        note(f"interrupted; what is finished is in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
     made = provenance(
-        samples=samples_of(found), seed=list(chosen.seeds), data=found.hash, threads=threads,
-    )  # fmt: skip
-    about = {"network": chosen.architecture.to_dict(), "data": found.hash}
+        samples=count_images(images), seed=list(study.seeds), data=images.hash, threads=computing.threads
+    )
+    about = {"network": study.architecture.to_dict(), "data": images.hash}
     place = tables_folder(folder, f"{network}-{data_name(data)}", about, _about)
-    ending = ".svg" if svg else ".png"
-    _show(Lottery.of(results), results, folder, place, made, ending, every=every, as_json=json)
+    _show(Lottery.of(results), results, folder, place, made, options)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _study(
+    network: str,
+    options: LotteryOptions,
+    filters: FilterOptions,
+    selected: Asked,
+    how: TrainingDataOptions,
+    computing: ComputingOptions,
+    data: str,
+    shape: tuple[int, ...],
+    classes: int,
+) -> LotteryStudy:
+    """The study that the options ask for, of images of this shape (C, H, W) and so many classes."""
+    from enxuto.prune.removal.kept import Architecture
+    from enxuto.studies.lottery.points import SCALES, LotteryStudy
+    from enxuto.train.config import TrainConfig
 
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in _names(text))
-    except ValueError as error:
-        raise UsageError(f"--rewind-to takes epochs such as 0 or 0,2, not {text!r}") from error
+    scale = SCALES[options.scale]
+    recipe = {} if options.recipe is not None else scale.settings
+    config = TrainConfig.of(options.recipe or scale.recipe, {**recipe, **parse_settings(options.settings)})
+    return LotteryStudy(
+        Architecture(network, shape, None if ":" in network else classes),
+        images=selected,
+        config=config,
+        criteria=options.criteria,
+        modes=options.retrain,
+        scopes=options.scopes,
+        schedules=options.schedules,
+        seeds=tuple(range(how.seed, how.seed + (options.seeds or scale.seeds))),
+        rounds=options.rounds or scale.rounds,
+        amount=parse_share(filters.amount),
+        target=filters.target,
+        normalise=filters.normalise,
+        floor=filters.min_filters,
+        multiple=filters.multiple,
+        rewind_epochs=options.rewind_epochs,
+        retrain_epochs=options.retrain_epochs,
+        score_images=filters.score_images,
+        timed=(1, 128) if options.speed else (),
+        threads=computing.threads,
+        places=how.places(data),
+    )
 
 
 def _about(result: Result) -> dict[str, Any] | None:
@@ -235,28 +256,25 @@ def _show(
     folder: Path,
     place: Path,
     made: dict[str, Any],
-    ending: str,
-    *,
-    every: bool,
-    as_json: bool,
+    options: LotteryOptions,
 ) -> None:
     """Write tables and charts into `place`, in the study's folder, and print the claims, or all as JSON."""
     from enxuto.studies.lottery.files import write_report
     from enxuto.studies.lottery.tables import claims_table, levels_table, speeds_table
 
-    written = write_report(lottery, place, ending, provenance=made)
+    written = write_report(lottery, place, ".svg" if options.svg else ".png", provenance=made)
     write_provenance(place, made)
-    if as_json:
-        failed = [_name(one) for one in results.failed]
+    if options.json:
+        failed = [_name(result) for result in results.failed]
         print_json({"folder": str(folder), **lottery.to_dict(), "failed": failed, "provenance": made})
     else:
         tables: list[Any] = [
             claims_table(lottery),
-            levels_table(lottery) if every else None,
+            levels_table(lottery) if options.all else None,
             speeds_table(lottery),
         ]
         for table in tables:
             if table is not None:
-                show(table)
+                show_study_table(table)
         note(f"in {place}: {', '.join(path.name for path in written)}; in {folder}: records.jsonl")
-    end(results)
+    exit_on_failures(results)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared import data_options as opts
+from enxuto.cli.shared.common_options import Json
+from enxuto.cli.shared.completion import complete_networks
+from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.pruning import asked_images, check_packages, opened, samples_of, share_of, there
+from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.pruning_results import finish
 from enxuto.cli.shared.study_progress import study_progress
 from enxuto.cli.shared.terminal import note, warn
-from enxuto.errors import UsageError
+from enxuto.cli.shared.training_options import (
+    Settings,
+    TrainingDataOptions,
+    absolute_place,
+    check_packages,
+    count_images,
+    open_both_parts,
+    parse_settings,
+)
+from enxuto.cli.shared.values import parse_share
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
@@ -38,114 +51,90 @@ enxuto prune vgg16-cifar --weights best.pt --data cifar10 --criterion deeplift -
 ```
 """
 
-_DATA, _CHOICE, _AGAIN = "Data", "Which filters", "Training again"
+_CHOICE, _AGAIN = "Which filters", "Retraining"
 
 
-def run(
-    network: Annotated[
-        str, typer.Argument(help="A network of the zoo, module:factory, or a pruned network's file.")
-    ],
-    data: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_DATA,
-            help="Images to train on and score filters with; accuracy is measured on the part `test`.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """What is pruned how often, by which criterion, and how it is trained again."""
+
     weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint of NETWORK, from `enxuto train` or a state dict.")
-    ] = None,
+        Path | None,
+        typer.Option(metavar="FILE", help="Checkpoint of NETWORK, from `enxuto train` or a state dict."),
+    ] = None
     factory: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FACTORY",
             help="For a pruned file of your own network: what makes it. Its code is run; the file does not choose it.",
         ),
-    ] = None,
-    test: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Test images, where DATA has no such part.")
-    ] = None,
-    amount: Annotated[str, typer.Option(help="What each round takes of what is left: 20% or 0.2.")] = "20%",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; 1 is one-shot.")] = 1,
-    target: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_CHOICE, help="What the amount is of: filters, parameters, macs or latency."
-        ),
-    ] = "filters",
+    ] = None
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Prune in N rounds; 1 is one-shot.")] = 1
     criterion: Annotated[
         str,
         typer.Option(
             rich_help_panel=_CHOICE,
+            metavar="NAME",
             help="l1, l2, random, gradient-activation, taylor, deeplift, lrp or conductance.",
         ),
-    ] = "l1",
+    ] = "l1"
     scope: Annotated[
         str,
         typer.Option(
-            rich_help_panel=_CHOICE, help="global: one ranking; local: the same share of every layer."
+            rich_help_panel=_CHOICE,
+            metavar="NAME",
+            help="global ranks all filters together; local takes the same share of every layer.",
         ),
-    ] = "global",
-    normalise: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_CHOICE, help="Scores of a layer are divided by: none, l2, mean or max."
-        ),
-    ] = "none",
-    floor: Annotated[
-        int, typer.Option(rich_help_panel=_CHOICE, help="Filters that every layer keeps at least.")
-    ] = 1,
-    multiple: Annotated[
-        int,
-        typer.Option(
-            rich_help_panel=_CHOICE, help="Leave multiples of so many filters: 8 and 16 suit hardware."
-        ),
-    ] = 1,
-    images: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_CHOICE, help="Training images that criteria look at.")
-    ] = 512,
+    ] = "global"
     retrain: Annotated[
         str,
         typer.Option(
-            rich_help_panel=_AGAIN, help="After each round: none, fine-tune, lr-rewind, rewind or reinit."
-        ),
-    ] = "none",
-    epochs: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_AGAIN, help="Short for --set epochs=N.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
             rich_help_panel=_AGAIN,
-            help="A setting over those of the checkpoint (else of recipe quick); can be repeated.",
+            metavar="NAME",
+            help="After each round: none, fine-tune, lr-rewind, rewind or reinit.",
         ),
-    ] = None,
-    rewind_to: Annotated[
+    ] = "none"
+    retrain_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=_AGAIN, metavar="N", help="The same as --set epochs=N."),
+    ] = None
+    settings: Settings = None
+    rewind_checkpoint: Annotated[
         Path | None,
-        typer.Option(rich_help_panel=_AGAIN, help="For rewind: the early checkpoint, epoch-NNN.pt."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_DATA, help="That many training images.")
-    ] = None,
-    test_limit: Annotated[
-        int | None, typer.Option(rich_help_panel=_DATA, help="That many test images.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="H,W", rich_help_panel=_DATA, help="Resize images.")
-    ] = None,
-    format_: opts.Format = None,
-    image_column: opts.ImageColumn = None,
-    label_column: opts.LabelColumn = None,
-    labels: opts.Order = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of samples, orders and chance.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    speed: Annotated[
-        bool, typer.Option("--speed/--no-speed", help="Time the network before and after.")
-    ] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print every round as JSON.")] = False,
+        typer.Option(
+            rich_help_panel=_AGAIN,
+            metavar="FILE",
+            help="The early checkpoint that --retrain rewind goes back to, epoch-NNN.pt.",
+        ),
+    ] = None
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")] = 1
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time the network before and after.")] = (
+        True
+    )
+    json: Json = False
+
+
+def run(
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            autocompletion=complete_networks,
+            help="A network of the zoo, module:factory, or a pruned network's file.",
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=DATA,
+            metavar="DATA",
+            help="Images to train on and score filters with; accuracy is measured on the part `test`.",
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the results.")],
+    options: PruneOptions,
+    filters: FilterOptions,
+    how: TrainingDataOptions,
 ) -> None:
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
@@ -154,66 +143,83 @@ def run(
     from enxuto.studies.pruning import prune_points
     from enxuto.study import Here, Study
 
-    share = share_of(amount)
-    chosen = Selection(target, scope, normalise, floor, multiple)  # type: ignore[arg-type]
-    _check_ways(criterion, retrain, rewind_to, epochs, settings)
-    known = _weights(network, weights)
-    earlier = _pruned_before(network, factory)
-    config, last_lr = _training(known, epochs, settings or [], seed)
-    asked = asked_images(
-        network if earlier is None else earlier.architecture.name,
-        limit=limit, test_limit=test_limit, seed=seed, size=size, format_=format_, image_column=image_column,
-        label_column=label_column, labels=_labels(labels, weights), weights=known,
+    amount = parse_share(filters.amount)
+    selection = Selection(
+        target=filters.target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]
+        floor=filters.min_filters, multiple=filters.multiple,
     )  # fmt: skip
-    found = opened(asked, data, test)
-    given = earlier or _given(network, known, found)
-    out.mkdir(parents=True, exist_ok=True)
-    given.write(out / "given.pt")
-    places = {"data": there(data), "test": there(test), "network": there(str(out / "given.pt")),
-              "rewind": None if rewind_to is None else there(str(rewind_to))}  # fmt: skip
+    _check_names(options)
+    weights = _read_weights(network, options.weights)
+    earlier = _read_pruned(network, options.factory)
+    config, last_lr = _training(weights, options, how.seed)
+    labels = _find_labels(how.labels, options.weights)
+    asked = replace(how, labels=labels)
+    selected = asked.select(
+        network if earlier is None else earlier.architecture.name, labels=asked.class_order(), weights=weights
+    )
+    images = open_both_parts(selected, data, how.test)
+    unpruned = earlier or _build(network, weights, images)
+    folder.mkdir(parents=True, exist_ok=True)
+    unpruned.write(folder / "given.pt")
+    rewind_to = options.rewind_checkpoint
+    places = {**how.places(data), "network": absolute_place(folder / "given.pt")}
+    if rewind_to is not None:
+        places["rewind"] = absolute_place(rewind_to)
     points = prune_points(
-        given, asked, found.hash, Arm(criterion, retrain, scope), chosen, amount=share, rounds=rounds, config=config,
-        last_lr=last_lr, score_images=images, seed=seed,
-        places={key: value for key, value in places.items() if value is not None},
-        early=None if rewind_to is None else _early(rewind_to, known),
+        unpruned, selected, images.hash, Arm(options.criterion, options.retrain, options.scope), selection,
+        amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.score_images,
+        seed=how.seed, places=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
-            results = Study(points, out).run(Here(threads), report)
+            results = Study(points, folder).run(Here(options.threads), report)
     except KeyboardInterrupt as interrupt:
-        note(f"interrupted; finished rounds are in {out}: the same command goes on from here")
+        note(f"interrupted; finished rounds are in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
     if results.exit_code:
         for result in results.failed:
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
-    made = provenance(samples=samples_of(found), seed=seed, data=found.hash, threads=threads)
-    finish(points, results, found, out, made, timed=threads if speed else None, as_json=json)
+    made = provenance(samples=count_images(images), seed=how.seed, data=images.hash, threads=options.threads)
+    timed = options.threads if options.speed else None
+    finish(points, results, images, folder, made, timed=timed, as_json=options.json)
 
 
-def _check_ways(
-    criterion: str, retrain: str, rewind_to: Path | None, epochs: int | None, settings: list[str] | None
-) -> None:
+def _check_names(options: PruneOptions) -> None:
     from enxuto.prune.criteria.scores import CRITERIA
     from enxuto.prune.retrain import MODES
 
-    if criterion not in CRITERIA:
-        raise UsageError(f"no criterion {criterion!r}: choose one of {', '.join(CRITERIA)}")
-    if retrain not in MODES:
-        raise UsageError(f"no way of retraining {retrain!r}: choose one of {', '.join(MODES)}")
-    if (retrain == "rewind") != (rewind_to is not None):
-        raise UsageError("--retrain rewind needs --rewind-to with an early checkpoint, and nothing else does")
-    if retrain == "none" and (epochs is not None or settings):
-        raise UsageError("--epochs and --set are of the training after each round; say how by --retrain")
+    if options.criterion not in CRITERIA:
+        raise UsageError(
+            f"no criterion {options.criterion!r}{did_you_mean(options.criterion, CRITERIA)}: "
+            f"choose one of {', '.join(CRITERIA)}",
+            code="E021",
+        )
+    if options.retrain not in MODES:
+        raise UsageError(
+            f"no way of retraining {options.retrain!r}{did_you_mean(options.retrain, MODES)}: "
+            f"choose one of {', '.join(MODES)}",
+            code="E021",
+        )
+    if (options.retrain == "rewind") != (options.rewind_checkpoint is not None):
+        raise UsageError(
+            "--retrain rewind needs --rewind-checkpoint with an early checkpoint, and nothing else does",
+            code="E022",
+        )
+    if options.retrain == "none" and (options.retrain_epochs is not None or options.settings):
+        raise UsageError(
+            "--retrain-epochs and --set are of the training after each round; say how by --retrain",
+            code="E024",
+        )
 
 
-def _weights(network: str, path: Path | None) -> Weights | None:
+def _read_weights(network: str, path: Path | None) -> Weights | None:
     from enxuto import zoo
     from enxuto.studies.pruning import Weights
 
     if _is_file(network):
         if path is not None:
-            raise UsageError(f"{network} has its own weights; leave out --weights")
+            raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
         return None
     if ":" not in network:
         zoo.entry(network)  # an unknown name is the first thing to be told
@@ -224,7 +230,7 @@ def _weights(network: str, path: Path | None) -> Weights | None:
     return None if path is None else Weights.read(path)
 
 
-def _early(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
+def _early_state(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
     """The state of the checkpoint to rewind to. Raises `UsageError` where it has other tensors than the network's."""
     from enxuto.train.checkpoint import Checkpoint
 
@@ -233,52 +239,52 @@ def _early(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
         k: v.shape for k, v in known.state.items()
     }:
         raise UsageError(
-            f"{path} is a checkpoint of another network; --rewind-to takes an early one of the same"
+            f"{path} is a checkpoint of another network; --rewind-checkpoint takes an early one of the same"
         )
     return state
 
 
-def _labels(said: Path | None, weights: Path | None) -> Path | None:
-    """The file of class names: the one said, else the one that `enxuto train` left beside the checkpoint."""
+def _find_labels(given: Path | None, weights: Path | None) -> Path | None:
+    """The file of class names: the one given, else the one that `enxuto train` left beside the checkpoint."""
     beside = None if weights is None else weights.with_name("labels.txt")
-    return said if said is not None or beside is None or not beside.is_file() else beside
+    return given if given is not None or beside is None or not beside.is_file() else beside
 
 
 def _is_file(network: str) -> bool:
     return network.endswith(".pt")
 
 
-def _pruned_before(network: str, factory: str | None) -> Given | None:
+def _read_pruned(network: str, factory: str | None) -> Given | None:
     """The network of a file that an earlier prune wrote; None where NETWORK names no file."""
     from enxuto.studies.pruning import Given
 
     if _is_file(network):
         return Given.read(network, factory)
     if factory is not None:
-        raise UsageError(f"--factory is for files of pruned networks; {network} says itself what it is")
+        raise UsageError(
+            f"--factory is for files of pruned networks; {network} says itself what it is", code="E024"
+        )
     return None
 
 
-def _training(
-    known: Weights | None, epochs: int | None, settings: list[str], seed: int
-) -> tuple[dict[str, Any], float]:
+def _training(weights: Weights | None, options: PruneOptions, seed: int) -> tuple[dict[str, Any], float]:
     """The configuration of trainings between rounds, and the last learning rate of the first."""
-    from enxuto.train.config import TrainConfig, parse_setting
+    from enxuto.train.config import TrainConfig
 
-    said = dict(parse_setting(text) for text in settings)
-    if epochs is not None:
-        said["epochs"] = epochs
+    settings = parse_settings(options.settings)
+    if options.retrain_epochs is not None:
+        settings["epochs"] = options.retrain_epochs
     own = {"validation": 0.0, "early_stopping": None, "keep_epochs": (), "seed": seed}
-    if known is None or known.config is None:
-        config = TrainConfig.of("quick", {**own, **said})
+    if weights is None or weights.config is None:
+        config = TrainConfig.of("quick", {**own, **settings})
     else:
-        config = TrainConfig.of(None, {**known.config, **own, **said})
-    if known is not None and known.last_lr is not None:
-        return config.to_dict(), float(said.get("lr", known.last_lr))
-    return config.to_dict(), float(said.get("lr", config.lr / 100))
+        config = TrainConfig.of(None, {**weights.config, **own, **settings})
+    if weights is not None and weights.last_lr is not None:
+        return config.to_dict(), float(settings.get("lr", weights.last_lr))
+    return config.to_dict(), float(settings.get("lr", config.lr / 100))
 
 
-def _given(network: str, known: Weights | None, images: Images) -> Given:
+def _build(network: str, known: Weights | None, images: Images) -> Given:
     from enxuto.studies.pruning import Given
 
     return Given.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from enxuto.cli.shared.common_options import Force, Json
 from enxuto.cli.shared.outputs import default_file
+from enxuto.cli.shared.study_options import Svg
 from enxuto.cli.shared.terminal import note, print_json, warn
 
 HELP = """Make one HTML page of results: charts, tables, published numbers beside measured ones, how to repeat each.
@@ -26,10 +28,11 @@ def run(
         list[Path], typer.Argument(metavar="RESULTS...", help="Files of results and folders of studies.")
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The page; default: report.html.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The page; by default report.html."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a report.html.")] = False,
-    title: Annotated[str, typer.Option(help="Its heading.")] = "enxuto report",
+    force: Force = False,
+    title: Annotated[str, typer.Option(metavar="TEXT", help="The heading of the page.")] = "enxuto report",
     tables: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the tables as CSV and Markdown too.")
     ] = None,
@@ -39,25 +42,25 @@ def run(
             metavar="DIR", help="Write the charts as pictures too; needs matplotlib (extra report)."
         ),
     ] = None,
-    svg: Annotated[bool, typer.Option("--svg", help="Pictures as SVG instead of PNG.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what is on the page as JSON.")] = False,
+    svg: Svg = False,
+    json: Json = False,
 ) -> None:
-    """Read, write, say what was left out."""
+    """Read the results, write the page, say what was left out."""
     from enxuto.report import read_results, write_page, write_pictures, write_texts
 
     target = output or default_file(Path("report.html"), force=force)
-    found = read_results(results)
-    for problem in found.problems:
+    page = read_results(results)
+    for problem in page.problems:
         warn(problem)
-    left_out = write_page(found, target, title=title)
+    left_out = write_page(page, target, title=title)
     for name in left_out:
         warn(f"{name}: left out of the page for its size; --tables and --charts have it")
     written = [target]
     if tables is not None:
-        written += write_texts(found, tables)
+        written += write_texts(page, tables)
     if charts is not None:
         kind: Literal["png", "svg"] = "svg" if svg else "png"
-        written += write_pictures(found, charts, kind)
+        written += write_pictures(page, charts, kind)
     if json:
         print_json(
             {
@@ -65,20 +68,20 @@ def run(
                 "bytes": target.stat().st_size,
                 "exhibits": [
                     {
-                        "kind": one.kind,
-                        "title": one.title,
-                        "charts": len(one.charts),
-                        "tables": len(one.tables),
+                        "kind": exhibit.kind,
+                        "title": exhibit.title,
+                        "charts": len(exhibit.charts),
+                        "tables": len(exhibit.tables),
                     }
-                    for one in found.exhibits
+                    for exhibit in page.exhibits
                 ],
-                "problems": list(found.problems),
+                "problems": list(page.problems),
                 "left_out": list(left_out),
                 "files": [str(path) for path in written],
             }
         )
         return
-    count = sum(len(one.charts) for one in found.exhibits)
-    note(f"{target}: {len(found.exhibits)} results, {count} charts, {target.stat().st_size:,} B")
+    count = sum(len(exhibit.charts) for exhibit in page.exhibits)
+    note(f"{target}: {len(page.exhibits)} results, {count} charts, {target.stat().st_size:,} B")
     if len(written) > 1:
         note(f"{len(written) - 1} files of tables and pictures beside it")

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared import data_options as opts
-from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.common_options import Json
+from enxuto.cli.shared.data_options import DATA
+from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance, write_provenance
-from enxuto.cli.shared.pruning import check_packages, opened, samples_of, there
-from enxuto.cli.shared.study_epochs import epochs_told
+from enxuto.cli.shared.study_epochs import report_epochs
 from enxuto.cli.shared.study_options import (
     Merge,
     Scheduler,
+    choose_executor,
     data_name,
-    end,
-    executor,
-    show,
+    exit_on_failures,
+    merge_records,
+    show_study_table,
     tables_folder,
 )
-from enxuto.cli.shared.study_options import merge as take_in
 from enxuto.cli.shared.study_progress import study_progress
 from enxuto.cli.shared.terminal import note, print_json
-from enxuto.errors import UsageError
+from enxuto.cli.shared.training_options import (
+    Settings,
+    TrainingDataOptions,
+    check_packages,
+    count_images,
+    open_both_parts,
+    parse_settings,
+)
+from enxuto.cli.shared.values import parse_image_size
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.processors import processors
 from enxuto.machine.signals import exit_code
 
@@ -54,89 +64,118 @@ _STUDIES = ("souza",)
 _RUN = "Computing"
 
 
-def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The study: souza.")],
-    data: Annotated[
-        str, typer.Option(help="Data file or folder to train on, or a set that `enxuto fetch` fetched.")
-    ] = "cifar10",
-    test: Annotated[
-        str | None, typer.Option(help="Test images, where DATA has no part `test`; used once, at the end.")
-    ] = None,
-    labels: opts.Order = None,
-    scale: Annotated[str, typer.Option(help="smoke, small or full.")] = "smoke",
-    out: Annotated[
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What is trained and measured."""
+
+    folder: Annotated[
         Path | None,
-        typer.Option(help="Folder of the study; by default studies/NAME-DATA-SCALE."),
-    ] = None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Folder of the study; by default studies/NAME-DATA-SCALE."
+        ),
+    ] = None
+    scale: Annotated[str, typer.Option(metavar="NAME", help="smoke, small or full.")] = "smoke"
     networks: Annotated[
-        list[str] | None, typer.Option(help="A network; can be repeated. Default: all five.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, samples, order and augmentation.")] = 0,
+        tuple[str, ...] | None,
+        typer.Option(metavar="NAME,…", help="Some of the five networks; by default all."),
+    ] = None
     latency_threads: Annotated[
-        int, typer.Option(help="CPU threads while latency is measured; 0 takes one per processor.")
-    ] = 1,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the training; can be repeated."),
-    ] = None,
+        int,
+        typer.Option(metavar="N", help="CPU threads while latency is measured; 0 takes one per processor."),
+    ] = 1
+    settings: Settings = None
     workers: Annotated[
         int | None,
-        typer.Option(min=0, rich_help_panel=_RUN, help="Processes; 0: this one. Default: one."),
-    ] = None,
+        typer.Option(
+            min=0,
+            rich_help_panel=_RUN,
+            metavar="N",
+            help="Number of processes; 0 computes in this one. Default: 1.",
+        ),
+    ] = None
     threads: Annotated[
         int,
         typer.Option(
-            min=0, rich_help_panel=_RUN, help="Threads of each process; 0: all processors shared out."
+            min=0,
+            rich_help_panel=_RUN,
+            metavar="N",
+            help="Threads of each process; 0 shares the processors among them.",
         ),
-    ] = 0,
-    scheduler: Scheduler = None,
-    merge: Merge = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+    ] = 0
+    scheduler: Scheduler = None
+    merge: Merge = ()
+    json: Json = False
+
+
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study: souza.")],
+    how: TrainingDataOptions,
+    options: StudyOptions,
+    data: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=DATA,
+            metavar="DATA",
+            help="Data file or folder to train on, or a data set that `enxuto fetch` fetched.",
+        ),
+    ] = "cifar10",
 ) -> None:
     """Run a study; see `HELP`."""
     if name not in _STUDIES:
-        raise UsageError(f"no study is called {name!r}; there is {', '.join(_STUDIES)}")
+        raise UsageError(
+            f"no study is called {name!r}{did_you_mean(name, _STUDIES)}; there is {', '.join(_STUDIES)}",
+            code="E021",
+        )
     check_packages("torch", "onnxscript", "matplotlib")
-    from enxuto.data import read_labels
     from enxuto.studies.souza.points import SouzaStudy, refuse_earlier_form
-    from enxuto.train.config import parse_setting
 
-    chosen = dict(parse_setting(text) for text in settings or [])
     study = SouzaStudy(
-        tuple(networks) if networks else SouzaStudy().networks,
-        scale,
-        seed,
-        latency_threads,
-        chosen,
-        None if labels is None else read_labels(labels),
+        options.networks or SouzaStudy().networks,
+        options.scale,
+        how.seed,
+        options.latency_threads,
+        parse_settings(options.settings),
+        how.class_order(),
+        _image_fields(how),
     )
-    folder = out or own_folder("study", Path("studies") / f"{name}-{data_name(data)}-{scale}")
+    folder = options.folder or check_folder(
+        "study", Path("studies") / f"{name}-{data_name(data)}-{options.scale}"
+    )
     refuse_earlier_form(folder)
-    processes = 1 if workers is None and scheduler is None else workers
-    shared = threads or (1 if scheduler is not None else max(1, processors() // max(1, processes or 1)))
-    where = executor(processes, shared, scheduler)
-    images = opened(study.asked(), data, test)
-    take_in(folder, merge)
-    results = _computed(study, images, {"data": data, "test": test}, folder, where)
-    made = provenance(samples=samples_of(images), seed=seed, data=images.hash, threads=shared)
+    workers = 1 if options.workers is None and options.scheduler is None else options.workers
+    threads = options.threads
+    if not threads:
+        threads = 1 if options.scheduler is not None else max(1, processors() // max(1, workers or 1))
+    executor = choose_executor(workers, threads, options.scheduler)
+    images = open_both_parts(study.asked(), data, how.test)
+    merge_records(folder, options.merge)
+    results = _compute(study, images, how.places(data), folder, executor)
+    made = provenance(samples=count_images(images), seed=how.seed, data=images.hash, threads=threads)
     place = tables_folder(folder, data, {"data": images.hash}, _data_of)
-    _show(results, folder, place, made, as_json=json)
-    end(results)
+    _show(results, folder, place, made, as_json=options.json)
+    exit_on_failures(results)
 
 
-def _computed(
-    study: SouzaStudy, images: Images, places: Mapping[str, str | None], folder: Path, where: Executor
+def _image_fields(how: TrainingDataOptions) -> dict[str, Any]:
+    """The fields of a selection of images that the user gave; the scale and the networks say the others."""
+    fields = {
+        **how.opening(), "train": how.limit, "test": how.test_limit, "size": parse_image_size(how.resize)
+    }  # fmt: skip
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _compute(
+    study: SouzaStudy, images: Images, places: Mapping[str, str], folder: Path, executor: Executor
 ) -> StudyResults:
-    """Run it, telling how it goes on stderr."""
+    """Run the study, and report on stderr how far it is."""
     from enxuto.studies.souza.points import points
     from enxuto.study import Study
 
-    found = {key: place for key, place in ((key, there(place)) for key, place in places.items()) if place}
-    work = points(study, images.train.classes, images.hash, found)
-    names = {point.id: str(point.settings["network"]) for point in work}
+    study_points = points(study, images.train.classes, images.hash, places)
+    names = {point.id: str(point.settings["network"]) for point in study_points}
     try:
-        with epochs_told(folder, work, names), study_progress("souza", _name) as report:
-            return Study(work, folder).run(where, report)
+        with report_epochs(folder, study_points, names), study_progress("souza", _name) as report:
+            return Study(study_points, folder).run(executor, report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
         raise typer.Exit(exit_code(interrupt)) from None
@@ -183,7 +222,7 @@ def _show(
         )
         return
     for table in tables(records):
-        show(table)
+        show_study_table(table)
     note(
         f"in {place}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"
     )

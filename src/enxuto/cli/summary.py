@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
+from enxuto.cli.shared.common_options import InputShape, Json
+from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.terminal import note, print_json, show_table, write_text
-from enxuto.errors import UsageError
+from enxuto.cli.shared.values import parse_input_shape
+from enxuto.errors import UsageError, did_you_mean
 
-__all__ = ["HELP", "input_shape", "run"]
+__all__ = ["HELP", "run"]
 
 HELP = """Show the layer table of a network: volumes, kernels, parameters, memory, operations, receptive fields.
 
 MODEL is an ONNX file, a name that `enxuto zoo` lists, or `module:factory`, a function without arguments that returns
-a torch module (then `--input C,H,W` is needed). Nothing is run and no weight is computed with. Below the layers a
+a torch module (then `--input-shape C,H,W` is needed). Nothing is run and no weight is computed with. Below the layers a
 table of stages shows where parameters, activations and operations sit.
 
 ```
@@ -28,45 +31,56 @@ _LESS = ("no bias", "FLOPs", "memory", "input", "field", "window", "activ.", "op
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="An ONNX file, a network of the zoo, or module:factory.")],
-    image: Annotated[
-        str | None, typer.Option("--input", metavar="C,H,W", help="Channels, height and width of the input.")
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=complete_networks,
+            help="An ONNX file, a network of the zoo, or module:factory.",
+        ),
+    ],
+    input_shape: InputShape = None,
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of classes, for a network of the zoo.")
     ] = None,
-    classes: Annotated[int | None, typer.Option(help="Number of classes, for a network of the zoo.")] = None,
     depth: Annotated[
-        int | None, typer.Option(help="One row a block: group by the first DEPTH parts of the names.")
+        int | None,
+        typer.Option(metavar="N", help="Show one row a block: group by the first N parts of names."),
     ] = None,
     count: Annotated[
         str,
         typer.Option(
-            help="Activations: `all` operators' outputs; `volumes` of image, convolutions, pools and linear layers; "
-            "`lecture`: what convolutions read and write and pools write."
+            metavar="NAME",
+            help="Which activations are counted. all: outputs of all operators. volumes: the image and the outputs "
+            "of convolutions, pools and linear layers. lecture: what convolutions read and write, and pools write.",
         ),
     ] = "all",
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Write Markdown to stdout.")] = False,
+    as_json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the result as Markdown.")] = False,
 ) -> None:
     """Show the layer table; see `HELP`."""
     from enxuto.summary import COUNTS, summarize, text
 
     counting = next((known for known in COUNTS if known == count), None)
     if counting is None:
-        raise UsageError(f"--count must be one of {', '.join(COUNTS)}, not {count!r}")
+        raise UsageError(
+            f"--count is {', '.join(COUNTS)}, not {count!r}{did_you_mean(count, COUNTS)}", code="E021"
+        )
     if as_json and as_markdown:
-        raise UsageError("--json and --markdown exclude each other; leave one out")
-    found = summarize(model, input_shape=input_shape(image), classes=classes)
-    stages = found.stages(depth, counting)
+        raise UsageError("--json and --markdown exclude each other; leave one out", code="E022")
+    summary = summarize(model, input_shape=parse_input_shape(input_shape), classes=classes)
+    stages = summary.stages(depth, counting)
     if as_json:
-        print_json(found.to_dict(depth=depth, count=counting))
+        print_json(summary.to_dict(depth=depth, count=counting))
     elif as_markdown:
-        write_text(text.markdown(found, depth=depth, count=counting))
+        write_text(text.markdown(summary, depth=depth, count=counting))
     else:
-        title = f"{found.source}, input {text.volume(found.input)}"
+        title = f"{summary.source}, input {text.volume(summary.input)}"
         if depth is None:
-            cells = [text.layer_cells(row, counting) for row in found.layers]
+            cells = [text.layer_cells(row, counting) for row in summary.layers]
             show_table(title, text.LAYER_COLUMNS, cells, give_way=_LESS)
             title = "where the parameters, the activations and the operations sit"
-        caption = "\n".join(text.totals(found, counting))
+        caption = "\n".join(text.totals(summary, counting))
         show_table(
             title,
             text.STAGE_COLUMNS,
@@ -74,15 +88,5 @@ def run(
             caption=caption,
             give_way=("output", "layers", "activations"),
         )
-    for remark in found.remarks:
+    for remark in summary.remarks:
         note(remark)
-
-
-def input_shape(written: str | None) -> tuple[int, ...] | None:
-    """The numbers of `3,224,224`; `UsageError` for anything else."""
-    if written is None:
-        return None
-    parts = written.replace("×", ",").replace("x", ",").split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"--input must be channels,height,width as in 3,224,224, not {written!r}")
-    return tuple(int(part) for part in parts)

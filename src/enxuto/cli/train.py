@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.shared import data_options as opts
-from enxuto.cli.shared.outputs import own_folder
+from enxuto.cli.shared.common_options import Json
+from enxuto.cli.shared.data_options import DATA, say_matching
+from enxuto.cli.shared.options import was_given
+from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, show_table, warn
-from enxuto.cli.shared.training import counts, draw, leave_what_export_needs, reporter, rows, scored
+from enxuto.cli.shared.training_options import Network, Settings, TrainingDataOptions, parse_settings
+from enxuto.cli.shared.training_results import (
+    count_parts,
+    plot_history,
+    result_rows,
+    scores_json,
+    training_progress,
+    write_export_inputs,
+)
+from enxuto.cli.shared.values import parse_image_size
 from enxuto.errors import DataError, ModelError, UsageError, needs
 from enxuto.machine.signals import exit_code
 
@@ -35,136 +46,118 @@ if nothing had happened. Several GPUs, or several processes on a CPU: `torchrun 
 enxuto train …`. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
-enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 --out runs/dsc
+enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 -o runs/dsc
 enxuto train lenet5 --data mnist/ --epochs 5 --set lr=0.02 --set optimizer=adam --json
 ```
 """
 
-_DATA = "Data"
+_TRAIN = "Training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How the network is trained, and where the results go."""
+
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder of the run; by default runs/ and the network's name.",
+        ),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_TRAIN,
+            metavar="NAME",
+            help="souza, lottery, resnet, alexnet or quick (the default).",
+        ),
+    ] = None
+    config: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_TRAIN, metavar="FILE", help="Settings as TOML, instead of a recipe."),
+    ] = None
+    settings: Settings = None
+    epochs: Annotated[
+        int | None, typer.Option(rich_help_panel=_TRAIN, metavar="N", help="The same as --set epochs=N.")
+    ] = None
+    json: Json = False
 
 
 def run(
-    network: Annotated[str, typer.Argument(help="A network of the zoo, or module:factory.")],
-    data: Annotated[Path, typer.Option(rich_help_panel=_DATA, help="Data file or folder to train on.")],
-    test: Annotated[
-        Path | None,
-        typer.Option(rich_help_panel=_DATA, help="Data to score the best epoch on, once, at the end."),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="souza, lottery, resnet, alexnet or quick (the default).")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings as TOML, instead of a recipe.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; can be repeated.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; by default runs/ and the network's name.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-    split: Annotated[
-        str | None, typer.Option(rich_help_panel=_DATA, help="Part to train on; default: train.")
-    ] = None,
-    format_: opts.Format = None,
-    limit: opts.Limit = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="H,W", rich_help_panel=_DATA, help="Resize images; default: the network's size."
-        ),
-    ] = None,
-    image_column: opts.ImageColumn = None,
-    label_column: opts.LabelColumn = None,
-    labels: opts.Order = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print configuration, history and scores as JSON.")
-    ] = False,
+    context: typer.Context,
+    network: Network,
+    data: Annotated[
+        Path, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder to train on.")
+    ],
+    options: TrainOptions,
+    how: TrainingDataOptions,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
-    from enxuto.data import read_labels
-
-    chosen = _configuration(recipe, config, settings or [], epochs)
-    folder = out or own_folder("train", Path("runs") / network.replace(":", "."))
-    asked_size = _checked_size(size)
+    config = _configuration(options, how.seed if was_given(context, "seed") else None)
+    how = replace(how, seed=config.seed)
+    folder = options.folder or check_folder("train", Path("runs") / network.replace(":", "."))
+    size = parse_image_size(how.resize)
     _check_network(network)
-    _check_folder(folder, resume=resume)
-    _check_torch(chosen)
-    columns = _Columns(format_, image_column, label_column)
-    dataset = _open(data, split or "train", columns, limit, chosen.seed, fall_back=split is None)
-    names = None if labels is None else read_labels(labels)
-    if names is not None:
-        dataset = _counting(dataset, names, None)
-    test_set = None if test is None else _open(test, "test", columns, None, 0, fall_back=True)
-    if test_set is not None:
-        test_set = _counting(test_set, names or dataset.classes, _classes(dataset))
-    whole = _loaded(dataset, asked_size or _size_for(network, dataset))
-    train, validation = (
-        whole.split(chosen.validation, chosen.seed) if chosen.validation > 0 else (whole, None)
-    )
-    test_data = None if test_set is None else _test_data(test_set, train)
-    model = _built(network, train, chosen.seed)
+    _check_folder(folder, resume=options.resume)
+    _check_torch(config)
+    parts = _load(network, Path(data), how, size, config)
+    train, validation = parts.train, parts.validation
+    model = _build(network, train, config.seed)
     if _speaks():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
-    history = _fitted(model, train, validation, chosen, folder, resume=resume)
+    history = _train(model, train, validation, config, folder, resume=options.resume)
     if not _speaks():
         return
     for remark in history.notes:
         warn(remark)
-    export = leave_what_export_needs(network, folder, train, dataset.classes)
-    draw(network, history, folder)
-    scores = None if test_data is None else _score_best(model, folder, test_data)
-    if json:
+    export = write_export_inputs(network, folder, train, parts.classes)
+    plot_history(network, history, folder)
+    scores = None if parts.test is None else _score_best(model, folder, parts.test)
+    if options.json:
         print_json(
             {
                 "network": network,
                 "data": str(data),
                 "folder": str(folder),
-                "config": chosen.to_dict(),
+                "config": config.to_dict(),
                 "history": history.to_dict(),
-                "test": None if scores is None else scored(test, scores),
+                "test": None if scores is None else scores_json(Path(str(how.test)), scores),
                 "export": export,
                 "provenance": provenance(
-                    samples=counts(train, validation, test_data), seed=chosen.seed, data=whole.hash
+                    samples=count_parts(train, validation, parts.test), seed=config.seed, data=parts.hash
                 ),
             }
         )
         return
-    show_table(f"{network} on {data}", {"measure": "left", "value": "left"}, rows(history, scores, folder))
+    show_table(
+        f"{network} on {data}", {"measure": "left", "value": "left"}, result_rows(history, scores, folder)
+    )
     note(f"export: {export}")
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """How to read the data, as the user said."""
+def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
+    """The configuration of recipe or file, with what --set, --epochs and --seed override."""
+    from enxuto.train.config import TrainConfig
 
-    format: str | None
-    image: str | None
-    label: str | None
-
-
-def _configuration(
-    recipe: str | None, file: Path | None, settings: list[str], epochs: int | None
-) -> TrainConfig:
-    from enxuto.train.config import TrainConfig, parse_setting
-
-    said = dict(parse_setting(text) for text in settings)
-    if epochs is not None:
-        if "epochs" in said:
-            raise UsageError("--epochs and --set epochs=… say the same; leave one out")
-        said["epochs"] = epochs
-    if file is not None and recipe is not None:
-        raise UsageError("--config and --recipe exclude each other; write recipe = … in the file")
-    return TrainConfig.of(recipe or "quick", said) if file is None else TrainConfig.from_toml(file, said)
-
-
-def _checked_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    sides = text.split(",")
-    if len(sides) != 2 or not all(side.strip().isdecimal() and int(side) > 0 for side in sides):
-        raise UsageError(f"--size takes H,W in pixels, such as 32,32, not {text!r}")
-    return int(sides[0]), int(sides[1])
+    settings = parse_settings(options.settings)
+    for name, value in {"epochs": options.epochs, "seed": seed}.items():
+        if value is None:
+            continue
+        if name in settings:
+            raise UsageError(f"--{name} and --set {name}=… say the same; leave one out", code="E022")
+        settings[name] = value
+    if options.config is None:
+        return TrainConfig.of(options.recipe or "quick", settings)
+    if options.recipe is not None:
+        raise UsageError(
+            "--config and --recipe exclude each other; write recipe = … in the file", code="E022"
+        )
+    return TrainConfig.from_toml(options.config, settings)
 
 
 def _check_network(network: str) -> None:
@@ -177,9 +170,9 @@ def _check_network(network: str) -> None:
 def _check_folder(folder: Path, *, resume: bool) -> None:
     there = (folder / "last.pt").exists()
     if there and not resume:
-        raise UsageError(f"{folder} holds a run; go on with --resume, or name another folder by --out")
+        raise UsageError(f"{folder} holds a run; resume it with --resume, or name another folder by --output")
     if resume and not there and _speaks():
-        note(f"{folder} holds no run to go on with; one begins there")
+        note(f"{folder} holds no run to resume; one begins there")
 
 
 def _check_torch(config: TrainConfig) -> None:
@@ -193,44 +186,69 @@ def _check_torch(config: TrainConfig) -> None:
     check_machine(config)
 
 
-def _open(
-    path: Path, part: str, columns: _Columns, limit: int | None, seed: int, *, fall_back: bool
-) -> Dataset:
-    """The part of that name, or with `fall_back` the only part there is, unless that is a test part."""
+@dataclass(frozen=True)
+class _Parts:
+    """The images by what they are for; hash: of all that are trained on or held out; classes: their names."""
+
+    train: TrainingData
+    validation: TrainingData | None
+    test: TrainingData | None
+    hash: str
+    classes: tuple[str, ...] | None
+
+
+def _load(
+    network: str, data: Path, how: TrainingDataOptions, size: tuple[int, int] | None, config: TrainConfig
+) -> _Parts:
+    """Open and decode all images; `size` is (height, width), None for the network's own."""
+    dataset = _open(data, replace(how, split=how.split or "train"), fall_back=how.split is None)
+    names = how.class_order()
+    if names is not None:
+        dataset = _match(dataset, names, None)
+    test_set = None
+    if how.test is not None:
+        seed = how.seed if how.test_limit is not None else 0
+        options = replace(how, split="test", limit=how.test_limit, seed=seed)
+        test_set = _open(Path(how.test), options, fall_back=True)
+        test_set = _match(test_set, names or dataset.classes, _count_classes(dataset))
+    whole = _decode(dataset, size or _size_for(network, dataset))
+    train, validation = (
+        whole.split(config.validation, config.seed) if config.validation > 0 else (whole, None)
+    )
+    test = None if test_set is None else _decode_test(test_set, train)
+    return _Parts(train, validation, test, whole.hash, dataset.classes)
+
+
+def _open(path: Path, how: TrainingDataOptions, *, fall_back: bool) -> Dataset:
+    """The part of the data that `how` names, or with `fall_back` the only part there is, unless that is a test part."""
     from enxuto.data import open_dataset
 
-    def opened(name: str | None) -> Dataset:
-        return open_dataset(
-            path, split=name, format=columns.format, limit=limit, seed=seed, image_column=columns.image,
-            label_column=columns.label,
-        )  # fmt: skip
-
     try:
-        return opened(part)
+        return open_dataset(path, **how.arguments())
     except DataError as error:
         if not fall_back:
             raise
         try:
-            only = opened(None)
+            only = open_dataset(path, **replace(how, split=None).arguments())
         except DataError:
             raise error from None
-        if part == "train" and only.part == "test":
+        if how.split == "train" and only.part == "test":
             raise UsageError(
-                f"{path} has a test part and no train part; say --split to train on it"
+                f"{path} has a test part and no train part; say --split to train on it", code="E040"
             ) from error
         return only
 
 
-def _classes(dataset: Dataset) -> int:
+def _count_classes(dataset: Dataset) -> int:
     return len(dataset.classes) if dataset.classes is not None else int(dataset.labels.max()) + 1
 
 
-def _counting(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
-    """The data set with labels in the order of these names, which is said where it is another."""
-    found, matching = dataset.matched(names, outputs)
+def _match(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
+    """The data set with labels in the order of these names; say on stderr where that is another order."""
+    matched, matching = dataset.matched(names, outputs)
     if _speaks():
-        opts.tell(matching)
-    return found
+        say_matching(matching)
+    return matched
 
 
 def _size_for(network: str, dataset: Dataset) -> tuple[int, int] | None:
@@ -243,13 +261,13 @@ def _size_for(network: str, dataset: Dataset) -> tuple[int, int] | None:
     shape = dataset.image_shape
     if shape is not None and shape[:2] == (height, width):
         return None
-    found = "of several sizes" if shape is None else f"{shape[0]}×{shape[1]}"
+    actual = "of several sizes" if shape is None else f"{shape[0]}×{shape[1]}"
     if _speaks():
-        note(f"images are {found} and are resized to {height}×{width}, the size of {network}")
+        note(f"images are {actual} and are resized to {height}×{width}, the size of {network}")
     return height, width
 
 
-def _loaded(dataset: Dataset, size: tuple[int, int] | None) -> TrainingData:
+def _decode(dataset: Dataset, size: tuple[int, int] | None) -> TrainingData:
     from enxuto.train import TrainingData
 
     for remark in dataset.notes if _speaks() else ():
@@ -257,7 +275,7 @@ def _loaded(dataset: Dataset, size: tuple[int, int] | None) -> TrainingData:
     return TrainingData.from_dataset(dataset, size)
 
 
-def _test_data(dataset: Dataset, train: TrainingData) -> TrainingData:
+def _decode_test(dataset: Dataset, train: TrainingData) -> TrainingData:
     from enxuto.train import TrainingData
 
     channels, height, width = train.images.shape[1:]
@@ -268,7 +286,7 @@ def _test_data(dataset: Dataset, train: TrainingData) -> TrainingData:
     return TrainingData.from_dataset(dataset, size, channels=wanted).like(train)
 
 
-def _built(network: str, train: TrainingData, seed: int) -> nn.Module:
+def _build(network: str, train: TrainingData, seed: int) -> nn.Module:
     from enxuto import zoo
 
     if ":" not in network:
@@ -282,7 +300,7 @@ def _built(network: str, train: TrainingData, seed: int) -> nn.Module:
         return module_of(network)
 
 
-def _fitted(
+def _train(
     model: nn.Module,
     train: TrainingData,
     validation: TrainingData | None,
@@ -294,13 +312,13 @@ def _fitted(
     from enxuto.train import fit
 
     try:
-        with reporter() as report:
+        with training_progress() as report:
             return fit(model, train, validation, config, folder=folder, resume=resume, progress=report)
     except KeyboardInterrupt as interrupt:
         if _speaks():
             kept = (folder / "last.pt").exists()
             note(
-                f"interrupted; {'finished epochs are kept: go on with --resume' if kept else 'nothing is kept'}"
+                f"interrupted; {'finished epochs are kept: resume with --resume' if kept else 'nothing is kept'}"
             )
         raise typer.Exit(exit_code(interrupt)) from None
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.shared.data_options import DataOptions
+from enxuto.cli.shared.common_options import InputShape, Json
+from enxuto.cli.shared.data_options import DATA, ImageOptions
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table
+from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -36,31 +39,34 @@ enxuto verify model.enx model.onnx --run 64 --data photos/
 
 def run(
     source: Annotated[Path, typer.Argument(metavar="FILE.enx", help="The compressed model.")],
+    how: ImageOptions,
     original: Annotated[
         Path | None, typer.Argument(metavar="[MODEL.onnx]", help="The model it was made from.")
     ] = None,
     inputs: Annotated[
         int | None, typer.Option("--run", min=1, metavar="N", help="Run both models on N inputs.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="For --run: images, instead of random inputs.")] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(help="For --run: sizes behind the batch, where left open, such as 3,224,224."),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=DATA, metavar="DATA", help="Images for --run, instead of random inputs."
+        ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="For --run: of random inputs, or of the images drawn.")
-    ] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    input_shape: InputShape = None,
+    json: Json = False,
 ) -> None:
-    """Verify and report."""
+    """Verify the file and show what was found."""
     from enxuto.enx.file import CompressedModel
     from enxuto.enx.verify import Verification, verify
     from enxuto.onnx_model import Model
 
-    if inputs is None and (data is not None or shape is not None):
-        raise UsageError("--data and --shape say what to run on; give --run N too")
+    if inputs is None and (data is not None or input_shape is not None):
+        raise UsageError("--data and --input-shape say what to run on; give --run N too", code="E023")
+    if data is None and how != ImageOptions(seed=how.seed):
+        raise UsageError("--format, --split, --limit and --image-column need --data", code="E023")
     if inputs is not None and original is None:
-        raise UsageError("--run compares with the original; name it behind the .enx file")
+        raise UsageError("--run compares with the original; name it behind the .enx file", code="E023")
+    shape = parse_input_shape(input_shape)
     compressed = other = trial = None
     with progress_bar("verifying") as progress:
         try:
@@ -71,7 +77,7 @@ def run(
             result = Verification(0, 0, False, (), (str(error),))
         if inputs is not None and compressed is not None and other is not None:
             progress("running", 0, 1)
-            trial = _trial(compressed, other, inputs, data, shape, seed)
+            trial = _run_both(compressed, other, inputs, data, how, shape)
     problems = (*result.problems, *(() if trial is None else trial.problems))
     if json:
         print_json({**result.to_dict(), "ok": not problems, "problems": list(problems),
@@ -82,18 +88,21 @@ def run(
         raise typer.Exit(1)
 
 
-def _trial(
-    compressed: CompressedModel, original: Model, inputs: int, data: Path | None, shape: str | None, seed: int
+def _run_both(
+    compressed: CompressedModel,
+    original: Model,
+    inputs: int,
+    data: Path | None,
+    how: ImageOptions,
+    shape: tuple[int, ...] | None,
 ) -> TrialRun | None:
     """Run both models; None where payloads do not decode, as `verify` has said of each."""
     from enxuto.compare.trial_run import run_both
     from enxuto.opening import preprocess_of
 
-    try:
-        behind = tuple(int(side) for side in shape.split(",")) if shape else None
-    except ValueError as error:
-        raise UsageError(f"--shape takes numbers separated by commas, not {shape!r}") from error
-    images = None if data is None else DataOptions(limit=inputs, seed=seed).open(data, labelled=False)
+    images = None
+    if data is not None:
+        images = replace(how, limit=min(inputs, how.limit or inputs)).open(data, labelled=False)
     try:
         made = compressed.to_model()
     except FormatError:
@@ -104,8 +113,8 @@ def _trial(
         inputs,
         images=images,
         preprocess=preprocess_of(compressed.metadata),
-        seed=seed,
-        shape=behind,
+        seed=how.seed,
+        shape=shape,
     )
 
 
@@ -144,12 +153,12 @@ def _show_trial(trial: TrialRun) -> None:
         f"outputs on {trial.inputs} {what}",
         {"output": "left", "largest error": "right", "relative error": "right", "same largest": "right"},
         [
-            (one.name, _told(one.largest_error), _told(one.relative_error),
+            (one.name, _three_digits(one.largest_error), _three_digits(one.relative_error),
              "–" if one.agreement is None else f"{one.agreement:.1%}")
             for one in trial.outputs
         ],
     )  # fmt: skip
 
 
-def _told(value: float | None) -> str:
+def _three_digits(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.provenance import provenance, write_provenance
-from enxuto.cli.shared.study_options import show
+from enxuto.cli.shared.study_options import Svg, show_study_table
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, warn
 from enxuto.errors import UsageError
 
@@ -22,25 +23,33 @@ HELP = """Show what the weights of ONNX models or `.enx` files look like: most s
 
 Ten families of distributions are fitted to the histogram of each model, and with `--layers` of each layer, and ranked
 by SSE and by D(P‖Q). `--dependence` measures what neighbouring weights tell of each other along every axis of a layer.
-`--out` writes tables as Markdown and CSV, and charts. Needs SciPy and matplotlib: `pip install '.[report]'` in a
+`--output` writes tables as Markdown and CSV, and charts. Needs SciPy and matplotlib: `pip install '.[report]'` in a
 checkout.
 
     enxuto weights resnet20.onnx squeezenet.onnx
-    enxuto weights resnet20.onnx --layers --dependence --out weights/
+    enxuto weights resnet20.onnx --layers --dependence -o weights/
 """
 
 
 def run(
     sources: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX models or .enx files.")],
-    layers: Annotated[bool, typer.Option("--layers", help="Each layer by itself too.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show each layer by itself too.")] = False,
     dependence: Annotated[
-        bool, typer.Option("--dependence", help="Dependence of neighbouring weights, by sampling.")
+        bool,
+        typer.Option("--dependence", help="Measure the dependence of neighbouring weights, by sampling."),
     ] = False,
-    by: Annotated[str, typer.Option(help="What layers are ranked by: sse or kl.")] = "kl",
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and charts.")] = None,
-    svg: Annotated[bool, typer.Option("--svg", help="Charts as SVG instead of PNG.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the pairs drawn for --dependence.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    by: Annotated[
+        str, typer.Option(metavar="NAME", help="Rank distributions of layers by sse or kl.")
+    ] = "kl",
+    folder: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Write tables and charts into a folder."),
+    ] = None,
+    svg: Svg = False,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the pairs drawn for --dependence.")
+    ] = 0,
+    json: Json = False,
 ) -> None:
     """Read, fit, show, write."""
     from enxuto.opening import load
@@ -48,12 +57,12 @@ def run(
     from enxuto.weights.distribution import layer_shapes, model_shape
 
     if by not in ("sse", "kl"):
-        raise UsageError(f"--by is sse or kl, not {by!r}")
+        raise UsageError(f"--by is sse or kl, not {by!r}", code="E021")
     measure: Measure = "sse" if by == "sse" else "kl"
     names = _names(sources)
-    whole: dict[str, WeightShape] = {}
-    inside: dict[str, list[WeightShape]] = {}
-    found: dict[str, list[Dependency]] = {}
+    shapes: dict[str, WeightShape] = {}
+    layers_by_model: dict[str, list[WeightShape]] = {}
+    dependence_by_model: dict[str, list[Dependency]] = {}
     with progress_bar("fitting") as progress:
         for source, name in zip(sources, names, strict=True):
             model = load(source)
@@ -62,45 +71,45 @@ def run(
             if shape is None:
                 warn(f"{source}: its learned values are all equal, or there are none; it is left out")
                 continue
-            whole[name] = shape
+            shapes[name] = shape
             if layers:
-                inside[name] = layer_shapes(model, partial(progress, name))
+                layers_by_model[name] = layer_shapes(model, partial(progress, name))
             if dependence:
-                found[name] = dependencies(model, seed=seed, progress=partial(progress, name))
-    if not whole:
+                dependence_by_model[name] = dependencies(model, seed=seed, progress=partial(progress, name))
+    if not shapes:
         raise UsageError("no model has weights that differ; nothing to show")
     made = provenance(seed=seed)
-    if out is not None:
-        _write(out, whole, inside, found, measure, ".svg" if svg else ".png", seed)
-        write_provenance(out, made)
+    if folder is not None:
+        _write(folder, shapes, layers_by_model, dependence_by_model, measure, ".svg" if svg else ".png", seed)
+        write_provenance(folder, made)
     if json:
-        print_json({**_as_json(whole, inside, found, seed), "provenance": made})
+        print_json({**_as_json(shapes, layers_by_model, dependence_by_model, seed), "provenance": made})
         return
-    for table in _tables(whole, inside, found, measure):
-        show(table)
-    for name, all_of in found.items():
+    for table in _tables(shapes, layers_by_model, dependence_by_model, measure):
+        show_study_table(table)
+    for name, all_of in dependence_by_model.items():
         say(_summary(name, all_of))
 
 
 def _as_json(
-    whole: dict[str, WeightShape],
-    inside: dict[str, list[WeightShape]],
-    found: dict[str, list[Dependency]],
+    shapes: dict[str, WeightShape],
+    layers_by_model: dict[str, list[WeightShape]],
+    dependence_by_model: dict[str, list[Dependency]],
     seed: int,
 ) -> dict[str, Any]:
     return {
         name: {
             **shape.to_dict(),
-            "layers": [layer.to_dict() for layer in inside.get(name, ())],
-            "dependence": [one.to_dict() for one in found.get(name, ())],
+            "layers": [layer.to_dict() for layer in layers_by_model.get(name, ())],
+            "dependence": [one.to_dict() for one in dependence_by_model.get(name, ())],
             "seed": seed,
         }
-        for name, shape in whole.items()
+        for name, shape in shapes.items()
     }
 
 
 def _names(sources: list[Path]) -> list[str]:
-    """Names of files without folder and ending, or the whole path where they would be the same."""
+    """Names of files without folder and ending, or the shapes path where they would be the same."""
     stems = [source.stem for source in sources]
     return [
         stem if stems.count(stem) == 1 else str(source.with_suffix(""))
@@ -109,32 +118,32 @@ def _names(sources: list[Path]) -> list[str]:
 
 
 def _tables(
-    whole: dict[str, WeightShape],
-    inside: dict[str, list[WeightShape]],
-    found: dict[str, list[Dependency]],
+    shapes: dict[str, WeightShape],
+    layers_by_model: dict[str, list[WeightShape]],
+    dependence_by_model: dict[str, list[Dependency]],
     by: Measure,
 ) -> list[Table]:
     from enxuto.weights.tables import dependency_table, layer_table, similar_table
 
-    tables = [similar_table(list(whole.values()), "sse"), similar_table(list(whole.values()), "kl")]
-    tables += [layer_table(name, shapes, by) for name, shapes in inside.items()]
-    return tables + [dependency_table(name, all_of) for name, all_of in found.items()]
+    tables = [similar_table(list(shapes.values()), "sse"), similar_table(list(shapes.values()), "kl")]
+    tables += [layer_table(name, shapes, by) for name, shapes in layers_by_model.items()]
+    return tables + [dependency_table(name, all_of) for name, all_of in dependence_by_model.items()]
 
 
-def _summary(name: str, found: list[Dependency]) -> str:
+def _summary(name: str, dependence_by_model: list[Dependency]) -> str:
     from enxuto.weights.tables import strongest_axes
 
-    means = ", ".join(f"{axis} {bits:.3f}" for axis, bits in strongest_axes(found).items())
+    means = ", ".join(f"{axis} {bits:.3f}" for axis, bits in strongest_axes(dependence_by_model).items())
     return (
         f"{name}: mean information of a neighbour, bits a weight: {means or 'no axis has neighbours enough'}"
     )
 
 
 def _write(
-    out: Path,
-    whole: dict[str, WeightShape],
-    inside: dict[str, list[WeightShape]],
-    found: dict[str, list[Dependency]],
+    folder: Path,
+    shapes: dict[str, WeightShape],
+    layers_by_model: dict[str, list[WeightShape]],
+    dependence_by_model: dict[str, list[Dependency]],
     by: Measure,
     ending: str,
     seed: int,
@@ -146,22 +155,28 @@ def _write(
     from enxuto.weights.tables import dependency_csv, shapes_csv
 
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {out}: {error.strerror or error}") from error
-    texts = {"weights.md": as_markdown(_tables(whole, inside, found, by))}
-    texts["weights.csv"] = shapes_csv({name: [shape, *inside.get(name, [])] for name, shape in whole.items()})
-    if found:
-        texts["dependence.csv"] = dependency_csv(found)
+        raise UsageError(
+            f"cannot make the folder {folder}: {error.strerror or error}", code="E013"
+        ) from error
+    texts = {"weights.md": as_markdown(_tables(shapes, layers_by_model, dependence_by_model, by))}
+    texts["weights.csv"] = shapes_csv(
+        {name: [shape, *layers_by_model.get(name, [])] for name, shape in shapes.items()}
+    )
+    if dependence_by_model:
+        texts["dependence.csv"] = dependency_csv(dependence_by_model)
     for file, text in texts.items():
-        with atomic_write(out / file) as target:
+        with atomic_write(folder / file) as target:
             target.write(text.encode())
-    for name, shape in whole.items():
+    for name, shape in shapes.items():
         plain = name.replace("/", "-")
-        draw_model(shape, out / f"{plain}-weights{ending}")
-        if inside.get(name):
-            draw_layers(name, inside[name], out / f"{plain}-layers{ending}")
-            draw_families(name, inside[name], out / f"{plain}-families{ending}")
-        if found.get(name):
-            draw_dependency(name, found[name], out / f"{plain}-dependence{ending}", seed=seed)
-    note(f"wrote tables and charts into {out}")
+        draw_model(shape, folder / f"{plain}-weights{ending}")
+        if layers_by_model.get(name):
+            draw_layers(name, layers_by_model[name], folder / f"{plain}-layers{ending}")
+            draw_families(name, layers_by_model[name], folder / f"{plain}-families{ending}")
+        if dependence_by_model.get(name):
+            draw_dependency(
+                name, dependence_by_model[name], folder / f"{plain}-dependence{ending}", seed=seed
+            )
+    note(f"wrote tables and charts into {folder}")

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from enxuto.cli.shared.common_options import Json
+from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.terminal import print_json, show_table
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.zoo import Entry, entry, names
 
 __all__ = ["HELP", "run"]
@@ -37,20 +39,28 @@ _COLUMNS = {
 
 def run(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|WORD]...", help="A network, or words to look for.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|WORD]...",
+            autocompletion=complete_networks,
+            help="A network, or words to look for.",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the zoo; see `HELP`."""
-    wanted = words or []
-    if len(wanted) == 1 and wanted[0] in names():
-        _show_one(entry(wanted[0]), as_json=as_json)
+    if words and len(words) == 1 and words[0] in names():
+        _show_one(entry(words[0]), as_json=as_json)
         return
-    found = [item for item in map(entry, names()) if all(_matches(item, word) for word in wanted)]
-    if not found:
-        raise UsageError(f"no network matches {' '.join(wanted)!r}; `enxuto zoo` lists all {len(names())}")
+    networks = [item for item in map(entry, names()) if all(_matches(item, word) for word in words or ())]
+    if not networks:
+        text = " ".join(words or ())
+        raise UsageError(
+            f"no network matches {text!r}{did_you_mean(text, names())}; `enxuto zoo` lists all {len(names())}",
+            code="E021",
+        )
     if as_json:
-        print_json({"networks": [_facts(item) for item in found]})
+        print_json({"networks": [_facts(item) for item in networks]})
         return
     rows = [
         [
@@ -62,9 +72,9 @@ def run(
             str(item.year),
             item.paper,
         ]
-        for item in found
+        for item in networks
     ]
-    show_table(None, _COLUMNS, rows, caption=f"{len(found)} networks; MACs: multiply–accumulates per image",
+    show_table(None, _COLUMNS, rows, caption=f"{len(networks)} networks; MACs: multiply–accumulates per image",
                give_way=("paper", "year", "classes", "input"))  # fmt: skip
 
 
@@ -117,12 +127,12 @@ def _show_one(item: Entry, *, as_json: bool) -> None:
     rows += [["MACs per image", f"{item.macs:,}"]]
     rows += [["options", ", ".join((*item.options, "classes", "channels", "seed"))]]
     for variant in item.variants:
-        label = ", ".join(f"{option}={_written(value)}" for option, value in variant.options.items())
+        label = ", ".join(f"{option}={_format_value(value)}" for option, value in variant.options.items())
         counts = ", ".join(f"{count:,} parameters" for count in variant.counts.values())
         rows.append([label, f"{counts}, {variant.macs:,} MACs. {variant.note}".strip()])
     rows.append(["note", item.note])
     show_table(f"{item.name}: {item.title}", {"": "left", " ": "left"}, rows)
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -129,7 +129,7 @@ def _sizes(info: InputInfo, batch: int, shape: Sequence[int] | None) -> list[int
     first = batch if info.shape[0] is None else info.shape[0]
     if any(size is None for size in behind):
         raise DataError(
-            f"input {info.name!r} leaves sizes open; say those behind the first with --shape, or give --data"
+            f"input {info.name!r} leaves sizes open; say those behind the first with --input-shape, or give --data"
         )
     return [first, *(int(size) for size in behind if size is not None)]
 

@@ -149,7 +149,7 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     place = (cache_folder() if folder is None else Path(folder)) / wanted.folder
     if all((place / part).is_file() for part in wanted.complete):
         return place
-    option = "" if folder is None else f" --folder {folder}"
+    option = "" if folder is None else f" -o {folder}"
     raise DataError(
         f"{name} is not in {place.parent}; to fetch it ({wanted.bytes / 1e6:.0f} MB): enxuto fetch {name}{option}"
     )

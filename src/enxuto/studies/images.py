@@ -34,7 +34,7 @@ class Asked:
 
     channels: `RGB` or `L`, None as they are. labels: the classes in the order of the network's outputs, None for the
     training images' own order. mean, std: of the training that a given network comes from; None: those
-    of the training images.
+    of the training images. split: the part to train on, `train` by default.
     """
 
     train: int | None = None
@@ -48,10 +48,12 @@ class Asked:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[Label, ...] | None = None
+    split: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; labels only where there are any, as points were known without."""
-        values = {key: value for key, value in vars(self).items() if key != "labels" or value is not None}
+        """JSON values; labels and split only where there are any, as points were known without."""
+        later = ("labels", "split")
+        values = {key: value for key, value in vars(self).items() if key not in later or value is not None}
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
     @classmethod
@@ -119,12 +121,13 @@ def scoring_batches(images: Images, count: int | None, seed: int) -> list[tuple[
 @lru_cache(maxsize=2)
 def _opened(asked_json: str, data: str, test: str | None) -> Images:
     asked = Asked.from_dict(json.loads(asked_json))
+    part = asked.split or "train"
     if test is None:
-        first, second = _part(data, "train", asked, asked.train), _part(data, "test", asked, asked.test)
+        first, second = _part(data, part, asked, asked.train), _part(data, "test", asked, asked.test)
         if first.part is None or first.part == second.part:
             raise DataError(f"{data} has no parts train and test; name the test images by --test")
     else:
-        first, second = _part(data, "train", asked, asked.train), _part(test, "test", asked, asked.test)
+        first, second = _part(data, part, asked, asked.train), _part(test, "test", asked, asked.test)
     told: list[str] = []
     if asked.labels is not None:
         first, found = first.matched(asked.labels)
@@ -163,7 +166,7 @@ def _classes(first: Dataset, data: str, asked: Asked) -> int:
     """How many the whole training set has, of which a draw may have missed some."""
     if first.classes is not None:
         return len(first.classes)
-    whole = first if asked.train is None else _part(data, "train", asked, None)
+    whole = first if asked.train is None else _part(data, asked.split or "train", asked, None)
     return int(whole.labels.max()) + 1
 
 

@@ -37,7 +37,7 @@ def summarize(
     if ":" in name:
         _refuse_classes(name, classes)
         if input_shape is None:
-            raise UsageError(f"{name} needs an input shape; give --input C,H,W")
+            raise UsageError(f"{name} needs an input shape; give --input-shape C,H,W")
         module = module_of(name)
         from enxuto.summary.torch_module import summarize_module
 

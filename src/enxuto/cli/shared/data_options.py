@@ -1,4 +1,4 @@
-"""The options of labelled images that verbs share, and how their labels come to count a model's outputs."""
+"""The options of images that verbs share, and how their labels come to count a model's outputs."""
 
 from __future__ import annotations
 
@@ -9,107 +9,113 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.terminal import note, warn
+from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.data import Dataset, Matching
     from enxuto.data.labels import Label
     from enxuto.onnx_model import Model
 
-__all__ = [
-    "FORMATS_HELP",
-    "DataOptions",
-    "Format",
-    "ImageColumn",
-    "LabelColumn",
-    "Labels",
-    "Limit",
-    "Order",
-    "Seed",
-    "Split",
-    "fitted",
-    "given_names",
-    "tell",
-]
+__all__ = ["DATA", "DataOptions", "ImageOptions", "class_names", "match_labels", "say_matching"]
 
-_PANEL = "Data"
-FORMATS_HELP = "parquet, folder, idx, cifar, npz or table; default: found out."
-"""For the help of an option that names the format of the data."""
-
-Split = Annotated[
-    str | None,
-    typer.Option(rich_help_panel=_PANEL, help="train, test, …; default: test if there are several."),
-]
-Format = Annotated[str | None, typer.Option("--format", rich_help_panel=_PANEL, help=FORMATS_HELP)]
-Limit = Annotated[
-    int | None, typer.Option(rich_help_panel=_PANEL, help="That many samples, drawn at random.")
-]
-Seed = Annotated[int, typer.Option(min=0, rich_help_panel=_PANEL, help="Seed of that draw.")]
-ImageColumn = Annotated[
-    str | None, typer.Option(rich_help_panel=_PANEL, help="Column of images, in Parquet and tables.")
-]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option(
-        rich_help_panel=_PANEL,
-        help="Column of labels, in Parquet and tables; CIFAR-100: fine or coarse; Adience: age or gender.",
-    ),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        rich_help_panel=_PANEL,
-        help="The model's class names in its order, a line each or JSON; default: the model's own. "
-        "Data's classes are matched by name.",
-    ),
-]
-
-Order = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        rich_help_panel=_PANEL,
-        help="The classes in the order of the network's outputs, a line each or JSON; default: as the data say.",
-    ),
-]
+DATA = "Data"
+"""The panel of the help that options of images stand in."""
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """How to open the data, as the user said."""
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How to open images."""
 
-    split: str | None = None
-    format: str | None = None
-    limit: int | None = None
-    seed: int = 0
-    image_column: str | None = None
-    label_column: str | None = None
-    labels: Path | None = None
+    format: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=DATA,
+            metavar="NAME",
+            help="parquet, folder, idx, cifar, npz or table; found out by default.",
+        ),
+    ] = None
+    split: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=DATA,
+            metavar="NAME",
+            help="The part of the data to use: train, test, …. By default `train` where a network is "
+            "trained, else `test`.",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=DATA, metavar="N", help="Use that many images, drawn at random."),
+    ] = None
+    image_column: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=DATA, metavar="NAME", help="Column of images, in Parquet and tables."),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(min=0, rich_help_panel=DATA, metavar="N", help="Seed of everything drawn at random."),
+    ] = 0
 
-    def how(self) -> dict[str, Any]:
-        """Return what `open_dataset` is given besides the path."""
+    def arguments(self) -> dict[str, Any]:
+        """Return what `open_dataset` takes besides the path."""
         return {"split": self.split, "format": self.format, "limit": self.limit, "seed": self.seed,
-                "image_column": self.image_column, "label_column": self.label_column}  # fmt: skip
+                "image_column": self.image_column}  # fmt: skip
 
     def open(self, path: str | Path, *, labelled: bool = True) -> Dataset:
-        """Open it, and say what was left out. labelled: whether labels are needed."""
+        """Open a data set, and say on stderr what it leaves out. labelled: whether labels are needed."""
         from enxuto.data import open_dataset
 
-        dataset = open_dataset(path, labelled=labelled, **self.how())
+        dataset = open_dataset(path, labelled=labelled, **self.arguments())
         for remark in dataset.notes:
             note(f"{path}: {remark}")
         return dataset
 
 
-def given_names(labels: Path | None, model: Model, metadata: dict[str, Any]) -> tuple[Label, ...] | None:
-    """The class names in the order of a model's outputs: those of the file, else its own, else None.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ImageOptions):
+    """How to open images with labels."""
 
-    Raises `UsageError` for a file of another number of names than the model has outputs.
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=DATA,
+            metavar="NAME",
+            help="Column of labels, in Parquet and tables. CIFAR-100: fine or coarse. Adience: age or gender.",
+        ),
+    ] = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=DATA,
+            metavar="FILE",
+            help="Names of the classes in the order of the network's outputs, one a line or a JSON list. The data's "
+            "classes are matched with them by name. By default the model's own names, or the data's.",
+        ),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what `open_dataset` takes besides the path."""
+        return {**super().arguments(), "label_column": self.label_column}
+
+    def class_order(self) -> tuple[Label, ...] | None:
+        """Return the names in the file of --labels, None where there is none."""
+        from enxuto.data import read_labels
+
+        return None if self.labels is None else read_labels(self.labels)
+
+
+def class_names(labels: Path | None, model: Model, metadata: dict[str, Any]) -> tuple[Label, ...] | None:
+    """Return the names of the classes in the order of a model's outputs, None where they are unknown.
+
+    Args:
+        labels: a file of names; None takes those that the model carries.
+        model: its outputs count the names.
+        metadata: what the model's file says of it.
+
+    Raises:
+        UsageError: the file has another number of names than the model has outputs.
     """
     from enxuto.data import read_labels
-    from enxuto.errors import UsageError
     from enxuto.opening import class_count, labels_of
 
     if labels is None:
@@ -117,23 +123,31 @@ def given_names(labels: Path | None, model: Model, metadata: dict[str, Any]) -> 
     names, outputs = read_labels(labels), class_count(model)
     if outputs is not None and len(names) != outputs:
         raise UsageError(
-            f"{labels} names {len(names)} classes and the model has {outputs} outputs; give one name each"
+            f"{labels} names {len(names)} classes and the model has {outputs} outputs; give one name each",
+            code="E042",
         )
     return names
 
 
-def fitted(
+def match_labels(
     dataset: Dataset, model: Model, metadata: dict[str, Any], labels: Path | None
 ) -> tuple[Dataset, Matching]:
-    """The data set with labels that count the model's outputs; what is not plain is said on stderr."""
+    """Return the data set with labels that count the model's outputs; say on stderr what is not plain.
+
+    Args:
+        dataset: with labels of its own.
+        model: whose outputs the labels shall count.
+        metadata: what the model's file says of it.
+        labels: a file with the names of the outputs; None takes those that the model carries.
+    """
     from enxuto.opening import class_count
 
-    found, matching = dataset.matched(given_names(labels, model, metadata), class_count(model))
-    tell(matching)
-    return found, matching
+    matched, matching = dataset.matched(class_names(labels, model, metadata), class_count(model))
+    say_matching(matching)
+    return matched, matching
 
 
-def tell(matching: Matching) -> None:
+def say_matching(matching: Matching) -> None:
     """Write on stderr how labels were matched, where there is something to say."""
     for warning in matching.warnings:
         warn(warning)

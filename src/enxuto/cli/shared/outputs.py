@@ -7,27 +7,32 @@ a verb would write over must be its own. Not here: how a file is written whole o
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from enxuto.cli.shared.streams import drop
+from enxuto.cli.shared.streams import discard
 from enxuto.errors import EnxutoError, UsageError
 from enxuto.files import check_place, inputs_stay, is_input
 
-__all__ = ["FILES", "FOLDERS", "default_file", "guarded", "own_folder", "refuse_terminal", "to_stdout"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = [
+    "FILES",
+    "FOLDERS",
+    "check_folder",
+    "check_outputs",
+    "default_file",
+    "goes_to_stdout",
+    "write_to_stdout",
+]
 
 FILES = ("output", "sheet")
 """Names of verbs' parameters that are files to write."""
 
-FOLDERS = ("out", "folder", "keep", "tables", "charts")
+FOLDERS = ("folder", "tables", "charts")
 """And of those that are folders to write into."""
 
 STDOUT = Path("-")
@@ -61,22 +66,26 @@ _OWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """For each verb: what its folders can be known by, and what it writes into them."""
 
 
-def guarded(verb: str, run: Callable[P, R]) -> Callable[P, R]:
-    """Check what the user named as output before the verb runs, and let nothing be written over its inputs."""
+@contextmanager
+def check_outputs(verb: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Check what the user named as output, and inside let nothing be written over the inputs.
 
-    @functools.wraps(run)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        inputs = list(_inputs(kwargs))
-        with inputs_stay(inputs):
-            for name in FILES:
-                if isinstance(path := kwargs.get(name), Path):
-                    _check_file(verb, path, inputs)
-            for name in FOLDERS:
-                if isinstance(path := kwargs.get(name), Path):
-                    own_folder(verb, path)
-            return run(*args, **kwargs)
+    Args:
+        verb: the name of the verb.
+        arguments: all its arguments by name.
 
-    return checked
+    Raises:
+        UsageError: an output cannot be written, or is an input.
+    """
+    inputs = list(_inputs(arguments))
+    with inputs_stay(inputs):
+        for name in FILES:
+            if isinstance(path := arguments.get(name), Path):
+                _check_file(verb, path, inputs)
+        for name in FOLDERS:
+            if isinstance(path := arguments.get(name), Path):
+                check_folder(verb, path)
+        yield
 
 
 def default_file(path: Path, *, force: bool) -> Path:
@@ -91,7 +100,7 @@ def default_file(path: Path, *, force: bool) -> Path:
     return path
 
 
-def own_folder(verb: str, folder: Path) -> Path:
+def check_folder(verb: str, folder: Path) -> Path:
     """Return a folder if it can be written into, and if files that the verb would write over are its own."""
     _refuse_dash(verb, folder)
     check_place(folder, folder=True)
@@ -108,7 +117,7 @@ def own_folder(verb: str, folder: Path) -> Path:
     return folder
 
 
-def refuse_terminal(output: Path | None, *, json: bool) -> bool:
+def goes_to_stdout(output: Path | None, *, json: bool) -> bool:
     """Say whether the file goes to stdout; `UsageError` where that is a terminal, or JSON goes there too."""
     if output != STDOUT:
         return False
@@ -121,7 +130,7 @@ def refuse_terminal(output: Path | None, *, json: bool) -> bool:
     return True
 
 
-def to_stdout(pieces: Iterable[bytes]) -> int:
+def write_to_stdout(pieces: Iterable[bytes]) -> int:
     """Write to stdout; return the number of bytes. Raises `UsageError` for a full disk."""
     length = 0
     for piece in pieces:
@@ -131,7 +140,7 @@ def to_stdout(pieces: Iterable[bytes]) -> int:
         except BrokenPipeError:
             raise
         except OSError as error:
-            drop(sys.stdout)
+            discard(sys.stdout)
             raise UsageError(f"cannot write the file to stdout: {error.strerror or error}") from error
         length += len(piece)
     return length

@@ -15,23 +15,23 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from enxuto.cli.shared.streams import degrade
+from enxuto.cli.shared.streams import replace_unencodable
 from enxuto.escaping import anonymous, json_text, visible
 from enxuto.files import atomic_write
 
-__all__ = ["Recorded", "command_line", "provenance", "write_provenance"]
+__all__ = ["EnxutoCommands", "command_line", "provenance", "write_provenance"]
 
 _FILE = "provenance.json"
 
 _arguments: tuple[str, ...] | None = None
 
 
-class Recorded(TyperGroup):
+class EnxutoCommands(TyperGroup):
     """The command line, which remembers the arguments that it was given last, and writes to any terminal."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run as usual, with streams that take every character."""
-        degrade()
+        replace_unencodable()
         return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:

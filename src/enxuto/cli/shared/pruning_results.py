@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enxuto.cli.shared.provenance import write_provenance
-from enxuto.cli.shared.pruning import interval, percent
+from enxuto.cli.shared.pruning_options import top1_interval
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, say, show_table
+from enxuto.cli.shared.values import percent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +96,7 @@ def _show(points: Sequence[Point], rows: Sequence[dict[str, Any]]) -> None:
         table.append((
             str(row["round"]), *reached, *(percent(row["left"][key]) for key in ("filters", "parameters", "macs")),
             "–" if not row["round"] else percent(row["top1_before_retraining"], 2), percent(row["top1"], 2),
-            interval(row), f"{row['file_bytes']:,}",
+            top1_interval(row), f"{row['file_bytes']:,}",
         ))  # fmt: skip
     arm = settings["arm"]
     columns: tuple[str, ...] = (

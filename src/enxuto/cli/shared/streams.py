@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from enxuto.errors import UsageError
 
-__all__ = ["degrade", "drop", "fitting", "put"]
+__all__ = ["as_encodable", "discard", "replace_unencodable", "write"]
 
 _PLAIN = "enxuto-plain"
 _INSTEAD = {
@@ -40,7 +40,7 @@ def _alike(one: str) -> str:
 codecs.register_error(_PLAIN, _replaced)
 
 
-def degrade() -> None:
+def replace_unencodable() -> None:
     """From now on no character makes writing to stdout or stderr fail."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
@@ -48,7 +48,7 @@ def degrade() -> None:
             reconfigure(errors=_PLAIN)
 
 
-def fitting(text: str, stream: TextIO | None) -> str:
+def as_encodable(text: str, stream: TextIO | None) -> str:
     """The text as the stream will show it, so that columns stay in line."""
     if text.isascii():
         return text
@@ -56,7 +56,7 @@ def fitting(text: str, stream: TextIO | None) -> str:
     return text.encode(encoding, _PLAIN).decode(encoding)
 
 
-def put(stream: TextIO | None, text: str) -> None:
+def write(stream: TextIO | None, text: str) -> None:
     """Write and flush. Once a pipe is closed, what goes there is dropped: the verb still does its work and its checks.
 
     Raises `UsageError` where results cannot be written, as on a full disk; remarks that cannot are dropped.
@@ -67,12 +67,12 @@ def put(stream: TextIO | None, text: str) -> None:
         try:
             stream.write(text)
         except UnicodeEncodeError:
-            stream.write(fitting(text, stream))
+            stream.write(as_encodable(text, stream))
         stream.flush()
     except BrokenPipeError:
-        drop(stream)
+        discard(stream)
     except OSError as error:
-        drop(stream)
+        discard(stream)
         if stream is sys.stdout:
             raise UsageError(
                 f"cannot write the result to standard output: {error.strerror or error}"
@@ -81,7 +81,7 @@ def put(stream: TextIO | None, text: str) -> None:
         return
 
 
-def drop(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Let what still waits, and what comes, go nowhere: Python writes it at the end, and would fail there."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

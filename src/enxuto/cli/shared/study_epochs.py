@@ -18,36 +18,36 @@ from enxuto.cli.shared.terminal import note
 if TYPE_CHECKING:
     from enxuto.study import Point
 
-__all__ = ["epochs_told"]
+__all__ = ["report_epochs"]
 
 _EVERY = 2.0  # seconds between looks
 _HISTORY = "history.jsonl"
 
 
 @contextmanager
-def epochs_told(folder: Path, points: Sequence[Point], names: Mapping[str, str]) -> Iterator[None]:
-    """Inside, tell of epochs as they end; those of earlier runs are passed over.
+def report_epochs(folder: Path, points: Sequence[Point], names: Mapping[str, str]) -> Iterator[None]:
+    """Inside, write a line for each epoch that ends; epochs of earlier runs are passed over.
 
     folder: the study's. names: what each point is called, by its id; its settings' `config` says how many epochs.
     """
     from enxuto.study.store import FOLDERS
 
     files = {point.id: folder / FOLDERS / point.id / _HISTORY for point in points}
-    wanted = {point.id: int(point.settings["config"]["epochs"]) for point in points}
-    told = {point: len(_epochs(file)) for point, file in files.items()}
+    totals = {point.id: int(point.settings["config"]["epochs"]) for point in points}
+    reported = {point: len(_epochs(file)) for point, file in files.items()}
 
-    def tell() -> None:
+    def report() -> None:
         for point, file in files.items():
             epochs = _epochs(file)
-            for epoch in epochs[told[point] :]:
-                note(f"{names[point]}: {_line(epoch, wanted[point])}")
-            told[point] = max(told[point], len(epochs))
+            for epoch in epochs[reported[point] :]:
+                note(f"{names[point]}: {_line(epoch, totals[point])}")
+            reported[point] = max(reported[point], len(epochs))
 
     over = Event()
 
     def watch() -> None:
         while not over.wait(_EVERY):
-            tell()
+            report()
 
     watcher = Thread(target=watch, daemon=True)
     watcher.start()
@@ -56,7 +56,7 @@ def epochs_told(folder: Path, points: Sequence[Point], names: Mapping[str, str])
     finally:
         over.set()
         watcher.join()
-        tell()
+        report()
 
 
 def _epochs(file: Path) -> list[dict[str, Any]]:
@@ -71,8 +71,8 @@ def _epochs(file: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _line(epoch: Mapping[str, Any], wanted: int) -> str:
+def _line(epoch: Mapping[str, Any], epochs: int) -> str:
     return (
-        f"epoch {epoch['epoch']}/{wanted}, loss {epoch['loss']:.4f}, lr {epoch['lr']:.3g}, "
+        f"epoch {epoch['epoch']}/{epochs}, loss {epoch['loss']:.4f}, lr {epoch['lr']:.3g}, "
         f"{epoch['images_per_s']:,.0f} images/s"
     )

@@ -1,9 +1,10 @@
-"""What the verbs that run studies share: the options that say where points are computed, and what they mean."""
+"""What the verbs that run studies share: where points are computed, and where tables and charts are written."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,47 +18,83 @@ if TYPE_CHECKING:
     from enxuto.tables import Table
 
 __all__ = [
+    "ComputingOptions",
     "Merge",
     "Scheduler",
-    "Threads",
-    "Workers",
+    "Svg",
+    "choose_executor",
     "data_name",
-    "end",
-    "executor",
-    "merge",
-    "show",
+    "exit_on_failures",
+    "merge_records",
+    "show_study_table",
     "tables_folder",
 ]
 
-_RUN = "Computing"
+_PANEL = "Computing"
 
-Workers = Annotated[
-    int | None,
-    typer.Option(min=0, rich_help_panel=_RUN, help="Processes; 0: this one. Default: one a processor."),
-]
-Threads = Annotated[int, typer.Option(min=1, rich_help_panel=_RUN, help="Threads of each process.")]
 Scheduler = Annotated[
-    str | None, typer.Option(rich_help_panel=_RUN, metavar="tcp://…", help="Compute on this Dask cluster.")
+    str | None,
+    typer.Option(rich_help_panel=_PANEL, metavar="tcp://…", help="Compute on the Dask cluster there."),
 ]
 Merge = Annotated[
-    list[Path] | None,
-    typer.Option(rich_help_panel=_RUN, help="Folder or records.jsonl of the same study from elsewhere."),
+    tuple[Path, ...],
+    typer.Option(
+        rich_help_panel=_PANEL,
+        metavar="PATH,…",
+        help="Take in what other machines recorded of the same study: folders, or files records.jsonl.",
+    ),
 ]
+Svg = Annotated[bool, typer.Option("--svg", help="Write charts as SVG instead of PNG.")]
 
 
-def executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:
-    """Where points are computed. Raises `UsageError` for workers beside a scheduler."""
+@dataclass(frozen=True, kw_only=True)
+class ComputingOptions:
+    """Where the points of a study are computed."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            rich_help_panel=_PANEL,
+            metavar="N",
+            help="Number of processes; 0 computes in this one. By default one per processor.",
+        ),
+    ] = None
+    threads: Annotated[
+        int, typer.Option(min=1, rich_help_panel=_PANEL, metavar="N", help="Threads of each process.")
+    ] = 1
+    scheduler: Scheduler = None
+    merge: Merge = ()
+
+    def executor(self) -> Executor:
+        """Return what computes the points. Raises `UsageError` for workers beside a scheduler."""
+        return choose_executor(self.workers, self.threads, self.scheduler)
+
+
+def choose_executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:
+    """Return what computes the points of a study.
+
+    Args:
+        workers: processes; 0 computes in this one, None takes one per processor.
+        threads: of each process.
+        scheduler: address of a Dask cluster, which has workers of its own.
+
+    Raises:
+        UsageError: both workers and a scheduler are given.
+    """
     from enxuto.study import Cluster, Here, Local
 
     if scheduler is not None:
         if workers is not None:
-            raise UsageError("a cluster has the workers that were started for it; leave out --workers")
+            raise UsageError(
+                "a cluster has the workers that were started for it; leave out --workers", code="E022"
+            )
         return Cluster(scheduler, threads)
     return Here(threads) if workers == 0 else Local(workers, threads)
 
 
-def merge(folder: Path, sources: list[Path] | None) -> None:
-    """Take in other machines' records, and say what was found."""
+def merge_records(folder: Path, sources: Sequence[Path]) -> None:
+    """Take other machines' records into the study's folder; say on stderr how many were new."""
     from enxuto.study import Store
 
     if not sources:
@@ -65,9 +102,11 @@ def merge(folder: Path, sources: list[Path] | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+        raise UsageError(
+            f"cannot make the folder {folder}: {error.strerror or error}", code="E013"
+        ) from error
     with Store(folder) as store:
-        merged = store.merge(sources)
+        merged = store.merge(list(sources))
     note(f"merged: {len(merged.added)} points added, {len(merged.known)} known")
     for problem in merged.problems:
         warn(problem)
@@ -76,7 +115,7 @@ def merge(folder: Path, sources: list[Path] | None) -> None:
 
 
 def data_name(data: str) -> str:
-    """What a data set is called in the name of a folder: a published set's name, else its file's or folder's own."""
+    """Return what a data set is called in the name of a folder: the set's name, else that of its file or folder."""
     path = Path(data).resolve() if Path(data).exists() else Path(data)
     return re.sub(r"[^\w.-]+", "_", path.stem if path.is_file() else path.name).strip(".") or "data"
 
@@ -84,11 +123,16 @@ def data_name(data: str) -> str:
 def tables_folder(
     folder: Path, data: str, about: Mapping[str, Any], known: Callable[[Result], object]
 ) -> Path:
-    """Where a study's tables and charts go: into its folder, or one in there, where that has those of other images.
+    """Return the folder for a study's tables and charts, which is made.
 
-    A folder may hold studies of several data sets (or networks), whose tables must not replace each other's: those of
-    the first stand in the folder itself. about: what tables are of; known: the same of a recorded result, or None where
-    it says nothing of it.
+    A study's folder may hold results of several data sets or networks, whose tables must not overwrite each other. The
+    tables of the first are written into the folder itself, those of others into folders of their own in it.
+
+    Args:
+        folder: of the study.
+        data: the data set as the user named it, for the name of a folder in it.
+        about: what the tables are about, such as the hash of the images.
+        known: returns the same of a recorded result, or None where the result does not say.
     """
     from enxuto.study import Store, content_hash
 
@@ -99,14 +143,14 @@ def tables_folder(
     return place
 
 
-def show(table: Table) -> None:
+def show_study_table(table: Table) -> None:
     """Write a study's table to stdout."""
     sides = {name: "left" if place < table.texts else "right" for place, name in enumerate(table.columns)}
     show_table(table.title, sides, table.rows, caption=table.caption + ".")
 
 
-def end(results: StudyResults) -> None:
-    """Leave with exit code 1 where points failed, saying what to do; else go on."""
+def exit_on_failures(results: StudyResults) -> None:
+    """End the verb with exit code 1 where points failed, and say what to do."""
     if results.exit_code:
         warn(
             f"{len(results.failed)} points failed and {len(results.not_run)} were not run; the same command tries again"

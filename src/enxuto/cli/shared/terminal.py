@@ -21,14 +21,14 @@ from rich.text import Text
 
 from enxuto._version import __version__
 from enxuto.cli.shared.progress import progress_bar
-from enxuto.cli.shared.streams import fitting, put
+from enxuto.cli.shared.streams import as_encodable, write
 from enxuto.cli.shared.tables import lay_out, wrapped
 from enxuto.errors import EnxutoError
 from enxuto.escaping import json_text, one_line, visible
 from enxuto.machine.signals import exit_code
 
 __all__ = [
-    "ends_well",
+    "handle_errors",
     "human_bytes",
     "note",
     "print_json",
@@ -54,8 +54,8 @@ def set_debug(on: bool) -> None:
     _debug = on
 
 
-def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
-    """Turn errors of a verb into one line on stderr and an exit code: 2, or 1 where a check failed."""
+def handle_errors(verb: Callable[P, R]) -> Callable[P, R]:
+    """Return the verb with its errors turned into one line on stderr and an exit code: 2, or 1 for a failed check."""
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -78,7 +78,8 @@ def ends_well(verb: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:  # a folder that may not be entered, a name too long, a disk that fails
             where = "" if error.filename is None else f" {os.fsdecode(error.filename)}"
             _fail(
-                f"cannot use{where or ' a file'}: {error.strerror or error}; check the path and its folder", 2
+                f"cannot use{where or ' a file'}: {error.strerror or error}; check the path and its folder [E011]",
+                2,
             )
         except Exception as error:  # the outermost boundary: one line instead of a traceback
             if type(error).__module__.startswith("typer"):
@@ -113,7 +114,7 @@ def say(message: str) -> None:
 
 def write_text(text: str) -> None:
     """Write a result of several lines, such as Markdown, to stdout."""
-    put(sys.stdout, visible(text, keep="\n"))
+    write(sys.stdout, visible(text, keep="\n"))
 
 
 def with_schema(values: Mapping[str, Any], verb: str | None = None) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def with_schema(values: Mapping[str, Any], verb: str | None = None) -> dict[str,
 
 def print_json(values: Mapping[str, Any]) -> None:
     """Write a verb's result to stdout as JSON, with its schema; lists of numbers take one line each."""
-    put(sys.stdout, json_text(_lines(with_schema(values), "")) + "\n")
+    write(sys.stdout, json_text(_lines(with_schema(values), "")) + "\n")
 
 
 def _lines(values: Any, indent: str) -> str:
@@ -165,22 +166,22 @@ def show_table(
     """
     console = _console(sys.stdout)
     width = console.width if console.is_terminal else None  # a pipe has no width
-    shown = {fitting(visible(heading), sys.stdout): side for heading, side in columns.items()}
-    cells = [[fitting(visible(cell), sys.stdout) for cell in row] for row in rows]
-    less = [fitting(visible(heading), sys.stdout) for heading in give_way]
+    shown = {as_encodable(visible(heading), sys.stdout): side for heading, side in columns.items()}
+    cells = [[as_encodable(visible(cell), sys.stdout) for cell in row] for row in rows]
+    less = [as_encodable(visible(heading), sys.stdout) for heading in give_way]
     table = lay_out(shown, cells, width, less)
     around = width or max(table.width, _PROSE)
     if title:
-        _say(sys.stdout, ("\n".join(wrapped(fitting(visible(title), sys.stdout), around)), "italic"))
+        _say(sys.stdout, ("\n".join(wrapped(as_encodable(visible(title), sys.stdout), around)), "italic"))
     _say(sys.stdout, "")
     _say(sys.stdout, ("\n".join(table.head), "bold"))
-    _say(sys.stdout, " " + fitting("─", sys.stdout) * min(around - 1, table.width))
+    _say(sys.stdout, " " + as_encodable("─", sys.stdout) * min(around - 1, table.width))
     _say(sys.stdout, "\n".join([*table.body, ""]))
     below = visible(caption or "", keep="\n").split("\n")
     if table.left_out:
         below.append(f"not shown at this width: {', '.join(table.left_out)}")
     for line in filter(None, below):
-        for part in wrapped(fitting(line, sys.stdout), around):
+        for part in wrapped(as_encodable(line, sys.stdout), around):
             _say(sys.stdout, (part, "dim"))
 
 
@@ -204,4 +205,4 @@ def _say(stream: TextIO | None, *parts: str | tuple[str, str]) -> None:
         file=text, force_terminal=there.is_terminal, color_system=there.color_system or "auto",  # type: ignore[arg-type]
         no_color=there.no_color, soft_wrap=True, highlight=False, markup=False, emoji=False,
     ).print(Text.assemble(*parts))  # fmt: skip
-    put(stream, text.getvalue())
+    write(stream, text.getvalue())

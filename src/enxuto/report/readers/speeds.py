@@ -48,7 +48,7 @@ def read(document: Document) -> list[Exhibit]:
     batches = list(dict.fromkeys(row.batch for one in found.models for row in one.latency))
     repeats = max((row.repeats for one in found.models for row in one.latency), default=0)
     paths = [one.model for one in found.models]
-    batch = [word for size in batches for word in ("--batch", size)]
+    batch = ("--batch", ",".join(map(str, batches)))
     threads = () if found.threads is None else ("--threads", found.threads)
     command = shell("enxuto bench", *paths, *batch, *threads, "--repeats", repeats, "--seed", found.seed or 0)
     return [

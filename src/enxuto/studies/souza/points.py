@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,8 @@ class SouzaStudy:
     """What to do: networks, at which scale and seed, with which training settings over the recipe `souza`.
 
     latency_threads: of the CPU in latencies; 0 is one per core, and one is steady where a machine is shared. labels:
-    the classes in the order of the outputs, None for the training images' own order.
+    the classes in the order of the outputs, None for the training images' own order. images: fields of `Asked` that
+    override what the scale says.
     Raises `UsageError` for a value that makes no sense.
     """
 
@@ -71,6 +72,7 @@ class SouzaStudy:
     latency_threads: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[Label, ...] | None = None
+    images: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -102,7 +104,8 @@ class SouzaStudy:
         from enxuto.studies.images import Asked
 
         scale = SCALES[self.scale]
-        return Asked(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
+        asked = Asked(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
+        return replace(asked, **self.images)
 
 
 def points(study: SouzaStudy, classes: int, data_hash: str, places: Mapping[str, str]) -> list[Point]:
@@ -137,6 +140,6 @@ def refuse_earlier_form(folder: str | Path) -> None:
         return  # damaged lines are the store's affair
     if earlier:
         raise UsageError(
-            f"{path} is of an earlier form of this study, which cannot be gone on with: name another folder by --out, "
-            "or remove this one"
+            f"{path} is of an earlier form of this study, which cannot be gone on with: name another folder by "
+            "--output, or remove this one"
         )

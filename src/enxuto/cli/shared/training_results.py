@@ -13,12 +13,19 @@ from enxuto.cli.shared.terminal import note, progress_bar
 if TYPE_CHECKING:
     from enxuto.train import History, Progress, Scores, TrainingData
 
-__all__ = ["counts", "draw", "leave_what_export_needs", "reporter", "rows", "scored"]
+__all__ = [
+    "count_parts",
+    "plot_history",
+    "result_rows",
+    "scores_json",
+    "training_progress",
+    "write_export_inputs",
+]
 
 
 @contextmanager
-def reporter() -> Iterator[Callable[[Progress], None]]:
-    """A bar over the whole run where stderr is a terminal, and a line for each epoch everywhere."""
+def training_progress() -> Iterator[Callable[[Progress], None]]:
+    """Yield what a training reports to: a bar where stderr is a terminal, and a line for each epoch everywhere."""
     with progress_bar("training") as bar:
 
         def report(at: Progress) -> None:
@@ -47,19 +54,27 @@ def _duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def leave_what_export_needs(
+def write_export_inputs(
     network: str, folder: Path, train: TrainingData, classes: list[str] | tuple[str, ...] | None
 ) -> str:
     """Write preprocess.toml and labels.txt into the folder; return the command that exports the best epoch."""
     from enxuto import zoo
     from enxuto.files import atomic_write
 
-    words = ["enxuto", "export", network, str(folder / "model.onnx"), "--weights", str(folder / "best.pt")]
+    words = [
+        "enxuto",
+        "export",
+        network,
+        "-o",
+        str(folder / "model.onnx"),
+        "--weights",
+        str(folder / "best.pt"),
+    ]
     shape = tuple(train.images.shape[1:])
     if ":" not in network:
         words += ["--classes", str(train.classes)]
     if ":" in network or shape != zoo.input_shape(network):
-        words += ["--input", ",".join(map(str, shape))]
+        words += ["--input-shape", ",".join(map(str, shape))]
     if shape[0] in (1, 3):
         values = train.preprocess().to_dict()
         lines = [f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None]
@@ -73,7 +88,7 @@ def leave_what_export_needs(
     return shlex.join(words)
 
 
-def draw(network: str, history: History, folder: Path) -> None:
+def plot_history(network: str, history: History, folder: Path) -> None:
     """Plot loss and learning rate into the folder as `training.png`, where there is matplotlib."""
     from importlib.util import find_spec
 
@@ -91,14 +106,16 @@ def _toml(value: object) -> str:
     return repr(value)
 
 
-def counts(train: TrainingData, validation: TrainingData | None, test: TrainingData | None) -> dict[str, int]:
-    """How many images there are, by what they are for."""
+def count_parts(
+    train: TrainingData, validation: TrainingData | None, test: TrainingData | None
+) -> dict[str, int]:
+    """Return how many images there are, by what they are for."""
     parts = {"train": train, "validation": validation, "test": test}
     return {name: len(part) for name, part in parts.items() if part is not None}
 
 
-def scored(test: Path | None, scores: Scores) -> dict[str, object]:
-    """Scores for JSON, with the data they are of and top-1's 95 % interval."""
+def scores_json(test: Path, scores: Scores) -> dict[str, object]:
+    """Return scores for JSON, with the data they are of and top-1's 95 % interval."""
     return {"data": str(test), **vars(scores), "top1_interval": list(_interval(scores))}
 
 
@@ -109,8 +126,8 @@ def _interval(scores: Scores) -> tuple[float, float]:
     return wilson_interval(round(scores.top1 * scores.samples), scores.samples)
 
 
-def rows(history: History, scores: Scores | None, folder: Path) -> list[list[str]]:
-    """The result as a table: the best epoch's figures, with their sample counts and the seed."""
+def result_rows(history: History, scores: Scores | None, folder: Path) -> list[list[str]]:
+    """Return the rows of the result's table: the best epoch's figures, with their sample counts and the seed."""
     lines = [["epochs", f"{len(history.records)} (stopped by: {history.stopped})"]]
     best = history.best
     if best is not None:

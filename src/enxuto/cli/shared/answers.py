@@ -1,0 +1,61 @@
+"""What the outputs of models are: scores of classes, which have answers, or other values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from enxuto.cli.shared.terminal import warn
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from enxuto.data import Dataset, Preprocess
+    from enxuto.metrics import ScoresAre
+    from enxuto.onnx_model import Model
+
+__all__ = ["kind_of_scores", "sample_batch", "warn_of_other_outputs"]
+
+_SAMPLE = 8  # images that tell what scores are
+
+
+def sample_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
+    """Return some images (N, …) as models take them."""
+    with closing(dataset.batches(_SAMPLE, preprocess)) as batches:
+        return next(images for images, _ in batches)
+
+
+def kind_of_scores(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoresAre, str | None]:
+    """Return what a model's scores are, and why they are not scores of classes, or None if they are.
+
+    Args:
+        model: is run on the sample.
+        sample: some images (N, …) as the model takes them.
+        threads: 0 takes one per processor.
+    """
+    from enxuto.calibration.answers import answers_of
+
+    answers = answers_of(model, sample, threads=threads)
+    # The graph knows; where it does not, all images know better than some.
+    return (answers.kind if answers.operator else "auto"), answers.reason
+
+
+def warn_of_other_outputs(reasons: Mapping[str, str | None], *, compared: bool = True) -> list[str]:
+    """Warn of models whose outputs are not scores of classes, and return the warnings.
+
+    Args:
+        reasons: by the model's name why its outputs are not scores, or None if they are.
+        compared: whether answers of two models are compared.
+    """
+    meant = "top-1 goes by the largest output"
+    if compared:
+        meant = "top-1 and equal answers go by the largest output, and no divergence is shown"
+    warnings = [
+        f"{name}: the outputs are no scores of classes, for {reason}; {meant}"
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
+    for warning in warnings:
+        warn(warning)
+    return warnings

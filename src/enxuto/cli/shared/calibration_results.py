@@ -1,0 +1,152 @@
+"""What `compress` shows and prints of calibrated rounding: trials, answers on held-out images, tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from enxuto.cli.shared.terminal import note, show_table, warn
+
+if TYPE_CHECKING:
+    from enxuto.compression.calibrated import Within
+    from enxuto.compression.search import Judgement, Trial
+
+__all__ = ["image_counts", "result_json", "say_trial", "show_result"]
+
+_BAR = 8  # characters
+
+
+def say_trial(trial: Trial) -> None:
+    """Write on stderr what a trial of the search came to."""
+    judged = "" if trial.judgement is None else "  " + _answers(trial.judgement)
+    note(f"tried {trial.bytes:,} B{judged}  {'fits' if trial.fits else 'exceeds a bound'}")
+
+
+def _answers(judgement: Judgement) -> str:
+    top = ""
+    if judgement.drop is not None:
+        top = f"top-1 {judgement.top1:.2f} % of {judgement.original_top1:.2f} %, {judgement.drop:+.2f} points lost, "
+    return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
+
+
+def result_json(result: Within) -> dict[str, Any]:
+    """Return what the search found, for --json."""
+    search = result.found
+    return {
+        "price": result.outcome.price,
+        "fits": search.fits,
+        "broken": search.broken,
+        "calibration": result.calibration.provenance(result.outcome.price),
+        "scores_are": result.calibration.answers.kind,
+        "reported": None if result.reported is None else result.reported.to_dict(),
+        "missed": result.missed,
+        "trials": [
+            {
+                "price": trial.price,
+                "bytes": trial.bytes,
+                "fits": trial.fits,
+                "judged": None if trial.judgement is None else trial.judgement.to_dict(),
+            }
+            for trial in search.trials
+        ],
+        "layers": result.outcome.to_list(),
+    }
+
+
+def image_counts(result: Within) -> dict[str, Any]:
+    """Return how many images did what (`samples`), their hashes (`data`), and the `seed` that split them."""
+    judged = next((trial.judgement for trial in result.found.trials if trial.judgement is not None), None)
+    parts = {"judging": judged, "reporting": result.reported}
+    measured = {name: part for name, part in parts.items() if part is not None}
+    calibration = result.calibration
+    return {
+        "samples": {
+            "calibration": len(calibration.images),
+            **{name: part.samples for name, part in measured.items()},
+        },
+        "data": {
+            "calibration": calibration.source,
+            **{name: part.data_hash for name, part in measured.items()},
+        },
+        "seed": calibration.seed,
+    }
+
+
+def show_result(result: Within, *, report: bool) -> None:
+    """Write the answers on held-out images and, if asked, what every tensor got."""
+    judgement = result.reported
+    if judgement is not None:
+        least, most = judgement.agreement_interval
+        show_table(
+            f"on {judgement.samples:,} held-out images",
+            {"measure": "left", "value": "left"},
+            [
+                *_right_answers(judgement),
+                ("same answers", f"{judgement.agreement:.2f} % (95 % interval {least:.2f} to {most:.2f})"),
+                ("KL from the original", f"{judgement.kl:.3g} nats"),
+            ],
+            caption=f"data {judgement.data_hash}, seed {result.calibration.seed}",
+        )
+    if report:
+        _show_tensors(result.outcome.to_list())
+    answers = result.calibration.answers
+    remark = f"the model's outputs were taken for {answers.describe()}"
+    if judgement is None and not answers.operator and answers.kind == "logits":
+        remark += "; where they are other values, compress it without images"
+    note(remark)
+    if result.missed is not None:
+        warn(
+            f"on these images {result.missed}. The bound holds on the images that judged the search, perhaps by luck; "
+            "give more images, or a tighter bound"
+        )
+    if result.by_chance is not None and not result.by_chance.better:
+        chance = result.by_chance
+        warn(
+            f"the original's top-1, {chance.right} of {chance.samples}, is no better than chance "
+            f"({chance.expected:.1%}): are the labels those of the model, in its order, and the preprocessing its own?"
+        )
+    if result.calibration.reason is not None:
+        note(f"rounding treated outputs as unrelated: {result.calibration.reason}")
+
+
+def _right_answers(judgement: Judgement) -> list[tuple[str, str]]:
+    """Top-1 and what was lost of it; nothing where images have no labels."""
+    if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
+        return []
+    low, high = judgement.drop_interval
+    return [
+        ("original's top-1", f"{judgement.original_top1:.2f} %"),
+        ("top-1", f"{judgement.top1:.2f} %"),
+        ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+    ]
+
+
+def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what every tensor got; sensitivities with bars as long as their logarithms."""
+    known = [math.log(row["sensitivity"]) for row in rows if row["sensitivity"]]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+
+    def sensitivity_text(value: float | None) -> str:
+        if not value:
+            return ""
+        share = (math.log(value) - low) / (high - low) if high > low else 1.0
+        return f"{value:>8.2g} {'█' * (1 + round((_BAR - 1) * share))}"
+
+    show_table(
+        "tensors",
+        {
+            "tensor": "left", "weights": "right", "step": "right", "bits": "right", "of the file": "right",
+            "of the loss": "right", "sensitivity (bars: log)": "left", "rounding": "left",
+        },
+        [
+            (
+                row["name"], f"{row['elements']:,}", f"{row['step']:.3g}", f"{row['bits']:.2f}",
+                f"{row['share_of_file']:.1%}",
+                "" if row["share_of_loss"] is None else f"{row['share_of_loss']:.1%}",
+                sensitivity_text(row["sensitivity"]), row["method"],
+            )
+            for row in rows
+        ],
+        give_way=("rounding", "sensitivity (bars: log)", "weights", "of the loss", "step"),
+    )  # fmt: skip

@@ -1,0 +1,140 @@
+"""The preprocessing options that verbs share: a preset or TOML file, and single settings that override it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enxuto.cli.shared.completion import complete_presets
+from enxuto.cli.shared.terminal import warn
+from enxuto.errors import UsageError
+
+if TYPE_CHECKING:
+    from enxuto.data import Preprocess
+
+__all__ = ["BasePreprocess", "PreprocessOptions", "read_preprocess"]
+
+_PANEL = "Preprocessing"
+
+BasePreprocess = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        rich_help_panel=_PANEL,
+        metavar="NAME|FILE",
+        autocompletion=complete_presets,
+        help="A preset (resnet-cifar, imagenet, efficientnet-lite) or a TOML file.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessOptions:
+    """What the user said of preprocessing; all None where nothing was said."""
+
+    preprocess: BasePreprocess = None
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_PANEL, metavar="N|H,W", help="Resize the short side to N, or to H,W; or `none`."
+        ),
+    ] = None
+    interpolation: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="NAME",
+            help="nearest, bilinear, bicubic or lanczos, for --resize.",
+        ),
+    ] = None
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_PANEL, metavar="N|H,W", help="Crop the centre to N,N or H,W; or `none`."
+        ),
+    ] = None
+    divide_by: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_PANEL, metavar="X", help="Divide pixels, which are 0 to 255, by X."),
+    ] = None
+    mean: Annotated[
+        tuple[float, ...] | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="X[,X,X]",
+            help="Then subtract this, one value or one per channel.",
+        ),
+    ] = None
+    std: Annotated[
+        tuple[float, ...] | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="X[,X,X]",
+            help="Then divide by this, one value or one per channel.",
+        ),
+    ] = None
+    channels: Annotated[
+        str | None, typer.Option(rich_help_panel=_PANEL, metavar="NAME", help="RGB, BGR or L (grey).")
+    ] = None
+    layout: Annotated[
+        str | None, typer.Option(rich_help_panel=_PANEL, metavar="NAME", help="NCHW or NHWC.")
+    ] = None
+
+    def build(self, stored: Preprocess | None) -> Preprocess | None:
+        """Return the settings given, over the preset or file or else `stored`; None if there is neither."""
+        from enxuto.data import Preprocess
+
+        settings = {
+            "resize": _sizes("--resize", self.resize),
+            "interpolation": self.interpolation,
+            "crop": _sizes("--crop", self.crop),
+            "divide_by": self.divide_by,
+            "mean": None if self.mean is None else list(self.mean),
+            "std": None if self.std is None else list(self.std),
+            "channels": self.channels,
+            "layout": self.layout,
+        }
+        changes = {name: value for name, value in settings.items() if value is not None}
+        base = stored if self.preprocess is None else read_preprocess(self.preprocess)
+        if not changes:
+            return base
+        values = (base or Preprocess()).to_dict() | changes
+        return Preprocess.from_dict({name: None if value == () else value for name, value in values.items()})
+
+    def choose(self, stored: Preprocess | None) -> Preprocess:
+        """Return the settings given over those that the model carries; warn where they differ or none is known."""
+        from enxuto.data import Preprocess
+
+        chosen = self.build(stored)
+        if chosen is None:
+            warn(
+                "no preprocessing is known for this model: pixels are divided by 255 and nothing else; "
+                "say --preprocess …"
+            )
+            return Preprocess()
+        if stored is not None and (differences := chosen.differences(stored)):
+            warn(f"the preprocessing differs from the model's own: {'; '.join(differences)}")
+        return chosen
+
+
+def read_preprocess(name: str) -> Preprocess:
+    """Return the preset of that name, or what a TOML file says."""
+    from enxuto.data import Preprocess, preset
+
+    return Preprocess.from_toml(name) if name.endswith(".toml") or Path(name).is_file() else preset(name)
+
+
+def _sizes(option: str, text: str | None) -> int | list[int] | tuple[()] | None:
+    """N or H,W as numbers; `none` as (), which takes a setting away; None for None."""
+    if text is None:
+        return None
+    if text == "none":
+        return ()
+    try:
+        sides = [int(side) for side in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} takes N, H,W or none, not {text!r}") from error
+    return sides[0] if len(sides) == 1 else sides

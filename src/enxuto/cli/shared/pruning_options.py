@@ -1,0 +1,68 @@
+"""The options of verbs that prune: how much, and which filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["FilterOptions", "top1_interval"]
+
+_PANEL = "Which filters"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterOptions:
+    """How much each round takes, and which filters."""
+
+    amount: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="SHARE",
+            help="The share of what is left that each round takes: 20% or 0.2.",
+        ),
+    ] = "20%"
+    target: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="NAME",
+            help="What the share is of: filters, parameters, macs or latency.",
+        ),
+    ] = "filters"
+    normalise: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="NAME",
+            help="Divide the scores of a layer by: none, l2, mean or max.",
+        ),
+    ] = "none"
+    min_filters: Annotated[
+        int,
+        typer.Option(
+            min=1, rich_help_panel=_PANEL, metavar="N", help="Keep at least N filters of each layer."
+        ),
+    ] = 1
+    multiple: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            rich_help_panel=_PANEL,
+            metavar="N",
+            help="Keep a multiple of N filters: 8 and 16 suit hardware.",
+        ),
+    ] = 1
+    score_images: Annotated[
+        int,
+        typer.Option(min=1, rich_help_panel=_PANEL, metavar="N", help="Score filters on N training images."),
+    ] = 512
+
+
+def top1_interval(values: Mapping[str, Any]) -> str:
+    """Return the 95 % interval of a point's accuracy in %, such as `61.0 – 65.2`."""
+    low, high = values["top1_interval"]
+    return f"{100 * low:.1f} – {100 * high:.1f}"

@@ -1,0 +1,154 @@
+"""The options of verbs that train: which images they train and test on, at which size, and with which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enxuto.cli.shared.completion import complete_networks
+from enxuto.cli.shared.data_options import DATA, DataOptions
+from enxuto.cli.shared.terminal import note, warn
+from enxuto.cli.shared.values import parse_image_size
+from enxuto.errors import UsageError, needs
+
+if TYPE_CHECKING:
+    from enxuto.data.labels import Label
+    from enxuto.studies.images import Asked, Images
+    from enxuto.studies.pruning import Weights
+
+__all__ = [
+    "Network",
+    "Settings",
+    "TrainingDataOptions",
+    "absolute_place",
+    "check_packages",
+    "count_images",
+    "open_both_parts",
+    "parse_settings",
+]
+
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK", autocompletion=complete_networks, help="A network of the zoo, or module:factory."
+    ),
+]
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        rich_help_panel="Training",
+        help="Override one setting of the training; may be repeated.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingDataOptions(DataOptions):
+    """How to open the images that a network is trained and tested on."""
+
+    test: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=DATA, metavar="DATA", help="Test images, where --data has no part `test`."
+        ),
+    ] = None
+    test_limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, rich_help_panel=DATA, metavar="N", help="Use that many test images, drawn at random."
+        ),
+    ] = None
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=DATA, metavar="H,W", help="Resize images; by default to the size of the network."
+        ),
+    ] = None
+
+    def select(
+        self,
+        network: str,
+        *,
+        limit: int | None = None,
+        test_limit: int | None = None,
+        labels: tuple[Label, ...] | None = None,
+        weights: Weights | None = None,
+    ) -> Asked:
+        """Return which images to train and test on.
+
+        Args:
+            network: images are resized to what it takes, unless --resize says otherwise.
+            limit, test_limit: how many images there are by default; None takes all.
+            labels: the classes in the order of the outputs.
+            weights: trained weights, whose training normalised images in its own way.
+        """
+        from enxuto import zoo
+        from enxuto.studies.images import Asked
+
+        size = parse_image_size(self.resize)
+        if size is None and ":" not in network:
+            _, height, width = zoo.input_shape(network)
+            size = height, width
+        return Asked(
+            train=self.limit or limit, test=self.test_limit or test_limit, seed=self.seed, size=size,
+            mean=None if weights is None else weights.mean, std=None if weights is None else weights.std,
+            labels=labels, **self.opening(),
+        )  # fmt: skip
+
+    def opening(self) -> dict[str, Any]:
+        """Return the fields of a selection of images that say how files are read."""
+        return {"format": self.format, "image_column": self.image_column, "label_column": self.label_column,
+                "split": self.split}  # fmt: skip
+
+    def places(self, data: str) -> dict[str, str]:
+        """Return where the images are, as any process finds them: `data` and, if given, `test`."""
+        given = {"data": data, "test": self.test}
+        return {key: absolute_place(place) for key, place in given.items() if place is not None}
+
+
+def absolute_place(place: str | Path) -> str:
+    """Return a path that any process finds; the name of a published data set as it is."""
+    return str(Path(place).resolve()) if Path(place).exists() else str(place)
+
+
+def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
+    """Return the settings of a training that --set gave, by name."""
+    from enxuto.train.config import parse_setting
+
+    return dict(parse_setting(text) for text in texts or ())
+
+
+def check_packages(*names: str) -> None:
+    """Raise `UsageError` where a package is missing, before anything is begun."""
+    from importlib.util import find_spec
+
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise UsageError(needs("this verb", ", ".join(missing), "train", "report"), code="E090")
+
+
+def open_both_parts(selection: Asked, data: str, test: str | None) -> Images:
+    """Open training and test images; say on stderr how many there are and what is not plain about them."""
+    from enxuto.studies.images import open_images
+
+    images = open_images(selection, data, test)
+    for remark in images.told:
+        warn(remark)
+    if len(images.test) < 100:
+        warn(f"accuracies of {len(images.test)} test images say little")
+    note(
+        f"{len(images.train):,} training images, {len(images.test):,} test images, {images.train.classes} classes"
+    )
+    return images
+
+
+def count_images(images: Images) -> dict[str, int]:
+    """Return how many images there are, by what they are for."""
+    return {"train": len(images.train), "test": len(images.test)}
