@@ -88,7 +88,8 @@ def test_calibrated_points_stand_beside_the_others(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
     words = ("curve", digits, "--data", images, "--limit", 90, "--levels", "5:5", "--methods",
-             "midtread,enxuto calibrated", "--bits", 3, "--images", 20, "--workers", 0, "--output", tmp_path / "study")  # fmt: skip
+             "midtread,enxuto calibrated", "--bits", 3, "--images", 20, "--workers", 0,
+             "--output", tmp_path / "study")  # fmt: skip
     result = invoke(*words)
     assert result.exit_code == 0, result.output
     assert "enxuto calibrated, about 3 bits" in result.stdout

@@ -214,7 +214,7 @@ def test_weights_that_do_not_fit_are_one_line(
 
 
 def test_amounts() -> None:
-    assert (parse_share("20%"), share_of("0.2"), share_of("12.5 %")) == (0.2, 0.2, 0.125)
+    assert (parse_share("20%"), parse_share("0.2"), parse_share("12.5 %")) == (0.2, 0.2, 0.125)
     for text in ("0", "1", "100%", "-3%", "nan", ""):
         with pytest.raises(UsageError, match="--amount"):
             parse_share(text)

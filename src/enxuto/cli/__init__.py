@@ -16,7 +16,8 @@ from enxuto._version import __version__
 from enxuto.cli.shared.options import expand_options
 from enxuto.cli.shared.outputs import check_outputs
 from enxuto.cli.shared.provenance import EnxutoCommands
-from enxuto.cli.shared.terminal import handle_errors, set_debug
+from enxuto.cli.shared.terminal import handle_errors, note, set_debug
+from enxuto.machine.compiling import before_compiling
 
 __all__ = ["app"]
 
@@ -42,6 +43,8 @@ _VERBS = (
     "prune",
     "lottery",
 )
+
+_COMPILING = "first use: compiling for this processor, once per installation, in up to a minute"
 
 app = typer.Typer(
     name="enxuto",
@@ -71,6 +74,7 @@ def _root(
 ) -> None:
     """Makes trained convolutional networks small without losing what they learnt, and gives plain ONNX back."""
     set_debug(debug)
+    before_compiling(lambda: note(_COMPILING))
 
 
 for _verb in _VERBS:

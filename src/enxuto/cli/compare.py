@@ -30,6 +30,7 @@ thousandth). `--sheet` draws the images whose answer changed, with both answers.
     enxuto compare model.onnx small.onnx --data photos/ --preprocess imagenet --limit 500 --all
 """
 
+_STAGES = ("comparing answers", "comparing layers")
 _WORST = 15
 _KINDS = 12
 
@@ -72,11 +73,11 @@ def run(
     (kind, reason), (other_kind, other_reason) = (
         kind_of_scores(model, sample, threads) for model in (one, other)
     )
-    with progress_bar("comparing") as progress:
+    with progress_bar("comparing answers", _STAGES) as progress:
         answers = compare_answers(
             Runner(one, threads=threads).scores, Runner(other, threads=threads).scores, dataset, preprocess=chosen,
             first_are=kind, second_are=other_kind,
-            progress=lambda done, total: progress("answers", done, total),
+            progress=lambda done, total: progress("comparing answers", done, total),
         )  # fmt: skip
         remarks = warn_of_other_outputs({str(first): reason, str(second): other_reason})
         if remarks:
@@ -84,7 +85,7 @@ def run(
         try:
             layers = compare_layers(
                 one, other, dataset if images else None, chosen, images=images, threads=threads,
-                progress=lambda done, total: progress("layers", done, total),
+                progress=lambda done, total: progress("comparing layers", done, total),
             )  # fmt: skip
         except ModelError as error:
             layers = []

@@ -68,7 +68,8 @@ def run(
         raise UsageError("--run compares with the original; name it behind the .enx file", code="E023")
     shape = parse_input_shape(input_shape)
     compressed = other = trial = None
-    with progress_bar("verifying") as progress:
+    stages = () if inputs is None else ("verifying", "running both models")
+    with progress_bar("verifying", stages) as progress:
         try:
             compressed = CompressedModel.read(source)
             other = Model.read(original) if original else None
@@ -76,7 +77,7 @@ def run(
         except FormatError as error:
             result = Verification(0, 0, False, (), (str(error),))
         if inputs is not None and compressed is not None and other is not None:
-            progress("running", 0, 1)
+            progress("running both models", 0, 1)
             trial = _run_both(compressed, other, inputs, data, how, shape)
     problems = (*result.problems, *(() if trial is None else trial.problems))
     if json:

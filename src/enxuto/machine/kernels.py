@@ -21,6 +21,7 @@ import numba
 import numpy as np
 from numba.core import caching, config, dispatcher
 
+from enxuto.machine.compiling import announce
 from enxuto.machine.places import cache_folder, is_private, is_writable, temporary_folder
 
 __all__ = ["cache_place", "compiled"]
@@ -196,6 +197,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
                 continue
             if found is not None:
                 return found
+        announce()
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -1,9 +1,7 @@
-"""How a study's progress shows: a bar with the time left on a terminal, else a line now and then; failures at once."""
+"""How a study's progress shows: points done and the time left, and failures at once."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,34 +13,25 @@ if TYPE_CHECKING:
 
 __all__ = ["study_progress"]
 
-_EVERY = 60.0  # seconds between lines away from a terminal
-
 
 @contextmanager
 def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callable[[Progress], None]]:
-    """Yield what `Study.run` reports to; `name` says what a point that failed is called."""
-    said = time.monotonic()
+    """Yield what `Study.run` reports to.
+
+    Args:
+        what: what the study is called.
+        name: returns what a point that failed is called.
+    """
     with progress_bar(what) as bar:
 
         def report(progress: Progress) -> None:
-            nonlocal said
-            bar(f"{what}, {progress.settled} of {progress.total}", progress.settled, progress.total)
+            settled, total = progress.settled, progress.total
+            bar(what, settled, total, detail=f"{settled} of {total} points", left=progress.eta)
             last = progress.last
             if last is None:
                 if progress.known:
-                    note(f"{progress.known} of {progress.total} points are recorded already")
+                    note(f"{progress.known} of {total} points are recorded already")
             elif not last.done:
                 warn(f"{name(last)}: {last.error}")
-            if not sys.stderr.isatty() and time.monotonic() > said + _EVERY and progress.eta is not None:
-                said = time.monotonic()
-                note(f"{progress.settled} of {progress.total} points, about {time_left(progress.eta)} left")
 
         yield report
-
-
-def time_left(seconds: float) -> str:
-    """Seconds as people say them: 50 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

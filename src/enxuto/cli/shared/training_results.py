@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enxuto.cli.shared.progress import clock_time
 from enxuto.cli.shared.terminal import note, progress_bar
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def training_progress() -> Iterator[Callable[[Progress], None]]:
 
         def report(at: Progress) -> None:
             done = (at.epoch - 1) * at.total + at.done
-            bar(f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.4f}", done, at.epochs * at.total)
+            detail = f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.4f}"
+            bar("training", done, at.epochs * at.total, detail=detail, left=at.eta_s)
             if at.record is not None:
                 note(_epoch_line(at))
 
@@ -45,13 +47,8 @@ def _epoch_line(at: Progress) -> str:
             f"validation loss {at.record.validation_loss:.4f}",
             f"top-1 {at.record.validation_top1:.2%}",
         ]
-    parts += [f"lr {at.lr:.3g}", f"{at.images_per_s:,.0f} images/s", f"{_duration(at.eta_s)} left"]
+    parts += [f"lr {at.lr:.3g}", f"{at.images_per_s:,.0f} images/s", f"{clock_time(at.eta_s)} left"]
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def write_export_inputs(
@@ -145,5 +142,5 @@ def result_rows(history: History, scores: Scores | None, folder: Path) -> list[l
         ]
         if scores.top5 is not None:
             lines += [["test top-5", f"{scores.top5:.2%}"]]
-    lines += [["training time", _duration(sum(record.seconds for record in history.records))]]
+    lines += [["training time", clock_time(sum(record.seconds for record in history.records))]]
     return [*lines, ["seed", str(history.seed)], ["folder", str(folder)]]
