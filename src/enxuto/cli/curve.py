@@ -221,7 +221,7 @@ def _points(
         model, metadata = load_with_metadata(source)
         # Said only where it moves labels: it is a part of what the points are known by.
         how = options.how()
-        if opts.fitted(dataset, model, metadata, options.labels)[1].order is not None:
+        if opts.fitted(dataset, model, metadata, options.labels)[1].output_by_label is not None:
             how["names"] = list(opts.given_names(options.labels, model, metadata) or ())
         chosen = choose_preprocess(said, preprocess_of(metadata))
         subject = Subject.open(source.stem, source, data, how, chosen, calibrating, calibration)

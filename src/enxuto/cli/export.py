@@ -10,13 +10,13 @@ import typer
 
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.errors import DataError, UsageError
-from enxuto.files import small_file
+from enxuto.files import read_small_file
 
 if TYPE_CHECKING:
     from torch import nn
 
     from enxuto.data import Preprocess
-    from enxuto.export import Exported
+    from enxuto.export import ExportResult
 
 __all__ = ["HELP", "run"]
 
@@ -81,7 +81,7 @@ def run(
     _show(done, network, fresh=weights is None and ":" not in network, as_json=as_json)
 
 
-def _show(done: Exported, network: str, *, fresh: bool, as_json: bool) -> None:
+def _show(done: ExportResult, network: str, *, fresh: bool, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -124,7 +124,7 @@ def _labels(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        text = small_file(path, _LARGEST_LABELS).decode("utf-8")
+        text = read_small_file(path, _LARGEST_LABELS).decode("utf-8")
     except OSError as error:
         raise UsageError(f"cannot read the labels in {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -166,7 +166,9 @@ def run(
     )
     much = SCALES[scale]
     said = dict(parse_setting(text) for text in settings or [])
-    config = TrainConfig.of(recipe or much.recipe, {**(much.settings if recipe is None else {}), **said})
+    config = TrainConfig.from_recipe(
+        recipe or much.recipe, {**(much.settings if recipe is None else {}), **said}
+    )
     asked = asked_images(
         network, limit=limit or much.train, test_limit=test_limit or much.test, seed=0, size=size, format_=format_,
         image_column=image_column, label_column=label_column, labels=labels,

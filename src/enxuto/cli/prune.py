@@ -270,9 +270,9 @@ def _training(
         said["epochs"] = epochs
     own = {"validation": 0.0, "early_stopping": None, "keep_epochs": (), "seed": seed}
     if known is None or known.config is None:
-        config = TrainConfig.of("quick", {**own, **said})
+        config = TrainConfig.from_recipe("quick", {**own, **said})
     else:
-        config = TrainConfig.of(None, {**known.config, **own, **said})
+        config = TrainConfig.from_recipe(None, {**known.config, **own, **said})
     if known is not None and known.last_lr is not None:
         return config.to_dict(), float(said.get("lr", known.last_lr))
     return config.to_dict(), float(said.get("lr", config.lr / 100))

@@ -167,7 +167,7 @@ def _show(
     for record in records:
         note(_line(record, folder))
     if as_json:
-        published = {
+        find_published = {
             str(classes): {k: vars(row) for k, row in rows.items()} for classes, rows in PUBLISHED.items()
         }
         failed = [{"network": _name(one), "error": one.error} for one in results.failed]
@@ -177,7 +177,7 @@ def _show(
                 "folder": str(folder),
                 "records": records,
                 "failed": failed,
-                "published": published,
+                "published": find_published,
                 "provenance": made,
             }
         )

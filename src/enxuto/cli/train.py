@@ -155,7 +155,11 @@ def _configuration(
         said["epochs"] = epochs
     if file is not None and recipe is not None:
         raise UsageError("--config and --recipe exclude each other; write recipe = … in the file")
-    return TrainConfig.of(recipe or "quick", said) if file is None else TrainConfig.from_toml(file, said)
+    return (
+        TrainConfig.from_recipe(recipe or "quick", said)
+        if file is None
+        else TrainConfig.from_toml(file, said)
+    )
 
 
 def _checked_size(text: str | None) -> tuple[int, int] | None:
@@ -227,7 +231,7 @@ def _classes(dataset: Dataset) -> int:
 
 def _counting(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
     """The data set with labels in the order of these names, which is said where it is another."""
-    found, matching = dataset.matched(names, outputs)
+    found, matching = dataset.match_classes(names, outputs)
     if _speaks():
         opts.tell(matching)
     return found

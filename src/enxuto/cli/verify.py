@@ -86,7 +86,7 @@ def _trial(
     compressed: CompressedModel, original: Model, inputs: int, data: Path | None, shape: str | None, seed: int
 ) -> TrialRun | None:
     """Run both models; None where payloads do not decode, as `verify` has said of each."""
-    from enxuto.compare.trial_run import run_both
+    from enxuto.compare.trial_run import compare_outputs
     from enxuto.opening import preprocess_of
 
     try:
@@ -98,7 +98,7 @@ def _trial(
         made = compressed.to_model()
     except FormatError:
         return None
-    return run_both(
+    return compare_outputs(
         original,
         made,
         inputs,

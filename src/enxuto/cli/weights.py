@@ -15,8 +15,8 @@ from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.tables import Table
-    from enxuto.weights.dependency import Dependency
-    from enxuto.weights.distribution import Measure, WeightShape
+    from enxuto.weights.dependency import LayerDependency
+    from enxuto.weights.distribution import Measure, WeightDistribution
 
 HELP = """Show what the weights of ONNX models or `.enx` files look like: most similar distributions, dependence.
 
@@ -44,29 +44,29 @@ def run(
 ) -> None:
     """Read, fit, show, write."""
     from enxuto.opening import load
-    from enxuto.weights.dependency import dependencies
-    from enxuto.weights.distribution import layer_shapes, model_shape
+    from enxuto.weights.dependency import layer_dependencies
+    from enxuto.weights.distribution import layer_distributions, model_distribution
 
     if by not in ("sse", "kl"):
         raise UsageError(f"--by is sse or kl, not {by!r}")
     measure: Measure = "sse" if by == "sse" else "kl"
     names = _names(sources)
-    whole: dict[str, WeightShape] = {}
-    inside: dict[str, list[WeightShape]] = {}
-    found: dict[str, list[Dependency]] = {}
+    whole: dict[str, WeightDistribution] = {}
+    inside: dict[str, list[WeightDistribution]] = {}
+    found: dict[str, list[LayerDependency]] = {}
     with progress_bar("fitting") as progress:
         for source, name in zip(sources, names, strict=True):
             model = load(source)
             progress(name, 0, 1)
-            shape = model_shape(model, name)
+            shape = model_distribution(model, name)
             if shape is None:
                 warn(f"{source}: its learned values are all equal, or there are none; it is left out")
                 continue
             whole[name] = shape
             if layers:
-                inside[name] = layer_shapes(model, partial(progress, name))
+                inside[name] = layer_distributions(model, partial(progress, name))
             if dependence:
-                found[name] = dependencies(model, seed=seed, progress=partial(progress, name))
+                found[name] = layer_dependencies(model, seed=seed, progress=partial(progress, name))
     if not whole:
         raise UsageError("no model has weights that differ; nothing to show")
     made = provenance(seed=seed)
@@ -83,9 +83,9 @@ def run(
 
 
 def _as_json(
-    whole: dict[str, WeightShape],
-    inside: dict[str, list[WeightShape]],
-    found: dict[str, list[Dependency]],
+    whole: dict[str, WeightDistribution],
+    inside: dict[str, list[WeightDistribution]],
+    found: dict[str, list[LayerDependency]],
     seed: int,
 ) -> dict[str, Any]:
     return {
@@ -109,9 +109,9 @@ def _names(sources: list[Path]) -> list[str]:
 
 
 def _tables(
-    whole: dict[str, WeightShape],
-    inside: dict[str, list[WeightShape]],
-    found: dict[str, list[Dependency]],
+    whole: dict[str, WeightDistribution],
+    inside: dict[str, list[WeightDistribution]],
+    found: dict[str, list[LayerDependency]],
     by: Measure,
 ) -> list[Table]:
     from enxuto.weights.tables import dependency_table, layer_table, similar_table
@@ -121,7 +121,7 @@ def _tables(
     return tables + [dependency_table(name, all_of) for name, all_of in found.items()]
 
 
-def _summary(name: str, found: list[Dependency]) -> str:
+def _summary(name: str, found: list[LayerDependency]) -> str:
     from enxuto.weights.tables import strongest_axes
 
     means = ", ".join(f"{axis} {bits:.3f}" for axis, bits in strongest_axes(found).items())
@@ -132,9 +132,9 @@ def _summary(name: str, found: list[Dependency]) -> str:
 
 def _write(
     out: Path,
-    whole: dict[str, WeightShape],
-    inside: dict[str, list[WeightShape]],
-    found: dict[str, list[Dependency]],
+    whole: dict[str, WeightDistribution],
+    inside: dict[str, list[WeightDistribution]],
+    found: dict[str, list[LayerDependency]],
     by: Measure,
     ending: str,
     seed: int,
@@ -143,14 +143,16 @@ def _write(
     from enxuto.files import atomic_write
     from enxuto.tables import as_markdown
     from enxuto.weights.charts import draw_dependency, draw_families, draw_layers, draw_model
-    from enxuto.weights.tables import dependency_csv, shapes_csv
+    from enxuto.weights.tables import dependency_csv, distributions_csv
 
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {out}: {error.strerror or error}") from error
     texts = {"weights.md": as_markdown(_tables(whole, inside, found, by))}
-    texts["weights.csv"] = shapes_csv({name: [shape, *inside.get(name, [])] for name, shape in whole.items()})
+    texts["weights.csv"] = distributions_csv(
+        {name: [shape, *inside.get(name, [])] for name, shape in whole.items()}
+    )
     if found:
         texts["dependence.csv"] = dependency_csv(found)
     for file, text in texts.items():

@@ -11,7 +11,7 @@ import typer
 from enxuto.cli.shared.terminal import note, warn
 
 if TYPE_CHECKING:
-    from enxuto.data import Dataset, Matching
+    from enxuto.data import Dataset, LabelMatching
     from enxuto.data.labels import Label
     from enxuto.onnx_model import Model
 
@@ -97,7 +97,7 @@ class DataOptions:
         """Open it, and say what was left out. labelled: whether labels are needed."""
         from enxuto.data import open_dataset
 
-        dataset = open_dataset(path, labelled=labelled, **self.how())
+        dataset = open_dataset(path, require_labels=labelled, **self.how())
         for remark in dataset.notes:
             note(f"{path}: {remark}")
         return dataset
@@ -124,16 +124,16 @@ def given_names(labels: Path | None, model: Model, metadata: dict[str, Any]) -> 
 
 def fitted(
     dataset: Dataset, model: Model, metadata: dict[str, Any], labels: Path | None
-) -> tuple[Dataset, Matching]:
+) -> tuple[Dataset, LabelMatching]:
     """The data set with labels that count the model's outputs; what is not plain is said on stderr."""
     from enxuto.opening import class_count
 
-    found, matching = dataset.matched(given_names(labels, model, metadata), class_count(model))
+    found, matching = dataset.match_classes(given_names(labels, model, metadata), class_count(model))
     tell(matching)
     return found, matching
 
 
-def tell(matching: Matching) -> None:
+def tell(matching: LabelMatching) -> None:
     """Write on stderr how labels were matched, where there is something to say."""
     for warning in matching.warnings:
         warn(warning)

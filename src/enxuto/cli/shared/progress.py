@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from enxuto.escaping import visible
+from enxuto.escaping import escape_invisible
 
 __all__ = ["Stages", "progress_bar", "time_left"]
 
@@ -65,13 +65,13 @@ def progress_bar(what: str, stages: Sequence[str] = ()) -> Iterator[Callable[[st
     named = Stages(stages)
     at = {"what": what}
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(visible(named.label(what)), total=None, began=time.monotonic())
+        task = bar.add_task(escape_invisible(named.label(what)), total=None, began=time.monotonic())
 
         def report(what: str, done: int, total: int) -> None:
             known = total if total > 1 or done else None
             if what != at["what"]:
                 at["what"] = what
-                label = visible(named.label(what))
+                label = escape_invisible(named.label(what))
                 bar.update(task, description=label, completed=done, total=known, began=time.monotonic())
                 bar.tasks[0].total = known  # `update` keeps the old total where it is told None
             else:

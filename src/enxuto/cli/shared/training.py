@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from enxuto.cli.shared.terminal import note, progress_bar
 
 if TYPE_CHECKING:
-    from enxuto.train import History, Progress, Scores, TrainingData
+    from enxuto.train import History, Scores, TrainingData, TrainingProgress
 
 __all__ = ["counts", "draw", "leave_what_export_needs", "reporter", "rows", "scored"]
 
 
 @contextmanager
-def reporter() -> Iterator[Callable[[Progress], None]]:
+def reporter() -> Iterator[Callable[[TrainingProgress], None]]:
     """A bar over the whole run where stderr is a terminal, and a line for each epoch everywhere."""
     with progress_bar("training") as bar:
 
-        def report(at: Progress) -> None:
+        def report(at: TrainingProgress) -> None:
             done = (at.epoch - 1) * at.total + at.done
             bar(f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.4f}", done, at.epochs * at.total)
             if at.record is not None:
@@ -30,7 +30,7 @@ def reporter() -> Iterator[Callable[[Progress], None]]:
         yield report
 
 
-def _epoch_line(at: Progress) -> str:
+def _epoch_line(at: TrainingProgress) -> str:
     assert at.record is not None
     parts = [f"epoch {at.epoch}/{at.epochs}", f"loss {at.loss:.4f}"]
     if at.record.validation_top1 is not None:
