@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from enxuto import zoo
 from enxuto.prune.attribution.deeplift import deeplift
 from enxuto.prune.attribution.layers import filter_layers, per_filter
-from enxuto.prune.attribution.references import blurred
+from enxuto.prune.attribution.references import blur
 
 BOUND = 1.5
 
@@ -51,7 +51,7 @@ def captums(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     from captum.attr import LayerDeepLift
 
     model.eval()
-    start = blurred(images)
+    start = blur(images)
     errors = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -32,7 +32,7 @@ from enxuto.onnx_model import Model
 from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import built
-from enxuto.prune.rounds import Selection, Unpruned, shares_left
+from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
 from enxuto.prune.speed import latencies
 from enxuto.runtime import Latency, Runner, latency
 from enxuto.summary import summarize_onnx
@@ -41,13 +41,13 @@ BOUNDS = {1: 5.0, 128: 4.0}
 
 
 def pruned(
-    unpruned: Unpruned, args: argparse.Namespace
+    unpruned: UnprunedNetwork, args: argparse.Namespace
 ) -> list[tuple[nn.Module, dict[str, float], list[int]]]:
     """The network of each round, what is left of it, and the filters of its layers."""
     shape = unpruned.architecture.input_shape
     state = built(unpruned.architecture, args.seed).state_dict()
     kept = unpruned.channels.keep_all()
-    network = unpruned.smaller(state, kept, verify=False)
+    network = unpruned.prune(state, kept, verify=False)
     found = []
     scope = "local" if args.order == "even" else "global"
     how = Selection(
@@ -58,8 +58,8 @@ def pruned(
         if args.order == "late-first":
             layers = list(found_scores)
             found_scores = {name: values * 0 - layers.index(name) for name, values in found_scores.items()}
-        kept = unpruned.next_plan(kept, found_scores, left, how).kept
-        network = unpruned.smaller(state, kept)
+        kept = unpruned.plan_round(kept, found_scores, left, how).kept
+        network = unpruned.prune(state, kept)
         shares = unpruned.size_of(network, kept).shares_of(unpruned.size)
         found.append((network, shares, [len(kept.layers[layer]) for layer in unpruned.hidden]))
     return found
@@ -91,7 +91,7 @@ def fresh(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Prune the zoo's network and time it: a row for the unpruned network and each round."""
     torch.set_num_threads(args.threads)
     shape = zoo.input_shape(args.network)
-    unpruned = Unpruned.of(Architecture(args.network, shape))
+    unpruned = UnprunedNetwork.from_architecture(Architecture(args.network, shape))
     rounds = pruned(unpruned, args)
     shown = [args.rounds] if args.last_only else list(range(1, args.rounds + 1))
     networks = [built(unpruned.architecture, args.seed).eval(), *(rounds[number - 1][0] for number in shown)]

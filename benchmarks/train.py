@@ -53,7 +53,7 @@ def bare_epoch(model: nn.Module, data: TrainingData, device: torch.device) -> fl
 
 def our_epoch(model: nn.Module, data: TrainingData, augment: str, device: torch.device) -> float:
     """Seconds of an epoch of `fit`, as its history says (validation and checkpoints come after)."""
-    config = TrainConfig.of(
+    config = TrainConfig.from_recipe(
         None,
         {"optimizer": "momentum", "lr": 0.01, "batch": BATCH, "epochs": 1, "augment": augment, "device": device.type},
     )  # fmt: skip

@@ -40,7 +40,7 @@ def views(dataset: Dataset, preprocess: Preprocess) -> Iterator[np.ndarray]:
     whole = replace(preprocess, crop=None)
     shaped: list[np.ndarray] = []
     for index in range(len(dataset)):
-        pixels = whole.shape_image(dataset.image(index))
+        pixels = whole.prepare_image(dataset.image(index))
         # Corners of the square in the middle: those of a long image show little of it.
         side = min(pixels.shape[:2])
         top, left = ((size - side) // 2 for size in pixels.shape[:2])

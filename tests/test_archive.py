@@ -21,7 +21,7 @@ import torch
 from enxuto import zoo
 from enxuto.archive import digest, read_archive, read_state, write_archive
 from enxuto.errors import EnxutoError, FormatError, UsageError
-from enxuto.export.network import _load as load_for_export
+from enxuto.export.network import _load_weights as load_for_export
 from enxuto.prune import load_pruned
 from enxuto.studies.pruning import Weights
 from enxuto.train import Checkpoint

@@ -15,16 +15,16 @@ from matplotlib.figure import Figure
 
 from enxuto.drawing import new_figure, save
 from enxuto.escaping import (
-    anonymous,
+    anonymise,
     csv_cell,
     csv_text,
-    drawn,
+    escape_invisible,
+    escape_invisible_values,
     json_text,
+    legend_label,
     markdown_text,
-    named,
     one_line,
-    visible,
-    visible_values,
+    prepare_to_save,
 )
 from enxuto.measure import plot_losses
 
@@ -57,7 +57,7 @@ STEERING = {
 
 @pytest.mark.parametrize("text", STEERING.values(), ids=STEERING)
 def test_what_steers_or_is_not_seen_becomes_an_escape(text: str) -> None:
-    shown = visible(f"fc{text}.w")
+    shown = escape_invisible(f"fc{text}.w")
     assert shown.startswith("fc")
     assert shown.endswith(".w")
     # The oracle is the Unicode database: no control, format, surrogate or separator is left.
@@ -70,7 +70,7 @@ def test_what_steers_or_is_not_seen_becomes_an_escape(text: str) -> None:
     "text", ["conv1/weight:0", "ação", "猫", "μ-law", "🐈", "a  b", "é", "[red]x[/red]", ":cat:"]
 )
 def test_names_that_are_seen_stay(text: str) -> None:
-    assert visible(text) == text
+    assert escape_invisible(text) == text
     assert one_line(text.replace(" ", "\n", 1)) == " ".join(text.split())
 
 
@@ -111,7 +111,7 @@ def test_markdown_has_no_marks_of_names(text: str) -> None:
 
 
 def test_values_in_lists_and_keys() -> None:
-    assert visible_values({"\x1b": ["\x1b", 1, None, {"a": ("\n",)}]}) == {
+    assert escape_invisible_values({"\x1b": ["\x1b", 1, None, {"a": ("\n",)}]}) == {
         r"\x1b": [r"\x1b", 1, None, {"a": [r"\n"]}]
     }
 
@@ -122,7 +122,7 @@ def test_values_in_lists_and_keys() -> None:
      ("https://host/a", "https://…"), ("studies/a", "studies/a"), ("--bits", "--bits"), ("/", "/")],
 )  # fmt: skip
 def test_commands_name_no_folder_of_anyone(word: str, said: str) -> None:
-    assert anonymous(word) == said
+    assert anonymise(word) == said
 
 
 NAMES = ["a$b$c", "$\\frac$", "$", "\x1b[31m", "\x00", "x\u202ey", "_hidden", "\\alpha", "猫"]
@@ -132,7 +132,7 @@ NAMES = ["a$b$c", "$\\frac$", "$", "\x1b[31m", "\x00", "x\u202ey", "_hidden", "\
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_drawn_as_they_are(tmp_path: Path, name: str, kind: str) -> None:
     figure, (axes,) = new_figure(4, 3)
-    axes.plot([0.5, 2], [0.5, 2], label=named(name))
+    axes.plot([0.5, 2], [0.5, 2], label=legend_label(name))
     axes.set_xscale("log")
     axes.set_title(name)
     axes.set_xlabel(name)
@@ -142,8 +142,8 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, name: str, kind: str) -> No
     path = save(figure, tmp_path / f"a.{kind}")
     if kind == "svg":  # XML takes no control character, and its texts are what is seen
         texts = [text.text for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
-        assert texts.count(visible(name)) + texts.count(f" {visible(name)}") >= 4
-        assert any((text or "").strip() == visible(name) for text in texts)
+        assert texts.count(escape_invisible(name)) + texts.count(f" {escape_invisible(name)}") >= 4
+        assert any((text or "").strip() == escape_invisible(name) for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_axes_of_logarithms_have_numbers(low: float, high: float, base: int) -> 
     axes.plot([low, high], [1, 2])
     axes.set_xscale("log", base=base)
     axes.set_xlim(low, high)
-    with drawn(figure):
+    with prepare_to_save(figure):
         figure.canvas.draw()
         ticks = [text for text in axes.get_xticklabels() if text.get_text()]
         seen = [float(text.get_text()) for text in ticks if low <= text.get_position()[0] <= high]

@@ -137,6 +137,7 @@ IMPORTERS = {
     "__init__.py": "names of the package's own",
     "cli/__init__.py": "the verbs",
     "doctor.py": "packages by their names in the code",
+    "errors.py": "optional packages by their names in the code",
     "measure/__init__.py": "names of the package's own",
     "prune/__init__.py": "names of the package's own",
     "study/point.py": "functions of points, which the caller's program makes",

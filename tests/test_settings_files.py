@@ -87,4 +87,4 @@ def test_values_of_every_kind(tmp_path: Path, reader: str) -> None:
 @pytest.mark.parametrize("value", ["[" * 3000, "{a=" * 400, "9" * 5000, "x" * 5000])
 def test_single_settings(value: str) -> None:
     with pytest.raises(UsageError):
-        TrainConfig.of(None, dict([parse_setting(f"lr={value}")]))
+        TrainConfig.from_recipe(None, dict([parse_setting(f"lr={value}")]))

@@ -1,10 +1,10 @@
-"""Files of tensors (`.pt`): torch's archives of plain values, checked before anything is believed.
+"""Files of tensors (`.pt`): torch's archives of plain values, checked before anything in them is used.
 
-All checkpoints, pruned networks and foreign state dicts are read here, by `read_archive`. Nothing in a file is executed
-or imported: beside torch's `weights_only`, the names that a file asks for are compared with a short list first. A file
-of zip form has a checksum for each of its records, which torch does not look at and this does; files that enxuto
-writes (`write_archive`) have a SHA-256 over all their values as well. What a file claims to hold is bounded by its
-bytes. Not here: what the values mean.
+`read_archive` reads all checkpoints, pruned networks and foreign state dicts. Nothing in a file is executed or
+imported: besides torch's `weights_only`, the names that a file asks for are first compared with a short list. In a zip
+file every record has a checksum, which torch ignores and this module compares; files that enxuto writes
+(`write_archive`) also have a SHA-256 over all their values. The file's size limits what it may claim to hold. Not here:
+what the values mean.
 """
 
 from __future__ import annotations
@@ -24,16 +24,24 @@ import torch
 from torch import Tensor, nn
 
 from enxuto.errors import EnxutoError, FormatError, UsageError
-from enxuto.files import atomic_write, regular_file
+from enxuto.files import atomic_write, open_regular_file
 from enxuto.machine.signals import interrupts_wait
 
-__all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "same_kind", "write_archive"]
+__all__ = [
+    "STATE_KEYS",
+    "digest",
+    "is_plain_int",
+    "read_archive",
+    "read_state",
+    "same_number_kind",
+    "write_archive",
+]
 
 STATE_KEYS = ("model", "state_dict", "weights")
 """Where a file may keep its state dict, if the file is not one as a whole."""
 
 _NAMES = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
-_KNOWN = frozenset({
+_ALLOWED_NAMES = frozenset({
     "collections OrderedDict", "torch Size", "torch device", "torch.nn.parameter Parameter", "_codecs encode",
     "torch.storage UntypedStorage", *(f"torch._utils {name}" for name in _NAMES),
     *(f"torch {kind}Storage" for kind in (
@@ -49,32 +57,38 @@ _SMALL = 1 << 26
 _SHARED = 64  # tensors may share their memory: tied weights, views of a flat buffer
 
 
-def write_archive(path: str | Path, form: str, version: int, values: Mapping[str, object]) -> None:
-    """Write plain values and tensors with their digest, whole or not at all. Raises `UsageError` if that is impossible.
+def write_archive(path: str | Path, format_name: str, version: int, values: Mapping[str, object]) -> None:
+    """Write plain values and tensors with their digest, whole or not at all.
 
-    form: what kind of file it is, as `read_archive`'s result says under `format`.
+    Args:
+        path: of the file.
+        format_name: the kind of file, such as `enxuto checkpoint`; `read_archive` returns it under `format`.
+        version: of that format.
+        values: mappings, lists, numbers, texts and tensors by name.
+
+    Raises:
+        UsageError: the file cannot be written.
     """
-    held = {"format": form, "version": version, "digest": digest(values), **values}
+    held = {"format": format_name, "version": version, "digest": digest(values), **values}
     # An interrupt inside torch.save comes out of it as a RuntimeError about its archive.
     with interrupts_wait(), atomic_write(path) as file:
         torch.save(held, file)
 
 
-def read_archive(path: str | Path, what: str = "checkpoint") -> object:
-    """Return what a `.pt` file holds: mappings, lists, numbers, texts and tensors on the CPU, nothing else.
+def read_archive(path: str | Path, kind: str = "checkpoint") -> object:
+    """Read a `.pt` file of mappings, lists, numbers, texts and tensors; memory stays within a few times its size.
 
-    what: the kind of file that the caller wants, for messages. Memory stays within a small multiple of the file's size.
-    Raises `UsageError` where there is no such file, `FormatError` when it is damaged, holds anything but such values,
-    or claims more than its bytes pay for.
+    kind: the kind of file, for messages. Tensors are on the CPU. Raises `UsageError` where there is no such file,
+    `FormatError` where it is damaged, holds anything but such values, or claims more than its size allows.
     """
     place = Path(path)
-    with _one_error(place, what), regular_file(place) as file:
+    with _translate_errors(place, kind), open_regular_file(place) as file:
         size = os.fstat(file.fileno()).st_size
         zipped = file.read(len(_ZIP)) == _ZIP  # as torch decides
         paid = _check_zip(file, place) if zipped else _check_legacy(file, place)
         file.seek(0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what torch thinks about old files; the reader gets one line
+            warnings.simplefilter("ignore")  # torch warns of old files
             held: object = torch.load(file, map_location="cpu", weights_only=True)
         _check_values(held, place, size, paid)
     return held
@@ -89,7 +103,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if isinstance(held, Mapping) and isinstance(held.get("format"), str) and "digest" in held:
         known = {key: value for key, value in held.items() if key not in ("format", "version", "digest")}
         if held["digest"] != digest(known):
-            raise FormatError(f"{path} is damaged: its contents do not fit their digest; use an earlier one")
+            raise FormatError(
+                f"{path} is damaged: its contents do not fit their digest; use an earlier one", code="E052"
+            )
     state = held
     if isinstance(held, Mapping):
         state = next((held[key] for key in STATE_KEYS if isinstance(held.get(key), Mapping)), held)
@@ -100,45 +116,49 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def same_kind(one: Tensor, other: Tensor) -> bool:
-    """Whether both hold fractions, both whole numbers, or both complex ones: what a copy of values keeps."""
+def same_number_kind(one: Tensor, other: Tensor) -> bool:
+    """Whether both hold fractions, both whole numbers, or both complex numbers: what a copy of values keeps."""
     return one.is_floating_point() == other.is_floating_point() and one.is_complex() == other.is_complex()
 
 
-def plain_int(value: object) -> bool:
+def is_plain_int(value: object) -> bool:
     """Whether a value is a whole number and no truth value."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def digest(values: Mapping[str, object]) -> str:
-    """SHA-256 over plain values and tensors and their places, in hex. Raises `FormatError` for other values."""
+    """SHA-256 in hex over plain values and tensors, their names and their order."""
     total = hashlib.sha256()
-    for piece in _pieces(values):
+    for piece in _digest_pieces(values):
         total.update(piece)
     return total.hexdigest()
 
 
 @contextmanager
-def _one_error(path: Path, what: str) -> Iterator[None]:
+def _translate_errors(path: Path, kind: str) -> Iterator[None]:
     """Everything that damaged bytes can cause becomes one `FormatError`."""
     try:
         yield
     except EnxutoError:
         raise
     except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist; check the name of the {what}") from error
+        raise UsageError(f"{path} does not exist; check the name of the {kind}", code="E010") from error
     except OSError as error:
         if error.filename is None:  # not of opening it: damaged bytes lead readers beyond its end
-            raise FormatError(f"{path} is damaged, or is no {what} ({type(error).__name__})") from error
-        raise UsageError(f"cannot read {path}: {error.strerror}; name a {what}") from error
+            raise FormatError(
+                f"{path} is damaged, or is no {kind} ({type(error).__name__})", code="E052"
+            ) from error
+        raise UsageError(f"cannot read {path}: {error.strerror}; name a {kind}", code="E011") from error
     except MemoryError as error:
-        raise FormatError(f"{path} is damaged, or needs more memory than there is") from error
+        raise FormatError(f"{path} is damaged, or needs more memory than there is", code="E052") from error
     except Exception as error:  # damaged bytes make torch, zipfile and pickle fail in many ways
-        raise FormatError(f"{path} is damaged, or is no {what} ({type(error).__name__})") from error
+        raise FormatError(
+            f"{path} is damaged, or is no {kind} ({type(error).__name__})", code="E052"
+        ) from error
 
 
 def _check_zip(file: BinaryIO, path: Path) -> int:
-    """Compare every record with its checksum and the names that are asked for; the bytes of the description."""
+    """Compare every record with its checksum and check the names asked for; returns the size of the description."""
     size = file.seek(0, 2)
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
@@ -147,11 +167,12 @@ def _check_zip(file: BinaryIO, path: Path) -> int:
                 f"{path} is compressed, which torch's archives are not; save it again with torch.save"
             )
         if sum(record.file_size for record in records) > size:
-            raise FormatError(f"{path} is damaged: its records overlap")
+            raise FormatError(f"{path} is damaged: its records overlap", code="E052")
         wrong = archive.testzip()
         if wrong is not None:
             raise FormatError(
-                f"{path} is damaged: {wrong[:80]!r} in it does not fit its checksum; use another copy of the file"
+                f"{path} is damaged: {wrong[:80]!r} in it does not fit its checksum; use another copy of the file",
+                code="E052",
             )
         described = [record for record in records if record.filename.endswith("data.pkl")]
         for record in described:
@@ -177,7 +198,7 @@ def _check_names(stream: object, path: Path) -> None:
             name = " ".join(texts[-2:])
         if isinstance(argument, str):
             texts = [*texts[-1:], argument]
-        if name is not None and str(name) not in _KNOWN and not _is_dtype(str(name)):
+        if name is not None and str(name) not in _ALLOWED_NAMES and not _is_dtype(str(name)):
             raise FormatError(
                 f"{path} holds more than tensors and plain values, or is damaged: it asks for {str(name)[:80]!r}"
             )
@@ -189,14 +210,16 @@ def _is_dtype(name: str) -> bool:
 
 
 def _check_values(held: object, path: Path, size: int, paid: int) -> None:
-    """Refuse values that are not plain, and such that are larger, deeper or more than the file's bytes pay for."""
+    """Refuse values that are not plain, and those that are larger, deeper or more than the file's size allows."""
     left, tensors = 4 * paid + 1000, 0
     waiting: list[tuple[object, int]] = [(held, 0)]
     while waiting:
         value, depth = waiting.pop()
         left -= 1
         if left < 0 or depth > _DEEPEST:
-            raise FormatError(f"{path} is damaged: its lists are nested more deeply than its size explains")
+            raise FormatError(
+                f"{path} is damaged: its lists are nested more deeply than its size explains", code="E052"
+            )
         if isinstance(value, Tensor):
             dense = value.numel() * value.element_size()
             tensors += dense
@@ -206,7 +229,8 @@ def _check_values(held: object, path: Path, size: int, paid: int) -> None:
                 )
             if dense > size + _SMALL or tensors > _SHARED * size + _SMALL:
                 raise FormatError(
-                    f"{path} is damaged: it claims a tensor of {tuple(value.shape)}, more than the file pays for"
+                    f"{path} is damaged: it claims a tensor of {tuple(value.shape)}, more than the file pays for",
+                    code="E052",
                 )
         elif isinstance(value, Mapping):
             waiting += [(part, depth + 1) for item in value.items() for part in item]
@@ -214,7 +238,9 @@ def _check_values(held: object, path: Path, size: int, paid: int) -> None:
             waiting += [(part, depth + 1) for part in value]
         elif isinstance(value, int):
             if value.bit_length() > _LARGEST_INT:
-                raise FormatError(f"{path} is damaged: it holds a whole number of {value.bit_length()} bits")
+                raise FormatError(
+                    f"{path} is damaged: it holds a whole number of {value.bit_length()} bits", code="E052"
+                )
         elif value is not None and not isinstance(
             value, (float, complex, str, bytes, torch.dtype, torch.device)
         ):
@@ -232,7 +258,7 @@ def _is_plain(value: Tensor) -> bool:
     )
 
 
-def _pieces(value: object) -> Iterator[bytes | memoryview]:
+def _digest_pieces(value: object) -> Iterator[bytes | memoryview]:
     """The value as bytes, each part announced by its kind and size."""
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -242,10 +268,10 @@ def _pieces(value: object) -> Iterator[bytes | memoryview]:
         yield f"mapping {len(value)}".encode()
         for key, item in value.items():
             yield f"key {key!r}".encode()
-            yield from _pieces(item)
+            yield from _digest_pieces(item)
     elif isinstance(value, (list, tuple)):
         yield f"sequence {len(value)}".encode()
         for item in value:
-            yield from _pieces(item)
+            yield from _digest_pieces(item)
     else:
         yield f"{type(value).__name__} {value!r}".encode()

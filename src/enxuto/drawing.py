@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enxuto.errors import UsageError, needs
-from enxuto.escaping import drawn
+from enxuto.errors import UsageError, import_optional
+from enxuto.escaping import prepare_to_save
 from enxuto.files import atomic_write
 
 if TYPE_CHECKING:
@@ -31,11 +31,9 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
     Raises `UsageError` without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UsageError(needs("charts", "matplotlib", "report")) from error
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure: Figure = import_optional("matplotlib.figure", "charts", "matplotlib", "report").Figure(
+        figsize=(width, height), layout="constrained"
+    )
     axes = list(figure.subplots(rows, columns, squeeze=False).reshape(-1))
     for one in axes:
         one.grid(visible=True, color="#dddddd", linewidth=0.6)
@@ -63,6 +61,6 @@ def save(figure: Figure, path: str | Path) -> Path:
     # Without these an SVG holds the date and random identifiers.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
     settings: Any = {"svg.hashsalt": "enxuto", "svg.fonttype": "none"}
-    with matplotlib.rc_context(settings), drawn(figure), atomic_write(target) as file:
+    with matplotlib.rc_context(settings), prepare_to_save(figure), atomic_write(target) as file:
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)
     return target

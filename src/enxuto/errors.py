@@ -8,7 +8,9 @@ command line prints both and exits with `exit_code`; in Python the code is `erro
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "CODES",
@@ -20,6 +22,8 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "did_you_mean",
+    "error_reason",
+    "import_optional",
     "install",
     "needs",
 ]
@@ -136,6 +140,33 @@ def needs(what: str, packages: str, *extras: str) -> str:
     """The line for something that lacks packages: `charts need matplotlib: …`, where extras of enxuto bring them."""
     verb = "need" if what.endswith("s") and not what.endswith("ss") else "needs"
     return f"{what} {verb} {packages}: run {install(*extras)} in a checkout of enxuto"
+
+
+def import_optional(module: str, what: str, package: str, *extras: str) -> Any:
+    """Import a package that enxuto does not always need.
+
+    Args:
+        module: what to import.
+        what: what needs it, for the message, such as `charts`.
+        package: its name for people; of several packages that are imported together, the missing one is named.
+        extras: of enxuto, which bring it.
+
+    Returns: the module.
+
+    Raises:
+        UsageError: it is not installed; the message says how to install it.
+    """
+    try:
+        importlib.import_module(module.partition(".")[0])
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(needs(what, package, *extras), code="E090") from error
+
+
+def error_reason(error: BaseException) -> str:
+    """Return another library's error as one line of at most 300 characters; its kind where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

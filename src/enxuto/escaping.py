@@ -1,8 +1,8 @@
-"""Texts of files on their way out: one function for each place that shows or keeps them.
+"""Make texts from files safe to show or keep: one function for each kind of output.
 
-Names, labels, metadata and messages of other libraries are written by whoever made a file. What steers a terminal,
-turns the direction of writing, or is not seen at all is shown as an escape such as `\\x1b`; what a spreadsheet would
-compute or Markdown take for a mark stays text. Not here: HTML's own marks (`html.escape`), and quoting for shells.
+Whoever makes a file writes its names, labels, metadata and error messages. Characters that control a terminal, turn
+the direction of writing, or are invisible are shown as escapes such as `\\x1b`. What a spreadsheet would compute, or
+Markdown take for a mark, stays text. Not here: HTML's own marks (`html.escape`), and quoting for shells.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "anonymous",
+    "anonymise",
     "csv_cell",
     "csv_text",
-    "drawn",
+    "escape_invisible",
+    "escape_invisible_values",
     "json_text",
+    "legend_label",
     "markdown_text",
-    "named",
     "one_line",
-    "visible",
-    "visible_values",
+    "prepare_to_save",
 ]
 
 # Control, format (bidirectional marks, zero width, tags), surrogates, line and paragraph separators.
@@ -43,33 +43,39 @@ _NUMBER = re.compile(r"[+-]?(\d[\d,]*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*%?")
 _MARKS = re.compile(r"([|\\`<*\[\]])")
 
 
-def visible(text: str, keep: str = "") -> str:
-    r"""The text with everything that is not seen as an escape (`\x1b`, `\u202e`); the characters in `keep` stay."""
+def escape_invisible(text: str, keep: str = "") -> str:
+    r"""Return the text with invisible characters as escapes (`\x1b`, `\u202e`); the characters in `keep` stay."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(one if one in keep or not _unseen(one) else _escape(one) for one in text)
+    return "".join(
+        character if character in keep or not _is_invisible(character) else _escape(character)
+        for character in text
+    )
 
 
 def one_line(text: str) -> str:
-    """`visible`, with line breaks and runs of blanks as one blank: messages of other libraries have several lines."""
-    return visible(" ".join(re.split(r"[ \t\r\n]+", text.strip(" \t\r\n"))))
+    """`escape_invisible`, with line breaks and runs of blanks as one blank, as other libraries write many lines."""
+    return escape_invisible(" ".join(re.split(r"[ \t\r\n]+", text.strip(" \t\r\n"))))
 
 
-def visible_values(values: Any, keep: str = "") -> Any:
-    """`visible` for all texts in lists and mappings, keys too."""
+def escape_invisible_values(values: Any, keep: str = "") -> Any:
+    """`escape_invisible` for all texts in lists and mappings, keys too."""
     if isinstance(values, str):
-        return visible(values, keep)
+        return escape_invisible(values, keep)
     if isinstance(values, dict):
-        return {visible_values(key, keep): visible_values(value, keep) for key, value in values.items()}
+        return {
+            escape_invisible_values(key, keep): escape_invisible_values(value, keep)
+            for key, value in values.items()
+        }
     if isinstance(values, (list, tuple)):
-        return [visible_values(value, keep) for value in values]
+        return [escape_invisible_values(value, keep) for value in values]
     return values
 
 
-def anonymous(argument: str) -> str:
-    """A word of a command, or an option's value behind `=`, without what names the machine or people.
+def anonymise(argument: str) -> str:
+    """Return a word of a command without what names the machine or people; of `--option=value`, without that value's.
 
-    Of a path from the root the last name is told, of an address its scheme alone.
+    An absolute path is cut to its last name, an address to its scheme.
     """
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     scheme, colon, _ = value.partition("://")
@@ -83,15 +89,15 @@ def anonymous(argument: str) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """A cell for a spreadsheet: no text of it is a formula (a leading apostrophe says so); numbers stay numbers."""
+    """Return a cell for a spreadsheet: a leading apostrophe keeps a text from being a formula; numbers stay numbers."""
     if not isinstance(value, str):
         return value
     risky = value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
-    return ("'" if risky else "") + visible(value)
+    return ("'" if risky else "") + escape_invisible(value)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV with a header, each cell as `csv_cell` has it; None is an empty cell."""
+    """Return rows as CSV with a header, each cell through `csv_cell`; None is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([csv_cell(name) for name in columns])
@@ -100,19 +106,22 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A cell or a line of Markdown: nothing in it is taken for a mark, a link or a tag."""
+    """Return a cell or a line of Markdown, in which nothing is taken for a mark, a link or a tag."""
     return _MARKS.sub(r"\\\1", one_line(text))
 
 
 def json_text(text: str) -> str:
-    """JSON of the same values, in which what is not seen stands as escapes; line breaks between values stay."""
+    """Return JSON of the same values with invisible characters as escapes; line breaks between values stay."""
     if text.isascii() and "\x7f" not in text:
         return text
-    return "".join(one if one == "\n" or not _unseen(one) else _json_escape(one) for one in text)
+    return "".join(
+        character if character == "\n" or not _is_invisible(character) else _json_escape(character)
+        for character in text
+    )
 
 
 @contextmanager
-def drawn(figure: Figure) -> Iterator[None]:
+def prepare_to_save(figure: Figure) -> Iterator[None]:
     """Inside, a figure can be written: its texts are plain, and every logarithmic axis has ticks with numbers.
 
     matplotlib takes what stands between two dollars for a formula, and an axis of logarithms has no tick where no power
@@ -127,22 +136,22 @@ def drawn(figure: Figure) -> Iterator[None]:
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box is drawn for it
         for axes in figure.axes:
             for axis in (axes.xaxis, axes.yaxis):
-                _ticked(axis)
-                axis.set_major_formatter(FuncFormatter(_written_by(axis.get_major_formatter())))
-                axis.set_minor_formatter(FuncFormatter(_written_by(axis.get_minor_formatter())))
+                _ensure_ticks(axis)
+                axis.set_major_formatter(FuncFormatter(_visible_formatter(axis.get_major_formatter())))
+                axis.set_minor_formatter(FuncFormatter(_visible_formatter(axis.get_minor_formatter())))
         for text in figure.findobj(Text):
             assert isinstance(text, Text)
             text.set_parse_math(False)
-            text.set_text(visible(text.get_text(), keep="\n"))
+            text.set_text(escape_invisible(text.get_text(), keep="\n"))
         yield
 
 
-def named(text: str) -> str:
-    """A name for a legend: matplotlib leaves those out that begin with an underscore."""
+def legend_label(text: str) -> str:
+    """Return a name for a legend: matplotlib leaves out names that begin with an underscore."""
     return f" {text}" if text.startswith("_") else text
 
 
-def _ticked(axis: Any) -> None:
+def _ensure_ticks(axis: Any) -> None:
     """Give an axis of logarithms numbers where fewer than two of its ticks are in sight."""
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
@@ -161,32 +170,32 @@ def _ticked(axis: Any) -> None:
     axis.set_major_formatter("{x:.6g}")
 
 
-def _written_by(formatter: Any) -> Callable[[float, int | None], str]:
+def _visible_formatter(formatter: Any) -> Callable[[float, int | None], str]:
     """What a formatter writes, made visible; powers that matplotlib writes as formulas become plain numbers."""
 
     def write(value: float, place: int | None = None) -> str:
         text = str(formatter(value, place))
-        return f"{value:g}" if "\\mathdefault" in text else visible(text, keep="\n")
+        return f"{value:g}" if "\\mathdefault" in text else escape_invisible(text, keep="\n")
 
     return write
 
 
-def _unseen(one: str) -> bool:
-    code = ord(one)
+def _is_invisible(character: str) -> bool:
+    code = ord(character)
     if code < 0x7F:
         return code < 0x20
-    return unicodedata.category(one) in _UNSEEN or one in _BLANK or 0xE0000 <= code <= 0xE0FFF
+    return unicodedata.category(character) in _UNSEEN or character in _BLANK or 0xE0000 <= code <= 0xE0FFF
 
 
-def _escape(one: str) -> str:
-    code = ord(one)
-    if one in _SHORT:
-        return _SHORT[one]
+def _escape(character: str) -> str:
+    code = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _json_escape(one: str) -> str:
-    code = ord(one)
+def _json_escape(character: str) -> str:
+    code = ord(character)
     if code < 0x10000:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)

@@ -22,13 +22,13 @@ from enxuto.machine.leftovers import clear, prefix_of, temporary
 
 __all__ = [
     "atomic_write",
-    "check_place",
-    "inputs_stay",
-    "is_input",
+    "check_writable",
+    "is_protected_input",
+    "open_regular_file",
     "parse_toml",
+    "protect_inputs",
+    "read_small_file",
     "read_toml",
-    "regular_file",
-    "small_file",
 ]
 
 _inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
@@ -53,7 +53,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             return tempfile.mkstemp(prefix=prefix_of(target), suffix=_PART, dir=target.parent)
         except OSError as error:
             raise UsageError(
-                f"cannot write {target}: {error.strerror or error}; choose another place"
+                f"cannot write {target}: {error.strerror or error}; choose another place", code="E013"
             ) from error
 
     with temporary(make, lambda made: made[1]) as (handle, name):
@@ -67,15 +67,17 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            raise UsageError(f"cannot write {target}: {error.strerror}; nothing was changed") from error
+            raise UsageError(
+                f"cannot write {target}: {error.strerror}; nothing was changed", code="E013"
+            ) from error
         finally:
             if os.path.exists(name):
                 os.unlink(name)
 
 
 @contextmanager
-def regular_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file for reading, if it is one: nothing is read from a device, a pipe or a socket, nor waited for.
+def open_regular_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; a device, a pipe or a socket is neither opened nor waited for.
 
     Raises `IsADirectoryError` for a folder and `OSError` (whose `strerror` says what it is) for the others.
     """
@@ -87,15 +89,15 @@ def regular_file(path: str | Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def small_file(path: str | Path, most: int) -> bytes:
-    """What a file holds, at most `most` bytes; whatever grows or has no end is not read on.
+def read_small_file(path: str | Path, max_bytes: int) -> bytes:
+    """Read all of a file of at most `max_bytes` bytes; a file that grows without end is not read further.
 
-    Raises `OSError`, whose `strerror` says what is wrong, as `regular_file` does, and for more bytes than that.
+    Raises `OSError`, whose `strerror` says what is wrong, for a larger file and as `open_regular_file` does.
     """
-    with regular_file(path) as file:
-        held = file.read(most + 1)
-    if len(held) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
+    with open_regular_file(path) as file:
+        held = file.read(max_bytes + 1)
+    if len(held) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 20} MiB", str(path))
     return held
 
 
@@ -108,10 +110,11 @@ def _must_be_file(path: str | Path, mode: int) -> None:
         raise OSError(errno.EINVAL, f"it is {found}, not a file", str(path))
 
 
-def check_place(path: str | Path, *, folder: bool = False) -> None:
-    """Raise the `UsageError` that writing `path` would end in, before any work.
+def check_writable(path: str | Path, *, folder: bool = False) -> None:
+    """Raise, before any work, the `UsageError` that writing `path` would raise.
 
-    folder: files are to be written into it; where it is missing, the folder that it would be made in is tried.
+    folder: whether `path` is a folder that files will be written into; where it is missing, its nearest existing
+    parent is tried.
     """
     target = Path(path)
     place = target if folder else target.parent
@@ -124,13 +127,13 @@ def check_place(path: str | Path, *, folder: bool = False) -> None:
     except OSError as error:
         into = "into " if folder else ""
         raise UsageError(
-            f"cannot write {into}{target}: {error.strerror or error}; choose another place"
+            f"cannot write {into}{target}: {error.strerror or error}; choose another place", code="E013"
         ) from error
 
 
 @contextmanager
-def inputs_stay(paths: Iterable[Path]) -> Iterator[None]:
-    """Let `atomic_write` refuse to replace these files, by whatever name, until the block is done."""
+def protect_inputs(paths: Iterable[Path]) -> Iterator[None]:
+    """Inside, `atomic_write` refuses to replace these files, by whatever name."""
     before = set(_inputs)
     for path in paths:
         with suppress(OSError):
@@ -143,8 +146,8 @@ def inputs_stay(paths: Iterable[Path]) -> Iterator[None]:
         _inputs.update(before)
 
 
-def is_input(path: Path) -> bool:
-    """Say whether a file is one of those that must stay."""
+def is_protected_input(path: Path) -> bool:
+    """Whether a file is one that `protect_inputs` protects now."""
     try:
         found = path.stat()
     except OSError:
@@ -154,9 +157,9 @@ def is_input(path: Path) -> bool:
 
 def _check_target(target: Path) -> None:
     if target.exists() and not target.is_file():
-        raise UsageError(f"cannot write {target}: it is a folder or a device; name a file")
-    if is_input(target):
-        raise UsageError(f"cannot write {target}: this command reads it; name another place")
+        raise UsageError(f"cannot write {target}: it is a folder or a device; name a file", code="E013")
+    if is_protected_input(target):
+        raise UsageError(f"cannot write {target}: this command reads it; name another place", code="E014")
 
 
 def read_toml(path: str | Path, table: str) -> dict[str, Any]:
@@ -165,9 +168,12 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
     Raises `UsageError` when the file is missing, is no TOML, or `table` is something else in it.
     """
     try:
-        values = parse_toml(small_file(path, _LARGEST_TOML).decode("utf-8").replace("\r\n", "\n"))
+        values = parse_toml(read_small_file(path, _LARGEST_TOML).decode("utf-8").replace("\r\n", "\n"))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}; name a TOML file") from error
+        code = "E010" if isinstance(error, FileNotFoundError) else "E011"
+        raise UsageError(
+            f"cannot read {path}: {error.strerror or error}; name a TOML file", code=code
+        ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     found = values.get(table, values)
@@ -177,9 +183,10 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return what TOML says. Raises `ValueError` for anything else, and for what no setting is and no message can show.
+    """Parse TOML.
 
-    That is what is nested deeper than settings are, and numbers beyond TOML's 64 bits.
+    Raises `ValueError` for anything else, for deeper nesting than settings have, and for numbers beyond TOML's 64 bits,
+    which no message could show.
     """
     try:
         values = tomllib.loads(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enxuto.data import Preprocess
-from enxuto.data.labels import Label, as_labels
+from enxuto.data.labels import Label, parse_labels
 from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.errors import EnxutoError, ModelError
 from enxuto.onnx_model import Model
@@ -83,12 +83,12 @@ def labels_of(model: Model, metadata: dict[str, Any]) -> tuple[Label, ...] | Non
 
     metadata: what `load_with_metadata` gave with it. Besides `enxuto.labels`, other exporters' keys are known.
     """
-    found = as_labels(metadata.get("labels"))
+    found = parse_labels(metadata.get("labels"))
     if found is not None:
         return found
     props = {prop.key: prop.value for prop in model.proto.metadata_props}
     for key in _LABELS_ELSEWHERE:
-        found = as_labels(_literal(props[key])) if key in props else None
+        found = parse_labels(_literal(props[key])) if key in props else None
         if found is not None:
             return found
     return None

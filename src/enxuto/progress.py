@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-__all__ = ["Work"]
+__all__ = ["ItemProgress", "Progress", "ProgressCounter"]
+
+Progress = Callable[[str, int, int], None]
+"""A callback for work of several stages: (stage, done, total), in any unit, such as operations or weights."""
+
+ItemProgress = Callable[[int, int], None]
+"""A callback for work of one stage: (done, total)."""
 
 
-class Work:
-    """Adds up what is done of `total`, from several threads too, and tells of it after each piece.
+class ProgressCounter:
+    """Adds up what is done of `total`, from several threads too, and reports it after each piece."""
 
-    Amounts are in any unit, such as operations or weights. tell: (done, total); None tells nobody.
-    """
-
-    def __init__(self, total: int, tell: Callable[[int, int], None] | None) -> None:
+    def __init__(self, total: int, report: ItemProgress | None) -> None:
+        """Start at 0 of `total`, in any unit. report: called at once and after each piece; None: nobody is told."""
         self._total = max(1, total)
-        self._tell = tell
+        self._report = report
         self._done = 0
         self._lock = Lock()
-        if tell is not None:
-            tell(0, self._total)
+        if report is not None:
+            report(0, self._total)
 
     def add(self, amount: int) -> None:
         """Count a piece that is done."""
         with self._lock:
             self._done = min(self._total, self._done + amount)
-            if self._tell is not None:
-                self._tell(self._done, self._total)
+            if self._report is not None:
+                self._report(self._done, self._total)

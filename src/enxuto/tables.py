@@ -1,4 +1,4 @@
-"""A table of text, as results are told: for a terminal, a page, or as Markdown."""
+"""A table of text, as results are shown: in a terminal, on a page, or as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Table", "as_markdown"]
 
 @dataclass(frozen=True)
 class Table:
-    """A title, headings, rows of text, and what one must know of them; the first `texts` columns are no numbers."""
+    """A title, headings, rows of text, and a caption; the first `texts` columns are text, the others numbers."""
 
     title: str
     columns: tuple[str, ...]
@@ -21,10 +21,10 @@ class Table:
     texts: int = 1
 
 
-def as_markdown(found: Sequence[Table]) -> str:
+def as_markdown(tables: Sequence[Table]) -> str:
     """The tables as Markdown."""
     parts = []
-    for table in found:
+    for table in tables:
         sides = " | ".join("---" if place < table.texts else "---:" for place in range(len(table.columns)))
         rows = [f"| {' | '.join(map(markdown_text, row))} |" for row in (table.columns, *table.rows)]
         lines = [f"## {markdown_text(table.title)}", "", rows[0], f"| {sides} |", *rows[1:]]

@@ -28,10 +28,10 @@ from enxuto.errors import install, needs
 from enxuto.evaluation import Evaluation
 from enxuto.metrics import ClassificationMetrics
 from enxuto.onnx_model import Model
-from enxuto.progress import Work
+from enxuto.progress import ProgressCounter
 from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.schemes import Uniform
-from enxuto.weights.tonin_published import BEST, SIMILAR, find
+from enxuto.weights.tonin_published import BEST, SIMILAR, find_published
 
 STEERING = "\x1b]0;PWNED\x07\x1b[31mred\x1b[2A\x1b]52;c;ZWNobyBoaQ==\x07\u202egnp.exe\rover\nnewline [bold]:cat: \x9b1m"
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -241,11 +241,11 @@ def test_time_left_is_by_work_that_is_left() -> None:
 
 def test_work_of_all_pieces_is_the_whole() -> None:
     told: list[tuple[int, int]] = []
-    work = Work(10, lambda done, total: told.append((done, total)))
+    work = ProgressCounter(10, lambda done, total: told.append((done, total)))
     for amount in (1, 4, 5, 7):
         work.add(amount)
     assert told == [(0, 10), (1, 10), (5, 10), (10, 10), (10, 10)]
-    Work(0, None).add(3)
+    ProgressCounter(0, None).add(3)
 
 
 def test_calibration_tells_work_that_adds_up(digits: Path) -> None:
@@ -281,7 +281,7 @@ def test_calibration_tells_work_that_adds_up(digits: Path) -> None:
 )  # fmt: skip
 def test_published_rows_are_of_the_family_a_name_begins_with(model: str, name: str | None) -> None:
     for rows in (BEST, SIMILAR):
-        found = find(rows, model)
+        found = find_published(rows, model)
         assert (None if found is None else found.network) == name
 
 

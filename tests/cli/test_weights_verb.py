@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from enxuto.weights.tonin_published import BEST, SIMILAR, find
+from enxuto.weights.tonin_published import BEST, SIMILAR, find_published
 
 Invoke = Callable[..., Result]
 
@@ -81,7 +81,7 @@ def test_published_tables_say_what_the_text_says() -> None:
     assert np.mean([row.entropy for row in BEST]) == pytest.approx(4.73, abs=5e-3)
     for row in BEST:
         assert row.ratio == pytest.approx(32 / row.entropy, rel=0.005)
-    assert [find(SIMILAR, name).network for name in ("Age-GoogLeNet", "googlenet-12", "MobileNetV2")] == [  # type: ignore[union-attr]
+    assert [find_published(SIMILAR, name).network for name in ("Age-GoogLeNet", "googlenet-12", "MobileNetV2")] == [  # type: ignore[union-attr]
         "Age-GoogLeNet", "GoogLeNet", "MobileNet-v2",
     ]  # fmt: skip
-    assert find(BEST, "lenet5") is None
+    assert find_published(BEST, "lenet5") is None

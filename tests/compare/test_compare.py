@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from enxuto.compare import Answers, compare_answers, compare_layers, contact_sheet
-from enxuto.compare.answers import Change, Confusion
+from enxuto.compare import AnswerComparison, compare_answers, compare_layers, contact_sheet
+from enxuto.compare.answers import AnswerChange, Confusion
 from enxuto.compression.plain import compress
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
@@ -24,9 +24,9 @@ from enxuto.runtime import Runner, activations
 
 def answers(
     expected: list[int], first: list[int], second: list[int], names: tuple[str, ...] | None = None
-) -> Answers:
+) -> AnswerComparison:
     arrays = [np.asarray(values, np.int64) for values in (expected, first, second)]
-    return Answers(*arrays, agreement=float(np.mean(arrays[1] == arrays[2])), kl=0.1, data_hash="feed", seed=1,
+    return AnswerComparison(*arrays, agreement=float(np.mean(arrays[1] == arrays[2])), kl=0.1, data_hash="feed", seed=1,
                    class_names=names)  # fmt: skip
 
 
@@ -39,8 +39,13 @@ def images() -> tuple[Dataset, Preprocess]:
 def test_changed_answers_are_counted() -> None:
     found = answers([0, 0, 1, 1, 2, 2, 0], [0, 0, 1, 2, 2, 1, 1], [0, 1, 1, 1, 0, 0, 1], ("cat", "dog"))
     assert found.counts == {"both": 2, "only first": 2, "only second": 1, "neither": 2}
-    assert found.changed().tolist() == [1, 4, 3, 5]  # lost, lost, won, wrong in both
-    assert found.changes() == [Change(0, 0, 1, 1), Change(1, 2, 1, 1), Change(2, 1, 0, 1), Change(2, 2, 0, 1)]
+    assert found.changed_images().tolist() == [1, 4, 3, 5]  # lost, lost, won, wrong in both
+    assert found.changes() == [
+        AnswerChange(0, 0, 1, 1),
+        AnswerChange(1, 2, 1, 1),
+        AnswerChange(2, 1, 0, 1),
+        AnswerChange(2, 2, 0, 1),
+    ]
     assert found.confusions()[0] == Confusion(2, 0, 0, 2)
     assert Confusion(0, 1, 1, 2) in found.confusions()
     assert sum(cell.second - cell.first for cell in found.confusions()) == 0
@@ -139,7 +144,7 @@ def test_the_sheet_shows_every_changed_image(tmp_path: Path, shape: tuple[int, .
     assert drawn.shape[1] == 3 * 140 + 12
     blue = (drawn[:, :, 2] - drawn[:, :, 0] > 100).sum()
     assert blue > 50  # right answers and their marks
-    assert contact_sheet(dataset, found, path, most=2) == 2
+    assert contact_sheet(dataset, found, path, max_images=2) == 2
     nothing = answers([0], [0], [0])
     assert contact_sheet(dataset, nothing, path) == 0
     for wrong in ({"most": 0}, {"columns": 0}):

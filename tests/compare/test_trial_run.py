@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from enxuto.cli import app
-from enxuto.compare.trial_run import run_both
+from enxuto.compare.trial_run import compare_outputs
 from enxuto.compression.plain import compress
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import DataError, UsageError
@@ -48,7 +48,7 @@ def linear(weight: np.ndarray, shape: Sequence[Any] = ("n", 6), kind: int = Tens
 
 def test_figures_are_those_of_numpy() -> None:
     other = WEIGHT + 0.1 * np.random.default_rng(1).normal(size=WEIGHT.shape).astype(np.float32)
-    found = run_both(linear(WEIGHT), linear(other), 40, seed=5)
+    found = compare_outputs(linear(WEIGHT), linear(other), 40, seed=5)
     rng = np.random.default_rng(5)
     x = np.concatenate([rng.standard_normal([n, 6]) for n in (16, 16, 8)]).astype(np.float32)
     a, b = x @ WEIGHT, x @ other
@@ -73,7 +73,7 @@ def test_figures_are_those_of_numpy() -> None:
     ids=["zeros", "negated", "infinite", "NaN", "another shape"],
 )
 def test_a_model_that_answers_otherwise_is_a_problem(made: Model, word: str) -> None:
-    (problem,) = run_both(linear(WEIGHT), made, 5).problems
+    (problem,) = compare_outputs(linear(WEIGHT), made, 5).problems
     assert "output 'y'" in problem
     assert word in problem
 
@@ -81,7 +81,7 @@ def test_a_model_that_answers_otherwise_is_a_problem(made: Model, word: str) -> 
 @pytest.mark.parametrize("kind", [1, 10, 11, 2, 3, 6, 7, 9, 12, 13])
 @pytest.mark.parametrize("shape", [("n", 6), (4, 6), (1, 6)], ids=str)
 def test_inputs_of_all_types_and_batch_sizes(kind: int, shape: tuple[Any, ...]) -> None:
-    found = run_both(linear(WEIGHT, shape, kind), linear(WEIGHT * np.float32(1.01), shape, kind), 6)
+    found = compare_outputs(linear(WEIGHT, shape, kind), linear(WEIGHT * np.float32(1.01), shape, kind), 6)
     (output,) = found.outputs
     assert found.inputs == {"n": 6, 4: 8, 1: 6}[shape[0]]
     assert output.relative_error == pytest.approx(0.01, rel=0.05)
@@ -95,7 +95,7 @@ def test_several_inputs_and_outputs() -> None:
     ]
     inputs = {"id": (7, ["n"]), "mask": (9, ["n", 4]), "x": (1, ["n", 4])}
     one, two = (model_of(nodes, {"table": t}, inputs, {"y": 1, "z": 7}) for t in (WEIGHT, WEIGHT * 1.001))
-    first, second = run_both(one, two, 9).outputs
+    first, second = compare_outputs(one, two, 9).outputs
     assert first.relative_error is not None
     assert 0 < first.relative_error < 0.002
     assert (second.agreement, second.relative_error) == (1.0, None)
@@ -105,10 +105,10 @@ def test_several_inputs_and_outputs() -> None:
 def test_what_cannot_be_run_says_what_to_do() -> None:
     open_sizes = linear(WEIGHT, ("n", "k"))
     with pytest.raises(DataError, match="--input-shape"):
-        run_both(open_sizes, open_sizes, 3)
-    assert run_both(open_sizes, open_sizes, 3, shape=(6,)).outputs[0].largest_error == 0
+        compare_outputs(open_sizes, open_sizes, 3)
+    assert compare_outputs(open_sizes, open_sizes, 3, shape=(6,)).outputs[0].largest_error == 0
     with pytest.raises(UsageError, match="at least 1"):
-        run_both(open_sizes, open_sizes, 0)
+        compare_outputs(open_sizes, open_sizes, 0)
 
 
 def invoke(*words: object) -> Result:

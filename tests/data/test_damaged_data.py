@@ -32,7 +32,7 @@ def png() -> bytes:
 
 def looked_at(path: Path, *, labelled: bool = True) -> Dataset:
     """Opened, and all of it read."""
-    data = open_dataset(path, labelled=labelled)
+    data = open_dataset(path, require_labels=labelled)
     for number in range(len(data)):
         data.image(number)
     assert data.hash

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from enxuto.cli import app
 from enxuto.data import PUBLISHED, cache_folder, download, locate, open_dataset
 from enxuto.data.downloads import fetch
-from enxuto.data.published import Published, Remote
+from enxuto.data.published import PublishedDataset, RemoteFile
 from enxuto.errors import DataError, UsageError
 
 CONTENT: dict[str, bytes] = {}
@@ -63,8 +63,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     running.server_close()
 
 
-def remote(name: str, content: bytes, *urls: str) -> Remote:
-    return Remote(name, urls, hashlib.sha256(content).hexdigest(), len(content))
+def remote(name: str, content: bytes, *urls: str) -> RemoteFile:
+    return RemoteFile(name, urls, hashlib.sha256(content).hexdigest(), len(content))
 
 
 def archive(files: dict[str, bytes], *, prefix: str = "inside/") -> bytes:
@@ -83,7 +83,7 @@ def left_behind(folder: Path) -> list[str]:
 
 def test_files_are_fetched_once_and_progress_is_told(server: str, tmp_path: Path) -> None:
     CONTENT["a.gz"] = b"a" * 5000
-    wanted = Published("set", (remote("a.gz", CONTENT["a.gz"], f"{server}/whole/a.gz"),))
+    wanted = PublishedDataset("set", (remote("a.gz", CONTENT["a.gz"], f"{server}/whole/a.gz"),))
     told: list[tuple[str, int, int]] = []
     for _ in range(2):
         place = fetch(wanted, tmp_path, progress=lambda *news: told.append(news))
@@ -95,7 +95,7 @@ def test_files_are_fetched_once_and_progress_is_told(server: str, tmp_path: Path
 
 def test_a_damaged_file_is_fetched_again(server: str, tmp_path: Path) -> None:
     CONTENT["a.gz"] = b"good"
-    wanted = Published("set", (remote("a.gz", b"good", f"{server}/whole/a.gz"),))
+    wanted = PublishedDataset("set", (remote("a.gz", b"good", f"{server}/whole/a.gz"),))
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.gz").write_bytes(b"bad!")
     fetch(wanted, tmp_path)
@@ -118,7 +118,7 @@ def test_wrong_bytes_leave_nothing(
     if content is not None:
         CONTENT["a.gz"] = content
     for unpacked in ((), ("x.bin",)):
-        wanted = Published("set", (remote("a.gz", b"good" * 1000, f"{server}/{how}/a.gz"),), unpacked)
+        wanted = PublishedDataset("set", (remote("a.gz", b"good" * 1000, f"{server}/{how}/a.gz"),), unpacked)
         with pytest.raises(DataError, match=message):
             fetch(wanted, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -127,13 +127,15 @@ def test_wrong_bytes_leave_nothing(
 def test_the_next_mirror_is_asked_when_one_fails(server: str, tmp_path: Path) -> None:
     CONTENT["a.gz"] = b"good" * 1000
     urls = (f"{server}/whole/missing", f"{server}/cut/a.gz", f"{server}/whole/a.gz")
-    place = fetch(Published("set", (remote("a.gz", CONTENT["a.gz"], *urls),)), tmp_path)
+    place = fetch(PublishedDataset("set", (remote("a.gz", CONTENT["a.gz"], *urls),)), tmp_path)
     assert (place / "a.gz").read_bytes() == CONTENT["a.gz"]
     assert len(ASKED) == 3
 
 
 def test_no_server_is_a_data_error(tmp_path: Path) -> None:
-    wanted = Published("set", (remote("a.gz", b"x", "http://127.0.0.1:9/a.gz", (tmp_path / "no").as_uri()),))
+    wanted = PublishedDataset(
+        "set", (remote("a.gz", b"x", "http://127.0.0.1:9/a.gz", (tmp_path / "no").as_uri()),)
+    )
     with pytest.raises(DataError, match=r"a\.gz could not be fetched: .*; .*"):
         fetch(wanted, tmp_path / "to")
     assert left_behind(tmp_path) == []
@@ -150,8 +152,8 @@ def test_an_archive_becomes_a_folder_that_opens(tmp_path: Path) -> None:
     packed = archive(files | {"../../evil.txt": b"x", "readme.html": b"x"})
     (tmp_path / "c.tar.gz").write_bytes(packed)
     known = PUBLISHED["cifar10"]
-    wanted = Published(
-        known.folder, (remote("c.tar.gz", packed, (tmp_path / "c.tar.gz").as_uri()),), known.unpacked
+    wanted = PublishedDataset(
+        known.folder, (remote("c.tar.gz", packed, (tmp_path / "c.tar.gz").as_uri()),), known.unpacked_names
     )
     place = fetch(wanted, tmp_path / "to")
     assert left_behind(tmp_path / "to") == sorted(f"{known.folder}/{name}" for name in files)
@@ -169,7 +171,9 @@ def test_an_incomplete_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "c.tar.gz").write_bytes(packed)
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "other").write_bytes(b"old")
-    wanted = Published("set", (remote("c.tar.gz", packed, (tmp_path / "c.tar.gz").as_uri()),), ("x.bin",))
+    wanted = PublishedDataset(
+        "set", (remote("c.tar.gz", packed, (tmp_path / "c.tar.gz").as_uri()),), ("x.bin",)
+    )
     fetch(wanted, tmp_path)
     assert left_behind(tmp_path) == ["c.tar.gz", "set/x.bin"]
 
@@ -185,7 +189,9 @@ def test_an_incomplete_folder_is_replaced(tmp_path: Path) -> None:
 )
 def test_an_archive_that_is_not_the_one_leaves_nothing(tmp_path: Path, packed: bytes) -> None:
     (tmp_path / "c.tar.gz").write_bytes(packed)
-    wanted = Published("set", (remote("c.tar.gz", packed, (tmp_path / "c.tar.gz").as_uri()),), ("x.bin",))
+    wanted = PublishedDataset(
+        "set", (remote("c.tar.gz", packed, (tmp_path / "c.tar.gz").as_uri()),), ("x.bin",)
+    )
     with pytest.raises(DataError, match=r"lacks|cannot be unpacked"):
         fetch(wanted, tmp_path / "to")
     assert left_behind(tmp_path / "to") == []
@@ -236,8 +242,8 @@ def test_importing_the_data_room_brings_no_network_modules() -> None:
 
 def test_the_verb_fetches_and_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(b"good")
-    known = {"tiny": Published("tiny", (remote("a.gz", b"good", (tmp_path / "a.gz").as_uri()),))}
-    monkeypatch.setattr("enxuto.data.published.PUBLISHED", known)
+    known = {"tiny": PublishedDataset("tiny", (remote("a.gz", b"good", (tmp_path / "a.gz").as_uri()),))}
+    monkeypatch.setattr("enxuto.data.find_published.PUBLISHED", known)
     monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path / "cache"))
     result = CliRunner().invoke(app, ["fetch", "tiny"])
     assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "cache" / "tiny"))

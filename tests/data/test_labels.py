@@ -81,7 +81,7 @@ def by_image(data: Dataset) -> list[int]:
 )
 def test_folders_count_the_models_outputs(tmp_path: Path, names, classes, expected) -> None:
     data = open_dataset(folders(tmp_path, *classes))
-    assert by_image(data.matched(names)[0]) == expected
+    assert by_image(data.match_classes(names)[0]) == expected
     assert by_image(open_dataset(tmp_path, names=names)) == expected
 
 
@@ -115,7 +115,7 @@ def test_classes_that_the_model_does_not_have_are_named(
 ) -> None:
     data = open_dataset(folders(tmp_path, *classes))
     with pytest.raises(DataError, match=words):
-        data.matched(names, outputs)
+        data.match_classes(names, outputs)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_classes_that_the_model_does_not_have_are_named(
     ],
 )
 def test_doubts_are_told(tmp_path: Path, names, outputs, classes, words) -> None:
-    _, matching = open_dataset(folders(tmp_path, *classes)).matched(names, outputs)
+    _, matching = open_dataset(folders(tmp_path, *classes)).match_classes(names, outputs)
     (warning, *_) = matching.warnings
     assert re.search(words, warning), warning
 
@@ -137,14 +137,14 @@ def test_doubts_are_told(tmp_path: Path, names, outputs, classes, words) -> None
 @pytest.mark.parametrize(("names", "outputs"), [(COLOURS, 3), (COLOURS, None), (None, 3), (None, None)])
 def test_the_plain_order_says_nothing_and_changes_nothing(tmp_path: Path, names, outputs) -> None:
     data = open_dataset(folders(tmp_path, *COLOURS))
-    same, matching = data.matched(names, outputs)
-    assert (matching.order, matching.remarks, matching.warnings) == (None, (), ())
+    same, matching = data.match_classes(names, outputs)
+    assert (matching.output_by_label, matching.remarks, matching.warnings) == (None, (), ())
     assert same.hash == data.hash
 
 
 def test_another_order_is_said_and_all_else_stays(tmp_path: Path) -> None:
     data = open_dataset(folders(tmp_path, "a", "b", "c"), limit=2, seed=3)
-    moved, matching = data.matched(("c", "b", "a"), 3)
+    moved, matching = data.match_classes(("c", "b", "a"), 3)
     assert len(matching.remarks) == 1
     assert [data.name(i) for i in range(2)] == [moved.name(i) for i in range(2)]
     assert moved.classes == ("c", "b", "a")
@@ -188,7 +188,7 @@ def parquet(place: Path, labels: list[int], names: list[str] | None) -> Path:
 )
 def test_names_of_parquet(tmp_path: Path, classes, names, expected, told) -> None:
     data = open_dataset(parquet(tmp_path / "d.parquet", [0, 1, 0], classes))
-    found, matching = data.matched(names, len(names))
+    found, matching = data.match_classes(names, len(names))
     assert found.labels.tolist() == expected
     said = [*matching.warnings, *matching.remarks]
     assert not said if told is None else told in said[0]
@@ -200,15 +200,15 @@ def test_names_with_numbers_in_front(tmp_path: Path, separator: str) -> None:
     names = tuple("abcdefghijklm")
     written = [f"{number}{separator}{name}" for number, name in enumerate(names)]
     data = open_dataset(folders(tmp_path / "d", *written))
-    found, matching = data.matched(names, 13)
+    found, matching = data.match_classes(names, 13)
     assert by_image(found) == list(range(13))
     assert not matching.warnings
     # The other way round, too; but where both have numbers, these say more than the words behind them.
     plain = open_dataset(folders(tmp_path / "e", names[12], *names[:12]))
-    assert by_image(plain.matched(written, 13)[0]) == [12, *range(12)]
+    assert by_image(plain.match_classes(written, 13)[0]) == [12, *range(12)]
     coins = open_dataset(folders(tmp_path / "f", "2 euro", "5 cent"))
     with pytest.raises(DataError, match="do not name: '5"):
-        coins.matched(("1 cent", "2 euro"), 2)
+        coins.match_classes(("1 cent", "2 euro"), 2)
 
 
 def test_words_of_a_table_and_names_of_an_archive(tmp_path: Path) -> None:
@@ -388,11 +388,11 @@ def unlabelled(root: Path, kind: str) -> Path:
                                   "parquet without", "parquet of −1"])  # fmt: skip
 def test_images_without_labels(tmp_path: Path, kind: str) -> None:
     place = unlabelled(tmp_path, kind)
-    data = open_dataset(place, labelled=False)
+    data = open_dataset(place, require_labels=False)
     assert (data.labelled, data.labels.tolist()) == (False, [-1, -1])
     assert sorted(int(data.image(i)[0, 0, 0]) for i in range(2)) == [1, 2]
-    assert data.hash == open_dataset(place, labelled=False).hash
-    assert not data.matched(COLOURS, 3)[0].labelled
+    assert data.hash == open_dataset(place, require_labels=False).hash
+    assert not data.match_classes(COLOURS, 3)[0].labelled
     assert [len(part) for part in data.split([0.5, 0.5])] == [1, 1]
     if kind != "subfolders":  # the folders of those are classes
         with pytest.raises(DataError, match=r"label|no images in class folders"):
@@ -401,6 +401,6 @@ def test_images_without_labels(tmp_path: Path, kind: str) -> None:
 
 def test_data_with_labels_are_the_same_where_none_are_needed(tmp_path: Path) -> None:
     folders(tmp_path, "a", "b")
-    with_labels, without = open_dataset(tmp_path), open_dataset(tmp_path, labelled=False)
+    with_labels, without = open_dataset(tmp_path), open_dataset(tmp_path, require_labels=False)
     assert (without.labelled, without.hash) == (True, with_labels.hash)
     assert with_labels.without_labels().labels.tolist() == [-1, -1]

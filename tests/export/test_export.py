@@ -277,7 +277,7 @@ def test_settings_that_do_not_fit(tmp_path: Path, tiny: nn.Module) -> None:
 def test_a_file_that_computes_something_else_is_not_written(
     tmp_path: Path, tiny: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = network_file._exported
+    honest = network_file._to_onnx
 
     def wrong(module: nn.Module, batch: torch.Tensor, name: str, opset: int) -> onnx.ModelProto:
         proto = honest(module, batch, name, opset)
@@ -286,7 +286,7 @@ def test_a_file_that_computes_something_else_is_not_written(
                 node.op_type = "Neg"
         return proto
 
-    monkeypatch.setattr(network_file, "_exported", wrong)
+    monkeypatch.setattr(network_file, "_to_onnx", wrong)
     with pytest.raises(ModelError, match="differs from torch"):
         export_onnx(tiny, tmp_path / "model.onnx", input_shape=(3, 8, 8))
     assert not list(tmp_path.iterdir())

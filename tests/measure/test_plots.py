@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,14 +62,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         plot_training(RECORDS, tmp_path / "one.gif")
     with pytest.raises(UsageError, match="no epoch"):
         plot_losses({}, tmp_path / "one.png")
-    real = builtins.__import__
-
-    def without(name: str, *args: object, **kwargs: object) -> object:
-        if name.startswith("matplotlib"):
-            raise ModuleNotFoundError(name="matplotlib")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"\.\[report\]"):
         plot_training(RECORDS, tmp_path / "one.png")
     assert list(tmp_path.iterdir()) == []

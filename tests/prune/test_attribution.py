@@ -16,7 +16,7 @@ from enxuto import zoo
 from enxuto.errors import DataError, EnxutoError, ModelError
 from enxuto.prune.attribution.deeplift import deeplift
 from enxuto.prune.attribution.layers import output_layers
-from enxuto.prune.attribution.references import same_for_all, zero
+from enxuto.prune.attribution.references import constant_reference, zero_reference
 
 SMALL = (
     "lenet5",
@@ -138,7 +138,7 @@ def test_every_cut_explains_the_whole_change(name: str) -> None:
     middle, width = MIDDLES[name]
     network = body(middle, width)
     images = random(3, 3, 8, 8).double()
-    result = deeplift(network, images, reference=zero)
+    result = deeplift(network, images, reference=zero_reference)
     # Taken apart, local response norm rounds differently: its values are the same to a few roundings.
     expected = (
         network.eval()(images).amax(1) - network(torch.zeros_like(images))[:, result.classes].diagonal()
@@ -160,7 +160,7 @@ def test_two_layers_by_hand() -> None:
         network[0].weight.copy_(torch.tensor([[1.0, 1.0], [1.0, -1.0]]).view(2, 1, 1, 2))
         network[3].weight.copy_(torch.tensor([[2.0, 5.0]]))
         network[3].bias.fill_(1.0)
-    result = deeplift(network, torch.tensor([1.0, 2.0]).view(1, 1, 1, 2), reference=zero)
+    result = deeplift(network, torch.tensor([1.0, 2.0]).view(1, 1, 1, 2), reference=zero_reference)
     assert result.layers["0"][0].flatten().tolist() == [6.0, 0.0]
     assert result.images.flatten().tolist() == [2.0, 4.0]
     assert result.change.tolist() == [6.0]
@@ -168,7 +168,7 @@ def test_two_layers_by_hand() -> None:
     same = deeplift(
         network,
         torch.tensor([1.0, 2.0]).view(1, 1, 1, 2),
-        reference=same_for_all(torch.tensor([0.0, 3.0]).view(1, 1, 2)),
+        reference=constant_reference(torch.tensor([0.0, 3.0]).view(1, 1, 2)),
     )
     assert same.change.tolist() == [0.0]
     assert same.layers["0"][0].flatten().tolist() == [0.0, 0.0]
@@ -187,7 +187,7 @@ def test_max_pool_by_hand() -> None:
         network[0].weight.fill_(1.0)
         network[3].weight.fill_(1.0)
     sample, start = torch.tensor([4.0, 1.0, 0.0, 3.0]), torch.tensor([2.0, 3.0, 1.0, 5.0])
-    result = deeplift(network, sample.view(1, 1, 1, 4), reference=same_for_all(start.view(1, 1, 4)))
+    result = deeplift(network, sample.view(1, 1, 1, 4), reference=constant_reference(start.view(1, 1, 4)))
     assert result.layers["0"][0].flatten().tolist() == [1.0, 0.0, 0.0, -2.0]
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from enxuto import zoo
 from enxuto.errors import ModelError
 from enxuto.prune.attribution.deeplift import Attribution, deeplift
-from enxuto.prune.attribution.references import zero
+from enxuto.prune.attribution.references import zero_reference
 from enxuto.prune.criteria.relevance import relevance
 from enxuto.prune.criteria.scores import scores
 
@@ -253,7 +253,7 @@ EXACT: dict[str, Middle] = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_what_chooses_nothing_by_the_images_adds_up(name: str) -> None:
-    made = deeplift(body(EXACT[name]).double(), random(3, 3, 8, 8).double(), reference=zero)
+    made = deeplift(body(EXACT[name]).double(), random(3, 3, 8, 8).double(), reference=zero_reference)
     assert made.relative_error < 1e-9
 
 
@@ -291,7 +291,7 @@ def test_one_image_of_many_that_misses_is_an_error() -> None:
     images = random(40, 3, 8, 8)
     images[1:] *= 50
     with pytest.raises(ModelError, match="miss the change"):
-        deeplift(body(seldom), images, torch.zeros(40, dtype=torch.int64), reference=zero)
+        deeplift(body(seldom), images, torch.zeros(40, dtype=torch.int64), reference=zero_reference)
 
 
 def test_a_change_of_nothing_is_no_error() -> None:

@@ -107,7 +107,7 @@ def test_depthwise_with_a_multiplier() -> None:
     assert [dict(group.filters) for group in channels.groups] == [
         {"stem": (place,), "middle": (2 * place, 2 * place + 1)} for place in range(3)
     ]
-    smaller = remove(Between(3, nn.Conv2d(3, 6, 3, groups=3), 6), channels, channels.without([1]))
+    smaller = remove(Between(3, nn.Conv2d(3, 6, 3, groups=3), 6), channels, channels.without_groups([1]))
     middle = smaller.get_submodule("middle")
     assert (middle.in_channels, middle.out_channels, middle.groups) == (2, 4, 2)
 
@@ -194,7 +194,7 @@ def test_sizes_that_follow_leave_channels_free(middle: Callable[[Tensor], Tensor
     channels = traced(network)
     assert len(channels.groups) == groups
     assert free(channels) == list(range(6))
-    remove(network, channels, channels.without([0]))
+    remove(network, channels, channels.without_groups([0]))
 
 
 def test_columns_of_a_hand_written_flattening_stay() -> None:
@@ -268,7 +268,7 @@ def test_a_convolution_used_twice_has_one_set_of_filters() -> None:
     network = nn.Sequential(nn.Conv2d(2, 3, 1), shared, nn.ReLU(), shared, nn.Conv2d(3, 1, 1))
     channels = traced(network)
     assert [dict(group.filters) for group in channels.groups] == [{"0": (p,), "1": (p,)} for p in range(3)]
-    smaller = remove(network, channels, channels.without([1]))
+    smaller = remove(network, channels, channels.without_groups([1]))
     assert smaller.get_submodule("1") is smaller.get_submodule("3")
 
 
@@ -289,7 +289,7 @@ def test_heads_that_run_only_in_training_are_followed_too() -> None:
     assert ("head.weight", 1, (2,)) in channels.groups[2].slices
     assert network.training
     assert torch.equal(network.norm.running_mean, statistics)
-    assert len(remove(network, channels, channels.without([0]))(torch.zeros(2, 2, 6, 6))) == 2
+    assert len(remove(network, channels, channels.without_groups([0]))(torch.zeros(2, 2, 6, 6))) == 2
 
 
 def test_frozen_parameters_are_like_the_others() -> None:
@@ -299,7 +299,7 @@ def test_frozen_parameters_are_like_the_others() -> None:
     network.middle.requires_grad_(False)
     frozen = traced(network)
     assert frozen.to_dict() == expected.to_dict()
-    smaller = remove(network, frozen, frozen.without([0]))
+    smaller = remove(network, frozen, frozen.without_groups([0]))
     assert {name: weight.requires_grad for name, weight in smaller.named_parameters()} == {
         name: weight.requires_grad for name, weight in network.named_parameters()
     }
@@ -313,7 +313,7 @@ def test_computed_weights_and_transposed_convolutions() -> None:
     network = Between(4, nn.ConvTranspose2d(4, 3, 2, 2), 3)
     channels = traced(network)
     assert len(channels.groups) == 4 + 3
-    smaller = remove(network, channels, channels.without([0, 1, 5]))
+    smaller = remove(network, channels, channels.without_groups([0, 1, 5]))
     middle = smaller.get_submodule("middle")
     assert (middle.in_channels, middle.out_channels, tuple(middle.weight.shape)) == (2, 2, (2, 2, 2, 2))
 
@@ -359,13 +359,13 @@ def test_report_and_json() -> None:
 def test_wrong_numbers_are_refused() -> None:
     channels = traced(Between(3, nn.Identity(), 3))
     with pytest.raises(UsageError, match="no group 3; they go from 0 to 2"):
-        channels.without([3])
+        channels.without_groups([3])
     with pytest.raises(UsageError, match="no layer 'stern'"):
         channels.without_filters({"stern": [0]})
     with pytest.raises(UsageError, match="stem has no filter 3"):
         channels.without_filters({"stem": [3]})
     with pytest.raises(UsageError, match="nothing would be left of stem"):
-        channels.without([0, 1, 2])
+        channels.without_groups([0, 1, 2])
 
 
 def test_random_numbers_and_networks_in_single_precision_only() -> None:
@@ -385,7 +385,7 @@ def test_random_numbers_and_networks_in_single_precision_only() -> None:
     state = torch.random.get_rng_state()
     channels = traced(network)
     assert torch.equal(torch.random.get_rng_state(), state)
-    remove(network, channels, channels.without([1]))
+    remove(network, channels, channels.without_groups([1]))
 
 
 def test_a_shuffle_used_twice() -> None:
@@ -393,7 +393,7 @@ def test_a_shuffle_used_twice() -> None:
     network = nn.Sequential(nn.Conv2d(2, 4, 1), shuffle, nn.Conv2d(4, 4, 1), shuffle, nn.Conv2d(4, 1, 1))
     channels = traced(network)
     assert [dict(group.filters) for group in channels.groups] == [{"0": (p,), "2": (p,)} for p in range(4)]
-    remove(network, channels, channels.without([0]))
+    remove(network, channels, channels.without_groups([0]))
 
 
 def test_two_reshapes_of_a_layer_of_two_filters() -> None:

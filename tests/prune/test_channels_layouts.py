@@ -78,7 +78,7 @@ def test_the_channels_are_the_same(pool: str) -> None:
             channels = trace(net, make())
             assert found(channels) == expected, (name, layout)
             if (name, layout) == ("channels last", LAST):
-                smaller = remove(net, channels, channels.without([0, len(channels.groups) - 1]))
+                smaller = remove(net, channels, channels.without_groups([0, len(channels.groups) - 1]))
                 assert smaller[0].weight.shape[0] == 4
 
 
@@ -91,7 +91,7 @@ def test_the_channels_of_volumes_are_the_same(pool: nn.Module) -> None:
             net = network(pool, rank=3).to(memory_format=layout)
             channels = trace(net, example)
             assert found(channels) == expected
-            remove(net, channels, channels.without([0]))
+            remove(net, channels, channels.without_groups([0]))
 
 
 @pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool1d(1), nn.AdaptiveMaxPool1d(1)])

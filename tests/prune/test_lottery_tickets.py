@@ -13,7 +13,7 @@ import pytest
 
 from enxuto.errors import DataError, UsageError
 from enxuto.prune.removal.kept import Architecture
-from enxuto.prune.tickets import Runs, claim
+from enxuto.prune.tickets import SeedAccuracies, compare_with_controls
 from enxuto.studies.images import Asked
 from enxuto.studies.lottery.files import write_report
 from enxuto.studies.lottery.points import Arm, LotteryStudy, points, retraining_of
@@ -22,12 +22,14 @@ from enxuto.studies.lottery.tables import claims_table, levels_table, lottery_cs
 from enxuto.study.store_result import Result
 from enxuto.train.config import TrainConfig
 
-UNPRUNED = Runs({0: 0.80, 1: 0.82, 2: 0.81})
+UNPRUNED = SeedAccuracies({0: 0.80, 1: 0.82, 2: 0.81})
 
 
 def test_a_ticket_by_the_median_that_one_seed_does_not_hold() -> None:
-    runs = Runs({0: 0.80, 1: 0.81, 2: 0.83})
-    said = claim(runs, UNPRUNED, reinit=Runs({0: 0.79, 1: 0.805, 2: 0.78}), longer=Runs({0: 0.84}))
+    runs = SeedAccuracies({0: 0.80, 1: 0.81, 2: 0.83})
+    said = compare_with_controls(
+        runs, UNPRUNED, reinit=SeedAccuracies({0: 0.79, 1: 0.805, 2: 0.78}), longer=SeedAccuracies({0: 0.84})
+    )
     assert said.seeds == (0, 2)  # equal counts: at least as accurate
     assert (said.of, said.by_median, said.beyond_spread) == (3, True, False)
     assert said.over_unpruned == pytest.approx(0)
@@ -38,17 +40,22 @@ def test_a_ticket_by_the_median_that_one_seed_does_not_hold() -> None:
 
 
 def test_beyond_the_spread_even_the_worst_is_better_than_the_best() -> None:
-    assert claim(Runs({0: 0.821, 1: 0.83}), UNPRUNED).beyond_spread
-    assert not claim(Runs({0: 0.82, 1: 0.83}), UNPRUNED).beyond_spread
-    assert claim(Runs({1: 0.5}), UNPRUNED, reinit=Runs({1: 0.4})).beats_reinit is True
+    assert compare_with_controls(SeedAccuracies({0: 0.821, 1: 0.83}), UNPRUNED).beyond_spread
+    assert not compare_with_controls(SeedAccuracies({0: 0.82, 1: 0.83}), UNPRUNED).beyond_spread
+    assert (
+        compare_with_controls(
+            SeedAccuracies({1: 0.5}), UNPRUNED, reinit=SeedAccuracies({1: 0.4})
+        ).beats_reinit
+        is True
+    )
 
 
 def test_medians_and_what_is_missing() -> None:
-    assert Runs({0: 0.1, 1: 0.4, 2: 0.2, 3: 0.3}).median == pytest.approx(0.25)
+    assert SeedAccuracies({0: 0.1, 1: 0.4, 2: 0.2, 3: 0.3}).median == pytest.approx(0.25)
     with pytest.raises(DataError, match="seed 7 has no unpruned run"):
-        claim(Runs({7: 0.9}), UNPRUNED)
+        compare_with_controls(SeedAccuracies({7: 0.9}), UNPRUNED)
     with pytest.raises(DataError, match="no run"):
-        Runs({})
+        SeedAccuracies({})
 
 
 STEPS = {"epochs": 8, "milestones": (4, 6)}
@@ -57,7 +64,7 @@ STEPS = {"epochs": 8, "milestones": (4, 6)}
 def study(**changes: Any) -> LotteryStudy:
     values: dict[str, Any] = {
         "architecture": Architecture("lenet5", (1, 32, 32), 4), "images": Asked(), "rounds": 3, "seeds": (0, 1),
-        "config": TrainConfig.of("lottery", STEPS), **changes,
+        "config": TrainConfig.from_recipe("lottery", STEPS), **changes,
     }  # fmt: skip
     return LotteryStudy(**values)
 
@@ -108,7 +115,7 @@ def test_gradual_arms_prune_within_one_training() -> None:
     with pytest.raises(UsageError, match="more epochs"):
         study(schedules=("gradual",), rounds=8)
     with pytest.raises(UsageError, match="entered in the middle"):
-        study(schedules=("gradual",), config=TrainConfig.of("quick"))
+        study(schedules=("gradual",), config=TrainConfig.from_recipe("quick"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,7 @@ def test_gradual_arms_prune_within_one_training() -> None:
         ({"modes": ("again",)}, "retraining"),
         ({"scopes": ("here",)}, "scope"), ({"seeds": ()}, "seeds"), ({"amount": 1.0}, "100 %"),
         ({"rewind_epochs": (8,)}, "nothing is left to train"),
-        ({"config": TrainConfig.of("lottery", {**STEPS, "validation": 0.1})}, "leave out validation"),
+        ({"config": TrainConfig.from_recipe("lottery", {**STEPS, "validation": 0.1})}, "leave out validation"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(changes: Mapping[str, Any], says: str) -> None:

@@ -16,7 +16,7 @@ from enxuto import zoo
 from enxuto.errors import UsageError
 from enxuto.prune.channels.tracing import trace
 from enxuto.prune.criteria.scores import scores
-from enxuto.prune.ranking import choose, removal_order, rounded, unit_scores
+from enxuto.prune.ranking import choose_units, removal_order, round_to_multiple, unit_scores
 from enxuto.prune.removal.remove import remove
 from enxuto.prune.target_network import macs_left, macs_per_weight, parameters_left
 from enxuto.prune.targets import FiltersLeft, SizeLeft
@@ -89,10 +89,10 @@ def test_asking_for_more_never_leaves_more(
     for measure in (count, lambda removed: count(removed) + bumps[len(removed) % len(bumps)] + 1):
         if measure(()) == 0:
             continue
-        less, more = (choose(units, found, share, measure, **options) for share in shares)
+        less, more = (choose_units(units, found, share, measure, **options) for share in shares)
         assert set(less.removed) <= set(more.removed)
         for choice in (less, more):
-            assert choice.reached == pytest.approx(1 - measure(choice.removed) / measure(()))
+            assert choice.achieved == pytest.approx(1 - measure(choice.removed) / measure(()))
             for layer, values in found.items():
                 gone = sum(len(units[number].filters.get(layer, ())) for number in choice.removed)
                 assert len(values) - gone >= min(len(values), options["floor"]) or not gone
@@ -105,32 +105,32 @@ def test_no_place_of_the_order_comes_nearer(
 ) -> None:
     units, found = problem
     measure = FiltersLeft(units, found)
-    choice = choose(units, found, share, measure, **options)
+    choice = choose_units(units, found, share, measure, **options)
     values = unit_scores(units, found, normalise=options["normalise"])
     sizes = {layer: len(score) for layer, score in found.items()}
     order = removal_order(units, values, sizes, scope=options["scope"], floor=options["floor"])
     possible = [
-        1 - measure(rounded(units, order, n, options["multiple"])) / measure(())
+        1 - measure(round_to_multiple(units, order, n, options["multiple"])) / measure(())
         for n in range(len(order) + 1)
     ]
-    assert abs(choice.reached - share) <= min(abs(reached - share) for reached in possible) + 1e-12
+    assert abs(choice.achieved - share) <= min(abs(reached - share) for reached in possible) + 1e-12
 
 
 def test_global_is_by_score_and_exact() -> None:
     units = layers(a=4, b=6)
     found = {"a": np.array([5.0, 1.0, 9.0, 8.0]), "b": np.array([0.0, 2.0, 7.0, 3.0, 4.0, 6.0])}
-    choice = choose(units, found, 0.3, FiltersLeft(units, found))
+    choice = choose_units(units, found, 0.3, FiltersLeft(units, found))
     assert choice.removed == (1, 4, 5)
-    assert (choice.asked, choice.reached) == (0.3, pytest.approx(0.3))
-    assert choose(units, found, 0.0, FiltersLeft(units, found)).removed == ()
+    assert (choice.requested, choice.achieved) == (0.3, pytest.approx(0.3))
+    assert choose_units(units, found, 0.0, FiltersLeft(units, found)).removed == ()
     # 0.93 of 10: two must stay, one in each layer; 0.8 is the most.
-    assert choose(units, found, 0.93, FiltersLeft(units, found)).reached == pytest.approx(0.8)
+    assert choose_units(units, found, 0.93, FiltersLeft(units, found)).achieved == pytest.approx(0.8)
 
 
 def test_local_takes_the_same_share_of_each_layer() -> None:
     units = layers(a=4, b=8, c=16)
     found = {"a": np.arange(4.0) + 100, "b": np.arange(8.0), "c": np.arange(16.0)[::-1]}
-    choice = choose(units, found, 0.25, FiltersLeft(units, found), scope="local")
+    choice = choose_units(units, found, 0.25, FiltersLeft(units, found), scope="local")
     assert choice.removed == (0, 4, 5, 24, 25, 26, 27)
 
 
@@ -139,7 +139,7 @@ def test_local_takes_the_same_share_of_each_layer() -> None:
 def test_local_shares_differ_by_less_than_a_filter(counts: list[int], share: float) -> None:
     units = layers(**dict(zip(NAMES, counts, strict=True)))
     found = {name: np.ones(count) for name, count in zip(NAMES, counts, strict=True)}
-    choice = choose(units, found, share, FiltersLeft(units, found), scope="local")
+    choice = choose_units(units, found, share, FiltersLeft(units, found), scope="local")
     gone = [sum(name in units[number].filters for number in choice.removed) for name in NAMES]
     if all(count - number > 1 for count, number in zip(counts, gone, strict=True)):  # no floor was met
         # One share, near the one asked for, of which every layer lost the nearest whole number of filters.
@@ -187,16 +187,16 @@ def test_multiples_are_left() -> None:
     units = layers(a=20, b=16)
     order = removal_order(units, np.arange(36.0), {"a": 20, "b": 16})
     for count in range(len(order) + 1):
-        removed = rounded(units, order, count, 8)
+        removed = round_to_multiple(units, order, count, 8)
         assert set(removed) <= set(order[:count])
         left = 20 - sum(number < 20 for number in removed), 16 - sum(number >= 20 for number in removed)
         assert left[0] in (20, 16, 8)
         assert left[1] in (16, 8)
-    assert rounded(units, order, 4, 8) == (0, 1, 2, 3)
-    assert rounded(units, order, 3, 8) == ()
+    assert round_to_multiple(units, order, 4, 8) == (0, 1, 2, 3)
+    assert round_to_multiple(units, order, 3, 8) == ()
     # Two filters of c in each unit: four units make 8.
     pairs = [Unit({"c": (2 * i, 2 * i + 1)}) for i in range(8)]
-    assert rounded(pairs, range(7), 7, 8) == (0, 1, 2, 3)
+    assert round_to_multiple(pairs, range(7), 7, 8) == (0, 1, 2, 3)
 
 
 def test_parameters_and_macs_count_what_neighbours_lose_once() -> None:
@@ -206,8 +206,8 @@ def test_parameters_and_macs_count_what_neighbours_lose_once() -> None:
     assert SizeLeft(units, shapes, {"a": 1, "b": 1})((0, 4, 5)) == 3 * 3 + 4 * 3
     assert SizeLeft(units, shapes, {"a": 100, "b": 10})((0, 4, 5)) == 900 + 120
     found = {"a": np.ones(4), "b": np.ones(6)}
-    choice = choose(units, found, 0.5, SizeLeft(units, shapes, {"b": 1}), scope="local")
-    assert abs(choice.reached - 0.5) < 0.1
+    choice = choose_units(units, found, 0.5, SizeLeft(units, shapes, {"b": 1}), scope="local")
+    assert abs(choice.achieved - 0.5) < 0.1
 
 
 @pytest.mark.parametrize("name", ["lenet5-cifar", "resnet20-cifar", "shufflenet-cifar", "mobilenet-v2-cifar"])
@@ -217,10 +217,10 @@ def test_parameters_predicted_are_those_of_the_pruned_network(name: str) -> None
     channels = trace(network, example)
     found = scores(network, [(example, torch.tensor([0]))], "l1")
     measure = parameters_left(channels.groups, network)
-    choice = choose(channels.groups, found, 0.5, measure, floor=2)
-    smaller = remove(network, channels, channels.without(choice.removed))
+    choice = choose_units(channels.groups, found, 0.5, measure, floor=2)
+    smaller = remove(network, channels, channels.without_groups(choice.removed))
     assert sum(value.numel() for value in smaller.parameters()) == measure(choice.removed)
-    assert abs(choice.reached - 0.5) < 0.02
+    assert abs(choice.achieved - 0.5) < 0.02
 
 
 def test_what_makes_no_sense_is_refused() -> None:
@@ -229,21 +229,21 @@ def test_what_makes_no_sense_is_refused() -> None:
     measure = FiltersLeft(units, found)
     for share in (-0.1, 1.0, float("nan")):
         with pytest.raises(UsageError, match="share"):
-            choose(units, found, share, measure)
+            choose_units(units, found, share, measure)
     with pytest.raises(UsageError, match="floor"):
-        choose(units, found, 0.5, measure, floor=0)
+        choose_units(units, found, 0.5, measure, floor=0)
     with pytest.raises(UsageError, match="multiples"):
-        choose(units, found, 0.5, measure, multiple=0)
+        choose_units(units, found, 0.5, measure, multiple=0)
     with pytest.raises(UsageError, match="scope"):
-        choose(units, found, 0.5, measure, scope="regional")
+        choose_units(units, found, 0.5, measure, scope="regional")
     with pytest.raises(UsageError, match="normalisation"):
-        choose(units, found, 0.5, measure, normalise="l3")
+        choose_units(units, found, 0.5, measure, normalise="l3")
     with pytest.raises(UsageError, match="no score for any of a"):
-        choose(units, {"b": np.ones(3)}, 0.5, measure)
+        choose_units(units, {"b": np.ones(3)}, 0.5, measure)
     with pytest.raises(UsageError, match="scores of a must be finite"):
-        choose(units, {"a": np.array([1.0, np.nan, 2.0])}, 0.5, measure)
+        choose_units(units, {"a": np.array([1.0, np.nan, 2.0])}, 0.5, measure)
     with pytest.raises(UsageError, match="unpruned"):
-        choose(units, found, 0.5, lambda removed: 0.0)
+        choose_units(units, found, 0.5, lambda removed: 0.0)
 
 
 @pytest.mark.parametrize("name", ["lenet5-cifar", "shufflenet-cifar"])
@@ -254,10 +254,10 @@ def test_macs_are_the_summarys_before_and_after(name: str) -> None:
     measure = macs_left(channels.groups, network, example)
     assert measure(()) == summarize_module(network, tuple(example.shape[1:])).macs
     found = scores(network, [(example, torch.tensor([0]))], "l2")
-    choice = choose(channels.groups, found, 0.3, measure, scope="local")
-    smaller = remove(network, channels, channels.without(choice.removed))
+    choice = choose_units(channels.groups, found, 0.3, measure, scope="local")
+    smaller = remove(network, channels, channels.without_groups(choice.removed))
     assert summarize_module(smaller, tuple(example.shape[1:])).macs == measure(choice.removed)
-    assert abs(choice.reached - 0.3) < 0.05
+    assert abs(choice.achieved - 0.3) < 0.05
 
 
 def test_macs_of_transposed_and_grouped_layers_by_hand() -> None:

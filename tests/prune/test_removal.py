@@ -26,7 +26,7 @@ from enxuto.prune.channels.resizing import ChannelOrder
 from enxuto.prune.removal.check import check_removal
 from enxuto.train import TrainConfig
 from enxuto.train.config import Optimizer as OptimizerName
-from enxuto.train.optimizers import optimizer_of
+from enxuto.train.optimizers import make_optimizer
 from enxuto.zoo.shufflenet import ChannelShuffle
 
 torch.set_num_threads(1)
@@ -129,19 +129,19 @@ def test_a_mistake_in_the_map_is_found_and_its_layer_named() -> None:
         replace(bound, atoms=(*bound.atoms[1:], bound.atoms[0]))
         if (bound.tensor, bound.dim) == ("2.conv.weight", 1)
         else bound
-        for bound in channels.bounds
+        for bound in channels.bindings
     ]
     with pytest.raises(ModelError, match=r"first in 2\.conv"):
-        remove(network, replace(channels, bounds=tuple(wrong)), channels.without([0]))
-    missing = [bound for bound in channels.bounds if bound.tensor != "4.weight"]
+        remove(network, replace(channels, bindings=tuple(wrong)), channels.without_groups([0]))
+    missing = [bound for bound in channels.bindings if bound.tensor != "4.weight"]
     with pytest.raises(ModelError, match="the pruned network does not run, in or after 4"):
-        remove(network, replace(channels, bounds=tuple(missing)), channels.without([3]))
+        remove(network, replace(channels, bindings=tuple(missing)), channels.without_groups([3]))
 
 
 def test_the_check_sees_one_wrong_weight() -> None:
     network = chain()
     channels = traced(network)
-    kept = channels.without([0, 4])
+    kept = channels.without_groups([0, 4])
     smaller = remove(network, channels, kept)
     assert check_removal(network, smaller, channels, kept) < 1e-12
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_activations_that_make_something_of_zero() -> None:
     )
     randomise(network)
     channels = traced(network)
-    remove(network, channels, channels.without([0, 3]))
+    remove(network, channels, channels.without_groups([0, 3]))
 
 
 def test_earlier_checkpoints_are_cut_by_the_plan() -> None:
@@ -171,7 +171,7 @@ def test_earlier_checkpoints_are_cut_by_the_plan() -> None:
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(1)
-    kept = channels.without([0, 3, 4])
+    kept = channels.without_groups([0, 3, 4])
     smaller = remove(network, channels, kept)
     smaller.load_state_dict(slice_state(early, channels, kept))
     network.load_state_dict(early)
@@ -187,7 +187,7 @@ def test_shared_parameters_stay_shared() -> None:
     other.weight, other.bias = one.weight, one.bias
     network = nn.Sequential(nn.Conv2d(2, 3, 1), one, nn.ReLU(), other, nn.Conv2d(3, 1, 1))
     channels = traced(network)
-    kept = channels.without([1])
+    kept = channels.without_groups([1])
     smaller = remove(network, channels, kept)
     assert smaller.get_parameter("1.weight") is smaller.get_parameter("3.weight")
     assert smaller.get_submodule("3").in_channels == 2
@@ -196,13 +196,13 @@ def test_shared_parameters_stay_shared() -> None:
 
 def test_plans_compose_and_travel_as_json() -> None:
     first = KeptChannels({"a": (0, 2, 3, 5), "b": (1,)}, {"a": 6, "b": 2})
-    both = first.then(KeptChannels({"a": (1, 3), "b": (0,)}, {"a": 4, "b": 1}))
+    both = first.compose(KeptChannels({"a": (1, 3), "b": (0,)}, {"a": 4, "b": 1}))
     assert both.layers == {"a": (2, 5), "b": (1,)}
     assert both.removed() == {"a": (0, 1, 3, 4), "b": (0,)}
-    assert both.share == 3 / 8
+    assert both.kept_share == 3 / 8
     assert KeptChannels.from_dict(both.to_dict()) == both
     with pytest.raises(UsageError, match="a has 4 filters after the first, the second expects 6"):
-        first.then(first)
+        first.compose(first)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_damaged_plans(values: dict[str, object], message: str) -> None:
 def _other_optimizers() -> Iterable[Callable[[Iterable[nn.Parameter]], Optimizer]]:
     yield lambda weights: torch.optim.AdamW(weights, lr=1e-3, amsgrad=True)
     yield from (
-        lambda weights, name=name: optimizer_of(TrainConfig(optimizer=name, lr=1e-3), weights)
+        lambda weights, name=name: make_optimizer(TrainConfig(optimizer=name, lr=1e-3), weights)
         for name in get_args(OptimizerName)
     )
 
@@ -239,7 +239,7 @@ def test_optimizers_follow(make: Callable[[Iterable[nn.Parameter]], Optimizer]) 
     network(images).square().sum().backward()
     optimizer.step()
     channels = traced(network)
-    kept = channels.without([0, 4])
+    kept = channels.without_groups([0, 4])
     smaller = remove(network, channels, kept)
     follower = remove_from_optimizer(optimizer, network, smaller, channels, kept)
     assert follower is not optimizer
@@ -264,7 +264,7 @@ def test_optimizers_follow(make: Callable[[Iterable[nn.Parameter]], Optimizer]) 
 def test_an_optimizer_of_another_network() -> None:
     network = chain()
     channels = traced(network)
-    kept = channels.without([0])
+    kept = channels.without_groups([0])
     smaller = remove(network, channels, kept)
     foreign = torch.optim.SGD(chain().parameters(), lr=0.1)
     with pytest.raises(UsageError, match="not the network's"):

@@ -27,7 +27,7 @@ def saved(tmp_path: Path) -> Path:
     """LeNet-5 with other weights than a fresh one and every third group removed."""
     network = zoo.build("lenet5", seed=5).eval()
     channels = trace(network, torch.zeros(1, 1, 32, 32))
-    kept = channels.without(range(0, len(channels.groups), 3))
+    kept = channels.without_groups(range(0, len(channels.groups), 3))
     path = tmp_path / "small.pt"
     save_pruned(path, remove(network, channels, kept), LENET, kept, metadata={"accuracy": 0.5})
     images = torch.linspace(-1, 1, 2 * 1024).reshape(2, 1, 32, 32)
@@ -67,7 +67,7 @@ def test_a_factory_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     architecture = Architecture("mine_to_prune:network", (2, 6, 6))
     network = architecture.build().eval()
     channels = trace(network, torch.zeros(1, 2, 6, 6))
-    kept = channels.without([1, 2])
+    kept = channels.without_groups([1, 2])
     smaller = remove(network, channels, kept)
     save_pruned("small.pt", smaller, architecture, kept)
     images = torch.randn(2, 2, 6, 6)

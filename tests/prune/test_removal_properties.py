@@ -31,7 +31,7 @@ def some_plan(channels: ChannelMap, seed: int) -> KeptChannels:
             chosen.append(group.number)
             for layer, places in group.filters.items():
                 left[layer] -= len(places)
-    return channels.without(chosen)
+    return channels.without_groups(chosen)
 
 
 @SETTINGS
@@ -65,7 +65,7 @@ def test_shapes_and_plans_are_consistent(graph: Graph, seed: int) -> None:
     assert again.widths == {layer: len(places) for layer, places in first.layers.items()}
     second = some_plan(again, seed + 1)
     twice = remove(smaller, again, second)
-    once = remove(graph, channels, first.then(second))
+    once = remove(graph, channels, first.compose(second))
     images = torch.randn(2, 2, 6, 6)
     with torch.no_grad():
         torch.testing.assert_close(twice(images), once(images))
@@ -102,7 +102,7 @@ def test_onnx_gives_the_same_outputs(tmp_path: Path) -> None:
     randomise(graph)
     channels = trace(graph, torch.zeros(1, 2, 6, 6))
     kept = some_plan(channels, 1)
-    assert kept.share < 0.9
+    assert kept.kept_share < 0.9
     written = export_onnx(remove(graph, channels, kept), tmp_path / "small.onnx", input_shape=(2, 6, 6))
     assert written.difference is not None
     assert written.difference < 1e-5
@@ -164,4 +164,4 @@ def test_neither_does_what_saturates() -> None:
     assert "cells.5.0" in {item.layer for item in channels.fixed}
     assert channels.groups
     for group in channels.groups:
-        remove(network, channels, channels.without([group.number]))  # which compares
+        remove(network, channels, channels.without_groups([group.number]))  # which compares

@@ -50,7 +50,7 @@ def pruned(network: nn.Module, shape: tuple[int, ...]) -> tuple[ChannelMap, Kept
             chosen.append(group.number)
             for layer, places in group.filters.items():
                 left[layer] -= len(places)
-    kept = channels.without(chosen)
+    kept = channels.without_groups(chosen)
     return channels, kept, remove(network, channels, kept)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from enxuto import zoo
 from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.prune.attribution.deeplift import deeplift
-from enxuto.prune.attribution.references import same_for_all, zero
+from enxuto.prune.attribution.references import constant_reference, zero_reference
 from enxuto.prune.criteria.attribution import Conductance, DeepLift
 from enxuto.prune.criteria.conductance import conductance
 from enxuto.prune.criteria.relevance import relevance
@@ -166,9 +166,9 @@ def test_taylor_of_layers_called_with_several_tokens() -> None:
 
 def test_deeplift_scores_are_norms_of_attributions() -> None:
     network, data = small(), batches()
-    found = scores(network, data, DeepLift(reference=zero))
+    found = scores(network, data, DeepLift(reference=zero_reference))
     total = sum(
-        deeplift(network, images, labels, reference=zero).layers["4"][0].abs().sum((0, 2, 3))
+        deeplift(network, images, labels, reference=zero_reference).layers["4"][0].abs().sum((0, 2, 3))
         for images, labels in data
     )
     np.testing.assert_allclose(found["4"], total / 6, rtol=1e-9)
@@ -238,7 +238,7 @@ def test_conductance_is_complete() -> None:
     change = logits.gather(1, labels[:, None])[:, 0].detach()
     misses = []
     for steps in (20, 200):
-        found = conductance(network, images, labels, reference=zero, steps=steps)
+        found = conductance(network, images, labels, reference=zero_reference, steps=steps)
         assert list(found) == ["0", "4", "7", "9"]
         misses.append(max(float((found[n][0].flatten(1).sum(1) - change).abs().max()) for n in found))
     assert misses[1] < 1e-3 * float(change.abs().max())
@@ -250,7 +250,7 @@ def test_conductance_of_an_affine_network_needs_one_step() -> None:
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(4, 5))
     ).double()
     images, labels = batches(4, 4)[0]
-    start = same_for_all(random(3, 8, 8, seed=5).double())
+    start = constant_reference(random(3, 8, 8, seed=5).double())
     one = conductance(network, images, labels, reference=start, steps=1)
     torch.testing.assert_close(one["0"][0], deeplift(network, images, labels, reference=start).layers["0"][0])
 
@@ -261,7 +261,7 @@ def test_conductance_equals_captums() -> None:
     network = small(nn.Tanh)
     network[3] = nn.AvgPool2d(2)
     images, labels = batches(4, 4)[0]
-    ours = conductance(network, images, labels, reference=zero, steps=200)
+    ours = conductance(network, images, labels, reference=zero_reference, steps=200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated calls of torch
         theirs = LayerConductance(network.eval(), network[4]).attribute(images, target=labels, n_steps=200)

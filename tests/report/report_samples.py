@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.weights.distribution import weight_shape
+from enxuto.weights.distribution import weight_distribution
 
 LEDGER: dict[str, Any] = {
     "output": "net.enx",
@@ -174,7 +174,7 @@ def curve() -> dict[str, Any]:
 def weights() -> dict[str, Any]:
     """What `weights --json` prints."""
     values = np.random.default_rng(0).laplace(size=3000)
-    shape, layer = weight_shape(values, "net"), weight_shape(values[:600], "conv1")
+    shape, layer = weight_distribution(values, "net"), weight_distribution(values[:600], "conv1")
     assert shape is not None
     assert layer is not None
     return {

@@ -17,7 +17,7 @@ import report_samples as samples
 from enxuto.report import Results, read_results, write_page, write_texts
 from enxuto.report.page import page_text
 from enxuto.report.values import shell
-from enxuto.weights.families import FAMILIES, Fitted
+from enxuto.weights.families import FAMILIES, FittedFamily
 
 STEERING = "fc\x1b]0;PWNED\x07\u202egnp.exe\rover"
 
@@ -161,7 +161,7 @@ def test_densities_are_those_of_scipy(name: str, arguments: tuple[float, ...]) -
     family = next(one for one in FAMILIES if one.name == name)
     x = np.linspace(-3, 3, 601)
     expected = getattr(stats, family.scipy)(*arguments).pdf(x)
-    np.testing.assert_allclose(Fitted(family, arguments).density(x), expected, rtol=1e-8, atol=1e-300)
+    np.testing.assert_allclose(FittedFamily(family, arguments).density(x), expected, rtol=1e-8, atol=1e-300)
 
 
 @pytest.mark.parametrize("schema", ["enxuto.inspect/1", "enxuto.compress/1", None])

@@ -116,7 +116,7 @@ def test_records_of_a_curve_give_the_same_chart_as_its_json(tmp_path: Path) -> N
 
 def test_tickets_are_medians_with_their_spread(tmp_path: Path) -> None:
     found = only(samples.write(tmp_path / "a.json", samples.TICKETS))
-    # Unpruned: 90, 91, 92. l1: 91, 92, 93 in the first round, 70, 85, 90 in the second.
+    # UnprunedNetwork: 90, 91, 92. l1: 91, 92, 93 in the first round, 70, 85, 90 in the second.
     assert column(found, "remaining") == [50.0, 25.0]
     assert column(found, "accuracy") == pytest.approx([92.0, 85.0])
     assert column(found, "low") == pytest.approx([91.0, 70.0])

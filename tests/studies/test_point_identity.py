@@ -146,7 +146,7 @@ def test_a_curves_point_is_the_same_for_files_elsewhere(tmp_path: Path) -> None:
 
 # --- prune
 
-CONFIG = TrainConfig.of("quick", {"epochs": 2})
+CONFIG = TrainConfig.from_recipe("quick", {"epochs": 2})
 ARM = Arm("l1", "rewind")
 
 
@@ -190,8 +190,10 @@ PRUNED: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
     "floor": lambda n: {"selection": Selection(floor=2)},
     "multiple": lambda n: {"selection": Selection(multiple=2)},
     "amount": lambda n: {"amount": 0.3},
-    "epochs": lambda n: {"config": TrainConfig.of("quick", {"epochs": 3}).to_dict()},
-    "learning rate": lambda n: {"config": TrainConfig.of("quick", {"epochs": 2, "lr": 0.123}).to_dict()},
+    "epochs": lambda n: {"config": TrainConfig.from_recipe("quick", {"epochs": 3}).to_dict()},
+    "learning rate": lambda n: {
+        "config": TrainConfig.from_recipe("quick", {"epochs": 2, "lr": 0.123}).to_dict()
+    },
     "last rate": lambda n: {"last_lr": 0.02},
     "score images": lambda n: {"score_images": 17},
     "seed": lambda n: {"seed": 1},
@@ -334,7 +336,8 @@ def last(points: list[Point], function: str) -> str:
     [
         ({"architecture": replace(LENET, classes=5)}, "train_unpruned"),
         ({"images": Asked(train=9, size=(32, 32))}, "train_unpruned"),
-        ({"config": TrainConfig.of("quick", {"epochs": 3})}, "train_unpruned"), ({"seeds": (1,)}, "train_unpruned"),
+        ({"config": TrainConfig.from_recipe("quick", {"epochs": 3})}, "train_unpruned"),
+        ({"seeds": (1,)}, "train_unpruned"),
         ({"data": "e"}, "train_unpruned"), ({"amount": 0.3}, "prune_round"), ({"criteria": ("l2",)}, "time_arm"),
         ({"modes": ("rewind",), "rewind_epochs": (1,)}, "time_arm"), ({"target": "macs"}, "prune_round"),
         ({"normalise": "mean"}, "prune_round"), ({"floor": 2}, "prune_round"), ({"multiple": 2}, "prune_round"),

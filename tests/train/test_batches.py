@@ -11,7 +11,7 @@ import torch
 from enxuto.data import open_dataset
 from enxuto.errors import DataError, UsageError
 from enxuto.train.augment import AUGMENTS, Augment
-from enxuto.train.batches import TrainingData, batches, evaluation_batches
+from enxuto.train.batches import TrainingData, evaluation_batches, training_batches
 
 NONE = Augment()
 
@@ -39,7 +39,7 @@ def archive(folder: Path, images: np.ndarray, labels: np.ndarray, **more: np.nda
 def test_an_epoch_shows_every_image_once_with_its_label() -> None:
     data = numbered()
     seen: list[int] = []
-    for images, labels in batches(data, 8, generator=generator(), augment=AUGMENTS["flip"]):
+    for images, labels in training_batches(data, 8, generator=generator(), augment=AUGMENTS["flip"]):
         assert images.shape[1:] == (3, 4, 4)
         assert [number % 5 for number in numbers(images)] == labels.tolist()
         seen += numbers(images)
@@ -48,17 +48,21 @@ def test_an_epoch_shows_every_image_once_with_its_label() -> None:
 
 
 def test_the_last_batch_is_smaller_or_left_out() -> None:
-    sizes = [len(labels) for _, labels in batches(numbered(), 8, generator=generator(), augment=NONE)]
+    sizes = [
+        len(labels) for _, labels in training_batches(numbered(), 8, generator=generator(), augment=NONE)
+    ]
     assert sizes == [8] * 6 + [2]
-    kept = batches(numbered(), 8, generator=generator(), augment=NONE, drop_last=True)
+    kept = training_batches(numbered(), 8, generator=generator(), augment=NONE, drop_last=True)
     assert [len(labels) for _, labels in kept] == [8] * 6
 
 
 @pytest.mark.parametrize("name", list(AUGMENTS))
 def test_the_same_state_gives_the_same_epoch_and_the_next_another(name: str) -> None:
     random = generator(7)
-    runs = [list(batches(numbered(), 16, generator=random, augment=AUGMENTS[name])) for _ in range(2)]
-    again = list(batches(numbered(), 16, generator=generator(7), augment=AUGMENTS[name]))
+    runs = [
+        list(training_batches(numbered(), 16, generator=random, augment=AUGMENTS[name])) for _ in range(2)
+    ]
+    again = list(training_batches(numbered(), 16, generator=generator(7), augment=AUGMENTS[name]))
     for (images, labels), (same_images, same_labels) in zip(runs[0], again, strict=True):
         assert torch.equal(images, same_images)
         assert torch.equal(labels, same_labels)
@@ -67,8 +71,8 @@ def test_the_same_state_gives_the_same_epoch_and_the_next_another(name: str) -> 
 
 def test_an_epoch_left_early_leaves_the_generator_where_a_whole_one_does() -> None:
     left, whole = generator(), generator()
-    next(iter(batches(numbered(), 8, generator=left, augment=NONE)))
-    list(batches(numbered(), 8, generator=whole, augment=NONE))
+    next(iter(training_batches(numbered(), 8, generator=left, augment=NONE)))
+    list(training_batches(numbered(), 8, generator=whole, augment=NONE))
     assert torch.equal(left.get_state(), whole.get_state())
 
 
@@ -77,7 +81,7 @@ def test_an_epoch_left_early_leaves_the_generator_where_a_whole_one_does() -> No
 def test_processes_together_see_what_one_would(processes: int, name: str) -> None:
     def epoch(rank: int, world_size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return list(
-            batches(
+            training_batches(
                 numbered(48),
                 12,
                 generator=generator(),
@@ -97,7 +101,7 @@ def test_processes_together_see_what_one_would(processes: int, name: str) -> Non
 def test_no_process_goes_without_an_image() -> None:
     data = numbered(17)  # 8 + 8 + 1: the last cannot be shared by two
     steps = [
-        list(batches(data, 8, generator=generator(), augment=NONE, rank=rank, world_size=2))
+        list(training_batches(data, 8, generator=generator(), augment=NONE, rank=rank, world_size=2))
         for rank in (0, 1)
     ]
     assert [[len(labels) for _, labels in part] for part in steps] == [[4, 4], [4, 4]]
@@ -119,9 +123,9 @@ def test_evaluation_goes_in_order_and_is_shared_without_gaps() -> None:
 
 def test_senseless_sharing_is_refused() -> None:
     with pytest.raises(UsageError, match="process 2 of 2"):
-        batches(numbered(), 8, generator=generator(), augment=NONE, rank=2, world_size=2)
+        training_batches(numbered(), 8, generator=generator(), augment=NONE, rank=2, world_size=2)
     with pytest.raises(UsageError, match="batch size 1"):
-        batches(numbered(), 1, generator=generator(), augment=NONE, world_size=2)
+        training_batches(numbered(), 1, generator=generator(), augment=NONE, world_size=2)
     with pytest.raises(UsageError, match="batch size 0"):
         list(evaluation_batches(numbered(), 0))
 

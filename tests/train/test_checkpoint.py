@@ -18,7 +18,7 @@ SETTINGS = {"batch": 16, "epochs": 3, "lr": 0.05, "threads": 1, "keep_epochs": [
 
 
 def config(**settings: Any) -> TrainConfig:
-    return TrainConfig.of(None, {**SETTINGS, **settings})
+    return TrainConfig.from_recipe(None, {**SETTINGS, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_all_there_is_to_know(run: Path) -> None:
     assert last.epoch == 3
     assert last.stopped == "epochs"
     assert len(last.history) == 3
-    assert TrainConfig.of(None, last.config) == config()
+    assert TrainConfig.from_recipe(None, last.config) == config()
     assert last.data["hash"] == stripes().hash
     assert last.data["mean"] == [0.5]
     assert last.preprocess is not None

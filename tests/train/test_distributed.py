@@ -12,7 +12,7 @@ from train_nets import processes, seeded, stripes, train_among, weights
 
 from enxuto.errors import UsageError
 from enxuto.train import Checkpoint, TrainConfig, fit
-from enxuto.train.processes import join
+from enxuto.train.processes import join_processes
 
 # 96 images in batches of 20: the last batch is smaller, and of 41 validation images one process gets one more.
 SETTINGS: dict[str, Any] = {
@@ -45,7 +45,7 @@ def run_two(folder: Path, *settings: dict[str, Any]) -> list[int]:
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert run_two(tmp_path / "two", SETTINGS, LONGER) == [0, 0]  # the second run goes on with the first
     model = seeded()
-    alone = fit(model, stripes(), stripes(41, seed=1), TrainConfig.of(None, LONGER))
+    alone = fit(model, stripes(), stripes(41, seed=1), TrainConfig.from_recipe(None, LONGER))
     together = Checkpoint.read(tmp_path / "two" / "last.pt")
     assert len(together.generators) == 2
     for ours, theirs in zip(together.history, alone.records, strict=True):
@@ -56,15 +56,16 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         torch.testing.assert_close(together.model[name], value, rtol=0, atol=1e-5)
     with pytest.raises(UsageError, match="2 processes, not 1"):
         fit(
-            seeded(), stripes(), stripes(41, seed=1), TrainConfig.of(None, LONGER), folder=tmp_path / "two", resume=True
+            seeded(), stripes(), stripes(41, seed=1), TrainConfig.from_recipe(None, LONGER), folder=tmp_path / "two",
+            resume=True,
         )  # fmt: skip
 
 
 def test_variables_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(UsageError, match="WORLD_SIZE"):
-        join(gpu=False)
+        join_processes(gpu=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "2")
     with pytest.raises(UsageError, match="RANK is 2 of 2"):
-        join(gpu=False)
+        join_processes(gpu=False)

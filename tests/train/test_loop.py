@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from train_nets import dropped, plain, same_bits, seeded, stripes, weights
 
 from enxuto.errors import DataError, TrainingError, UsageError
-from enxuto.train import Checkpoint, History, Progress, TrainConfig, fit, score
+from enxuto.train import Checkpoint, History, TrainConfig, TrainingProgress, fit, score
 from enxuto.train.history import EpochRecord, best_epoch
 
 QUICK = {"batch": 16, "epochs": 3, "lr": 0.05, "threads": 1, "device": "cpu"}
 
 
 def config(**settings: Any) -> TrainConfig:
-    return TrainConfig.of(None, {**QUICK, **settings})
+    return TrainConfig.from_recipe(None, {**QUICK, **settings})
 
 
 def losses(history: History) -> list[float]:
@@ -213,7 +213,7 @@ def test_best_epoch() -> None:
 
 
 def test_progress_tells_where_it_is() -> None:
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     fit(seeded(), stripes(), None, config(batch=4), progress=told.append)
     assert [(at.epoch, at.done) for at in told if at.record is None] == [
         (epoch, done) for epoch in (1, 2, 3) for done in (80, 96)

@@ -13,7 +13,7 @@ from train_nets import dropped, same_bits, seeded, stripes, weights
 from enxuto.errors import UsageError
 from enxuto.train import TrainConfig, fit
 from enxuto.train.batches import evaluation_batches
-from enxuto.train.norms import batch_norms, check_normalisation, synchronised
+from enxuto.train.norms import batch_norms, check_normalisation, synchronise_batch_norms
 from enxuto.train.placement import check_machine
 
 
@@ -30,7 +30,7 @@ def test_layers_are_exchanged_and_given_back() -> None:
     model.eval()
     expected = model(images)
     model.train()
-    with synchronised(model):
+    with synchronise_batch_norms(model):
         assert [type(norm) for _, _, norm in batch_norms(model)] == [nn.SyncBatchNorm] * 2
         assert [norm.eps for _, _, norm in batch_norms(model)] == [1e-3, 1e-5]
         assert [norm.momentum for _, _, norm in batch_norms(model)] == [0.1, 0.3]
@@ -47,7 +47,7 @@ def test_what_is_learnt_inside_stays() -> None:
     images, _ = next(evaluation_batches(stripes(16), 16))
     plain, exchanged = seeded(nested), seeded(nested)
     plain(images).square().mean().backward()
-    with synchronised(exchanged):
+    with synchronise_batch_norms(exchanged):
         exchanged(images).square().mean().backward()
     for model in (plain, exchanged):
         torch.optim.SGD(model.parameters(), 0.1).step()
@@ -57,30 +57,30 @@ def test_what_is_learnt_inside_stays() -> None:
 
 def test_layers_are_given_back_after_an_error() -> None:
     model = seeded(dropped)
-    with pytest.raises(KeyboardInterrupt), synchronised(model):
+    with pytest.raises(KeyboardInterrupt), synchronise_batch_norms(model):
         raise KeyboardInterrupt
     assert type(model[1]) is nn.BatchNorm2d
 
 
 def test_several_processes_without_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = TrainConfig.of(None, {"sync_batch_norm": True, "device": "cpu"})
+    config = TrainConfig.from_recipe(None, {"sync_batch_norm": True, "device": "cpu"})
     check_machine(config)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(UsageError, match=r"sync_batch_norm .* GPUs only"):
         check_machine(config)
-    check_machine(TrainConfig.of(None, {"device": "cpu"}))
+    check_machine(TrainConfig.from_recipe(None, {"device": "cpu"}))
 
 
 def test_more_processes_than_gpus_or_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("WORLD_SIZE", "3"), ("RANK", "2"), ("LOCAL_RANK", "2")):
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="batch is 2 for 3 processes"):
-        check_machine(TrainConfig.of(None, {"batch": 2, "device": "cpu"}))
+        check_machine(TrainConfig.from_recipe(None, {"batch": 2, "device": "cpu"}))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match=r"2 GPUs.* process 2 .*--nproc-per-node"):
-        check_machine(TrainConfig.of(None, {}))
+        check_machine(TrainConfig.from_recipe(None, {}))
 
 
 class Functional(nn.Module):
@@ -125,7 +125,7 @@ MANY_VALUES: dict[str, Callable[[], nn.Module]] = {
 
 
 def settings(**more: object) -> TrainConfig:
-    return TrainConfig.of(None, {"epochs": 1, "lr": 0.01, "threads": 1, "device": "cpu", **more})
+    return TrainConfig.from_recipe(None, {"epochs": 1, "lr": 0.01, "threads": 1, "device": "cpu", **more})
 
 
 @pytest.mark.parametrize("name", ONE_VALUE)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from enxuto.train.config import Optimizer, TrainConfig
-from enxuto.train.optimizers import optimizer_of, set_rate
+from enxuto.train.optimizers import make_optimizer, set_rate
 
 LR = 0.1
 
 
 def steps(settings: dict[str, object], count: int = 2) -> list[float]:
     weight = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
-    optimizer = optimizer_of(TrainConfig.of(None, {"lr": LR, **settings}), [weight])
+    optimizer = make_optimizer(TrainConfig.from_recipe(None, {"lr": LR, **settings}), [weight])
     found = []
     for _ in range(count):
         optimizer.zero_grad()
@@ -74,7 +74,9 @@ def test_nadam_goes_further_than_adam_at_first() -> None:
 @pytest.mark.parametrize("name", get_args(Optimizer))
 def test_weight_decay_and_rate_reach_every_optimizer(name: str) -> None:
     weight = torch.nn.Parameter(torch.ones(()))
-    optimizer = optimizer_of(TrainConfig.of(None, {"optimizer": name, "weight_decay": 0.25}), [weight])
+    optimizer = make_optimizer(
+        TrainConfig.from_recipe(None, {"optimizer": name, "weight_decay": 0.25}), [weight]
+    )
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.25]
     set_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.5]

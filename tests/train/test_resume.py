@@ -15,13 +15,13 @@ import pytest
 from train_nets import dropped, processes, same_bits, seeded, stripes, train_dropped, weights
 
 from enxuto.files import atomic_write
-from enxuto.train import Checkpoint, Progress, TrainConfig, fit
+from enxuto.train import Checkpoint, TrainConfig, TrainingProgress, fit
 
 SETTINGS: dict[str, Any] = {
     "batch": 16, "epochs": 12, "lr": 0.05, "threads": 1, "augment": "crop-flip", "optimizer": "nadam", "device": "cpu",
     "schedule": "plateau", "patience": 2, "precision": "mixed", "keep_epochs": [0, 3],
 }  # fmt: skip
-CONFIG = TrainConfig.of(None, SETTINGS)
+CONFIG = TrainConfig.from_recipe(None, SETTINGS)
 
 
 def train(folder: Path, **more: Any) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_a_failure_before_or_after_any_write(
 
 
 def test_an_interrupt_inside_an_epoch(undisturbed: Path, tmp_path: Path) -> None:
-    def interrupts(at: Progress) -> None:
+    def interrupts(at: TrainingProgress) -> None:
         if at.epoch in (1, 5) and at.record is None and not (tmp_path / f"past-{at.epoch}").exists():
             (tmp_path / f"past-{at.epoch}").touch()
             raise KeyboardInterrupt
@@ -102,13 +102,13 @@ def test_an_interrupt_inside_an_epoch(undisturbed: Path, tmp_path: Path) -> None
 
 def test_a_cycle_of_rate_and_momentum_goes_on_where_it_was(tmp_path: Path) -> None:
     """What the schedule changes within an epoch, and the layout of weights and momenta, come back too."""
-    config = TrainConfig.of(
+    config = TrainConfig.from_recipe(
         "quick", {"batch": 16, "epochs": 3, "channels_last": True, "threads": 1, "device": "cpu"}
     )
     whole, cut = seeded(dropped), seeded(dropped)
     fit(whole, stripes(), None, config)
 
-    def interrupts(at: Progress) -> None:
+    def interrupts(at: TrainingProgress) -> None:
         if at.epoch == 3:
             raise KeyboardInterrupt
 
@@ -122,7 +122,7 @@ def test_a_cycle_of_rate_and_momentum_goes_on_where_it_was(tmp_path: Path) -> No
 def test_other_threads_go_on_and_are_told(tmp_path: Path) -> None:
     """A study's point may be taken up by a process of other threads; the last bits alone depend on them."""
 
-    def interrupts(at: Progress) -> None:
+    def interrupts(at: TrainingProgress) -> None:
         if at.epoch == 2:
             raise KeyboardInterrupt
 

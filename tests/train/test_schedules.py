@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from enxuto.train.config import TrainConfig
-from enxuto.train.optimizers import change_momentum, optimizer_of, set_rate
-from enxuto.train.schedules import Cosine, Milestones, Plateau, Schedule, Souza, schedule_of
+from enxuto.train.optimizers import change_momentum, make_optimizer, set_rate
+from enxuto.train.schedules import Cosine, Milestones, Plateau, Schedule, Souza, make_schedule
 
 
 def follow(schedule: Schedule, losses: list[float]) -> tuple[list[float], list[bool]]:
@@ -89,14 +89,14 @@ def test_cosine_by_hand() -> None:
 def test_one_cycle_is_torchs(optimizer: str) -> None:
     """Rate and momentum of every step, of optimizers that our loop's calls and torch's own schedule drive."""
     steps = 50
-    config = TrainConfig.of(
+    config = TrainConfig.from_recipe(
         None, {"optimizer": optimizer, "schedule": "onecycle", "lr": 1.0, "epochs": 10, "warmup": 0.3}
     )
-    mine, other = (optimizer_of(config, [torch.nn.Parameter(torch.zeros(1))]) for _ in range(2))
+    mine, other = (make_optimizer(config, [torch.nn.Parameter(torch.zeros(1))]) for _ in range(2))
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         other, 1.0, total_steps=steps + 1, pct_start=(0.3 * steps + 1) / (steps + 1)
     )
-    ours = schedule_of(config)
+    ours = make_schedule(config)
     for step in range(steps + 1):
         set_rate(mine, ours.factor(10 * step / steps))
         change_momentum(mine, ours.momentum_change(10 * step / steps))
@@ -110,8 +110,8 @@ def test_one_cycle_is_torchs(optimizer: str) -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adagrad", "adadelta"])
 def test_an_optimizer_without_momentum_gets_none(name: str) -> None:
-    config = TrainConfig.of(None, {"optimizer": name, "schedule": "onecycle"})
-    optimizer = optimizer_of(config, [torch.nn.Parameter(torch.zeros(1))])
+    config = TrainConfig.from_recipe(None, {"optimizer": name, "schedule": "onecycle"})
+    optimizer = make_optimizer(config, [torch.nn.Parameter(torch.zeros(1))])
     before = [dict(group) for group in optimizer.param_groups]
     change_momentum(optimizer, 0.05)
     assert [dict(group) for group in optimizer.param_groups] == before
@@ -119,12 +119,12 @@ def test_an_optimizer_without_momentum_gets_none(name: str) -> None:
 
 def test_only_one_cycle_changes_the_momentum() -> None:
     others = [
-        TrainConfig.of(None, {"schedule": name, "milestones": [2] if name == "milestones" else []})
+        TrainConfig.from_recipe(None, {"schedule": name, "milestones": [2] if name == "milestones" else []})
         for name in ("constant", "milestones", "plateau", "souza", "cosine")
     ]
-    assert {schedule_of(config).momentum_change(at) for config in others for at in (0, 1.5, 9)} == {0.0}
-    still = TrainConfig.of(None, {"schedule": "onecycle", "momentum_swing": 0.0})
-    assert {schedule_of(still).momentum_change(at) for at in (0, 1.5, 9)} == {0.0}
+    assert {make_schedule(config).momentum_change(at) for config in others for at in (0, 1.5, 9)} == {0.0}
+    still = TrainConfig.from_recipe(None, {"schedule": "onecycle", "momentum_swing": 0.0})
+    assert {make_schedule(still).momentum_change(at) for at in (0, 1.5, 9)} == {0.0}
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_only_one_cycle_changes_the_momentum() -> None:
     ids=lambda settings: str(settings["schedule"]),
 )
 def test_state_goes_on_where_it_was(settings: dict[str, object]) -> None:
-    config = TrainConfig.of(None, settings)
+    config = TrainConfig.from_recipe(None, settings)
     losses = [1.0, 0.9, 0.9, 0.895, 0.9, 0.4, 0.4, 0.4, 0.4]
-    expected = follow(schedule_of(config), losses)
+    expected = follow(make_schedule(config), losses)
     for cut in range(len(losses)):
-        first, second = schedule_of(config), schedule_of(config)
+        first, second = make_schedule(config), make_schedule(config)
         before = follow(first, losses[:cut])
         second.load_state_dict(first.state_dict())
         rest = [

@@ -13,15 +13,15 @@ from enxuto.train.config import RECIPES, TrainConfig, parse_setting
 
 
 def test_recipes_are_the_published_protocols() -> None:
-    souza = TrainConfig.of("souza")
+    souza = TrainConfig.from_recipe("souza")
     assert (souza.batch, souza.epochs, souza.lr, souza.schedule) == (128, 200, 0.01, "souza")
     assert (souza.lr_factor, souza.stable_change, souza.stabilisations, souza.patience) == (0.1, 0.01, 4, 1)
     assert souza.augment == "flip"
-    lottery = TrainConfig.of("lottery")
+    lottery = TrainConfig.from_recipe("lottery")
     assert (lottery.optimizer, lottery.momentum, lottery.lr) == ("momentum", 0.9, 0.1)
     assert (lottery.milestones, lottery.epochs, lottery.weight_decay) == ((80, 120), 160, 1e-4)
     assert 64 <= lottery.batch <= 128
-    resnet, alexnet = TrainConfig.of("resnet"), TrainConfig.of("alexnet")
+    resnet, alexnet = TrainConfig.from_recipe("resnet"), TrainConfig.from_recipe("alexnet")
     assert (resnet.lr, resnet.schedule, resnet.weight_decay, resnet.batch) == (0.1, "plateau", 1e-4, 256)
     assert (alexnet.lr, alexnet.schedule, alexnet.weight_decay, alexnet.batch) == (0.01, "plateau", 5e-4, 128)
     assert resnet.momentum == alexnet.momentum == 0.9
@@ -29,8 +29,8 @@ def test_recipes_are_the_published_protocols() -> None:
 
 @pytest.mark.parametrize("recipe", [*RECIPES, None])
 def test_a_configuration_survives_its_dictionary(recipe: str | None) -> None:
-    config = TrainConfig.of(recipe, {"keep_epochs": [0, 4]})
-    assert TrainConfig.of(None, config.to_dict()) == config
+    config = TrainConfig.from_recipe(recipe, {"keep_epochs": [0, 4]})
+    assert TrainConfig.from_recipe(None, config.to_dict()) == config
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_configuration_survives_its_dictionary(recipe: str | None) -> None:
 )
 def test_bad_values_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError) as caught:
-        TrainConfig.of("quick", {field: value})
+        TrainConfig.from_recipe("quick", {field: value})
     assert field in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(ValidationError):
@@ -73,14 +73,14 @@ def test_bad_values_are_refused_by_name(field: str, value: Any) -> None:
 
 def test_fields_that_do_not_fit_together() -> None:
     with pytest.raises(UsageError, match="milestones"):
-        TrainConfig.of(None, {"schedule": "milestones"})
+        TrainConfig.from_recipe(None, {"schedule": "milestones"})
     with pytest.raises(UsageError, match="momentum"):
-        TrainConfig.of(None, {"optimizer": "nesterov", "momentum": 0.0})
+        TrainConfig.from_recipe(None, {"optimizer": "nesterov", "momentum": 0.0})
     with pytest.raises(UsageError, match=r"momentum 0\.97 with momentum_swing 0\.05"):
-        TrainConfig.of("quick", {"momentum": 0.97})
-    assert TrainConfig.of("quick", {"momentum": 0.97, "momentum_swing": 0.02}).momentum == 0.97
+        TrainConfig.from_recipe("quick", {"momentum": 0.97})
+    assert TrainConfig.from_recipe("quick", {"momentum": 0.97, "momentum_swing": 0.02}).momentum == 0.97
     with pytest.raises(UsageError, match="souza, lottery, resnet, alexnet, quick"):
-        TrainConfig.of("best")
+        TrainConfig.from_recipe("best")
 
 
 def test_it_cannot_be_changed() -> None:
@@ -112,14 +112,14 @@ def test_settings_that_are_none(text: str) -> None:
 
 
 def test_gd_is_sgd() -> None:
-    assert TrainConfig.of(None, {"optimizer": "gd"}).optimizer == "sgd"
+    assert TrainConfig.from_recipe(None, {"optimizer": "gd"}).optimizer == "sgd"
 
 
 def test_toml(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('[train]\nrecipe = "lottery"\nlr = 0.05\nmilestones = [8, 12]\n')
     config = TrainConfig.from_toml(file, {"epochs": 16})
-    assert config == TrainConfig.of("lottery", {"lr": 0.05, "milestones": [8, 12], "epochs": 16})
+    assert config == TrainConfig.from_recipe("lottery", {"lr": 0.05, "milestones": [8, 12], "epochs": 16})
     file.write_text("learning = 1\n")
     with pytest.raises(UsageError, match=r"run\.toml.*'learning'"):
         TrainConfig.from_toml(file)

@@ -26,7 +26,7 @@ def test_recipes_are_those_of_the_code() -> None:
     rows = {re.findall(r"`(\w+)`", row[0])[0]: row[1:] for row in table("Recipes")}
     assert rows.keys() == RECIPES.keys()
     for name, (optimizer, rate, batch, epochs, decay, *_) in rows.items():
-        config = TrainConfig.of(name)
+        config = TrainConfig.from_recipe(name)
         assert config.optimizer in optimizer.lower()
         assert str(config.momentum) in optimizer
         assert str(config.lr) in rate

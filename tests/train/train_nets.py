@@ -76,7 +76,8 @@ def processes() -> Any:
 def train_dropped(folder: Path, settings: dict[str, Any]) -> None:
     """Train `dropped` on `stripes()`, going on where the folder holds a run: what a process of its own does."""
     fit(
-        seeded(dropped), stripes(), stripes(40, seed=1), TrainConfig.of(None, settings), folder=folder, resume=True,
+        seeded(dropped), stripes(), stripes(40, seed=1), TrainConfig.from_recipe(None, settings), folder=folder,
+        resume=True,
         progress=lambda at: time.sleep(0.03),  # so that whoever wants to kill it is in time on a busy machine
     )  # fmt: skip
 
@@ -88,5 +89,10 @@ def train_among(rank: int, port: int, folder: Path, settings: list[dict[str, Any
     )
     for values in settings:
         fit(
-            seeded(), stripes(), stripes(41, seed=1), TrainConfig.of(None, values), folder=folder, resume=True
+            seeded(),
+            stripes(),
+            stripes(41, seed=1),
+            TrainConfig.from_recipe(None, values),
+            folder=folder,
+            resume=True,
         )

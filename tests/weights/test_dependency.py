@@ -11,7 +11,12 @@ from sklearn.metrics import mutual_info_score
 
 from enxuto.demo import MODEL
 from enxuto.onnx_model import Model, Role, WeightInfo
-from enxuto.weights.dependency import AxisDependency, dependencies, dependency, mutual_information
+from enxuto.weights.dependency import (
+    AxisDependency,
+    layer_dependencies,
+    measure_dependency,
+    mutual_information,
+)
 
 GENERATOR = np.random.default_rng(5)
 
@@ -22,7 +27,7 @@ def info(shape: tuple[int, ...], role: Role = Role.KERNEL, axis: int | None = 0)
 
 
 def measured(values: np.ndarray[Any, Any], **said: Any) -> dict[str, AxisDependency]:
-    found = dependency(values.astype(np.float32), info(values.shape, **said))
+    found = measure_dependency(values.astype(np.float32), info(values.shape, **said))
     return {one.axis: one for one in found.axes}
 
 
@@ -98,5 +103,5 @@ def test_tensors_that_are_small_constant_or_sparse_do_no_harm() -> None:
 
 def test_the_same_seed_draws_the_same_pairs() -> None:
     model = Model.read(MODEL)
-    assert dependencies(model, seed=4) == dependencies(model, seed=4)
-    assert {type(one.name) for one in dependencies(model)} == {str}
+    assert layer_dependencies(model, seed=4) == layer_dependencies(model, seed=4)
+    assert {type(one.name) for one in layer_dependencies(model)} == {str}

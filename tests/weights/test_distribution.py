@@ -15,7 +15,13 @@ from scipy import stats
 from enxuto.demo import MODEL
 from enxuto.errors import ModelError
 from enxuto.onnx_model import Model
-from enxuto.weights.distribution import BINS, layer_shapes, learned, model_shape, weight_shape
+from enxuto.weights.distribution import (
+    BINS,
+    layer_distributions,
+    learned_weights,
+    model_distribution,
+    weight_distribution,
+)
 from enxuto.weights.families import FAMILIES, Family
 
 SAMPLES = {
@@ -43,7 +49,7 @@ def test_fits_are_as_likely_as_scipys(drawn: str, family: Family) -> None:
 
 def test_the_family_that_was_drawn_from_is_found_again() -> None:
     for name in ("Gaussian", "Laplace", "Cauchy", "logistic", "uniform", "exponential"):
-        shape = weight_shape(SAMPLES[name].rvs(100_000, random_state=1), "drawn")
+        shape = weight_distribution(SAMPLES[name].rvs(100_000, random_state=1), "drawn")
         assert shape is not None
         own = next(one for one in shape.similar if one.name == name)
         assert own.kl <= shape.ranked("kl", source_only=True)[0].kl + 2e-4  # gamma can pass for a Gaussian
@@ -53,7 +59,7 @@ def test_the_family_that_was_drawn_from_is_found_again() -> None:
             if one.fitted.family.source and one.name not in (name, "gamma", "alpha")
         ]
         assert own.kl < 0.3 * min(others)
-    shape = weight_shape(stats.gennorm(0.6, 0.5, 0.1).rvs(200_000, random_state=2), "drawn")
+    shape = weight_distribution(stats.gennorm(0.6, 0.5, 0.1).rvs(200_000, random_state=2), "drawn")
     assert shape is not None
     assert shape.ranked("kl")[0].name == "generalised Gaussian"
     beta, location, scale = shape.ranked("kl")[0].fitted.arguments
@@ -64,7 +70,7 @@ def test_the_family_that_was_drawn_from_is_found_again() -> None:
 def test_measures_are_those_of_the_source() -> None:
     """SSE = Σ (density − fitted density)²; D(P‖Q) = Σ P·ln(P/Q) over the bins and both ends, done again plainly."""
     values = np.random.default_rng(3).laplace(0.1, 0.3, 5000)
-    shape = weight_shape(values, "x")
+    shape = weight_distribution(values, "x")
     assert shape is not None
     laplace = next(one for one in shape.similar if one.name == "Laplace")
     middle, spread = laplace.fitted.arguments
@@ -94,7 +100,7 @@ def test_measures_are_those_of_the_source() -> None:
     st.sampled_from([1e-12, 1.0, 1e12]),
 )
 def test_any_finite_values_have_a_shape_of_finite_numbers(values: list[float], factor: float) -> None:
-    shape = weight_shape(np.asarray(values) * factor, "x")
+    shape = weight_distribution(np.asarray(values) * factor, "x")
     if shape is None:
         assert len(set(values)) == 1 or np.std(np.asarray(values) * factor) == 0
         return
@@ -106,17 +112,19 @@ def test_any_finite_values_have_a_shape_of_finite_numbers(values: list[float], f
 
 
 def test_values_that_are_equal_or_missing_have_no_shape() -> None:
-    assert weight_shape(np.full(100, 0.5), "x") is None
-    assert weight_shape(np.zeros(0), "x") is None
+    assert weight_distribution(np.full(100, 0.5), "x") is None
+    assert weight_distribution(np.zeros(0), "x") is None
 
 
 def test_shapes_of_a_model_count_all_learned_values() -> None:
     model = Model.read(MODEL)
-    whole = model_shape(model, "digits")
+    whole = model_distribution(model, "digits")
     assert whole is not None
-    assert whole.count == sum(info.elements for info in learned(model))
-    layers = layer_shapes(model)
-    assert [layer.name for layer in layers] == [info.name for info in learned(model) if info.elements >= 256]
+    assert whole.count == sum(info.elements for info in learned_weights(model))
+    layers = layer_distributions(model)
+    assert [layer.name for layer in layers] == [
+        info.name for info in learned_weights(model) if info.elements >= 256
+    ]
     assert layers[0].to_dict()["fits"][0]["sse"] == min(one.sse for one in layers[0].similar)
     assert len(layers[0].to_dict()["density"]) == BINS
 
@@ -132,4 +140,4 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     )  # fmt: skip
     model = Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
     with pytest.raises(ModelError, match="bad"):
-        model_shape(model, "m")
+        model_distribution(model, "m")

@@ -8,7 +8,7 @@ folded first. What the images are, and how a price is found, is not decided here
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -28,14 +28,12 @@ from enxuto.enx.payload import QuantizedTensor
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm, reads_of
-from enxuto.progress import Work
+from enxuto.progress import Progress, ProgressCounter
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.schemes import representable
 from enxuto.runtime import advised
 
 __all__ = ["Calibration", "calibrate"]
-
-Progress = Callable[[str, int, int], None]
 
 _SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
 _EFFORT = 1 << 28  # paths times weights that a file may take: some ten seconds of two threads
@@ -87,7 +85,7 @@ class Calibration:
         ]
         pieces.sort(key=lambda piece: -levels[piece[0].weight].size)
         tell = None if progress is None else partial(progress, "rounding")
-        done = Work(sum(array.size for array in levels.values()), tell)
+        done = ProgressCounter(sum(array.size for array in levels.values()), tell)
 
         def work(piece: tuple[Layer, int]) -> None:
             layer, number = piece
@@ -330,7 +328,7 @@ def _curvatures(
 ) -> dict[str, Curvature]:
     found: dict[str, Curvature] = {}
     total = sum(curvature_work(layer.matrix(model.load(layer.weight))) for layer in layers)
-    done = Work(total, partial(progress, "factoring"))
+    done = ProgressCounter(total, partial(progress, "factoring"))
 
     def work(layer: Layer) -> Curvature:
         fisher = moments[layer.weight].power()

@@ -18,7 +18,7 @@ from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_tabl
 from enxuto.errors import ModelError
 
 if TYPE_CHECKING:
-    from enxuto.compare import Answers, LayerDifference
+    from enxuto.compare import AnswerComparison, LayerDifference
     from enxuto.onnx_model import Model
 
 HELP = """Compare two models, such as an original and its `.enx`: weights, layer outputs, answers, confused classes.
@@ -76,7 +76,7 @@ def run(
     with progress_bar("comparing answers", _STAGES) as progress:
         answers = compare_answers(
             Runner(one, threads=threads).scores, Runner(other, threads=threads).scores, dataset, preprocess=chosen,
-            first_are=kind, second_are=other_kind,
+            first_score_kind=kind, second_score_kind=other_kind,
             progress=lambda done, total: progress("comparing answers", done, total),
         )  # fmt: skip
         remarks = warn_of_other_outputs({str(first): reason, str(second): other_reason})
@@ -94,7 +94,7 @@ def run(
         None
         if sheet is None
         else contact_sheet(
-            dataset, answers, sheet, names=(first.name, second.name), most=options.sheet_images
+            dataset, answers, sheet, names=(first.name, second.name), max_images=options.sheet_images
         )
     )
     if options.json:
@@ -114,18 +114,18 @@ def run(
     if left_out:
         note(f"weights that are not in both by name and shape: {left_out}")
     if drawn is not None:
-        note(f"{sheet}: {drawn} of {len(answers.changed())} images whose answer changed")
+        note(f"{sheet}: {drawn} of {len(answers.changed_images())} images whose answer changed")
 
 
-def _show_answers(answers: Answers, title: str) -> None:
+def _show_answers(answers: AnswerComparison, title: str) -> None:
     values = answers.to_dict()
     counts = answers.counts
-    least, most = (100 * end for end in answers.lost_interval)
+    least, most = (100 * end for end in answers.accuracy_drop_interval)
     rows = [
         ("samples", f"{values['samples']:,} (seed {values['seed']}, data {values['data_hash']})"),
         ("top-1 of A", f"{values['top1'][0]:.2%}"),
         ("top-1 of B", f"{values['top1'][1]:.2%}"),
-        ("lost by B", f"{100 * answers.lost:+.2f} points (95 % interval {least:+.2f} to {most:+.2f})"),
+        ("lost by B", f"{100 * answers.accuracy_drop:+.2f} points (95 % interval {least:+.2f} to {most:+.2f})"),
         ("right in both", f"{counts['both']:,}"),
         ("right in A only", f"{counts['only first']:,}"),
         ("right in B only", f"{counts['only second']:,}"),
@@ -139,7 +139,7 @@ def _show_answers(answers: Answers, title: str) -> None:
     show_table(title, {"measure": "left", "value": "left"}, rows)
 
 
-def _show_changes(answers: Answers, *, every: bool) -> None:
+def _show_changes(answers: AnswerComparison, *, every: bool) -> None:
     """Changed answers by kind, and cells of the confusion matrix."""
     changes, cells = answers.changes(), answers.confusions()
     most = None if every else _KINDS

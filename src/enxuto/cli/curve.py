@@ -216,7 +216,7 @@ def _points(
         model, metadata = load_with_metadata(source)
         # Said only where it moves labels: it is a part of what the points are known by.
         opening = how.arguments()
-        if match_labels(dataset, model, metadata, how.labels)[1].order is not None:
+        if match_labels(dataset, model, metadata, how.labels)[1].output_by_label is not None:
             opening["names"] = list(class_names(how.labels, model, metadata) or ())
         chosen = preprocess.choose(preprocess_of(metadata))
         subject = Subject.open(source.stem, source, data, opening, chosen, calibrating, calibration)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, progress_bar, show_table
+from enxuto.progress import Progress
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import Parts
@@ -40,8 +40,6 @@ their pixels alone, and the others judge.
 _CALIBRATING = 64
 _TARGET = 10_000  # bytes, with which nearly all answers of this network stay
 _SEED = 0
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

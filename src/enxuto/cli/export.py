@@ -15,12 +15,12 @@ from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.cli.shared.training_options import Network
 from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import DataError, UsageError
-from enxuto.files import small_file
+from enxuto.files import read_small_file
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from enxuto.export import Exported
+    from enxuto.export import ExportResult
 
 __all__ = ["HELP", "run"]
 
@@ -97,7 +97,7 @@ def run(
     _show(exported, network, fresh=fresh, as_json=options.as_json)
 
 
-def _show(exported: Exported, network: str, *, fresh: bool, as_json: bool) -> None:
+def _show(exported: ExportResult, network: str, *, fresh: bool, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -132,7 +132,7 @@ def _read_class_names(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        text = small_file(path, _LARGEST_LABELS).decode("utf-8")
+        text = read_small_file(path, _LARGEST_LABELS).decode("utf-8")
     except OSError as error:
         raise UsageError(f"cannot read the labels in {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -210,7 +210,7 @@ def _study(
 
     scale = SCALES[options.scale]
     recipe = {} if options.recipe is not None else scale.settings
-    config = TrainConfig.of(options.recipe or scale.recipe, {**recipe, **parse_settings(options.settings)})
+    config = TrainConfig.from_recipe(options.recipe or scale.recipe, {**recipe, **parse_settings(options.settings)})
     return LotteryStudy(
         Architecture(network, shape, None if ":" in network else classes),
         images=selected,

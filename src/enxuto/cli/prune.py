@@ -276,9 +276,9 @@ def _training(weights: Weights | None, options: PruneOptions, seed: int) -> tupl
         settings["epochs"] = options.retrain_epochs
     own = {"validation": 0.0, "early_stopping": None, "keep_epochs": (), "seed": seed}
     if weights is None or weights.config is None:
-        config = TrainConfig.of("quick", {**own, **settings})
+        config = TrainConfig.from_recipe("quick", {**own, **settings})
     else:
-        config = TrainConfig.of(None, {**weights.config, **own, **settings})
+        config = TrainConfig.from_recipe(None, {**weights.config, **own, **settings})
     if weights is not None and weights.last_lr is not None:
         return config.to_dict(), float(settings.get("lr", weights.last_lr))
     return config.to_dict(), float(settings.get("lr", config.lr / 100))

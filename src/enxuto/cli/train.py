@@ -152,7 +152,7 @@ def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
             raise UsageError(f"--{name} and --set {name}=… say the same; leave one out", code="E022")
         settings[name] = value
     if options.config is None:
-        return TrainConfig.of(options.recipe or "quick", settings)
+        return TrainConfig.from_recipe(options.recipe or "quick", settings)
     if options.recipe is not None:
         raise UsageError(
             "--config and --recipe exclude each other; write recipe = … in the file", code="E022"
@@ -245,7 +245,7 @@ def _count_classes(dataset: Dataset) -> int:
 
 def _match(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
     """The data set with labels in the order of these names; say on stderr where that is another order."""
-    matched, matching = dataset.matched(names, outputs)
+    matched, matching = dataset.match_classes(names, outputs)
     if _speaks():
         say_matching(matching)
     return matched

@@ -98,7 +98,7 @@ def _run_both(
     shape: tuple[int, ...] | None,
 ) -> TrialRun | None:
     """Run both models; None where payloads do not decode, as `verify` has said of each."""
-    from enxuto.compare.trial_run import run_both
+    from enxuto.compare.trial_run import compare_outputs
     from enxuto.opening import preprocess_of
 
     images = None
@@ -108,7 +108,7 @@ def _run_both(
         made = compressed.to_model()
     except FormatError:
         return None
-    return run_both(
+    return compare_outputs(
         original,
         made,
         inputs,

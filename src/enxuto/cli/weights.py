@@ -16,8 +16,8 @@ from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.tables import Table
-    from enxuto.weights.dependency import Dependency
-    from enxuto.weights.distribution import Measure, WeightShape
+    from enxuto.weights.dependency import LayerDependency
+    from enxuto.weights.distribution import Measure, WeightDistribution
 
 HELP = """Show what the weights of ONNX models or `.enx` files look like: most similar distributions, dependence.
 
@@ -53,29 +53,29 @@ def run(
 ) -> None:
     """Read, fit, show, write."""
     from enxuto.opening import load
-    from enxuto.weights.dependency import dependencies
-    from enxuto.weights.distribution import layer_shapes, model_shape
+    from enxuto.weights.dependency import layer_dependencies
+    from enxuto.weights.distribution import layer_distributions, model_distribution
 
     if by not in ("sse", "kl"):
         raise UsageError(f"--by is sse or kl, not {by!r}", code="E021")
     measure: Measure = "sse" if by == "sse" else "kl"
     names = _names(sources)
-    shapes: dict[str, WeightShape] = {}
-    layers_by_model: dict[str, list[WeightShape]] = {}
-    dependence_by_model: dict[str, list[Dependency]] = {}
+    shapes: dict[str, WeightDistribution] = {}
+    layers_by_model: dict[str, list[WeightDistribution]] = {}
+    dependence_by_model: dict[str, list[LayerDependency]] = {}
     with progress_bar("fitting") as progress:
         for source, name in zip(sources, names, strict=True):
             model = load(source)
             progress(name, 0, 1)
-            shape = model_shape(model, name)
+            shape = model_distribution(model, name)
             if shape is None:
                 warn(f"{source}: its learned values are all equal, or there are none; it is left out")
                 continue
             shapes[name] = shape
             if layers:
-                layers_by_model[name] = layer_shapes(model, partial(progress, name))
+                layers_by_model[name] = layer_distributions(model, partial(progress, name))
             if dependence:
-                dependence_by_model[name] = dependencies(model, seed=seed, progress=partial(progress, name))
+                dependence_by_model[name] = layer_dependencies(model, seed=seed, progress=partial(progress, name))
     if not shapes:
         raise UsageError("no model has weights that differ; nothing to show")
     made = provenance(seed=seed)
@@ -92,9 +92,9 @@ def run(
 
 
 def _as_json(
-    shapes: dict[str, WeightShape],
-    layers_by_model: dict[str, list[WeightShape]],
-    dependence_by_model: dict[str, list[Dependency]],
+    shapes: dict[str, WeightDistribution],
+    layers_by_model: dict[str, list[WeightDistribution]],
+    dependence_by_model: dict[str, list[LayerDependency]],
     seed: int,
 ) -> dict[str, Any]:
     return {
@@ -118,9 +118,9 @@ def _names(sources: list[Path]) -> list[str]:
 
 
 def _tables(
-    shapes: dict[str, WeightShape],
-    layers_by_model: dict[str, list[WeightShape]],
-    dependence_by_model: dict[str, list[Dependency]],
+    shapes: dict[str, WeightDistribution],
+    layers_by_model: dict[str, list[WeightDistribution]],
+    dependence_by_model: dict[str, list[LayerDependency]],
     by: Measure,
 ) -> list[Table]:
     from enxuto.weights.tables import dependency_table, layer_table, similar_table
@@ -130,7 +130,7 @@ def _tables(
     return tables + [dependency_table(name, all_of) for name, all_of in dependence_by_model.items()]
 
 
-def _summary(name: str, dependence_by_model: list[Dependency]) -> str:
+def _summary(name: str, dependence_by_model: list[LayerDependency]) -> str:
     from enxuto.weights.tables import strongest_axes
 
     means = ", ".join(f"{axis} {bits:.3f}" for axis, bits in strongest_axes(dependence_by_model).items())
@@ -141,9 +141,9 @@ def _summary(name: str, dependence_by_model: list[Dependency]) -> str:
 
 def _write(
     folder: Path,
-    shapes: dict[str, WeightShape],
-    layers_by_model: dict[str, list[WeightShape]],
-    dependence_by_model: dict[str, list[Dependency]],
+    shapes: dict[str, WeightDistribution],
+    layers_by_model: dict[str, list[WeightDistribution]],
+    dependence_by_model: dict[str, list[LayerDependency]],
     by: Measure,
     ending: str,
     seed: int,
@@ -152,7 +152,7 @@ def _write(
     from enxuto.files import atomic_write
     from enxuto.tables import as_markdown
     from enxuto.weights.charts import draw_dependency, draw_families, draw_layers, draw_model
-    from enxuto.weights.tables import dependency_csv, shapes_csv
+    from enxuto.weights.tables import dependency_csv, distributions_csv
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def _write(
             f"cannot make the folder {folder}: {error.strerror or error}", code="E013"
         ) from error
     texts = {"weights.md": as_markdown(_tables(shapes, layers_by_model, dependence_by_model, by))}
-    texts["weights.csv"] = shapes_csv(
+    texts["weights.csv"] = distributions_csv(
         {name: [shape, *layers_by_model.get(name, [])] for name, shape in shapes.items()}
     )
     if dependence_by_model:

@@ -1,10 +1,9 @@
-"""Which answers of two models differ on labelled images, who is right then, and which classes are confused anew."""
+"""Which answers of two models differ on labelled images, which of them are right, and which classes they confuse."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +13,15 @@ from numpy.typing import NDArray
 from enxuto.data import Dataset, Preprocess
 from enxuto.evaluation import Predict, evaluate
 from enxuto.metrics import ScoresAre, paired_interval
+from enxuto.progress import ItemProgress
 
-__all__ = ["Answers", "Change", "Confusion", "compare_answers"]
+__all__ = ["AnswerChange", "AnswerComparison", "Confusion", "compare_answers"]
 
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Change:
+class AnswerChange:
     """`count` images of class `expected` that the first model called `first` and the second `second`."""
 
     expected: int
@@ -41,8 +41,8 @@ class Confusion:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """Answers (N,) of both models to the same images, and the classes expected.
+class AnswerComparison:
+    """Answers (N,) of two models to the same images, and the expected classes.
 
     agreement: share of equal answers. kl: mean divergence of the second from the first in nats, None where their scores
     are no distributions over classes. scores_are: what the scores of both were taken for.
@@ -81,23 +81,23 @@ class Answers:
         return min(1.0, float(2 * tail / 2 ** (lost + won)))
 
     @property
-    def lost(self) -> float:
-        """Share of the images that the second model's accuracy is lower by."""
+    def accuracy_drop(self) -> float:
+        """The first model's accuracy less the second's, −1…1."""
         return (self.counts["only first"] - self.counts["only second"]) / len(self.expected)
 
     @property
-    def lost_interval(self) -> tuple[float, float]:
-        """The paired 95 % interval (Tango's) of `lost`."""
+    def accuracy_drop_interval(self) -> tuple[float, float]:
+        """The paired 95 % interval (Tango's) of `accuracy_drop`."""
         return paired_interval(self.counts["only first"], self.counts["only second"], len(self.expected))
 
-    def changed(self) -> NDArray[np.int64]:
+    def changed_images(self) -> NDArray[np.int64]:
         """Positions of images whose answer changed: those the second lost, those it won, then the rest."""
         places = np.flatnonzero(self.first != self.second)
         lost = self.first[places] == self.expected[places]
         won = self.second[places] == self.expected[places]
         return places[np.argsort(np.where(lost, 0, np.where(won, 1, 2)), kind="stable")]
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[AnswerChange]:
         """Changed answers by kind, the most frequent first."""
         places = np.flatnonzero(self.first != self.second)
         kinds = Counter(
@@ -109,7 +109,7 @@ class Answers:
             )
         )
         return [
-            Change(*kind, count)
+            AnswerChange(*kind, count)
             for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
         ]
 
@@ -131,17 +131,18 @@ class Answers:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values; changed answers by image too."""
-        changed = self.changed()
+        changed_images = self.changed_images()
         return {
             "samples": len(self.expected), "seed": self.seed, "data_hash": self.data_hash,
             "top1": [float(np.mean(answers == self.expected)) for answers in (self.first, self.second)],
-            "lost": self.lost, "lost_interval": list(self.lost_interval), "scores_are": list(self.scores_are),
+            "lost": self.accuracy_drop, "lost_interval": list(self.accuracy_drop_interval),
+            "scores_are": list(self.scores_are),
             "agreement": self.agreement, "kl": self.kl, "counts": self.counts, "p_value": self.p_value,
             "class_names": None if self.class_names is None else list(self.class_names),
             "changed": [
                 {"image": int(i), "expected": int(self.expected[i]), "first": int(self.first[i]),
                  "second": int(self.second[i])}
-                for i in changed
+                for i in changed_images
             ],
             "confusions": [vars(cell) for cell in self.confusions()],
         }  # fmt: skip
@@ -154,42 +155,53 @@ def compare_answers(
     *,
     preprocess: Preprocess,
     batch_size: int = 64,
-    first_are: ScoresAre = "auto",
-    second_are: ScoresAre = "auto",
-    progress: Callable[[int, int], None] | None = None,
-) -> Answers:
-    """Ask both models for every image once; first_are, second_are: what their scores are. Raises as `evaluate` does."""
-    one, other = _Listener(first), _Listener(second)
+    first_score_kind: ScoresAre = "auto",
+    second_score_kind: ScoresAre = "auto",
+    progress: ItemProgress | None = None,
+) -> AnswerComparison:
+    """Run both models once on every image and compare their answers.
+
+    Args:
+        first, second: functions from a batch of images to scores (batch, classes).
+        dataset: labelled images.
+        preprocess: applied to all images.
+        batch_size: images at a time.
+        first_score_kind, second_score_kind: what the models' scores are.
+        progress: called with the images done and their number.
+
+    Raises: what `evaluate` raises.
+    """
+    one, other = _AnswerRecorder(first), _AnswerRecorder(second)
     result = evaluate(
         other.scores,
         dataset,
         preprocess=preprocess,
         batch_size=batch_size,
         reference=one.scores,
-        scores_are=second_are,
-        reference_are=first_are,
+        scores_are=second_score_kind,
+        reference_are=first_score_kind,
         progress=progress,
     )
     assert result.agreement is not None, "there is a reference"
     assert result.kl is not None, "there is a reference"
-    return Answers(
+    return AnswerComparison(
         expected=np.asarray(dataset.labels, np.int64), first=one.answers(), second=other.answers(),
         agreement=result.agreement, kl=result.kl, data_hash=result.data_hash, seed=result.seed,
         class_names=result.class_names, scores_are=(str(result.reference_are), str(result.scores_are)),
     )  # fmt: skip
 
 
-class _Listener:
-    """A model whose answers are noted; of equal scores the first class counts, as in the metrics."""
+class _AnswerRecorder:
+    """Runs a model and records its answers; of equal scores the first class counts, as in the metrics."""
 
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
-        self._noted: list[Labels] = []
+        self._recorded: list[Labels] = []
 
     def scores(self, batch: NDArray[np.float32]) -> NDArray[Any]:
         scores = self._predict(batch)
-        self._noted.append(np.asarray(scores).reshape(len(batch), -1).argmax(axis=1))
+        self._recorded.append(np.asarray(scores).reshape(len(batch), -1).argmax(axis=1))
         return scores
 
     def answers(self) -> Labels:
-        return np.concatenate(self._noted)
+        return np.concatenate(self._recorded)

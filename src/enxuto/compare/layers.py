@@ -1,14 +1,14 @@
-"""How far the weights of two models are from each other, tensor by tensor, and how far what their layers put out.
+"""How far the weights of two models are from each other, tensor by tensor, and the outputs of their layers.
 
-Errors are told as signal-to-noise ratios, 10·log10(Σ first² / Σ (first − second)²) in dB: 20 dB is an error of a tenth,
-60 dB of a thousandth, infinite where both are equal. A layer's output shows its own error together with all errors
-that reach it from the layers before.
+Errors are signal-to-noise ratios, 10·log10(Σ first² / Σ (first − second)²) in dB: 20 dB is an error of a tenth, 60 dB
+of a thousandth, infinite where both are equal. A layer's output shows its own error together with all errors that reach
+it from the layers before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import ModelError, UsageError
 from enxuto.onnx_model import Model, Role
+from enxuto.progress import ItemProgress
 from enxuto.runtime import Runner
 
 __all__ = ["LayerDifference", "compare_layers"]
@@ -48,8 +49,8 @@ class LayerDifference:
         """JSON-safe values; an infinite ratio is null, with `changed` 0 or outputs that are equal."""
         return {
             "name": self.name, "role": self.role, "shape": list(self.shape), "rms": self.rms, "largest": self.largest,
-            "changed": self.changed, "weight_snr": _finite(self.weight_snr), "output": self.output,
-            "output_snr": _finite(self.output_snr),
+            "changed": self.changed, "weight_snr": _finite_or_none(self.weight_snr), "output": self.output,
+            "output_snr": _finite_or_none(self.output_snr),
         }  # fmt: skip
 
 
@@ -61,12 +62,19 @@ def compare_layers(
     *,
     images: int = 64,
     threads: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ItemProgress | None = None,
 ) -> list[LayerDifference]:
     """Compare all learned weights of equal name and shape, in the first model's order.
 
-    dataset, preprocess: with them, outputs of layers are compared on the first `images` images too. Raises
-    `ModelError` where the models have no weight in common, or one cannot run.
+    Args:
+        first, second: the models.
+        dataset, preprocess: where given, outputs of layers are compared too.
+        images: how many images, from the front of `dataset`.
+        threads: of ONNX Runtime; 0: one a core.
+        progress: called with the images done and their number.
+
+    Raises:
+        ModelError: the models have no weight in common, or one cannot run.
     """
     shared = [
         info for info in first.infos()
@@ -74,14 +82,15 @@ def compare_layers(
     ]  # fmt: skip
     if not shared:
         raise ModelError(
-            "the models have no weight of the same name and shape; only their answers can be compared"
+            "the models have no weight of the same name and shape; only their answers can be compared",
+            code="E037",
         )
-    outputs = {weight: output for weight, output in _layer_outputs(first) if output in _made(second)}
+    outputs = {weight: output for weight, output in _layer_outputs(first) if output in _node_outputs(second)}
     ratios: dict[str, float] = {}
     if dataset is not None and outputs:
         if preprocess is None or images < 1:
-            raise UsageError("outputs of layers need a preprocessing and at least 1 image")
-        ratios = _output_ratios(
+            raise UsageError("outputs of layers need a preprocessing and at least 1 image", code="E023")
+        ratios = _output_snrs(
             (first, second),
             list(dict.fromkeys(outputs.values())),
             dataset,
@@ -100,7 +109,7 @@ def compare_layers(
                 rms=math.sqrt(float(np.mean(one * one))) if one.size else 0.0,
                 largest=float(np.abs(one - other).max(initial=0)),
                 changed=float(np.mean(one != other)) if one.size else 0.0,
-                weight_snr=_ratio(float(np.sum(one * one)), float(np.sum((one - other) ** 2))),
+                weight_snr=_decibels(float(np.sum(one * one)), float(np.sum((one - other) ** 2))),
                 output=output, output_snr=ratios.get(output) if output is not None else None,
             )
         )  # fmt: skip
@@ -114,18 +123,18 @@ def _layer_outputs(model: Model) -> Iterator[tuple[str, str]]:
             yield node.input[1], node.output[0]
 
 
-def _made(model: Model) -> set[str]:
+def _node_outputs(model: Model) -> set[str]:
     return {name for node in model.proto.graph.node for name in node.output}
 
 
-def _output_ratios(
+def _output_snrs(
     models: tuple[Model, Model],
     names: list[str],
     dataset: Dataset,
     preprocess: Preprocess,
     images: int,
     threads: int,
-    progress: Callable[[int, int], None] | None,
+    progress: ItemProgress | None,
 ) -> dict[str, float]:
     """The signal-to-noise ratio of each named value over the first images."""
     runners = [Runner(model, threads=threads, extra_outputs=names) for model in models]
@@ -137,13 +146,14 @@ def _output_ratios(
         for name, one, other in zip(names, *values, strict=True):
             if one.shape != other.shape:
                 raise ModelError(
-                    f"the value {name!r} is {one.shape} in one model and {other.shape} in the other"
+                    f"the value {name!r} is {one.shape} in one model and {other.shape} in the other",
+                    code="E037",
                 )
             signal[name] += _energy(one)
             noise[name] += _energy(one.astype(np.float64) - other)
         if progress is not None:
             progress(min(total, (number + 1) * _BATCH), total)
-    return {name: _ratio(signal[name], noise[name]) for name in names}
+    return {name: _decibels(signal[name], noise[name]) for name in names}
 
 
 def _energy(values: NDArray[Any]) -> float:
@@ -151,12 +161,12 @@ def _energy(values: NDArray[Any]) -> float:
     return float(flat @ flat)
 
 
-def _ratio(signal: float, noise: float) -> float:
+def _decibels(signal: float, noise: float) -> float:
     """Decibels; infinite without noise, −infinite for noise without signal."""
     if noise == 0:
         return math.inf
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
-def _finite(value: float | None) -> float | None:
+def _finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""A model and what was made of it, run on the same few inputs: how far apart their outputs are.
+"""How far apart the outputs of a model and of one made from it are, on the same few inputs.
 
 Inputs are images, or drawn at random by the inputs' types and shapes. Random inputs show whether the second model
 computes what the first does, not how well either answers. Not here: labels and what they count (`evaluation`).
@@ -19,7 +19,7 @@ from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model
 from enxuto.runtime import InputInfo, Runner, check_shape
 
-__all__ = ["OutputCheck", "TrialRun", "run_both"]
+__all__ = ["OutputCheck", "TrialRun", "compare_outputs"]
 
 _BATCH = 16
 _UNRELATED = 1.0  # relative error of an output of zeros
@@ -65,9 +65,9 @@ class TrialRun:
         return asdict(self)
 
 
-def run_both(
+def compare_outputs(
     original: Model,
-    made: Model,
+    candidate: Model,
     inputs: int,
     *,
     images: Dataset | None = None,
@@ -76,19 +76,30 @@ def run_both(
     shape: Sequence[int] | None = None,
     threads: int = 0,
 ) -> TrialRun:
-    """Run two models on `inputs` inputs and compare every output.
+    """Run two models on the same inputs and compare every output.
 
-    images: taken from the front, through `preprocess`; else standard normal numbers (bytes: any, other integers: 0 and
-    1, truth values: both), and `shape` says the sizes behind the first of inputs that leave them open.
-    Raises `UsageError` for fewer than 1 input, `DataError` where a model cannot run.
+    Args:
+        original: the model that outputs are compared with.
+        candidate: the model made from it.
+        inputs: how many inputs.
+        images: inputs from the front of this data set, through `preprocess`. Without it, inputs are random: standard
+            normal numbers, any bytes, 0 and 1 for other integers, both truth values.
+        preprocess: of the images; the default one where None.
+        seed: of random inputs.
+        shape: sizes behind the first axis, for random inputs of models that leave them open.
+        threads: of ONNX Runtime; 0: one a core.
+
+    Raises:
+        UsageError: fewer than 1 input.
+        DataError: a model cannot run.
     """
     if inputs < 1:
         raise UsageError(f"at least 1 input must be run, not {inputs}")
-    one, two = Runner(original, threads=threads), Runner(made, threads=threads)
+    one, two = Runner(original, threads=threads), Runner(candidate, threads=threads)
     feeds = (
-        _random(one, inputs, seed, shape)
+        _random_feeds(one, inputs, seed, shape)
         if images is None
-        else _of_images(one, images, preprocess or Preprocess(), inputs)
+        else _image_feeds(one, images, preprocess or Preprocess(), inputs)
     )
     collected: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in one.output_names}
     count = 0
@@ -97,22 +108,28 @@ def run_both(
         for name, a, b in zip(one.output_names, first, second, strict=True):
             collected[name].append((np.asarray(a), np.asarray(b)))
         count += batch
-    outputs = tuple(_compared(name, pairs) for name, pairs in collected.items())
+    outputs = tuple(_compare_output(name, pairs) for name, pairs in collected.items())
     return TrialRun(count, seed, None if images is None else images.hash, outputs)
 
 
-def _random(
+def _random_feeds(
     runner: Runner, inputs: int, seed: int, shape: Sequence[int] | None
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Batches, and how many inputs are in each; a batch size that is fixed is kept, and its last batch whole."""
+    """Yield (number of inputs, random batch); where a model fixes the batch size, the last batch is whole too."""
     rng = np.random.default_rng(seed)
-    batch, whole = _batch(runner, inputs)
+    batch, whole = _batch_size(runner, inputs)
     for start in range(0, inputs, batch):
         count = batch if whole else min(batch, inputs - start)
-        yield count, {info.name: _drawn(rng, info, _sizes(info, count, shape)) for info in runner.inputs}
+        yield (
+            count,
+            {
+                info.name: _random_values(rng, info, _input_shape(info, count, shape))
+                for info in runner.inputs
+            },
+        )
 
 
-def _batch(runner: Runner, inputs: int) -> tuple[int, bool]:
+def _batch_size(runner: Runner, inputs: int) -> tuple[int, bool]:
     """Inputs at a time, and whether the model leaves no choice (where its inputs disagree: one at a time)."""
     fixed = {info.shape[0] for info in runner.inputs if info.shape and info.shape[0]}
     if len(fixed) == 1:
@@ -120,7 +137,7 @@ def _batch(runner: Runner, inputs: int) -> tuple[int, bool]:
     return (1, False) if fixed else (min(inputs, _BATCH), False)
 
 
-def _sizes(info: InputInfo, batch: int, shape: Sequence[int] | None) -> list[int]:
+def _input_shape(info: InputInfo, batch: int, shape: Sequence[int] | None) -> list[int]:
     if not info.shape:
         return []
     behind = list(info.shape[1:])
@@ -129,12 +146,13 @@ def _sizes(info: InputInfo, batch: int, shape: Sequence[int] | None) -> list[int
     first = batch if info.shape[0] is None else info.shape[0]
     if any(size is None for size in behind):
         raise DataError(
-            f"input {info.name!r} leaves sizes open; say those behind the first with --input-shape, or give --data"
+            f"input {info.name!r} leaves sizes open; give those behind the first by --input-shape, or give --data",
+            code="E023",
         )
     return [first, *(int(size) for size in behind if size is not None)]
 
 
-def _drawn(rng: np.random.Generator, info: InputInfo, sizes: Sequence[int]) -> np.ndarray:
+def _random_values(rng: np.random.Generator, info: InputInfo, sizes: Sequence[int]) -> np.ndarray:
     dtype = info.dtype
     if dtype.kind == "b":
         return rng.integers(0, 2, sizes).astype(dtype)
@@ -143,18 +161,22 @@ def _drawn(rng: np.random.Generator, info: InputInfo, sizes: Sequence[int]) -> n
         return rng.integers(low, high, sizes).astype(dtype)
     if dtype.kind == "f" or dtype == ml_dtypes.bfloat16:
         return np.asarray(rng.standard_normal(sizes)).astype(dtype)
-    raise DataError(f"input {info.name!r} is of type {dtype}, of which nothing can be drawn; give --data")
+    raise DataError(
+        f"input {info.name!r} is of type {dtype}, of which nothing can be drawn; give --data", code="E023"
+    )
 
 
-def _of_images(
+def _image_feeds(
     runner: Runner, images: Dataset, preprocess: Preprocess, inputs: int
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Batches of images; where the batch size is fixed, the last image is repeated to fill it."""
     if len(runner.inputs) != 1:
-        raise DataError(f"the model has {len(runner.inputs)} inputs; images go into models with one")
+        raise DataError(
+            f"the model has {len(runner.inputs)} inputs; images go into models with one", code="E044"
+        )
     info = runner.inputs[0]
     wanted = min(inputs, len(images))
-    batch, whole = _batch(runner, wanted)
+    batch, whole = _batch_size(runner, wanted)
     for start in range(0, wanted, batch):
         places = [*range(start, min(wanted, start + batch))]
         filled = places + places[-1:] * (batch - len(places) if whole else 0)
@@ -163,7 +185,7 @@ def _of_images(
         yield len(places), {info.name: np.ascontiguousarray(values, dtype=info.dtype)}
 
 
-def _compared(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> OutputCheck:
+def _compare_output(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> OutputCheck:
     """One output of all batches."""
     power = wrong = largest = 0.0
     same: list[np.ndarray] = []

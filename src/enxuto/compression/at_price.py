@@ -6,7 +6,7 @@ coded together with one step; other tensors that `compress` would quantize take 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,10 @@ from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import QuantizedTensor
 from enxuto.enx.table import check_metadata
 from enxuto.onnx_model import Role, check_finite
+from enxuto.progress import Progress
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 
 __all__ = ["LayerReport", "Outcome", "compress_at"]
-
-Progress = Callable[[str, int, int], None]
 
 _BIAS_SHARE = (
     0.5  # of the step that the law of high rates gives biases: their errors meet every position alike

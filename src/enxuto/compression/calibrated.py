@@ -29,11 +29,10 @@ from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.metrics import ByChance
 from enxuto.onnx_model import Model, Role
+from enxuto.progress import Progress
 from enxuto.runtime import Runner, advised
 
 __all__ = ["Parts", "Within", "compress_within", "deal", "pictures_of"]
-
-Progress = Callable[[str, int, int], None]
 
 _MOST_CALIBRATING = 1 / 3  # of a data set that has to judge and report too
 _FIRST_BITS = 3.0
@@ -227,6 +226,6 @@ def _made_up(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt
             "the size of the model's images is not known; say --resize or --crop, or give --calibration"
         )
     channels, height, width = sizes if preprocess.layout == "NCHW" else (sizes[2], sizes[0], sizes[1])
-    return preprocess.finish(
+    return preprocess.to_batch(
         list(synthetic_images(count, int(height or 1), int(width or 1), int(channels or 1), seed))
     )

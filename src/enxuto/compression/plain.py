@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from enxuto.enx.table import check_metadata
 from enxuto.errors import BudgetError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
+from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import Balanced, NetworkStats, Scheme, TensorStats, representable, statistics
 from enxuto.rounding.plain import Rounding, check_quantizer, check_rounding, rounded
@@ -48,9 +49,6 @@ _BITS_TOLERANCE = 0.002
 _TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
 _PATIENCE = 3  # tries before the coarsest steps of all decide whether the bits can be reached
 _REACH = 30.0  # log2 of the factors on steps that a search tries
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 def compress(

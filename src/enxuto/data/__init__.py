@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from enxuto.data.dataset import Dataset
-from enxuto.data.labels import Matching, read_labels
+from enxuto.data.labels import LabelMatching, read_labels
 from enxuto.data.opening import FORMATS, open_dataset
 from enxuto.data.preprocess import PRESETS, Preprocess, preset
 from enxuto.data.published import PUBLISHED, cache_folder, locate
@@ -16,7 +16,7 @@ __all__ = [
     "PRESETS",
     "PUBLISHED",
     "Dataset",
-    "Matching",
+    "LabelMatching",
     "Preprocess",
     "cache_folder",
     "download",

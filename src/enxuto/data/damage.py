@@ -1,7 +1,7 @@
-"""What damaged or hostile bytes make Python's and other readers raise, as errors of ours with one line.
+"""The errors that damaged or hostile bytes cause in readers of files, as enxuto's own errors of one line.
 
-Readers check what they can before they believe it; this is the last boundary behind them. Not here: bytes that kill the
-process (a mapped file that is cut while it is read).
+Each reader checks a file's claims before it acts on them; this is the last boundary behind them. Not here: bytes that
+kill the process (a mapped file that is cut while it is read).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from enxuto.errors import DataError, FormatError
+from enxuto.errors import DataError, FormatError, error_reason
 
-__all__ = ["BROKEN", "first_line", "reading"]
+__all__ = ["READ_ERRORS", "translate_read_errors"]
 
-BROKEN = (
+READ_ERRORS = (
     OSError,
     EOFError,
     ValueError,  # Unicode errors too, and numbers of more digits than Python converts
@@ -44,28 +44,25 @@ BROKEN = (
 """Errors that readers of files, Python's own and other libraries', raise for bytes that they did not expect."""
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, shortened; its kind where it says nothing."""
-    lines = str(error).splitlines()
-    text = lines[0].strip() if lines else ""
-    text = text or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}…"
-
-
 @contextmanager
-def reading(path: str | Path) -> Iterator[None]:
+def translate_read_errors(path: str | Path) -> Iterator[None]:
     """Turn what damaged bytes raise into `FormatError`, and lack of memory for what they claim into `DataError`."""
     try:
         yield
     except MemoryError as error:
         raise DataError(
-            f"{path} asks for more memory than there is; it may be damaged, else take a part of it"
+            f"{path} needs more memory than there is; it may be damaged, else take a part of it", code="E092"
         ) from error
     except RecursionError as error:
-        raise FormatError(f"{path} is nested too deeply; it is damaged or no data set") from error
+        raise FormatError(
+            f"{path} is nested too deeply; it is damaged or no data set", code="E052"
+        ) from error
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read ({error.strerror or first_line(error)}); mend its permissions, or name another"
+            f"{path} cannot be read ({error.strerror or error_reason(error)}); mend its permissions, or name another",
+            code="E011",
         ) from error
-    except BROKEN as error:
-        raise FormatError(f"{path} cannot be read ({first_line(error)}); fetch or write it again") from error
+    except READ_ERRORS as error:
+        raise FormatError(
+            f"{path} cannot be read ({error_reason(error)}); fetch or write it again", code="E052"
+        ) from error

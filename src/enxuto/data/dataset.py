@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from enxuto.data.labels import Label, Matching, match_labels
+from enxuto.data.labels import Label, LabelMatching, match_labels
 from enxuto.data.preprocess import Preprocess
 from enxuto.data.selection import spread_over_classes
 from enxuto.data.source import Source, no_labels
@@ -35,7 +35,7 @@ class Dataset:
 
     `labels` is int64 (N,), read-only, all −1 where `labelled` is false; `classes` the class names or None; `part` is
     `train`, `test` … or None; `notes` tells what the reader left out; `seed` is the one the samples were drawn with.
-    Made by `open_dataset`; `subset`, `split` and `matched` give new ones that share the source.
+    Made by `open_dataset`; `subset`, `split` and `match_classes` give new ones that share the source.
     """
 
     def __init__(self, source: Source, indices: NDArray[np.int64] | None = None, *, seed: int = 0) -> None:
@@ -67,21 +67,21 @@ class Dataset:
         Raises `DataError` that names the sample when its bytes are not an image.
         """
         number = int(self._indices[index])
-        stored = self._stored(number)
+        stored = self._fetch_stored(number)
         try:
             return self._source.pixels(stored)
         except DataError as error:
-            raise DataError(f"{self.path}: {self._source.name(number)} {error}") from error
+            raise DataError(f"{self.path}: {self._source.name(number)} {error}", code=error.code) from error
 
-    def _stored(self, number: int) -> bytes | NDArray[np.uint8]:
-        """Sample `number` of the source as it is stored; its digest is noted in passing."""
+    def _fetch_stored(self, number: int) -> bytes | NDArray[np.uint8]:
+        """Sample `number` of the source as it is stored; its digest is kept."""
         try:
             stored = self._source.fetch(number)
         except DataError as error:
-            raise DataError(f"{self.path}: {self._source.name(number)} {error}") from error
+            raise DataError(f"{self.path}: {self._source.name(number)} {error}", code=error.code) from error
         except MemoryError as error:
             name = self._source.name(number)
-            raise DataError(f"{self.path}: {name} asks for more memory than there is") from error
+            raise DataError(f"{self.path}: {name} needs more memory than there is", code="E092") from error
         if number not in self._digests:
             self._digests[number] = _digest(stored)
         return stored
@@ -90,8 +90,7 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int] | None:
         """(H, W, C) of the samples, or None when sizes differ.
 
-        Exact where the format has one size; for encoded images up to 16 of them, spread evenly, are looked
-        at.
+        Exact where the format has one size; of encoded images at most 16, spread evenly, are decoded.
         """
         if self._source.image_shape is not None:
             return self._source.image_shape
@@ -104,12 +103,12 @@ class Dataset:
     def hash(self) -> str:
         """Sixteen hex digits that identify the samples: their stored bytes with their labels, in any order.
 
-        Costs one reading of the stored bytes, or nothing when `batches` has just been through all of them.
+        Costs one reading of the stored bytes, or nothing once `batches` has been through all of them.
         """
         entries = []
         for number, label in zip(self._indices.tolist(), self.labels.tolist(), strict=True):
             if number not in self._digests:
-                self._stored(number)
+                self._fetch_stored(number)
             entries.append(self._digests[number] + label.to_bytes(8, "little", signed=True))
         return hashlib.sha256(b"".join(sorted(entries))).hexdigest()[:16]
 
@@ -143,7 +142,7 @@ class Dataset:
             first_shape: tuple[int, ...] | None = None
             while True:
                 for chunk, end in islice(jobs, 2 * workers - len(pending)):
-                    pending.append((pool.submit(self._chunk, chunk, preprocess), chunk, end))
+                    pending.append((pool.submit(self._load_chunk, chunk, preprocess), chunk, end))
                 if not pending:
                     return
                 future, chunk, end = pending.popleft()
@@ -161,23 +160,24 @@ class Dataset:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _chunk(self, chunk: range, preprocess: Preprocess) -> NDArray[np.float32]:
+    def _load_chunk(self, chunk: range, preprocess: Preprocess) -> NDArray[np.float32]:
         """Load and preprocess neighbouring samples: the work of one thread."""
         shaped: list[NDArray[np.uint8]] = []
         for index in chunk:
             pixels = self.image(index)
             try:
-                shaped.append(preprocess.shape_image(pixels))
+                shaped.append(preprocess.prepare_image(pixels))
             except DataError as error:
-                raise DataError(f"{self.path}: {self.name(index)} {error}") from error
+                raise DataError(f"{self.path}: {self.name(index)} {error}", code=error.code) from error
             self._check_one_size(shaped[-1].shape, shaped[0].shape, index)
-        return preprocess.finish(shaped)
+        return preprocess.to_batch(shaped)
 
     def _check_one_size(self, shape: tuple[int, ...], first: tuple[int, ...], index: int) -> None:
         if shape != first:
             raise DataError(
                 f"{self.path}: {self.name(index)} has shape {shape} after preprocessing and earlier samples "
-                f"have {first}; set resize or crop so that all have one size"
+                f"have {first}; set resize or crop so that all have one size",
+                code="E044",
             )
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
@@ -187,10 +187,10 @@ class Dataset:
         """
         chosen = np.asarray(indices, np.int64)
         if chosen.ndim != 1 or chosen.size == 0:
-            raise DataError(f"{self.path}: a subset needs at least one sample")
+            raise DataError(f"{self.path}: a subset needs at least one sample", code="E043")
         if chosen.min() < 0 or chosen.max() >= len(self):
             raise DataError(f"{self.path}: a subset asks for samples outside 0…{len(self) - 1}")
-        return self._with(self._indices[chosen], self.seed)
+        return self._select(self._indices[chosen], self.seed)
 
     def split(self, fractions: Sequence[float], seed: int = 0, *, stratified: bool = True) -> list[Dataset]:
         """Disjoint random parts of these fractions of the samples, each in the order of the samples.
@@ -205,26 +205,30 @@ class Dataset:
         ends = np.minimum(np.rint(np.cumsum(fractions) * len(self)).astype(int), len(self))
         parts = np.split(order, ends)[: len(fractions)]
         if any(len(part) == 0 for part in parts):
-            raise DataError(f"{self.path}: {len(self)} samples are too few to split into {list(fractions)}")
-        return [self._with(self._indices[np.sort(part)], seed) for part in parts]
+            raise DataError(
+                f"{self.path}: {len(self)} samples are too few to split into {list(fractions)}", code="E043"
+            )
+        return [self._select(self._indices[np.sort(part)], seed) for part in parts]
 
-    def matched(self, names: Sequence[Label] | None, outputs: int | None = None) -> tuple[Dataset, Matching]:
-        """The same samples with labels that count a model's outputs, and what there is to say of it.
+    def match_classes(
+        self, names: Sequence[Label] | None, outputs: int | None = None
+    ) -> tuple[Dataset, LabelMatching]:
+        """The same samples with labels that are numbers of a model's outputs, and a report of the matching.
 
         names: the model's class names in the order of its outputs, None where it has none. outputs: how many it has,
-        None where that is not known or it is no classifier. Raises `DataError` for classes that the model does not
+        None where that is unknown or it is no classifier. Raises `DataError` for classes that the model does not
         have. Samples without labels stay as they are.
         """
         source = self._source
         if not self.labelled:
-            return self, Matching(None, self.classes)
+            return self, LabelMatching(None, self.classes)
         found = match_labels(
-            source.labels, source.classes, names, outputs, path=source.path, numbered=source.numbered,
+            source.labels, source.classes, names, outputs, path=source.path, numeric_names=source.numeric_names,
             stored=source.format not in ("folder", "table"),
         )  # fmt: skip
-        if found.order is None and found.names == source.classes:
+        if found.output_by_label is None and found.names == source.classes:
             return self, found
-        labels = source.labels if found.order is None else found.order[source.labels]
+        labels = source.labels if found.output_by_label is None else found.output_by_label[source.labels]
         made = Dataset(replace(source, labels=labels, classes=found.names), self._indices, seed=self.seed)
         made._digests = self._digests
         return made, found
@@ -238,7 +242,7 @@ class Dataset:
         made._digests = self._digests
         return made
 
-    def _with(self, indices: NDArray[np.int64], seed: int) -> Dataset:
+    def _select(self, indices: NDArray[np.int64], seed: int) -> Dataset:
         made = Dataset(self._source, indices, seed=seed)
         made._digests = self._digests  # digests belong to samples of the source, whoever looks at them
         return made

@@ -15,14 +15,15 @@ import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from enxuto.data.published import Published, Remote, cache_folder, published
-from enxuto.errors import DataError
+from enxuto.data.published import PublishedDataset, RemoteFile, cache_folder, find_published
+from enxuto.errors import DataError, error_reason
 from enxuto.files import atomic_write
 from enxuto.machine.leftovers import clear, prefix_of, temporary
+from enxuto.progress import Progress
 
 __all__ = ["download", "fetch"]
 
@@ -31,37 +32,43 @@ _PATIENCE = 60.0  # seconds without a byte before a server counts as gone
 _MOST_UNPACKED = 2**30  # bytes of one file in an archive; those known here have 154 MB at most
 _NET_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
 
-Progress = Callable[[str, int, int], None]
-
 
 def download(name: str, folder: str | Path | None = None, *, progress: Progress | None = None) -> Path:
-    """Fetch the data set `name` unless it is there; the path is one that `open_dataset` takes.
+    """Fetch the data set `name` unless it is there.
 
-    folder: it goes into a folder of its own in there; without it, in `cache_folder()`. progress: called with the
-    file's name, bytes done and bytes in all. Raises `DataError` when no mirror delivers, or delivers other bytes
-    than are on record; then nothing is left behind but whole, checked files.
+    Args:
+        name: a key of `PUBLISHED`, such as `cifar10`.
+        folder: the data set gets a folder of its own in it; by default in `cache_folder()`.
+        progress: called with the file's name, bytes done and bytes in all.
+
+    Returns:
+        A path that `open_dataset` takes.
+
+    Raises:
+        DataError: no mirror delivers, or the bytes are not those on record. Only whole, checked files are left behind.
+        UsageError: the name is unknown.
     """
-    return fetch(published(name), cache_folder() if folder is None else Path(folder), progress=progress)
+    return fetch(find_published(name), cache_folder() if folder is None else Path(folder), progress=progress)
 
 
-def fetch(wanted: Published, base: Path, *, progress: Progress | None = None) -> Path:
-    """`download` for a description of one's own."""
-    place = base / wanted.folder
+def fetch(dataset: PublishedDataset, base: Path, *, progress: Progress | None = None) -> Path:
+    """Fetch a data set by its description, as `download` does by name, into a folder of its own in `base`."""
+    place = base / dataset.folder
     try:
-        if wanted.unpacked:
-            if not all((place / part).is_file() for part in wanted.unpacked):
+        if dataset.unpacked_names:
+            if not all((place / part).is_file() for part in dataset.unpacked_names):
                 base.mkdir(parents=True, exist_ok=True)
-                _fetch_archive(wanted, place, progress)
+                _fetch_archive(dataset, place, progress)
             return place
         place.mkdir(parents=True, exist_ok=True)
-        for file in wanted.files:
+        for file in dataset.files:
             target = place / file.name
             if not (target.is_file() and _digest(target) == file.sha256):
                 with atomic_write(target) as out:
                     _fetch_file(file, out, progress)
     except OSError as error:
         raise DataError(
-            f"cannot write to {base}: {error.strerror or error}; choose another folder"
+            f"cannot write to {base}: {error.strerror or error}; choose another folder", code="E013"
         ) from error
     finally:
         if place.is_dir() and not any(place.iterdir()):
@@ -69,7 +76,7 @@ def fetch(wanted: Published, base: Path, *, progress: Progress | None = None) ->
     return place
 
 
-def _fetch_archive(wanted: Published, place: Path, progress: Progress | None) -> None:
+def _fetch_archive(dataset: PublishedDataset, place: Path, progress: Progress | None) -> None:
     """Fetch, check and unpack beside `place`, then rename: the folder is there whole or not at all."""
     clear(place)
 
@@ -79,11 +86,11 @@ def _fetch_archive(wanted: Published, place: Path, progress: Progress | None) ->
     with temporary(make, lambda folder: folder.name) as folder, folder as name:
         made = Path(name) / place.name
         made.mkdir()
-        for file in wanted.files:
+        for file in dataset.files:
             packed = Path(name) / file.name
             with packed.open("wb") as out:
                 _fetch_file(file, out, progress)
-            _unpack(packed, made, wanted.unpacked)
+            _unpack(packed, made, dataset.unpacked_names)
             packed.unlink()
         if place.exists():  # an incomplete one, made by hand
             place.rename(Path(name) / "replaced")
@@ -92,70 +99,79 @@ def _fetch_archive(wanted: Published, place: Path, progress: Progress | None) ->
 
 def _unpack(archive: Path, folder: Path, names: Sequence[str]) -> None:
     """Write the named files of an archive into a folder, flat; whatever else is in it stays there."""
-    left = set(names)
+    missing = set(names)
     try:
         with tarfile.open(archive, "r:*") as packed:
             for member in packed:
                 name = PurePosixPath(member.name).name
-                if name not in left or not member.isfile() or member.size > _MOST_UNPACKED:
+                if name not in missing or not member.isfile() or member.size > _MOST_UNPACKED:
                     continue
                 content = packed.extractfile(member)
                 assert content is not None
                 with (folder / name).open("wb") as out:
                     shutil.copyfileobj(content, out, _CHUNK)
-                left.remove(name)
+                missing.remove(name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive.name} cannot be unpacked ({error}); fetch it again") from error
-    if left:
-        raise DataError(f"{archive.name} lacks {', '.join(sorted(left))}; it is not the edition expected")
+        raise DataError(
+            f"{archive.name} cannot be unpacked ({error}); fetch it again", code="E047"
+        ) from error
+    if missing:
+        raise DataError(
+            f"{archive.name} lacks {', '.join(sorted(missing))}; it is not the expected edition", code="E047"
+        )
 
 
-def _fetch_file(file: Remote, out: IO[bytes], progress: Progress | None) -> None:
+def _fetch_file(file: RemoteFile, out: IO[bytes], progress: Progress | None) -> None:
     """Write one file's bytes to `out` from the first mirror that delivers them right."""
     problems = []
     for url in file.urls:
         out.seek(0)
         out.truncate()
         try:
-            _copy(url, file, out, progress)
+            _download(url, file, out, progress)
         except DataError as error:
             problems.append(str(error))
         else:
             return
-    raise DataError(f"{file.name} could not be fetched: {'; '.join(problems)}")
+    raise DataError(f"{file.name} could not be fetched: {'; '.join(problems)}", code="E047")
 
 
-def _copy(url: str, file: Remote, out: IO[bytes], progress: Progress | None) -> None:
+def _download(url: str, file: RemoteFile, out: IO[bytes], progress: Progress | None) -> None:
     digest, done = hashlib.sha256(), 0
     request = urllib.request.Request(url, headers={"User-Agent": "enxuto"})
     try:
         answer = urllib.request.urlopen(request, timeout=_PATIENCE)
     except _NET_ERRORS as error:
-        raise DataError(f"{url}: {_reason(error)}") from error
+        raise DataError(f"{url}: {_reason(error)}", code="E047") from error
     with answer:
         while True:
             try:
                 block = answer.read(_CHUNK)
             except _NET_ERRORS as error:
-                raise DataError(f"{url}: broke off after {done} bytes ({_reason(error)})") from error
+                raise DataError(
+                    f"{url}: broke off after {done} bytes ({_reason(error)})", code="E047"
+                ) from error
             if not block:
                 break
             done += len(block)
             if done > file.bytes:  # before the disk is full of something else
-                raise DataError(f"{url}: has more than the {file.bytes} bytes on record")
+                raise DataError(f"{url}: has more than the {file.bytes} bytes on record", code="E047")
             digest.update(block)
             out.write(block)
             if progress is not None:
                 progress(file.name, done, file.bytes)
     if done != file.bytes:
-        raise DataError(f"{url}: ended after {done} of {file.bytes} bytes")
+        raise DataError(f"{url}: ended after {done} of {file.bytes} bytes", code="E047")
     if digest.hexdigest() != file.sha256:
-        raise DataError(f"{url}: SHA-256 is {digest.hexdigest()[:16]}…, on record is {file.sha256[:16]}…")
+        raise DataError(
+            f"{url}: SHA-256 is {digest.hexdigest()[:16]}…, on record is {file.sha256[:16]}…", code="E047"
+        )
 
 
 def _reason(error: Exception) -> str:
+    """Why a server did not answer: urllib's errors wrap the operating system's."""
     reason = getattr(error, "reason", None)
-    return " ".join(str(reason or error).split()) or type(error).__name__
+    return error_reason(reason if isinstance(reason, Exception) else error)
 
 
 def _digest(path: Path) -> str:

@@ -1,9 +1,9 @@
 """A data set's labels in the order of a model's outputs: by class names where both have them, else by number.
 
 Names are compared as they are, then without regard to case, spaces, `_` and `-`, then by synonym ("tench, Tinca
-tinca"; a WordNet number in front, or another as in "10_ship"). Folders called by numbers, and data that name no
-classes, count outputs themselves. What is not the same order on both sides, or cannot be told, is said in
-`Matching.remarks` and `warnings`. Not here: where a model keeps its labels (`enxuto.opening.labels_of`).
+tinca"; a WordNet number in front, or another as in "10_ship"). Where folders are called by numbers, or data name no
+classes, labels are numbers of outputs. `LabelMatching.remarks` and `warnings` report where the order differs, or cannot
+be known. Not here: where a model keeps its labels (`enxuto.opening.labels_of`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from enxuto.data.damage import first_line
-from enxuto.errors import DataError, UsageError
+from enxuto.errors import DataError, UsageError, error_reason
 
-__all__ = ["Label", "Matching", "as_labels", "match_labels", "read_labels"]
+__all__ = ["Label", "LabelMatching", "match_labels", "parse_labels", "read_labels"]
 
 Label = str | Sequence[str]
 """A class's name, or several that mean the same, the first of which is shown."""
@@ -36,14 +35,14 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Matching:
-    """What became of the labels.
+class LabelMatching:
+    """How a data set's labels were matched with a model's outputs.
 
     order: the model's output for each label of the data, −1 where none is meant; None where labels stay as they are.
     names: the classes by output, where they are known. remarks, warnings: a line each, to be said once.
     """
 
-    order: NDArray[np.int64] | None
+    output_by_label: NDArray[np.int64] | None
     names: tuple[str, ...] | None
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -56,132 +55,147 @@ def match_labels(
     outputs: int | None,
     *,
     path: str,
-    numbered: bool = False,
+    numeric_names: bool = False,
     stored: bool = False,
-) -> Matching:
+) -> LabelMatching:
     """Find the model's output for each label of a data set.
 
-    labels: int64 (N,) of all its samples. classes: its names by label. numbered: they are the labels' own numbers.
-    stored: labels are numbers in the data, so that their order means something even where names differ. names: the
-    model's, in the order of its outputs. outputs: how many it has, where that is known. Raises `DataError` for classes
-    that the model does not have, and for more labels than it has outputs.
+    Args:
+        labels: int64 (N,), of all samples.
+        classes: the data set's class names by label, or None.
+        names: the model's class names in the order of its outputs, or None.
+        outputs: the model's number of outputs, None where that is unknown.
+        path: of the data set, for messages.
+        numeric_names: whether the data set's class names are the labels' own numbers.
+        stored: whether labels are stored as numbers, so that their order means something even where names differ.
+
+    Raises:
+        DataError: the data have a class that the model does not have, or more labels than it has outputs.
     """
     warnings: list[str] = []
     present = np.unique(labels).tolist()
-    numbered = numbered or (classes is not None and all(_is_number(c, i) for i, c in enumerate(classes)))
+    numeric_names = numeric_names or (
+        classes is not None and all(_is_number(c, i) for i, c in enumerate(classes))
+    )
     if names is not None and outputs is not None and len(names) != outputs:
         warnings.append(f"there are {len(names)} labels for the model's {outputs} outputs; they are not used")
         names = None
     if names is not None and classes is not None:
-        index = _Index(names)
+        index = _NameIndex(names)
         found = {label: index.find(classes[label], label) for label in present}
         in_place = len(classes) == len(names) and all(p in (None, label) for label, p in found.items())
         if any(place is not None for place in found.values()) and not (
             stored and in_place and None in found.values()
         ):
-            return _by_name(found, classes, names, path)
-        if not numbered:
-            _refuse_strangers(classes, present, names, path)
+            return _match_by_name(found, classes, names, path)
+        if not numeric_names:
+            _refuse_unknown_names(classes, present, names, path)
             other = next(label for label, place in found.items() if place is None)
             warnings.append(
                 f"{path} and the model call their {len(names)} classes by different names ({classes[other]!r} and "
-                f"{_first(names[other])!r}); labels are taken in order: say --labels where that is wrong"
+                f"{_shown_name(names[other])!r}); labels are taken in order: give --labels where that is wrong"
             )
-    return _by_number(present, classes, names, outputs, path, numbered, warnings)
+    return _match_by_number(present, classes, names, outputs, path, numeric_names, warnings)
 
 
-def _by_name(
+def _match_by_name(
     found: Mapping[int, int | None], classes: Sequence[str], names: Sequence[Label], path: str
-) -> Matching:
+) -> LabelMatching:
     strange = [classes[label] for label, place in found.items() if place is None]
     if strange:
         raise DataError(
-            f"{path} has {_count(len(strange), 'class')} that the model's labels do not name: {_some(strange)}; "
-            f"leave them out, rename them, or name the model's classes by --labels (the model has "
-            f"{_some(map(_first, names))})"
+            f"{path} has {_count_of(len(strange), 'class')} that the model's labels do not name: "
+            f"{_quote_some(strange)}; leave them out, rename them, or name the model's classes by --labels (the model "
+            f"has {_quote_some(map(_shown_name, names))})",
+            code="E042",
         )
     taken: dict[int, str] = {}
-    order = np.full(max(found) + 1, -1, np.int64)
+    output_by_label = np.full(max(found) + 1, -1, np.int64)
     for label, place in found.items():
         assert place is not None
         if place in taken:
             raise DataError(
                 f"{path}: classes {taken[place]!r} and {classes[label]!r} are both the model's "
-                f"{_first(names[place])!r}; make one of them"
+                f"{_shown_name(names[place])!r}; merge them",
+                code="E042",
             )
         taken[place] = classes[label]
-        order[label] = place
-    missing = [_first(name) for place, name in enumerate(names) if place not in taken]
+        output_by_label[label] = place
+    missing = [_shown_name(name) for place, name in enumerate(names) if place not in taken]
     moved = any(label != place for label, place in found.items())
     how = "labels are matched by class name"
     warnings: tuple[str, ...] = ()
     if missing:
         warnings = (
-            f"{path} has {len(taken)} of the model's {len(names)} classes, not {_some(missing)}; {how}",
+            f"{path} has {len(taken)} of the model's {len(names)} classes, not {_quote_some(missing)}; {how}",
         )
     remarks = (f"{how}: {path} has another order than the model",) if moved and not missing else ()
-    shown = tuple(_first(name) for name in names)
-    return Matching(order if moved else None, shown, remarks, warnings)
+    shown = tuple(_shown_name(name) for name in names)
+    return LabelMatching(output_by_label if moved else None, shown, remarks, warnings)
 
 
-def _refuse_strangers(
+def _refuse_unknown_names(
     classes: Sequence[str], present: Sequence[int], names: Sequence[Label], path: str
 ) -> None:
-    """No name is known: their order can still be meant where there are as many; else labels would be chance."""
+    """Refuse names of which none is known, unless there are as many as outputs, so that their order can be meant."""
     if len(classes) == len(names):
         return
     raise DataError(
-        f"{path} names {_count(len(classes), 'class')} ({_some(classes[label] for label in present)}), of which the "
-        f"model's {len(names)} labels ({_some(map(_first, names))}) name none; name the model's classes in its "
-        "order, in the data's words, by --labels"
+        f"{path} names {_count_of(len(classes), 'class')} ({_quote_some(classes[label] for label in present)}), of "
+        f"which the model's {len(names)} labels ({_quote_some(map(_shown_name, names))}) name none; name the model's "
+        "classes in its order, in the data's words, by --labels",
+        code="E042",
     )
 
 
-def _by_number(
+def _match_by_number(
     present: Sequence[int],
     classes: Sequence[str] | None,
     names: Sequence[Label] | None,
     outputs: int | None,
     path: str,
-    numbered: bool,
+    numeric_names: bool,
     warnings: list[str],
-) -> Matching:
-    """Labels count outputs themselves."""
+) -> LabelMatching:
+    """Take labels as numbers of outputs."""
     count = len(names) if outputs is None and names is not None else outputs
-    shown = None if names is None else tuple(_first(name) for name in names)
+    shown = None if names is None else tuple(_shown_name(name) for name in names)
     if count is None:
-        return Matching(None, shown or (None if classes is None else tuple(classes)), (), tuple(warnings))
+        return LabelMatching(
+            None, shown or (None if classes is None else tuple(classes)), (), tuple(warnings)
+        )
     if present[-1] >= count:
         what = f"label {present[-1]}"
-        if classes is not None and numbered:
+        if classes is not None and numeric_names:
             what = f"class {classes[present[-1]]}, a number that counts from 0"
         elif classes is not None:
             what = f"{len(classes)} classes"
         raise DataError(
             f"{path} has {what}, more than the model's {count} outputs; leave out what it does not know, or name its "
-            "classes by --labels"
+            "classes by --labels",
+            code="E042",
         )
-    known = present[-1] + 1 if classes is None or numbered else len(classes)
+    known = present[-1] + 1 if classes is None or numeric_names else len(classes)
     if known != count:
-        ordered = classes is not None and not numbered
+        ordered = classes is not None and not numeric_names
         told = f"{known} classes" if ordered else f"labels up to {known - 1}"
         how = "labels are taken in order" if ordered else "labels count its outputs"
-        hint = "" if classes is None else ": say --labels where that is wrong"
+        hint = "" if classes is None else ": give --labels where that is wrong"
         warnings.append(f"{path} has {told} and the model {count} outputs; {how}{hint}")
     if shown is None and classes is not None:
         shown = tuple(classes)
-    return Matching(None, shown, (), tuple(warnings))
+    return LabelMatching(None, shown, (), tuple(warnings))
 
 
-class _Index:
-    """A model's names by spelling; those that mean several outputs are told apart by the label alone."""
+class _NameIndex:
+    """A model's names by spelling; where a name means several outputs, the label decides."""
 
     def __init__(self, names: Sequence[Label]) -> None:
         wholes = [[name] if isinstance(name, str) else list(name) for name in names]
         self._tables = [
-            _table(wholes, lambda name: [name]),
-            _table(wholes, lambda name: [_plain(name)]),
-            _table(wholes, lambda name: [_plain(part) for part in _synonyms(name)]),
+            _spelling_table(wholes, lambda name: [name]),
+            _spelling_table(wholes, lambda name: [_normalise_name(name)]),
+            _spelling_table(wholes, lambda name: [_normalise_name(part) for part in _synonyms(name)]),
         ]
 
     def find(self, name: str, label: int) -> int | None:
@@ -189,11 +203,11 @@ class _Index:
         exact, whole, synonyms = self._tables
         tries: list[tuple[Mapping[str, set[int]], str]] = [
             (exact, name),
-            (whole, _plain(name)),
-            (synonyms, _plain(name)),
+            (whole, _normalise_name(name)),
+            (synonyms, _normalise_name(name)),
         ]
         # Several words on this side too may each be a whole name on the other.
-        tries += [(whole, _plain(part)) for part in _synonyms(name)]
+        tries += [(whole, _normalise_name(part)) for part in _synonyms(name)]
         for table, key in tries:
             places = table.get(key, set())
             if len(places) == 1:
@@ -203,7 +217,9 @@ class _Index:
         return None
 
 
-def _table(names: Sequence[Sequence[str]], spellings: Callable[[str], Iterable[str]]) -> dict[str, set[int]]:
+def _spelling_table(
+    names: Sequence[Sequence[str]], spellings: Callable[[str], Iterable[str]]
+) -> dict[str, set[int]]:
     table: dict[str, set[int]] = {}
     for place, group in enumerate(names):
         for name in group:
@@ -212,12 +228,12 @@ def _table(names: Sequence[Sequence[str]], spellings: Callable[[str], Iterable[s
     return table
 
 
-def _plain(name: str) -> str:
+def _normalise_name(name: str) -> str:
     return _SEPARATORS.sub("", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _synonyms(name: str) -> list[str]:
-    """The words of "tench, Tinca tinca" or of "n01440764 tench"; parts without a letter are no words."""
+    """The words of "tench, Tinca tinca" or of "n01440764 tench"; parts without a letter are left out."""
     match = _WORDNET.fullmatch(name.strip())
     numbers, rest = ([match[1]], match[2]) if match else ([], name)
     parts = [part.strip() for part in rest.split(",")] if ", " in rest else [rest.strip()]
@@ -232,15 +248,17 @@ def _is_number(name: str, label: int) -> bool:
 
 
 def read_labels(path: str | Path) -> tuple[Label, ...]:
-    """A model's class names in the order of its outputs: a name a line, or JSON, a list or an object by number.
+    """Read a model's class names in the order of its outputs from a file with a name a line, or from JSON.
 
-    Lines that are numbered, 0 to N − 1 in any order or from 1 on ("0: tench"), are names by number. JSON's values are
-    names or lists of names that mean the same. Raises `UsageError` for any other file.
+    Numbered lines ("0: tench"), from 0 to N − 1 in any order or from 1 on, are names by number. JSON is a list, or an
+    object by number, of names or of lists of names that mean the same. Raises `UsageError` for any other file.
     """
     place = Path(path)
     try:
         if not place.is_file():
-            raise UsageError(f"{path} is no file of labels; name a text file with a name a line, or JSON")
+            raise UsageError(
+                f"{path} is no file of labels; name a text file with a name a line, or JSON", code="E010"
+            )
         if place.stat().st_size > _LARGEST_FILE:
             raise UsageError(
                 f"{path} is too large for a file of labels; name one with a name a line, or JSON"
@@ -249,10 +267,10 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no text; a file of labels has a name a line, or JSON") from error
     except OSError as error:
-        raise UsageError(f"cannot read the labels in {path}: {first_line(error)}") from error
+        raise UsageError(f"cannot read the labels in {path}: {error_reason(error)}", code="E011") from error
     names: tuple[Label, ...] | None
-    if text.lstrip()[:1] in ("[", "{") and (place.suffix == ".json" or _parsed(text) is not None):
-        names = as_labels(_parsed(text))
+    if text.lstrip()[:1] in ("[", "{") and (place.suffix == ".json" or _parse_json(text) is not None):
+        names = parse_labels(_parse_json(text))
         if names is None:
             raise UsageError(f"{path} is no JSON list of names, nor an object of names by number 0, 1, …")
     else:
@@ -260,16 +278,16 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
             raise UsageError(
                 f"{path} is no JSON (its keys and names need double quotes); name a file that is"
             )
-        names = _unnumbered([line.strip() for line in text.rstrip().splitlines()])
-    if not names or any(not _first(name).strip() for name in names):
+        names = _strip_numbers([line.strip() for line in text.rstrip().splitlines()])
+    if not names or any(not _shown_name(name).strip() for name in names):
         raise UsageError(
             f"{path} has lines without a name; give one name for each output, in the model's order"
         )
     return names
 
 
-def _unnumbered(lines: list[str]) -> tuple[str, ...]:
-    """Lines without their numbers, in the order of those, where all have one and none is missing; else as they are."""
+def _strip_numbers(lines: list[str]) -> tuple[str, ...]:
+    """Sort lines by their numbers and drop these, where each line has one and none is missing; else change nothing."""
     found = [_NUMBERED.fullmatch(line) for line in lines]
     numbers = [int(match[1]) for match in found if match is not None]
     count = len(lines)
@@ -285,20 +303,20 @@ def _unnumbered(lines: list[str]) -> tuple[str, ...]:
     return tuple(names[place] for place in np.argsort(numbers).tolist())
 
 
-def _parsed(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError, MemoryError):
         return None
 
 
-def as_labels(value: Any) -> tuple[Label, ...] | None:
-    """Names by output from a JSON value: a list, or an object by number or (turned round) of numbers by name.
+def parse_labels(value: Any) -> tuple[Label, ...] | None:
+    """Return names by output from a JSON value: a list, an object of names by number, or one of numbers by name.
 
     None for anything else, such as numbers with gaps.
     """
     if isinstance(value, Mapping):
-        value = _by_index(value)
+        value = _values_by_number(value)
     if not isinstance(value, (list, tuple)) or not value or len(value) > _MOST_CLASSES:
         return None
     names: list[Label] = []
@@ -314,7 +332,7 @@ def as_labels(value: Any) -> tuple[Label, ...] | None:
     return tuple(names)
 
 
-def _by_index(value: Mapping[Any, Any]) -> list[Any] | None:
+def _values_by_number(value: Mapping[Any, Any]) -> list[Any] | None:
     """The values by their keys 0 … n − 1, or the keys by such values."""
     if value and all(isinstance(entry, int) and not isinstance(entry, bool) for entry in value.values()):
         value = {entry: key for key, entry in value.items()} if len(set(value.values())) == len(value) else {}
@@ -325,15 +343,15 @@ def _by_index(value: Mapping[Any, Any]) -> list[Any] | None:
     return [found[number] for number in range(len(found))] if set(found) == set(range(len(value))) else None
 
 
-def _first(name: Label) -> str:
+def _shown_name(name: Label) -> str:
     return name if isinstance(name, str) else name[0]
 
 
-def _some(names: Iterable[str]) -> str:
+def _quote_some(names: Iterable[str]) -> str:
     shown = list(names)
     more = len(shown) - _SHOWN
     return ", ".join(map(repr, shown[:_SHOWN])) + (f" and {more} more" if more > 0 else "")
 
 
-def _count(number: int, what: str) -> str:
+def _count_of(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}es"

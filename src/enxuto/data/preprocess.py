@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from enxuto.data.images import pixels_of
-from enxuto.errors import DataError, UsageError
+from enxuto.data.images import to_pixels
+from enxuto.errors import DataError, UsageError, did_you_mean
 from enxuto.files import read_toml
 
 __all__ = ["PRESETS", "Preprocess", "preset"]
@@ -57,15 +57,15 @@ class Preprocess:
     layout: str = "NCHW"
 
     def __post_init__(self) -> None:
-        _one_of("interpolation", self.interpolation, tuple(_FILTERS))
-        _one_of("channels", self.channels, tuple(_CHANNELS))
-        _one_of("layout", self.layout, _LAYOUTS)
+        _check_choice("interpolation", self.interpolation, tuple(_FILTERS))
+        _check_choice("channels", self.channels, tuple(_CHANNELS))
+        _check_choice("layout", self.layout, _LAYOUTS)
         checked = {
-            "resize": _checked_size("resize", self.resize),
-            "crop": _square(_checked_size("crop", self.crop)),
-            "divide_by": _checked_number("divide_by", self.divide_by),
-            "mean": _checked_per_channel("mean", self.mean, _CHANNELS[self.channels]),
-            "std": _checked_per_channel("std", self.std, _CHANNELS[self.channels]),
+            "resize": _validate_size("resize", self.resize),
+            "crop": _as_pair(_validate_size("crop", self.crop)),
+            "divide_by": _validate_number("divide_by", self.divide_by),
+            "mean": _validate_per_channel("mean", self.mean, _CHANNELS[self.channels]),
+            "std": _validate_per_channel("std", self.std, _CHANNELS[self.channels]),
         }
         if any(np.float32(divisor) == 0 for divisor in (checked["divide_by"], *checked["std"])):
             raise UsageError("preprocessing: divide_by and std must not be 0")
@@ -83,37 +83,39 @@ class Preprocess:
         shaped = []
         for position, image in enumerate(images):
             try:
-                shaped.append(self.shape_image(image))
+                shaped.append(self.prepare_image(image))
             except DataError as error:
-                raise DataError(f"image {position} of the batch {error}") from error
-        return self.finish(shaped)
+                raise DataError(f"image {position} of the batch {error}", code=error.code) from error
+        return self.to_batch(shaped)
 
-    def shape_image(self, image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
+    def prepare_image(self, image: NDArray[np.uint8] | Image.Image) -> NDArray[np.uint8]:
         """Colour, resize and crop one image: uint8 (H, W, C), channels in the order `channels` names.
 
         Raises `DataError`, worded to follow the image's name, when it is no image or smaller than the crop.
         """
-        pixels = pixels_of(image) if isinstance(image, Image.Image) else _checked_pixels(image)
-        pixels = _recoloured(pixels, self.channels)
-        target = self._resized(*pixels.shape[:2])
+        pixels = to_pixels(image) if isinstance(image, Image.Image) else _validate_pixels(image)
+        pixels = _convert_channels(pixels, self.channels)
+        target = self._resized_shape(*pixels.shape[:2])
         if target != pixels.shape[:2]:
             picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-            pixels = pixels_of(picture.resize((target[1], target[0]), _FILTERS[self.interpolation]))
+            pixels = to_pixels(picture.resize((target[1], target[0]), _FILTERS[self.interpolation]))
         if self.crop is not None:
-            pixels = _centre(pixels, self.crop)
+            pixels = _centre_crop(pixels, self.crop)
         return pixels[:, :, ::-1] if self.channels == "BGR" else pixels
 
-    def finish(self, shaped: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Stack what `shape_image` gave and scale it: float32 (N, C, H, W), or (N, H, W, C) for layout NHWC.
+    def to_batch(self, shaped: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Stack what `prepare_image` gave and scale it: float32 (N, C, H, W), or (N, H, W, C) for layout NHWC.
 
         Raises `DataError` when there is none or when sizes differ.
         """
         if not shaped:
-            raise DataError("no image to preprocess: the batch is empty")
+            raise DataError("no image to preprocess: the batch is empty", code="E043")
         sizes = sorted({pixels.shape[:2] for pixels in shaped})
         if len(sizes) > 1:
             (low, high), both = (sizes[0], sizes[-1]), "images of different sizes meet in a batch"
-            raise DataError(f"{both} ({_size_text(low)} and {_size_text(high)}); set resize or crop")
+            raise DataError(
+                f"{both} ({_size_text(low)} and {_size_text(high)}); set resize or crop", code="E044"
+            )
         batch = np.stack(shaped).astype(np.float32)  # n h w c
         batch /= np.float32(self.divide_by)
         batch -= np.asarray(self.mean, np.float32)
@@ -122,7 +124,7 @@ class Preprocess:
             batch = batch.transpose(0, 3, 1, 2)  # n h w c -> n c h w
         return np.ascontiguousarray(batch)
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
+    def _resized_shape(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) after resizing; the long side is rounded down."""
         if self.resize is None:
             return height, width
@@ -133,7 +135,8 @@ class Preprocess:
         if max(target) > _LARGEST_SIDE:
             raise DataError(
                 f"is {height}×{width}, which with its short side at {self.resize} would become "
-                f"{target[0]}×{target[1]}; leave it out or set resize to (height, width)"
+                f"{target[0]}×{target[1]}; leave it out or set resize to (height, width)",
+                code="E044",
             )
         return target
 
@@ -158,8 +161,11 @@ class Preprocess:
         known = [field.name for field in fields(cls)]
         unknown = sorted(str(key) for key in values if key not in known)
         if unknown:
-            names = f"unknown setting {', '.join(unknown)}; known are {', '.join(known)}"
-            raise UsageError(f"preprocessing: {names}")
+            hint = did_you_mean(unknown[0], known)
+            raise UsageError(
+                f"preprocessing: unknown setting {', '.join(unknown)}{hint}; known are {', '.join(known)}",
+                code="E021",
+            )
         return cls(**dict(values))
 
     @classmethod
@@ -172,7 +178,7 @@ class Preprocess:
         try:
             return cls.from_dict(table)
         except UsageError as error:
-            raise UsageError(f"{path}: {error}") from error
+            raise UsageError(f"{path}: {error}", code=error.code) from error
 
     def describe(self) -> str:
         """One line, such as `RGB, short side 256 (bicubic), crop 224×224, (x − 127) / 128, NCHW`."""
@@ -193,7 +199,7 @@ class Preprocess:
     def differences(self, other: Preprocess) -> list[str]:
         """What differs from `other`, a line a setting: `crop: (224, 224) here, None there`; empty when equal.
 
-        A setting that changes nothing is not a difference: interpolation counts only where one resizes.
+        A setting that changes nothing is not a difference: interpolation counts only where one of them resizes.
         """
         resizes = self.resize is not None or other.resize is not None
         names = [field.name for field in fields(self) if resizes or field.name != "interpolation"]
@@ -201,12 +207,15 @@ class Preprocess:
         return [f"{name}: {here} here, {there} there" for name, here, there in pairs if here != there]
 
 
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"preprocessing: {name} is {value!r}; it must be one of {', '.join(allowed)}")
+        hint = did_you_mean(str(value), allowed)
+        raise UsageError(
+            f"preprocessing: {name} is {value!r}{hint}; it must be one of {', '.join(allowed)}", code="E021"
+        )
 
 
-def _checked_size(name: str, value: object) -> Any:
+def _validate_size(name: str, value: object) -> Any:
     """None, a positive int, or a pair of them; anything else is a `UsageError`."""
     sides = value if isinstance(value, (tuple, list)) else (value,)
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
@@ -217,23 +226,23 @@ def _checked_size(name: str, value: object) -> Any:
     return tuple(sides) if len(sides) == 2 else sides[0]
 
 
-def _square(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _as_pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else size
 
 
-def _checked_number(name: str, value: object) -> float:
+def _validate_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_VALUE:
         raise UsageError(f"preprocessing: {name} is {value!r}; it must be a finite number")
     return float(value)
 
 
-def _checked_per_channel(name: str, value: object, channels: int) -> tuple[float, ...]:
+def _validate_per_channel(name: str, value: object, channels: int) -> tuple[float, ...]:
     values = value if isinstance(value, (tuple, list)) else (value,)
     if len(values) not in (1, channels):
         raise UsageError(
             f"preprocessing: {name} has {len(values)} values; give 1 or {channels} (one a channel)"
         )
-    numbers = tuple(_checked_number(name, number) for number in values)
+    numbers = tuple(_validate_number(name, number) for number in values)
     return numbers[:1] if len(set(numbers)) == 1 else numbers  # one spelling for one meaning
 
 
@@ -242,36 +251,38 @@ def _check_crop_fits(crop: int | tuple[int, int], size: tuple[int, int]) -> None
     if height > size[0] or width > size[1]:
         raise UsageError(
             f"preprocessing: crop {height}×{width} is larger than resize {size[0]}×{size[1]}; "
-            "make the crop smaller or leave it out"
+            "make the crop smaller or leave it out",
+            code="E022",
         )
 
 
-def _checked_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _validate_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The array as (H, W, 1) or (H, W, 3)."""
     pixels = np.asarray(image)
     pixels = pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
         kind = f"{pixels.dtype} {pixels.shape}"
-        raise DataError(f"is {kind}; uint8 of shape (H, W), (H, W, 1) or (H, W, 3) is needed")
+        raise DataError(f"is {kind}; uint8 of shape (H, W), (H, W, 1) or (H, W, 3) is needed", code="E041")
     return pixels
 
 
-def _recoloured(pixels: NDArray[np.uint8], channels: str) -> NDArray[np.uint8]:
+def _convert_channels(pixels: NDArray[np.uint8], channels: str) -> NDArray[np.uint8]:
     """Grey from RGB by Pillow's luma (ITU-R 601), RGB from grey by repetition."""
     if pixels.shape[2] == _CHANNELS[channels]:
         return pixels
     if channels == "L":
-        return pixels_of(Image.fromarray(pixels).convert("L"))
+        return to_pixels(Image.fromarray(pixels).convert("L"))
     return np.repeat(pixels, 3, axis=2)
 
 
-def _centre(pixels: NDArray[np.uint8], crop: int | tuple[int, int]) -> NDArray[np.uint8]:
+def _centre_crop(pixels: NDArray[np.uint8], crop: int | tuple[int, int]) -> NDArray[np.uint8]:
     """The middle (H, W) of an image (h, w, c); offsets are rounded down."""
     height, width = (crop, crop) if isinstance(crop, int) else crop
     if pixels.shape[0] < height or pixels.shape[1] < width:
         raise DataError(
             f"is {_size_text(pixels.shape)}, smaller than the crop {height}×{width}; "
-            "set resize so that the crop fits"
+            "set resize so that the crop fits",
+            code="E044",
         )
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return pixels[top : top + height, left : left + width]
@@ -302,5 +313,9 @@ PRESETS: Mapping[str, Preprocess] = MappingProxyType(
 def preset(name: str) -> Preprocess:
     """The ready preprocessing of a known family of models. Raises `UsageError` listing the names."""
     if name not in PRESETS:
-        raise UsageError(f"no preprocessing is called {name!r}; there are {', '.join(PRESETS)}")
+        names = ", ".join(PRESETS)
+        raise UsageError(
+            f"no preprocessing is called {name!r}{did_you_mean(name, PRESETS)}; there are {names}",
+            code="E021",
+        )
     return PRESETS[name]

@@ -1,4 +1,4 @@
-"""Where the published data sets lie, on the net and on this machine. Nothing is fetched here: `data.downloads` does."""
+"""Where the published data sets are, on the net and on this machine. Nothing is fetched here: see `data.downloads`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from enxuto.errors import DataError, UsageError
+from enxuto.errors import DataError, UsageError, did_you_mean
 from enxuto.machine.places import cache_folder
 
-__all__ = ["PUBLISHED", "Published", "Remote", "cache_folder", "locate", "published"]
+__all__ = ["PUBLISHED", "PublishedDataset", "RemoteFile", "cache_folder", "find_published", "locate"]
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A file to fetch: its name, where it lies (tried in turn), its SHA-256 in hex, its length in bytes."""
+class RemoteFile:
+    """A file to fetch: its name, its addresses (tried in turn), its SHA-256 in hex, its length in bytes."""
 
     name: str
     urls: tuple[str, ...]
@@ -24,39 +24,39 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Published:
-    """A data set: the folder it gets, its files, and what is unpacked where the file is an archive."""
+class PublishedDataset:
+    """A data set: the name of its folder, its files, and what is unpacked from them where they are archives."""
 
     folder: str
-    files: tuple[Remote, ...]
-    unpacked: tuple[str, ...] = ()
+    files: tuple[RemoteFile, ...]
+    unpacked_names: tuple[str, ...] = ()
 
     @property
-    def complete(self) -> tuple[str, ...]:
+    def file_names(self) -> tuple[str, ...]:
         """Names that lie in the folder of a whole download."""
-        return self.unpacked or tuple(file.name for file in self.files)
+        return self.unpacked_names or tuple(file.name for file in self.files)
 
     @property
     def bytes(self) -> int:
-        """What there is to fetch."""
+        """Size of the download."""
         return sum(file.bytes for file in self.files)
 
 
-def _idx_set(folder: str, bases: tuple[str, ...], files: Sequence[tuple[str, str, int]]) -> Published:
+def _idx_set(folder: str, bases: tuple[str, ...], files: Sequence[tuple[str, str, int]]) -> PublishedDataset:
     """MNIST or a set like it; bases: folders of the mirrors."""
     names = [(f"{stem}-ubyte.gz", digest, size) for stem, digest, size in files]
-    return Published(
-        folder, tuple(Remote(n, tuple(base + n for base in bases), d, size) for n, d, size in names)
+    return PublishedDataset(
+        folder, tuple(RemoteFile(n, tuple(base + n for base in bases), d, size) for n, d, size in names)
     )
 
 
 _KRIZ = "https://www.cs.toronto.edu/~kriz/"
-PUBLISHED: Mapping[str, Published] = MappingProxyType(
+PUBLISHED: Mapping[str, PublishedDataset] = MappingProxyType(
     {
-        "cifar10": Published(
+        "cifar10": PublishedDataset(
             "cifar-10-batches-bin",
             (
-                Remote(
+                RemoteFile(
                     "cifar-10-binary.tar.gz",
                     (f"{_KRIZ}cifar-10-binary.tar.gz",),
                     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
@@ -65,10 +65,10 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             ),
             (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin", "batches.meta.txt"),
         ),
-        "cifar100": Published(
+        "cifar100": PublishedDataset(
             "cifar-100-binary",
             (
-                Remote(
+                RemoteFile(
                     "cifar-100-binary.tar.gz",
                     (f"{_KRIZ}cifar-100-binary.tar.gz",),
                     "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
@@ -145,18 +145,22 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
 
     Raises `DataError` with the command that fetches it when it is not there, `UsageError` for unknown names.
     """
-    wanted = published(name)
-    place = (cache_folder() if folder is None else Path(folder)) / wanted.folder
-    if all((place / part).is_file() for part in wanted.complete):
+    dataset = find_published(name)
+    place = (cache_folder() if folder is None else Path(folder)) / dataset.folder
+    if all((place / part).is_file() for part in dataset.file_names):
         return place
     option = "" if folder is None else f" -o {folder}"
     raise DataError(
-        f"{name} is not in {place.parent}; to fetch it ({wanted.bytes / 1e6:.0f} MB): enxuto fetch {name}{option}"
+        f"{name} is not in {place.parent}; to fetch it ({dataset.bytes / 1e6:.0f} MB): enxuto fetch {name}{option}",
+        code="E010",
     )
 
 
-def published(name: str) -> Published:
+def find_published(name: str) -> PublishedDataset:
     """The data set called `name`. Raises `UsageError` listing the names."""
     if name not in PUBLISHED:
-        raise UsageError(f"no data set is called {name!r}; there are {', '.join(PUBLISHED)}")
+        names = ", ".join(PUBLISHED)
+        raise UsageError(
+            f"no data set is called {name!r}{did_you_mean(name, PUBLISHED)}; there are {names}", code="E021"
+        )
     return PUBLISHED[name]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from enxuto.errors import DataError
+from enxuto.errors import DataError, did_you_mean
 
 __all__ = ["choose_part", "random_sample", "spread_over_classes"]
 
@@ -36,17 +36,19 @@ def spread_over_classes(labels: NDArray[np.int64], seed: int) -> NDArray[np.int6
     return by_class[np.argsort(keys, kind="stable")].astype(np.int64)
 
 
-def choose_part(path: str | Path, parts: Sequence[str], asked: str | None) -> str:
+def choose_part(path: str | Path, parts: Sequence[str], requested: str | None) -> str:
     """The part of a data set to open: the one asked for, the only one there is, or `test`.
 
     Raises `DataError` listing the parts when the one asked for is missing, or when there is no obvious
     choice.
     """
-    if asked is not None and asked in parts:
-        return asked
-    if asked is None and len(parts) == 1:
+    if requested is not None and requested in parts:
+        return requested
+    if requested is None and len(parts) == 1:
         return parts[0]
-    if asked is None and "test" in parts:
+    if requested is None and "test" in parts:
         return "test"
-    wish = "name one with split" if asked is None else f"there is no {asked!r}"
-    raise DataError(f"{path} has the parts {', '.join(parts)}; {wish}")
+    if requested is None:
+        raise DataError(f"{path} has the parts {', '.join(parts)}; name one with split", code="E023")
+    hint = did_you_mean(requested, parts)
+    raise DataError(f"{path} has the parts {', '.join(parts)}; there is no {requested!r}{hint}", code="E021")

@@ -19,7 +19,7 @@ from enxuto.enx.payload import Part, Spool
 from enxuto.enx.table import TensorEntry
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, skeleton
 from enxuto.onnx_model.carried import carrying
-from enxuto.progress import Work
+from enxuto.progress import ProgressCounter
 from enxuto.quantize.scalar import Quantizer
 
 __all__ = ["Assembly", "is_float_weight", "parameters"]
@@ -83,7 +83,7 @@ class Assembly:
         parts = {}
         found = {}
         sizes = {name: self._model.info(name).elements for name in names}
-        done = Work(sum(sizes.values()), progress)
+        done = ProgressCounter(sum(sizes.values()), progress)
         large = [name for name in names if sizes[name] >= _ALONE]
         for name in large:
             parts[name] = self._spool.put_aside(self._coded([name], *make(name), self._threads))

@@ -23,7 +23,7 @@ import numpy as np
 from enxuto.enx.payload import FileSlice, Part, most_elements
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.errors import DataError, FormatError
-from enxuto.files import atomic_write, regular_file
+from enxuto.files import atomic_write, open_regular_file
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.onnx_model.carried import carrying
@@ -45,7 +45,7 @@ _IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by 
 def is_enx(path: str | Path) -> bool:
     """Say whether a file begins with the format's signature; a missing file does not."""
     try:
-        with regular_file(path) as file:
+        with open_regular_file(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
@@ -70,7 +70,7 @@ class CompressedModel:
         """
         place = Path(path)
         try:
-            with regular_file(place) as file:
+            with open_regular_file(place) as file:
                 return _read(file, place)
         except IsADirectoryError as error:
             raise DataError(f"{place} is a folder; name an .enx file") from error

@@ -27,7 +27,7 @@ import numpy as np
 
 from enxuto import zoo
 from enxuto.data import Preprocess
-from enxuto.errors import ModelError, UsageError, needs
+from enxuto.errors import ModelError, UsageError, error_reason, import_optional
 from enxuto.export.tidy import tidy
 from enxuto.onnx_model import Model
 from enxuto.opening import LABELS_KEY, PREPROCESS_KEY
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
 
-__all__ = ["NETWORK_KEY", "OPSET", "TOLERANCE", "Exported", "export_onnx"]
+__all__ = ["NETWORK_KEY", "OPSET", "TOLERANCE", "ExportResult", "export_onnx"]
 
 OPSET = 18
 """The first that torch's exporter writes without converting; ONNX Runtime reads it from version 1.14 on."""
@@ -52,7 +52,7 @@ _CHECKED_BATCHES = (2, 1)
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What was written.
 
     `difference` is the largest to torch's outputs, relative to the largest of them or to 1 (fresh weights can
@@ -80,72 +80,78 @@ def export_onnx(
     labels: Sequence[str] | None = None,
     opset: int = OPSET,
     check: bool = True,
-) -> Exported:
-    """Write `network`, a module or a name of the zoo, to `path`, whole or not at all.
+) -> ExportResult:
+    """Write a network to an ONNX file, whole or not at all; it is exported in evaluation mode and left as it was.
 
-    classes, seed: for a name of the zoo, which is built with them. input_shape: (channels, height, width); needed
-    for a module. weights: a checkpoint with a state dict, alone or under `model`, `state_dict` or `weights`.
-    check: run the file on seeded images, batches of 2 and 1, and compare with torch before it is written.
+    Args:
+        network: a module, or a name of the zoo.
+        path: of the file.
+        classes, seed: number of classes and seed of the weights, for a name of the zoo.
+        input_shape: (channels, height, width); needed for a module.
+        weights: a checkpoint with a state dict, alone or under `model`, `state_dict` or `weights`.
+        preprocess: written into the file's metadata.
+        labels: class names in the order of the outputs, written there too.
+        opset: version of the operators.
+        check: run the file on seeded images, batches of 2 and 1, and compare with torch before it is written.
 
-    The module is exported as in evaluation and left as it was. Raises `UsageError` for settings that do not fit
-    and without torch, `FormatError` for a damaged checkpoint, `ModelError` where it is of another network, the network
-    cannot be exported, or the file computes something else.
+    Raises:
+        UsageError: settings do not fit together, or torch is missing.
+        FormatError: the checkpoint is damaged.
+        ModelError: the checkpoint is of another network, the network cannot be exported, or the file computes something
+            else.
     """
-    torch = _torch()
+    torch = _import_torch()
     name = network if isinstance(network, str) else type(network).__name__
     if isinstance(network, str):
         input_shape = zoo.input_shape(network) if input_shape is None else input_shape
         module = zoo.build(network, classes=classes, channels=next(iter(input_shape)), seed=seed)
     elif classes is not None or input_shape is None:
         raise UsageError(
-            f"{name}: a module needs an input shape (channels, height, width) and takes no classes"
+            f"{name}: a module needs an input shape (channels, height, width) and takes no classes",
+            code="E022",
         )
     else:
         module = network
     shape = tuple(input_shape)
     if weights is not None:
-        _load(module, Path(weights))
+        _load_weights(module, Path(weights))
     images = np.random.default_rng(seed).standard_normal((_CHECKED_BATCHES[0], *shape), dtype=np.float32)
     with _evaluating(module):
         device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
         batch = torch.from_numpy(images).to(device)
-        outputs = _outputs(module, batch, name)
+        outputs = _run_module(module, batch, name)
         _check_labels(labels, outputs.shape[1])
-        proto = _exported(module, batch, name, opset)
+        proto = _to_onnx(module, batch, name, opset)
     for key, value in _metadata(name, preprocess, labels).items():
         proto.metadata_props.add(key=key, value=value)
     model = Model.from_proto(proto)
-    difference = _difference(model, images, outputs, name) if check else None
+    difference = _check_outputs(model, images, outputs, name) if check else None
     model.write(path)
     written = sum(weight.numel() for weight in module.parameters())
     size = os.path.getsize(path)
-    return Exported(Path(path), size, opset, shape, int(outputs.shape[1]), written, difference)
+    return ExportResult(Path(path), size, opset, shape, int(outputs.shape[1]), written, difference)
 
 
-def _torch() -> Any:
-    try:
-        import onnxscript  # noqa: F401 - torch's exporter needs it and says so less clearly
-        import torch
-    except ModuleNotFoundError as error:
-        raise UsageError(needs("exporting", str(error.name), "train")) from error
-    return torch
+def _import_torch() -> Any:
+    import_optional("onnxscript", "exporting", "onnxscript", "train")  # torch's exporter says so less clearly
+    return import_optional("torch", "exporting", "PyTorch", "train")
 
 
-def _load(module: nn.Module, path: Path) -> None:
+def _load_weights(module: nn.Module, path: Path) -> None:
     """Put a checkpoint's weights into the module; nothing in the file is executed."""
-    from enxuto.archive import read_state, same_kind
+    from enxuto.archive import read_state, same_number_kind
 
     state = read_state(path)
     own = module.state_dict()
     for key in own.keys() ^ state.keys():
         where = "the checkpoint lacks" if key in own else "the network does not have"
-        raise ModelError(f"{path} does not fit the network: {where} {key!r}")
+        raise ModelError(f"{path} does not fit the network: {where} {key!r}", code="E071")
     for key, tensor in state.items():
         if tensor.shape != own[key].shape:
             shapes = f"{tuple(tensor.shape)} in the checkpoint, {tuple(own[key].shape)} in the network"
-            raise ModelError(f"{path} does not fit the network: {key!r} is {shapes}")
-        if not same_kind(tensor, own[key]):
-            raise ModelError(f"{path} does not fit the network: {key!r} holds {tensor.dtype}")
+            raise ModelError(f"{path} does not fit the network: {key!r} is {shapes}", code="E071")
+        if not same_number_kind(tensor, own[key]):
+            raise ModelError(f"{path} does not fit the network: {key!r} holds {tensor.dtype}", code="E071")
     module.load_state_dict(state)
 
 
@@ -161,7 +167,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _outputs(module: nn.Module, batch: Any, name: str) -> np.ndarray:
+def _run_module(module: nn.Module, batch: Any, name: str) -> np.ndarray:
     import torch
 
     try:
@@ -169,13 +175,15 @@ def _outputs(module: nn.Module, batch: Any, name: str) -> np.ndarray:
             outputs = module(batch)
     except (RuntimeError, ValueError, TypeError) as error:
         shape = "×".join(map(str, batch.shape[1:]))
-        raise ModelError(f"{name} does not run on images of {shape}: {_one_line(error)}") from error
+        raise ModelError(
+            f"{name} does not run on images of {shape}: {error_reason(error)}", code="E034"
+        ) from error
     if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
-        raise ModelError(f"{name} must return one tensor (batch, classes) to be exported")
+        raise ModelError(f"{name} must return one tensor (batch, classes) to be exported", code="E035")
     return np.asarray(outputs.cpu().numpy())
 
 
-def _exported(module: nn.Module, batch: Any, name: str, opset: int) -> ModelProto:
+def _to_onnx(module: nn.Module, batch: Any, name: str, opset: int) -> ModelProto:
     """The module as a graph with all its weights, tidied."""
     import torch
     from onnxscript import optimizer
@@ -183,7 +191,7 @@ def _exported(module: nn.Module, batch: Any, name: str, opset: int) -> ModelProt
     if not OPSET <= opset <= 23:
         raise UsageError(f"opset must lie between {OPSET} and 23, not {opset}")
     try:
-        with _quiet(), torch.no_grad():
+        with _silence_exporter(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 (batch,),
@@ -201,13 +209,13 @@ def _exported(module: nn.Module, batch: Any, name: str, opset: int) -> ModelProt
             optimizer.remove_unused_nodes(program.model)
             proto: ModelProto = program.model_proto
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
-        raise ModelError(f"torch cannot export {name}: {_one_line(error)}") from error
+        raise ModelError(f"torch cannot export {name}: {error_reason(error)}", code="E032") from error
     tidy(proto, {*dict(module.named_parameters()), *dict(module.named_buffers())})
     return proto
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_exporter() -> Iterator[None]:
     """No remarks of the exporter about itself: its loggers below errors, and warnings raised inside torch."""
     loggers = [
         logging.getLogger(name) for name in ("torch.onnx", "torch.onnx._internal", "torch.export", "onnx_ir")
@@ -240,10 +248,10 @@ def _metadata(name: str, preprocess: Preprocess | None, labels: Sequence[str] | 
 
 def _check_labels(labels: Sequence[str] | None, outputs: int) -> None:
     if labels is not None and len(labels) != outputs:
-        raise UsageError(f"there are {len(labels)} labels for {outputs} outputs; give one each")
+        raise UsageError(f"there are {len(labels)} labels for {outputs} outputs; give one each", code="E042")
 
 
-def _difference(model: Model, images: np.ndarray, outputs: np.ndarray, name: str) -> float:
+def _check_outputs(model: Model, images: np.ndarray, outputs: np.ndarray, name: str) -> float:
     """The largest difference between ONNX Runtime's and torch's outputs, relative as in `TOLERANCE`.
 
     `ModelError` where it is larger than that, or no number.
@@ -255,10 +263,7 @@ def _difference(model: Model, images: np.ndarray, outputs: np.ndarray, name: str
     if not largest <= TOLERANCE:
         raise ModelError(
             f"the exported {name} differs from torch's by {largest:.3g} of the largest output; "
-            "nothing was written (--no-check writes it all the same)"
+            "nothing was written (--no-check writes it all the same)",
+            code="E037",
         )
     return largest
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

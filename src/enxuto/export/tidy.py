@@ -22,16 +22,16 @@ _SIZE_OPERATORS = frozenset({"Shape", "Squeeze", "Reshape", "Unsqueeze", "Identi
 _END = 2**31 - 1  # of a slice: torch writes a larger number for "to the end"
 
 
-def tidy(proto: ModelProto, learnt: Collection[str]) -> None:
-    """Clean up `proto` in place; `learnt` names the parameters and buffers of the module."""
+def tidy(proto: ModelProto, state_names: Collection[str]) -> None:
+    """Clean up `proto` in place; `state_names` names the parameters and buffers of the module."""
     graph = proto.graph
     constants = _constants(graph)
     for node in graph.node:
         if node.op_type == "Conv":
-            _drop_invented_bias(node, constants, learnt)
+            _drop_invented_bias(node, constants, state_names)
     _shorten_reshapes(graph, constants)
     _drop_idle_slices(graph, constants)
-    _drop_dead(graph)
+    _drop_unused(graph)
     _name_nodes(graph)
 
 
@@ -48,10 +48,12 @@ def _constants(graph: GraphProto) -> dict[str, TensorProto]:
     return found
 
 
-def _drop_invented_bias(node: NodeProto, constants: dict[str, TensorProto], learnt: Collection[str]) -> None:
+def _drop_invented_bias(
+    node: NodeProto, constants: dict[str, TensorProto], state_names: Collection[str]
+) -> None:
     """A convolution without bias is exported with zeros for one; zeros that are a parameter stay."""
     bias = node.input[2] if len(node.input) == 3 else ""
-    invented = bias in constants and bias not in learnt
+    invented = bias in constants and bias not in state_names
     if invented and not np.any(numpy_helper.to_array(constants[bias])):
         del node.input[2]
 
@@ -98,11 +100,11 @@ def _drop_idle_slices(graph: GraphProto, constants: dict[str, TensorProto]) -> N
     for node in graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = instead.get(name, name)
-        if node.op_type == "Slice" and node.output[0] not in outputs and _takes_all(node, constants):
+        if node.op_type == "Slice" and node.output[0] not in outputs and _is_whole_slice(node, constants):
             instead[node.output[0]] = node.input[0]
 
 
-def _takes_all(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
+def _is_whole_slice(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
     """(data, starts, ends, axes, steps)"""
     if len(node.input) < 3 or not all(name in constants for name in node.input[1:] if name):
         return False
@@ -111,7 +113,7 @@ def _takes_all(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
     return bool((starts == 0).all() and (ends >= _END).all() and (steps == 1).all())
 
 
-def _drop_dead(graph: GraphProto) -> None:
+def _drop_unused(graph: GraphProto) -> None:
     """Nodes and initializers that no output depends on."""
     needed = {item.name for item in graph.output}
     kept = []

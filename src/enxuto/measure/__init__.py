@@ -6,13 +6,13 @@ Nothing here is estimated: files are written and weighed, runs are timed. `plots
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from enxuto.measure.network import Measures, Written, measure, write_network
+    from enxuto.measure.network import Measurements, NetworkFiles, measure, write_network
     from enxuto.measure.plots import plot_losses, plot_training
     from enxuto.measure.timing import torch_latency
 
 __all__ = [
-    "Measures",
-    "Written",
+    "Measurements",
+    "NetworkFiles",
     "measure",
     "plot_losses",
     "plot_training",
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "network": ("Measures", "Written", "measure", "write_network"),
+    "network": ("Measurements", "NetworkFiles", "measure", "write_network"),
     "plots": ("plot_losses", "plot_training"),
     "timing": ("torch_latency",),
 }

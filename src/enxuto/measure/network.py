@@ -20,13 +20,13 @@ from enxuto.summary.torch_module import summarize_module
 from enxuto.train.batches import TrainingData
 from enxuto.train.validation import score
 
-__all__ = ["Measures", "Written", "measure", "write_network"]
+__all__ = ["Measurements", "NetworkFiles", "measure", "write_network"]
 
 ORT_CPU, TORCH_CPU, TORCH_GPU = "ONNX Runtime, CPU", "PyTorch, CPU", "PyTorch, GPU"
 
 
 @dataclass(frozen=True)
-class Written:
+class NetworkFiles:
     """A network's files: `state` holds the weights as torch saves them, `onnx` the network for any runtime."""
 
     state: Path
@@ -34,7 +34,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Measures:
+class Measurements:
     """What was measured.
 
     top1, top5: shares 0…1 of the test images, top5 None for ten classes and fewer; loss: their mean cross-entropy
@@ -69,7 +69,7 @@ def write_network(
     classes: int | None = None,
     preprocess: Preprocess | None = None,
     labels: Sequence[str] | None = None,
-) -> Written:
+) -> NetworkFiles:
     """Write `model.pt` (state dict) and `model.onnx` into an existing folder, each whole or not at all.
 
     input_shape: (channels, height, width). name, classes: of a network of the zoo, for the ONNX file's metadata.
@@ -80,24 +80,24 @@ def write_network(
     with atomic_write(state) as file:
         torch.save(weights, file)
     if name is None:
-        export_onnx(on_cpu(model), onnx, input_shape=tuple(input_shape), preprocess=preprocess, labels=labels)
+        export_onnx(to_cpu(model), onnx, input_shape=tuple(input_shape), preprocess=preprocess, labels=labels)
     else:
         export_onnx(
             name, onnx, classes=classes, input_shape=tuple(input_shape), weights=state, preprocess=preprocess,
             labels=labels,
         )  # fmt: skip
-    return Written(state, onnx)
+    return NetworkFiles(state, onnx)
 
 
 def measure(
     model: nn.Module,
     test: TrainingData,
-    written: Written,
+    files: NetworkFiles,
     *,
     threads: int = 0,
     repeats: int = 100,
     seed: int = 0,
-) -> Measures:
+) -> Measurements:
     """Score `model` on `test` and time it and its ONNX file on one image.
 
     test: with the training set's mean and std (`TrainingData.like`). The GPU is timed where torch finds one.
@@ -106,11 +106,9 @@ def measure(
     scores = score(model, test)
     channels, height, width = test.images.shape[1:]
     shape = (channels, height, width)
-    plain = on_cpu(model)
+    plain = to_cpu(model)
     times = {
-        ORT_CPU: latency([Runner(written.onnx, threads=threads)], repeats=repeats, warmup=10, seed=seed)[0][
-            0
-        ],
+        ORT_CPU: latency([Runner(files.onnx, threads=threads)], repeats=repeats, warmup=10, seed=seed)[0][0],
         TORCH_CPU: torch_latency(plain, shape, repeats=repeats, threads=threads, seed=seed),
     }
     if torch.cuda.is_available():
@@ -118,7 +116,7 @@ def measure(
         times[TORCH_GPU] = torch_latency(
             copy.deepcopy(plain).to(device), shape, device=device, repeats=repeats, seed=seed
         )
-    return Measures(
+    return Measurements(
         top1=scores.top1,
         top5=scores.top5,
         loss=scores.loss,
@@ -126,14 +124,14 @@ def measure(
         data_hash=test.hash,
         parameters=sum(weight.numel() for weight in model.parameters()),
         macs=summarize_module(plain, shape).macs,
-        onnx_bytes=written.onnx.stat().st_size,
-        state_bytes=written.state.stat().st_size,
+        onnx_bytes=files.onnx.stat().st_size,
+        state_bytes=files.state.stat().st_size,
         latency=times,
         threads=threads,
     )
 
 
-def on_cpu(model: nn.Module) -> nn.Module:
+def to_cpu(model: nn.Module) -> nn.Module:
     """The model itself where it is on the CPU in the usual layout, else a copy there."""
     if all(not weight.is_cuda and weight.is_contiguous() for weight in model.parameters()):
         return model

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enxuto.errors import UsageError, needs
-from enxuto.escaping import drawn, named
+from enxuto.errors import UsageError, import_optional
+from enxuto.escaping import legend_label, prepare_to_save
 from enxuto.files import atomic_write
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def plot_training(records: Sequence[Record], path: str | Path, *, title: str = "
     records: one an epoch with `epoch`, `loss`, `lr` and perhaps `validation_loss`, as in `history.jsonl`.
     Raises `UsageError` without records, for another ending, or without matplotlib.
     """
-    target = _checked(path, records)
-    figure, axes = _figure(title)
+    target = _check_target(path, records)
+    figure, axes = _new_figure(title)
     epochs = [record["epoch"] for record in records]
     marker = "o" if len(epochs) <= _MARKED else None
     losses = [record["loss"] for record in records]
@@ -47,7 +47,7 @@ def plot_training(records: Sequence[Record], path: str | Path, *, title: str = "
     if any(loss is not None for loss in held_out):
         values = [float("nan") if loss is None else loss for loss in held_out]
         lines += axes.plot(epochs, values, color=_GREEN, linestyle=":", linewidth=2, label="validation loss")
-    _from_nothing(axes)
+    _start_at_zero(axes)
     axes.set_ylabel("mean cross-entropy per image (nats)", color=_BLUE)
     axes.tick_params(axis="y", colors=_BLUE)
     rate = axes.twinx()
@@ -56,13 +56,13 @@ def plot_training(records: Sequence[Record], path: str | Path, *, title: str = "
         label="learning rate",
     )  # fmt: skip
     rate.set_yscale("log")
-    rate.set_ylim(*_decades([record["lr"] for record in records]))
+    rate.set_ylim(*_decade_limits([record["lr"] for record in records]))
     rate.yaxis.set_minor_formatter("")  # powers of ten alone, however few there are
     rate.set_ylabel("learning rate at the start of the epoch", color=_VERMILION)
     rate.tick_params(axis="y", which="both", colors=_VERMILION)
     names = [str(line.get_label()) for line in lines]
     figure.legend(lines, names, frameon=False, loc="outside lower center", ncols=3)  # never over a curve
-    return _save(figure, target)
+    return _save_figure(figure, target)
 
 
 def plot_losses(runs: Mapping[str, Sequence[Record]], path: str | Path, *, title: str = "") -> Path:
@@ -70,33 +70,33 @@ def plot_losses(runs: Mapping[str, Sequence[Record]], path: str | Path, *, title
 
     runs: name -> records as in `plot_training`. Raises `UsageError` as there.
     """
-    target = _checked(path, [record for records in runs.values() for record in records])
-    figure, axes = _figure(title)
+    target = _check_target(path, [record for records in runs.values() for record in records])
+    figure, axes = _new_figure(title)
     for number, (name, records) in enumerate(runs.items()):
         axes.plot(
-            [record["epoch"] for record in records], [record["loss"] for record in records], label=named(name),
+            [record["epoch"] for record in records], [record["loss"] for record in records], label=legend_label(name),
             color=_CYCLE[number % len(_CYCLE)], linestyle=_DASHES[number % len(_DASHES)],
             marker="o" if len(records) <= _MARKED else None, markersize=3.5,
         )  # fmt: skip
-    _from_nothing(axes)
+    _start_at_zero(axes)
     axes.set_ylabel("mean cross-entropy per image (nats)")
     figure.legend(frameon=False, loc="outside lower center", ncols=3)
-    return _save(figure, target)
+    return _save_figure(figure, target)
 
 
-def _from_nothing(axes: Axes) -> None:
+def _start_at_zero(axes: Axes) -> None:
     """Losses from 0 to a little above the highest, however little they differ."""
     axes.set_ylim(0, 1.06 * axes.dataLim.ymax)
 
 
-def _decades(rates: Sequence[float]) -> tuple[float, float]:
+def _decade_limits(rates: Sequence[float]) -> tuple[float, float]:
     """Powers of ten that leave room on both sides of the rates."""
     return 10.0 ** (math.floor(math.log10(min(rates)) - 0.3)), 10.0 ** (
         math.ceil(math.log10(max(rates)) + 0.3)
     )
 
 
-def _checked(path: str | Path, records: Sequence[Record]) -> Path:
+def _check_target(path: str | Path, records: Sequence[Record]) -> Path:
     target = Path(path)
     if target.suffix not in _FORMATS:
         raise UsageError(f"{target}: plots are written as {' or '.join(_FORMATS)}")
@@ -105,23 +105,21 @@ def _checked(path: str | Path, records: Sequence[Record]) -> Path:
     return target
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
+def _new_figure(title: str) -> tuple[Figure, Axes]:
     """An empty figure with an axis of epochs; no window and no global state of matplotlib's is involved."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ModuleNotFoundError as error:
-        raise UsageError(needs("plots", "matplotlib", "report")) from error
-    figure = Figure(figsize=_SIZE, layout="constrained")
+    ticker = import_optional("matplotlib.ticker", "plots", "matplotlib", "report")
+    figure: Figure = import_optional("matplotlib.figure", "plots", "matplotlib", "report").Figure(
+        figsize=_SIZE, layout="constrained"
+    )
     axes = figure.add_subplot()
     axes.set_title(title)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     return figure, axes
 
 
-def _save(figure: Figure, target: Path) -> Path:
+def _save_figure(figure: Figure, target: Path) -> Path:
     import matplotlib
 
     kind = target.suffix.removeprefix(".")
@@ -129,7 +127,7 @@ def _save(figure: Figure, target: Path) -> Path:
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
     with (
         matplotlib.rc_context({"svg.hashsalt": "enxuto", "svg.fonttype": "none"}),
-        drawn(figure),
+        prepare_to_save(figure),
         atomic_write(target) as file,
     ):
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)

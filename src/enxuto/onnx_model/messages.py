@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message  # type: i
 from onnx import ModelProto, TensorProto
 
 from enxuto.errors import ModelError
-from enxuto.files import regular_file
+from enxuto.files import open_regular_file
 from enxuto.onnx_model.wire import check_wire
 
 __all__ = ["DAMAGED", "Message", "check_text", "file_bytes", "inner_messages", "parse"]
@@ -76,7 +76,7 @@ def _check_text(texts: Iterable[object]) -> None:
 def file_bytes(path: Path) -> bytes:
     """The content of a one-file model; `ModelError` says in one line why it cannot be had."""
     try:
-        with regular_file(path) as file:
+        with open_regular_file(path) as file:
             if file.seek(0, 2) >= 2**31:
                 raise ModelError(
                     f"{path} is over 2 GB in one file, which ONNX cannot hold; save it with external data"

@@ -21,7 +21,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto
 
 from enxuto.errors import FormatError, ModelError
-from enxuto.files import atomic_write, is_input
+from enxuto.files import atomic_write, is_protected_input
 from enxuto.onnx_model.dtypes import array_bytes
 from enxuto.onnx_model.external import Folders, is_external, locate
 from enxuto.onnx_model.messages import DAMAGED, file_bytes, inner_messages, parse
@@ -61,7 +61,7 @@ def write_model(model: Model, path: str | Path, *, limit: int = _LIMIT) -> None:
             file.write(_serialized(proto))
     still_read = {data.path for data in map(model.data, model.weight_names) if isinstance(data, FileSlice)}
     for old in superseded:
-        if old not in still_read and not is_input(old) and not _named_elsewhere(old, target):
+        if old not in still_read and not is_protected_input(old) and not _named_elsewhere(old, target):
             old.unlink(missing_ok=True)
 
 

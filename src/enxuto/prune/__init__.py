@@ -10,14 +10,14 @@
 
 By scores, in rounds (`scores` of `enxuto.prune.criteria.scores`), here without training between:
 
-    unpruned = Unpruned.of(Architecture("vgg16-cifar", (3, 32, 32)))
+    unpruned = UnprunedNetwork.from_architecture(Architecture("vgg16-cifar", (3, 32, 32)))
     state, kept = network.state_dict(), unpruned.channels.keep_all()
     for left in shares_left(0.2, rounds=8):                 # 0.8, 0.64, … of the unpruned filters
         kept = unpruned.next_plan(kept, scores(network, batches, "l1"), left, Selection()).kept
-        network = unpruned.smaller(state, kept)             # a trained one's: unpruned.spread(its state, kept)
+        network = unpruned.prune(state, kept)             # a trained one's: unpruned.spread(its state, kept)
 
 Plans hold original places. Rounds go on from the original network and a smaller plan; or trace the pruned network and
-join the plans: `kept.then(later)`. Whole studies are `enxuto.studies.lottery`. Names are imported when first
+join the plans: `kept.compose(later)`. Whole studies are `enxuto.studies.lottery`. Names are imported when first
 used. All of it needs the extra `[train]`.
 """
 
@@ -28,17 +28,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from enxuto.prune.attribution.deeplift import Attribution, deeplift
-    from enxuto.prune.channels.map import ChannelMap, Fixed, Group
+    from enxuto.prune.channels.map import ChannelGroup, ChannelMap, FixedFilters
     from enxuto.prune.channels.tracing import trace
     from enxuto.prune.criteria.scores import CRITERIA, Criterion
     from enxuto.prune.removal.kept import Architecture, KeptChannels
     from enxuto.prune.removal.optimizer import remove_from_optimizer
-    from enxuto.prune.removal.rebuild import Pruned, load_pruned, save_pruned
+    from enxuto.prune.removal.rebuild import PrunedNetwork, load_pruned, save_pruned
     from enxuto.prune.removal.remove import remove, slice_state
-    from enxuto.prune.retrain import MODES, built, reinitialised, retraining
-    from enxuto.prune.rounds import TARGETS, Selection, Size, Step, Unpruned, shares_left
+    from enxuto.prune.retrain import MODES, build_unpruned, reinitialise, retraining_config
+    from enxuto.prune.rounds import TARGETS, NetworkSize, PruningStep, Selection, UnprunedNetwork, shares_left
     from enxuto.prune.speed import latencies, relative_latency
-    from enxuto.prune.tickets import Claim, Runs, claim
+    from enxuto.prune.tickets import Claim, SeedAccuracies, compare_with_controls
 
 __all__ = [
     "CRITERIA",
@@ -46,28 +46,28 @@ __all__ = [
     "TARGETS",
     "Architecture",
     "Attribution",
+    "ChannelGroup",
     "ChannelMap",
     "Claim",
     "Criterion",
-    "Fixed",
-    "Group",
+    "FixedFilters",
     "KeptChannels",
-    "Pruned",
-    "Runs",
+    "NetworkSize",
+    "PrunedNetwork",
+    "PruningStep",
+    "SeedAccuracies",
     "Selection",
-    "Size",
-    "Step",
-    "Unpruned",
-    "built",
-    "claim",
+    "UnprunedNetwork",
+    "build_unpruned",
+    "compare_with_controls",
     "deeplift",
     "latencies",
     "load_pruned",
-    "reinitialised",
+    "reinitialise",
     "relative_latency",
     "remove",
     "remove_from_optimizer",
-    "retraining",
+    "retraining_config",
     "save_pruned",
     "shares_left",
     "slice_state",
@@ -76,17 +76,17 @@ __all__ = [
 
 _HOMES = {
     "attribution.deeplift": ("Attribution", "deeplift"),
-    "channels.map": ("ChannelMap", "Fixed", "Group"),
+    "channels.map": ("ChannelMap", "FixedFilters", "ChannelGroup"),
     "channels.tracing": ("trace",),
     "removal.kept": ("Architecture", "KeptChannels"),
     "removal.optimizer": ("remove_from_optimizer",),
-    "removal.rebuild": ("Pruned", "load_pruned", "save_pruned"),
+    "removal.rebuild": ("PrunedNetwork", "load_pruned", "save_pruned"),
     "removal.remove": ("remove", "slice_state"),
-    "retrain": ("MODES", "built", "reinitialised", "retraining"),
-    "rounds": ("TARGETS", "Selection", "Size", "Step", "Unpruned", "shares_left"),
+    "retrain": ("MODES", "build_unpruned", "reinitialise", "retraining_config"),
+    "rounds": ("TARGETS", "Selection", "NetworkSize", "PruningStep", "UnprunedNetwork", "shares_left"),
     "criteria.scores": ("CRITERIA", "Criterion"),
     "speed": ("latencies", "relative_latency"),
-    "tickets": ("Claim", "Runs", "claim"),
+    "tickets": ("Claim", "SeedAccuracies", "compare_with_controls"),
 }
 
 

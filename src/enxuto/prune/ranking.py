@@ -16,13 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 
-__all__ = ["Choice", "Normalise", "Scope", "Unit", "choose", "removal_order", "rounded", "unit_scores"]
+__all__ = [
+    "Normalise",
+    "Scope",
+    "Unit",
+    "UnitChoice",
+    "choose_units",
+    "removal_order",
+    "round_to_multiple",
+    "unit_scores",
+]
 
 Scope = Literal["global", "local"]
 Normalise = Literal["none", "l2", "mean", "max"]
@@ -39,17 +48,17 @@ class Unit(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class UnitChoice:
     """removed: numbers of the units to remove, ascending. asked, reached: shares 0…1 of the measure to remove, and
     removed by this choice; where they differ, no other place of the order comes nearer.
     """
 
     removed: tuple[int, ...]
-    asked: float
-    reached: float
+    requested: float
+    achieved: float
 
 
-def choose(
+def choose_units(
     units: Sequence[Unit],
     scores: Mapping[str, np.ndarray],
     share: float,
@@ -59,7 +68,7 @@ def choose(
     normalise: Normalise = "none",
     floor: int = 1,
     multiple: int = 1,
-) -> Choice:
+) -> UnitChoice:
     """Choose the units to remove so that `share` of the measure goes, as nearly as the order allows.
 
     scores: for each layer a score per filter; low ones go first. share: 0 up to, not including, 1, of
@@ -79,15 +88,15 @@ def choose(
     low, high = 0, len(order)
     while high - low > 1:
         middle = (low + high) // 2
-        if measure(rounded(units, order, middle, multiple)) <= wanted:
+        if measure(round_to_multiple(units, order, middle, multiple)) <= wanted:
             high = middle
         else:
             low = middle
-    less, more = (rounded(units, order, count, multiple) for count in (low, high))
+    less, more = (round_to_multiple(units, order, count, multiple) for count in (low, high))
     left_less, left_more = measure(less), measure(more)
     # The nearer of the two, written so that it never turns back as `wanted` falls.
     removed, left = (more, left_more) if 2 * wanted < left_less + left_more else (less, left_less)
-    return Choice(removed, share, 1 - left / whole)
+    return UnitChoice(removed, share, 1 - left / whole)
 
 
 def unit_scores(
@@ -105,10 +114,13 @@ def unit_scores(
         scaled[layer] = values / _norm(values, normalise)
     found = np.empty(len(units))
     for number, unit in enumerate(units):
-        parts = [scaled[layer][list(places)] for layer, places in unit.filters.items() if layer in scaled]
+        parts = [
+            scaled[layer][list(positions)] for layer, positions in unit.filters.items() if layer in scaled
+        ]
         if not sum(map(len, parts)):
             raise UsageError(
-                f"no score for any of {', '.join(unit.filters) or 'no layers'}: score them or leave them"
+                f"no score for any of {', '.join(unit.filters) or 'no layers'}: score them or leave them",
+                code="E023",
             )
         found[number] = np.concatenate(parts).mean()
     return found
@@ -127,7 +139,10 @@ def _norm(values: np.ndarray, normalise: Normalise) -> float:
         case "max":
             norm = float(sizes.max(initial=0.0))
         case _:
-            raise UsageError(f"no normalisation {normalise!r}: choose none, l2, mean or max")
+            hint = did_you_mean(str(normalise), get_args(Normalise))
+            raise UsageError(
+                f"no normalisation {normalise!r}{hint}: choose none, l2, mean or max", code="E021"
+            )
     return norm if norm > 0 else 1.0
 
 
@@ -147,14 +162,16 @@ def removal_order(
     if floor < 1:
         raise UsageError(f"the floor must be 1 filter or more, not {floor}")
     if scope not in ("global", "local"):
-        raise UsageError(f"no scope {scope!r}: choose global or local")
+        raise UsageError(
+            f"no scope {scope!r}{did_you_mean(scope, get_args(Scope))}: choose global or local", code="E021"
+        )
     keys = _local_ranks(units, values) if scope == "local" else np.asarray(values, dtype=np.float64)
     left = dict(sizes)
     for layer in {layer for unit in units for layer in unit.filters} - left.keys():
         left[layer] = sum(len(unit.filters.get(layer, ())) for unit in units)
     order = []
     for number in np.argsort(keys, kind="stable").tolist():
-        taken = {layer: len(places) for layer, places in units[number].filters.items() if places}
+        taken = {layer: len(positions) for layer, positions in units[number].filters.items() if positions}
         if all(left[layer] - count >= floor for layer, count in taken.items()):
             order.append(number)
             for layer, count in taken.items():
@@ -162,7 +179,9 @@ def removal_order(
     return tuple(order)
 
 
-def rounded(units: Sequence[Unit], order: Sequence[int], count: int, multiple: int = 1) -> tuple[int, ...]:
+def round_to_multiple(
+    units: Sequence[Unit], order: Sequence[int], count: int, multiple: int = 1
+) -> tuple[int, ...]:
     """Return the first `count` units of a removal order, ascending, fewer where multiples are to be left.
 
     Of the units of the same layers, those removed last are put back until the filters left in each of the layers
@@ -180,17 +199,17 @@ def rounded(units: Sequence[Unit], order: Sequence[int], count: int, multiple: i
     totals = np.bincount(families, minlength=1) if families else np.zeros(1, dtype=np.int64)
     kept = []
     for family, numbers in gone.items():
-        step = _step(units[numbers[0]], multiple)
+        step = _family_step(units[numbers[0]], multiple)
         left = int(totals[family]) - len(numbers)
         kept += numbers[: max(0, int(totals[family]) - -(-left // step) * step)]
     return tuple(sorted(kept))
 
 
-def _step(unit: Unit, multiple: int) -> int:
+def _family_step(unit: Unit, multiple: int) -> int:
     """Units such that each of their layers changes by a multiple."""
     return int(
         np.lcm.reduce(
-            [multiple // np.gcd(multiple, len(places)) for places in unit.filters.values() if places]
+            [multiple // np.gcd(multiple, len(positions)) for positions in unit.filters.values() if positions]
         )
     )
 

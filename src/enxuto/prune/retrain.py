@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from enxuto import zoo
 from enxuto.errors import UsageError
 from enxuto.prune.removal.kept import Architecture, KeptChannels
-from enxuto.prune.rounds import Unpruned
+from enxuto.prune.rounds import UnprunedNetwork
 from enxuto.summary.target import module_of
 from enxuto.train.config import TrainConfig
 
-__all__ = ["MODES", "Mode", "built", "part_of", "reinitialised", "retraining"]
+__all__ = ["MODES", "Mode", "build_unpruned", "reinitialise", "retraining_config", "slice_epochs"]
 
 Mode = Literal["rewind", "lr-rewind", "fine-tune", "reinit", "none"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -35,7 +35,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 _BY_EPOCH = ("constant", "milestones")  # schedules that any epoch can be entered at
 
 
-def retraining(
+def retraining_config(
     mode: Mode, config: TrainConfig, *, rewind_epoch: int, last_lr: float, epochs: int | None, seed: int
 ) -> TrainConfig:
     """The configuration of a retraining, by that of the first training.
@@ -47,18 +47,18 @@ def retraining(
         raise UsageError("without retraining there is nothing to configure")
     changes = {"seed": seed, "keep_epochs": (), "validation": 0.0, "early_stopping": None}
     if mode == "fine-tune":
-        return TrainConfig.of(
+        return TrainConfig.from_recipe(
             None,
             {**config.to_dict(), **changes, "schedule": "constant", "milestones": (), "lr": last_lr,
              "epochs": epochs or config.epochs},
         )  # fmt: skip
-    whole = TrainConfig.of(None, {**config.to_dict(), **changes, "epochs": epochs or config.epochs})
+    whole = TrainConfig.from_recipe(None, {**config.to_dict(), **changes, "epochs": epochs or config.epochs})
     if mode != "rewind" or whole.schedule not in _BY_EPOCH:
         return whole
-    return part_of(whole, rewind_epoch, whole.epochs)
+    return slice_epochs(whole, rewind_epoch, whole.epochs)
 
 
-def part_of(config: TrainConfig, start: int, stop: int) -> TrainConfig:
+def slice_epochs(config: TrainConfig, start: int, stop: int) -> TrainConfig:
     """The configuration that trains epochs `start` to `stop` of a run of `config`; momentum starts anew.
 
     Raises `UsageError` for no epochs, and where the schedule cannot be entered in the middle.
@@ -67,11 +67,12 @@ def part_of(config: TrainConfig, start: int, stop: int) -> TrainConfig:
         raise UsageError(f"there is nothing to train from epoch {start} to {stop} of {config.epochs}")
     if start and config.schedule not in _BY_EPOCH:
         raise UsageError(
-            f"schedule={config.schedule} cannot be entered in the middle; take milestones or constant"
+            f"schedule={config.schedule} cannot be entered in the middle; take milestones or constant",
+            code="E022",
         )
     later = [epoch - start for epoch in config.milestones if epoch > start]
     passed = len(config.milestones) - len(later)
-    return TrainConfig.of(
+    return TrainConfig.from_recipe(
         None,
         {**config.to_dict(), "lr": config.lr * config.lr_factor**passed, "milestones": tuple(later),
          "schedule": "constant" if config.schedule == "milestones" and not later else config.schedule,
@@ -79,7 +80,7 @@ def part_of(config: TrainConfig, start: int, stop: int) -> TrainConfig:
     )  # fmt: skip
 
 
-def built(architecture: Architecture, seed: int) -> nn.Module:
+def build_unpruned(architecture: Architecture, seed: int) -> nn.Module:
     """The unpruned network with fresh weights by this seed; torch's global random state stays as it was."""
     if ":" not in architecture.name:
         return zoo.build(
@@ -91,15 +92,15 @@ def built(architecture: Architecture, seed: int) -> nn.Module:
         return module_of(architecture.name)
 
 
-def reinitialised(unpruned: Unpruned, kept: KeptChannels, seed: int) -> nn.Module:
+def reinitialise(unpruned: UnprunedNetwork, kept: KeptChannels, seed: int) -> nn.Module:
     """The pruned architecture with fresh weights, as if it had been built at its own sizes.
 
     Fresh weights of the unpruned network are cut to the plan and scaled by √(fan-in before / after), which is what
     initialisations by fan-in (He, LeCun, torch's own) give the smaller layer; without it the control would start with
     weaker signals than a network of its size and lose by that alone.
     """
-    fresh: Mapping[str, Tensor] = built(unpruned.architecture, seed).state_dict()
-    smaller = unpruned.smaller(fresh, kept, verify=False)
+    fresh: Mapping[str, Tensor] = build_unpruned(unpruned.architecture, seed).state_dict()
+    smaller = unpruned.prune(fresh, kept, verify=False)
     with torch.no_grad():
         for name, weight in smaller.named_parameters():
             if weight.dim() > 1:

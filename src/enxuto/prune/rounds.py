@@ -19,18 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import ModelError, UsageError
+from enxuto.errors import ModelError, UsageError, did_you_mean
 from enxuto.prune.attribution.layers import output_layers
 from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.channels.tracing import trace
-from enxuto.prune.ranking import Normalise, Scope, choose
+from enxuto.prune.ranking import Normalise, Scope, choose_units
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.remove import remove, slice_state
 from enxuto.prune.target_network import macs_left, parameters_left
 from enxuto.prune.targets import FiltersLeft
 from enxuto.summary.torch_module import summarize_module
 
-__all__ = ["TARGETS", "Selection", "Size", "Step", "Target", "Unpruned", "shares_left"]
+__all__ = ["TARGETS", "NetworkSize", "PruningStep", "Selection", "Target", "UnprunedNetwork", "shares_left"]
 
 Target = Literal["filters", "parameters", "macs", "latency"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -63,18 +63,21 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
-            raise UsageError(f"no target {self.target!r}: choose one of {', '.join(TARGETS)}")
+            hint = did_you_mean(self.target, TARGETS)
+            raise UsageError(
+                f"no target {self.target!r}{hint}: choose one of {', '.join(TARGETS)}", code="E021"
+            )
 
 
 @dataclass(frozen=True)
-class Size:
+class NetworkSize:
     """filters: of all layers but the outputs. parameters: all, frozen ones too. macs: for one image."""
 
     filters: int
     parameters: int
     macs: int
 
-    def shares_of(self, whole: Size) -> dict[str, float]:
+    def shares_of(self, whole: NetworkSize) -> dict[str, float]:
         """This size by the other's, 0…1, for each of the three."""
         return {
             "filters": self.filters / whole.filters,
@@ -84,16 +87,16 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Step:
+class PruningStep:
     """What one round chose. kept: the plan after it. asked, reached: shares of the unpruned target that are left."""
 
     kept: KeptChannels
-    asked: float
-    reached: float
+    requested: float
+    achieved: float
 
 
 @dataclass(frozen=True)
-class Unpruned:
+class UnprunedNetwork:
     """What all rounds of a network refer to.
 
     network: unpruned, on the CPU; its weights mean nothing and may be overwritten. hidden: layers whose filters are
@@ -103,106 +106,118 @@ class Unpruned:
     architecture: Architecture
     network: nn.Module = field(hash=False)
     channels: ChannelMap = field(hash=False)
-    hidden: tuple[str, ...]
-    size: Size
+    hidden_layers: tuple[str, ...]
+    size: NetworkSize
 
     @classmethod
-    def of(cls, architecture: Architecture) -> Unpruned:
+    def from_architecture(cls, architecture: Architecture) -> UnprunedNetwork:
         """Build the network and follow its channels; raises what `trace` raises."""
         network = architecture.build().eval()
         example = torch.zeros(1, *architecture.input_shape)
         channels = trace(network, example)
         outputs = output_layers(network, example)
-        hidden = tuple(layer for layer in channels.layers if layer not in outputs)
+        hidden_layers = tuple(layer for layer in channels.layers if layer not in outputs)
         if not channels.groups:
-            raise ModelError(f"nothing of {architecture.name} can be removed: {_reasons(channels)}")
-        size = _size(network, architecture.input_shape, sum(channels.widths[layer] for layer in hidden))
-        return cls(architecture, network, channels, hidden, size)
+            raise ModelError(
+                f"nothing of {architecture.name} can be removed: {_fixed_reasons(channels)}", code="E036"
+            )
+        size = _measure_size(
+            network, architecture.input_shape, sum(channels.widths[layer] for layer in hidden_layers)
+        )
+        return cls(architecture, network, channels, hidden_layers, size)
 
-    def size_of(self, smaller: nn.Module, kept: KeptChannels) -> Size:
+    def size_of(self, smaller: nn.Module, kept: KeptChannels) -> NetworkSize:
         """The size of the network that a plan leaves, counted on the network itself."""
-        filters = sum(len(kept.layers[layer]) for layer in self.hidden)
-        return _size(smaller, self.architecture.input_shape, filters)
+        filters = sum(len(kept.layers[layer]) for layer in self.hidden_layers)
+        return _measure_size(smaller, self.architecture.input_shape, filters)
 
-    def smaller(self, state: Mapping[str, Tensor], kept: KeptChannels, *, verify: bool = True) -> nn.Module:
+    def prune(self, state: Mapping[str, Tensor], kept: KeptChannels, *, verify: bool = True) -> nn.Module:
         """The network of an unpruned `state`, cut to the plan, its removal verified; in evaluation mode."""
         self.network.load_state_dict(dict(state))
         return remove(self.network, self.channels, kept, verify=verify)
 
-    def spread(self, state: Mapping[str, Tensor], kept: KeptChannels) -> dict[str, Tensor]:
+    def expand_state(self, state: Mapping[str, Tensor], kept: KeptChannels) -> dict[str, Tensor]:
         """The inverse of `slice_state`: a state of the unpruned network with zeros where the plan removed.
 
         state: of the network that `kept` leaves. Raises `UsageError` where it is of another.
         """
-        places = {
+        positions = {
             name: torch.arange(value.numel()).reshape(value.shape)
             for name, value in self.network.state_dict().items()
         }
         found = {}
-        for name, chosen in slice_state(places, self.channels, kept).items():
+        for name, chosen in slice_state(positions, self.channels, kept).items():
             if name not in state or state[name].shape != chosen.shape:
-                raise UsageError(f"{name} is not of the network that this plan leaves")
+                raise UsageError(f"{name} is not of the network that this plan leaves", code="E071")
             value = state[name].detach().cpu()
-            whole = torch.zeros(places[name].numel(), dtype=value.dtype)
+            whole = torch.zeros(positions[name].numel(), dtype=value.dtype)
             whole[chosen.reshape(-1)] = value.reshape(-1)
-            found[name] = whole.reshape(places[name].shape)
+            found[name] = whole.reshape(positions[name].shape)
         return found
 
-    def next_plan(
+    def plan_round(
         self,
         kept: KeptChannels,
         scores: Mapping[str, np.ndarray],
         left: float,
-        how: Selection,
+        selection: Selection,
         *,
         timer: Timer | None = None,
-    ) -> Step:
+    ) -> PruningStep:
         """Choose what goes next, so that `left` (0…1) of the unpruned target stays, as nearly as whole filters allow.
 
         kept: the plan so far. scores: of the network that it leaves, a score for each of its filters. Layers without
-        scores (auxiliary heads) stay. timer: needed for the target `latency`. Raises `UsageError` as `choose` does.
+        scores (auxiliary heads) stay. timer: needed for the target `latency`.
+
+        Raises: `UsageError`, as `choose_units` does.
         """
-        gone = self._gone(kept)
+        gone = self._removed_groups(kept)
         groups = [
             group
             for group in self.channels.groups
             if group.number not in gone and any(layer in scores for layer in group.filters)
         ]
         ranks = {
-            layer: {place: rank for rank, place in enumerate(kept.layers[layer])} for layer in kept.layers
+            layer: {position: rank for rank, position in enumerate(kept.layers[layer])}
+            for layer in kept.layers
         }
         units = [
-            _Unit({layer: tuple(ranks[layer][p] for p in places) for layer, places in group.filters.items()})
+            _Unit(
+                {
+                    layer: tuple(ranks[layer][p] for p in positions)
+                    for layer, positions in group.filters.items()
+                }
+            )
             for group in groups
         ]
-        total = self._measure(how.target, timer)
+        total = self._target_measure(selection.target, timer)
 
         def after(chosen: Iterable[int]) -> frozenset[int]:
             return gone | {groups[number].number for number in chosen}
 
         now, whole = total(gone), total(frozenset())
-        choice = choose(
+        choice = choose_units(
             units, scores, max(0.0, 1 - left * whole / now), lambda chosen: total(after(chosen)),
-            scope=how.scope, normalise=how.normalise, floor=how.floor, multiple=how.multiple,
+            scope=selection.scope, normalise=selection.normalise, floor=selection.floor, multiple=selection.multiple,
         )  # fmt: skip
         removed = after(choice.removed)
-        return Step(self.channels.without(removed), left, total(removed) / whole)
+        return PruningStep(self.channels.without_groups(removed), left, total(removed) / whole)
 
-    def _gone(self, kept: KeptChannels) -> frozenset[int]:
+    def _removed_groups(self, kept: KeptChannels) -> frozenset[int]:
         """Numbers of the groups that a plan removed."""
-        there = {layer: set(places) for layer, places in kept.layers.items()}
+        there = {layer: set(positions) for layer, positions in kept.layers.items()}
         return frozenset(
             group.number
             for group in self.channels.groups
-            if any(places[0] not in there[layer] for layer, places in group.filters.items())
+            if any(positions[0] not in there[layer] for layer, positions in group.filters.items())
         )
 
-    def _measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
+    def _target_measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
         """From numbers of removed groups to what is left of the target."""
         groups = self.channels.groups
         match target:
             case "filters":
-                widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.hidden}
+                widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.hidden_layers}
                 filters = FiltersLeft(groups, widths)
                 return lambda gone: filters(sorted(gone))
             case "parameters":
@@ -215,16 +230,16 @@ class Unpruned:
                 return lambda gone: macs(sorted(gone))
             case "latency":
                 if timer is None:
-                    raise UsageError("the target latency needs a timer that measures it")
+                    raise UsageError("the target latency needs a timer that measures it", code="E023")
                 known: dict[frozenset[int], float] = {frozenset(): 1.0}
 
-                def timed(gone: frozenset[int]) -> float:
+                def measure_latency(gone: frozenset[int]) -> float:
                     # Asked twice, a measurement differs; the choice must not.
                     if gone not in known:
-                        known[gone] = timer(self.channels.without(gone))
+                        known[gone] = timer(self.channels.without_groups(gone))
                     return known[gone]
 
-                return timed
+                return measure_latency
 
 
 @dataclass(frozen=True)
@@ -234,10 +249,10 @@ class _Unit:
     filters: Mapping[str, tuple[int, ...]]
 
 
-def _size(network: nn.Module, shape: tuple[int, ...], filters: int) -> Size:
+def _measure_size(network: nn.Module, shape: tuple[int, ...], filters: int) -> NetworkSize:
     parameters = sum(value.numel() for value in network.parameters())
-    return Size(filters, parameters, summarize_module(network, shape).macs)
+    return NetworkSize(filters, parameters, summarize_module(network, shape).macs)
 
 
-def _reasons(channels: ChannelMap) -> str:
+def _fixed_reasons(channels: ChannelMap) -> str:
     return "; ".join(dict.fromkeys(item.reason for item in channels.fixed)) or "it has no hidden layers"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from enxuto.prune.attribution.layers import Network, filter_layers, running
+from enxuto.prune.attribution.layers import Network, filter_layers, run_detached
 from enxuto.prune.targets import SizeLeft, SlicedUnit
 
 __all__ = ["macs_left", "macs_per_weight", "parameters_left"]
@@ -37,7 +37,7 @@ def macs_per_weight(model: nn.Module, image: Tensor) -> dict[str, float]:
 
     image: (1, channels, height, width) on the network's device. Weights that are not used are left out.
     """
-    with running(model) as network:
+    with run_detached(model) as network:
         uses = _Uses(network)
         with uses, torch.no_grad():
             network(image)
@@ -66,7 +66,7 @@ class _Uses(TorchFunctionMode):
         """Call the function; note the places of a layer."""
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        name = self.network.layer_called(func, args, kwargs)
+        name = self.network.layer_of_call(func, args, kwargs)
         if name is not None:
             layer = self.layers[name]
             transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))

@@ -39,9 +39,9 @@ class FiltersLeft:
     def __call__(self, removed: Sequence[int]) -> float:
         """Count them."""
         gone = sum(
-            len(places)
+            len(positions)
             for number in removed
-            for layer, places in self.units[number].filters.items()
+            for layer, positions in self.units[number].filters.items()
             if layer in self.scores
         )
         return float(sum(map(len, self.scores.values())) - gone)
@@ -65,8 +65,8 @@ class SizeLeft:
         """Add up what is left."""
         gone: dict[tuple[str, int], set[int]] = {}
         for number in removed:
-            for tensor, axis, places in self.units[number].slices:
-                gone.setdefault((tensor, axis), set()).update(places)
+            for tensor, axis, positions in self.units[number].slices:
+                gone.setdefault((tensor, axis), set()).update(positions)
         total = 0.0
         for name, factor in self.factors.items():
             lost = [len(gone.get((name, axis), ())) for axis in range(len(self.shapes[name]))]

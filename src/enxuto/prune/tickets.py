@@ -16,18 +16,20 @@ from typing import Any
 
 from enxuto.errors import DataError
 
-__all__ = ["Claim", "Runs", "claim"]
+__all__ = ["Claim", "SeedAccuracies", "compare_with_controls"]
 
 
 @dataclass(frozen=True)
-class Runs:
+class SeedAccuracies:
     """Seed → accuracy (0…1) of the same thing done with several seeds. Raises `DataError` without any."""
 
     top1: Mapping[int, float] = field(hash=False)
 
     def __post_init__(self) -> None:
         if not self.top1:
-            raise DataError("no run to compare with; the unpruned networks must be trained first")
+            raise DataError(
+                "no run to compare with; the unpruned networks must be trained first", code="E043"
+            )
 
     @property
     def median(self) -> float:
@@ -44,7 +46,7 @@ class Runs:
         """The best."""
         return max(self.top1.values())
 
-    def above(self, other: Runs) -> bool:
+    def is_above(self, other: SeedAccuracies) -> bool:
         """Whether every one of these lies above all of the others."""
         return self.low > other.high
 
@@ -81,13 +83,13 @@ class Claim:
         return {**vars(self), "seeds": list(self.seeds)}
 
 
-def claim(
-    runs: Runs,
-    unpruned: Runs,
+def compare_with_controls(
+    runs: SeedAccuracies,
+    unpruned: SeedAccuracies,
     *,
-    reinit: Runs | None = None,
-    random: Runs | None = None,
-    longer: Runs | None = None,
+    reinit: SeedAccuracies | None = None,
+    random: SeedAccuracies | None = None,
+    longer: SeedAccuracies | None = None,
 ) -> Claim:
     """Compare one pruned network's runs with the unpruned ones and with the controls.
 
@@ -95,19 +97,19 @@ def claim(
     """
     missing = sorted(set(runs.top1) - set(unpruned.top1))
     if missing:
-        raise DataError(f"seed {missing[0]} has no unpruned run to be compared with")
+        raise DataError(f"seed {missing[0]} has no unpruned run to be compared with", code="E043")
 
-    def over(control: Runs | None) -> float | None:
+    def above_control(control: SeedAccuracies | None) -> float | None:
         return None if control is None else runs.median - control.median
 
     return Claim(
         seeds=tuple(sorted(seed for seed, value in runs.top1.items() if value >= unpruned.top1[seed])),
         of=len(runs.top1),
         by_median=runs.median >= unpruned.median,
-        beyond_spread=runs.above(unpruned),
+        beyond_spread=runs.is_above(unpruned),
         over_unpruned=runs.median - unpruned.median,
-        over_reinit=over(reinit),
-        over_random=over(random),
-        over_longer=over(longer),
-        beats_reinit=None if reinit is None else runs.above(reinit),
+        over_reinit=above_control(reinit),
+        over_random=above_control(random),
+        over_longer=above_control(longer),
+        beats_reinit=None if reinit is None else runs.is_above(reinit),
     )

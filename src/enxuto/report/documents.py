@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from enxuto.errors import FormatError
-from enxuto.files import small_file
+from enxuto.files import read_small_file
 from enxuto.study import Result
 
 __all__ = ["Document", "documents", "functions_of", "told_by"]
@@ -55,7 +55,7 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
     try:
         if path.stat().st_size > _MOST:
             return [], [f"{path}: larger than {_MOST >> 20} MiB, which no result is; left out"]
-        data = small_file(path, _MOST)
+        data = read_small_file(path, _MOST)
     except OSError as error:
         return [], [f"{path}: cannot be read ({error.strerror or error}); left out"]
     if path.name == _HISTORY:
@@ -137,7 +137,7 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
 def _command(path: Path) -> dict[str, str]:
     """The command that is told beside a study's records, and the images it was of; all else they tell themselves."""
     try:
-        data = small_file(path, _MOST)
+        data = read_small_file(path, _MOST)
     except OSError:
         return {}
     found, _ = _whole(path, data)

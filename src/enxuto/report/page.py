@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 
 from enxuto._version import __version__
-from enxuto.escaping import anonymous, visible, visible_values
+from enxuto.escaping import anonymise, escape_invisible, escape_invisible_values
 from enxuto.files import atomic_write
 from enxuto.report.exhibit import KINDS, Chart, Exhibit
 from enxuto.report.results import Results
@@ -126,13 +126,13 @@ def _page(exhibits: Sequence[Exhibit], results: Results, title: str, left_out: S
 def _without_folders(line: str, sources: Sequence[str]) -> str:
     """A line in which sources are called as in the command: a page that is passed on names no one's folders."""
     for source in sorted(sources, key=len, reverse=True):
-        line = line.replace(source, anonymous(source))
+        line = line.replace(source, anonymise(source))
     return line
 
 
 def escape(text: str) -> str:
     """A text of a result as HTML: no markup, and nothing that is not seen."""
-    return html.escape(visible(text, _BLANKS))
+    return html.escape(escape_invisible(text, _BLANKS))
 
 
 def _asset(name: str) -> str:
@@ -142,7 +142,7 @@ def _asset(name: str) -> str:
 def _json(values: object) -> str:
     """JSON that neither ends a script element nor a line of one: no <, >, & or separators of Unicode in it."""
     text = json.dumps(
-        visible_values(values, _BLANKS), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        escape_invisible_values(values, _BLANKS), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

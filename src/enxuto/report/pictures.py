@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from enxuto.drawing import COLOURS, DASHES, MARKERS, new_figure, save, whole_numbers
-from enxuto.escaping import named
+from enxuto.escaping import legend_label
 from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.results import Results
 from enxuto.report.texts import file_names, folder_at
@@ -85,7 +85,7 @@ def _series(axes: Axes, chart: Chart, series: Series) -> None:
     x, y = chart.x[0], chart.y[0]
     pairs = zip(_column(chart, series, x.key), _column(chart, series, y.key), strict=True)
     points = [(a, b) for a, b in pairs if a is not None and b is not None]
-    name, colour = named(series.name), COLOURS[series.style % len(COLOURS)]
+    name, colour = legend_label(series.name), COLOURS[series.style % len(COLOURS)]
     if series.form == "rule":
         for value in _column(chart, series, y.key):
             if value is not None:
@@ -160,9 +160,9 @@ def _bars(axes: Axes, chart: Chart, frame: Frame, names: list[str]) -> None:
         start = [base[name] for name in kept] if chart.stacked else [0.0] * len(kept)
         colour = COLOURS[series.style % len(COLOURS)]
         if across:
-            axes.barh(places, sizes, thick, start, color=colour, label=named(series.name))
+            axes.barh(places, sizes, thick, start, color=colour, label=legend_label(series.name))
         else:
-            axes.bar(places, sizes, thick, start, color=colour, label=named(series.name))
+            axes.bar(places, sizes, thick, start, color=colour, label=legend_label(series.name))
         for name in kept:
             base[name] += values[name]
     if max((abs(size) for size in base.values()), default=0) >= _LARGE:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from enxuto.escaping import anonymous
+from enxuto.escaping import anonymise
 
 __all__ = [
     "Calibration",
@@ -94,4 +94,4 @@ def shell(start: str, *words: Any) -> str:
 
     Of paths from the root the last name stands, as everywhere where a command is told.
     """
-    return " ".join([start, *(shlex.quote(anonymous(str(word))) for word in words if word is not None)])
+    return " ".join([start, *(shlex.quote(anonymise(str(word))) for word in words if word is not None)])

@@ -130,10 +130,10 @@ def _opened(asked_json: str, data: str, test: str | None) -> Images:
         first, second = _part(data, part, asked, asked.train), _part(test, "test", asked, asked.test)
     told: list[str] = []
     if asked.labels is not None:
-        first, found = first.matched(asked.labels)
+        first, found = first.match_classes(asked.labels)
         told += [*found.warnings, *found.remarks]
     classes = _classes(first, data, asked)
-    second, found = second.matched(asked.labels or first.classes, classes)
+    second, found = second.match_classes(asked.labels or first.classes, classes)
     told += [*found.warnings, *found.remarks]
     train = replace(_loaded(first, asked, None), classes=classes)
     if asked.mean is not None and asked.std is not None:

@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from enxuto.archive import read_archive, read_state, same_kind
+from enxuto.archive import read_archive, read_state, same_number_kind
 from enxuto.errors import ModelError, UsageError
 from enxuto.prune.removal.kept import Architecture, KeptChannels
-from enxuto.prune.removal.rebuild import check_claims, load_pruned, save_pruned
-from enxuto.prune.rounds import Selection, Unpruned, shares_left
+from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
+from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
 from enxuto.studies.images import Asked
 from enxuto.studies.lottery.points import CODE, Arm, network_of
 from enxuto.study.identity import content_hash, state_hash
@@ -78,12 +78,12 @@ class Given:
             name, tuple(shape), None if own else (weights and weights.classes) or classes
         )
         if weights is not None and not own:
-            check_claims(architecture, weights.state)  # the number of classes stands in the file
+            check_declared_size(architecture, weights.state)  # the number of classes stands in the file
         network = architecture.build()
         if weights is not None:
             held = network.state_dict()
             for key, value in weights.state.items():
-                if key in held and not same_kind(value, held[key]):
+                if key in held and not same_number_kind(value, held[key]):
                     raise ModelError(f"the weights are not of {name}: {key!r} holds {value.dtype}")
             try:
                 network.load_state_dict(dict(weights.state))
@@ -91,7 +91,9 @@ class Given:
                 raise ModelError(
                     f"the weights are not of {name}: {' '.join(str(error).split())[:300]}"
                 ) from error
-        return cls(network.eval(), architecture, Unpruned.of(architecture).channels.keep_all())
+        return cls(
+            network.eval(), architecture, UnprunedNetwork.from_architecture(architecture).channels.keep_all()
+        )
 
     @classmethod
     def read(cls, path: str | Path, factory: str | None = None) -> Given:

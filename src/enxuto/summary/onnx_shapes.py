@@ -16,7 +16,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
 from onnx.inliner import inline_local_functions
 
-from enxuto.errors import ModelError, UsageError
+from enxuto.errors import ModelError, UsageError, error_reason
 from enxuto.onnx_model import Model, array_bytes
 from enxuto.summary.fold_shapes import fold_shapes
 from enxuto.summary.onnx_products import einsum_shape
@@ -112,7 +112,7 @@ def _inferred(proto: ModelProto) -> tuple[ModelProto, dict[str, _Shape], frozens
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise ModelError(f"the shapes in the model do not fit together: {_one_line(error)}") from error
+        raise ModelError(f"the shapes in the model do not fit together: {error_reason(error)}") from error
     return (inferred, *_known(inferred))
 
 
@@ -239,7 +239,3 @@ def _moving(proto: ModelProto, image: str) -> frozenset[str]:
         if node.op_type not in _MEASURES and moving.intersection(node.input):
             moving.update(name for name in node.output if name)
     return frozenset(moving)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

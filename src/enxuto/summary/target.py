@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enxuto import zoo
-from enxuto.errors import ModelError, UsageError, needs
+from enxuto.errors import ModelError, UsageError, import_optional
 from enxuto.onnx_model import Model
 from enxuto.summary.onnx_graph import summarize_onnx
 from enxuto.summary.table import Summary
@@ -111,10 +111,7 @@ def _factory(place: str, attribute: str, target: str) -> Callable[[], object]:
 
 
 def _torch_of(what: str) -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ModuleNotFoundError as error:
-        raise UsageError(needs(what, "PyTorch", "train")) from error
+    return import_optional("torch", what, "PyTorch", "train")
 
 
 def _refuse_classes(name: str, classes: int | None) -> None:

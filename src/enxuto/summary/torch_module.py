@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from enxuto.errors import ModelError
+from enxuto.errors import ModelError, error_reason
 from enxuto.summary.cost import flops
 from enxuto.summary.reach import Reach
 from enxuto.summary.table import Layer, Summary, Volume
@@ -48,7 +48,7 @@ def summarize_module(module: nn.Module, input_shape: Sequence[int], *, source: s
         try:  # a network of words or other numbers of things, which begins with an embedding
             recorder = _recorded(module, input_shape, torch.int64)
         except Exception:  # noqa: BLE001
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = error_reason(error)
             shape = "×".join(map(str, input_shape))
             raise ModelError(f"{source} does not run on an input of {shape}: {reason}") from error
     return Summary(source, tuple(input_shape), tuple(recorder.rows), tuple(_remarks(module, recorder)))

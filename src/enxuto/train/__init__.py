@@ -1,6 +1,6 @@
 """Training: data in memory, one visible loop, nine optimizers, six schedules, checkpoints that go on after a kill.
 
-    history = fit(model, TrainingData.from_dataset(images), None, TrainConfig.of("quick"), folder=Path("run"))
+    history = fit(model, TrainingData.from_dataset(images), None, TrainConfig.from_recipe("quick"), folder=Path("run"))
 
 Names are imported when first used: the configuration is checked without torch. The rest needs the extra `[train]`.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from enxuto.train.config import RECIPES, TrainConfig, parse_setting
     from enxuto.train.history import EpochRecord, History
     from enxuto.train.loop import fit
-    from enxuto.train.progress import Progress
+    from enxuto.train.progress import TrainingProgress
     from enxuto.train.validation import Scores, score
 
 __all__ = [
@@ -27,10 +27,10 @@ __all__ = [
     "Checkpoint",
     "EpochRecord",
     "History",
-    "Progress",
     "Scores",
     "TrainConfig",
     "TrainingData",
+    "TrainingProgress",
     "augmentation",
     "epoch_file",
     "fit",
@@ -45,7 +45,7 @@ _HOMES = {
     "config": ("RECIPES", "TrainConfig", "parse_setting"),
     "history": ("EpochRecord", "History"),
     "loop": ("fit",),
-    "progress": ("Progress",),
+    "progress": ("TrainingProgress",),
     "validation": ("Scores", "score"),
 }
 

@@ -19,16 +19,16 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 
-__all__ = ["AUGMENTS", "Augment", "Draw", "augmentation"]
+__all__ = ["AUGMENTS", "Augment", "AugmentDraw", "augmentation"]
 
 _TRIES = 10  # boxes drawn for an image before the largest centred one is taken, as in torchvision
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
 @dataclass(frozen=True)
-class Draw:
+class AugmentDraw:
     """What happens to each image of a batch of N; all tensors have N rows.
 
     flip: bool, mirrored left to right. box: int64 (N, 4), top, left, height, width of the part that is kept, in
@@ -39,20 +39,25 @@ class Draw:
     box: Tensor
     colour: Tensor
 
-    def rows(self, start: int, stop: int) -> Draw:
+    def rows(self, start: int, stop: int) -> AugmentDraw:
         """The part of the draw for images start … stop − 1."""
-        return Draw(self.flip[start:stop], self.box[start:stop], self.colour[start:stop])
+        return AugmentDraw(self.flip[start:stop], self.box[start:stop], self.colour[start:stop])
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What may happen to a training image; the default is nothing.
+    """Which random changes a training image undergoes; by default none.
 
-    flip: probability of a mirror image (left–right). pad: black pixels put around before a crop of the
-    original size at a random place. area: smallest and largest share of the image that a resized crop keeps
-    (height × width), or None for no such crop; aspect: its smallest and largest width over height.
-    brightness, contrast, saturation: a factor each, uniform in 1 ± this; applied in this order and cut to
-    0…1 after each (a grey image has no saturation). Raises `UsageError` for values that make no sense.
+    Args:
+        flip: probability of mirroring left to right.
+        pad: width in pixels of a black border that is added before a crop of the original size at a random position.
+        area: smallest and largest share of the image's area that a resized crop keeps; None: no such crop.
+        aspect: smallest and largest width over height of the resized crop.
+        brightness, contrast, saturation: a factor each, uniform in 1 ± this, applied in this order and clipped to
+            0…1 after each (a grey image has no saturation).
+
+    Raises:
+        UsageError: a value makes no sense.
     """
 
     flip: float = 0.0
@@ -77,11 +82,11 @@ class Augment:
             raise UsageError(f"augmentation: aspect {self.aspect} must be positive and in order")
 
     @property
-    def colours(self) -> bool:
+    def changes_colours(self) -> bool:
         """Whether colours change."""
         return bool(self.brightness or self.contrast or self.saturation)
 
-    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Draw:
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> AugmentDraw:
         """Decide what happens to `count` images of this size; `generator` is on the CPU."""
         flip = torch.rand(count, generator=generator) < self.flip
         if self.area is not None:
@@ -91,7 +96,7 @@ class Augment:
             box = torch.cat((offsets, torch.tensor([height, width]).expand(count, 2)), dim=1)
         spread = torch.tensor([self.brightness, self.contrast, self.saturation])
         colour = 1 + spread * (2 * torch.rand(count, 3, generator=generator) - 1)
-        return Draw(flip, box, colour)
+        return AugmentDraw(flip, box, colour)
 
     def _boxes(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Boxes of random area and aspect, int64 (count, 4); the first of ten that fits, else a centred one."""
@@ -114,7 +119,7 @@ class Augment:
         left = (place[:, 1] * (width - wide + 1)).long()
         return torch.stack((top, left, tall, wide), dim=1)
 
-    def apply(self, images: Tensor, draw: Draw, mean: Tensor, std: Tensor) -> Tensor:
+    def apply(self, images: Tensor, draw: AugmentDraw, mean: Tensor, std: Tensor) -> Tensor:
         """Change a batch as drawn and normalise it: uint8 (N, C, H, W) → float32 of the same shape.
 
         mean, std: float32 (C,) of pixels scaled to 0…1. Works on the device of `images`.
@@ -124,12 +129,12 @@ class Augment:
         if self.area is None and not self.flip and not self.pad:
             changed = images
         elif self.area is None:
-            changed = _moved(images, flip, box[:, :2] if self.pad else None, self.pad)
+            changed = _flip_and_crop(images, flip, box[:, :2] if self.pad else None, self.pad)
         else:
-            changed = _resampled(images, flip, box)
-        if self.colours:
-            changed = _recoloured(changed.to(torch.float32), draw.colour.to(device))
-        return normalised(changed, mean, std)
+            changed = _crop_and_resize(images, flip, box)
+        if self.changes_colours:
+            changed = _change_colours(changed.to(torch.float32), draw.colour.to(device))
+        return normalise(changed, mean, std)
 
 
 AUGMENTS: Mapping[str, Augment] = MappingProxyType(
@@ -148,11 +153,15 @@ def augmentation(name: str) -> Augment:
     Raises `UsageError` listing the names for any other.
     """
     if name not in AUGMENTS:
-        raise UsageError(f"no augmentation is called {name!r}; there are {', '.join(AUGMENTS)}")
+        names = ", ".join(AUGMENTS)
+        raise UsageError(
+            f"no augmentation is called {name!r}{did_you_mean(name, AUGMENTS)}; there are {names}",
+            code="E021",
+        )
     return AUGMENTS[name]
 
 
-def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(pixel / 255 − mean) / std a channel, as one multiplication and one addition; float32 (N, C, H, W)."""
     scale = (1 / (255 * std.double())).float().to(images.device)[:, None, None]
     shift = (-mean.double() / std.double()).float().to(images.device)[:, None, None]
@@ -160,7 +169,7 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return images.to(torch.float32, copy=True).mul_(scale).add_(shift)
 
 
-def _moved(images: Tensor, flip: Tensor, offsets: Tensor | None, pad: int) -> Tensor:
+def _flip_and_crop(images: Tensor, flip: Tensor, offsets: Tensor | None, pad: int) -> Tensor:
     """Mirror some images and, with `offsets` int64 (N, 2), crop each at its place in the padded image.
 
     All windows of all images, and of their mirror images, are views into one block of bytes, found by where
@@ -180,19 +189,19 @@ def _moved(images: Tensor, flip: Tensor, offsets: Tensor | None, pad: int) -> Te
     return both.as_strided(size, stride).index_select(0, start)
 
 
-def _resampled(images: Tensor, flip: Tensor, box: Tensor) -> Tensor:
+def _crop_and_resize(images: Tensor, flip: Tensor, box: Tensor) -> Tensor:
     """Each image's box, resized to the whole image's size: float32 (N, C, H, W) in 0…255, rounded to bytes."""
     height, width = images.shape[2:]
     count, channels = images.shape[:2]
-    rows = _weights(box[:, 0], box[:, 2], height)  # n out in
-    columns = _weights(box[:, 1], box[:, 3], width)
+    rows = _bilinear_weights(box[:, 0], box[:, 2], height)  # n out in
+    columns = _bilinear_weights(box[:, 1], box[:, 3], width)
     columns = torch.where(flip[:, None, None], columns.flip(1), columns)
     flat = images.to(torch.float32).reshape(count, channels * height, width)  # n c h w -> n (c h) w
     across = torch.bmm(flat, columns.transpose(1, 2)).view(count, channels, height, width)
     return torch.matmul(rows[:, None], across).round_().clamp_(0, 255)
 
 
-def _weights(start: Tensor, length: Tensor, size: int) -> Tensor:
+def _bilinear_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
     """Bilinear weights (N, size, size) that stretch start … start + length − 1 of an axis over all of it.
 
     Pillow's: a triangle as wide as the step where one shrinks, and at least 1; only pixels of the box count.
@@ -206,7 +215,7 @@ def _weights(start: Tensor, length: Tensor, size: int) -> Tensor:
     return weight / weight.sum(dim=2, keepdim=True)
 
 
-def _recoloured(images: Tensor, factors: Tensor) -> Tensor:
+def _change_colours(images: Tensor, factors: Tensor) -> Tensor:
     """Brightness, contrast, saturation of float32 images in 0…255, each followed by a cut to that range."""
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(dim=1)
     images = (images * brightness).clamp_(0, 255)

@@ -18,9 +18,9 @@ from torch import Tensor
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.selection import spread_over_classes
 from enxuto.errors import DataError, UsageError
-from enxuto.train.augment import Augment, normalised
+from enxuto.train.augment import Augment, normalise
 
-__all__ = ["TrainingData", "batches", "evaluation_batches"]
+__all__ = ["TrainingData", "evaluation_batches", "training_batches"]
 
 _DECODED_AT_ONCE = 512
 
@@ -52,7 +52,9 @@ class TrainingData:
             raise DataError(f"mean {self.mean} and std {self.std} must be {self.images.shape[1]} values each")
         if int(self.labels.min()) < 0 or int(self.labels.max()) >= self.classes:
             low, high = int(self.labels.min()), int(self.labels.max())
-            raise DataError(f"labels are {low}…{high}, which does not fit {self.classes} classes")
+            raise DataError(
+                f"labels are {low}…{high}, which does not fit {self.classes} classes", code="E042"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,7 +71,7 @@ class TrainingData:
         """
         shape = dataset.image_shape
         colour = channels or ("L" if shape is not None and shape[2] == 1 else "RGB")
-        pixels = _decoded(dataset, Preprocess(resize=size, divide_by=1.0, channels=colour))
+        pixels = _decode_all(dataset, Preprocess(resize=size, divide_by=1.0, channels=colour))
         images = torch.from_numpy(pixels)
         mean, std = channel_statistics(images)
         labels = torch.from_numpy(dataset.labels.copy())
@@ -86,10 +88,12 @@ class TrainingData:
         `DataError` when a part would be empty.
         """
         if not 0 < share < 1:
-            raise UsageError(f"validation share is {share}; it must be above 0 and below 1")
+            raise UsageError(f"the validation share is {share}; it must be above 0 and below 1")
         held_out = round(share * len(self))
         if held_out in (0, len(self)):
-            raise DataError(f"{len(self)} samples are too few to hold out {share:g} of them for validation")
+            raise DataError(
+                f"{len(self)} samples are too few to hold out {share:g} of them for validation", code="E043"
+            )
         order = spread_over_classes(self.labels.cpu().numpy(), seed)
         training = self.subset(np.sort(order[held_out:]))
         mean, std = channel_statistics(training.images)
@@ -108,8 +112,10 @@ class TrainingData:
         Raises `DataError` when channels or labels do not fit.
         """
         if self.images.shape[1:] != training.images.shape[1:]:
-            here, there = tuple(self.images.shape[1:]), tuple(training.images.shape[1:])
-            raise DataError(f"images are {here} (C, H, W) and those of the training set {there}")
+            own, others = tuple(self.images.shape[1:]), tuple(training.images.shape[1:])
+            raise DataError(
+                f"the images are {own} (C, H, W), those of the training set {others}", code="E044"
+            )
         return replace(self, mean=training.mean, std=training.std, classes=training.classes)
 
     def to(self, device: torch.device | str) -> TrainingData:
@@ -123,12 +129,14 @@ class TrainingData:
         """
         channels, height, width = self.images.shape[1:]
         if channels not in (1, 3):
-            raise UsageError(f"images of {channels} channels have no preprocessing; 1 or 3 are needed")
+            raise UsageError(
+                f"images of {channels} channels have no preprocessing; 1 or 3 are needed", code="E046"
+            )
         colour = "L" if channels == 1 else "RGB"
         return Preprocess(resize=(height, width), mean=self.mean, std=self.std, channels=colour)
 
 
-def batches(
+def training_batches(
     data: TrainingData,
     batch_size: int,
     *,
@@ -138,20 +146,30 @@ def batches(
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch: (float32 (n, C, H, W) normalised, int64 (n,)) in a random order, on the device of the data.
+    """One epoch in a random order, on the device of the data.
 
-    batch_size: images of a step over all `world_size` processes; this one, `rank`, gets its even share, and a
-    last batch with fewer images than processes is left out. drop_last leaves out any smaller last batch.
-    generator: on the CPU. It is drawn from once, when the epoch begins, and decides all of it: the same
-    state gives the same batches, however far an epoch was followed. Raises `UsageError` for a batch size
-    below `world_size`.
+    Args:
+        data: the training set.
+        batch_size: images of a step over all `world_size` processes. This process, `rank`, gets its even share; a last
+            batch with fewer images than processes is left out.
+        generator: on the CPU. It is drawn from once, when the epoch starts, and decides all of it: the same state
+            gives the same batches, however far an epoch was followed.
+        augment: the random changes.
+        drop_last: leave out any smaller last batch.
+        rank, world_size: this process's number, from 0, and how many there are.
+
+    Returns:
+        An iterator of (images float32 (n, C, H, W), normalised; labels int64 (n,)).
+
+    Raises:
+        UsageError: the batch size is below `world_size`.
     """
-    _check_sharing(batch_size, rank, world_size)
+    _check_processes(batch_size, rank, world_size)
     seed = int(torch.randint(2**62, (), generator=generator))
-    return _epoch(data, batch_size, seed, augment, drop_last, rank, world_size)
+    return _epoch_batches(data, batch_size, seed, augment, drop_last, rank, world_size)
 
 
-def _epoch(
+def _epoch_batches(
     data: TrainingData,
     batch_size: int,
     seed: int,
@@ -169,7 +187,7 @@ def _epoch(
         if len(whole) < (batch_size if drop_last else world_size):
             return
         draw = augment.draw(len(whole), height, width, generator)  # for all ranks, so that they stay in step
-        low, high = _share(len(whole), rank, world_size)
+        low, high = _process_range(len(whole), rank, world_size)
         chosen = whole[low:high].to(data.images.device)
         images = augment.apply(data.images.index_select(0, chosen), draw.rows(low, high), mean, std)
         yield images, data.labels[chosen]
@@ -182,12 +200,12 @@ def evaluation_batches(
 
     A process may get nothing of a set smaller than `world_size`.
     """
-    _check_sharing(batch_size * world_size, rank, world_size)
+    _check_processes(batch_size * world_size, rank, world_size)
     mean, std = torch.tensor(data.mean), torch.tensor(data.std)
-    low, high = _share(len(data), rank, world_size)
+    low, high = _process_range(len(data), rank, world_size)
     for start in range(low, high, batch_size):
         stop = min(start + batch_size, high)
-        yield normalised(data.images[start:stop], mean, std), data.labels[start:stop]
+        yield normalise(data.images[start:stop], mean, std), data.labels[start:stop]
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -208,7 +226,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(means), tuple(stds)
 
 
-def _decoded(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
+def _decode_all(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
     """All samples as uint8 (N, C, H, W)."""
     pixels: np.ndarray | None = None
     done = 0
@@ -221,17 +239,18 @@ def _decoded(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
     return pixels
 
 
-def _share(count: int, rank: int, world_size: int) -> tuple[int, int]:
+def _process_range(count: int, rank: int, world_size: int) -> tuple[int, int]:
     """Where the part of a process begins and ends; parts differ by one image at most."""
     return count * rank // world_size, count * (rank + 1) // world_size
 
 
-def _check_sharing(batch_size: int, rank: int, world_size: int) -> None:
+def _check_processes(batch_size: int, rank: int, world_size: int) -> None:
     if not 0 <= rank < world_size:
         raise UsageError(f"process {rank} of {world_size} does not exist; ranks count from 0")
     if batch_size < world_size:
         raise UsageError(
-            f"batch size {batch_size} is too small for {world_size} processes; give each an image"
+            f"batch size {batch_size} is too small for {world_size} processes; give each an image",
+            code="E022",
         )
 
 

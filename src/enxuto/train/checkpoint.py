@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on, in one file of tensors and plain values.
+"""Checkpoints: everything that a run needs to resume, in one file of tensors and plain values.
 
 The file is `torch.save`'s archive of a dictionary; the network's state dict is under `model`, so that whatever reads
 checkpoints reads these. It is written whole or not at all, and read with `weights_only=True`: nothing in it is
@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from enxuto.archive import digest, plain_int, read_archive, write_archive
+from enxuto.archive import digest, is_plain_int, read_archive, write_archive
 from enxuto.errors import FormatError
 
 __all__ = ["BEST", "LAST", "Checkpoint", "epoch_file"]
@@ -40,9 +40,9 @@ def _is_history(value: object) -> bool:
     )
 
 
-def _are_facts(value: object) -> bool:
+def _is_data_summary(value: object) -> bool:
     """Whether these are the data's classes, means and deviations (above 0)."""
-    if not isinstance(value, Mapping) or not plain_int(value.get("classes")):
+    if not isinstance(value, Mapping) or not is_plain_int(value.get("classes")):
         return False
     mean, std = value.get("mean"), value.get("std")
     if not isinstance(mean, list) or not isinstance(std, list):
@@ -52,14 +52,14 @@ def _are_facts(value: object) -> bool:
 
 
 _KINDS = {
-    "epoch": plain_int,
+    "epoch": is_plain_int,
     "model": _is_state,
     "order": lambda value: isinstance(value, Tensor),
     "generators": lambda value: isinstance(value, list),
     "history": _is_history,
     "stopped": lambda value: isinstance(value, str),
     "config": lambda value: _is_mapping(value) and isinstance(value.get("lr"), (int, float)),
-    "data": _are_facts,
+    "data": _is_data_summary,
     "preprocess": lambda value: value is None or _is_mapping(value),
     "versions": _is_mapping,
 }
@@ -97,28 +97,31 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
-        """Read and check; tensors are on the CPU.
+        """Read and check a checkpoint; its tensors are on the CPU.
 
-        Raises `UsageError` where there is no file, `FormatError` when it is damaged or no checkpoint of enxuto.
+        Raises `UsageError` where there is no file, `FormatError` where it is damaged or no checkpoint of enxuto.
         """
         held = read_archive(path)
         if not isinstance(held, Mapping) or held.get("format") != _FORMAT:
             raise FormatError(f"{path} is no checkpoint that enxuto wrote")
         if held.get("version") != _VERSION:
             raise FormatError(
-                f"{path} is a checkpoint of version {held.get('version')!r}, this enxuto reads {_VERSION}"
+                f"{path} is a checkpoint of version {held.get('version')!r}, this enxuto reads {_VERSION}",
+                code="E053",
             )
         wanted = [field.name for field in fields(cls)]
         values = {name: held[name] for name in wanted if name in held}
         if len(values) != len(wanted) or held.get("digest") != digest(values):
-            raise FormatError(f"{path} is damaged: its contents do not fit their digest; use an earlier one")
+            raise FormatError(
+                f"{path} is damaged: its contents do not fit their digest; use an earlier one", code="E052"
+            )
         for name, fits in _KINDS.items():
             if not fits(values[name]):
                 raise FormatError(f"{path} is no checkpoint that enxuto wrote: its {name} is something else")
         return cls(**values)
 
     def summary(self) -> dict[str, Any]:
-        """What a person wants to know of it, JSON-safe: epoch, how it stopped, config, data, versions."""
+        """JSON-safe values for people: epoch, how it stopped, config, data, versions."""
         names = ("epoch", "stopped", "config", "data", "preprocess", "versions")
         return {name: value for name, value in asdict(self).items() if name in names}
 

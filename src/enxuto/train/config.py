@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.files import parse_toml, read_toml
 
 __all__ = ["RECIPES", "TrainConfig", "parse_setting"]
@@ -43,10 +43,10 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class TrainConfig(BaseModel):
-    """How a network is trained. Make one by `TrainConfig()`, `TrainConfig.of(recipe, ...)` or `from_toml`.
+    """How a network is trained. Make one by `TrainConfig()`, `TrainConfig.from_recipe(recipe, ...)` or `from_toml`.
 
-    Made directly a bad value raises pydantic's `ValidationError`; `of` and `from_toml` raise `UsageError` of one
-    line that names the field.
+    A bad value raises pydantic's `ValidationError` where the class is called directly. `from_recipe` and `from_toml`
+    raise a `UsageError` of one line that names the field.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -113,12 +113,11 @@ class TrainConfig(BaseModel):
     """Epochs whose checkpoint is kept as `epoch-NNN.pt`; 0 is the initialisation. Weight rewinding needs early ones."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combinations(self) -> Self:
         if (self.schedule == "milestones") != bool(self.milestones):
-            wish = (
-                "give some" if self.schedule == "milestones" else "set schedule=milestones or leave them out"
-            )
-            raise ValueError(f"milestones is {list(self.milestones)} with schedule={self.schedule}; {wish}")
+            needed = self.schedule == "milestones"
+            hint = "give at least one" if needed else "set schedule=milestones or leave milestones out"
+            raise ValueError(f"milestones is {list(self.milestones)} with schedule={self.schedule}; {hint}")
         if any(late <= early for early, late in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ValueError(f"milestones must ascend, not {list(self.milestones)}")
         if self.optimizer == "nesterov" and self.momentum == 0:
@@ -136,36 +135,42 @@ class TrainConfig(BaseModel):
             )
 
     @classmethod
-    def of(cls, recipe: str | None = None, settings: Mapping[str, Any] | None = None) -> TrainConfig:
-        """The configuration of a recipe (None: the defaults) with `settings` over it.
+    def from_recipe(cls, recipe: str | None = None, settings: Mapping[str, Any] | None = None) -> TrainConfig:
+        """The configuration of a recipe (None: the defaults), of which `settings` override single fields.
 
         Raises `UsageError` that names the recipe or the field.
         """
         if recipe is not None and recipe not in RECIPES:
-            raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
+            raise UsageError(
+                f"no recipe is called {recipe!r}{did_you_mean(recipe, RECIPES)}; there are {', '.join(RECIPES)}",
+                code="E021",
+            )
         values = {**(RECIPES[recipe] if recipe else {}), **(settings or {})}
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UsageError(f"training: {_first_problem(error, values)}") from error
+            unknown = error.errors(include_url=False)[0]["type"] == "extra_forbidden"
+            code = "E021" if unknown else "E020"
+            raise UsageError(f"training: {_first_problem(error, values)}", code=code) from error
 
     @classmethod
     def from_toml(cls, path: str | Path, settings: Mapping[str, Any] | None = None) -> TrainConfig:
-        """Read a TOML file, or its table `[train]`; its key `recipe` names what its other keys go over.
+        """Read a TOML file, or its table `[train]`.
 
-        `settings` go over the file. Raises `UsageError` that names the file and the field.
+        Its key `recipe` names a recipe, of which its other keys override single fields; `settings` override the file.
+        Raises `UsageError` that names the file and the field.
         """
         table = read_toml(path, "train")
         recipe = table.pop("recipe", None)
         if recipe is not None and not isinstance(recipe, str):
             raise UsageError(f"{path}: recipe must be a name in quotes, not {recipe!r}")
         try:
-            return cls.of(recipe, {**table, **(settings or {})})
+            return cls.from_recipe(recipe, {**table, **(settings or {})})
         except UsageError as error:
-            raise UsageError(f"{path}: {error}") from error
+            raise UsageError(f"{path}: {error}", code=error.code) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON-safe values; `TrainConfig.of(None, values)` gives an equal object back."""
+        """All fields as JSON-safe values; `TrainConfig.from_recipe(None, values)` gives an equal object back."""
         return self.model_dump(mode="json")
 
 
@@ -178,7 +183,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not value:
         raise UsageError(f"--set takes key=value, such as lr=0.05, not {text!r}")
     if key not in TrainConfig.model_fields:
-        raise UsageError(f"--set: {_unknown(key)}")
+        raise UsageError(f"--set: {_unknown_setting(key)}", code="E021")
     if value == "none" and TrainConfig.model_fields[key].default is None:
         return key, None
     try:
@@ -187,8 +192,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _unknown(key: str) -> str:
-    return f"no setting is called {key!r}; there are {', '.join(TrainConfig.model_fields)}"
+def _unknown_setting(key: str) -> str:
+    names = TrainConfig.model_fields
+    return f"no setting is called {key!r}{did_you_mean(key, names)}; there are {', '.join(names)}"
 
 
 def _first_problem(error: ValidationError, values: Mapping[str, Any]) -> str:
@@ -200,7 +206,7 @@ def _first_problem(error: ValidationError, values: Mapping[str, Any]) -> str:
         return message
     field = str(place[0])
     if first["type"] == "extra_forbidden":
-        return _unknown(field)
+        return _unknown_setting(field)
     return f"{field} is {values.get(field)!r}: {message[0].lower()}{message[1:]}"
 
 

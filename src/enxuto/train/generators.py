@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["borrowed_generators", "generator_states", "set_generator_states"]
+__all__ = ["borrow_generators", "generator_states", "set_generator_states"]
 
 
 @contextmanager
-def borrowed_generators(seed: int, rank: int, device: torch.device) -> Iterator[None]:
+def borrow_generators(seed: int, rank: int, device: torch.device) -> Iterator[None]:
     """Inside, all global generators start from `seed` and `rank` (processes must drop out differently)."""
     before = generator_states(device)
     # 32 bits: what every one of the generators takes.

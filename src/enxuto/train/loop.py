@@ -18,17 +18,17 @@ from torch import Tensor, nn
 
 from enxuto.errors import DataError, TrainingError, UsageError
 from enxuto.train.augment import augmentation
-from enxuto.train.batches import TrainingData, batches
+from enxuto.train.batches import TrainingData, training_batches
 from enxuto.train.checkpoint import LAST, Checkpoint
 from enxuto.train.config import TrainConfig
-from enxuto.train.generators import borrowed_generators
+from enxuto.train.generators import borrow_generators
 from enxuto.train.history import EpochRecord, History, epochs_without_progress
-from enxuto.train.norms import batch_norms, check_normalisation, one_value_said, synchronised
+from enxuto.train.norms import batch_norms, check_normalisation, explain_single_value, synchronise_batch_norms
 from enxuto.train.optimizers import change_momentum, set_rate
-from enxuto.train.placement import Placement, check_machine, wants_gpu
-from enxuto.train.processes import Processes, join
-from enxuto.train.progress import Clock, Report
-from enxuto.train.run import Run
+from enxuto.train.placement import Placement, check_machine, uses_gpu
+from enxuto.train.processes import Processes, join_processes
+from enxuto.train.progress import ProgressCallback, ProgressClock
+from enxuto.train.run import TrainingRun
 from enxuto.train.validation import score
 
 __all__ = ["fit"]
@@ -45,52 +45,61 @@ def fit(
     *,
     folder: Path | None = None,
     resume: bool = False,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> History:
     """Train `model` in place; at the end it holds the last epoch's weights, on the device it was trained on.
 
-    validation: without it `config.validation` of the training data are held out. folder: gets `last.pt` after each
-    epoch, `best.pt`, `epoch-NNN.pt` for `config.keep_epochs`, and the history; under torchrun all processes must see
-    it. resume: go on from `last.pt`, or begin where there is none. progress: called every few steps and after each
-    epoch, in the first process. Global random states and thread numbers are put back at the end.
+    Args:
+        model: takes images (batch, channels, height, width) and returns logits (batch, classes), or a tuple of them.
+        train: the training images.
+        validation: held-out images; without them the share `config.validation` of `train` is held out.
+        config: all other settings.
+        folder: gets `last.pt` and the history after each epoch, `best.pt`, and `epoch-NNN.pt` for
+            `config.keep_epochs`. Under torchrun all processes must see it.
+        resume: continue from `last.pt`; where there is none, start.
+        progress: called every few steps and after each epoch, in the first process.
 
-    Raises `UsageError` for what does not fit together, among it a folder that holds a run and `resume` not said;
-    `TrainingError` when the loss is no longer a number. After a KeyboardInterrupt the folder can be resumed.
+    Returns:
+        The records of all epochs. Global random states and thread numbers are as before the call.
+
+    Raises:
+        UsageError: settings do not fit together, or the folder holds a run and `resume` is False.
+        TrainingError: training diverged. After a KeyboardInterrupt the folder can be resumed.
     """
     check_machine(config)
-    processes = join(gpu=wants_gpu(config))
+    processes = join_processes(gpu=uses_gpu(config))
     placement = Placement.of(config, processes)
     with ExitStack() as stack:
-        stack.enter_context(placement.settled(config.threads))
+        stack.enter_context(placement.torch_settings(config.threads))
         if config.compile:
-            stack.enter_context(placement.compiling())
+            stack.enter_context(placement.explain_compile_errors())
         if validation is None and config.validation > 0:
             train, validation = train.split(config.validation, config.seed)
-        _check(model, train, validation, config, processes)
-        stack.enter_context(borrowed_generators(config.seed, processes.rank, placement.device))
-        placement.take(model)
+        _check_settings(model, train, validation, config, processes)
+        stack.enter_context(borrow_generators(config.seed, processes.rank, placement.device))
+        placement.place_model(model)
         if config.sync_batch_norm and processes.count > 1:
-            stack.enter_context(synchronised(model))
-        run = Run.begin(model, train, validation, config, placement, processes, folder)
-        _open(run, resume=resume)
-        clock = Clock(run, progress if processes.writes else None)
+            stack.enter_context(synchronise_batch_norms(model))
+        run = TrainingRun.start(model, train, validation, config, placement, processes, folder)
+        _open_folder(run, resume=resume)
+        clock = ProgressClock(run, progress if processes.is_writer else None)
         while run.stopped == "running":
-            record = _epoch(run, clock)
+            record = _train_epoch(run, clock)
             run.records.append(record)
-            run.stopped = _verdict(run, record)
+            run.stopped = _stop_reason(run, record)
             run.save()
-            clock.finished(record)
+            clock.report_epoch(record)
         return run.history()
 
 
-def _epoch(run: Run, clock: Clock) -> EpochRecord:
+def _train_epoch(run: TrainingRun, clock: ProgressClock) -> EpochRecord:
     """Train on all batches once, then score the validation data."""
     began = time.perf_counter()
     first_rate = run.config.lr * run.schedule.factor(run.epoch)
     sums = torch.zeros(2, dtype=torch.float64, device=run.placement.device)  # loss, images, of this process
-    steps = _steps(run)
+    steps = _steps_per_epoch(run)
     run.model.train()
-    data = batches(
+    data = training_batches(
         run.train, run.config.batch, generator=run.order, augment=augmentation(run.config.augment),
         drop_last=run.config.drop_last, rank=run.processes.rank, world_size=run.processes.count,
     )  # fmt: skip
@@ -98,12 +107,12 @@ def _epoch(run: Run, clock: Clock) -> EpochRecord:
         position = run.epoch + step / steps
         set_rate(run.optimizer, run.config.lr * run.schedule.factor(position))
         change_momentum(run.optimizer, run.schedule.momentum_change(position))
-        images, labels = run.placement.put(images, labels)
-        together = min(run.config.batch, len(run.train) - step * run.config.batch)
-        sums += _step(run, images, labels, together)
+        images, labels = run.placement.move_batch(images, labels)
+        total_images = min(run.config.batch, len(run.train) - step * run.config.batch)
+        sums += _train_step(run, images, labels, total_images)
         if (step + 1) % _LOOK_EVERY == 0 or step + 1 == steps:
             loss, seen = _mean_loss(run, sums)
-            clock.at(seen, loss, first_rate)
+            clock.report_step(seen, loss, first_rate)
     training = time.perf_counter() - began
     _check_weights(run)
     scores = None
@@ -112,8 +121,8 @@ def _epoch(run: Run, clock: Clock) -> EpochRecord:
             run.model, run.validation, batch=max(1, run.config.batch // run.processes.count),
             placement=run.placement, processes=run.processes,
         )  # fmt: skip
-        if not _is_number(scores.loss):
-            raise _diverged(run, "the validation loss")
+        if not _is_finite(scores.loss):
+            raise _divergence_error(run, "the validation loss is")
     return EpochRecord(
         epoch=run.epoch + 1,
         loss=loss,
@@ -126,13 +135,16 @@ def _epoch(run: Run, clock: Clock) -> EpochRecord:
     )
 
 
-def _step(run: Run, images: Tensor, labels: Tensor, together: int) -> Tensor:
-    """One update from a batch of `together` images over all processes; this one's summed loss and number of them."""
-    with run.placement.autocast(), one_value_said(_said(run.config, len(labels))):
+def _train_step(run: TrainingRun, images: Tensor, labels: Tensor, total_images: int) -> Tensor:
+    """Update the weights by one batch; float64 (2,): the loss summed over this process's images, and their number.
+
+    total_images: of the batch over all processes.
+    """
+    with run.placement.autocast(), explain_single_value(_describe_batch(run.config, len(labels))):
         loss = _loss(run.network(images), labels, run.config.label_smoothing)
     run.optimizer.zero_grad(set_to_none=True)
     # Gradients of the processes are averaged; of this they become those of the mean over all images.
-    run.scaler.scale(loss * (run.processes.count / together)).backward()  # type: ignore[no-untyped-call]
+    run.scaler.scale(loss * (run.processes.count / total_images)).backward()  # type: ignore[no-untyped-call]
     if run.config.clip is not None:
         run.scaler.unscale_(run.optimizer)
         nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip)
@@ -151,7 +163,7 @@ def _loss(outputs: Tensor | tuple[Tensor, ...], labels: Tensor, smoothing: float
     return losses[0] if len(losses) == 1 else losses[0] + _AUXILIARY * torch.stack(losses[1:]).sum()
 
 
-def _verdict(run: Run, record: EpochRecord) -> str:
+def _stop_reason(run: TrainingRun, record: EpochRecord) -> str:
     """Why the run stops after this epoch, or `running`."""
     if run.schedule.observe(record.loss, record.validation_loss):
         return "schedule"
@@ -161,32 +173,36 @@ def _verdict(run: Run, record: EpochRecord) -> str:
     return "epochs" if run.epoch >= run.config.epochs else "running"
 
 
-def _open(run: Run, *, resume: bool) -> None:
+def _open_folder(run: TrainingRun, *, resume: bool) -> None:
     """Make the folder, or go on from what it holds."""
     if run.folder is None:
         if resume:
-            raise UsageError("resume needs the folder of the run")
+            raise UsageError("resume needs the folder of the run", code="E023")
         return
     last = run.folder / LAST
     there = last.exists()
     if there and not resume:
-        raise UsageError(f"{run.folder} holds a run; resume it (--resume) or name another folder")
+        raise UsageError(
+            f"{run.folder} holds a run; resume it (--resume) or name another folder", code="E012"
+        )
     run.processes.wait()  # nobody writes before all have looked
-    if run.processes.writes:
+    if run.processes.is_writer:
         for ours in (".*.pt.*.part", ".history.*.part"):  # of a process that was killed while it wrote
             for left_over in run.folder.glob(ours):
                 left_over.unlink(missing_ok=True)
     if there:
-        run.take_up(Checkpoint.read(last), last)
+        run.resume_from(Checkpoint.read(last), last)
         return
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {run.folder}: {error.strerror or error}") from error
+        raise UsageError(
+            f"cannot make the folder {run.folder}: {error.strerror or error}", code="E013"
+        ) from error
     run.save()
 
 
-def _check(
+def _check_settings(
     model: nn.Module,
     train: TrainingData,
     validation: TrainingData | None,
@@ -195,61 +211,67 @@ def _check(
 ) -> None:
     """Refuse what would fail, or mean nothing, only after a while."""
     if config.early_stopping is not None and validation is None:
-        raise UsageError("early_stopping needs validation data; set validation=0.1 or leave it out")
+        raise UsageError(
+            "early_stopping needs validation data; set validation=0.1 or leave it out", code="E022"
+        )
     if validation is not None and validation.classes != train.classes:
-        raise DataError(f"validation data have {validation.classes} classes, training {train.classes}")
+        raise DataError(
+            f"the validation data have {validation.classes} classes, the training data {train.classes}",
+            code="E042",
+        )
     least = config.batch if config.drop_last else processes.count
     if len(train) < least:
-        raise DataError(f"{len(train)} training images are fewer than a batch of {least}")
+        raise DataError(f"{len(train)} training images are fewer than a batch of {least}", code="E043")
     left = len(train) % config.batch
     lonely = processes.count <= left < 2 * processes.count and not (left > 1 and config.sync_batch_norm)
     if lonely and not config.drop_last and any(batch_norms(model)):
         raise UsageError(
             f"batch={config.batch} leaves a last batch of one image, which batch normalisation cannot learn "
-            "from; set drop_last=true or another batch"
+            "from; set drop_last=true or another batch",
+            code="E022",
         )
     shares = 1 if config.sync_batch_norm else processes.count
     sizes = [config.batch] * (len(train) >= config.batch)
     sizes += [left] * (left >= processes.count and not config.drop_last)
     smallest = min(sizes) // shares
-    check_normalisation(model, smallest, train.images.shape[1:], _said(config, smallest))
+    check_normalisation(model, smallest, train.images.shape[1:], _describe_batch(config, smallest))
 
 
-def _said(config: TrainConfig, smallest: int) -> str:
-    """What made a batch so small."""
+def _describe_batch(config: TrainConfig, smallest: int) -> str:
+    """The setting that made a batch so small, for a message."""
     return f"batch={config.batch} makes batches of {smallest} image{'s' if smallest > 1 else ''}"
 
 
-def _steps(run: Run) -> int:
-    """Steps in an epoch, as `batches` makes them."""
+def _steps_per_epoch(run: TrainingRun) -> int:
+    """Steps in an epoch, as `training_batches` makes them."""
     whole, left = divmod(len(run.train), run.config.batch)
     least = run.config.batch if run.config.drop_last else run.processes.count
     return whole + (1 if left >= max(1, least) else 0)
 
 
-def _mean_loss(run: Run, sums: Tensor) -> tuple[float, int]:
-    """Mean training loss and images so far, over all processes. Raises `TrainingError` when it is no number."""
+def _mean_loss(run: TrainingRun, sums: Tensor) -> tuple[float, int]:
+    """Mean training loss and images so far, over all processes. Raises `TrainingError` for NaN and infinity."""
     total, seen = run.processes.add(sums.clone()).tolist()
-    if not _is_number(total):
-        raise _diverged(run, "the loss")
+    if not _is_finite(total):
+        raise _divergence_error(run, "the loss is")
     return total / seen, round(seen)
 
 
-def _check_weights(run: Run) -> None:
-    """The last step of an epoch can break weights without a loss that shows it; such an epoch is not kept."""
+def _check_weights(run: TrainingRun) -> None:
+    """Refuse an epoch whose last step left NaN or infinity in the weights, which no loss shows."""
     values = [value for value in run.model.state_dict().values() if value.is_floating_point()]
     if values and not bool(torch.stack([value.isfinite().all() for value in values]).all()):
-        raise _diverged(run, "a weight")
+        raise _divergence_error(run, "a weight is")
 
 
-def _is_number(value: float) -> bool:
+def _is_finite(value: float) -> bool:
     return abs(value) < float("inf")
 
 
-def _diverged(run: Run, what: str) -> TrainingError:
+def _divergence_error(run: TrainingRun, what: str) -> TrainingError:
     kept = "nothing was kept, as no folder was given"
     if run.folder is not None:
         kept = f"the last good checkpoint is {run.folder / LAST} (after {run.epoch} epochs)"
     return TrainingError(
-        f"{what} is no longer a finite number in epoch {run.epoch + 1}; {kept}; lower lr or set clip=1"
+        f"training diverged in epoch {run.epoch + 1}: {what} NaN or infinity; {kept}; lower lr or set clip=1"
     )

@@ -17,7 +17,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from enxuto.errors import UsageError
 
-__all__ = ["batch_norms", "check_normalisation", "one_value_said", "synchronised"]
+__all__ = ["batch_norms", "check_normalisation", "explain_single_value", "synchronise_batch_norms"]
 
 _ONE_VALUE = "Expected more than 1"  # how torch's normalisations begin to say that there is no variance
 
@@ -31,7 +31,7 @@ def batch_norms(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
 
 
 @contextmanager
-def synchronised(model: nn.Module) -> Iterator[None]:
+def synchronise_batch_norms(model: nn.Module) -> Iterator[None]:
     """Inside, the batch normalisations of `model` are SyncBatchNorm with the same parameters and statistics.
 
     `model` must be on its device already. Afterwards it has its own layers again, with what these have learnt: the
@@ -48,12 +48,20 @@ def synchronised(model: nn.Module) -> Iterator[None]:
             setattr(parent, name, norm)
 
 
-def check_normalisation(model: nn.Module, images: int, shape: Sequence[int], said: str) -> None:
-    """Refuse a smallest batch of which a normalisation sees one value a channel, before anything is trained.
+def check_normalisation(model: nn.Module, images: int, shape: Sequence[int], cause: str) -> None:
+    """Refuse, before anything is trained, batches of which a normalisation sees one value a channel.
 
-    images: in the smallest batch of a process; shape: (channels, height, width); said: the setting that made it so, for
-    the message. Which layers see how much, called as modules or as functions, shows a copy that runs once; more than
-    one image are too few only for instance normalisation. Raises `UsageError`.
+    A copy of the network runs once, which shows what every layer sees, called as a module or as a function. More than
+    one image are too few for instance normalisation only.
+
+    Args:
+        model: the network.
+        images: number of images in the smallest batch of a process.
+        shape: (channels, height, width) of an image.
+        cause: the setting that makes the batch so small, for the message.
+
+    Raises:
+        UsageError: a layer would see one value a channel.
     """
     instance = any(isinstance(part, _InstanceNorm) for part in model.modules())
     if images > 1 and not instance:
@@ -62,7 +70,7 @@ def check_normalisation(model: nn.Module, images: int, shape: Sequence[int], sai
     try:
         tried = copy.deepcopy(model).train()
         devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), one_value_said(said):
+        with torch.random.fork_rng(devices=devices), torch.no_grad(), explain_single_value(cause):
             tried(torch.zeros(images, *shape, device=device))
     except UsageError:
         raise
@@ -71,7 +79,7 @@ def check_normalisation(model: nn.Module, images: int, shape: Sequence[int], sai
 
 
 @contextmanager
-def one_value_said(said: str) -> Iterator[None]:
+def explain_single_value(cause: str) -> Iterator[None]:
     """Inside, torch's complaint about a normalisation of one value is a `UsageError` of one line."""
     try:
         yield
@@ -81,8 +89,9 @@ def one_value_said(said: str) -> Iterator[None]:
         if "spatial" in str(error):
             raise UsageError(
                 "images of this size leave an instance normalisation one value a channel, which it cannot learn from; "
-                "give larger images, or leave that layer out"
+                "give larger images, or leave that layer out",
+                code="E044",
             ) from error
         raise UsageError(
-            f"{said}, so that a normalisation gets one value a channel, which it cannot learn from; set a larger batch"
+            f"{cause}, so that a normalisation gets one value a channel, which it cannot learn from; set a larger batch"
         ) from error

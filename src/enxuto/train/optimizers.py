@@ -13,10 +13,10 @@ from torch import nn, optim
 
 from enxuto.train.config import TrainConfig
 
-__all__ = ["change_momentum", "optimizer_of", "set_rate"]
+__all__ = ["change_momentum", "make_optimizer", "set_rate"]
 
 
-def optimizer_of(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer that a configuration names, over these parameters, at the rate `config.lr`."""
     weights, lr, decay = list(parameters), config.lr, config.weight_decay
     match config.optimizer:
@@ -46,14 +46,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def change_momentum(optimizer: torch.optim.Optimizer, by: float) -> None:
-    """Use the momentum the optimizer was made with plus `by` from the next step on.
+def change_momentum(optimizer: torch.optim.Optimizer, delta: float) -> None:
+    """Use the momentum the optimizer was made with plus `delta` from the next step on.
 
     That is `momentum` or, of Adam, AdaMax and NAdam, the first beta. An optimizer made without stays without.
     """
     made_with = optimizer.defaults
     for group in optimizer.param_groups:
         if "betas" in made_with:
-            group["betas"] = (made_with["betas"][0] + by, *group["betas"][1:])
+            group["betas"] = (made_with["betas"][0] + delta, *group["betas"][1:])
         elif made_with.get("momentum"):
-            group["momentum"] = made_with["momentum"] + by
+            group["momentum"] = made_with["momentum"] + delta

@@ -13,43 +13,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, error_reason
 from enxuto.train.batches import TrainingData
 from enxuto.train.config import TrainConfig
-from enxuto.train.processes import Processes, announced
+from enxuto.train.processes import Processes, current_processes
 
-__all__ = ["Placement", "check_machine", "repeatable_kernels", "wants_gpu"]
+__all__ = ["Placement", "check_machine", "repeatable_kernels", "uses_gpu"]
 
 _SHARE_FOR_DATA = 0.25  # of the GPU's free memory: data below it live there, others travel batch by batch
 
 
-def wants_gpu(config: TrainConfig) -> bool:
+def uses_gpu(config: TrainConfig) -> bool:
     """Whether the run goes to a GPU. Raises `UsageError` when it must and there is none."""
     there = torch.cuda.is_available()
     if config.device == "cuda" and not there:
-        raise UsageError("device is cuda and torch finds no GPU here; set device=cpu or install a CUDA build")
+        raise UsageError(
+            "device is cuda and torch finds no GPU here; set device=cpu or install a CUDA build", code="E091"
+        )
     return there and config.device != "cpu"
 
 
 def check_machine(config: TrainConfig) -> None:
     """Refuse what this machine and these processes cannot do; needs neither data nor network.
 
-    Raises `UsageError` that names the setting, or what torchrun was told.
+    Raises `UsageError` that names the setting, or the option of torchrun.
     """
-    processes = announced()
-    gpu = wants_gpu(config)
+    processes = current_processes()
+    gpu = uses_gpu(config)
     if config.batch < processes.count:
-        raise UsageError(f"batch is {config.batch} for {processes.count} processes; each needs an image")
+        raise UsageError(
+            f"batch is {config.batch} for {processes.count} processes; each needs an image", code="E022"
+        )
     gpus = torch.cuda.device_count() if gpu else 0
     if gpu and processes.local_rank >= gpus:
         raise UsageError(
             f"this machine has {gpus} GPUs, so its process {processes.local_rank} (from 0) gets none; give torchrun a "
-            "smaller --nproc-per-node or set device=cpu"
+            "smaller --nproc-per-node or set device=cpu",
+            code="E091",
         )
     if config.sync_batch_norm and processes.count > 1 and not gpu:
         raise UsageError(
             "sync_batch_norm is true, and torch's SyncBatchNorm exists on GPUs only; set it to false, or train by one "
-            "process, whose batches are whole"
+            "process, whose batches are whole",
+            code="E022",
         )
 
 
@@ -63,15 +69,15 @@ class Placement:
 
     @classmethod
     def of(cls, config: TrainConfig, processes: Processes) -> Placement:
-        """What a configuration asks for in this process: the GPU of its number on this machine, or the CPU."""
-        gpu = wants_gpu(config)
+        """The placement of a configuration in this process: the GPU of its number on this machine, or the CPU."""
+        gpu = uses_gpu(config)
         device = torch.device("cuda", processes.local_rank) if gpu else torch.device("cpu")
         half = torch.bfloat16 if not gpu or _has_bfloat16(device) else torch.float16
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         return cls(device, half if config.precision == "mixed" else None, layout)
 
     @contextmanager
-    def compiling(self) -> Iterator[None]:
+    def explain_compile_errors(self) -> Iterator[None]:
         """Inside, a network that `torch.compile` cannot compile here ends in a `UsageError`.
 
         That is known only when the first batch comes; on a CPU the usual reason is that there is no C++ compiler.
@@ -81,14 +87,14 @@ class Placement:
         try:
             yield
         except TorchDynamoException as error:
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"torch.compile fails for this network here: {why}; set compile=false"
+                f"torch.compile fails for this network here: {error_reason(error)}; set compile=false",
+                code="E093",
             ) from error
 
     @contextmanager
-    def settled(self, threads: int | None) -> Iterator[None]:
-        """Inside: this many CPU threads, this GPU, and cuDNN's repeatable kernels; TF32 is left as it is."""
+    def torch_settings(self, threads: int | None) -> Iterator[None]:
+        """Inside, torch uses this many CPU threads, this GPU, and cuDNN's repeatable kernels; TF32 is left as it is."""
         before = torch.get_num_threads()
         try:
             torch.set_num_threads(threads or before)
@@ -108,24 +114,24 @@ class Placement:
         """Scales losses up where float16 would lose small gradients; does nothing for other formats."""
         return torch.amp.GradScaler(self.device.type, enabled=self.mixed is torch.float16)
 
-    def put(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def move_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """A batch, (N, C, H, W) and (N,), on the device in the layout."""
         images = images.to(self.device, memory_format=self.memory_format, non_blocking=True)
         return images, labels.to(self.device, non_blocking=True)
 
-    def hold(self, data: TrainingData) -> TrainingData:
+    def place_data(self, data: TrainingData) -> TrainingData:
         """The data on the device where they fit easily, so that batches are made there."""
         if self.device.type != "cuda":
             return data
         free, _ = torch.cuda.mem_get_info(self.device)
         return data.to(self.device) if data.images.nbytes < _SHARE_FOR_DATA * free else data
 
-    def take(self, model: nn.Module) -> None:
+    def place_model(self, model: nn.Module) -> None:
         """Move a network to the device, in place, its weights in the layout."""
         model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def network(self, model: nn.Module, config: TrainConfig, processes: Processes) -> nn.Module:
-        """What is called in a training step: `model`, which was taken, perhaps wrapped for processes or compiled."""
+        """What a training step calls: `model`, perhaps wrapped for several processes or compiled."""
         network = model
         if processes.count > 1:
             network = DistributedDataParallel(

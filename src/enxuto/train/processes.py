@@ -1,4 +1,4 @@
-"""Several processes training one network: who this one is, and the few things they tell each other.
+"""Several processes training one network: which one this is, and what they exchange.
 
 `torchrun` says by environment variables how many processes there are; without it there is one. Gradients are
 DistributedDataParallel's business. Batch statistics of batch normalisation stay each process's own, as is usual, so
@@ -19,7 +19,7 @@ from torch import nn
 
 from enxuto.errors import UsageError
 
-__all__ = ["Processes", "announced", "join"]
+__all__ = ["Processes", "current_processes", "join_processes"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Processes:
     local_rank: int = 0
 
     @property
-    def writes(self) -> bool:
+    def is_writer(self) -> bool:
         """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
@@ -61,15 +61,15 @@ class Processes:
             dist.barrier()
 
 
-def announced() -> Processes:
-    """Who this process is, by the process group that there is already or by what torchrun put into the environment.
+def current_processes() -> Processes:
+    """This process among the others, from an existing process group or from torchrun's environment variables.
 
     Raises `UsageError` when the environment variables make no sense.
     """
-    local_rank = _number("LOCAL_RANK", 0)
+    local_rank = _environment_number("LOCAL_RANK", 0)
     if dist.is_available() and dist.is_initialized():
         return Processes(dist.get_rank(), dist.get_world_size(), local_rank)
-    count, rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
+    count, rank = _environment_number("WORLD_SIZE", 1), _environment_number("RANK", 0)
     if count == 1:
         return Processes()
     if not 0 <= rank < count:
@@ -77,12 +77,12 @@ def announced() -> Processes:
     return Processes(rank, count, local_rank)
 
 
-def join(*, gpu: bool) -> Processes:
+def join_processes(*, gpu: bool) -> Processes:
     """Join the processes that torchrun started, by NCCL on GPUs and Gloo elsewhere, until this one ends.
 
-    A process group that there is already is used. Raises `UsageError` as `announced`.
+    An existing process group is used. Raises `UsageError` as `current_processes` does.
     """
-    this = announced()
+    this = current_processes()
     if this.count > 1 and not dist.is_initialized():
         if gpu:
             dist.init_process_group("nccl", device_id=torch.device("cuda", this.local_rank))
@@ -99,7 +99,7 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-def _number(name: str, default: int) -> int:
+def _environment_number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     try:
         return int(text) if text else default

@@ -1,4 +1,4 @@
-"""How far a run is and when it will end: what it tells, and the clock that works it out."""
+"""How far a training run is, and when it will end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from enxuto.train.history import EpochRecord
-from enxuto.train.run import Run
+from enxuto.train.run import TrainingRun
 
-__all__ = ["Clock", "Progress", "Report"]
+__all__ = ["ProgressCallback", "ProgressClock", "TrainingProgress"]
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run is.
+class TrainingProgress:
+    """How far a run is.
 
-    epoch: the one under way, from 1. done, total: its images. loss: its mean training loss so far. eta_s: seconds
-    to the end of the last epoch at the pace so far. record: the epoch's figures when it is finished, else None.
+    epoch: the current one, from 1. done, total: images of it. loss: its mean training loss so far. eta_s: seconds to
+    the end of the last epoch at the pace so far. record: the epoch's figures once it is finished, else None.
     """
 
     epoch: int
@@ -31,40 +31,40 @@ class Progress:
     record: EpochRecord | None = None
 
 
-Report = Callable[[Progress], None]
+ProgressCallback = Callable[[TrainingProgress], None]
 
 
-class Clock:
-    """Tells how far the run is and when it will end, from the images it has seen since it was started."""
+class ProgressClock:
+    """Reports how far a run is and when it will end, from the images that it has seen since it started."""
 
-    def __init__(self, run: Run, report: Report | None) -> None:
-        """Start it. report: None where nobody is to be told."""
+    def __init__(self, run: TrainingRun, report: ProgressCallback | None) -> None:
+        """Start the clock. report: called with each `TrainingProgress`; None: nothing is reported."""
         self._run, self._report = run, report
-        self._began = self._epoch_began = time.perf_counter()
+        self._start_time = self._epoch_start_time = time.perf_counter()
         self._first = run.epoch
-        self._last = Progress(run.epoch, run.config.epochs, 0, len(run.train), 0.0, 0.0, 0.0, 0.0)
+        self._last = TrainingProgress(run.epoch, run.config.epochs, 0, len(run.train), 0.0, 0.0, 0.0, 0.0)
 
-    def at(self, seen: int, loss: float, rate: float) -> None:
+    def report_step(self, seen: int, loss: float, rate: float) -> None:
         """Report within an epoch."""
         now = time.perf_counter()
         total, epochs = len(self._run.train), self._run.config.epochs
         here = (self._run.epoch - self._first) * total + seen
         left = (epochs - self._first) * total - here
-        speed = seen / max(now - self._epoch_began, 1e-9)
-        eta = (now - self._began) * left / here
-        self._last = Progress(self._run.epoch + 1, epochs, seen, total, loss, rate, speed, eta)
+        speed = seen / max(now - self._epoch_start_time, 1e-9)
+        eta = (now - self._start_time) * left / here
+        self._last = TrainingProgress(self._run.epoch + 1, epochs, seen, total, loss, rate, speed, eta)
         if self._report is not None:
             self._report(self._last)
 
-    def finished(self, record: EpochRecord) -> None:
+    def report_epoch(self, record: EpochRecord) -> None:
         """Report the end of an epoch."""
         now = time.perf_counter()
-        self._epoch_began = now
+        self._epoch_start_time = now
         left = self._run.config.epochs - record.epoch if self._run.stopped == "running" else 0
-        eta = (now - self._began) * left / (record.epoch - self._first)
+        eta = (now - self._start_time) * left / (record.epoch - self._first)
         if self._report is not None:
             last = self._last
-            self._report(Progress(
+            self._report(TrainingProgress(
                 record.epoch, last.epochs, last.total, last.total, record.loss, record.lr, record.images_per_s,
                 eta, record,
             ))  # fmt: skip

@@ -1,4 +1,4 @@
-"""`Run`: all that changes while a network is trained, and its way into a checkpoint and back."""
+"""`TrainingRun`: all that changes while a network is trained, and its way into a checkpoint and back."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import torch
 from torch import nn
 
 from enxuto._version import __version__
-from enxuto.archive import same_kind
+from enxuto.archive import same_number_kind
 from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError
 from enxuto.train.batches import TrainingData
 from enxuto.train.checkpoint import BEST, LAST, Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
 from enxuto.train.generators import generator_states, set_generator_states
 from enxuto.train.history import EpochRecord, History, best_epoch, write_history
-from enxuto.train.optimizers import optimizer_of
+from enxuto.train.optimizers import make_optimizer
 from enxuto.train.placement import Placement
 from enxuto.train.processes import Processes
-from enxuto.train.schedules import Schedule, schedule_of
+from enxuto.train.schedules import Schedule, make_schedule
 
-__all__ = ["Run"]
+__all__ = ["TrainingRun"]
 
 _LAID_OUT = ("cosine", "onecycle")  # schedules whose rate depends on how many epochs there will be
 _RUNNING = "running"
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A run in progress. `model` is the network itself, `network` what a training step calls (see `Placement`)."""
 
     config: TrainConfig
@@ -52,7 +52,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def begin(
+    def start(
         cls,
         model: nn.Module,
         train: TrainingData,
@@ -61,20 +61,20 @@ class Run:
         placement: Placement,
         processes: Processes,
         folder: Path | None,
-    ) -> Run:
-        """A run at its start; `placement` has taken the network."""
+    ) -> TrainingRun:
+        """A run at its start; `placement.place_model(model)` was called before."""
         network = placement.network(model, config, processes)
         return cls(
             config,
             model,
             network,
-            placement.hold(train),
-            None if validation is None else placement.hold(validation),
+            placement.place_data(train),
+            None if validation is None else placement.place_data(validation),
             placement,
             processes,
             folder,
-            optimizer_of(config, model.parameters()),
-            schedule_of(config),
+            make_optimizer(config, model.parameters()),
+            make_schedule(config),
             placement.scaler(),
             torch.Generator().manual_seed(config.seed),
         )
@@ -92,7 +92,7 @@ class Run:
         if self.folder is None:
             return
         checkpoint = self.checkpoint()
-        if not self.processes.writes:
+        if not self.processes.is_writer:
             return
         if self.epoch in self.config.keep_epochs:
             checkpoint.write(self.folder / epoch_file(self.epoch))
@@ -114,16 +114,16 @@ class Run:
             history=[asdict(record) for record in self.records],
             stopped=self.stopped,
             config=self.config.to_dict(),
-            data=_facts(self.train, self.validation),
+            data=_data_summary(self.train, self.validation),
             preprocess=self.train.preprocess().to_dict() if self.train.images.shape[1] in (1, 3) else None,
             versions=_versions(self.placement.device),
         )
 
-    def take_up(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Go on from a checkpoint, in place.
+    def resume_from(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Resume from a checkpoint, in place.
 
-        Raises `UsageError` when it is of another configuration, other data or another number of processes,
-        `ModelError` when it is of another network, `FormatError` when its parts make no sense.
+        Raises `UsageError` where it is of another configuration, other data or another number of processes,
+        `ModelError` where it is of another network, `FormatError` where its parts make no sense.
         """
         self._check_same_run(checkpoint, path)
         _load_model(self.model, checkpoint.model, path)
@@ -138,42 +138,47 @@ class Run:
         except EnxutoError:
             raise
         except Exception as error:
-            raise FormatError(f"{path} cannot be taken up: {type(error).__name__}: {error}") from error
+            raise FormatError(
+                f"{path} cannot be resumed: {type(error).__name__}: {error}", code="E071"
+            ) from error
         self.stopped = checkpoint.stopped
         if self.stopped == "epochs" and self.epoch < self.config.epochs:
             self.stopped = _RUNNING
         now = _versions(self.placement.device)
         self.notes += [
-            f"the run began with {name} {before} and goes on with {now.get(name)}: last bits may differ"
+            f"the run started with {name} {before} and resumes with {now.get(name)}: last bits may differ"
             for name, before in checkpoint.versions.items()
             if now.get(name) != before
         ]
-        if self.processes.writes and self.folder is not None:
+        if self.processes.is_writer and self.folder is not None:
             write_history(self.records, self.folder)
 
     def _check_same_run(self, checkpoint: Checkpoint, path: Path) -> None:
-        before, now = TrainConfig.of(None, checkpoint.config).to_dict(), self.config.to_dict()
+        before, now = TrainConfig.from_recipe(None, checkpoint.config).to_dict(), self.config.to_dict()
         for name in before:
             old, new = before[name], now[name]
-            if name == "threads":  # they decide the last bits, as the machine does: told, not refused
+            if name == "threads":  # they decide the last bits, as the machine does: noted, not refused
                 continue
             if old == new or (name == "epochs" and new > old and self.config.schedule not in _LAID_OUT):
                 continue
             why = ""
             if name == "epochs":
-                why = " (more epochs are possible, except for a schedule laid out over all: cosine, onecycle)"
+                why = " (more epochs are possible, except with a schedule that spans all: cosine, onecycle)"
             raise UsageError(
-                f"{path} was trained with {name}={old}, not {new}{why}; set it back or begin in another folder"
+                f"{path} was trained with {name}={old}, not {new}{why}; set it back or start in another folder",
+                code="E071",
             )
-        old_data, new_data = checkpoint.data, _facts(self.train, self.validation)
+        old_data, new_data = checkpoint.data, _data_summary(self.train, self.validation)
         for name in new_data:
             if old_data.get(name) != new_data[name]:
                 raise UsageError(
-                    f"{path} was trained on other data: {name} was {old_data.get(name)}, is {new_data[name]}"
+                    f"{path} was trained on other data: {name} was {old_data.get(name)}, is {new_data[name]}",
+                    code="E071",
                 )
         if len(checkpoint.generators) != self.processes.count:
             raise UsageError(
-                f"{path} was trained by {len(checkpoint.generators)} processes, not {self.processes.count}"
+                f"{path} was trained by {len(checkpoint.generators)} processes, not {self.processes.count}",
+                code="E071",
             )
 
     def history(self) -> History:
@@ -188,30 +193,30 @@ class Run:
 
 def _load_model(model: nn.Module, state: dict[str, Any], path: Path) -> None:
     own = model.state_dict()
-    problem = _first_misfit(own, state)
+    problem = _first_mismatch(own, state)
     if problem:
-        raise ModelError(f"{path} is of another network: {problem}")
+        raise ModelError(f"{path} is of another network: {problem}", code="E071")
     model.load_state_dict(state)
 
 
-def _first_misfit(own: dict[str, Any], state: dict[str, Any]) -> str | None:
-    for key in _ordered_union(own, state):
+def _first_mismatch(own: dict[str, Any], state: dict[str, Any]) -> str | None:
+    for key in _merge_keys(own, state):
         if key not in state:
             return f"it lacks {key!r}"
         if key not in own:
             return f"it has {key!r}"
         if own[key].shape != state[key].shape:
-            return f"{key!r} is {tuple(state[key].shape)} there and {tuple(own[key].shape)} here"
-        if not same_kind(own[key], state[key]):
-            return f"{key!r} is {state[key].dtype} there and {own[key].dtype} here"
+            return f"{key!r} is {tuple(state[key].shape)} in it and {tuple(own[key].shape)} in the network"
+        if not same_number_kind(own[key], state[key]):
+            return f"{key!r} is {state[key].dtype} in it and {own[key].dtype} in the network"
     return None
 
 
-def _ordered_union(*several: Iterable[str]) -> list[str]:
+def _merge_keys(*several: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(key for keys in several for key in keys))
 
 
-def _facts(train: TrainingData, validation: TrainingData | None) -> dict[str, Any]:
+def _data_summary(train: TrainingData, validation: TrainingData | None) -> dict[str, Any]:
     return {
         "hash": train.hash,
         "samples": len(train),

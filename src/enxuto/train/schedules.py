@@ -17,7 +17,7 @@ from typing import Protocol
 
 from enxuto.train.config import TrainConfig
 
-__all__ = ["Constant", "Cosine", "Milestones", "OneCycle", "Plateau", "Schedule", "Souza", "schedule_of"]
+__all__ = ["Constant", "Cosine", "Milestones", "OneCycle", "Plateau", "Schedule", "Souza", "make_schedule"]
 
 State = dict[str, float | int | None]
 
@@ -95,7 +95,7 @@ class Cosine(_Curve):
 
     def factor(self, position: float) -> float:
         """(1 + cos(π·position/epochs)) / 2."""
-        return _between(1.0, 0.0, position / self._epochs)
+        return _cosine_between(1.0, 0.0, position / self._epochs)
 
 
 class OneCycle(_Curve):
@@ -109,17 +109,17 @@ class OneCycle(_Curve):
 
     def factor(self, position: float) -> float:
         """The curve at `position`; its top is at `warmup·epochs`."""
-        return self._at(position, _ONE_CYCLE_START, 1.0, _ONE_CYCLE_END)
+        return self._cycle_value(position, _ONE_CYCLE_START, 1.0, _ONE_CYCLE_END)
 
     def momentum_change(self, position: float) -> float:
         """From `momentum_swing` to its negative and back."""
-        return self._at(position, self._momentum_swing, -self._momentum_swing, self._momentum_swing)
+        return self._cycle_value(position, self._momentum_swing, -self._momentum_swing, self._momentum_swing)
 
-    def _at(self, position: float, start: float, top: float, end: float) -> float:
+    def _cycle_value(self, position: float, start: float, top: float, end: float) -> float:
         done = position / self._epochs
         if done < self._warmup:
-            return _between(start, top, done / self._warmup)
-        return _between(top, end, (done - self._warmup) / (1 - self._warmup))
+            return _cosine_between(start, top, done / self._warmup)
+        return _cosine_between(top, end, (done - self._warmup) / (1 - self._warmup))
 
 
 class Plateau(_SteadyMomentum):
@@ -200,7 +200,7 @@ class Souza(_SteadyMomentum):
         self._stable, self._reached = int(state["stable"] or 0), int(state["reached"] or 0)
 
 
-def schedule_of(config: TrainConfig) -> Schedule:
+def make_schedule(config: TrainConfig) -> Schedule:
     """The schedule that a configuration names, at its start."""
     match config.schedule:
         case "constant":
@@ -217,6 +217,6 @@ def schedule_of(config: TrainConfig) -> Schedule:
             return OneCycle(config.epochs, config.warmup, config.momentum_swing)
 
 
-def _between(start: float, end: float, done: float) -> float:
+def _cosine_between(start: float, end: float, done: float) -> float:
     """Half a cosine from `start` (done = 0) to `end` (done = 1)."""
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2

@@ -38,7 +38,7 @@ def score(
 
     batch: images at once a process. placement: by default where the network's weights are, in float32.
     """
-    where = placement or _where(model)
+    where = placement or _current_placement(model)
     among = processes or Processes()
     among.share_buffers(model)
     sums = torch.zeros(4, dtype=torch.float64, device=where.device)
@@ -47,7 +47,7 @@ def score(
     try:
         with torch.inference_mode():
             for images, labels in evaluation_batches(data, batch, rank=among.rank, world_size=among.count):
-                sums += _sums(model, *where.put(images, labels), where)
+                sums += _batch_sums(model, *where.move_batch(images, labels), where)
     finally:
         for part, training in modes.items():
             part.training = training
@@ -56,7 +56,7 @@ def score(
     return Scores(loss / samples, first / samples, top5, round(samples))
 
 
-def _sums(model: nn.Module, images: Tensor, labels: Tensor, where: Placement) -> Tensor:
+def _batch_sums(model: nn.Module, images: Tensor, labels: Tensor, where: Placement) -> Tensor:
     """Loss, hits, hits among the five best, and images of a batch, float64 (4,)."""
     with where.autocast():
         logits = model(images)
@@ -67,6 +67,6 @@ def _sums(model: nn.Module, images: Tensor, labels: Tensor, where: Placement) ->
     return torch.stack((*parts, torch.tensor(len(labels), dtype=torch.float64, device=loss.device)))
 
 
-def _where(model: nn.Module) -> Placement:
+def _current_placement(model: nn.Module) -> Placement:
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     return Placement(device, None, torch.contiguous_format)

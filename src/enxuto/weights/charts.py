@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from enxuto.drawing import COLOURS, DASHES, MARKERS, new_figure, save, whole_numbers
-from enxuto.weights.dependency import Dependency
-from enxuto.weights.distribution import WeightShape
+from enxuto.weights.dependency import LayerDependency
+from enxuto.weights.distribution import WeightDistribution
 from enxuto.weights.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MOST_LAYERS = 24
 _AXES = ("outputs", "inputs", "kernel rows", "kernel columns")
 
 
-def draw_model(shape: WeightShape, path: str | Path) -> Path:
+def draw_model(shape: WeightDistribution, path: str | Path) -> Path:
     """Histogram and the best three fits by SSE, on a linear axis and on a logarithmic one, which shows the tails."""
     figure, axes = new_figure(9, 4, columns=2)
     for one in axes:
@@ -47,7 +47,7 @@ def draw_model(shape: WeightShape, path: str | Path) -> Path:
     return save(figure, path)
 
 
-def draw_layers(name: str, layers: Sequence[WeightShape], path: str | Path) -> Path:
+def draw_layers(name: str, layers: Sequence[WeightDistribution], path: str | Path) -> Path:
     """Small histograms of the largest layers, with the best three fits of each by SSE."""
     largest = sorted(layers, key=lambda layer: -layer.count)[:_MOST_LAYERS]
     shown = [layer for layer in layers if layer in largest]
@@ -67,7 +67,7 @@ def draw_layers(name: str, layers: Sequence[WeightShape], path: str | Path) -> P
     return save(figure, path)
 
 
-def draw_families(name: str, layers: Sequence[WeightShape], path: str | Path) -> Path:
+def draw_families(name: str, layers: Sequence[WeightDistribution], path: str | Path) -> Path:
     """How far the six families of the best mean rank are from each layer by D(P‖Q)."""
     figure, (axes,) = new_figure(8, 4.4)
     ranks = [
@@ -90,19 +90,19 @@ def draw_families(name: str, layers: Sequence[WeightShape], path: str | Path) ->
     return save(figure, path)
 
 
-def draw_dependency(name: str, found: Sequence[Dependency], path: str | Path, *, seed: int) -> Path:
+def draw_dependency(name: str, layers: Sequence[LayerDependency], path: str | Path, *, seed: int) -> Path:
     """Layers × axes as maps: correlation of neighbours, information in bits, share of scale; empty: no neighbours."""
-    present = {one.axis for layer in found for one in layer.axes}
+    present = {one.axis for layer in layers for one in layer.axes}
     columns = [axis for axis in _AXES if axis in present] + sorted(present - set(_AXES))
-    figure, axes = new_figure(10, 1.6 + 0.17 * len(found), columns=3)
+    figure, axes = new_figure(10, 1.6 + 0.17 * len(layers), columns=3)
     panels: tuple[tuple[str, str, Any], ...] = (
         ("correlation", "RdBu_r", lambda one: one.correlation[0]),
         ("information, bits", "viridis", lambda one: max(0.0, one.information)),
         ("share of scale", "viridis", lambda one: one.scale_share),
     )
     for number, (axis, (title, colours, value)) in enumerate(zip(axes, panels, strict=True)):
-        table = np.full((len(found), len(columns)), np.nan)
-        for row, layer in enumerate(found):
+        table = np.full((len(layers), len(columns)), np.nan)
+        for row, layer in enumerate(layers):
             for one in layer.axes:
                 table[row, columns.index(one.axis)] = value(one)
         lowest = -1.0 if title == "correlation" else 0.0
@@ -114,17 +114,19 @@ def draw_dependency(name: str, found: Sequence[Dependency], path: str | Path, *,
         axis.set_title(title, fontsize=9)
         axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
         axis.set_yticks(
-            range(len(found)), [_short(layer.name, 26) for layer in found] if number == 0 else [], fontsize=6
+            range(len(layers)),
+            [_short(layer.name, 26) for layer in layers] if number == 0 else [],
+            fontsize=6,
         )
         axis.grid(visible=False)
-    pairs = max(one.pairs for layer in found for one in layer.axes)
+    pairs = max(one.pairs for layer in layers for one in layer.axes)
     figure.suptitle(
         f"{name}: neighbouring weights, up to {pairs:,} pairs a layer and axis, seed {seed}", fontsize=10
     )
     return save(figure, path)
 
 
-def _histogram(axes: Axes, shape: WeightShape, *, labelled: bool) -> None:
+def _histogram(axes: Axes, shape: WeightDistribution, *, labelled: bool) -> None:
     axes.stairs(shape.density, shape.edges, fill=True, color="#c8c8c8", label="weights" if labelled else None)
     x = np.linspace(shape.edges[0], shape.edges[-1], 801)
     for one in shape.ranked("sse")[:_FITS]:
@@ -134,7 +136,7 @@ def _histogram(axes: Axes, shape: WeightShape, *, labelled: bool) -> None:
     axes.set_ylim(0, 1.15 * float(shape.density.max()))
 
 
-def _logarithmic(axes: Axes, shape: WeightShape) -> None:
+def _logarithmic(axes: Axes, shape: WeightDistribution) -> None:
     least = float(shape.density[shape.density > 0].min())
     axes.set_yscale("log")
     axes.set_ylim(least / 2, 3 * float(shape.density.max()))

@@ -15,7 +15,6 @@ Source: Tonin 2021, section 3.2, which leaves this open for its cost. The correc
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,10 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.onnx_model import Model, Role, WeightInfo, check_finite
-from enxuto.progress import Work
-from enxuto.weights.distribution import learned
+from enxuto.progress import ItemProgress, ProgressCounter
+from enxuto.weights.distribution import learned_weights
 
-__all__ = ["AxisDependency", "Dependency", "dependencies", "dependency", "mutual_information"]
+__all__ = [
+    "AxisDependency",
+    "LayerDependency",
+    "layer_dependencies",
+    "measure_dependency",
+    "mutual_information",
+]
 
 LAGS = (1, 2, 3)
 _PAIRS = 50_000
@@ -63,7 +68,7 @@ class AxisDependency:
 
 
 @dataclass(frozen=True)
-class Dependency:
+class LayerDependency:
     """Dependence within one tensor, along each axis that has neighbours enough."""
 
     name: str
@@ -77,34 +82,36 @@ class Dependency:
         return {"name": self.name, "role": self.role, "shape": list(self.shape), "axes": axes}
 
 
-def dependencies(
-    model: Model, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> list[Dependency]:
-    """`dependency` of every kernel and matrix of a model that has an axis with neighbours enough."""
+def layer_dependencies(
+    model: Model, *, seed: int = 0, progress: ItemProgress | None = None
+) -> list[LayerDependency]:
+    """`measure_dependency` of every kernel and matrix of a model that has an axis with neighbours enough."""
     wanted = {Role.KERNEL, Role.DEPTHWISE, Role.MATRIX}
-    infos = [info for info in learned(model) if info.role in wanted and info.elements > _FEWEST]
+    infos = [info for info in learned_weights(model) if info.role in wanted and info.elements > _FEWEST]
     found = []
-    done = Work(sum(info.elements for info in infos), progress)
+    done = ProgressCounter(sum(info.elements for info in infos), progress)
     for info in infos:
         array = model.load(info.name)
         check_finite(info.name, array)
-        one = dependency(np.asarray(array, np.float32), info, seed=seed)
+        one = measure_dependency(np.asarray(array, np.float32), info, seed=seed)
         if one.axes:
             found.append(one)
         done.add(info.elements)
     return found
 
 
-def dependency(values: npt.NDArray[np.float32], info: WeightInfo, *, seed: int = 0) -> Dependency:
+def measure_dependency(
+    values: npt.NDArray[np.float32], info: WeightInfo, *, seed: int = 0
+) -> LayerDependency:
     """Dependence along the axes of a tensor (the shape of `info`); the same seed draws the same pairs."""
     generator = np.random.default_rng(seed)
     axes = [
-        _along(values, axis, name, generator)
+        _measure_axis(values, axis, name, generator)
         for axis, name in enumerate(_axis_names(info))
         if values.shape[axis] > 1 and values.size // values.shape[axis] * (values.shape[axis] - 1) >= _FEWEST
     ]
     varied = values.size > 0 and float(np.ptp(values)) > 0
-    return Dependency(info.name, str(info.role), info.shape, tuple(axes) if varied else ())
+    return LayerDependency(info.name, str(info.role), info.shape, tuple(axes) if varied else ())
 
 
 def mutual_information(left: npt.NDArray[Any], right: npt.NDArray[Any], levels: int = _LEVELS) -> float:
@@ -115,7 +122,7 @@ def mutual_information(left: npt.NDArray[Any], right: npt.NDArray[Any], levels: 
     return _table_bits(_bins(left, levels), _bins(right, levels), levels)
 
 
-def _along(
+def _measure_axis(
     values: npt.NDArray[np.float32], axis: int, name: str, generator: np.random.Generator
 ) -> AxisDependency:
     # (lines, length): each line runs along the axis

@@ -9,7 +9,6 @@ Source: Tonin 2021, sections 2.8 and 3.3, which compares eight families and rank
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.onnx_model import Model, Role, WeightInfo, check_finite
-from enxuto.progress import Work
-from enxuto.weights.families import FAMILIES, Fitted
+from enxuto.progress import ItemProgress, ProgressCounter
+from enxuto.weights.families import FAMILIES, FittedFamily
 
 __all__ = [
     "BINS",
     "Measure",
     "Similarity",
-    "WeightShape",
-    "layer_shapes",
-    "learned",
-    "model_shape",
-    "weight_shape",
+    "WeightDistribution",
+    "layer_distributions",
+    "learned_weights",
+    "model_distribution",
+    "weight_distribution",
 ]
 
 Float64 = npt.NDArray[np.float64]
@@ -47,7 +46,7 @@ _LEAST = 1e-300  # stands for a probability of 0, which would make the divergenc
 class Similarity:
     """A fitted distribution, and how far it is from the histogram: `sse` of densities, `kl` = D(P‖Q) in nats."""
 
-    fitted: Fitted
+    fitted: FittedFamily
     sse: float
     kl: float
 
@@ -58,11 +57,16 @@ class Similarity:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values."""
-        return {"name": self.name, "parameters": self.fitted.named(), "sse": self.sse, "kl": self.kl}
+        return {
+            "name": self.name,
+            "parameters": self.fitted.named_parameters(),
+            "sse": self.sse,
+            "kl": self.kl,
+        }
 
 
 @dataclass(frozen=True)
-class WeightShape:
+class WeightDistribution:
     """The distribution of `count` values: moments, histogram, and all fits in the order of `FAMILIES`.
 
     kurtosis: excess, 0 for a Gaussian and 3 for Laplace. edges (BINS + 1,), density (BINS,): share of all values per
@@ -100,34 +104,36 @@ class WeightShape:
         }
 
 
-def learned(model: Model) -> list[WeightInfo]:
+def learned_weights(model: Model) -> list[WeightInfo]:
     """All tensors of learned values: kernels, matrices, biases and normalisation, as the source counts them."""
     return [info for info in model.infos() if info.role is not Role.OTHER and info.elements]
 
 
-def model_shape(model: Model, name: str) -> WeightShape | None:
+def model_distribution(model: Model, name: str) -> WeightDistribution | None:
     """The distribution of all learned values of a model; None where they are all equal, or there are none.
 
     Raises `ModelError` for NaN and infinite values, `UsageError` without SciPy.
     """
-    tensors = [_values(model, info) for info in learned(model)]
-    return weight_shape(np.concatenate(tensors), name) if tensors else None
+    tensors = [_values(model, info) for info in learned_weights(model)]
+    return weight_distribution(np.concatenate(tensors), name) if tensors else None
 
 
-def layer_shapes(model: Model, progress: Callable[[int, int], None] | None = None) -> list[WeightShape]:
+def layer_distributions(model: Model, progress: ItemProgress | None = None) -> list[WeightDistribution]:
     """The distribution of each tensor of `FEWEST` values and more that are not all equal, in the model's order."""
-    infos = [info for info in learned(model) if info.elements >= FEWEST]
+    infos = [info for info in learned_weights(model) if info.elements >= FEWEST]
     found = []
-    done = Work(sum(info.elements for info in infos), progress)
+    done = ProgressCounter(sum(info.elements for info in infos), progress)
     for info in infos:
-        one = weight_shape(_values(model, info), info.name, info)
+        one = weight_distribution(_values(model, info), info.name, info)
         if one is not None:
             found.append(one)
         done.add(info.elements)
     return found
 
 
-def weight_shape(values: npt.NDArray[Any], name: str, info: WeightInfo | None = None) -> WeightShape | None:
+def weight_distribution(
+    values: npt.NDArray[Any], name: str, info: WeightInfo | None = None
+) -> WeightDistribution | None:
     """The distribution of finite values (any shape); None where they are all equal."""
     flat = np.asarray(values, np.float64).reshape(-1)
     mean, std = float(flat.mean()) if flat.size else 0.0, float(flat.std()) if flat.size else 0.0
@@ -140,7 +146,7 @@ def weight_shape(values: npt.NDArray[Any], name: str, info: WeightInfo | None = 
     density = shares[1:-1] / np.diff(edges)
     sample = _order_statistics(flat)
     similar = tuple(_similarity(family.fit(sample), edges, density, shares) for family in FAMILIES)
-    return WeightShape(
+    return WeightDistribution(
         name=name,
         count=flat.size,
         mean=mean,
@@ -182,7 +188,7 @@ def _order_statistics(values: Float64) -> Float64:
     return sample
 
 
-def _similarity(fitted: Fitted, edges: Float64, density: Float64, shares: Float64) -> Similarity:
+def _similarity(fitted: FittedFamily, edges: Float64, density: Float64, shares: Float64) -> Similarity:
     middles = (edges[1:] + edges[:-1]) / 2
     with np.errstate(all="ignore"):
         sse = float(np.sum((density - np.nan_to_num(fitted.density(middles), posinf=0.0)) ** 2))

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.errors import UsageError, needs
+from enxuto.errors import import_optional
 from enxuto.weights.densities import density
 
-__all__ = ["FAMILIES", "Family", "Fitted"]
+__all__ = ["FAMILIES", "Family", "FittedFamily"]
 
 Float64 = npt.NDArray[np.float64]
 Parameters = tuple[float, ...]
@@ -43,24 +43,24 @@ class Family:
     closed: bool
     search: Callable[[Float64], Parameters]
 
-    def fit(self, values: Float64) -> Fitted:
+    def fit(self, values: Float64) -> FittedFamily:
         """Fit the family to at least two different values. Raises `UsageError` without SciPy."""
-        _special()
+        _import_special()
         if self.closed:
-            return Fitted(self, self.search(values))
+            return FittedFamily(self, self.search(values))
         centre, spread = float(np.mean(values)), float(np.std(values))
         *shapes, location, scale = self.search((values - centre) / spread)
-        return Fitted(self, (*shapes, centre + spread * location, spread * scale))
+        return FittedFamily(self, (*shapes, centre + spread * location, spread * scale))
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedFamily:
     """A member of a family; `arguments` in the order of `family.parameters`."""
 
     family: Family
     arguments: Parameters
 
-    def named(self) -> dict[str, float]:
+    def named_parameters(self) -> dict[str, float]:
         """Arguments by the names of the parameters."""
         return dict(zip(self.family.parameters, self.arguments, strict=True))
 
@@ -82,12 +82,8 @@ class Fitted:
         return getattr(stats, self.family.scipy)(*self.arguments)
 
 
-def _special() -> Any:
-    try:
-        from scipy import special
-    except ModuleNotFoundError as error:
-        raise UsageError(needs("fits of distributions", "SciPy", "report")) from error
-    return special
+def _import_special() -> Any:
+    return import_optional("scipy.special", "fits of distributions", "SciPy", "report")
 
 
 def _gaussian(x: Float64) -> Parameters:
@@ -108,102 +104,110 @@ def _laplace(x: Float64) -> Parameters:
 
 
 def _logistic(x: Float64) -> Parameters:
-    def negative(free: Float64) -> float:
-        z = np.abs(x - free[0]) / math.exp(free[1])
-        return float(np.mean(z + 2 * np.log1p(np.exp(-z)))) + float(free[1])
+    def negative_log_likelihood(point: Float64) -> float:
+        z = np.abs(x - point[0]) / math.exp(point[1])
+        return float(np.mean(z + 2 * np.log1p(np.exp(-z)))) + float(point[1])
 
-    location, scale = _lowest(negative, [float(np.median(x)), math.log(math.sqrt(3) / math.pi)])
+    location, scale = _minimise(
+        negative_log_likelihood, [float(np.median(x)), math.log(math.sqrt(3) / math.pi)]
+    )
     return location, math.exp(scale)
 
 
 def _cauchy(x: Float64) -> Parameters:
     low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
 
-    def negative(free: Float64) -> float:
-        z = (x - free[0]) / math.exp(free[1])
-        return float(np.mean(np.log1p(z * z))) + float(free[1])
+    def negative_log_likelihood(point: Float64) -> float:
+        z = (x - point[0]) / math.exp(point[1])
+        return float(np.mean(np.log1p(z * z))) + float(point[1])
 
-    location, scale = _lowest(negative, [float(middle), math.log(max(0.01, (high - low) / 2))])
+    location, scale = _minimise(
+        negative_log_likelihood, [float(middle), math.log(max(0.01, (high - low) / 2))]
+    )
     return location, math.exp(scale)
 
 
 def _student(x: Float64) -> Parameters:
-    special = _special()
+    special = _import_special()
 
-    def negative(free: Float64) -> float:
-        freedom, scale = _within(free[0], 0.3, 1e4), math.exp(free[2])
-        z = (x - free[1]) / scale
+    def negative_log_likelihood(point: Float64) -> float:
+        freedom, scale = _bounded_exp(point[0], 0.3, 1e4), math.exp(point[2])
+        z = (x - point[1]) / scale
         constant = special.gammaln((freedom + 1) / 2) - special.gammaln(freedom / 2)
         constant -= 0.5 * math.log(freedom * math.pi)
-        return float((freedom + 1) / 2 * np.mean(np.log1p(z * z / freedom)) - constant) + float(free[2])
+        return float((freedom + 1) / 2 * np.mean(np.log1p(z * z / freedom)) - constant) + float(point[2])
 
-    freedom, location, scale = _lowest(negative, [math.log(5), float(np.median(x)), math.log(0.8)])
-    return _within(freedom, 0.3, 1e4), location, math.exp(scale)
+    freedom, location, scale = _minimise(
+        negative_log_likelihood, [math.log(5), float(np.median(x)), math.log(0.8)]
+    )
+    return _bounded_exp(freedom, 0.3, 1e4), location, math.exp(scale)
 
 
 def _generalised(x: Float64) -> Parameters:
-    special = _special()
+    special = _import_special()
 
-    def negative(free: Float64) -> float:
-        shape, scale = _within(free[0], 0.2, 500), math.exp(free[2])
-        z = np.abs(x - free[1]) / scale
+    def negative_log_likelihood(point: Float64) -> float:
+        shape, scale = _bounded_exp(point[0], 0.2, 500), math.exp(point[2])
+        z = np.abs(x - point[1]) / scale
         constant = math.log(shape / 2) - special.gammaln(1 / shape)
-        return float(np.mean(z**shape) - constant) + float(free[2])
+        return float(np.mean(z**shape) - constant) + float(point[2])
 
-    shape, location, scale = _lowest(negative, [math.log(1.2), float(np.median(x)), math.log(0.9)])
-    return _within(shape, 0.2, 500), location, math.exp(scale)
+    shape, location, scale = _minimise(
+        negative_log_likelihood, [math.log(1.2), float(np.median(x)), math.log(0.9)]
+    )
+    return _bounded_exp(shape, 0.2, 500), location, math.exp(scale)
 
 
 def _gamma(x: Float64) -> Parameters:
     """Location and shape searched; the scale of most likelihood follows from them."""
-    special = _special()
+    special = _import_special()
     least = float(x.min()) - _CLEAR
 
-    def parts(free: Float64) -> Parameters:
-        location, shape = least - math.exp(free[0]), _within(free[1], 0.05, 1e6)
+    def unpack(point: Float64) -> Parameters:
+        location, shape = least - math.exp(point[0]), _bounded_exp(point[1], 0.05, 1e6)
         return shape, location, -location / shape  # the mean of the values is 0
 
-    def negative(free: Float64) -> float:
-        shape, location, scale = parts(free)
+    def negative_log_likelihood(point: Float64) -> float:
+        shape, location, scale = unpack(point)
         logs = np.log((x - location) / scale)
         return float(special.gammaln(shape) - (shape - 1) * np.mean(logs) + shape) + math.log(scale)
 
     skew = max(0.05, float(np.mean(x**3)))  # by moments: shape = 4/skew², location = −2/skew
     start = [math.log(max(1e-3, least + 2 / skew)), math.log(4 / skew**2)]
-    return parts(np.asarray(_lowest(negative, start)))
+    return unpack(np.asarray(_minimise(negative_log_likelihood, start)))
 
 
 def _alpha(x: Float64) -> Parameters:
-    special = _special()
+    special = _import_special()
     least = float(x.min()) - _CLEAR
 
-    def parts(free: Float64) -> Parameters:
-        return _within(free[0], 1e-3, 1e3), least - math.exp(free[1]), math.exp(free[2])
+    def unpack(point: Float64) -> Parameters:
+        return _bounded_exp(point[0], 1e-3, 1e3), least - math.exp(point[1]), math.exp(point[2])
 
-    def negative(free: Float64) -> float:
-        shape, location, scale = parts(free)
+    def negative_log_likelihood(point: Float64) -> float:
+        shape, location, scale = unpack(point)
         y = (x - location) / scale
         exponent = 0.5 * np.mean((shape - 1 / y) ** 2) + 2 * np.mean(np.log(y))
         return float(exponent + special.log_ndtr(shape)) + 0.5 * math.log(2 * math.pi) + math.log(scale)
 
     # The middle of y is near 1/a, and its spread 1/a².
     start = [math.log(10.0), math.log(10.0), math.log(10.0 * (10.0 - least))]
-    return parts(np.asarray(_lowest(negative, start)))
+    return unpack(np.asarray(_minimise(negative_log_likelihood, start)))
 
 
-def _within(logarithm: float, low: float, high: float) -> float:
+def _bounded_exp(logarithm: float, low: float, high: float) -> float:
     """exp, limited to a range; beyond it the likelihood is flat, and the search turns back."""
     return math.exp(min(max(logarithm, math.log(low)), math.log(high)))
 
 
-def _lowest(negative: Callable[[Float64], float], start: list[float]) -> list[float]:
+def _minimise(negative_log_likelihood: Callable[[Float64], float], start: list[float]) -> list[float]:
     """The point of least negative log-likelihood found from `start`."""
     from scipy import optimize
 
-    def guarded(free: Float64) -> float:
-        if not (np.abs(free) < 60).all():
+    def guarded(point: Float64) -> float:
+        if not (np.abs(point) < 60).all():
             return math.inf
-        value = negative(free)
+        value = negative_log_likelihood(point)
         return value if math.isfinite(value) else math.inf
 
     options = {"xatol": 1e-5, "fatol": 1e-9, "maxfev": _EVALUATIONS, "initial_simplex": _simplex(start)}

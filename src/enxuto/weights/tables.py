@@ -7,15 +7,15 @@ from typing import Any
 
 from enxuto.escaping import csv_text
 from enxuto.tables import Table
-from enxuto.weights.dependency import Dependency
-from enxuto.weights.distribution import Measure, Similarity, WeightShape
-from enxuto.weights.tonin_published import SIMILAR, find
+from enxuto.weights.dependency import LayerDependency
+from enxuto.weights.distribution import Measure, Similarity, WeightDistribution
+from enxuto.weights.tonin_published import SIMILAR, find_published
 
 __all__ = [
     "dependency_csv",
     "dependency_table",
+    "distributions_csv",
     "layer_table",
-    "shapes_csv",
     "similar_table",
     "strongest_axes",
 ]
@@ -24,14 +24,14 @@ _NAMES: Mapping[Measure, str] = {"sse": "SSE", "kl": "D(P‖Q)"}
 _NUMBERS: Mapping[Measure, str] = {"sse": "3.2", "kl": "3.3"}
 
 
-def similar_table(shapes: Sequence[WeightShape], by: Measure) -> Table:
+def similar_table(shapes: Sequence[WeightDistribution], by: Measure) -> Table:
     """The three most similar of the source's eight families for each model, and the best of all ten.
 
     Beside them what the source found for a network of the same family.
     """
     rows = []
     for shape in shapes:
-        known = find(SIMILAR, shape.name)
+        known = find_published(SIMILAR, shape.name)
         published = "–" if known is None else f"{', '.join(getattr(known, by))} ({known.network})"
         three = shape.ranked(by, source_only=True)[:3]
         best = shape.ranked(by)[0]
@@ -39,8 +39,8 @@ def similar_table(shapes: Sequence[WeightShape], by: Measure) -> Table:
             (
                 shape.name,
                 f"{shape.count:,}",
-                *(_scored(one, by) for one in three),
-                _scored(best, by),
+                *(_similarity_text(one, by) for one in three),
+                _similarity_text(best, by),
                 published,
             )
         )
@@ -58,12 +58,12 @@ _UNITS: Mapping[Measure, str] = {
 }
 
 
-def layer_table(name: str, layers: Sequence[WeightShape], by: Measure) -> Table:
+def layer_table(name: str, layers: Sequence[WeightDistribution], by: Measure) -> Table:
     """Moments and the three most similar of all ten families for each layer."""
     rows = [
         (
             shape.name, str(shape.role), "×".join(map(str, shape.shape or ())), f"{shape.std:.4g}",
-            f"{shape.kurtosis:.1f}", *(_scored(one, by) for one in shape.ranked(by)[:3]),
+            f"{shape.kurtosis:.1f}", *(_similarity_text(one, by) for one in shape.ranked(by)[:3]),
         )
         for shape in layers
     ]  # fmt: skip
@@ -72,10 +72,10 @@ def layer_table(name: str, layers: Sequence[WeightShape], by: Measure) -> Table:
     return Table(f"{name}: layers", columns, tuple(rows), caption, texts=3)
 
 
-def dependency_table(name: str, found: Sequence[Dependency]) -> Table:
+def dependency_table(name: str, layers: Sequence[LayerDependency]) -> Table:
     """Correlation, mutual information and share of scale along each axis of each layer."""
     rows = []
-    for layer in found:
+    for layer in layers:
         for one in layer.axes:
             mark = "" if one.significant else " (chance)"
             rows.append(
@@ -96,10 +96,10 @@ def dependency_table(name: str, found: Sequence[Dependency]) -> Table:
     return Table(f"{name}: dependence of neighbouring weights", columns, tuple(rows), caption, texts=3)
 
 
-def strongest_axes(found: Iterable[Dependency]) -> dict[str, float]:
+def strongest_axes(layers: Iterable[LayerDependency]) -> dict[str, float]:
     """Mean information in bits along each axis, every layer counting by its pairs of neighbours."""
     totals: dict[str, tuple[float, float]] = {}
-    for layer in found:
+    for layer in layers:
         for one in layer.axes:
             elements = 1.0
             for size in layer.shape:
@@ -110,22 +110,22 @@ def strongest_axes(found: Iterable[Dependency]) -> dict[str, float]:
     return {axis: bits / counted for axis, (bits, counted) in totals.items()}
 
 
-def shapes_csv(models: Mapping[str, Sequence[WeightShape]]) -> str:
+def distributions_csv(models: Mapping[str, Sequence[WeightDistribution]]) -> str:
     """A line for each model or layer and family, in full precision."""
     rows: list[dict[str, Any]] = [
         {
             "model": model, "layer": "" if shape.role is None else shape.name, "role": shape.role or "",
             "values": shape.count, "mean": shape.mean, "std": shape.std, "least": shape.least, "most": shape.most,
             "kurtosis": shape.kurtosis, "inside": shape.inside, "family": one.name,
-            "parameters": " ".join(f"{key}={value!r}" for key, value in one.fitted.named().items()),
+            "parameters": " ".join(f"{key}={value!r}" for key, value in one.fitted.named_parameters().items()),
             "sse": one.sse, "kl": one.kl,
         }
         for model, shapes in models.items() for shape in shapes for one in shape.similar
     ]  # fmt: skip
-    return as_csv(rows)
+    return rows_to_csv(rows)
 
 
-def dependency_csv(models: Mapping[str, Sequence[Dependency]]) -> str:
+def dependency_csv(models: Mapping[str, Sequence[LayerDependency]]) -> str:
     """A line for each layer and axis."""
     rows: list[dict[str, Any]] = [
         {
@@ -137,19 +137,19 @@ def dependency_csv(models: Mapping[str, Sequence[Dependency]]) -> str:
         }
         for model, layers in models.items() for layer in layers for one in layer.axes
     ]  # fmt: skip
-    return as_csv(rows)
+    return rows_to_csv(rows)
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same keys as CSV with a header; nothing for no rows."""
     return csv_text(list(rows[0]), [[row[key] for key in rows[0]] for row in rows]) if rows else ""
 
 
-def _scored(one: Similarity, by: Measure) -> str:
+def _similarity_text(one: Similarity, by: Measure) -> str:
     return f"{one.name} {one.sse if by == 'sse' else one.kl:.3g}"
 
 
-def _laplace(shapes: Sequence[WeightShape], by: Measure) -> str:
+def _laplace(shapes: Sequence[WeightDistribution], by: Measure) -> str:
     """How often Laplace comes first and second, and how often it does in the source."""
     places = [[one.name for one in shape.ranked(by, source_only=True)].index("Laplace") for shape in shapes]
     published = [getattr(row, by).index("Laplace") if "Laplace" in getattr(row, by) else 9 for row in SIMILAR]

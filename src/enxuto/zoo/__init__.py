@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from enxuto.errors import UsageError, needs
+from enxuto.errors import UsageError, import_optional
 from enxuto.zoo import checks
 from enxuto.zoo.entry import Entry, OptionValue, Variant
 from enxuto.zoo.registry import check_count, check_options, entry, names
@@ -42,10 +42,9 @@ def build(
     check_options(item, options)
     outputs = check_count(name, "classes", item.classes if classes is None else classes)
     inputs = check_count(name, "channels", item.input_shape[0] if channels is None else channels)
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise UsageError(needs(f"building {name}", "PyTorch", "train")) from error
+    import_optional("torch", f"building {name}", "PyTorch", "train")
+    import torch
+
     builders: Mapping[str, Callable[..., torch.nn.Module]]
     builders = importlib.import_module(f"enxuto.zoo.{item.family}").BUILDERS
     if seed is None:

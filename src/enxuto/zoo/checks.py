@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 
 __all__ = ["flag", "fraction", "one_of", "positive"]
 
@@ -33,4 +33,6 @@ def flag(name: str, option: str, value: object) -> bool:
 def one_of(name: str, option: str, value: object, choices: Collection[object]) -> None:
     """Raise `UsageError` when `value` is not among `choices`."""
     if isinstance(value, bool) or value not in choices:
-        raise UsageError(f"{name}: {option} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+        hint = did_you_mean(str(value), [str(choice) for choice in choices])
+        allowed = ", ".join(map(repr, choices))
+        raise UsageError(f"{name}: {option} must be one of {allowed}, not {value!r}{hint}", code="E021")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.zoo.entry import Entry
 from enxuto.zoo.published import ENTRIES
 
@@ -25,7 +25,7 @@ def entry(name: str) -> Entry:
     """
     found = _BY_NAME.get(name)
     if found is None:
-        raise UsageError(f"there is no network called {name!r}; {_suggestion(name)}")
+        raise UsageError(f"there is no network called {name!r}; {_suggestion(name)}", code="E021")
     return found
 
 
@@ -35,7 +35,8 @@ def check_options(item: Entry, options: Mapping[str, object]) -> None:
         if option in item.options:
             continue
         known = ", ".join(item.options) if item.options else "none besides classes, channels and seed"
-        raise UsageError(f"{item.name} has no option {option!r}; its options: {known}")
+        hint = did_you_mean(option, item.options)
+        raise UsageError(f"{item.name} has no option {option!r}{hint}; its options: {known}", code="E021")
 
 
 def check_count(name: str, what: str, value: object) -> int:
@@ -54,4 +55,4 @@ def _suggestion(name: str) -> str:
     close = [folded[match] for match in difflib.get_close_matches(wanted, folded, n=4, cutoff=0.6)]
     begins = [known for folded_name, known in folded.items() if folded_name.startswith(wanted)]
     found = list(dict.fromkeys(begins + close))[:4]
-    return f"close: {', '.join(found)}" if found else "enxuto.zoo.names() lists all"
+    return f"did you mean {', '.join(found)}?" if found else "enxuto.zoo.names() lists all"

@@ -12,7 +12,7 @@ from enxuto.cli.shared.terminal import note, warn
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.data import Dataset, Matching
+    from enxuto.data import Dataset, LabelMatching
     from enxuto.data.labels import Label
     from enxuto.onnx_model import Model
 
@@ -65,7 +65,7 @@ class ImageOptions:
         """Open a data set, and say on stderr what it leaves out. labelled: whether labels are needed."""
         from enxuto.data import open_dataset
 
-        dataset = open_dataset(path, labelled=labelled, **self.arguments())
+        dataset = open_dataset(path, require_labels=labelled, **self.arguments())
         for remark in dataset.notes:
             note(f"{path}: {remark}")
         return dataset
@@ -131,7 +131,7 @@ def class_names(labels: Path | None, model: Model, metadata: dict[str, Any]) -> 
 
 def match_labels(
     dataset: Dataset, model: Model, metadata: dict[str, Any], labels: Path | None
-) -> tuple[Dataset, Matching]:
+) -> tuple[Dataset, LabelMatching]:
     """Return the data set with labels that count the model's outputs; say on stderr what is not plain.
 
     Args:
@@ -142,12 +142,12 @@ def match_labels(
     """
     from enxuto.opening import class_count
 
-    matched, matching = dataset.matched(class_names(labels, model, metadata), class_count(model))
+    matched, matching = dataset.match_classes(class_names(labels, model, metadata), class_count(model))
     say_matching(matching)
     return matched, matching
 
 
-def say_matching(matching: Matching) -> None:
+def say_matching(matching: LabelMatching) -> None:
     """Write on stderr how labels were matched, where there is something to say."""
     for warning in matching.warnings:
         warn(warning)

@@ -17,7 +17,7 @@ from typing import Any
 
 from enxuto.cli.shared.streams import discard
 from enxuto.errors import EnxutoError, UsageError
-from enxuto.files import check_place, inputs_stay, is_input
+from enxuto.files import check_writable, is_protected_input, protect_inputs
 
 __all__ = [
     "FILES",
@@ -78,7 +78,7 @@ def check_outputs(verb: str, arguments: Mapping[str, Any]) -> Iterator[None]:
         UsageError: an output cannot be written, or is an input.
     """
     inputs = list(_inputs(arguments))
-    with inputs_stay(inputs):
+    with protect_inputs(inputs):
         for name in FILES:
             if isinstance(path := arguments.get(name), Path):
                 _check_file(verb, path, inputs)
@@ -90,7 +90,7 @@ def check_outputs(verb: str, arguments: Mapping[str, Any]) -> Iterator[None]:
 
 def default_file(path: Path, *, force: bool) -> Path:
     """Return a name that the verb chose, if a file can be written there; what is there already needs `force`."""
-    check_place(path)
+    check_writable(path)
     if path.exists() and not force:
         found = path.stat()
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.st_mtime))
@@ -103,12 +103,12 @@ def default_file(path: Path, *, force: bool) -> Path:
 def check_folder(verb: str, folder: Path) -> Path:
     """Return a folder if it can be written into, and if files that the verb would write over are its own."""
     _refuse_dash(verb, folder)
-    check_place(folder, folder=True)
+    check_writable(folder, folder=True)
     known, written = _OWN.get(verb, ((), ()))
     ours = any((folder / name).exists() for name in known)
     for pattern in written if folder.is_dir() else ():
         for there in sorted(folder.glob(pattern)):
-            if is_input(there):
+            if is_protected_input(there):
                 raise UsageError(f"{there} is read, and would be written over; name another folder")
             if not ours:
                 raise UsageError(
@@ -168,11 +168,11 @@ def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
     _refuse_dash(verb, path)
     if os.path.exists(
         path
-    ):  # unlike `Path.exists` no error where that cannot be known, which `check_place` says
+    ):  # unlike `Path.exists` no error where that cannot be known, which `check_writable` says
         for source in inputs:
             if any(_same(path, file) for file in _files_of(source)):
                 raise UsageError(f"{path} is {source} itself, or its data; name another file to write")
-    check_place(path)
+    check_writable(path)
 
 
 def _files_of(source: Path) -> list[Path]:

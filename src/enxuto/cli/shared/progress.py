@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from enxuto.cli.shared.streams import write
-from enxuto.escaping import visible
+from enxuto.escaping import escape_invisible
 
 __all__ = ["PlainProgress", "Report", "Stages", "clock_time", "progress_bar", "time_left"]
 
@@ -84,7 +84,7 @@ def progress_bar(what: str, stages: Sequence[str] = ()) -> Iterator[Report]:
 
     console = Console(stderr=True)
     if sys.stderr is None or not console.is_terminal:
-        yield PlainProgress(stages, lambda line: write(sys.stderr, visible(line) + "\n")).report
+        yield PlainProgress(stages, lambda line: write(sys.stderr, escape_invisible(line) + "\n")).report
         return
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -94,7 +94,7 @@ def progress_bar(what: str, stages: Sequence[str] = ()) -> Iterator[Report]:
     stage = what
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(
-            visible(named.label(what)), total=None, began=time.monotonic(), left=None, label=named.label(what)
+            escape_invisible(named.label(what)), total=None, began=time.monotonic(), left=None, label=named.label(what)
         )
 
         def report(what: str, done: int, total: int, *, detail: str = "", left: float | None = None) -> None:
@@ -104,7 +104,7 @@ def progress_bar(what: str, stages: Sequence[str] = ()) -> Iterator[Report]:
                 stage = what
                 bar.update(task, label=named.label(what), began=time.monotonic())
                 bar.tasks[0].total = known  # `update` keeps the old total where it is told None
-            label = visible(_with_detail(bar.tasks[0].fields["label"], detail))
+            label = escape_invisible(_with_detail(bar.tasks[0].fields["label"], detail))
             bar.update(task, description=label, completed=done, total=known, left=left)
 
         yield report

@@ -16,7 +16,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 from enxuto.cli.shared.streams import replace_unencodable
-from enxuto.escaping import anonymous, json_text, visible
+from enxuto.escaping import anonymise, escape_invisible, json_text
 from enxuto.files import atomic_write
 
 __all__ = ["EnxutoCommands", "command_line", "provenance", "write_provenance"]
@@ -59,7 +59,7 @@ def _visible_refusals() -> Iterator[None]:
     except Exception as error:
         message = getattr(error, "message", None)
         if isinstance(message, str) and hasattr(error, "format_message"):
-            vars(error)["message"] = visible(message, keep="\n")
+            vars(error)["message"] = escape_invisible(message, keep="\n")
         raise
 
 
@@ -94,4 +94,4 @@ def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
 
 def command_line(arguments: Sequence[str]) -> str:
     """The command with these arguments, as a shell takes it."""
-    return shlex.join(["enxuto", *(anonymous(argument) for argument in arguments)])
+    return shlex.join(["enxuto", *(anonymise(argument) for argument in arguments)])

@@ -24,7 +24,7 @@ from enxuto.cli.shared.progress import progress_bar
 from enxuto.cli.shared.streams import as_encodable, write
 from enxuto.cli.shared.tables import lay_out, wrapped
 from enxuto.errors import EnxutoError
-from enxuto.escaping import json_text, one_line, visible
+from enxuto.escaping import escape_invisible, json_text, one_line
 from enxuto.machine.signals import exit_code
 
 __all__ = [
@@ -99,7 +99,7 @@ def _fail(message: str, code: int) -> None:
 
 def note(message: str) -> None:
     """Write a remark to stderr."""
-    _say(sys.stderr, visible(message))
+    _say(sys.stderr, escape_invisible(message))
 
 
 def warn(message: str) -> None:
@@ -109,12 +109,12 @@ def warn(message: str) -> None:
 
 def say(message: str) -> None:
     """Write a line of a result to stdout."""
-    _say(sys.stdout, visible(message))
+    _say(sys.stdout, escape_invisible(message))
 
 
 def write_text(text: str) -> None:
     """Write a result of several lines, such as Markdown, to stdout."""
-    write(sys.stdout, visible(text, keep="\n"))
+    write(sys.stdout, escape_invisible(text, keep="\n"))
 
 
 def with_schema(values: Mapping[str, Any], verb: str | None = None) -> dict[str, Any]:
@@ -166,18 +166,18 @@ def show_table(
     """
     console = _console(sys.stdout)
     width = console.width if console.is_terminal else None  # a pipe has no width
-    shown = {as_encodable(visible(heading), sys.stdout): side for heading, side in columns.items()}
-    cells = [[as_encodable(visible(cell), sys.stdout) for cell in row] for row in rows]
-    less = [as_encodable(visible(heading), sys.stdout) for heading in give_way]
+    shown = {as_encodable(escape_invisible(heading), sys.stdout): side for heading, side in columns.items()}
+    cells = [[as_encodable(escape_invisible(cell), sys.stdout) for cell in row] for row in rows]
+    less = [as_encodable(escape_invisible(heading), sys.stdout) for heading in give_way]
     table = lay_out(shown, cells, width, less)
     around = width or max(table.width, _PROSE)
     if title:
-        _say(sys.stdout, ("\n".join(wrapped(as_encodable(visible(title), sys.stdout), around)), "italic"))
+        _say(sys.stdout, ("\n".join(wrapped(as_encodable(escape_invisible(title), sys.stdout), around)), "italic"))
     _say(sys.stdout, "")
     _say(sys.stdout, ("\n".join(table.head), "bold"))
     _say(sys.stdout, " " + as_encodable("─", sys.stdout) * min(around - 1, table.width))
     _say(sys.stdout, "\n".join([*table.body, ""]))
-    below = visible(caption or "", keep="\n").split("\n")
+    below = escape_invisible(caption or "", keep="\n").split("\n")
     if table.left_out:
         below.append(f"not shown at this width: {', '.join(table.left_out)}")
     for line in filter(None, below):

@@ -12,7 +12,7 @@ from enxuto.cli.shared.progress import clock_time
 from enxuto.cli.shared.terminal import note, progress_bar
 
 if TYPE_CHECKING:
-    from enxuto.train import History, Progress, Scores, TrainingData
+    from enxuto.train import History, Scores, TrainingData, TrainingProgress
 
 __all__ = [
     "count_parts",
@@ -25,11 +25,11 @@ __all__ = [
 
 
 @contextmanager
-def training_progress() -> Iterator[Callable[[Progress], None]]:
+def training_progress() -> Iterator[Callable[[TrainingProgress], None]]:
     """Yield what a training reports to: a bar where stderr is a terminal, and a line for each epoch everywhere."""
     with progress_bar("training") as bar:
 
-        def report(at: Progress) -> None:
+        def report(at: TrainingProgress) -> None:
             done = (at.epoch - 1) * at.total + at.done
             detail = f"epoch {at.epoch} of {at.epochs}, loss {at.loss:.4f}"
             bar("training", done, at.epochs * at.total, detail=detail, left=at.eta_s)
@@ -39,7 +39,7 @@ def training_progress() -> Iterator[Callable[[Progress], None]]:
         yield report
 
 
-def _epoch_line(at: Progress) -> str:
+def _epoch_line(at: TrainingProgress) -> str:
     assert at.record is not None
     parts = [f"epoch {at.epoch}/{at.epochs}", f"loss {at.loss:.4f}"]
     if at.record.validation_top1 is not None:

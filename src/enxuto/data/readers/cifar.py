@@ -58,16 +58,20 @@ def read_cifar(path: Path, *, split: str | None, label: str | None) -> Source:
     split: `train` or `test`. label: of CIFAR-100 `fine` (the default) or `coarse`. Raises `DataError` when
     files are missing, `FormatError` when a length or a label is not what the format says.
     """
-    edition, files, part = _files(path, split)
+    edition, files, part = _find_files(path, split)
     chosen = label or next(iter(edition.labels))
     if chosen not in edition.labels:
-        raise DataError(f"{path} has no label {chosen!r}; there is {' and '.join(edition.labels)}")
+        raise DataError(
+            f"{path} has no label {chosen!r}; there is {' and '.join(edition.labels)}", code="E021"
+        )
     position, count, names_file = edition.labels[chosen]
     records = [_records(file, edition) for file in files]
     labels = np.concatenate([block[:, position] for block in records]).astype(np.int64)
     if labels.size and labels.max() >= count:
         first = int(np.argmax(labels >= count))
-        raise FormatError(f"{path}: label {labels[first]} at sample {first}, but there are {count} classes")
+        raise FormatError(
+            f"{path}: label {labels[first]} at sample {first}, but there are {count} classes", code="E042"
+        )
     starts = np.cumsum([0, *(len(block) for block in records)])
 
     def fetch(index: int) -> NDArray[np.uint8]:
@@ -87,12 +91,14 @@ def read_cifar(path: Path, *, split: str | None, label: str | None) -> Source:
     )
 
 
-def _files(path: Path, split: str | None) -> tuple[_Edition, Sequence[Path], str | None]:
+def _find_files(path: Path, split: str | None) -> tuple[_Edition, Sequence[Path], str | None]:
     """Which edition it is, the files of the part, and the part's name."""
     if path.is_file():
         part = next((p for e in _EDITIONS for p, names in e.parts.items() if path.name in names), None)
         if split is not None and split != part:
-            raise DataError(f"{path} is not the {split} part; leave out --split, or name the folder")
+            raise DataError(
+                f"{path} is not the {split} part; leave out --split, or name the folder", code="E022"
+            )
         return _edition_of_file(path), [path], part
     for edition in _EDITIONS:
         there = [part for part, names in edition.parts.items() if any((path / n).is_file() for n in names)]
@@ -101,9 +107,9 @@ def _files(path: Path, split: str | None) -> tuple[_Edition, Sequence[Path], str
             files = [path / name for name in edition.parts[part]]
             missing = [file.name for file in files if not file.is_file()]
             if missing:
-                raise DataError(f"{path} lacks {', '.join(missing)}; fetch the data set again")
+                raise DataError(f"{path} lacks {', '.join(missing)}; fetch the data set again", code="E010")
             return edition, files, part
-    raise DataError(f"{path} has no CIFAR files such as {', '.join(sorted(CIFAR_FILES)[-3:])}")
+    raise DataError(f"{path} has no CIFAR files such as {', '.join(sorted(CIFAR_FILES)[-3:])}", code="E010")
 
 
 def _edition_of_file(path: Path) -> _Edition:
@@ -116,7 +122,8 @@ def _edition_of_file(path: Path) -> _Edition:
     if len(fitting) != 1:
         raise FormatError(
             f"{path} has {size} bytes, not a whole number of CIFAR-10 ({_CIFAR10.record}) or CIFAR-100 "
-            f"({_CIFAR100.record}) records; fetch it again, or give it its usual name"
+            f"({_CIFAR100.record}) records; fetch it again, or give it its usual name",
+            code="E051",
         )
     return fitting[0]
 
@@ -126,7 +133,8 @@ def _records(file: Path, edition: _Edition) -> NDArray[np.uint8]:
     size = file.stat().st_size
     if size == 0 or size % edition.record:
         raise FormatError(
-            f"{file} has {size} bytes, not a whole number of records of {edition.record}; fetch it again"
+            f"{file} has {size} bytes, not a whole number of records of {edition.record}; fetch it again",
+            code="E051",
         )
     return np.memmap(file, np.uint8, "r", 0, (size // edition.record, edition.record))
 

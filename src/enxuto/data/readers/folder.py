@@ -15,47 +15,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enxuto.data.selection import choose_part
-from enxuto.data.source import Source, no_labels
+from enxuto.data.source import Source, no_labels, read_sample
 from enxuto.errors import DataError
 
-__all__ = ["image_folders", "loose_images", "read_folder"]
+__all__ = ["has_image_folders", "has_loose_images", "read_folder"]
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _PARTS = ("train", "test", "val", "valid", "validation")
 _LARGEST_NUMBER = 99_999  # folder names beyond (dates, say) are names, not labels
 
 
-def image_folders(path: Path) -> bool:
+def has_image_folders(path: Path) -> bool:
     """Whether some file with the ending of an image lies in a folder inside `path`."""
     return any(_is_image(file) for folder in _folders(path) for file in _files(folder))
 
 
-def loose_images(path: Path) -> bool:
+def has_loose_images(path: Path) -> bool:
     """Whether a file with the ending of an image lies in `path` itself."""
-    return any(_is_image(file) for file in _own_files(path))
+    return any(_is_image(file) for file in _direct_files(path))
 
 
-def read_folder(path: Path, *, split: str | None, labelled: bool = True) -> Source:
+def read_folder(path: Path, *, split: str | None, require_labels: bool = True) -> Source:
     """Open class folders, or the part `split` of them; images are read when they are asked for.
 
-    labelled: whether labels are needed. Where they are not, images that lie in no class folder are taken too, and then
-    none has a label. Raises `DataError` when there is no folder with images, or no such part.
+    require_labels: where labels are not needed, images that lie in no class folder are taken too, and then no image has
+    a label. Raises `DataError` where there is no folder with images, or no such part.
     """
     folders = _folders(path)
     part, root = None, path
-    if folders and all(folder.name in _PARTS for folder in folders) and not loose_images(path):
+    if folders and all(folder.name in _PARTS for folder in folders) and not has_loose_images(path):
         part = choose_part(path, [folder.name for folder in folders], split)
         root = path / part
         folders = _folders(root)
     elif split is not None:
-        raise DataError(f"{path} has no parts such as train and test; leave out split, or make such folders")
-    beside = [file for file in _own_files(root) if _is_image(file)]
-    if beside and not labelled:
-        return _without_labels(path, root, part, folders, beside)
-    return _by_class(path, root, part, folders, beside)
+        raise DataError(
+            f"{path} has no parts such as train and test; leave out split, or make such folders", code="E024"
+        )
+    loose = [file for file in _direct_files(root) if _is_image(file)]
+    if loose and not require_labels:
+        return _unlabelled_source(path, root, part, folders, loose)
+    return _labelled_source(path, root, part, folders, loose)
 
 
-def _by_class(path: Path, root: Path, part: str | None, folders: list[Path], beside: list[Path]) -> Source:
+def _labelled_source(
+    path: Path, root: Path, part: str | None, folders: list[Path], loose: list[Path]
+) -> Source:
     files: list[Path] = []
     places: list[int] = []
     ignored: list[Path] = []
@@ -67,52 +71,57 @@ def _by_class(path: Path, root: Path, part: str | None, folders: list[Path], bes
         empty += [] if images else [folder.name]
         files += images
         places += [place] * len(images)
-    if not files and beside:
+    if not files and loose:
         raise DataError(
             f"{root} holds images without labels; put each class's images in a folder of its own called as the class "
-            "(images without labels can calibrate)"
+            "(images without labels can calibrate)",
+            code="E042",
         )
     if not files:
         raise DataError(
-            f"{root} has no images in class folders; put each class's images in a folder of its own"
+            f"{root} has no images in class folders; put each class's images in a folder of its own",
+            code="E043",
         )
-    by_place, classes, numbered = _labels_and_names(root, [folder.name for folder in folders])
+    by_place, classes, numeric_names = _labels_and_names(root, [folder.name for folder in folders])
     return Source(
         path=str(path),
         format="folder",
         part=part,
         labels=by_place[np.array(places, np.int64)],
         classes=classes,
-        fetch=lambda index: _bytes(files[index]),
+        fetch=lambda index: read_sample(files[index]),
         name=lambda index: f"sample {index} ({files[index].relative_to(root)})",
-        notes=_notes(root, ignored, empty, beside, _led_back(root)) + _numbers(by_place, numbered),
-        numbered=numbered,
+        notes=_notes(root, ignored, empty, loose, _circular_links(root))
+        + _number_notes(by_place, numeric_names),
+        numeric_names=numeric_names,
     )
 
 
-def _without_labels(
-    path: Path, root: Path, part: str | None, folders: list[Path], beside: list[Path]
+def _unlabelled_source(
+    path: Path, root: Path, part: str | None, folders: list[Path], loose: list[Path]
 ) -> Source:
     """All images of a folder and its subfolders."""
     inside = [file for folder in folders for file in _files(folder)]
-    files = beside + [file for file in inside if _is_image(file)]
+    files = loose + [file for file in inside if _is_image(file)]
     return Source(
         path=str(path),
         format="folder",
         part=part,
         labels=no_labels(len(files)),
         classes=None,
-        fetch=lambda index: _bytes(files[index]),
+        fetch=lambda index: read_sample(files[index]),
         name=lambda index: f"sample {index} ({files[index].relative_to(root)})",
-        notes=_notes(root, [file for file in inside if not _is_image(file)], [], [], _led_back(root)),
+        notes=_notes(root, [file for file in inside if not _is_image(file)], [], [], _circular_links(root)),
         labelled=False,
     )
 
 
 def _labels_and_names(root: Path, names: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...], bool]:
     """The label of each class folder, the names by label, and whether the folders' names are their labels."""
-    numbered = all(name.isascii() and name.isdecimal() and int(name) <= _LARGEST_NUMBER for name in names)
-    if not numbered:
+    numeric_names = all(
+        name.isascii() and name.isdecimal() and int(name) <= _LARGEST_NUMBER for name in names
+    )
+    if not numeric_names:
         return np.arange(len(names)), tuple(names), False
     labels = np.array([int(name) for name in names], np.int64)
     by_label = dict(zip(labels.tolist(), names, strict=True))
@@ -122,7 +131,8 @@ def _labels_and_names(root: Path, names: list[str]) -> tuple[NDArray[np.int64], 
         )
         raise DataError(
             f"{root}: folders {twice} and {by_label[int(twice)]} are the same number, so the same label; "
-            "put their images into one"
+            "put their images into one",
+            code="E042",
         )
     return labels, tuple(by_label.get(label, str(label)) for label in range(int(labels.max()) + 1)), True
 
@@ -130,27 +140,27 @@ def _labels_and_names(root: Path, names: list[str]) -> tuple[NDArray[np.int64], 
 def _folders(path: Path) -> list[Path]:
     """The class folders in the order of their names; links that lead back to where they lie are not among them."""
     inside = [entry for entry in path.iterdir() if not entry.name.startswith(".") and _is_folder(entry)]
-    return sorted((entry for entry in inside if not _leads_back(entry)), key=lambda folder: folder.name)
+    return sorted((entry for entry in inside if not _is_circular_link(entry)), key=lambda folder: folder.name)
 
 
-def _led_back(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if _is_folder(entry) and _leads_back(entry))
+def _circular_links(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if _is_folder(entry) and _is_circular_link(entry))
 
 
 def _is_folder(entry: Path) -> bool:
     return os.path.isdir(entry)  # False for links in a circle, which `Path` raises for in some versions
 
 
-def _leads_back(folder: Path) -> bool:
-    """Whether it is a link to the folder it lies in or to one above that: its images would be there twice."""
+def _is_circular_link(folder: Path) -> bool:
+    """Whether a folder is a link to the folder it lies in, or to one above: its images would be there twice."""
     if not folder.is_symlink():
         return False
     target, here = os.path.realpath(folder), os.path.realpath(folder.parent)
     return os.path.commonpath([target, here]) == target
 
 
-def _own_files(folder: Path) -> list[Path]:
-    """The files in a folder, sorted: plain ones and links to such, as reading a pipe would wait for ever."""
+def _direct_files(folder: Path) -> list[Path]:
+    """The files in a folder, sorted: plain ones and links to them, as reading a pipe would wait for ever."""
     with os.scandir(folder) as entries:
         return sorted(Path(entry.path) for entry in entries if _is_plain(entry))
 
@@ -180,16 +190,9 @@ def _is_image(file: Path) -> bool:
     return file.suffix.lower() in _IMAGES and not file.name.startswith(".")
 
 
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})") from error
-
-
-def _numbers(labels: NDArray[np.int64], numbered: bool) -> tuple[str, ...]:
+def _number_notes(labels: NDArray[np.int64], numeric_names: bool) -> tuple[str, ...]:
     """A line where folders' numbers do not simply count from 0."""
-    if not numbered or sorted(labels.tolist()) == list(range(len(labels))):
+    if not numeric_names or sorted(labels.tolist()) == list(range(len(labels))):
         return ()
     return (
         f"class folders are called by numbers, {labels.min()} to {labels.max()}, which are taken as labels",
@@ -197,19 +200,19 @@ def _numbers(labels: NDArray[np.int64], numbered: bool) -> tuple[str, ...]:
 
 
 def _notes(
-    root: Path, ignored: list[Path], empty: list[str], beside: list[Path], led_back: list[str]
+    root: Path, ignored: list[Path], empty: list[str], loose: list[Path], circular_links: list[str]
 ) -> tuple[str, ...]:
     notes = []
     if ignored:
         first = ignored[0].relative_to(root)
         notes.append(f"{len(ignored)} files are not images and were left out, first {first}")
-    if beside:
-        first = beside[0].relative_to(root)
-        notes.append(f"{len(beside)} images lie in no class folder and were left out, first {first}")
+    if loose:
+        first = loose[0].relative_to(root)
+        notes.append(f"{len(loose)} images lie in no class folder and were left out, first {first}")
     if empty:
         notes.append(f"{len(empty)} class folders hold no images, first {empty[0]}")
-    if led_back:
+    if circular_links:
         notes.append(
-            f"{len(led_back)} links lead back to the folder itself and were left out, first {led_back[0]}"
+            f"{len(circular_links)} links lead back to the folder itself and were left out, first {circular_links[0]}"
         )
     return tuple(notes)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from enxuto.data.damage import BROKEN, first_line
+from enxuto.data.damage import READ_ERRORS
 from enxuto.data.source import Source, int64_labels, no_labels
-from enxuto.errors import DataError, FormatError
+from enxuto.errors import DataError, FormatError, error_reason
 
 __all__ = ["read_npz"]
 
@@ -24,37 +24,38 @@ _LAST_CHARACTER = 0x10FFFF  # of Unicode
 _MOST_DEFLATED = 1032  # deflate cannot shrink further, so a larger claim is false
 
 
-def read_npz(path: Path, *, split: str | None, labelled: bool = True) -> Source:
+def read_npz(path: Path, *, split: str | None, require_labels: bool = True) -> Source:
     """Open an archive written by `numpy.savez` or `savez_compressed`; the arrays are held in memory.
 
-    labelled: whether labels are needed. Raises `FormatError` when the bytes are not such an archive, `DataError` when
-    arrays are missing or do not fit.
+    require_labels: whether the array `labels` must be there. Raises `FormatError` where the bytes are not such an
+    archive, `DataError` where arrays are missing or do not fit.
     """
     if split is not None:
-        raise DataError(f"{path} is one archive, without parts; leave out split")
+        raise DataError(f"{path} is one archive, without parts; leave out split", code="E024")
     try:
         with zipfile.ZipFile(path) as archive:
             names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            needed = ("images", "labels") if labelled else ("images",)
+            needed = ("images", "labels") if require_labels else ("images",)
             missing = [name for name in needed if name not in names]
             if missing:
                 there = ", ".join(list(names)[:10]) or "none"
                 raise DataError(f"{path} has no array {' or '.join(missing)}; it has {there}")
             arrays = {
-                name: _array(path, archive, names[name])
+                name: _read_array(path, archive, names[name])
                 for name in ("images", "labels", "classes")
                 if name in names
             }
     except MemoryError:
         raise
-    except BROKEN as error:
+    except READ_ERRORS as error:
         raise FormatError(
-            f"{path} is not a whole .npz archive that can be read ({first_line(error)}); write it again"
+            f"{path} is not a whole .npz archive that can be read ({error_reason(error)}); write it again",
+            code="E052",
         ) from error
-    pixels = _checked_images(path, arrays["images"])
+    pixels = _validate_images(path, arrays["images"])
     labels, classes = no_labels(len(pixels)), None
     if "labels" in arrays:
-        labels, classes = _checked_labels(path, arrays["labels"], arrays.get("classes"), len(pixels))
+        labels, classes = _validate_labels(path, arrays["labels"], arrays.get("classes"), len(pixels))
     return Source(
         path=str(path),
         format="npz",
@@ -65,14 +66,14 @@ def read_npz(path: Path, *, split: str | None, labelled: bool = True) -> Source:
         name=lambda index: f"sample {index}",
         image_shape=(pixels.shape[1], pixels.shape[2], pixels.shape[3]),
         labelled="labels" in arrays,
-        needed=labelled,
+        labels_required=require_labels,
     )
 
 
-def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.generic]:
+def _read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, after its header has been held against the archive's own lengths."""
     with archive.open(info) as member:
-        shape, dtype, header_bytes = _header(member)
+        shape, dtype, header_bytes = _read_header(member)
     if dtype.hasobject:
         raise FormatError(f"{path}: {info.filename} holds Python objects, which are not read; store numbers")
     if dtype.itemsize == 0 or not all(type(size) is int and size >= 0 for size in shape):
@@ -82,13 +83,14 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArr
     claimed = math.prod(shape) * dtype.itemsize + header_bytes
     if claimed != info.file_size or info.file_size > _MOST_DEFLATED * max(info.compress_size, 1):
         raise FormatError(
-            f"{path}: {info.filename} claims shape {shape}, which does not fit its length; write it again"
+            f"{path}: {info.filename} claims shape {shape}, which does not fit its length; write it again",
+            code="E052",
         )
     with archive.open(info) as member:
         return npy.read_array(member, allow_pickle=False)
 
 
-def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape, type and the length of the header."""
     version = npy.read_magic(member)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -96,7 +98,7 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     return shape, dtype, member.tell()
 
 
-def _checked_images(path: Path, images: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _validate_images(path: Path, images: NDArray[np.generic]) -> NDArray[np.uint8]:
     pixels = images[:, :, :, np.newaxis] if images.ndim == 3 else images
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or 0 in pixels.shape[1:]:
         found = f"{images.dtype} {images.shape}"
@@ -104,17 +106,21 @@ def _checked_images(path: Path, images: NDArray[np.generic]) -> NDArray[np.uint8
     return pixels.astype(np.uint8, copy=False)
 
 
-def _checked_labels(
+def _validate_labels(
     path: Path, labels: NDArray[np.generic], classes: NDArray[np.generic] | None, count: int
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         found = f"{labels.dtype} {labels.shape}"
-        raise DataError(f"{path}: labels is {found}; whole numbers of shape ({count},) are needed")
+        raise DataError(
+            f"{path}: labels is {found}; whole numbers of shape ({count},) are needed", code="E042"
+        )
     if classes is None:
         return int64_labels(labels), None
     if classes.ndim != 1 or classes.dtype.kind != "U":
-        raise DataError(f"{path}: classes is {classes.dtype} {classes.shape}; a list of names is needed")
+        raise DataError(
+            f"{path}: classes is {classes.dtype} {classes.shape}; a list of names is needed", code="E042"
+        )
     codes = np.frombuffer(classes.tobytes(), np.dtype(np.uint32).newbyteorder(classes.dtype.byteorder))
     if codes.size and int(codes.max()) > _LAST_CHARACTER:
-        raise FormatError(f"{path}: classes holds what is no text; write it again")
+        raise FormatError(f"{path}: classes holds what is no text; write it again", code="E052")
     return int64_labels(labels), tuple(str(name) for name in classes)

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from enxuto.data.damage import BROKEN, first_line
+from enxuto.data.damage import READ_ERRORS
 from enxuto.data.selection import choose_part
 from enxuto.data.source import Source, int64_labels, no_labels
-from enxuto.errors import DataError, FormatError, needs
+from enxuto.errors import DataError, FormatError, did_you_mean, error_reason, import_optional
 
 __all__ = ["read_parquet"]
 
@@ -35,33 +35,44 @@ def read_parquet(
     split: str | None,
     image_column: str | None,
     label_column: str | None,
-    labelled: bool = True,
+    require_labels: bool = True,
 ) -> Source:
     """Open a Parquet file or a folder of shards.
 
-    split: of a folder, the shards with this word in their name. labelled: whether labels are needed; where not, a
-    column of them need not be there. Raises `DataError` when pyarrow is missing, when there is no such shard or column,
-    or for null labels; `FormatError` when a file is not Parquet.
+    Args:
+        path: the file or folder.
+        split: of a folder, the first word of the shards' names.
+        image_column, label_column: by default the usual name, or the only column of a fitting type.
+        require_labels: where labels are not needed, there need not be a column of them.
+
+    Raises:
+        UsageError: PyArrow is missing.
+        DataError: there is no such shard or column, or a label is null.
+        FormatError: a file is not Parquet.
     """
-    shards, part = _shards(path, split)
-    files = [_open(shard) for shard in shards]
+    shards, part = _find_shards(path, split)
+    files = [_open_parquet(shard) for shard in shards]
     schema = files[0].schema_arrow
     for file, shard in zip(files, shards, strict=True):
         if file.schema_arrow != schema:
             raise DataError(f"{shard} has other columns than {shards[0].name}; name one file")
-    image = image_column or _only(path, schema, _holds_images, _IMAGE_NAMES, "image")
-    label = label_column or _label_column(path, schema, labelled)
+    image = image_column or _find_column(path, schema, _holds_images, _IMAGE_NAMES, "image")
+    label = label_column or _label_column(path, schema, require_labels)
     wanted = [(image, _holds_images, "images")] + (
         [(label, _holds_labels, "whole-number labels")] if label else []
     )
     for column, fits, kind in wanted:
         if column not in schema.names or not fits(schema.field(column).type):
-            columns = ", ".join(schema.names)
-            raise DataError(f"{path}: no column {column!r} with {kind}; the columns are {columns}")
+            columns, hint = ", ".join(schema.names), did_you_mean(column, schema.names)
+            raise DataError(
+                f"{path}: no column {column!r} with {kind}{hint}; the columns are {columns}", code="E021"
+            )
     groups = _RowGroups(path, files, image)
-    labels = _labels(path, files, label, labelled) if label else None
+    labels = _read_labels(path, files, label, require_labels) if label else None
     if labels is not None and len(labels) != groups.rows:
-        raise FormatError(f"{path} holds {len(labels)} labels in {groups.rows} rows; fetch it again")
+        raise FormatError(
+            f"{path} holds {len(labels)} labels in {groups.rows} rows; fetch it again", code="E052"
+        )
     return Source(
         path=str(path),
         format="parquet",
@@ -71,7 +82,7 @@ def read_parquet(
         fetch=groups.fetch,
         name=lambda index: f"sample {index}",
         labelled=labels is not None,
-        needed=labelled,
+        labels_required=require_labels,
     )
 
 
@@ -97,63 +108,64 @@ class _RowGroups:
     def fetch(self, index: int) -> bytes:
         """The encoded bytes of one sample."""
         place = int(np.searchsorted(self._starts, index, side="right")) - 1
-        value = self._group(place)[index - int(self._starts[place])].as_py()
+        value = self._row_group(place)[index - int(self._starts[place])].as_py()
         if value is None:
-            raise DataError("has no image bytes (null); images given by path are not followed")
+            raise DataError("has no image bytes (null); images given by path are not followed", code="E041")
         return bytes(value)
 
-    def _group(self, place: int) -> Any:
+    def _row_group(self, place: int) -> Any:
         with self._lock:
             if place in self._cache:
                 self._cache.move_to_end(place)
                 return self._cache[place]
             file, group = self._places[place]
-            column = self._read(self._files[file], group)
+            column = self._read_row_group(self._files[file], group)
             self._cache[place] = column
             while len(self._cache) > 1 and sum(c.nbytes for c in self._cache.values()) > _CACHE_BYTES:
                 self._cache.popitem(last=False)
             return column
 
-    def _read(self, file: Any, group: int) -> Any:
+    def _read_row_group(self, file: Any, group: int) -> Any:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         try:
             column = file.read_row_group(group, columns=[self._column]).column(self._column)
-        except (pa.ArrowException, *BROKEN) as error:
+        except (pa.ArrowException, *READ_ERRORS) as error:
             raise FormatError(
-                f"{self._path}: row group {group} cannot be read ({first_line(error)}); fetch the file again"
+                f"{self._path}: row group {group} cannot be read ({error_reason(error)}); fetch the file again",
+                code="E052",
             ) from error
         return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
-def _shards(path: Path, split: str | None) -> tuple[list[Path], str | None]:
+def _find_shards(path: Path, split: str | None) -> tuple[list[Path], str | None]:
     """The files to read and the name of the part they are."""
     if path.is_file():
         if split is not None:
             raise DataError(
-                f"{path} is one file, without parts; leave out --split, or name the folder of shards"
+                f"{path} is one file, without parts; leave out --split, or name the folder of shards",
+                code="E024",
             )
         return [path], None
     found = sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet"))
     if not found:
-        raise DataError(f"{path} holds no .parquet files; name the folder that does")
+        raise DataError(f"{path} holds no .parquet files; name the folder that does", code="E010")
     words = {shard: re.split(r"[-_.]", shard.stem)[0] for shard in found}
     part = choose_part(path, sorted(set(words.values())), split)
     return [shard for shard in found if words[shard] == part], part
 
 
-def _open(path: Path) -> Any:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise DataError(needs(f"{path}: reading Parquet", "PyArrow", "parquet")) from error
+def _open_parquet(path: Path) -> Any:
+    pa, pq = (
+        import_optional(name, f"{path}: reading Parquet", "PyArrow", "parquet")
+        for name in ("pyarrow", "pyarrow.parquet")
+    )
     try:
         return pq.ParquetFile(path, memory_map=True)
-    except (pa.ArrowException, *BROKEN) as error:
+    except (pa.ArrowException, *READ_ERRORS) as error:
         raise FormatError(
-            f"{path} is not a whole Parquet file ({first_line(error)}); fetch it again"
+            f"{path} is not a whole Parquet file ({error_reason(error)}); fetch it again", code="E052"
         ) from error
 
 
@@ -172,7 +184,7 @@ def _holds_labels(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind))
 
 
-def _only(path: Path, schema: Any, fits: Any, usual: tuple[str, ...], role: str) -> str:
+def _find_column(path: Path, schema: Any, fits: Any, usual: tuple[str, ...], role: str) -> str:
     """The column for a role: one of the usual names, else the only column of the right type."""
     fitting = [name for name in schema.names if fits(schema.field(name).type)]
     named = [name for name in usual if name in fitting]
@@ -180,33 +192,37 @@ def _only(path: Path, schema: Any, fits: Any, usual: tuple[str, ...], role: str)
         return (named or fitting)[0]
     columns = ", ".join(fitting or schema.names)
     problem = "several columns could hold" if fitting else "no column holds"
-    raise DataError(f"{path}: {problem} the {role}s; name one with {role}_column (columns: {columns})")
+    raise DataError(
+        f"{path}: {problem} the {role}s; name one with {role}_column (columns: {columns})", code="E023"
+    )
 
 
-def _label_column(path: Path, schema: Any, labelled: bool) -> str | None:
+def _label_column(path: Path, schema: Any, require_labels: bool) -> str | None:
     """The column of labels; None where it cannot be told and none is needed."""
     try:
-        return _only(path, schema, _holds_labels, _LABEL_NAMES, "label")
+        return _find_column(path, schema, _holds_labels, _LABEL_NAMES, "label")
     except DataError:
-        if labelled:
+        if require_labels:
             raise
         return None
 
 
-def _labels(path: Path, files: list[Any], column: str, labelled: bool) -> NDArray[np.int64] | None:
+def _read_labels(path: Path, files: list[Any], column: str, require_labels: bool) -> NDArray[np.int64] | None:
     """The labels of all samples; None where some have none and none are needed."""
     import pyarrow as pa
 
     try:
         pieces = [file.read(columns=[column]).column(column) for file in files]
         if any(piece.null_count for piece in pieces):
-            if not labelled:
+            if not require_labels:
                 return None
-            raise DataError(f"{path}: column {column!r} has samples without a label; leave them out")
+            raise DataError(
+                f"{path}: column {column!r} has samples without a label; leave them out", code="E042"
+            )
         numbers = [piece.to_numpy() for piece in pieces]
-    except (pa.ArrowException, *BROKEN) as error:
+    except (pa.ArrowException, *READ_ERRORS) as error:
         raise FormatError(
-            f"{path}: labels cannot be read ({first_line(error)}); fetch the file again"
+            f"{path}: labels cannot be read ({error_reason(error)}); fetch the file again", code="E052"
         ) from error
     return np.concatenate([int64_labels(piece) for piece in numbers])
 

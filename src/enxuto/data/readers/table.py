@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from enxuto.data.selection import choose_part
-from enxuto.data.source import Source, no_labels
+from enxuto.data.source import Source, no_labels, read_sample
 from enxuto.errors import DataError, FormatError
 
 __all__ = ["ADIENCE_AGES", "ADIENCE_FOLD", "TABLE_SUFFIXES", "read_table"]
@@ -52,28 +52,37 @@ def read_table(
     split: str | None,
     image_column: str | None,
     label_column: str | None,
-    labelled: bool = True,
+    require_labels: bool = True,
 ) -> Source:
     """Open a table, or a folder with the folds of Adience.
 
-    image_column, label_column: without them the usual names (`file`, `label` …); of Adience `age`, the default,
-    or `gender`. labelled: whether labels are needed; where not, a column of them need not be there. Raises `DataError`
-    when there is no such column, part or image file, `FormatError` when a row does not fit the heading.
+    Args:
+        path: the table, or the folder of the folds.
+        split: a value of the column `split`; of Adience a fold, `train` or `test`.
+        image_column: by default the usual name (`file` …).
+        label_column: by default the usual name (`label` …); of Adience `age`, the default, or `gender`.
+        require_labels: where labels are not needed, there need not be a column of them.
+
+    Raises:
+        DataError: there is no such column, part or image file.
+        FormatError: a row does not fit the heading.
     """
     if path.is_dir():
-        tables, fold = _folds(path, split)
-        rows = [row for table in tables for row in _rows(table)]
-        return _adience(path, path, rows, label_column, fold)
-    rows = _rows(path)
+        tables, fold = _find_folds(path, split)
+        rows = [row for table in tables for row in _read_rows(table)]
+        return _adience_source(path, path, rows, label_column, fold)
+    rows = _read_rows(path)
     if set(rows[0]) >= _ADIENCE_COLUMNS:
         if split is not None:
-            raise DataError(f"{path} is one fold; leave out --split, or name the folder of the folds")
-        return _adience(path, path.parent, rows, label_column, None)
+            raise DataError(
+                f"{path} is one fold; leave out --split, or name the folder of the folds", code="E024"
+            )
+        return _adience_source(path, path.parent, rows, label_column, None)
     columns = list(rows[0])
-    files = _column(path, columns, image_column, _FILE_NAMES, "file names", "image_column")
+    files = _find_column(path, columns, image_column, _FILE_NAMES, "file names", "image_column")
     labels: str | None = None
-    if labelled or label_column is not None or any(name.lower() in _LABEL_NAMES for name in columns):
-        labels = _column(path, columns, label_column, _LABEL_NAMES, "labels", "label_column")
+    if require_labels or label_column is not None or any(name.lower() in _LABEL_NAMES for name in columns):
+        labels = _find_column(path, columns, label_column, _LABEL_NAMES, "labels", "label_column")
     # Of all parts, so that a label means the same in each.
     classes = None if labels is None else _classes([row[labels] for row in rows])
     part: str | None = None
@@ -81,11 +90,11 @@ def read_table(
         part = choose_part(path, sorted({row[_PART] for row in rows}), split)
         rows = [row for row in rows if row[_PART] == part]
     elif split is not None:
-        raise DataError(f"{path} has no column {_PART!r}, so no parts; leave out split")
+        raise DataError(f"{path} has no column {_PART!r}, so no parts; leave out split", code="E024")
     if labels is None:
-        return _unlabelled(path, [path.parent / row[files] for row in rows], part)
+        return _unlabelled_source(path, [path.parent / row[files] for row in rows], part)
     samples = [_Sample(path.parent / row[files], row[labels]) for row in rows]
-    return _source(path, path.parent, samples, classes, part, needed=labelled)
+    return _labelled_source(path, path.parent, samples, classes, part, labels_required=require_labels)
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class _Sample:
     label: str
 
 
-def _folds(folder: Path, split: str | None) -> tuple[list[Path], str]:
+def _find_folds(folder: Path, split: str | None) -> tuple[list[Path], str]:
     """The tables of a part of Adience: a fold, or `train` and `test`, where all five are there."""
     tables = {f"fold_{match[1]}": file for file in sorted(folder.iterdir())
               if (match := ADIENCE_FOLD.fullmatch(file.name))}  # fmt: skip
@@ -103,47 +112,54 @@ def _folds(folder: Path, split: str | None) -> tuple[list[Path], str]:
         *first, last = tables.values()
         parts |= {"train": first, "test": [last]}
     if not parts:
-        raise DataError(f"{folder} has no tables such as fold_0_data.txt; name a .csv or .tsv file")
+        raise DataError(
+            f"{folder} has no tables such as fold_0_data.txt; name a .csv or .tsv file", code="E010"
+        )
     part = choose_part(folder, sorted(parts), split)
     return parts[part], part
 
 
-def _adience(path: Path, folder: Path, rows: Sequence[Row], column: str | None, part: str | None) -> Source:
-    wanted = column or "age"
-    if wanted not in ("age", "gender"):
-        raise DataError(f"{path} is a table of Adience; label_column is age or gender, not {wanted!r}")
+def _adience_source(
+    path: Path, folder: Path, rows: Sequence[Row], column: str | None, part: str | None
+) -> Source:
+    label_name = column or "age"
+    if label_name not in ("age", "gender"):
+        raise DataError(
+            f"{path} is a table of Adience; label_column is age or gender, not {label_name!r}", code="E021"
+        )
     images = next((pair for pair in _ADIENCE_IMAGES if (folder / pair[0]).is_dir()), None)
     if images is None:
         raise DataError(
-            f"{folder} has no folder `aligned` or `faces`; unpack aligned.tar.gz of Adience there"
+            f"{folder} has no folder `aligned` or `faces`; unpack aligned.tar.gz of Adience there",
+            code="E010",
         )
     samples = []
     for row in rows:
         name = f"{images[1]}.{row['face_id']}.{row['original_image']}"
-        samples.append(_Sample(folder / images[0] / row["user_id"] / name, _adience_label(row, wanted)))
-    classes = ADIENCE_AGES if wanted == "age" else tuple(_GENDERS.values())
-    return _source(path, folder, samples, classes, part)
+        samples.append(_Sample(folder / images[0] / row["user_id"] / name, _adience_label(row, label_name)))
+    classes = ADIENCE_AGES if label_name == "age" else tuple(_GENDERS.values())
+    return _labelled_source(path, folder, samples, classes, part)
 
 
-def _adience_label(row: Row, wanted: str) -> str:
-    value = row[wanted].strip()
-    return _AGE_SPELLINGS.get(value, value) if wanted == "age" else _GENDERS.get(value, value)
+def _adience_label(row: Row, label_name: str) -> str:
+    value = row[label_name].strip()
+    return _AGE_SPELLINGS.get(value, value) if label_name == "age" else _GENDERS.get(value, value)
 
 
-def _source(
+def _labelled_source(
     path: Path,
     root: Path,
     samples: Sequence[_Sample],
     classes: tuple[str, ...] | None,
     part: str | None,
     *,
-    needed: bool = True,
+    labels_required: bool = True,
 ) -> Source:
-    """Labels by name where there are classes; samples of another label are left out."""
+    """Number labels by the classes, where there are any; samples with another label are left out."""
     known = None if classes is None else {name: number for number, name in enumerate(classes)}
     used = [sample for sample in samples if (sample.label in known if known else sample.label.strip())]
     labels = [known[sample.label] if known else int(sample.label) for sample in used]
-    _check_there(path, [sample.file for sample in used])
+    _check_files_exist(path, [sample.file for sample in used])
     odd = sorted({sample.label for sample in samples} - {sample.label for sample in used})
     left_out = f"{len(samples) - len(used)} rows without a usable label were left out"
     return Source(
@@ -152,32 +168,33 @@ def _source(
         part=part,
         labels=np.array(labels, np.int64),
         classes=classes,
-        fetch=lambda index: _bytes(used[index].file),
+        fetch=lambda index: read_sample(used[index].file),
         name=lambda index: f"sample {index} ({_relative(used[index].file, root)})",
         notes=(f"{left_out} ({', '.join(map(repr, odd[:5]))})",) if odd else (),
-        needed=needed,
+        labels_required=labels_required,
     )
 
 
-def _unlabelled(path: Path, files: Sequence[Path], part: str | None) -> Source:
-    _check_there(path, files)
+def _unlabelled_source(path: Path, files: Sequence[Path], part: str | None) -> Source:
+    _check_files_exist(path, files)
     return Source(
         path=str(path),
         format="table",
         part=part,
         labels=no_labels(len(files)),
         classes=None,
-        fetch=lambda index: _bytes(files[index]),
+        fetch=lambda index: read_sample(files[index]),
         name=lambda index: f"sample {index} ({_relative(files[index], path.parent)})",
         labelled=False,
     )
 
 
-def _check_there(path: Path, files: Sequence[Path]) -> None:
+def _check_files_exist(path: Path, files: Sequence[Path]) -> None:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise DataError(
-            f"{path} names {len(missing)} of {len(files)} images that are not there, first {missing[0]}"
+            f"{path} names {len(missing)} of {len(files)} images that are not there, first {missing[0]}",
+            code="E010",
         )
 
 
@@ -189,7 +206,7 @@ def _classes(labels: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(sorted(given))
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
+def _read_rows(table: Path) -> list[dict[str, str]]:
     """The rows by column name. Raises `FormatError` for a row of another length, `DataError` for no rows."""
     try:
         text = table.read_text(encoding="utf-8-sig")
@@ -204,7 +221,9 @@ def _rows(table: Path) -> list[dict[str, str]]:
     except csv.Error as error:
         raise FormatError(f"{table} is not a table ({error})") from error
     if len(lines) < 2:
-        raise DataError(f"{table} has no rows below its heading; name a table of image files and labels")
+        raise DataError(
+            f"{table} has no rows below its heading; name a table of image files and labels", code="E043"
+        )
     columns = [name.strip() for name in lines[0]]
     if len(set(columns)) < len(columns):
         raise FormatError(f"{table} names a column twice in its heading ({', '.join(columns)})")
@@ -214,21 +233,16 @@ def _rows(table: Path) -> list[dict[str, str]]:
     return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
 
 
-def _column(
-    path: Path, columns: Sequence[str], asked: str | None, usual: Sequence[str], what: str, option: str
+def _find_column(
+    path: Path, columns: Sequence[str], requested: str | None, usual: Sequence[str], what: str, option: str
 ) -> str:
-    found = [name for name in columns if name.lower() in usual] if asked is None else [asked]
+    found = [name for name in columns if name.lower() in usual] if requested is None else [requested]
     if len(found) != 1 or found[0] not in columns:
-        raise DataError(f"{path}: which column holds the {what}? name it by {option}: {', '.join(columns)}")
+        raise DataError(
+            f"{path}: which column holds the {what}? name it by {option}: {', '.join(columns)}", code="E023"
+        )
     return found[0]
 
 
 def _relative(file: Path, root: Path) -> str:
     return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})") from error

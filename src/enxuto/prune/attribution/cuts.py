@@ -1,8 +1,8 @@
 """Values that come from the images and carry no gradient: masks, places of maxima, detached copies.
 
-Autograd takes such a value for a constant. Where a network goes on with one, x·(x > 0) or x / max(x).detach(), its
-gradient is no multiplier: contributions would miss the difference they explain. `Cuts` follows these values by the
-memory they lie in, through everything that is computed from them, and knows which function made each.
+Autograd takes such a value for a constant. Where a network goes on with one, as in x·(x > 0) or x / max(x).detach(),
+its gradient is not a multiplier: contributions would miss the difference that they explain. `DetachedValues` follows
+these values by the memory they lie in, through everything computed from them, and knows which function made each.
 
 What a network reads out of its activations as Python numbers (`item`, a condition) leaves no trace at all; which
 functions do so is listed here.
@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.overrides import resolve_name
 
 from enxuto.errors import ModelError
-from enxuto.prune.attribution.rules import plain_name, refuse
+from enxuto.prune.attribution.rules import plain_name, refusal
 
-__all__ = ["Cuts", "leaves_torch", "reads_a_number", "tensors_in", "written"]
+__all__ = ["DetachedValues", "leaves_torch", "reads_a_number", "tensors_in", "watch_writes"]
 
 _READ = frozenset({
     "item", "tolist", "__bool__", "__float__", "__int__", "__index__", "__complex__", "__contains__", "equal",
@@ -57,7 +57,7 @@ def tensors_in(values: Iterable[object]) -> list[Tensor]:
     return found
 
 
-def written(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+def watch_writes(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
     """Remember these tensors' versions; the result says which of them were overwritten since."""
     before = [_version(tensor) for tensor in tensors]
 
@@ -76,13 +76,13 @@ class _Origin:
     shared: bool
 
 
-class Cuts:
+class DetachedValues:
     """The values of one run that depend on the images without a gradient."""
 
     def __init__(self) -> None:
         self._origins: dict[int, _Origin] = {}
 
-    def among(self, values: Iterable[object]) -> list[Tensor]:
+    def find_in(self, values: Iterable[object]) -> list[Tensor]:
         """The cut-off tensors among arguments."""
         if not self._origins:
             return []
@@ -126,7 +126,7 @@ class Cuts:
         """The error for a cut-off value, by the name of what cut it off."""
         origin = self._origin(tensor)
         assert origin is not None
-        return refuse(
+        return refusal(
             origin.func,
             f"what it gives depends on the images and has no gradient (a mask, a choice of places, a detached value), "
             f"and {use}; write it with functions listed in enxuto.prune.attribution.rules, such as relu",

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from enxuto.errors import DataError, ModelError
 from enxuto.prune.attribution.dispatch import Dispatch
-from enxuto.prune.attribution.layers import Network, checked_classes, running
-from enxuto.prune.attribution.references import Reference, blurred
-from enxuto.prune.attribution.rescale import Met, ReferenceRules, SampleRules
+from enxuto.prune.attribution.layers import Network, run_detached, validate_classes
+from enxuto.prune.attribution.references import Reference, blur
+from enxuto.prune.attribution.rescale import ReferenceRules, ReferenceValues, SampleRules
 
 __all__ = ["Attribution", "deeplift"]
 
@@ -65,7 +65,7 @@ def deeplift(
     images: Tensor,
     classes: Tensor | None = None,
     *,
-    reference: Reference = blurred,
+    reference: Reference = blur,
     reduce: Callable[[str, Tensor], Tensor] | None = None,
 ) -> Attribution:
     """Attribute class scores to the outputs of all convolutions and linear layers of an unmodified network.
@@ -83,21 +83,23 @@ def deeplift(
     keep = reduce or (lambda _, contributions: contributions)
     found: dict[str, dict[int, Tensor]] = {}
 
-    def seen(name: str, use: int, contributions: Tensor) -> None:
+    def on_contribution(name: str, use: int, contributions: Tensor) -> None:
         found.setdefault(name, {})[use] = keep(name, contributions)
 
-    with running(model) as network:
+    with run_detached(model) as network:
         images = images.detach().clone()
         start = reference(images)
         if start.shape != images.shape:
-            raise DataError(f"reference: images of shape {tuple(images.shape)} got {tuple(start.shape)}")
-        before, met = _reference_scores(network, start)
+            raise DataError(
+                f"reference: images of shape {tuple(images.shape)} got {tuple(start.shape)}", code="E044"
+            )
+        before, recorded = _reference_scores(network, start)
         leaf = images.requires_grad_()
-        sample = SampleRules(met, seen)
+        sample = SampleRules(recorded, on_contribution)
         with Dispatch(network, sample) as dispatch:
             scores = network(leaf.clone())  # a clone, as the network may overwrite what it is given
         dispatch.check_scores(scores)
-        chosen = scores.detach().argmax(1) if classes is None else checked_classes(classes, scores)
+        chosen = scores.detach().argmax(1) if classes is None else validate_classes(classes, scores)
         after = scores.gather(1, chosen[:, None])[:, 0]
         first = before.gather(1, chosen[:, None])[:, 0].double()
         change = after.detach().double() - first
@@ -135,14 +137,15 @@ def _check_sum(made: Attribution, outputs: Tensor) -> None:
         share = float((missed / scale)[wrong].max())
         raise ModelError(
             f"attribution: contributions miss the change of a score by {share:.2%}: the network computes something "
-            "that no rule saw (a custom autograd function, say); attribute the scores before it"
+            "that no rule saw (a custom autograd function, say); attribute the scores before it",
+            code="E032",
         )
 
 
-def _reference_scores(network: Network, start: Tensor) -> tuple[Tensor, list[Met]]:
+def _reference_scores(network: Network, start: Tensor) -> tuple[Tensor, list[ReferenceValues]]:
     """Run the references, keeping what the sample pass compares with but no graph."""
     discard = torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0))
     rules = ReferenceRules()
     with discard, Dispatch(network, rules):
         scores = network(start.detach().clone().requires_grad_().clone())
-    return scores.detach(), rules.met
+    return scores.detach(), rules.recorded

@@ -16,9 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from enxuto.prune.attribution.cuts import Cuts, leaves_torch, reads_a_number, tensors_in, written
+from enxuto.prune.attribution.cuts import (
+    DetachedValues,
+    leaves_torch,
+    reads_a_number,
+    tensors_in,
+    watch_writes,
+)
 from enxuto.prune.attribution.layers import Network
-from enxuto.prune.attribution.rules import Kind, activations, in_place, kind_of, plain_name, refuse
+from enxuto.prune.attribution.rules import Kind, activations, is_in_place, kind_of, plain_name, refusal
 
 __all__ = ["Dispatch", "Rules"]
 
@@ -54,7 +60,7 @@ class Dispatch(TorchFunctionMode):
         super().__init__()
         self.network = network
         self.rules = rules
-        self._cuts = Cuts()
+        self._detached = DetachedValues()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a torch function by the rule of its kind."""
@@ -64,7 +70,7 @@ class Dispatch(TorchFunctionMode):
         if len(args) == 1:
             args = (*args, *(kwargs.pop(name) for name in _SECOND if name in kwargs))
         values = [*args, *kwargs.values()]
-        depends, cut = activations(values), self._cuts.among(values)
+        depends, cut = activations(values), self._detached.find_in(values)
         if not depends and not cut:
             return func(*args, **kwargs)
         if reads_a_number(func):
@@ -72,40 +78,40 @@ class Dispatch(TorchFunctionMode):
             self.rules.read(func, value)
             return value
         if leaves_torch(func):
-            raise refuse(func, "its values leave torch, where they cannot be followed")
-        changed = written(tensors_in(values))
+            raise refusal(func, "its values leave torch, where they cannot be followed")
+        changed = watch_writes(tensors_in(values))
         if depends and not cut and torch.is_grad_enabled():
-            result = self._by_rule(func, args, kwargs, depends)
+            result = self._apply_rule(func, args, kwargs, depends)
         else:
             result = func(*args, **kwargs)
             if depends and cut and (changed() or activations([result])):
-                self._cuts.check(func, args, cut)
+                self._detached.check(func, args, cut)
             elif depends and not cut and activations(changed()):
-                raise refuse(func, "it overwrites an activation where gradients are off")
-            self._cuts.check_write(func, changed())
-        self._cuts.mark(func, [result, *changed()], [*depends, *cut])
+                raise refusal(func, "it overwrites an activation where gradients are off")
+            self._detached.check_write(func, changed())
+        self._detached.mark(func, [result, *changed()], [*depends, *cut])
         return result
 
     def check_scores(self, scores: Tensor) -> None:
         """Refuse scores that come from the images and have no gradient at all."""
-        for tensor in self._cuts.among([scores]):
-            raise self._cuts.error(tensor, "the scores are made of it")
+        for tensor in self._detached.find_in([scores]):
+            raise self._detached.error(tensor, "the scores are made of it")
 
-    def _by_rule(self, func: Any, args: Any, kwargs: Any, depends: list[Tensor]) -> Any:
+    def _apply_rule(self, func: Any, args: Any, kwargs: Any, depends: list[Tensor]) -> Any:
         """Call a function of activations alone by the rule of its kind."""
         if kwargs.get("out") is not None:
-            raise refuse(func, "it writes into a tensor made before (out=)")
+            raise refusal(func, "it writes into a tensor made before (out=)")
         match kind_of(func):
             case Kind.AFFINE:
                 return func(*args, **kwargs)
             case Kind.PRODUCT if len(depends) > 1:
                 if len(depends) != len(activations(args[:2])):
-                    raise refuse(func, "more than its first two tensors depend on the images")
+                    raise refusal(func, "more than its first two tensors depend on the images")
                 return self.rules.product(func, args, kwargs)
             case Kind.PRODUCT:
-                return self.rules.layer(self.network.layer_called(func, args, kwargs), func, args, kwargs)
+                return self.rules.layer(self.network.layer_of_call(func, args, kwargs), func, args, kwargs)
             case Kind.QUOTIENT if len(args) != 2 or kwargs.get("rounding_mode") is not None:
-                raise refuse(func, "a quotient is known only as a / b, not rounded")
+                raise refusal(func, "a quotient is known only as a / b, not rounded")
             case Kind.QUOTIENT if activations(args[1:]):
                 return self._quotient(func, args)
             case Kind.QUOTIENT:
@@ -113,29 +119,29 @@ class Dispatch(TorchFunctionMode):
             case Kind.ELEMENTWISE if len(depends) == 1 and depends[0] is args[0]:
                 result = self.rules.elementwise(func, args, kwargs)
                 if result.shape != args[0].shape:
-                    raise refuse(func, "its limits or slopes are of another shape than the activation")
+                    raise refusal(func, "its limits or slopes are of another shape than the activation")
                 return result
             case Kind.ELEMENTWISE:
-                raise refuse(func, "its limits or slopes depend on the images")
+                raise refusal(func, "its limits or slopes depend on the images")
             case Kind.MAX_POOL:
                 return self.rules.max_pool(func, args, kwargs)
             case Kind.BATCH_NORM:
                 if len(depends) > 1:
-                    raise refuse(func, "its parameters depend on the images")
-                _check_off(func, args, kwargs, "it takes its statistics from the batch")
+                    raise refusal(func, "its parameters depend on the images")
+                _check_switched_off(func, args, kwargs, "it takes its statistics from the batch")
                 return self.rules.batch_norm(func, args, kwargs)
             case Kind.DROPOUT:
-                _check_off(func, args, kwargs, "it stays on in evaluation mode")
+                _check_switched_off(func, args, kwargs, "it stays on in evaluation mode")
                 return func(*args, **kwargs)
             case Kind.RESPONSE_NORM:
                 return self._response_norm(*args, **kwargs)
             case None:
-                return _unlisted(func, args, kwargs)
+                return _call_unlisted(func, args, kwargs)
 
     def _quotient(self, func: Any, args: Any) -> Tensor:
         """a/b = a·(1/b), with 1/b element by element."""
-        if in_place(func):
-            raise refuse(func, "a quotient by an activation is known only as a / b")
+        if is_in_place(func):
+            raise refusal(func, "a quotient by an activation is known only as a / b")
         inverse = self.rules.elementwise(torch.reciprocal, args[1:], {})
         if activations(args[:1]):
             return self.rules.product(torch.mul, (args[0], inverse), {})
@@ -153,22 +159,22 @@ class Dispatch(TorchFunctionMode):
         return self.rules.product(torch.mul, (x, scale), {})
 
 
-def _unlisted(func: Any, args: Any, kwargs: Any) -> Any:
+def _call_unlisted(func: Any, args: Any, kwargs: Any) -> Any:
     """Call what has no kind: shapes and properties pass, anything that depends on the images does not."""
     result = func(*args, **kwargs)
     if plain_name(func) != "get" and activations([result]):
-        raise refuse(func)
+        raise refusal(func)
     return result
 
 
-def _check_off(func: Any, args: Any, kwargs: Any, why: str) -> None:
+def _check_switched_off(func: Any, args: Any, kwargs: Any, why: str) -> None:
     """Refuse a function whose argument `training` is true, or which has none that can be read."""
     try:
         given = inspect.signature(func).bind(*args, **kwargs)
     except (TypeError, ValueError):
-        raise refuse(
+        raise refusal(
             func, "whether it is in evaluation mode cannot be seen; call torch.nn.functional's"
         ) from None
     given.apply_defaults()
     if given.arguments.get("training", True):
-        raise refuse(func, why)
+        raise refusal(func, why)

@@ -1,6 +1,6 @@
 """The layers of a network while it runs: its filters' layers by name, seen at each call, the network left as it was.
 
-A network runs here in evaluation mode with its parameters detached (`running`), so that whatever requires a
+A network runs here in evaluation mode with its parameters detached (`run_detached`), so that whatever requires a
 gradient depends on the images. A layer is recognised by the weight that a function is called with, whether or not
 its module is called. Left out: weights that are computed on the way (parametrisations), which belong to no layer.
 """
@@ -27,7 +27,7 @@ __all__ = [
     "is_layer_call",
     "output_layers",
     "per_filter",
-    "running",
+    "run_detached",
 ]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -56,14 +56,14 @@ def filter_layers(model: nn.Module) -> dict[str, FilterLayer]:
     }
 
 
-def checked_classes(classes: Tensor, logits: Tensor) -> Tensor:
+def validate_classes(classes: Tensor, logits: Tensor) -> Tensor:
     """Return classes (batch,) as int64 beside logits (batch, classes); `DataError` where they are not such."""
     count, width = logits.shape
     if classes.shape != (count,) or classes.is_floating_point():
         kind = f"{classes.dtype} {tuple(classes.shape)}"
-        raise DataError(f"classes must be {count} integers, one for each image, not {kind}")
+        raise DataError(f"classes must be {count} integers, one for each image, not {kind}", code="E042")
     if count and not 0 <= int(classes.min()) <= int(classes.max()) < width:
-        raise DataError(f"classes must lie in 0…{width - 1}, as the network has {width}")
+        raise DataError(f"classes must lie in 0…{width - 1}, as the network has {width}", code="E042")
     return classes.long().to(logits.device)
 
 
@@ -92,10 +92,12 @@ class Network:
         logits = functional_call(self.model, dict(self.parameters), (images,))
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images):
             kind = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ModelError(f"the network must give scores (batch, classes) in evaluation mode, not {kind}")
+            raise ModelError(
+                f"the network must give scores (batch, classes) in evaluation mode, not {kind}", code="E035"
+            )
         return logits
 
-    def layer_called(
+    def layer_of_call(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> str | None:
         """Return the name of the layer that a call of a torch function is, or None."""
@@ -106,7 +108,7 @@ class Network:
 
 
 @contextmanager
-def running(model: nn.Module) -> Iterator[Network]:
+def run_detached(model: nn.Module) -> Iterator[Network]:
     """Lend a network to run in evaluation mode, gradients on and parameters detached; its modes are put back after.
 
     No parameter is changed, no gradient of one is touched, whatever mode the caller is in (`no_grad` too).
@@ -132,7 +134,7 @@ def output_layers(model: nn.Module, images: Tensor) -> frozenset[str]:
     Every other layer is called on a copy of its input that no gradient passes, so that a gradient from the scores
     reaches exactly the last ones. Depthwise convolutions mix nothing: they let it pass.
     """
-    with running(model) as network, _Cut(network) as cut:
+    with run_detached(model) as network, _GraphCutter(network) as cut:
         logits = network(images[:1])
     if not logits.requires_grad:
         return frozenset()
@@ -140,7 +142,7 @@ def output_layers(model: nn.Module, images: Tensor) -> frozenset[str]:
     return frozenset(name for (name, _), grad in zip(cut.outputs, reached, strict=True) if grad is not None)
 
 
-class _Cut(TorchFunctionMode):
+class _GraphCutter(TorchFunctionMode):
     """Cuts the graph before each layer that mixes channels, and keeps the layers' outputs."""
 
     def __init__(self, network: Network) -> None:
@@ -152,7 +154,7 @@ class _Cut(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function; where it is a layer, on a detached input."""
         kwargs = kwargs or {}
-        name = self.network.layer_called(func, args, kwargs)
+        name = self.network.layer_of_call(func, args, kwargs)
         if name is None:
             return func(*args, **kwargs)
         layer = self.layers[name]

@@ -26,9 +26,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enxuto.errors import ModelError
-from enxuto.prune.attribution.rules import in_place, plain_name, refuse
+from enxuto.prune.attribution.rules import is_in_place, plain_name, refusal
 
-__all__ = ["MAX_POOLS", "Met", "ReferenceRules", "SampleRules"]
+__all__ = ["MAX_POOLS", "ReferenceRules", "ReferenceValues", "SampleRules"]
 
 # With `return_indices`; torch's own functions of the same names do not have it.
 MAX_POOLS: Mapping[str, tuple[Callable[..., Any], int]] = MappingProxyType(
@@ -44,7 +44,7 @@ MAX_POOLS: Mapping[str, tuple[Callable[..., Any], int]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Met:
+class ReferenceValues:
     """What the references looked like at a function: its name and copies of the values it met there.
 
     read: where the function made a Python number, that number.
@@ -56,10 +56,10 @@ class Met:
 
 
 class ReferenceRules:
-    """Calls everything as it is and keeps `met`; copies, because networks overwrite activations in place."""
+    """Calls everything as it is and keeps `recorded`; copies, because networks overwrite activations in place."""
 
     def __init__(self) -> None:
-        self.met: list[Met] = []
+        self.recorded: list[ReferenceValues] = []
 
     def layer(self, name: str | None, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Keep the output of a layer."""
@@ -91,18 +91,23 @@ class ReferenceRules:
 
     def read(self, func: Any, value: Any) -> None:
         """Keep the number."""
-        self.met.append(Met(plain_name(func), (), value))
+        self.recorded.append(ReferenceValues(plain_name(func), (), value))
 
     def _keep(self, function: str, *values: Tensor) -> None:
-        self.met.append(Met(function, tuple(value.detach().clone() for value in values)))
+        self.recorded.append(ReferenceValues(function, tuple(value.detach().clone() for value in values)))
 
 
 class SampleRules:
-    """Builds a graph whose gradients are multipliers; `seen(layer, use, contributions)` is called as it goes back."""
+    """Builds a graph whose gradients are multipliers.
 
-    def __init__(self, met: Iterable[Met], seen: Callable[[str, int, Tensor], None]) -> None:
-        self._met = iter(met)
-        self._seen = seen
+    The backward pass calls `on_contribution(layer, use, contributions)` for each call of each layer.
+    """
+
+    def __init__(
+        self, recorded: Iterable[ReferenceValues], on_contribution: Callable[[str, int, Tensor], None]
+    ) -> None:
+        self._recorded = iter(recorded)
+        self._on_contribution = on_contribution
         self.uses: dict[str, int] = {}
 
     def layer(self, name: str | None, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -113,7 +118,7 @@ class SampleRules:
             self.uses[name] = use + 1
             (reference,) = self._recall(name).values
             change = output.detach() - reference
-            output.register_hook(lambda multiplier: self._seen(name, use, multiplier * change))  # type: ignore[no-untyped-call]
+            output.register_hook(lambda multiplier: self._on_contribution(name, use, multiplier * change))  # type: ignore[no-untyped-call]
         return output
 
     def batch_norm(self, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -137,32 +142,32 @@ class SampleRules:
             change = x - reference
             return y, _secant(x, change, y - call(reference), call)
 
-        output: Tensor = _Rescaled.apply(x, rescale)  # type: ignore[no-untyped-call]
-        return _written_back(x, output) if copy._version != version else output
+        output: Tensor = _Rescale.apply(x, rescale)  # type: ignore[no-untyped-call]
+        return _write_back(x, output) if copy._version != version else output
 
     def product(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Each factor by the mean of the other's sample and reference."""
         a, b, *rest = args
         a_reference, b_reference = self._recall(plain_name(func)).values
-        overwrites = in_place(func)
+        overwrites = is_in_place(func)
         if overwrites and plain_name(func) not in ("mul", "multiply"):
-            raise refuse(func, "a product in place is known only element by element")
+            raise refusal(func, "a product in place is known only element by element")
         call = torch.mul if overwrites else func
         value = call(a.detach(), b.detach(), *rest, **kwargs)
         carrier = call(a, (b.detach() + b_reference) / 2, *rest, **kwargs)
         carrier = carrier + call((a.detach() + a_reference) / 2, b, *rest, **kwargs)
         output: Tensor = value + (carrier - carrier.detach())
-        return _written_back(a, output) if overwrites else output
+        return _write_back(a, output) if overwrites else output
 
     def max_pool(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Δy goes to the place of the larger maximum."""
         if kwargs.pop("return_indices", False):
-            raise refuse(func, "its indices depend on the images")
+            raise refusal(func, "its indices depend on the images")
         pool, dimensions = MAX_POOLS[plain_name(func)]
         (reference,) = self._recall(plain_name(func)).values
         x, *rest = args
         if len(rest) >= (2 if plain_name(func).startswith("adaptive") else 6):
-            raise refuse(func, "give return_indices by its name")
+            raise refusal(func, "give return_indices by its name")
         output: Tensor = _MaxPool.apply(  # type: ignore[no-untyped-call]
             x, reference, lambda values: pool(values, *rest, **kwargs, return_indices=True), dimensions
         )
@@ -171,24 +176,25 @@ class SampleRules:
     def read(self, func: Any, value: Any) -> None:
         """The number must be that of the references: then it is no change that has to be explained."""
         if self._recall(plain_name(func)).read != value:
-            raise refuse(
+            raise refusal(
                 func,
                 "the number that it reads differs between images and references: the network's way depends on the "
                 "values",
             )
 
-    def _recall(self, function: str) -> Met:
+    def _recall(self, function: str) -> ReferenceValues:
         """Return what the references looked like here; sample and references must take the same way."""
-        met = next(self._met, None)
-        if met is None or met.function != function:
+        recorded = next(self._recorded, None)
+        if recorded is None or recorded.function != function:
             raise ModelError(
                 f"attribution: an image comes to {function} where its reference comes to "
-                f"{'the end' if met is None else met.function}: the network's way depends on the values"
+                f"{'the end' if recorded is None else recorded.function}: the network's way depends on the values",
+                code="E032",
             )
-        return met
+        return recorded
 
 
-class _Rescaled(torch.autograd.Function):
+class _Rescale(torch.autograd.Function):
     """The value and, in the backward pass, the multiplier that `rescale` says."""
 
     @staticmethod
@@ -210,9 +216,9 @@ class _MaxPool(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, reference: Tensor, pool: Callable[[Tensor], Any], dimensions: int
     ) -> Tensor:
-        value, place = pool(x)
+        value, position = pool(x)
         value_reference, place_reference = pool(reference)
-        chosen = torch.where(value >= value_reference, place, place_reference).flatten(-dimensions)
+        chosen = torch.where(value >= value_reference, position, place_reference).flatten(-dimensions)
         difference = (x - reference).flatten(-dimensions).gather(-1, chosen)
         change = (value - value_reference).flatten(-dimensions)
         multiplier = torch.where(difference == 0, 1, change / difference)
@@ -242,6 +248,6 @@ def _secant(x: Tensor, change: Tensor, result: Tensor, call: Callable[[Tensor], 
     return torch.where(lost, slope, result / change)
 
 
-def _written_back(target: Tensor, output: Tensor) -> Tensor:
+def _write_back(target: Tensor, output: Tensor) -> Tensor:
     """Overwrite `target`, as the function that was called would have, with a graph that goes by the rule."""
     return target.copy_(output)

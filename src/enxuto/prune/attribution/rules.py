@@ -4,7 +4,7 @@ Rules hang on the functions that a network calls, not on its modules, so it is a
 a module, a function, a method, in place, or used twice. The table goes by the functions' own names; a name in it
 stands for `torch.relu`, `Tensor.relu`, `Tensor.relu_` and `torch.nn.functional.relu` alike.
 
-A function that is not listed and gives something that depends on the images is refused by name (`refuse`): a plain
+A function that is not listed and gives something that depends on the images is refused by name (`refusal`): a plain
 gradient in its place would look like an attribution and be none. So is one that goes on with what depends on the
 images and has no gradient, a mask say (`cuts`). Normalisation over the data itself (layer norm, group
 norm), softmax and maxima other than pools are not listed.
@@ -22,7 +22,7 @@ from torch.overrides import resolve_name
 
 from enxuto.errors import ModelError
 
-__all__ = ["Kind", "activations", "in_place", "kind_of", "plain_name", "refuse"]
+__all__ = ["Kind", "activations", "is_in_place", "kind_of", "plain_name", "refusal"]
 
 
 class Kind(Enum):
@@ -88,7 +88,7 @@ def plain_name(func: Callable[..., Any]) -> str:
     return name.strip("_")
 
 
-def in_place(func: Callable[..., Any]) -> bool:
+def is_in_place(func: Callable[..., Any]) -> bool:
     """Whether the name says that the first argument is overwritten (`mul_`, `__imul__`)."""
     name = str(getattr(func, "__name__", ""))
     return name.startswith("__i") if name.endswith("__") else name.endswith("_")
@@ -113,10 +113,12 @@ def activations(values: Iterable[object]) -> list[Tensor]:
     return found
 
 
-def refuse(func: Callable[..., Any], why: str = "") -> ModelError:
+def refusal(func: Callable[..., Any], why: str = "") -> ModelError:
     """Return the error for a function that no rule fits."""
     reason = (
         why or "no rule is known for it; attribute the scores before it, or write it with functions listed"
     )
     where = "" if why else " in enxuto.prune.attribution.rules"
-    return ModelError(f"attribution cannot pass {resolve_name(func) or plain_name(func)}: {reason}{where}")
+    return ModelError(
+        f"attribution cannot pass {resolve_name(func) or plain_name(func)}: {reason}{where}", code="E032"
+    )

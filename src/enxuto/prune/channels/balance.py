@@ -33,7 +33,7 @@ def balanced_sets(
     pool: Pool = defaultdict(deque)
     for atom in sorted(free):
         pool[_signature(counts.get(atom, {}), sizes)].append((atom,))
-    lost: dict[int, int] = {}
+    unbalanced: dict[int, int] = {}
     for number in range(len(balances)):
         later: Pool = defaultdict(deque)
         uneven: Pool = defaultdict(deque)
@@ -44,18 +44,18 @@ def balanced_sets(
             if complete:
                 later[signature].append(atoms)
             else:
-                lost.update(dict.fromkeys(atoms, number))
+                unbalanced.update(dict.fromkeys(atoms, number))
         pool = later
-    return sorted(atoms for sets in pool.values() for atoms in sets), lost
+    return sorted(atoms for sets in pool.values() for atoms in sets), unbalanced
 
 
 def _counts(balances: Sequence[Parts]) -> dict[int, dict[tuple[int, int], int]]:
     """Atom → (balance, part) → how many of its channels lie there."""
     found: dict[int, dict[tuple[int, int], int]] = defaultdict(lambda: defaultdict(int))
     for number, parts in enumerate(balances):
-        for place, part in enumerate(parts):
+        for position, part in enumerate(parts):
             for atom in part:
-                found[atom][number, place] += 1
+                found[atom][number, position] += 1
     return found
 
 
@@ -63,12 +63,13 @@ def _signature(counts: Mapping[tuple[int, int], int], sizes: Sequence[int]) -> S
     """What is uneven in these counts: what all parts of a balance have is left out."""
     numbers = {number for number, _ in counts}
     least = {
-        number: min(counts.get((number, place), 0) for place in range(sizes[number])) for number in numbers
+        number: min(counts.get((number, position), 0) for position in range(sizes[number]))
+        for number in numbers
     }
     return tuple(
         sorted(
-            (number, place, many - least[number])
-            for (number, place), many in counts.items()
+            (number, position, many - least[number])
+            for (number, position), many in counts.items()
             if many > least[number]
         )
     )
@@ -79,14 +80,15 @@ def _grow(pool: Pool, number: int, sizes: Sequence[int]) -> tuple[tuple[int, ...
     counts: dict[tuple[int, int], int] = defaultdict(int)
     taken: list[int] = []
     while True:
-        row = [counts[number, place] for place in range(sizes[number])]
-        behind = {place for place, held in enumerate(row) if held < max(row)}
+        row = [counts[number, position] for position in range(sizes[number])]
+        behind = {position for position, held in enumerate(row) if held < max(row)}
         if taken and not behind:
             return tuple(sorted(taken)), _signature(counts, sizes), True
         choices = [
             signature
             for signature, sets in pool.items()
-            if sets and (not behind or any(n == number and place in behind for n, place, _ in signature))
+            if sets
+            and (not behind or any(n == number and position in behind for n, position, _ in signature))
         ]
         if not choices:
             return tuple(sorted(taken)), (), False
@@ -100,8 +102,8 @@ def _grow(pool: Pool, number: int, sizes: Sequence[int]) -> tuple[tuple[int, ...
             ),
         )
         taken.extend(pool[best].popleft())
-        for balance, place, many in best:
-            counts[balance, place] += many
+        for balance, position, many in best:
+            counts[balance, position] += many
 
 
 def _gain(
@@ -109,9 +111,9 @@ def _gain(
 ) -> int:
     """What a set fills of the parts that are behind, less what it puts others behind; in one balance or in all."""
     gain = 0
-    for number, place, many in signature:
+    for number, position, many in signature:
         if only is None or number == only:
             row = [counts.get((number, other), 0) for other in range(sizes[number])]
-            filled = min(max(row) - row[place], many)
+            filled = min(max(row) - row[position], many)
             gain += filled - (many - filled) * (sizes[number] - 1)
     return gain

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from enxuto.prune.channels.names import NameBook
 
-__all__ = ["Call", "ParameterView", "flat"]
+__all__ = ["Call", "ParameterView", "flatten"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Call:
     name: str
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
-    out: Any
+    output: Any
     known: Mapping[int, tuple[Tensor, Tensor]]
     views: Mapping[int, tuple[Tensor, ParameterView]]
     computed: Mapping[int, tuple[Tensor, str]]
@@ -64,56 +64,58 @@ class Call:
 
     def operands(self) -> list[Tensor]:
         """All tensors among the arguments, in order."""
-        return [item for item in flat([self.args, list(self.kwargs.values())]) if isinstance(item, Tensor)]
+        return [item for item in flatten([self.args, list(self.kwargs.values())]) if isinstance(item, Tensor)]
 
-    def named(self) -> list[Tensor]:
+    def operand_names(self) -> list[Tensor]:
         """The names of all operands that hold channels."""
         return [names for names in map(self.names, self.operands()) if names is not None]
 
-    def first(self) -> Tensor:
+    def first_names(self) -> Tensor:
         """The names of the first operand that holds channels."""
-        return self.named()[0]
+        return self.operand_names()[0]
 
-    def argument(self, place: int, name: str, default: Any) -> Any:
+    def argument(self, position: int, name: str, default: Any) -> Any:
         """An argument by its place or its name."""
-        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
-    def on_names(self, names: Tensor) -> Any:
+    def apply_to_names(self, names: Tensor) -> Any:
         """The operator itself, applied to the names instead of the operand that they name; indices stay indices."""
 
-        def swapped(value: Any) -> Any:
+        def swap_names(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return names if self.names(value) is not None else value.cpu()
             if isinstance(value, (list, tuple)):
-                return type(value)(swapped(item) for item in value)
+                return type(value)(swap_names(item) for item in value)
             return value
 
         return self.function(
-            *(swapped(item) for item in self.args),
-            **{key: swapped(item) for key, item in self.kwargs.items() if key not in {"memory_format"}},
+            *(swap_names(item) for item in self.args),
+            **{key: swap_names(item) for key, item in self.kwargs.items() if key not in {"memory_format"}},
         )
 
     def fix_all(self, reason: str) -> None:
         """All channels among the operands must stay."""
-        for names in self.named():
+        for names in self.operand_names():
             self.book.fix(names, f"{reason} in {self.where}")
 
-    def fixed_output(self, reason: str) -> Any:
+    def fixed_output_names(self, reason: str) -> Any:
         """Names that must stay for every tensor of the result."""
-        if isinstance(self.out, Tensor):
-            return self.book.fixed(self.out.shape, f"{reason} in {self.where}")
+        if isinstance(self.output, Tensor):
+            return self.book.new_fixed_names(self.output.shape, f"{reason} in {self.where}")
         return [
-            self.book.fixed(item.shape, f"{reason} in {self.where}") if isinstance(item, Tensor) else None
-            for item in self.out
+            self.book.new_fixed_names(item.shape, f"{reason} in {self.where}")
+            if isinstance(item, Tensor)
+            else None
+            for item in self.output
         ]
 
 
-def flat(values: Any) -> Iterator[Any]:
+def flatten(values: Any) -> Iterator[Any]:
     """What is in nested lists, tuples and mappings."""
     if isinstance(values, Mapping):
         values = list(values.values())
     if isinstance(values, (list, tuple)):
         for value in values:
-            yield from flat(value)
+            yield from flatten(value)
     else:
         yield values

@@ -10,7 +10,7 @@ from torch import Tensor
 from enxuto.prune.channels.call import Call, ParameterView
 from enxuto.prune.channels.names import core, spread
 
-__all__ = ["LAYERS", "one_each"]
+__all__ = ["LAYERS", "names_along"]
 
 
 def _axis(view: ParameterView, axis: int) -> int:
@@ -19,7 +19,7 @@ def _axis(view: ParameterView, axis: int) -> int:
     return found
 
 
-def one_each(call: Call, names: Tensor, axis: int) -> Tensor:
+def names_along(call: Call, names: Tensor, axis: int) -> Tensor:
     """The names along `axis`, one for each place; what shares a place is tied."""
     small = core(names)
     if small.shape[axis] != names.shape[axis]:
@@ -36,16 +36,16 @@ def convolution(call: Call) -> Any:
     transposed, groups = bool(call.args[6]), int(call.args[8])
     view, names = call.parameter(weight), call.names(image)
     if view is None or names is None or view.axes != tuple(range(weight.dim())):
-        call.fix_all(_computed(call, weight))
-        return call.fixed_output(_computed(call, weight))
-    inputs = one_each(call, names, 1)
+        call.fix_all(_computed_reason(call, weight))
+        return call.fixed_output_names(_computed_reason(call, weight))
+    inputs = names_along(call, names, 1)
     if groups == 1:
         rows, columns = (1, 0) if transposed else (0, 1)
         call.book.bind(view.name, columns, inputs)
         outputs = call.book.rows(view.name, rows, weight.shape[rows])
     elif transposed or (weight.shape[1] > 1 and weight.shape[0] < groups):
         call.fix_all("a grouped transposed convolution reads it")
-        return call.fixed_output("a grouped transposed convolution makes it")
+        return call.fixed_output_names("a grouped transposed convolution makes it")
     elif weight.shape[1] == 1:
         rows, outputs = 0, inputs.repeat_interleave(weight.shape[0] // groups)
         call.book.bind(view.name, 0, outputs)
@@ -54,7 +54,7 @@ def convolution(call: Call) -> Any:
         rows, outputs = 0, _grouped(call, view.name, inputs, weight, groups)
     call.book.producers[view.name] = (view.name, rows)
     _bind_vector(call, bias, outputs)
-    return spread(outputs, 1, call.out.shape)
+    return spread(outputs, 1, call.output.shape)
 
 
 def _grouped(call: Call, weight: str, inputs: Tensor, values: Tensor, groups: int) -> Tensor:
@@ -75,14 +75,14 @@ def linear(call: Call) -> Any:
     bias, left, right = (None, *call.args[:2]) if call.name == "mm" else call.args[:3]
     names, view = call.names(left), call.parameter(right)
     if names is None or view is None or sorted(map(str, view.axes)) != ["0", "1"]:
-        call.fix_all(_computed(call, right))
-        return call.fixed_output(_computed(call, right))
+        call.fix_all(_computed_reason(call, right))
+        return call.fixed_output_names(_computed_reason(call, right))
     columns, rows = _axis(view, 0), _axis(view, 1)
-    call.book.bind(view.name, columns, one_each(call, names, 1))
+    call.book.bind(view.name, columns, names_along(call, names, 1))
     outputs = call.book.rows(view.name, rows, right.shape[1])
     call.book.producers[view.name] = (view.name, rows)
     _bind_vector(call, bias, outputs)
-    return spread(outputs, 1, call.out.shape)
+    return spread(outputs, 1, call.output.shape)
 
 
 def _bind_vector(call: Call, vector: object, names: Tensor) -> None:
@@ -94,7 +94,7 @@ def _bind_vector(call: Call, vector: object, names: Tensor) -> None:
         call.book.fix(names, f"its parameters are computed in {call.where}")
 
 
-def _computed(call: Call, weight: object) -> str:
+def _computed_reason(call: Call, weight: object) -> str:
     source = call.source(weight)
     return (
         "two activations are multiplied as matrices"
@@ -105,12 +105,12 @@ def _computed(call: Call, weight: object) -> str:
 
 def batch_norm(call: Call) -> Any:
     """Scale, shift and running statistics belong to the channels; so does the output."""
-    names = call.first()
-    channels = one_each(call, names, 1)
+    names = call.first_names()
+    channels = names_along(call, names, 1)
     for vector in call.args[1:5]:
         if isinstance(vector, Tensor):
             _bind_vector(call, vector, channels)
-    return [names, *(None for _ in call.out[1:])]
+    return [names, *(None for _ in call.output[1:])]
 
 
 _NORMS = (

@@ -1,7 +1,7 @@
 """`ChannelMap`: what belongs to each channel of a network, what goes together, what must stay and why.
 
 Atoms are channels that cannot be separated (they meet in a sum, or are the same channel before and after a depthwise
-convolution). A `Group` is the smallest set of atoms that can be removed: one atom, or several where a grouped
+convolution). A `ChannelGroup` is the smallest set of atoms that can be removed: one atom, or several where a grouped
 convolution or a chunk must keep its parts equal.
 """
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.prune.removal.kept import KeptChannels
 
-__all__ = ["Balanced", "Bound", "ChannelMap", "Fixed", "Group", "Resized"]
+__all__ = ["AxisBinding", "BalancedParts", "ChannelGroup", "ChannelMap", "FixedFilters", "ResizedModule"]
 
 
 @dataclass(frozen=True)
-class Bound:
+class AxisBinding:
     """A parameter or buffer along one axis: the atom of each place.
 
     groups: 1, or for the input axis of a grouped convolution their number; the atoms are then those of all the
@@ -33,7 +33,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Resized:
+class ResizedModule:
     """A module without parameters that follows the channels: zeros before and after, or an order of its inputs."""
 
     module: str
@@ -44,7 +44,7 @@ class Resized:
 
 
 @dataclass(frozen=True)
-class Balanced:
+class BalancedParts:
     """Parts of a module's channels that must lose equally many atoms."""
 
     module: str
@@ -52,7 +52,7 @@ class Balanced:
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """Channels that are removed together.
 
     filters: layer → the places of its filters, in the network that was traced. slices: (parameter or buffer, axis,
@@ -66,7 +66,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedFilters:
     """Filters of a layer that cannot be removed, and why."""
 
     layer: str
@@ -86,14 +86,14 @@ class ChannelMap:
 
     layers: Mapping[str, tuple[int, ...]] = field(hash=False)
     rows: Mapping[str, tuple[str, int]] = field(hash=False)
-    bounds: tuple[Bound, ...]
-    balances: tuple[Balanced, ...]
-    resized: tuple[Resized, ...]
+    bindings: tuple[AxisBinding, ...]
+    balances: tuple[BalancedParts, ...]
+    resized: tuple[ResizedModule, ...]
     depthwise: frozenset[str]
     aliases: Mapping[str, str] = field(hash=False)
     rigid: frozenset[int]
-    groups: tuple[Group, ...]
-    fixed: tuple[Fixed, ...]
+    groups: tuple[ChannelGroup, ...]
+    fixed: tuple[FixedFilters, ...]
     input_shapes: tuple[tuple[int, ...], ...]
 
     @property
@@ -110,15 +110,17 @@ class ChannelMap:
         """The plan that removes nothing."""
         return KeptChannels({layer: tuple(range(count)) for layer, count in self.widths.items()}, self.widths)
 
-    def without(self, groups: Iterable[int]) -> KeptChannels:
+    def without_groups(self, groups: Iterable[int]) -> KeptChannels:
         """The plan that removes these groups, by their numbers. Raises `UsageError` for a number there is not."""
         chosen = set(groups)
         unknown = sorted(chosen - {group.number for group in self.groups})
         if unknown:
-            raise UsageError(f"there is no group {unknown[0]}; they go from 0 to {len(self.groups) - 1}")
+            raise UsageError(
+                f"there is no group {unknown[0]}; they go from 0 to {len(self.groups) - 1}", code="E021"
+            )
         gone = {atom for group in self.groups if group.number in chosen for atom in group.atoms}
         kept = {
-            layer: tuple(place for place, atom in enumerate(atoms) if atom not in gone)
+            layer: tuple(position for position, atom in enumerate(atoms) if atom not in gone)
             for layer, atoms in self.layers.items()
         }
         return KeptChannels(kept, self.widths)
@@ -129,23 +131,31 @@ class ChannelMap:
         Raises `UsageError` where a layer or place does not exist, or a filter must stay, with the reason.
         """
         numbers: set[int] = set()
-        for layer, places in filters.items():
+        for layer, positions in filters.items():
             atoms = self.layers.get(layer)
             if atoms is None:
-                raise UsageError(f"there is no layer {layer!r} with filters; ChannelMap.layers lists them")
-            for place in places:
-                if not 0 <= place < len(atoms):
-                    raise UsageError(f"{layer} has no filter {place}; they go from 0 to {len(atoms) - 1}")
-                number = self.group_of.get(atoms[place])
+                hint = did_you_mean(layer, self.layers)
+                raise UsageError(
+                    f"there is no layer {layer!r} with filters{hint}; ChannelMap.layers lists them",
+                    code="E021",
+                )
+            for position in positions:
+                if not 0 <= position < len(atoms):
+                    raise UsageError(
+                        f"{layer} has no filter {position}; they go from 0 to {len(atoms) - 1}", code="E021"
+                    )
+                number = self.group_of.get(atoms[position])
                 if number is None:
-                    raise UsageError(f"filter {place} of {layer} must stay: {self.reason(layer, place)}")
+                    raise UsageError(
+                        f"filter {position} of {layer} must stay: {self.reason(layer, position)}", code="E036"
+                    )
                 numbers.add(number)
-        return self.without(numbers)
+        return self.without_groups(numbers)
 
-    def reason(self, layer: str, place: int) -> str | None:
+    def reason(self, layer: str, position: int) -> str | None:
         """Why a filter must stay; None where it need not."""
         return next(
-            (item.reason for item in self.fixed if item.layer == layer and place in item.filters), None
+            (item.reason for item in self.fixed if item.layer == layer and position in item.filters), None
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,10 +165,10 @@ class ChannelMap:
             "groups": [
                 {
                     "number": group.number,
-                    "filters": {layer: list(places) for layer, places in group.filters.items()},
+                    "filters": {layer: list(positions) for layer, positions in group.filters.items()},
                     "slices": [
-                        {"tensor": name, "dim": dim, "places": list(places)}
-                        for name, dim, places in group.slices
+                        {"tensor": name, "dim": dim, "places": list(positions)}
+                        for name, dim, positions in group.slices
                     ],
                 }
                 for group in self.groups

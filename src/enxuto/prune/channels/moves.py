@@ -21,23 +21,23 @@ __all__ = ["MOVES"]
 Rule = Callable[[Call], Any]
 
 
-def plain(call: Call) -> Any:
+def move(call: Call) -> Any:
     """Permute, expand, squeeze, …: no channel leaves its place in the order along its axis."""
-    return call.on_names(call.first())
+    return call.apply_to_names(call.first_names())
 
 
 def reshape(call: Call) -> Any:
     """A reshape. Where it splits an axis of channels in (outer, inner), the outer size is taken as written in the
     code: inner place k of all outer places goes together, as the channel shuffle of user code needs.
     """
-    names = call.first()
-    out = names.reshape(call.out.shape)
+    names = call.first_names()
+    out = names.reshape(call.output.shape)
     if call.resizing is not None:
         return out
     before, after = call.book.roots(names), call.book.roots(out)
     axes = [axis for axis in range(after.dim()) if varies(after, axis)]
     if axes:
-        call.book.try_later(call.where, call.name, names)
+        call.book.add_site(call.where, call.name, names)
     if len(axes) > 1 and len(axes) > sum(varies(before, axis) for axis in range(before.dim())):
         call.book.tie(out, out.narrow(axes[0], 0, 1))
     return out
@@ -45,33 +45,33 @@ def reshape(call: Call) -> Any:
 
 def shuffle(call: Call) -> Any:
     """A channel shuffle outside of a module for it: channel k of all groups goes together."""
-    names = call.first()
+    names = call.first_names()
     if call.resizing is None and varies(call.book.roots(names), 1):
         lanes = names.reshape(names.shape[0], int(call.args[1]), -1, *names.shape[2:])
         call.book.tie(lanes, lanes.narrow(1, 0, 1))
-    return call.on_names(names)
+    return call.apply_to_names(names)
 
 
 def split(call: Call) -> Any:
     """Parts along an axis: of equal size they stay equal, others have sizes of their own and stay as they are."""
-    names = call.first()
-    out = call.on_names(names)
+    names = call.first_names()
+    out = call.apply_to_names(names)
     axis = int(call.argument(2, "dim", 0)) % names.dim()
     if not varies(call.book.roots(names), axis):
         return out
     if len({part.shape[axis] for part in out}) > 1:
         call.fix_all("it is split in unequal parts")
     elif len(out) > 1:
-        call.book.balance([_along(part, axis) for part in out], call.where)
-        call.book.try_later(call.where, call.name, names)
-        _one_name_a_place(call, names, axis)
+        call.book.balance([_first_names_along(part, axis) for part in out], call.where)
+        call.book.add_site(call.where, call.name, names)
+        _tie_across(call, names, axis)
     return out
 
 
 def slice_(call: Call) -> Any:
     """A slice: one of equal consecutive parts, or a part of a size of its own, which stays as it is."""
-    names = call.first()
-    out: Tensor = call.on_names(names)
+    names = call.first_names()
+    out: Tensor = call.apply_to_names(names)
     axis = int(call.argument(1, "dim", 0)) % names.dim()
     size, part = names.shape[axis], out.shape[axis]
     if part == size or not varies(call.book.roots(names), axis):
@@ -81,27 +81,27 @@ def slice_(call: Call) -> Any:
     if int(call.argument(4, "step", 1)) != 1 or part == 0 or size % part or start % part:
         call.fix_all("a part of the channels is cut out")
         return out
-    places = torch.split(_along(names, axis), part)
-    call.book.balance(list(places), call.where)
-    call.book.try_later(call.where, call.name, names)
-    _one_name_a_place(call, names, axis)
+    positions = torch.split(_first_names_along(names, axis), part)
+    call.book.balance(list(positions), call.where)
+    call.book.add_site(call.where, call.name, names)
+    _tie_across(call, names, axis)
     return out
 
 
 def pick(call: Call) -> Any:
     """Single places, places by an index, rolled or reversed places: free only across an axis without channels."""
-    if len(call.named()) > 1:
+    if len(call.operand_names()) > 1:
         call.fix_all(f"{call.name} picks by a number that was computed")
-        return call.fixed_output("picked by a computed number")
-    names = call.first()
-    out = call.on_names(names)
+        return call.fixed_output_names("picked by a computed number")
+    names = call.first_names()
+    out = call.apply_to_names(names)
     roots = call.book.roots(names)
-    if call.resizing is None and any(varies(roots, axis) for axis in _picked(call, names.dim())):
+    if call.resizing is None and any(varies(roots, axis) for axis in _picked_axes(call, names.dim())):
         call.fix_all(f"{call.name} picks channels by number")
     return out
 
 
-def _picked(call: Call, rank: int) -> list[int]:
+def _picked_axes(call: Call, rank: int) -> list[int]:
     """The axes along which `pick` picks."""
     if call.name == "index":
         return [axis for axis, index in enumerate(call.args[1]) if index is not None]
@@ -114,17 +114,19 @@ def join(call: Call) -> Any:
     """cat and stack; a constant among the parts has a size fixed in the code."""
     items = list(call.args[0])
     stacking = call.name == "stack"
-    rank = call.out.dim()
+    rank = call.output.dim()
     axis = int(call.argument(1, "dim", 0)) % rank
     parts = [
         names
         if (names := call.names(item)) is not None
-        else call.book.fixed(item.shape, f"a constant of its own size is joined to it in {call.where}")
+        else call.book.new_fixed_names(
+            item.shape, f"a constant of its own size is joined to it in {call.where}"
+        )
         for item in items
     ]
     if stacking:
         return torch.stack(parts, axis)
-    shape = list(call.out.shape)
+    shape = list(call.output.shape)
     # Names repeated along other axes stay repeated, without memory.
     shared = [a for a in range(rank) if a != axis and all(p.shape[a] == 1 or p.stride(a) == 0 for p in parts)]
     for other in shared:
@@ -134,11 +136,11 @@ def join(call: Call) -> Any:
 
 def pad(call: Call) -> Any:
     """Padding: within planes it belongs to the channel; along channels it makes new ones, of a fixed number."""
-    names = call.first()
+    names = call.first_names()
     margins = [int(item) for item in call.args[1]]
-    for place in range(len(margins) // 2):
-        axis = names.dim() - 1 - place
-        before, after = margins[2 * place : 2 * place + 2]
+    for position in range(len(margins) // 2):
+        axis = names.dim() - 1 - position
+        before, after = margins[2 * position : 2 * position + 2]
         if before == after == 0:
             continue
         shape = list(names.shape)
@@ -147,9 +149,9 @@ def pad(call: Call) -> Any:
             names = core(names).narrow(axis, 0, 1).expand(shape)
         elif min(before, after) < 0:
             call.fix_all("channels are cropped")
-            return call.on_names(call.first())
+            return call.apply_to_names(call.first_names())
         else:
-            first, last = _zeros(call, before, after)
+            first, last = _padding_names(call, before, after)
             ends = [
                 spread(part, axis, [*shape[:axis], part.shape[0], *shape[axis + 1 :]])
                 for part in (first, last)
@@ -158,37 +160,37 @@ def pad(call: Call) -> Any:
     return names
 
 
-def _zeros(call: Call, before: int, after: int) -> tuple[Tensor, Tensor]:
+def _padding_names(call: Call, before: int, after: int) -> tuple[Tensor, Tensor]:
     """Names of padded channels: free where the module's padding can be changed, else fixed."""
     book = call.book
     if call.resizing is None:
-        made = book.fresh(before + after)
+        made = book.new_names(before + after)
         book.fix(made, f"a number of zero channels is written in the code of {call.where}")
         return made[:before], made[before:]
     if call.resizing not in book.pads:
-        book.pads[call.resizing] = book.fresh(before), book.fresh(after)
+        book.pads[call.resizing] = book.new_names(before), book.new_names(after)
     return book.pads[call.resizing]
 
 
 def mirror(call: Call) -> Any:
     """Reflected or replicated edges: of each channel's own plane."""
-    names = call.first()
+    names = call.first_names()
     margins = list(call.args[1])
-    for place in range(len(margins) // 2):
-        if varies(call.book.roots(names), names.dim() - 1 - place):
+    for position in range(len(margins) // 2):
+        if varies(call.book.roots(names), names.dim() - 1 - position):
             call.fix_all("channels lie along a padded axis")
     small = core(names)
-    for place in range(len(margins) // 2):
-        small = small.narrow(small.dim() - 1 - place, 0, 1)
-    return small.expand(call.out.shape)
+    for position in range(len(margins) // 2):
+        small = small.narrow(small.dim() - 1 - position, 0, 1)
+    return small.expand(call.output.shape)
 
 
-def _along(names: Tensor, axis: int) -> Tensor:
+def _first_names_along(names: Tensor, axis: int) -> Tensor:
     """The names along one axis, at the first place of all others."""
     return names.movedim(axis, 0).reshape(names.shape[axis], -1)[:, 0]
 
 
-def _one_name_a_place(call: Call, names: Tensor, axis: int) -> None:
+def _tie_across(call: Call, names: Tensor, axis: int) -> None:
     """Tie what lies at one place of the axis, so that its first name stands for all."""
     others = [other for other in range(names.dim()) if other != axis]
     first = names
@@ -203,7 +205,7 @@ MOVES: Mapping[str, Rule] = {
             *("permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "movedim", "repeat"),
             *("pixel_shuffle", "pixel_unshuffle"),
         ),
-        plain,
+        move,
     ),
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "unflatten", "_reshape_alias"), reshape),
     **dict.fromkeys(("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk"), split),

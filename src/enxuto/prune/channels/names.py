@@ -41,7 +41,7 @@ class NameBook:
     def __init__(self) -> None:
         self.balances: list[Balance] = []
         self.sites: list[Site] = []
-        self.bound: dict[tuple[str, int], Tensor] = {}
+        self.bindings: dict[tuple[str, int], Tensor] = {}
         self.grouped: dict[str, tuple[int, Tensor]] = {}
         self.producers: dict[str, tuple[str, int]] = {}
         self.pads: dict[str, tuple[Tensor, Tensor]] = {}
@@ -51,7 +51,7 @@ class NameBook:
         self._count = 0
         self._reasons: dict[int, str] = {}
 
-    def fresh(self, count: int) -> Tensor:
+    def new_names(self, count: int) -> Tensor:
         """`count` names that nothing is known of."""
         first, self._count = self._count, self._count + count
         if self._count > self._parents.size:
@@ -92,9 +92,9 @@ class NameBook:
         for name in torch.unique(core(names)).tolist():
             self._reasons.setdefault(name, reason)
 
-    def fixed(self, count: Sequence[int], reason: str) -> Tensor:
+    def new_fixed_names(self, count: Sequence[int], reason: str) -> Tensor:
         """One new name over the whole shape, for values that belong to no channel that could go."""
-        names = self.fresh(1)
+        names = self.new_names(1)
         self.fix(names, reason)
         return names.expand(tuple(count))
 
@@ -113,21 +113,21 @@ class NameBook:
         """These parts must lose equally many channels."""
         self.balances.append(Balance(where, tuple(tuple(part.tolist()) for part in parts)))
 
-    def try_later(self, where: str, operator: str, names: Tensor) -> None:
+    def add_site(self, where: str, operator: str, names: Tensor) -> None:
         """Remember an operator whose sizes may be written in the module's code."""
         self.sites.append(Site(where, operator, frozenset(torch.unique(core(names)).tolist())))
 
     def bind(self, tensor: str, dim: int, names: Tensor) -> None:
         """The slices of parameter or buffer `tensor` along `dim` belong to `names`, one each."""
-        known = self.bound.setdefault((tensor, dim), names)
+        known = self.bindings.setdefault((tensor, dim), names)
         if known is not names:
             self.tie(known, names)
 
     def rows(self, tensor: str, dim: int, count: int) -> Tensor:
         """The names of a layer's filters: new ones at its first call, the same at every later one."""
-        known = self.bound.get((tensor, dim))
+        known = self.bindings.get((tensor, dim))
         if known is None:
-            known = self.bound[tensor, dim] = self.fresh(count)
+            known = self.bindings[tensor, dim] = self.new_names(count)
         return known
 
     def _root(self, name: int) -> int:

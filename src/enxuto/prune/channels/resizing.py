@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from enxuto.zoo.shufflenet import ChannelShuffle
 
-__all__ = ["SHUFFLES", "ChannelOrder", "order_of"]
+__all__ = ["SHUFFLES", "ChannelOrder", "shuffle_order"]
 
 
 class ChannelOrder(nn.Module):
@@ -39,10 +39,10 @@ SHUFFLES = (ChannelShuffle, nn.ChannelShuffle, ChannelOrder)
 """Modules that only put channels in another order."""
 
 
-def order_of(shuffle: nn.Module, channels: int) -> tuple[int, ...]:
+def shuffle_order(shuffle: nn.Module, channels: int) -> tuple[int, ...]:
     """For each place behind a shuffle of `channels` channels the place before it."""
     device = next((buffer.device for buffer in shuffle.buffers()), torch.device("cpu"))
-    places = torch.arange(channels, dtype=torch.float64, device=device).view(1, channels, 1, 1)
+    positions = torch.arange(channels, dtype=torch.float64, device=device).view(1, channels, 1, 1)
     with torch.no_grad():
-        moved: Tensor = shuffle(places)
-    return tuple(int(place) for place in moved.flatten().tolist())
+        moved: Tensor = shuffle(positions)
+    return tuple(int(position) for position in moved.flatten().tolist())

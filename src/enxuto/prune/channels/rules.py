@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from enxuto.prune.channels.call import Call
-from enxuto.prune.channels.layers import LAYERS, one_each
+from enxuto.prune.channels.layers import LAYERS, names_along
 from enxuto.prune.channels.moves import MOVES
 from enxuto.prune.channels.names import core, varies
 
@@ -22,12 +22,12 @@ __all__ = ["IGNORED", "RULES"]
 Rule = Callable[[Call], Any]
 
 
-def same(call: Call) -> Any:
+def keep_names(call: Call) -> Any:
     """One operand, the same shape: activations, casts, copies, dropout's masks."""
-    names = call.first()
-    shape = call.out.shape if isinstance(call.out, Tensor) else call.out[0].shape
+    names = call.first_names()
+    shape = call.output.shape if isinstance(call.output, Tensor) else call.output[0].shape
     names = names if names.shape == shape else names.expand(shape)
-    return names if isinstance(call.out, Tensor) else [names] * len(call.out)
+    return names if isinstance(call.output, Tensor) else [names] * len(call.output)
 
 
 def elementwise(call: Call) -> Any:
@@ -36,8 +36,8 @@ def elementwise(call: Call) -> Any:
     An operand of one channel that is broadcast over others (spatial attention) is no partner of theirs; its
     channel must stay.
     """
-    shape, book = call.out.shape, call.book
-    wide = [(names, names.expand(shape)) for names in call.named()]
+    shape, book = call.output.shape, call.book
+    wide = [(names, names.expand(shape)) for names in call.operand_names()]
     axes = {axis for _, full in wide for axis in range(len(shape)) if varies(book.roots(full), axis)}
     partners = []
     for names, full in wide:
@@ -51,7 +51,7 @@ def elementwise(call: Call) -> Any:
     names = partners[0] if partners else wide[0][1]
     for operand in call.operands():
         if call.names(operand) is None:
-            _meet_constant(call, operand, names)
+            _bind_constant(call, operand, names)
     return names
 
 
@@ -60,45 +60,45 @@ def _size(tensor: Tensor, axis: int) -> int:
     return tensor.shape[axis] if -axis <= tensor.dim() else 1
 
 
-def _meet_constant(call: Call, operand: Tensor, names: Tensor) -> None:
+def _bind_constant(call: Call, operand: Tensor, names: Tensor) -> None:
     """A parameter along channels is bound to them; a constant along them fixes them by its size."""
     roots = call.book.roots(names)
     along = [axis for axis in range(names.dim()) if varies(roots, axis)]
     view = call.parameter(operand)
     for axis in range(-operand.dim(), 0):
-        place = names.dim() + axis
+        position = names.dim() + axis
         if operand.shape[axis] == 1:
             continue
-        if place in along:
+        if position in along:
             bound = None if view is None else view.axes[axis]
             if view is None or bound is None:
                 call.book.fix(names, f"a constant of their number is used in {call.where}")
             else:
-                call.book.bind(view.name, bound, one_each(call, names, place))
-        elif place == 1 and not along:
+                call.book.bind(view.name, bound, names_along(call, names, position))
+        elif position == 1 and not along:
             # All carry one name: one channel met as many numbers as the result has channels.
             call.book.fix(names, f"one channel is broadcast over others in {call.where}")
 
 
 def pool(call: Call) -> Any:
     """Windows over the last axes; channels that lie along them are mixed."""
-    names = call.first()
+    names = call.first_names()
     rank = int(call.name.split("pool")[1][0]) if "pool" in call.name else names.dim() - 2
-    outputs = [call.out] if isinstance(call.out, Tensor) else list(call.out)
+    outputs = [call.output] if isinstance(call.output, Tensor) else list(call.output)
     if any(varies(call.book.roots(names), axis) for axis in range(names.dim() - rank, names.dim())):
         call.fix_all("neighbouring channels are mixed")
     small = core(names)
     for axis in range(names.dim() - rank, names.dim()):
         small = small.narrow(axis, 0, 1)
     found = [small.expand(item.shape) for item in outputs]
-    return found[0] if isinstance(call.out, Tensor) else found
+    return found[0] if isinstance(call.output, Tensor) else found
 
 
 def reduction(call: Call) -> Any:
     """Mean, sum, maximum, norm over axes; over channels it mixes them."""
-    names = call.first()
-    outputs = [call.out] if isinstance(call.out, Tensor) else list(call.out)
-    axes = _reduced(call, names.dim())
+    names = call.first_names()
+    outputs = [call.output] if isinstance(call.output, Tensor) else list(call.output)
+    axes = _reduced_axes(call, names.dim())
     if any(varies(call.book.roots(names), axis) for axis in axes):
         call.fix_all(f"{call.name} goes over all channels")
     small = core(names)
@@ -107,10 +107,10 @@ def reduction(call: Call) -> Any:
         if outputs[0].dim() < names.dim():
             small = small.squeeze(axis)
     found = [small.expand(item.shape) for item in outputs]
-    return found[0] if isinstance(call.out, Tensor) else found
+    return found[0] if isinstance(call.output, Tensor) else found
 
 
-def _reduced(call: Call, rank: int) -> list[int]:
+def _reduced_axes(call: Call, rank: int) -> list[int]:
     start = 2 if call.name in {"linalg_vector_norm", "norm"} else 1  # the order of the norm comes first
     given = next((item for item in call.args[start:] if isinstance(item, (list, int)) and item != []), None)
     given = call.kwargs.get("dim", given)
@@ -119,20 +119,20 @@ def _reduced(call: Call, rank: int) -> list[int]:
     return [axis % rank for axis in ([given] if isinstance(given, int) else given)]
 
 
-def across(call: Call) -> Any:
+def over_axis(call: Call) -> Any:
     """Softmax and the like: of the shape of the operand, over one axis."""
-    names = call.first()
+    names = call.first_names()
     axis = int(call.args[1]) % names.dim()
     if varies(call.book.roots(names), axis):
         call.fix_all(f"{call.name} goes over all channels")
     return names
 
 
-def mixing(call: Call) -> Any:
+def mix(call: Call) -> Any:
     """Group and layer norm, products of activations: no channel of the operands can go alone."""
     reason = f"{call.name} mixes channels"
     call.fix_all(reason)
-    return call.fixed_output(reason)
+    return call.fixed_output_names(reason)
 
 
 _UNARY = (
@@ -241,12 +241,12 @@ IGNORED = frozenset({"sym_size", "is_same_size", "new_zeros", "new_ones", "new_e
 RULES: Mapping[str, Rule] = {
     **MOVES,
     **LAYERS,
-    **dict.fromkeys(_UNARY, same),
+    **dict.fromkeys(_UNARY, keep_names),
     **dict.fromkeys(_BINARY, elementwise),
     **dict.fromkeys(_POOLS, pool),
     **dict.fromkeys(_UPSAMPLING, pool),
     **dict.fromkeys(_REDUCTIONS, reduction),
-    **dict.fromkeys(("_softmax", "_log_softmax", "cumsum", "_safe_softmax"), across),
-    **dict.fromkeys(_MIXING, mixing),
+    **dict.fromkeys(("_softmax", "_log_softmax", "cumsum", "_safe_softmax"), over_axis),
+    **dict.fromkeys(_MIXING, mix),
 }
 """Rules by the operator's name; `name_` is `name` in place."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
-from enxuto.errors import ModelError
-from enxuto.prune.channels.call import Call, ParameterView, flat
+from enxuto.errors import ModelError, error_reason
+from enxuto.prune.channels.call import Call, ParameterView, flatten
 from enxuto.prune.channels.names import NameBook, spread
-from enxuto.prune.channels.resizing import SHUFFLES, order_of
+from enxuto.prune.channels.resizing import SHUFFLES, shuffle_order
 from enxuto.prune.channels.rules import IGNORED, RULES
 from enxuto.zoo.resnet import OptionAShortcut
 
@@ -42,12 +42,14 @@ def follow(network: nn.Module, inputs: Sequence[Tensor]) -> NameBook:
     """
     book = NameBook()
     with evaluating(network):
-        _pass(network, inputs, book)
-    idle = [name for name, _ in network.named_parameters() if not any(name == key for key, _ in book.bound)]
+        _run_once(network, inputs, book)
+    idle = [
+        name for name, _ in network.named_parameters() if not any(name == key for key, _ in book.bindings)
+    ]
     if idle:
         twice = [torch.cat((item, item)) for item in inputs]  # batch norm of one value has no variance
         with torch.random.fork_rng(devices=[]):  # dropout must not move the caller's random numbers
-            _pass(copy.deepcopy(network).train(), twice, book)
+            _run_once(copy.deepcopy(network).train(), twice, book)
     return book
 
 
@@ -63,15 +65,17 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _pass(network: nn.Module, inputs: Sequence[Tensor], book: NameBook) -> None:
+def _run_once(network: nn.Module, inputs: Sequence[Tensor], book: NameBook) -> None:
     follower = _Follower(network, inputs, book)
     try:
-        with torch.no_grad(), follower.watching(network), follower:
+        with torch.no_grad(), follower.track_modules(network), follower:
             outputs = network(*inputs)
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         shapes = " and ".join("×".join(map(str, item.shape)) for item in inputs)
-        raise ModelError(f"the network does not run on an input of {shapes}: {_one_line(error)}") from error
-    for output in flat([outputs]):
+        raise ModelError(
+            f"the network does not run on an input of {shapes}: {error_reason(error)}", code="E034"
+        ) from error
+    for output in flatten([outputs]):
         names = follower.known.get(id(output))
         if names is not None:
             book.fix(names[1], "it is an output of the network")
@@ -91,17 +95,17 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
             self._views[id(tensor)] = tensor, ParameterView(name, tuple(range(tensor.dim())))
         for tensor in inputs:
-            names = book.fresh(tensor.shape[1] if tensor.dim() > 1 else 1)
+            names = book.new_names(tensor.shape[1] if tensor.dim() > 1 else 1)
             book.fix(names, "it is an input of the network")
             self.known[id(tensor)] = tensor, spread(names, min(1, tensor.dim() - 1), tensor.shape)
 
     @contextmanager
-    def watching(self, network: nn.Module) -> Iterator[None]:
+    def track_modules(self, network: nn.Module) -> Iterator[None]:
         """Know inside which module each operator runs, until the block ends."""
         handles: list[RemovableHandle] = []
         for path, part in network.named_modules():
-            handles.append(part.register_forward_pre_hook(self._entering(path)))
-            handles.append(part.register_forward_hook(self._leaving(path)))
+            handles.append(part.register_forward_pre_hook(self._on_enter(path)))
+            handles.append(part.register_forward_hook(self._on_leave(path)))
         try:
             yield
         finally:
@@ -114,7 +118,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operator, then name what it wrote."""
         name = str(func.overloadpacket.__name__)
         keywords = dict(kwargs or {})
-        tensors = [item for item in flat([args, keywords]) if isinstance(item, Tensor)]
+        tensors = [item for item in flatten([args, keywords]) if isinstance(item, Tensor)]
         named = any(id(item) in self.known for item in tensors)
         if named and name in _RESTRIDING:
             return self._restride(func, name, args, keywords)
@@ -122,22 +126,24 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._check(func, name, args)
         out = func(*args, **keywords)
         if not named:
-            self._parameters(name, args, tensors, out)
+            self._follow_parameters(name, args, tensors, out)
         elif name not in IGNORED:
-            self._name(func, name, args, keywords, out)
+            self._name_outputs(func, name, args, keywords, out)
         return out
 
     def _check(self, func: Any, name: str, args: Sequence[Any]) -> None:
         """Refuse an operator without a rule, and one that writes into part of a tensor."""
         if func.namespace != "aten" or self._rule(name) is None:
             raise ModelError(
-                f"channels cannot be followed through the operator {func.namespace}.{name} in {self._where()}; "
-                "replace it, or prune another network"
+                f"channels cannot be followed through the operator {func.namespace}.{name} in "
+                f"{self._current_module()}; replace it, or prune another network",
+                code="E032",
             )
         if name.endswith("_") and args and id(args[0]) not in self.known:
             raise ModelError(
-                f"channels cannot be followed through {func.namespace}.{name} in {self._where()}, which writes "
-                "them into a tensor made before; join the parts with torch.cat instead"
+                f"channels cannot be followed through {func.namespace}.{name} in {self._current_module()}, which "
+                "writes them into a tensor made before; join the parts with torch.cat instead",
+                code="E032",
             )
 
     def _restride(self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -146,13 +152,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Strides of axes of one place mean nothing. Any other view of the memory is refused.
         """
         tensor = args[0]
-        before = _laid_out(tensor)
+        before = _memory_layout(tensor)
         names = self.known[id(tensor)][1]
         out = func(*args, **kwargs)
-        if _laid_out(out) != before:
+        if _memory_layout(out) != before:
             raise ModelError(
-                f"channels cannot be followed through {func.namespace}.{name} in {self._where()}, which takes elements "
-                "by their places in memory; write it with view, permute or slices"
+                f"channels cannot be followed through {func.namespace}.{name} in {self._current_module()}, which "
+                "takes elements by their places in memory; write it with view, permute or slices",
+                code="E032",
             )
         self.known[id(out)] = out, names
         return out
@@ -160,10 +167,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _rule(self, name: str) -> Callable[[Call], Any] | None:
         return RULES.get(name, RULES.get(name[:-1]) if name.endswith("_") else None)
 
-    def _name(self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+    def _name_outputs(
+        self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> None:
         resizing = self._resizing[-1] if self._resizing else None
         function = func if not name.endswith("_") else _no_function
-        where = self._where()
+        where = self._current_module()
         call = Call(
             self._book,
             where,
@@ -183,7 +192,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             found = rule(call)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ModelError(
-                f"channels cannot be followed through this use of {name} in {where}: {_one_line(error)}"
+                f"channels cannot be followed through this use of {name} in {where}: {error_reason(error)}",
+                code="E032",
             ) from error
         many = isinstance(out, (list, tuple))
         for tensor, names in zip(
@@ -193,15 +203,15 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 assert names.shape == tensor.shape, f"{name} in {where}: {names.shape} for {tensor.shape}"
                 self.known[id(tensor)] = tensor, names
 
-    def _parameters(self, name: str, args: Sequence[Any], tensors: Sequence[Tensor], out: Any) -> None:
+    def _follow_parameters(self, name: str, args: Sequence[Any], tensors: Sequence[Tensor], out: Any) -> None:
         """Follow parameters through views; remember what was computed from them otherwise."""
         sources = [self._views[id(item)][1].name for item in tensors if id(item) in self._views]
         sources += [self._computed[id(item)][1] for item in tensors if id(item) in self._computed]
         if not sources:
             return
         first = self._views.get(id(args[0])) if args else None
-        axes = _axes(first[0], first[1].axes, name, args, out) if first is not None else None
-        for tensor in flat([out]):
+        axes = _view_axes(first[0], first[1].axes, name, args, out) if first is not None else None
+        for tensor in flatten([out]):
             if not isinstance(tensor, Tensor) or id(tensor) in self._views:
                 continue
             if axes is not None:
@@ -209,10 +219,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             else:
                 self._computed[id(tensor)] = tensor, sources[0]
 
-    def _where(self) -> str:
+    def _current_module(self) -> str:
         return self._path[-1] if self._path and self._path[-1] else "the network's forward"
 
-    def _entering(self, path: str) -> Callable[[nn.Module, Any], None]:
+    def _on_enter(self, path: str) -> Callable[[nn.Module, Any], None]:
         def enter(module: nn.Module, inputs: Any) -> None:
             self._path.append(path)
             if isinstance(module, _FOLLOWING):
@@ -220,7 +230,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         return enter
 
-    def _leaving(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
+    def _on_leave(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def leave(module: nn.Module, inputs: Any, output: Tensor) -> None:
             self._path.pop()
             if isinstance(module, _FOLLOWING):
@@ -229,27 +239,25 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 held = self.known.get(id(inputs[0]))
                 if held is not None:
                     names = held[1].movedim(1, 0).flatten(1)[:, 0]
-                    known, _ = self._book.shuffles.setdefault(path, (names, order_of(module, len(names))))
+                    known, _ = self._book.shuffles.setdefault(
+                        path, (names, shuffle_order(module, len(names)))
+                    )
                     self._book.tie(known, names)  # used again: the same places go
 
         return leave
 
 
-def _laid_out(tensor: Tensor) -> tuple[Any, ...]:
+def _memory_layout(tensor: Tensor) -> tuple[Any, ...]:
     """Shape, offset, and the strides that mean something."""
     strides = [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
     return tuple(tensor.shape), tensor.storage_offset(), strides
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _no_function(*_: Any) -> Any:
     raise AssertionError("an operator in place moves no elements")
 
 
-def _axes(
+def _view_axes(
     tensor: Tensor, axes: tuple[int | None, ...], name: str, args: Sequence[Any], out: Any
 ) -> tuple[int | None, ...] | None:
     """The axes of a view of a parameter; None where it is not just transposed or given axes of one place."""

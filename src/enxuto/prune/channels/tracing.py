@@ -21,7 +21,14 @@ from torch import Tensor, nn
 
 from enxuto.errors import ModelError, UsageError
 from enxuto.prune.channels.balance import balanced_sets
-from enxuto.prune.channels.map import Balanced, Bound, ChannelMap, Fixed, Group, Resized
+from enxuto.prune.channels.map import (
+    AxisBinding,
+    BalancedParts,
+    ChannelGroup,
+    ChannelMap,
+    FixedFilters,
+    ResizedModule,
+)
 from enxuto.prune.channels.names import NameBook, Site
 from enxuto.prune.channels.run import follow
 from enxuto.prune.removal.remove import CONVOLUTIONS, NORMS, remove
@@ -42,35 +49,35 @@ def trace(network: nn.Module, example: Tensor | Sequence[Tensor]) -> ChannelMap:
     _fix_functional_depthwise(network, book)
     shapes = tuple(tuple(item.shape[1:]) for item in inputs)
     aliases = _aliases(network)
-    found = _map(book, shapes, aliases)
-    failed = _failing(network, found, book)
+    found = _build_map(book, shapes, aliases)
+    failed = _failing_sites(network, found, book)
     for site in failed:
         reason = f"sizes written in the code of {site.where} fix it ({site.operator})"
         book.fix(torch.tensor(sorted(site.names)), reason)
-    return _map(book, shapes, aliases) if failed else found
+    return _build_map(book, shapes, aliases) if failed else found
 
 
-def _failing(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site]:
+def _failing_sites(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site]:
     """The sites that do not follow when a group is removed: all at once first, then each alone."""
     if not book.sites:
         return []
-    networks = network, _lively(network)
+    networks = network, _without_dead_units(network)
     chosen: dict[int, list[Site]] = defaultdict(list)
     for site in dict.fromkeys(book.sites):
         atoms = set(book.roots(torch.tensor(sorted(site.names))).tolist())
         numbers = [found.group_of[atom] for atom in sorted(atoms) if atom in found.group_of]
         if numbers:  # one that tries no other site, where there is one
             chosen[next((number for number in numbers if number not in chosen), numbers[0])].append(site)
-    if not chosen or all(_removable(one, found, chosen) for one in networks):
+    if not chosen or all(_is_removable(one, found, chosen) for one in networks):
         return []
     failing = []
     for number, sites in chosen.items():
-        if not all(_removable(one, found, [number]) for one in networks):
+        if not all(_is_removable(one, found, [number]) for one in networks):
             failing += sites
     return failing
 
 
-def _lively(network: nn.Module) -> nn.Module:
+def _without_dead_units(network: nn.Module) -> nn.Module:
     """A copy without dead rectifiers: random positive parameters, norms that change little.
 
     Behind rectifiers that the network's own weights never open, a channel in a wrong place is not seen. (Where these
@@ -89,10 +96,10 @@ def _lively(network: nn.Module) -> nn.Module:
     return copied
 
 
-def _removable(network: nn.Module, found: ChannelMap, numbers: Iterable[int]) -> bool:
+def _is_removable(network: nn.Module, found: ChannelMap, numbers: Iterable[int]) -> bool:
     """Whether the network runs and is right without these groups; several at once may leave nothing of a layer."""
     try:
-        remove(network, found, found.without(numbers))
+        remove(network, found, found.without_groups(numbers))
     except (ModelError, UsageError):
         return False
     return True
@@ -103,7 +110,9 @@ def _fix_functional_depthwise(network: nn.Module, book: NameBook) -> None:
     for weight in book.depthwise:
         path, _, attribute = weight.rpartition(".")
         if attribute != "weight" or not isinstance(network.get_submodule(path), CONVOLUTIONS):
-            book.fix(book.bound[weight, 0], f"the number of groups is written in the code that uses {weight}")
+            book.fix(
+                book.bindings[weight, 0], f"the number of groups is written in the code that uses {weight}"
+            )
 
 
 def _aliases(network: nn.Module) -> dict[str, str]:
@@ -119,38 +128,40 @@ def _aliases(network: nn.Module) -> dict[str, str]:
     return found
 
 
-def _map(book: NameBook, shapes: tuple[tuple[int, ...], ...], aliases: dict[str, str]) -> ChannelMap:
+def _build_map(book: NameBook, shapes: tuple[tuple[int, ...], ...], aliases: dict[str, str]) -> ChannelMap:
     """Names settled into atoms, groups and what must stay."""
-    bounds = [Bound(name, dim, _atoms(book, names)) for (name, dim), names in book.bound.items()]
-    bounds += [Bound(name, 1, _atoms(book, names), groups) for name, (groups, names) in book.grouped.items()]
-    rows = {_layer(name): place for name, place in book.producers.items()}
-    layers = {layer: _atoms(book, book.bound[place]) for layer, place in rows.items()}
+    bindings = [AxisBinding(name, dim, _atoms(book, names)) for (name, dim), names in book.bindings.items()]
+    bindings += [
+        AxisBinding(name, 1, _atoms(book, names), groups) for name, (groups, names) in book.grouped.items()
+    ]
+    rows = {_layer_name(name): position for name, position in book.producers.items()}
+    layers = {layer: _atoms(book, book.bindings[position]) for layer, position in rows.items()}
     balances = [
-        Balanced(item.where, tuple(_atoms(book, torch.tensor(part)) for part in item.parts))
+        BalancedParts(item.where, tuple(_atoms(book, torch.tensor(part)) for part in item.parts))
         for item in dict.fromkeys(book.balances)
     ]
     resized = [
-        Resized(path, _atoms(book, before), _atoms(book, after))
+        ResizedModule(path, _atoms(book, before), _atoms(book, after))
         for path, (before, after) in book.pads.items()
     ]
     resized += [
-        Resized(path, inputs=_atoms(book, names), order=order)
+        ResizedModule(path, inputs=_atoms(book, names), order=order)
         for path, (names, order) in book.shuffles.items()
     ]
     stay = book.fixed_roots()
     rigid = frozenset(stay)
-    groups = _groups(layers, bounds, balances, stay)
+    groups = _groups(layers, bindings, balances, stay)
     return ChannelMap(
         layers=layers,
         rows=rows,
-        bounds=tuple(bounds),
+        bindings=tuple(bindings),
         balances=tuple(balances),
         resized=tuple(resized),
         depthwise=frozenset(book.depthwise),
         aliases=aliases,
         rigid=rigid,
         groups=groups,
-        fixed=_fixed(book, layers, rows, stay),
+        fixed=_fixed_filters(book, layers, rows, stay),
         input_shapes=shapes,
     )
 
@@ -159,36 +170,39 @@ def _atoms(book: NameBook, names: Tensor) -> tuple[int, ...]:
     return tuple(book.roots(names).tolist())
 
 
-def _layer(weight: str) -> str:
+def _layer_name(weight: str) -> str:
     """The module that a weight belongs to; a weight by another name is a layer of its own."""
     return weight.removesuffix(".weight")
 
 
 def _groups(
-    layers: dict[str, tuple[int, ...]], bounds: list[Bound], balances: list[Balanced], stay: dict[int, str]
-) -> tuple[Group, ...]:
+    layers: dict[str, tuple[int, ...]],
+    bindings: list[AxisBinding],
+    balances: list[BalancedParts],
+    stay: dict[int, str],
+) -> tuple[ChannelGroup, ...]:
     """The smallest removable sets, in the order of the layers; adds to `stay` what turns out to have none."""
     makers: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for layer, atoms in layers.items():
-        for place, atom in enumerate(atoms):
-            makers[atom][layer].append(place)
+        for position, atom in enumerate(atoms):
+            makers[atom][layer].append(position)
     touched: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
-    for bound in bounds:
-        for place, atom in enumerate(bound.atoms):
-            touched[atom].append((bound.tensor, bound.dim, place))
+    for bound in bindings:
+        for position, atom in enumerate(bound.atoms):
+            touched[atom].append((bound.tensor, bound.dim, position))
     # What no filter makes (padded zeros) goes with its partners or not at all.
     for part in (part for item in balances for parts in item.parts for part in parts):
         if part not in makers:
             stay.setdefault(part, "no filter makes it")
-    sets, lost = balanced_sets(
+    sets, unbalanced = balanced_sets(
         (atom for atom in makers if atom not in stay), [item.parts for item in balances]
     )
-    for atom, number in lost.items():
+    for atom, number in unbalanced.items():
         stay[atom] = f"the parts of {balances[number].module} must lose equally many channels"
-    groups: list[Group] = []
+    groups: list[ChannelGroup] = []
     for atoms in sets:
-        filters = _merged(
-            (layer, place) for atom in atoms for layer in makers[atom] for place in makers[atom][layer]
+        filters = _merge_positions(
+            (layer, position) for atom in atoms for layer in makers[atom] for position in makers[atom][layer]
         )
         emptied = next(
             (layer for layer, chosen in filters.items() if len(chosen) == len(layers[layer])), None
@@ -196,30 +210,36 @@ def _groups(
         if emptied is not None:
             stay.update(dict.fromkeys(atoms, f"nothing would be left of {emptied}"))
             continue
-        slices = _merged(((name, dim), place) for atom in atoms for name, dim, place in touched[atom])
+        slices = _merge_positions(
+            ((name, dim), position) for atom in atoms for name, dim, position in touched[atom]
+        )
         groups.append(
-            Group(len(groups), atoms, filters, tuple((*key, places) for key, places in slices.items()))
+            ChannelGroup(
+                len(groups), atoms, filters, tuple((*key, positions) for key, positions in slices.items())
+            )
         )
     return tuple(groups)
 
 
-def _merged(pairs: Iterable[tuple[_Key, int]]) -> dict[_Key, tuple[int, ...]]:
+def _merge_positions(pairs: Iterable[tuple[_Key, int]]) -> dict[_Key, tuple[int, ...]]:
     """Key → its places, ascending."""
     found: dict[_Key, list[int]] = defaultdict(list)
-    for key, place in pairs:
-        found[key].append(place)
-    return {key: tuple(sorted(places)) for key, places in found.items()}
+    for key, position in pairs:
+        found[key].append(position)
+    return {key: tuple(sorted(positions)) for key, positions in found.items()}
 
 
-def _fixed(
+def _fixed_filters(
     book: NameBook, layers: dict[str, tuple[int, ...]], rows: dict[str, tuple[str, int]], stay: dict[int, str]
-) -> tuple[Fixed, ...]:
+) -> tuple[FixedFilters, ...]:
     """For each layer the filters that must stay, by their reasons."""
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
     for layer, atoms in layers.items():
-        names = book.bound[rows[layer]].tolist()
-        for place, (atom, name) in enumerate(zip(atoms, names, strict=True)):
+        names = book.bindings[rows[layer]].tolist()
+        for position, (atom, name) in enumerate(zip(atoms, names, strict=True)):
             if atom in stay:
                 reason = book.reason(name) or stay[atom]
-                found[layer, reason].append(place)
-    return tuple(Fixed(layer, tuple(places), reason) for (layer, reason), places in found.items())
+                found[layer, reason].append(position)
+    return tuple(
+        FixedFilters(layer, tuple(positions), reason) for (layer, reason), positions in found.items()
+    )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from enxuto.prune.attribution.deeplift import deeplift
 from enxuto.prune.attribution.layers import FilterLayer, filter_layers, per_filter
-from enxuto.prune.attribution.references import Reference, blurred
+from enxuto.prune.attribution.references import Reference, blur
 from enxuto.prune.criteria.conductance import conductance
 from enxuto.prune.criteria.gradients import mean_over_images
 from enxuto.prune.criteria.relevance import relevance
@@ -25,7 +25,7 @@ __all__ = ["Conductance", "DeepLift", "Relevance"]
 class DeepLift:
     """DeepLIFT (`attribution`) of the labels' scores against a reference, by default blurred images."""
 
-    reference: Reference = blurred
+    reference: Reference = blur
 
     def __call__(
         self, model: nn.Module, data: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], None]
@@ -63,7 +63,7 @@ class Relevance:
 class Conductance:
     """Layer conductance (`conductance`) of the labels' scores in `steps` steps from a reference."""
 
-    reference: Reference = blurred
+    reference: Reference = blur
     steps: int = 16
 
     def __call__(

@@ -12,15 +12,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from enxuto.errors import UsageError
-from enxuto.prune.attribution.layers import running
-from enxuto.prune.attribution.references import Reference, blurred
+from enxuto.prune.attribution.layers import run_detached
+from enxuto.prune.attribution.references import Reference, blur
 from enxuto.prune.criteria.gradients import class_scores, outputs_and_gradients
 
 __all__ = ["conductance"]
 
 
 def conductance(
-    model: nn.Module, images: Tensor, classes: Tensor, *, reference: Reference = blurred, steps: int = 16
+    model: nn.Module, images: Tensor, classes: Tensor, *, reference: Reference = blur, steps: int = 16
 ) -> dict[str, tuple[Tensor, ...]]:
     """Return for each layer's name the conductance of its outputs, one tensor (batch, filters, …) for each call.
 
@@ -31,7 +31,7 @@ def conductance(
         raise UsageError(f"conductance: steps must be 1 or more, not {steps}")
     images = images.detach().clone()
     target = class_scores(classes)
-    with running(model) as network:
+    with run_detached(model) as network:
         start = reference(images)
         before = outputs_and_gradients(network, start, target)
         flowed: dict[tuple[str, int], Tensor] = {}

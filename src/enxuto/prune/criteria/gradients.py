@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.overrides import TorchFunctionMode
 
-from enxuto.prune.attribution.layers import Network, checked_classes, filter_layers, per_filter, running
+from enxuto.prune.attribution.layers import Network, filter_layers, per_filter, run_detached, validate_classes
 
 __all__ = ["GradientActivation", "Taylor", "class_scores", "mean_over_images", "outputs_and_gradients"]
 
@@ -57,7 +57,7 @@ class _Taps(TorchFunctionMode):
         """Call the function; look at the output of a layer."""
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        name = self.network.layer_called(func, args, kwargs)
+        name = self.network.layer_of_call(func, args, kwargs)
         if name is not None and output.requires_grad:
             call = (name, sum(seen == name for seen, _ in self.outputs))
             self.outputs[call] = output.detach().clone()
@@ -71,7 +71,7 @@ class _Taps(TorchFunctionMode):
 
 def class_scores(labels: Tensor) -> Target:
     """Return the target that sums the scores of the images' own classes."""
-    return lambda logits: logits.gather(1, checked_classes(labels, logits)[:, None]).sum()
+    return lambda logits: logits.gather(1, validate_classes(labels, logits)[:, None]).sum()
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class GradientActivation:
         layers = filter_layers(model)
 
         def measure(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-            with running(model) as network:
+            with run_detached(model) as network:
                 calls = outputs_and_gradients(network, images, class_scores(labels))
-            return _summed(
+            return _sum_calls(
                 {(n, use): per_filter((a * g).abs(), layers[n]) for (n, use), (a, g) in calls.items()}
             )
 
@@ -106,21 +106,21 @@ class Taylor:
 
         def measure(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
             def loss(logits: Tensor) -> Tensor:
-                return cross_entropy(logits, checked_classes(labels, logits), reduction="sum")
+                return cross_entropy(logits, validate_classes(labels, logits), reduction="sum")
 
-            with running(model) as network:
+            with run_detached(model) as network:
                 calls = outputs_and_gradients(network, images, loss)
             found = {}
             for (name, use), (output, gradient) in calls.items():
                 changes = per_filter(output * gradient, layers[name])
-                places = output.numel() // changes.numel()
-                found[name, use] = changes.abs() / places
-            return _summed(found)
+                positions = output.numel() // changes.numel()
+                found[name, use] = changes.abs() / positions
+            return _sum_calls(found)
 
         return mean_over_images(data, measure, progress)
 
 
-def _summed(calls: Mapping[tuple[str, int], Tensor]) -> dict[str, Tensor]:
+def _sum_calls(calls: Mapping[tuple[str, int], Tensor]) -> dict[str, Tensor]:
     """Add up the calls of a layer that is called more than once."""
     found: dict[str, Tensor] = {}
     for (name, _), values in calls.items():

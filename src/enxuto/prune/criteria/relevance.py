@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enxuto.prune.attribution.dispatch import Dispatch
-from enxuto.prune.attribution.layers import checked_classes, is_layer_call, running
-from enxuto.prune.attribution.rules import in_place, plain_name, refuse
+from enxuto.prune.attribution.layers import is_layer_call, run_detached, validate_classes
+from enxuto.prune.attribution.rules import is_in_place, plain_name, refusal
 
 __all__ = ["LayerRelevance", "relevance"]
 
@@ -50,13 +50,13 @@ def relevance(model: nn.Module, images: Tensor, classes: Tensor) -> LayerRelevan
     images: (batch, channels, height, width) on the network's device. classes: whose score, (batch,) integers.
     Layers that the scores do not depend on are left out. Raises `ModelError` for a function without a rule.
     """
-    with running(model) as network:
+    with run_detached(model) as network:
         leaf = images.detach().clone().requires_grad_()
         rules = _Relevance()
         with Dispatch(network, rules) as dispatch:
             logits = network(leaf.clone())
         dispatch.check_scores(logits)
-        scores = logits.gather(1, checked_classes(classes, logits)[:, None])[:, 0]
+        scores = logits.gather(1, validate_classes(classes, logits)[:, None])[:, 0]
         (carried,) = torch.autograd.grad(scores.sum(), leaf, materialize_grads=True)
     names = dict.fromkeys(name for name, _ in rules.calls)
     found = {
@@ -69,7 +69,7 @@ def relevance(model: nn.Module, images: Tensor, classes: Tensor) -> LayerRelevan
 
 
 @dataclass(frozen=True)
-class _Call:
+class _LayerCall:
     """A call of a convolution or linear layer: its input, its weights, and itself, without bias, on others."""
 
     x: Tensor
@@ -78,16 +78,16 @@ class _Call:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _LayerOutput:
     """What a batch norm after a layer needs to become part of it."""
 
     output: Tensor
     name: str | None
     version: int
     function: str
-    called: _Call
+    called: _LayerCall
 
-    def is_as_it_left(self, values: Tensor) -> bool:
+    def is_unchanged(self, values: Tensor) -> bool:
         """Whether these are the layer's output, not overwritten since."""
         return values is self.output and values._version == self.version
 
@@ -98,24 +98,24 @@ class _Relevance:
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
         self.found: dict[tuple[str, int], Tensor] = {}
-        self._last: _Layer | None = None
+        self._last: _LayerOutput | None = None
 
     def layer(self, name: str | None, func: Any, args: Any, kwargs: Any) -> Tensor:
         """z⁺ for convolutions and linear layers; other products with something fixed are their gradient."""
         if not is_layer_call(func):
             affine: Tensor = func(*args, **kwargs)
             return affine
-        called = _taken_apart(func, args, kwargs)
-        output = _carried(func(*args, **kwargs).detach(), _positive(called, called.weight))
+        called = _split_call(func, args, kwargs)
+        output = _carry(func(*args, **kwargs).detach(), _positive_part(called, called.weight))
         self._watch(name, output)
-        self._last = _Layer(output, name, output._version, plain_name(func), called)
+        self._last = _LayerOutput(output, name, output._version, plain_name(func), called)
         return output
 
     def batch_norm(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Part of the layer before, if it follows one; else its gradient."""
         value: Tensor = func(*args, **kwargs)
         last = self._last
-        if last is None or not last.is_as_it_left(args[0]) or last.function.startswith("conv_transpose"):
+        if last is None or not last.is_unchanged(args[0]) or last.function.startswith("conv_transpose"):
             return value
         given = inspect.signature(func).bind(*args, **kwargs)
         given.apply_defaults()
@@ -125,7 +125,7 @@ class _Relevance:
             scale = scale * norm["weight"]
         weight = last.called.weight
         folded = weight * scale.view(-1, *[1] * (weight.dim() - 1))
-        output = _carried(value.detach(), _positive(last.called, folded))
+        output = _carry(value.detach(), _positive_part(last.called, folded))
         self._watch(last.name, output)
         return output
 
@@ -134,15 +134,15 @@ class _Relevance:
         x, *rest = args
         copy = x.detach().clone()
         version = copy._version
-        output = _carried(func(copy, *rest, **kwargs), x)
+        output = _carry(func(copy, *rest, **kwargs), x)
         return x.copy_(output) if copy._version != version else output
 
     def product(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Half to each factor."""
         a, b, *rest = args
-        overwrites = in_place(func)
+        overwrites = is_in_place(func)
         if overwrites and plain_name(func) not in ("mul", "multiply"):
-            raise refuse(func, "a product in place is known only element by element")
+            raise refusal(func, "a product in place is known only element by element")
         call = torch.mul if overwrites else func
         both = (call(a, b.detach(), *rest, **kwargs) + call(a.detach(), b, *rest, **kwargs)) / 2
         return a.copy_(both) if overwrites else both
@@ -169,7 +169,7 @@ class _Relevance:
         output.register_hook(keep)  # type: ignore[no-untyped-call]
 
 
-def _taken_apart(func: Any, args: Any, kwargs: Any) -> _Call:
+def _split_call(func: Any, args: Any, kwargs: Any) -> _LayerCall:
     """Take a call of a convolution or linear layer apart: its input, its weights, and itself without bias."""
     x, *given = args
     named = dict(kwargs)
@@ -182,10 +182,10 @@ def _taken_apart(func: Any, args: Any, kwargs: Any) -> _Call:
         result: Tensor = func(x, weight, None, *given, **named)
         return result
 
-    return _Call(x, weight, call)
+    return _LayerCall(x, weight, call)
 
 
-def _positive(called: _Call, weight: Tensor) -> Tensor:
+def _positive_part(called: _LayerCall, weight: Tensor) -> Tensor:
     """Σ x⁺w⁺ + x⁻w⁻ for each output, the negative half only where an input is negative (after ReLU none is)."""
     x = called.x
     total = called.call(F.relu(x), F.relu(weight))
@@ -194,7 +194,7 @@ def _positive(called: _Call, weight: Tensor) -> Tensor:
     return total
 
 
-def _carried(value: Tensor, carrier: Tensor) -> Tensor:
+def _carry(value: Tensor, carrier: Tensor) -> Tensor:
     """`value`, with a gradient as if it were the carrier times a constant; none where the carrier is 0."""
     fixed = carrier.detach()
     there = fixed.abs() > torch.finfo(fixed.dtype).eps ** 2

@@ -3,7 +3,7 @@
 The lowest go first. Every convolution and hidden linear layer gets a score for each of its filters or neurons; the
 layers whose filters are the classes get none, as they are never pruned. A criterion is a value that can be called
 like `Criterion`; those of this package by name are `CRITERIA`, and take their settings when they are made:
-`Random(seed=3)`, `DeepLift(reference=zero)`, `Conductance(steps=32)`.
+`Random(seed=3)`, `DeepLift(reference=zero_reference)`, `Conductance(steps=32)`.
 
 Left out: which filters must go together and how many go (`ranking`), and normalisation between layers.
 """
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
 from enxuto.prune.attribution.layers import output_layers
 from enxuto.prune.criteria.attribution import Conductance, DeepLift, Relevance
 from enxuto.prune.criteria.gradients import GradientActivation, Taylor
@@ -71,19 +71,25 @@ def scores(
     """
     if isinstance(criterion, str):
         if criterion not in CRITERIA:
-            raise UsageError(f"no criterion {criterion!r}: choose one of {', '.join(CRITERIA)}")
+            hint = did_you_mean(criterion, CRITERIA)
+            raise UsageError(
+                f"no criterion {criterion!r}{hint}: choose one of {', '.join(CRITERIA)}", code="E021"
+            )
         criterion = CRITERIA[criterion]
-    batches = _checked(data, _device(model))
+    batches = _check_batches(data, _device(model))
     first = next(batches, None)
     if first is None:
-        raise DataError("scores: no images were given; at least one batch of images and labels is needed")
+        raise DataError(
+            "scores: no images were given; at least one batch of images and labels is needed", code="E043"
+        )
     outputs = output_layers(model, first[0])
     found = criterion(model, chain([first], batches), progress or (lambda _: None))
     result = {name: values.cpu().double().numpy() for name, values in found.items() if name not in outputs}
     for name, values in result.items():
         if not np.isfinite(values).all():
             raise ModelError(
-                f"scores: {name} has filters whose score is not a finite number; check its weights"
+                f"scores: {name} has filters whose score is not a finite number; check its weights",
+                code="E033",
             )
     return result
 
@@ -92,7 +98,9 @@ def _device(model: nn.Module) -> torch.device:
     return next((value.device for value in model.parameters()), torch.device("cpu"))
 
 
-def _checked(data: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _check_batches(
+    data: Iterable[tuple[Tensor, Tensor]], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches on the device, empty ones left out; an error where images or labels are not what they should be."""
     for images, labels in data:
         if not images.is_floating_point() or labels.is_floating_point() or labels.shape != images.shape[:1]:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import ModelError
-from enxuto.prune.channels.call import flat
+from enxuto.errors import ModelError, error_reason
+from enxuto.prune.channels.call import flatten
 from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.removal.kept import KeptChannels
-from enxuto.prune.removal.remove import gone_atoms, zero_state
+from enxuto.prune.removal.remove import removed_atoms, zero_state
 
 __all__ = ["TOLERANCE", "check_removal"]
 
@@ -43,13 +43,17 @@ def check_removal(
         torch.randn(batch, *shape, generator=generator, dtype=torch.float64).to(device)
         for shape in channels.input_shapes
     ]
-    gone = gone_atoms(channels, kept)
+    gone = removed_atoms(channels, kept)
     try:
-        zeroed, dtype, tolerance = _zeroed(network, channels, gone, torch.float64), torch.float64, TOLERANCE
+        zeroed, dtype, tolerance = (
+            _zero_removed(network, channels, gone, torch.float64),
+            torch.float64,
+            TOLERANCE,
+        )
         expected = _run(zeroed, images, "original")
     except ModelError:
         dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-        zeroed, tolerance = _zeroed(network, channels, gone, dtype), SINGLE_TOLERANCE
+        zeroed, tolerance = _zero_removed(network, channels, gone, dtype), SINGLE_TOLERANCE
         images = [image.to(dtype) for image in images]
         expected = _run(zeroed, images, "original")
     small = copy.deepcopy(smaller).eval().to(dtype)
@@ -59,11 +63,14 @@ def check_removal(
     where = _first_difference(zeroed, small, images, channels, kept, tolerance)
     raise ModelError(
         f"the pruned network differs from the original with the removed channels zero by {difference:.3g} of the "
-        f"largest output, first in {where}; nothing was changed"
+        f"largest output, first in {where}; nothing was changed",
+        code="E034",
     )
 
 
-def _zeroed(network: nn.Module, channels: ChannelMap, gone: frozenset[int], dtype: torch.dtype) -> nn.Module:
+def _zero_removed(
+    network: nn.Module, channels: ChannelMap, gone: frozenset[int], dtype: torch.dtype
+) -> nn.Module:
     """A copy of the original in evaluation mode, with everything zero that belongs to a removed channel."""
     copied = copy.deepcopy(network).eval().to(dtype)
     copied.load_state_dict(zero_state(copied.state_dict(), channels, gone))
@@ -73,21 +80,24 @@ def _zeroed(network: nn.Module, channels: ChannelMap, gone: frozenset[int], dtyp
 def _run(network: nn.Module, inputs: Sequence[Tensor], which: str) -> list[Tensor]:
     """All tensors that the network returns."""
     running: list[str] = []
-    handles = [part.register_forward_pre_hook(_note(path, running)) for path, part in network.named_modules()]
+    handles = [
+        part.register_forward_pre_hook(_record_path(path, running)) for path, part in network.named_modules()
+    ]
     try:
         with torch.no_grad():
             outputs = network(*inputs)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         where = running[-1] if running and running[-1] else "the network's forward"
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the {which} network does not run, in or after {where}: {reason}") from error
+        raise ModelError(
+            f"the {which} network does not run, in or after {where}: {error_reason(error)}", code="E034"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
-    return [item for item in flat([outputs]) if isinstance(item, Tensor)]
+    return [item for item in flatten([outputs]) if isinstance(item, Tensor)]
 
 
-def _note(path: str, running: list[str]) -> Callable[[nn.Module, Any], None]:
+def _record_path(path: str, running: list[str]) -> Callable[[nn.Module, Any], None]:
     def note(module: nn.Module, inputs: Any) -> None:
         running.append(path)
 
@@ -120,16 +130,16 @@ def _first_difference(
     tolerance: float,
 ) -> str:
     """The layer, in the order of the run, whose kept outputs are the first to differ."""
-    expected, found = _outputs(zeroed, inputs, channels), _outputs(small, inputs, channels)
+    expected, found = _layer_outputs(zeroed, inputs, channels), _layer_outputs(small, inputs, channels)
     for layer, value in expected.items():
         left = torch.tensor(kept.layers[layer], device=value.device)
-        wanted = value.index_select(_axis(zeroed, layer, value), left)
+        wanted = value.index_select(_channel_axis(zeroed, layer, value), left)
         if layer not in found or not _difference([wanted], [found[layer]]) <= tolerance:
             return layer
     return "what follows the last layer with filters"
 
 
-def _outputs(network: nn.Module, inputs: Sequence[Tensor], channels: ChannelMap) -> dict[str, Tensor]:
+def _layer_outputs(network: nn.Module, inputs: Sequence[Tensor], channels: ChannelMap) -> dict[str, Tensor]:
     """Layer → what it returned first, in the order of the run."""
     found: dict[str, Tensor] = {}
 
@@ -153,6 +163,6 @@ def _outputs(network: nn.Module, inputs: Sequence[Tensor], channels: ChannelMap)
     return found
 
 
-def _axis(network: nn.Module, layer: str, value: Tensor) -> int:
+def _channel_axis(network: nn.Module, layer: str, value: Tensor) -> int:
     """The axis of channels: the last behind a linear layer, the second else."""
     return value.dim() - 1 if isinstance(network.get_submodule(layer), nn.Linear) else 1

@@ -1,7 +1,7 @@
 """`KeptChannels`: the plan of a pruned network, layer → original places of the filters that are left.
 
 With the architecture it came from (`Architecture`) it rebuilds the pruned network; alone it says what every round
-removed. Plans compose: one made on an already pruned network becomes one of the original by `then`.
+removed. Plans compose: one made on an already pruned network becomes one of the original by `compose`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if ":" in self.name and (self.classes is not None or self.options):
-            raise UsageError(f"{self.name} is called without arguments: it takes no classes and no options")
+            raise UsageError(
+                f"{self.name} is called without arguments: it takes no classes and no options", code="E022"
+            )
 
     def build(self) -> nn.Module:
         """The unpruned network; its weights are fresh and always the same for a name of the zoo."""
@@ -71,7 +73,7 @@ class Architecture:
         """
         try:
             name, classes, options = values["name"], values["classes"], dict(values["options"])
-            shape = _places(values["input_shape"])
+            shape = _as_positions(values["input_shape"])
             if not isinstance(name, str) or not all(isinstance(key, str) for key in options):
                 raise TypeError("name")
             if not (classes is None or isinstance(classes, int)):
@@ -89,7 +91,8 @@ class Architecture:
         if ":" in name and factory is None:
             raise UsageError(
                 f"this network is made by a factory that the file calls {name[:80]!r}; a file does not choose what is "
-                "run: if you trust that code, name it yourself (--factory module:factory, or factory= in Python)"
+                "run: if you trust that code, name it yourself (--factory module:factory, or factory= in Python)",
+                code="E023",
             )
         if factory is not None and (":" not in name or ":" not in factory):
             raise UsageError(
@@ -113,46 +116,47 @@ class KeptChannels:
             raise UsageError(
                 f"a plan must name the same layers in kept and widths; {odd!r} is in one of them"
             )
-        for layer, places in self.layers.items():
-            if list(places) != sorted(set(places)):
+        for layer, positions in self.layers.items():
+            if list(positions) != sorted(set(positions)):
                 raise UsageError(f"the kept filters of {layer} must be different and ascending")
-            if places and not 0 <= places[0] <= places[-1] < self.widths[layer]:
+            if positions and not 0 <= positions[0] <= positions[-1] < self.widths[layer]:
                 raise UsageError(f"{layer} has filters 0 to {self.widths[layer] - 1}; the plan names others")
-            if not places:
+            if not positions:
                 raise UsageError(f"nothing would be left of {layer}; keep at least one of its filters")
 
     def removed(self) -> dict[str, tuple[int, ...]]:
         """Layer → original places of the filters that are gone; layers that lost none are left out."""
         gone = {
-            layer: tuple(sorted(set(range(self.widths[layer])) - set(places)))
-            for layer, places in self.layers.items()
+            layer: tuple(sorted(set(range(self.widths[layer])) - set(positions)))
+            for layer, positions in self.layers.items()
         }
-        return {layer: places for layer, places in gone.items() if places}
+        return {layer: positions for layer, positions in gone.items() if positions}
 
-    def then(self, later: KeptChannels) -> KeptChannels:
+    def compose(self, later: KeptChannels) -> KeptChannels:
         """This plan followed by one of the network that it leaves; the result is a plan of the original.
 
         Raises `UsageError` where `later` is not a plan of that network. A convolution whose groups have one input
         left counts as depthwise in a trace of the pruned network; a plan that then removes whole groups is none of the
         original network, and `remove` says so.
         """
-        left = {layer: len(places) for layer, places in self.layers.items()}
+        left = {layer: len(positions) for layer, positions in self.layers.items()}
         if dict(later.widths) != left:
             odd = next(
                 name for name in (*left, *later.widths) if later.widths.get(name, 0) != left.get(name, 0)
             )
             raise UsageError(
                 f"the second plan is for another network: {odd} has {left.get(odd, 0)} filters after the first, "
-                f"the second expects {later.widths.get(odd, 0)}"
+                f"the second expects {later.widths.get(odd, 0)}",
+                code="E022",
             )
-        places = {
-            layer: tuple(self.layers[layer][place] for place in chosen)
+        positions = {
+            layer: tuple(self.layers[layer][position] for position in chosen)
             for layer, chosen in later.layers.items()
         }
-        return KeptChannels(places, self.widths)
+        return KeptChannels(positions, self.widths)
 
     @property
-    def share(self) -> float:
+    def kept_share(self) -> float:
         """The share of all filters that is kept, 0 to 1."""
         return sum(map(len, self.layers.values())) / sum(self.widths.values())
 
@@ -160,25 +164,25 @@ class KeptChannels:
         """JSON-safe; `from_dict` reads it."""
         return {
             "widths": dict(self.widths),
-            "kept": {layer: list(places) for layer, places in self.layers.items()},
+            "kept": {layer: list(positions) for layer, positions in self.layers.items()},
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KeptChannels:
         """Read what `to_dict` gave; `FormatError` where it is something else."""
         try:
-            kept = {str(layer): _places(places) for layer, places in values["kept"].items()}
-            widths = dict(zip(values["widths"], _places(list(values["widths"].values())), strict=True))
+            kept = {str(layer): _as_positions(positions) for layer, positions in values["kept"].items()}
+            widths = dict(zip(values["widths"], _as_positions(list(values["widths"].values())), strict=True))
             if not all(isinstance(layer, str) for layer in (*values["kept"], *widths)):
                 raise TypeError("layers")
             return cls(kept, widths)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"this is no plan of kept channels: {error!r} is wrong in it") from error
         except UsageError as error:
-            raise FormatError(f"this plan cannot be: {error}") from error
+            raise FormatError(f"this plan makes no sense: {error}") from error
 
 
-def _places(values: Sequence[Any]) -> tuple[int, ...]:
-    if not all(isinstance(place, int) and not isinstance(place, bool) for place in values):
+def _as_positions(values: Sequence[Any]) -> tuple[int, ...]:
+    if not all(isinstance(position, int) and not isinstance(position, bool) for position in values):
         raise TypeError("places")
     return tuple(values)

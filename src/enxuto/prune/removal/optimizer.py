@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from enxuto.errors import UsageError
 from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.removal.kept import KeptChannels
-from enxuto.prune.removal.remove import bounds_by_tensor, cut, gone_atoms
+from enxuto.prune.removal.remove import bindings_by_tensor, cut_tensor, removed_atoms
 
 __all__ = ["remove_from_optimizer"]
 
@@ -29,8 +29,8 @@ def remove_from_optimizer(
     copied. Parameter groups keep their settings, so a schedule goes on. Raises `UsageError` where the optimizer holds
     parameters that are not `network`'s, or keeps a state of another shape (low-rank moments).
     """
-    gone = gone_atoms(channels, kept)
-    bounds = bounds_by_tensor(channels)
+    gone = removed_atoms(channels, kept)
+    bindings = bindings_by_tensor(channels)
     names = {id(weight): name for name, weight in network.named_parameters()}
     fresh = dict(smaller.named_parameters())
     groups: list[dict[str, Any]] = []
@@ -44,7 +44,10 @@ def remove_from_optimizer(
             members.append(fresh[name])
             held = {
                 key: _state(
-                    key, value, weight, lambda item, name=name: cut(item, bounds.get(name, []), gone, name)
+                    key,
+                    value,
+                    weight,
+                    lambda item, name=name: cut_tensor(item, bindings.get(name, []), gone, name),
                 )
                 for key, value in optimizer.state.get(weight, {}).items()
             }
@@ -62,11 +65,11 @@ def _settings(optimizer: Optimizer) -> Mapping[str, Any]:
     return {"lr": optimizer.defaults["lr"]} if "lr" in optimizer.defaults else {}
 
 
-def _state(key: str, value: Any, weight: Tensor, cut_: Any) -> Any:
+def _state(key: str, value: Any, weight: Tensor, cut_like_parameter: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     if value.shape == weight.shape:
-        return cut_(value)
+        return cut_like_parameter(value)
     if value.numel() == 1:
         return value.clone()
     raise UsageError(

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from enxuto import zoo
-from enxuto.archive import digest, read_archive, same_kind, write_archive
-from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError
+from enxuto.archive import digest, read_archive, same_number_kind, write_archive
+from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError, error_reason
 from enxuto.prune.channels.tracing import trace
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.remove import remove
 
-__all__ = ["Pruned", "check_claims", "load_pruned", "save_pruned"]
+__all__ = ["PrunedNetwork", "check_declared_size", "load_pruned", "save_pruned"]
 
 _FORMAT = "enxuto pruned network"
 _VERSION = 2
@@ -35,7 +35,7 @@ _PIXELS = 3 << 20
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedNetwork:
     """A pruned network and how it came about: what a file of one holds.
 
     metadata: plain values of the caller's (accuracy, rounds, preprocessing), JSON-safe.
@@ -70,7 +70,7 @@ def save_pruned(
     write_archive(path, _FORMAT, _VERSION, held)
 
 
-def load_pruned(path: str | Path, factory: str | None = None) -> Pruned:
+def load_pruned(path: str | Path, factory: str | None = None) -> PrunedNetwork:
     """Read what `save_pruned` wrote; the network is on the CPU, in evaluation mode.
 
     factory: for a network that is none of the zoo's, the `module:factory` that made it. It is imported and called, so
@@ -79,7 +79,7 @@ def load_pruned(path: str | Path, factory: str | None = None) -> Pruned:
     Raises `UsageError` where there is no file, or a factory is needed and not given, or given and not needed;
     `FormatError` when the file is damaged, no pruned network, or its parts do not fit one another.
     """
-    held = _held(Path(path))
+    held = _read_parts(Path(path))
     try:
         architecture = Architecture.from_dict(_mapping(held, "architecture", path), factory)
         kept = KeptChannels.from_dict(_mapping(held, "plan", path))
@@ -87,28 +87,28 @@ def load_pruned(path: str | Path, factory: str | None = None) -> Pruned:
         raise type(error)(f"{path}: {error}") from error
     state = _mapping(held, "model", path)
     if not all(isinstance(value, Tensor) for value in state.values()):
-        raise FormatError(f"{path} is damaged: its model holds something else than tensors")
+        raise FormatError(f"{path} is damaged: its model holds something else than tensors", code="E052")
     if architecture.factory is None:
         try:
-            check_claims(architecture, state)
+            check_declared_size(architecture, state)
         except EnxutoError as error:
             raise FormatError(f"{path} does not fit {architecture.name[:80]}: {error}") from error
-    smaller = _rebuilt(architecture, kept, path)
+    smaller = _rebuild(architecture, kept, path)
     own = smaller.state_dict()
     for name in sorted(own.keys() ^ state.keys(), key=str):
         raise FormatError(f"{path} does not fit its plan: {name!r} is only in one of them")
     for name, value in state.items():
         if value.shape != own[name].shape:
             raise FormatError(f"{path} does not fit its plan: {name!r} has another shape")
-        if not same_kind(value, own[name]):
+        if not same_number_kind(value, own[name]):
             raise FormatError(
                 f"{path} does not fit its plan: {name!r} holds numbers of another kind, {value.dtype}"
             )
     smaller.load_state_dict(dict(state))
-    return Pruned(smaller.eval(), architecture, kept, dict(_mapping(held, "metadata", path)))
+    return PrunedNetwork(smaller.eval(), architecture, kept, dict(_mapping(held, "metadata", path)))
 
 
-def check_claims(architecture: Architecture, state: Mapping[str, Tensor]) -> None:
+def check_declared_size(architecture: Architecture, state: Mapping[str, Tensor]) -> None:
     """Refuse a network of the zoo that is much larger than the tensors that came with it; nothing of it is built.
 
     Counts, sizes and options come from files, and what is built by them takes memory and time. Raises `UsageError` or
@@ -136,7 +136,7 @@ def check_claims(architecture: Architecture, state: Mapping[str, Tensor]) -> Non
         )
 
 
-def _rebuilt(architecture: Architecture, kept: KeptChannels, path: str | Path) -> nn.Module:
+def _rebuild(architecture: Architecture, kept: KeptChannels, path: str | Path) -> nn.Module:
     """The architecture without what the plan removes, with weights that mean nothing yet."""
     network = architecture.build()
     try:
@@ -145,23 +145,23 @@ def _rebuilt(architecture: Architecture, kept: KeptChannels, path: str | Path) -
     except EnxutoError as error:
         raise FormatError(f"{path} does not fit {architecture.name[:80]}: {error}") from error
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
-        raise FormatError(
-            f"{path} does not fit {architecture.name[:80]}: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise FormatError(f"{path} does not fit {architecture.name[:80]}: {error_reason(error)}") from error
 
 
-def _held(path: Path) -> Mapping[str, Any]:
+def _read_parts(path: Path) -> Mapping[str, Any]:
     held = read_archive(path, "pruned network")
     if not isinstance(held, Mapping) or held.get("format") != _FORMAT:
         raise FormatError(f"{path} is no pruned network that enxuto wrote")
     if held.get("version") not in (1, _VERSION):
         raise FormatError(
-            f"{path} is a file of version {held.get('version')!r:.80}, this enxuto reads 1 and {_VERSION}"
+            f"{path} is a file of version {held.get('version')!r:.80}, this enxuto reads 1 and {_VERSION}",
+            code="E053",
         )
     parts = {name: held[name] for name in _PARTS if name in held}
     if held["version"] != 1 and held.get("digest") != digest(parts):
         raise FormatError(
-            f"{path} is damaged: its contents do not fit their digest; use another copy of the file"
+            f"{path} is damaged: its contents do not fit their digest; use another copy of the file",
+            code="E052",
         )
     return held
 
@@ -169,5 +169,5 @@ def _held(path: Path) -> Mapping[str, Any]:
 def _mapping(held: Mapping[str, Any], key: str, path: str | Path) -> Mapping[str, Any]:
     found = held.get(key)
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
-        raise FormatError(f"{path} is damaged: it has no {key}")
+        raise FormatError(f"{path} is damaged: it has no {key}", code="E052")
     return found

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import ModelError, UsageError
-from enxuto.prune.channels.map import Bound, ChannelMap, Resized
-from enxuto.prune.channels.resizing import ChannelOrder, order_of
+from enxuto.errors import ModelError, UsageError, error_reason
+from enxuto.prune.channels.map import AxisBinding, ChannelMap, ResizedModule
+from enxuto.prune.channels.resizing import ChannelOrder, shuffle_order
 from enxuto.prune.removal.kept import KeptChannels
 from enxuto.zoo.resnet import OptionAShortcut
 
@@ -26,7 +26,7 @@ CONVOLUTIONS = (
 )
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
-__all__ = ["bounds_by_tensor", "cut", "gone_atoms", "remove", "slice_state", "zero_state"]
+__all__ = ["bindings_by_tensor", "cut_tensor", "remove", "removed_atoms", "slice_state", "zero_state"]
 
 
 def remove(network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, verify: bool = True) -> nn.Module:
@@ -39,7 +39,7 @@ def remove(network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, veri
     Raises `UsageError` where the plan does not fit the network, `ModelError` where the smaller network cannot be made
     or computes something else; the message names the layer.
     """
-    gone = gone_atoms(channels, kept)
+    gone = removed_atoms(channels, kept)
     smaller = _cut_network(network, channels, gone)
     if verify:
         from enxuto.prune.removal.check import check_removal
@@ -48,7 +48,7 @@ def remove(network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, veri
     return smaller
 
 
-def gone_atoms(channels: ChannelMap, kept: KeptChannels) -> frozenset[int]:
+def removed_atoms(channels: ChannelMap, kept: KeptChannels) -> frozenset[int]:
     """The atoms that a plan removes.
 
     Raises `UsageError` where the plan is for another network, separates what belongs together, removes what must
@@ -56,15 +56,17 @@ def gone_atoms(channels: ChannelMap, kept: KeptChannels) -> frozenset[int]:
     """
     if dict(kept.widths) != channels.widths:
         odd = sorted(set(kept.widths.items()) ^ set(channels.widths.items()))[0][0]
-        raise UsageError(f"the plan is for another network: {odd} is not the same in both")
+        raise UsageError(f"the plan is for another network: {odd} is not the same in both", code="E022")
     gone: set[int] = set()
-    for layer, places in kept.removed().items():
-        for place in places:
-            if channels.layers[layer][place] in channels.rigid:
-                raise UsageError(f"filter {place} of {layer} must stay: {channels.reason(layer, place)}")
-            gone.add(channels.layers[layer][place])
-    for layer, places in kept.layers.items():
-        torn = next((place for place in places if channels.layers[layer][place] in gone), None)
+    for layer, positions in kept.removed().items():
+        for position in positions:
+            if channels.layers[layer][position] in channels.rigid:
+                raise UsageError(
+                    f"filter {position} of {layer} must stay: {channels.reason(layer, position)}", code="E036"
+                )
+            gone.add(channels.layers[layer][position])
+    for layer, positions in kept.layers.items():
+        torn = next((position for position in positions if channels.layers[layer][position] in gone), None)
         if torn is not None:
             raise UsageError(
                 f"the plan keeps filter {torn} of {layer} and removes what goes with it elsewhere; "
@@ -82,90 +84,94 @@ def slice_state(state: Mapping[str, Tensor], channels: ChannelMap, kept: KeptCha
     Tensors that no channel touches come as they are, the others as copies. Raises `UsageError` where a tensor is
     missing or has another shape than the network's.
     """
-    gone = gone_atoms(channels, kept)
-    bounds = bounds_by_tensor(channels)
-    for name in bounds:
+    gone = removed_atoms(channels, kept)
+    bindings = bindings_by_tensor(channels)
+    for name in bindings:
         if name not in state:
-            raise UsageError(f"the state dict lacks {name!r}; it is of another network")
-    named = {name: bounds.get(channels.aliases.get(name, name), []) for name in state}
+            raise UsageError(f"the state dict lacks {name!r}; it is of another network", code="E071")
+    named = {name: bindings.get(channels.aliases.get(name, name), []) for name in state}
     return {
-        name: cut(value, named[name], gone, name) if named[name] else value for name, value in state.items()
+        name: cut_tensor(value, named[name], gone, name) if named[name] else value
+        for name, value in state.items()
     }
 
 
 def zero_state(state: Mapping[str, Tensor], channels: ChannelMap, gone: frozenset[int]) -> dict[str, Tensor]:
     """A state dict of the original network with everything zero that belongs to a removed channel."""
     result = dict(state)
-    bounds = bounds_by_tensor(channels)
+    bindings = bindings_by_tensor(channels)
     for name in state:
         value = state[name].clone()
-        for bound in bounds.get(channels.aliases.get(name, name), []):
-            places = [place for place, atom in enumerate(bound.atoms) if atom in gone]
-            if bound.groups == 1:
-                value.index_fill_(bound.dim, torch.tensor(places, dtype=torch.int64, device=value.device), 0)
+        for binding in bindings.get(channels.aliases.get(name, name), []):
+            positions = [position for position, atom in enumerate(binding.atoms) if atom in gone]
+            if binding.groups == 1:
+                value.index_fill_(
+                    binding.dim, torch.tensor(positions, dtype=torch.int64, device=value.device), 0
+                )
                 continue
-            inputs, outputs = len(bound.atoms) // bound.groups, value.shape[0] // bound.groups
-            for place in places:
-                group, column = divmod(place, inputs)
+            inputs, outputs = len(binding.atoms) // binding.groups, value.shape[0] // binding.groups
+            for position in positions:
+                group, column = divmod(position, inputs)
                 value[group * outputs : (group + 1) * outputs, column] = 0
         result[name] = value
     return result
 
 
-def cut(value: Tensor, bounds: list[Bound], gone: frozenset[int], name: str) -> Tensor:
+def cut_tensor(value: Tensor, bindings: list[AxisBinding], gone: frozenset[int], name: str) -> Tensor:
     """A copy of a parameter, buffer or optimizer's moment without the slices of removed channels.
 
     The input axis of a grouped convolution is cut for each group by itself. `UsageError` for another shape.
     """
-    for bound in sorted(bounds, key=lambda bound: bound.groups, reverse=True):
-        size = len(bound.atoms) // bound.groups
-        if value.dim() <= bound.dim or value.shape[bound.dim] != size:
-            raise UsageError(f"{name} has the shape {tuple(value.shape)}; axis {bound.dim} should be {size}")
-        left = [place for place, atom in enumerate(bound.atoms) if atom not in gone]
-        if bound.groups == 1:
+    for binding in sorted(bindings, key=lambda binding: binding.groups, reverse=True):
+        size = len(binding.atoms) // binding.groups
+        if value.dim() <= binding.dim or value.shape[binding.dim] != size:
+            raise UsageError(
+                f"{name} has the shape {tuple(value.shape)}; axis {binding.dim} should be {size}"
+            )
+        left = [position for position, atom in enumerate(binding.atoms) if atom not in gone]
+        if binding.groups == 1:
             index = torch.tensor(left, dtype=torch.int64, device=value.device)
-            value = value.index_select(bound.dim, index)
+            value = value.index_select(binding.dim, index)
             continue
         parts = [
             part.index_select(
                 1, torch.tensor([p % size for p in left if p // size == group], device=value.device)
             )
-            for group, part in enumerate(value.chunk(bound.groups))
+            for group, part in enumerate(value.chunk(binding.groups))
         ]
         value = torch.cat(parts)
     return value.clone()
 
 
-def bounds_by_tensor(channels: ChannelMap) -> dict[str, list[Bound]]:
+def bindings_by_tensor(channels: ChannelMap) -> dict[str, list[AxisBinding]]:
     """Parameter or buffer → its bounds, one an axis."""
-    found: dict[str, list[Bound]] = {}
-    for bound in channels.bounds:
-        found.setdefault(bound.tensor, []).append(bound)
+    found: dict[str, list[AxisBinding]] = {}
+    for binding in channels.bindings:
+        found.setdefault(binding.tensor, []).append(binding)
     return found
 
 
 def _cut_network(network: nn.Module, channels: ChannelMap, gone: frozenset[int]) -> nn.Module:
     """The smaller network, not verified: a deep copy whose tensors are cut on the way."""
-    bounds = bounds_by_tensor(channels)
+    bindings = bindings_by_tensor(channels)
     memo: dict[int, Any] = {}
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if name in bounds:
-                value = cut(weight.detach(), bounds[name], gone, name)
+            if name in bindings:
+                value = cut_tensor(weight.detach(), bindings[name], gone, name)
                 memo[id(weight)] = nn.Parameter(value, requires_grad=weight.requires_grad)
         for name, buffer in network.named_buffers():
-            if name in bounds:
-                memo[id(buffer)] = cut(buffer, bounds[name], gone, name)
+            if name in bindings:
+                memo[id(buffer)] = cut_tensor(buffer, bindings[name], gone, name)
     try:
         smaller: nn.Module = copy.deepcopy(network, memo)
     except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"the network cannot be copied: {reason}") from error
+        raise ModelError(f"the network cannot be copied: {error_reason(error)}") from error
     depthwise = {name.removesuffix(".weight") for name in channels.depthwise}
     for path, module in smaller.named_modules():
         resize_module(module, depthwise=path in depthwise)
     for item in channels.resized:
-        _fit(smaller, item, gone)
+        _resize(smaller, item, gone)
     return smaller
 
 
@@ -189,18 +195,21 @@ def resize_module(module: nn.Module, *, depthwise: bool) -> None:
         module.num_parameters = module.weight.shape[0]
 
 
-def _fit(network: nn.Module, item: Resized, gone: frozenset[int]) -> None:
+def _resize(network: nn.Module, item: ResizedModule, gone: frozenset[int]) -> None:
     """Give a padding shortcut its numbers of zeros, a shuffle the order of the channels that are left."""
     module = network.get_submodule(item.module)
     if isinstance(module, OptionAShortcut):
         module.before = sum(atom not in gone for atom in item.before)
         module.after = sum(atom not in gone for atom in item.after)
         return
-    places = {
-        place: rank for rank, place in enumerate(p for p, atom in enumerate(item.inputs) if atom not in gone)
+    positions = {
+        position: rank
+        for rank, position in enumerate(p for p, atom in enumerate(item.inputs) if atom not in gone)
     }
-    order = tuple(places[place] for place in item.order if place in places)
-    if len(order) == len(item.order) or (not isinstance(module, ChannelOrder) and _still(module, order)):
+    order = tuple(positions[position] for position in item.order if position in positions)
+    if len(order) == len(item.order) or (
+        not isinstance(module, ChannelOrder) and _is_unchanged(module, order)
+    ):
         return
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
     ordered = ChannelOrder(order).to(device)
@@ -209,6 +218,8 @@ def _fit(network: nn.Module, item: Resized, gone: frozenset[int]) -> None:
             network.set_submodule(path, ordered)
 
 
-def _still(shuffle: nn.Module, order: tuple[int, ...]) -> bool:
+def _is_unchanged(shuffle: nn.Module, order: tuple[int, ...]) -> bool:
     """Whether the shuffle as it is puts the channels that are left in this order."""
-    return len(order) % int(getattr(shuffle, "groups", 1)) == 0 and order_of(shuffle, len(order)) == order
+    return (
+        len(order) % int(getattr(shuffle, "groups", 1)) == 0 and shuffle_order(shuffle, len(order)) == order
+    )

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.values import Checked, Count, Number, Share
-from enxuto.weights.dependency import AxisDependency, Dependency
+from enxuto.weights.dependency import AxisDependency, LayerDependency
 
 __all__ = ["DependentLayer", "dependence_charts", "rebuilt"]
 
@@ -31,7 +31,7 @@ class _Axis(Checked):
 
 
 class DependentLayer(Checked):
-    """A layer as `Dependency.to_dict` gives it."""
+    """A layer as `LayerDependency.to_dict` gives it."""
 
     name: str
     role: str
@@ -39,15 +39,17 @@ class DependentLayer(Checked):
     axes: tuple[_Axis, ...]
 
 
-def rebuilt(layers: Sequence[DependentLayer]) -> list[Dependency]:
+def rebuilt(layers: Sequence[DependentLayer]) -> list[LayerDependency]:
     """The layers as they were when they were printed."""
     return [
-        Dependency(one.name, one.role, one.shape, tuple(AxisDependency(**vars(axis)) for axis in one.axes))
+        LayerDependency(
+            one.name, one.role, one.shape, tuple(AxisDependency(**vars(axis)) for axis in one.axes)
+        )
         for one in layers
     ]
 
 
-def dependence_charts(name: str, layers: Sequence[Dependency]) -> list[Chart]:
+def dependence_charts(name: str, layers: Sequence[LayerDependency]) -> list[Chart]:
     """Two maps of the layers that have an axis with neighbours enough; none where no layer has."""
     columns = (
         "axis", "layer", *(f"lag{lag}" for lag in range(1, _LAGS + 1)), "information", "scale", "shape", "pairs",
@@ -84,7 +86,7 @@ def dependence_charts(name: str, layers: Sequence[Dependency]) -> list[Chart]:
     ]  # fmt: skip
 
 
-def _row(layer: Dependency, axis: AxisDependency) -> tuple[Cell, ...]:
+def _row(layer: LayerDependency, axis: AxisDependency) -> tuple[Cell, ...]:
     lags = [*axis.correlation, *[None] * (_LAGS - len(axis.correlation))]
     return (
         axis.axis, layer.name, *lags, axis.information, axis.scale_share, "×".join(map(str, layer.shape)), axis.pairs,

@@ -188,7 +188,7 @@ def _table(
     )  # fmt: skip
     spread = 100 * (max(before.values()) - min(before.values()))
     caption = (
-        f"Tickets: networks at least as accurate as the unpruned one of their seed. Unpruned: median "
+        f"Tickets: networks at least as accurate as the unpruned one of their seed. UnprunedNetwork: median "
         f"{100 * median(before.values()):.2f} %, spread {spread:.2f} points over {len(before)} seeds"
     )
     return Table(f"{title}: rounds", columns, tuple(rows), caption)

@@ -19,8 +19,8 @@ from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.readers.dependence import DependentLayer, dependence_charts, rebuilt
 from enxuto.report.values import Checked, Count, Number, Positive
 from enxuto.tables import Table
-from enxuto.weights.distribution import Similarity, WeightShape
-from enxuto.weights.families import FAMILIES, Fitted
+from enxuto.weights.distribution import Similarity, WeightDistribution
+from enxuto.weights.families import FAMILIES, FittedFamily
 from enxuto.weights.tables import dependency_table, layer_table, similar_table
 
 __all__ = ["knows", "read"]
@@ -58,7 +58,7 @@ class _Shape(Checked):
     density: Annotated[list[Number], Field(min_length=1, max_length=10_000)]
     fits: list[_Fit]
 
-    def rebuilt(self) -> WeightShape:
+    def rebuilt(self) -> WeightDistribution:
         """As it was when it was printed. Raises `DataError` for families that are not known."""
         by_name = {fit.name: fit for fit in self.fits}
         strange = set(by_name) ^ set(_BY_NAME)
@@ -68,7 +68,7 @@ class _Shape(Checked):
             )
         similar = tuple(
             Similarity(
-                Fitted(family, tuple(by_name[name].parameters[key] for key in family.parameters)),
+                FittedFamily(family, tuple(by_name[name].parameters[key] for key in family.parameters)),
                 by_name[name].sse,
                 by_name[name].kl,
             )
@@ -90,7 +90,7 @@ class _Shape(Checked):
             )
         }
         edges = np.linspace(self.edges[0], self.edges[1], len(self.density) + 1)
-        return WeightShape(**moments, edges=edges, density=np.asarray(self.density), similar=similar)
+        return WeightDistribution(**moments, edges=edges, density=np.asarray(self.density), similar=similar)
 
 
 class _Model(_Shape):
@@ -144,7 +144,7 @@ def read(document: Document) -> list[Exhibit]:
     return exhibits
 
 
-def _histograms(name: str, shape: WeightShape, layers: list[WeightShape]) -> Chart:
+def _histograms(name: str, shape: WeightDistribution, layers: list[WeightDistribution]) -> Chart:
     frames = [_frame("all weights", shape, 1, _FITS)]
     frames += [_frame(layer.name, layer, _COARSE, _FITS_OF_LAYERS) for layer in layers]
     return Chart(
@@ -157,7 +157,7 @@ def _histograms(name: str, shape: WeightShape, layers: list[WeightShape]) -> Cha
     )
 
 
-def _frame(name: str, shape: WeightShape, coarse: int, fits: int) -> Frame:
+def _frame(name: str, shape: WeightDistribution, coarse: int, fits: int) -> Frame:
     """The histogram as steps, and the best fits at the middle of the bins."""
     density, edges = shape.density, shape.edges
     if len(density) % coarse == 0:
@@ -172,7 +172,7 @@ def _frame(name: str, shape: WeightShape, coarse: int, fits: int) -> Frame:
     return Frame(name, tuple(series))
 
 
-def _families(name: str, layers: list[WeightShape]) -> Chart:
+def _families(name: str, layers: list[WeightDistribution]) -> Chart:
     """How far each family is from each layer."""
     series = [
         Series(

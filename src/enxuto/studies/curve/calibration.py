@@ -91,7 +91,8 @@ def _measured(
     """
     wanted = Calibrating(**json.loads(calibrating))
     images = wanted.parts(
-        open_dataset(data, **json.loads(how)), None if other is None else open_dataset(other, labelled=False)
+        open_dataset(data, **json.loads(how)),
+        None if other is None else open_dataset(other, require_labels=False),
     ).calibrating
     if images is None or images.hash != data_hash:
         raise DataError(

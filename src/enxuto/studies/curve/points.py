@@ -90,7 +90,7 @@ class Subject:
         if calibrating is None:
             return cls(*known, dataset.hash, labels=labels)
         parts = calibrating.parts(
-            dataset, None if calibration is None else open_dataset(calibration, labelled=False)
+            dataset, None if calibration is None else open_dataset(calibration, require_labels=False)
         )
         if parts.calibrating is None or parts.reporting is None:
             raise DataError(f"{images}: no images to calibrate by and to judge by")

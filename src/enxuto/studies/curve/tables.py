@@ -11,8 +11,8 @@ from enxuto.studies.curve.modes import CALIBRATED, MEASURE, OWN, method_names
 from enxuto.study.identity import content_hash
 from enxuto.study.store_result import Result
 from enxuto.tables import Table
-from enxuto.weights.tables import as_csv
-from enxuto.weights.tonin_published import BEST, find
+from enxuto.weights.tables import rows_to_csv
+from enxuto.weights.tonin_published import BEST, find_published
 
 __all__ = [
     "KINDS",
@@ -135,7 +135,7 @@ def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
                 rows.append(_best_row(curve, best, top5=top5))
             elif any(kind_of(row) == kind for row in curve.rows):
                 rows.append((curve.model, f"{kind}: none within {within:g} points", *[_NONE] * 7))
-        known = find(BEST, curve.model)
+        known = find_published(BEST, curve.model)
         if known is not None:
             fifth = _NONE if known.top5 is None else f"{known.top5:.2f} ({known.top5_lost:+.2f})"
             rows.append((
@@ -227,7 +227,7 @@ def curve_csv(curves: Sequence[Curve]) -> str:
             least, most = row.get("lost_interval") or ("", "")
             ends = {"top1_low": low, "top1_high": high, "lost_low": least, "lost_high": most}
             rows.append({"model": curve.model, **values, **ends, "data": curve.data_hash})
-    return as_csv(rows)
+    return rows_to_csv(rows)
 
 
 def _rank(method: str) -> int:

@@ -23,7 +23,7 @@ from enxuto._version import __version__
 from enxuto.errors import UsageError
 from enxuto.prune.criteria.scores import CRITERIA
 from enxuto.prune.removal.kept import Architecture
-from enxuto.prune.retrain import MODES, part_of, retraining
+from enxuto.prune.retrain import MODES, retraining_config, slice_epochs
 from enxuto.prune.rounds import Selection, shares_left
 from enxuto.studies.images import Asked
 from enxuto.study.identity import code_hash
@@ -139,7 +139,7 @@ class LotteryStudy:
                 raise UsageError(
                     f"gradual pruning in {self.rounds} rounds needs more epochs than {self.config.epochs}"
                 )
-            part_of(self.config, 1, self.config.epochs)  # refuses schedules that cannot be cut
+            slice_epochs(self.config, 1, self.config.epochs)  # refuses schedules that cannot be cut
 
     @property
     def selection(self) -> Selection:
@@ -209,7 +209,7 @@ def _first(study: LotteryStudy, seed: int, data_hash: str) -> Point:
     wanted = set(range(min(5, study.config.epochs))) | set(study.rewind_epochs)
     if "gradual" in study.schedules:
         wanted.add(study.gradual_ends()[0])
-    config = TrainConfig.of(
+    config = TrainConfig.from_recipe(
         None, {**study.config.to_dict(), "seed": seed, "keep_epochs": tuple(sorted(wanted))}
     )
     return Point(
@@ -234,7 +234,9 @@ def _round(
         "selection": asdict(Selection(**{**asdict(study.selection), "scope": arm.scope})),
         "score_images": study.score_images,
         "retrain_epochs": study.retrain_epochs,
-        "config": TrainConfig.of(None, {**study.config.to_dict(), "seed": _seed_of(seed, number)}).to_dict(),
+        "config": TrainConfig.from_recipe(
+            None, {**study.config.to_dict(), "seed": _seed_of(seed, number)}
+        ).to_dict(),
         "gradual": study.gradual_ends()[number - 1 : number + 1] if gradual else None,
     }
     return Point(_ROUND, settings, seed, data_hash, after, CODE, study.places)
@@ -278,11 +280,11 @@ def _check_names(what: str, chosen: Sequence[str], known: Sequence[str] | Mappin
 
 def retraining_of(settings: Mapping[str, Any], last_lr: float) -> TrainConfig:
     """The configuration of a round's training, from the settings of its point; last_lr: of the first training."""
-    config = TrainConfig.of(None, settings["config"])
+    config = TrainConfig.from_recipe(None, settings["config"])
     arm = Arm(**settings["arm"])
     if settings["gradual"] is not None:
-        return part_of(config, *settings["gradual"])
-    return retraining(
+        return slice_epochs(config, *settings["gradual"])
+    return retraining_config(
         arm.mode, config, rewind_epoch=arm.rewind_epoch, last_lr=last_lr,  # type: ignore[arg-type]
         epochs=settings["retrain_epochs"], seed=config.seed,
     )  # fmt: skip

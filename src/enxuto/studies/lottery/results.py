@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from enxuto.errors import DataError
-from enxuto.prune.tickets import Claim, Runs, claim
+from enxuto.prune.tickets import Claim, SeedAccuracies, compare_with_controls
 from enxuto.studies.lottery.points import Arm
 from enxuto.study.store_result import Result
 
@@ -31,7 +31,7 @@ class Level:
     arm: Arm
     round: int
     left: Mapping[str, float] = field(hash=False)
-    runs: Runs
+    runs: SeedAccuracies
     claim: Claim | None
     values: Mapping[int, Mapping[str, Any]] = field(hash=False)
 
@@ -52,8 +52,8 @@ class Lottery:
 
     network: str
     about: str
-    unpruned: Runs
-    longer: Mapping[str, Runs] = field(hash=False)
+    unpruned: SeedAccuracies
+    longer: Mapping[str, SeedAccuracies] = field(hash=False)
     levels: tuple[Level, ...] = ()
     speeds: tuple[Timed, ...] = ()
 
@@ -64,7 +64,9 @@ class Lottery:
         firsts = {r.seed: r for r in done if r.function.endswith(_FIRST)}
         if not firsts:
             raise DataError("no unpruned network is trained yet: there is nothing to compare with")
-        unpruned = Runs({seed: result.values["top1"] for seed, result in firsts.items() if result.values})
+        unpruned = SeedAccuracies(
+            {seed: result.values["top1"] for seed, result in firsts.items() if result.values}
+        )
         rounds: dict[tuple[Arm, int], dict[int, Mapping[str, Any]]] = defaultdict(dict)
         for result in done:
             if result.function.endswith(_ROUND) and result.values is not None:
@@ -72,7 +74,7 @@ class Lottery:
                 rounds[arm, result.settings["round"]][result.seed] = result.values
         whole = {key: found for key, found in rounds.items() if found.keys() == firsts.keys()}
         runs = {
-            key: Runs({seed: values["top1"] for seed, values in found.items()})
+            key: SeedAccuracies({seed: values["top1"] for seed, values in found.items()})
             for key, found in whole.items()
         }
         longer = {arm.mode: found for (arm, number), found in runs.items() if number == 0}
@@ -127,19 +129,19 @@ class Lottery:
 def _claim(
     arm: Arm,
     number: int,
-    runs: Mapping[tuple[Arm, int], Runs],
-    unpruned: Runs,
-    longer: Mapping[str, Runs],
+    runs: Mapping[tuple[Arm, int], SeedAccuracies],
+    unpruned: SeedAccuracies,
+    longer: Mapping[str, SeedAccuracies],
     last: int,
 ) -> Claim | None:
     if arm.schedule == "gradual" and number < last:
         return None
 
-    def control(criterion: str) -> Runs | None:
+    def control(criterion: str) -> SeedAccuracies | None:
         same = Arm(criterion, "reinit", arm.scope, arm.schedule)
         return None if same == arm else runs.get((same, number))
 
-    return claim(
+    return compare_with_controls(
         runs[arm, number], unpruned, reinit=control(arm.criterion), random=control("random"),
         longer=longer.get(arm.mode),
     )  # fmt: skip

@@ -23,8 +23,8 @@ from enxuto.prune.criteria.weights import Random
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import load_pruned, save_pruned
 from enxuto.prune.removal.remove import slice_state
-from enxuto.prune.retrain import built, reinitialised
-from enxuto.prune.rounds import Selection, Step, Unpruned
+from enxuto.prune.retrain import build_unpruned, reinitialise
+from enxuto.prune.rounds import PruningStep, Selection, UnprunedNetwork
 from enxuto.prune.speed import relative_latency
 from enxuto.studies.images import Images, images_of, scoring_batches
 from enxuto.studies.lottery.points import Arm, retraining_of
@@ -46,8 +46,8 @@ NETWORK, TRAINING = "network.pt", "training"
 def train_unpruned(work: Work) -> dict[str, Any]:
     """Train the unpruned network; its checkpoints stay, as rounds rewind to them."""
     images, unpruned = images_of(work), _unpruned(work)
-    config = TrainConfig.of(None, {**work.settings["config"], "threads": work.threads})
-    network = built(unpruned.architecture, work.seed)
+    config = TrainConfig.from_recipe(None, {**work.settings["config"], "threads": work.threads})
+    network = build_unpruned(unpruned.architecture, work.seed)
     history = fit(network, images.train, None, config, folder=work.folder / TRAINING, resume=True)
     kept = unpruned.channels.keep_all()
     return {
@@ -71,8 +71,8 @@ def prune_round(work: Work) -> dict[str, Any]:
     first, arm = work.before[0], Arm(**settings["arm"])
     state, kept = _state_before(work, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
-    step = _chosen(work, unpruned, state, kept, images) if settings["round"] else Step(kept, 1.0, 1.0)
-    smaller = unpruned.smaller(unpruned.spread(state, kept), step.kept)
+    step = _chosen(work, unpruned, state, kept, images) if settings["round"] else PruningStep(kept, 1.0, 1.0)
+    smaller = unpruned.prune(unpruned.expand_state(state, kept), step.kept)
     at_once = score(smaller, images.test).top1
     network = _starting(work, arm, unpruned, smaller, step.kept)
     history = None
@@ -86,14 +86,16 @@ def prune_round(work: Work) -> dict[str, Any]:
     )  # the network is kept; its optimizer is not needed again
     return {
         **values,
-        "asked": step.asked,
-        "reached": step.reached,
+        "asked": step.requested,
+        "reached": step.achieved,
         "top1_before_retraining": at_once,
         "removed_now": _difference(kept, step.kept),
     }
 
 
-def _state_before(work: Work, arm: Arm, unpruned: Unpruned) -> tuple[Mapping[str, Tensor], KeptChannels]:
+def _state_before(
+    work: Work, arm: Arm, unpruned: UnprunedNetwork
+) -> tuple[Mapping[str, Tensor], KeptChannels]:
     """The state and the plan that a round starts from."""
     gradual = work.settings["gradual"]
     if gradual is not None and work.settings["round"] == 1:
@@ -104,22 +106,22 @@ def _state_before(work: Work, arm: Arm, unpruned: Unpruned) -> tuple[Mapping[str
 
 
 def _chosen(
-    work: Work, unpruned: Unpruned, state: Mapping[str, Tensor], kept: KeptChannels, images: Images
-) -> Step:
+    work: Work, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], kept: KeptChannels, images: Images
+) -> PruningStep:
     """Score the network as it is and choose what goes."""
     settings = work.settings
-    network = unpruned.smaller(unpruned.spread(state, kept), kept, verify=False)
+    network = unpruned.prune(unpruned.expand_state(state, kept), kept, verify=False)
     batches = scoring_batches(images, settings["score_images"], work.seed)
     criterion = settings["arm"]["criterion"]
     found = scores(network, batches, _criterion(criterion, settings["config"]["seed"]))
     threads = work.threads
 
     def timer(plan: KeptChannels) -> float:
-        whole = built(unpruned.architecture, 0)
-        smaller = unpruned.smaller(whole.state_dict(), plan, verify=False)
+        whole = build_unpruned(unpruned.architecture, 0)
+        smaller = unpruned.prune(whole.state_dict(), plan, verify=False)
         return relative_latency(smaller, whole, unpruned.architecture.input_shape, threads=threads)
 
-    return unpruned.next_plan(kept, found, settings["left"], Selection(**settings["selection"]), timer=timer)
+    return unpruned.plan_round(kept, found, settings["left"], Selection(**settings["selection"]), timer=timer)
 
 
 def _criterion(name: str, seed: int) -> str | Criterion:
@@ -127,10 +129,12 @@ def _criterion(name: str, seed: int) -> str | Criterion:
     return Random(seed) if name == "random" else name
 
 
-def _starting(work: Work, arm: Arm, unpruned: Unpruned, smaller: nn.Module, kept: KeptChannels) -> nn.Module:
+def _starting(
+    work: Work, arm: Arm, unpruned: UnprunedNetwork, smaller: nn.Module, kept: KeptChannels
+) -> nn.Module:
     """The pruned network with the weights that its retraining starts from."""
     if arm.mode == "reinit":
-        return reinitialised(unpruned, kept, work.settings["config"]["seed"])
+        return reinitialise(unpruned, kept, work.settings["config"]["seed"])
     if arm.mode == "rewind":
         early = work.places.get("rewind")
         path = Path(early) if early else work.before[0].folder / TRAINING / epoch_file(arm.rewind_epoch)
@@ -143,7 +147,7 @@ def _starting(work: Work, arm: Arm, unpruned: Unpruned, smaller: nn.Module, kept
 
 def _finished(
     work: Work,
-    unpruned: Unpruned,
+    unpruned: UnprunedNetwork,
     network: nn.Module,
     kept: KeptChannels,
     images: Images,
@@ -161,7 +165,7 @@ def _finished(
         "samples": found.samples,
         "size": vars(size),
         "left": size.shares_of(unpruned.size),
-        "widths": {layer: len(kept.layers[layer]) for layer in unpruned.hidden},
+        "widths": {layer: len(kept.layers[layer]) for layer in unpruned.hidden_layers},
         "removed": {layer: list(places) for layer, places in kept.removed().items()},
         "losses": [record.loss for record in history.records] if history else [],
         "training_seconds": sum(record.seconds for record in history.records) if history else 0.0,
@@ -195,7 +199,7 @@ def network_of(before: Before) -> Path:
     return path
 
 
-def _unpruned(work: Work) -> Unpruned:
+def _unpruned(work: Work) -> UnprunedNetwork:
     torch.set_num_threads(work.threads)
     architecture = _asked_for(work.settings["network"])
     if work.settings.get("factory_code") != network_of_point(architecture).get("factory_code"):
@@ -206,8 +210,8 @@ def _unpruned(work: Work) -> Unpruned:
 
 
 @lru_cache(maxsize=2)
-def _built_once(architecture: str) -> Unpruned:
-    return Unpruned.of(_asked_for(json.loads(architecture)))
+def _built_once(architecture: str) -> UnprunedNetwork:
+    return UnprunedNetwork.from_architecture(_asked_for(json.loads(architecture)))
 
 
 def _asked_for(values: Mapping[str, Any]) -> Architecture:

@@ -14,7 +14,7 @@ from torch import nn
 from enxuto.measure.timing import torch_latency
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.removal.rebuild import load_pruned
-from enxuto.prune.retrain import built
+from enxuto.prune.retrain import build_unpruned
 from enxuto.prune.speed import latencies
 from enxuto.studies.lottery.round import network_of
 from enxuto.study.point import Work
@@ -33,7 +33,7 @@ def time_arm(work: Work) -> dict[str, Any]:
     asked = work.settings["network"]  # by the user, a factory too
     architecture = Architecture.from_dict(asked, asked["name"] if ":" in asked["name"] else None)
     torch.set_num_threads(work.threads)
-    networks = [built(architecture, 0).eval()]
+    networks = [build_unpruned(architecture, 0).eval()]
     networks += [load_pruned(network_of(before), architecture.factory).network for before in work.before]
     rows = _cpu(networks, architecture.input_shape, work.settings["batches"], work.threads)
     if torch.cuda.is_available():

@@ -43,7 +43,7 @@ def claims_table(lottery: Lottery) -> Table:
         for mode, found in lottery.longer.items()
     )
     caption = (
-        f"Unpruned: median {_percent(runs.median)} % ({_percent(runs.low)} – {_percent(runs.high)})"
+        f"UnprunedNetwork: median {_percent(runs.median)} % ({_percent(runs.low)} – {_percent(runs.high)})"
         f"{'; ' if longer else ''}{longer}. A ticket is at least as accurate as the unpruned network; beyond spread: "
         "even its worst seed lies above the best unpruned one; above fresh weights: its worst seed lies above the best "
         f"of the same rounds with fresh weights. Differences in points of median accuracy. {lottery.about}"

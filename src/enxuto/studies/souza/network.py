@@ -27,7 +27,7 @@ def train_network(work: Work) -> dict[str, Any]:
     name, classes, latency = settings["network"], settings["classes"], settings["latency"]
     shape = tuple(images.train.images.shape[1:])
     network = zoo.build(name, classes=classes, channels=shape[0], seed=work.seed)
-    config = TrainConfig.of(None, {**settings["config"], "threads": work.threads})
+    config = TrainConfig.from_recipe(None, {**settings["config"], "threads": work.threads})
     history = fit(network, images.train, None, config, folder=work.folder, resume=True)
     written = write_network(
         network, work.folder, shape, name=name, classes=classes, preprocess=images.train.preprocess(),

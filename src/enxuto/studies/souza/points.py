@@ -97,7 +97,7 @@ class SouzaStudy:
         from enxuto.train.config import TrainConfig
 
         own = {"epochs": SCALES[self.scale].epochs, "seed": self.seed}
-        return TrainConfig.of("souza", own | dict(self.settings))
+        return TrainConfig.from_recipe("souza", own | dict(self.settings))
 
     def asked(self) -> Asked:
         """Which images: as many as the scale says, RGB of 32×32."""
