@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-__all__ = ["Work"]
+__all__ = ["Progress", "Work"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 class Work:

@@ -17,7 +17,7 @@ from enxuto.cli.shared.terminal import note, print_json, progress_bar
 if TYPE_CHECKING:
     from enxuto.cli.shared.calibrated import CalibratedOptions
     from enxuto.cli.shared.scheme import SchemeOptions
-    from enxuto.compression.calibrated import Within
+    from enxuto.compression.calibrated import CalibratedResult
     from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
 
@@ -244,9 +244,9 @@ def run(
     else:
         show_ledger(ledger, f"{source.name} → {target}")
         _remark(model, within, report=report)
-    if within is not None and not within.found.fits:
+    if within is not None and not within.search.fits:
         raise BudgetError(
-            f"{target}: the bound cannot be met: {within.found.broken}; the nearest found was written"
+            f"{target}: the bound cannot be met: {within.search.violation}; the nearest found was written"
         )
 
 
@@ -268,7 +268,7 @@ def _refuse_contradictions(
 
 
 def _as_json(
-    target: Path, ledger: Ledger, model: Model, within: Within | None, threads: int
+    target: Path, ledger: Ledger, model: Model, within: CalibratedResult | None, threads: int
 ) -> dict[str, Any]:
     from enxuto.cli.shared.calibrated import calibrated_json, calibrated_parts
 
@@ -282,7 +282,7 @@ def _as_json(
     }  # fmt: skip
 
 
-def _remark(model: Model, within: Within | None, *, report: bool) -> None:
+def _remark(model: Model, within: CalibratedResult | None, *, report: bool) -> None:
     """Say what the ledger does not: the answers on other images, and what was left out."""
     from enxuto.cli.shared.calibrated import show_calibrated
 

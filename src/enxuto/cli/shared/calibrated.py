@@ -13,8 +13,9 @@ from enxuto.cli.shared.terminal import note, show_table, warn
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.compression.calibrated import Within
-    from enxuto.compression.search import Judgement, Trial
+    from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.compression.judge import Judgement
+    from enxuto.compression.search import Trial
     from enxuto.data import Dataset, Preprocess
     from enxuto.onnx_model import Model, Role
 
@@ -117,11 +118,12 @@ class CalibratedOptions:
         keep_exact: Sequence[str],
         threads: int,
         progress: Callable[[str, int, int], None],
-    ) -> Within:
+    ) -> CalibratedResult:
         """Open the images, search, and say on stderr how it goes."""
-        from enxuto.compression.calibrated import compress_within, deal
+        from enxuto.compression.calibrated import compress_within
+        from enxuto.compression.judge import Bounds
         from enxuto.compression.plain import parameters
-        from enxuto.compression.search import Bounds
+        from enxuto.compression.split import split_images
 
         bits = self.bits_of(model)
         most = None if bits is None else max(1, int(min(2.0**62, bits * parameters(model) / 8)))
@@ -132,10 +134,10 @@ class CalibratedOptions:
         bounds = Bounds(self.max_drop, self.min_agreement, self.max_kl, most)
         data = self._labelled(model, metadata)
         other = self._calibrating()
-        parts = deal(data, other, bounds, self.images, self.seed, synthetic=self.synthetic)
+        parts = split_images(data, other, bounds, self.images, self.seed, synthetic=self.synthetic)
         return compress_within(
             model, bounds, parts, preprocess, images=self.images, metadata=metadata, roles=roles,
-            keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, tried=_say,
+            keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, on_trial=_say,
         )  # fmt: skip
 
     def _labelled(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | None:
@@ -176,17 +178,17 @@ def _answers(judgement: Judgement) -> str:
     return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
 
 
-def calibrated_json(within: Within) -> dict[str, Any]:
+def calibrated_json(within: CalibratedResult) -> dict[str, Any]:
     """Return what was found, for --json."""
-    found = within.found
+    found = within.search
     return {
         "price": within.outcome.price,
         "fits": found.fits,
-        "broken": found.broken,
+        "broken": found.violation,
         "calibration": within.calibration.provenance(within.outcome.price),
         "scores_are": within.calibration.answers.kind,
-        "reported": None if within.reported is None else within.reported.to_dict(),
-        "missed": within.missed,
+        "reported": None if within.held_out is None else within.held_out.to_dict(),
+        "missed": within.held_out_violation,
         "trials": [
             {
                 "price": trial.price,
@@ -200,10 +202,10 @@ def calibrated_json(within: Within) -> dict[str, Any]:
     }
 
 
-def calibrated_parts(within: Within) -> dict[str, Any]:
+def calibrated_parts(within: CalibratedResult) -> dict[str, Any]:
     """Return which images did what: `samples` and `data` (hashes) by part, and the `seed` that dealt them."""
-    judged = next((trial.judgement for trial in within.found.trials if trial.judgement is not None), None)
-    parts = {"judging": judged, "reporting": within.reported}
+    judged = next((trial.judgement for trial in within.search.trials if trial.judgement is not None), None)
+    parts = {"judging": judged, "reporting": within.held_out}
     there = {name: one for name, one in parts.items() if one is not None}
     calibration = within.calibration
     return {
@@ -213,9 +215,9 @@ def calibrated_parts(within: Within) -> dict[str, Any]:
     }
 
 
-def show_calibrated(within: Within, *, report: bool) -> None:
+def show_calibrated(within: CalibratedResult, *, report: bool) -> None:
     """Write the answers on images that were not searched with and, if asked, every tensor."""
-    judgement = within.reported
+    judgement = within.held_out
     if judgement is not None:
         least, most = judgement.agreement_interval
         show_table(
@@ -235,10 +237,10 @@ def show_calibrated(within: Within, *, report: bool) -> None:
     if judgement is None and not answers.operator and answers.kind == "logits":
         told += "; where they are other values, compress it without images"
     note(told)
-    if within.missed is not None:
+    if within.held_out_violation is not None:
         warn(
-            f"on these images {within.missed}: the bound holds on those that judged the search, by luck perhaps; give "
-            "more images, or a tighter bound"
+            f"on these images {within.held_out_violation}: the bound holds on those that judged the search, by luck "
+            "perhaps; give more images, or a tighter bound"
         )
     if within.by_chance is not None and not within.by_chance.better:
         chance = within.by_chance
