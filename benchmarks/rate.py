@@ -25,9 +25,9 @@ import numpy as np
 
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.calibrated import pictures_of
+from enxuto.compression.judge import Judge
 from enxuto.compression.plain import compress, parameters
-from enxuto.compression.search import Judge
+from enxuto.compression.split import load_images
 from enxuto.data import PRESETS, Dataset, open_dataset
 from enxuto.onnx_model import Model
 
@@ -132,7 +132,7 @@ def run(network: str, arguments: argparse.Namespace) -> dict[str, Any]:
     for first, rest in parts(network, arguments.images, arguments.limit):
         print(f"\n## {network}: {len(first)} images calibrate, {len(rest)} measure", flush=True)
         judge = Judge(model, rest, preprocess, threads=arguments.threads)
-        images = pictures_of(first, preprocess)
+        images = load_images(first, preprocess)
         calibration = calibrate(model, images, source=first.hash, threads=arguments.threads)
         benches.append(Bench(model, judge, calibration, arguments.threads))
     calibrating = (time.perf_counter() - started) / len(benches)

@@ -30,9 +30,9 @@ from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.layers import Layer
 from enxuto.codec import fit
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.calibrated import pictures_of
+from enxuto.compression.judge import Judge
 from enxuto.compression.plain import parameters
-from enxuto.compression.search import Judge
+from enxuto.compression.split import load_images
 from enxuto.data import PRESETS
 from enxuto.enx.payload import QuantizedTensor
 from enxuto.onnx_model import Model
@@ -197,7 +197,7 @@ def main() -> None:
     preprocess, weights = PRESETS[NETWORKS[arguments.network][1]], parameters(model)
     first, rest = parts(arguments.network, arguments.images, arguments.limit)[0]
     judge = Judge(model, rest, preprocess, threads=arguments.threads)
-    calibration = calibrate(model, pictures_of(first, preprocess), threads=arguments.threads)
+    calibration = calibrate(model, load_images(first, preprocess), threads=arguments.threads)
     prices = [calibration.price_of_bits(bits) for bits in sorted(arguments.bits)]
     plain = [point(calibration, PLAIN, price, judge, weights) for price in prices]
     bits, losses, kls = (np.array(column) for column in zip(*plain, strict=True))

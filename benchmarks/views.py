@@ -21,8 +21,8 @@ import numpy as np
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.calibrated import pictures_of
 from enxuto.compression.plain import parameters
+from enxuto.compression.split import load_images
 from enxuto.data import PRESETS, Dataset, Preprocess
 from enxuto.metrics.divergence import divergence
 from enxuto.onnx_model import Model
@@ -81,7 +81,7 @@ def main() -> None:
         labels = np.asarray(rest.labels)[:, None]
         before = scores(model, rest, preprocess, arguments.threads)
         calibration = calibrate(
-            model, pictures_of(first, preprocess), source=first.hash, threads=arguments.threads
+            model, load_images(first, preprocess), source=first.hash, threads=arguments.threads
         )
         for bits in arguments.bits:
             made = compress_at(calibration, calibration.price_of_bits(bits)).model

@@ -6,7 +6,7 @@ A model is any callable from a float32 batch to scores (N, classes); `runtime` m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -26,9 +26,42 @@ from enxuto.metrics import (
 )
 from enxuto.metrics.scores import checked_labels
 
-__all__ = ["Evaluation", "Following", "evaluate", "follow"]
+__all__ = [
+    "Evaluation",
+    "Predict",
+    "ReferenceComparison",
+    "compare_with_reference",
+    "evaluate",
+    "predict_batches",
+]
 
 Predict = Callable[[NDArray[np.float32]], NDArray[Any]]
+"""A model: float32 batch (N, …) → scores (N, classes)."""
+
+
+def predict_batches(
+    models: Sequence[Predict],
+    dataset: Dataset,
+    preprocess: Preprocess,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[list[NDArray[Any]], NDArray[np.int64]]]:
+    """Yield, batch by batch and in order, what each model gives for it, and the labels (N,).
+
+    Args:
+        models: each is called once a batch.
+        dataset: the images.
+        preprocess: how they become a float32 batch.
+        batch_size: images at a time; the last batch may be smaller.
+        progress: called with (images done, images in all) after the consumer has taken each batch.
+    """
+    done = 0
+    with closing(dataset.batches(batch_size, preprocess)) as batches:
+        for batch, labels in batches:
+            yield [np.asarray(model(batch)) for model in models], labels
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(dataset))
 
 
 @dataclass(frozen=True)
@@ -128,28 +161,24 @@ def evaluate(
     """
     if not dataset.labelled:
         raise DataError(
-            f"{dataset.path} has no labels, which accuracy needs; without them only `follow` compares"
+            f"{dataset.path} has no labels, which accuracy needs; without them only `compare_with_reference` compares"
         )
     classes: ClassificationMetrics | None = None
     agreement = AgreementMetrics(scores_are, reference_are) if reference is not None else None
     pairs = np.zeros(3, np.int64)  # right in the reference alone, in the model alone, in the reference at all
-    done = 0
-    with closing(dataset.batches(batch_size, preprocess)) as batches:
-        for batch, labels in batches:
-            scores = _scores(predict(batch), len(batch), "model")
-            if classes is None:
-                classes = ClassificationMetrics(scores.shape[1], top)
-                # All labels at once: told now, not after hours of work.
-                checked_labels(dataset.labels, len(dataset), classes.classes, 0)
-            classes.update(scores, labels)
-            if agreement is not None and reference is not None:
-                theirs = _scores(reference(batch), len(batch), "reference model")
-                agreement.update(scores, theirs)
-                right, was_right = scores.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
-                pairs += [(was_right & ~right).sum(), (right & ~was_right).sum(), was_right.sum()]
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(dataset))
+    models = [predict] if reference is None else [predict, reference]
+    for outputs, labels in predict_batches(models, dataset, preprocess, batch_size, progress):
+        scores = _class_scores(outputs[0], len(labels), "model")
+        if classes is None:
+            classes = ClassificationMetrics(scores.shape[1], top)
+            # All labels at once: reported now, not after hours of work.
+            checked_labels(dataset.labels, len(dataset), classes.classes, 0)
+        classes.update(scores, labels)
+        if agreement is not None:
+            theirs = _class_scores(outputs[1], len(labels), "reference model")
+            agreement.update(scores, theirs)
+            right, was_right = scores.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
+            pairs += [(was_right & ~right).sum(), (right & ~was_right).sum(), was_right.sum()]
     if classes is None:
         raise DataError(f"{dataset.path} holds no samples; name a data set with at least one image")
     result = classes.result()
@@ -179,7 +208,7 @@ def _compared(found: AgreementResult, only_reference: int, only_model: int, refe
 
 
 @dataclass(frozen=True)
-class Following:
+class ReferenceComparison:
     """How a model's answers follow a reference's on images that need no labels; see `Evaluation` for the fields."""
 
     samples: int
@@ -203,7 +232,7 @@ class Following:
         ]
 
 
-def follow(
+def compare_with_reference(
     predict: Predict,
     reference: Predict,
     dataset: Dataset,
@@ -213,18 +242,17 @@ def follow(
     scores_are: ScoresAre = "auto",
     reference_are: ScoresAre = "auto",
     progress: Callable[[int, int], None] | None = None,
-) -> Following:
+) -> ReferenceComparison:
     """Compare answers on every sample of `dataset`, whose labels are not looked at. Otherwise as `evaluate`."""
-    agreement, done = AgreementMetrics(scores_are, reference_are), 0
-    with closing(dataset.batches(batch_size, preprocess)) as batches:
-        for batch, _ in batches:
-            scores = _scores(predict(batch), len(batch), "model")
-            agreement.update(scores, _scores(reference(batch), len(batch), "reference model"))
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(dataset))
+    agreement = AgreementMetrics(scores_are, reference_are)
+    for (ours, theirs), labels in predict_batches(
+        [predict, reference], dataset, preprocess, batch_size, progress
+    ):
+        agreement.update(
+            _class_scores(ours, len(labels), "model"), _class_scores(theirs, len(labels), "reference model")
+        )
     result = agreement.result()
-    return Following(
+    return ReferenceComparison(
         result.samples,
         dataset.hash,
         dataset.seed,
@@ -243,7 +271,7 @@ def _divergence_rows(kl: float | None, ours: str | None, theirs: str | None) -> 
     return rows
 
 
-def _scores(output: NDArray[Any], samples: int, who: str) -> NDArray[Any]:
+def _class_scores(output: NDArray[Any], samples: int, who: str) -> NDArray[Any]:
     """The output as (N, C): axes of length 1 behind the first are dropped, such as those of (N, C, 1, 1)."""
     values = np.asarray(output)
     longer = [length for length in values.shape[1:] if length != 1]

@@ -23,7 +23,7 @@ from enxuto.errors import DataError, ModelError
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model
 
-__all__ = ["InputInfo", "Latency", "Runner", "activations", "advised", "latency", "session"]
+__all__ = ["InputInfo", "Latency", "Runner", "activations", "advise_on_failure", "latency", "session"]
 
 _ONE_FILE = 2**31 - 2**20  # bytes; ONNX Runtime takes a model from memory up to here
 _TYPES = {
@@ -271,7 +271,7 @@ def session(model: Model, *, threads: int = 0) -> onnxruntime.InferenceSession:
 
 
 @contextmanager
-def advised(what_to_do: str) -> Iterator[None]:
+def advise_on_failure(what_to_do: str) -> Iterator[None]:
     """Add what can be done to the error for a model that ONNX Runtime cannot run (a convolution of doubles, say)."""
     try:
         yield

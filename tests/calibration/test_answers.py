@@ -12,8 +12,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from enxuto.calibration.answers import answers_of, check_movement, kind_of_scores
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.calibrated import Parts, compress_within
-from enxuto.compression.search import Bounds
+from enxuto.compression.calibrated import compress_within
+from enxuto.compression.judge import Bounds
+from enxuto.compression.split import ImageSplit
 from enxuto.data import Preprocess
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model
@@ -504,7 +505,7 @@ def test_a_model_that_ignores_its_input_is_calibrated_but_not_searched() -> None
     np.testing.assert_allclose(Runner(made).scores(IMAGES), Runner(model).scores(IMAGES), rtol=1e-6)
     with pytest.raises(UsageError, match="same for all images"):
         compress_within(
-            model, Bounds(max_bytes=900), Parts(None, None, None), Preprocess(), images=24, threads=1
+            model, Bounds(max_bytes=900), ImageSplit(None, None, None), Preprocess(), images=24, threads=1
         )
 
 

@@ -8,8 +8,8 @@ from onnx import NodeProto, helper, numpy_helper
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.calibrated import pictures_of
-from enxuto.compression.search import Judge
+from enxuto.compression.judge import Judge
+from enxuto.compression.split import load_images
 from enxuto.data import Preprocess, open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import DataError, ModelError, UsageError
@@ -192,7 +192,7 @@ def test_a_network_sure_of_its_images_keeps_its_answers(bits: float) -> None:
     model, data = Model.read(MODEL), open_dataset(TEST_IMAGES)
     first, rest = data.split([64 / len(data), 1 - 64 / len(data)], 0, stratified=False)
     preprocess = Preprocess(channels="L")
-    calibration = calibrate(model, pictures_of(first, preprocess), threads=2)
+    calibration = calibrate(model, load_images(first, preprocess), threads=2)
     made = compress_at(calibration, calibration.price_of_bits(bits)).model
     judged = Judge(model, rest, preprocess, threads=2)(made)
     assert judged.kl < 0.02

@@ -19,9 +19,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.layers import linear_layers
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.calibrated import compress_within, deal
+from enxuto.compression.calibrated import compress_within
+from enxuto.compression.judge import Bounds
 from enxuto.compression.plain import compress
-from enxuto.compression.search import Bounds
+from enxuto.compression.split import split_images
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError
 from enxuto.onnx_model import Model
@@ -216,7 +217,7 @@ def test_what_onnx_runtime_cannot_run_says_what_to_do(kind: int, dtype: Any, tmp
         calibrate(model, IMAGES, threads=1)
     assert "\n" not in str(refused.value)
     bounds = Bounds(max_bytes=1000)
-    parts = deal(None, None, bounds, 8, 0, synthetic=True)
+    parts = split_images(None, None, bounds, 8, 0, synthetic=True)
     with pytest.raises(ModelError, match=r"compress it without images$") as once:
         compress_within(model, bounds, parts, Preprocess(), images=8, cache=tmp_path)
     assert str(once.value).count("compress it without images") == 1

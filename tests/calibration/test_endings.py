@@ -15,8 +15,9 @@ from enxuto.calibration.answers import kind_of_scores
 from enxuto.calibration.cache import kept_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.calibrated import Parts, compress_within, deal, pictures_of
-from enxuto.compression.search import Bounds, Judge, Judgement
+from enxuto.compression.calibrated import compress_within
+from enxuto.compression.judge import Bounds, Judge, Judgement
+from enxuto.compression.split import ImageSplit, load_images, split_images
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.enx.file import CompressedModel
@@ -65,18 +66,18 @@ def fast() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
-    return deal(open_dataset(TEST_IMAGES), None, Bounds(max_kl=0.01), 48, 0)
+def parts() -> ImageSplit:
+    return split_images(open_dataset(TEST_IMAGES), None, Bounds(max_kl=0.01), 48, 0)
 
 
 @pytest.fixture(scope="module")
-def plain(parts: Parts) -> Calibration:
+def plain(parts: ImageSplit) -> Calibration:
     return calibrated(ended(), parts)
 
 
-def calibrated(model: Model, parts: Parts) -> Calibration:
-    assert parts.calibrating is not None
-    return calibrate(model, pictures_of(parts.calibrating, GREY), threads=1)
+def calibrated(model: Model, parts: ImageSplit) -> Calibration:
+    assert parts.calibration is not None
+    return calibrate(model, load_images(parts.calibration, GREY), threads=1)
 
 
 def payloads(model: CompressedModel) -> list[bytes]:
@@ -89,7 +90,7 @@ def judged(model: Model, small: CompressedModel, data: Dataset) -> Judgement:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_same_levels_and_losses_whatever_the_network_ends_in(
-    form: str, parts: Parts, plain: Calibration
+    form: str, parts: ImageSplit, plain: Calibration
 ) -> None:
     """Files have the same payloads, and keep the whole graph; the loss is what `evaluate` and SciPy make of it."""
     model = FORMS[form]()
@@ -104,7 +105,7 @@ def test_the_same_levels_and_losses_whatever_the_network_ends_in(
     assert restored.proto.graph.output[0].name == model.proto.graph.output[0].name
     assert parts.judging is not None
     found = judged(model, small, parts.judging)
-    x = pictures_of(parts.judging, GREY)
+    x = load_images(parts.judging, GREY)
     # The network's logits, by ONNX Runtime and the network as it was and as it is in the other file.
     p, q = (
         log_softmax(
@@ -128,7 +129,7 @@ def test_the_same_levels_and_losses_whatever_the_network_ends_in(
 
 
 @pytest.mark.parametrize("form", ["LogSoftmax"])
-def test_a_kept_calibration_knows_what_the_scores_are(form: str, parts: Parts, tmp_path: Path) -> None:
+def test_a_kept_calibration_knows_what_the_scores_are(form: str, parts: ImageSplit, tmp_path: Path) -> None:
     model = FORMS[form]()
     made = calibrated(model, parts)
     again = [
@@ -143,7 +144,7 @@ def test_a_kept_calibration_knows_what_the_scores_are(form: str, parts: Parts, t
     assert found[0] == found[1]
 
 
-def test_the_search_finds_the_same_file(parts: Parts, tmp_path: Path) -> None:
+def test_the_search_finds_the_same_file(parts: ImageSplit, tmp_path: Path) -> None:
     """`max_kl` means the divergence of the answers, with and without a softmax at the end."""
     found = [
         compress_within(FORMS[form](), Bounds(max_kl=0.01), parts, GREY, threads=1, cache=tmp_path / form)
@@ -151,17 +152,17 @@ def test_the_search_finds_the_same_file(parts: Parts, tmp_path: Path) -> None:
     ]
     for one in found[1:]:
         assert payloads(one.outcome.model) == payloads(found[0].outcome.model)
-        assert [trial.fits for trial in one.found.trials] == [trial.fits for trial in found[0].found.trials]
-        assert one.reported is not None
-        assert found[0].reported is not None
-        assert one.reported.kl == pytest.approx(found[0].reported.kl, rel=1e-3)
+        assert [trial.fits for trial in one.search.trials] == [trial.fits for trial in found[0].search.trials]
+        assert one.held_out is not None
+        assert found[0].held_out is not None
+        assert one.held_out.kl == pytest.approx(found[0].held_out.kl, rel=1e-3)
 
 
 def test_quantized_probabilities_are_probabilities() -> None:
     """What quantizers of ONNX Runtime write: rows in steps of 1/256 add up to 0.996 to 1.004. Oracle: NumPy."""
     data = open_dataset(TEST_IMAGES)
     model, small = ended("Softmax"), ended("Softmax", quantized=True)
-    x = pictures_of(data, GREY)
+    x = load_images(data, GREY)
     p, q = (np.asarray(Runner(one).scores(x), float) for one in (model, small))
     assert np.abs(q.sum(1) - 1).max() > 1e-3
     p, q = (np.maximum(one / one.sum(1, keepdims=True), 2.0**-126) for one in (p, q))
@@ -196,15 +197,15 @@ def test_nan_keeps_no_bound() -> None:
         {name: np.full(ended().info(name).shape, np.nan, np.float32) for name in ended().weight_names[:1]}
     )
     found = judge(Broken(nan))  # type: ignore[arg-type]
-    assert np.isnan(Runner(nan).scores(pictures_of(data, GREY))).all()
+    assert np.isnan(Runner(nan).scores(load_images(data, GREY))).all()
     assert (found.top1, found.agreement) == (0.0, 0.0)
     assert np.isnan(found.kl)
     assert found.to_dict()["kl"] is None
     for bounds in (Bounds(max_kl=1e9), Bounds(max_drop=90), Bounds(min_agreement=1e-9)):
-        assert bounds.broken(found) is not None
+        assert bounds.violation(found) is not None
     for lost, same, kl in ((np.nan, 100.0, 0.0), (0.0, np.nan, 0.0), (0.0, 100.0, np.nan)):
         one = Judgement(40, 90.0, lost, (0.0, 1.0), same, (0.0, 100.0), kl, "")
-        assert Bounds(max_drop=1, min_agreement=1, max_kl=1).broken(one) is not None
+        assert Bounds(max_drop=1, min_agreement=1, max_kl=1).violation(one) is not None
     with pytest.raises(DataError, match="the original gives NaN"):
         Judge(nan, data, GREY, threads=1)
 
@@ -217,9 +218,9 @@ def shifted(data: Dataset, by: int) -> Dataset:
     return other
 
 
-def test_labels_of_another_order_stop_a_search_by_top1(parts: Parts, tmp_path: Path) -> None:
+def test_labels_of_another_order_stop_a_search_by_top1(parts: ImageSplit, tmp_path: Path) -> None:
     assert parts.judging is not None
-    wrong = Parts(parts.calibrating, shifted(parts.judging, 1), None)
+    wrong = ImageSplit(parts.calibration, shifted(parts.judging, 1), None)
     with pytest.raises(DataError, match="no better than chance") as caught:
         compress_within(ended(), Bounds(max_drop=0.5), wrong, GREY, threads=1, cache=tmp_path)
     assert "labels" in str(caught.value)

@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from enx_samples import DEMO, noise, small_model, small_proto, weights_of
 from enxuto.codec import entropy
-from enxuto.compression.plain import DEFAULT_ROLES, compress, parameters, quantizable
+from enxuto.compression.plain import DEFAULT_ROLES, compress, parameters, quantizable_weights
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import BudgetError, ModelError, UsageError
 from enxuto.onnx_model import Model, Role
@@ -48,7 +48,7 @@ def test_roles_by_default_and_on_request() -> None:
     assert quantized_names(compress(model)) == {"conv.w", "fc.w"}
     with_norm = quantized_names(compress(model, roles=["norm", Role.BIAS]))
     assert with_norm == {"conv.b", "bn.scale", "bn.shift", "bn.mean", "bn.var"}
-    assert quantizable(model, [Role.KERNEL]) == ["conv.w"]
+    assert quantizable_weights(model, [Role.KERNEL]) == ["conv.w"]
     assert quantized_names(compress(model, roles=())) == set()
     with pytest.raises(UsageError, match="roles are kernel"):
         compress(model, roles=["weights"])
@@ -359,7 +359,7 @@ def test_progress_counts_the_weights_of_every_tensor_to_the_end() -> None:
     seen: list[tuple[str, int, int]] = []
     model = small_model(40)
     compress(model, threads=2, progress=lambda *step: seen.append(step))
-    sizes = [model.info(name).elements for name in quantizable(model, DEFAULT_ROLES)]
+    sizes = [model.info(name).elements for name in quantizable_weights(model, DEFAULT_ROLES)]
     coded = [(done, of) for what, done, of in seen if what == "coding"]
     assert len(coded) == len(sizes) + 1
     assert coded[0] == (0, sum(sizes))

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from enxuto.compression.search import Bounds, Judgement, search
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.search import search
 from enxuto.errors import UsageError
 
 
@@ -87,11 +88,11 @@ def test_what_cannot_be_made_at_any_price_is_told() -> None:
 def test_bounds_that_cannot_be_met_give_the_nearest() -> None:
     result, _ = found(Bounds(max_kl=1e-12))
     assert not result.fits
-    assert "divergence" in result.broken
+    assert "divergence" in result.violation
     assert result.outcome.price == min(trial.price for trial in result.trials)
     small, _ = found(Bounds(max_bytes=100))
     assert not small.fits
-    assert "bytes" in small.broken
+    assert "bytes" in small.violation
     assert small.outcome.model.file_bytes == min(trial.bytes for trial in small.trials)
 
 

@@ -11,8 +11,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from enxuto.compression.calibrated import compress_within, deal
-from enxuto.compression.search import Bounds, Judgement, search
+from enxuto.compression.calibrated import compress_within
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.search import search
+from enxuto.compression.split import split_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Preprocess, open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
@@ -39,7 +41,7 @@ class Files:
 
 def found(files: Files, bounds: Bounds, log: TrialLog | None) -> Any:
     return search(
-        cast(Any, files.make), bounds, 1e-4, judge=cast(Any, files.judge), weights=100_000, memory=log
+        cast(Any, files.make), bounds, 1e-4, judge=cast(Any, files.judge), weights=100_000, store=log
     )
 
 
@@ -56,7 +58,7 @@ def test_an_interrupted_search_goes_on(bounds: Bounds, after: int, tmp_path: Pat
     result = found(rest, bounds, TrialLog(tmp_path, "key"))
     assert result.trials == expected.trials
     assert result.outcome.price == expected.outcome.price
-    assert (result.fits, result.broken) == (expected.fits, expected.broken)
+    assert (result.fits, result.violation) == (expected.fits, expected.violation)
     # What is left to try, and perhaps the best one once more, whose file is wanted.
     assert len(rest.made) <= len(whole.made) - after + 1
     again = Files()
@@ -81,8 +83,8 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     log = TrialLog(tmp_path, "key", "judged by", {"a": 1})
     log.add(0.5, 10, None)
     log.add(0.25, 20, Files(1).judge.__func__(SimpleNamespace(made=[1.0]), None))  # type: ignore[attr-defined]
-    kept = log.place.read_text()
-    log.place.write_text("{}\n[1]\nnull\n\x00\n" + kept + '{"price": 0.125, "by')
+    kept = log.path.read_text()
+    log.path.write_text("{}\n[1]\nnull\n\x00\n" + kept + '{"price": 0.125, "by')
     again = TrialLog(tmp_path, "key", "judged by", {"a": 1})
     assert again.get(0.5) == (10, None)
     judged = again.get(0.25)
@@ -90,7 +92,7 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
     assert judged == log.get(0.25)
     assert again.get(0.125) is None
     assert TrialLog(tmp_path, "key", "judged by", {"a": 2}).get(0.5) is None
-    log.place.write_bytes(b"\xff\xfe\x00")
+    log.path.write_bytes(b"\xff\xfe\x00")
     assert TrialLog(tmp_path, "key", "judged by", {"a": 1}).get(0.5) is None
 
 
@@ -105,7 +107,7 @@ def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     log = TrialLog(tmp_path, "key")
     judged = Files(1).judge.__func__(SimpleNamespace(made=[1.0]), None)  # type: ignore[attr-defined]
     log.add(0.5, 10, judged)
-    good = json.loads(log.place.read_text())
+    good = json.loads(log.path.read_text())
     lines: list[Any] = [{**good, "judgement": wrong} for wrong in NO_JUDGEMENTS[:7]]
     lines += [
         {**good, "judgement": {**good["judgement"], **wrong}}
@@ -116,18 +118,18 @@ def test_lines_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
         lines += [{**good, key: wrong} for wrong in (None, "x", True, [], {}, -1, 0, 10**400, float("nan"))]
     lines += [{**good, "bytes": 1.5}, {**good, "price": float("inf")}]
     for line in lines:
-        log.place.write_text(json.dumps(line) + "\n")
+        log.path.write_text(json.dumps(line) + "\n")
         again = TrialLog(tmp_path, "key")
         assert again._trials == {}, line
-    log.place.write_text("[" * 100_000 + "\n" + json.dumps(good) + "\n")
+    log.path.write_text("[" * 100_000 + "\n" + json.dumps(good) + "\n")
     assert TrialLog(tmp_path, "key").get(0.5) == (10, judged)
-    log.place.write_text(json.dumps({**good, "judgement": {**good["judgement"], "kl": None}}) + "\n")
+    log.path.write_text(json.dumps({**good, "judgement": {**good["judgement"], "kl": None}}) + "\n")
     unknown = TrialLog(tmp_path, "key").get(0.5)
     assert unknown is not None
     assert unknown[1] is not None
     assert math.isnan(unknown[1].kl)
-    log.place.unlink()
-    log.place.mkdir()
+    log.path.unlink()
+    log.path.mkdir()
     assert TrialLog(tmp_path, "key").get(0.5) is None
 
 
@@ -135,13 +137,13 @@ def test_where_nothing_can_be_written_the_search_runs_all_the_same(tmp_path: Pat
     (tmp_path / "file").write_text("")
     log = TrialLog(tmp_path / "file" / "folder", "key")
     assert found(Files(), Bounds(max_kl=0.03), log).fits
-    assert not log.place.exists()
+    assert not log.path.exists()
 
 
 def test_a_real_search_makes_its_file_again_and_nothing_else(tmp_path: Path) -> None:
     model = Model.read(MODEL)
     bounds = Bounds(max_kl=0.05)
-    parts = deal(open_dataset(TEST_IMAGES), None, bounds, 64, 0)
+    parts = split_images(open_dataset(TEST_IMAGES), None, bounds, 64, 0)
     results = []
     for _ in range(2):
         steps: list[str] = []
@@ -150,7 +152,7 @@ def test_a_real_search_makes_its_file_again_and_nothing_else(tmp_path: Path) -> 
             progress=lambda what, done, of, steps=steps: steps.append(what) if done == of else None,
         )  # fmt: skip
         results.append(
-            (within.outcome.model.to_bytes(), within.found.trials, within.reported, steps.count("coding"))
+            (within.outcome.model.to_bytes(), within.search.trials, within.held_out, steps.count("coding"))
         )
     assert results[0][:3] == results[1][:3]
     assert results[0][3] == len(results[0][1])

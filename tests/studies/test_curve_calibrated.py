@@ -55,17 +55,17 @@ def test_a_point_is_what_the_same_calls_give_on_images_that_did_not_calibrate(tm
     ]  # fmt: skip
 
     parts = DEALT.parts(open_dataset(TEST_IMAGES, **DRAW), None)
-    assert parts.calibrating is not None
-    assert parts.reporting is not None
-    assert (len(parts.calibrating), len(parts.reporting)) == (24, 66)
-    assert not pixels(parts.calibrating) & pixels(parts.reporting)
+    assert parts.calibration is not None
+    assert parts.held_out is not None
+    assert (len(parts.calibration), len(parts.held_out)) == (24, 66)
+    assert not pixels(parts.calibration) & pixels(parts.held_out)
     model, preprocess = Model.read(MODEL), subject().preprocess
-    images = np.concatenate([batch for batch, _ in parts.calibrating.batches(32, preprocess)])
-    source = f"{parts.calibrating.hash} of {TEST_IMAGES.name}"
+    images = np.concatenate([batch for batch, _ in parts.calibration.batches(32, preprocess)])
+    source = f"{parts.calibration.hash} of {TEST_IMAGES.name}"
     calibration = calibrate(model, images, source=source, seed=3, threads=1)
     row = curve.rows[1]
     small = compress_at(calibration, row["calibrated"]["price"]).model
-    said = evaluate(Runner(small.to_model()).scores, parts.reporting, preprocess=preprocess,
+    said = evaluate(Runner(small.to_model()).scores, parts.held_out, preprocess=preprocess,
                     reference=Runner(model).scores)  # fmt: skip
     assert row["file_bytes"] == small.file_bytes
     assert row["file_bits"] == 8 * small.file_bytes / parameters(model)
@@ -75,7 +75,7 @@ def test_a_point_is_what_the_same_calls_give_on_images_that_did_not_calibrate(tm
     assert row["calibrated"]["price"] < curve.rows[0]["calibrated"]["price"]
     assert row["entropy_bits"] == pytest.approx(4, abs=1)  # of order 0; the coder can do with less
     assert curve.original["samples"] == 66
-    assert curve.data_hash == parts.reporting.hash
+    assert curve.data_hash == parts.held_out.hash
 
 
 def test_one_calibration_serves_all_points_and_other_processes_find_it(

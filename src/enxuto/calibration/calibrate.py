@@ -31,7 +31,7 @@ from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_
 from enxuto.progress import Progress, ProgressCounter
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.schemes import representable
-from enxuto.runtime import advised
+from enxuto.runtime import advise_on_failure
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -212,7 +212,7 @@ class Calibration:
         return QuantizedTensor(restored, self._spacing(layer.weight).grid(price))
 
 
-@advised("compress it without images")
+@advise_on_failure("compress it without images")
 def calibrate(
     model: Model,
     images: npt.NDArray[np.float32],

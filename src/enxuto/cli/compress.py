@@ -25,7 +25,7 @@ from enxuto.cli.shared.terminal import note, print_json, progress_bar
 from enxuto.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.compression.calibrated import Within
+    from enxuto.compression.calibrated import CalibratedResult
     from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
 
@@ -141,9 +141,9 @@ def run(
     else:
         show_ledger(ledger, f"{source.name} → {target}")
         _show_remarks(model, result, report=calibration.report)
-    if result is not None and not result.found.fits:
+    if result is not None and not result.search.fits:
         raise BudgetError(
-            f"{target}: the bound cannot be met: {result.found.broken}; the nearest found was written"
+            f"{target}: the bound cannot be met: {result.search.violation}; the nearest found was written"
         )
 
 
@@ -163,7 +163,7 @@ def _refuse_contradictions(
 
 
 def _as_json(
-    target: Path, ledger: Ledger, model: Model, result: Within | None, threads: int
+    target: Path, ledger: Ledger, model: Model, result: CalibratedResult | None, threads: int
 ) -> dict[str, Any]:
     from enxuto.cli.shared.calibration_results import image_counts, result_json
 
@@ -177,7 +177,7 @@ def _as_json(
     }  # fmt: skip
 
 
-def _show_remarks(model: Model, result: Within | None, *, report: bool) -> None:
+def _show_remarks(model: Model, result: CalibratedResult | None, *, report: bool) -> None:
     """Show what the ledger does not: the answers on held-out images, and what was left out."""
     from enxuto.cli.shared.calibration_results import show_result
 

@@ -19,8 +19,8 @@ from enxuto.cli.shared.terminal import human_bytes, note, print_json, progress_b
 from enxuto.progress import Progress
 
 if TYPE_CHECKING:
-    from enxuto.compression.calibrated import Parts
-    from enxuto.compression.search import Bounds
+    from enxuto.compression.judge import Bounds
+    from enxuto.compression.split import ImageSplit
     from enxuto.data import Dataset, Preprocess
     from enxuto.enx.file import CompressedModel
     from enxuto.enx.ledger import Ledger
@@ -63,8 +63,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Compress, calibrate and compress, decode, verify, evaluate."""
-    from enxuto.compression.calibrated import deal
     from enxuto.compression.plain import compress
+    from enxuto.compression.split import split_images
     from enxuto.data import Preprocess, open_dataset
     from enxuto.demo import MODEL, TEST_IMAGES
     from enxuto.enx.ledger import original_sizes
@@ -81,10 +81,10 @@ def run(
         model = Model.read(source)
         known = onnx_metadata(model)
         preprocess = preprocess_of(known) or Preprocess(channels="L")
-        parts = deal(open_dataset(TEST_IMAGES), None, _bounds(), _CALIBRATING, _SEED)
-        assert parts.calibrating is not None
-        assert parts.reporting is not None
-        judging = parts.reporting
+        parts = split_images(open_dataset(TEST_IMAGES), None, _bounds(), _CALIBRATING, _SEED)
+        assert parts.calibration is not None
+        assert parts.held_out is not None
+        judging = parts.held_out
         before = evaluate(Runner(model).scores, judging, preprocess=preprocess)
         with progress_bar("compressing", CALIBRATED_STAGES[1:-1]) as progress:
             metadata = {**known, "original": original_sizes(source)}
@@ -98,7 +98,7 @@ def run(
         print_json(_as_json(before, first, second))
         return
     show_ledger(first.ledger, "LeNet on handwritten digits")
-    _show_answers(before, first, second, len(parts.calibrating))
+    _show_answers(before, first, second, len(parts.calibration))
     note(
         "Both .enx files were decoded to plain ONNX again, bit for bit what was coded, and run by ONNX Runtime."
     )
@@ -109,7 +109,7 @@ def run(
 
 
 def _calibrated(
-    model: Model, parts: Parts, preprocess: Preprocess, metadata: dict[str, Any], progress: Progress
+    model: Model, parts: ImageSplit, preprocess: Preprocess, metadata: dict[str, Any], progress: Progress
 ) -> CompressedModel:
     """Calibrate and search, as `enxuto compress --data` does; the calibration is not kept in the user's cache."""
     from enxuto.compression.calibrated import compress_within
@@ -122,7 +122,7 @@ def _calibrated(
 
 
 def _bounds() -> Bounds:
-    from enxuto.compression.search import Bounds
+    from enxuto.compression.judge import Bounds
 
     return Bounds(max_bytes=_TARGET)
 

@@ -59,7 +59,7 @@ def run(
     options: EvaluateOptions,
 ) -> None:
     """Load models and images, run, measure, show."""
-    from enxuto.evaluation import Following, evaluate, follow
+    from enxuto.evaluation import ReferenceComparison, compare_with_reference, evaluate
     from enxuto.opening import load, load_with_metadata, preprocess_of
     from enxuto.runtime import Runner
 
@@ -77,7 +77,7 @@ def run(
     )
     first = Runner(model, threads=threads).scores
     other = None if original is None else Runner(original, threads=threads).scores
-    result: Evaluation | Following
+    result: Evaluation | ReferenceComparison
     with progress_bar("evaluating") as progress:
         done = partial(progress, "evaluating")
         if dataset.labelled:
@@ -87,7 +87,7 @@ def run(
             )  # fmt: skip
         else:
             assert other is not None, "data without labels are opened only beside a reference"
-            result = follow(
+            result = compare_with_reference(
                 first, other, dataset, preprocess=chosen, batch_size=options.batch,
                 scores_are=kind, reference_are=kind_of_other, progress=done,
             )  # fmt: skip
@@ -96,7 +96,7 @@ def run(
     )
     if remarks:
         result = replace(result, kl=None, scores_are=None, reference_are=None)
-    if not isinstance(result, Following):
+    if not isinstance(result, ReferenceComparison):
         _warn_of_chance(result.metrics["confusion"], str(source))
     if options.json:
         print_json(
@@ -104,7 +104,7 @@ def run(
                 "model": str(source),
                 "data": str(data),
                 "preprocess": chosen.to_dict(),
-                **(result.to_dict() if isinstance(result, Following) else _as_json(result)),
+                **(result.to_dict() if isinstance(result, ReferenceComparison) else _as_json(result)),
                 "remarks": remarks,
                 "provenance": provenance(
                     samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
@@ -115,7 +115,7 @@ def run(
     show_table(
         f"{source} on {data}", {"measure": "left", "value": "left"}, result.rows(), caption=chosen.describe()
     )
-    if isinstance(result, Following):
+    if isinstance(result, ReferenceComparison):
         return
     if options.per_class:
         show_table(

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from enxuto.calibration.calibrate import Calibration
-from enxuto.compression.plain import DEFAULT_ROLES, DEFAULT_SCHEME, matching_names, measured, quantizable
+from enxuto.compression.plain import (
+    DEFAULT_ROLES,
+    DEFAULT_SCHEME,
+    matching_names,
+    measure_tensors,
+    quantizable_weights,
+)
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import QuantizedTensor
@@ -22,7 +28,8 @@ from enxuto.onnx_model import Role, check_finite
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 
-__all__ = ["LayerReport", "Outcome", "compress_at"]
+__all__ = ["LayerReport", "PricedModel", "compress_at"]
+
 
 _BIAS_SHARE = (
     0.5  # of the step that the law of high rates gives biases: their errors meet every position alike
@@ -31,9 +38,10 @@ _BIAS_SHARE = (
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What a tensor got; loss in nats as expected, None where unknown.
+    """How one tensor was coded.
 
-    method: calibrated, nearest or default; of the biases corrected, or kept where correcting them did no good.
+    loss: the divergence expected of its errors, in nats, None where unknown. method: calibrated, nearest or default; of
+    the biases corrected, or kept where correcting them did no good.
     """
 
     name: str
@@ -51,8 +59,8 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A compressed model, the price of a bit it was made at, and its tensors one by one."""
+class PricedModel:
+    """A compressed model, the price in nats per bit it was made at, and what each tensor got."""
 
     model: CompressedModel
     price: float
@@ -61,7 +69,7 @@ class Outcome:
     def to_list(self) -> list[dict[str, Any]]:
         """Return the tensors as JSON-safe rows, with their shares of the file and of the expected loss."""
         total = self.model.file_bytes
-        lost = sum(layer.loss or 0.0 for layer in self.layers)
+        total_loss = sum(layer.loss or 0.0 for layer in self.layers)
         return [
             {
                 "name": layer.name,
@@ -71,7 +79,9 @@ class Outcome:
                 "bytes": layer.bytes,
                 "share_of_file": round(layer.bytes / total, 5),
                 "loss": layer.loss,
-                "share_of_loss": None if layer.loss is None or lost <= 0 else round(layer.loss / lost, 5),
+                "share_of_loss": None
+                if layer.loss is None or total_loss <= 0
+                else round(layer.loss / total_loss, 5),
                 "sensitivity": layer.sensitivity,
                 "method": layer.method,
             }
@@ -87,17 +97,25 @@ def compress_at(
     roles: Collection[Role | str] = DEFAULT_ROLES,
     keep_exact: Sequence[str] = (),
     progress: Progress | None = None,
-) -> Outcome:
-    """Compress the calibrated model at a price in nats per bit: the lower, the larger the file and the nearer.
+) -> PricedModel:
+    """Compress the calibrated model at one price. The same calibration and price give the same bytes.
 
-    metadata, roles, keep_exact: as for `compress`; biases are quantized too unless `keep_exact` names them.
-    The same calibration and price give the same bytes.
-    Raises `UsageError` for options that do not fit, `ModelError` for weights that are not finite.
+    Args:
+        calibration: of the model that is compressed.
+        price: in nats per bit; the lower, the larger the file and the nearer its answers.
+        metadata: stored in the file as JSON.
+        roles: which weights are quantized.
+        keep_exact: names (with * and ?) of tensors that are not; biases are quantized unless named here.
+        progress: called with stage, amount done, total.
+
+    Raises:
+        UsageError: options do not fit.
+        ModelError: weights are not finite.
     """
     facts = {**(metadata or {}), "folded": True, "calibrated": calibration.provenance(price)}
     check_metadata(facts)
     model = calibration.model
-    names = quantizable(model, roles, keep_exact)
+    names = quantizable_weights(model, roles, keep_exact)
     exact = matching_names(model, keep_exact)
     for info in model.infos():
         if info.role is not Role.OTHER:
@@ -116,7 +134,7 @@ def compress_at(
     ]
     reports += _add_biases(assembly, calibration, price, {n: a for n, a in biases.items() if n not in exact})
     reports += _add_others(assembly, calibration, [name for name in names if name not in tensors])
-    return Outcome(assembly.finish(), price, tuple(reports))
+    return PricedModel(assembly.finish(), price, tuple(reports))
 
 
 def _report(
@@ -153,14 +171,14 @@ def _add_biases(
 
 def _add_others(assembly: Assembly, calibration: Calibration, names: list[str]) -> list[LayerReport]:
     """Code tensors that no calibration covers with the default steps."""
-    tensors, network = measured(calibration.model, names)
+    tensors, network = measure_tensors(calibration.model, names)
 
-    def made(name: str) -> tuple[Quantizer, np.ndarray]:
+    def quantize(name: str) -> tuple[Quantizer, np.ndarray]:
         quantizer = DEFAULT_SCHEME.quantizer(tensors[name], network)
         return quantizer, quantizer.quantize(np.asarray(calibration.model.load(name), np.float32))
 
     return [
         LayerReport(name, tensors[name].info.elements, tensors[name].rms, size, None, None, "default")
-        for name, size in assembly.add_each(list(tensors), made).items()
+        for name, size in assembly.add_each(list(tensors), quantize).items()
         if size
     ]

@@ -1,14 +1,13 @@
 """`compress_within`: the smallest file within a bound, from a model and images (or none) to the figures reported.
 
-With `data`, some images calibrate, others judge during the search, the rest are reported on: no image has two parts.
-Labels are looked at only where top-1 is told or bounded. With `calibration` besides, that data set calibrates. With
-neither, synthetic images calibrate, and only a size can be bounded.
+With `data`, some images calibrate, others judge during the search, and the rest are held out for the report: no image
+has two parts. Labels are used only where top-1 is reported or bounded. Where `calibration` is given too, that data set
+calibrates. With neither, synthetic images calibrate, and no answers can be bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from enxuto.calibration.answers import check_movement, class_answers
 from enxuto.calibration.cache import calibration_folder, calibration_key, kept_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.synthetic import synthetic_images
-from enxuto.compression.at_price import Outcome, compress_at
+from enxuto.compression.at_price import PricedModel, compress_at
+from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.plain import DEFAULT_ROLES, parameters
-from enxuto.compression.search import Bounds, Found, Judge, Judgement, Trial, search
+from enxuto.compression.search import SearchResult, Trial, search
+from enxuto.compression.split import ImageSplit, load_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import DataError, UsageError
@@ -30,84 +31,40 @@ from enxuto.machine.processors import processors
 from enxuto.metrics import ByChance
 from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
-from enxuto.runtime import Runner, advised
+from enxuto.runtime import Runner, advise_on_failure
 
-__all__ = ["Parts", "Within", "compress_within", "deal", "pictures_of"]
+__all__ = ["CalibratedResult", "compress_within"]
 
-_MOST_CALIBRATING = 1 / 3  # of a data set that has to judge and report too
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
 _BATCH = 32
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Which images do what; None where a part is not needed or there are none."""
+class CalibratedResult:
+    """What a search found, and how its outcome does on the held-out images (None without data).
 
-    calibrating: Dataset | None
-    judging: Dataset | None
-    reporting: Dataset | None
-
-
-@dataclass(frozen=True)
-class Within:
-    """The outcome, how it was found, and how it does on images that nothing was chosen by (None without data).
-
-    by_chance: how the original's top-1 on these images compares with chance. missed: what the bounds lack on these
-    images, though those that judged the search kept them.
+    by_chance: how the original's top-1 on the held-out images compares with chance. held_out_violation: the bound that
+    does not hold on these images, though it holds on those that judged the search.
     """
 
-    outcome: Outcome
-    found: Found
-    reported: Judgement | None
+    search: SearchResult
+    held_out: Judgement | None
     calibration: Calibration
     by_chance: ByChance | None = None
-    missed: str | None = None
+    held_out_violation: str | None = None
+
+    @property
+    def outcome(self) -> PricedModel:
+        """The compressed model that was found."""
+        return self.search.outcome
 
 
-def deal(
-    data: Dataset | None,
-    calibration: Dataset | None,
-    bounds: Bounds,
-    images: int,
-    seed: int,
-    *,
-    synthetic: bool = False,
-) -> Parts:
-    """Deal a data set, labelled or not, into the parts that a search needs, at random with `seed`.
-
-    synthetic: no image of `data` calibrates, even where `calibration` is None.
-    Raises `DataError` where there are too few images, `UsageError` where there are none to judge by.
-    """
-    if bounds.judged and data is None:
-        raise UsageError("a bound on the answers needs images to judge by; give --data")
-    if bounds.max_drop is not None and data is not None and not data.labelled:
-        raise DataError(
-            f"{data.path} has no labels, which a bound on top-1 needs; bound --max-kl or --min-agreement"
-        )
-    if images < 2:
-        raise UsageError(f"calibration needs at least 2 images, not {images}")
-    if calibration is not None and len(calibration) > images:
-        calibration = calibration.split([images / len(calibration)], seed, stratified=False)[0]
-    if data is None:
-        return Parts(calibration, None, None)
-    rest = data
-    if calibration is None and not synthetic:
-        share = min(images / len(data), _MOST_CALIBRATING)
-        if share * len(data) < 2:
-            raise DataError(f"{data.path}: {len(data)} images are too few to calibrate, judge and report")
-        calibration, rest = data.split([share, 1 - share], seed, stratified=False)
-    if not bounds.judged:
-        return Parts(calibration, None, rest)
-    judging, reporting = rest.split([0.5, 0.5], seed, stratified=False)
-    return Parts(calibration, judging, reporting)
-
-
-@advised("compress it without images")
+@advise_on_failure("compress it without images")
 def compress_within(
     model: Model,
     bounds: Bounds,
-    parts: Parts,
+    parts: ImageSplit,
     preprocess: Preprocess,
     *,
     images: int = 256,
@@ -118,31 +75,45 @@ def compress_within(
     threads: int = 0,
     cache: Path | None = None,
     progress: Progress | None = None,
-    tried: Callable[[Trial], None] | None = None,
-) -> Within:
+    on_trial: Callable[[Trial], None] | None = None,
+    score: ScoreJudge | None = None,
+) -> CalibratedResult:
     """Calibrate, search, and report.
 
-    images: synthetic ones made where `parts` has none to calibrate by. cache: the folder where calibrations and trials
-    are kept (by default `calibration_folder()`), so that a search that was interrupted goes on after its last trial,
-    and one with another bound tries no price again. tried: called after every trial, remembered ones too. Other
-    arguments as for `calibrate` and `compress_at`. Raises `DataError` for images that do not fit the model, and where
-    top-1 is bounded but the original's is no better than chance; `UsageError` for models that are no classifiers.
+    Args:
+        model: the original; a classifier.
+        bounds: what must hold.
+        parts: which images calibrate, judge and are held out.
+        preprocess: how stored images become the model's input.
+        images: how many synthetic images are made where `parts` has none to calibrate by.
+        metadata, roles, keep_exact: as for `compress_at`.
+        seed: of synthetic images and of the calibration.
+        threads: 0 takes one per processor.
+        cache: the folder where calibrations and trials are kept (by default `calibration_folder()`). An interrupted
+            search resumes there after its last trial, and one with another bound tries no price again.
+        progress: called with stage, amount done, total.
+        on_trial: called after every trial, remembered ones too.
+        score: a caller's judge, for `max_judge_drop`; its searches remember no trials.
+
+    Raises:
+        DataError: images do not fit the model, or top-1 is bounded but the original's is no better than chance.
+        UsageError: the model is no classifier.
     """
-    pictures, source = _calibrating(model, parts.calibrating, preprocess, images, seed)
-    # What makes all that follows useless is told before it is done.
-    class_answers(model, pictures, threads=threads)
-    judge = _judge(model, parts.judging, preprocess, threads, bounds) if bounds.judged else None
+    arrays, source = _calibration_images(model, parts.calibration, preprocess, images, seed)
+    # What would make all the work below useless is reported before it is done.
+    class_answers(model, arrays, threads=threads)
+    judge = _judge(model, parts.judging, preprocess, threads, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
-        return calibrate(model, pictures, source=source, seed=seed, threads=threads, progress=progress)
+        return calibrate(model, arrays, source=source, seed=seed, threads=threads, progress=progress)
 
     calibration = kept_calibration(
-        model, pictures, measure, source=source, seed=seed, threads=threads or processors(), folder=cache
+        model, arrays, measure, source=source, seed=seed, threads=threads or processors(), folder=cache
     )
 
     check_movement(calibration.scores)  # one that ignores its input too: a search would keep nothing of it
 
-    def make(price: float) -> Outcome:
+    def make(price: float) -> PricedModel:
         outcome = compress_at(
             calibration, price, metadata=metadata, roles=roles, keep_exact=keep_exact, progress=progress
         )
@@ -153,7 +124,7 @@ def compress_within(
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
     log = TrialLog(
         cache or calibration_folder(),
-        calibration_key(model, pictures, seed),
+        calibration_key(model, arrays, seed),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
         [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
     )
@@ -162,26 +133,27 @@ def compress_within(
         bounds,
         calibration.price_of_bits(min(bits, _MOST_BITS)),
         judge=judge,
+        score=score,
         weights=parameters(calibration.model),
-        memory=log,
-        progress=tried,
+        store=log,
+        on_trial=on_trial,
     )
-    if parts.reporting is None:
-        return Within(found.outcome, found, None, calibration)
-    reporter = Judge(model, parts.reporting, preprocess, threads=threads, batch=_BATCH)
-    chance = reporter.by_chance if parts.reporting.labelled else None
-    reported = reporter(found.outcome.model)
-    missed = bounds.broken(reported) if found.fits else None
-    return Within(found.outcome, found, reported, calibration, chance, missed)
+    if parts.held_out is None:
+        return CalibratedResult(found, None, calibration)
+    reporter = Judge(model, parts.held_out, preprocess, threads=threads, batch=_BATCH)
+    chance = reporter.by_chance if parts.held_out.labelled else None
+    held_out = reporter(found.outcome.model)
+    violation = bounds.violation(held_out) if found.fits else None
+    return CalibratedResult(found, held_out, calibration, chance, violation)
 
 
-def _calibrating(
-    model: Model, given: Dataset | None, preprocess: Preprocess, images: int, seed: int
+def _calibration_images(
+    model: Model, dataset: Dataset | None, preprocess: Preprocess, images: int, seed: int
 ) -> tuple[npt.NDArray[np.float32], str]:
     """Return the images (N, …) that calibrate, as the model takes them, and what they are of."""
-    if given is None:
-        return _made_up(model, preprocess, images, seed), "synthetic"
-    return pictures_of(given, preprocess), f"{given.hash} of {Path(given.path).name}"
+    if dataset is None:
+        return _synthetic(model, preprocess, images, seed), "synthetic"
+    return load_images(dataset, preprocess), f"{dataset.hash} of {Path(dataset.path).name}"
 
 
 def _judge(
@@ -195,35 +167,33 @@ def _judge(
     if judging is None:
         return None
     judge = Judge(model, judging, preprocess, threads=threads, batch=_BATCH)
-    found = judge.by_chance
-    if bounds.max_drop is not None and not found.better:
+    chance = judge.by_chance
+    if bounds.max_drop is not None and not chance.better:
         raise DataError(
-            f"{judging.path}: the original's top-1 is {found.right} of {found.samples} images that judge "
-            f"({found.right / found.samples:.1%}), no better than chance ({found.expected:.1%}), so that no points of "
-            "top-1 can be lost; are the labels those of the model, in its order, the preprocessing the model's, and "
-            "are there enough images? --min-agreement and --max-kl need no labels"
+            f"{judging.path}: the original's top-1 is {chance.right} of {chance.samples} images that judge "
+            f"({chance.right / chance.samples:.1%}), no better than chance ({chance.expected:.1%}), so that no points "
+            "of top-1 can be lost; are the labels those of the model, in its order, the preprocessing the model's, and "
+            "are there enough images? min_agreement= and max_kl= need no labels",
+            code="E061",
         )
     return judge
 
 
-def pictures_of(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:
-    """Return all images (N, …) of a data set as a model takes them. Raises `DataError` for one that cannot be read."""
-    with closing(dataset.batches(_BATCH, preprocess)) as batches:
-        return np.concatenate([images for images, _ in batches])
-
-
-def _made_up(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt.NDArray[np.float32]:
+def _synthetic(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt.NDArray[np.float32]:
     """Return synthetic images, preprocessed, of the size the model takes."""
     inputs = Runner(model, threads=1).inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        raise UsageError("synthetic images fit models with one input of images; give --calibration")
+        raise UsageError(
+            "synthetic images fit models with one input of images; give calibration=", code="E032"
+        )
     known = preprocess.output_shape()
     sizes = [
-        size if size is not None else wanted for size, wanted in zip(inputs[0].shape[1:], known, strict=True)
+        fixed if fixed is not None else made for fixed, made in zip(inputs[0].shape[1:], known, strict=True)
     ]
     if any(size is None for size in sizes):
         raise UsageError(
-            "the size of the model's images is not known; say --resize or --crop, or give --calibration"
+            "the size of the model's images is not known; set resize or crop in preprocess=, or give calibration=",
+            code="E023",
         )
     channels, height, width = sizes if preprocess.layout == "NCHW" else (sizes[2], sizes[0], sizes[1])
     return preprocess.to_batch(

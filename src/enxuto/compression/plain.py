@@ -1,8 +1,7 @@
-"""`compress`: a model becomes a `CompressedModel`.
+"""`compress` without data: a model becomes a `CompressedModel`.
 
-Which tensors are quantized follows from their roles, which quantizer each gets from a scheme (`quantize.schemes`);
-what is left is kept exactly. Nothing here needs data. Not here: how levels are chosen (`rounding`), calibrated
-rounding, search within a stated loss.
+A tensor's role decides whether it is quantized, a scheme (`quantize.schemes`) which quantizer it gets. All else is kept
+exactly. Not here: how levels are chosen (`rounding`), calibrated rounding, search within a stated loss.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from enxuto.codec import entropy
 from enxuto.enx.assemble import Assembly, is_float_weight, parameters
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import check_metadata
-from enxuto.errors import BudgetError, UsageError
+from enxuto.errors import BudgetError, UsageError, did_you_mean
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.progress import Progress
@@ -33,9 +32,9 @@ __all__ = [
     "DEFAULT_SCHEME",
     "compress",
     "matching_names",
-    "measured",
+    "measure_tensors",
     "parameters",
-    "quantizable",
+    "quantizable_weights",
 ]
 
 DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
@@ -64,20 +63,26 @@ def compress(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> CompressedModel:
-    """Quantize the weights of an ONNX model and entropy-code them.
+    """Quantize the weights of an ONNX model without any data, and entropy-code them.
 
-    model: a `Model`, or the path of an ONNX file (documentation strings are then left out).
-    scheme: which quantizer each tensor gets; by default steps chosen for unchanged answers (`DEFAULT_SCHEME`).
-    bits: search the scheme's steps so that the whole file has at most that many bits per parameter; where weights
-    as they are take no more, they stay as they are.
-    rounding: trellis, dependent quantization, smallest at equal error and the default without a scheme; nearest, the
-    default with one, decoded a bit faster; rate, which weighs errors against the coder's bits (`rounding.plain`).
-    roles: what is quantized. keep_exact: names of tensors (with * and ?) that are not, whatever their role.
-    fold_bn: fold batch normalisation into the convolutions before it. metadata: stored in the file as JSON.
-    threads: 0 takes one per processor; the result does not depend on it.
+    Args:
+        model: a `Model`, or the path of an ONNX file (documentation strings are then left out).
+        scheme: which quantizer each tensor gets; by default steps chosen for unchanged answers (`DEFAULT_SCHEME`).
+        bits: search the scheme's steps so that the whole file has at most that many bits per parameter. Where weights
+            as they are take no more, they stay as they are.
+        rounding: `trellis` (dependent quantization, smallest at equal error, default without a scheme), `nearest`
+            (default with one, decoded a bit faster) or `rate` (weighs errors against the coder's bits).
+        roles: which weights are quantized.
+        keep_exact: names (with * and ?) of tensors that are not quantized, whatever their role.
+        fold_bn: fold batch normalisation into the convolutions before it.
+        metadata: stored in the file as JSON.
+        threads: 0 takes one per processor; the result does not depend on it.
+        progress: called with stage, amount done, total.
 
-    Raises `ModelError` for unreadable models and weights that are not finite, `UsageError` for options that do not
-    fit, `BudgetError` where `bits` cannot be reached.
+    Raises:
+        ModelError: the model cannot be read, or weights are not finite.
+        UsageError: options do not fit.
+        BudgetError: `bits` cannot be reached.
     """
     check_metadata(dict(metadata or {}))
     chosen = check_rounding(("nearest" if scheme else "trellis") if rounding is None else rounding)
@@ -88,25 +93,26 @@ def compress(
         facts["folded"] = True  # so that `verify` folds the original too
     if chosen == "rate":
         facts["rounding"] = chosen  # `verify` then allows a whole step
-    names = quantizable(read, roles, keep_exact)
-    work = _Work(read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress, chosen)
+    names = quantizable_weights(read, roles, keep_exact)
+    work = _PlainCompression(
+        read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress, chosen
+    )
     return work.run() if bits is None else work.search(bits)
 
 
-def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()) -> list[str]:
+def quantizable_weights(
+    model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()
+) -> list[str]:
     """Return the names of float weights with one of `roles` that no pattern of `keep_exact` matches.
 
     A pattern that matches no weight at all is a `UsageError`, and so is a role that does not exist.
     """
-    try:
-        wanted = {Role(role) for role in roles}
-    except ValueError as error:
-        raise UsageError(f"{error}; roles are {', '.join(Role)}") from error
+    chosen = check_roles(roles)
     kept = matching_names(model, keep_exact)
     return [
         info.name
         for info in model.infos()
-        if info.role in wanted
+        if info.role in chosen
         and is_float_weight(info)
         and info.elements >= _FEWEST
         and info.name not in kept
@@ -114,11 +120,11 @@ def quantizable(model: Model, roles: Collection[Role | str], keep_exact: Iterabl
     ]
 
 
-def measured(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
+def measure_tensors(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
     """Return `statistics` of those weights among `names` that can be quantized (`representable`)."""
     tensors, network = statistics(model, names)
-    fit = [n for n, one in tensors.items() if representable(one.info.dtype, one.largest)]
-    return (tensors, network) if len(fit) == len(tensors) else statistics(model, fit)
+    usable = [name for name, tensor in tensors.items() if representable(tensor.info.dtype, tensor.largest)]
+    return (tensors, network) if len(usable) == len(tensors) else statistics(model, usable)
 
 
 def matching_names(model: Model, patterns: Iterable[str]) -> set[str]:
@@ -128,14 +134,30 @@ def matching_names(model: Model, patterns: Iterable[str]) -> set[str]:
         # A name stands for itself, whatever brackets it has.
         matched = [n for n in model.weight_names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
         if not matched:
-            raise UsageError(f"no weight is named {pattern!r}; `enxuto inspect` lists the names")
+            raise UsageError(
+                f"no weight is named {pattern!r}{did_you_mean(pattern, model.weight_names)}; "
+                "`enxuto inspect` lists the names",
+                code="E021",
+            )
         kept.update(matched)
     return kept
 
 
+def check_roles(roles: Collection[Role | str]) -> set[Role]:
+    """Return the roles meant; `UsageError` for one that does not exist."""
+    known = set(Role)
+    for role in roles:
+        if role not in known:
+            raise UsageError(
+                f"no role is called {str(role)!r}{did_you_mean(str(role), Role)}; roles are {', '.join(Role)}",
+                code="E021",
+            )
+    return {Role(role) for role in roles}
+
+
 @dataclass
-class _Work:
-    """One compression: what stays fixed while a search tries several schemes."""
+class _PlainCompression:
+    """One compression: what stays the same while a search tries several schemes."""
 
     model: Model
     names: list[str]
@@ -151,10 +173,12 @@ class _Work:
         for info in self.model.infos():
             if info.role is not Role.OTHER and info.name not in self.names:
                 check_finite(info.name, self.model.load(info.name), mask=info.operand)
-        self.tensors, self.network = measured(self.model, self.names)
+        self.tensors, self.network = measure_tensors(self.model, self.names)
         self.names = list(self.tensors)
         self.parameters = parameters(self.model)
-        for name in self.names[:1]:  # before a search takes a word that does not go for a step too fine
+        for name in self.names[
+            :1
+        ]:  # before a search mistakes a rounding that does not fit for a step too fine
             check_quantizer(self.scheme.quantizer(self.tensors[name], self.network), self.rounding)
 
     def run(self) -> CompressedModel:
@@ -174,7 +198,7 @@ class _Work:
         if not 0 < bits < math.inf:
             raise UsageError(f"bits per weight are a positive number, not {bits}")
         if not self.parameters:
-            raise UsageError("the model has no weights to spend bits on")
+            raise UsageError("the model has no weights to spend bits on", code="E036")
         start, budget = self.scheme, bits * self.parameters
         if budget >= 4 * sum(info.bytes for info in self.model.infos()):  # half of what it takes now
             exact = Assembly(self.model, self.metadata, self.threads).finish()

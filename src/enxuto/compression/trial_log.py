@@ -1,8 +1,8 @@
-"""Trials of a search kept on disk, so that one that was interrupted goes on from the last price it had tried.
+"""Trials of a search kept on disk, so that an interrupted search resumes after the last price it had tried.
 
-A search is known by a hash of the calibration's key and of all else that its files and judgements depend on; its
+A search is identified by a hash of the calibration's key and of all else that its files and judgements depend on; its
 trials are lines of JSON, each synced before the next price is tried. Bounds are no part of the key: another bound finds
-the same files. A line that is torn or makes no sense, by its kinds or by its numbers, is passed over.
+the same files. A line that is torn, or whose types or numbers make no sense, is skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from enxuto.compression.search import Judgement
+from enxuto.compression.judge import Judgement
 
 __all__ = ["TrialLog"]
 
@@ -23,16 +23,16 @@ _MOST = 64 << 20  # bytes; a trial takes 300
 
 
 class TrialLog:
-    """What prices gave: bytes, and how the answers were judged if they were."""
+    """For each price: the bytes it gave, and how the answers were judged if they were."""
 
     def __init__(self, folder: Path, calibration_key: str, *rest: Any) -> None:
         """rest: JSON-safe, or turned into text: the judging images' hash, options, metadata."""
-        known = json.dumps([calibration_key, *rest], sort_keys=True, default=str)
-        self.place = folder / f"{hashlib.sha256(known.encode()).hexdigest()[:32]}.trials.jsonl"
+        identity = json.dumps([calibration_key, *rest], sort_keys=True, default=str)
+        self.path = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.trials.jsonl"
         self._trials: dict[float, tuple[int, Judgement | None]] = {}
         try:
-            small = self.place.is_file() and self.place.stat().st_size <= _MOST
-            lines = self.place.read_text().splitlines() if small else []
+            small = self.path.is_file() and self.path.stat().st_size <= _MOST
+            lines = self.path.read_text().splitlines() if small else []
         except (OSError, UnicodeDecodeError):
             lines = []
         for line in lines:
@@ -51,8 +51,8 @@ class TrialLog:
             "judgement": None if judgement is None else judgement.to_dict(),
         }
         try:
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            with self.place.open("a") as file:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -70,25 +70,27 @@ class TrialLog:
             return
 
 
-def _judgement(said: Any) -> Judgement | None:
-    """Return the judgement that a line tells of; `ValueError`, `TypeError` or `KeyError` for what is none."""
-    if said is None:
+def _judgement(stored: Any) -> Judgement | None:
+    """Return the judgement that a line holds; `ValueError`, `TypeError` or `KeyError` for what is none."""
+    if stored is None:
         return None
-    if not isinstance(said, dict):
-        raise ValueError(f"{said!r} is no judgement")
-    kinds = get_type_hints(Judgement)
-    known = {name: _as(kinds[name], value) for name, value in said.items() if (name, value) != ("kl", None)}
-    return Judgement(**{"kl": math.nan, **known})  # JSON has no NaN, so that it is kept as null
+    if not isinstance(stored, dict):
+        raise ValueError(f"{stored!r} is no judgement")
+    types = get_type_hints(Judgement)
+    fields = {
+        name: _convert(types[name], value) for name, value in stored.items() if (name, value) != ("kl", None)
+    }
+    return Judgement(**{"kl": math.nan, **fields})  # JSON has no NaN, so that it is kept as null
 
 
-def _as(kind: Any, value: Any) -> Any:
+def _convert(kind: Any, value: Any) -> Any:
     """Return a JSON value as what a judgement's field takes; `ValueError` where it is something else."""
     if get_origin(kind) in (Union, UnionType):
         if value is None and NoneType in get_args(kind):
             return None
-        (kind,) = (one for one in get_args(kind) if one is not NoneType)
+        (kind,) = (inner for inner in get_args(kind) if inner is not NoneType)
     if get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(_as(one, part) for one, part in zip(get_args(kind), value, strict=True))
+        return tuple(_convert(inner, part) for inner, part in zip(get_args(kind), value, strict=True))
     if kind is float:
         return _number(value)
     if type(value) is not kind:

@@ -16,7 +16,7 @@ from enxuto.cli.shared.values import parse_bytes
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.compression.calibrated import Within
+    from enxuto.compression.calibrated import CalibratedResult
     from enxuto.data import Dataset, Preprocess
     from enxuto.onnx_model import Model, Role
 
@@ -191,7 +191,7 @@ class CalibrationOptions(DataOptions):
         keep_exact: Sequence[str],
         threads: int,
         progress: Callable[[str, int, int], None],
-    ) -> Within:
+    ) -> CalibratedResult:
         """Open the images, search the file, and write every trial on stderr.
 
         Args:
@@ -204,9 +204,10 @@ class CalibrationOptions(DataOptions):
             threads: 0 takes one per processor.
             progress: is given the stage, and how much of how much of it is done.
         """
-        from enxuto.compression.calibrated import compress_within, deal
+        from enxuto.compression.calibrated import compress_within
+        from enxuto.compression.judge import Bounds
         from enxuto.compression.plain import parameters
-        from enxuto.compression.search import Bounds
+        from enxuto.compression.split import split_images
 
         bits = size.bits_per_parameter(model)
         most = None if bits is None else max(1, int(min(2.0**62, bits * parameters(model) / 8)))
@@ -217,10 +218,10 @@ class CalibrationOptions(DataOptions):
             )
         bounds = Bounds(self.max_drop, self.min_agreement, self.max_kl, most)
         data, calibration = self._open_data(model, metadata), self._open_calibration()
-        split = deal(data, calibration, bounds, self.images, self.seed, synthetic=self.synthetic)
+        split = split_images(data, calibration, bounds, self.images, self.seed, synthetic=self.synthetic)
         return compress_within(
             model, bounds, split, preprocess, images=self.images, metadata=metadata, roles=roles,
-            keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, tried=say_trial,
+            keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, on_trial=say_trial,
         )  # fmt: skip
 
     def _open_data(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | None:

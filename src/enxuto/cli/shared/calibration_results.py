@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from enxuto.cli.shared.terminal import note, show_table, warn
 
 if TYPE_CHECKING:
-    from enxuto.compression.calibrated import Within
-    from enxuto.compression.search import Judgement, Trial
+    from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.compression.judge import Judgement
+    from enxuto.compression.search import Trial
 
 __all__ = ["image_counts", "result_json", "say_trial", "show_result"]
 
@@ -30,17 +31,17 @@ def _answers(judgement: Judgement) -> str:
     return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
 
 
-def result_json(result: Within) -> dict[str, Any]:
+def result_json(result: CalibratedResult) -> dict[str, Any]:
     """Return what the search found, for --json."""
-    search = result.found
+    search = result.search
     return {
         "price": result.outcome.price,
         "fits": search.fits,
-        "broken": search.broken,
+        "broken": search.violation,
         "calibration": result.calibration.provenance(result.outcome.price),
         "scores_are": result.calibration.answers.kind,
-        "reported": None if result.reported is None else result.reported.to_dict(),
-        "missed": result.missed,
+        "reported": None if result.held_out is None else result.held_out.to_dict(),
+        "missed": result.held_out_violation,
         "trials": [
             {
                 "price": trial.price,
@@ -54,10 +55,10 @@ def result_json(result: Within) -> dict[str, Any]:
     }
 
 
-def image_counts(result: Within) -> dict[str, Any]:
+def image_counts(result: CalibratedResult) -> dict[str, Any]:
     """Return how many images did what (`samples`), their hashes (`data`), and the `seed` that split them."""
-    judged = next((trial.judgement for trial in result.found.trials if trial.judgement is not None), None)
-    parts = {"judging": judged, "reporting": result.reported}
+    judged = next((trial.judgement for trial in result.search.trials if trial.judgement is not None), None)
+    parts = {"judging": judged, "reporting": result.held_out}
     measured = {name: part for name, part in parts.items() if part is not None}
     calibration = result.calibration
     return {
@@ -73,9 +74,9 @@ def image_counts(result: Within) -> dict[str, Any]:
     }
 
 
-def show_result(result: Within, *, report: bool) -> None:
+def show_result(result: CalibratedResult, *, report: bool) -> None:
     """Write the answers on held-out images and, if asked, what every tensor got."""
-    judgement = result.reported
+    judgement = result.held_out
     if judgement is not None:
         least, most = judgement.agreement_interval
         show_table(
@@ -95,9 +96,9 @@ def show_result(result: Within, *, report: bool) -> None:
     if judgement is None and not answers.operator and answers.kind == "logits":
         remark += "; where they are other values, compress it without images"
     note(remark)
-    if result.missed is not None:
+    if result.held_out_violation is not None:
         warn(
-            f"on these images {result.missed}. The bound holds on the images that judged the search, perhaps by luck; "
+            f"on these images {result.held_out_violation}. The bound holds on the images that judged the search, perhaps by luck; "
             "give more images, or a tighter bound"
         )
     if result.by_chance is not None and not result.by_chance.better:

@@ -18,8 +18,8 @@ from typing import Any
 
 from enxuto.calibration.cache import kept_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
-from enxuto.compression.calibrated import Parts, deal, pictures_of
-from enxuto.compression.search import Bounds
+from enxuto.compression.judge import Bounds
+from enxuto.compression.split import ImageSplit, load_images, split_images
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.errors import DataError
 from enxuto.opening import load
@@ -43,9 +43,9 @@ class Calibrating:
         """JSON values."""
         return asdict(self)
 
-    def parts(self, data: Dataset, other: Dataset | None) -> Parts:
-        """Deal `data`, or take images of `other`: `reporting` judges. Raises `DataError` where there are too few."""
-        return deal(data, other if self.own else None, Bounds(max_bytes=1), self.images, self.seed)
+    def parts(self, data: Dataset, other: Dataset | None) -> ImageSplit:
+        """Deal `data`, or take images of `other`: `held_out` judges. Raises `DataError` where there are too few."""
+        return split_images(data, other if self.own else None, Bounds(max_bytes=1), self.images, self.seed)
 
 
 def calibrate_point(work: Work) -> dict[str, Any]:
@@ -93,14 +93,14 @@ def _measured(
     images = wanted.parts(
         open_dataset(data, **json.loads(how)),
         None if other is None else open_dataset(other, require_labels=False),
-    ).calibrating
+    ).calibration
     if images is None or images.hash != data_hash:
         raise DataError(
             f"{other or data} does not hold the images that this study was calibrated on; use another folder for it"
         )
     loaded, pictures = (
         load(model, threads=threads),
-        pictures_of(images, Preprocess.from_dict(json.loads(preprocess))),
+        load_images(images, Preprocess.from_dict(json.loads(preprocess))),
     )
     source = f"{images.hash} of {Path(images.path).name}"
 

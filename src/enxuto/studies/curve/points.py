@@ -92,10 +92,10 @@ class Subject:
         parts = calibrating.parts(
             dataset, None if calibration is None else open_dataset(calibration, require_labels=False)
         )
-        if parts.calibrating is None or parts.reporting is None:
+        if parts.calibration is None or parts.held_out is None:
             raise DataError(f"{images}: no images to calibrate by and to judge by")
         other = None if calibration is None else _place(calibration)
-        return cls(*known, parts.reporting.hash, calibrating, other, parts.calibrating.hash, labels)
+        return cls(*known, parts.held_out.hash, calibrating, other, parts.calibration.hash, labels)
 
 
 def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
@@ -238,7 +238,7 @@ def _judging(dataset: Dataset, held_out: Mapping[str, Any] | None) -> Dataset:
     """The images that points are judged on: those that do not calibrate."""
     if held_out is None:
         return dataset
-    return Calibrating(**held_out).parts(dataset, None).reporting or dataset
+    return Calibrating(**held_out).parts(dataset, None).held_out or dataset
 
 
 def _place(path: str) -> str:

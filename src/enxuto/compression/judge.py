@@ -1,0 +1,235 @@
+"""What a compressed model may lose (`Bounds`), and how it is judged: by images, or by a caller's function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.calibration.answers import kind_of_scores
+from enxuto.data import Dataset, Preprocess
+from enxuto.enx.file import CompressedModel
+from enxuto.errors import DataError, UsageError
+from enxuto.evaluation import predict_batches
+from enxuto.metrics import (
+    ByChance,
+    ScoresAre,
+    by_chance,
+    divergences,
+    log_probabilities,
+    paired_interval,
+    wilson_interval,
+)
+from enxuto.onnx_model import Model
+from enxuto.runtime import Runner, session
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["Bounds", "Judge", "JudgeScore", "Judgement", "Measure", "ScoreJudge"]
+
+Measure: TypeAlias = "Callable[[onnxruntime.InferenceSession, onnxruntime.InferenceSession], float]"
+"""A caller's own judge: sessions of the original and of the compressed model → a number, higher is better."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What must hold of a compressed model. Either its size is bounded or what it loses, not both.
+
+    Args:
+        max_drop: points of top-1 that may be lost.
+        min_agreement: percent of the original's answers that must stay.
+        max_kl: mean divergence from the original's answers, in nats.
+        max_bytes: bytes the file may take.
+        max_judge_drop: how much lower than the original's own a caller's score may be.
+    """
+
+    max_drop: float | None = None
+    min_agreement: float | None = None
+    max_kl: float | None = None
+    max_bytes: int | None = None
+    max_judge_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.limits_loss and self.max_bytes is not None:
+            raise UsageError(
+                "a size and a bound on the answers cannot both be searched; give one of them", code="E022"
+            )
+        if not self.limits_loss and self.max_bytes is None:
+            raise UsageError(
+                "a search needs a bound: max_drop=, min_agreement=, max_kl=, target_size= or bits=",
+                code="E023",
+            )
+        if self.max_drop is not None and not -100 < self.max_drop < 100:
+            raise UsageError(f"max_drop= is in points of top-1, such as 0.5, not {self.max_drop}")
+        if self.min_agreement is not None and not 0 < self.min_agreement <= 100:
+            raise UsageError(f"min_agreement= is in percent, up to 100, not {self.min_agreement}")
+        if self.max_kl is not None and not self.max_kl > 0:
+            raise UsageError(f"max_kl= is a positive number of nats, not {self.max_kl}")
+        if self.max_bytes is not None and self.max_bytes < 1:
+            raise UsageError("the size aimed at is less than a byte")
+        if self.max_judge_drop is not None and not math.isfinite(self.max_judge_drop):
+            raise UsageError(f"max_judge_drop= is a number of the judge's units, not {self.max_judge_drop}")
+
+    @property
+    def limits_answers(self) -> bool:
+        """Whether answers are bounded, so that images are needed to judge by."""
+        return any(bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl))
+
+    @property
+    def limits_loss(self) -> bool:
+        """Whether answers or a caller's score are bounded, so that the smallest file is searched."""
+        return self.limits_answers or self.max_judge_drop is not None
+
+    def violation(self, judgement: Judgement | None, score: JudgeScore | None = None) -> str | None:
+        """Return which bound a judgement or score violates, None where all bounds hold."""
+        found = None if judgement is None else self._answers_violation(judgement)
+        if found is not None or score is None or self.max_judge_drop is None:
+            return found
+        if not score.drop <= self.max_judge_drop:  # asked so that NaN violates it
+            return f"the judge gives {score.compressed:g}, more than {self.max_judge_drop:g} below {score.original:g}"
+        return None
+
+    def _answers_violation(self, judgement: Judgement) -> str | None:
+        # Asked whether the bound holds: NaN holds none. Without labels nothing is known to be lost.
+        if self.max_drop is not None and judgement.drop is not None and not judgement.drop <= self.max_drop:
+            return f"{judgement.drop:.2f} points of top-1 are lost, more than {self.max_drop:g}"
+        if self.min_agreement is not None and not judgement.agreement >= self.min_agreement:
+            return f"{judgement.agreement:.2f} % of answers stay, fewer than {self.min_agreement:g}"
+        if self.max_kl is not None and not judgement.kl <= self.max_kl:
+            if math.isnan(judgement.kl):
+                return f"scores are no numbers, so that no divergence is known to be at most {self.max_kl:g} nats"
+            return f"the divergence is {judgement.kl:.3g} nats, more than {self.max_kl:g}"
+        return None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A compressed model's answers beside the original's on the same images; shares in percent, KL in nats.
+
+    drop: points of top-1 lost, with its paired 95 % interval (Tango's); agreement with Wilson's. kl: NaN where the
+    compressed model gives scores that are no numbers; such answers are wrong and agree with none. original_top1, top1,
+    drop and its interval are None where the images have no labels.
+    """
+
+    samples: int
+    top1: float | None
+    drop: float | None
+    drop_interval: tuple[float, float] | None
+    agreement: float
+    agreement_interval: tuple[float, float]
+    kl: float
+    data_hash: str
+    original_top1: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values; a divergence that is not known is None."""
+        values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        return {**values, "kl": None if math.isnan(self.kl) else self.kl}
+
+
+class Judge:
+    """Compares models with a reference on one data set; the reference runs once.
+
+    kind: what the scores of the reference are, and so of what it is compressed to. Raises `DataError` where the
+    reference gives scores that are no numbers.
+    """
+
+    def __init__(
+        self, reference: Model, dataset: Dataset, preprocess: Preprocess, *, threads: int = 0, batch: int = 32
+    ) -> None:
+        self._dataset = dataset
+        self._preprocess = preprocess
+        self._threads = threads
+        self._batch = batch
+        self._labels = np.asarray(dataset.labels)
+        scores = self._scores(reference)
+        if np.isnan(scores).any() or np.isposinf(scores).any():
+            raise DataError(
+                f"{dataset.path}: the original gives NaN or infinity for some images; look at it first",
+                code="E035",
+            )
+        self.kind: ScoresAre = kind_of_scores(reference, scores)
+        self._classes = scores.shape[1]
+        self._answers = scores.argmax(1)
+        self._log_reference = log_probabilities(scores, self.kind)
+
+    @property
+    def by_chance(self) -> ByChance:
+        """How the original's top-1 compares with chance: whether its answers have to do with the labels at all."""
+        return by_chance(self._answers, self._labels, self._classes)
+
+    def __call__(self, compressed: CompressedModel) -> Judgement:
+        """Return how a compressed model compares."""
+        scores = self._scores(compressed.to_model())
+        # The first NaN would count as the largest score.
+        answers = np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(1))
+        right, was_right = answers == self._labels, self._answers == self._labels
+        same = answers == self._answers
+        count = len(answers)
+        lost, won = int(np.count_nonzero(was_right & ~right)), int(np.count_nonzero(right & ~was_right))
+        least, most = paired_interval(lost, won, count)
+        low, high = wilson_interval(int(same.sum()), count)
+        each = divergences(self._log_reference, log_probabilities(scores, self.kind))
+        judgement = Judgement(
+            samples=count,
+            original_top1=100 * float(was_right.mean()),
+            top1=100 * float(right.mean()),
+            drop=100 * (lost - won) / count,
+            drop_interval=(100 * least, 100 * most),
+            agreement=100 * float(same.mean()),
+            agreement_interval=(100 * low, 100 * high),
+            kl=float(np.maximum(each, 0).mean()),
+            data_hash=self._dataset.hash,
+        )
+        if self._dataset.labelled:
+            return judgement
+        return replace(judgement, original_top1=None, top1=None, drop=None, drop_interval=None)
+
+    def _scores(self, model: Model) -> npt.NDArray[np.float32]:
+        runner = Runner(model, threads=self._threads)
+        batches = predict_batches([runner.scores], self._dataset, self._preprocess, self._batch)
+        return np.concatenate([scores.reshape(len(scores), -1) for (scores,), _ in batches])
+
+
+@dataclass(frozen=True)
+class JudgeScore:
+    """What a caller's judge gives the original (beside itself) and the compressed model; higher is better."""
+
+    original: float
+    compressed: float
+
+    @property
+    def drop(self) -> float:
+        """How much lower the compressed model's score is."""
+        return self.original - self.compressed
+
+
+class ScoreJudge:
+    """Judges models by a caller's own function, which is called with ONNX Runtime sessions.
+
+    The original is judged once, beside itself. Raises `UsageError` where the function gives no number.
+    """
+
+    def __init__(self, measure: Measure, original: Model, *, threads: int = 0) -> None:
+        self._measure = measure
+        self._threads = threads
+        self._session = session(original, threads=threads)
+        self.original = self._score(self._session)
+        if not math.isfinite(self.original):
+            raise UsageError(f"judge= gives the original {self.original}, which nothing can be compared with")
+
+    def __call__(self, compressed: CompressedModel) -> JudgeScore:
+        """Return how a compressed model scores, beside the original's score."""
+        return JudgeScore(self.original, self._score(session(compressed.to_model(), threads=self._threads)))
+
+    def _score(self, judged: onnxruntime.InferenceSession) -> float:
+        value = self._measure(self._session, judged)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"judge= must give one number, not {value!r:.80}") from error
