@@ -152,7 +152,7 @@ def run(
     from enxuto.prune.rounds import Selection
     from enxuto.studies.lottery.points import Arm
     from enxuto.studies.pruning import prune_points
-    from enxuto.study import Here, Study
+    from enxuto.study import Serial, Study
 
     share = share_of(amount)
     chosen = Selection(target, scope, normalise, floor, multiple)  # type: ignore[arg-type]
@@ -174,12 +174,12 @@ def run(
     points = prune_points(
         given, asked, found.hash, Arm(criterion, retrain, scope), chosen, amount=share, rounds=rounds, config=config,
         last_lr=last_lr, score_images=images, seed=seed,
-        places={key: value for key, value in places.items() if value is not None},
+        paths={key: value for key, value in places.items() if value is not None},
         early=None if rewind_to is None else _early(rewind_to, known),
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
-            results = Study(points, out).run(Here(threads), report)
+            results = Study(points, out).run(Serial(threads), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {out}: the same command goes on from here")
         raise typer.Exit(exit_code(interrupt)) from None

@@ -98,7 +98,8 @@ def run(
         raise UsageError(f"no study is called {name!r}; there is {', '.join(_STUDIES)}")
     check_packages("torch", "onnxscript", "matplotlib")
     from enxuto.data import read_labels
-    from enxuto.studies.souza.points import SouzaStudy, refuse_earlier_form
+    from enxuto.studies.souza.points import SouzaStudy
+    from enxuto.study.store import refuse_earlier_form
     from enxuto.train.config import parse_setting
 
     chosen = dict(parse_setting(text) for text in settings or [])
@@ -143,9 +144,9 @@ def _computed(
 
 
 def _data_of(result: Result) -> dict[str, Any] | None:
-    from enxuto.studies.souza.points import FUNCTION
+    from enxuto.studies.kinds import SOUZA_NETWORK
 
-    return {"data": result.data_hash} if result.function == FUNCTION else None
+    return {"data": result.data_hash} if result.kind == SOUZA_NETWORK else None
 
 
 def _name(result: Result) -> str:

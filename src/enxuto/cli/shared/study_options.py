@@ -47,13 +47,13 @@ Merge = Annotated[
 
 def executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:
     """Where points are computed. Raises `UsageError` for workers beside a scheduler."""
-    from enxuto.study import Cluster, Here, Local
+    from enxuto.study import Cluster, Local, Serial
 
     if scheduler is not None:
         if workers is not None:
             raise UsageError("a cluster has the workers that were started for it; leave out --workers")
         return Cluster(scheduler, threads)
-    return Here(threads) if workers == 0 else Local(workers, threads)
+    return Serial(threads) if workers == 0 else Local(workers, threads)
 
 
 def merge(folder: Path, sources: list[Path] | None) -> None:
@@ -66,8 +66,7 @@ def merge(folder: Path, sources: list[Path] | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    with Store(folder) as store:
-        merged = store.merge(sources)
+    merged = Store(folder).merge(sources)
     note(f"merged: {len(merged.added)} points added, {len(merged.known)} known")
     for problem in merged.problems:
         warn(problem)
@@ -92,8 +91,7 @@ def tables_folder(
     """
     from enxuto.study import Store, content_hash
 
-    with Store(folder) as store:
-        first = next((found for found in map(known, store.results()) if found is not None), about)
+    first = next((found for found in map(known, Store(folder).results()) if found is not None), about)
     place = folder if first == about else folder / f"{data_name(data)}-{content_hash(about)[:8]}"
     place.mkdir(parents=True, exist_ok=True)
     return place
