@@ -23,30 +23,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from enxuto.study import Local, Point, Study, Work
+from enxuto.study import Local, Point, Study, Task
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # workers find this file as `study`
 
 _BLOCK = bytes(1 << 16)
 
 
-def burn(work: Work) -> dict[str, str]:
+def burn(task: Task) -> dict[str, str]:
     """Hash `loops` times: compiled code, as fast in every process (a loop in Python differs by a fifth)."""
     found = b""
-    for _ in range(work.settings["loops"]):
+    for _ in range(task.settings["loops"]):
         found = hashlib.sha256(found + _BLOCK).digest()
     return {"hash": found.hex()}
 
 
-def works(count: int, loops: int) -> list[Work]:
+def works(count: int, loops: int) -> list[Task]:
     """The same works as the study's points make."""
-    return [Work(str(n), "", {"loops": loops, "n": n}, 0, None, {}, (), Path()) for n in range(count)]
+    return [Task(str(n), "", {"loops": loops, "n": n}, 0, None, {}, (), Path()) for n in range(count)]
 
 
 def bare_part(count: int, loops: int) -> None:
     """What one bare process does."""
     for work in works(count, loops):
-        burn(work)
+        burn(task)
 
 
 @dataclass(frozen=True)

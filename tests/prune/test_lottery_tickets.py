@@ -15,6 +15,7 @@ from enxuto.errors import DataError, UsageError
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.tickets import SeedAccuracies, compare_with_controls
 from enxuto.studies.images import Asked
+from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.files import write_report
 from enxuto.studies.lottery.points import Arm, LotteryStudy, points, retraining_of
 from enxuto.studies.lottery.results import Lottery
@@ -133,8 +134,8 @@ def test_what_makes_no_sense_is_refused(changes: Mapping[str, Any], says: str) -
         study(**changes)
 
 
-def result_of(function: str, settings: Mapping[str, Any], seed: int, values: Mapping[str, Any]) -> Result:
-    return Result(f"{function}{seed}{json.dumps(settings)}", f"enxuto.studies.lottery.round:{function}", settings, seed,
+def result_of(kind: str, settings: Mapping[str, Any], seed: int, values: Mapping[str, Any]) -> Result:
+    return Result(f"{kind}{seed}{json.dumps(settings)}", kind, settings, seed,
                   "data", "code", (), values, None, 1.0, "now")  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def records(seeds: int, last_seeds: int) -> list[Result]:
     found = []
     for seed in range(seeds):
         base = {"top1": (80 + seed) / 100, "samples": 1000, "loss": 1.0}
-        found.append(result_of("train_unpruned", shared, seed, base))
+        found.append(result_of(LOTTERY_UNPRUNED, shared, seed, base))
         for mode, gain in (("lr-rewind", 2), ("reinit", -5)):
             for number in (1, 2) if seed < last_seeds else (1,):
                 left = 0.5**number
@@ -160,7 +161,7 @@ def records(seeds: int, last_seeds: int) -> list[Result]:
                     "removed_now": {"c1": [0, 1, 2, 3] if number == 1 else [4, 5]},
                 }  # fmt: skip
                 settings = {**shared, "arm": vars(Arm("l1", mode)), "round": number}
-                found.append(result_of("prune_round", settings, seed, values))
+                found.append(result_of(LOTTERY_ROUND, settings, seed, values))
     return found
 
 

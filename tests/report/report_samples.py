@@ -203,11 +203,11 @@ def dependent(name: str, shape: list[int], axes: dict[str, tuple[float, float]])
 
 
 def record(
-    point: str, function: str, settings: dict[str, Any], values: dict[str, Any] | None, **more: Any
+    point: str, kind: str, settings: dict[str, Any], values: dict[str, Any] | None, **more: Any
 ) -> dict[str, Any]:
     """A line of a study's records."""
     return {
-        "point": point, "function": function, "settings": settings, "seed": 0, "data_hash": "beef", "code": "1",
+        "point": point, "kind": kind, "settings": settings, "seed": 0, "data_hash": "beef", "code": "1",
         "after": [], "values": values, "error": None if values is not None else "it broke", "seconds": 0.5,
         "finished": "2026-01-01T00:00:00+00:00", "machine": {"cpu": "abacus", "cores": 2},
         "versions": {"enxuto": "0.1.0"}, "trace": None, **more,
@@ -225,13 +225,13 @@ def lottery_records() -> list[dict[str, Any]]:
             "widths": dict(zip(("conv1", "conv2"), widths, strict=True)),
         }  # fmt: skip
 
-    found = [record("p0", "enxuto.studies.lottery.round:train_unpruned", shared, values(0.8, 1.0, [10, 20]))]
+    found = [record("p0", "lottery.unpruned", shared, values(0.8, 1.0, [10, 20]))]
     for number, (top1, widths) in enumerate(((0.82, [8, 15]), (0.6, [7, 9])), start=1):
         settings = {**shared, "arm": arm, "round": number}
         found.append(
             record(
                 f"p{number}",
-                "enxuto.studies.lottery.round:prune_round",
+                "lottery.round",
                 settings,
                 values(top1, 0.5**number, widths),
             )
@@ -242,9 +242,7 @@ def lottery_records() -> list[dict[str, Any]]:
         for number in range(3)
     ]  # fmt: skip
     timed = {"threads": 1, "repeats": 10, "rows": rows}
-    found.append(
-        record("p9", "enxuto.studies.lottery.speed:time_arm", {**shared, "arm": arm, "batches": [1]}, timed)
-    )
+    found.append(record("p9", "lottery.speed", {**shared, "arm": arm, "batches": [1]}, timed))
     return found
 
 
@@ -253,7 +251,7 @@ def souza_records() -> list[dict[str, Any]]:
     times = {"mean": 2.0, "std": 0.5, "median": 1.9, "p95": 3.0}
     return [
         record(
-            name, "enxuto.studies.souza.network:train_network",
+            name, "souza.network",
             {"network": name, "scale": "smoke", "classes": 10, "config": {"epochs": 2}},
             {
                 "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},

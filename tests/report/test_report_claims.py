@@ -32,7 +32,7 @@ def lottery(control: float) -> list[dict[str, Any]]:
         ("c0", {**shared, "arm": {**arm, "mode": "fine-tune"}, "round": 0}),
     ):
         values = {**found[1]["values"], "top1": control}
-        found.append(samples.record(point, "enxuto.studies.lottery.round:prune_round", settings, values))
+        found.append(samples.record(point, "lottery.round", settings, values))
     return found
 
 

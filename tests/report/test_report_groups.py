@@ -120,7 +120,7 @@ def test_the_command_is_told_of_its_own_images_alone(tmp_path: Path) -> None:
 
 def recorded(folder: Path, *hashes: str) -> Path:
     folder.mkdir(exist_ok=True)
-    with Store(folder) as store, store.writing() as writer:
+    with Store(folder).writing() as writer:
         for number, data in enumerate(hashes):
             point = Point("a:b", {"n": number}, data_hash=data)
             writer.add(Result.of(point, Outcome(point.id, {}, None, 0.1)))

@@ -102,13 +102,13 @@ def test_curve_stands_beside_the_published_and_its_axes_show_all_metrics(tmp_pat
 def test_records_of_a_curve_give_the_same_chart_as_its_json(tmp_path: Path) -> None:
     printed = samples.curve()["models"][0]
     shared = {"model": "resnet-x", "model_hash": "f00d"}
-    function = "enxuto.studies.curve.points:measure_point"
+    kind = "curve.measure"
     original = {"mode": "original", "method": "original", "i": 32}
-    lines = [samples.record("o", function, {**shared, "compress": original}, printed["original"])]
+    lines = [samples.record("o", kind, {**shared, "compress": original}, printed["original"])]
     for place, row in enumerate(printed["points"]):
         compress = {key: row[key] for key in ("mode", "method", "i", "bits") if key in row}
         values = {key: value for key, value in row.items() if key not in (*compress, "setting")}
-        lines.append(samples.record(f"p{place}", function, {**shared, "compress": compress}, values))
+        lines.append(samples.record(f"p{place}", kind, {**shared, "compress": compress}, values))
     recorded = only(samples.write_lines(tmp_path / "records.jsonl", lines))
     assert recorded.charts == only(samples.write(tmp_path / "a.json", samples.curve())).charts
     assert dict(recorded.origin)["versions"] == "enxuto 0.1.0"
@@ -219,7 +219,8 @@ def test_records_of_an_earlier_form_are_named_with_what_to_do(tmp_path: Path) ->
     good = samples.record("1", "mine:measure", {"step": 1}, {"rate": 1})
     results = read_results([samples.write_lines(tmp_path / "records.jsonl", [old, good])])
     (problem,) = results.problems
-    assert "line 1: it is of an earlier form of its study, which must be run again" in problem
+    assert "1 line is left out, written by an earlier enxuto" in problem
+    assert "run the study again in another folder" in problem
 
 
 def test_histogram_has_the_density_and_the_best_fits(tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_calibrated_points_tell_the_images_they_did_not_judge(tmp_path: Path) ->
     )
 
 
-def test_unknown_functions_become_a_table(tmp_path: Path) -> None:
+def test_unknown_kinds_become_a_table(tmp_path: Path) -> None:
     lines = [
         samples.record(str(n), "mine:measure", {"step": n}, {"rate": {"bits": n / 2}, "list": [1]})
         for n in (1, 2)

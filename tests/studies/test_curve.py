@@ -33,7 +33,7 @@ from enxuto.studies.curve.modes import (
 )
 from enxuto.studies.curve.points import Subject, points
 from enxuto.studies.curve.tables import Curve, best_table, curve_csv, curves_of, points_table
-from enxuto.study import Here, Result, Study
+from enxuto.study import Result, Serial, Study
 from enxuto.study.executor import Outcome
 
 LIMITED = {"limit": 60, "seed": 3}
@@ -80,7 +80,7 @@ def test_a_setting_is_the_quantizer_of_the_source() -> None:
 
 def test_a_point_holds_what_compression_and_evaluation_say(tmp_path: Path) -> None:
     wanted = [{"mode": "grid", "method": "midtread", "i": 5}, *own([4])]
-    results = Study(points(subject(), wanted), tmp_path).run(Here())
+    results = Study(points(subject(), wanted), tmp_path).run(Serial())
     assert results.exit_code == 0
     (curve,) = curves_of(results)
     model, data = Model.read(MODEL), open_dataset(TEST_IMAGES, limit=60, seed=3)
@@ -112,7 +112,7 @@ def test_files_that_change_meanwhile_are_named(tmp_path: Path) -> None:
     model = Path(shutil.copy(MODEL, tmp_path / "digits.onnx"))
     made = points(subject(model), [])
     model.write_bytes(compress(MODEL, bits=6).to_model().to_bytes())
-    error = Study(made, tmp_path / "study").run(Here())[made[0]].error
+    error = Study(made, tmp_path / "study").run(Serial())[made[0]].error
     assert error is not None
     assert "is not the file that this study began with" in error
     assert points(subject(model), [])[0] != made[0]
@@ -128,7 +128,7 @@ def test_a_network_that_is_broken_scores_nothing_and_is_counted(tmp_path: Path) 
     preprocess = preprocess_of(load_with_metadata(MODEL)[1])
     assert preprocess is not None
     made = points(Subject.open("broken", path, str(TEST_IMAGES), LIMITED, preprocess), [])
-    values = Study(made, tmp_path / "study").run(Here())[made[0]].values
+    values = Study(made, tmp_path / "study").run(Serial())[made[0]].values
     assert values is not None
     assert values["broken"] == 60
     assert 0 <= values["top1"] < 0.3

@@ -22,7 +22,7 @@ from enxuto.studies.curve.calibration import Calibrating
 from enxuto.studies.curve.modes import calibrated, own, source_grid
 from enxuto.studies.curve.points import Subject, points
 from enxuto.studies.curve.tables import curves_of
-from enxuto.study import Here, Local, Study
+from enxuto.study import Local, Serial, Study
 
 DRAW = {"limit": 90, "seed": 3}
 DEALT = Calibrating(24, 3)
@@ -47,7 +47,7 @@ def pixels(data: Dataset) -> set[bytes]:
 def test_a_point_is_what_the_same_calls_give_on_images_that_did_not_calibrate(tmp_path: Path) -> None:
     settings = calibrated([3, 4], DEALT.to_dict())
     made = points(subject(), settings)
-    results = Study(made, tmp_path).run(Here())
+    results = Study(made, tmp_path).run(Serial())
     assert results.exit_code == 0, results.failed
     (curve,) = curves_of(results)
     assert [row["setting"] for row in curve.rows] == [
@@ -82,14 +82,14 @@ def test_one_calibration_serves_all_points_and_other_processes_find_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = points(subject(), calibrated([4], DEALT.to_dict()))
-    assert Study(first, tmp_path).run(Here()).exit_code == 0
+    assert Study(first, tmp_path).run(Serial()).exit_code == 0
     monkeypatch.setattr(curve_calibration, "calibrate", None)  # it is not measured again here
     curve_calibration._measured.cache_clear()
     more = points(
         subject(), [*calibrated([3, 4], DEALT.to_dict()), *own([4]), *source_grid([5], ["midtread"])]
     )
     reports: list[Any] = []
-    results = Study(more, tmp_path).run(Here(), reports.append)
+    results = Study(more, tmp_path).run(Serial(), reports.append)
     assert results.exit_code == 0, results.failed
     assert reports[0].known == 3  # the original, the calibration and one point
     (calibration,) = {point.after for point in more if point.after}
@@ -114,7 +114,7 @@ def test_images_of_their_own_leave_all_of_the_others_to_judge(tmp_path: Path) ->
     count = len(arrays["labels"])
     np.savez(data, **{key: value[-50:] if len(value) == count else value for key, value in arrays.items()})
     made = points(subject(own_images, str(data)), calibrated([4], own_images.to_dict()))
-    results = Study(made, tmp_path / "study").run(Here())
+    results = Study(made, tmp_path / "study").run(Serial())
     assert results.exit_code == 0, results.failed
     (curve,) = curves_of(results)
     assert curve.original["samples"] == 90
@@ -133,8 +133,8 @@ def test_images_that_change_meanwhile_are_named(tmp_path: Path) -> None:
         np.savez(
             other, **{name: held[name][::-1] if held[name].ndim > 2 else held[name] for name in held.files}
         )
-    calibration.places["data"] = str(other)  # type: ignore[index]
-    results = Study([calibration], tmp_path / "study").run(Here())
+    calibration.paths["data"] = str(other)  # type: ignore[index]
+    results = Study([calibration], tmp_path / "study").run(Serial())
     error = results[calibration].error
     assert error is not None
     assert "other.npz does not hold the images that this study was calibrated on" in error

@@ -25,15 +25,16 @@ from enxuto.studies.curve.calibration import Calibrating
 from enxuto.studies.curve.points import Subject
 from enxuto.studies.curve.points import points as curve_points
 from enxuto.studies.images import Asked, open_images
+from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.points import Arm, LotteryStudy
 from enxuto.studies.lottery.points import points as lottery_points
 from enxuto.studies.lottery.round import _starting
+from enxuto.studies.network_hashes import code_hash, state_hash
 from enxuto.studies.pruning import Given, prune_points
 from enxuto.studies.souza.points import SouzaStudy
 from enxuto.studies.souza.points import points as souza_points
 from enxuto.study import Point
-from enxuto.study.identity import code_hash, state_hash
-from enxuto.study.point import Work
+from enxuto.study.point import Task
 from enxuto.train.config import TrainConfig
 
 PREPROCESS = preprocess_of(load_with_metadata(MODEL)[1])
@@ -172,7 +173,7 @@ def prune(given: Given, network: nn.Module, **changed: Any) -> tuple[str, ...]:
     values: dict[str, Any] = {
         "images": Asked(size=(32, 32)), "data_hash": "d" * 16, "arm": ARM, "selection": Selection(), "amount": 0.2,
         "rounds": 2, "config": CONFIG.to_dict(), "last_lr": 0.01, "score_images": 16, "seed": 0,
-        "places": {"data": "/a", "network": "/b", "rewind": "/c"}, "early": early(network),
+        "paths": {"data": "/a", "network": "/b", "rewind": "/c"}, "early": early(network),
     } | changed  # fmt: skip
     held = values.pop("given", given)
     images, data_hash, arm, selection = (
@@ -220,7 +221,7 @@ def test_rounds_are_others_for_other_weights_and_the_same_for_the_same(
     other.network.load_state_dict(early(network, 7.0))
     assert not set(prune(given, network)) & set(prune(other, network))
     moved = {"data": "/else/where", "network": "/n", "rewind": "/other/name.pt"}
-    assert prune(given, network, places=moved) == prune(given, network)
+    assert prune(given, network, paths=moved) == prune(given, network)
     with pytest.raises(UsageError, match="both or neither"):
         prune(given, network, early=None)
 
@@ -235,11 +236,11 @@ def test_a_checkpoint_that_changed_since_is_refused(tmp_path: Path, network: nn.
     config, facts = TrainConfig().to_dict(), {"classes": 4, "mean": [0.5], "std": [0.5]}
     state = early(network, 2.0)
     Checkpoint(1, state, {}, {}, {}, torch.zeros(1), [], [], "", config, facts, None, {}).write(path)
-    work = Work(
+    task = Task(
         "p", "f", {"rewind": state_hash(early(network))}, 0, None, {"rewind": str(path)}, (), tmp_path
     )
     with pytest.raises(DataError, match="other weights"):
-        _starting(work, ARM, SimpleNamespace(), network, SimpleNamespace())  # type: ignore[arg-type]
+        _starting(task, ARM, SimpleNamespace(), network, SimpleNamespace())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -298,10 +299,10 @@ def souza(**changed: Any) -> tuple[str, ...]:
         "settings": {},
     }
     given = values | changed
-    classes, data, places = (
-        given.pop(key, default) for key, default in (("classes", 4), ("data", "d"), ("places", {}))
+    classes, data, paths = (
+        given.pop(key, default) for key, default in (("classes", 4), ("data", "d"), ("paths", {}))
     )
-    return ids(souza_points(SouzaStudy(**given), classes, data, places))
+    return ids(souza_points(SouzaStudy(**given), classes, data, paths))
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def souza(**changed: Any) -> tuple[str, ...]:
 )  # fmt: skip
 def test_souzas_point_is_another_for(changed: dict[str, Any]) -> None:
     assert not set(souza()) & set(souza(**changed))
-    assert souza() == souza(places={"data": "elsewhere"})
+    assert souza() == souza(paths={"data": "elsewhere"})
 
 
 LENET = Architecture("lenet5", (1, 32, 32), 4)
@@ -327,27 +328,26 @@ def lottery(**changed: Any) -> list[Point]:
     return lottery_points(LotteryStudy(**values), data)
 
 
-def last(points: list[Point], function: str) -> str:
-    return next(point.id for point in reversed(points) if point.function.endswith(function))
+def last(points: list[Point], kind: str) -> str:
+    return next(point.id for point in reversed(points) if point.kind == kind)
 
 
 @pytest.mark.parametrize(
-    ("changed", "function"),
+    ("changed", "kind"),
     [
-        ({"architecture": replace(LENET, classes=5)}, "train_unpruned"),
-        ({"images": Asked(train=9, size=(32, 32))}, "train_unpruned"),
-        ({"config": TrainConfig.from_recipe("quick", {"epochs": 3})}, "train_unpruned"),
-        ({"seeds": (1,)}, "train_unpruned"),
-        ({"data": "e"}, "train_unpruned"), ({"amount": 0.3}, "prune_round"), ({"criteria": ("l2",)}, "time_arm"),
-        ({"modes": ("rewind",), "rewind_epochs": (1,)}, "time_arm"), ({"target": "macs"}, "prune_round"),
-        ({"normalise": "mean"}, "prune_round"), ({"floor": 2}, "prune_round"), ({"multiple": 2}, "prune_round"),
-        ({"scopes": ("local",)}, "prune_round"), ({"schedules": ("one-shot",), "rounds": 2}, "prune_round"),
-        ({"retrain_epochs": 1}, "prune_round"), ({"score_images": 5}, "prune_round"), ({"timed": (1, 2)}, "time_arm"),
-        ({"threads": 2}, "time_arm"),
+        ({"architecture": replace(LENET, classes=5)}, LOTTERY_UNPRUNED),
+        ({"images": Asked(train=9, size=(32, 32))}, LOTTERY_UNPRUNED),
+        ({"config": TrainConfig.from_recipe("quick", {"epochs": 3})}, LOTTERY_UNPRUNED), ({"seeds": (1,)}, LOTTERY_UNPRUNED),
+        ({"data": "e"}, LOTTERY_UNPRUNED), ({"amount": 0.3}, LOTTERY_ROUND), ({"criteria": ("l2",)}, LOTTERY_SPEED),
+        ({"modes": ("rewind",), "rewind_epochs": (1,)}, LOTTERY_SPEED), ({"target": "macs"}, LOTTERY_ROUND),
+        ({"normalise": "mean"}, LOTTERY_ROUND), ({"floor": 2}, LOTTERY_ROUND), ({"multiple": 2}, LOTTERY_ROUND),
+        ({"scopes": ("local",)}, LOTTERY_ROUND), ({"schedules": ("one-shot",), "rounds": 2}, LOTTERY_ROUND),
+        ({"retrain_epochs": 1}, LOTTERY_ROUND), ({"score_images": 5}, LOTTERY_ROUND),
+        ({"timed": (1, 2)}, LOTTERY_SPEED), ({"threads": 2}, LOTTERY_SPEED),
     ],
 )  # fmt: skip
-def test_a_lotterys_point_is_another_for(changed: dict[str, Any], function: str) -> None:
-    assert last(lottery(), function) != last(lottery(**changed), function)
+def test_a_lotterys_point_is_another_for(changed: dict[str, Any], kind: str) -> None:
+    assert last(lottery(), kind) != last(lottery(**changed), kind)
 
 
 # --- networks of the user's own

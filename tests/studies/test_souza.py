@@ -24,11 +24,12 @@ from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.runtime import Runner
 from enxuto.studies.images import open_images
 from enxuto.studies.souza import network as souza_network
-from enxuto.studies.souza.points import SCALES, SouzaStudy, points, refuse_earlier_form
+from enxuto.studies.souza.points import SCALES, SouzaStudy, points
 from enxuto.studies.souza.published import NETWORKS, PUBLISHED
 from enxuto.studies.souza.records import records_of
 from enxuto.studies.souza.tables import as_csv, tables
-from enxuto.study import Executor, Here, Local, Point, Study, StudyResults
+from enxuto.study import Executor, Local, Point, Serial, Study, StudyResults
+from enxuto.study.store import refuse_earlier_form
 from enxuto.tables import as_markdown
 
 DSC = ("squeezenet-dsc",)
@@ -75,7 +76,7 @@ def run(
     what: SouzaStudy,
     data: tuple[Path, Path],
     folder: Path,
-    executor: Executor = Here(1),  # noqa: B008
+    executor: Executor = Serial(1),  # noqa: B008
 ) -> StudyResults:
     return Study(made(what, data), folder).run(executor)
 
@@ -214,10 +215,10 @@ def test_a_folder_of_the_earlier_form_is_refused_with_what_to_do(
     result = study_verb(*verb_words(data, tmp_path))
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
-    assert "earlier form of this study" in result.stderr
-    assert "--output" in result.stderr
+    assert "written by an earlier enxuto" in result.stderr
+    assert "another folder, or remove this one" in result.stderr
     assert (tmp_path / "records.jsonl").read_text() == old
-    for text in ("", "{", '{"point": "p", "function": "a:b"}\n'):
+    for text in ("", "{", '{"point": "p", "kind": "a.b"}\n'):
         (tmp_path / "records.jsonl").write_text(text)
         refuse_earlier_form(tmp_path)
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from enxuto.cli import app
 from enxuto.errors import UsageError
-from enxuto.study import Cluster, Point, Progress, Store, Study
+from enxuto.study import Cluster, Point, Store, Study, StudyProgress
 
 pytest.importorskip("distributed")
 
@@ -73,13 +73,13 @@ def test_a_killed_worker_loses_no_point_and_none_is_there_twice(
     address, scheduler, workers = cluster
     log, folder = tmp_path / "log", tmp_path / "study"
     slow = [
-        Point("study_functions:slow_square", {"x": x, "seconds": 0.1}, places={"log": str(log)})
+        Point("study_functions:slow_square", {"x": x, "seconds": 0.1}, paths={"log": str(log)})
         for x in range(30)
     ]
     last = Point("study_functions:total", after=slow)
     failing = Point("study_functions:fail", {"kind": "own"})
 
-    def kill_one(progress: Progress) -> None:
+    def kill_one(progress: StudyProgress) -> None:
         used = {line.split()[1] for line in log.read_text().splitlines()} if log.exists() else set()
         if progress.settled >= 8 and len(used) == 2 and workers[0].poll() is None:
             workers[0].send_signal(signal.SIGKILL)
@@ -94,7 +94,7 @@ def test_a_killed_worker_loses_no_point_and_none_is_there_twice(
     assert recorded == Counter({point.id: 1 for point in (*slow, last, failing)})
     assert len((folder / "records.jsonl").read_text().splitlines()) == 32
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: StudyProgress) -> None:
         if progress.last is not None:
             scheduler.kill()
 

@@ -1,10 +1,9 @@
-"""The store: whole lines or none, an index that can always be made anew, results of several machines merged."""
+"""The store: whole lines or none, results of several machines merged, earlier forms refused."""
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ def result(x: int, *, error: str | None = None, values: dict[str, Any] | None = 
 
 def filled(folder: Path, results: list[Result]) -> Path:
     folder.mkdir(exist_ok=True)
-    with Store(folder) as store, store.writing() as writer:
+    with Store(folder).writing() as writer:
         for one in results:
             writer.add(one)
     return folder
@@ -34,15 +33,15 @@ def filled(folder: Path, results: list[Result]) -> Path:
 def test_what_is_added_is_found_by_another_reader(tmp_path: Path) -> None:
     results = [result(x) for x in range(3)]
     filled(tmp_path, results)
-    with Store(tmp_path) as store:
-        assert store.results() == results
-        assert store.results("study_functions:square") == results
-        assert store.results("other:function") == []
-        assert store.find(results[1].point) == results[1]
-        assert store.find("nothing") is None
-        with store.writing() as writer:
-            writer.add(result(3))
-        assert store.find(result(3).point) is not None
+    store = Store(tmp_path)
+    assert store.results() == results
+    assert store.results("study_functions:square") == results
+    assert store.results("other.kind") == []
+    assert store.find(results[1].point) == results[1]
+    assert store.find("nothing") is None
+    with store.writing() as writer:
+        writer.add(result(3))
+    assert store.find(result(3).point) is not None
     line = json.loads((tmp_path / "records.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert line["settings"] == {"x": 0, "name": "δ"}
 
@@ -54,22 +53,22 @@ def test_a_torn_last_line_is_named_left_out_and_mended(tmp_path: Path, cut: int)
     path = tmp_path / "records.jsonl"
     torn = result(2).line()[:cut]
     path.write_bytes(path.read_bytes() + torn)
-    with Store(tmp_path) as store:
-        assert store.results() == [result(0), result(1)]
-        assert [("cut off" in problem, str(path) in problem) for problem in store.problems] == [(True, True)]
-        with store.writing() as writer:
-            writer.add(result(3))
-        assert store.problems == []
-        assert store.results() == [result(0), result(1), result(3)]
+    store = Store(tmp_path)
+    assert store.results() == [result(0), result(1)]
+    assert [("cut off" in problem, str(path) in problem) for problem in store.problems] == [(True, True)]
+    with store.writing() as writer:
+        writer.add(result(3))
+    assert store.problems == []
+    assert store.results() == [result(0), result(1), result(3)]
 
 
 def test_a_last_line_without_its_end_is_completed(tmp_path: Path) -> None:
     path = filled(tmp_path, [result(0), result(1)]) / "records.jsonl"
     path.write_bytes(path.read_bytes()[:-1])
-    with Store(tmp_path) as store:
-        with store.writing():
-            pass
-        assert store.results() == [result(0), result(1)]
+    store = Store(tmp_path)
+    with store.writing():
+        pass
+    assert store.results() == [result(0), result(1)]
 
 
 GOOD = json.loads(result(7).line())
@@ -89,10 +88,10 @@ GOOD = json.loads(result(7).line())
 def test_a_damaged_line_is_named_and_left_out(tmp_path: Path, line: bytes) -> None:
     path = filled(tmp_path, [result(0)]) / "records.jsonl"
     path.write_bytes(path.read_bytes() + line + b"\n" + result(1).line())
-    with Store(tmp_path) as store:
-        assert store.results() == [result(0), result(1)]
-        assert len(store.problems) == 1
-        assert "line 2 is left out" in store.problems[0]
+    store = Store(tmp_path)
+    assert store.results() == [result(0), result(1)]
+    assert len(store.problems) == 1
+    assert "line 2 is left out" in store.problems[0]
 
 
 def test_fields_of_later_versions_do_not_matter(tmp_path: Path) -> None:
@@ -105,44 +104,29 @@ def test_values_win_over_an_error_and_the_first_values_stay(tmp_path: Path) -> N
     assert Store(tmp_path).results() == [first]
 
 
-@pytest.mark.parametrize("damage", ["gone", "garbage", "old", "empty", "folder"])
-def test_the_index_is_made_anew_from_the_lines(tmp_path: Path, damage: str) -> None:
-    results = [result(x) for x in range(3)]
-    index = filled(tmp_path, results) / "index.sqlite"
-    if damage == "old":
-        with sqlite3.connect(index) as base:
-            base.execute("pragma user_version = 77")
-        base.close()
-    else:
-        index.unlink()
-    if damage == "garbage":
-        index.write_bytes(os.urandom(5000))
-    elif damage == "empty":
-        index.touch()
-    elif damage == "folder":
-        index.mkdir()
-    with Store(tmp_path) as store:
-        assert store.results() == results
-
-
-def test_lines_changed_behind_the_index_are_read_anew(tmp_path: Path) -> None:
+def test_lines_that_others_add_or_take_away_are_noticed(tmp_path: Path) -> None:
     path = filled(tmp_path, [result(x) for x in range(4)]) / "records.jsonl"
-    for kept in ([3, 1], [5], [5, 6, 7, 8, 9], []):
+    store = Store(tmp_path)
+    for kept in ([0, 1, 2, 3], [0, 1, 2, 3, 4, 5], [3, 1], []):
         path.write_bytes(b"".join(result(x).line() for x in kept))
-        with Store(tmp_path) as store:
-            assert [one.settings["x"] for one in store.results()] == kept
+        assert [one.settings["x"] for one in store.results()] == kept
     path.unlink()
-    assert Store(tmp_path).results() == []
+    assert store.results() == []
 
 
-def test_the_index_answers_questions_in_sql(tmp_path: Path) -> None:
-    filled(tmp_path, [result(2), result(3), result(4, error="no")])
-    base = sqlite3.connect(tmp_path / "index.sqlite")
-    rows = base.execute(
-        "select json_extract(settings, '$.x'), json_extract(result, '$.square') from points where state = 'done'"
-    )
-    assert rows.fetchall() == [(2, 4), (3, 9)]
-    base.close()
+def test_records_that_name_no_kind_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    earlier = {"function": "a.b:c", **{key: value for key, value in GOOD.items() if key != "kind"}}
+    path = tmp_path / "records.jsonl"
+    path.write_text(2 * (json.dumps(earlier) + "\n"))
+    store = Store(tmp_path)
+    assert store.results() == []
+    (problem,) = store.problems
+    assert problem.startswith(f"{path}: 2 lines are left out, written by an earlier enxuto")
+    with pytest.raises(UsageError, match="E080") as refused, store.writing():
+        pass
+    assert "run the study again in another folder" in str(refused.value)
+    mine = Store(filled(tmp_path / "mine", []))
+    assert mine.merge([tmp_path]).problems == (problem,)
 
 
 def test_machines_merge_and_the_same_point_is_kept_once(tmp_path: Path) -> None:
@@ -152,26 +136,27 @@ def test_machines_merge_and_the_same_point_is_kept_once(tmp_path: Path) -> None:
     (theirs / "points" / result(3).point / "deep" / "net.pt").write_text("weights")
     alone = tmp_path / "third.jsonl"
     alone.write_bytes(result(4).line() + b"{torn\n" + result(3).line())
-    with Store(mine) as store:
-        merged = store.merge([theirs, alone])
-        assert merged.added == (result(1).point, result(3).point, result(4).point)
-        assert merged.known == (result(2).point, result(0).point, result(3).point)
-        assert merged.different == (result(2).point,)
-        assert [("third.jsonl: line 2" in problem) for problem in merged.problems] == [True]
-        assert [(one.settings["x"], one.done) for one in store.results()] == [
-            (0, True), (2, True), (1, True), (3, True), (4, True),
-        ]  # fmt: skip
-        assert (store.place(result(3).point) / "deep" / "net.pt").read_text() == "weights"
-        assert store.merge([theirs, alone]).added == ()
-        with pytest.raises(UsageError, match="neither a folder"):
-            store.merge([tmp_path / "nowhere"])
+    store = Store(mine)
+    merged = store.merge([theirs, alone])
+    assert merged.added == (result(1).point, result(3).point, result(4).point)
+    assert merged.known == (result(2).point, result(0).point, result(3).point)
+    assert merged.different == (result(2).point,)
+    assert [("third.jsonl: line 2" in problem) for problem in merged.problems] == [True]
+    assert [(one.settings["x"], one.done) for one in store.results()] == [
+        (0, True), (2, True), (1, True), (3, True), (4, True),
+    ]  # fmt: skip
+    assert (store.folder_of(result(3).point) / "deep" / "net.pt").read_text() == "weights"
+    assert store.merge([theirs, alone]).added == ()
+    with pytest.raises(UsageError, match="neither a folder"):
+        store.merge([tmp_path / "nowhere"])
     assert sorted(path.name for path in (mine / "points").iterdir()) == [result(3).point]
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path, [result(0)])
     write = os.write
-    with Store(tmp_path) as store, store.writing() as writer:
+    store = Store(tmp_path)
+    with store.writing() as writer:
         with monkeypatch.context() as patch:
             patch.setattr("enxuto.study.store.os.write", lambda handle, line: write(handle, line[:20]))
             with pytest.raises(UsageError, match="disk is full"):
@@ -183,7 +168,6 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
     folder = filled(tmp_path / "study", [result(0)])
-    (folder / "index.sqlite").unlink()
     folder.chmod(0o500)
     try:
         store = Store(folder)

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from enxuto.errors import UsageError
-from enxuto.study import Here, Local, Point, Progress, Result, Store, Study
+from enxuto.study import Local, Point, Result, Serial, Store, Study, StudyProgress
 
 FUNCTIONS = "study_functions"
-EXECUTORS = pytest.mark.parametrize("executor", [Here(), Local(workers=2)], ids=["here", "local"])
+EXECUTORS = pytest.mark.parametrize("executor", [Serial(), Local(workers=2)], ids=["serial", "local"])
 
 
 def squares(count: int, log: Path | None = None) -> list[Point]:
-    places = {} if log is None else {"log": str(log)}
-    return [Point(f"{FUNCTIONS}:square", {"x": x}, seed=x, places=places) for x in range(count)]
+    paths = {} if log is None else {"log": str(log)}
+    return [Point(f"{FUNCTIONS}:square", {"x": x}, seed=x, paths=paths) for x in range(count)]
 
 
 def calls(log: Path) -> Counter[str]:
@@ -28,8 +28,8 @@ def calls(log: Path) -> Counter[str]:
 
 
 @EXECUTORS
-def test_each_point_is_computed_once_and_found_again(tmp_path: Path, executor: Here | Local) -> None:
-    log, seen = tmp_path / "log", list[Progress]()
+def test_each_point_is_computed_once_and_found_again(tmp_path: Path, executor: Serial | Local) -> None:
+    log, seen = tmp_path / "log", list[StudyProgress]()
     points = squares(5, log)
     study = Study([*points, points[0]], tmp_path / "study")
     results = study.run(executor, seen.append)
@@ -54,7 +54,7 @@ def test_each_point_is_computed_once_and_found_again(tmp_path: Path, executor: H
 
 
 @EXECUTORS
-def test_points_that_need_others_run_after_them(tmp_path: Path, executor: Here | Local) -> None:
+def test_points_that_need_others_run_after_them(tmp_path: Path, executor: Serial | Local) -> None:
     parts = squares(3)
     sum_of = Point(f"{FUNCTIONS}:total", after=parts)
     twice = Point(f"{FUNCTIONS}:total", after=[sum_of, sum_of])
@@ -71,7 +71,7 @@ def test_points_that_need_others_run_after_them(tmp_path: Path, executor: Here |
 
 
 @EXECUTORS
-def test_a_failure_is_one_line_and_stops_only_what_needs_it(tmp_path: Path, executor: Here | Local) -> None:
+def test_a_failure_is_one_line_and_stops_only_what_needs_it(tmp_path: Path, executor: Serial | Local) -> None:
     bad = Point(f"{FUNCTIONS}:fail", {"kind": "own"})
     needs = Point(f"{FUNCTIONS}:total", after=[squares(1)[0], bad])
     needs_that = Point(f"{FUNCTIONS}:total", {"deep": True}, after=[needs])
@@ -99,14 +99,14 @@ def test_a_failure_is_one_line_and_stops_only_what_needs_it(tmp_path: Path, exec
 )
 def test_other_failures_say_what_and_where(tmp_path: Path, kind: str, says: str) -> None:
     point = Point(f"{FUNCTIONS}:fail", {"kind": kind})
-    error = Study([point], tmp_path).run(Here())[point].error
+    error = Study([point], tmp_path).run(Serial())[point].error
     assert error is not None
     assert says in error
 
 
 def test_a_function_that_is_not_there_fails(tmp_path: Path) -> None:
     points = [Point("study_functions:nothing"), Point("no_such_module:x"), Point("study_functions:__doc__")]
-    results = Study(points, tmp_path).run(Here())
+    results = Study(points, tmp_path).run(Serial())
     assert [("nothing" in str(results[point].error), results[point].done) for point in points] == [
         (True, False), (False, False), (False, False),
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_a_process_that_dies_takes_only_its_point_along(tmp_path: Path) -> None:
 def test_a_point_does_not_wait_behind_a_long_one_while_a_process_is_free(tmp_path: Path) -> None:
     log = tmp_path / "log"
     points = [
-        Point(f"{FUNCTIONS}:slow_square", {"x": x, "seconds": seconds}, places={"log": str(log)})
+        Point(f"{FUNCTIONS}:slow_square", {"x": x, "seconds": seconds}, paths={"log": str(log)})
         for x, seconds in enumerate((2.5, 0.01, 0.01, 0.01, 0.01))
     ]
     Study(points, tmp_path / "study").run(Local(workers=2))
@@ -166,7 +166,7 @@ def test_numbers_of_workers_that_make_no_sense_are_refused() -> None:
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot make the folder"):
-        Study([], tmp_path / "file" / "x").run(Here())
+        Study([], tmp_path / "file" / "x").run(Serial())
     with pytest.raises(UsageError, match="no folder"):
         Store(tmp_path / "nowhere")
 
@@ -178,7 +178,7 @@ from enxuto.machine.signals import ended_by_sigterm
 from enxuto.study import Local, Point, Study
 if __name__ == "__main__":
     log = {"log": sys.argv[1] + "/log"}
-    points = [Point("study_functions:slow_square", {"x": x, "seconds": 0.05}, places=log) for x in range(20)]
+    points = [Point("study_functions:slow_square", {"x": x, "seconds": 0.05}, paths=log) for x in range(20)]
     with ended_by_sigterm():
         Study(points, sys.argv[1]).run(Local(workers=2), lambda p: print(p.settled, flush=True))
 """
@@ -202,9 +202,9 @@ def test_an_interrupted_study_goes_on(tmp_path: Path, how: signal.Signals) -> No
     time.sleep(0.3)  # its workers end with it: nobody writes into the log any more
     before = calls(study / "log")
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    with Store(study) as store:
-        assert len(store.results()) == 20
-        assert store.problems == []
+    store = Store(study)
+    assert len(store.results()) == 20
+    assert store.problems == []
     after = calls(study / "log") - before
     assert not kept & set(after)  # what was recorded was not computed again
     assert set(after.values()) == {1}
@@ -249,6 +249,6 @@ def test_a_process_that_was_asked_to_end_is_said_so(tmp_path: Path) -> None:
 def test_a_study_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.writing(), pytest.raises(UsageError, match="another process"):
-        Study(squares(1), tmp_path).run(Here())
-    result = Study(squares(1), tmp_path).run(Here())[squares(1)[0]]
+        Study(squares(1), tmp_path).run(Serial())
+    result = Study(squares(1), tmp_path).run(Serial())[squares(1)[0]]
     assert isinstance(result, Result)

@@ -146,9 +146,9 @@ def _name(result: Result, names: Mapping[str, str]) -> str:
 
 
 def _data_of(result: Result) -> dict[str, Any] | None:
-    from enxuto.studies.curve.modes import MEASURE
+    from enxuto.studies.kinds import CURVE_MEASURE
 
-    return {"data": result.data_hash} if result.function == MEASURE else None
+    return {"data": result.data_hash} if result.kind == CURVE_MEASURE else None
 
 
 def _calibration(options: CurveOptions, seed: int) -> Calibrating | None:

@@ -141,7 +141,7 @@ def run(
     from enxuto.prune.rounds import Selection
     from enxuto.studies.lottery.points import Arm
     from enxuto.studies.pruning import prune_points
-    from enxuto.study import Here, Study
+    from enxuto.study import Serial, Study
 
     amount = parse_share(filters.amount)
     selection = Selection(
@@ -168,11 +168,11 @@ def run(
     points = prune_points(
         unpruned, selected, images.hash, Arm(options.criterion, options.retrain, options.scope), selection,
         amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.score_images,
-        seed=how.seed, places=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
+        seed=how.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
-            results = Study(points, folder).run(Here(options.threads), report)
+            results = Study(points, folder).run(Serial(options.threads), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None

@@ -127,7 +127,8 @@ def run(
             code="E021",
         )
     check_packages("torch", "onnxscript", "matplotlib")
-    from enxuto.studies.souza.points import SouzaStudy, refuse_earlier_form
+    from enxuto.studies.souza.points import SouzaStudy
+    from enxuto.study.store import refuse_earlier_form
 
     study = SouzaStudy(
         options.networks or SouzaStudy().networks,
@@ -182,9 +183,9 @@ def _compute(
 
 
 def _data_of(result: Result) -> dict[str, Any] | None:
-    from enxuto.studies.souza.points import FUNCTION
+    from enxuto.studies.kinds import SOUZA_NETWORK
 
-    return {"data": result.data_hash} if result.function == FUNCTION else None
+    return {"data": result.data_hash} if result.kind == SOUZA_NETWORK else None
 
 
 def _name(result: Result) -> str:

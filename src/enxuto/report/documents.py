@@ -1,7 +1,6 @@
-"""Files of results as mappings: JSON as it is; records of studies as results with the names of their functions.
+"""Files of results as mappings: JSON as it is; records of studies as results with the kinds of their points.
 
-Whatever cannot be read gives a line that names it, never an exception. Nothing is written: a study's index is not
-touched.
+Whatever cannot be read gives a line that names it, never an exception. Nothing is written.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enxuto.errors import FormatError
 from enxuto.files import read_small_file
 from enxuto.study import Result
+from enxuto.study.store_result import Records
 
-__all__ = ["Document", "documents", "functions_of", "told_by"]
+__all__ = ["Document", "documents", "kinds_of", "told_by"]
 
 _RECORDS, _PROVENANCE, _HISTORY = "records.jsonl", "provenance.json", "history.jsonl"
 _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
@@ -27,7 +26,7 @@ _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
 class Document:
     """What a file holds: its `name` for people, and its values; `source` is the path as it was given.
 
-    results: the points of a study; values are then the names of their `functions` and, where it is known, the command
+    results: the points of a study; values are then the `kinds` of these points and, where it is known, the command
     that made them, as `provenance`.
     """
 
@@ -91,10 +90,10 @@ def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     return [Document(_called(path), values, (), str(path))], []
 
 
-def functions_of(values: Mapping[str, Any]) -> set[str]:
-    """The functions that the points of a study's document belong to; none for other documents."""
-    found = values.get("functions")
-    return {str(name) for name in found} if isinstance(found, list) else set()
+def kinds_of(values: Mapping[str, Any]) -> set[str]:
+    """The kinds of the points in a study's document; none for other documents."""
+    kinds = values.get("kinds")
+    return {str(kind) for kind in kinds} if isinstance(kinds, list) else set()
 
 
 def told_by(document: Document, data: str | None = None) -> Mapping[str, Any]:
@@ -112,25 +111,18 @@ def told_by(document: Document, data: str | None = None) -> Mapping[str, Any]:
 
 def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     """A document of all points. Of equal ones the first with values counts."""
-    points: dict[str, Result] = {}
-    problems = []
-    for number, line in enumerate(data.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            result = Result.parse(line)
-            if result.point not in points or (result.done and not points[result.point].done):
-                points[result.point] = result
-        except FormatError as error:
-            problems.append(f"{path}: line {number}: {error}; left out")
-    results = tuple(points.values())
-    problems += [f"{path}: point {one.point} failed: {one.error}" for one in results if one.error]
+    records = Records(path)
+    records.read(data.splitlines())
+    results = tuple(records.results.values())
+    problems = records.problems + [
+        f"{path}: point {one.point} failed: {one.error}" for one in results if one.error
+    ]
     if not results:
         return [], problems or [f"{path}: no records; left out"]
-    values: dict[str, Any] = {"functions": list(dict.fromkeys(one.function for one in results))}
-    told = _command(path.parent / _PROVENANCE)
-    if told:
-        values["provenance"] = told
+    values: dict[str, Any] = {"kinds": list(dict.fromkeys(one.kind for one in results))}
+    command = _command(path.parent / _PROVENANCE)
+    if command:
+        values["provenance"] = command
     return [Document(_called(path), values, results, str(path))], problems
 
 

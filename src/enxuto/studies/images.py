@@ -20,7 +20,7 @@ from enxuto.data.labels import Label
 from enxuto.data.selection import spread_over_classes
 from enxuto.errors import DataError
 from enxuto.study.identity import content_hash
-from enxuto.study.point import Work
+from enxuto.study.point import Task
 from enxuto.train.batches import TrainingData, evaluation_batches
 
 __all__ = ["Asked", "Images", "images_of", "open_images", "scoring_batches"]
@@ -95,17 +95,15 @@ def open_images(asked: Asked, data: str, test: str | None = None) -> Images:
     return _opened(json.dumps(asked.to_dict()), data, test)
 
 
-def images_of(work: Work) -> Images:
-    """The images that a point asks for in its settings, at its places `data` and, where there is one, `test`.
+def images_of(task: Task) -> Images:
+    """The images that a point asks for in its settings, at its paths `data` and, where there is one, `test`.
 
     Raises `DataError` where these are not the images that the point is known by.
     """
-    images = open_images(
-        Asked.from_dict(work.settings["images"]), work.places["data"], work.places.get("test")
-    )
-    if images.hash != work.data_hash:
+    images = open_images(Asked.from_dict(task.settings["images"]), task.paths["data"], task.paths.get("test"))
+    if images.hash != task.data_hash:
         raise DataError(
-            f"{work.places['data']} does not hold the images that this study began with; use another folder for it"
+            f"{task.paths['data']} does not hold the images that this study began with; use another folder for it"
         )
     return images
 

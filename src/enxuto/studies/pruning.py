@@ -20,15 +20,14 @@ from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
 from enxuto.studies.images import Asked
+from enxuto.studies.kinds import LOTTERY_GIVEN, LOTTERY_ROUND, make_point
 from enxuto.studies.lottery.points import CODE, Arm, network_of
-from enxuto.study.identity import content_hash, state_hash
+from enxuto.studies.network_hashes import state_hash
+from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
 
 __all__ = ["Given", "Weights", "prune_points"]
-
-_GIVEN = "enxuto.studies.lottery.round:take_given"
-_ROUND = "enxuto.studies.lottery.round:prune_round"
 
 
 @dataclass(frozen=True)
@@ -125,27 +124,21 @@ def prune_points(
     last_lr: float,
     score_images: int | None,
     seed: int,
-    places: Mapping[str, str],
+    paths: Mapping[str, str],
     early: Mapping[str, Tensor] | None = None,
 ) -> list[Point]:
     """The network as it is, then its rounds, each after the one before.
 
-    A round leaves 1 − `amount` of what `given` has, then of what that leaves, and so on. places: `data`, perhaps
+    A round leaves 1 − `amount` of what `given` has, then of what that leaves, and so on. paths: `data`, perhaps
     `test`, `network` (what `given.write` wrote) and `rewind`, an early checkpoint of the same network, whose state is
     `early`. Raises `UsageError` where there is one without the other.
     """
-    if ("rewind" in places) != (early is not None):
-        raise UsageError("an early checkpoint is known by its place and its state, both or neither")
+    if ("rewind" in paths) != (early is not None):
+        raise UsageError("an early checkpoint is known by its path and its state, both or neither")
     shared = {**network_of(given.architecture), "images": images.to_dict()}
     rewind = {} if early is None else {"rewind": state_hash(early)}
-    first = Point(
-        _GIVEN,
-        {**shared, "weights": given.hash, "last_lr": last_lr},
-        seed,
-        data_hash,
-        code=CODE,
-        places=places,
-    )
+    settings = {**shared, "weights": given.hash, "last_lr": last_lr}
+    first = make_point(LOTTERY_GIVEN, settings, seed, data_hash, code=CODE, paths=paths)
     found = [first]
     for number, left in enumerate(shares_left(amount, rounds), start=1):
         settings = {
@@ -153,5 +146,5 @@ def prune_points(
             "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None, **rewind,
         }  # fmt: skip
         after = [first] if number == 1 else [first, found[-1]]
-        found.append(Point(_ROUND, settings, seed, data_hash, after, CODE, places))
+        found.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))
     return found

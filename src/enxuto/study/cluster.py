@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enxuto.errors import UsageError, needs
-from enxuto.study.executor import Outcome, Session, compute, lost
-from enxuto.study.point import Work
+from enxuto.study.executor import Outcome, Session, compute, failed_outcome
+from enxuto.study.point import Task
 
 if TYPE_CHECKING:
     import distributed
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Cluster"]
 
 _PATIENCE = 30  # seconds until a scheduler must have answered, and until there must be a worker
-_NEWS = 2.0  # seconds for which the number of workers is believed
+_RECOUNT = 2.0  # seconds after which workers are counted again
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Cluster:
         """Yield the session. Raises `UsageError` where nobody answers or `distributed` is missing."""
         if find_spec("distributed") is None:
             raise UsageError(needs("a cluster", "Dask", "cluster"))
-        address = _address(self.address)
+        address = _resolve_address(self.address)
         try:
-            client = _client_kind()(address, timeout=_PATIENCE, set_as_default=False)
+            client = _client_class()(address, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UsageError(
                 f"no scheduler answers at {self.address}: {str(error) or type(error).__name__}"
@@ -62,7 +62,7 @@ class Cluster:
             yield _Client(client, self.address)
 
 
-def _address(given: str) -> str:
+def _resolve_address(given: str) -> str:
     """The address itself, or the one in a scheduler file. Raises `UsageError` for what can be neither, at once.
 
     Dask would try for half a minute, and for another one to take leave.
@@ -89,7 +89,7 @@ def _address(given: str) -> str:
 
 
 @functools.cache
-def _client_kind() -> type[distributed.Client]:
+def _client_class() -> type[distributed.Client]:
     """Dask's client, but that one which never reached its scheduler does not wait a minute for its farewell.
 
     The others are closed where their session ends.
@@ -112,20 +112,20 @@ class _Client:
         self._client, self._address = client, address
         self._completed = distributed.as_completed(loop=client.loop)
         self._points: dict[str, str] = {}
-        self._slots, self._asked = 0, float("-inf")
+        self._slots, self._counted = 0, float("-inf")
 
     def slots(self) -> int:
         """Two for each thread there is: workers may come and go while a study runs."""
-        if time.monotonic() > self._asked + _NEWS:
+        if time.monotonic() > self._counted + _RECOUNT:
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             self._slots = max(2, 2 * sum(worker["nthreads"] for worker in workers))
-            self._asked = time.monotonic()
+            self._counted = time.monotonic()
         return self._slots
 
-    def submit(self, work: Work) -> None:
+    def submit(self, task: Task) -> None:
         # The key lets a run find the computation that an interrupted one left on the cluster.
-        future = self._client.submit(compute, work, key=f"enxuto-{work.point}")
-        self._points[future.key] = work.point
+        future = self._client.submit(compute, task, key=f"enxuto-{task.point}")
+        self._points[future.key] = task.point
         self._completed.add(future)
 
     def take(self) -> Outcome:
@@ -138,5 +138,5 @@ class _Client:
         try:
             outcome: Outcome = future.result()
         except Exception as error:  # noqa: BLE001 - Dask passes on whatever went wrong on the way
-            return lost(point, f"the cluster could not compute it: {type(error).__name__}: {error}")
+            return failed_outcome(point, f"the cluster could not compute it: {type(error).__name__}: {error}")
         return outcome

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 from enxuto._version import __version__
 from enxuto.errors import EnxutoError, UsageError
 from enxuto.machine.facts import machine, versions
-from enxuto.study.point import Work, find_function, plain
+from enxuto.study.point import Task, copy_as_json, import_function
 
-__all__ = ["Executor", "Here", "Outcome", "Session", "compute", "lost"]
+__all__ = ["Executor", "Outcome", "Serial", "Session", "compute", "failed_outcome"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Outcome:
 
 
 class Session(Protocol):
-    """An executor at work."""
+    """An executor that is open."""
 
     def slots(self) -> int:
-        """How many works to have submitted at a time, so that nobody waits for more."""
+        """How many tasks to have submitted at a time, so that no process waits for more."""
         ...
 
-    def submit(self, work: Work) -> None:
-        """Give a work to compute."""
+    def submit(self, task: Task) -> None:
+        """Hand over a task to compute."""
         ...
 
     def take(self) -> Outcome:
@@ -70,33 +70,33 @@ class Executor(Protocol):
         ...
 
 
-def compute(work: Work) -> Outcome:
-    """Call a work's function and time it."""
+def compute(task: Task) -> Outcome:
+    """Call a task's function and time it."""
     began = time.perf_counter()
     values, error, trace = None, None, None
     try:
-        if work.version != __version__:
+        if task.version != __version__:
             raise UsageError(
-                f"the study is of enxuto {work.version}, but {__version__} is installed where points are computed"
+                f"the study is of enxuto {task.version}, but {__version__} is installed where points are computed"
             )
-        values = plain(find_function(work.function)(work), f"what {work.function} returned")
+        values = copy_as_json(import_function(task.function)(task), f"what {task.function} returned")
     except EnxutoError as problem:
         error, trace = one_line(str(problem)), _trace()
     except Exception as problem:  # noqa: BLE001 - whatever a study's function does, the other points go on
-        error, trace = one_line(_described(problem)), _trace()
+        error, trace = one_line(_describe(problem)), _trace()
     seconds = time.perf_counter() - began
-    return Outcome(work.point, values, error, seconds, trace, *_surroundings("torch" in sys.modules))
+    return Outcome(task.point, values, error, seconds, trace, *_describe_machine("torch" in sys.modules))
 
 
 @functools.cache
-def _surroundings(torch_loaded: bool) -> tuple[dict[str, Any], dict[str, str]]:
+def _describe_machine(torch_loaded: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """Machine and versions, looked at once a process, and again when PyTorch has come, which alone tells of a GPU."""
     return machine(), versions()
 
 
-def lost(point: str, why: str, seconds: float = 0.0) -> Outcome:
-    """The outcome of a point whose process came to an end without one."""
-    return Outcome(point, None, one_line(why), seconds)
+def failed_outcome(point: str, reason: str) -> Outcome:
+    """The outcome of a point whose process ended without one."""
+    return Outcome(point, None, one_line(reason), 0.0)
 
 
 def one_line(text: str) -> str:
@@ -108,7 +108,7 @@ def _trace() -> str:
     return traceback.format_exc().encode(errors="replace").decode()
 
 
-def _described(problem: Exception) -> str:
+def _describe(problem: Exception) -> str:
     """Kind and message of an error that nobody expected, and the line it comes from."""
     frames = traceback.extract_tb(problem.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
@@ -116,7 +116,7 @@ def _described(problem: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class Here:
+class Serial:
     """Points one by one in this process: for debuggers and for points too short to send away."""
 
     threads: int = 1
@@ -129,13 +129,13 @@ class Here:
 
 class _Queue:
     def __init__(self) -> None:
-        self._waiting: deque[Work] = deque()
+        self._waiting: deque[Task] = deque()
 
     def slots(self) -> int:
         return 1
 
-    def submit(self, work: Work) -> None:
-        self._waiting.append(work)
+    def submit(self, task: Task) -> None:
+        self._waiting.append(task)
 
     def take(self) -> Outcome:
         return compute(self._waiting.popleft())

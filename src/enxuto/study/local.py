@@ -1,12 +1,12 @@
 """`Local`: points on this machine, in processes of their own with bounded threads.
 
-Each process computes one work at a time; while points are short it has the next one waiting, so that it does not wait
-for the records to be written. One that dies takes only its own point with it: the point has failed, and another
+Each process computes one task at a time; while points are short it has the next one waiting, so that it does not wait
+for the records to be written. A process that dies takes only its own point with it: the point has failed, and another
 process takes its place. Processes end with their parent, after a kill of it too, and in order: libraries leave
 semaphores (tqdm does, inside PyTorch's export) that Python would complain of. A Ctrl-C is the parent's affair alone.
 
 The environment bounds OpenMP, BLAS, MKL, Numba and PyTorch; what counts processors by itself (ONNX Runtime) must be
-told `Work.threads`.
+told `Task.threads`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from types import FrameType
 
 from enxuto.errors import UsageError
 from enxuto.machine.processors import processors
-from enxuto.study.executor import Outcome, Session, compute, lost
-from enxuto.study.point import Work
+from enxuto.study.executor import Outcome, Session, compute, failed_outcome
+from enxuto.study.point import Task
 
 __all__ = ["Local"]
 
 _BOUNDED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
             "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS")  # fmt: skip
-_AHEAD = 2  # works in a process while points are short: the one being computed, and the next
+_AHEAD = 2  # tasks in a process while points are short: the one being computed, and the next
 _SHORT = 1.0  # seconds
 _PATIENCE = 5.0  # seconds until a process that does not end is killed
 _GRACE = 2.0  # seconds that a process has to end in order when its parent has gone
@@ -78,20 +78,20 @@ class _Pool:
     def slots(self) -> int:
         return sum(worker.most for worker in self._workers) + self._most - len(self._workers)
 
-    def submit(self, work: Work) -> None:
+    def submit(self, task: Task) -> None:
         free = max(self._workers, key=lambda worker: worker.most - len(worker.given), default=None)
         if free is None or (free.given and len(self._workers) < self._most):
             free = _Worker(self._threads)
             self._workers.append(free)
-        free.give(work)
+        free.give(task)
 
     def take(self) -> Outcome:
         while not self._ready:
             for worker in wait_for(self._workers):
-                self._hear(worker)
+                self._receive(worker)
         return self._ready.popleft()
 
-    def _hear(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         """Take an outcome in; or, where the process has ended, say which point was lost and give the rest away."""
         try:
             outcome = worker.connection.recv()
@@ -100,9 +100,9 @@ class _Pool:
             code = worker.end()
             given = list(worker.given)
             if given:
-                self._ready.append(lost(given[0].point, f"its process {_ending(code)}"))
-            for work in given[1:]:
-                self.submit(work)
+                self._ready.append(failed_outcome(given[0].point, f"its process {_describe_exit(code)}"))
+            for task in given[1:]:
+                self.submit(task)
             return
         worker.given.popleft()
         # A long point must not wait behind another one while there may be a process with nothing to do.
@@ -123,22 +123,22 @@ def wait_for(workers: list[_Worker]) -> list[_Worker]:
 
 
 class _Worker:
-    """A process, our end of the pipe to it, the works it has (the one it computes first), and how many to give it."""
+    """A process, our end of the pipe to it, the tasks it has (the one it computes first), and how many to give it."""
 
     def __init__(self, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,))
-        self.given: deque[Work] = deque()
+        self.given: deque[Task] = deque()
         self.most = 1
         with _environment({name: str(threads) for name in _BOUNDED}):
             self.process.start()
         theirs.close()  # so that its end is heard
 
-    def give(self, work: Work) -> None:
-        self.given.append(work)
+    def give(self, task: Task) -> None:
+        self.given.append(task)
         with suppress(OSError):  # it has ended, which is heard of next
-            self.connection.send(work)
+            self.connection.send(task)
 
     def end(self) -> int | None:
         """Wait for the end of the process; how it ended."""
@@ -155,10 +155,10 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     os.dup2(2, 1)  # what a point prints must not stand among the parent's results
-    works: SimpleQueue[Work] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, works), daemon=True).start()
+    tasks: SimpleQueue[Task] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
     while True:
-        connection.send(compute(works.get()))
+        connection.send(compute(tasks.get()))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -167,22 +167,22 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(_TERMINATED)
 
 
-def _receive(connection: Connection, works: SimpleQueue[Work]) -> None:
-    """Take works in at once, so that the parent never waits; end with the parent, however it ended.
+def _receive(connection: Connection, tasks: SimpleQueue[Task]) -> None:
+    """Take tasks in at once, so that the parent never waits; end with the parent, however it ended.
 
     Nobody would hear of what is computed after that, and the next run computes it again in the same folder. So a
     computation that cannot be interrupted (compiled code) is not waited for.
     """
     with suppress(EOFError, OSError):
         while True:
-            works.put(connection.recv())
+            tasks.put(connection.recv())
     # To the main thread itself: a signal that another thread takes would not wake it.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(_GRACE)
     os._exit(1)
 
 
-def _ending(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     code = -signal.SIGTERM if code == _TERMINATED else code
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name} (out of memory, perhaps)"

@@ -15,17 +15,17 @@ from pathlib import Path
 from enxuto.errors import UsageError
 from enxuto.study.executor import Executor, Outcome, Session
 from enxuto.study.local import Local
-from enxuto.study.point import Before, Point, Work
+from enxuto.study.point import Point, Predecessor, Task
 from enxuto.study.store import Store, Writer
 from enxuto.study.store_result import Result
 
-__all__ = ["Progress", "Study", "StudyResults"]
+__all__ = ["Study", "StudyProgress", "StudyResults"]
 
-Report = Callable[["Progress"], None]
+Report = Callable[["StudyProgress"], None]
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """How far a run is: points in all, settled (known included), known before, failed, not run; and the last result.
 
     seconds: since the run began. eta: seconds until the end, from the points computed so far; None before the first.
@@ -100,14 +100,17 @@ class Study:
         try:
             Path(self.folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cannot make the folder {self.folder}: {error.strerror or error}") from error
+            raise UsageError(
+                f"cannot make the folder {self.folder}: {error.strerror or error}", code="E013"
+            ) from error
         chosen = executor or Local()
-        with Store(Path(self.folder).resolve()) as store, store.writing() as writer:
-            work = _Run(self.ordered(), store, writer, chosen.threads, progress)
-            if work.ready or work.waiting:
+        store = Store(Path(self.folder).resolve())
+        with store.writing() as writer:
+            run = _Run(self.ordered(), store, writer, chosen.threads, progress)
+            if run.ready or run.waiting:
                 with chosen.session() as session:
-                    work.go(session)
-            return StudyResults(work.in_order(), work.not_run)
+                    run.compute(session)
+            return StudyResults(run.in_order(), run.not_run)
 
 
 class _Run:
@@ -142,30 +145,30 @@ class _Run:
                 self._followers.setdefault(name, []).append(point)
         self._report(None)
 
-    def go(self, session: Session) -> None:
+    def compute(self, session: Session) -> None:
         """Keep the session busy until everything is settled."""
-        at_work = 0
-        while self.ready or at_work:
-            while self.ready and at_work < session.slots():
-                session.submit(self._work(self.ready.popleft()))
-                at_work += 1
+        submitted = 0
+        while self.ready or submitted:
+            while self.ready and submitted < session.slots():
+                session.submit(self._task(self.ready.popleft()))
+                submitted += 1
             outcome = session.take()
-            at_work -= 1
+            submitted -= 1
             self._settle(outcome)
 
     def in_order(self) -> dict[str, Result]:
         """Results in the order of the points."""
         return {name: self._results[name] for name in self._points if name in self._results}
 
-    def _work(self, point: Point) -> Work:
-        before = tuple(
-            Before(one.id, self._results[one.id].values or {}, self._store.place(one.id))
+    def _task(self, point: Point) -> Task:
+        predecessors = tuple(
+            Predecessor(one.id, self._results[one.id].values or {}, self._store.folder_of(one.id))
             for one in point.after
         )
-        return Work(
+        return Task(
             point=point.id, function=point.function, settings=point.settings, seed=point.seed,
-            data_hash=point.data_hash, places=point.places, before=before,
-            place=self._store.place(point.id), threads=self._threads,
+            data_hash=point.data_hash, paths=point.paths, predecessors=predecessors,
+            folder_path=self._store.folder_of(point.id), threads=self._threads,
         )  # fmt: skip
 
     def _settle(self, outcome: Outcome) -> None:
@@ -202,7 +205,7 @@ class _Run:
         computed = len(self._results) - self._known
         left = len(self._points) - settled
         self._progress(
-            Progress(
+            StudyProgress(
                 total=len(self._points),
                 settled=settled,
                 known=self._known,

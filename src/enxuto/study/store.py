@@ -2,40 +2,39 @@
 
 Lines are only ever added, each by one write that is synced before the next point's, so that a kill leaves all lines
 but perhaps the last one whole. A line that is damaged is named in `problems` and left out, and its point is computed
-again. `index.sqlite` can be deleted at any time. One process writes at a time; any number read.
+again. One process writes at a time; any number read.
 
 Not here: locks between machines; several that work on one study have a folder each, and `merge` brings them together.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from enxuto.errors import FormatError, UsageError
 from enxuto.machine.leftovers import clear, prefix_of, temporary
-from enxuto.study.store_index import Index
-from enxuto.study.store_result import Result, is_id
+from enxuto.study.store_result import EARLIER_FORM, Records, Result, is_earlier_form, is_id
 
 if sys.platform != "win32":  # there nothing keeps two runs of one study apart
     import fcntl
 
-__all__ = ["FOLDERS", "RECORDS", "Merged", "Store", "Writer"]
+__all__ = ["FOLDERS", "RECORDS", "MergeResult", "Store", "Writer", "refuse_earlier_form"]
 
-RECORDS, INDEX, FOLDERS, LOCK = "records.jsonl", "index.sqlite", "points", ".lock"
+RECORDS, FOLDERS, LOCK = "records.jsonl", "points", ".lock"
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """What `Store.merge` did: points added, points that were there already, those of them whose values differ."""
 
     added: tuple[str, ...]
@@ -45,55 +44,38 @@ class Merged:
 
 
 class Store:
-    """The results in a folder. Raises `UsageError` where there is no such folder.
+    """The results in a folder. Raises `UsageError` where there is no such folder."""
 
-    foreign: the folder is somebody else's, which is only read, and whose index is not believed.
-    """
-
-    def __init__(self, folder: str | Path, *, foreign: bool = False) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise UsageError(f"{self.folder} is no folder of a study")
-        self._lines = self.folder / RECORDS
-        if self._lines.exists() and not self._lines.is_file():
-            raise UsageError(f"{self._lines} is no file; a study keeps its results there")
-        try:
-            self._index = Index(None if foreign else self.folder / INDEX, self._lines)
-        except OSError as error:
-            raise UsageError(f"cannot read {self._lines}: {error.strerror or error}") from error
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Bring the index up to date and let its file go."""
-        self._index.update()
-        self._index.close()
+            raise UsageError(f"{self.folder} is no folder of a study", code="E010")
+        self._path = self.folder / RECORDS
+        if self._path.exists() and not self._path.is_file():
+            raise UsageError(f"{self._path} is no file; a study keeps its results there", code="E080")
+        self._records = Records(self._path)
+        self._known_bytes = 0
 
     def find(self, point: str) -> Result | None:
         """The result of the point with this id: values rather than an error, and the first of several values."""
-        return next(iter(self._found(lambda: self._index.find(point))), None)
+        self._read_on()
+        return self._records.results.get(point)
 
-    def results(self, function: str | None = None) -> list[Result]:
-        """A result for each point, or for each of a function, in the order in which they were computed."""
-        return self._found(lambda: self._index.places(function))
+    def results(self, kind: str | None = None) -> list[Result]:
+        """A result for each point, or for each of a kind, in the order in which they were computed."""
+        self._read_on()
+        found = self._records.results.values()
+        return [result for result in found if kind is None or result.kind == kind]
 
     @property
     def problems(self) -> list[str]:
-        """One line for each line of the file that is damaged and left out."""
-        self._index.update()
-        start, tail = _tail(self._lines)
-        torn = (
-            [f"{self._lines}: the last line, from byte {start} on, is cut off and left out"] if tail else []
-        )
-        return self._index.problems() + torn
+        """One line for each line of the file that is damaged, and one for all of an earlier form; all are left out."""
+        self._read_on()
+        start, tail = _tail(self._path)
+        torn = f"{self._path}: the last line, from byte {start} on, is cut off and left out"
+        return self._records.problems + ([torn] if tail else [])
 
-    def place(self, point: str) -> Path:
+    def folder_of(self, point: str) -> Path:
         """Where the files of a point are, or would be. Raises `UsageError` for what is no point's id but a path."""
         if not is_id(point):
             raise UsageError(f"{point[:80]!r} is no point: it is no name of letters and digits")
@@ -101,16 +83,17 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Yield what adds results. Raises `UsageError` while another process does."""
-        with _locked(self.folder / LOCK), closing(Writer(self._lines)) as writer:
+        """Yield what adds results. Raises `UsageError` while another process does, and for an earlier form."""
+        refuse_earlier_form(self.folder)
+        with _lock(self.folder / LOCK), closing(Writer(self._path)) as writer:
             yield writer
 
-    def merge(self, sources: Iterable[str | Path]) -> Merged:
+    def merge(self, sources: Iterable[str | Path]) -> MergeResult:
         """Add the results of other studies' folders, or of their JSON-lines files; the same point is added once.
 
         Of folders, the files of added points are copied too, but no links, which might lead anywhere. A line whose id
         is not that of what it says is left out. Values replace an error; of two values the first stays, and
-        `Merged.different` names the points where they are not equal. Raises `UsageError` for a source that is not
+        `MergeResult.different` names the points where they are not equal. Raises `UsageError` for a source that is not
         there.
         """
         added: list[str] = []
@@ -130,37 +113,45 @@ class Store:
                     present = self.find(result.point)
                     if present is None or (result.done and not present.done):
                         if source.is_dir():
-                            problems += _copy(source / FOLDERS / result.point, self.place(result.point))
+                            problems += _copy(source / FOLDERS / result.point, self.folder_of(result.point))
                         writer.add(result)
                         added.append(result.point)
                     else:
                         known.append(result.point)
                         if result.done and result.values != present.values:
                             different.append(result.point)
-        return Merged(tuple(added), tuple(known), tuple(different), tuple(problems))
+        return MergeResult(tuple(added), tuple(known), tuple(different), tuple(problems))
 
-    def _found(self, asked: Callable[[], list[tuple[str, int, int]]]) -> list[Result]:
-        """The results at the places that the index gives; once more with it made anew, where others stand there."""
-        self._index.update()
+    def _read_on(self) -> None:
+        """Take in the lines that were added since; all of them where the file has become shorter."""
         try:
-            return list(self._read(asked()))
-        except (FormatError, TypeError, ValueError, OverflowError):
-            self._index.rebuild()
-            return list(self._read(asked()))
+            with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._known_bytes:
+                    self._records, self._known_bytes = Records(self._path), 0
+                file.seek(self._known_bytes)
+                self._records.read(self._count(line) for line in file if line.endswith(b"\n"))
+        except FileNotFoundError:
+            self._records, self._known_bytes = Records(self._path), 0
+        except OSError as error:
+            raise UsageError(f"cannot read {self._path}: {error.strerror or error}", code="E011") from error
 
-    def _read(self, places: Sequence[tuple[str, int, int]]) -> Iterator[Result]:
-        if not places:
-            return
-        with self._lines.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            for point, start, length in places:
-                if not 0 <= start <= start + length <= size:
-                    raise FormatError(f"{self._lines} has no bytes {start} to {start + length}")
-                file.seek(start)
-                result = Result.parse(file.read(length))
-                if result.point != point:
-                    raise FormatError(f"{self._lines} has another point at byte {start}")
-                yield result
+    def _count(self, line: bytes) -> bytes:
+        self._known_bytes += len(line)
+        return line
+
+
+def refuse_earlier_form(folder: str | Path) -> None:
+    """Raise `UsageError` where a folder holds records that name no kind of point, as an earlier enxuto wrote them."""
+    path = Path(folder) / RECORDS
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError, RecursionError):
+        return  # what is damaged is named when it is read
+    if is_earlier_form(first):
+        raise UsageError(f"{path} was {EARLIER_FORM}, or remove this one", code="E080")
 
 
 class Writer:
@@ -197,15 +188,14 @@ class Writer:
 def _results_of(source: Path) -> tuple[list[Result], list[str]]:
     """Results and problems of a study's folder or of a JSON-lines file."""
     if source.is_dir():
-        with Store(source, foreign=True) as store:
-            return store.results(), store.problems
+        store = Store(source)
+        return store.results(), store.problems
     if not source.is_file():
-        raise UsageError(f"{source} is neither a folder of a study nor a file of results")
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copyfile(source, Path(folder) / RECORDS)
-        with Store(folder, foreign=True) as store:
-            return store.results(), [problem.replace(str(store.folder / RECORDS), str(source))
-                                     for problem in store.problems]  # fmt: skip
+        raise UsageError(f"{source} is neither a folder of a study nor a file of results", code="E010")
+    records = Records(source)
+    with source.open("rb") as file:
+        records.read(file)
+    return list(records.results.values()), records.problems
 
 
 def _copy(source: Path, target: Path) -> list[str]:
@@ -280,7 +270,7 @@ def _mend(path: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[IO[bytes] | None]:
+def _lock(path: Path) -> Iterator[IO[bytes] | None]:
     """Hold a lock that ends with this process, however it ends."""
     if sys.platform == "win32":
         yield None

@@ -82,7 +82,7 @@ def choose_executor(workers: int | None, threads: int, scheduler: str | None) ->
     Raises:
         UsageError: both workers and a scheduler are given.
     """
-    from enxuto.study import Cluster, Here, Local
+    from enxuto.study import Cluster, Local, Serial
 
     if scheduler is not None:
         if workers is not None:
@@ -90,7 +90,7 @@ def choose_executor(workers: int | None, threads: int, scheduler: str | None) ->
                 "a cluster has the workers that were started for it; leave out --workers", code="E022"
             )
         return Cluster(scheduler, threads)
-    return Here(threads) if workers == 0 else Local(workers, threads)
+    return Serial(threads) if workers == 0 else Local(workers, threads)
 
 
 def merge_records(folder: Path, sources: Sequence[Path]) -> None:
@@ -105,8 +105,7 @@ def merge_records(folder: Path, sources: Sequence[Path]) -> None:
         raise UsageError(
             f"cannot make the folder {folder}: {error.strerror or error}", code="E013"
         ) from error
-    with Store(folder) as store:
-        merged = store.merge(list(sources))
+    merged = Store(folder).merge(list(sources))
     note(f"merged: {len(merged.added)} points added, {len(merged.known)} known")
     for problem in merged.problems:
         warn(problem)
@@ -136,8 +135,7 @@ def tables_folder(
     """
     from enxuto.study import Store, content_hash
 
-    with Store(folder) as store:
-        first = next((found for found in map(known, store.results()) if found is not None), about)
+    first = next((found for found in map(known, Store(folder).results()) if found is not None), about)
     place = folder if first == about else folder / f"{data_name(data)}-{content_hash(about)[:8]}"
     place.mkdir(parents=True, exist_ok=True)
     return place

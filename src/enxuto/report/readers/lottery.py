@@ -8,22 +8,21 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, functions_of, told_by
+from enxuto.report.documents import Document, kinds_of, told_by
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.readers.lottery_groups import comparable
+from enxuto.report.readers.lottery_groups import group_comparable
 from enxuto.report.readers.removed import PrunedRound, removal_exhibit
 from enxuto.report.readers.tickets import PrunedRun, UnprunedRun, lottery_exhibit
 from enxuto.report.values import Checked, Count, Number, Positive, Share, Told
+from enxuto.studies.kinds import LOTTERY_GIVEN, LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.published import NETWORK, SPEEDS
 from enxuto.study import Result
 from enxuto.tables import Table
 
-__all__ = ["FUNCTIONS", "knows", "read"]
+__all__ = ["KINDS", "knows", "read"]
 
-_WHOLE = ("enxuto.studies.lottery.round:train_unpruned", "enxuto.studies.lottery.round:take_given")
-_ROUND = "enxuto.studies.lottery.round:prune_round"
-_SPEED = "enxuto.studies.lottery.speed:time_arm"
-FUNCTIONS = (*_WHOLE, _ROUND, _SPEED)
+_UNPRUNED = (LOTTERY_UNPRUNED, LOTTERY_GIVEN)
+KINDS = (*_UNPRUNED, LOTTERY_ROUND, LOTTERY_SPEED)
 
 
 class _Arm(Checked):
@@ -96,7 +95,7 @@ class _Summary(Told):
 
 def knows(values: Mapping[str, Any]) -> bool:
     """Whether these are points of a lottery study, or what it makes of them (`lottery.json`)."""
-    return bool(functions_of(values) & set(FUNCTIONS)) or {"network", "levels", "unpruned"} <= set(values)
+    return bool(kinds_of(values) & set(KINDS)) or {"network", "levels", "unpruned"} <= set(values)
 
 
 def read(document: Document) -> list[Exhibit]:
@@ -107,15 +106,15 @@ def read(document: Document) -> list[Exhibit]:
     """
     if not document.results:
         return [_summary(document)]
-    done = [one for one in document.results if one.values is not None and one.function in FUNCTIONS]
+    done = [one for one in document.results if one.values is not None and one.kind in KINDS]
     found = []
-    groups = comparable([one for one in done if one.function != _SPEED], _WHOLE)
+    groups = group_comparable([one for one in done if one.kind != LOTTERY_SPEED], _UNPRUNED)
     for number, results in enumerate(groups, start=1):
         name = _Settings.model_validate(results[0].settings).network.name
         if len(groups) > 1:
             name = f"{name} ({number} of {len(groups)}, data {results[0].data_hash})"
         found += _trained(name, results, document)
-    speeds = [one for one in done if one.function == _SPEED]
+    speeds = [one for one in done if one.kind == LOTTERY_SPEED]
     return found + ([_speeds(speeds, document)] if speeds else [])
 
 
@@ -143,7 +142,7 @@ def _summary(document: Document) -> Exhibit:
 
 
 def _trained(name: str, results: Sequence[Result], document: Document) -> list[Exhibit]:
-    wholes = {one.seed: _Trained.model_validate(one.values) for one in results if one.function in _WHOLE}
+    wholes = {one.seed: _Trained.model_validate(one.values) for one in results if one.kind in _UNPRUNED}
     if not wholes:
         raise DataError(f"{name}: no unpruned network is finished, and nothing can be compared with it")
     runs: list[PrunedRun] = []

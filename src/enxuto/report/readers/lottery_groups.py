@@ -10,25 +10,25 @@ from typing import Any
 
 from enxuto.study import Result, content_hash
 
-__all__ = ["comparable"]
+__all__ = ["group_comparable"]
 
 
-def comparable(results: Sequence[Result], whole: Sequence[str]) -> list[list[Result]]:
+def group_comparable(results: Sequence[Result], unpruned_kinds: Sequence[str]) -> list[list[Result]]:
     """Groups of the results that belong together, each with its unpruned networks first, in the order of the records.
 
-    whole: functions of the points that give unpruned networks. Those that were only trained on (round 0) stand in all
+    unpruned_kinds: of the points that give unpruned networks. Those that were only trained on (round 0) stand in all
     groups of their unpruned networks. Rounds without any form a group by themselves.
     """
     firsts: dict[str, list[Result]] = {}
     root_of: dict[str, str] = {}
     for one in results:
-        if one.function in whole:
+        if one.kind in unpruned_kinds:
             root_of[one.point] = _known_by(one)
             firsts.setdefault(root_of[one.point], []).append(one)
     rounds: dict[tuple[str, str], list[Result]] = {}
     trained_on: dict[str, list[Result]] = {}
     for one in results:
-        if one.function in whole:
+        if one.kind in unpruned_kinds:
             continue
         root = next((root_of[before] for before in one.after if before in root_of), None) or _alike(
             one, firsts
@@ -46,7 +46,7 @@ def comparable(results: Sequence[Result], whole: Sequence[str]) -> list[list[Res
 def _known_by(first: Result) -> str:
     """The hash of all that seeds of one study share of their unpruned networks."""
     settings = {**first.settings, "config": _seedless(first.settings.get("config"))}
-    return content_hash({**settings, "data": first.data_hash, "code": first.code, "function": first.function})
+    return content_hash({**settings, "data": first.data_hash, "code": first.code, "kind": first.kind})
 
 
 def _way(settings: Mapping[str, Any]) -> str:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, functions_of, told_by
+from enxuto.report.documents import Document, kinds_of, told_by
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Share, shell
-from enxuto.studies.souza.points import FUNCTION
+from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import PUBLISHED
 from enxuto.studies.souza.records import records_of
 from enxuto.studies.souza.tables import tables
@@ -83,7 +83,7 @@ class _Study(Checked):
 
 def knows(values: Mapping[str, Any]) -> bool:
     """Whether these are points of that study, or what the verb prints of them."""
-    return FUNCTION in functions_of(values) or (values.get("study") == "souza" and "records" in values)
+    return SOUZA_NETWORK in kinds_of(values) or (values.get("study") == "souza" and "records" in values)
 
 
 def read(document: Document) -> list[Exhibit]:

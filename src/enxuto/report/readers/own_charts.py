@@ -8,17 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, functions_of, told_by
+from enxuto.report.documents import Document, kinds_of, told_by
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.readers.lottery import FUNCTIONS as LOTTERY
 from enxuto.report.values import Checked, Number, Told
-from enxuto.studies.curve.modes import CALIBRATE, MEASURE
-from enxuto.studies.souza.points import FUNCTION as SOUZA
+from enxuto.studies.kinds import FUNCTIONS
 from enxuto.tables import Table
 
 __all__ = ["knows", "read"]
 
-_KNOWN = {CALIBRATE, MEASURE, SOUZA, *LOTTERY}
+_KNOWN = set(FUNCTIONS)
 
 
 class _Series(Checked):
@@ -53,15 +51,15 @@ class _Own(Told):
 
 
 def knows(values: Mapping[str, Any]) -> bool:
-    """Whether these are points of a function that no other reader knows; files of the schema say it themselves."""
-    return bool(functions_of(values) - _KNOWN)
+    """Whether these are points of a kind that no other reader knows; files of the schema say it themselves."""
+    return bool(kinds_of(values) - _KNOWN)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
     if document.results:
-        names = functions_of(document.values) - _KNOWN
-        return [_points(document, name) for name in sorted(names)]
+        kinds = kinds_of(document.values) - _KNOWN
+        return [_points(document, kind) for kind in sorted(kinds)]
     found = _Own.model_validate(document.values)
     if not found.charts and not found.tables:
         raise DataError(f"{found.title}: neither charts nor tables")
@@ -100,18 +98,18 @@ def _text(cell: Cell) -> str:
     return str(cell)
 
 
-def _points(document: Document, function: str) -> Exhibit:
-    """All points of a function in one table: settings, seed, and the values that are numbers or texts."""
-    done = [one for one in document.results if one.function == function and one.values is not None]
+def _points(document: Document, kind: str) -> Exhibit:
+    """All points of a kind in one table: settings, seed, and the values that are numbers or texts."""
+    done = [one for one in document.results if one.kind == kind and one.values is not None]
     if not done:
-        raise DataError(f"no point of {function} is done")
+        raise DataError(f"no point of the kind {kind} is done")
     flat = [
         {**_flat(one.settings), "seed": one.seed, **_flat(one.values or {}), "seconds": round(one.seconds, 3)}
         for one in done
     ]
     columns = tuple(dict.fromkeys(name for row in flat for name in row))
     rows = tuple(tuple(_text(row.get(name)) for name in columns) for row in flat)
-    title = f"Points of {function}"
+    title = f"Points of {kind}"
     told = origin(
         document.name,
         told_by(document),

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from enxuto.report.documents import Document, functions_of, told_by
+from enxuto.report.documents import Document, kinds_of, told_by
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, Told
-from enxuto.studies.curve.modes import CALIBRATED, MEASURE, OWN, method_names
+from enxuto.studies.curve.modes import CALIBRATED, OWN, method_names
 from enxuto.studies.curve.tables import Curve, best_table, curves_of, points_table
+from enxuto.studies.kinds import CURVE_MEASURE
 
 __all__ = ["knows", "read"]
 
@@ -93,13 +94,13 @@ def knows(values: Mapping[str, Any]) -> bool:
     """Whether these are points of curves."""
     models = values.get("models")
     printed = isinstance(models, list) and any(isinstance(one, dict) and "points" in one for one in models)
-    return printed or MEASURE in functions_of(values)
+    return printed or CURVE_MEASURE in kinds_of(values)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit a model."""
     if document.results:
-        mine = [one for one in document.results if one.function == MEASURE]
+        mine = [one for one in document.results if one.kind == CURVE_MEASURE]
         for result in mine:
             _Settings.model_validate(result.settings)
             if result.values is not None:

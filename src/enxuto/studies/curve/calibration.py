@@ -23,7 +23,7 @@ from enxuto.compression.split import ImageSplit, load_images, split_images
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.errors import DataError
 from enxuto.opening import load
-from enxuto.study.point import Work
+from enxuto.study.point import Task
 
 __all__ = ["Calibrating", "calibrate_point", "calibration_before"]
 
@@ -48,28 +48,28 @@ class Calibrating:
         return split_images(data, other if self.own else None, Bounds(max_bytes=1), self.images, self.seed)
 
 
-def calibrate_point(work: Work) -> dict[str, Any]:
+def calibrate_point(task: Task) -> dict[str, Any]:
     """Measure the calibration of a model and keep it in the point's folder; what it was measured on.
 
     Raises `DataError` where the images are others than those that the point is known by.
     """
-    found = _of(work, work.settings["calibration"], str(work.data_hash), work.folder)
+    found = _of(task, task.settings["calibration"], str(task.data_hash), task.folder)
     return {
-        "images": len(found.images), "data": found.source, "hash": work.data_hash, "seed": found.seed,
+        "images": len(found.images), "data": found.source, "hash": task.data_hash, "seed": found.seed,
         "layers": len(found.layers), "reason": found.reason,
     }  # fmt: skip
 
 
-def calibration_before(work: Work) -> Calibration:
+def calibration_before(task: Task) -> Calibration:
     """The calibration that a calibrated point comes after."""
-    (before,) = work.before
-    return _of(work, work.settings["compress"]["calibration"], str(before.values["hash"]), before.folder)
+    (before,) = task.predecessors
+    return _of(task, task.settings["compress"]["calibration"], str(before.values["hash"]), before.folder)
 
 
-def _of(work: Work, calibrating: Mapping[str, Any], data_hash: str, folder: Path) -> Calibration:
+def _of(task: Task, calibrating: Mapping[str, Any], data_hash: str, folder: Path) -> Calibration:
     return _measured(
-        work.places["model"], work.places["data"], work.places.get("calibration"), json.dumps(work.settings["data"]),
-        json.dumps(work.settings["preprocess"]), json.dumps(calibrating), data_hash, folder, work.threads,
+        task.paths["model"], task.paths["data"], task.paths.get("calibration"), json.dumps(task.settings["data"]),
+        json.dumps(task.settings["preprocess"]), json.dumps(calibrating), data_hash, folder, task.threads,
     )  # fmt: skip
 
 

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from enxuto.calibration.calibrate import Calibration
 
 __all__ = [
-    "CALIBRATE",
     "CALIBRATED",
     "DEAD_ZONES",
-    "MEASURE",
     "MODES",
     "OWN",
     "SOURCE_LEVELS",
@@ -42,10 +40,6 @@ __all__ = [
 ]
 
 Settings = dict[str, Any]
-
-MEASURE = "enxuto.studies.curve.points:measure_point"
-CALIBRATE = "enxuto.studies.curve.calibration:calibrate_point"
-"""The functions of a curve's points: of one setting, and of what calibrated ones share."""
 
 SOURCE_LEVELS = range(2, 25)
 DEAD_ZONES: Mapping[str, float] = MappingProxyType(

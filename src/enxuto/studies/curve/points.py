@@ -37,9 +37,10 @@ from enxuto.onnx_model import Model, files
 from enxuto.opening import load
 from enxuto.runtime import Runner
 from enxuto.studies.curve.calibration import Calibrating, calibration_before
-from enxuto.studies.curve.modes import CALIBRATE, MEASURE, Given, compressed
+from enxuto.studies.curve.modes import Given, compressed
+from enxuto.studies.kinds import CURVE_CALIBRATE, CURVE_MEASURE, make_point
 from enxuto.study.identity import content_hash
-from enxuto.study.point import Point, Work
+from enxuto.study.point import Point, Task
 
 __all__ = ["ORIGINAL", "Subject", "entropy_bits", "measure_point", "points"]
 
@@ -107,34 +108,34 @@ def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Poin
         "data": dict(subject.data),
     }
     # What the model is called is no part of what a point is: renamed it is the same.
-    places = {"model": str(subject.model), "data": subject.images, "name": subject.name}
+    paths = {"model": str(subject.model), "data": subject.images, "name": subject.name}
     if subject.calibration is not None:
-        places["calibration"] = subject.calibration
+        paths["calibration"] = subject.calibration
     before: list[Point] = []
     if subject.calibrating is not None:
         chosen = subject.calibrating.to_dict()
         before = [
-            Point(CALIBRATE, {**shared, "calibration": chosen}, subject.calibrating.seed, subject.calibration_hash,
-                  code=_CODE, places=places)
+            make_point(CURVE_CALIBRATE, {**shared, "calibration": chosen}, subject.calibrating.seed,
+                       subject.calibration_hash, code=_CODE, paths=paths)
         ]  # fmt: skip
         if not subject.calibrating.own:
             shared["held_out"] = chosen
     return [
-        Point(MEASURE, {**shared, "compress": one}, subject.data.get("seed", 0), subject.data_hash,
-              before if one["mode"] == "calibrated" else (), _CODE, places)
+        make_point(CURVE_MEASURE, {**shared, "compress": one}, subject.data.get("seed", 0), subject.data_hash,
+                   before if one["mode"] == "calibrated" else (), code=_CODE, paths=paths)
         for one in (ORIGINAL, *settings)
     ]  # fmt: skip
 
 
-def measure_point(work: Work) -> dict[str, Any]:
+def measure_point(task: Task) -> dict[str, Any]:
     """Compress, decode, evaluate: the values of one point, shares 0…1."""
-    given = work.settings
+    given = task.settings
     ready = _ready(
-        work.places["model"], work.places["data"], json.dumps(given["data"]), json.dumps(given["preprocess"]),
-        json.dumps(given.get("held_out")), given["model_hash"], str(work.data_hash), work.threads,
+        task.paths["model"], task.paths["data"], json.dumps(given["data"]), json.dumps(given["preprocess"]),
+        json.dumps(given.get("held_out")), given["model_hash"], str(task.data_hash), task.threads,
     )  # fmt: skip
-    small = compressed(given["compress"], Given(ready.model, work.threads, lambda: calibration_before(work)))
-    decoded = Runner(small.to_model(threads=work.threads), threads=work.threads)
+    small = compressed(given["compress"], Given(ready.model, task.threads, lambda: calibration_before(task)))
+    decoded = Runner(small.to_model(threads=task.threads), threads=task.threads)
     finite = _Finite(decoded)
     reference = iter(ready.reference)
     result = evaluate(
@@ -145,7 +146,7 @@ def measure_point(work: Work) -> dict[str, Any]:
     weights = parameters(ready.model)
     bound, quantized = entropy_bits(small)
     return {
-        "model": work.places["name"],
+        "model": task.paths["name"],
         "weights": weights,
         "quantized": quantized,
         "entropy_bits": bound if quantized else _original_entropy(ready.model),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enxuto.errors import DataError
-from enxuto.studies.curve.modes import CALIBRATED, MEASURE, OWN, method_names
+from enxuto.studies.curve.modes import CALIBRATED, OWN, method_names
+from enxuto.studies.kinds import CURVE_MEASURE
 from enxuto.study.identity import content_hash
 from enxuto.study.store_result import Result
 from enxuto.tables import Table
@@ -82,7 +83,7 @@ def curves_of(results: Iterable[Result], names: Mapping[str, str] | None = None)
     """
     groups: dict[str, list[Result]] = {}
     for result in results:
-        if result.function == MEASURE:
+        if result.kind == CURVE_MEASURE:
             shared = {key: value for key, value in result.settings.items() if key != "compress"}
             key = content_hash({**shared, "data_hash": result.data_hash, "code": result.code})
             groups.setdefault(key, []).append(result)

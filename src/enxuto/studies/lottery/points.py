@@ -26,16 +26,14 @@ from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import MODES, retraining_config, slice_epochs
 from enxuto.prune.rounds import Selection, shares_left
 from enxuto.studies.images import Asked
-from enxuto.study.identity import code_hash
+from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED, make_point
+from enxuto.studies.network_hashes import code_hash
 from enxuto.study.point import Point
 from enxuto.train.config import TrainConfig
 
 __all__ = ["CODE", "SCALES", "SCHEDULES", "Arm", "LotteryStudy", "Scale", "network_of", "points"]
 
 CODE = f"enxuto {__version__}, lottery 2"
-_FIRST = "enxuto.studies.lottery.round:train_unpruned"
-_SPEED = "enxuto.studies.lottery.speed:time_arm"
-_ROUND = "enxuto.studies.lottery.round:prune_round"
 SCHEDULES = ("iterative", "one-shot", "gradual")
 
 
@@ -115,7 +113,7 @@ class LotteryStudy:
     score_images: int | None = 512
     timed: Sequence[int] = ()
     threads: int = 1
-    places: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_names("criterion", self.criteria, CRITERIA)
@@ -212,14 +210,8 @@ def _first(study: LotteryStudy, seed: int, data_hash: str) -> Point:
     config = TrainConfig.from_recipe(
         None, {**study.config.to_dict(), "seed": seed, "keep_epochs": tuple(sorted(wanted))}
     )
-    return Point(
-        _FIRST,
-        {**_shared(study), "config": config.to_dict()},
-        seed,
-        data_hash,
-        code=CODE,
-        places=study.places,
-    )
+    settings = {**_shared(study), "config": config.to_dict()}
+    return make_point(LOTTERY_UNPRUNED, settings, seed, data_hash, code=CODE, paths=study.paths)
 
 
 def _round(
@@ -239,7 +231,7 @@ def _round(
         ).to_dict(),
         "gradual": study.gradual_ends()[number - 1 : number + 1] if gradual else None,
     }
-    return Point(_ROUND, settings, seed, data_hash, after, CODE, study.places)
+    return make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=study.paths)
 
 
 def _timing(study: LotteryStudy, arm: Arm, seed: int, rounds: Sequence[Point]) -> Point:
@@ -247,7 +239,7 @@ def _timing(study: LotteryStudy, arm: Arm, seed: int, rounds: Sequence[Point]) -
         **network_of(study.architecture), "arm": asdict(arm), "batches": list(study.timed),
         "threads": study.threads,
     }  # fmt: skip
-    return Point(_SPEED, settings, seed, None, rounds, CODE)
+    return make_point(LOTTERY_SPEED, settings, seed, None, rounds, code=CODE)
 
 
 def _seed_of(seed: int, number: int) -> int:

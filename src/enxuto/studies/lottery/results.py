@@ -14,12 +14,11 @@ from typing import Any
 
 from enxuto.errors import DataError
 from enxuto.prune.tickets import Claim, SeedAccuracies, compare_with_controls
+from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.points import Arm
 from enxuto.study.store_result import Result
 
 __all__ = ["Level", "Lottery", "Timed"]
-
-_FIRST, _ROUND, _SPEED = "train_unpruned", "prune_round", "time_arm"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Lottery:
     def of(cls, results: Iterable[Result]) -> Lottery:
         """Collect what is finished. Raises `DataError` where no unpruned network is."""
         done = [result for result in results if result.values is not None]
-        firsts = {r.seed: r for r in done if r.function.endswith(_FIRST)}
+        firsts = {r.seed: r for r in done if r.kind == LOTTERY_UNPRUNED}
         if not firsts:
             raise DataError("no unpruned network is trained yet: there is nothing to compare with")
         unpruned = SeedAccuracies(
@@ -69,7 +68,7 @@ class Lottery:
         )
         rounds: dict[tuple[Arm, int], dict[int, Mapping[str, Any]]] = defaultdict(dict)
         for result in done:
-            if result.function.endswith(_ROUND) and result.values is not None:
+            if result.kind == LOTTERY_ROUND and result.values is not None:
                 arm = Arm(**result.settings["arm"])
                 rounds[arm, result.settings["round"]][result.seed] = result.values
         whole = {key: found for key, found in rounds.items() if found.keys() == firsts.keys()}
@@ -87,7 +86,7 @@ class Lottery:
         first = next(iter(firsts.values()))
         return cls(
             first.settings["network"]["name"], _about(first, sorted(firsts)), unpruned, longer, levels,
-            tuple(_timed(result, rounds) for result in done if result.function.endswith(_SPEED)),
+            tuple(_timed(result, rounds) for result in done if result.kind == LOTTERY_SPEED),
         )  # fmt: skip
 
     @property

@@ -29,9 +29,9 @@ from enxuto.prune.speed import relative_latency
 from enxuto.studies.images import Images, images_of, scoring_batches
 from enxuto.studies.lottery.points import Arm, retraining_of
 from enxuto.studies.lottery.points import network_of as network_of_point
+from enxuto.studies.network_hashes import state_hash
 from enxuto.studies.pruning import Given
-from enxuto.study.identity import state_hash
-from enxuto.study.point import Before, Work
+from enxuto.study.point import Predecessor, Task
 from enxuto.train.checkpoint import Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
 from enxuto.train.history import History
@@ -43,46 +43,46 @@ __all__ = ["NETWORK", "TRAINING", "network_of", "prune_round", "take_given", "tr
 NETWORK, TRAINING = "network.pt", "training"
 
 
-def train_unpruned(work: Work) -> dict[str, Any]:
+def train_unpruned(task: Task) -> dict[str, Any]:
     """Train the unpruned network; its checkpoints stay, as rounds rewind to them."""
-    images, unpruned = images_of(work), _unpruned(work)
-    config = TrainConfig.from_recipe(None, {**work.settings["config"], "threads": work.threads})
-    network = build_unpruned(unpruned.architecture, work.seed)
-    history = fit(network, images.train, None, config, folder=work.folder / TRAINING, resume=True)
+    images, unpruned = images_of(task), _unpruned(task)
+    config = TrainConfig.from_recipe(None, {**task.settings["config"], "threads": task.threads})
+    network = build_unpruned(unpruned.architecture, task.seed)
+    history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
     kept = unpruned.channels.keep_all()
     return {
-        **_finished(work, unpruned, network.cpu(), kept, images, history),
+        **_finished(task, unpruned, network.cpu(), kept, images, history),
         "last_lr": history.records[-1].lr,
     }
 
 
-def take_given(work: Work) -> dict[str, Any]:
-    """Take a trained network as it is, from a file that `save_pruned` wrote; `places["network"]` says where."""
-    given = load_pruned(work.places["network"], _unpruned(work).architecture.factory)
-    if Given(given.network, given.architecture, given.kept).hash != work.settings["weights"]:
-        raise DataError(f"{work.places['network']} holds other weights than this study began with")
-    values = _finished(work, _unpruned(work), given.network, given.kept, images_of(work), None)
-    return {**values, "last_lr": work.settings["last_lr"]}
+def take_given(task: Task) -> dict[str, Any]:
+    """Take a trained network as it is, from a file that `save_pruned` wrote; `task.paths["network"]` says where."""
+    given = load_pruned(task.paths["network"], _unpruned(task).architecture.factory)
+    if Given(given.network, given.architecture, given.kept).hash != task.settings["weights"]:
+        raise DataError(f"{task.paths['network']} holds other weights than this study began with")
+    values = _finished(task, _unpruned(task), given.network, given.kept, images_of(task), None)
+    return {**values, "last_lr": task.settings["last_lr"]}
 
 
-def prune_round(work: Work) -> dict[str, Any]:
+def prune_round(task: Task) -> dict[str, Any]:
     """Score, choose, remove, train again, measure: the values of one round."""
-    images, unpruned, settings = images_of(work), _unpruned(work), work.settings
-    first, arm = work.before[0], Arm(**settings["arm"])
-    state, kept = _state_before(work, arm, unpruned)
+    images, unpruned, settings = images_of(task), _unpruned(task), task.settings
+    first, arm = task.predecessors[0], Arm(**settings["arm"])
+    state, kept = _state_before(task, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
-    step = _chosen(work, unpruned, state, kept, images) if settings["round"] else PruningStep(kept, 1.0, 1.0)
+    step = _chosen(task, unpruned, state, kept, images) if settings["round"] else PruningStep(kept, 1.0, 1.0)
     smaller = unpruned.prune(unpruned.expand_state(state, kept), step.kept)
     at_once = score(smaller, images.test).top1
-    network = _starting(work, arm, unpruned, smaller, step.kept)
+    network = _starting(task, arm, unpruned, smaller, step.kept)
     history = None
     if arm.mode != "none" or settings["gradual"] is not None:
-        config = retraining_of(settings, first.values["last_lr"]).model_copy(update={"threads": work.threads})
-        history = fit(network, images.train, None, config, folder=work.folder / TRAINING, resume=True)
+        config = retraining_of(settings, first.values["last_lr"]).model_copy(update={"threads": task.threads})
+        history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
         network.cpu()
-    values = _finished(work, unpruned, network, step.kept, images, history)
+    values = _finished(task, unpruned, network, step.kept, images, history)
     shutil.rmtree(
-        work.folder / TRAINING, ignore_errors=True
+        task.folder / TRAINING, ignore_errors=True
     )  # the network is kept; its optimizer is not needed again
     return {
         **values,
@@ -94,27 +94,27 @@ def prune_round(work: Work) -> dict[str, Any]:
 
 
 def _state_before(
-    work: Work, arm: Arm, unpruned: UnprunedNetwork
+    task: Task, arm: Arm, unpruned: UnprunedNetwork
 ) -> tuple[Mapping[str, Tensor], KeptChannels]:
     """The state and the plan that a round starts from."""
-    gradual = work.settings["gradual"]
-    if gradual is not None and work.settings["round"] == 1:
-        beginning = work.before[0].folder / TRAINING / epoch_file(gradual[0])
+    gradual = task.settings["gradual"]
+    if gradual is not None and task.settings["round"] == 1:
+        beginning = task.predecessors[0].folder / TRAINING / epoch_file(gradual[0])
         return Checkpoint.read(beginning).model, unpruned.channels.keep_all()
-    held = load_pruned(network_of(work.before[-1]), unpruned.architecture.factory)
+    held = load_pruned(network_of(task.predecessors[-1]), unpruned.architecture.factory)
     return held.network.state_dict(), held.kept
 
 
 def _chosen(
-    work: Work, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], kept: KeptChannels, images: Images
+    task: Task, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], kept: KeptChannels, images: Images
 ) -> PruningStep:
     """Score the network as it is and choose what goes."""
-    settings = work.settings
+    settings = task.settings
     network = unpruned.prune(unpruned.expand_state(state, kept), kept, verify=False)
-    batches = scoring_batches(images, settings["score_images"], work.seed)
+    batches = scoring_batches(images, settings["score_images"], task.seed)
     criterion = settings["arm"]["criterion"]
     found = scores(network, batches, _criterion(criterion, settings["config"]["seed"]))
-    threads = work.threads
+    threads = task.threads
 
     def timer(plan: KeptChannels) -> float:
         whole = build_unpruned(unpruned.architecture, 0)
@@ -130,23 +130,23 @@ def _criterion(name: str, seed: int) -> str | Criterion:
 
 
 def _starting(
-    work: Work, arm: Arm, unpruned: UnprunedNetwork, smaller: nn.Module, kept: KeptChannels
+    task: Task, arm: Arm, unpruned: UnprunedNetwork, smaller: nn.Module, kept: KeptChannels
 ) -> nn.Module:
     """The pruned network with the weights that its retraining starts from."""
     if arm.mode == "reinit":
-        return reinitialise(unpruned, kept, work.settings["config"]["seed"])
+        return reinitialise(unpruned, kept, task.settings["config"]["seed"])
     if arm.mode == "rewind":
-        early = work.places.get("rewind")
-        path = Path(early) if early else work.before[0].folder / TRAINING / epoch_file(arm.rewind_epoch)
+        early = task.paths.get("rewind")
+        path = Path(early) if early else task.predecessors[0].folder / TRAINING / epoch_file(arm.rewind_epoch)
         state = Checkpoint.read(path).model
-        if early and state_hash(state) != work.settings["rewind"]:
+        if early and state_hash(state) != task.settings["rewind"]:
             raise DataError(f"{path} holds other weights than this study began with; run it again")
         smaller.load_state_dict(slice_state(state, unpruned.channels, kept))
     return smaller
 
 
 def _finished(
-    work: Work,
+    task: Task,
     unpruned: UnprunedNetwork,
     network: nn.Module,
     kept: KeptChannels,
@@ -170,12 +170,12 @@ def _finished(
         "losses": [record.loss for record in history.records] if history else [],
         "training_seconds": sum(record.seconds for record in history.records) if history else 0.0,
     }
-    path = work.folder / NETWORK
+    path = task.folder / NETWORK
     known: dict[str, Any] = {
         "top1": found.top1,
         "samples": found.samples,
-        "seed": work.seed,
-        "data": work.data_hash,
+        "seed": task.seed,
+        "data": task.data_hash,
     }
     if images.train.images.shape[1] in (1, 3):
         known["preprocess"] = images.train.preprocess().to_dict()
@@ -191,22 +191,22 @@ def _difference(before: KeptChannels, after: KeptChannels) -> dict[str, list[int
     return {layer: places for layer, places in gone.items() if places}
 
 
-def network_of(before: Before) -> Path:
+def network_of(predecessor: Predecessor) -> Path:
     """The file of the network that a point left. Raises `DataError` where it is gone."""
-    path = before.folder / NETWORK
+    path = predecessor.folder / NETWORK
     if not path.is_file():
         raise DataError(f"{path} is gone; remove the study's folder and run it again")
     return path
 
 
-def _unpruned(work: Work) -> UnprunedNetwork:
-    torch.set_num_threads(work.threads)
-    architecture = _asked_for(work.settings["network"])
-    if work.settings.get("factory_code") != network_of_point(architecture).get("factory_code"):
+def _unpruned(task: Task) -> UnprunedNetwork:
+    torch.set_num_threads(task.threads)
+    architecture = _asked_for(task.settings["network"])
+    if task.settings.get("factory_code") != network_of_point(architecture).get("factory_code"):
         raise DataError(
             f"the code of {architecture.name} is not that which this study began with; run the study again"
         )
-    return _built_once(json.dumps(work.settings["network"], sort_keys=True))
+    return _built_once(json.dumps(task.settings["network"], sort_keys=True))
 
 
 @lru_cache(maxsize=2)

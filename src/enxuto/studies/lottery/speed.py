@@ -17,7 +17,7 @@ from enxuto.prune.removal.rebuild import load_pruned
 from enxuto.prune.retrain import build_unpruned
 from enxuto.prune.speed import latencies
 from enxuto.studies.lottery.round import network_of
-from enxuto.study.point import Work
+from enxuto.study.point import Task
 
 __all__ = ["time_arm"]
 
@@ -25,20 +25,20 @@ _REPEATS = 10  # after one to warm up, as in the source
 _GPU_REPEATS = 50
 
 
-def time_arm(work: Work) -> dict[str, Any]:
+def time_arm(task: Task) -> dict[str, Any]:
     """Time the unpruned network and those of all points before; rows of mean, median, p95 in ms and the speed-up.
 
     A row's `round` is 0 for the unpruned network, then as the points come.
     """
-    asked = work.settings["network"]  # by the user, a factory too
+    asked = task.settings["network"]  # by the user, a factory too
     architecture = Architecture.from_dict(asked, asked["name"] if ":" in asked["name"] else None)
-    torch.set_num_threads(work.threads)
+    torch.set_num_threads(task.threads)
     networks = [build_unpruned(architecture, 0).eval()]
-    networks += [load_pruned(network_of(before), architecture.factory).network for before in work.before]
-    rows = _cpu(networks, architecture.input_shape, work.settings["batches"], work.threads)
+    networks += [load_pruned(network_of(before), architecture.factory).network for before in task.predecessors]
+    rows = _cpu(networks, architecture.input_shape, task.settings["batches"], task.threads)
     if torch.cuda.is_available():
-        rows += _gpu(networks, architecture.input_shape, work.settings["batches"])
-    return {"threads": work.threads, "repeats": _REPEATS, "rows": rows}
+        rows += _gpu(networks, architecture.input_shape, task.settings["batches"])
+    return {"threads": task.threads, "repeats": _REPEATS, "rows": rows}
 
 
 def _cpu(

@@ -11,30 +11,30 @@ from typing import Any
 from enxuto import zoo
 from enxuto.measure import measure, write_network
 from enxuto.studies.images import images_of
-from enxuto.study.point import Work
+from enxuto.study.point import Task
 from enxuto.train.config import TrainConfig
 from enxuto.train.loop import fit
 
 __all__ = ["train_network"]
 
 
-def train_network(work: Work) -> dict[str, Any]:
+def train_network(task: Task) -> dict[str, Any]:
     """Train by the settings' configuration, on as many threads as the work may use; measure on the test images.
 
     Raises `TrainingError` where the training diverges, `DataError` where the images are others than the point's.
     """
-    images, settings = images_of(work), work.settings
+    images, settings = images_of(task), task.settings
     name, classes, latency = settings["network"], settings["classes"], settings["latency"]
     shape = tuple(images.train.images.shape[1:])
-    network = zoo.build(name, classes=classes, channels=shape[0], seed=work.seed)
-    config = TrainConfig.from_recipe(None, {**settings["config"], "threads": work.threads})
-    history = fit(network, images.train, None, config, folder=work.folder, resume=True)
+    network = zoo.build(name, classes=classes, channels=shape[0], seed=task.seed)
+    config = TrainConfig.from_recipe(None, {**settings["config"], "threads": task.threads})
+    history = fit(network, images.train, None, config, folder=task.folder, resume=True)
     written = write_network(
-        network, work.folder, shape, name=name, classes=classes, preprocess=images.train.preprocess(),
+        network, task.folder, shape, name=name, classes=classes, preprocess=images.train.preprocess(),
         labels=images.labels,
     )  # fmt: skip
     found = measure(
-        network, images.test, written, threads=latency["threads"], repeats=latency["repeats"], seed=work.seed
+        network, images.test, written, threads=latency["threads"], repeats=latency["repeats"], seed=task.seed
     )
     return {
         "train": {"hash": images.train.hash, "samples": len(images.train)},

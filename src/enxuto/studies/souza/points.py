@@ -7,28 +7,24 @@ once, at the end, with the last epoch's weights: nothing is chosen by them. Not 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from enxuto._version import __version__
 from enxuto.errors import UsageError
+from enxuto.studies.kinds import SOUZA_NETWORK, make_point
 from enxuto.studies.souza.published import NETWORKS
 from enxuto.study.point import Point
-from enxuto.study.store import RECORDS
-from enxuto.study.store_result import is_earlier_form
 
 if TYPE_CHECKING:
     from enxuto.data.labels import Label
     from enxuto.studies.images import Asked
     from enxuto.train import TrainConfig
 
-__all__ = ["FUNCTION", "SCALES", "Scale", "SouzaStudy", "points", "refuse_earlier_form"]
+__all__ = ["SCALES", "Scale", "SouzaStudy", "points"]
 
-FUNCTION = "enxuto.studies.souza.network:train_network"
 _CODE = f"enxuto {__version__}, souza 2"
 _SIDE = 32
 
@@ -108,7 +104,7 @@ class SouzaStudy:
         return replace(asked, **self.images)
 
 
-def points(study: SouzaStudy, classes: int, data_hash: str, places: Mapping[str, str]) -> list[Point]:
+def points(study: SouzaStudy, classes: int, data_hash: str, paths: Mapping[str, str]) -> list[Point]:
     """A point for each network.
 
     classes, data_hash: of the images that `study.asked()` opens at the places `data` and, where it has no part `test`,
@@ -122,24 +118,6 @@ def points(study: SouzaStudy, classes: int, data_hash: str, places: Mapping[str,
         "latency": {"repeats": SCALES[study.scale].repeats, "threads": study.latency_threads},
     }
     return [
-        Point(FUNCTION, {"network": name, **shared}, study.seed, data_hash, code=_CODE, places=places)
+        make_point(SOUZA_NETWORK, {"network": name, **shared}, study.seed, data_hash, code=_CODE, paths=paths)
         for name in study.networks
     ]
-
-
-def refuse_earlier_form(folder: str | Path) -> None:
-    """Raise `UsageError` where a folder holds this study's records from before they were points of a study."""
-    path = Path(folder) / RECORDS
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        line = file.readline()
-    try:
-        earlier = is_earlier_form(json.loads(line))
-    except ValueError:
-        return  # damaged lines are the store's affair
-    if earlier:
-        raise UsageError(
-            f"{path} is of an earlier form of this study, which cannot be gone on with: name another folder by "
-            "--output, or remove this one"
-        )

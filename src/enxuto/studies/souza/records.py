@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enxuto.studies.souza.points import FUNCTION
+from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.study.store import FOLDERS
 from enxuto.study.store_result import Result
 
@@ -32,7 +32,7 @@ def records_of(results: Iterable[Result]) -> list[dict[str, Any]]:
             "finished": one.finished,
         }
         for one in results
-        if one.function == FUNCTION and one.values is not None
+        if one.kind == SOUZA_NETWORK and one.values is not None
     ]
 
 

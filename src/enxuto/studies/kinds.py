@@ -1,0 +1,60 @@
+"""The kinds of points that the studies here have: the names that ids and records carry, and the function of each.
+
+A kind stays as it is for good, so that results are found again. A function may move to another module: then its line
+in `FUNCTIONS` changes, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from enxuto.study.point import Point
+
+__all__ = [
+    "CURVE_CALIBRATE",
+    "CURVE_MEASURE",
+    "FUNCTIONS",
+    "LOTTERY_GIVEN",
+    "LOTTERY_ROUND",
+    "LOTTERY_SPEED",
+    "LOTTERY_UNPRUNED",
+    "SOUZA_NETWORK",
+    "make_point",
+]
+
+CURVE_MEASURE = "curve.measure"
+CURVE_CALIBRATE = "curve.calibrate"
+LOTTERY_UNPRUNED = "lottery.unpruned"
+LOTTERY_GIVEN = "lottery.given"
+LOTTERY_ROUND = "lottery.round"
+LOTTERY_SPEED = "lottery.speed"
+SOUZA_NETWORK = "souza.network"
+
+FUNCTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        CURVE_MEASURE: "enxuto.studies.curve.points:measure_point",
+        CURVE_CALIBRATE: "enxuto.studies.curve.calibration:calibrate_point",
+        LOTTERY_UNPRUNED: "enxuto.studies.lottery.round:train_unpruned",
+        LOTTERY_GIVEN: "enxuto.studies.lottery.round:take_given",
+        LOTTERY_ROUND: "enxuto.studies.lottery.round:prune_round",
+        LOTTERY_SPEED: "enxuto.studies.lottery.speed:time_arm",
+        SOUZA_NETWORK: "enxuto.studies.souza.network:train_network",
+    }
+)
+"""Kind → the function that computes such points, which any process imports by this name."""
+
+
+def make_point(
+    kind: str,
+    settings: Mapping[str, Any],
+    seed: int,
+    data_hash: str | None,
+    after: Sequence[Point] = (),
+    *,
+    code: str,
+    paths: Mapping[str, str] | None = None,
+) -> Point:
+    """A point of one of the kinds above. The arguments are those of `Point`."""
+    return Point(FUNCTIONS[kind], settings, seed, data_hash, after, code, paths or {}, kind)
