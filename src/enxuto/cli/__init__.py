@@ -24,6 +24,7 @@ _VERBS = (
     "inspect",
     "verify",
     "evaluate",
+    "classify",
     "bench",
     "demo",
     "summary",
