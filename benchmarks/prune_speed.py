@@ -31,7 +31,7 @@ from enxuto import zoo
 from enxuto.onnx_model import Model
 from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
-from enxuto.prune.retrain import built
+from enxuto.prune.retrain import build_unpruned
 from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
 from enxuto.prune.speed import latencies
 from enxuto.runtime import Latency, Runner, latency
@@ -45,7 +45,7 @@ def pruned(
 ) -> list[tuple[nn.Module, dict[str, float], list[int]]]:
     """The network of each round, what is left of it, and the filters of its layers."""
     shape = unpruned.architecture.input_shape
-    state = built(unpruned.architecture, args.seed).state_dict()
+    state = build_unpruned(unpruned.architecture, args.seed).state_dict()
     kept = unpruned.channels.keep_all()
     network = unpruned.prune(state, kept, verify=False)
     found = []
@@ -61,7 +61,7 @@ def pruned(
         kept = unpruned.plan_round(kept, found_scores, left, how).kept
         network = unpruned.prune(state, kept)
         shares = unpruned.size_of(network, kept).shares_of(unpruned.size)
-        found.append((network, shares, [len(kept.layers[layer]) for layer in unpruned.hidden]))
+        found.append((network, shares, [len(kept.layers[layer]) for layer in unpruned.hidden_layers]))
     return found
 
 
@@ -94,7 +94,10 @@ def fresh(args: argparse.Namespace) -> list[dict[str, Any]]:
     unpruned = UnprunedNetwork.from_architecture(Architecture(args.network, shape))
     rounds = pruned(unpruned, args)
     shown = [args.rounds] if args.last_only else list(range(1, args.rounds + 1))
-    networks = [built(unpruned.architecture, args.seed).eval(), *(rounds[number - 1][0] for number in shown)]
+    networks = [
+        build_unpruned(unpruned.architecture, args.seed).eval(),
+        *(rounds[number - 1][0] for number in shown),
+    ]
     times = latencies(networks, shape, batches=tuple(BOUNDS), repeats=args.repeats, threads=args.threads)
     whole = ({"filters": 1.0, "parameters": 1.0, "macs": 1.0}, list(unpruned.channels.widths.values()))
     told = [whole, *(rounds[number - 1][1:] for number in shown)]

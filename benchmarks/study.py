@@ -46,7 +46,7 @@ def works(count: int, loops: int) -> list[Task]:
 def bare_part(count: int, loops: int) -> None:
     """What one bare process does."""
     for work in works(count, loops):
-        burn(task)
+        burn(work)
 
 
 @dataclass(frozen=True)

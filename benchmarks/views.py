@@ -51,7 +51,7 @@ def views(dataset: Dataset, preprocess: Preprocess) -> Iterator[np.ndarray]:
             part = pixels[y : y + height, x : x + width]
             shaped += [part, part[:, ::-1]]
         if (index + 1) % _TOGETHER == 0 or index + 1 == len(dataset):
-            yield preprocess.finish(shaped)
+            yield preprocess.to_batch(shaped)
             shaped = []
 
 

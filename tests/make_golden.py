@@ -19,8 +19,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto import CompressedModel, compress
 from enxuto.codec import Coder
-from enxuto.enx.file import Part
 from enxuto.enx.fingerprint import FINGERPRINT_KEY
+from enxuto.enx.payload import Part
 from enxuto.enx.table import ExactRow, TensorEntry
 from enxuto.onnx_model import Model, array_bytes, skeleton
 from enxuto.quantize.grid import Grid

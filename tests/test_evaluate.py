@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_axes_of_length_one_are_dropped(data: Dataset, axes: tuple[int, ...]) ->
         lambda b: np.float32(3),
     ],
 )
-def test_outputs_that_are_no_scores_are_a_model_error(data: Dataset, output) -> None:
+def test_outputs_that_are_no_scores_are_a_model_error(data: Dataset, output: Any) -> None:
     with pytest.raises(ModelError, match=r"the model gives an output of shape \(.*one score per class"):
         evaluate(output, data, preprocess=RAW)
     with pytest.raises(ModelError, match="the reference model gives"):

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "rounding": {"codec", "quantize"},
     "enx": {"codec", "metrics", "onnx_model", "quantize"},
     "opening": {"data", "enx", "onnx_model", "runtime"},
+    "classifier": {"data", "metrics", "onnx_model", "opening", "runtime"},
     "weights": {"drawing", "onnx_model", "quantize"},
     "compare": {"data", "evaluation", "metrics", "onnx_model", "runtime"},
     "calibration": {"data", "enx", "metrics", "onnx_model", "quantize", "rounding", "runtime"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -35,12 +38,12 @@ def expected(x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch", ["n", 1, 4, 5, 7])
-def test_scores_are_the_same_whatever_batch_size_the_model_is_fixed_to(batch):
+def test_scores_are_the_same_whatever_batch_size_the_model_is_fixed_to(batch: Any) -> None:
     x = np.arange(-6, 9, dtype=np.float32).reshape(5, 3)
     assert np.array_equal(runner(batch=batch).scores(x), expected(x))
 
 
-def test_the_batch_is_converted_to_the_type_of_the_input():
+def test_the_batch_is_converted_to_the_type_of_the_input() -> None:
     x = np.arange(6, dtype=np.float64).reshape(2, 3)
     for dtype in (TensorProto.FLOAT, TensorProto.DOUBLE):
         run = runner(dtype=dtype)
@@ -48,7 +51,7 @@ def test_the_batch_is_converted_to_the_type_of_the_input():
         assert np.array_equal(run.scores(x), expected(x))
 
 
-def test_models_come_from_files_bytes_and_objects(tmp_path):
+def test_models_come_from_files_bytes_and_objects(tmp_path: Path) -> None:
     model = Model.from_proto(network())
     model.write(tmp_path / "m.onnx")
     x = np.ones((1, 3), np.float32)
@@ -58,21 +61,21 @@ def test_models_come_from_files_bytes_and_objects(tmp_path):
         assert (run.inputs[0].name, run.inputs[0].shape, run.output_names) == ("x", (None, 3), ["y"])
 
 
-def test_models_too_large_for_memory_go_through_files(monkeypatch):
+def test_models_too_large_for_memory_go_through_files(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.ones((1, 3), np.float32)
     monkeypatch.setattr(runtime, "_ONE_FILE", 10)
     assert runner().scores(x).tolist() == [[2, 2]]
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 3, 1), (3,), (0, 3)])
-def test_a_batch_of_another_shape_is_a_data_error_that_says_both(shape):
+def test_a_batch_of_another_shape_is_a_data_error_that_says_both(shape: Any) -> None:
     with pytest.raises(DataError) as caught:
         runner().scores(np.zeros(shape, np.float32))
     assert "(N, 3)" in str(caught.value)
     assert "(" + ", ".join(map(str, shape)) + ")" in str(caught.value)
 
 
-def test_activations_by_name():
+def test_activations_by_name() -> None:
     x = np.array([[-1, 2, 3]], np.float32)
     found = activations(Model.from_proto(network()), ["h", "y"], x)
     assert found["h"].tolist() == [[0, 2, 3]]
@@ -81,13 +84,13 @@ def test_activations_by_name():
         activations(Model.from_proto(network()), ["nothing"], x)
 
 
-def test_extra_outputs_leave_the_scores_first():
+def test_extra_outputs_leave_the_scores_first() -> None:
     run = Runner(Model.from_proto(network()), threads=1, extra_outputs=["h", "h", "y"])
     assert run.output_names == ["y", "h"]
     assert run.scores(np.ones((2, 3), np.float32)).shape == (2, 2)
 
 
-def test_what_onnx_runtime_refuses_is_one_line():
+def test_what_onnx_runtime_refuses_is_one_line() -> None:
     proto = network()
     proto.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(ModelError, match="ONNX Runtime cannot run this model") as caught:
@@ -96,13 +99,13 @@ def test_what_onnx_runtime_refuses_is_one_line():
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_fails_is_one_line():
+def test_a_run_that_fails_is_one_line() -> None:
     with pytest.raises(DataError, match="cannot run on this input") as caught:
         runner(features="f").run({"x": np.zeros((1, 5), np.float32)})
     assert "\n" not in str(caught.value)
 
 
-def test_several_inputs_run_by_name_but_not_by_batch():
+def test_several_inputs_run_by_name_but_not_by_batch() -> None:
     proto = network()
     proto.graph.node.append(helper.make_node("Add", ["y", "z"], ["s"]))
     proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 2]))
@@ -114,7 +117,7 @@ def test_several_inputs_run_by_name_but_not_by_batch():
     assert run.run(feeds, ["s"])[0].tolist() == [[3, 3]]
 
 
-def test_random_inputs_fit_and_repeat_by_seed():
+def test_random_inputs_fit_and_repeat_by_seed() -> None:
     run = runner()
     first, again = run.random_feeds(4, seed=1), run.random_feeds(4, seed=1)
     assert first["x"].shape == (4, 3)
@@ -133,18 +136,18 @@ def test_random_inputs_fit_and_repeat_by_seed():
         ({}, 0, None, "at least 1"),
     ],
 )
-def test_inputs_that_cannot_be_made(options, batch, shape, message):
+def test_inputs_that_cannot_be_made(options: Any, batch: Any, shape: Any, message: Any) -> None:
     with pytest.raises(DataError, match=message):
         runner(**options).random_feeds(batch, shape=shape)
 
 
-def test_latency_takes_turns_and_counts(monkeypatch):
+def test_latency_takes_turns_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     runners = [runner(), runner()]
     order: list[int] = []
     clock = iter(range(0, 10**9, 2_000_000))
     for which, run in enumerate(runners):
         monkeypatch.setattr(run, "run", lambda feeds, which=which: order.append(which))
-    monkeypatch.setattr(runtime.time, "perf_counter_ns", lambda: next(clock))
+    monkeypatch.setattr("enxuto.runtime.time.perf_counter_ns", lambda: next(clock))
     found = latency(runners, batch_sizes=[1, 3], repeats=4, warmup=2)
     assert order == [0, 1] * 2 * (4 + 2)
     assert [[item.batch for item in row] for row in found] == [[1, 3], [1, 3]]
@@ -152,7 +155,7 @@ def test_latency_takes_turns_and_counts(monkeypatch):
     assert (item.repeats, item.mean, item.std, item.median, item.p95) == (4, 2.0, 0.0, 2.0, 2.0)
 
 
-def test_latency_refuses_before_it_runs():
+def test_latency_refuses_before_it_runs() -> None:
     with pytest.raises(DataError, match="fixed to 4"):
         latency([runner(), runner(batch=4)], batch_sizes=[1], repeats=1)
     with pytest.raises(DataError, match="at least one measured run"):

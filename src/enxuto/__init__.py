@@ -6,6 +6,7 @@
     small.save("model.enx")
     model = enxuto.load("model.enx")           # an ONNX model again: model.write("model.onnx")
     session = enxuto.session("model.enx")      # or run it at once with ONNX Runtime
+    model.predict("cat.jpg")                   # or ask it what is on an image
 
 Names are imported when first used, so that `import enxuto` costs nothing.
 """
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from enxuto._version import __version__
 
 if TYPE_CHECKING:
+    from enxuto.classifier import LoadedModel, load
     from enxuto.compression.plain import compress
     from enxuto.data import Preprocess, open_dataset
     from enxuto.enx.file import CompressedModel
     from enxuto.errors import BudgetError, DataError, EnxutoError, FormatError, ModelError, UsageError
     from enxuto.evaluation import Evaluation, evaluate
     from enxuto.onnx_model import Model
-    from enxuto.opening import load, session
+    from enxuto.opening import session
     from enxuto.runtime import Runner
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "EnxutoError",
     "Evaluation",
     "FormatError",
+    "LoadedModel",
     "Model",
     "ModelError",
     "Preprocess",
@@ -48,7 +51,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "opening": ("load", "session"),
+    "classifier": ("LoadedModel", "load"),
+    "opening": ("session",),
     "compression.plain": ("compress",),
     "enx.file": ("CompressedModel",),
     "data": ("Preprocess", "open_dataset"),

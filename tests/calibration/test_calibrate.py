@@ -109,7 +109,7 @@ def test_biases_stay_where_correcting_them_makes_it_worse(monkeypatch: pytest.Mo
 def fixed_model(count: int, shape: list[int], ir_version: int = 9) -> Model:
     """A small network for exactly `count` images, flattened by a Reshape to `shape`."""
     generator = np.random.default_rng(5)
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "w": KERNEL,
         "m": generator.standard_normal((5, 4 * 36)).astype(np.float32) / 12,
         "b": np.zeros(5, np.float32),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from enxuto.cli.shared.study_progress import time_left
+from enxuto.cli.shared.progress import clock_time
 
 Invoke = Callable[..., Result]
 FEW = ("--limit", 40, "--levels", "5:6", "--methods", "midtread", "--workers", 0)
@@ -81,7 +81,7 @@ def test_wrong_options_are_one_line(
 
 
 def test_time_is_said_as_people_say_it() -> None:
-    assert [time_left(seconds) for seconds in (4, 80, 800, 12_100)] == ["4 s", "80 s", "13 min", "3 h 22 min"]
+    assert [clock_time(seconds) for seconds in (4, 80, 800, 12_100)] == ["0:04", "1:20", "13:20", "3:21:40"]
 
 
 def test_calibrated_points_stand_beside_the_others(

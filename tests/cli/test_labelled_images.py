@@ -325,7 +325,9 @@ def test_options_of_data_reach_the_data(invoke: Invoke, network: Path, tmp_path:
         (("--data", "DATA", "--bits", 3, "--format", "idx"), "idx"),
     ],
 )
-def test_options_that_make_no_sense(invoke: Invoke, network: Path, images: Path, words, told) -> None:
+def test_options_that_make_no_sense(
+    invoke: Invoke, network: Path, images: Path, words: Any, told: Any
+) -> None:
     given = [{"DATA": images, "FILE": images}.get(word, word) for word in words]
     result = invoke("compress", network, *given)
     assert result.exit_code == 2, result.output

@@ -58,7 +58,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
             if name.startswith("enxuto.cli") and hasattr(module, "show_table"):
                 patch.setattr(module, "show_table", note_down)
         enx, data = folder / "digits.enx", ["--data", TEST_IMAGES]
-        for verb, words in {
+        commands: dict[str, list[object]] = {
             "zoo": ["zoo"],
             "zoo of one": ["zoo", "mobilenet"],
             "summary": ["summary", "resnet20-cifar"],
@@ -75,7 +75,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
             "weights": ["weights", MODEL, "--dependence"],
             "doctor": ["doctor", "--no-trial"],
             "demo": ["demo"],
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        for verb, words in commands.items():
             taken.clear()
             result = CliRunner().invoke(app, [str(word) for word in words])
             assert result.exit_code == 0, (verb, result.output)
@@ -92,7 +93,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 def written(call: tuple[tuple[Any, ...], dict[str, Any]], width: int, patch: pytest.MonkeyPatch) -> str:
     """A table as a terminal of that width gets it."""
     stream = io.StringIO()
-    patch.setattr(terminal.sys, "stdout", stream)
+    patch.setattr("enxuto.cli.shared.terminal.sys.stdout", stream)
     console = Console(file=stream, width=width, force_terminal=True, color_system=None)
     patch.setattr(terminal, "_console", lambda stream: console)
     terminal.show_table(*call[0], **call[1])
@@ -168,7 +169,7 @@ def test_tables_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) 
     """Characters are replaced, columns stay in line."""
     bytes_ = io.BytesIO()
     stream = io.TextIOWrapper(bytes_, encoding=encoding, errors="strict")
-    monkeypatch.setattr(terminal.sys, "stdout", stream)
+    monkeypatch.setattr("enxuto.cli.shared.terminal.sys.stdout", stream)
     terminal.show_table(
         "t → ☃", {"name": "left", "±": "right"}, [("μ-law δ ≈", "1 ± 2×"), ("猫[red]\x1b\udcff", "12")]
     )
@@ -181,7 +182,7 @@ def test_tables_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) 
 
 def test_json_has_its_schema_and_short_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
-    monkeypatch.setattr(terminal.sys, "stdout", stream)
+    monkeypatch.setattr("enxuto.cli.shared.terminal.sys.stdout", stream)
     values = {
         "a": [1, 2, 3],
         "b": [[1, 2], [3, 4]],

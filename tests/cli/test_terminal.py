@@ -9,16 +9,18 @@ import shlex
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from typer.testing import Result
 
 import enxuto
-from conftest import Invoke
 from enxuto.cli import _VERBS
 from enxuto.cli.evaluate import _as_json
 from enxuto.cli.shared.progress import Stages, time_left
@@ -32,6 +34,8 @@ from enxuto.progress import ProgressCounter
 from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.schemes import Uniform
 from enxuto.weights.tonin_published import BEST, SIMILAR, find_published
+
+Invoke = Callable[..., Result]
 
 STEERING = "\x1b]0;PWNED\x07\x1b[31mred\x1b[2A\x1b]52;c;ZWNobyBoaQ==\x07\u202egnp.exe\rover\nnewline [bold]:cat: \x9b1m"
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -224,8 +228,8 @@ def test_stages_are_numbered_and_trials_counted() -> None:
         stages.label(what) for what in ("watching", "rounding", "rounding", "coding", "rounding", "other")
     ]
     assert told == [
-        "stage 1 of 3 · watching", "stage 2 of 3 · rounding", "stage 2 of 3 · rounding", "stage 3 of 3 · coding",
-        "trial 2 · stage 2 of 3 · rounding", "other",
+        "stage 1 of 3: watching", "stage 2 of 3: rounding", "stage 2 of 3: rounding", "stage 3 of 3: coding",
+        "trial 2, stage 2 of 3: rounding", "other",
     ]  # fmt: skip
 
 
@@ -280,7 +284,8 @@ def test_calibration_tells_work_that_adds_up(digits: Path) -> None:
     ],
 )  # fmt: skip
 def test_published_rows_are_of_the_family_a_name_begins_with(model: str, name: str | None) -> None:
-    for rows in (BEST, SIMILAR):
+    tables: list[Any] = [BEST, SIMILAR]
+    for rows in tables:
         found = find_published(rows, model)
         assert (None if found is None else found.network) == name
 

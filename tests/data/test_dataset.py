@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from enxuto.errors import DataError, UsageError
 RAW = Preprocess(divide_by=1, channels="L")
 
 
-def numbered(total: int, kinds: int = 3, **changes) -> Dataset:
+def numbered(total: int, kinds: int = 3, **changes: Any) -> Dataset:
     """A data set whose image i is 2×2 pixels of value i mod 256 and has label i mod kinds."""
     settings = {
         "path": "numbers",
@@ -190,7 +192,7 @@ def test_a_part_without_samples_is_refused() -> None:
         numbered(3).split([0.01, 0.9])
 
 
-def test_limit_draws_a_seeded_sample_in_order(tmp_path) -> None:
+def test_limit_draws_a_seeded_sample_in_order(tmp_path: Path) -> None:
     images = np.arange(200, dtype=np.uint8).reshape(200, 1, 1)
     np.savez(tmp_path / "d.npz", images=images, labels=np.zeros(200, np.int64))
     drawn = [open_dataset(tmp_path / "d.npz", limit=20, seed=seed) for seed in (0, 0, 1)]

@@ -6,6 +6,7 @@ import ast
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +64,7 @@ def loose(root: Path, content: bytes, ending: str) -> Path:
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif"])
 @pytest.mark.parametrize("made", [in_folder, in_parquet, in_table, loose])
-def test_postscript_starts_nothing(tmp_path: Path, ghostscript: Path, made, ending: str) -> None:
+def test_postscript_starts_nothing(tmp_path: Path, ghostscript: Path, made: Any, ending: str) -> None:
     data = open_dataset(made(tmp_path / "data", EPS, ending), require_labels=False)
     with pytest.raises(DataError, match="is not an image that can be read: no JPEG, PNG"):
         data.image(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +80,7 @@ def by_image(data: Dataset) -> list[int]:
         (None, ("b", "a"), [1, 0]),  # nothing to match: the order of the names
     ],
 )
-def test_folders_count_the_models_outputs(tmp_path: Path, names, classes, expected) -> None:
+def test_folders_count_the_models_outputs(tmp_path: Path, names: Any, classes: Any, expected: Any) -> None:
     data = open_dataset(folders(tmp_path, *classes))
     assert by_image(data.match_classes(names)[0]) == expected
     assert by_image(open_dataset(tmp_path, names=names)) == expected
@@ -111,7 +112,7 @@ def test_folders_count_the_models_outputs(tmp_path: Path, names, classes, expect
     ],
 )
 def test_classes_that_the_model_does_not_have_are_named(
-    tmp_path: Path, names, outputs, classes, words
+    tmp_path: Path, names: Any, outputs: Any, classes: Any, words: Any
 ) -> None:
     data = open_dataset(folders(tmp_path, *classes))
     with pytest.raises(DataError, match=words):
@@ -128,14 +129,14 @@ def test_classes_that_the_model_does_not_have_are_named(
         (COLOURS, 4, ("a_red", "c_blue"), "there are 3 labels for the model's 4 outputs; they are not used"),
     ],
 )
-def test_doubts_are_told(tmp_path: Path, names, outputs, classes, words) -> None:
+def test_doubts_are_told(tmp_path: Path, names: Any, outputs: Any, classes: Any, words: Any) -> None:
     _, matching = open_dataset(folders(tmp_path, *classes)).match_classes(names, outputs)
     (warning, *_) = matching.warnings
     assert re.search(words, warning), warning
 
 
 @pytest.mark.parametrize(("names", "outputs"), [(COLOURS, 3), (COLOURS, None), (None, 3), (None, None)])
-def test_the_plain_order_says_nothing_and_changes_nothing(tmp_path: Path, names, outputs) -> None:
+def test_the_plain_order_says_nothing_and_changes_nothing(tmp_path: Path, names: Any, outputs: Any) -> None:
     data = open_dataset(folders(tmp_path, *COLOURS))
     same, matching = data.match_classes(names, outputs)
     assert (matching.output_by_label, matching.remarks, matching.warnings) == (None, (), ())
@@ -186,7 +187,7 @@ def parquet(place: Path, labels: list[int], names: list[str] | None) -> Path:
         (["0", "1"], ("cat", "dog"), [0, 1, 0], None),
     ],
 )
-def test_names_of_parquet(tmp_path: Path, classes, names, expected, told) -> None:
+def test_names_of_parquet(tmp_path: Path, classes: Any, names: Any, expected: Any, told: Any) -> None:
     data = open_dataset(parquet(tmp_path / "d.parquet", [0, 1, 0], classes))
     found, matching = data.match_classes(names, len(names))
     assert found.labels.tolist() == expected
@@ -255,7 +256,7 @@ def test_dates_are_names(tmp_path: Path) -> None:
         ("l.txt", "n01440764 tench\nn01443537 goldfish", ("n01440764 tench", "n01443537 goldfish")),
     ],
 )
-def test_files_of_labels(tmp_path: Path, name: str, text: str, expected) -> None:
+def test_files_of_labels(tmp_path: Path, name: str, text: str, expected: Any) -> None:
     (tmp_path / name).write_bytes(text.encode())
     assert read_labels(tmp_path / name) == expected
 
@@ -315,14 +316,14 @@ def model(key: str | None, value: str, shape: list[int | str] = ["N", 2]) -> Mod
         (None, "", None),
     ],
 )
-def test_names_in_models_of_others(key, value, expected) -> None:
+def test_names_in_models_of_others(key: Any, value: Any, expected: Any) -> None:
     assert labels_of(model(key, value), {}) == expected
     assert labels_of(model(key, value), {"labels": ["a", "b"]}) == ("a", "b")
 
 
 @pytest.mark.parametrize(("shape", "count"), [(["N", 2], 2), (["N", "C"], 2), ([1, 2], 2), (["N", 2, 1, 1], 2),
                                               (["N", 1], None), (["N", 2, 3, 3], None)])  # fmt: skip
-def test_how_many_classes_a_model_has(shape, count) -> None:
+def test_how_many_classes_a_model_has(shape: Any, count: Any) -> None:
     if shape == ["N", "C"]:
         found = class_count(model(None, "", shape))
         assert found == count, "ONNX Runtime infers what the file leaves open"

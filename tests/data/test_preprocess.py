@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_unknown_settings_are_refused_by_name() -> None:
         Preprocess.from_dict({"cropp": 3})
 
 
-def test_toml_at_the_top_or_in_its_table(tmp_path) -> None:
+def test_toml_at_the_top_or_in_its_table(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(
         'resize = 256\ncrop = [224, 224]\ninterpolation = "bicubic"\ndivide_by = 1\nmean = 127\nstd = [128]\n'
     )
@@ -168,7 +169,7 @@ def test_toml_at_the_top_or_in_its_table(tmp_path) -> None:
     ("text", "words"),
     [("crop = ", "is not TOML"), ("x = 1", "bad.toml.*unknown setting x"), ("preprocess = 3", "table")],
 )
-def test_bad_toml_is_one_line_with_the_file(tmp_path, text: str, words: str) -> None:
+def test_bad_toml_is_one_line_with_the_file(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(UsageError, match=words):
         Preprocess.from_toml(tmp_path / "bad.toml")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -120,7 +120,9 @@ def test_palette_with_transparency_does_not_warn(animals: Path) -> None:
     assert open_dataset(animals).image(2).shape == (2, 3, 3)
 
 
-def test_an_image_that_would_fill_the_memory_is_refused(animals: Path, monkeypatch) -> None:
+def test_an_image_that_would_fill_the_memory_is_refused(
+    animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
     with pytest.raises(DataError, match="is too large"):
         open_dataset(animals).image(0)
@@ -144,11 +146,13 @@ def table(
     return made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def colours(data) -> list[int]:
+def colours(data: Any) -> list[int]:
     return [int(data.image(i)[0, 0, 0]) for i in range(len(data))]
 
 
-def test_parquet_structs_over_row_groups_with_class_names(tmp_path: Path, monkeypatch) -> None:
+def test_parquet_structs_over_row_groups_with_class_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parquet, "_CACHE_BYTES", 1)
     pq.write_table(table(list(range(10)), names=["a", "b", "c"]), tmp_path / "d.parquet", row_group_size=3)
     data = open_dataset(tmp_path / "d.parquet")
@@ -224,7 +228,9 @@ def test_parquet_truncated_or_changed_is_an_error_of_ours(tmp_path: Path) -> Non
             open_dataset(target)
 
 
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
+def test_parquet_without_pyarrow_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pq.write_table(table([1]), tmp_path / "d.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r"pip install '\.\[parquet\]'"):
@@ -284,7 +290,7 @@ def test_npz_header_that_claims_terabytes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_every_truncation_and_change_is_an_error_or_the_same_data(tmp_path: Path, save) -> None:
+def test_npz_every_truncation_and_change_is_an_error_or_the_same_data(tmp_path: Path, save: Any) -> None:
     target = tmp_path / "d.npz"
     save(target, images=np.arange(8, dtype=np.uint8).reshape(2, 2, 2), labels=[3, 4])
     whole = target.read_bytes()

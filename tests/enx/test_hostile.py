@@ -259,10 +259,10 @@ def test_lengths_moved_behind_right_checksums(files: list[bytes], path: Path) ->
         a, b, c = (rng.choice([0, 0, 1, -1, 2**31, 2**32 - 1, rng.randrange(-99, 99)]) for _ in range(3))
         if (a, b, c) == (0, 0, 0):
             continue
-        sizes = [max(0, min(2**32 - 1, size)) for size in (json_bytes + a, graph_bytes + b)]
+        text, graph = (max(0, min(2**32 - 1, size)) for size in (json_bytes + a, graph_bytes + b))
         head = data[36 : max(36, 36 + stored + min(c, 200))]
         payloads = data[max(36, 36 + stored + min(c, 200)) :]
-        assert outcome(path, with_prefix(head, *sizes, payloads, 1)) is None
+        assert outcome(path, with_prefix(head, text, graph, payloads, 1)) is None
 
 
 def row(name: str = "fc.w", **fields: Any) -> dict[str, Any]:

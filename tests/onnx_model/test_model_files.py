@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ def external(tmp_path: Path, proto: onnx.ModelProto, **changes: str) -> Path:
     return path
 
 
-def test_external_data_is_read_lazily_and_equals_the_inline_model(tmp_path):
+def test_external_data_is_read_lazily_and_equals_the_inline_model(tmp_path: Path) -> None:
     proto = small_network()
     path = external(tmp_path, proto)
     model, inline = Model.read(path), Model.from_proto(small_network())
@@ -68,7 +69,9 @@ def test_external_data_is_read_lazily_and_equals_the_inline_model(tmp_path):
         ({"length": "x"}, "length 'x', which is not a number"),
     ],
 )
-def test_hostile_external_data_is_refused_by_tensor_and_place(tmp_path, changes, message):
+def test_hostile_external_data_is_refused_by_tensor_and_place(
+    tmp_path: Path, changes: Any, message: Any
+) -> None:
     folder = tmp_path / "model"
     (folder / "folder").mkdir(parents=True)
     (tmp_path / "w.bin").write_bytes(bytes(4096))
@@ -82,13 +85,13 @@ def test_hostile_external_data_is_refused_by_tensor_and_place(tmp_path, changes,
     assert "\n" not in str(caught.value)
 
 
-def test_a_link_within_the_folder_is_fine(tmp_path):
+def test_a_link_within_the_folder_is_fine(tmp_path: Path) -> None:
     path = external(tmp_path, small_network(), location="alias.bin")
     (tmp_path / "alias.bin").symlink_to(tmp_path / "w.bin")
     assert Model.read(path).to_bytes() == Model.from_proto(small_network()).to_bytes()
 
 
-def test_external_data_needs_a_file():
+def test_external_data_needs_a_file() -> None:
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     proto = model_of([helper.make_node("Relu", ["x"], ["y"])], [tensor])
     with pytest.raises(ModelError, match="does not say where"):
@@ -110,7 +113,7 @@ def test_external_data_needs_a_file():
         (small_network().SerializeToString()[:-30], "not an ONNX model, or cut short"),
     ],
 )
-def test_files_that_are_no_models(tmp_path, content, message):
+def test_files_that_are_no_models(tmp_path: Path, content: Any, message: Any) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError) as caught:
@@ -120,14 +123,14 @@ def test_files_that_are_no_models(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_places_that_are_no_files(tmp_path):
+def test_places_that_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         Model.read(tmp_path / "nothing.onnx")
     with pytest.raises(ModelError, match="is a folder"):
         Model.read(tmp_path)
 
 
-def test_documentation_is_left_out_by_default_and_kept_with_the_flag():
+def test_documentation_is_left_out_by_default_and_kept_with_the_flag() -> None:
     proto = with_branches()
     proto.doc_string = "made by /home/ana/train.py"
     proto.graph.doc_string = "g"
@@ -157,7 +160,7 @@ def test_documentation_is_left_out_by_default_and_kept_with_the_flag():
     assert len(full.to_proto().graph.value_info) == 1
 
 
-def test_types_of_intermediates_stay_where_an_operator_is_not_standard():
+def test_types_of_intermediates_stay_where_an_operator_is_not_standard() -> None:
     proto = model_of(
         [
             helper.make_node("Mystery", ["x"], ["h"], domain="com.example"),
@@ -170,7 +173,7 @@ def test_types_of_intermediates_stay_where_an_operator_is_not_standard():
     assert len(Model.from_proto(proto).to_proto().graph.value_info) == 0
 
 
-def test_reading_changes_neither_the_message_nor_the_file(tmp_path):
+def test_reading_changes_neither_the_message_nor_the_file(tmp_path: Path) -> None:
     proto = small_network()
     proto.doc_string = "keep me"
     before = proto.SerializeToString()
@@ -178,7 +181,7 @@ def test_reading_changes_neither_the_message_nor_the_file(tmp_path):
     assert proto.SerializeToString() == before
 
 
-def test_large_models_go_to_two_files_that_onnx_reads(tmp_path):
+def test_large_models_go_to_two_files_that_onnx_reads(tmp_path: Path) -> None:
     big = floats(64, 64)
     proto = model_of(
         [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Add", ["h", "b"], ["y"])],
@@ -200,7 +203,7 @@ def test_large_models_go_to_two_files_that_onnx_reads(tmp_path):
     assert [place.get("offset") for place in places] == ["0", "16384", None]
 
 
-def test_overwriting_a_two_file_model_keeps_it_whole_until_the_end(tmp_path):
+def test_overwriting_a_two_file_model_keeps_it_whole_until_the_end(tmp_path: Path) -> None:
     def network(seed: int) -> Model:
         return Model.from_proto(
             model_of(
@@ -224,7 +227,7 @@ def test_overwriting_a_two_file_model_keeps_it_whole_until_the_end(tmp_path):
     assert len(files(path)) == 1
 
 
-def test_a_failing_source_leaves_the_old_file(tmp_path):
+def test_a_failing_source_leaves_the_old_file(tmp_path: Path) -> None:
     model, path = Model.from_proto(small_network()), tmp_path / "m.onnx"
     model.write(path)
     before = path.read_bytes()
@@ -242,7 +245,7 @@ def test_a_failing_source_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [100, 2**31 - 1])
-def test_streaming_writes_what_fill_gives(tmp_path, limit):
+def test_streaming_writes_what_fill_gives(tmp_path: Path, limit: Any) -> None:
     model = Model.from_proto(with_branches())
     data = skeleton(model, model.weight_names)
     write_streaming(tmp_path / "m.onnx", data, model.load, limit=limit)
@@ -260,7 +263,7 @@ sys.stdout.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 
 
 @pytest.mark.acceptance
-def test_above_2_gb_one_tensor_is_in_memory_at_a_time(tmp_path):
+def test_above_2_gb_one_tensor_is_in_memory_at_a_time(tmp_path: Path) -> None:
     side, count = 8192, 9
     proto = model_of([helper.make_node("Relu", ["x"], ["y"])])
     with open(tmp_path / "w.bin", "wb") as file:
@@ -282,6 +285,6 @@ def test_above_2_gb_one_tensor_is_in_memory_at_a_time(tmp_path):
     assert filecmp.cmp(tmp_path / "w.bin", tmp_path / "o.onnx.data", shallow=False)
 
 
-def test_writing_where_it_cannot_be_done(tmp_path):
+def test_writing_where_it_cannot_be_done(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"):
         Model.from_proto(small_network()).write(tmp_path / "no" / "m.onnx")

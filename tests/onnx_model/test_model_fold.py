@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -52,7 +54,7 @@ def check(proto: onnx.ModelProto, shape: tuple[int, ...], expected: list[str]) -
     ],
 )
 @pytest.mark.parametrize("epsilon", [None, 0.1])
-def test_convolutions(op, shape, attributes, bias, epsilon):
+def test_convolutions(op: Any, shape: Any, attributes: Any, bias: Any, epsilon: Any) -> None:
     node, tensors = layer(op, floats(*shape), None if bias is None else floats(bias, seed=5), **attributes)
     bn, parameters = norm("h", "y", 8, 10, **({} if epsilon is None else {"epsilon": epsilon}))
     folded = check(model_of([node, bn], tensors + parameters, inputs=X), (2, 6, 9, 9), ["layer"])
@@ -62,14 +64,14 @@ def test_convolutions(op, shape, attributes, bias, epsilon):
 
 @pytest.mark.parametrize("attributes", [{}, {"transB": 1}, {"alpha": 0.5, "beta": 3.0}])
 @pytest.mark.parametrize("bias", [None, (7,), (1, 7)])
-def test_gemm(attributes, bias):
+def test_gemm(attributes: Any, bias: Any) -> None:
     weight = floats(7, 5) if attributes.get("transB") else floats(5, 7)
     node, tensors = layer("Gemm", weight, None if bias is None else floats(*bias, seed=4), **attributes)
     bn, parameters = norm("h", "y", 7, 20)
     check(model_of([node, bn], tensors + parameters, inputs={"x": ["n", 5]}), (3, 5), ["layer"])
 
 
-def test_parameters_in_constants_and_a_chain_of_two_norms():
+def test_parameters_in_constants_and_a_chain_of_two_norms() -> None:
     first, parameters = norm("h", "m", 8, 10)
     second, more = norm("m", "y", 8, 30)
     constants = [constant(t.name, onnx.numpy_helper.to_array(t)) for t in parameters]
@@ -80,7 +82,7 @@ def test_parameters_in_constants_and_a_chain_of_two_norms():
     assert folded.weight_names == ["m_bias", "w"]
 
 
-def test_parameters_shared_with_a_norm_that_stays_are_kept():
+def test_parameters_shared_with_a_norm_that_stays_are_kept() -> None:
     conv, tensors = layer("Conv", floats(6, 6, 1, 1), None)
     bn, parameters = norm("h", "m", 6, 10)
     other = helper.make_node("BatchNormalization", ["r", *bn.input[1:]], ["y"])
@@ -89,7 +91,7 @@ def test_parameters_shared_with_a_norm_that_stays_are_kept():
     assert set(folded.weight_names) == {"w", "m_bias", *bn.input[1:]}
 
 
-def test_old_models_list_initializers_as_inputs():
+def test_old_models_list_initializers_as_inputs() -> None:
     conv, tensors = layer("Conv", floats(8, 6, 1, 1), None)
     bn, parameters = norm("h", "y", 8, 10)
     proto = model_of([conv, bn], tensors + parameters, inputs=X, ir_version=3, opset=8)
@@ -99,7 +101,7 @@ def test_old_models_list_initializers_as_inputs():
     assert {item.name for item in folded.proto.graph.input} == {"x", "w", "y_bias"}
 
 
-def test_parameters_through_identity_and_cast():
+def test_parameters_through_identity_and_cast() -> None:
     """As exporters write equal parameters: one initializer, and an Identity of it for every further reader."""
     conv, tensors = layer("Conv", floats(8, 6, 1, 1), None)
     conv.input.append("b2")
@@ -124,7 +126,7 @@ def test_parameters_through_identity_and_cast():
 
 
 @pytest.mark.parametrize("others", ["Add", "InstanceNormalization", "output", "branch", "conv"])
-def test_a_bias_that_others_read_too_stays_theirs(others):
+def test_a_bias_that_others_read_too_stays_theirs(others: Any) -> None:
     conv, tensors = layer("Conv", floats(8, 6, 1, 1), floats(8, seed=3))
     bn, parameters = norm("h", "m", 8, 10)
     outputs = None
@@ -159,7 +161,7 @@ def test_a_bias_that_others_read_too_stays_theirs(others):
     np.testing.assert_array_equal(folded.load("b"), floats(8, seed=3))
 
 
-def test_a_scaled_bias_that_others_read_too():
+def test_a_scaled_bias_that_others_read_too() -> None:
     node, tensors = layer("Gemm", floats(5, 7), floats(7, seed=4), beta=3.0)
     bn, parameters = norm("h", "m", 7, 20)
     add = helper.make_node("Add", ["m", "b"], ["y"])
@@ -167,7 +169,7 @@ def test_a_scaled_bias_that_others_read_too():
 
 
 @pytest.mark.parametrize("name", ["w", "b", "y_scale", "y_beta", "y_mean", "y_var"])
-def test_parameters_that_may_be_given_instead_are_left_alone(name):
+def test_parameters_that_may_be_given_instead_are_left_alone(name: Any) -> None:
     conv, tensors = layer("Conv", floats(8, 6, 1, 1), floats(8, seed=3))
     bn, parameters = norm("h", "y", 8, 10)
     shape = next(tensor.dims for tensor in tensors + parameters if tensor.name == name)
@@ -206,14 +208,14 @@ def left_alone() -> dict[str, onnx.ModelProto]:
 
 
 @pytest.mark.parametrize("case", list(left_alone()))
-def test_left_alone(case):
+def test_left_alone(case: Any) -> None:
     model = Model.from_proto(left_alone()[case])
     same, names = fold_batch_norm(model)
     assert names == []
     assert same is model
 
 
-def test_half_precision_stays_half_precision():
+def test_half_precision_stays_half_precision() -> None:
     conv, tensors = layer("Conv", floats(8, 6, 1, 1), None)
     bn, parameters = norm("h", "y", 8, 10)
     halves = [

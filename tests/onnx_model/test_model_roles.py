@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,14 @@ from enxuto.onnx_model import Model, Role
 NETWORKS = Path(__file__).resolve().parents[3] / "shared" / "models"
 
 
-def role_of(node, shape, *, before=(), constants=()):
+def role_of(node: Any, shape: Any, *, before: Any = (), constants: Any = ()) -> Any:
     """(role, axis) of a float weight `w` of `shape`, read by `node` or through the nodes `before`."""
     nodes = [*constants, *before, node]
     info = Model.from_proto(model_of(nodes, [initializer("w", floats(*shape))])).info("w")
     return info.role, info.axis
 
 
-def node(op, *inputs, **attributes):
+def node(op: Any, *inputs: Any, **attributes: Any) -> Any:
     return helper.make_node(op, list(inputs), ["y"], **attributes)
 
 
@@ -71,7 +72,7 @@ def node(op, *inputs, **attributes):
     ],
     ids=lambda value: value.op_type if hasattr(value, "op_type") else str(value),
 )
-def test_direct_readers(reader, shape, role, axis):
+def test_direct_readers(reader: Any, shape: Any, role: Any, axis: Any) -> None:
     assert role_of(reader, shape) == (role, axis)
 
 
@@ -113,16 +114,16 @@ def test_direct_readers(reader, shape, role, axis):
         ([helper.make_node("DequantizeLinear", ["w", "scale"], ["t"])], [], (8, 4, 3, 3), 0),
     ],
 )
-def test_followed_through_what_only_moves_data(before, constants, shape, axis):
+def test_followed_through_what_only_moves_data(before: Any, constants: Any, shape: Any, axis: Any) -> None:
     assert role_of(node("Conv", "x", "t"), shape, before=before, constants=constants) == (Role.KERNEL, axis)
 
 
-def test_a_transposed_matrix_has_its_axis_mapped_back():
+def test_a_transposed_matrix_has_its_axis_mapped_back() -> None:
     before = [helper.make_node("Transpose", ["w"], ["t"])]
     assert role_of(node("MatMul", "x", "t"), (7, 5), before=before) == (Role.MATRIX, 0)
 
 
-def test_integers_are_other_whatever_reads_them():
+def test_integers_are_other_whatever_reads_them() -> None:
     weight = initializer("w", np.ones((4, 4), np.int8))
     model = Model.from_proto(
         model_of(
@@ -133,7 +134,7 @@ def test_integers_are_other_whatever_reads_them():
     assert [model.info(name).role for name in ("w", "s")] == [Role.OTHER, Role.OTHER]
 
 
-def test_of_several_readers_the_strongest_role_wins_and_axes_must_agree():
+def test_of_several_readers_the_strongest_role_wins_and_axes_must_agree() -> None:
     shared = [initializer("w", floats(8, 8))]
     tied = [
         helper.make_node("Gather", ["w", "i"], ["e"]),
@@ -147,7 +148,7 @@ def test_of_several_readers_the_strongest_role_wins_and_axes_must_agree():
     assert (info.role, info.axis) == (Role.BIAS, 0)
 
 
-def test_weights_are_seen_from_inside_branches_and_functions():
+def test_weights_are_seen_from_inside_branches_and_functions() -> None:
     proto = with_branches()
     then = next(item.g for item in proto.graph.node[0].attribute if item.name == "then_branch")
     then.node.insert(0, helper.make_node("MatMul", ["x", "outer"], ["m"]))
@@ -169,12 +170,12 @@ def test_weights_are_seen_from_inside_branches_and_functions():
     assert model.info("t.then_branch/w_").role == Role.NORM
 
 
-def test_a_reshape_by_a_huge_or_computed_shape_is_not_followed():
+def test_a_reshape_by_a_huge_or_computed_shape_is_not_followed() -> None:
     reshape = [helper.make_node("Reshape", ["w", "x"], ["t"])]
     assert role_of(node("Conv", "x", "t"), (8, 36), before=reshape) == (Role.OTHER, None)
 
 
-def test_a_circle_of_identities_ends():
+def test_a_circle_of_identities_ends() -> None:
     nodes = [helper.make_node("Identity", ["b"], ["a"]), helper.make_node("Identity", ["a"], ["b"])]
     readers = [node("Conv", "x", "v", "b"), helper.make_node("Gather", ["w", "a"], ["g"])]
     given = [initializer("w", floats(3, 2)), initializer("v", floats(4, 4, 1, 1))]
@@ -189,7 +190,7 @@ def test_a_circle_of_identities_ends():
 EMBEDDED = helper.make_node("Gather", ["w", "x"], ["e"])
 
 
-def made(op, inputs, output, **attributes):
+def made(op: Any, inputs: Any, output: Any, **attributes: Any) -> Any:
     return helper.make_node(op, inputs, [output], **attributes)
 
 
@@ -248,13 +249,13 @@ def made(op, inputs, output, **attributes):
         ([made("Identity", ["e"], "y")], Role.OTHER),
     ],
 )
-def test_a_table_is_a_matrix_where_its_rows_are_features(nodes, role):
+def test_a_table_is_a_matrix_where_its_rows_are_features(nodes: Any, role: Any) -> None:
     inputs = {"x": ["n"], "m": None, "s": None}
     proto = model_of([EMBEDDED, *nodes], [initializer("w", floats(100, 8))], inputs=inputs)
     assert Model.from_proto(proto).info("w").role == role
 
 
-def test_features_are_followed_into_branches_and_functions():
+def test_features_are_followed_into_branches_and_functions() -> None:
     inner = helper.make_graph(
         [made("MatMul", ["e", "m"], "t")], "t", [], [helper.make_tensor_value_info("t", 1, None)]
     )
@@ -283,11 +284,11 @@ def test_features_are_followed_into_branches_and_functions():
         ("ij,ij", Role.MATRIX),
     ],
 )
-def test_a_factor_of_an_einsum_is_a_matrix_where_it_is_summed(equation, role):
+def test_a_factor_of_an_einsum_is_a_matrix_where_it_is_summed(equation: Any, role: Any) -> None:
     assert role_of(node("Einsum", "x", "w", equation=equation), (4, 8))[0] == role
 
 
-def test_operands_of_elementwise_operators_are_told_from_parameters():
+def test_operands_of_elementwise_operators_are_told_from_parameters() -> None:
     names = {"w": True, "b": False, "s": False}
     nodes = [made("Conv", ["x", "v", "b"], "c"), made("Add", ["c", "w"], "d"), made("Add", ["d", "b"], "e")]
     nodes.append(made("BatchNormalization", ["e", "s", "s", "s", "s"], "y"))
@@ -296,7 +297,7 @@ def test_operands_of_elementwise_operators_are_told_from_parameters():
     assert {name: model.info(name).operand for name in names} == names
 
 
-def test_half_precision_weights_have_roles():
+def test_half_precision_weights_have_roles() -> None:
     tensor = helper.make_tensor("w", TensorProto.BFLOAT16, [2, 2], [1.0, 2.0, 3.0, 4.0])
     assert Model.from_proto(model_of([node("MatMul", "x", "w")], [tensor])).info("w").role == Role.MATRIX
 
@@ -307,7 +308,7 @@ def test_half_precision_weights_have_roles():
     ("name", "kernels", "depthwise"),
     [("resnet20-cifar10", 19, 0), ("resnet56-cifar10", 55, 0), ("efficientnet-lite0", 33, 16)],
 )
-def test_real_networks(name, kernels, depthwise):
+def test_real_networks(name: Any, kernels: Any, depthwise: Any) -> None:
     infos = list(Model.read(NETWORKS / f"{name}.onnx").infos())
     found = {role: [info for info in infos if info.role == role] for role in Role}
     assert len(found[Role.KERNEL]) == kernels

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import onnx
@@ -52,7 +55,7 @@ def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("type_name", TYPES)
 @pytest.mark.parametrize("shape", [(3, 5), (7,), (), (0, 3)])
-def test_every_type_survives_every_way(type_name, shape, tmp_path):
+def test_every_type_survives_every_way(type_name: Any, shape: Any, tmp_path: Path) -> None:
     code = TensorProto.DataType.Value(type_name)
     array = random_bits(code, shape)
     proto = model_of(
@@ -81,7 +84,7 @@ def test_every_type_survives_every_way(type_name, shape, tmp_path):
 
 
 @pytest.mark.parametrize("type_name", TYPES)
-def test_typed_fields_are_read_as_onnx_reads_them(type_name):
+def test_typed_fields_are_read_as_onnx_reads_them(type_name: Any) -> None:
     code = TensorProto.DataType.Value(type_name)
     values = [0, 1, 1, 0, 1]
     tensor = helper.make_tensor("w", code, [5], values)
@@ -90,7 +93,7 @@ def test_typed_fields_are_read_as_onnx_reads_them(type_name):
     assert same_bits(model.load("w"), np.asarray(numpy_helper.to_array(tensor), dtype=numpy_dtype(code)))
 
 
-def test_signalling_nan_in_float_data_keeps_its_bits():
+def test_signalling_nan_in_float_data_keeps_its_bits() -> None:
     bits = np.array([0x7F800001, 0xFFC12345, 0x3F800000], np.uint32)
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3])
     tensor.MergeFromString(b"\x22\x0c" + bits.tobytes())
@@ -98,7 +101,7 @@ def test_signalling_nan_in_float_data_keeps_its_bits():
     assert model.load("w").view(np.uint32).tolist() == bits.tolist()
 
 
-def test_negative_and_large_integers_in_typed_fields():
+def test_negative_and_large_integers_in_typed_fields() -> None:
     tensors = [
         helper.make_tensor("i8", TensorProto.INT8, [2], [-128, 127]),
         helper.make_tensor("u32", TensorProto.UINT32, [1], [2**32 - 1]),
@@ -117,14 +120,14 @@ def test_negative_and_large_integers_in_typed_fields():
     }
 
 
-def test_sub_byte_types_take_half_a_byte_in_files():
+def test_sub_byte_types_take_half_a_byte_in_files() -> None:
     array = np.array([-8, 7, 3], ml_dtypes.int4)
     packed = bytes(array_bytes(array, TensorProto.INT4))
     assert packed == bytes([0x78, 0x03])
     assert array_from_bytes(packed, (3,), TensorProto.INT4).tolist() == array.tolist()
 
 
-def test_strings_and_sparse_tensors_stay_in_the_graph():
+def test_strings_and_sparse_tensors_stay_in_the_graph() -> None:
     strings = helper.make_tensor("s", TensorProto.STRING, [2], [b"one", b"two"])
     proto = model_of([helper.make_node("Relu", ["x"], ["y"])], [strings, initializer("w", floats(3))])
     sparse = helper.make_sparse_tensor(
@@ -138,7 +141,7 @@ def test_strings_and_sparse_tensors_stay_in_the_graph():
     assert back.graph.sparse_initializer[0] == sparse
 
 
-def test_names_in_branches_and_functions_are_unique_and_stable():
+def test_names_in_branches_and_functions_are_unique_and_stable() -> None:
     proto = with_branches()
     body = [constant("w_main", floats(4, seed=3)), helper.make_node("Mul", ["a", "w_main"], ["b"])]
     proto.functions.append(
@@ -160,7 +163,7 @@ def test_names_in_branches_and_functions_are_unique_and_stable():
     onnx.checker.check_model(back.to_proto())
 
 
-def test_what_is_not_asked_for_stays_in_the_skeleton():
+def test_what_is_not_asked_for_stays_in_the_skeleton() -> None:
     model = Model.from_proto(small_network())
     data = skeleton(model, ["fc.w"])
     assert list(skeleton_slots(data)) == ["fc.w"]
@@ -170,7 +173,7 @@ def test_what_is_not_asked_for_stays_in_the_skeleton():
     assert not back.load("fc.w").any()
 
 
-def test_replaced_leaves_the_model_alone_and_reaches_the_skeleton():
+def test_replaced_leaves_the_model_alone_and_reaches_the_skeleton() -> None:
     model = Model.from_proto(small_network())
     before = model.to_bytes()
     other = model.replaced({"w": np.zeros((5, 3, 3, 3), np.float32)})
@@ -185,19 +188,19 @@ def test_replaced_leaves_the_model_alone_and_reaches_the_skeleton():
     "array",
     [np.zeros((5, 3, 3), np.float32), np.zeros((5, 3, 3, 3), np.float64), np.zeros((5, 3, 3, 3), ">f4")],
 )
-def test_replaced_refuses_another_shape_or_type(array):
+def test_replaced_refuses_another_shape_or_type(array: Any) -> None:
     with pytest.raises(ModelError, match=r"weight 'w' must be float32 \[5, 3, 3, 3\], got"):
         Model.from_proto(small_network()).replaced({"w": array})
 
 
-def test_unknown_names_are_model_errors():
+def test_unknown_names_are_model_errors() -> None:
     model = Model.from_proto(small_network())
     for ask in (model.info, model.load, lambda name: skeleton(model, [name])):
         with pytest.raises(ModelError, match="no weight 'nothing'"):
             ask("nothing")
 
 
-def test_zero_element_tensors_are_not_mistaken_for_emptied_ones():
+def test_zero_element_tensors_are_not_mistaken_for_emptied_ones() -> None:
     proto = model_of(
         [helper.make_node("Relu", ["x"], ["y"])],
         [initializer("none", floats(0, 3)), initializer("w", floats(2))],
@@ -209,13 +212,13 @@ def test_zero_element_tensors_are_not_mistaken_for_emptied_ones():
 
 
 @pytest.mark.parametrize("arrays", [{}, {"w": floats(5, 3, 3, 3), "more": floats(1)}, {"w": floats(5, 3)}])
-def test_fill_refuses_other_tensors_than_the_skeleton_lacks(arrays):
+def test_fill_refuses_other_tensors_than_the_skeleton_lacks(arrays: Any) -> None:
     data = skeleton(Model.from_proto(small_network()), ["w"])
     with pytest.raises(FormatError):
         fill(data, arrays)
 
 
-def test_hostile_skeletons_are_format_errors():
+def test_hostile_skeletons_are_format_errors() -> None:
     model = Model.from_proto(with_branches())
     data = skeleton(model, ["w_main"])
     arrays = {"w_main": model.load("w_main")}
@@ -235,7 +238,7 @@ def test_hostile_skeletons_are_format_errors():
     assert len(attempts) > refused > 400
 
 
-def test_a_skeleton_never_reads_files(tmp_path, monkeypatch):
+def test_a_skeleton_never_reads_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_bytes(floats(4).tobytes())
     monkeypatch.chdir(tmp_path)
     model = Model.from_proto(with_branches())
@@ -248,13 +251,13 @@ def test_a_skeleton_never_reads_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dims", [[-1], [2**40, 2**40], [3]])
-def test_dims_that_do_not_fit_the_data_are_named(dims):
+def test_dims_that_do_not_fit_the_data_are_named(dims: Any) -> None:
     tensor = TensorProto(name="odd", data_type=TensorProto.FLOAT, dims=dims, raw_data=b"\0" * 16)
     with pytest.raises(ModelError, match="tensor 'odd'"):
         Model.from_proto(model_of([helper.make_node("Relu", ["x"], ["y"])], [tensor]))
 
 
-def test_check_finite_counts_and_names():
+def test_check_finite_counts_and_names() -> None:
     check_finite("w", np.ones(3, ml_dtypes.bfloat16))
     check_finite("w", np.ones(3, np.int64))
     with pytest.raises(ModelError, match="tensor 'w' holds 2 NaN and 1 infinite values of 4"):

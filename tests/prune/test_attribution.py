@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -294,7 +295,7 @@ def test_equals_captum_where_captum_is_right(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_the_network_is_left_as_it_was(mode: Callable[[], object]) -> None:
+def test_the_network_is_left_as_it_was(mode: Callable[[], AbstractContextManager[object]]) -> None:
     network = body(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Dropout(0.5)))
     network.train()
     network.middle[0].eval()  # as someone who fine-tunes with frozen statistics does

@@ -317,7 +317,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files_are_named_and_the_rest_is_shown(tmp_path: Path, name: str) -> None:
     content = DAMAGED[name]
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else str(content).encode())
     good = samples.write(tmp_path / "good.json", samples.LEDGER)
     results = read_results([tmp_path / name, good, tmp_path / "missing.json"])
     assert [one.kind for one in results.exhibits] == ["ledger"]

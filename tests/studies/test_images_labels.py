@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -22,7 +23,7 @@ def parts(root: Path, train: list[str], test: list[str]) -> Path:
     return root
 
 
-def letters(data) -> list[tuple[int, str]]:
+def letters(data: Any) -> list[tuple[int, str]]:
     return sorted(
         {
             (int(label), chr(int(image[0, 0, 0])))
@@ -43,7 +44,7 @@ def letters(data) -> list[tuple[int, str]]:
     ],
 )
 def test_the_test_part_counts_the_training_parts_classes(
-    tmp_path: Path, train, test, labels, expected, told
+    tmp_path: Path, train: Any, test: Any, labels: Any, expected: Any, told: Any
 ) -> None:
     images = open_images(Asked(labels=labels), str(parts(tmp_path, train, test)))
     assert letters(images.test) == expected

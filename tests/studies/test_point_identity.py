@@ -337,7 +337,8 @@ def last(points: list[Point], kind: str) -> str:
     [
         ({"architecture": replace(LENET, classes=5)}, LOTTERY_UNPRUNED),
         ({"images": Asked(train=9, size=(32, 32))}, LOTTERY_UNPRUNED),
-        ({"config": TrainConfig.from_recipe("quick", {"epochs": 3})}, LOTTERY_UNPRUNED), ({"seeds": (1,)}, LOTTERY_UNPRUNED),
+        ({"config": TrainConfig.from_recipe("quick", {"epochs": 3})}, LOTTERY_UNPRUNED),
+        ({"seeds": (1,)}, LOTTERY_UNPRUNED),
         ({"data": "e"}, LOTTERY_UNPRUNED), ({"amount": 0.3}, LOTTERY_ROUND), ({"criteria": ("l2",)}, LOTTERY_SPEED),
         ({"modes": ("rewind",), "rewind_epochs": (1,)}, LOTTERY_SPEED), ({"target": "macs"}, LOTTERY_ROUND),
         ({"normalise": "mean"}, LOTTERY_ROUND), ({"floor": 2}, LOTTERY_ROUND), ({"multiple": 2}, LOTTERY_ROUND),

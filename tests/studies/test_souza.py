@@ -136,7 +136,7 @@ def test_an_interrupted_network_goes_on_to_the_same_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = souza_network.fit
+    whole = souza_network.fit  # type: ignore[attr-defined]
 
     def stop(at: Any) -> None:
         if at.record is not None:
@@ -189,7 +189,7 @@ def test_two_processes_find_what_one_does_and_two_machines_merge(
 def test_a_network_that_fails_is_named_and_the_others_go_on(
     data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = souza_network.fit
+    whole = souza_network.fit  # type: ignore[attr-defined]
 
     def broken(network: Any, *given: Any, **named: Any) -> Any:
         if sum(weight.numel() for weight in network.parameters()) < 500_000:

@@ -25,7 +25,8 @@ def pictures(count: int, channels: int = 3, height: int = 12, width: int = 10) -
 
 def pixels(augment: Augment, images: torch.Tensor, seed: int = 0) -> tuple[np.ndarray, list[tuple[int, ...]]]:
     """The changed images in 0…255, and what was drawn: flip, top, left, height, width a row."""
-    draw = augment.draw(len(images), *images.shape[2:], generator(seed))
+    count, _, height, width = images.shape
+    draw = augment.draw(count, height, width, generator(seed))
     mean, std = torch.zeros(images.shape[1]), torch.ones(images.shape[1])
     changed = augment.apply(images, draw, mean, std) * 255
     rows = [(int(flip), *box) for flip, box in zip(draw.flip.tolist(), draw.box.tolist(), strict=True)]

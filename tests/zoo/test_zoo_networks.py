@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -28,7 +29,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.operators: Counter[str] = Counter()
 
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         self.operators[function.overloadpacket.__name__] += 1
         return function(*arguments, **(keywords or {}))
 

@@ -27,6 +27,7 @@ _VERBS = (
     "inspect",
     "verify",
     "evaluate",
+    "classify",
     "bench",
     "demo",
     "summary",
@@ -44,7 +45,7 @@ _VERBS = (
     "lottery",
 )
 
-_COMPILING = "first use: compiling for this processor, once per installation, in up to a minute"
+_COMPILING = "first use: compiling for this processor, once per installation, in about a minute"
 
 app = typer.Typer(
     name="enxuto",

@@ -125,7 +125,10 @@ def _show_answers(answers: AnswerComparison, title: str) -> None:
         ("samples", f"{values['samples']:,} (seed {values['seed']}, data {values['data_hash']})"),
         ("top-1 of A", f"{values['top1'][0]:.2%}"),
         ("top-1 of B", f"{values['top1'][1]:.2%}"),
-        ("lost by B", f"{100 * answers.accuracy_drop:+.2f} points (95 % interval {least:+.2f} to {most:+.2f})"),
+        (
+            "lost by B",
+            f"{100 * answers.accuracy_drop:+.2f} points (95 % interval {least:+.2f} to {most:+.2f})",
+        ),
         ("right in both", f"{counts['both']:,}"),
         ("right in A only", f"{counts['only first']:,}"),
         ("right in B only", f"{counts['only second']:,}"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.calibration_options import CALIBRATED_STAGES
+from enxuto.cli.shared.calibration_options import CALIBRATED_STAGES, SEARCH_STAGES
 from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.provenance import provenance
@@ -86,14 +86,15 @@ def run(
         assert parts.held_out is not None
         judging = parts.held_out
         before = evaluate(Runner(model).scores, judging, preprocess=preprocess)
-        with progress_bar("compressing", CALIBRATED_STAGES[1:-1]) as progress:
-            metadata = {**known, "original": original_sizes(source)}
+        metadata = {**known, "original": original_sizes(source)}
+        with progress_bar("searching steps", SEARCH_STAGES[1:]) as progress:
             plain = compress(model, bits=bits, metadata=metadata, progress=progress)
+        with progress_bar("watching layers", CALIBRATED_STAGES[1:-1]) as progress:
             calibrated = _calibrated(model, parts, preprocess, metadata, progress)
-            first = _save_and_evaluate(plain, model, Path(place) / "digits.enx", judging, preprocess)
-            second = _save_and_evaluate(
-                calibrated, model, Path(place) / "digits-calibrated.enx", judging, preprocess
-            )
+        first = _save_and_evaluate(plain, model, Path(place) / "digits.enx", judging, preprocess)
+        second = _save_and_evaluate(
+            calibrated, model, Path(place) / "digits-calibrated.enx", judging, preprocess
+        )
     if json:
         print_json(_as_json(before, first, second))
         return

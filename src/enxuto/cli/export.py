@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.common_options import InputShape, Json
+from enxuto.cli.shared.data_options import ClassNames
 from enxuto.cli.shared.preprocess_options import BasePreprocess, read_preprocess
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.cli.shared.training_options import Network
@@ -54,13 +55,7 @@ class ExportOptions:
     ] = 0
     input_shape: InputShape = None
     preprocess: BasePreprocess = None
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Names of the classes in the order of the outputs, one a line or a JSON list.",
-        ),
-    ] = None
+    labels: ClassNames = None
     opset: Annotated[int, typer.Option(metavar="N", help="ONNX operator set, 18 to 23.")] = 18
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Compare the outputs with torch's before writing.")

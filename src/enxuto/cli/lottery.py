@@ -210,7 +210,9 @@ def _study(
 
     scale = SCALES[options.scale]
     recipe = {} if options.recipe is not None else scale.settings
-    config = TrainConfig.from_recipe(options.recipe or scale.recipe, {**recipe, **parse_settings(options.settings)})
+    config = TrainConfig.from_recipe(
+        options.recipe or scale.recipe, {**recipe, **parse_settings(options.settings)}
+    )
     return LotteryStudy(
         Architecture(network, shape, None if ":" in network else classes),
         images=selected,
@@ -231,7 +233,7 @@ def _study(
         score_images=filters.score_images,
         timed=(1, 128) if options.speed else (),
         threads=computing.threads,
-        places=how.places(data),
+        paths=how.places(data),
     )
 
 

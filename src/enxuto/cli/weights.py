@@ -75,7 +75,9 @@ def run(
             if layers:
                 layers_by_model[name] = layer_distributions(model, partial(progress, name))
             if dependence:
-                dependence_by_model[name] = layer_dependencies(model, seed=seed, progress=partial(progress, name))
+                dependence_by_model[name] = layer_dependencies(
+                    model, seed=seed, progress=partial(progress, name)
+                )
     if not shapes:
         raise UsageError("no model has weights that differ; nothing to show")
     made = provenance(seed=seed)

@@ -98,8 +98,8 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
     note(remark)
     if result.held_out_violation is not None:
         warn(
-            f"on these images {result.held_out_violation}. The bound holds on the images that judged the search, perhaps by luck; "
-            "give more images, or a tighter bound"
+            f"on these images {result.held_out_violation}. The bound holds on the images that judged the search, "
+            "perhaps by luck; give more images, or a tighter bound"
         )
     if result.by_chance is not None and not result.by_chance.better:
         chance = result.by_chance

@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     from enxuto.data.labels import Label
     from enxuto.onnx_model import Model
 
-__all__ = ["DATA", "DataOptions", "ImageOptions", "class_names", "match_labels", "say_matching"]
+__all__ = ["DATA", "ClassNames", "DataOptions", "ImageOptions", "class_names", "match_labels", "say_matching"]
 
 DATA = "Data"
 """The panel of the help that options of images stand in."""
+
+
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=DATA,
+        metavar="FILE",
+        help="Names of the classes in the order of the network's outputs, one a line or a JSON list. The data's "
+        "classes are matched with them by name. By default the model's own names, or the data's.",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +94,7 @@ class DataOptions(ImageOptions):
             help="Column of labels, in Parquet and tables. CIFAR-100: fine or coarse. Adience: age or gender.",
         ),
     ] = None
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            rich_help_panel=DATA,
-            metavar="FILE",
-            help="Names of the classes in the order of the network's outputs, one a line or a JSON list. The data's "
-            "classes are matched with them by name. By default the model's own names, or the data's.",
-        ),
-    ] = None
+    labels: ClassNames = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what `open_dataset` takes besides the path."""

@@ -94,7 +94,11 @@ def progress_bar(what: str, stages: Sequence[str] = ()) -> Iterator[Report]:
     stage = what
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(
-            escape_invisible(named.label(what)), total=None, began=time.monotonic(), left=None, label=named.label(what)
+            escape_invisible(named.label(what)),
+            total=None,
+            began=time.monotonic(),
+            left=None,
+            label=named.label(what),
         )
 
         def report(what: str, done: int, total: int, *, detail: str = "", left: float | None = None) -> None:

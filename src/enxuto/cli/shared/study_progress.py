@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from enxuto.cli.shared.terminal import note, progress_bar, warn
 
 if TYPE_CHECKING:
-    from enxuto.study import Progress, Result
+    from enxuto.study import Result, StudyProgress
 
 __all__ = ["study_progress"]
 
 
 @contextmanager
-def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callable[[Progress], None]]:
+def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callable[[StudyProgress], None]]:
     """Yield what `Study.run` reports to.
 
     Args:
@@ -24,7 +24,7 @@ def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callabl
     """
     with progress_bar(what) as bar:
 
-        def report(progress: Progress) -> None:
+        def report(progress: StudyProgress) -> None:
             settled, total = progress.settled, progress.total
             bar(what, settled, total, detail=f"{settled} of {total} points", left=progress.eta)
             last = progress.last

@@ -172,7 +172,10 @@ def show_table(
     table = lay_out(shown, cells, width, less)
     around = width or max(table.width, _PROSE)
     if title:
-        _say(sys.stdout, ("\n".join(wrapped(as_encodable(escape_invisible(title), sys.stdout), around)), "italic"))
+        _say(
+            sys.stdout,
+            ("\n".join(wrapped(as_encodable(escape_invisible(title), sys.stdout), around)), "italic"),
+        )
     _say(sys.stdout, "")
     _say(sys.stdout, ("\n".join(table.head), "bold"))
     _say(sys.stdout, " " + as_encodable("─", sys.stdout) * min(around - 1, table.width))

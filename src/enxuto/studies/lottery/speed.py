@@ -34,7 +34,9 @@ def time_arm(task: Task) -> dict[str, Any]:
     architecture = Architecture.from_dict(asked, asked["name"] if ":" in asked["name"] else None)
     torch.set_num_threads(task.threads)
     networks = [build_unpruned(architecture, 0).eval()]
-    networks += [load_pruned(network_of(before), architecture.factory).network for before in task.predecessors]
+    networks += [
+        load_pruned(network_of(before), architecture.factory).network for before in task.predecessors
+    ]
     rows = _cpu(networks, architecture.input_shape, task.settings["batches"], task.threads)
     if torch.cuda.is_available():
         rows += _gpu(networks, architecture.input_shape, task.settings["batches"])
