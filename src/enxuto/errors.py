@@ -171,5 +171,5 @@ def error_reason(error: BaseException) -> str:
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the choice closest to a misspelt name, or nothing where none is close."""
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, [str(choice) for choice in choices], n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

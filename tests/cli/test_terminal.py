@@ -23,11 +23,12 @@ from typer.testing import Result
 import enxuto
 from enxuto.cli import _VERBS
 from enxuto.cli.evaluate import _as_json
-from enxuto.cli.shared.progress import Stages, time_left
+from enxuto.cli.shared.progress import PlainProgress, Stages, time_left
 from enxuto.compression.plain import compress
 from enxuto.enx.ledger import ledger_of
 from enxuto.errors import install, needs
 from enxuto.evaluation import Evaluation
+from enxuto.machine import compiling
 from enxuto.metrics import ClassificationMetrics
 from enxuto.onnx_model import Model
 from enxuto.progress import ProgressCounter
@@ -301,3 +302,26 @@ def test_a_file_that_does_not_fit_into_stdout_is_one_line(closed: bool, tmp_path
     assert done.returncode == 2
     assert [said in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
     assert not list(tmp_path.iterdir())
+
+
+def test_progress_away_from_a_terminal_is_a_line_now_and_then() -> None:
+    times, lines = iter((0, 1, 9, 12, 20, 44, 80)), list[str]()
+    progress = PlainProgress(("watching", "rounding"), lines.append, lambda: next(times))
+    for what, done in (("watching", 5), ("watching", 90), ("rounding", 0), ("rounding", 10)):
+        progress.report(what, done, 100)
+    assert lines == ["stage 2 of 2: rounding, 0% done"]
+    progress.report("rounding", 40, 100)
+    assert lines[1:] == ["stage 2 of 2: rounding, 40% done, 0:48 left"]
+    progress.report("points", 3, 4, detail="3 of 4 points", left=75)
+    assert lines[2:] == ["points, 3 of 4 points, 75% done, 1:15 left"]
+
+
+def test_the_first_use_says_that_it_compiles(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(compiling, "_is_announced", False)
+    compiling.before_compiling(lambda: lines.append("compiling"))
+    compiling.announce()
+    compiling.announce()
+    assert lines == ["compiling"]

@@ -111,10 +111,7 @@ def run(
     if (chosen := preprocess.build(stored)) is not None:
         metadata["preprocess"] = chosen.to_dict()
     result = None
-    stages: tuple[str, ...] = PLAIN_STAGES if size == SizeOptions() else SEARCH_STAGES
-    if calibration.is_calibrated:
-        stages = CALIBRATED_STAGES
-    with progress_bar("measuring the original", stages) as progress:
+    with progress_bar("measuring the original", _stages(size, calibration)) as progress:
         progress("measuring the original", 0, 1)
         metadata["original"] = original_sizes(source, xz=xz)
         roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
@@ -145,6 +142,12 @@ def run(
         raise BudgetError(
             f"{target}: the bound cannot be met: {result.search.violation}; the nearest found was written"
         )
+
+
+def _stages(size: SizeOptions, calibration: CalibrationOptions) -> tuple[str, ...]:
+    if calibration.is_calibrated:
+        return CALIBRATED_STAGES
+    return PLAIN_STAGES if size == SizeOptions() else SEARCH_STAGES
 
 
 def _refuse_contradictions(

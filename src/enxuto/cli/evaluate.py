@@ -115,8 +115,12 @@ def run(
     show_table(
         f"{source} on {data}", {"measure": "left", "value": "left"}, result.rows(), caption=chosen.describe()
     )
-    if isinstance(result, ReferenceComparison):
-        return
+    if not isinstance(result, ReferenceComparison):
+        _show_classes(result, options)
+
+
+def _show_classes(result: Evaluation, options: EvaluateOptions) -> None:
+    """Show the figures of every class, and the confusion matrix, where these are asked for."""
     if options.per_class:
         show_table(
             "by class",

@@ -12,7 +12,7 @@ from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.provenance import provenance, write_provenance
 from enxuto.cli.shared.study_options import Svg, show_study_table
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, warn
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from enxuto.tables import Table
@@ -57,7 +57,7 @@ def run(
     from enxuto.weights.distribution import layer_distributions, model_distribution
 
     if by not in ("sse", "kl"):
-        raise UsageError(f"--by is sse or kl, not {by!r}", code="E021")
+        raise UsageError(f"--by is sse or kl, not {by!r}{did_you_mean(by, ('sse', 'kl'))}", code="E021")
     measure: Measure = "sse" if by == "sse" else "kl"
     names = _names(sources)
     shapes: dict[str, WeightDistribution] = {}

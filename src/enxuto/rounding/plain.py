@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec import LevelModel, fit
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.kernels import compiled
 from enxuto.quantize.grid import MOST_EXPONENT, Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
@@ -44,7 +44,10 @@ def check_rounding(rounding: str) -> Rounding:
     for known in ROUNDINGS:
         if rounding == known:
             return known
-    raise UsageError(f"rounding is {', '.join(ROUNDINGS)}, not {rounding!r}")
+    raise UsageError(
+        f"rounding is {', '.join(ROUNDINGS)}, not {rounding!r}{did_you_mean(rounding, ROUNDINGS)}",
+        code="E021",
+    )
 
 
 def rounded(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> tuple[Quantizer, Int32]:

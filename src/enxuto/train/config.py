@@ -9,6 +9,7 @@ lectures' ResNet and AlexNet (resnet, alexnet); `quick` is ours: a usable networ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -207,7 +208,10 @@ def _first_problem(error: ValidationError, values: Mapping[str, Any]) -> str:
     field = str(place[0])
     if first["type"] == "extra_forbidden":
         return _unknown_setting(field)
-    return f"{field} is {values.get(field)!r}: {message[0].lower()}{message[1:]}"
+    hint = ""
+    if first["type"] == "literal_error":
+        hint = did_you_mean(str(values.get(field)), re.findall(r"'([^']+)'", first["ctx"]["expected"]))
+    return f"{field} is {values.get(field)!r}{hint}: {message[0].lower()}{message[1:]}"
 
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(

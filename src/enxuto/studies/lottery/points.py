@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from enxuto._version import __version__
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.prune.criteria.scores import CRITERIA
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import MODES, retraining_config, slice_epochs
@@ -265,8 +265,10 @@ def _code_of(name: str) -> str:
 def _check_names(what: str, chosen: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
     strange = [name for name in chosen if name not in known]
     if strange or not chosen or len(set(chosen)) < len(chosen):
+        hint = did_you_mean(strange[0], known) if strange else ""
         raise UsageError(
-            f"{what}: {', '.join(chosen) or 'nothing'} was asked for; name some of {', '.join(known)}, each once"
+            f"{what}: {', '.join(chosen) or 'nothing'} was asked for{hint}; name some of {', '.join(known)}, each once",
+            code="E021" if strange else "E020",
         )
 
 

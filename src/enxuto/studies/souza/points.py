@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from enxuto._version import __version__
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.studies.kinds import SOUZA_NETWORK, make_point
 from enxuto.studies.souza.published import NETWORKS
 from enxuto.study.point import Point
@@ -72,11 +72,17 @@ class SouzaStudy:
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
-            raise UsageError(f"no scale is called {self.scale!r}; there are {', '.join(SCALES)}")
+            hint = did_you_mean(self.scale, SCALES)
+            raise UsageError(
+                f"no scale is called {self.scale!r}{hint}; there are {', '.join(SCALES)}", code="E021"
+            )
         strange = [name for name in self.networks if name not in NETWORKS]
         if strange or not self.networks or len(set(self.networks)) < len(self.networks):
+            hint = did_you_mean(strange[0], NETWORKS) if strange else ""
             raise UsageError(
-                f"networks are {', '.join(self.networks) or 'none'}; name some of {', '.join(NETWORKS)}, each once"
+                f"networks are {', '.join(self.networks) or 'none'}{hint}; name some of {', '.join(NETWORKS)}, "
+                "each once",
+                code="E021" if strange else "E020",
             )
         if not 0 <= self.seed < 2**32 or self.latency_threads < 0:
             raise UsageError(f"seed {self.seed} and threads {self.latency_threads} must be 0 or more")
