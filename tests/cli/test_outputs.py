@@ -184,7 +184,7 @@ def test_files_of_others_in_a_folder_stay(which: str, invoke: Invoke, here: Path
     (here / "mine").mkdir()
     (here / "mine" / PLANTED[which]).write_text("of great value")
     line = refused(invoke(*words(which, "mine")))
-    assert f"mine/{PLANTED[which]} would be written over" in line
+    assert f"mine/{PLANTED[which]} would be overwritten" in line
     assert (here / "mine" / PLANTED[which]).read_text() == "of great value"
     assert len(list((here / "mine").iterdir())) == 1
 

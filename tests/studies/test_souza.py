@@ -149,7 +149,7 @@ def test_an_interrupted_network_goes_on_to_the_same_weights(
         patched.setattr(souza_network, "fit", cut)
         interrupted = study_verb(*verb_words(data, tmp_path / "cut"))
     assert interrupted.exit_code == 130
-    assert "the same command goes on from here" in interrupted.stderr
+    assert "the same command resumes" in interrupted.stderr
     assert "epoch 1/2" in interrupted.stderr
     assert (tmp_path / "cut" / "records.jsonl").read_bytes() == b""
     resumed = study_verb(*verb_words(data, tmp_path / "cut"))

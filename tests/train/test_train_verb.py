@@ -198,7 +198,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(invoke: Invoke, images: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert "interrupted; finished epochs are kept: go on with --resume" in process.communicate()[1]
+    assert "interrupted; finished epochs are kept: resume with --resume" in process.communicate()[1]
     assert process.returncode == 130
     assert Checkpoint.read("cut/last.pt").stopped == "running"
 

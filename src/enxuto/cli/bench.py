@@ -15,7 +15,8 @@ from enxuto.cli.shared.values import parse_input_shape
 
 HELP = """Measure the latency of models on random inputs with ONNX Runtime on the CPU.
 
-Several models take turns run by run, so that whatever else the machine does meets all of them; trust the ratios.
+Several models take turns run by run, so that whatever else the machine does slows all of them alike. Trust the ratios
+more than the times.
 
 ```
 enxuto bench model.onnx

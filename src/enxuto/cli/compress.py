@@ -29,20 +29,19 @@ if TYPE_CHECKING:
     from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
 
-HELP = """Make an ONNX model several times smaller, without retraining; with a few images, twice as small again.
+HELP = """Make an ONNX model several times smaller without retraining, and with a few images twice as small again.
 
-Without options, steps are chosen so that nearly all answers stay as they are (`docs/results.md` has measurements).
+Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements).
 `--bits 4` or `--target-size 300KB` fixes the size instead.
 
-With images, rounding is calibrated: errors are steered to where the model does not notice them. `--calibration`
-takes any folder of images of the kind the model may meet; `--data` images that also judge, labelled where top-1 is
-asked about. Then a loss can be
-stated: `--max-drop 0.5` (points of top-1), `--min-agreement 99` (percent of equal answers), `--max-kl 0.02`. The
-smallest file within it is searched; the figures shown are of images that the search did not use. `--synthetic`
-calibrates without any images.
+With images, rounding is calibrated: it steers errors to where the model does not notice them. `--calibration` takes
+any folder of images of the kind that the model will meet. `--data` takes images that also judge the result; only
+`--max-drop` needs labels. State the loss that you allow: `--max-drop 0.5` (points of top-1), `--min-agreement 99`
+(percent of equal answers) or `--max-kl 0.02`. The smallest file that keeps the bound is searched, and its answers on
+held-out images are shown. `--synthetic` calibrates without any images.
 
-`--levels 8 --range -1 1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
-Biases and normalisation stay exact unless `--also` names them; calibrated rounding folds and corrects them.
+`--levels 8 --range -1,1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
+Biases and normalisation stay exact unless `--quantize-roles` names them; calibrated rounding folds and corrects them.
 
     enxuto compress model.onnx -o model.enx
     enxuto compress model.onnx --data photos.parquet --preprocess imagenet --max-drop 0.5 --report

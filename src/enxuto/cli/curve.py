@@ -35,14 +35,15 @@ if TYPE_CHECKING:
     from enxuto.study import Point, Result, StudyResults
     from enxuto.tables import Table
 
-HELP = """Compress models in many ways, evaluate each, and show rate against accuracy beside published results.
+HELP = """Compress models in many ways, evaluate each file, and show rate against accuracy beside published results.
 
 The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half), enxuto's default
-scheme at several bits per weight, and its calibrated rounding at several prices. Images that calibrate judge no
-point: `--images` of `--data`, or as many of `--calibration`; `--images 0` leaves calibrated rounding out. Each point is
-recorded in the folder `--output`; the same command goes on where it was stopped, with a wider grid too. `--workers`
+scheme at several bits per weight, and calibrated rounding at several prices. Images that calibrate judge no point:
+they are `--images` of `--data`, or as many of `--calibration`. `--images 0` leaves out calibrated rounding.
+
+Each point is recorded in the folder `--output`. The same command resumes there, with a wider grid too. `--workers`
 computes in several processes, `--scheduler` on a Dask cluster, and `--merge` takes in what other machines recorded.
-Tables as Markdown and CSV and charts are written into the folder.
+The folder also gets tables as Markdown and CSV, and charts.
 
     enxuto curve resnet20.onnx --data cifar10-test.parquet --preprocess resnet-cifar --workers 2
     enxuto curve model.onnx --data photos/ --limit 500 --levels 6:10 --methods midtread,enxuto --bits 5

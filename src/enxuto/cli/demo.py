@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from enxuto.evaluation import Evaluation
     from enxuto.onnx_model import Model
 
-HELP = """Shrink a small real network tenfold, with a few images 28-fold, decode it, compare. Needs no data, no torch,
-no network connection.
+HELP = """Shrink a small real network tenfold, with a few images 28-fold, decode it and compare.
 
-The package carries a LeNet for handwritten digits and 360 images that it was not trained on: 64 of them calibrate, by
-their pixels alone, and the others judge.
+Needs no data, no PyTorch and no network connection. The package carries a LeNet for handwritten digits and 360 images
+that it was not trained on. 64 of them calibrate, without their labels, and the others judge.
 
     enxuto demo
     enxuto demo --bits 2.5 -o demo-files
@@ -145,7 +144,7 @@ def _save_and_evaluate(
     read.write_onnx(restored)
     decoded, coded = Model.read(restored), compressed.to_model()
     if any(decoded.load(name).tobytes() != coded.load(name).tobytes() for name in coded.weight_names):
-        raise FormatError("the decoded model is not what was coded; please report this")
+        raise FormatError("the decoded model is not what was coded; please report this", code="E052")
     answers = evaluate(Runner(decoded).scores, judging, preprocess=preprocess, reference=Runner(model).scores)
     return _CompressedFile(ledger_of(read), answers)
 

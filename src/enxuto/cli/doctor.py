@@ -12,10 +12,10 @@ from enxuto.cli.shared.terminal import human_bytes, print_json, say, show_table,
 if TYPE_CHECKING:
     from enxuto.doctor import Report
 
-HELP = """Show versions, devices, threads and caches, and name known problems; exits with 1 where something cannot work.
+HELP = """Show versions, devices, threads and caches, and name known problems.
 
-The packaged network is compressed, decoded and run as a trial. Nothing leaves the machine; put the output of `--json`
-into a report of an error.
+The packaged network is compressed, decoded and run as a trial. The exit code is 1 where something cannot work. Nothing
+leaves the machine. If you report an error, add the output of `--json`.
 
     enxuto doctor
     enxuto doctor --no-trial --json

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
-Data: Parquet with image bytes, class folders, IDX (MNIST), CIFAR binary, .npz or a table. Classes are matched with the
-model's by name where both have names; `--labels` names the model's. Folders called by numbers are outputs. The
-preprocessing stored with the model is used unless options say otherwise.
+The data are Parquet with image bytes, class folders, IDX (MNIST), CIFAR binary, .npz or a table. Classes are matched
+with the model's by name where both have names; `--labels` gives the model's names. Folders with numbers as names count
+the outputs. The preprocessing stored with the model is used unless options override it.
 
     enxuto evaluate model.enx --data test.parquet --reference model.onnx
     enxuto evaluate model.onnx --data photos/ --preprocess imagenet --limit 500 --per-class

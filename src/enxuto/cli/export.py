@@ -129,15 +129,17 @@ def _read_class_names(path: Path | None) -> list[str] | None:
     try:
         text = read_small_file(path, _LARGEST_LABELS).decode("utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read the labels in {path}: {error.strerror or error}") from error
+        raise UsageError(
+            f"cannot read the labels in {path}: {error.strerror or error}", code="E011"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read the labels in {path}: {error}") from error
+        raise UsageError(f"cannot read the labels in {path}: {error}", code="E011") from error
     if not text.lstrip().startswith("["):
         return text.splitlines()
     try:
         names = json.loads(text)
     except (ValueError, RecursionError) as error:  # deep lists, numbers of thousands of digits
-        raise DataError(f"{path} begins like a JSON list but is none: {error}") from error
+        raise DataError(f"{path} begins like a JSON list but is none: {error}", code="E042") from error
     if not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path} must list names, one string for each class")
+        raise DataError(f"{path} must list names, one string for each class", code="E042")
     return list(names)

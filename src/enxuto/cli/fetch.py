@@ -12,8 +12,8 @@ from enxuto.cli.shared.terminal import print_json, progress_bar, say
 
 HELP = """Fetch a published data set: cifar10, cifar100, mnist or fashion-mnist.
 
-It is checked against its SHA-256 and lies in the cache folder ($ENXUTO_CACHE, else the platform's) whole or not at
-all. Commands that take data then take its name. What is there already is not fetched again.
+The files are checked against their SHA-256 and put into the cache folder ($ENXUTO_CACHE, else the platform's), whole or
+not at all. Verbs that take data then take the data set's name. What is there already is not fetched again.
 
     enxuto fetch fashion-mnist
     enxuto fetch cifar10 -o data --json

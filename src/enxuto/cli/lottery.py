@@ -48,11 +48,11 @@ __all__ = ["HELP", "run"]
 
 HELP = """Search winning tickets: pruned networks as accurate as the unpruned one, on several seeds, beside controls.
 
-NETWORK is trained once a seed; each arm (criterion × retraining × scope × schedule) then prunes and retrains it, round
-by round. Controls are always among the arms: random filters with fresh weights, and the unpruned network trained on.
-Scales: smoke (800 images, 2 epochs, 2 seeds, 2 rounds: minutes on two cores), small (8,000 images, 5 epochs, 3 seeds, 7
-rounds) and full (all images, 160 epochs, 5 seeds, 10 rounds). Every round is recorded as it ends; the same command goes
-on where it was stopped, with more rounds, seeds or arms too. The folder gets tables and charts.
+NETWORK is trained once for each seed. Each arm (criterion × retraining × scope × schedule) then prunes and retrains it
+round by round. Two controls are always among the arms: random filters with fresh weights, and the unpruned network
+trained on. Scales are smoke (800 images, 2 epochs, 2 seeds, 2 rounds: minutes on two cores), small (8,000 images, 5
+epochs, 3 seeds, 7 rounds) and full (all images, 160 epochs, 5 seeds, 10 rounds). Every round is recorded when it ends.
+The same command resumes, with more rounds, seeds or arms too. The folder gets tables and charts.
 
 ```
 enxuto lottery lenet5 --data fashion-mnist --scale smoke

@@ -40,10 +40,10 @@ __all__ = ["HELP", "run"]
 
 HELP = """Prune a trained network: remove its least important filters, in one round or several, and train it again.
 
-NETWORK is a name that `enxuto zoo` lists or `module:factory`, trained as `--weights` says; or a file that an earlier
-prune wrote. Each round takes `--amount` of what is left; filters are really removed and the result is compared with
-the network whose removed filters are zero. The folder gets `model.pt` (loads by itself) and `model.onnx`; the same
-command goes on where it was stopped. Needs PyTorch: `pip install '.[train]'` in a checkout.
+NETWORK is a name that `enxuto zoo` lists or `module:factory`, with trained `--weights`; or a file that an earlier prune
+wrote. Each round takes `--amount` of what is left. Filters are really removed, and the result is compared with the
+network whose removed filters are zero. The folder gets `model.pt`, which loads by itself, and `model.onnx`. The same
+command resumes there. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto prune lenet5 --weights runs/lenet5/best.pt --data mnist/ --amount 20% --rounds 5 --retrain lr-rewind -o small
@@ -225,7 +225,8 @@ def _read_weights(network: str, path: Path | None) -> Weights | None:
         zoo.entry(network)  # an unknown name is the first thing to be told
     if path is None and ":" not in network:
         raise UsageError(
-            f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt"
+            f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt",
+            code="E023",
         )
     return None if path is None else Weights.read(path)
 
@@ -239,7 +240,8 @@ def _early_state(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
         k: v.shape for k, v in known.state.items()
     }:
         raise UsageError(
-            f"{path} is a checkpoint of another network; --rewind-checkpoint takes an early one of the same"
+            f"{path} is a checkpoint of another network; --rewind-checkpoint takes an early one of the same",
+            code="E071",
         )
     return state
 

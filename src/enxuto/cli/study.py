@@ -46,13 +46,14 @@ if TYPE_CHECKING:
 
 HELP = """Train and measure several networks alike, and show the results beside published ones.
 
-NAME is `souza`: SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales:
+NAME is `souza`: SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales are
 smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs: hours) and full (the protocol).
-Each finished network is recorded; the same command goes on where it was stopped, in the midst of a training too.
-`--workers` trains several at a time, `--scheduler` on a Dask cluster; latencies mean most where one works by itself.
-`--merge` takes in what other machines recorded. The folder gets the networks as ONNX, tables as Markdown and CSV, and
-plots; where it has those of another data set already, these go into a folder of their own in it. Needs PyTorch and
-matplotlib: `pip install '.[train,report]'` in a checkout.
+Each finished network is recorded; the same command resumes, in the midst of a training too. `--workers` trains several
+at a time and `--scheduler` on a Dask cluster; latencies mean most where one network is measured at a time. `--merge`
+takes in what other machines recorded.
+
+The folder gets the networks as ONNX, tables as Markdown and CSV, and plots. Results of another data set go into a
+folder of their own in it. Needs PyTorch and matplotlib: `pip install '.[train,report]'` in a checkout.
 
 ```
 enxuto study souza --data cifar10 --scale smoke
@@ -109,7 +110,7 @@ class StudyOptions:
 
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The study: souza.")],
-    how: TrainingDataOptions,
+    *,
     options: StudyOptions,
     data: Annotated[
         str,
@@ -119,6 +120,7 @@ def run(
             help="Data file or folder to train on, or a data set that `enxuto fetch` fetched.",
         ),
     ] = "cifar10",
+    how: TrainingDataOptions,
 ) -> None:
     """Run a study; see `HELP`."""
     if name not in _STUDIES:
@@ -178,7 +180,7 @@ def _compute(
         with report_epochs(folder, study_points, names), study_progress("souza", _name) as report:
             return Study(study_points, folder).run(executor, report)
     except KeyboardInterrupt as interrupt:
-        note(f"interrupted; what is finished is in {folder}: the same command goes on from here")
+        note(f"interrupted; what is finished is in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
 
 

@@ -17,8 +17,8 @@ __all__ = ["HELP", "run"]
 HELP = """Show the layer table of a network: volumes, kernels, parameters, memory, operations, receptive fields.
 
 MODEL is an ONNX file, a name that `enxuto zoo` lists, or `module:factory`, a function without arguments that returns
-a torch module (then `--input-shape C,H,W` is needed). Nothing is run and no weight is computed with. Below the layers a
-table of stages shows where parameters, activations and operations sit.
+a torch module; a factory needs `--input-shape C,H,W`. The network is not run, and its weights are not read. Below the
+layers a table of stages shows where parameters, activations and operations are.
 
 ```
 enxuto summary vgg16 --count lecture

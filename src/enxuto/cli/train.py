@@ -40,10 +40,10 @@ __all__ = ["HELP", "run"]
 
 HELP = """Train a network on labelled images; the folder gets checkpoints, the history, and what an export needs.
 
-NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes: souza, lottery, resnet, alexnet (protocols of
-the sources) and quick; docs/training.md has all settings. A run that was stopped, or killed, goes on with `--resume` as
-if nothing had happened. Several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m
-enxuto train …`. Needs PyTorch: `pip install '.[train]'` in a checkout.
+NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes are souza, lottery, resnet, alexnet (protocols
+of the sources) and quick; docs/training.md has all settings. A run that was stopped or killed resumes with `--resume`
+and gives the same result. For several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4
+-m enxuto train …`. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 -o runs/dsc
@@ -170,7 +170,9 @@ def _check_network(network: str) -> None:
 def _check_folder(folder: Path, *, resume: bool) -> None:
     there = (folder / "last.pt").exists()
     if there and not resume:
-        raise UsageError(f"{folder} holds a run; resume it with --resume, or name another folder by --output")
+        raise UsageError(
+            f"{folder} holds a run; resume it with --resume, or name another folder by --output", code="E012"
+        )
     if resume and not there and _speaks():
         note(f"{folder} holds no run to resume; one begins there")
 
@@ -180,7 +182,7 @@ def _check_torch(config: TrainConfig) -> None:
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
-        raise UsageError(needs("training", "PyTorch", "train")) from error
+        raise UsageError(needs("training", "PyTorch", "train"), code="E090") from error
     from enxuto.train.placement import check_machine
 
     check_machine(config)

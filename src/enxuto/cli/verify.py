@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from enxuto.enx.verify import Verification
     from enxuto.onnx_model import Model
 
-HELP = """Check an `.enx` file: checksums, decoding, and, with the original model, every weight against it.
+HELP = """Check an `.enx` file: checksums, decoding and, with the original model, every weight against it.
 
-Exit code 1 where anything is wrong. Exact tensors must be equal bit for bit, quantized ones within their step, and the
-original must be the one that the file was made from: the file holds a hash of its weights. Files made by calibrated
-rounding before there were such hashes cannot be compared.
+The exit code is 1 where anything is wrong. Exact tensors must be equal bit for bit, quantized ones within their step.
+The file must have been made from this original: it holds a hash of its weights. Files made by calibrated rounding
+before there were such hashes cannot be compared.
 
-`--run N` runs both models on N inputs too and compares their outputs: on random ones by the inputs' types and shapes,
-or on images of `--data`. An error as large as the output itself is wrong; smaller ones are for you to judge.
+`--run N` also runs both models on N inputs and compares their outputs. The inputs are random, or images of `--data`.
+An error as large as the output itself is wrong; smaller ones are for you to judge.
 
 ```
 enxuto verify model.enx
@@ -39,7 +39,7 @@ enxuto verify model.enx model.onnx --run 64 --data photos/
 
 def run(
     source: Annotated[Path, typer.Argument(metavar="FILE.enx", help="The compressed model.")],
-    how: ImageOptions,
+    *,
     original: Annotated[
         Path | None, typer.Argument(metavar="[MODEL.onnx]", help="The model it was made from.")
     ] = None,
@@ -52,6 +52,7 @@ def run(
             rich_help_panel=DATA, metavar="DATA", help="Images for --run, instead of random inputs."
         ),
     ] = None,
+    how: ImageOptions,
     input_shape: InputShape = None,
     json: Json = False,
 ) -> None:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from enxuto.weights.dependency import LayerDependency
     from enxuto.weights.distribution import Measure, WeightDistribution
 
-HELP = """Show what the weights of ONNX models or `.enx` files look like: most similar distributions, dependence.
+HELP = """Show what the weights of ONNX models or `.enx` files look like: similar distributions, and dependence.
 
-Ten families of distributions are fitted to the histogram of each model, and with `--layers` of each layer, and ranked
-by SSE and by D(P‖Q). `--dependence` measures what neighbouring weights tell of each other along every axis of a layer.
-`--output` writes tables as Markdown and CSV, and charts. Needs SciPy and matplotlib: `pip install '.[report]'` in a
-checkout.
+Ten families of distributions are fitted to the histogram of each model, and with `--layers` of each layer. They are
+ranked by SSE and by D(P‖Q). `--dependence` measures how much neighbouring weights tell about each other along every
+axis of a layer. `--output` writes tables as Markdown and CSV, and charts. Needs SciPy and matplotlib: `pip install
+'.[report]'` in a checkout.
 
     enxuto weights resnet20.onnx squeezenet.onnx
     enxuto weights resnet20.onnx --layers --dependence -o weights/

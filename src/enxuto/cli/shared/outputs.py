@@ -95,7 +95,8 @@ def default_file(path: Path, *, force: bool) -> Path:
         found = path.stat()
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.st_mtime))
         raise UsageError(
-            f"{path} is there already ({found.st_size:,} B of {when}); --force writes over it, -o names another file"
+            f"{path} is there already ({found.st_size:,} B of {when}); --force writes over it, -o names another file",
+            code="E012",
         )
     return path
 
@@ -105,14 +106,17 @@ def check_folder(verb: str, folder: Path) -> Path:
     _refuse_dash(verb, folder)
     check_writable(folder, folder=True)
     known, written = _OWN.get(verb, ((), ()))
-    ours = any((folder / name).exists() for name in known)
+    is_own = any((folder / name).exists() for name in known)
     for pattern in written if folder.is_dir() else ():
-        for there in sorted(folder.glob(pattern)):
-            if is_protected_input(there):
-                raise UsageError(f"{there} is read, and would be written over; name another folder")
-            if not ours:
+        for path in sorted(folder.glob(pattern)):
+            if is_protected_input(path):
                 raise UsageError(
-                    f"{there} would be written over, and it is not of an earlier `enxuto {verb}`; name another folder"
+                    f"{path} is an input, and would be overwritten; name another folder", code="E014"
+                )
+            if not is_own:
+                raise UsageError(
+                    f"{path} would be overwritten, and it is not of an earlier `enxuto {verb}`; name another folder",
+                    code="E012",
                 )
     return folder
 
@@ -122,16 +126,18 @@ def goes_to_stdout(output: Path | None, *, json: bool) -> bool:
     if output != STDOUT:
         return False
     if sys.stdout is None:
-        raise UsageError("-o - writes the file to stdout, which is closed; name a file")
+        raise UsageError("-o - writes the file to stdout, which is closed; name a file", code="E013")
     if json:
-        raise UsageError("-o - and --json both write to stdout; name a file")
+        raise UsageError("-o - and --json both write to stdout; name a file", code="E022")
     if sys.stdout.isatty():
-        raise UsageError("-o - writes the file to stdout, which is a terminal; name a file, or redirect it")
+        raise UsageError(
+            "-o - writes the file to stdout, which is a terminal; name a file, or redirect it", code="E013"
+        )
     return True
 
 
 def write_to_stdout(pieces: Iterable[bytes]) -> int:
-    """Write to stdout; return the number of bytes. Raises `UsageError` for a full disk."""
+    """Write pieces of a file to stdout and return their bytes; `UsageError` for a full disk."""
     length = 0
     for piece in pieces:
         try:
@@ -141,7 +147,9 @@ def write_to_stdout(pieces: Iterable[bytes]) -> int:
             raise
         except OSError as error:
             discard(sys.stdout)
-            raise UsageError(f"cannot write the file to stdout: {error.strerror or error}") from error
+            raise UsageError(
+                f"cannot write the file to stdout: {error.strerror or error}", code="E013"
+            ) from error
         length += len(piece)
     return length
 
@@ -171,7 +179,9 @@ def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
     ):  # unlike `Path.exists` no error where that cannot be known, which `check_writable` says
         for source in inputs:
             if any(_same(path, file) for file in _files_of(source)):
-                raise UsageError(f"{path} is {source} itself, or its data; name another file to write")
+                raise UsageError(
+                    f"{path} is {source} itself, or its data; name another file to write", code="E014"
+                )
     check_writable(path)
 
 
@@ -197,4 +207,6 @@ def _same(one: Path, other: Path) -> bool:
 
 def _refuse_dash(verb: str, path: Path) -> None:
     if path == STDOUT:
-        raise UsageError(f"`enxuto {verb}` does not write to stdout; name a file or folder instead of -")
+        raise UsageError(
+            f"`enxuto {verb}` does not write to stdout; name a file or folder instead of -", code="E013"
+        )

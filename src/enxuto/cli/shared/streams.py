@@ -75,7 +75,7 @@ def write(stream: TextIO | None, text: str) -> None:
         discard(stream)
         if stream is sys.stdout:
             raise UsageError(
-                f"cannot write the result to standard output: {error.strerror or error}"
+                f"cannot write the result to standard output: {error.strerror or error}", code="E013"
             ) from error
     except ValueError:  # closed by someone
         return
