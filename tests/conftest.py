@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 
-from enxuto.machine import compiling
+from enxuto import cli
 
 # Shells start background jobs with interrupts ignored, and children inherit that; here they are heard, as at
 # a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What verbs write on stderr does not depend on whether loops were compiled before.
-compiling.announce()
+cli._is_announcing = True

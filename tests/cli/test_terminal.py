@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -316,12 +318,10 @@ def test_progress_away_from_a_terminal_is_a_line_now_and_then() -> None:
     assert lines[2:] == ["points, 3 of 4 points, 75% done, 1:15 left"]
 
 
-def test_the_first_use_says_that_it_compiles(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines: list[str] = []
-    monkeypatch.setattr(compiling, "_is_announced", False)
-    compiling.before_compiling(lambda: lines.append("compiling"))
-    compiling.announce()
-    compiling.announce()
-    assert lines == ["compiling"]
+def test_the_first_use_says_that_it_compiles(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enxuto.cli._is_announcing", False)
+    assert "compiling" not in invoke("zoo", "resnet20").stderr  # nothing there is compiled
+    with redirect_stderr(io.StringIO()) as stderr:
+        compiling.announce_compiling()
+        compiling.announce_compiling()
+    assert stderr.getvalue().count("first use: compiling") == 1

@@ -273,3 +273,25 @@ def test_loops_are_compiled_where_the_current_folder_is_gone(tmp_path: Path) -> 
     kept = Path(tempfile.gettempdir()) / f"enxuto-{os.geteuid()}" / "kernels"
     for folder in kept.glob(f"package-{hashlib.sha256(str(path.parent).encode()).hexdigest()[:16]}"):
         shutil.rmtree(folder)
+
+
+def test_the_first_compile_is_announced_once(tmp_path: Path) -> None:
+    """Loops of a new file: the first one compiled calls, the second one does not, and what is kept calls nobody."""
+    (tmp_path / "loops_told.py").write_text(
+        "from enxuto.machine.kernels import clamp, compiled, on_first_compile\n"
+        "@compiled\ndef first(i):\n    return clamp(i, 0, 3)\n@compiled\ndef second(i):\n    return i + 2\n"
+        "calls = []\non_first_compile(lambda: calls.append(0))\nfirst(7)\nsecond(1)\nprint(len(calls), first(9))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    found = [
+        subprocess.run(
+            [sys.executable, "loops_told.py"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert found == ["1 3\n", "0 3\n"]

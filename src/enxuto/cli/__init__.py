@@ -17,7 +17,7 @@ from enxuto.cli.shared.options import expand_options
 from enxuto.cli.shared.outputs import check_outputs
 from enxuto.cli.shared.provenance import EnxutoCommands
 from enxuto.cli.shared.terminal import handle_errors, note, set_debug
-from enxuto.machine.compiling import before_compiling
+from enxuto.machine.compiling import on_first_compile
 
 __all__ = ["app"]
 
@@ -45,6 +45,7 @@ _VERBS = (
     "lottery",
 )
 
+_is_announcing = False  # once a process
 _COMPILING = "first use: compiling for this processor, once per installation, in about a minute"
 
 app = typer.Typer(
@@ -75,7 +76,10 @@ def _root(
 ) -> None:
     """Makes trained convolutional networks small without losing what they learnt, and gives plain ONNX back."""
     set_debug(debug)
-    before_compiling(lambda: note(_COMPILING))
+    global _is_announcing
+    if not _is_announcing:
+        _is_announcing = True
+        on_first_compile(lambda: note(_COMPILING))
 
 
 for _verb in _VERBS:

@@ -40,7 +40,6 @@ from enxuto.codec.stop_odds_fit import (
     laplacian_exponents,
     sign_bits,
     sign_exponents,
-    written_bits,
 )
 from enxuto.quantize.trellis import odd_states
 
@@ -239,9 +238,9 @@ class _Search:
         choices = [hazards] if hazards else [some for some in _HAZARDS if some < tokens] or [2]
         best: tuple[float, Int64, Int64 | None] | None = None
         for some in choices:
-            exponents = fit_exponents(moved.astype(np.float64), self.work.direct, some)
+            exponents, bits = fit_exponents(moved.astype(np.float64), self.work.direct, some)
             zeros = fit_zeros(moved[1].astype(np.float64), exponents) if self.work.trellis else None
-            total = float(np.sum(moved * self.cost(exponents, zeros))) + written_bits(exponents)
+            total = float(np.sum(moved * self.cost(exponents, zeros))) + bits
             if best is None or total < best[0]:
                 best = total, exponents, zeros
         assert best is not None, "there is always a choice"

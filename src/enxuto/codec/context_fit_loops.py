@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.neighbours import MOST_AROUND, SIZES
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, compiled
 
 __all__ = ["alternatives", "count_signs", "count_tokens", "magnitude_tokens", "scaled_sums"]
 
@@ -76,7 +76,7 @@ def count_tokens(
     width = tokens.shape[1]
     for n in range(tokens.shape[0]):
         for p in range(width):
-            c = min(max(np.int64(sums[n]) + offsets[p], 0), top)
+            c = clamp(np.int64(sums[n]) + offsets[p], np.int64(0), top)
             step = 2
             if around.shape[0]:
                 step = step_of[c * _AROUND_ROW + near[p] + around[n * width + p]]
@@ -105,10 +105,10 @@ def count_signs(
             level = int(levels[n, p])
             if level:
                 total = np.int64(around_sums[n * width + p]) if around_sums.shape[0] else np.int64(0)
-                c = min(max(np.int64(sums[n]) + offsets[p], 0), top)
+                c = clamp(np.int64(sums[n]) + offsets[p], np.int64(0), top)
                 sure = sure_of[c * row + row // 2 + total]
                 unlike = 1 if (level < 0) != (total < 0) else 0
-                counts[sure, min(abs(level), SIZES) - 1, unlike] += 1
+                counts[sure, clamp(abs(level), 1, SIZES) - 1, unlike] += 1
 
 
 @compiled
@@ -145,7 +145,7 @@ def alternatives(
                 token = tokens[n, p]
                 half = odd[n * width + p] if odd.shape[0] else 0
                 for change in range(out.shape[1]):
-                    c = min(max(own + change, 0), top)
+                    c = clamp(own + change, np.int64(0), top)
                     if around.shape[0]:
                         c = np.int64(class_of[c * _AROUND_ROW + near[p] + around[n * width + p]])
                     out[index, change] += cost[half, c, token]

@@ -18,7 +18,7 @@ from enxuto.codec.bits import BitReader, BitWriter
 from enxuto.codec.neighbours import BUCKETS, EIGHTHS, SHIFTS, SIZES, class_table, sign_table, step_table
 from enxuto.codec.stop_odds import LOWEST, frequencies, hazard_of, mean_magnitudes, with_zeros
 from enxuto.errors import FormatError
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, inlined
 
 __all__ = [
     "MOST_NUMBER",
@@ -116,15 +116,15 @@ class ContextModel:
         return (self.numbers[2] + self.offset).astype(np.int16)
 
 
-@compiled
+@inlined
 def straight(exponents: Int64, c: int, m: int) -> int:
     """Return what hazard m of class c is expected to be, by those written before it (the last class comes first)."""
     last = exponents.shape[0] - 1
     if c == last:
         return int(exponents[c, m - 1]) if m else 0
     slope = exponents[c + 1, m] - exponents[c + 2, m] if c + 1 < last else 0
-    line = exponents[c + 1, m] + min(max(slope, -_STEEPEST), _STEEPEST)
-    expected: int = min(max(line, LOWEST), -LOWEST - 1)
+    line = exponents[c + 1, m] + clamp(slope, -_STEEPEST, _STEEPEST)
+    expected: int = clamp(line, LOWEST, -LOWEST - 1)
     return expected
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from enxuto.codec.neighbours import CLIP, MOST_AROUND, MOST_SUM
 from enxuto.codec.stop_odds import BITS
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, compiled, inlined
 
 __all__ = ["LOWER", "SIGN_BITS", "decode", "decode_plain", "encode", "slot_table"]
 
@@ -64,7 +64,6 @@ def slot_table(table: Int64) -> Int32:
     return np.concatenate(rows).astype(np.int32)
 
 
-@compiled
 def encode(
     levels: Int32,
     bases: Int16,
@@ -89,23 +88,48 @@ def encode(
     sign is the neighbours', by how sure they are and the magnitude's token. strand: kernels in each. odd (N · P,):
     1 where the trellis is in an odd state, of size 0 without one.
     """
+    states[:] = 0 if len(states) == 1 else LOWER
+    starts = np.cumsum(table, axis=1) - table
+    begin: int = _encode(
+        levels, bases, offsets, near, around, sums, class_of, sure_of, table, starts, direct, signs, strand, odd,
+        states, words,
+    )  # fmt: skip
+    return begin
+
+
+@compiled
+def _encode(
+    levels: Int32,
+    bases: Int16,
+    offsets: Int16,
+    near: UInt32,
+    around: Bytes,
+    sums: Int16,
+    class_of: Bytes,
+    sure_of: Bytes,
+    table: Int64,
+    starts: Int64,
+    direct: int,
+    signs: Shares,
+    strand: int,
+    odd: Bytes,
+    states: Int64,
+    words: Words,
+) -> int:
+    """Do what `encode` says, from `states` as they begin; starts: where each token's slots begin, as `table`."""
     kernels, positions = levels.shape
     strands = kernels // strand
     lanes = states.shape[0]
     classes = np.int64(table.shape[0] // 2 if odd.shape[0] else table.shape[0])
     top = classes - 1
-    starts = np.zeros_like(table)
-    for row in range(table.shape[0]):
-        starts[row, 1:] = np.cumsum(table[row])[:-1]
-    states[:] = 0 if lanes == 1 else _LOWER
     position: int = words.shape[0]
     for group in range((strands - 1) // lanes, -1, -1):
         for place in range(strand * positions - 1, -1, -1):
             k, p = place // positions, place % positions
-            for lane in range(min(lanes, strands - group * lanes) - 1, -1, -1):
+            for lane in range(clamp(strands - group * lanes, 1, lanes) - 1, -1, -1):
                 n = (group * lanes + lane) * strand + k
                 at = n * positions + p
-                base = min(max(np.int64(bases[n]) + offsets[p], 0), top)
+                base = clamp(np.int64(bases[n]) + offsets[p], np.int64(0), top)
                 total = np.int64(sums[at]) if sums.shape[0] else np.int64(0)
                 found = np.int64(around[at]) if around.shape[0] else np.int64(0)
                 c = np.int64(class_of[base * _AROUND_ROW + near[p] + found])
@@ -135,7 +159,7 @@ def encode(
     return position
 
 
-@compiled
+@inlined
 def _put_raw(rest: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
     """Encode the bits of `rest` below its leading one; return how many they are, the state, the words' begin."""
     e = np.int64(0)
@@ -153,7 +177,6 @@ def _put_raw(rest: np.int64, x: np.int64, position: int, words: Words) -> tuple[
     return e, x, position
 
 
-@compiled
 def decode_plain(
     bases: Int16,
     offsets: Int16,
@@ -167,14 +190,38 @@ def decode_plain(
     out: Int32,
 ) -> bool:
     """Decode as `decode` does, weights that do not look at their neighbours."""
-    positions = out.shape[1]
-    strands, lanes = out.shape[0] // strand, states.shape[0]
-    kept = _kept_within(slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS))
-    _, paths, own, spots = _fresh(lanes, 0)
-    flat, position = out.reshape(-1), 0
+    paths, own, spots = _room(len(states))
+    kept = _classes_of_sums(len(slots), following)
+    ended: bool = _decode_plain(
+        bases, offsets, kept, slots, signs, direct, strand, following, states, paths, own, spots, words,
+        out.shape[1], out.reshape(-1),
+    )  # fmt: skip
+    return ended
+
+
+@compiled
+def _decode_plain(
+    bases: Int16,
+    offsets: Int16,
+    kept: Int64,
+    slots: Int32,
+    signs: Shares,
+    direct: int,
+    strand: int,
+    following: Int64 | None,
+    states: Int64,
+    paths: Int64,
+    own: Int64,
+    spots: UInt64,
+    words: Words,
+    positions: int,
+    flat: Int32,
+) -> bool:
+    strands, lanes = flat.shape[0] // (strand * positions), states.shape[0]
+    position = np.int64(0)
     for first in range(0, strands, lanes):
         paths[:] = 0
-        busy = min(lanes, strands - first)
+        busy = clamp(strands - first, 1, lanes)
         for k in range(strand):
             _begin(bases, first, strand, k, positions, busy, own, spots)
             for p in range(positions):
@@ -200,7 +247,7 @@ def decode_plain(
     return _ended(states, position, words)
 
 
-@compiled
+@inlined
 def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, np.int64]:
     """Take a token and a sign off a state; return it, and −1 where the sign is the expected one, else 0."""
     x = (entry & _FIELD) * (x >> BITS) + ((entry >> 13) & _SLOT_MASK)
@@ -210,13 +257,13 @@ def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, n
     return (x >> SIGN_BITS) * (rest + (like & (share - rest))) + slot - (share & ~like), like
 
 
-@compiled
+@inlined
 def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
     """Read `width` raw bits in pieces; return 2**width + them, state and position."""
     value = np.int64(1) << width
     done = np.int64(0)
     while done < width:
-        piece = min(width - done, np.int64(_PIECE))
+        piece = width - done if width - done < _PIECE else np.int64(_PIECE)
         value += (x & ((np.int64(1) << piece) - 1)) << done
         x >>= piece
         done += piece
@@ -226,7 +273,7 @@ def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.
     return value, x, position
 
 
-@compiled
+@inlined
 def _ended(states: Int64, position: int, words: Words) -> bool:
     end = np.int64(0) if states.shape[0] == 1 else _LOWER
     for lane in range(states.shape[0]):
@@ -236,7 +283,6 @@ def _ended(states: Int64, position: int, words: Words) -> bool:
     return ended
 
 
-@compiled
 def decode(
     bases: Int16,
     offsets: Int16,
@@ -263,17 +309,53 @@ def decode(
     `words`, whatever they hold. Choices that no processor predicts are arithmetic; whether to read a word is a branch
     (as arithmetic, in a function of its own, it made each state wait for the others: half the speed).
     """
-    positions = out.shape[1]
-    strands, lanes = out.shape[0] // strand, states.shape[0]
-    kept = _kept_within(slots.shape[0] // (_SLOTS if following is None else 2 * _SLOTS))
+    lanes = len(states)
+    paths, own, spots = _room(lanes)
     pictures = np.zeros(lanes * size, np.int64)  # of |level|·2**32 + level: both weighted sums in one
-    starts, paths, own, spots = _fresh(lanes, size)
-    flat, position = out.reshape(-1), 0
-    plain = min(np.int64(direct), _CLIP)  # above it a token is no magnitude, or clipped for neighbours
+    starts = (np.arange(lanes) * size).astype(np.uint32)
+    kept = _classes_of_sums(len(slots), following)
+    ended: bool = _decode(
+        bases, offsets, kept, places, near, stride, eighths, class_of, sure_of, slots, signs, direct, strand, following,
+        states, pictures, starts, paths, own, spots, words, out.shape[1], out.reshape(-1),
+    )  # fmt: skip
+    return ended
+
+
+@compiled
+def _decode(
+    bases: Int16,
+    offsets: Int16,
+    kept: Int64,
+    places: UInt32,
+    near: UInt32,
+    stride: np.uint32,
+    eighths: Int64,
+    class_of: Bytes,
+    sure_of: Bytes,
+    slots: Int32,
+    signs: Shares,
+    direct: int,
+    strand: int,
+    following: Int64 | None,
+    states: Int64,
+    pictures: Int64,
+    starts: UInt32,
+    paths: Int64,
+    own: Int64,
+    spots: UInt64,
+    words: Words,
+    positions: int,
+    flat: Int32,
+) -> bool:
+    strands, lanes = flat.shape[0] // (strand * positions), states.shape[0]
+    position = np.int64(0)
+    plain = (
+        np.int64(direct) if direct < _CLIP else _CLIP
+    )  # above, a token is no magnitude, or clipped for neighbours
     w0, w1, w2, w3 = eighths[0], eighths[1], eighths[2], eighths[3]
     for first in range(0, strands, lanes):
         paths[:] = 0
-        busy = min(lanes, strands - first)
+        busy = clamp(strands - first, 1, lanes)
         for k in range(strand):
             _begin(bases, first, strand, k, positions, busy, own, spots)
             for p in range(positions):
@@ -299,7 +381,7 @@ def decode(
                         if token > direct:
                             token, x, position = _raw(token - direct - 1, x, position, words)
                             token += direct
-                        seen = min(token, _CLIP)
+                        seen = token if token < _CLIP else _CLIP
                     if following is not None:
                         paths[lane] = following[np.uint32((paths[lane] << 1) + (token & 1))]
                     negative = ~like ^ (total >> 63)
@@ -309,7 +391,7 @@ def decode(
     return _ended(states, position, words)
 
 
-@compiled
+@inlined
 def _around(
     pictures: Int64, at: np.uint32, stride: np.uint32, w0: np.int64, w1: np.int64, w2: np.int64, w3: np.int64
 ) -> tuple[np.uint32, np.int64]:
@@ -320,14 +402,12 @@ def _around(
     return found, np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
 
 
-@compiled
-def _fresh(lanes: int, size: int) -> tuple[UInt32, Int64, Int64, UInt64]:
-    """Return where each state has its picture, and room for its path, number of scale and place in the output."""
-    starts = (np.arange(lanes) * size).astype(np.uint32)
-    return starts, np.zeros(lanes, np.int64), np.zeros(lanes, np.int64), np.zeros(lanes, np.uint64)
+def _room(lanes: int) -> tuple[Int64, Int64, UInt64]:
+    """Return room for what belongs to each state: trellis state, number of its scale, place in the output."""
+    return np.zeros(lanes, np.int64), np.zeros(lanes, np.int64), np.zeros(lanes, np.uint64)
 
 
-@compiled
+@inlined
 def _begin(
     bases: Int16, first: int, strand: int, k: int, positions: int, busy: int, own: Int64, spots: UInt64
 ) -> None:
@@ -338,9 +418,7 @@ def _begin(
         spots[lane] = n * positions
 
 
-@compiled
-def _kept_within(classes: int) -> Int64:
+def _classes_of_sums(slots: int, following: Int64 | None) -> Int64:
     """Return, for sums of numbers and offset from −`_CENTRE` on, the class they stand for, within 0…K−1."""
-    sums = np.arange(-_CENTRE, _CENTRE)
-    kept: Int64 = np.minimum(np.maximum(sums, 0), classes - 1)
-    return kept
+    classes = slots // (_SLOTS if following is None else 2 * _SLOTS)
+    return np.clip(np.arange(-_CENTRE, _CENTRE), 0, classes - 1).astype(np.int64)

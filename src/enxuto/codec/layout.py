@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, compiled
 
 __all__ = ["Layout", "Pictures"]
 
@@ -58,17 +58,18 @@ class Layout:
     def sums(self, rows: Int16, columns: Int16, first: int, last: int) -> Int16:
         """Return, for kernels `first`…`last`−1, the sum of their row's and their column's number."""
         out = np.empty(last - first, np.int16)
-        _sums(self.starts, rows, columns, first, out)
+        row = int(np.searchsorted(self.starts, first, side="right")) - 1
+        _sums(self.starts, rows, columns, first, row, out)
         return out
 
 
 @compiled
-def _sums(starts: Int64, rows: Int16, columns: Int16, first: int, out: Int16) -> None:
-    row = np.searchsorted(starts, first, side="right") - 1
+def _sums(starts: Int64, rows: Int16, columns: Int16, first: int, row: int, out: Int16) -> None:
+    """Fill `out` for kernels from `first` on, which lies in `row`."""
     told_apart = columns.shape[0] > 1
     done = 0
     while done < out.shape[0]:
-        stop = min(out.shape[0], starts[row + 1] - first)
+        stop = clamp(starts[row + 1] - first, done, out.shape[0])
         column = first + done - starts[row] if told_apart else 0
         for n in range(done, stop):
             out[n] = rows[row] + columns[column]

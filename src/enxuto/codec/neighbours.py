@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, compiled
 
 __all__ = [
     "BUCKETS",
@@ -95,5 +95,5 @@ def look_around(
             total = eighths[0] * left + eighths[1] * above + eighths[2] * before + eighths[3] * behind
             around[at] = weight
             sums[at] = total
-            picture[place + stride + 1] = np.int64(min(max(int(levels[n, p]), -CLIP), CLIP))
+            picture[place + stride + 1] = clamp(np.int64(levels[n, p]), np.int64(-CLIP), np.int64(CLIP))
             at += 1

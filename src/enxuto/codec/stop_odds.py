@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, compiled, inlined
 
 __all__ = [
     "BITS",
@@ -51,6 +51,11 @@ def nearest_odds(share: float) -> int:
     return int(min(max(np.rint(4 * np.log2(share / (1 - share))), LOWEST), -LOWEST - 1))
 
 
+@inlined
+def _at_least_one(value: np.int64) -> np.int64:
+    return value if value > 1 else np.int64(1)
+
+
 @compiled
 def frequencies(exponents: Int64, direct: int, groups: int) -> Int64:
     """Return the frequencies (K, direct + 1 + groups) of magnitude tokens for hazards' exponents (K, M).
@@ -60,21 +65,25 @@ def frequencies(exponents: Int64, direct: int, groups: int) -> Int64:
     """
     tokens = direct + 1 + groups
     out = np.empty((exponents.shape[0], tokens), np.int64)
+    last = exponents.shape[1] - 1
     for c in range(exponents.shape[0]):
         left = np.int64(1) << 30
         for m in range(direct + 1):
-            hazard = HAZARD[exponents[c, min(m, exponents.shape[1] - 1)] - LOWEST]
+            hazard = HAZARD[exponents[c, m if m < last else last] - LOWEST]
             mass = left if m == tokens - 1 else (left * hazard) >> 16
-            out[c, m] = max(np.int64(1), mass >> (30 - BITS))
+            out[c, m] = _at_least_one(mass >> (30 - BITS))
             left -= mass
-        stay = 65536 - HAZARD[exponents[c, exponents.shape[1] - 1] - LOWEST]
+        stay = 65536 - HAZARD[exponents[c, last] - LOWEST]
         for e in range(groups):
             mass = left if e == groups - 1 else (left * (65536 - stay)) >> 16
-            out[c, direct + 1 + e] = max(np.int64(1), mass >> (30 - BITS))
+            out[c, direct + 1 + e] = _at_least_one(mass >> (30 - BITS))
             left -= mass
             stay = (stay * stay) >> 16
-        largest = np.argmax(out[c])
-        out[c, largest] += (np.int64(1) << BITS) - out[c].sum()
+        rest, largest = np.int64(1) << BITS, np.int64(0)
+        for token in range(tokens):
+            rest -= out[c, token]
+            largest = token if out[c, token] > out[c, largest] else largest
+        out[c, largest] += rest
     return out
 
 
@@ -95,6 +104,6 @@ def mean_magnitudes(table: Int64, direct: int) -> Int64:
         total = np.int64(0)
         for token in range(table.shape[1]):
             magnitude = token if token <= direct else direct + (np.int64(1) << (token - direct - 1))
-            total += table[c, token] * min(magnitude, np.int64(1) << 20)
-        out[c] = max(np.int64(1), (total * UNIT) >> BITS)
+            total += table[c, token] * clamp(magnitude, np.int64(0), np.int64(1) << 20)
+        out[c] = _at_least_one((total * UNIT) >> BITS)
     return out

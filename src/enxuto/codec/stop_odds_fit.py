@@ -8,7 +8,7 @@ import numpy.typing as npt
 from enxuto.codec.bits import FURTHEST
 from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, straight
 from enxuto.codec.stop_odds import HAZARD, LOWEST
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, compiled, inlined
 
 __all__ = [
     "fit_exponents",
@@ -16,7 +16,6 @@ __all__ = [
     "laplacian_exponents",
     "sign_bits",
     "sign_exponents",
-    "written_bits",
 ]
 
 Int64 = npt.NDArray[np.int64]
@@ -44,11 +43,11 @@ def sign_exponents(signs: Int64) -> Int64:
     return out
 
 
-@compiled
+@inlined
 def _rice(difference: int) -> int:
     """Bits of a signed number in a Golomb–Rice code with one low bit."""
     folded = 2 * difference - 1 if difference > 0 else -2 * difference
-    return min((folded >> 1) + 2, 20)
+    return clamp((folded >> 1) + 2, 2, 20)
 
 
 @compiled
@@ -65,55 +64,63 @@ def _cheapest(stops: float, goes: float, expected: int) -> int:
     return best
 
 
-@compiled
-def fit_exponents(counts: Floats, direct: int, hazards: int) -> Int64:
-    """Return hazards' exponents (K, hazards) for counts (1 or 2, K, tokens), each weighed against the bits it takes.
+def fit_exponents(counts: Floats, direct: int, hazards: int) -> tuple[Int64, float]:
+    """Fit hazards' exponents, each of them weighed against the bits that it takes.
 
-    hazards: at least 2. What lies beyond zero is fitted to even and odd states together, zero to even ones alone.
+    What lies beyond zero is fitted to even and odd states together, zero to even ones alone.
+
+    Args:
+        counts: weights (1 or 2, K, tokens), in even and odd states, by class and token.
+        direct: the last magnitude that has a token of its own.
+        hazards: how many exponents each class gets, at least 2.
+
+    Returns:
+        The exponents (K, hazards), and about how many bits writing them takes.
     """
-    last = counts.shape[1] - 1
-    out = np.zeros((last + 1, hazards), np.int64)
+    out = np.zeros((counts.shape[1], hazards), np.int64)
     whole = counts.sum(axis=0)
     pooled = whole.sum(axis=0)
-    for c in range(last, -1, -1):
-        for m in range(hazards):
-            own = (counts[0, c] if m == 0 else whole[c]) + 0.02 * pooled / pooled.sum()
-            stops, goes = 0.0, 0.0
-            for token in range(m, own.shape[0]):
-                magnitude = float(token) if token <= direct else direct + 1.4 * 2.0 ** (token - direct - 1)
-                if m < hazards - 1:
-                    stops += own[token] if token == m else 0.0
-                    goes += own[token] if token > m else 0.0
-                else:
-                    stops += own[token]
-                    goes += own[token] * (magnitude - m)
-            expected = straight(out, c, m)
-            out[c, m] = _cheapest(stops, goes, expected)
-    return out
+    bits = _fit_exponents(counts[0], whole, 0.02 * pooled / pooled.sum(), direct, out)
+    return out, bits
 
 
 @compiled
+def _fit_exponents(even: Floats, whole: Floats, usual: Floats, direct: int, out: Int64) -> float:
+    """Fill `out` (K, hazards); return about what writing it takes.
+
+    even, whole (K, tokens): counts in even states and in all of them; usual (tokens,): counts added to every class.
+    """
+    hazards, bits = out.shape[1], 0.0
+    for c in range(out.shape[0] - 1, -1, -1):
+        for m in range(hazards):
+            stops, goes = 0.0, 0.0
+            for token in range(m, usual.shape[0]):
+                own = (even[c, token] if m == 0 else whole[c, token]) + usual[token]
+                magnitude = float(token) if token <= direct else direct + 1.4 * 2.0 ** (token - direct - 1)
+                if m < hazards - 1:
+                    stops += own if token == m else 0.0
+                    goes += own if token > m else 0.0
+                else:
+                    stops += own
+                    goes += own * (magnitude - m)
+            expected = straight(out, c, m)
+            out[c, m] = _cheapest(stops, goes, expected)
+            bits += _rice(out[c, m] - expected)
+    return bits
+
+
 def fit_zeros(counts: Floats, exponents: Int64) -> Int64:
     """Return the odds of zero (K,) in odd states for their counts (K, tokens), each weighed against its bits."""
     out = np.zeros(exponents.shape[0], np.int64)
     narrower = USUAL_NARROWER
     for c in range(exponents.shape[0] - 1, -1, -1):
-        expected = min(max(exponents[c, 0] + narrower, LOWEST), -LOWEST - 1)
-        found = _cheapest(counts[c, 0], counts[c, 1:].sum(), expected)
+        own = int(exponents[c, 0])
+        expected = min(max(own + narrower, LOWEST), -LOWEST - 1)
+        found = _cheapest(float(counts[c, 0]), float(counts[c, 1:].sum()), expected)
         # Differences of differences have to fit the code that writes them.
-        narrower = min(max(found - exponents[c, 0], -60), 60)
-        out[c] = exponents[c, 0] + narrower
+        narrower = min(max(found - own, -60), 60)
+        out[c] = own + narrower
     return out
-
-
-@compiled
-def written_bits(exponents: Int64) -> float:
-    """Return about what writing hazards' exponents takes."""
-    total = 0.0
-    for c in range(exponents.shape[0]):
-        for m in range(exponents.shape[1]):
-            total += _rice(exponents[c, m] - straight(exponents, c, m))
-    return total
 
 
 def sign_bits(signs: Int64, odds: Int64) -> float:

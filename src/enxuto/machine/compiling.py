@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["announce", "before_compiling"]
+__all__ = ["announce_compiling", "on_first_compile"]
 
-_report: Callable[[], None] | None = None
-_is_announced = False
-
-
-def before_compiling(report: Callable[[], None]) -> None:
-    """Have `report` called before the first loop is compiled of which no compiled code is kept, once a process."""
-    global _report
-    _report = report
+_announce: Callable[[], None] | None = None
 
 
-def announce() -> None:
-    """Call what `before_compiling` was given, if this was not done in this process before."""
-    global _is_announced
-    if not _is_announced:
-        _is_announced = True
-        if _report is not None:
-            _report()
+def on_first_compile(announce: Callable[[], None] | None) -> None:
+    """Have `announce` called once, just before the next loop is compiled; None: nothing is called.
+
+    It is called in the thread that needs the loop. Code that was kept from an earlier run is loaded without a call.
+    """
+    global _announce
+    _announce = announce
+
+
+def announce_compiling() -> None:
+    """Call what `on_first_compile` was given last, if it was not called yet."""
+    global _announce
+    announce, _announce = _announce, None
+    if announce is not None:
+        announce()

@@ -21,10 +21,10 @@ import numba
 import numpy as np
 from numba.core import caching, config, dispatcher
 
-from enxuto.machine.compiling import announce
+from enxuto.machine.compiling import announce_compiling, on_first_compile
 from enxuto.machine.places import cache_folder, is_private, is_writable, temporary_folder
 
-__all__ = ["cache_place", "compiled"]
+__all__ = ["cache_place", "clamp", "compiled", "inlined", "on_first_compile"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,10 +35,25 @@ _WAY_OUT = "NUMBA_CACHE_DIR may name a folder for it"
 
 def compiled(function: F) -> F:
     """Compile a function with Numba at its first call, without the interpreter's lock; see the head of this file."""
-    made: Any = numba.njit(nogil=True)(function)
+    made: Any = numba.njit(nogil=True, no_cfunc_wrapper=True)(function)
     if _is_compiled(made):  # not where NUMBA_DISABLE_JIT leaves the function as it is
         made._cache = _Cache(function)
     return made  # type: ignore[no-any-return]
+
+
+def inlined(function: F) -> F:
+    """Mark a function as a part of the loops that call it: it is compiled with each of them and never by itself.
+
+    A compiled function that calls another compiled one takes all of its code in and optimises it once more, so that
+    every level of calls costs as much again. What is small, or called from one place only, is a part.
+    """
+    return numba.njit(inline="always")(function)  # type: ignore[no-any-return]
+
+
+@inlined
+def clamp(value: Any, low: Any, high: Any) -> Any:
+    """Return the value, or the bound that it is beyond. `min` and `max` would be compiled for every pair of types."""
+    return low if value < low else high if value > high else value
 
 
 @functools.cache
@@ -197,7 +212,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
                 continue
             if found is not None:
                 return found
-        announce()
+        announce_compiling()
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -18,9 +18,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import clamp, compiled, inlined
 from enxuto.quantize.trellis import NEXT
-from enxuto.rounding.row_search import LARGEST, pass_on, search_row
+from enxuto.rounding.paths import Past, Paths, Ways
+from enxuto.rounding.row_search import LARGEST, pass_on, room_for_rows, search_row
 
 __all__ = [
     "loss",
@@ -104,16 +105,21 @@ def _rounded(
     levels: Int32,
 ) -> bool:
     own, shared = np.diagonal(inputs), np.diagonal(outputs)
+    shares, (rows, columns) = outputs / shared[:, None], weights.shape
+    coupled = bool(np.triu(shares, 1).any())
     done: bool = _round(
         weights,
         row_steps,
         column_steps,
         (own.max() / own) ** 2,
         (inputs / own[:, None]).astype(np.float32),
-        outputs / shared[:, None],
+        shares,
+        coupled,
         following,
         states,
-        paths,
+        *room_for_rows(paths, columns),
+        np.empty(columns),
+        np.zeros((rows if coupled else 1, columns)),
         levels,
     )
     return done
@@ -127,25 +133,42 @@ def _round(
     costs: Float64,
     ratios: Float32,
     shares: Float64,
+    coupled: bool,
     following: Int64,
     states: Int64,
-    paths: int,
+    paths: Paths,
+    ways: Ways,
+    past: Past,
+    errors: Float64,
+    taken: Float64,
     levels: Int32,
 ) -> bool:
-    """Round row by row. Errors move later rows when those are next in turn, many at a time."""
-    rows, columns = weights.shape
-    coupled = _has_off_diagonal(shares)
-    errors = np.empty(columns)
-    taken = np.zeros((rows if coupled else 1, columns))  # from each row behind, over V_rs/V_rr
-    for r in range(rows):
+    """Round row by row. Errors move later rows when those are next in turn, many at a time.
+
+    coupled: whether errors of a row move later ones. paths, ways, past, errors (C,): room for what a row takes; taken
+    (R, C): for what each row takes from those behind, over V_rs/V_rr, or of one row if they are not coupled.
+    """
+    one_path = len(paths.losses) == 1 and len(following) == 1
+    for r in range(len(weights)):
         row = weights[r]
         if coupled:
             _move_row(weights, taken, shares, r)
-        if paths == 1 and len(following) == 1:
-            found = _round_row(row, row_steps[r] * column_steps, ratios, levels[r], errors)
+        if one_path:
+            found = _round_row(row, row_steps[r], column_steps, ratios, levels[r], errors)
         else:
             found, states[r] = search_row(
-                row, row_steps[r], column_steps, costs, ratios, following, states[r], paths, levels[r], errors
+                row,
+                row_steps[r],
+                column_steps,
+                costs,
+                ratios,
+                following,
+                states[r],
+                paths,
+                ways,
+                past,
+                levels[r],
+                errors,
             )
         if not found:
             return False
@@ -154,16 +177,19 @@ def _round(
     return True
 
 
-@compiled
-def _round_row(row: Float64, steps: Float64, ratios: Float32, levels: Int32, errors: Float64) -> bool:
+@inlined
+def _round_row(
+    row: Float64, unit: float, steps: Float64, ratios: Float32, levels: Int32, errors: Float64
+) -> bool:
     """Fill levels (C,) and errors (C,) of a row off the trellis one by one; False if a level leaves 31 bits."""
     for start in range(0, len(row), _PIECE):
-        end = min(start + _PIECE, len(row))
+        end = clamp(start + _PIECE, 0, len(row))
         for j in range(start, end):
-            level = np.rint(row[j] / steps[j])
+            step = unit * steps[j]
+            level = np.rint(row[j] / step)
             if not abs(level) <= LARGEST:
                 return False
-            error, own = row[j] - level * steps[j], ratios[j]
+            error, own = row[j] - level * step, ratios[j]
             levels[j], errors[j] = np.int32(level), error
             for k in range(np.uint64(j + 1), np.uint64(end)):
                 row[k] -= error * own[k]
@@ -171,17 +197,7 @@ def _round_row(row: Float64, steps: Float64, ratios: Float32, levels: Int32, err
     return True
 
 
-@compiled
-def _has_off_diagonal(matrix: Float64) -> bool:
-    """Say whether an upper triangular matrix is more than its diagonal."""
-    for r in range(len(matrix)):
-        for s in range(r + 1, len(matrix)):
-            if matrix[r, s] != 0.0:
-                return True
-    return False
-
-
-@compiled
+@inlined
 def _move_row(weights: Float64, taken: Float64, shares: Float64, r: int) -> None:
     """Take from row r what all rows before it take; those before a tile of rows do so at its head, for all of it."""
     columns = weights.shape[1]
@@ -189,8 +205,8 @@ def _move_row(weights: Float64, taken: Float64, shares: Float64, r: int) -> None
     if r == head:
         for start in range(0, columns, _PIECE):
             for first in range(0, head, 4):
-                for s in range(head, min(head + _TILE, len(weights))):
-                    _move_by_four(weights, taken, shares, first, s, start, min(start + _PIECE, columns))
+                for s in range(head, clamp(head + _TILE, 0, len(weights))):
+                    _move_by_four(weights, taken, shares, first, s, start, clamp(start + _PIECE, 0, columns))
     for s in range(head, r):
         row, move, share = weights[r], taken[s], shares[s, r]
         for k in range(np.uint64(columns)):
@@ -210,13 +226,14 @@ def _move_by_four(
         weights[here, k] += former + latter
 
 
-@compiled
+@inlined
 def _spread(taken: Float64, errors: Float64, ratios: Float32) -> None:
     """Fill `taken` (C,) with what errors (C,) of a row take from every weight, their own (1) included."""
     columns = len(taken)
-    taken[:] = 0.0
+    for k in range(columns):
+        taken[k] = 0.0
     for start in range(0, columns, _TILE):
-        end = min(start + _TILE, columns)
+        end = clamp(start + _TILE, 0, columns)
         for j in range(start, end):
             error, own = errors[j], ratios[j]
             for k in range(np.uint64(j), np.uint64(end)):

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.machine.kernels import compiled
+from enxuto.machine.kernels import inlined
 
-__all__ = ["BATCH", "Past", "Paths", "Ways", "beginning", "go_on", "read", "settle"]
+__all__ = ["BATCH", "Past", "Paths", "Ways", "begin_row", "go_on", "make_room", "read", "settle"]
 
 BATCH = 8
 
@@ -43,7 +43,7 @@ class Paths(NamedTuple):
 class Ways(NamedTuple):
     """Two ways on from each path (2p,), the lower levels first; `picks` (p,) are those taken.
 
-    shifts (p,): what each path takes from the weight in turn.
+    shifts (p,): what each path takes from the weight in turn; before (p,): the states that ways begin in.
     """
 
     totals: Float64
@@ -51,6 +51,7 @@ class Ways(NamedTuple):
     errors: Float64
     picks: UInt64
     shifts: Float64
+    before: Int64
 
 
 class Past(NamedTuple):
@@ -71,14 +72,11 @@ class Past(NamedTuple):
 # Indices count unsigned where speed matters: one that might be negative is looked at each time.
 
 
-@compiled
-def beginning(first: int, most: int, span: int) -> tuple[Paths, Ways, Past]:
-    """Return one path, in state `first`, and room for so many."""
-    losses = np.full(most, np.inf)
-    losses[0] = 0.0
+def make_room(most: int, span: int) -> tuple[Paths, Ways, Past]:
+    """Return room for so many paths through rows, `span` weights at a time (a multiple of `BATCH`)."""
     paths = Paths(
-        losses,
-        np.full(most, first),
+        np.zeros(most),
+        np.zeros(most, np.int64),
         np.zeros((2, most, span), np.float32),
         np.zeros((2, BATCH, most), np.float32),
         np.zeros((2, most), np.uint64),
@@ -89,6 +87,7 @@ def beginning(first: int, most: int, span: int) -> tuple[Paths, Ways, Past]:
         np.zeros(2 * most),
         np.zeros(most, np.uint64),
         np.zeros(most),
+        np.zeros(most, np.int64),
     )
     past = Past(
         np.zeros((2, span, most), np.uint64),
@@ -101,7 +100,16 @@ def beginning(first: int, most: int, span: int) -> tuple[Paths, Ways, Past]:
     return paths, ways, past
 
 
-@compiled
+@inlined
+def begin_row(paths: Paths, ways: Ways, first: int) -> None:
+    """Begin a row with one path, in state `first`; the other paths lead nowhere, whatever stands in their places."""
+    for path in range(len(paths.losses)):
+        paths.losses[path] = 0.0 if path == 0 else np.inf
+        paths.states[path] = first
+        ways.picks[path] = np.uint64(0)
+
+
+@inlined
 def go_on(paths: Paths, ways: Ways, past: Past, following: Int64, side: int, place: int, i: int) -> None:
     """Go the ways picked, and write down which: the i-th of the batch, at `place` in the span."""
     turn, count = i % 2, np.uint64(len(paths.losses))
@@ -113,23 +121,29 @@ def go_on(paths: Paths, ways: Ways, past: Past, following: Int64, side: int, pla
         levels[path] = np.int32(ways.levels[way])
         errors[path] = ways.errors[way]
         new[path] = old[origins[path]]
-    before = states.copy()
+    before = ways.before
+    for path in range(count):
+        before[path] = states[path]
     for path in range(count):
         states[path] = following[np.uint64(before[origins[path]]), np.uint64(levels[path] & 1)]
     for m in range(i):
         row, kept = paths.batch[turn, m], paths.batch[1 - turn, m]
         for path in range(count):
             kept[path] = row[origins[path]]
-    paths.batch[1 - turn, i] = errors
+    kept = paths.batch[1 - turn, i]
+    for path in range(count):
+        kept[path] = errors[path]
 
 
-@compiled
+@inlined
 def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[int, int]:
     """Return the best path after a span of so many weights, and which it was before the span; fill `past.before`.
 
     settles: end paths that were others before the span.
     """
-    best = int(np.argmin(losses))
+    best = np.int64(0)
+    for path in range(1, len(losses)):
+        best = path if losses[path] < losses[best] else best
     batches = -(-weights // BATCH)
     settled = np.uint64(best)
     for number in range(batches - 1, -1, -1):
@@ -142,10 +156,10 @@ def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[in
             back = past.roots[number, back]
         if settles and back != settled:
             losses[path] = np.inf
-    return best, int(settled)
+    return best, np.int64(settled)
 
 
-@compiled
+@inlined
 def read(past: Past, side: int, path: int, unit: float, levels: Int32, errors: Float64) -> None:
     """Fill levels (n,) and errors (n,) of a span by the path that ends in it as `path`."""
     back = np.uint64(path)

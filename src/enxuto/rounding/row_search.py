@@ -21,10 +21,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.machine.kernels import compiled
-from enxuto.rounding.paths import BATCH, Paths, Ways, beginning, go_on, read, settle
+from enxuto.machine.kernels import compiled, inlined
+from enxuto.rounding.paths import BATCH, Past, Paths, Ways, begin_row, go_on, make_room, read, settle
 
-__all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "pass_on", "search_row"]
+__all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "pass_on", "room_for_rows", "search_row"]
 
 LARGEST_ON_TRELLIS = 1073741822.0
 LARGEST = 2147483646.0  # off the trellis
@@ -42,6 +42,11 @@ UInt64 = npt.NDArray[np.uint64]
 # slow in the innermost loops.
 
 
+def room_for_rows(most: int, length: int) -> tuple[Paths, Ways, Past]:
+    """Return room for the search along rows of `length` weights, with so many paths at most."""
+    return make_room(most, min(_SPAN, -(-length // BATCH) * BATCH))
+
+
 @compiled
 def search_row(
     row: Float64,
@@ -51,28 +56,31 @@ def search_row(
     ratios: Float32,
     following: Int64,
     first: int,
-    most: int,
+    paths: Paths,
+    ways: Ways,
+    past: Past,
     levels: Int32,
     errors: Float64,
 ) -> tuple[bool, int]:
-    """Fill levels (C,) of a row (C,), along so many paths at most, and errors (C,) of its weights as they were moved.
+    """Fill levels (C,) of a row (C,), and errors (C,) of its weights as they were moved; as many paths as have room.
 
     The row is overwritten. The step of weight j is unit·steps[j]; costs (C,) of the square of its error. ratios (C, C):
     what an error of j takes from weight k > j. following (states, 2): the state after an even and after an odd level,
-    from state `first` on; one state alone is no trellis.
+    from state `first` on; one state alone is no trellis. paths, ways, past: from `room_for_rows`, used again and again.
     Returns whether levels are within bounds, and the last state.
     """
     length, plain = len(row), len(following) == 1
-    span = min(_SPAN, -(-length // BATCH) * BATCH)
-    paths, ways, past = beginning(first, most, span)
-    side = best = 0
+    span = len(past.before)
+    begin_row(paths, ways, first)
+    side, best = np.int64(0), np.int64(0)
     for start in range(0, length, span):
-        end = min(start + span, length)
-        half = 0
+        end = start + span if start + span < length else length
+        half = np.int64(0)
         _enter(paths.moved, past.before, ratios, start, end)
         for head in range(start, end, BATCH):
-            tail = min(head + BATCH, end)
-            paths.roots[0] = np.arange(most)
+            tail = head + BATCH if head + BATCH < end else end
+            for path in range(len(paths.losses)):
+                paths.roots[0, path] = np.uint64(path)
             for j in range(head, tail):
                 _shift(ways.shifts, paths, half, ratios, start, head, j)
                 if not _extend(row[j] / unit, ways, paths, steps[j], costs[j] * steps[j] ** 2, plain):
@@ -80,9 +88,14 @@ def search_row(
                 _select(ways.totals, ways.picks, paths.losses)
                 go_on(paths, ways, past, following, side, j - start, j - head)
             number, turn = (head - start) // BATCH, (tail - head) % 2
-            past.batches[number], past.roots[number] = paths.batch[turn], paths.roots[turn]
+            batch, roots = past.batches[number], past.roots[number]
+            for path in range(len(roots)):
+                roots[path] = paths.roots[turn, path]
+            for i in range(BATCH):
+                for path in range(len(roots)):
+                    batch[i, path] = paths.batch[turn, i, path]
             if tail < end:
-                _move(paths, half, past.batches[number], past.roots[number], ratios, start, head, end)
+                _move(paths, half, batch, roots, ratios, start, head, end)
                 half = 1 - half
         best, settled = settle(paths.losses, past, end - start, start > 0)
         if start:
@@ -95,10 +108,12 @@ def search_row(
     return True, paths.states[best]
 
 
-@compiled
+@inlined
 def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: int) -> None:
     """Set what paths take from the weights of a span: what their errors in the span before do. It ends in half 0."""
-    moved[0] = 0
+    for path in range(moved.shape[1]):
+        for k in range(moved.shape[2]):
+            moved[0, path, k] = 0.0
     if start:
         span = len(before)
         for i in range(0, span, BATCH):
@@ -119,14 +134,26 @@ def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: in
                 )
 
 
-@compiled
+@inlined
 def _move(
     paths: Paths, half: int, batch: Float32, roots: UInt64, ratios: Float32, start: int, head: int, end: int
 ) -> None:
     """Write to the other half of `moved` what paths take from the rest of the span with this batch of errors."""
     moved, source = paths.moved[1 - half], paths.moved[half]
     for path in range(len(roots)):
-        _take(moved, path, source, roots[path], batch, 0, ratios, head, start, head + BATCH, end)
+        _take(
+            moved,
+            path,
+            source,
+            np.int64(roots[path]),
+            batch,
+            np.int64(0),
+            ratios,
+            head,
+            start,
+            head + BATCH,
+            end,
+        )
 
 
 @compiled
@@ -158,7 +185,7 @@ def _take(
         moved[here, k - first] = source[its, k - first] + (former + latter)
 
 
-@compiled
+@inlined
 def _shift(shifts: Float64, paths: Paths, half: int, ratios: Float32, start: int, head: int, j: int) -> None:
     """Fill `shifts` (p,): what each path takes from weight j."""
     turn = (j - head) % 2
@@ -171,7 +198,7 @@ def _shift(shifts: Float64, paths: Paths, half: int, ratios: Float32, start: int
             shifts[path] += errors[path] * ratio
 
 
-@compiled
+@inlined
 def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, plain: bool) -> bool:
     """Try on each path the two levels nearest to a weight, of either parity; False if one is out of bounds."""
     totals, levels, errors, losses, shifts = ways.totals, ways.levels, ways.errors, paths.losses, ways.shifts
@@ -197,7 +224,7 @@ def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, p
     return outside == 0
 
 
-@compiled
+@inlined
 def _select(totals: Float64, picks: UInt64, losses: Float64) -> None:
     """Fill picks and losses (p,) with the least of totals (2p,), at least seven eighths as many as fit.
 
@@ -228,7 +255,8 @@ def _select(totals: Float64, picks: UInt64, losses: Float64) -> None:
             taken += np.uint64(1) if totals[way] <= threshold else np.uint64(0)
     for path in range(taken):
         losses[path] = totals[picks[path]]
-    losses[taken:] = np.inf
+    for path in range(taken, np.uint64(most)):
+        losses[path] = np.inf
 
 
 @compiled

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.machine.kernels import compiled
-from enxuto.quantize.trellis import NEXT
+from enxuto.machine.kernels import compiled, inlined
+from enxuto.quantize.trellis import NEXT, STATES
 from enxuto.rounding.row_search import LARGEST_ON_TRELLIS
 
 __all__ = ["nearest_path"]
@@ -27,21 +27,31 @@ def nearest_path(scaled: Float64) -> Int32 | None:
     """
     if scaled.size and not float(np.abs(scaled).max()) <= LARGEST_ON_TRELLIS:
         return None
-    levels = np.empty(scaled.shape, np.int32)
-    _search(scaled, NEXT, levels)
+    levels, columns = np.empty(scaled.shape, np.int32), scaled.shape[1]
+    losses, others = np.empty(STATES), np.empty(STATES)
+    origins, chosen = np.empty((columns, STATES), np.uint8), np.empty((columns, STATES), np.int32)
+    _search(scaled, NEXT, losses, others, origins, chosen, levels)
     return levels
 
 
 @compiled
-def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
+def _search(
+    scaled: Float64,
+    following: Int64,
+    losses: Float64,
+    others: Float64,
+    origins: npt.NDArray[np.uint8],
+    chosen: Int32,
+    levels: Int32,
+) -> None:
+    """Fill levels (R, C); losses, others (8,), origins, chosen (C, 8) are room for what it takes."""
     count, (rows, columns) = following.shape[0], scaled.shape
-    losses, others = np.empty(count), np.empty(count)
-    origins, chosen = np.empty((columns, count), np.uint8), np.empty((columns, count), np.int32)
     for r in range(rows):
-        losses[:] = np.inf
-        losses[0] = 0.0
+        for state in range(count):
+            losses[state] = 0.0 if state == 0 else np.inf
         for j in range(columns):
-            others[:] = np.inf
+            for state in range(count):
+                others[state] = np.inf
             for state in range(count):
                 if losses[state] == np.inf:
                     continue
@@ -53,13 +63,15 @@ def _search(scaled: Float64, following: Int64, levels: Int32) -> None:
                         others[reached] = total
                         origins[j, reached], chosen[j, reached] = state, np.int32(level)
             losses, others = others, losses
-        state = int(np.argmin(losses))
+        state = np.int64(0)
+        for other in range(1, count):
+            state = other if losses[other] < losses[state] else state
         for j in range(columns - 1, -1, -1):
             levels[r, j] = chosen[j, state]
-            state = int(origins[j, state])
+            state = np.int64(origins[j, state])
 
 
-@compiled
+@inlined
 def _candidates(scaled: float, odd: int) -> tuple[float, float]:
     """Return the two levels nearest to `scaled` steps in an even or an odd state, one of either parity."""
     if not odd:
