@@ -147,7 +147,7 @@ def test_the_sheet_shows_every_changed_image(tmp_path: Path, shape: tuple[int, .
     assert contact_sheet(dataset, found, path, max_images=2) == 2
     nothing = answers([0], [0], [0])
     assert contact_sheet(dataset, nothing, path) == 0
-    for wrong in ({"most": 0}, {"columns": 0}):
+    for wrong in ({"max_images": 0}, {"columns": 0}):
         with pytest.raises(UsageError, match="contact sheet"):
             contact_sheet(dataset, found, path, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="contact sheet"):

@@ -216,9 +216,9 @@ def test_a_missing_set_says_the_command_and_fetches_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ENXUTO_CACHE", str(tmp_path))
-    with pytest.raises(DataError, match=rf"enxuto fetch {name}$"):
+    with pytest.raises(DataError, match=rf"(?m)enxuto fetch {name}$"):
         open_dataset(name)
-    with pytest.raises(DataError, match=rf"enxuto fetch {name} --folder there$"):
+    with pytest.raises(DataError, match=rf"(?m)enxuto fetch {name} --folder there$"):
         locate(name, "there")
     assert os.listdir(tmp_path) == []
 

@@ -151,7 +151,7 @@ def test_round_trip_through_json(pre: Preprocess) -> None:
 
 
 def test_unknown_settings_are_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"unknown setting cropp; known are resize.*layout"):
+    with pytest.raises(UsageError, match=r"unknown setting cropp .*'crop'.*; known are resize.*layout"):
         Preprocess.from_dict({"cropp": 3})
 
 
