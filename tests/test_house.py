@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "summary": {"onnx_model", "zoo"},
     "train": {"archive", "data", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
-    "measure": {"data", "export", "runtime", "summary", "train"},
+    "measure": {"data", "export", "runtime", "summary", "train", "zoo"},
     "prune": {"archive", "data", "export", "runtime", "summary", "train", "zoo"},
     "studies": {
         "archive",

@@ -69,10 +69,10 @@ def write_archive(path: str | Path, format_name: str, version: int, values: Mapp
     Raises:
         UsageError: the file cannot be written.
     """
-    held = {"format": format_name, "version": version, "digest": digest(values), **values}
+    contents = {"format": format_name, "version": version, "digest": digest(values), **values}
     # An interrupt inside torch.save comes out of it as a RuntimeError about its archive.
     with interrupts_wait(), atomic_write(path) as file:
-        torch.save(held, file)
+        torch.save(contents, file)
 
 
 def read_archive(path: str | Path, kind: str = "checkpoint") -> object:
@@ -89,9 +89,9 @@ def read_archive(path: str | Path, kind: str = "checkpoint") -> object:
         file.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of old files
-            held: object = torch.load(file, map_location="cpu", weights_only=True)
-        _check_values(held, place, size, paid)
-    return held
+            contents: object = torch.load(file, map_location="cpu", weights_only=True)
+        _check_values(contents, place, size, paid)
+    return contents
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -99,16 +99,18 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     Raises what `read_archive` does, and `FormatError` where there is no state dict.
     """
-    held = read_archive(path)
-    if isinstance(held, Mapping) and isinstance(held.get("format"), str) and "digest" in held:
-        known = {key: value for key, value in held.items() if key not in ("format", "version", "digest")}
-        if held["digest"] != digest(known):
+    contents = read_archive(path)
+    if isinstance(contents, Mapping) and isinstance(contents.get("format"), str) and "digest" in contents:
+        known = {key: value for key, value in contents.items() if key not in ("format", "version", "digest")}
+        if contents["digest"] != digest(known):
             raise FormatError(
                 f"{path} is damaged: its contents do not fit their digest; use an earlier one", code="E052"
             )
-    state = held
-    if isinstance(held, Mapping):
-        state = next((held[key] for key in STATE_KEYS if isinstance(held.get(key), Mapping)), held)
+    state = contents
+    if isinstance(contents, Mapping):
+        state = next(
+            (contents[key] for key in STATE_KEYS if isinstance(contents.get(key), Mapping)), contents
+        )
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FormatError(f"{path} holds no state dict, alone or under {', '.join(STATE_KEYS)}")
     if not all(isinstance(name, str) for name in state):
@@ -209,10 +211,10 @@ def _is_dtype(name: str) -> bool:
     return module == "torch" and isinstance(getattr(torch, attribute, None), torch.dtype)
 
 
-def _check_values(held: object, path: Path, size: int, paid: int) -> None:
+def _check_values(contents: object, path: Path, size: int, paid: int) -> None:
     """Refuse values that are not plain, and those that are larger, deeper or more than the file's size allows."""
     left, tensors = 4 * paid + 1000, 0
-    waiting: list[tuple[object, int]] = [(held, 0)]
+    waiting: list[tuple[object, int]] = [(contents, 0)]
     while waiting:
         value, depth = waiting.pop()
         left -= 1

@@ -114,7 +114,7 @@ def test_weights_alone_need_no_images() -> None:
     silent = model.replaced(empty)
     assert compare_layers(silent, model)[0].weight_snr == -math.inf
     dataset, preprocess = images()
-    with pytest.raises(UsageError, match="preprocessing"):
+    with pytest.raises(UsageError, match="E023"):
         compare_layers(model, silent, dataset)
     with pytest.raises(UsageError, match="at least 1 image"):
         compare_layers(model, silent, dataset, preprocess, images=0)
@@ -127,7 +127,7 @@ def test_models_without_a_common_weight_are_named() -> None:
         for node in proto.graph.node:
             node.input[:] = [f"x_{name}" if name == tensor.name else name for name in node.input]
         tensor.name = f"x_{tensor.name}"
-    with pytest.raises(ModelError, match="only their answers"):
+    with pytest.raises(ModelError, match="E037"):
         compare_layers(model, Model.from_proto(proto))
 
 
@@ -147,7 +147,7 @@ def test_the_sheet_shows_every_changed_image(tmp_path: Path, shape: tuple[int, .
     assert contact_sheet(dataset, found, path, max_images=2) == 2
     nothing = answers([0], [0], [0])
     assert contact_sheet(dataset, nothing, path) == 0
-    for wrong in ({"most": 0}, {"columns": 0}):
+    for wrong in ({"max_images": 0}, {"columns": 0}):
         with pytest.raises(UsageError, match="contact sheet"):
             contact_sheet(dataset, found, path, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="contact sheet"):

@@ -358,5 +358,5 @@ def test_more_than_memory_is_an_error_of_the_data(tmp_path: Path, monkeypatch: p
         raise MemoryError
 
     monkeypatch.setattr(Path, "read_bytes", too_much)
-    with pytest.raises(DataError, match="more memory than there is"):
+    with pytest.raises(DataError, match="E092"):
         open_dataset(tmp_path).image(0)

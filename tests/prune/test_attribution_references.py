@@ -49,5 +49,5 @@ def test_mean_image_weighs_images_not_batches() -> None:
     assert torch.equal(mean, torch.full((1, 2, 2), 2.0))
     assert torch.equal(constant_reference(mean)(images), torch.full((5, 1, 2, 2), 2.0))
     assert torch.equal(zero_reference(images), torch.zeros(5, 1, 2, 2))
-    with pytest.raises(DataError, match="no images"):
+    with pytest.raises(DataError, match="E043"):
         mean_image([])

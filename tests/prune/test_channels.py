@@ -360,7 +360,7 @@ def test_wrong_numbers_are_refused() -> None:
     channels = traced(Between(3, nn.Identity(), 3))
     with pytest.raises(UsageError, match="no group 3; they go from 0 to 2"):
         channels.without_groups([3])
-    with pytest.raises(UsageError, match="no layer 'stern'"):
+    with pytest.raises(UsageError, match=r"no layer 'stern' .*did you mean 'stem'"):
         channels.without_filters({"stern": [0]})
     with pytest.raises(UsageError, match="stem has no filter 3"):
         channels.without_filters({"stem": [3]})

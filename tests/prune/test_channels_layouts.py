@@ -112,5 +112,5 @@ def test_the_channels_of_rows_are_the_same(pool: nn.Module) -> None:
 )
 def test_other_views_of_the_memory_are_refused_by_name(view: Callable[[Tensor], Tensor]) -> None:
     pool = nn.Sequential(Called(view), nn.AdaptiveAvgPool2d(1))
-    with pytest.raises(ModelError, match=r"as_strided.*places in memory"):
+    with pytest.raises(ModelError, match=r"as_strided.*positions in memory"):
         trace(network(pool), torch.zeros(1, 3, 8, 8))

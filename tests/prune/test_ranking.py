@@ -234,9 +234,9 @@ def test_what_makes_no_sense_is_refused() -> None:
         choose_units(units, found, 0.5, measure, floor=0)
     with pytest.raises(UsageError, match="multiples"):
         choose_units(units, found, 0.5, measure, multiple=0)
-    with pytest.raises(UsageError, match="scope"):
+    with pytest.raises(UsageError, match="E021"):
         choose_units(units, found, 0.5, measure, scope="regional")
-    with pytest.raises(UsageError, match="normalisation"):
+    with pytest.raises(UsageError, match="E021"):
         choose_units(units, found, 0.5, measure, normalise="l3")
     with pytest.raises(UsageError, match="no score for any of a"):
         choose_units(units, {"b": np.ones(3)}, 0.5, measure)

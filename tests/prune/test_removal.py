@@ -117,7 +117,7 @@ def test_plans_that_cannot_be(layers: dict[str, tuple[int, ...]], message: str) 
     kept = channels.keep_all()
     with pytest.raises(UsageError, match=message):
         remove(network, channels, replace(kept, layers={**kept.layers, **layers}))
-    with pytest.raises(UsageError, match="the plan is for another network"):
+    with pytest.raises(UsageError, match="E022"):
         remove(network, channels, traced(chain()).keep_all())
 
 
@@ -275,7 +275,7 @@ def test_architectures() -> None:
     item = Architecture("mobilenet-v2-cifar", (3, 32, 32), 7, {"width": 0.25})
     assert Architecture.from_dict(item.to_dict()) == item
     assert item.build().get_parameter("classifier.fc.weight").shape[0] == 7
-    with pytest.raises(UsageError, match="called without arguments"):
+    with pytest.raises(UsageError, match="E022"):
         Architecture("here:factory", (1, 2, 2), 7)
     with pytest.raises(FormatError, match="no description of an architecture"):
         Architecture.from_dict({"name": "lenet5"})

@@ -277,9 +277,9 @@ def test_what_cannot_be_scored_is_refused() -> None:
     network, data = small(), batches()
     with pytest.raises(UsageError, match=r"l3.*choose one of l1"):
         scores(network, data, "l3")
-    with pytest.raises(DataError, match="no images"):
+    with pytest.raises(DataError, match="E043"):
         scores(network, [], "l1")
-    with pytest.raises(DataError, match="no images"):
+    with pytest.raises(DataError, match="E043"):
         scores(network, [(data[0][0][:0], data[0][1][:0])], "l1")
     with pytest.raises(DataError, match="float images"):
         scores(network, [(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]))])

@@ -103,7 +103,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     assert len(history.records) == lowest.epoch + 2
     again = fit(seeded(), stripes(), stripes(40, seed=1), settings, folder=tmp_path, resume=True)
     assert again.records == history.records
-    with pytest.raises(UsageError, match="early_stopping"):
+    with pytest.raises(UsageError, match="E022"):
         fit(seeded(), stripes(), None, config(early_stopping=2))
 
 
@@ -135,7 +135,7 @@ def test_a_network_that_cannot_be_compiled_is_told_in_a_line(monkeypatch: pytest
         raise TorchDynamoException("no working C++ compiler\n\nSet TORCHDYNAMO_VERBOSE=1 for more")
 
     monkeypatch.setattr(torch, "compile", lambda network: fails)
-    with pytest.raises(UsageError, match=r"here: no working C\+\+ compiler; set compile=false"):
+    with pytest.raises(UsageError, match=r"here: no working C\+\+ compiler.*; set compile=false"):
         fit(seeded(), stripes(), None, config(compile=True))
 
 
@@ -166,17 +166,17 @@ def test_numbers_that_are_none_stop_the_run(tmp_path: Path) -> None:
             out: Tensor = self.inner(images)
             return out * float("nan") if self.calls > 8 else out
 
-    with pytest.raises(TrainingError, match=r"epoch 2;.*last\.pt \(after 1 epochs\)"):
+    with pytest.raises(TrainingError, match=r"diverged in epoch 2: .*last\.pt \(after 1 epochs\)"):
         fit(Breaks(), stripes(), None, config(), folder=tmp_path)
     kept = Checkpoint.read(tmp_path / "last.pt")
     assert kept.epoch == 1
     assert all(bool(value.isfinite().all()) for value in kept.model.values())
-    with pytest.raises(TrainingError, match="epoch 1; nothing was kept"):
+    with pytest.raises(TrainingError, match=r"epoch 1: .*; nothing was kept"):
         fit(seeded(), stripes(), None, config(lr=1e30, optimizer="sgd"))
 
 
 def test_a_weight_broken_by_the_last_step_is_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"weight .* epoch 1"):
+    with pytest.raises(TrainingError, match="epoch 1: a weight is NaN"):
         fit(seeded(), stripes(16), None, config(lr=3e38, weight_decay=1e3, optimizer="sgd"), folder=tmp_path)
     assert Checkpoint.read(tmp_path / "last.pt").epoch == 0
 
@@ -228,15 +228,15 @@ def test_what_does_not_fit_is_refused_first(tmp_path: Path) -> None:
         fit(seeded(dropped), stripes(96), None, config(batch=19))
     fit(seeded(dropped), stripes(96), None, config(batch=19, epochs=1, drop_last=True))
     fit(seeded(plain), stripes(96), None, config(batch=19, epochs=1))
-    with pytest.raises(DataError, match="classes"):
+    with pytest.raises(DataError, match="E042"):
         fit(seeded(), stripes(), stripes(40, classes=3), config())
-    with pytest.raises(DataError, match="fewer than a batch"):
+    with pytest.raises(DataError, match="E043"):
         fit(seeded(), stripes(8), None, config(drop_last=True))
-    with pytest.raises(UsageError, match="resume needs the folder"):
+    with pytest.raises(UsageError, match="E023"):
         fit(seeded(), stripes(), None, config(), resume=True)
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="device"):
             fit(seeded(), stripes(), None, config(device="cuda"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot make"):
+    with pytest.raises(UsageError, match="E013"):
         fit(seeded(), stripes(), None, config(), folder=tmp_path / "file" / "run")

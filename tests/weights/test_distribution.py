@@ -52,7 +52,7 @@ def test_the_family_that_was_drawn_from_is_found_again() -> None:
         shape = weight_distribution(SAMPLES[name].rvs(100_000, random_state=1), "drawn")
         assert shape is not None
         own = next(one for one in shape.similar if one.name == name)
-        assert own.kl <= shape.ranked("kl", source_only=True)[0].kl + 2e-4  # gamma can pass for a Gaussian
+        assert own.kl <= shape.rank_fits("kl", source_only=True)[0].kl + 2e-4  # gamma can pass for a Gaussian
         others = [
             one.kl
             for one in shape.similar
@@ -61,10 +61,10 @@ def test_the_family_that_was_drawn_from_is_found_again() -> None:
         assert own.kl < 0.3 * min(others)
     shape = weight_distribution(stats.gennorm(0.6, 0.5, 0.1).rvs(200_000, random_state=2), "drawn")
     assert shape is not None
-    assert shape.ranked("kl")[0].name == "generalised Gaussian"
-    beta, location, scale = shape.ranked("kl")[0].fitted.arguments
+    assert shape.rank_fits("kl")[0].name == "generalised Gaussian"
+    beta, location, scale = shape.rank_fits("kl")[0].fitted.arguments
     assert (beta, location, scale) == pytest.approx((0.6, 0.5, 0.1), rel=0.15)
-    assert shape.ranked("kl")[0].kl < 2e-3
+    assert shape.rank_fits("kl")[0].kl < 2e-3
 
 
 def test_measures_are_those_of_the_source() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from zoo_walk import Walk, meta, walk, walk_named
 
 from enxuto import zoo
-from enxuto.zoo.blocks import scaled
+from enxuto.zoo.blocks import scale_channels
 from enxuto.zoo.googlenet import Inception, NaiveInception
 from enxuto.zoo.mobilenet import DepthwiseSeparable
 from enxuto.zoo.resnet import OptionAShortcut
@@ -142,7 +142,7 @@ def test_depthwise_separable_weights(inputs: int, outputs: int) -> None:
     ("channels", "expected"), [(32, 32), (44.8, 48), (134.4, 136), (24 * 0.5, 16), (3, 8)]
 )
 def test_scaled_channels(channels: float, expected: int) -> None:
-    assert scaled(channels) == expected
+    assert scale_channels(channels) == expected
 
 
 def test_option_a_shortcut() -> None:

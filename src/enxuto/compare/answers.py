@@ -92,19 +92,19 @@ class AnswerComparison:
 
     def changed_images(self) -> NDArray[np.int64]:
         """Positions of images whose answer changed: those the second lost, those it won, then the rest."""
-        places = np.flatnonzero(self.first != self.second)
-        lost = self.first[places] == self.expected[places]
-        won = self.second[places] == self.expected[places]
-        return places[np.argsort(np.where(lost, 0, np.where(won, 1, 2)), kind="stable")]
+        indices = np.flatnonzero(self.first != self.second)
+        lost = self.first[indices] == self.expected[indices]
+        won = self.second[indices] == self.expected[indices]
+        return indices[np.argsort(np.where(lost, 0, np.where(won, 1, 2)), kind="stable")]
 
     def changes(self) -> list[AnswerChange]:
         """Changed answers by kind, the most frequent first."""
-        places = np.flatnonzero(self.first != self.second)
+        indices = np.flatnonzero(self.first != self.second)
         kinds = Counter(
             zip(
-                self.expected[places].tolist(),
-                self.first[places].tolist(),
-                self.second[places].tolist(),
+                self.expected[indices].tolist(),
+                self.first[indices].tolist(),
+                self.second[indices].tolist(),
                 strict=True,
             )
         )

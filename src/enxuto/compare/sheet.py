@@ -68,11 +68,11 @@ def contact_sheet(
         sheet.paste(picture, (left + (_SIDE - picture.width) // 2, top + (_SIDE - picture.height) // 2))
         expected = int(answers.expected[index])
         _draw_text(draw, (left, top + _SIDE + 3), f"is {answers.name(expected)}", font, _INK)
-        for place, answer in enumerate((int(answers.first[index]), int(answers.second[index]))):
+        for model, answer in enumerate((int(answers.first[index]), int(answers.second[index]))):
             _draw_answer(
                 draw,
-                (left, top + _SIDE + 3 + (place + 1) * _LINE),
-                place,
+                (left, top + _SIDE + 3 + (model + 1) * _LINE),
+                model,
                 answers.name(answer),
                 answer == expected,
                 font,
@@ -96,7 +96,7 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> Image.Image:
 def _draw_answer(
     draw: ImageDraw.ImageDraw,
     position: tuple[int, int],
-    place: int,
+    model: int,
     name: str,
     right: bool,
     font: _Font,
@@ -109,7 +109,9 @@ def _draw_answer(
     else:
         draw.line([(x + 1, y), (x + 8, y + 8)], fill=colour, width=2)
         draw.line([(x + 8, y), (x + 1, y + 8)], fill=colour, width=2)
-    _draw_text(draw, (position[0] + 14, position[1]), f"{place + 1}: {name}", font, colour, room=_SIDE - 14)
+    _draw_text(
+        draw, (position[0] + 14, position[1]), f"{model + 1}: {name}", font, colour, max_width=_SIDE - 14
+    )
 
 
 def _draw_text(
@@ -118,16 +120,16 @@ def _draw_text(
     text: str,
     font: _Font,
     colour: str,
-    room: int = _SIDE,
+    max_width: int = _SIDE,
 ) -> None:
-    draw.text(position, _shorten(draw, text, font, room), colour, font)
+    draw.text(position, _shorten(draw, text, font, max_width), colour, font)
 
 
-def _shorten(draw: ImageDraw.ImageDraw, text: str, font: _Font, room: int) -> str:
+def _shorten(draw: ImageDraw.ImageDraw, text: str, font: _Font, max_width: int) -> str:
     """Text cut so that it fits, in one line: Pillow does not measure several."""
     text = escape_invisible(text)
-    if draw.textlength(text, font) <= room:
+    if draw.textlength(text, font) <= max_width:
         return text
-    while text and draw.textlength(text + "…", font) > room:
+    while text and draw.textlength(text + "…", font) > max_width:
         text = text[:-1]
     return text + "…"

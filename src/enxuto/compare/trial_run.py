@@ -178,11 +178,11 @@ def _image_feeds(
     wanted = min(inputs, len(images))
     batch, whole = _batch_size(runner, wanted)
     for start in range(0, wanted, batch):
-        places = [*range(start, min(wanted, start + batch))]
-        filled = places + places[-1:] * (batch - len(places) if whole else 0)
-        values = preprocess.apply([images.image(place) for place in filled])
+        indices = [*range(start, min(wanted, start + batch))]
+        filled = indices + indices[-1:] * (batch - len(indices) if whole else 0)
+        values = preprocess.apply([images.image(index) for index in filled])
         check_shape(info, values.shape)
-        yield len(places), {info.name: np.ascontiguousarray(values, dtype=info.dtype)}
+        yield len(indices), {info.name: np.ascontiguousarray(values, dtype=info.dtype)}
 
 
 def _compare_output(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> OutputCheck:

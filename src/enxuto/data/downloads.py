@@ -53,16 +53,16 @@ def download(name: str, folder: str | Path | None = None, *, progress: Progress 
 
 def fetch(dataset: PublishedDataset, base: Path, *, progress: Progress | None = None) -> Path:
     """Fetch a data set by its description, as `download` does by name, into a folder of its own in `base`."""
-    place = base / dataset.folder
+    dataset_folder = base / dataset.folder
     try:
         if dataset.unpacked_names:
-            if not all((place / part).is_file() for part in dataset.unpacked_names):
+            if not all((dataset_folder / part).is_file() for part in dataset.unpacked_names):
                 base.mkdir(parents=True, exist_ok=True)
-                _fetch_archive(dataset, place, progress)
-            return place
-        place.mkdir(parents=True, exist_ok=True)
+                _fetch_archive(dataset, dataset_folder, progress)
+            return dataset_folder
+        dataset_folder.mkdir(parents=True, exist_ok=True)
         for file in dataset.files:
-            target = place / file.name
+            target = dataset_folder / file.name
             if not (target.is_file() and _digest(target) == file.sha256):
                 with atomic_write(target) as out:
                     _fetch_file(file, out, progress)
@@ -71,20 +71,20 @@ def fetch(dataset: PublishedDataset, base: Path, *, progress: Progress | None = 
             f"cannot write to {base}: {error.strerror or error}; choose another folder", code="E013"
         ) from error
     finally:
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
-    return place
+        if dataset_folder.is_dir() and not any(dataset_folder.iterdir()):
+            dataset_folder.rmdir()
+    return dataset_folder
 
 
-def _fetch_archive(dataset: PublishedDataset, place: Path, progress: Progress | None) -> None:
-    """Fetch, check and unpack beside `place`, then rename: the folder is there whole or not at all."""
-    clear(place)
+def _fetch_archive(dataset: PublishedDataset, dataset_folder: Path, progress: Progress | None) -> None:
+    """Fetch, check and unpack beside `dataset_folder`, then rename: the folder is there whole or not at all."""
+    clear(dataset_folder)
 
     def make() -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix=prefix_of(place), dir=place.parent)
+        return tempfile.TemporaryDirectory(prefix=prefix_of(dataset_folder), dir=dataset_folder.parent)
 
     with temporary(make, lambda folder: folder.name) as folder, folder as name:
-        made = Path(name) / place.name
+        made = Path(name) / dataset_folder.name
         made.mkdir()
         for file in dataset.files:
             packed = Path(name) / file.name
@@ -92,9 +92,9 @@ def _fetch_archive(dataset: PublishedDataset, place: Path, progress: Progress | 
                 _fetch_file(file, out, progress)
             _unpack(packed, made, dataset.unpacked_names)
             packed.unlink()
-        if place.exists():  # an incomplete one, made by hand
-            place.rename(Path(name) / "replaced")
-        made.rename(place)
+        if dataset_folder.exists():  # an incomplete one, made by hand
+            dataset_folder.rename(Path(name) / "replaced")
+        made.rename(dataset_folder)
 
 
 def _unpack(archive: Path, folder: Path, names: Sequence[str]) -> None:

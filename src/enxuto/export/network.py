@@ -32,6 +32,7 @@ from enxuto.export.tidy import tidy
 from enxuto.onnx_model import Model
 from enxuto.opening import LABELS_KEY, PREPROCESS_KEY
 from enxuto.runtime import Runner
+from enxuto.zoo.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -116,7 +117,7 @@ def export_onnx(
     if weights is not None:
         _load_weights(module, Path(weights))
     images = np.random.default_rng(seed).standard_normal((_CHECKED_BATCHES[0], *shape), dtype=np.float32)
-    with _evaluating(module):
+    with evaluation_mode(module):
         device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
         batch = torch.from_numpy(images).to(device)
         outputs = _run_module(module, batch, name)
@@ -153,18 +154,6 @@ def _load_weights(module: nn.Module, path: Path) -> None:
         if not same_number_kind(tensor, own[key]):
             raise ModelError(f"{path} does not fit the network: {key!r} holds {tensor.dtype}", code="E071")
     module.load_state_dict(state)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every part is as it was."""
-    before = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before.items():
-            part.training = training
 
 
 def _run_module(module: nn.Module, batch: Any, name: str) -> np.ndarray:

@@ -98,8 +98,8 @@ def _drop_idle_slices(graph: GraphProto, constants: dict[str, TensorProto]) -> N
     outputs = {item.name for item in graph.output}
     instead: dict[str, str] = {}
     for node in graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = instead.get(name, name)
+        for position, name in enumerate(node.input):
+            node.input[position] = instead.get(name, name)
         if node.op_type == "Slice" and node.output[0] not in outputs and _is_whole_slice(node, constants):
             instead[node.output[0]] = node.input[0]
 
@@ -124,9 +124,9 @@ def _drop_unused(graph: GraphProto) -> None:
     nodes = [NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
     del graph.node[:]
     graph.node.extend(nodes)
-    for place in reversed(range(len(graph.initializer))):
-        if graph.initializer[place].name not in needed:
-            del graph.initializer[place]
+    for position in reversed(range(len(graph.initializer))):
+        if graph.initializer[position].name not in needed:
+            del graph.initializer[position]
 
 
 def _name_nodes(graph: GraphProto) -> None:

@@ -1,6 +1,6 @@
 """What a trained network measures: accuracy, parameters, bytes, operations, latency; and plots of its training.
 
-Nothing here is estimated: files are written and weighed, runs are timed. `plots` needs no torch; the rest does.
+Nothing here is estimated: the sizes of written files are measured, and runs are timed. Only `plots` needs no torch.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -72,8 +72,15 @@ def write_network(
 ) -> NetworkFiles:
     """Write `model.pt` (state dict) and `model.onnx` into an existing folder, each whole or not at all.
 
-    input_shape: (channels, height, width). name, classes: of a network of the zoo, for the ONNX file's metadata.
-    preprocess, labels: travel in the ONNX file. Raises `ModelError` where the network cannot be exported.
+    Args:
+        model: the network.
+        folder: where to write.
+        input_shape: (channels, height, width).
+        name, classes: of a network of the zoo, for the ONNX file's metadata.
+        preprocess, labels: written into the ONNX file's metadata.
+
+    Raises:
+        ModelError: the network cannot be exported.
     """
     state, onnx = Path(folder) / "model.pt", Path(folder) / "model.onnx"
     weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
@@ -98,10 +105,15 @@ def measure(
     repeats: int = 100,
     seed: int = 0,
 ) -> Measurements:
-    """Score `model` on `test` and time it and its ONNX file on one image.
+    """Score a network on test images, and time it and its ONNX file on one image; on a GPU too, where there is one.
 
-    test: with the training set's mean and std (`TrainingData.like`). The GPU is timed where torch finds one.
-    threads: of the CPU for both runtimes; 0 takes one per core in ONNX Runtime and torch's own number there.
+    Args:
+        model: the network.
+        test: test images with the training set's mean and std (`TrainingData.like`).
+        files: what `write_network` wrote of it.
+        threads: CPU threads of both runtimes; 0: one a core in ONNX Runtime, torch's own number in torch.
+        repeats: timed runs.
+        seed: of the images that are timed.
     """
     scores = score(model, test)
     channels, height, width = test.images.shape[1:]

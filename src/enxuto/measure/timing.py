@@ -12,6 +12,7 @@ from torch import nn
 
 from enxuto.errors import UsageError
 from enxuto.runtime import Latency
+from enxuto.zoo.modes import evaluation_mode
 
 __all__ = ["torch_latency"]
 
@@ -27,10 +28,21 @@ def torch_latency(
     threads: int = 0,
     seed: int = 0,
 ) -> Latency:
-    """Times of `model` in evaluation mode on random images of `input_shape` (channels, height, width), in ms a run.
+    """Time a network in evaluation mode on random images; it is left as it was. On a GPU every run is waited for.
 
-    The model must be on `device`; it is left as it was. On a GPU every run is waited for, as one who needs the
-    answer would. threads: of the CPU, 0 leaves torch's own number. Raises `UsageError` for fewer than one run.
+    Args:
+        model: the network, on `device`.
+        input_shape: (channels, height, width).
+        device: of the network.
+        batch: images a run.
+        repeats, warmup: runs that are measured, and runs before them.
+        threads: of the CPU; 0: torch's own number.
+        seed: of the images.
+
+    Returns: times in ms a run.
+
+    Raises:
+        UsageError: fewer than one run or one image.
     """
     if repeats < 1 or warmup < 0 or batch < 1:
         raise UsageError(
@@ -40,7 +52,7 @@ def torch_latency(
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(batch, *input_shape, generator=generator).to(place)
     times = np.empty(repeats)
-    with _evaluating(model, threads), torch.inference_mode():
+    with evaluation_mode(model), _torch_threads(threads), torch.inference_mode():
         for turn in range(-warmup, repeats):
             start = time.perf_counter_ns()
             model(images)
@@ -55,15 +67,11 @@ def torch_latency(
 
 
 @contextmanager
-def _evaluating(model: nn.Module, threads: int) -> Iterator[None]:
-    """Evaluation mode and this many threads inside; afterwards as before."""
-    modes = {part: part.training for part in model.modules()}
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Inside, torch uses this many CPU threads (0: its own number)."""
     before = torch.get_num_threads()
-    model.eval()
     torch.set_num_threads(threads or before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        for part, training in modes.items():
-            part.training = training

@@ -13,12 +13,12 @@ By scores, in rounds (`scores` of `enxuto.prune.criteria.scores`), here without 
     unpruned = UnprunedNetwork.from_architecture(Architecture("vgg16-cifar", (3, 32, 32)))
     state, kept = network.state_dict(), unpruned.channels.keep_all()
     for left in shares_left(0.2, rounds=8):                 # 0.8, 0.64, … of the unpruned filters
-        kept = unpruned.next_plan(kept, scores(network, batches, "l1"), left, Selection()).kept
-        network = unpruned.prune(state, kept)             # a trained one's: unpruned.spread(its state, kept)
+        kept = unpruned.plan_round(kept, scores(network, batches, "l1"), left, Selection()).kept
+        network = unpruned.prune(state, kept)               # a trained one's: unpruned.expand_state(its state, kept)
 
-Plans hold original places. Rounds go on from the original network and a smaller plan; or trace the pruned network and
-join the plans: `kept.compose(later)`. Whole studies are `enxuto.studies.lottery`. Names are imported when first
-used. All of it needs the extra `[train]`.
+Plans hold filters' positions in the original network. Rounds start from the original network and a smaller plan; or
+trace the pruned network and compose the plans: `kept.compose(later)`. Whole studies are `enxuto.studies.lottery`. Names
+are imported when first used. All of it needs the extra `[train]`.
 """
 
 from __future__ import annotations

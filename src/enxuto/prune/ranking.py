@@ -40,7 +40,7 @@ Measure = Callable[[Sequence[int]], float]
 
 
 class Unit(Protocol):
-    """What must go together, as `channels` groups it: layer → places of its filters."""
+    """Filters that must go together, as `channels` groups them: layer → positions of its filters."""
 
     @property
     def filters(self) -> Mapping[str, tuple[int, ...]]:
@@ -49,8 +49,10 @@ class Unit(Protocol):
 
 @dataclass(frozen=True)
 class UnitChoice:
-    """removed: numbers of the units to remove, ascending. asked, reached: shares 0…1 of the measure to remove, and
-    removed by this choice; where they differ, no other place of the order comes nearer.
+    """Which units to remove.
+
+    removed: their numbers, ascending. requested, achieved: shares 0…1 of the measure to be removed, and removed by this
+    choice; where they differ, no other cut of the order comes nearer.
     """
 
     removed: tuple[int, ...]
@@ -69,12 +71,20 @@ def choose_units(
     floor: int = 1,
     multiple: int = 1,
 ) -> UnitChoice:
-    """Choose the units to remove so that `share` of the measure goes, as nearly as the order allows.
+    """Choose the units to remove so that a share of the measure goes, as nearly as the order allows.
 
-    scores: for each layer a score per filter; low ones go first. share: 0 up to, not including, 1, of
-    `measure(())`. The measure is asked about logarithmically many choices; if it gives the same for the same
-    choice, then asking for more never leaves more units, even where the measure itself goes up and down. Raises
-    `UsageError` for settings or scores that make no sense.
+    The measure is evaluated for logarithmically many choices. If it gives the same for the same choice, a larger share
+    never leaves more units, even where the measure itself goes up and down.
+
+    Args:
+        units: filters that go together.
+        scores: layer → a score for each filter; low ones go first.
+        share: of `measure(())` to remove, at least 0 and below 1.
+        measure: what is left when units of these numbers are removed.
+        scope, normalise, floor, multiple: see the head of this file.
+
+    Raises:
+        UsageError: a setting or a score makes no sense.
     """
     if not 0 <= share < 1:
         raise UsageError(f"the share to remove must be 0 or more and below 1, not {share}")
@@ -139,9 +149,10 @@ def _norm(values: np.ndarray, normalise: Normalise) -> float:
         case "max":
             norm = float(sizes.max(initial=0.0))
         case _:
-            hint = did_you_mean(str(normalise), get_args(Normalise))
             raise UsageError(
-                f"no normalisation {normalise!r}{hint}: choose none, l2, mean or max", code="E021"
+                f"no normalisation {normalise!r}{did_you_mean(str(normalise), get_args(Normalise))}: "
+                "choose none, l2, mean or max",
+                code="E021",
             )
     return norm if norm > 0 else 1.0
 

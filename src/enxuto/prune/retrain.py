@@ -1,4 +1,4 @@
-"""How a pruned network is trained again: rewound, with the learning rate rewound, fine-tuned, or from other weights.
+"""How a pruned network is trained again: rewound, with the learning rate rewound, fine-tuned, or re-initialised.
 
 - `rewind`: the weights of epoch k of the first training, and its schedule from epoch k on (Frankle et al.,
   arXiv:1903.01611);
@@ -38,10 +38,18 @@ _BY_EPOCH = ("constant", "milestones")  # schedules that any epoch can be entere
 def retraining_config(
     mode: Mode, config: TrainConfig, *, rewind_epoch: int, last_lr: float, epochs: int | None, seed: int
 ) -> TrainConfig:
-    """The configuration of a retraining, by that of the first training.
+    """Make the configuration of a retraining from that of the first training.
 
-    last_lr: of the first training's last epoch. epochs: None as many as the mode's schedule has. seed: of the order and
-    the augmentation. Raises `UsageError` for `none`, and for an epoch to rewind to that leaves none to train.
+    Args:
+        mode: one of `MODES` but `none`.
+        config: of the first training.
+        rewind_epoch: the epoch of the first training that `rewind` resumes from.
+        last_lr: learning rate of the first training's last epoch, which `fine-tune` keeps.
+        epochs: how many; None: as many as the first training's configuration.
+        seed: of the order and the augmentation.
+
+    Raises:
+        UsageError: the mode is `none`, or no epoch is left to train.
     """
     if mode == "none":
         raise UsageError("without retraining there is nothing to configure")
@@ -59,7 +67,7 @@ def retraining_config(
 
 
 def slice_epochs(config: TrainConfig, start: int, stop: int) -> TrainConfig:
-    """The configuration that trains epochs `start` to `stop` of a run of `config`; momentum starts anew.
+    """The configuration that trains epochs `start` to `stop` of a run of `config`; the momentum starts from zero.
 
     Raises `UsageError` for no epochs, and where the schedule cannot be entered in the middle.
     """

@@ -1,6 +1,6 @@
-"""Rounds of pruning: which filters go next, and the smaller network, by plans of the unpruned network's places.
+"""Rounds of pruning: which filters go next, and the smaller network, by plans in positions of the unpruned network.
 
-The network is traced once, unpruned; every round's plan is made from that map, so that rounds say in original places
+The network is traced once, unpruned, and every round's plan is made from that map. So rounds say in original positions
 what they removed, and any state of the network, pruned or not, can be cut to any later plan. A round removes so much
 that a share of the *unpruned* filters, parameters, MACs or latency is left: what a round misses by whole filters, the
 next makes up for.
@@ -53,7 +53,7 @@ def shares_left(amount: float, rounds: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Selection:
-    """How filters are chosen: by which measure the share counts, and the settings of `ranking.choose`."""
+    """How filters are chosen: the measure of which a share is left, and the settings of `ranking.choose_units`."""
 
     target: Target = "filters"
     scope: Scope = "global"
@@ -78,7 +78,7 @@ class NetworkSize:
     macs: int
 
     def shares_of(self, whole: NetworkSize) -> dict[str, float]:
-        """This size by the other's, 0…1, for each of the three."""
+        """This size divided by the other's, 0…1, for each of the three."""
         return {
             "filters": self.filters / whole.filters,
             "parameters": self.parameters / whole.parameters,
@@ -88,7 +88,10 @@ class NetworkSize:
 
 @dataclass(frozen=True)
 class PruningStep:
-    """What one round chose. kept: the plan after it. asked, reached: shares of the unpruned target that are left."""
+    """What one round chose.
+
+    kept: the plan after it. requested, achieved: shares of the unpruned target to be left, and left.
+    """
 
     kept: KeptChannels
     requested: float
@@ -97,10 +100,10 @@ class PruningStep:
 
 @dataclass(frozen=True)
 class UnprunedNetwork:
-    """What all rounds of a network refer to.
+    """The network that all rounds refer to.
 
-    network: unpruned, on the CPU; its weights mean nothing and may be overwritten. hidden: layers whose filters are
-    no classes. size: of the whole.
+    network: unpruned, on the CPU; its weights mean nothing and may be overwritten. hidden_layers: layers whose filters
+    are not classes. size: of the whole network.
     """
 
     architecture: Architecture
@@ -164,18 +167,24 @@ class UnprunedNetwork:
         *,
         timer: Timer | None = None,
     ) -> PruningStep:
-        """Choose what goes next, so that `left` (0…1) of the unpruned target stays, as nearly as whole filters allow.
+        """Choose what goes next.
 
-        kept: the plan so far. scores: of the network that it leaves, a score for each of its filters. Layers without
-        scores (auxiliary heads) stay. timer: needed for the target `latency`.
+        Args:
+            kept: the plan so far.
+            scores: layer → a score for each filter of the network that the plan leaves. Layers without scores
+                (auxiliary heads) stay.
+            left: the share of the unpruned target to be left, 0…1, as nearly as whole filters allow.
+            selection: how filters are chosen.
+            timer: needed for the target `latency`.
 
-        Raises: `UsageError`, as `choose_units` does.
+        Raises:
+            UsageError: as `choose_units` does.
         """
-        gone = self._removed_groups(kept)
+        removed_groups = self._removed_groups(kept)
         groups = [
             group
             for group in self.channels.groups
-            if group.number not in gone and any(layer in scores for layer in group.filters)
+            if group.number not in removed_groups and any(layer in scores for layer in group.filters)
         ]
         ranks = {
             layer: {position: rank for rank, position in enumerate(kept.layers[layer])}
@@ -193,9 +202,9 @@ class UnprunedNetwork:
         total = self._target_measure(selection.target, timer)
 
         def after(chosen: Iterable[int]) -> frozenset[int]:
-            return gone | {groups[number].number for number in chosen}
+            return removed_groups | {groups[number].number for number in chosen}
 
-        now, whole = total(gone), total(frozenset())
+        now, whole = total(removed_groups), total(frozenset())
         choice = choose_units(
             units, scores, max(0.0, 1 - left * whole / now), lambda chosen: total(after(chosen)),
             scope=selection.scope, normalise=selection.normalise, floor=selection.floor, multiple=selection.multiple,
@@ -219,32 +228,32 @@ class UnprunedNetwork:
             case "filters":
                 widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.hidden_layers}
                 filters = FiltersLeft(groups, widths)
-                return lambda gone: filters(sorted(gone))
+                return lambda removed_groups: filters(sorted(removed_groups))
             case "parameters":
                 trained = [name for name, value in self.network.named_parameters() if value.requires_grad]
                 size = replace(parameters_left(groups, self.network), factors=dict.fromkeys(trained, 1.0))
-                return lambda gone: size(sorted(gone))
+                return lambda removed_groups: size(sorted(removed_groups))
             case "macs":
                 image = torch.zeros(1, *self.architecture.input_shape)
                 macs = macs_left(groups, self.network, image)
-                return lambda gone: macs(sorted(gone))
+                return lambda removed_groups: macs(sorted(removed_groups))
             case "latency":
                 if timer is None:
                     raise UsageError("the target latency needs a timer that measures it", code="E023")
                 known: dict[frozenset[int], float] = {frozenset(): 1.0}
 
-                def measure_latency(gone: frozenset[int]) -> float:
+                def measure_latency(removed_groups: frozenset[int]) -> float:
                     # Asked twice, a measurement differs; the choice must not.
-                    if gone not in known:
-                        known[gone] = timer(self.channels.without_groups(gone))
-                    return known[gone]
+                    if removed_groups not in known:
+                        known[removed_groups] = timer(self.channels.without_groups(removed_groups))
+                    return known[removed_groups]
 
                 return measure_latency
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """A group's filters by their places in the network as it is now."""
+    """A group's filters by their positions in the network as it is now."""
 
     filters: Mapping[str, tuple[int, ...]]
 

@@ -27,10 +27,19 @@ def latencies(
     warmup: int = 1,
     threads: int = 1,
 ) -> list[list[Latency]]:
-    """Times of each network (first index) at each batch size (second), in ms a run; the source's 10 runs after one.
+    """Time networks in ONNX Runtime, taking turns; by default the source's 10 runs after one.
 
-    input_shape: (channels, height, width). threads: of ONNX Runtime, 0 one a core. Raises `ModelError` where a
-    network cannot be exported.
+    Args:
+        networks: the networks.
+        input_shape: (channels, height, width).
+        batches: batch sizes.
+        repeats, warmup: runs that are measured, and runs before them.
+        threads: of ONNX Runtime; 0: one a core.
+
+    Returns: times in ms a run, for each network (first index) at each batch size (second).
+
+    Raises:
+        ModelError: a network cannot be exported.
     """
     with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
         paths = [Path(folder) / f"{number}.onnx" for number in range(len(networks))]

@@ -1,6 +1,6 @@
 """Measures of what is left of a network, parameters and MACs, made from the network itself.
 
-A convolution's weight is multiplied once for each place of its output, a linear layer's once for each image (or
+A convolution's weight is multiplied once for each position of its output, a linear layer's once for each image (or
 token); what batch norm, pools and sums cost is left out, as it is where networks' MACs are published.
 """
 
@@ -54,7 +54,7 @@ def _groups(model: nn.Module) -> dict[str, int]:
 
 
 class _Uses(TorchFunctionMode):
-    """Counts the places of layers' calls."""
+    """Counts the positions of layers' outputs, over all calls."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Uses(TorchFunctionMode):
         self.counts: dict[str, float] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function; note the places of a layer."""
+        """Call the function; count the positions of a layer's output."""
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         name = self.network.layer_of_call(func, args, kwargs)

@@ -1,8 +1,8 @@
 """What a choice of filters leaves: filters, parameters, multiply-accumulates. Measures for `ranking.choose`.
 
-A parameter's size is the product of its axes after each lost its places, so that what two neighbouring layers lose
-together is counted once, exactly. MACs are a weight's size times the places where it is used. A measured latency is
-any function of the caller's that prunes, times, and returns seconds.
+A parameter's size is the product of what is left of its axes, so that what two neighbouring layers lose together is
+counted once, exactly. MACs are a weight's size times the positions where it is used. A measured latency is any function
+of the caller's that prunes, times, and returns seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["FiltersLeft", "SizeLeft", "SlicedUnit"]
 
 
 class SlicedUnit(Protocol):
-    """What goes with a unit: parameter or buffer, axis, places along it."""
+    """A unit that also says which slices of parameters and buffers go with it."""
 
     @property
     def filters(self) -> Mapping[str, tuple[int, ...]]:
@@ -26,7 +26,7 @@ class SlicedUnit(Protocol):
 
     @property
     def slices(self) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
-        """Everything that goes with them."""
+        """(parameter or buffer, axis, positions along it) of everything that goes with them."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class FiltersLeft:
 
 @dataclass(frozen=True)
 class SizeLeft:
-    """Σ factor × size of each parameter: parameters with factors 1, MACs with the places a weight is used at.
+    """Σ factor × size of each parameter: with factors 1 the parameters, with the positions of its use the MACs.
 
     shapes: parameter → its shape before. factors: parameter → its factor; others do not count. groups: parameter →
-    the groups of a grouped convolution, whose second axis holds the channels of one group: places along it count
-    those of all groups, and each group loses its part.
+    the number of groups of a grouped convolution. Its second axis holds the channels of one group, while positions
+    along it count those of all groups; each group loses its part.
     """
 
     units: Sequence[SlicedUnit]

@@ -21,7 +21,7 @@ __all__ = ["Claim", "SeedAccuracies", "compare_with_controls"]
 
 @dataclass(frozen=True)
 class SeedAccuracies:
-    """Seed → accuracy (0…1) of the same thing done with several seeds. Raises `DataError` without any."""
+    """Seed → accuracy (0…1) of one experiment, repeated with several seeds. Raises `DataError` without any."""
 
     top1: Mapping[int, float] = field(hash=False)
 
@@ -33,17 +33,17 @@ class SeedAccuracies:
 
     @property
     def median(self) -> float:
-        """The middle one; of an even number the mean of the two in the middle."""
+        """The median accuracy."""
         return float(median(self.top1.values()))
 
     @property
     def low(self) -> float:
-        """The worst."""
+        """The lowest accuracy."""
         return min(self.top1.values())
 
     @property
     def high(self) -> float:
-        """The best."""
+        """The highest accuracy."""
         return max(self.top1.values())
 
     def is_above(self, other: SeedAccuracies) -> bool:
@@ -60,12 +60,14 @@ class SeedAccuracies:
 
 @dataclass(frozen=True)
 class Claim:
-    """What can be said of one pruned network. Differences are of medians, in accuracy (0.01 is a point).
+    """How one pruned network compares with the unpruned ones and the controls.
 
-    seeds: whose pruned network is at least as accurate as their own unpruned one. of: how many there are.
-    by_median: the median is at least the unpruned median. beyond_spread: the worst lies above the best unpruned run.
-    over_reinit, over_random, over_longer: above the controls, None where there is none. beats_reinit: the worst lies
-    above the best re-initialised one.
+    Differences are between medians, in accuracy (0.01 is a percentage point).
+
+    seeds: those whose pruned network is at least as accurate as their own unpruned one. of: number of all seeds.
+    by_median: the median is at least the unpruned median. beyond_spread: the lowest accuracy is above the highest
+    unpruned one. over_reinit, over_random, over_longer: differences to the controls, None where there is none.
+    beats_reinit: the lowest accuracy is above the highest re-initialised one.
     """
 
     seeds: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Training: data in memory, one visible loop, nine optimizers, six schedules, checkpoints that go on after a kill.
+"""Training: data in memory, one visible loop, nine optimizers, six schedules, checkpoints to resume from after a kill.
 
     history = fit(model, TrainingData.from_dataset(images), None, TrainConfig.from_recipe("quick"), folder=Path("run"))
 

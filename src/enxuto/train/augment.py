@@ -170,7 +170,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _flip_and_crop(images: Tensor, flip: Tensor, offsets: Tensor | None, pad: int) -> Tensor:
-    """Mirror some images and, with `offsets` int64 (N, 2), crop each at its place in the padded image.
+    """Mirror some images and, with `offsets` int64 (N, 2), crop each at its offset in the padded image.
 
     All windows of all images, and of their mirror images, are views into one block of bytes, found by where
     they begin; so both changes together are one `index_select`, which copies rows and not single bytes.

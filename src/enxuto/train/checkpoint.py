@@ -92,8 +92,8 @@ class Checkpoint:
 
     def write(self, path: str | Path) -> None:
         """Write to `path`, whole or not at all. Raises `UsageError` when that is not possible."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_archive(path, _FORMAT, _VERSION, held)
+        contents = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_archive(path, _FORMAT, _VERSION, contents)
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
@@ -101,17 +101,17 @@ class Checkpoint:
 
         Raises `UsageError` where there is no file, `FormatError` where it is damaged or no checkpoint of enxuto.
         """
-        held = read_archive(path)
-        if not isinstance(held, Mapping) or held.get("format") != _FORMAT:
+        contents = read_archive(path)
+        if not isinstance(contents, Mapping) or contents.get("format") != _FORMAT:
             raise FormatError(f"{path} is no checkpoint that enxuto wrote")
-        if held.get("version") != _VERSION:
+        if contents.get("version") != _VERSION:
             raise FormatError(
-                f"{path} is a checkpoint of version {held.get('version')!r}, this enxuto reads {_VERSION}",
+                f"{path} is a checkpoint of version {contents.get('version')!r}, this enxuto reads {_VERSION}",
                 code="E053",
             )
         wanted = [field.name for field in fields(cls)]
-        values = {name: held[name] for name in wanted if name in held}
-        if len(values) != len(wanted) or held.get("digest") != digest(values):
+        values = {name: contents[name] for name in wanted if name in contents}
+        if len(values) != len(wanted) or contents.get("digest") != digest(values):
             raise FormatError(
                 f"{path} is damaged: its contents do not fit their digest; use an earlier one", code="E052"
             )

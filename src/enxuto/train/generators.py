@@ -1,7 +1,7 @@
-"""The process's random generators during a run: set from the run's seed, put into checkpoints, given back after.
+"""The process's global random generators during a run: seeded by the run, saved in checkpoints, restored afterwards.
 
-Dropout draws from torch's global generator; networks of others may draw from Python's or NumPy's. None of them
-belongs to the library, so a run borrows them and leaves them as it found them.
+Dropout draws from torch's global generator; users' networks may draw from Python's or NumPy's. They belong to the
+caller, so a run leaves them as it found them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["borrow_generators", "generator_states", "set_generator_states"]
 
 @contextmanager
 def borrow_generators(seed: int, rank: int, device: torch.device) -> Iterator[None]:
-    """Inside, all global generators start from `seed` and `rank` (processes must drop out differently)."""
+    """Inside, `seed` and `rank` seed all global generators, as dropout must differ between processes."""
     before = generator_states(device)
     # 32 bits: what every one of the generators takes.
     drawn = [int(word) for word in np.random.SeedSequence([seed, rank]).generate_state(3)]
@@ -53,7 +53,7 @@ def generator_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_generator_states(states: Mapping[str, Any], device: torch.device) -> None:
-    """Take up from `generator_states`. A state for a GPU is left out where the run is no longer on one."""
+    """Restore what `generator_states` returned. The state of a GPU is ignored where the run is no longer on one."""
     python, numpy = states["python"], states["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
     np.random.set_state(  # noqa: NPY002

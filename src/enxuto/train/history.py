@@ -1,7 +1,7 @@
 """What a run has measured so far: one record an epoch, as JSON lines and as CSV.
 
-The files are written anew after each epoch, whole or not at all; the checkpoint holds the same records, so a
-resumed run mends a history that a kill left behind.
+The files are rewritten after each epoch, whole or not at all. The checkpoint holds the same records, so a resumed run
+repairs a history that a kill left incomplete.
 """
 
 from __future__ import annotations

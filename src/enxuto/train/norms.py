@@ -1,7 +1,7 @@
 """Normalisation that learns from the batch: when several processes train one network, and when a batch is too small.
 
-Each process has a part of the batch. By default it normalises by that part's statistics; with torch's SyncBatchNorm in
-place, by those of the whole batch, as one process would, for two more exchanges a layer. That exists on GPUs only.
+Each process has a part of the batch. By default it normalises by that part's statistics. With torch's SyncBatchNorm it
+normalises by those of the whole batch, as one process would, for two more exchanges a layer; that exists on GPUs only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what the rate at the start is multiplied by, step by step, and when to stop.
+"""Learning-rate schedules: the factor of the initial learning rate, step by step, and when to stop.
 
 Two kinds. A *curve* is a pure function of how far the run is. A *rule* looks at the loss of each finished epoch and
 remembers. All are one class, `Schedule`: `factor(position)` and `momentum_change(position)` before a step,
@@ -30,19 +30,19 @@ class Schedule(Protocol):
     """What the loop asks of a schedule."""
 
     def factor(self, position: float) -> float:
-        """What the rate is multiplied by `position` epochs after the start (2.5: in the middle of the third)."""
+        """The factor of the initial rate, `position` epochs after the start (2.5: in the middle of the third)."""
 
     def momentum_change(self, position: float) -> float:
-        """What is added to the momentum there."""
+        """What is added to the momentum at that position."""
 
     def observe(self, loss: float, validation_loss: float | None) -> bool:
-        """Note the losses of a finished epoch; True when the schedule wants the run to stop."""
+        """Take note of the losses of a finished epoch. Returns whether the run shall stop."""
 
     def state_dict(self) -> State:
-        """Plain numbers that `load_state_dict` takes up from."""
+        """Plain numbers, which `load_state_dict` resumes from."""
 
     def load_state_dict(self, state: Mapping[str, float | int | None]) -> None:
-        """Go on where the schedule that gave `state` was."""
+        """Resume where the schedule was that returned `state`."""
 
 
 class _SteadyMomentum:
@@ -65,7 +65,7 @@ class _Curve(_SteadyMomentum):
         return {}
 
     def load_state_dict(self, state: Mapping[str, float | int | None]) -> None:
-        """Nothing to take up."""
+        """Nothing to resume from."""
 
 
 class Constant(_Curve):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from enxuto.train.batches import TrainingData, evaluation_batches
 from enxuto.train.placement import Placement
 from enxuto.train.processes import Processes
+from enxuto.zoo.modes import evaluation_mode
 
 __all__ = ["Scores", "score"]
 
@@ -34,31 +35,34 @@ def score(
     placement: Placement | None = None,
     processes: Processes | None = None,
 ) -> Scores:
-    """Score a network on all of `data`, in evaluation mode; its parts' modes are put back after.
+    """Score a network on all of `data`, in evaluation mode; afterwards its parts have their own modes again.
 
-    batch: images at once a process. placement: by default where the network's weights are, in float32.
+    Args:
+        model: takes normalised images and returns logits (batch, classes).
+        data: labelled images.
+        batch: images at a time in each process.
+        placement: by default the device of the network's weights, in float32.
+        processes: that share the work; by default this one alone.
+
+    Returns: the loss and the shares of hits, the same in every process.
     """
-    where = placement or _current_placement(model)
-    among = processes or Processes()
-    among.share_buffers(model)
-    sums = torch.zeros(4, dtype=torch.float64, device=where.device)
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for images, labels in evaluation_batches(data, batch, rank=among.rank, world_size=among.count):
-                sums += _batch_sums(model, *where.move_batch(images, labels), where)
-    finally:
-        for part, training in modes.items():
-            part.training = training
-    loss, first, fifth, samples = among.add(sums).tolist()
+    placement = placement or _current_placement(model)
+    processes = processes or Processes()
+    processes.share_buffers(model)
+    sums = torch.zeros(4, dtype=torch.float64, device=placement.device)
+    with evaluation_mode(model), torch.inference_mode():
+        for images, labels in evaluation_batches(
+            data, batch, rank=processes.rank, world_size=processes.count
+        ):
+            sums += _batch_sums(model, *placement.move_batch(images, labels), placement)
+    loss, first, fifth, samples = processes.add(sums).tolist()
     top5 = fifth / samples if data.classes > _FEW else None
     return Scores(loss / samples, first / samples, top5, round(samples))
 
 
-def _batch_sums(model: nn.Module, images: Tensor, labels: Tensor, where: Placement) -> Tensor:
+def _batch_sums(model: nn.Module, images: Tensor, labels: Tensor, placement: Placement) -> Tensor:
     """Loss, hits, hits among the five best, and images of a batch, float64 (4,)."""
-    with where.autocast():
+    with placement.autocast():
         logits = model(images)
     logits = logits.float()
     loss = nn.functional.cross_entropy(logits, labels, reduction="sum")

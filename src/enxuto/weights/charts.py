@@ -23,7 +23,7 @@ _FITS = 3
 _SHOWN = 6
 # The same family looks the same in every chart.
 _ORDER = ("Laplace", "generalised Gaussian", "Student t", "Cauchy", "logistic", "Gaussian", "alpha")
-_STYLES = {name: (COLOURS[place], DASHES[place], MARKERS[place]) for place, name in enumerate(_ORDER)}
+_STYLES = {name: (COLOURS[index], DASHES[index], MARKERS[index]) for index, name in enumerate(_ORDER)}
 _STYLES |= {
     "gamma": ("#777777", "-", "<"),
     "uniform": ("#777777", "--", ">"),
@@ -54,14 +54,16 @@ def draw_layers(name: str, layers: Sequence[WeightDistribution], path: str | Pat
     columns = min(4, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, axes = new_figure(3.2 * columns, 2.2 * rows + 0.4, rows=rows, columns=columns)
-    for place, layer in zip(axes, shown, strict=False):
-        _histogram(place, layer, labelled=True)
-        place.set_title(f"{_short(layer.name, 28)}\n{'×'.join(map(str, layer.shape or ()))}", fontsize=8)
-        place.legend(frameon=False, fontsize=6.5, loc="upper right", handlelength=1.4)
-        place.set_yticks([])
-        place.tick_params(labelsize=7)
-    for place in axes[len(shown) :]:
-        place.set_visible(False)
+    for panel, layer in zip(axes, shown, strict=False):
+        _histogram(panel, layer, labelled=True)
+        panel.set_title(
+            f"{_shorten_name(layer.name, 28)}\n{'×'.join(map(str, layer.shape or ()))}", fontsize=8
+        )
+        panel.legend(frameon=False, fontsize=6.5, loc="upper right", handlelength=1.4)
+        panel.set_yticks([])
+        panel.tick_params(labelsize=7)
+    for panel in axes[len(shown) :]:
+        panel.set_visible(False)
     left_out = "" if len(shown) == len(layers) else f" (the largest {len(shown)} of {len(layers)})"
     figure.suptitle(f"{name}: density of the weights by layer{left_out}", fontsize=11)
     return save(figure, path)
@@ -71,7 +73,7 @@ def draw_families(name: str, layers: Sequence[WeightDistribution], path: str | P
     """How far the six families of the best mean rank are from each layer by D(P‖Q)."""
     figure, (axes,) = new_figure(8, 4.4)
     ranks = [
-        sum(layer.ranked("kl").index(layer.similar[number]) for layer in layers)
+        sum(layer.rank_fits("kl").index(layer.similar[number]) for layer in layers)
         for number in range(len(FAMILIES))
     ]
     kept = sorted(np.argsort(ranks, kind="stable")[:_SHOWN].tolist())
@@ -115,7 +117,7 @@ def draw_dependency(name: str, layers: Sequence[LayerDependency], path: str | Pa
         axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
         axis.set_yticks(
             range(len(layers)),
-            [_short(layer.name, 26) for layer in layers] if number == 0 else [],
+            [_shorten_name(layer.name, 26) for layer in layers] if number == 0 else [],
             fontsize=6,
         )
         axis.grid(visible=False)
@@ -129,7 +131,7 @@ def draw_dependency(name: str, layers: Sequence[LayerDependency], path: str | Pa
 def _histogram(axes: Axes, shape: WeightDistribution, *, labelled: bool) -> None:
     axes.stairs(shape.density, shape.edges, fill=True, color="#c8c8c8", label="weights" if labelled else None)
     x = np.linspace(shape.edges[0], shape.edges[-1], 801)
-    for one in shape.ranked("sse")[:_FITS]:
+    for one in shape.rank_fits("sse")[:_FITS]:
         colour, dash, _ = _STYLES[one.name]
         axes.plot(x, one.fitted.density(x), color=colour, linestyle=dash, linewidth=1.2, label=one.name)
     axes.set_xlim(shape.edges[0], shape.edges[-1])
@@ -142,6 +144,6 @@ def _logarithmic(axes: Axes, shape: WeightDistribution) -> None:
     axes.set_ylim(least / 2, 3 * float(shape.density.max()))
 
 
-def _short(name: str, most: int) -> str:
-    """A name that fits: its end, which tells layers apart."""
+def _shorten_name(name: str, most: int) -> str:
+    """The end of a name, at most `most` characters: the ends differ between layers."""
     return name if len(name) <= most else "…" + name[1 - most :]

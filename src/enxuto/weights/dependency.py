@@ -1,13 +1,13 @@
-"""Whether neighbouring weights of a layer tell something of each other, along each axis of its tensor.
+"""Whether neighbouring weights of a layer depend on each other, along each axis of its tensor.
 
-Along an axis (output channels, input channels, rows and columns of a kernel) each weight has a neighbour; pairs are
-drawn at random, so that a layer costs the same whatever its size. Of the pairs: autocovariance at lags 1, 2, 3 over
-the variance (correlation), and the mutual information of lag 1 in bits, over a table of 16 × 16 bins of equal counts.
-A table of finite counts is never flat, so that independent pairs seem to inform each other too: pairs shuffled apart
-say by how much, their mean is taken off, and their spread says what is more than chance.
+Along an axis (output channels, input channels, rows and columns of a kernel) each weight has a neighbour. Pairs are
+drawn at random, so that a layer costs the same whatever its size. Computed from the pairs: autocovariance at lags 1, 2,
+3 over the variance (correlation), and the mutual information of lag 1 in bits, over a table of 16 × 16 bins of equal
+counts. A table of finite counts is never flat, so independent pairs seem to inform each other too. Shuffled pairs show
+by how much: their mean is subtracted, and their spread tells what is more than chance.
 
 Weights can be uncorrelated and yet dependent, above all when channels differ in scale; `scale_share` is the share of
-the variance of log |w| that the place along an axis explains.
+the variance of log |w| that the position along an axis explains.
 
 Source: Tonin 2021, section 3.2, which leaves this open for its cost. The correction is that by surrogates of Roulston
 1999, Physica D 125.
@@ -47,9 +47,9 @@ Float64 = npt.NDArray[np.float64]
 class AxisDependency:
     """Dependence along one axis of `length`; `pairs` of neighbours were drawn.
 
-    correlation: autocovariance over variance, at the lags that fit (`LAGS`). information: bits a weight tells of its
-    neighbour, chance taken off (so that it can be a little below 0); chance, chance_std: mean and spread of what
-    shuffled pairs seem to tell. scale_share: 0…1.
+    correlation: autocovariance over variance, at the lags that fit (`LAGS`). information: mutual information of a
+    weight and its neighbour in bits, less that of chance (so it can be slightly below 0). chance, chance_std: mean and
+    standard deviation of the information of shuffled pairs. scale_share: 0…1.
     """
 
     axis: str
@@ -69,7 +69,7 @@ class AxisDependency:
 
 @dataclass(frozen=True)
 class LayerDependency:
-    """Dependence within one tensor, along each axis that has neighbours enough."""
+    """Dependence within one tensor, along each axis with enough neighbours."""
 
     name: str
     role: str
@@ -115,9 +115,9 @@ def measure_dependency(
 
 
 def mutual_information(left: npt.NDArray[Any], right: npt.NDArray[Any], levels: int = _LEVELS) -> float:
-    """Bits that pairs of values (n,) tell of each other by a table of levels × levels bins of equal counts.
+    """Mutual information in bits of pairs of values (n,), by a table of levels × levels bins of equal counts.
 
-    Not corrected: it is never below 0, and above it for independent values too. Equal values share a bin.
+    It is not corrected for chance: never below 0, and above 0 for independent values too. Equal values share a bin.
     """
     return _table_bits(_bins(left, levels), _bins(right, levels), levels)
 
@@ -178,7 +178,7 @@ def _table_bits(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], lev
 
 
 def _scale_share(lines: npt.NDArray[np.float32], generator: np.random.Generator) -> float:
-    """Share of the variance of log |w| between the places along the axis, chance taken off (ω²); zeros left out."""
+    """Share of the variance of log |w| between positions along the axis, less that of chance (ω²), without zeros."""
     rows = max(2, _SCALES // lines.shape[1])
     drawn = lines if len(lines) <= rows else lines[np.sort(generator.choice(len(lines), rows, replace=False))]
     sizes = np.abs(drawn.astype(np.float64))
@@ -199,7 +199,7 @@ def _scale_share(lines: npt.NDArray[np.float32], generator: np.random.Generator)
 
 
 def _axis_names(info: WeightInfo) -> list[str]:
-    """What the axes of a tensor are: channels first and kernels' places behind, or the two of a matrix."""
+    """The names of a tensor's axes: channels, then the kernel's axes, or the two of a matrix."""
     rank = len(info.shape)
     if info.role is Role.MATRIX and rank == 2:
         return ["outputs", "inputs"] if info.axis == 0 else ["inputs", "outputs"]

@@ -87,10 +87,10 @@ class WeightDistribution:
     role: str | None = None
     shape: tuple[int, ...] | None = None
 
-    def ranked(self, by: Measure, *, source_only: bool = False) -> list[Similarity]:
+    def rank_fits(self, measure: Measure, *, source_only: bool = False) -> list[Similarity]:
         """Fits from the most similar to the least; `source_only`: of the source's eight families."""
         kept = [one for one in self.similar if one.fitted.family.source or not source_only]
-        return sorted(kept, key=lambda one: one.sse if by == "sse" else one.kl)
+        return sorted(kept, key=lambda one: one.sse if measure == "sse" else one.kl)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values; fits ranked by SSE."""
@@ -100,7 +100,7 @@ class WeightDistribution:
             "shape": None if self.shape is None else list(self.shape),
             "edges": [float(self.edges[0]), float(self.edges[-1])],
             "density": [float(value) for value in self.density],
-            "fits": [one.to_dict() for one in self.ranked("sse")],
+            "fits": [one.to_dict() for one in self.rank_fits("sse")],
         }
 
 

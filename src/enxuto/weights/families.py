@@ -70,13 +70,13 @@ class FittedFamily:
 
     def masses(self, edges: Float64) -> Float64:
         """Probabilities of the bins between ascending `edges` (n,), below the first and above the last: (n + 1,)."""
-        frozen = self._frozen()
+        frozen = self._scipy_distribution()
         below, above = frozen.cdf(edges), frozen.sf(edges)
         # Above the median the difference of the complements keeps the digits.
         inner = np.where(below[1:] < 0.5, np.diff(below), -np.diff(above))
         return np.concatenate([below[:1], np.maximum(inner, 0.0), above[-1:]])
 
-    def _frozen(self) -> Any:  # SciPy has no types
+    def _scipy_distribution(self) -> Any:  # SciPy has no types
         from scipy import stats
 
         return getattr(stats, self.family.scipy)(*self.arguments)
@@ -204,7 +204,7 @@ def _minimise(negative_log_likelihood: Callable[[Float64], float], start: list[f
     """The point of least negative log-likelihood found from `start`."""
     from scipy import optimize
 
-    def guarded(point: Float64) -> float:
+    def finite_or_infinite(point: Float64) -> float:
         if not (np.abs(point) < 60).all():
             return math.inf
         value = negative_log_likelihood(point)
@@ -212,7 +212,7 @@ def _minimise(negative_log_likelihood: Callable[[Float64], float], start: list[f
 
     options = {"xatol": 1e-5, "fatol": 1e-9, "maxfev": _EVALUATIONS, "initial_simplex": _simplex(start)}
     with np.errstate(all="ignore"):
-        found = optimize.minimize(guarded, start, method="Nelder-Mead", options=options)
+        found = optimize.minimize(finite_or_infinite, start, method="Nelder-Mead", options=options)
     return [float(value) for value in found.x]
 
 

@@ -24,7 +24,7 @@ _NAMES: Mapping[Measure, str] = {"sse": "SSE", "kl": "D(P‖Q)"}
 _NUMBERS: Mapping[Measure, str] = {"sse": "3.2", "kl": "3.3"}
 
 
-def similar_table(shapes: Sequence[WeightDistribution], by: Measure) -> Table:
+def similar_table(shapes: Sequence[WeightDistribution], measure: Measure) -> Table:
     """The three most similar of the source's eight families for each model, and the best of all ten.
 
     Beside them what the source found for a network of the same family.
@@ -32,23 +32,23 @@ def similar_table(shapes: Sequence[WeightDistribution], by: Measure) -> Table:
     rows = []
     for shape in shapes:
         known = find_published(SIMILAR, shape.name)
-        published = "–" if known is None else f"{', '.join(getattr(known, by))} ({known.network})"
-        three = shape.ranked(by, source_only=True)[:3]
-        best = shape.ranked(by)[0]
+        published = "–" if known is None else f"{', '.join(getattr(known, measure))} ({known.network})"
+        three = shape.rank_fits(measure, source_only=True)[:3]
+        best = shape.rank_fits(measure)[0]
         rows.append(
             (
                 shape.name,
                 f"{shape.count:,}",
-                *(_similarity_text(one, by) for one in three),
-                _similarity_text(best, by),
+                *(_similarity_text(one, measure) for one in three),
+                _similarity_text(best, measure),
                 published,
             )
         )
     columns = ("network", "weights", "1st of eight", "2nd", "3rd", "1st of ten", "published 1st, 2nd, 3rd")
     return Table(
-        f"Most similar distributions by {_NAMES[by]}", columns, tuple(rows),
-        f"{_laplace(shapes, by)}. As table {_NUMBERS[by]} of Tonin 2021, whose eight families are compared, then with "
-        f"generalised Gaussian and Student t as well; {_UNITS[by]}", texts=1,
+        f"Most similar distributions by {_NAMES[measure]}", columns, tuple(rows),
+        f"{_laplace_ranks(shapes, measure)}. As table {_NUMBERS[measure]} of Tonin 2021, whose eight families "
+        f"are compared, then with generalised Gaussian and Student t as well; {_UNITS[measure]}", texts=1,
     )  # fmt: skip
 
 
@@ -58,17 +58,17 @@ _UNITS: Mapping[Measure, str] = {
 }
 
 
-def layer_table(name: str, layers: Sequence[WeightDistribution], by: Measure) -> Table:
+def layer_table(name: str, layers: Sequence[WeightDistribution], measure: Measure) -> Table:
     """Moments and the three most similar of all ten families for each layer."""
     rows = [
         (
             shape.name, str(shape.role), "×".join(map(str, shape.shape or ())), f"{shape.std:.4g}",
-            f"{shape.kurtosis:.1f}", *(_similarity_text(one, by) for one in shape.ranked(by)[:3]),
+            f"{shape.kurtosis:.1f}", *(_similarity_text(one, measure) for one in shape.rank_fits(measure)[:3]),
         )
         for shape in layers
     ]  # fmt: skip
     columns = ("layer", "role", "shape", "std", "excess kurtosis", "1st", "2nd", "3rd")
-    caption = f"{_NAMES[by]} of the ten families; layers of fewer than 256 values are left out"
+    caption = f"{_NAMES[measure]} of the ten families; layers of fewer than 256 values are left out"
     return Table(f"{name}: layers", columns, tuple(rows), caption, texts=3)
 
 
@@ -91,7 +91,7 @@ def dependency_table(name: str, layers: Sequence[LayerDependency]) -> Table:
     )  # fmt: skip
     caption = (
         "Information: what a weight tells of its neighbour beyond chance; scale: share of the variance of log |w| "
-        "that the place along the axis explains"
+        "that the position along the axis explains"
     )
     return Table(f"{name}: dependence of neighbouring weights", columns, tuple(rows), caption, texts=3)
 
@@ -145,15 +145,19 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return csv_text(list(rows[0]), [[row[key] for key in rows[0]] for row in rows]) if rows else ""
 
 
-def _similarity_text(one: Similarity, by: Measure) -> str:
-    return f"{one.name} {one.sse if by == 'sse' else one.kl:.3g}"
+def _similarity_text(one: Similarity, measure: Measure) -> str:
+    return f"{one.name} {one.sse if measure == 'sse' else one.kl:.3g}"
 
 
-def _laplace(shapes: Sequence[WeightDistribution], by: Measure) -> str:
+def _laplace_ranks(shapes: Sequence[WeightDistribution], measure: Measure) -> str:
     """How often Laplace comes first and second, and how often it does in the source."""
-    places = [[one.name for one in shape.ranked(by, source_only=True)].index("Laplace") for shape in shapes]
-    published = [getattr(row, by).index("Laplace") if "Laplace" in getattr(row, by) else 9 for row in SIMILAR]
+    ranks = [
+        [one.name for one in shape.rank_fits(measure, source_only=True)].index("Laplace") for shape in shapes
+    ]
+    published = [
+        getattr(row, measure).index("Laplace") if "Laplace" in getattr(row, measure) else 9 for row in SIMILAR
+    ]
     return (
-        f"Laplace is first for {places.count(0)} and second for {places.count(1)} of {len(places)} "
+        f"Laplace is first for {ranks.count(0)} and second for {ranks.count(1)} of {len(ranks)} "
         f"(published: {published.count(0)} and {published.count(1)} of {len(published)})"
     )

@@ -1,4 +1,4 @@
-"""The numbers of Tonin 2021 as data: tables 3.2 and 3.3, and 3.7 to 3.10 (VGG's top-1 and top-5 in their places).
+"""The numbers of Tonin 2021 as data: tables 3.2 and 3.3, and 3.7 to 3.10 (VGG's exchanged top-1 and top-5 corrected).
 
 `find_published` finds the source's network for a model by the family in its name. The source's ONNX files are not the
 ones compared here: its numbers stand beside ours and do not check them.
@@ -108,10 +108,10 @@ BEST: tuple[PublishedQuantization, ...] = (
 
 
 def find_published(rows: tuple[_Row, ...], model: str) -> _Row | None:
-    """The network of the source whose family a model's name has, from the beginning of a word on; None without one.
+    """The source's network whose family begins a word of the model's name; None where there is none.
 
     `image_googlenet` is GoogLeNet, not Age-GoogLeNet.
     """
-    starts = [place.start() for place in re.finditer(r"(?<![A-Za-z])[A-Za-z]|(?<=[a-z])[A-Z]", model)]
+    starts = [match.start() for match in re.finditer(r"(?<![A-Za-z])[A-Za-z]|(?<=[a-z])[A-Z]", model)]
     rests = [re.sub(r"[^a-z]", "", model[start:].lower()) for start in starts]
     return next((row for row in rows if any(rest.startswith(row.key) for rest in rests)), None)

@@ -26,7 +26,7 @@ __all__ = [
     "he_",
     "lecun_",
     "pooled_linear",
-    "scaled",
+    "scale_channels",
 ]
 
 Kernel = int | tuple[int, int]
@@ -153,7 +153,7 @@ class LocalResponseNorm(nn.Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-def scaled(channels: float, divisor: int = 8) -> int:
+def scale_channels(channels: float, divisor: int = 8) -> int:
     """Round `channels` to a multiple of `divisor`, never more than 10 % down (Sandler 2018, code)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
@@ -162,7 +162,7 @@ def scaled(channels: float, divisor: int = 8) -> int:
 @torch.no_grad()
 def he_(network: nn.Module, *, linear_std: float = 0.01) -> None:
     """He 2015: convolutions N(0, 2/fan_in), linear layers N(0, linear_std²), biases 0, batch norm 1 and 0."""
-    for layer in _weighted(network):
+    for layer in _weight_layers(network):
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
         else:
@@ -173,7 +173,7 @@ def he_(network: nn.Module, *, linear_std: float = 0.01) -> None:
 @torch.no_grad()
 def gaussian_(network: nn.Module, *, std: float = 0.01, linear_std: float | None = None) -> None:
     """Krizhevsky 2012: weights N(0, std²), linear layers N(0, linear_std²) where that differs, biases 0."""
-    for layer in _weighted(network):
+    for layer in _weight_layers(network):
         wide = linear_std is not None and isinstance(layer, nn.Linear)
         nn.init.normal_(layer.weight, std=linear_std if wide and linear_std is not None else std)
         _fill_bias(layer, 0.0)
@@ -182,7 +182,7 @@ def gaussian_(network: nn.Module, *, std: float = 0.01, linear_std: float | None
 @torch.no_grad()
 def glorot_(network: nn.Module) -> None:
     """Glorot and Bengio 2010: weights uniform in ±sqrt(6/(fan_in + fan_out)), biases 0."""
-    for layer in _weighted(network):
+    for layer in _weight_layers(network):
         nn.init.xavier_uniform_(layer.weight)
         _fill_bias(layer, 0.0)
 
@@ -193,13 +193,13 @@ def lecun_(network: nn.Module, *, bias: float = 0.0) -> None:
 
     It is also what Caffe, and so SqueezeNet and the readers of GoogLeNet, mean by "xavier".
     """
-    for layer in _weighted(network):
+    for layer in _weight_layers(network):
         bound = math.sqrt(3 / math.prod(layer.weight.shape[1:]))
         nn.init.uniform_(layer.weight, -bound, bound)
         _fill_bias(layer, bias)
 
 
-def _weighted(network: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+def _weight_layers(network: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
     """Convolutions and linear layers as defined; batch norm already has scale 1 and shift 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

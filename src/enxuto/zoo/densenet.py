@@ -86,17 +86,17 @@ def _imagenet(classes: int, channels: int) -> nn.Module:
         act0=nn.ReLU(),
         pool0=nn.MaxPool2d(3, 2, 1),
     )
-    return _finished(stem | blocks, outputs, classes)
+    return _add_classifier(stem | blocks, outputs, classes)
 
 
 def _cifar(classes: int, channels: int, *, growth: int) -> nn.Module:
     """Images of 32×32: a bare 3×3 convolution to 2·growth channels as stem; planes of 32, 16, 8, 4."""
     blocks, outputs = _blocks(growth)
     stem = OrderedDict[str, nn.Module](conv0=nn.Conv2d(channels, 2 * growth, 3, padding=1, bias=False))
-    return _finished(stem | blocks, outputs, classes)
+    return _add_classifier(stem | blocks, outputs, classes)
 
 
-def _finished(layers: OrderedDict[str, nn.Module], outputs: int, classes: int) -> nn.Module:
+def _add_classifier(layers: OrderedDict[str, nn.Module], outputs: int, classes: int) -> nn.Module:
     network = FeatureClassifier(nn.Sequential(layers), pooled_linear(outputs, classes))
     he_(network)
     return network

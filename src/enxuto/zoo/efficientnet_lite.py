@@ -19,7 +19,7 @@ from math import ceil, sqrt
 from torch import nn
 
 from enxuto.zoo import checks
-from enxuto.zoo.blocks import FeatureClassifier, conv_norm_act, pooled_linear, scaled
+from enxuto.zoo.blocks import FeatureClassifier, conv_norm_act, pooled_linear, scale_channels
 from enxuto.zoo.mobilenet import InvertedResidual
 
 __all__ = ["BUILDERS"]
@@ -48,7 +48,7 @@ def _lite(classes: int, channels: int, *, name: str, number: int, dropout: float
         conv1=conv_norm_act(channels, inputs, 3, stride=2, activation=nn.ReLU6)
     )
     for stage, (expansion, kernel, first, base, repeats) in enumerate(_STAGES, start=1):
-        outputs = scaled(base * width)
+        outputs = scale_channels(base * width)
         count = repeats if stage in {1, len(_STAGES)} else ceil(repeats * depth)
         for place in range(1, count + 1):
             layers[f"block{stage}_{place}"] = InvertedResidual(

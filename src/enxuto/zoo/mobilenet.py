@@ -19,7 +19,7 @@ from math import ceil
 from torch import Tensor, nn
 
 from enxuto.zoo import checks
-from enxuto.zoo.blocks import FeatureClassifier, conv_norm_act, he_, pooled_linear, scaled
+from enxuto.zoo.blocks import FeatureClassifier, conv_norm_act, he_, pooled_linear, scale_channels
 
 __all__ = ["BUILDERS", "DepthwiseSeparable", "InvertedResidual"]
 
@@ -81,14 +81,14 @@ def _v1(classes: int, channels: int, *, name: str, width: float = 1.0, resolutio
     checks.positive(name, "width", width)
     features = _v1_features(channels, width, stem_stride=2)
     pool = nn.AvgPool2d(_last_plane(name, resolution))
-    return _finished(features, pooled_linear(_width_v1(1024, width), classes, pool=pool))
+    return _build_network(features, pooled_linear(_width_v1(1024, width), classes, pool=pool))
 
 
 def _v1_cifar(classes: int, channels: int, *, name: str, width: float = 1.0) -> nn.Module:
     """32×32 images: the stem has stride 1, the last plane is 2×2."""
     checks.positive(name, "width", width)
     features = _v1_features(channels, width, stem_stride=1)
-    return _finished(features, pooled_linear(_width_v1(1024, width), classes, pool=nn.AvgPool2d(2)))
+    return _build_network(features, pooled_linear(_width_v1(1024, width), classes, pool=nn.AvgPool2d(2)))
 
 
 def _v1_features(channels: int, width: float, *, stem_stride: int) -> nn.Sequential:
@@ -121,7 +121,7 @@ def _v2(
     checks.fraction(name, "dropout", dropout)
     features, outputs = _v2_features(channels, width, stem_stride=2, second_stride=2)
     pool = nn.AvgPool2d(_last_plane(name, resolution))
-    return _finished(features, pooled_linear(outputs, classes, pool=pool, dropout=dropout))
+    return _build_network(features, pooled_linear(outputs, classes, pool=pool, dropout=dropout))
 
 
 def _v2_cifar(
@@ -131,26 +131,26 @@ def _v2_cifar(
     checks.positive(name, "width", width)
     checks.fraction(name, "dropout", dropout)
     features, outputs = _v2_features(channels, width, stem_stride=1, second_stride=1)
-    return _finished(features, pooled_linear(outputs, classes, pool=nn.AvgPool2d(4), dropout=dropout))
+    return _build_network(features, pooled_linear(outputs, classes, pool=nn.AvgPool2d(4), dropout=dropout))
 
 
 def _v2_features(
     channels: int, width: float, *, stem_stride: int, second_stride: int
 ) -> tuple[nn.Sequential, int]:
     """Stem, seven stages of inverted residuals, last 1×1 convolution; and how many channels come out."""
-    inputs = scaled(32 * width)
+    inputs = scale_channels(32 * width)
     layers = OrderedDict[str, nn.Module](
         conv1=conv_norm_act(channels, inputs, 3, stride=stem_stride, activation=nn.ReLU6)
     )
     for stage, (expansion, base, repeats, first) in enumerate(_V2, start=1):
-        outputs = scaled(base * width)
+        outputs = scale_channels(base * width)
         stride = second_stride if stage == 2 else first
         for place in range(1, repeats + 1):
             layers[f"block{stage}_{place}"] = InvertedResidual(
                 inputs, outputs, expansion=expansion, stride=stride if place == 1 else 1
             )
             inputs = outputs
-    last = scaled(1280 * max(1.0, width))
+    last = scale_channels(1280 * max(1.0, width))
     layers["conv_last"] = conv_norm_act(inputs, last, 1, activation=nn.ReLU6)
     return nn.Sequential(layers), last
 
@@ -161,7 +161,7 @@ def _last_plane(name: str, resolution: float) -> int:
     return max(1, ceil(side / 32))
 
 
-def _finished(features: nn.Module, classifier: nn.Module) -> nn.Module:
+def _build_network(features: nn.Module, classifier: nn.Module) -> nn.Module:
     network = FeatureClassifier(features, classifier)
     he_(network)
     return network

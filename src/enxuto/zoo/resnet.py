@@ -155,7 +155,7 @@ def _imagenet(classes: int, channels: int, *, depth: int) -> nn.Module:
     layers = OrderedDict[str, nn.Module](
         conv1=conv_norm_act(channels, 64, 7, stride=2), pool1=nn.MaxPool2d(3, 2, 1), **stages
     )
-    return _finished(layers, outputs, classes)
+    return _add_classifier(layers, outputs, classes)
 
 
 def _imagenet_v2(classes: int, channels: int, *, depth: int) -> nn.Module:
@@ -168,14 +168,14 @@ def _imagenet_v2(classes: int, channels: int, *, depth: int) -> nn.Module:
         norm=nn.BatchNorm2d(outputs),
         act=nn.ReLU(),
     )
-    return _finished(layers, outputs, classes)
+    return _add_classifier(layers, outputs, classes)
 
 
 def _resnet18_cifar(classes: int, channels: int) -> nn.Module:
     """ResNet-18 for 32×32 images: 3×3 stem of stride 1 and no max pool."""
     stages, outputs = _stages(18, _residual)
     layers = OrderedDict[str, nn.Module](conv1=conv_norm_act(channels, 64, 3), **stages)
-    return _finished(layers, outputs, classes)
+    return _add_classifier(layers, outputs, classes)
 
 
 def _cifar(classes: int, channels: int, *, depth: int) -> nn.Module:
@@ -193,10 +193,10 @@ def _cifar(classes: int, channels: int, *, depth: int) -> nn.Module:
             blocks.append(Residual(_body(inputs, width, stride, bottleneck=False), shortcut))
             inputs = width
         layers[f"stage{stage + 1}"] = nn.Sequential(*blocks)
-    return _finished(layers, inputs, classes)
+    return _add_classifier(layers, inputs, classes)
 
 
-def _finished(layers: OrderedDict[str, nn.Module], outputs: int, classes: int) -> nn.Module:
+def _add_classifier(layers: OrderedDict[str, nn.Module], outputs: int, classes: int) -> nn.Module:
     network = FeatureClassifier(nn.Sequential(layers), pooled_linear(outputs, classes))
     he_(network)
     return network

@@ -93,8 +93,8 @@ def _stages(inputs: int, groups: int, width: float) -> tuple[OrderedDict[str, nn
     """Stages 2 to 4; the bottleneck is a quarter of a unit's output. And how many channels come out."""
     stages = OrderedDict[str, nn.Module]()
     for stage, repeats in enumerate(_REPEATS, start=2):
-        outputs = _whole(_WIDTHS[groups] * width, groups) * 2 ** (stage - 2)
-        hidden = _whole(outputs / 4, groups)
+        outputs = _divisible_channels(_WIDTHS[groups] * width, groups) * 2 ** (stage - 2)
+        hidden = _divisible_channels(outputs / 4, groups)
         # Stage 2 begins with too few channels to group its first 1×1 convolution (section 3.2).
         first = 1 if stage == 2 else groups
         units: list[nn.Module] = [
@@ -108,7 +108,7 @@ def _stages(inputs: int, groups: int, width: float) -> tuple[OrderedDict[str, nn
     return stages, inputs
 
 
-def _whole(channels: float, groups: int) -> int:
+def _divisible_channels(channels: float, groups: int) -> int:
     """The multiple of `groups` nearest to `channels`, at least one per group; table 1 needs no rounding."""
     return max(1, int(channels / groups + 0.5)) * groups
 
@@ -121,8 +121,8 @@ def _shufflenet(
     The form for 32×32 images (`small`) has a stem of stride 1 and no max pool: planes of 32, 16, 8, 4.
     """
     checks.one_of(name, "groups", groups, tuple(_WIDTHS))
-    stem = _whole(_STEM * checks.positive(name, "width", width), groups)
-    if _whole(_WIDTHS[groups] * width, groups) <= stem:
+    stem = _divisible_channels(_STEM * checks.positive(name, "width", width), groups)
+    if _divisible_channels(_WIDTHS[groups] * width, groups) <= stem:
         raise UsageError(f"{name}: width {width} leaves stage 2 no channels to add; take a larger one")
     stages, outputs = _stages(stem, groups, width)
     layers = OrderedDict[str, nn.Module](conv1=conv_norm_act(channels, stem, 3, stride=1 if small else 2))

@@ -63,7 +63,8 @@ def read_parquet(
     )
     for column, fits, kind in wanted:
         if column not in schema.names or not fits(schema.field(column).type):
-            columns, hint = ", ".join(schema.names), did_you_mean(column, schema.names)
+            columns = ", ".join(schema.names)
+            hint = did_you_mean(column, [name for name in schema.names if fits(schema.field(name).type)])
             raise DataError(
                 f"{path}: no column {column!r} with {kind}{hint}; the columns are {columns}", code="E021"
             )

@@ -1,4 +1,4 @@
-"""Values that come from the images and carry no gradient: masks, places of maxima, detached copies.
+"""Values that come from the images and carry no gradient: masks, positions of maxima, detached copies.
 
 Autograd takes such a value for a constant. Where a network goes on with one, as in x·(x > 0) or x / max(x).detach(),
 its gradient is not a multiplier: contributions would miss the difference that they explain. `DetachedValues` follows
@@ -58,13 +58,13 @@ def tensors_in(values: Iterable[object]) -> list[Tensor]:
 
 
 def watch_writes(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
-    """Remember these tensors' versions; the result says which of them were overwritten since."""
+    """Remember these tensors' versions; the returned function gives those that were overwritten since."""
     before = [_version(tensor) for tensor in tensors]
 
-    def changed() -> list[Tensor]:
+    def overwritten() -> list[Tensor]:
         return [tensor for tensor, was in zip(tensors, before, strict=True) if _version(tensor) != was]
 
-    return changed
+    return overwritten
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class DetachedValues:
         assert origin is not None
         return refusal(
             origin.func,
-            f"what it gives depends on the images and has no gradient (a mask, a choice of places, a detached value), "
+            f"its result depends on the images and has no gradient (a mask, a choice of positions, a detached value), "
             f"and {use}; write it with functions listed in enxuto.prune.attribution.rules, such as relu",
         )
 

@@ -79,17 +79,17 @@ class Dispatch(TorchFunctionMode):
             return value
         if leaves_torch(func):
             raise refusal(func, "its values leave torch, where they cannot be followed")
-        changed = watch_writes(tensors_in(values))
+        overwritten = watch_writes(tensors_in(values))
         if depends and not cut and torch.is_grad_enabled():
             result = self._apply_rule(func, args, kwargs, depends)
         else:
             result = func(*args, **kwargs)
-            if depends and cut and (changed() or activations([result])):
+            if depends and cut and (overwritten() or activations([result])):
                 self._detached.check(func, args, cut)
-            elif depends and not cut and activations(changed()):
+            elif depends and not cut and activations(overwritten()):
                 raise refusal(func, "it overwrites an activation where gradients are off")
-            self._detached.check_write(func, changed())
-        self._detached.mark(func, [result, *changed()], [*depends, *cut])
+            self._detached.check_write(func, overwritten())
+        self._detached.mark(func, [result, *overwritten()], [*depends, *cut])
         return result
 
     def check_scores(self, scores: Tensor) -> None:

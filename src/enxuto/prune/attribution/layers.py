@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from enxuto.errors import DataError, ModelError
 from enxuto.prune.attribution.rules import plain_name
+from enxuto.zoo.modes import evaluation_mode
 
 __all__ = [
     "FilterLayer",
@@ -113,19 +114,13 @@ def run_detached(model: nn.Module) -> Iterator[Network]:
 
     No parameter is changed, no gradient of one is touched, whatever mode the caller is in (`no_grad` too).
     """
-    modes = {part: part.training for part in model.modules()}
     detached = {name: value.detach() for name, value in model.named_parameters()}
     names = {id(layer.weight): name for name, layer in reversed(filter_layers(model).items())}
     weights = {
         id(detached[name]): names[id(value)] for name, value in model.named_parameters() if id(value) in names
     }
-    model.eval()
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield Network(model, detached, weights)
-    finally:
-        for part, training in modes.items():
-            part.training = training
+    with evaluation_mode(model), torch.inference_mode(False), torch.enable_grad():
+        yield Network(model, detached, weights)
 
 
 def output_layers(model: nn.Module, images: Tensor) -> frozenset[str]:

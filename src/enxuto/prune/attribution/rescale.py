@@ -160,7 +160,7 @@ class SampleRules:
         return _write_back(a, output) if overwrites else output
 
     def max_pool(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        """Δy goes to the place of the larger maximum."""
+        """Give all of Δy to the element that holds the larger maximum."""
         if kwargs.pop("return_indices", False):
             raise refusal(func, "its indices depend on the images")
         pool, dimensions = MAX_POOLS[plain_name(func)]

@@ -18,7 +18,7 @@ __all__ = ["Call", "ParameterView", "flatten"]
 
 @dataclass(frozen=True)
 class ParameterView:
-    """A parameter or buffer, possibly transposed or with axes of one place put in.
+    """A parameter or buffer, possibly transposed or with axes of size 1 added.
 
     axes: for each axis of the view the axis of the parameter, None for an added one.
     """
@@ -31,12 +31,12 @@ class ParameterView:
 class Call:
     """An ATen operator with its operands and its result.
 
-    where: path of the module it ran in. resizing: path of the module around it whose sizes follow the channels
+    module_path: of the module it ran in. resizing: path of the module around it whose sizes follow the channels
     (flattening, padding shortcut, channel shuffle), or None.
     """
 
     book: NameBook
-    where: str
+    module_path: str
     resizing: str | None
     function: Callable[..., Any]
     name: str
@@ -75,7 +75,7 @@ class Call:
         return self.operand_names()[0]
 
     def argument(self, position: int, name: str, default: Any) -> Any:
-        """An argument by its place or its name."""
+        """An argument by its position or its name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     def apply_to_names(self, names: Tensor) -> Any:
@@ -96,14 +96,14 @@ class Call:
     def fix_all(self, reason: str) -> None:
         """All channels among the operands must stay."""
         for names in self.operand_names():
-            self.book.fix(names, f"{reason} in {self.where}")
+            self.book.fix(names, f"{reason} in {self.module_path}")
 
     def fixed_output_names(self, reason: str) -> Any:
         """Names that must stay for every tensor of the result."""
         if isinstance(self.output, Tensor):
-            return self.book.new_fixed_names(self.output.shape, f"{reason} in {self.where}")
+            return self.book.new_fixed_names(self.output.shape, f"{reason} in {self.module_path}")
         return [
-            self.book.new_fixed_names(item.shape, f"{reason} in {self.where}")
+            self.book.new_fixed_names(item.shape, f"{reason} in {self.module_path}")
             if isinstance(item, Tensor)
             else None
             for item in self.output

@@ -20,7 +20,7 @@ def _axis(view: ParameterView, axis: int) -> int:
 
 
 def names_along(call: Call, names: Tensor, axis: int) -> Tensor:
-    """The names along `axis`, one for each place; what shares a place is tied."""
+    """The names along `axis`, one for each position; names that share a position are tied."""
     small = core(names)
     if small.shape[axis] != names.shape[axis]:
         small = small.expand(*small.shape[:axis], names.shape[axis], *small.shape[axis + 1 :])
@@ -51,13 +51,13 @@ def convolution(call: Call) -> Any:
         call.book.bind(view.name, 0, outputs)
         call.book.depthwise.add(view.name)
     else:
-        rows, outputs = 0, _grouped(call, view.name, inputs, weight, groups)
+        rows, outputs = 0, _bind_groups(call, view.name, inputs, weight, groups)
     call.book.producers[view.name] = (view.name, rows)
     _bind_vector(call, bias, outputs)
     return spread(outputs, 1, call.output.shape)
 
 
-def _grouped(call: Call, weight: str, inputs: Tensor, values: Tensor, groups: int) -> Tensor:
+def _bind_groups(call: Call, weight: str, inputs: Tensor, values: Tensor, groups: int) -> Tensor:
     """Each group reads its own part of the input; all groups must lose equally many inputs and outputs."""
     book = call.book
     first = weight not in book.grouped
@@ -65,8 +65,8 @@ def _grouped(call: Call, weight: str, inputs: Tensor, values: Tensor, groups: in
     outputs = book.rows(weight, 0, values.shape[0])
     book.tie(known, inputs)
     if first:
-        book.balance(list(inputs.chunk(groups)), call.where)
-        book.balance(list(outputs.chunk(groups)), call.where)
+        book.balance(list(inputs.chunk(groups)), call.module_path)
+        book.balance(list(outputs.chunk(groups)), call.module_path)
     return outputs
 
 
@@ -91,7 +91,7 @@ def _bind_vector(call: Call, vector: object, names: Tensor) -> None:
     if view is not None:
         call.book.bind(view.name, 0, names)
     elif vector is not None:
-        call.book.fix(names, f"its parameters are computed in {call.where}")
+        call.book.fix(names, f"its parameters are computed in {call.module_path}")
 
 
 def _computed_reason(call: Call, weight: object) -> str:

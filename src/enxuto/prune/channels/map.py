@@ -20,7 +20,7 @@ __all__ = ["AxisBinding", "BalancedParts", "ChannelGroup", "ChannelMap", "FixedF
 
 @dataclass(frozen=True)
 class AxisBinding:
-    """A parameter or buffer along one axis: the atom of each place.
+    """A parameter or buffer along one axis: the atom at each position.
 
     groups: 1, or for the input axis of a grouped convolution their number; the atoms are then those of all the
     input channels, each group's one after another.
@@ -55,8 +55,8 @@ class BalancedParts:
 class ChannelGroup:
     """Channels that are removed together.
 
-    filters: layer → the places of its filters, in the network that was traced. slices: (parameter or buffer, axis,
-    places) of everything that goes with them.
+    filters: layer → the positions of its filters, in the traced network. slices: (parameter or buffer, axis, positions)
+    of everything that goes with them.
     """
 
     number: int
@@ -126,9 +126,9 @@ class ChannelMap:
         return KeptChannels(kept, self.widths)
 
     def without_filters(self, filters: Mapping[str, Iterable[int]]) -> KeptChannels:
-        """The plan that removes these filters (layer → places) and all that must go with them.
+        """The plan that removes these filters (layer → positions) and all that must go with them.
 
-        Raises `UsageError` where a layer or place does not exist, or a filter must stay, with the reason.
+        Raises `UsageError` where a layer or position does not exist, or a filter must stay, with the reason.
         """
         numbers: set[int] = set()
         for layer, positions in filters.items():
@@ -190,14 +190,14 @@ class ChannelMap:
             )
             free = sum(atom in self.group_of for atom in atoms)
             line = f"{layer:<{wide}}  {free:>5} of {len(atoms):>5} can go in {len(numbers)} groups"
-            lines.append(line + (f", with {_some(shared)}" if shared else ""))
+            lines.append(line + (f", with {_name_some(shared)}" if shared else ""))
         lines += [
             f"{item.layer}: {len(item.filters)} filters must stay: {item.reason}" for item in self.fixed
         ]
         return "\n".join(lines)
 
 
-def _some(names: list[str]) -> str:
+def _name_some(names: list[str]) -> str:
     """Up to three names, then how many more."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

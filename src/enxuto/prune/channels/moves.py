@@ -2,7 +2,7 @@
 
 What makes them delicate is the smaller network, in which the same Python code runs on fewer channels. A split axis
 must keep its outer size, chunks must stay equal, zeros that are padded in stay as many as the code says. These
-demands go to the `NameBook`; where sizes might be written in the code, the place is marked to be tried.
+demands go to the `NameBook`; operators whose sizes might be written in the code are noted, to be tried.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Rule = Callable[[Call], Any]
 
 
 def move(call: Call) -> Any:
-    """Permute, expand, squeeze, …: no channel leaves its place in the order along its axis."""
+    """Permute, expand, squeeze, …: the channels keep their order along their axis."""
     return call.apply_to_names(call.first_names())
 
 
 def reshape(call: Call) -> Any:
     """A reshape. Where it splits an axis of channels in (outer, inner), the outer size is taken as written in the
-    code: inner place k of all outer places goes together, as the channel shuffle of user code needs.
+    code: inner position k of all outer positions goes together, as a channel shuffle in user code needs.
     """
     names = call.first_names()
     out = names.reshape(call.output.shape)
@@ -37,7 +37,7 @@ def reshape(call: Call) -> Any:
     before, after = call.book.roots(names), call.book.roots(out)
     axes = [axis for axis in range(after.dim()) if varies(after, axis)]
     if axes:
-        call.book.add_site(call.where, call.name, names)
+        call.book.add_site(call.module_path, call.name, names)
     if len(axes) > 1 and len(axes) > sum(varies(before, axis) for axis in range(before.dim())):
         call.book.tie(out, out.narrow(axes[0], 0, 1))
     return out
@@ -62,8 +62,8 @@ def split(call: Call) -> Any:
     if len({part.shape[axis] for part in out}) > 1:
         call.fix_all("it is split in unequal parts")
     elif len(out) > 1:
-        call.book.balance([_first_names_along(part, axis) for part in out], call.where)
-        call.book.add_site(call.where, call.name, names)
+        call.book.balance([_first_names_along(part, axis) for part in out], call.module_path)
+        call.book.add_site(call.module_path, call.name, names)
         _tie_across(call, names, axis)
     return out
 
@@ -82,14 +82,14 @@ def slice_(call: Call) -> Any:
         call.fix_all("a part of the channels is cut out")
         return out
     positions = torch.split(_first_names_along(names, axis), part)
-    call.book.balance(list(positions), call.where)
-    call.book.add_site(call.where, call.name, names)
+    call.book.balance(list(positions), call.module_path)
+    call.book.add_site(call.module_path, call.name, names)
     _tie_across(call, names, axis)
     return out
 
 
 def pick(call: Call) -> Any:
-    """Single places, places by an index, rolled or reversed places: free only across an axis without channels."""
+    """Picked, rolled or reversed positions: free only along an axis without channels."""
     if len(call.operand_names()) > 1:
         call.fix_all(f"{call.name} picks by a number that was computed")
         return call.fixed_output_names("picked by a computed number")
@@ -120,7 +120,7 @@ def join(call: Call) -> Any:
         names
         if (names := call.names(item)) is not None
         else call.book.new_fixed_names(
-            item.shape, f"a constant of its own size is joined to it in {call.where}"
+            item.shape, f"a constant of its own size is joined to it in {call.module_path}"
         )
         for item in items
     ]
@@ -165,7 +165,7 @@ def _padding_names(call: Call, before: int, after: int) -> tuple[Tensor, Tensor]
     book = call.book
     if call.resizing is None:
         made = book.new_names(before + after)
-        book.fix(made, f"a number of zero channels is written in the code of {call.where}")
+        book.fix(made, f"a number of zero channels is written in the code of {call.module_path}")
         return made[:before], made[before:]
     if call.resizing not in book.pads:
         book.pads[call.resizing] = book.new_names(before), book.new_names(after)
@@ -186,12 +186,12 @@ def mirror(call: Call) -> Any:
 
 
 def _first_names_along(names: Tensor, axis: int) -> Tensor:
-    """The names along one axis, at the first place of all others."""
+    """The names along one axis, at the first position of all others."""
     return names.movedim(axis, 0).reshape(names.shape[axis], -1)[:, 0]
 
 
 def _tie_across(call: Call, names: Tensor, axis: int) -> None:
-    """Tie what lies at one place of the axis, so that its first name stands for all."""
+    """Tie the names at each position of the axis, so that the first stands for all."""
     others = [other for other in range(names.dim()) if other != axis]
     first = names
     for other in others:

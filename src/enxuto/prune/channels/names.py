@@ -20,9 +20,9 @@ __all__ = ["Balance", "NameBook", "Site", "core", "spread", "varies"]
 
 @dataclass(frozen=True)
 class Balance:
-    """Parts (names, with repetition) that must all lose equally many channels; `where` is the module."""
+    """Parts (names, with repetition) that must all lose equally many channels; `module_path` is the module."""
 
-    where: str
+    module_path: str
     parts: tuple[tuple[int, ...], ...]
 
 
@@ -30,7 +30,7 @@ class Balance:
 class Site:
     """A reshape, split or slice along channels, whose sizes may be fixed in the module's code; to be tried."""
 
-    where: str
+    module_path: str
     operator: str
     names: frozenset[int]
 
@@ -71,7 +71,7 @@ class NameBook:
             found = above
 
     def tie(self, first: Tensor, second: Tensor) -> None:
-        """Tie names place by place; the shapes broadcast."""
+        """Tie names element by element; the shapes broadcast."""
         shape = np.broadcast_shapes(first.shape, second.shape)
         one, other = self.roots(first).expand(shape), self.roots(second).expand(shape)
         one, other = _common_core(one, other)
@@ -109,13 +109,13 @@ class NameBook:
         """Why this very name must stay; None where nothing but a tie says so."""
         return self._reasons.get(name)
 
-    def balance(self, parts: Sequence[Tensor], where: str) -> None:
+    def balance(self, parts: Sequence[Tensor], module_path: str) -> None:
         """These parts must lose equally many channels."""
-        self.balances.append(Balance(where, tuple(tuple(part.tolist()) for part in parts)))
+        self.balances.append(Balance(module_path, tuple(tuple(part.tolist()) for part in parts)))
 
-    def add_site(self, where: str, operator: str, names: Tensor) -> None:
+    def add_site(self, module_path: str, operator: str, names: Tensor) -> None:
         """Remember an operator whose sizes may be written in the module's code."""
-        self.sites.append(Site(where, operator, frozenset(torch.unique(core(names)).tolist())))
+        self.sites.append(Site(module_path, operator, frozenset(torch.unique(core(names)).tolist())))
 
     def bind(self, tensor: str, dim: int, names: Tensor) -> None:
         """The slices of parameter or buffer `tensor` along `dim` belong to `names`, one each."""
@@ -137,7 +137,7 @@ class NameBook:
 
 
 def core(names: Tensor) -> Tensor:
-    """The same names with each axis that only repeats them (stride 0) cut to one place."""
+    """The same names with each axis that only repeats them (stride 0) cut to size 1."""
     for axis, (size, stride) in enumerate(zip(names.shape, names.stride(), strict=True)):
         if size > 1 and stride == 0:
             names = names.narrow(axis, 0, 1)
@@ -145,7 +145,7 @@ def core(names: Tensor) -> Tensor:
 
 
 def _common_core(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Two tensors of one shape, each axis that repeats both cut to one place."""
+    """Two tensors of one shape, each axis that repeats both cut to size 1."""
     for axis, size in enumerate(one.shape):
         if size > 1 and one.stride(axis) == 0 and other.stride(axis) == 0:
             one, other = one.narrow(axis, 0, 1), other.narrow(axis, 0, 1)

@@ -17,7 +17,7 @@ __all__ = ["SHUFFLES", "ChannelOrder", "shuffle_order"]
 
 
 class ChannelOrder(nn.Module):
-    """Channel `order[q]` goes to place q: (batch, C, …) → (batch, len(order), …)."""
+    """Channel `order[q]` goes to position q: (batch, C, …) → (batch, len(order), …)."""
 
     order: Tensor
 
@@ -40,7 +40,7 @@ SHUFFLES = (ChannelShuffle, nn.ChannelShuffle, ChannelOrder)
 
 
 def shuffle_order(shuffle: nn.Module, channels: int) -> tuple[int, ...]:
-    """For each place behind a shuffle of `channels` channels the place before it."""
+    """For each position behind a shuffle of `channels` channels, the position before it."""
     device = next((buffer.device for buffer in shuffle.buffers()), torch.device("cpu"))
     positions = torch.arange(channels, dtype=torch.float64, device=device).view(1, channels, 1, 1)
     with torch.no_grad():

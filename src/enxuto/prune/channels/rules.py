@@ -1,8 +1,8 @@
 """What each ATen operator does to the names of channels; an operator that has no rule here is refused by its name.
 
 Elementwise operators tie what meets. Convolution, matrix product and batch norm bind the rows and columns of their
-parameters. Pools and means keep a channel a channel. What mixes channels by their places (softmax, layer norm, local
-response norm, products of activations) is computed by no smaller network, so its channels must stay.
+parameters. Pools and means keep a channel a channel. No smaller network computes what mixes channels (softmax, layer
+norm, local response norm, products of activations), so its channels must stay.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def elementwise(call: Call) -> Any:
     for names, full in wide:
         broadcast = {axis for axis in axes if _size(names, axis - len(shape)) == 1}
         if broadcast:
-            book.fix(names, f"one channel is broadcast over others in {call.where}")
+            book.fix(names, f"one channel is broadcast over others in {call.module_path}")
         else:
             partners.append(full)
     for other in partners[1:]:
@@ -72,12 +72,12 @@ def _bind_constant(call: Call, operand: Tensor, names: Tensor) -> None:
         if position in along:
             bound = None if view is None else view.axes[axis]
             if view is None or bound is None:
-                call.book.fix(names, f"a constant of their number is used in {call.where}")
+                call.book.fix(names, f"a constant of their number is used in {call.module_path}")
             else:
                 call.book.bind(view.name, bound, names_along(call, names, position))
         elif position == 1 and not along:
             # All carry one name: one channel met as many numbers as the result has channels.
-            call.book.fix(names, f"one channel is broadcast over others in {call.where}")
+            call.book.fix(names, f"one channel is broadcast over others in {call.module_path}")
 
 
 def pool(call: Call) -> Any:

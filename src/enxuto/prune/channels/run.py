@@ -22,6 +22,7 @@ from enxuto.prune.channels.call import Call, ParameterView, flatten
 from enxuto.prune.channels.names import NameBook, spread
 from enxuto.prune.channels.resizing import SHUFFLES, shuffle_order
 from enxuto.prune.channels.rules import IGNORED, RULES
+from enxuto.zoo.modes import evaluation_mode
 from enxuto.zoo.resnet import OptionAShortcut
 
 __all__ = ["follow"]
@@ -41,7 +42,7 @@ def follow(network: nn.Module, inputs: Sequence[Tensor]) -> NameBook:
     Raises `ModelError` where it does not run on them, or runs an operator that no rule is known for.
     """
     book = NameBook()
-    with evaluating(network):
+    with evaluation_mode(network):
         _run_once(network, inputs, book)
     idle = [
         name for name, _ in network.named_parameters() if not any(name == key for key, _ in book.bindings)
@@ -51,18 +52,6 @@ def follow(network: nn.Module, inputs: Sequence[Tensor]) -> NameBook:
         with torch.random.fork_rng(devices=[]):  # dropout must not move the caller's random numbers
             _run_once(copy.deepcopy(network).train(), twice, book)
     return book
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every part is as it was."""
-    before = {part: part.training for part in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for part, training in before.items():
-            part.training = training
 
 
 def _run_once(network: nn.Module, inputs: Sequence[Tensor], book: NameBook) -> None:
@@ -147,9 +136,9 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
 
     def _restride(self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """A pool to one place writes its memory format down by strides: the same elements in the same order.
+        """A pool to one element sets its memory format by strides: the same elements in the same order.
 
-        Strides of axes of one place mean nothing. Any other view of the memory is refused.
+        Strides of axes of size 1 mean nothing. Any other view of the memory is refused.
         """
         tensor = args[0]
         before = _memory_layout(tensor)
@@ -158,7 +147,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if _memory_layout(out) != before:
             raise ModelError(
                 f"channels cannot be followed through {func.namespace}.{name} in {self._current_module()}, which "
-                "takes elements by their places in memory; write it with view, permute or slices",
+                "takes elements by their positions in memory; write it with view, permute or slices",
                 code="E032",
             )
         self.known[id(out)] = out, names
@@ -172,10 +161,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         resizing = self._resizing[-1] if self._resizing else None
         function = func if not name.endswith("_") else _no_function
-        where = self._current_module()
+        module_path = self._current_module()
         call = Call(
             self._book,
-            where,
+            module_path,
             resizing,
             function,
             name.rstrip("_"),
@@ -192,7 +181,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             found = rule(call)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ModelError(
-                f"channels cannot be followed through this use of {name} in {where}: {error_reason(error)}",
+                f"channels cannot be followed through this use of {name} in {module_path}: {error_reason(error)}",
                 code="E032",
             ) from error
         many = isinstance(out, (list, tuple))
@@ -200,7 +189,9 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out if many else [out], found if isinstance(found, (list, tuple)) else [found], strict=True
         ):
             if isinstance(tensor, Tensor) and names is not None:
-                assert names.shape == tensor.shape, f"{name} in {where}: {names.shape} for {tensor.shape}"
+                assert names.shape == tensor.shape, (
+                    f"{name} in {module_path}: {names.shape} for {tensor.shape}"
+                )
                 self.known[id(tensor)] = tensor, names
 
     def _follow_parameters(self, name: str, args: Sequence[Any], tensors: Sequence[Tensor], out: Any) -> None:
@@ -242,7 +233,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     known, _ = self._book.shuffles.setdefault(
                         path, (names, shuffle_order(module, len(names)))
                     )
-                    self._book.tie(known, names)  # used again: the same places go
+                    self._book.tie(known, names)  # used again: the same positions go
 
         return leave
 
@@ -260,7 +251,7 @@ def _no_function(*_: Any) -> Any:
 def _view_axes(
     tensor: Tensor, axes: tuple[int | None, ...], name: str, args: Sequence[Any], out: Any
 ) -> tuple[int | None, ...] | None:
-    """The axes of a view of a parameter; None where it is not just transposed or given axes of one place."""
+    """The axes of a view of a parameter; None where it is not just transposed or given axes of size 1."""
     if name not in _VIEWING or not isinstance(out, Tensor):
         return None
     if name in {"t", "transpose"}:

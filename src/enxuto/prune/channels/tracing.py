@@ -39,25 +39,25 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 def trace(network: nn.Module, example: Tensor | Sequence[Tensor]) -> ChannelMap:
-    """The channels of `network`, from one run on `example`, (batch, channels, height, width) or several inputs.
+    """Find the channels of `network` by one run on `example`, (batch, channels, height, width) or several inputs.
 
-    The network is left as it was. Raises `ModelError` where it does not run on the example, or where an operator
-    runs that channels cannot be followed through; the message names it and the module.
+    The network is left as it was. Raises `ModelError` where it does not run on the example, or runs an operator that
+    channels cannot be followed through; the message names the operator and the module.
     """
     inputs = [example] if isinstance(example, Tensor) else list(example)
     book = follow(network, inputs)
     _fix_functional_depthwise(network, book)
     shapes = tuple(tuple(item.shape[1:]) for item in inputs)
     aliases = _aliases(network)
-    found = _build_map(book, shapes, aliases)
-    failed = _failing_sites(network, found, book)
+    channels = _build_map(book, shapes, aliases)
+    failed = _failing_sites(network, channels, book)
     for site in failed:
-        reason = f"sizes written in the code of {site.where} fix it ({site.operator})"
+        reason = f"sizes written in the code of {site.module_path} fix it ({site.operator})"
         book.fix(torch.tensor(sorted(site.names)), reason)
-    return _build_map(book, shapes, aliases) if failed else found
+    return _build_map(book, shapes, aliases) if failed else channels
 
 
-def _failing_sites(network: nn.Module, found: ChannelMap, book: NameBook) -> list[Site]:
+def _failing_sites(network: nn.Module, channels: ChannelMap, book: NameBook) -> list[Site]:
     """The sites that do not follow when a group is removed: all at once first, then each alone."""
     if not book.sites:
         return []
@@ -65,14 +65,14 @@ def _failing_sites(network: nn.Module, found: ChannelMap, book: NameBook) -> lis
     chosen: dict[int, list[Site]] = defaultdict(list)
     for site in dict.fromkeys(book.sites):
         atoms = set(book.roots(torch.tensor(sorted(site.names))).tolist())
-        numbers = [found.group_of[atom] for atom in sorted(atoms) if atom in found.group_of]
+        numbers = [channels.group_of[atom] for atom in sorted(atoms) if atom in channels.group_of]
         if numbers:  # one that tries no other site, where there is one
             chosen[next((number for number in numbers if number not in chosen), numbers[0])].append(site)
-    if not chosen or all(_is_removable(one, found, chosen) for one in networks):
+    if not chosen or all(_is_removable(one, channels, chosen) for one in networks):
         return []
     failing = []
     for number, sites in chosen.items():
-        if not all(_is_removable(one, found, [number]) for one in networks):
+        if not all(_is_removable(one, channels, [number]) for one in networks):
             failing += sites
     return failing
 
@@ -80,8 +80,8 @@ def _failing_sites(network: nn.Module, found: ChannelMap, book: NameBook) -> lis
 def _without_dead_units(network: nn.Module) -> nn.Module:
     """A copy without dead rectifiers: random positive parameters, norms that change little.
 
-    Behind rectifiers that the network's own weights never open, a channel in a wrong place is not seen. (Where these
-    weights saturate something, the network's own see it: both are tried.)
+    Behind rectifiers that the network's own weights never open, a channel in a wrong position goes unnoticed. (Where
+    these random weights saturate something, the network's own notice it: both are tried.)
     """
     copied = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(0)
@@ -96,10 +96,10 @@ def _without_dead_units(network: nn.Module) -> nn.Module:
     return copied
 
 
-def _is_removable(network: nn.Module, found: ChannelMap, numbers: Iterable[int]) -> bool:
+def _is_removable(network: nn.Module, channels: ChannelMap, numbers: Iterable[int]) -> bool:
     """Whether the network runs and is right without these groups; several at once may leave nothing of a layer."""
     try:
-        remove(network, found, found.without_groups(numbers))
+        remove(network, channels, channels.without_groups(numbers))
     except (ModelError, UsageError):
         return False
     return True
@@ -137,7 +137,7 @@ def _build_map(book: NameBook, shapes: tuple[tuple[int, ...], ...], aliases: dic
     rows = {_layer_name(name): position for name, position in book.producers.items()}
     layers = {layer: _atoms(book, book.bindings[position]) for layer, position in rows.items()}
     balances = [
-        BalancedParts(item.where, tuple(_atoms(book, torch.tensor(part)) for part in item.parts))
+        BalancedParts(item.module_path, tuple(_atoms(book, torch.tensor(part)) for part in item.parts))
         for item in dict.fromkeys(book.balances)
     ]
     resized = [
@@ -222,7 +222,7 @@ def _groups(
 
 
 def _merge_positions(pairs: Iterable[tuple[_Key, int]]) -> dict[_Key, tuple[int, ...]]:
-    """Key → its places, ascending."""
+    """Collect the positions of each key, ascending."""
     found: dict[_Key, list[int]] = defaultdict(list)
     for key, position in pairs:
         found[key].append(position)

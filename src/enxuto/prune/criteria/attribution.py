@@ -37,8 +37,8 @@ class DeepLift:
             return per_filter(contributions.abs(), layers[name])
 
         def measure(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-            found = deeplift(model, images, labels, reference=self.reference, reduce=norm)
-            return {name: sum(uses[1:], uses[0]) for name, uses in found.layers.items()}
+            attributions = deeplift(model, images, labels, reference=self.reference, reduce=norm)
+            return {name: sum(uses[1:], uses[0]) for name, uses in attributions.layers.items()}
 
         return mean_over_images(data, measure, progress)
 
@@ -73,16 +73,18 @@ class Conductance:
         layers = filter_layers(model)
 
         def measure(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-            found = conductance(model, images, labels, reference=self.reference, steps=self.steps)
-            return _norms(found, layers)
+            attributions = conductance(model, images, labels, reference=self.reference, steps=self.steps)
+            return _norms(attributions, layers)
 
         return mean_over_images(data, measure, progress)
 
 
-def _norms(found: Mapping[str, tuple[Tensor, ...]], layers: Mapping[str, FilterLayer]) -> dict[str, Tensor]:
+def _norms(
+    attributions: Mapping[str, tuple[Tensor, ...]], layers: Mapping[str, FilterLayer]
+) -> dict[str, Tensor]:
     """L1 norm of each image's attributions by filter, all calls of a layer together."""
     norms = {}
-    for name, uses in found.items():
+    for name, uses in attributions.items():
         parts = [per_filter(use.abs(), layers[name]) for use in uses]
         norms[name] = sum(parts[1:], parts[0])
     return norms

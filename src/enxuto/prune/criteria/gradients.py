@@ -1,8 +1,8 @@
 """Scores from plain gradients at layers' outputs: gradient × activation of the class score, and Taylor of the loss.
 
 Both approximate to first order what changes if an output a becomes 0, a·∂/∂a. Gradient × activation sums the
-absolute changes of the score of the image's class over a filter's places; Taylor takes the absolute value of the
-mean over the places, of the cross-entropy.
+absolute changes of the score of the image's class over a filter's positions; Taylor takes the absolute value of the
+mean over the positions, of the cross-entropy.
 
 Source: P. Molchanov et al., "Pruning convolutional neural networks for resource efficient inference",
 arXiv:1611.06440, equation 8, at the convolution's output. Left out: its normalisation by layer, which is `ranking`'s.
@@ -76,7 +76,7 @@ def class_scores(labels: Tensor) -> Target:
 
 @dataclass(frozen=True)
 class GradientActivation:
-    """Mean over images of Σ over places |output × gradient of the class score|."""
+    """Mean over images of Σ over positions |output × gradient of the class score|."""
 
     def __call__(
         self, model: nn.Module, data: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], None]
@@ -96,7 +96,7 @@ class GradientActivation:
 
 @dataclass(frozen=True)
 class Taylor:
-    """Mean over images of |mean over places of output × gradient of the cross-entropy|."""
+    """Mean over images of |mean over positions of output × gradient of the cross-entropy|."""
 
     def __call__(
         self, model: nn.Module, data: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], None]

@@ -43,17 +43,17 @@ def check_removal(
         torch.randn(batch, *shape, generator=generator, dtype=torch.float64).to(device)
         for shape in channels.input_shapes
     ]
-    gone = removed_atoms(channels, kept)
+    removed = removed_atoms(channels, kept)
     try:
         zeroed, dtype, tolerance = (
-            _zero_removed(network, channels, gone, torch.float64),
+            _zero_removed(network, channels, removed, torch.float64),
             torch.float64,
             TOLERANCE,
         )
         expected = _run(zeroed, images, "original")
     except ModelError:
         dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
-        zeroed, tolerance = _zero_removed(network, channels, gone, dtype), SINGLE_TOLERANCE
+        zeroed, tolerance = _zero_removed(network, channels, removed, dtype), SINGLE_TOLERANCE
         images = [image.to(dtype) for image in images]
         expected = _run(zeroed, images, "original")
     small = copy.deepcopy(smaller).eval().to(dtype)
@@ -69,15 +69,15 @@ def check_removal(
 
 
 def _zero_removed(
-    network: nn.Module, channels: ChannelMap, gone: frozenset[int], dtype: torch.dtype
+    network: nn.Module, channels: ChannelMap, removed: frozenset[int], dtype: torch.dtype
 ) -> nn.Module:
     """A copy of the original in evaluation mode, with everything zero that belongs to a removed channel."""
     copied = copy.deepcopy(network).eval().to(dtype)
-    copied.load_state_dict(zero_state(copied.state_dict(), channels, gone))
+    copied.load_state_dict(zero_state(copied.state_dict(), channels, removed))
     return copied
 
 
-def _run(network: nn.Module, inputs: Sequence[Tensor], which: str) -> list[Tensor]:
+def _run(network: nn.Module, inputs: Sequence[Tensor], role: str) -> list[Tensor]:
     """All tensors that the network returns."""
     running: list[str] = []
     handles = [
@@ -89,7 +89,7 @@ def _run(network: nn.Module, inputs: Sequence[Tensor], which: str) -> list[Tenso
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         where = running[-1] if running and running[-1] else "the network's forward"
         raise ModelError(
-            f"the {which} network does not run, in or after {where}: {error_reason(error)}", code="E034"
+            f"the {role} network does not run, in or after {where}: {error_reason(error)}", code="E034"
         ) from error
     finally:
         for handle in handles:
@@ -104,12 +104,12 @@ def _record_path(path: str, running: list[str]) -> Callable[[nn.Module, Any], No
     return note
 
 
-def _difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+def _difference(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> float:
     """Largest over all tensors, relative to the largest value expected; infinite where the shapes differ."""
-    if [item.shape for item in expected] != [item.shape for item in found]:
+    if [item.shape for item in expected] != [item.shape for item in actual]:
         return float("inf")
     largest = 0.0
-    for one, other in zip(expected, found, strict=True):
+    for one, other in zip(expected, actual, strict=True):
         if not one.numel():
             continue
         gap = float((one - other).abs().max())
@@ -130,23 +130,23 @@ def _first_difference(
     tolerance: float,
 ) -> str:
     """The layer, in the order of the run, whose kept outputs are the first to differ."""
-    expected, found = _layer_outputs(zeroed, inputs, channels), _layer_outputs(small, inputs, channels)
+    expected, actual = _layer_outputs(zeroed, inputs, channels), _layer_outputs(small, inputs, channels)
     for layer, value in expected.items():
         left = torch.tensor(kept.layers[layer], device=value.device)
         wanted = value.index_select(_channel_axis(zeroed, layer, value), left)
-        if layer not in found or not _difference([wanted], [found[layer]]) <= tolerance:
+        if layer not in actual or not _difference([wanted], [actual[layer]]) <= tolerance:
             return layer
     return "what follows the last layer with filters"
 
 
 def _layer_outputs(network: nn.Module, inputs: Sequence[Tensor], channels: ChannelMap) -> dict[str, Tensor]:
     """Layer → what it returned first, in the order of the run."""
-    found: dict[str, Tensor] = {}
+    first_outputs: dict[str, Tensor] = {}
 
     def keeper(layer: str) -> Callable[[nn.Module, Any, Any], None]:
         def keep(module: nn.Module, given: Any, output: Any) -> None:
             if isinstance(output, Tensor):
-                found.setdefault(layer, output)
+                first_outputs.setdefault(layer, output)
 
         return keep
 
@@ -160,7 +160,7 @@ def _layer_outputs(network: nn.Module, inputs: Sequence[Tensor], channels: Chann
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return first_outputs
 
 
 def _channel_axis(network: nn.Module, layer: str, value: Tensor) -> int:

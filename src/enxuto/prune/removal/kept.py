@@ -1,7 +1,7 @@
-"""`KeptChannels`: the plan of a pruned network, layer → original places of the filters that are left.
+"""`KeptChannels`: the plan of a pruned network, layer → original positions of the filters that are left.
 
 With the architecture it came from (`Architecture`) it rebuilds the pruned network; alone it says what every round
-removed. Plans compose: one made on an already pruned network becomes one of the original by `compose`.
+removed. `compose` turns a plan for an already pruned network into one for the original.
 """
 
 from __future__ import annotations
@@ -65,11 +65,14 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], factory: str | None = None) -> Architecture:
-        """Read what `to_dict` gave; `FormatError` where it is something else.
+        """Build from `to_dict`'s output.
 
-        factory: what the caller lets be called, `module:factory`. `values` may come from a file of anyone, so a factory
-        named there is never taken: where there is one, the caller must give it, and it is the caller's that the result
-        names. `UsageError` where only one of both says a factory.
+        `values` may come from anyone's file, so a factory named there is never called: the caller must give it, and the
+        result names the caller's.
+
+        Raises:
+            FormatError: `values` are something else.
+            UsageError: the caller gives a factory and the network is one of the zoo, or the other way round.
         """
         try:
             name, classes, options = values["name"], values["classes"], dict(values["options"])
@@ -105,7 +108,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class KeptChannels:
-    """For each layer the places of the filters that stay, ascending, among its `widths` original ones."""
+    """For each layer the positions of the filters that stay, ascending, among its `widths` original ones."""
 
     layers: Mapping[str, tuple[int, ...]] = field(hash=False)
     widths: Mapping[str, int] = field(hash=False)
@@ -125,7 +128,7 @@ class KeptChannels:
                 raise UsageError(f"nothing would be left of {layer}; keep at least one of its filters")
 
     def removed(self) -> dict[str, tuple[int, ...]]:
-        """Layer → original places of the filters that are gone; layers that lost none are left out."""
+        """Layer → original positions of the removed filters; layers that lost none are left out."""
         gone = {
             layer: tuple(sorted(set(range(self.widths[layer])) - set(positions)))
             for layer, positions in self.layers.items()
@@ -133,11 +136,11 @@ class KeptChannels:
         return {layer: positions for layer, positions in gone.items() if positions}
 
     def compose(self, later: KeptChannels) -> KeptChannels:
-        """This plan followed by one of the network that it leaves; the result is a plan of the original.
+        """This plan followed by one for the network that it leaves; the result is a plan for the original.
 
-        Raises `UsageError` where `later` is not a plan of that network. A convolution whose groups have one input
-        left counts as depthwise in a trace of the pruned network; a plan that then removes whole groups is none of the
-        original network, and `remove` says so.
+        Raises `UsageError` where `later` is not a plan for that network. A convolution whose groups have one input left
+        counts as depthwise in a trace of the pruned network. A plan that then removes whole groups does not fit the
+        original network, and `remove` refuses it.
         """
         left = {layer: len(positions) for layer, positions in self.layers.items()}
         if dict(later.widths) != left:

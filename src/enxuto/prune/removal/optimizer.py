@@ -29,7 +29,7 @@ def remove_from_optimizer(
     copied. Parameter groups keep their settings, so a schedule goes on. Raises `UsageError` where the optimizer holds
     parameters that are not `network`'s, or keeps a state of another shape (low-rank moments).
     """
-    gone = removed_atoms(channels, kept)
+    removed = removed_atoms(channels, kept)
     bindings = bindings_by_tensor(channels)
     names = {id(weight): name for name, weight in network.named_parameters()}
     fresh = dict(smaller.named_parameters())
@@ -47,7 +47,7 @@ def remove_from_optimizer(
                     key,
                     value,
                     weight,
-                    lambda item, name=name: cut_tensor(item, bindings.get(name, []), gone, name),
+                    lambda item, name=name: cut_tensor(item, bindings.get(name, []), removed, name),
                 )
                 for key, value in optimizer.state.get(weight, {}).items()
             }

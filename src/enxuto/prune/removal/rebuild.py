@@ -57,17 +57,24 @@ def save_pruned(
 ) -> None:
     """Write a pruned network to `path`, whole or not at all.
 
-    network: what `remove` made of `architecture.build()`, or of that network trained, by the plan `kept` of original
-    places. Raises `UsageError` when the file cannot be written.
+    Args:
+        path: of the file.
+        network: what `remove` made of `architecture.build()`, or of that network trained.
+        architecture: how to build the unpruned network.
+        kept: the plan, in positions of the unpruned network.
+        metadata: plain values of the caller's, JSON-safe.
+
+    Raises:
+        UsageError: the file cannot be written.
     """
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    held = {
+    contents = {
         "architecture": architecture.to_dict(),
         "plan": kept.to_dict(),
         "metadata": dict(metadata or {}),
         "model": state,
     }
-    write_archive(path, _FORMAT, _VERSION, held)
+    write_archive(path, _FORMAT, _VERSION, contents)
 
 
 def load_pruned(path: str | Path, factory: str | None = None) -> PrunedNetwork:
@@ -79,13 +86,13 @@ def load_pruned(path: str | Path, factory: str | None = None) -> PrunedNetwork:
     Raises `UsageError` where there is no file, or a factory is needed and not given, or given and not needed;
     `FormatError` when the file is damaged, no pruned network, or its parts do not fit one another.
     """
-    held = _read_parts(Path(path))
+    contents = _read_parts(Path(path))
     try:
-        architecture = Architecture.from_dict(_mapping(held, "architecture", path), factory)
-        kept = KeptChannels.from_dict(_mapping(held, "plan", path))
+        architecture = Architecture.from_dict(_read_mapping(contents, "architecture", path), factory)
+        kept = KeptChannels.from_dict(_read_mapping(contents, "plan", path))
     except (FormatError, UsageError) as error:
         raise type(error)(f"{path}: {error}") from error
-    state = _mapping(held, "model", path)
+    state = _read_mapping(contents, "model", path)
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise FormatError(f"{path} is damaged: its model holds something else than tensors", code="E052")
     if architecture.factory is None:
@@ -105,7 +112,7 @@ def load_pruned(path: str | Path, factory: str | None = None) -> PrunedNetwork:
                 f"{path} does not fit its plan: {name!r} holds numbers of another kind, {value.dtype}"
             )
     smaller.load_state_dict(dict(state))
-    return PrunedNetwork(smaller.eval(), architecture, kept, dict(_mapping(held, "metadata", path)))
+    return PrunedNetwork(smaller.eval(), architecture, kept, dict(_read_mapping(contents, "metadata", path)))
 
 
 def check_declared_size(architecture: Architecture, state: Mapping[str, Tensor]) -> None:
@@ -149,25 +156,25 @@ def _rebuild(architecture: Architecture, kept: KeptChannels, path: str | Path) -
 
 
 def _read_parts(path: Path) -> Mapping[str, Any]:
-    held = read_archive(path, "pruned network")
-    if not isinstance(held, Mapping) or held.get("format") != _FORMAT:
+    contents = read_archive(path, "pruned network")
+    if not isinstance(contents, Mapping) or contents.get("format") != _FORMAT:
         raise FormatError(f"{path} is no pruned network that enxuto wrote")
-    if held.get("version") not in (1, _VERSION):
+    if contents.get("version") not in (1, _VERSION):
         raise FormatError(
-            f"{path} is a file of version {held.get('version')!r:.80}, this enxuto reads 1 and {_VERSION}",
+            f"{path} is a file of version {contents.get('version')!r:.80}, this enxuto reads 1 and {_VERSION}",
             code="E053",
         )
-    parts = {name: held[name] for name in _PARTS if name in held}
-    if held["version"] != 1 and held.get("digest") != digest(parts):
+    parts = {name: contents[name] for name in _PARTS if name in contents}
+    if contents["version"] != 1 and contents.get("digest") != digest(parts):
         raise FormatError(
             f"{path} is damaged: its contents do not fit their digest; use another copy of the file",
             code="E052",
         )
-    return held
+    return contents
 
 
-def _mapping(held: Mapping[str, Any], key: str, path: str | Path) -> Mapping[str, Any]:
-    found = held.get(key)
+def _read_mapping(contents: Mapping[str, Any], key: str, path: str | Path) -> Mapping[str, Any]:
+    found = contents.get(key)
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
         raise FormatError(f"{path} is damaged: it has no {key}", code="E052")
     return found

@@ -39,8 +39,8 @@ def remove(network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, veri
     Raises `UsageError` where the plan does not fit the network, `ModelError` where the smaller network cannot be made
     or computes something else; the message names the layer.
     """
-    gone = removed_atoms(channels, kept)
-    smaller = _cut_network(network, channels, gone)
+    removed = removed_atoms(channels, kept)
+    smaller = _cut_network(network, channels, removed)
     if verify:
         from enxuto.prune.removal.check import check_removal
 
@@ -57,25 +57,25 @@ def removed_atoms(channels: ChannelMap, kept: KeptChannels) -> frozenset[int]:
     if dict(kept.widths) != channels.widths:
         odd = sorted(set(kept.widths.items()) ^ set(channels.widths.items()))[0][0]
         raise UsageError(f"the plan is for another network: {odd} is not the same in both", code="E022")
-    gone: set[int] = set()
+    removed: set[int] = set()
     for layer, positions in kept.removed().items():
         for position in positions:
             if channels.layers[layer][position] in channels.rigid:
                 raise UsageError(
                     f"filter {position} of {layer} must stay: {channels.reason(layer, position)}", code="E036"
                 )
-            gone.add(channels.layers[layer][position])
+            removed.add(channels.layers[layer][position])
     for layer, positions in kept.layers.items():
-        torn = next((position for position in positions if channels.layers[layer][position] in gone), None)
+        torn = next((position for position in positions if channels.layers[layer][position] in removed), None)
         if torn is not None:
             raise UsageError(
                 f"the plan keeps filter {torn} of {layer} and removes what goes with it elsewhere; "
                 "ChannelMap.without_filters makes whole plans"
             )
     for item in channels.balances:
-        if len({sum(atom in gone for atom in part) for part in item.parts}) > 1:
+        if len({sum(atom in removed for atom in part) for part in item.parts}) > 1:
             raise UsageError(f"the plan removes more from one part of {item.module} than from another")
-    return frozenset(gone)
+    return frozenset(removed)
 
 
 def slice_state(state: Mapping[str, Tensor], channels: ChannelMap, kept: KeptChannels) -> dict[str, Tensor]:
@@ -84,26 +84,28 @@ def slice_state(state: Mapping[str, Tensor], channels: ChannelMap, kept: KeptCha
     Tensors that no channel touches come as they are, the others as copies. Raises `UsageError` where a tensor is
     missing or has another shape than the network's.
     """
-    gone = removed_atoms(channels, kept)
+    removed = removed_atoms(channels, kept)
     bindings = bindings_by_tensor(channels)
     for name in bindings:
         if name not in state:
             raise UsageError(f"the state dict lacks {name!r}; it is of another network", code="E071")
     named = {name: bindings.get(channels.aliases.get(name, name), []) for name in state}
     return {
-        name: cut_tensor(value, named[name], gone, name) if named[name] else value
+        name: cut_tensor(value, named[name], removed, name) if named[name] else value
         for name, value in state.items()
     }
 
 
-def zero_state(state: Mapping[str, Tensor], channels: ChannelMap, gone: frozenset[int]) -> dict[str, Tensor]:
+def zero_state(
+    state: Mapping[str, Tensor], channels: ChannelMap, removed: frozenset[int]
+) -> dict[str, Tensor]:
     """A state dict of the original network with everything zero that belongs to a removed channel."""
     result = dict(state)
     bindings = bindings_by_tensor(channels)
     for name in state:
         value = state[name].clone()
         for binding in bindings.get(channels.aliases.get(name, name), []):
-            positions = [position for position, atom in enumerate(binding.atoms) if atom in gone]
+            positions = [position for position, atom in enumerate(binding.atoms) if atom in removed]
             if binding.groups == 1:
                 value.index_fill_(
                     binding.dim, torch.tensor(positions, dtype=torch.int64, device=value.device), 0
@@ -117,7 +119,7 @@ def zero_state(state: Mapping[str, Tensor], channels: ChannelMap, gone: frozense
     return result
 
 
-def cut_tensor(value: Tensor, bindings: list[AxisBinding], gone: frozenset[int], name: str) -> Tensor:
+def cut_tensor(value: Tensor, bindings: list[AxisBinding], removed: frozenset[int], name: str) -> Tensor:
     """A copy of a parameter, buffer or optimizer's moment without the slices of removed channels.
 
     The input axis of a grouped convolution is cut for each group by itself. `UsageError` for another shape.
@@ -128,7 +130,7 @@ def cut_tensor(value: Tensor, bindings: list[AxisBinding], gone: frozenset[int],
             raise UsageError(
                 f"{name} has the shape {tuple(value.shape)}; axis {binding.dim} should be {size}"
             )
-        left = [position for position, atom in enumerate(binding.atoms) if atom not in gone]
+        left = [position for position, atom in enumerate(binding.atoms) if atom not in removed]
         if binding.groups == 1:
             index = torch.tensor(left, dtype=torch.int64, device=value.device)
             value = value.index_select(binding.dim, index)
@@ -151,18 +153,18 @@ def bindings_by_tensor(channels: ChannelMap) -> dict[str, list[AxisBinding]]:
     return found
 
 
-def _cut_network(network: nn.Module, channels: ChannelMap, gone: frozenset[int]) -> nn.Module:
+def _cut_network(network: nn.Module, channels: ChannelMap, removed: frozenset[int]) -> nn.Module:
     """The smaller network, not verified: a deep copy whose tensors are cut on the way."""
     bindings = bindings_by_tensor(channels)
     memo: dict[int, Any] = {}
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if name in bindings:
-                value = cut_tensor(weight.detach(), bindings[name], gone, name)
+                value = cut_tensor(weight.detach(), bindings[name], removed, name)
                 memo[id(weight)] = nn.Parameter(value, requires_grad=weight.requires_grad)
         for name, buffer in network.named_buffers():
             if name in bindings:
-                memo[id(buffer)] = cut_tensor(buffer, bindings[name], gone, name)
+                memo[id(buffer)] = cut_tensor(buffer, bindings[name], removed, name)
     try:
         smaller: nn.Module = copy.deepcopy(network, memo)
     except (RuntimeError, TypeError) as error:
@@ -171,7 +173,7 @@ def _cut_network(network: nn.Module, channels: ChannelMap, gone: frozenset[int])
     for path, module in smaller.named_modules():
         resize_module(module, depthwise=path in depthwise)
     for item in channels.resized:
-        _resize(smaller, item, gone)
+        _resize(smaller, item, removed)
     return smaller
 
 
@@ -195,16 +197,16 @@ def resize_module(module: nn.Module, *, depthwise: bool) -> None:
         module.num_parameters = module.weight.shape[0]
 
 
-def _resize(network: nn.Module, item: ResizedModule, gone: frozenset[int]) -> None:
+def _resize(network: nn.Module, item: ResizedModule, removed: frozenset[int]) -> None:
     """Give a padding shortcut its numbers of zeros, a shuffle the order of the channels that are left."""
     module = network.get_submodule(item.module)
     if isinstance(module, OptionAShortcut):
-        module.before = sum(atom not in gone for atom in item.before)
-        module.after = sum(atom not in gone for atom in item.after)
+        module.before = sum(atom not in removed for atom in item.before)
+        module.after = sum(atom not in removed for atom in item.after)
         return
     positions = {
         position: rank
-        for rank, position in enumerate(p for p, atom in enumerate(item.inputs) if atom not in gone)
+        for rank, position in enumerate(p for p, atom in enumerate(item.inputs) if atom not in removed)
     }
     order = tuple(positions[position] for position in item.order if position in positions)
     if len(order) == len(item.order) or (

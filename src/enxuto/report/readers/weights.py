@@ -165,7 +165,7 @@ def _frame(name: str, shape: WeightDistribution, coarse: int, fits: int) -> Fram
     steps = [*zip(edges[:-1].tolist(), density.tolist(), strict=True), (float(edges[-1]), float(density[-1]))]
     series = [Series("weights", tuple(steps), "steps", _STYLES.index("weights"))]
     middles = (edges[1:] + edges[:-1]) / 2
-    for fit in shape.ranked("sse")[:fits]:
+    for fit in shape.rank_fits("sse")[:fits]:
         curve = fit.fitted.density(middles)
         rows = tuple(zip(middles.tolist(), np.where(np.isfinite(curve), curve, np.nan).tolist(), strict=True))
         series.append(Series(fit.name, rows, "line", _STYLES.index(fit.name)))
