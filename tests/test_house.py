@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import enxuto
 from enxuto.cli import app
+from enxuto.errors import CODES
 
 SOURCE = Path(enxuto.__file__).parent
 ROOT = SOURCE.parent.parent
@@ -298,3 +299,35 @@ def test_no_function_of_the_command_line_takes_too_many_parameters() -> None:
 def test_version_is_the_changelogs() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {enxuto.__version__}" in changelog
+
+
+def test_the_page_of_errors_lists_exactly_the_codes() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    sections = re.split(r"^### (.*)$", page, flags=re.MULTILINE)
+    assert sections[1::2] == list(CODES)
+    for code, text in zip(sections[1::2], sections[2::2], strict=True):
+        assert re.search(r"^> \S", text, re.MULTILINE), f"{code} has no example"
+        assert len(text.split()) > 8, f"{code} says too little"
+
+
+def codes_in(tree: ast.AST) -> Iterator[str]:
+    """What is said by `code=` in calls and classes, where it looks like a code."""
+    for node in ast.walk(tree):
+        value: ast.expr | None = None
+        if isinstance(node, ast.keyword) and node.arg == "code":
+            value = node.value
+        elif isinstance(node, ast.Assign) and any(ast.unparse(target) == "code" for target in node.targets):
+            value = node.value
+        if value is not None:
+            texts = (part.value for part in ast.walk(value) if isinstance(part, ast.Constant))
+            yield from (text for text in texts if isinstance(text, str) and re.match(r"E\d", text))
+
+
+def test_every_code_that_is_raised_is_in_the_catalogue() -> None:
+    unknown = {
+        f"{path.relative_to(SOURCE)}: {code}"
+        for path in modules()
+        for code in codes_in(ast.parse(path.read_text()))
+        if code not in CODES
+    }
+    assert not unknown
