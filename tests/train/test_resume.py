@@ -131,7 +131,7 @@ def test_other_threads_go_on_and_are_told(tmp_path: Path) -> None:
     more = CONFIG.model_copy(update={"threads": 2})
     history = fit(seeded(dropped), stripes(), stripes(40, seed=1), more, folder=tmp_path, resume=True)
     assert len(history.records) == 12
-    assert "the run began with threads 1 and goes on with 2: last bits may differ" in history.notes
+    assert "the run started with threads 1 and resumes with 2: last bits may differ" in history.notes
 
 
 def test_kills_at_random_moments(undisturbed: Path, tmp_path: Path) -> None:

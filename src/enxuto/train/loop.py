@@ -1,8 +1,8 @@
 """`fit`: the training loop, to be read from top to bottom.
 
-One epoch: go through the shuffled, augmented batches; score the validation data; let the schedule and early stopping
-look at the losses; write a checkpoint. A run that ends at any moment, by a kill too, goes on with `resume=True` from
-the last epoch that was finished, and on a CPU ends with the same bits as one that was not disturbed.
+One epoch: go through the shuffled, augmented batches; score the validation data; give the losses to the schedule and
+early stopping; write a checkpoint. A run that ends at any moment, even by a kill, resumes with `resume=True` from the
+last finished epoch, and on a CPU it ends with the same bits as an undisturbed run.
 
 Not here: gradient accumulation, averaging of weights, several losses (heads beside the main one count 0.3 each).
 """
