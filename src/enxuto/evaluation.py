@@ -64,7 +64,7 @@ def predict_batches(
                 progress(done, len(dataset))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What a model scores on a data set; plain numbers, lists and text, so that it can be stored as it is.
 
@@ -89,6 +89,15 @@ class Evaluation:
     scores_are: str | None = None
     reference_are: str | None = None
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        low, high = self.top1_interval
+        text = f"<Evaluation: top-1 {self.top1:.2%} ({low:.2%} to {high:.2%}) on {self.samples:,} samples"
+        if self.lost is not None:
+            text += f", {100 * self.lost:+.2f} points lost against the reference"
+        if self.agreement is not None:
+            text += f", {self.agreement:.2%} same answers"
+        return f"{text}>" if self.kl is None else f"{text}, KL {self.kl:.3g} nats>"
 
     @property
     def top1(self) -> float:

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from enxuto.errors import DataError, ModelError
+from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model
 
@@ -67,6 +68,14 @@ class Runner:
         self.inputs = [_input_info(item) for item in self._session.get_inputs()]
         self.output_names = [str(item.name) for item in self._session.get_outputs()]
         self.output_shapes = [_sizes_of(item) for item in self._session.get_outputs()]
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{info.name} {_shape_text(info.shape)} {info.dtype}" for info in self.inputs)
+        outputs = ", ".join(
+            f"{name} {_shape_text(shape)}"
+            for name, shape in zip(self.output_names, self.output_shapes, strict=True)
+        )
+        return f"<Runner: {inputs} → {outputs}>"
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """All outputs (or those named) for one set of inputs, as they are."""
@@ -192,7 +201,7 @@ def check_shape(info: InputInfo, shape: Sequence[int]) -> None:
     )
     if not fits or shape[0] < 1:
         expected = ("N", *("any" if size is None else size for size in info.shape[1:]))
-        raise DataError(f"the model takes {_written(expected)} as {info.name!r}, got {_written(shape)}")
+        raise DataError(f"the model takes {_shape_text(expected)} as {info.name!r}, got {_shape_text(shape)}")
 
 
 def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
@@ -202,7 +211,7 @@ def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
     ):
         expected = ["any" if size is None else size for size in info.shape]
         raise DataError(
-            f"input {info.name!r} has the shape {_written(expected)}, which cannot be {_written(sizes)}"
+            f"input {info.name!r} has the shape {_shape_text(expected)}, which cannot be {_shape_text(sizes)}"
         )
 
 
@@ -216,18 +225,20 @@ def _sizes(info: InputInfo, batch: int) -> list[int]:
     rest = [size for size in info.shape[1:] if size is not None]
     if len(rest) < len(info.shape) - 1:
         raise DataError(
-            f"input {info.name!r} has sizes that are not fixed {_written(info.shape)}; give its shape"
+            f"input {info.name!r} has sizes that are not fixed {_shape_text(info.shape)}; give its shape"
         )
     return [batch, *rest]
 
 
-def _written(shape: Sequence[object]) -> str:
+def _shape_text(shape: Sequence[object]) -> str:
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 def _rows(out: np.ndarray, count: int) -> np.ndarray:
     if out.ndim == 0 or out.shape[0] != count:
-        raise DataError(f"an output of shape {_written(out.shape)} has no row for each of the {count} inputs")
+        raise DataError(
+            f"an output of shape {_shape_text(out.shape)} has no row for each of the {count} inputs"
+        )
     return out
 
 
@@ -252,22 +263,51 @@ def _with_outputs(model: Model, names: Sequence[str]) -> Model:
     return model.with_proto(proto)
 
 
-def session(model: Model, *, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A plain ONNX Runtime session on the CPU, quiet; `threads` 0 means one a processor.
+def session(
+    model: Model,
+    *,
+    threads: int = 0,
+    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    options: onnxruntime.SessionOptions | None = None,
+) -> onnxruntime.InferenceSession:
+    """A plain ONNX Runtime session, quiet. From 2 GB on the model passes through a temporary file.
 
-    Raises `ModelError` where ONNX Runtime refuses the model. From 2 GB on it passes through a temporary file.
+    Args:
+        model: the model.
+        threads: threads on the CPU; 0 takes one per processor.
+        providers: what it runs on; by default the CPU.
+        options: ONNX Runtime's own, taken as they are; without them `threads` and no log.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+        UsageError: a provider is not installed, `threads` is negative, or given beside `options`.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or processors()
-    options.log_severity_level = _FATAL_ONLY
-    providers = ["CPUExecutionProvider"]
+    if threads < 0:
+        raise UsageError(f"threads= is 0, for one per processor, or more, not {threads}")
+    if options is not None and threads:
+        raise UsageError(
+            "threads= is a part of options=, as intra_op_num_threads; give one of them", code="E022"
+        )
+    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
+    names = [provider if isinstance(provider, str) else provider[0] for provider in chosen]
+    known = onnxruntime.get_available_providers()
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"ONNX Runtime has no provider {name!r} here{did_you_mean(name, known)}; there are {', '.join(known)}",
+                code="E091",
+            )
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or processors()
+        options.log_severity_level = _FATAL_ONLY
     with _one_line_errors(ModelError, _CANNOT):
         if model.size_bound() < _ONE_FILE:
-            return onnxruntime.InferenceSession(model.to_bytes(), options, providers=providers)
+            return onnxruntime.InferenceSession(model.to_bytes(), options, providers=chosen)
         with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
             path = Path(folder) / "model.onnx"
             model.write(path)
-            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+            return onnxruntime.InferenceSession(str(path), options, providers=chosen)
 
 
 @contextmanager

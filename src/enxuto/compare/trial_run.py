@@ -129,7 +129,7 @@ def _sizes(info: InputInfo, batch: int, shape: Sequence[int] | None) -> list[int
     first = batch if info.shape[0] is None else info.shape[0]
     if any(size is None for size in behind):
         raise DataError(
-            f"input {info.name!r} leaves sizes open; say those behind the first with --shape, or give --data"
+            f"input {info.name!r} leaves sizes open; say those behind the first with shape=, or give data="
         )
     return [first, *(int(size) for size in behind if size is not None)]
 
@@ -143,7 +143,7 @@ def _drawn(rng: np.random.Generator, info: InputInfo, sizes: Sequence[int]) -> n
         return rng.integers(low, high, sizes).astype(dtype)
     if dtype.kind == "f" or dtype == ml_dtypes.bfloat16:
         return np.asarray(rng.standard_normal(sizes)).astype(dtype)
-    raise DataError(f"input {info.name!r} is of type {dtype}, of which nothing can be drawn; give --data")
+    raise DataError(f"input {info.name!r} is of type {dtype}, of which nothing can be drawn; give data=")
 
 
 def _of_images(

@@ -85,7 +85,7 @@ def match_labels(
             other = next(label for label, place in found.items() if place is None)
             warnings.append(
                 f"{path} and the model call their {len(names)} classes by different names ({classes[other]!r} and "
-                f"{_first(names[other])!r}); labels are taken in order: say --labels where that is wrong"
+                f"{_first(names[other])!r}); labels are taken in order: say names= where that is wrong"
             )
     return _by_number(present, classes, names, outputs, path, numbered, warnings)
 
@@ -97,7 +97,7 @@ def _by_name(
     if strange:
         raise DataError(
             f"{path} has {_count(len(strange), 'class')} that the model's labels do not name: {_some(strange)}; "
-            f"leave them out, rename them, or name the model's classes by --labels (the model has "
+            f"leave them out, rename them, or name the model's classes by names= (the model has "
             f"{_some(map(_first, names))})"
         )
     taken: dict[int, str] = {}
@@ -133,7 +133,7 @@ def _refuse_strangers(
     raise DataError(
         f"{path} names {_count(len(classes), 'class')} ({_some(classes[label] for label in present)}), of which the "
         f"model's {len(names)} labels ({_some(map(_first, names))}) name none; name the model's classes in its "
-        "order, in the data's words, by --labels"
+        "order, in the data's words, by names="
     )
 
 
@@ -159,14 +159,14 @@ def _by_number(
             what = f"{len(classes)} classes"
         raise DataError(
             f"{path} has {what}, more than the model's {count} outputs; leave out what it does not know, or name its "
-            "classes by --labels"
+            "classes by names="
         )
     known = present[-1] + 1 if classes is None or numbered else len(classes)
     if known != count:
         ordered = classes is not None and not numbered
         told = f"{known} classes" if ordered else f"labels up to {known - 1}"
         how = "labels are taken in order" if ordered else "labels count its outputs"
-        hint = "" if classes is None else ": say --labels where that is wrong"
+        hint = "" if classes is None else ": say names= where that is wrong"
         warnings.append(f"{path} has {told} and the model {count} outputs; {how}{hint}")
     if shown is None and classes is not None:
         shown = tuple(classes)

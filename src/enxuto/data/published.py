@@ -149,10 +149,8 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     place = (cache_folder() if folder is None else Path(folder)) / wanted.folder
     if all((place / part).is_file() for part in wanted.complete):
         return place
-    option = "" if folder is None else f" --folder {folder}"
-    raise DataError(
-        f"{name} is not in {place.parent}; to fetch it ({wanted.bytes / 1e6:.0f} MB): enxuto fetch {name}{option}"
-    )
+    command = f"enxuto fetch {name}" + ("" if folder is None else f" --folder {folder}")
+    raise DataError(f"{name} is not in {place.parent}; to fetch it ({wanted.bytes / 1e6:.0f} MB): {command}")
 
 
 def published(name: str) -> Published:

@@ -31,7 +31,8 @@ class Source:
     None. numbered: the names are the labels' own numbers. needed: whether labels are needed; where not, those
     that make no sense (test sets on the hub have −1 for all) are none. notes: what the reader left out, a line each.
     fetch(i): encoded bytes, or uint8 (H, W, C) with C of 1 or 3. name(i): what to call sample i in a message.
-    image_shape: (H, W, C) where the format fixes it for all samples, else None.
+    image_shape: (H, W, C) where the format fixes it for all samples, else None. prepared: samples are float32 arrays as
+    a model takes them, to which no preprocessing is applied.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Source:
     labelled: bool = True
     numbered: bool = False
     needed: bool = True
+    prepared: bool = False
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0:

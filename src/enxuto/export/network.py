@@ -255,7 +255,7 @@ def _difference(model: Model, images: np.ndarray, outputs: np.ndarray, name: str
     if not largest <= TOLERANCE:
         raise ModelError(
             f"the exported {name} differs from torch's by {largest:.3g} of the largest output; "
-            "nothing was written (--no-check writes it all the same)"
+            "nothing was written (check=False writes it all the same)"
         )
     return largest
 

@@ -170,7 +170,7 @@ def _open(run: Run, *, resume: bool) -> None:
     last = run.folder / LAST
     there = last.exists()
     if there and not resume:
-        raise UsageError(f"{run.folder} holds a run; resume it (--resume) or name another folder")
+        raise UsageError(f"{run.folder} holds a run; resume it (resume=) or name another folder")
     run.processes.wait()  # nobody writes before all have looked
     if run.processes.writes:
         for ours in (".*.pt.*.part", ".history.*.part"):  # of a process that was killed while it wrote

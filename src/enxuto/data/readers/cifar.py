@@ -92,7 +92,7 @@ def _files(path: Path, split: str | None) -> tuple[_Edition, Sequence[Path], str
     if path.is_file():
         part = next((p for e in _EDITIONS for p, names in e.parts.items() if path.name in names), None)
         if split is not None and split != part:
-            raise DataError(f"{path} is not the {split} part; leave out --split, or name the folder")
+            raise DataError(f"{path} is not the {split} part; leave out split=, or name the folder")
         return _edition_of_file(path), [path], part
     for edition in _EDITIONS:
         there = [part for part, names in edition.parts.items() if any((path / n).is_file() for n in names)]

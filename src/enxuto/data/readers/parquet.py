@@ -132,7 +132,7 @@ def _shards(path: Path, split: str | None) -> tuple[list[Path], str | None]:
     if path.is_file():
         if split is not None:
             raise DataError(
-                f"{path} is one file, without parts; leave out --split, or name the folder of shards"
+                f"{path} is one file, without parts; leave out split=, or name the folder of shards"
             )
         return [path], None
     found = sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet"))

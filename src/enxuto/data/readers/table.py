@@ -67,7 +67,7 @@ def read_table(
     rows = _rows(path)
     if set(rows[0]) >= _ADIENCE_COLUMNS:
         if split is not None:
-            raise DataError(f"{path} is one fold; leave out --split, or name the folder of the folds")
+            raise DataError(f"{path} is one fold; leave out split=, or name the folder of the folds")
         return _adience(path, path.parent, rows, label_column, None)
     columns = list(rows[0])
     files = _column(path, columns, image_column, _FILE_NAMES, "file names", "image_column")
