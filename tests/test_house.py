@@ -300,7 +300,9 @@ def test_no_file_or_function_is_too_long() -> None:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and path.parent.name != "cli":
                 assert node.end_lineno is not None
                 documented = ast.get_docstring(node) is not None and len(node.body) > 1
-                start = node.body[1].lineno if documented else node.lineno  # arguments may be explained at length
+                start = (
+                    node.body[1].lineno if documented else node.lineno
+                )  # arguments may be explained at length
                 assert node.end_lineno - start < 70, f"{path}:{node.lineno} {node.name} is too long"
 
 
