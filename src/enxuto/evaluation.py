@@ -170,7 +170,8 @@ def evaluate(
     """
     if not dataset.labelled:
         raise DataError(
-            f"{dataset.path} has no labels, which accuracy needs; without them only `compare_with_reference` compares"
+            f"{dataset.path} has no labels, which accuracy needs; without them only `compare_with_reference` compares",
+            code="E042",
         )
     classes: ClassificationMetrics | None = None
     agreement = AgreementMetrics(scores_are, reference_are) if reference is not None else None
@@ -189,7 +190,9 @@ def evaluate(
             right, was_right = scores.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
             pairs += [(was_right & ~right).sum(), (right & ~was_right).sum(), was_right.sum()]
     if classes is None:
-        raise DataError(f"{dataset.path} holds no samples; name a data set with at least one image")
+        raise DataError(
+            f"{dataset.path} holds no samples; name a data set with at least one image", code="E043"
+        )
     result = classes.result()
     return Evaluation(
         metrics=result.to_dict(),
@@ -287,6 +290,7 @@ def _class_scores(output: NDArray[Any], samples: int, who: str) -> NDArray[Any]:
     if values.ndim < 2 or values.shape[0] != samples or len(longer) != 1:
         raise ModelError(
             f"the {who} gives an output of shape {values.shape} for {samples} images; a classifier with one "
-            "score per class, (images, classes), is needed"
+            "score per class, (images, classes), is needed",
+            code="E035",
         )
     return values.reshape(samples, longer[0])

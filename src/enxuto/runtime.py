@@ -80,7 +80,7 @@ class Runner:
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """All outputs (or those named) for one set of inputs, as they are."""
         names = self.output_names if outputs is None else list(outputs)
-        with _one_line_errors(DataError, "the model cannot run on this input"):
+        with _one_line_errors(DataError, "the model cannot run on this input", "E044"):
             return list(self._session.run(names, dict(feeds)))
 
     def scores(self, batch: np.ndarray, *, output: str | None = None) -> np.ndarray:
@@ -129,11 +129,13 @@ class Runner:
         if len(self.inputs) != 1:
             names = ", ".join(info.name for info in self.inputs) or "none"
             raise DataError(
-                f"the model must have one input to run on batches; it has {len(self.inputs)} ({names})"
+                f"the model must have one input to run on batches; it has {len(self.inputs)} ({names})",
+                code="E044",
             )
         if not self.inputs[0].shape:
             raise DataError(
-                f"input {self.inputs[0].name!r} is a single number; batches need an axis to lie along"
+                f"input {self.inputs[0].name!r} is a single number; batches need an axis to lie along",
+                code="E044",
             )
         return self.inputs[0]
 
@@ -201,7 +203,9 @@ def check_shape(info: InputInfo, shape: Sequence[int]) -> None:
     )
     if not fits or shape[0] < 1:
         expected = ("N", *("any" if size is None else size for size in info.shape[1:]))
-        raise DataError(f"the model takes {_shape_text(expected)} as {info.name!r}, got {_shape_text(shape)}")
+        raise DataError(
+            f"the model takes {_shape_text(expected)} as {info.name!r}, got {_shape_text(shape)}", code="E044"
+        )
 
 
 def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
@@ -211,7 +215,8 @@ def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
     ):
         expected = ["any" if size is None else size for size in info.shape]
         raise DataError(
-            f"input {info.name!r} has the shape {_shape_text(expected)}, which cannot be {_shape_text(sizes)}"
+            f"input {info.name!r} has the shape {_shape_text(expected)}, which cannot be {_shape_text(sizes)}",
+            code="E044",
         )
 
 
@@ -221,11 +226,14 @@ def _sizes(info: InputInfo, batch: int) -> list[int]:
         return []
     first = batch if info.shape[0] is None else info.shape[0]
     if first != batch:
-        raise DataError(f"the model's batch size is fixed to {first}; it cannot run with {batch}")
+        raise DataError(
+            f"the model's batch size is fixed to {first}; it cannot run with {batch}", code="E044"
+        )
     rest = [size for size in info.shape[1:] if size is not None]
     if len(rest) < len(info.shape) - 1:
         raise DataError(
-            f"input {info.name!r} has sizes that are not fixed {_shape_text(info.shape)}; give its shape"
+            f"input {info.name!r} has sizes that are not fixed {_shape_text(info.shape)}; give its shape",
+            code="E023",
         )
     return [batch, *rest]
 
@@ -255,7 +263,9 @@ def _with_outputs(model: Model, names: Sequence[str]) -> Model:
     made = {name for node in model.proto.graph.node for name in node.output if name}
     missing = [name for name in names if name not in made]
     if missing:
-        raise ModelError(f"the model computes no value called {missing[0]!r}")
+        raise ModelError(
+            f"the model computes no value called {missing[0]!r}{did_you_mean(missing[0], made)}", code="E021"
+        )
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     for name in names:
@@ -301,7 +311,7 @@ def session(
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or processors()
         options.log_severity_level = _FATAL_ONLY
-    with _one_line_errors(ModelError, _CANNOT):
+    with _one_line_errors(ModelError, _CANNOT, "E034"):
         if model.size_bound() < _ONE_FILE:
             return onnxruntime.InferenceSession(model.to_bytes(), options, providers=chosen)
         with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
@@ -318,11 +328,11 @@ def advise_on_failure(what_to_do: str) -> Iterator[None]:
     except ModelError as error:
         if _CANNOT not in str(error) or str(error).endswith(what_to_do):
             raise
-        raise ModelError(f"{error}; {what_to_do}") from error
+        raise ModelError(f"{error}; {what_to_do}", code=error.code) from error
 
 
 @contextmanager
-def _one_line_errors(kind: type[ModelError | DataError], what: str) -> Iterator[None]:
+def _one_line_errors(kind: type[ModelError | DataError], what: str, code: str) -> Iterator[None]:
     """ONNX Runtime's errors, which have no common class of their own, as ours with one line."""
     try:
         yield
@@ -334,13 +344,15 @@ def _one_line_errors(kind: type[ModelError | DataError], what: str) -> Iterator[
         ):
             raise
         text = re.sub(r"\s+", " ", str(error)).strip()
-        raise kind(f"{what}: {text[:400]}") from error
+        raise kind(f"{what}: {text[:400]}", code=code) from error
 
 
 def _input_info(item: onnxruntime.NodeArg) -> InputInfo:
     match = re.fullmatch(r"tensor\((\w+)\)", item.type)
     if match is None or match[1] not in _TYPES:
-        raise ModelError(f"input {item.name!r} is {item.type}; only tensors of numbers can be fed")
+        raise ModelError(
+            f"input {item.name!r} is {item.type}; only tensors of numbers can be fed", code="E032"
+        )
     return InputInfo(item.name, _sizes_of(item), _TYPES[match[1]])
 
 

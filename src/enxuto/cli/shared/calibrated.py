@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CALIBRATED_STAGES",
     "CalibratedOptions",
-    "byte_size",
     "calibrated_json",
     "calibrated_parts",
     "show_calibrated",
@@ -35,15 +33,6 @@ CALIBRATED_STAGES = (
 """What a search does, in its order; from rounding on once for every trial."""
 
 _BAR = 8  # characters
-_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
-
-
-def byte_size(text: str) -> int:
-    """Return the bytes that `300KB`, `1.5MB`, `64KiB` or `65536` mean."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
-    if match is None or match[2].upper() not in _UNITS:
-        raise UsageError(f"--target-size takes bytes such as 65536, 300KB or 1.5MB, not {text!r}")
-    return int(min(2.0**62, float(match[1]) * _UNITS[match[2].upper()]))
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,8 @@ class CalibratedOptions:
         if self._judged and self.data is None:
             raise UsageError("a bound on the answers needs images to judge by; give --data")
         if self.target_size is not None:
+            from enxuto.compression.arguments import byte_size
+
             byte_size(self.target_size)
 
     def _check_images(self) -> None:
@@ -103,6 +94,7 @@ class CalibratedOptions:
 
     def bits_of(self, model: Model) -> float | None:
         """Return the bits per parameter that the size asked for comes to, None where none was."""
+        from enxuto.compression.arguments import byte_size
         from enxuto.compression.plain import parameters
 
         if self.target_size is None:
