@@ -17,8 +17,9 @@ import ml_dtypes
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from enxuto import CompressedModel, compress
+from enxuto import CompressedModel
 from enxuto.codec import Coder
+from enxuto.compression.plain import compress
 from enxuto.enx.fingerprint import FINGERPRINT_KEY
 from enxuto.enx.payload import Part
 from enxuto.enx.table import ExactRow, TensorEntry

@@ -2,13 +2,14 @@
 
     import enxuto
 
-    small = enxuto.compress("model.onnx")      # or bits=4, or a scheme of enxuto.quantize
+    small = enxuto.compress("model.onnx")      # or bits=4, or data="photos/", max_kl=0.02
     small.save("model.enx")
     model = enxuto.load("model.enx")           # an ONNX model again: model.write("model.onnx")
     session = enxuto.session("model.enx")      # or run it at once with ONNX Runtime
     model.predict("cat.jpg")                   # or ask it what is on an image
 
-Names are imported when first used, so that `import enxuto` costs nothing.
+Names are imported when first used, so that `import enxuto` costs nothing. `enxuto.quantize` holds the quantizers and
+schemes that `compress` takes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from typing import TYPE_CHECKING, Any
 from enxuto._version import __version__
 
 if TYPE_CHECKING:
+    from enxuto import quantize
     from enxuto.classifier import LoadedModel, load
-    from enxuto.compression.plain import compress
-    from enxuto.data import Preprocess, open_dataset
+    from enxuto.compression.compress import compress
+    from enxuto.compression.result import CompressionResult
+    from enxuto.data import Dataset, Preprocess, open_dataset
     from enxuto.enx.file import CompressedModel
+    from enxuto.enx.inspect import inspect
+    from enxuto.enx.verify import verify
     from enxuto.errors import BudgetError, DataError, EnxutoError, FormatError, ModelError, UsageError
     from enxuto.evaluation import Evaluation, evaluate
     from enxuto.onnx_model import Model
@@ -32,7 +37,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BudgetError",
     "CompressedModel",
+    "CompressionResult",
     "DataError",
+    "Dataset",
     "EnxutoError",
     "Evaluation",
     "FormatError",
@@ -45,17 +52,23 @@ __all__ = [
     "__version__",
     "compress",
     "evaluate",
+    "inspect",
     "load",
     "open_dataset",
+    "quantize",
     "session",
+    "verify",
 ]
 
 _HOMES = {
     "classifier": ("LoadedModel", "load"),
     "opening": ("session",),
-    "compression.plain": ("compress",),
+    "compression.compress": ("compress",),
+    "compression.result": ("CompressionResult",),
     "enx.file": ("CompressedModel",),
-    "data": ("Preprocess", "open_dataset"),
+    "enx.inspect": ("inspect",),
+    "enx.verify": ("verify",),
+    "data": ("Dataset", "Preprocess", "open_dataset"),
     "errors": ("BudgetError", "DataError", "EnxutoError", "FormatError", "ModelError", "UsageError"),
     "evaluation": ("Evaluation", "evaluate"),
     "onnx_model": ("Model",),
@@ -64,6 +77,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "quantize":
+        return import_module("enxuto.quantize")
     for home, names in _HOMES.items():
         if name in names:
             # Some functions share their module's name: put the function in place for good.

@@ -161,7 +161,7 @@ def _machine_problems(facts: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "warning",
             f"{facts['cores']} processors are visible, but this container may use {quota:g}; "
-            f"pass --threads {max(1, int(quota))}",
+            f"take {max(1, int(quota))} threads at most",
         )
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     if encoding != "utf8":

@@ -118,10 +118,19 @@ class UsageError(EnxutoError):
 
 
 class BudgetError(EnxutoError):
-    """A stated bound (accuracy, agreement, bits, size) could not be met; the best found was kept or reported."""
+    """A stated bound (accuracy, agreement, bits, size) could not be met; the best found was kept or reported.
+
+    result: in Python, what was found nearest to the bound (`enxuto.compress`'s result), None where there is nothing.
+    """
 
     exit_code = 1
     code = "E060"
+
+    def __init__(
+        self, message: object = "", *more: object, code: str | None = None, result: object = None
+    ) -> None:
+        super().__init__(message, *more, code=code)
+        self.result = result
 
 
 class TrainingError(EnxutoError):

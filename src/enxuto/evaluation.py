@@ -64,7 +64,7 @@ def predict_batches(
                 progress(done, len(dataset))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What a model scores on a data set; plain numbers, lists and text, so that it can be stored as it is.
 
@@ -89,6 +89,15 @@ class Evaluation:
     scores_are: str | None = None
     reference_are: str | None = None
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        low, high = self.top1_interval
+        text = f"<Evaluation: top-1 {self.top1:.2%} ({low:.2%} to {high:.2%}) on {self.samples:,} samples"
+        if self.lost is not None:
+            text += f", {100 * self.lost:+.2f} points lost against the reference"
+        if self.agreement is not None:
+            text += f", {self.agreement:.2%} same answers"
+        return f"{text}>" if self.kl is None else f"{text}, KL {self.kl:.3g} nats>"
 
     @property
     def top1(self) -> float:
@@ -161,7 +170,8 @@ def evaluate(
     """
     if not dataset.labelled:
         raise DataError(
-            f"{dataset.path} has no labels, which accuracy needs; without them only `compare_with_reference` compares"
+            f"{dataset.path} has no labels, which accuracy needs; without them only `compare_with_reference` compares",
+            code="E042",
         )
     classes: ClassificationMetrics | None = None
     agreement = AgreementMetrics(scores_are, reference_are) if reference is not None else None
@@ -180,7 +190,9 @@ def evaluate(
             right, was_right = scores.argmax(axis=1) == labels, theirs.argmax(axis=1) == labels
             pairs += [(was_right & ~right).sum(), (right & ~was_right).sum(), was_right.sum()]
     if classes is None:
-        raise DataError(f"{dataset.path} holds no samples; name a data set with at least one image")
+        raise DataError(
+            f"{dataset.path} holds no samples; name a data set with at least one image", code="E043"
+        )
     result = classes.result()
     return Evaluation(
         metrics=result.to_dict(),
@@ -278,6 +290,7 @@ def _class_scores(output: NDArray[Any], samples: int, who: str) -> NDArray[Any]:
     if values.ndim < 2 or values.shape[0] != samples or len(longer) != 1:
         raise ModelError(
             f"the {who} gives an output of shape {values.shape} for {samples} images; a classifier with one "
-            "score per class, (images, classes), is needed"
+            "score per class, (images, classes), is needed",
+            code="E035",
         )
     return values.reshape(samples, longer[0])

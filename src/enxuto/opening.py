@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +133,26 @@ def class_count(model: Model) -> int | None:
     return longer[0] if len(longer) == 1 else None
 
 
-def session(path: str | Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
-    """Return an ONNX Runtime session of an `.enx` or ONNX file, decoded in memory."""
+def session(
+    path: str | Path,
+    *,
+    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    options: onnxruntime.SessionOptions | None = None,
+    threads: int = 0,
+) -> onnxruntime.InferenceSession:
+    """Return an ONNX Runtime session of an `.enx` or ONNX file, decoded in memory.
+
+    Args:
+        path: the file.
+        providers: what ONNX Runtime runs on, such as `["CUDAExecutionProvider", "CPUExecutionProvider"]`; by default
+            the CPU.
+        options: ONNX Runtime's own, taken as they are; not beside `threads`.
+        threads: threads on the CPU; 0 takes one per processor.
+
+    Raises:
+        DataError, ModelError: the file cannot be read, or ONNX Runtime refuses the model.
+        UsageError: a provider is not installed.
+    """
     from enxuto import runtime
 
-    return runtime.session(load(path), threads=threads)
+    return runtime.session(load(path), threads=threads, providers=providers, options=options)

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnxruntime
 from onnx import ModelProto
 
-from enxuto.errors import DataError, ModelError
+from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model
 
@@ -68,10 +69,18 @@ class Runner:
         self.output_names = [str(item.name) for item in self._session.get_outputs()]
         self.output_shapes = [_sizes_of(item) for item in self._session.get_outputs()]
 
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{info.name} {_shape_text(info.shape)} {info.dtype}" for info in self.inputs)
+        outputs = ", ".join(
+            f"{name} {_shape_text(shape)}"
+            for name, shape in zip(self.output_names, self.output_shapes, strict=True)
+        )
+        return f"<Runner: {inputs} → {outputs}>"
+
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """All outputs (or those named) for one set of inputs, as they are."""
         names = self.output_names if outputs is None else list(outputs)
-        with _one_line_errors(DataError, "the model cannot run on this input"):
+        with _one_line_errors(DataError, "the model cannot run on this input", "E044"):
             return list(self._session.run(names, dict(feeds)))
 
     def scores(self, batch: np.ndarray, *, output: str | None = None) -> np.ndarray:
@@ -120,11 +129,13 @@ class Runner:
         if len(self.inputs) != 1:
             names = ", ".join(info.name for info in self.inputs) or "none"
             raise DataError(
-                f"the model must have one input to run on batches; it has {len(self.inputs)} ({names})"
+                f"the model must have one input to run on batches; it has {len(self.inputs)} ({names})",
+                code="E044",
             )
         if not self.inputs[0].shape:
             raise DataError(
-                f"input {self.inputs[0].name!r} is a single number; batches need an axis to lie along"
+                f"input {self.inputs[0].name!r} is a single number; batches need an axis to lie along",
+                code="E044",
             )
         return self.inputs[0]
 
@@ -192,7 +203,9 @@ def check_shape(info: InputInfo, shape: Sequence[int]) -> None:
     )
     if not fits or shape[0] < 1:
         expected = ("N", *("any" if size is None else size for size in info.shape[1:]))
-        raise DataError(f"the model takes {_written(expected)} as {info.name!r}, got {_written(shape)}")
+        raise DataError(
+            f"the model takes {_shape_text(expected)} as {info.name!r}, got {_shape_text(shape)}", code="E044"
+        )
 
 
 def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
@@ -202,7 +215,8 @@ def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
     ):
         expected = ["any" if size is None else size for size in info.shape]
         raise DataError(
-            f"input {info.name!r} has the shape {_written(expected)}, which cannot be {_written(sizes)}"
+            f"input {info.name!r} has the shape {_shape_text(expected)}, which cannot be {_shape_text(sizes)}",
+            code="E044",
         )
 
 
@@ -212,22 +226,27 @@ def _sizes(info: InputInfo, batch: int) -> list[int]:
         return []
     first = batch if info.shape[0] is None else info.shape[0]
     if first != batch:
-        raise DataError(f"the model's batch size is fixed to {first}; it cannot run with {batch}")
+        raise DataError(
+            f"the model's batch size is fixed to {first}; it cannot run with {batch}", code="E044"
+        )
     rest = [size for size in info.shape[1:] if size is not None]
     if len(rest) < len(info.shape) - 1:
         raise DataError(
-            f"input {info.name!r} has sizes that are not fixed {_written(info.shape)}; give its shape"
+            f"input {info.name!r} has sizes that are not fixed {_shape_text(info.shape)}; give its shape",
+            code="E023",
         )
     return [batch, *rest]
 
 
-def _written(shape: Sequence[object]) -> str:
+def _shape_text(shape: Sequence[object]) -> str:
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 def _rows(out: np.ndarray, count: int) -> np.ndarray:
     if out.ndim == 0 or out.shape[0] != count:
-        raise DataError(f"an output of shape {_written(out.shape)} has no row for each of the {count} inputs")
+        raise DataError(
+            f"an output of shape {_shape_text(out.shape)} has no row for each of the {count} inputs"
+        )
     return out
 
 
@@ -244,7 +263,9 @@ def _with_outputs(model: Model, names: Sequence[str]) -> Model:
     made = {name for node in model.proto.graph.node for name in node.output if name}
     missing = [name for name in names if name not in made]
     if missing:
-        raise ModelError(f"the model computes no value called {missing[0]!r}")
+        raise ModelError(
+            f"the model computes no value called {missing[0]!r}{did_you_mean(missing[0], made)}", code="E021"
+        )
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     for name in names:
@@ -252,22 +273,51 @@ def _with_outputs(model: Model, names: Sequence[str]) -> Model:
     return model.with_proto(proto)
 
 
-def session(model: Model, *, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A plain ONNX Runtime session on the CPU, quiet; `threads` 0 means one a processor.
+def session(
+    model: Model,
+    *,
+    threads: int = 0,
+    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    options: onnxruntime.SessionOptions | None = None,
+) -> onnxruntime.InferenceSession:
+    """A plain ONNX Runtime session, quiet. From 2 GB on the model passes through a temporary file.
 
-    Raises `ModelError` where ONNX Runtime refuses the model. From 2 GB on it passes through a temporary file.
+    Args:
+        model: the model.
+        threads: threads on the CPU; 0 takes one per processor.
+        providers: what it runs on; by default the CPU.
+        options: ONNX Runtime's own, taken as they are; without them `threads` and no log.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+        UsageError: a provider is not installed, `threads` is negative, or given beside `options`.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or processors()
-    options.log_severity_level = _FATAL_ONLY
-    providers = ["CPUExecutionProvider"]
-    with _one_line_errors(ModelError, _CANNOT):
+    if threads < 0:
+        raise UsageError(f"threads= is 0, for one per processor, or more, not {threads}")
+    if options is not None and threads:
+        raise UsageError(
+            "threads= is a part of options=, as intra_op_num_threads; give one of them", code="E022"
+        )
+    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
+    names = [provider if isinstance(provider, str) else provider[0] for provider in chosen]
+    known = onnxruntime.get_available_providers()
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"ONNX Runtime has no provider {name!r} here{did_you_mean(name, known)}; there are {', '.join(known)}",
+                code="E091",
+            )
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or processors()
+        options.log_severity_level = _FATAL_ONLY
+    with _one_line_errors(ModelError, _CANNOT, "E034"):
         if model.size_bound() < _ONE_FILE:
-            return onnxruntime.InferenceSession(model.to_bytes(), options, providers=providers)
+            return onnxruntime.InferenceSession(model.to_bytes(), options, providers=chosen)
         with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
             path = Path(folder) / "model.onnx"
             model.write(path)
-            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+            return onnxruntime.InferenceSession(str(path), options, providers=chosen)
 
 
 @contextmanager
@@ -278,11 +328,11 @@ def advise_on_failure(what_to_do: str) -> Iterator[None]:
     except ModelError as error:
         if _CANNOT not in str(error) or str(error).endswith(what_to_do):
             raise
-        raise ModelError(f"{error}; {what_to_do}") from error
+        raise ModelError(f"{error}; {what_to_do}", code=error.code) from error
 
 
 @contextmanager
-def _one_line_errors(kind: type[ModelError | DataError], what: str) -> Iterator[None]:
+def _one_line_errors(kind: type[ModelError | DataError], what: str, code: str) -> Iterator[None]:
     """ONNX Runtime's errors, which have no common class of their own, as ours with one line."""
     try:
         yield
@@ -294,13 +344,15 @@ def _one_line_errors(kind: type[ModelError | DataError], what: str) -> Iterator[
         ):
             raise
         text = re.sub(r"\s+", " ", str(error)).strip()
-        raise kind(f"{what}: {text[:400]}") from error
+        raise kind(f"{what}: {text[:400]}", code=code) from error
 
 
 def _input_info(item: onnxruntime.NodeArg) -> InputInfo:
     match = re.fullmatch(r"tensor\((\w+)\)", item.type)
     if match is None or match[1] not in _TYPES:
-        raise ModelError(f"input {item.name!r} is {item.type}; only tensors of numbers can be fed")
+        raise ModelError(
+            f"input {item.name!r} is {item.type}; only tensors of numbers can be fed", code="E032"
+        )
     return InputInfo(item.name, _sizes_of(item), _TYPES[match[1]])
 
 

@@ -120,7 +120,7 @@ def test_the_same_levels_and_losses_whatever_the_network_ends_in(
         reference_are=kind,
     )  # fmt: skip
     assert told.kl == pytest.approx(found.kl, rel=1e-9, abs=1e-12)
-    assert told.agreement == found.agreement / 100
+    assert told.agreement == pytest.approx(found.agreement / 100)
     assert (told.reference_top1, told.top1) == pytest.approx((found.original_top1 / 100, found.top1 / 100))
     assert told.lost_interval == pytest.approx([end / 100 for end in found.drop_interval])
     # Without a graph, too: all values together tell probabilities from logits.

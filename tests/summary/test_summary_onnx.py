@@ -120,7 +120,7 @@ KERNEL = {"w": np.zeros((4, 3, 3, 3), np.float32)}
 
 def test_open_sizes_are_asked_for_and_filled_in() -> None:
     model = _model([helper.make_node("Conv", ["x", "w"], ["y"])], KERNEL, ["n", 3, "h", "w"])
-    with pytest.raises(UsageError, match=r"leaves sizes open \(3×\?×\?\); give --input-shape"):
+    with pytest.raises(UsageError, match=r"leaves sizes open \(3×\?×\?\); give input_shape="):
         summarize_onnx(model)
     with pytest.raises(UsageError, match="is 3×"):
         summarize_onnx(model, input_shape=(1, 8, 8))

@@ -216,7 +216,7 @@ def refusal(reason: str) -> str:
     """Return the line that says why a model cannot be calibrated, and the way out."""
     return (
         f"calibration goes by how a classifier's answers change, and this model gives none: {reason}; compress it "
-        "without images (no --data, --calibration, --synthetic)"
+        "without images (no data=, calibration=, synthetic=)"
     )
 
 

@@ -15,8 +15,6 @@ from enxuto.cli.shared.terminal import print_json, show_table
 
 if TYPE_CHECKING:
     from enxuto.enx.file import CompressedModel
-    from enxuto.enx.payload import Part
-    from enxuto.enx.table import TensorEntry
 
 HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
 
@@ -41,10 +39,11 @@ def run(
 
 
 def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> None:
+    from enxuto.enx.inspect import tensor_facts
     from enxuto.enx.ledger import ledger_of
 
     ledger = ledger_of(compressed, file_bytes=source.stat().st_size)
-    rows = [_tensor_facts(entry, part) for entry, part in compressed.entries()]
+    rows = [tensor_facts(entry, part) for entry, part in compressed.entries()]
     if json:
         print_json({"file": str(source), **ledger.to_dict(), "metadata": compressed.metadata,
                     "head_bytes": compressed.head_bytes, "tensors": rows,
@@ -91,41 +90,6 @@ def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
 
 def _shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) or "scalar"
-
-
-def _tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
-    """Facts of one tensor; bytes and bits are None where several tensors share a payload."""
-    from enxuto.codec import entropy
-    from enxuto.enx.table import LevelsRow
-
-    row = part.row
-    alone = len(row.tensors) == 1
-    facts: dict[str, Any] = {
-        "name": entry.name,
-        "shape": list(entry.shape),
-        "type": str(entry.dtype),
-        "quantizer": "exact",
-        "coder": row.coder,
-        "step": "",
-        "bytes": row.bytes if alone else None,
-        "bits": 8 * row.bytes / entry.elements if alone and entry.elements else None,
-        "entropy": None,
-    }
-    if isinstance(row, LevelsRow):
-        tensor = part.levels()[entry.name]
-        fields = row.quantizer.model_dump(exclude_none=True)
-        facts["quantizer"] = fields.pop("kind")
-        step = getattr(tensor.quantizer, "step", None)
-        if isinstance(step, tuple):
-            facts["step"] = f"{min(step):.3g} – {max(step):.3g}"
-        elif step is not None:
-            facts["step"] = f"{step:.4g}"
-        else:
-            facts["step"] = " ".join(f"{name}={value:g}" for name, value in fields.items())
-        if "delta" in fields:
-            facts["quantizer"] += f" δ={fields['delta']:g}"
-        facts["entropy"] = entropy(tensor.levels)
-    return facts
 
 
 def _show_onnx(source: Path, json: bool) -> None:

@@ -146,7 +146,7 @@ def _input_shape(info: InputInfo, batch: int, shape: Sequence[int] | None) -> li
     first = batch if info.shape[0] is None else info.shape[0]
     if any(size is None for size in behind):
         raise DataError(
-            f"input {info.name!r} leaves sizes open; give those behind the first by --input-shape, or give --data",
+            f"input {info.name!r} leaves sizes open; give those behind the first by shape=, or give data=",
             code="E023",
         )
     return [first, *(int(size) for size in behind if size is not None)]
@@ -162,7 +162,7 @@ def _random_values(rng: np.random.Generator, info: InputInfo, sizes: Sequence[in
     if dtype.kind == "f" or dtype == ml_dtypes.bfloat16:
         return np.asarray(rng.standard_normal(sizes)).astype(dtype)
     raise DataError(
-        f"input {info.name!r} is of type {dtype}, of which nothing can be drawn; give --data", code="E023"
+        f"input {info.name!r} is of type {dtype}, of which nothing can be drawn; give data=", code="E023"
     )
 
 

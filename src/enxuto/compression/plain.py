@@ -148,8 +148,9 @@ def check_roles(roles: Collection[Role | str]) -> set[Role]:
     known = set(Role)
     for role in roles:
         if role not in known:
+            hint = did_you_mean(str(role), [str(name) for name in Role])
             raise UsageError(
-                f"no role is called {str(role)!r}{did_you_mean(str(role), Role)}; roles are {', '.join(Role)}",
+                f"no role is called {str(role)!r}{hint}; roles are {', '.join(Role)}",
                 code="E021",
             )
     return {Role(role) for role in roles}

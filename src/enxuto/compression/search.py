@@ -27,7 +27,7 @@ _SIZE_TOLERANCE = 0.002
 _TRIALS = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """A price that was tried and the bytes it gave.
 
@@ -40,6 +40,14 @@ class Trial:
     judgement: Judgement | None
     fits: bool
     score: JudgeScore | None = None
+
+    def __repr__(self) -> str:
+        facts = [f"{self.bytes:,} B at price {self.price:.3g}"]
+        if self.judgement is not None:
+            facts.append(f"{self.judgement.agreement:.2f} % same answers, KL {self.judgement.kl:.3g} nats")
+        if self.score is not None:
+            facts.append(f"judge {self.score.compressed:.6g}")
+        return f"<Trial: {', '.join(facts)}, {'fits' if self.fits else 'violates a bound'}>"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from enxuto.data.arrays import dataset_of_arrays
 from enxuto.data.dataset import Dataset
 from enxuto.data.labels import LabelMatching, read_labels
 from enxuto.data.opening import FORMATS, open_dataset
@@ -19,6 +20,7 @@ __all__ = [
     "LabelMatching",
     "Preprocess",
     "cache_folder",
+    "dataset_of_arrays",
     "download",
     "locate",
     "open_dataset",

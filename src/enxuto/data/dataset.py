@@ -87,6 +87,11 @@ class Dataset:
         return stored
 
     @property
+    def prepared(self) -> bool:
+        """Whether samples are float arrays as a model takes them, to which `batches` applies no preprocessing."""
+        return self._source.prepared
+
+    @property
     def image_shape(self) -> tuple[int, int, int] | None:
         """(H, W, C) of the samples, or None when sizes differ.
 
@@ -162,6 +167,8 @@ class Dataset:
 
     def _load_chunk(self, chunk: range, preprocess: Preprocess) -> NDArray[np.float32]:
         """Load and preprocess neighbouring samples: the work of one thread."""
+        if self.prepared:
+            return np.stack([np.asarray(self._fetch_stored(int(self._indices[i])), np.float32) for i in chunk])
         shaped: list[NDArray[np.uint8]] = []
         for index in chunk:
             pixels = self.image(index)

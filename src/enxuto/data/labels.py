@@ -93,7 +93,7 @@ def match_labels(
             other = next(label for label, place in found.items() if place is None)
             warnings.append(
                 f"{path} and the model call their {len(names)} classes by different names ({classes[other]!r} and "
-                f"{_shown_name(names[other])!r}); labels are taken in order: give --labels where that is wrong"
+                f"{_shown_name(names[other])!r}); labels are taken in order: say names= where that is wrong"
             )
     return _match_by_number(present, classes, names, outputs, path, numeric_names, warnings)
 
@@ -105,7 +105,7 @@ def _match_by_name(
     if strange:
         raise DataError(
             f"{path} has {_count_of(len(strange), 'class')} that the model's labels do not name: "
-            f"{_quote_some(strange)}; leave them out, rename them, or name the model's classes by --labels (the model "
+            f"{_quote_some(strange)}; leave them out, rename them, or name the model's classes by names= (the model "
             f"has {_quote_some(map(_shown_name, names))})",
             code="E042",
         )
@@ -143,7 +143,7 @@ def _refuse_unknown_names(
     raise DataError(
         f"{path} names {_count_of(len(classes), 'class')} ({_quote_some(classes[label] for label in present)}), of "
         f"which the model's {len(names)} labels ({_quote_some(map(_shown_name, names))}) name none; name the model's "
-        "classes in its order, in the data's words, by --labels",
+        "classes in its order, in the data's words, by names=",
         code="E042",
     )
 
@@ -172,7 +172,7 @@ def _match_by_number(
             what = f"{len(classes)} classes"
         raise DataError(
             f"{path} has {what}, more than the model's {count} outputs; leave out what it does not know, or name its "
-            "classes by --labels",
+            "classes by names=",
             code="E042",
         )
     known = present[-1] + 1 if classes is None or numeric_names else len(classes)
@@ -180,7 +180,7 @@ def _match_by_number(
         ordered = classes is not None and not numeric_names
         told = f"{known} classes" if ordered else f"labels up to {known - 1}"
         how = "labels are taken in order" if ordered else "labels count its outputs"
-        hint = "" if classes is None else ": give --labels where that is wrong"
+        hint = "" if classes is None else ": say names= where that is wrong"
         warnings.append(f"{path} has {told} and the model {count} outputs; {how}{hint}")
     if shown is None and classes is not None:
         shown = tuple(classes)

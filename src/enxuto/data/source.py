@@ -41,6 +41,7 @@ class Source:
         numeric_names: whether the class names are the labels' own numbers.
         labels_required: whether labels are needed. Where they are not, labels that make no sense (test sets on the hub
             have −1 for all) count as none.
+        prepared: whether samples are float32 arrays as a model takes them, which get no preprocessing.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Source:
     labelled: bool = True
     numeric_names: bool = False
     labels_required: bool = True
+    prepared: bool = False
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0:

@@ -51,7 +51,7 @@ def is_enx(path: str | Path) -> bool:
         return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompressedModel:
     """A compressed model: the ONNX graph without its weights, the parts that hold them, and facts about it.
 
@@ -122,6 +122,11 @@ class CompressedModel:
         lanes = threads or processors()
         graph = carrying(self.skeleton, self.metadata, add=True)
         write_streaming(path, graph, lambda name: holder[name].arrays(threads=lanes)[name])
+
+    def __repr__(self) -> str:
+        tensors = sum(len(part.row.tensors) for part in self.parts)
+        quantized = sum(part.row.items for part in self.parts if isinstance(part.row, LevelsRow))
+        return f"<CompressedModel: {self.file_bytes:,} B, {tensors} tensors, {quantized:,} values quantized>"
 
     def _decoded(self, threads: int) -> dict[str, np.ndarray]:
         lanes = threads or processors()

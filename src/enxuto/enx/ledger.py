@@ -23,7 +23,7 @@ from enxuto.enx.table import LevelsRow
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import array_bytes, files
 
-__all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes"]
+__all__ = ["Ledger", "LedgerRow", "entropy_bytes", "ledger_of", "original_sizes", "parameter_count"]
 
 _BLOCK = 1 << 20
 _LEAST = 1 / 8  # bytes; what is less than a bit is rounding
@@ -41,12 +41,16 @@ class LedgerRow:
     measured: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """Sizes of a model of `parameters` learned values, the first row being the one others are compared with."""
 
     parameters: int
     rows: tuple[LedgerRow, ...]
+
+    def __repr__(self) -> str:
+        sizes = "; ".join(f"{row.name} {row.bytes:,.0f} B" for row in self.rows)
+        return f"<Ledger of {self.parameters:,} parameters: {sizes}>"
 
     def ratio(self, row: LedgerRow) -> float:
         """Return how many times smaller than the float32 weights a row is; infinite where it takes no byte."""
@@ -115,16 +119,20 @@ def _p_log2_p(p: np.ndarray) -> np.ndarray:
     return p * np.log2(np.where(p > 0, p, 1.0))
 
 
+def parameter_count(compressed: CompressedModel) -> int:
+    """Return the number of learned values that the file names, or that of its quantized values where it names none."""
+    stored = compressed.metadata.get("parameters")
+    if isinstance(stored, int) and 0 < stored < 1 << 63:
+        return stored
+    return sum(e.elements for e, part in compressed.entries() if isinstance(part.row, LevelsRow))
+
+
 def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> Ledger:
     """Return the ledger of a compressed model; rows of the original are there if its metadata has them.
 
     file_bytes: the measured length of the file where there is one; else that of the file `save` would write.
     """
-    said = compressed.metadata.get("parameters")
-    if isinstance(said, int) and 0 < said < 1 << 63:
-        count = said
-    else:
-        count = sum(e.elements for e, part in compressed.entries() if isinstance(part.row, LevelsRow))
+    count = parameter_count(compressed)
     original = compressed.metadata.get("original")
     rows = [LedgerRow("float32 weights", 4.0 * count, measured=False)]
     if isinstance(original, dict) and isinstance(original.get("bytes"), int):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class TensorCheck:
     same: bool | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """The outcome: how many payloads decoded, and, with an original, one check per tensor and what is wrong."""
 
@@ -65,14 +66,19 @@ class Verification:
         """Return JSON-safe values."""
         return {"ok": self.ok, **asdict(self)}
 
+    def __repr__(self) -> str:
+        compared = "compared with the original" if self.compared else "not compared"
+        text = f"<Verification: {self.payloads} payloads, {self.tensors} tensors, {compared}"
+        return f"{text}, ok>" if self.ok else f"{text}, {len(self.problems)} problems: {self.problems[0]}>"
+
 
 def verify(
-    compressed: CompressedModel,
-    original: Model | None = None,
+    compressed: CompressedModel | str | PathLike[str],
+    original: Model | str | PathLike[str] | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Verification:
-    """Check every payload's checksum, decode it, and compare with `original` where it is given.
+    """Check every payload's checksum, decode it, and compare with `original` where it is given. Both may be paths.
 
     Exact tensors must be equal bit for bit; others must come from the original's, by the hash in the metadata.
     Files made by calibrated rounding without one cannot be compared, which is a problem. Besides, dead-zone levels
@@ -80,6 +86,13 @@ def verify(
     were clipped are reported as problems); rounded by rate within Δ, on a trellis within 2Δ. Damaged payloads
     become problems too, so that one of them does not hide the others.
     """
+    if not isinstance(compressed, CompressedModel):
+        try:
+            compressed = CompressedModel.read(fspath(compressed))
+        except FormatError as error:
+            return Verification(0, 0, False, (), (str(error),))
+    if original is not None and not isinstance(original, Model):
+        original = Model.read(fspath(original))
     problems: list[str] = []
     checks: list[TensorCheck] = []
     if original is not None and compressed.metadata.get("folded"):

@@ -252,7 +252,7 @@ def _check_outputs(model: Model, images: np.ndarray, outputs: np.ndarray, name: 
     if not largest <= TOLERANCE:
         raise ModelError(
             f"the exported {name} differs from torch's by {largest:.3g} of the largest output; "
-            "nothing was written (--no-check writes it all the same)",
+            "nothing was written (check=False writes it all the same)",
             code="E037",
         )
     return largest

@@ -83,6 +83,11 @@ class Model:
         self.stripped_bytes = stripped_bytes
         self._data = dict(data)
 
+    def __repr__(self) -> str:
+        values = sum(info.elements for info in self.infos())
+        size = sum(info.bytes for info in self.infos())
+        return f"<{type(self).__name__}: {values:,} values in {len(self.weight_names)} weights, {size:,} B>"
+
     @classmethod
     def read(cls, path: str | Path, *, keep_docs: bool = False, keep_value_info: bool = False) -> Model:
         """Read an ONNX file; external data is checked now and loaded when asked for.

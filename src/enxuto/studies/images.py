@@ -123,7 +123,7 @@ def _opened(asked_json: str, data: str, test: str | None) -> Images:
     if test is None:
         first, second = _part(data, part, asked, asked.train), _part(data, "test", asked, asked.test)
         if first.part is None or first.part == second.part:
-            raise DataError(f"{data} has no parts train and test; name the test images by --test")
+            raise DataError(f"{data} has no parts train and test; name the test images by test=")
     else:
         first, second = _part(data, part, asked, asked.train), _part(test, "test", asked, asked.test)
     told: list[str] = []

@@ -66,7 +66,7 @@ def summarize_onnx(
     if walk.uncounted:
         remarks.append(f"what {', '.join(sorted(walk.uncounted))} compute is not counted")
     if shapes.taken_as_one:
-        remarks.append("the length of sequences is open and was taken as 1; give --input-shape")
+        remarks.append("the length of sequences is open and was taken as 1; give input_shape=")
     if walk.bodies:
         remarks.append(f"the bodies of {', '.join(sorted(walk.bodies))} are not in the table")
     return Summary(source, shapes.of[shapes.input][1:], tuple(walk.rows), tuple(remarks))
@@ -159,7 +159,7 @@ class _Walk:
         if shape is None:
             if is_product(operator):
                 raise ModelError(
-                    f"the shape that {operator} {output!r} writes cannot be known; give --input-shape C,H,W"
+                    f"the shape that {operator} {output!r} writes cannot be known; give input_shape=C,H,W"
                 )
             self.unknown.add(operator)
         written = self._elements(output)
@@ -205,7 +205,7 @@ class _Walk:
         macs = macs_of(node, self._shape, output)
         if macs is None:
             raise ModelError(
-                f"a shape that {node.op_type} {output!r} reads cannot be known; give --input-shape C,H,W"
+                f"a shape that {node.op_type} {output!r} reads cannot be known; give input_shape=C,H,W"
             )
         return macs // self._shapes.batch
 

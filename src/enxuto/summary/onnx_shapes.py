@@ -182,9 +182,7 @@ def _fix_input(item: ValueInfoProto, wanted: Sequence[int] | None) -> None:
     if not fits:
         raise UsageError(f"input {item.name!r} is {written}, not {'×'.join(map(str, wanted or ()))}")
     if wanted is None and (None in rest or not known):
-        raise UsageError(
-            f"input {item.name!r} leaves sizes open ({written or '?'}); give --input-shape C,H,W"
-        )
+        raise UsageError(f"input {item.name!r} leaves sizes open ({written or '?'}); give input_shape=C,H,W")
     batch = known[0] if known and known[0] else 1
     _set_dims(item, (batch, *(rest if wanted is None else wanted)))
 

@@ -37,7 +37,7 @@ def summarize(
     if ":" in name:
         _refuse_classes(name, classes)
         if input_shape is None:
-            raise UsageError(f"{name} needs an input shape; give --input-shape C,H,W")
+            raise UsageError(f"{name} needs an input shape; give input_shape=C,H,W")
         module = module_of(name)
         from enxuto.summary.torch_module import summarize_module
 
@@ -116,4 +116,4 @@ def _torch_of(what: str) -> Any:
 
 def _refuse_classes(name: str, classes: int | None) -> None:
     if classes is not None:
-        raise UsageError(f"--classes is for networks of the zoo; {name} has its own number of outputs")
+        raise UsageError(f"classes= is for networks of the zoo; {name} has its own number of outputs")

@@ -182,9 +182,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not value:
-        raise UsageError(f"--set takes key=value, such as lr=0.05, not {text!r}")
+        raise UsageError(f"a setting is key=value, such as lr=0.05, not {text!r}")
     if key not in TrainConfig.model_fields:
-        raise UsageError(f"--set: {_unknown_setting(key)}", code="E021")
+        raise UsageError(_unknown_setting(key), code="E021")
     if value == "none" and TrainConfig.model_fields[key].default is None:
         return key, None
     try:

@@ -182,9 +182,7 @@ def _open_folder(run: TrainingRun, *, resume: bool) -> None:
     last = run.folder / LAST
     there = last.exists()
     if there and not resume:
-        raise UsageError(
-            f"{run.folder} holds a run; resume it (--resume) or name another folder", code="E012"
-        )
+        raise UsageError(f"{run.folder} holds a run; resume it (resume=) or name another folder", code="E012")
     run.processes.wait()  # nobody writes before all have looked
     if run.processes.is_writer:
         for ours in (".*.pt.*.part", ".history.*.part"):  # of a process that was killed while it wrote

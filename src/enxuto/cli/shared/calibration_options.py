@@ -12,7 +12,6 @@ import typer
 from enxuto.cli.shared.calibration_results import say_trial
 from enxuto.cli.shared.data_options import DataOptions, match_labels
 from enxuto.cli.shared.terminal import note
-from enxuto.cli.shared.values import parse_bytes
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -75,15 +74,18 @@ class SizeOptions:
         if self.bits is not None and not 0 < self.bits < math.inf:
             raise UsageError(f"bits per weight are a positive number, not {self.bits}")
         if self.target_size is not None:
-            parse_bytes(self.target_size)
+            from enxuto.compression.arguments import byte_size
+
+            byte_size(self.target_size)
 
     def bits_per_parameter(self, model: Model) -> float | None:
         """Return the bits per parameter that the size given comes to, None where none was given."""
+        from enxuto.compression.arguments import byte_size
         from enxuto.compression.plain import parameters
 
         if self.target_size is None:
             return self.bits
-        return 8 * parse_bytes(self.target_size) / max(1, parameters(model))
+        return 8 * byte_size(self.target_size) / max(1, parameters(model))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from enxuto._version import __version__
+from enxuto.cli.shared.option_names import name_options
 from enxuto.cli.shared.progress import progress_bar
 from enxuto.cli.shared.streams import as_encodable, write
 from enxuto.cli.shared.tables import lay_out, wrapped
@@ -46,6 +47,7 @@ R = TypeVar("R")
 
 _debug = False
 _running = "enxuto"
+_verb: Callable[..., Any] | None = None
 
 
 def set_debug(on: bool) -> None:
@@ -59,7 +61,8 @@ def handle_errors(verb: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        global _running
+        global _running, _verb
+        _verb = verb
         _running = verb.__module__.rpartition(".")[2]
         if _debug:
             return verb(*args, **kwargs)
@@ -93,18 +96,23 @@ def handle_errors(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def _fail(message: str, code: int) -> None:
-    _say(sys.stderr, ("error:", "red"), f" {one_line(message)}")
+    _say(sys.stderr, ("error:", "red"), f" {one_line(_for_users(message))}")
     raise typer.Exit(code)
+
+
+def _for_users(message: str) -> str:
+    """A message with arguments of the library as options of the verb that runs."""
+    return message if _verb is None else name_options(message, _verb)
 
 
 def note(message: str) -> None:
     """Write a remark to stderr."""
-    _say(sys.stderr, escape_invisible(message))
+    _say(sys.stderr, escape_invisible(_for_users(message)))
 
 
 def warn(message: str) -> None:
     """Write a warning to stderr."""
-    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(message)}")
+    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(_for_users(message))}")
 
 
 def say(message: str) -> None:

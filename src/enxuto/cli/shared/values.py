@@ -1,22 +1,10 @@
-"""Values that users write as one word: sizes of an input, shares, bytes."""
+"""Values that users write as one word: sizes of an input, shares."""
 
 from __future__ import annotations
 
-import re
-
 from enxuto.errors import UsageError
 
-__all__ = ["parse_bytes", "parse_image_size", "parse_input_shape", "parse_share", "percent"]
-
-_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
-
-
-def parse_bytes(text: str) -> int:
-    """Return the bytes that `300KB`, `1.5MB`, `64KiB` or `65536` mean."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
-    if match is None or match[2].upper() not in _UNITS:
-        raise UsageError(f"--target-size takes bytes such as 65536, 300KB or 1.5MB, not {text!r}")
-    return int(min(2.0**62, float(match[1]) * _UNITS[match[2].upper()]))
+__all__ = ["parse_image_size", "parse_input_shape", "parse_share", "percent"]
 
 
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:

@@ -97,7 +97,7 @@ def _find_files(path: Path, split: str | None) -> tuple[_Edition, Sequence[Path]
         part = next((p for e in _EDITIONS for p, names in e.parts.items() if path.name in names), None)
         if split is not None and split != part:
             raise DataError(
-                f"{path} is not the {split} part; leave out --split, or name the folder", code="E022"
+                f"{path} is not the {split} part; leave out split=, or name the folder", code="E022"
             )
         return _edition_of_file(path), [path], part
     for edition in _EDITIONS:

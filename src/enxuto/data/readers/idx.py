@@ -93,7 +93,7 @@ def _pair_of_file(
     match = IDX_FILE.fullmatch(path.name)
     part = None if match is None else "train" if match[2] == "train" else "test"
     if split is not None and split != part:
-        raise DataError(f"{path} is not the {split} part; leave out --split, or name the folder", code="E022")
+        raise DataError(f"{path} is not the {split} part; leave out split=, or name the folder", code="E022")
     if "images" not in path.name:
         raise DataError(
             f"{path} is not named as IDX images are (train-images-idx3-ubyte); name the images file"

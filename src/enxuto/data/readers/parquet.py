@@ -145,7 +145,7 @@ def _find_shards(path: Path, split: str | None) -> tuple[list[Path], str | None]
     if path.is_file():
         if split is not None:
             raise DataError(
-                f"{path} is one file, without parts; leave out --split, or name the folder of shards",
+                f"{path} is one file, without parts; leave out split=, or name the folder of shards",
                 code="E024",
             )
         return [path], None

@@ -75,7 +75,7 @@ def read_table(
     if set(rows[0]) >= _ADIENCE_COLUMNS:
         if split is not None:
             raise DataError(
-                f"{path} is one fold; leave out --split, or name the folder of the folds", code="E024"
+                f"{path} is one fold; leave out split=, or name the folder of the folds", code="E024"
             )
         return _adience_source(path, path.parent, rows, label_column, None)
     columns = list(rows[0])

@@ -94,7 +94,7 @@ class Architecture:
         if ":" in name and factory is None:
             raise UsageError(
                 f"this network is made by a factory that the file calls {name[:80]!r}; a file does not choose what is "
-                "run: if you trust that code, name it yourself (--factory module:factory, or factory= in Python)",
+                "run: if you trust that code, name it yourself (factory=module:factory)",
                 code="E023",
             )
         if factory is not None and (":" not in name or ":" not in factory):

@@ -1,0 +1,139 @@
+"""What callers of `enxuto.compress` may give, turned into what the rooms take; wrong types are `UsageError`s."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from enxuto.data import Dataset, Preprocess, dataset_of_arrays, open_dataset, preset
+from enxuto.errors import UsageError
+from enxuto.onnx_model import Model, Role
+from enxuto.quantize.scalar import Quantizer
+from enxuto.quantize.schemes import Scheme, Uniform
+
+__all__ = [
+    "DataLike",
+    "ModelLike",
+    "PreprocessLike",
+    "byte_size",
+    "check_count",
+    "check_number",
+    "to_dataset",
+    "to_model",
+    "to_names",
+    "to_preprocess",
+    "to_scheme",
+]
+
+ModelLike: TypeAlias = str | PathLike[str] | Model | ModelProto | bytes
+"""The path of an ONNX file, a `Model`, an `onnx.ModelProto`, or the bytes of an ONNX file."""
+
+Array: TypeAlias = NDArray[Any]
+
+DataLike: TypeAlias = str | PathLike[str] | Dataset | Array | tuple[Array, Array]
+"""A path, a `Dataset`, an array of images, or (images, labels); see `enxuto.data.dataset_of_arrays`."""
+
+PreprocessLike: TypeAlias = str | PathLike[str] | Preprocess | Mapping[str, Any]
+"""A preset's name, the path of a TOML file, a `Preprocess`, or its settings."""
+
+_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
+_MOST_BYTES = 2.0**62
+
+
+def byte_size(size: int | str) -> int:
+    """Return the bytes that `300KB`, `1.5MB`, `64KiB`, `65536` or a whole number mean."""
+    if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
+        return int(min(_MOST_BYTES, int(size)))
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", size) if isinstance(size, str) else None
+    if match is None or match[2].upper() not in _UNITS:
+        raise UsageError(f"target_size= takes bytes such as 65536, 300KB or 1.5MB, not {size!r}")
+    return int(min(_MOST_BYTES, float(match[1]) * _UNITS[match[2].upper()]))
+
+
+def check_number(name: str, value: object) -> float | None:
+    """Return a number as a float, None as it is; `UsageError` for all else."""
+    if value is None:
+        return None
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or math.isnan(float(value)):
+        raise UsageError(f"{name}= takes a number, not {value!r}")
+    return float(value)
+
+
+def check_count(name: str, value: object, least: int = 0) -> int:
+    """Return a whole number of at least `least`; `UsageError` for all else."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+        raise UsageError(f"{name}= takes a whole number from {least} up, not {value!r}")
+    return int(value)
+
+
+def to_model(model: ModelLike) -> Model:
+    """Return the model; documentation strings are left out where it is read here."""
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, ModelProto):
+        return Model.from_proto(model)
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return Model.from_bytes(bytes(model))
+    if isinstance(model, (str, PathLike)):
+        return Model.read(fspath(model))
+    raise UsageError(
+        f"model= takes a path, an enxuto.Model, an onnx.ModelProto or bytes, not {type(model).__name__}"
+    )
+
+
+def to_dataset(name: str, data: DataLike, *, labelled: bool, seed: int) -> Dataset:
+    """Return the data set; labelled: whether labels are needed."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, (str, PathLike)):
+        return open_dataset(fspath(data), require_labels=labelled, seed=seed)
+    if isinstance(data, np.ndarray):
+        return dataset_of_arrays(data)
+    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], np.ndarray):
+        return dataset_of_arrays(*data)
+    raise UsageError(
+        f"{name}= takes a path, an enxuto.Dataset, an array of images or (images, labels), not {type(data).__name__}"
+    )
+
+
+def to_preprocess(preprocess: PreprocessLike | None) -> Preprocess | None:
+    """Return the preprocessing, None where none is given."""
+    if preprocess is None or isinstance(preprocess, Preprocess):
+        return preprocess
+    if isinstance(preprocess, Mapping):
+        return Preprocess.from_dict(preprocess)
+    if isinstance(preprocess, (str, PathLike)):
+        text = fspath(preprocess)
+        return Preprocess.from_toml(text) if Path(text).suffix == ".toml" else preset(text)
+    raise UsageError(
+        f"preprocess= takes a preset's name, an enxuto.Preprocess or a dict, not {type(preprocess).__name__}"
+    )
+
+
+def to_scheme(scheme: Scheme | Quantizer | None) -> Scheme | None:
+    """Return the scheme; a quantizer is that of all tensors."""
+    if scheme is None or (hasattr(scheme, "quantizer") and hasattr(scheme, "scaled")):
+        return scheme  # type: ignore[return-value]
+    if hasattr(scheme, "quantize") and not isinstance(scheme, type):
+        return Uniform(scheme)
+    raise UsageError(
+        f"scheme= takes a scheme or quantizer of enxuto.quantize, such as Balanced(0.05), not {scheme!r:.80}"
+    )
+
+
+def to_names(name: str, values: Collection[str | Role] | str) -> Sequence[str]:
+    """Return names as a sequence; a single string is one name."""
+    if isinstance(values, str):
+        return (values,)
+    if isinstance(values, Collection) and all(isinstance(value, str) for value in values):
+        return tuple(values)
+    raise UsageError(f"{name}= takes names, not {values!r:.80}")

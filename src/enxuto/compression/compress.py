@@ -1,0 +1,333 @@
+"""`enxuto.compress`: one call for compression without data, within a size, within a loss, or by a caller's judge."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enxuto.compression import plain
+from enxuto.compression.arguments import (
+    DataLike,
+    ModelLike,
+    PreprocessLike,
+    byte_size,
+    check_count,
+    check_number,
+    to_dataset,
+    to_model,
+    to_names,
+    to_preprocess,
+    to_scheme,
+)
+from enxuto.compression.at_price import PricedModel
+from enxuto.compression.calibrated import CalibratedResult, compress_within
+from enxuto.compression.judge import Bounds, JudgeScore, Measure, ScoreJudge
+from enxuto.compression.plain import DEFAULT_ROLES, DEFAULT_SCHEME, parameters
+from enxuto.compression.result import CompressionResult, Report
+from enxuto.compression.search import SearchResult, search
+from enxuto.compression.split import split_images
+from enxuto.data import Dataset, Preprocess
+from enxuto.enx.file import CompressedModel
+from enxuto.errors import BudgetError, DataError, UsageError
+from enxuto.onnx_model import Model, Role
+from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
+from enxuto.progress import Progress
+from enxuto.quantize.scalar import Quantizer
+from enxuto.quantize.schemes import Scheme
+from enxuto.rounding.plain import Rounding
+
+__all__ = ["compress"]
+
+_PRICE = 1e-6  # what the scheme's own steps count as where a judge searches them; a halved step costs four times less
+
+
+def compress(
+    model: ModelLike,
+    scheme: Scheme | Quantizer | None = None,
+    *,
+    data: DataLike | None = None,
+    calibration: DataLike | None = None,
+    preprocess: PreprocessLike | None = None,
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    max_kl: float | None = None,
+    judge: Measure | None = None,
+    max_judge_drop: float | None = None,
+    bits: float | None = None,
+    target_size: int | str | None = None,
+    synthetic: bool = False,
+    images: int = 256,
+    rounding: Rounding | None = None,
+    roles: Collection[Role | str] | str = DEFAULT_ROLES,
+    keep_exact: Sequence[str] | str = (),
+    fold_bn: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    threads: int = 0,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> CompressionResult:
+    """Make an ONNX model several times smaller, without retraining; with a few images, within a stated loss.
+
+    Without images, steps are chosen so that nearly all answers stay as they are:
+
+    >>> import enxuto
+    >>> enxuto.compress("model.onnx").save("model.enx")                 # doctest: +SKIP
+
+    With images, rounding is calibrated and the smallest file within a bound is searched. Of `data`, a third at most
+    calibrates, half of the rest judges the search, and the other half is held out for `report`:
+
+    >>> small = enxuto.compress("model.onnx", data="photos/", preprocess="imagenet", max_kl=0.02)  # doctest: +SKIP
+    >>> small.report, small.file_bytes                                                             # doctest: +SKIP
+
+    Args:
+        model: path of an ONNX file, `Model`, `onnx.ModelProto`, or the bytes of an ONNX file. With images, a
+            classifier.
+        scheme: which quantizer each tensor gets, from `enxuto.quantize`; a single quantizer is that of all tensors. By
+            default steps that keep answers as they are. Not with images.
+        data: images that judge and are reported on: a path, a `Dataset`, or arrays: images, or (images, labels). uint8
+            arrays (N, H, W, C) are preprocessed, float arrays (N, C, H, W) taken as the model's input. Only `max_drop`
+            needs labels.
+        calibration: images that calibrate, in the same forms, labels unused; by default a part of `data`.
+        preprocess: how images become the model's input: a preset (`imagenet`, `resnet-cifar`, …), a `Preprocess`, or a
+            dict of its settings. By default the model's own, as far as it carries one. Stored in the file.
+        max_drop: bound: points of top-1 that may be lost on `data`, such as 0.5.
+        min_agreement: bound: percent of the original's answers on `data` that must stay, such as 99.
+        max_kl: bound: mean divergence from the original's answers on `data`, in nats, such as 0.02.
+        judge: function of two `onnxruntime.InferenceSession`, of the original and of a compressed model, that returns
+            a number, higher is better. It is called once with the original twice, for the original's own score.
+        max_judge_drop: bound: how much lower than the original's the score of `judge` may be. Without images this
+            searches the scheme's steps, for models of any kind (detectors, embeddings); with images, calibrated
+            rounding.
+        bits: bits per learned value that the whole file may take; excludes bounds on a loss.
+        target_size: bytes that the file may take, such as `65536`, `"300KB"` or `"1.5MB"`; the same.
+        synthetic: calibrate by synthetic images, without any of your own.
+        images: how many images calibrate.
+        rounding: `trellis` (smallest, the default), `nearest` (default with a scheme) or `rate`. Not with images.
+        roles: which weights are quantized: kernel, depthwise, matrix, bias, norm, other.
+        keep_exact: names of weights (with * and ?) that are not quantized.
+        fold_bn: fold batch normalisation into the convolutions before it; calibrated rounding always does.
+        metadata: JSON values to store in the file.
+        seed: which images do what.
+        threads: 0 takes one per processor; the result does not depend on it.
+        cache: folder where calibrations and trials are kept, so that another bound does not measure again; by
+            default the user's cache.
+        progress: called with (stage, done, total).
+
+    Returns:
+        A `CompressionResult`: `save(path)`, `model`, `report`, `trials`, `file_bytes`, `bits_per_weight`.
+
+    Raises:
+        UsageError: arguments have wrong types or contradict each other; the model is no classifier, but images are
+            given.
+        ModelError: the model cannot be read or run, or its weights are not finite.
+        DataError: images cannot be read, do not fit the model, or are too few.
+        BudgetError: no file keeps the bound; `error.result` is the nearest that was found, if any.
+    """
+    if judge is not None and not callable(judge):
+        raise UsageError(f"judge= takes a function of two sessions, not {judge!r:.80}")
+    if judge is None and max_judge_drop is not None:
+        raise UsageError("max_judge_drop= is a bound on what judge= gives; give that too", code="E023")
+    threads, seed = check_count("threads", threads), check_count("seed", seed)
+    roles, keep_exact = to_names("roles", roles), to_names("keep_exact", keep_exact)
+    scheme = to_scheme(scheme)
+    chosen = to_preprocess(preprocess)
+    calibrates = data is not None or calibration is not None or synthetic
+    if calibrates and (scheme is not None or rounding is not None or fold_bn):
+        raise UsageError(
+            "calibrated rounding chooses quantizers and levels itself, and folds; leave out scheme=, rounding= and "
+            "fold_bn=",
+            code="E022",
+        )
+    original = to_model(model)
+    size = _size(bits, target_size, original)
+    bounds = _bounds(
+        check_number("max_drop", max_drop),
+        check_number("min_agreement", min_agreement),
+        check_number("max_kl", max_kl),
+        check_number("max_judge_drop", max_judge_drop),
+        size,
+        needed=calibrates,
+    )
+    score = None if judge is None else ScoreJudge(judge, original, threads=threads)
+    facts = {**(metadata or {}), **({} if chosen is None else {"preprocess": chosen.to_dict()})}
+    if calibrates:
+        assert bounds is not None, "calibration needs a bound"
+        images = check_count("images", images, 2)
+        known = onnx_metadata(original)
+        source = _Images(original, known, bounds, images, seed)
+        found = source.compress(
+            data, calibration, chosen, synthetic=synthetic, metadata=known | facts, roles=roles,
+            keep_exact=keep_exact, threads=threads, cache=None if cache is None else Path(cache),
+            progress=progress, score=score,
+        )  # fmt: skip
+        return _result(found.search, parameters(original), found, _final_score(score, found.search))
+    if bounds is not None and bounds.limits_answers:
+        raise UsageError("a bound on the answers needs images to judge by; give data=", code="E023")
+    work = _Plain(original, scheme, rounding, roles, keep_exact, fold_bn, facts, threads, progress)
+    if bounds is not None and bounds.limits_loss:
+        assert score is not None, "a bound on a judge has a judge"
+        searched = search(work.at_price, bounds, _PRICE, weights=parameters(original), score=score)
+        return _result(searched, parameters(original), None, searched.score)
+    compressed = work.compress(scheme, bits=None if size is None else size.bits)
+    measured = None if score is None else score(compressed)
+    return CompressionResult(compressed, parameters(original), Report.of(None, measured))
+
+
+@dataclass(frozen=True)
+class _Size:
+    """The size asked for: bits per learned value, and bytes."""
+
+    bits: float
+    bytes: int
+
+
+def _size(bits: float | None, target_size: int | str | None, model: Model) -> _Size | None:
+    if bits is not None and target_size is not None:
+        raise UsageError("bits= and target_size= both fix the size; give one of them", code="E022")
+    if target_size is not None:
+        size = byte_size(target_size)
+        if size < 1:
+            raise UsageError(f"target_size= is at least 1 byte, not {target_size!r}")
+        return _Size(8 * size / max(1, parameters(model)), size)
+    wanted = check_number("bits", bits)
+    if wanted is None:
+        return None
+    if not 0 < wanted < float("inf"):
+        raise UsageError(f"bits per weight are a positive number, not {wanted}")
+    return _Size(wanted, max(1, int(min(2.0**62, wanted * parameters(model) / 8))))
+
+
+def _bounds(
+    max_drop: float | None,
+    min_agreement: float | None,
+    max_kl: float | None,
+    max_judge_drop: float | None,
+    size: _Size | None,
+    *,
+    needed: bool,
+) -> Bounds | None:
+    """Return the bounds, None where none is given and none is needed."""
+    given = (max_drop, min_agreement, max_kl, max_judge_drop, size)
+    if not needed and all(bound is None for bound in given):
+        return None
+    return Bounds(max_drop, min_agreement, max_kl, None if size is None else size.bytes, max_judge_drop)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Compression without images, with all that stays the same while a judge searches the steps."""
+
+    model: Model
+    scheme: Scheme | None
+    rounding: Rounding | None
+    roles: Collection[Role | str]
+    keep_exact: Sequence[str]
+    fold_bn: bool
+    metadata: dict[str, Any]
+    threads: int
+    progress: Progress | None
+
+    def compress(
+        self, scheme: Scheme | None, *, bits: float | None = None, rounding: Rounding | None = None
+    ) -> CompressedModel:
+        return plain.compress(
+            self.model, scheme, bits=bits, rounding=rounding or self.rounding, roles=self.roles,
+            keep_exact=self.keep_exact, fold_bn=self.fold_bn, metadata=self.metadata, threads=self.threads,
+            progress=self.progress,
+        )  # fmt: skip
+
+    def at_price(self, price: float) -> PricedModel:
+        """Steps scaled as a price does in calibrated rounding: a price four times as high doubles them."""
+        scheme = (self.scheme or DEFAULT_SCHEME).scaled((price / _PRICE) ** 0.5)
+        rounding: Rounding = "trellis" if self.scheme is None else "nearest"
+        return PricedModel(self.compress(scheme, rounding=self.rounding or rounding), price, ())
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Calibrated compression of a model, from what the caller gives as images."""
+
+    model: Model
+    known: dict[str, Any]
+    bounds: Bounds
+    count: int
+    seed: int
+
+    def compress(
+        self,
+        data: DataLike | None,
+        calibration: DataLike | None,
+        preprocess: Preprocess | None,
+        *,
+        synthetic: bool,
+        **how: Any,
+    ) -> CalibratedResult:
+        """Open, split, search. how: further arguments of `compress_within`."""
+        labelled = self.bounds.max_drop is not None
+        judging = (
+            None
+            if data is None
+            else self._fit_labels(to_dataset("data", data, labelled=labelled, seed=self.seed))
+        )
+        other = (
+            None
+            if calibration is None
+            else to_dataset("calibration", calibration, labelled=False, seed=self.seed)
+        )
+        if synthetic and other is not None:
+            raise UsageError(
+                "synthetic= and calibration= both say what calibrates; give one of them", code="E022"
+            )
+        parts = split_images(judging, other, self.bounds, self.count, self.seed, synthetic=synthetic)
+        opened = [dataset for dataset in (judging, other) if dataset is not None]
+        chosen = preprocess or preprocess_of(self.known)
+        if chosen is None and not all(dataset.prepared for dataset in opened):
+            warnings.warn(
+                "no preprocessing is known for this model: pixels are divided by 255 and nothing else; give "
+                "preprocess=",
+                stacklevel=3,
+            )
+        return compress_within(
+            self.model, self.bounds, parts, chosen or Preprocess(), images=self.count, seed=self.seed, **how
+        )
+
+    def _fit_labels(self, dataset: Dataset) -> Dataset:
+        """Return the data set with labels that count the model's outputs, or without where they do not and need not."""
+        try:
+            fitted, matching = dataset.match_classes(labels_of(self.model, self.known), class_count(self.model))
+        except DataError:
+            if self.bounds.max_drop is not None:
+                raise
+            return dataset.without_labels()
+        for warning in matching.warnings:
+            warnings.warn(warning, stacklevel=4)
+        return fitted
+
+
+def _final_score(score: ScoreJudge | None, found: SearchResult) -> JudgeScore | None:
+    """Return what the judge gives the outcome, which a search that it does not bound has not asked for."""
+    return None if score is None else found.score or score(found.outcome.model)
+
+
+def _result(
+    found: SearchResult, weights: int, calibrated: CalibratedResult | None, score: JudgeScore | None
+) -> CompressionResult:
+    """Return what a search found; `BudgetError` with it where it keeps no bound."""
+    result = CompressionResult(
+        found.outcome.model,
+        weights,
+        Report.of(calibrated, score),
+        found.trials,
+        found.outcome.layers,
+        calibrated,
+    )
+    if not found.fits:
+        raise BudgetError(
+            f"the bound cannot be met: {found.violation}; the nearest that was found is the error's `result`",
+            result=result,
+        )
+    return result

@@ -1,0 +1,125 @@
+"""`inspect`: what is in an `.enx` file or an ONNX model, as an object to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from enxuto.codec import entropy
+from enxuto.enx.assemble import parameters
+from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.ledger import Ledger, ledger_of, parameter_count
+from enxuto.enx.payload import Part
+from enxuto.enx.table import LevelsRow, TensorEntry
+from enxuto.onnx_model import Model, total_bytes
+
+__all__ = ["Inspection", "inspect", "tensor_facts"]
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection:
+    """What a file holds. `ledger` and `tensors` of an `.enx` file are decoded when first asked for.
+
+    Attributes:
+        path: the file.
+        bytes: its length; of an ONNX model with those of its external data.
+        parameters: how many learned values the model has.
+        metadata: what an `.enx` file says of the model; empty for ONNX models.
+        content: the `CompressedModel`, or the `Model` of an ONNX file.
+    """
+
+    path: str
+    bytes: int
+    parameters: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+    content: CompressedModel | Model | None = None
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of the whole file for each learned value."""
+        return 8 * self.bytes / max(1, self.parameters)
+
+    @cached_property
+    def ledger(self) -> Ledger | None:
+        """Sizes of the model in each form; None for ONNX models."""
+        if not isinstance(self.content, CompressedModel):
+            return None
+        return ledger_of(self.content, file_bytes=self.bytes)
+
+    @cached_property
+    def tensors(self) -> list[dict[str, Any]]:
+        """A row for each tensor: of `.enx` files how it is coded, of ONNX models what uses it."""
+        if isinstance(self.content, CompressedModel):
+            return [tensor_facts(entry, part) for entry, part in self.content.entries()]
+        if self.content is None:
+            return []
+        return [
+            {
+                "name": info.name,
+                "role": str(info.role),
+                "shape": list(info.shape),
+                "type": str(info.dtype),
+                "bytes": info.bytes,
+            }
+            for info in self.content.infos()
+        ]
+
+    def __repr__(self) -> str:
+        if isinstance(self.content, CompressedModel):
+            kind, count = ".enx file", sum(1 for _ in self.content.entries())
+        else:
+            kind, count = "ONNX model", 0 if self.content is None else len(self.content.weight_names)
+        return (
+            f"<Inspection of {self.path}: {kind}, {self.bytes:,} B, {self.parameters:,} parameters in {count} tensors, "
+            f"{self.bits_per_weight:.2f} bits per weight>"
+        )
+
+
+def inspect(path: str | PathLike[str]) -> Inspection:
+    """Look into an `.enx` file or an ONNX model.
+
+    Raises `DataError` or `ModelError` for files that cannot be read, `FormatError` for damaged `.enx` files.
+    """
+    place = Path(fspath(path))
+    if is_enx(place) or place.suffix == ".enx":
+        compressed = CompressedModel.read(place)
+        return Inspection(
+            str(place), place.stat().st_size, parameter_count(compressed), compressed.metadata, compressed
+        )
+    model = Model.read(place)
+    return Inspection(str(place), total_bytes(place), parameters(model), {}, model)
+
+
+def tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
+    """Return how one tensor is coded; bytes and bits are None where several tensors share a payload."""
+    row = part.row
+    alone = len(row.tensors) == 1
+    facts: dict[str, Any] = {
+        "name": entry.name,
+        "shape": list(entry.shape),
+        "type": str(entry.dtype),
+        "quantizer": "exact",
+        "coder": row.coder,
+        "step": "",
+        "bytes": row.bytes if alone else None,
+        "bits": 8 * row.bytes / entry.elements if alone and entry.elements else None,
+        "entropy": None,
+    }
+    if isinstance(row, LevelsRow):
+        tensor = part.levels()[entry.name]
+        fields = row.quantizer.model_dump(exclude_none=True)
+        facts["quantizer"] = fields.pop("kind")
+        step = getattr(tensor.quantizer, "step", None)
+        if isinstance(step, tuple):
+            facts["step"] = f"{min(step):.3g} – {max(step):.3g}"
+        elif step is not None:
+            facts["step"] = f"{step:.4g}"
+        else:
+            facts["step"] = " ".join(f"{name}={value:g}" for name, value in fields.items())
+        if "delta" in fields:
+            facts["quantizer"] += f" δ={fields['delta']:g}"
+        facts["entropy"] = entropy(tensor.levels)
+    return facts

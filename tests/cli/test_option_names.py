@@ -1,0 +1,42 @@
+"""Arguments that messages of the library name become options of the verb that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from enxuto.cli import app
+from enxuto.cli.compress import run as compress
+from enxuto.cli.export import run as export
+from enxuto.cli.shared.option_names import name_options
+from enxuto.cli.summary import run as summary
+from enxuto.demo import MODEL
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("bound max_kl= or min_agreement=", "bound --max-kl or --min-agreement"),
+        ("keep_exact=, names=", "--keep-exact, --labels"),
+        ("range= is one", "--range is one"),
+        ("max_judge_drop= is no option", "max_judge_drop= is no option"),
+        ("not 'bits=3', x.bits=3", "not 'bits=3', x.bits=3"),
+        ("set lr=0.05", "set lr=0.05"),
+    ],
+)
+def test_arguments_become_options(message: str, expected: str) -> None:
+    assert name_options(message, compress) == expected
+
+
+def test_values_and_flags() -> None:
+    assert name_options("give input_shape=C,H,W", summary) == "give --input C,H,W"
+    assert name_options("(check=False writes it)", export) == "(--no-check writes it)"
+
+
+def test_an_error_of_the_library_names_the_option(tmp_path: Path) -> None:
+    arguments = ["compress", str(MODEL), "-o", str(tmp_path / "a.enx"), "--data", "x", "--max-kl", "-1"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "--max-kl is a positive number" in result.stderr
