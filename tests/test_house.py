@@ -24,7 +24,6 @@ ROOT = SOURCE.parent.parent
 # The house from the ground up: a room may import from those named beside it, and from those of `OPEN`.
 MAY_IMPORT = {
     "archive": set(),
-    "drawing": set(),
     "onnx_model": set(),
     "data": set(),
     "metrics": set(),
@@ -38,7 +37,7 @@ MAY_IMPORT = {
     "rounding": {"codec", "quantize"},
     "enx": {"codec", "metrics", "onnx_model", "quantize"},
     "opening": {"data", "enx", "onnx_model", "runtime"},
-    "weights": {"drawing", "onnx_model", "quantize"},
+    "weights": {"onnx_model", "quantize"},
     "compare": {"data", "evaluation", "metrics", "onnx_model", "runtime"},
     "calibration": {"data", "enx", "metrics", "onnx_model", "quantize", "rounding", "runtime"},
     "compression": {
@@ -63,7 +62,6 @@ MAY_IMPORT = {
         "codec",
         "compression",
         "data",
-        "drawing",
         "enx",
         "evaluation",
         "measure",
@@ -78,7 +76,7 @@ MAY_IMPORT = {
         "weights",
         "zoo",
     },
-    "report": {"drawing", "studies", "study", "weights"},
+    "report": {"studies", "study", "weights"},
     "doctor": {"calibration", "compression", "data", "demo", "onnx_model", "runtime"},
     "cli": None,  # anything
     "__main__": {"cli"},

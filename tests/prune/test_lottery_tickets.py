@@ -14,9 +14,10 @@ import pytest
 from enxuto.errors import DataError, UsageError
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.tickets import Runs, claim
+from enxuto.report.figures.lottery import draw_lottery
 from enxuto.studies.images import Asked
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_UNPRUNED
-from enxuto.studies.lottery.files import write_report
+from enxuto.studies.lottery.files import write_tables
 from enxuto.studies.lottery.points import Arm, LotteryStudy, points, retraining_of
 from enxuto.studies.lottery.results import Lottery
 from enxuto.studies.lottery.tables import claims_table, levels_table, lottery_csv
@@ -189,14 +190,15 @@ def test_claims_are_told_as_they_are(tmp_path: Path) -> None:
     assert len(rows) == 12
     assert float(rows[0]["unpruned_top1"]) == 0.8
 
-    written = {path.name for path in write_report(lottery, tmp_path, ".svg")}
+    files = write_tables(lottery, tmp_path) + draw_lottery(lottery, tmp_path, ".svg")
+    written = {path.name for path in files}
     assert written == {
         "lottery.md", "lottery.csv", "lottery.json", "tickets-global-iterative.svg", "filters-l1-global-iterative.svg",
     }  # fmt: skip
     text = (tmp_path / "tickets-global-iterative.svg").read_text()
     for words in (
-        "parameters left, %",
-        "unpruned, and its spread",
+        "% of parameters remaining",
+        "unpruned, median",
         "learning rate rewound",
         "ticket by median",
     ):

@@ -20,8 +20,8 @@ from enxuto.onnx_model import Model, Role
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.quantize.scalar import DeadZone, Minifloat
 from enxuto.quantize.schemes import Uniform
+from enxuto.report.figures.curve import draw_curve
 from enxuto.runtime import Runner
-from enxuto.studies.curve.charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
 from enxuto.studies.curve.modes import (
     DEAD_ZONES,
     Given,
@@ -187,16 +187,16 @@ def test_the_best_is_the_least_rate_within_the_loss_beside_the_published() -> No
 
 def test_charts_and_tables_of_every_point(tmp_path: Path) -> None:
     curve = curve_of(ROWS)
-    for methods in (UNIFORM_OR_NOT, ZONES):
-        chart = draw_metrics(curve, methods, tmp_path / "metrics.svg")
-        assert chart is not None
-        text = chart.read_text()
+    written = draw_curve(curve, tmp_path, ".svg")
+    assert [path.name for path in written] == [
+        f"resnet18-{name}.svg" for name in ("methods", "dead-zones", "bytes")
+    ]
+    for path in written[:2]:
+        text = path.read_text()
         assert "500 images, seed 4" in text
         assert "macro F1 %" in text
-    chart = draw_bytes(curve, tmp_path / "bytes.png")
-    assert chart is not None
-    assert chart.stat().st_size > 10_000
-    assert draw_bytes(curve_of(ROWS[:1]), tmp_path / "none.png") is None
+    assert "close to the original" in written[2].read_text()
+    assert draw_curve(curve_of(ROWS[:1]), tmp_path, ".png") == []
     assert len(points_table(curve).rows) == 6
     lines = curve_csv([curve]).splitlines()
     assert len(lines) == 7

@@ -242,7 +242,7 @@ def _tables(curves: list[Curve], within: float, *, all_points: bool) -> list[Tab
 def _write(folder: Path, curves: list[Curve], within: float, ending: str) -> None:
     """Tables and charts into the folder of the study."""
     from enxuto.files import atomic_write
-    from enxuto.studies.curve.charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
+    from enxuto.report.figures.curve import draw_curve
     from enxuto.studies.curve.tables import curve_csv
     from enxuto.tables import as_markdown
 
@@ -254,9 +254,7 @@ def _write(folder: Path, curves: list[Curve], within: float, ending: str) -> Non
         with atomic_write(folder / name) as file:
             file.write(text.encode())
     for curve in curves:
-        draw_metrics(curve, UNIFORM_OR_NOT, folder / f"{curve.model}-methods{ending}")
-        draw_metrics(curve, ZONES, folder / f"{curve.model}-dead-zones{ending}")
-        draw_bytes(curve, folder / f"{curve.model}-bytes{ending}")
+        draw_curve(curve, folder, ending)
 
 
 def _as_json(curves: list[Curve], results: StudyResults) -> dict[str, Any]:

@@ -241,10 +241,11 @@ def _show(
     as_json: bool,
 ) -> None:
     """Write tables and charts into `place`, in the study's folder, and print the claims, or all as JSON."""
-    from enxuto.studies.lottery.files import write_report
+    from enxuto.report.figures.lottery import draw_lottery
+    from enxuto.studies.lottery.files import write_tables
     from enxuto.studies.lottery.tables import claims_table, levels_table, speeds_table
 
-    written = write_report(lottery, place, ending, provenance=made)
+    written = write_tables(lottery, place, provenance=made) + draw_lottery(lottery, place, ending)
     write_provenance(place, made)
     if as_json:
         failed = [_name(one) for one in results.failed]

@@ -157,13 +157,15 @@ def _show(
     results: StudyResults, folder: Path, place: Path, made: Mapping[str, Any], *, as_json: bool
 ) -> None:
     """Write tables and plots into `place`, in the study's folder; print the tables, or the records as JSON."""
-    from enxuto.studies.souza.files import write_report
+    from enxuto.report.figures.souza import draw_trainings
+    from enxuto.studies.souza.files import write_tables
     from enxuto.studies.souza.published import PUBLISHED
     from enxuto.studies.souza.records import records_of
     from enxuto.studies.souza.tables import tables
 
     records = records_of(results)
-    write_report(records, folder, place)
+    write_tables(records, place)
+    draw_trainings(records, folder, place)
     write_provenance(place, made)
     for record in records:
         note(_line(record, folder))

@@ -141,8 +141,8 @@ def _write(
 ) -> None:
     """Tables and charts into a folder."""
     from enxuto.files import atomic_write
+    from enxuto.report.figures.weights import draw_weights
     from enxuto.tables import as_markdown
-    from enxuto.weights.charts import draw_dependency, draw_families, draw_layers, draw_model
     from enxuto.weights.tables import dependency_csv, shapes_csv
 
     try:
@@ -157,11 +157,5 @@ def _write(
         with atomic_write(out / file) as target:
             target.write(text.encode())
     for name, shape in whole.items():
-        plain = name.replace("/", "-")
-        draw_model(shape, out / f"{plain}-weights{ending}")
-        if inside.get(name):
-            draw_layers(name, inside[name], out / f"{plain}-layers{ending}")
-            draw_families(name, inside[name], out / f"{plain}-families{ending}")
-        if found.get(name):
-            draw_dependency(name, found[name], out / f"{plain}-dependence{ending}", seed=seed)
+        draw_weights(name, shape, inside.get(name, ()), found.get(name, ()), out, ending, seed=seed)
     note(f"wrote tables and charts into {out}")

@@ -18,7 +18,7 @@ from enxuto.studies.curve.modes import CALIBRATED, OWN, method_names
 from enxuto.studies.curve.tables import Curve, best_table, curves_of, points_table
 from enxuto.studies.kinds import CURVE_MEASURE
 
-__all__ = ["knows", "read"]
+__all__ = ["knows", "rate_chart", "read"]
 
 _CLOSE = 5.0  # points of a share around the original, close up
 _SHARES = {
@@ -125,7 +125,7 @@ def _exhibit(curve: Curve, document: Document, more: Mapping[str, Any]) -> Exhib
     return Exhibit(
         "rate-curve",
         f"{curve.model}: rate and accuracy",
-        (_chart(curve),),
+        (rate_chart(curve),),
         (best_table([curve]), points_table(curve)),
         origin(
             document.name,
@@ -146,7 +146,8 @@ def _calibrated_on(curve: Curve) -> list[str]:
     return [f"{one['images']:,} other images, {one['data']}, seed {one['seed']}" for one in said]
 
 
-def _chart(curve: Curve) -> Chart:
+def rate_chart(curve: Curve) -> Chart:
+    """All methods of a curve as lines, beside the original: every rate for x, every metric for y."""
     shares = [name for name in _SHARES if name in curve.original]
     ends = [f"{name}_{end}" for name in ("top1", "top5") if name in shares for end in ("low", "high")]
     columns = ("entropy_bits", "file_bits", "file_kb", *shares, "mrr", *ends, "setting")

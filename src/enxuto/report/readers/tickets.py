@@ -20,7 +20,7 @@ from enxuto.report.values import Checked, Count, Share, Told, percent
 from enxuto.studies.lottery.published import NETWORK, TICKETS
 from enxuto.tables import Table
 
-__all__ = ["PrunedRun", "UnprunedRun", "knows", "lottery_exhibit", "read"]
+__all__ = ["PrunedRun", "UnprunedRun", "knows", "lottery_exhibit", "read", "ticket_chart"]
 
 _FAR = 0.4  # networks that lose more than this share are out of sight close up
 
@@ -70,14 +70,11 @@ def lottery_exhibit(
     told: tuple[tuple[str, str], ...],
 ) -> Exhibit:
     """Curves and table of pruned networks, beside unpruned ones of the same seeds (one at least)."""
-    groups: dict[str, dict[int, list[PrunedRun]]] = {}
-    for run in sorted(runs, key=lambda run: run.round):
-        groups.setdefault(run.method, {}).setdefault(run.round, []).append(run)
-    before = {run.seed: run.accuracy for run in unpruned}
+    groups, before = _group(runs), {run.seed: run.accuracy for run in unpruned}
     return Exhibit(
         "tickets",
         title,
-        (_chart(title, groups, before),),
+        (ticket_chart(title, runs, unpruned),),
         (_found(title, groups, before), _table(title, groups, before)),
         told,
     )
@@ -105,9 +102,17 @@ def _found(
     return Table(f"{title}: where tickets are", columns, tuple(rows), caption, 2)
 
 
-def _chart(
-    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
-) -> Chart:
+def _group(runs: Sequence[PrunedRun]) -> dict[str, dict[int, list[PrunedRun]]]:
+    """Method → round → the runs of all seeds."""
+    groups: dict[str, dict[int, list[PrunedRun]]] = {}
+    for run in sorted(runs, key=lambda run: run.round):
+        groups.setdefault(run.method, {}).setdefault(run.round, []).append(run)
+    return groups
+
+
+def ticket_chart(title: str, runs: Sequence[PrunedRun], unpruned: Sequence[UnprunedRun]) -> Chart:
+    """Accuracy against the parameters remaining: a line for each method, beside the unpruned networks."""
+    groups, before = _group(runs), {run.seed: run.accuracy for run in unpruned}
     middle = median(before.values())
     series = [
         Series(method, tuple(_point(rounds[number], before) for number in rounds), "band", style)

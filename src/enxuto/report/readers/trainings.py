@@ -12,12 +12,14 @@ from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Share, Told, percent
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["Epoch", "knows", "read", "training_chart"]
 
 _NONE = "–"
 
 
-class _Epoch(Checked):
+class Epoch(Checked):
+    """An epoch as `history.jsonl` keeps it."""
+
     epoch: Count
     loss: Number
     lr: Number
@@ -28,7 +30,7 @@ class _Epoch(Checked):
     validation_top5: Share | None = None
 
 
-_Epochs = Annotated[list[_Epoch], Field(min_length=1)]
+_Epochs = Annotated[list[Epoch], Field(min_length=1)]
 
 
 class _Folder(Told):
@@ -68,12 +70,14 @@ def read(document: Document) -> list[Exhibit]:
 
 
 def _exhibit(
-    title: str, epochs: Sequence[_Epoch], best: int | None, told: tuple[tuple[str, str], ...]
+    title: str, epochs: Sequence[Epoch], best: int | None, told: tuple[tuple[str, str], ...]
 ) -> Exhibit:
-    return Exhibit("training", title, (_chart(title, epochs),), (_table(title, epochs, best),), told)
+    return Exhibit("training", title, (training_chart(title, epochs),), (_table(title, epochs, best),), told)
 
 
-def _chart(title: str, epochs: Sequence[_Epoch]) -> Chart:
+def training_chart(title: str, epochs: Sequence[Epoch]) -> Chart:
+    """Losses over the epochs; for y also accuracies on held-out images, where there are any, and the learning rate."""
+
     def share(value: float | None) -> float | None:
         return None if value is None else 100 * value
 
@@ -108,11 +112,11 @@ def _chart(title: str, epochs: Sequence[_Epoch]) -> Chart:
     )
 
 
-def _positive(epochs: Sequence[_Epoch]) -> bool:
+def _positive(epochs: Sequence[Epoch]) -> bool:
     return all(one.lr > 0 for one in epochs)
 
 
-def _table(title: str, epochs: Sequence[_Epoch], best: int | None) -> Table:
+def _table(title: str, epochs: Sequence[Epoch], best: int | None) -> Table:
     def loss(value: float | None) -> str:
         return _NONE if value is None else f"{value:.4f}"
 

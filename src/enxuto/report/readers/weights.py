@@ -7,7 +7,7 @@ Layers have coarser histograms than the model, so that a page with two hundred o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from enxuto.weights.distribution import Similarity, WeightShape
 from enxuto.weights.families import FAMILIES, Fitted
 from enxuto.weights.tables import dependency_table, layer_table, similar_table
 
-__all__ = ["knows", "read"]
+__all__ = ["families_chart", "histogram_chart", "knows", "read"]
 
 _FITS = 3
 _FITS_OF_LAYERS = 2
@@ -116,10 +116,10 @@ def read(document: Document) -> list[Exhibit]:
         shape = model.rebuilt()
         layers = [layer.rebuilt() for layer in model.layers]
         tables: list[Table] = [similar_table([shape], "sse"), similar_table([shape], "kl")]
-        charts = [_histograms(name, shape, layers)]
+        charts = [histogram_chart(name, shape, layers)]
         if layers:
             tables.append(layer_table(name, layers, "kl"))
-            charts.append(_families(name, layers))
+            charts.append(families_chart(name, layers))
         dependent = rebuilt(model.dependence)
         if dependent:
             charts += dependence_charts(name, dependent)
@@ -144,7 +144,8 @@ def read(document: Document) -> list[Exhibit]:
     return exhibits
 
 
-def _histograms(name: str, shape: WeightShape, layers: list[WeightShape]) -> Chart:
+def histogram_chart(name: str, shape: WeightShape, layers: Sequence[WeightShape]) -> Chart:
+    """A histogram with its closest distributions: a frame for all weights, then one for each layer."""
     frames = [_frame("all weights", shape, 1, _FITS)]
     frames += [_frame(layer.name, layer, _COARSE, _FITS_OF_LAYERS) for layer in layers]
     return Chart(
@@ -172,7 +173,7 @@ def _frame(name: str, shape: WeightShape, coarse: int, fits: int) -> Frame:
     return Frame(name, tuple(series))
 
 
-def _families(name: str, layers: list[WeightShape]) -> Chart:
+def families_chart(name: str, layers: Sequence[WeightShape]) -> Chart:
     """How far each family is from each layer."""
     series = [
         Series(
