@@ -15,7 +15,7 @@ from enxuto.errors import DataError, UsageError
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.tickets import Runs, claim
 from enxuto.report.figures.lottery import draw_lottery
-from enxuto.studies.images import Asked
+from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.files import write_tables
 from enxuto.studies.lottery.points import Arm, LotteryStudy, points, retraining_of
@@ -58,8 +58,8 @@ STEPS = {"epochs": 8, "milestones": (4, 6)}
 
 def study(**changes: Any) -> LotteryStudy:
     values: dict[str, Any] = {
-        "architecture": Architecture("lenet5", (1, 32, 32), 4), "images": Asked(), "rounds": 3, "seeds": (0, 1),
-        "config": TrainConfig.of("lottery", STEPS), **changes,
+        "architecture": Architecture("lenet5", (1, 32, 32), 4), "images": ImageSelection(), "rounds": 3,
+        "seeds": (0, 1), "config": TrainConfig.of("lottery", STEPS), **changes,
     }  # fmt: skip
     return LotteryStudy(**values)
 
@@ -136,7 +136,7 @@ def result_of(kind: str, settings: Mapping[str, Any], seed: int, values: Mapping
 def records(seeds: int, last_seeds: int) -> list[Result]:
     """An arm of two rounds and its control; the last round is finished for `last_seeds` seeds only."""
     shared = {
-        "network": Architecture("lenet5", (1, 32, 32), 10).to_dict(), "images": Asked(100).to_dict(),
+        "network": Architecture("lenet5", (1, 32, 32), 10).to_dict(), "images": ImageSelection(100).to_dict(),
         "config": TrainConfig().to_dict(),
     }  # fmt: skip
     found = []

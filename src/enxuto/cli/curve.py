@@ -31,7 +31,7 @@ from enxuto.cli.shared.terminal import note, print_json
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
-    from enxuto.studies.curve.calibration import Calibrating
+    from enxuto.studies.curve.calibration import CalibrationSplit
     from enxuto.studies.curve.tables import Curve
     from enxuto.study import Point, Result, StudyResults
     from enxuto.tables import Table
@@ -163,14 +163,16 @@ def _data_of(result: Result) -> dict[str, Any] | None:
 
 def _calibrating(
     methods: list[str] | None, calibration: str | None, images: int, seed: int
-) -> Calibrating | None:
+) -> CalibrationSplit | None:
     """Which images calibrate; None where nothing is to be calibrated. Raises `UsageError` for options without use."""
-    from enxuto.studies.curve.calibration import Calibrating
-    from enxuto.studies.curve.modes import CALIBRATED
+    from enxuto.studies.curve.calibration import CalibrationSplit
+    from enxuto.studies.curve.modes import CALIBRATED_METHOD
 
-    if methods is not None and CALIBRATED not in methods:
+    if methods is not None and CALIBRATED_METHOD not in methods:
         if calibration is not None:
-            raise UsageError(f"--calibration is of the method {CALIBRATED!r}, which --methods leaves out")
+            raise UsageError(
+                f"--calibration is of the method {CALIBRATED_METHOD!r}, which --methods leaves out"
+            )
         return None
     if images == 0:
         if calibration is not None or methods is not None:
@@ -178,14 +180,20 @@ def _calibrating(
                 "--images 0 leaves nothing to calibrate by; give 2 or more, some hundreds are best"
             )
         return None
-    return Calibrating(images, seed, own=calibration is not None)
+    return CalibrationSplit(images, seed, own=calibration is not None)
 
 
 def _settings(
-    methods: list[str] | None, levels: str, bits: list[float] | None, calibrating: Calibrating | None
+    methods: list[str] | None, levels: str, bits: list[float] | None, calibrating: CalibrationSplit | None
 ) -> list[dict[str, Any]]:
     """The settings of all points that the options ask for. Raises `UsageError`."""
-    from enxuto.studies.curve.modes import OWN, calibrated, method_names, own, source_grid
+    from enxuto.studies.curve.modes import (
+        DEFAULT_METHOD,
+        calibrated_settings,
+        default_settings,
+        grid_settings,
+        method_names,
+    )
 
     low, colon, high = levels.partition(":")
     if not (colon and low.isdigit() and high.isdigit() and 1 <= int(low) <= int(high) <= 24):
@@ -195,10 +203,10 @@ def _settings(
         raise UsageError(f"no method is called {strange[0]!r}; there are {', '.join(method_names())}")
     if any(not 0 < value < math.inf for value in bits or ()):
         raise UsageError("--bits are positive numbers")
-    found = source_grid(range(int(low), int(high) + 1), methods)
-    if methods is None or OWN in methods:
-        found += own(bits or _BITS)
-    return found + ([] if calibrating is None else calibrated(bits or _BITS, calibrating.to_dict()))
+    found = grid_settings(range(int(low), int(high) + 1), methods)
+    if methods is None or DEFAULT_METHOD in methods:
+        found += default_settings(bits or _BITS)
+    return found + ([] if calibrating is None else calibrated_settings(bits or _BITS, calibrating.to_dict()))
 
 
 def _points(
@@ -207,7 +215,7 @@ def _points(
     options: opts.DataOptions,
     said: pre.PreprocessOptions,
     settings: list[dict[str, Any]],
-    calibrating: Calibrating | None,
+    calibrating: CalibrationSplit | None,
     calibration: str | None,
 ) -> tuple[list[Point], dict[str, str]]:
     """The points of all models, and what models are called by their hashes: by their files, told apart if need be."""

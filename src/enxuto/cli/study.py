@@ -116,7 +116,7 @@ def run(
     processes = 1 if workers is None and scheduler is None else workers
     shared = threads or (1 if scheduler is not None else max(1, processors() // max(1, processes or 1)))
     where = executor(processes, shared, scheduler)
-    images = opened(study.asked(), data, test)
+    images = opened(study.image_selection(), data, test)
     take_in(folder, merge)
     results = _computed(study, images, {"data": data, "test": test}, folder, where)
     made = provenance(samples=samples_of(images), seed=seed, data=images.hash, threads=shared)

@@ -16,7 +16,7 @@ from enxuto.files import small_file
 from enxuto.study import Result
 from enxuto.study.store_result import Records
 
-__all__ = ["Document", "documents", "kinds_of", "told_by"]
+__all__ = ["Document", "documents", "kinds_of", "provenance_of"]
 
 _RECORDS, _PROVENANCE, _HISTORY = "records.jsonl", "provenance.json", "history.jsonl"
 _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
@@ -59,10 +59,10 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
         return [], [f"{path}: cannot be read ({error.strerror or error}); left out"]
     if path.name == _HISTORY:
         return _epochs(path, data)
-    return _records(path, data) if path.suffix == ".jsonl" else _whole(path, data)
+    return _records(path, data) if path.suffix == ".jsonl" else _json_document(path, data)
 
 
-def _called(path: Path) -> str:
+def _display_name(path: Path) -> str:
     """A file's name for people: as it was given, but of a path from the root the last folder and the name."""
     return "/".join(path.parts[-2:]) if path.is_absolute() and len(path.parts) > 2 else str(path)
 
@@ -72,22 +72,22 @@ def _epochs(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     rows: list[Any] = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            rows += [_parsed(line)] if line.strip() else []
+            rows += [_parse(line)] if line.strip() else []
         except ValueError as error:
             return [], [f"{path}: line {number}: no JSON ({error}); left out"]
     return [
-        Document(_called(path), {"epochs": rows, "title": path.absolute().parent.name}, (), str(path))
+        Document(_display_name(path), {"epochs": rows, "title": path.absolute().parent.name}, (), str(path))
     ], []
 
 
-def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
+def _json_document(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     try:
-        values = _parsed(data)
+        values = _parse(data)
     except ValueError as error:
         return [], [f"{path}: no JSON ({error}); left out"]
     if not isinstance(values, dict):
         return [], [f"{path}: JSON, but not an object; left out"]
-    return [Document(_called(path), values, (), str(path))], []
+    return [Document(_display_name(path), values, (), str(path))], []
 
 
 def kinds_of(values: Mapping[str, Any]) -> set[str]:
@@ -96,7 +96,7 @@ def kinds_of(values: Mapping[str, Any]) -> set[str]:
     return {str(kind) for kind in kinds} if isinstance(kinds, list) else set()
 
 
-def told_by(document: Document, data: str | None = None) -> Mapping[str, Any]:
+def provenance_of(document: Document, data: str | None = None) -> Mapping[str, Any]:
     """What a document says of how it was made, under `provenance`; nothing where it says nothing.
 
     data: the hash of the images of a part of it; nothing where what is said is of other images.
@@ -123,7 +123,7 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     command = _command(path.parent / _PROVENANCE)
     if command:
         values["provenance"] = command
-    return [Document(_called(path), values, results, str(path))], problems
+    return [Document(_display_name(path), values, results, str(path))], problems
 
 
 def _command(path: Path) -> dict[str, str]:
@@ -132,13 +132,13 @@ def _command(path: Path) -> dict[str, str]:
         data = small_file(path, _MOST)
     except OSError:
         return {}
-    found, _ = _whole(path, data)
+    found, _ = _json_document(path, data)
     values = found[0].values if found else {}
     told = {key: values[key] for key in ("command", "data") if isinstance(values.get(key), str)}
     return told if "command" in told else {}
 
 
-def _parsed(data: bytes) -> Any:
+def _parse(data: bytes) -> Any:
     """JSON without NaN and infinity. Raises `ValueError` in one short line."""
     try:
         return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse)

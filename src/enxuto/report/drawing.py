@@ -34,7 +34,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise UsageError(needs("charts", "matplotlib", "report")) from error
+        raise UsageError(needs("charts", "matplotlib", "report"), code="E090") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).reshape(-1))
     for one in axes:

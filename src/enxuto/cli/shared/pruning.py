@@ -10,8 +10,8 @@ from enxuto.cli.shared.terminal import note, warn
 from enxuto.errors import UsageError, needs
 
 if TYPE_CHECKING:
-    from enxuto.studies.images import Asked, Images
-    from enxuto.studies.pruning import Weights
+    from enxuto.studies.images import Images, ImageSelection
+    from enxuto.studies.pruning import TrainedWeights
 
 __all__ = [
     "asked_images",
@@ -84,18 +84,18 @@ def asked_images(
     image_column: str | None,
     label_column: str | None,
     labels: Path | None = None,
-    weights: Weights | None = None,
-) -> Asked:
+    weights: TrainedWeights | None = None,
+) -> ImageSelection:
     """Which images, normalised as for `weights`, resized to what a network of the zoo takes unless `size` differs."""
     from enxuto import zoo
     from enxuto.data import read_labels
-    from enxuto.studies.images import Asked
+    from enxuto.studies.images import ImageSelection
 
     sides = checked_size(size)
     if sides is None and ":" not in network:
         _, height, width = zoo.input_shape(network)
         sides = height, width
-    return Asked(
+    return ImageSelection(
         limit, test_limit, seed, sides, None, format_, image_column, label_column,
         None if weights is None else weights.mean, None if weights is None else weights.std,
         None if labels is None else read_labels(labels),
@@ -107,12 +107,12 @@ def there(place: str | None) -> str | None:
     return place if place is None or not Path(place).exists() else str(Path(place).resolve())
 
 
-def opened(asked: Asked, data: str, test: str | None) -> Images:
+def opened(asked: ImageSelection, data: str, test: str | None) -> Images:
     """Open both parts, saying what there is to say."""
     from enxuto.studies.images import open_images
 
     images = open_images(asked, data, test)
-    for remark in images.told:
+    for remark in images.label_notes:
         warn(remark)
     if len(images.test) < 100:
         warn(f"accuracies of {len(images.test)} test images say little")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from enxuto.cli.shared.terminal import note, progress_bar, warn
 
 if TYPE_CHECKING:
-    from enxuto.study import Progress, Result
+    from enxuto.study import Result, StudyProgress
 
 __all__ = ["study_progress"]
 
@@ -19,12 +19,12 @@ _EVERY = 60.0  # seconds between lines away from a terminal
 
 
 @contextmanager
-def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callable[[Progress], None]]:
+def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callable[[StudyProgress], None]]:
     """Yield what `Study.run` reports to; `name` says what a point that failed is called."""
     said = time.monotonic()
     with progress_bar(what) as bar:
 
-        def report(progress: Progress) -> None:
+        def report(progress: StudyProgress) -> None:
             nonlocal said
             bar(f"{what}, {progress.settled} of {progress.total}", progress.settled, progress.total)
             last = progress.last

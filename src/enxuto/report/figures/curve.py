@@ -9,17 +9,26 @@ from pathlib import Path
 from enxuto.report.exhibit import Chart
 from enxuto.report.pictures import Panel, draw_panels, panels_of
 from enxuto.report.readers.rates import rate_chart
-from enxuto.studies.curve.modes import CALIBRATED, OWN
+from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD
 from enxuto.studies.curve.tables import Curve
 
 __all__ = ["draw_curve"]
 
 _METRICS = ("top1", "top5", "macro_precision", "macro_recall", "macro_f1", "mrr")
-_METHODS = ("midrise", "midtread", "μ-law", "minifloat", "half", OWN, CALIBRATED)
+_METHODS = ("midrise", "midtread", "μ-law", "minifloat", "half", DEFAULT_METHOD, CALIBRATED_METHOD)
 _ZONES = (
-    "midrise", "dead-zone 0.1", "dead-zone 0.25", "dead-zone 0.4", "midtread", "dead-zone 0.7", OWN, CALIBRATED,
+    "midrise", "dead-zone 0.1", "dead-zone 0.25", "dead-zone 0.4", "midtread", "dead-zone 0.7", DEFAULT_METHOD,
+    CALIBRATED_METHOD,
 )  # fmt: skip
-_FILES = ("midtread", "dead-zone 0.4", "dead-zone 0.7", "μ-law", "minifloat", OWN, CALIBRATED)
+_FILES = (
+    "midtread",
+    "dead-zone 0.4",
+    "dead-zone 0.7",
+    "μ-law",
+    "minifloat",
+    DEFAULT_METHOD,
+    CALIBRATED_METHOD,
+)
 
 
 def draw_curve(curve: Curve, folder: str | Path, ending: str) -> list[Path]:

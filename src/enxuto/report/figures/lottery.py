@@ -95,10 +95,10 @@ def _ticket_chart(lottery: Lottery, arms: Sequence[Arm], names: Sequence[str], m
         for level in lottery.of_arm(arm)
         for seed, accuracy in level.runs.top1.items()
     ]
-    if mode in lottery.longer:
+    if mode is not None and mode in lottery.trained_on:
         runs += [
             PrunedRun(method=_TRAINED_ON, control=True, seed=seed, round=0, remaining=1.0, accuracy=accuracy)
-            for seed, accuracy in lottery.longer[mode].top1.items()
+            for seed, accuracy in lottery.trained_on[mode].top1.items()
         ]
     unpruned = [UnprunedRun(seed=seed, accuracy=top1) for seed, top1 in lottery.unpruned.top1.items()]
     chart = ticket_chart(lottery.network, runs, unpruned)

@@ -14,16 +14,16 @@ import numpy as np
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, told_by
+from enxuto.report.documents import Document, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.readers.dependence import DependentLayer, dependence_charts, rebuilt
+from enxuto.report.readers.dependence import DependentLayer, dependence_charts, rebuild
 from enxuto.report.values import Checked, Count, Number, Positive
 from enxuto.tables import Table
 from enxuto.weights.distribution import Similarity, WeightShape
 from enxuto.weights.families import FAMILIES, Fitted
 from enxuto.weights.tables import dependency_table, layer_table, similar_table
 
-__all__ = ["families_chart", "histogram_chart", "knows", "read"]
+__all__ = ["families_chart", "histogram_chart", "matches", "read"]
 
 _FITS = 3
 _FITS_OF_LAYERS = 2
@@ -58,7 +58,7 @@ class _Shape(Checked):
     density: Annotated[list[Number], Field(min_length=1, max_length=10_000)]
     fits: list[_Fit]
 
-    def rebuilt(self) -> WeightShape:
+    def rebuild(self) -> WeightShape:
         """As it was when it was printed. Raises `DataError` for families that are not known."""
         by_name = {fit.name: fit for fit in self.fits}
         strange = set(by_name) ^ set(_BY_NAME)
@@ -99,7 +99,7 @@ class _Model(_Shape):
     seed: int | None = None
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether any value is a model with a histogram."""
     return any(isinstance(one, dict) and "density" in one and "fits" in one for one in values.values())
 
@@ -113,14 +113,14 @@ def read(document: Document) -> list[Exhibit]:
     }
     exhibits = []
     for name, model in models.items():
-        shape = model.rebuilt()
-        layers = [layer.rebuilt() for layer in model.layers]
+        shape = model.rebuild()
+        layers = [layer.rebuild() for layer in model.layers]
         tables: list[Table] = [similar_table([shape], "sse"), similar_table([shape], "kl")]
         charts = [histogram_chart(name, shape, layers)]
         if layers:
             tables.append(layer_table(name, layers, "kl"))
             charts.append(families_chart(name, layers))
-        dependent = rebuilt(model.dependence)
+        dependent = rebuild(model.dependence)
         if dependent:
             charts += dependence_charts(name, dependent)
             tables.append(dependency_table(name, dependent))
@@ -134,7 +134,7 @@ def read(document: Document) -> list[Exhibit]:
                 tuple(tables),
                 origin(
                     document.name,
-                    told_by(document),
+                    provenance_of(document),
                     command=command,
                     samples=f"{shape.count:,} weights",
                     seed=model.seed if dependent else None,
