@@ -200,7 +200,7 @@ def test_claims_are_told_as_they_are(tmp_path: Path) -> None:
         "% of parameters remaining",
         "unpruned, median",
         "learning rate rewound",
-        "ticket by median",
+        "ring: ticket by the median",
     ):
         assert words in text
     said = json.loads((tmp_path / "lottery.json").read_text())

@@ -64,7 +64,7 @@ def curve(tmp_path: Path, setting: dict[str, Any] = SETTING, **changed: Any) -> 
     given = CURVE | changed
     subject = Subject.open(
         given.get("name", "digits"), Path(given["model"]), str(given["images"]), given["data"],
-        given.get("preprocess", PREPROCESS), given.get("calibrating"), given.get("calibration"),
+        given.get("preprocess", PREPROCESS), given.get("calibration_split"), given.get("calibration"),
     )  # fmt: skip
     return curve_points(subject, [setting])[-1]
 
@@ -107,14 +107,14 @@ CURVES: dict[str, Callable[[Path], Point]] = {
     "weights": lambda t: curve(t, model=edited_model(t)),
     "labels": lambda t: curve(t, images=edited_images(t, labels=first_changed)),
     "pixels": lambda t: curve(t, images=edited_images(t, images=first_changed)),
-    "calibrated": lambda t: curve(t, CALIBRATED_SETTING, calibrating=CalibrationSplit(8, 0)),
-    "calibrating images": lambda t: curve(t, CALIBRATED_SETTING, calibrating=CalibrationSplit(9, 0)),
-    "calibrating seed": lambda t: curve(t, CALIBRATED_SETTING, calibrating=CalibrationSplit(8, 1)),
+    "calibrated": lambda t: curve(t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 0)),
+    "calibrating images": lambda t: curve(t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(9, 0)),
+    "calibrating seed": lambda t: curve(t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 1)),
     "other calibration": lambda t: curve(
-        t, CALIBRATED_SETTING, calibrating=CalibrationSplit(8, 0, own=True), calibration=str(TEST_IMAGES)
+        t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 0, own=True), calibration=str(TEST_IMAGES)
     ),
     "other calibration's pixels": lambda t: curve(
-        t, CALIBRATED_SETTING, calibrating=CalibrationSplit(8, 0, own=True),
+        t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 0, own=True),
         calibration=str(edited_images(t, images=first_changed)),
     ),
 }  # fmt: skip

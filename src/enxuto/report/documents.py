@@ -50,7 +50,10 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
         if not files:
             return [], [f"{path}: the folder has neither {_RECORDS}, {_HISTORY} nor a .json file; left out"]
         parts = [documents(file) for file in files]
-        return [one for found, _ in parts for one in found], [line for _, wrong in parts for line in wrong]
+        return (
+            [document for some, _ in parts for document in some],
+            [problem for _, problems in parts for problem in problems],
+        )
     try:
         if path.stat().st_size > _MOST:
             return [], [f"{path}: larger than {_MOST >> 20} MiB, which no result is; left out"]
@@ -63,7 +66,7 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
 
 
 def _display_name(path: Path) -> str:
-    """A file's name for people: as it was given, but of a path from the root the last folder and the name."""
+    """A file's name for people: the path as it is, but of an absolute path the last folder and the name alone."""
     return "/".join(path.parts[-2:]) if path.is_absolute() and len(path.parts) > 2 else str(path)
 
 
@@ -97,9 +100,9 @@ def kinds_of(values: Mapping[str, Any]) -> set[str]:
 
 
 def provenance_of(document: Document, data: str | None = None) -> Mapping[str, Any]:
-    """What a document says of how it was made, under `provenance`; nothing where it says nothing.
+    """What a document says under `provenance` of how it was made; empty where it says nothing.
 
-    data: the hash of the images of a part of it; nothing where what is said is of other images.
+    data: the hash of the images of a part of the document; empty where the provenance is of other images.
     """
     found = document.values.get("provenance")
     if not isinstance(found, dict) or (
@@ -127,15 +130,15 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
 
 
 def _command(path: Path) -> dict[str, str]:
-    """The command that is told beside a study's records, and the images it was of; all else they tell themselves."""
+    """The command that `provenance.json` beside a study's records holds, and the hash of its images."""
     try:
         data = small_file(path, _MOST)
     except OSError:
         return {}
     found, _ = _json_document(path, data)
     values = found[0].values if found else {}
-    told = {key: values[key] for key in ("command", "data") if isinstance(values.get(key), str)}
-    return told if "command" in told else {}
+    known = {key: values[key] for key in ("command", "data") if isinstance(values.get(key), str)}
+    return known if "command" in known else {}
 
 
 def _parse(data: bytes) -> Any:

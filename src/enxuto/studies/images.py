@@ -30,11 +30,16 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class ImageSelection:
-    """Which images. train, test: how many, drawn by the seed; None for all. size: (height, width) to resize to.
+    """Which images a study trains and tests on, and how they are read.
 
-    channels: `RGB` or `L`, None as they are. labels: the classes in the order of the network's outputs, None for the
-    training images' own order. mean, std: of the training that a given network comes from; None: those
-    of the training images.
+    Attributes:
+        train, test: how many, drawn by the seed; None for all.
+        seed: of the draw.
+        size: (height, width) in pixels to resize to, None for no resizing.
+        channels: `RGB` or `L`, None as they are.
+        format, image_column, label_column: as in `open_dataset`.
+        mean, std: of the training that a trained network comes from, None for those of the training images.
+        labels: the classes in the order of the network's outputs, None for the training images' own order.
     """
 
     train: int | None = None
@@ -50,7 +55,7 @@ class ImageSelection:
     labels: tuple[Label, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; labels only where there are any, as points were known without."""
+        """JSON values; `labels` only where there are any."""
         values = {key: value for key, value in vars(self).items() if key != "labels" or value is not None}
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 

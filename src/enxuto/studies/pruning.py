@@ -32,7 +32,7 @@ __all__ = ["StartingNetwork", "TrainedWeights", "prune_points"]
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """A checkpoint. config, last_lr, classes, mean, std: of its training, None where the file does not say."""
+    """The weights of a checkpoint. config, last_lr, classes, mean, std: of its training, None where it lacks them."""
 
     state: Mapping[str, Tensor] = field(hash=False)
     config: Mapping[str, Any] | None = None
@@ -60,7 +60,7 @@ class TrainedWeights:
 
 @dataclass(frozen=True)
 class StartingNetwork:
-    """The trained network that rounds begin with; `kept` is all of it, or what pruned it before."""
+    """The trained network that rounds begin with. kept: all of its channels, or those that an earlier pruning left."""
 
     network: nn.Module = field(hash=False)
     architecture: Architecture
@@ -131,9 +131,25 @@ def prune_points(
 ) -> list[Point]:
     """The network as it is, then its rounds, each after the one before.
 
-    A round leaves 1 − `amount` of what `start` has, then of what that leaves, and so on. paths: `data`, perhaps
-    `test`, `network` (what `start.write` wrote) and `rewind`, an early checkpoint of the same network, whose state is
-    `early`. Raises `UsageError` where there is one without the other.
+    A round leaves 1 − `amount` of what `start` has, the next one 1 − `amount` of that, and so on.
+
+    Args:
+        start: the trained network.
+        images: which images train and test, and `data_hash`, theirs.
+        arm: the criterion, and the way of retraining.
+        selection: how filters are chosen by their scores.
+        amount: the share that a round removes, 0…1.
+        rounds: how many.
+        config: of the training that follows each round.
+        last_lr: the learning rate that the training of `start` ended with.
+        score_images: training images that the criterion looks at, None for all.
+        seed: of the points.
+        paths: `data`, perhaps `test`, `network` (what `start.write` wrote), and perhaps `rewind`, an early checkpoint
+            of the same network.
+        early: the state in the checkpoint `rewind`.
+
+    Raises:
+        UsageError: for `rewind` without `early`, or `early` without `rewind`.
     """
     if ("rewind" in paths) != (early is not None):
         raise UsageError(
@@ -143,12 +159,12 @@ def prune_points(
     rewind = {} if early is None else {"rewind": state_hash(early)}
     settings = {**shared, "weights": start.hash, "last_lr": last_lr}
     first = make_point(LOTTERY_START, settings, seed, data_hash, code=CODE, paths=paths)
-    found = [first]
+    points = [first]
     for number, left in enumerate(shares_left(amount, rounds), start=1):
         settings = {
             **shared, "arm": asdict(arm), "round": number, "left": left, "selection": asdict(selection),
             "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None, **rewind,
         }  # fmt: skip
-        after = [first] if number == 1 else [first, found[-1]]
-        found.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))
-    return found
+        after = [first] if number == 1 else [first, points[-1]]
+        points.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))
+    return points

@@ -56,9 +56,15 @@ _Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Subject:
     """A model and the images it is measured on.
 
-    data: what `open_dataset` is given besides the path. model_hash, data_hash: of what was found there. calibrating:
-    which images calibrate, None for no calibrated points; `calibration` is the place of a data set of their own, and
-    `calibration_hash` theirs. labels: names of the classes, which may decide which output an image is of.
+    Attributes:
+        name: of the model, for people.
+        model, images: paths; `images` may be the name of a published set.
+        data: what `open_dataset` is given besides the path.
+        preprocess: of the images.
+        model_hash, data_hash: of the model's bytes, and of the images that judge.
+        calibration_split: which images calibrate, None for no calibrated points.
+        calibration, calibration_hash: path and hash of their own data set; the path is None where they are of `images`.
+        labels: names of the classes, which may decide which output an image is of.
     """
 
     name: str
@@ -68,7 +74,7 @@ class Subject:
     preprocess: Preprocess
     model_hash: str
     data_hash: str
-    calibrating: CalibrationSplit | None = None
+    calibration_split: CalibrationSplit | None = None
     calibration: str | None = None
     calibration_hash: str | None = None
     labels: tuple[str, ...] | None = None
@@ -81,22 +87,22 @@ class Subject:
         images: str,
         data: Mapping[str, Any],
         preprocess: Preprocess,
-        calibrating: CalibrationSplit | None = None,
+        calibration_split: CalibrationSplit | None = None,
         calibration: str | None = None,
     ) -> Subject:
-        """Look at all of them. Raises `DataError` and `ModelError` for what cannot be read."""
+        """Open the model and the images, and hash them. Raises `DataError` and `ModelError` for what cannot be read."""
         dataset = open_dataset(images, **data)
         known = (name, model.resolve(), _resolve(images), dict(data), preprocess, _hash_of(model))
         labels = None if dataset.classes is None else tuple(map(str, dataset.classes))
-        if calibrating is None:
+        if calibration_split is None:
             return cls(*known, dataset.hash, labels=labels)
-        parts = calibrating.split(
+        parts = calibration_split.split(
             dataset, None if calibration is None else open_dataset(calibration, labelled=False)
         )
         if parts.calibrating is None or parts.reporting is None:
             raise DataError(f"{images}: no images to calibrate by and to judge by", code="E043")
         other = None if calibration is None else _resolve(calibration)
-        return cls(*known, parts.reporting.hash, calibrating, other, parts.calibrating.hash, labels)
+        return cls(*known, parts.reporting.hash, calibration_split, other, parts.calibrating.hash, labels)
 
 
 def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
@@ -112,13 +118,13 @@ def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Poin
     if subject.calibration is not None:
         paths["calibration"] = subject.calibration
     before: list[Point] = []
-    if subject.calibrating is not None:
-        chosen = subject.calibrating.to_dict()
+    if subject.calibration_split is not None:
+        chosen = subject.calibration_split.to_dict()
         before = [
-            make_point(CURVE_CALIBRATE, {**shared, "calibration": chosen}, subject.calibrating.seed,
+            make_point(CURVE_CALIBRATE, {**shared, "calibration": chosen}, subject.calibration_split.seed,
                        subject.calibration_hash, code=_CODE, paths=paths)
         ]  # fmt: skip
-        if not subject.calibrating.own:
+        if not subject.calibration_split.own:
             shared["held_out"] = chosen
     return [
         make_point(CURVE_MEASURE, {**shared, "compress": one}, subject.data.get("seed", 0), subject.data_hash,

@@ -85,13 +85,23 @@ class Arm:
 
 @dataclass(frozen=True)
 class LotteryStudy:
-    """What to do. amount: the share of what there is that a round takes, 0…1.
+    """What a study trains, prunes and measures. Raises `UsageError` for values that make no sense.
 
-    config: of the unpruned training, whose seed and kept epochs are set here. retrain_epochs: None as many as the
-    schedule has. score_images: training images that criteria look at, None for all. rewind_epochs: of mode `rewind`,
-    an arm each. timed: batch sizes at which networks of the first seed are timed, none for no timing, on so many
-    `threads`.
-    Raises `UsageError` for what makes no sense.
+    Attributes:
+        architecture: the network.
+        images: which images train and test.
+        config: of the unpruned training, but for its seed and kept epochs, which are set here.
+        criteria, modes, scopes, schedules: an arm for each combination; modes are the ways of retraining.
+        seeds: each once.
+        rounds: how many.
+        amount: the share of what is left that a round removes, 0…1.
+        target, normalise, floor, multiple: as in `Selection`.
+        rewind_epochs: of mode `rewind`, an arm each.
+        retrain_epochs: of each retraining, None for as many as its schedule has.
+        score_images: training images that criteria look at, None for all.
+        timed: batch sizes at which networks of the first seed are timed, none for no timing.
+        threads: of the timing.
+        paths: `data`, perhaps `test`.
     """
 
     architecture: Architecture

@@ -1,4 +1,4 @@
-"""What the points of a lottery study compute: an unpruned training, a given network, a round of pruning.
+"""What the points of a lottery study compute: an unpruned training, a network to start with, a round of pruning.
 
 Each leaves its network as `network.pt` (`prune.load_pruned` reads it) in its folder; a training that was interrupted
 goes on from its last epoch. Accuracies are of the last epoch's weights on the test images, which nothing is chosen by.
@@ -56,13 +56,13 @@ def train_unpruned(task: Task) -> dict[str, Any]:
 
 
 def load_start(task: Task) -> dict[str, Any]:
-    """Take a trained network as it is, from a file that `save_pruned` wrote; `task.paths["network"]` says where."""
-    given = load_pruned(task.paths["network"], _unpruned(task).architecture.factory)
-    if StartingNetwork(given.network, given.architecture, given.kept).hash != task.settings["weights"]:
+    """Load a trained network as it is, from a file that `save_pruned` wrote; `task.paths["network"]` says where."""
+    start = load_pruned(task.paths["network"], _unpruned(task).architecture.factory)
+    if StartingNetwork(start.network, start.architecture, start.kept).hash != task.settings["weights"]:
         raise DataError(
             f"{task.paths['network']} holds other weights than this study began with", code="E080"
         )
-    values = _measure_network(task, _unpruned(task), given.network, given.kept, open_point_images(task), None)
+    values = _measure_network(task, _unpruned(task), start.network, start.kept, open_point_images(task), None)
     return {**values, "last_lr": task.settings["last_lr"]}
 
 
@@ -131,7 +131,7 @@ def _criterion(name: str, seed: int) -> str | Criterion:
 def _restore_weights(
     task: Task, arm: Arm, unpruned: Unpruned, smaller: nn.Module, kept: KeptChannels
 ) -> nn.Module:
-    """The pruned network with the weights that its retraining starts from."""
+    """Return the pruned network with the weights that its retraining starts from."""
     if arm.mode == "reinit":
         return reinitialised(unpruned, kept, task.settings["config"]["seed"])
     if arm.mode == "rewind":
@@ -172,17 +172,17 @@ def _measure_network(
         "training_seconds": sum(record.seconds for record in history.records) if history else 0.0,
     }
     path = task.folder / NETWORK
-    known: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "top1": found.top1,
         "samples": found.samples,
         "seed": task.seed,
         "data": task.data_hash,
     }
     if images.train.images.shape[1] in (1, 3):
-        known["preprocess"] = images.train.preprocess().to_dict()
+        metadata["preprocess"] = images.train.preprocess().to_dict()
     if images.labels is not None:
-        known["labels"] = list(images.labels)
-    save_pruned(path, network, unpruned.architecture, kept, metadata=known)
+        metadata["labels"] = list(images.labels)
+    save_pruned(path, network, unpruned.architecture, kept, metadata=metadata)
     return {**values, "file_bytes": path.stat().st_size}
 
 
