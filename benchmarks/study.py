@@ -1,11 +1,14 @@
 """What a study's machinery costs: 500 short points with records, beside the same computations without any.
 
     python benchmarks/study.py [--points 500] [--milliseconds 50] [--workers 1] [--rounds 3]
+    python benchmarks/study.py --records 100000
 
 A point computes (it does not sleep) for about the given time. Bare: as many processes as workers, each of which calls
 the function in a loop; the machinery starts its own processes too, and both starts are measured. The two take turns;
 the overhead is the ratio of the medians. Every record is synced to disk. On a machine that is busy otherwise
 neither says much; then the share of the study's own time that is not spent in the points' functions remains.
+
+With `--records`, instead: how long a store takes to read so many records, each as large as those of a curve.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from enxuto.study import Local, Point, Study, Task
+from enxuto.study import Local, Point, Result, Store, Study, Task
+from enxuto.study.executor import Outcome
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # workers find this file as `study`
 
@@ -38,15 +42,15 @@ def burn(task: Task) -> dict[str, str]:
     return {"hash": found.hex()}
 
 
-def works(count: int, loops: int) -> list[Task]:
-    """The same works as the study's points make."""
+def tasks(count: int, loops: int) -> list[Task]:
+    """The same tasks as the study's points make."""
     return [Task(str(n), "", {"loops": loops, "n": n}, 0, None, {}, (), Path()) for n in range(count)]
 
 
 def bare_part(count: int, loops: int) -> None:
     """What one bare process does."""
-    for work in works(count, loops):
-        burn(work)
+    for task in tasks(count, loops):
+        burn(task)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,29 @@ def studied(count: int, loops: int, workers: int) -> float:
     return sum(result.seconds for result in results)
 
 
+def read_records(count: int, rounds: int) -> None:
+    """Write records of about 1,000 bytes, read them in a new store, and print what that costs."""
+    values = {f"measure_{n}": 0.123456789 + n for n in range(20)}
+    machine = {"cpu": "a processor with a name of usual length", "cores": 2, "gpu": None, "ram_gb": 15.6}
+    versions = dict.fromkeys(("python", "enxuto", "numpy", "onnx", "onnxruntime", "numba", "torch"), "1.2.3")
+    with tempfile.TemporaryDirectory() as folder:
+        with (Path(folder) / "records.jsonl").open("wb") as file:
+            for n in range(count):
+                point = Point(
+                    "study:burn", {"n": n, "mode": "grid", "method": "midtread"}, kind="curve.measure"
+                )
+                outcome = Outcome(point.id, values, None, 0.25, machine=machine, versions=versions)
+                file.write(Result.of(point, outcome).line())
+            size = file.tell()
+        print(f"{count:,} records, {size / 1e6:.0f} MB", flush=True)
+        for _ in range(rounds):
+            before, began = time.process_time(), time.perf_counter()
+            assert len(Store(folder).results()) == count
+            print(
+                f"read in {time.perf_counter() - began:.1f} s ({time.process_time() - before:.1f} s of a processor)"
+            )
+
+
 def loops_for(seconds: float) -> int:
     """How many loops take that long on a processor here."""
     loops = 10
@@ -107,7 +134,11 @@ def main() -> None:
     parser.add_argument("--milliseconds", type=float, default=50)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--records", type=int, default=0)
     options = parser.parse_args()
+    if options.records:
+        read_records(options.records, options.rounds)
+        return
     loops = loops_for(options.milliseconds / 1000)
     without: list[Cost] = []
     machinery: list[Cost] = []

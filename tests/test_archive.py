@@ -23,7 +23,7 @@ from enxuto.archive import digest, read_archive, read_state, write_archive
 from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.export.network import _load_weights as load_for_export
 from enxuto.prune import load_pruned
-from enxuto.studies.pruning import Weights
+from enxuto.studies.pruning import TrainedWeights
 from enxuto.train import Checkpoint
 
 torch.set_num_threads(1)
@@ -63,7 +63,7 @@ def with_pickle(content: bytes) -> bytes:
 def readers() -> dict[str, Callable[[Path], object]]:
     network = zoo.build("lenet5", classes=10, channels=1, seed=0)
     return {
-        "weights": Weights.read, "checkpoint": Checkpoint.read, "pruned": load_pruned, "state": read_state,
+        "weights": TrainedWeights.read, "checkpoint": Checkpoint.read, "pruned": load_pruned, "state": read_state,
         "export": lambda path: load_for_export(network, path),
     }  # fmt: skip
 
@@ -246,7 +246,7 @@ def test_contents_that_fit_their_digest_and_mean_nothing(tmp_path: Path) -> None
     }  # fmt: skip
     path = tmp_path / "last.pt"
     write_archive(path, "enxuto checkpoint", 1, good)
-    assert Weights.read(path).last_lr == 0.1
+    assert TrainedWeights.read(path).last_lr == 0.1
     for name, value in (
         ("epoch", "1"), ("epoch", True), ("model", 5), ("model", {"a": 1}), ("order", 1), ("generators", 1),
         ("history", 5), ("history", [5]), ("history", [{}]), ("stopped", None), ("config", {}), ("config", 1),
@@ -255,7 +255,7 @@ def test_contents_that_fit_their_digest_and_mean_nothing(tmp_path: Path) -> None
         ("data", {"classes": 2, "mean": [float("nan")], "std": [1.0]}),
     ):  # fmt: skip
         write_archive(path, "enxuto checkpoint", 1, {**good, name: value})
-        for read in (Checkpoint.read, Weights.read):
+        for read in (Checkpoint.read, TrainedWeights.read):
             with pytest.raises(FormatError, match=name):
                 read(path)
 
@@ -265,9 +265,9 @@ def test_a_number_of_classes_in_a_checkpoint_builds_no_giant(tmp_path: Path) -> 
     code = (
         "import torch\n"
         "from enxuto.errors import EnxutoError\n"
-        "from enxuto.studies.pruning import Given, Weights\n"
+        "from enxuto.studies.pruning import StartingNetwork, TrainedWeights\n"
         "try:\n"
-        "    Given.of('lenet5', Weights({'a': torch.zeros(1)}, classes=10**9), (1, 32, 32), 10)\n"
+        "    StartingNetwork.of('lenet5', TrainedWeights({'a': torch.zeros(1)}, classes=10**9), (1, 32, 32), 10)\n"
         "    raise SystemExit('taken')\n"
         "except EnxutoError: pass\n"
         # Not ru_maxrss, which begins with what the parent had.

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from enxuto.drawing import new_figure, save
 from enxuto.escaping import (
     anonymise,
     csv_cell,
@@ -26,7 +25,8 @@ from enxuto.escaping import (
     one_line,
     prepare_to_save,
 )
-from enxuto.measure import plot_losses
+from enxuto.report.drawing import new_figure, save
+from enxuto.report.figures.training import draw_losses
 
 STEERING = {
     "escape": "\x1b[31m",
@@ -166,7 +166,7 @@ def test_axes_of_logarithms_have_numbers(low: float, high: float, base: int) -> 
 
 def test_networks_keep_their_place_in_the_legend(tmp_path: Path) -> None:
     records = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
-    path = plot_losses({"_a$x$": records, "b": records}, tmp_path / "losses.svg", title="$t$")
+    path = draw_losses({"_a$x$": records, "b": records}, tmp_path / "losses.svg", title="$t$")
     texts = [
         (text.text or "").strip() for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")
     ]

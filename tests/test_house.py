@@ -25,7 +25,6 @@ ROOT = SOURCE.parent.parent
 # The house from the ground up: a room may import from those named beside it, and from those of `OPEN`.
 MAY_IMPORT = {
     "archive": set(),
-    "drawing": set(),
     "onnx_model": set(),
     "data": set(),
     "metrics": set(),
@@ -40,7 +39,7 @@ MAY_IMPORT = {
     "enx": {"codec", "metrics", "onnx_model", "quantize"},
     "opening": {"data", "enx", "onnx_model", "runtime"},
     "classifier": {"data", "metrics", "onnx_model", "opening", "runtime"},
-    "weights": {"drawing", "onnx_model", "quantize"},
+    "weights": {"onnx_model", "quantize"},
     "compare": {"data", "evaluation", "metrics", "onnx_model", "runtime"},
     "calibration": {"data", "enx", "metrics", "onnx_model", "quantize", "rounding", "runtime"},
     "compression": {
@@ -67,7 +66,6 @@ MAY_IMPORT = {
         "codec",
         "compression",
         "data",
-        "drawing",
         "enx",
         "evaluation",
         "measure",
@@ -82,7 +80,7 @@ MAY_IMPORT = {
         "weights",
         "zoo",
     },
-    "report": {"drawing", "studies", "study", "weights"},
+    "report": {"studies", "study", "weights"},
     "doctor": {"calibration", "compression", "data", "demo", "onnx_model", "runtime"},
     "cli": None,  # anything
     "__main__": {"cli"},

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from enxuto.cli import app
 from enxuto.data import Preprocess, open_dataset
-from enxuto.studies.curve.calibration import Calibrating
+from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.studies.curve.points import Subject
 
 Invoke = Callable[..., Result]
@@ -228,7 +228,7 @@ def test_any_folder_of_images_calibrates(invoke: Invoke, network: Path, photos: 
 def test_any_folder_of_images_calibrates_a_curve(network: Path, photos: Path, tmp_path: Path) -> None:
     data = pictures(tmp_path / "test", COLOURS)
     subject = Subject.open(
-        "colours", network, str(data), {}, Preprocess(), Calibrating(60, own=True), str(photos)
+        "colours", network, str(data), {}, Preprocess(), CalibrationSplit(60, own=True), str(photos)
     )
     assert subject.calibration_hash is not None
     assert subject.data_hash == open_dataset(data).hash

@@ -55,7 +55,7 @@ def test_tables_in_the_form_of_the_source(invoke: Invoke, digits: Path, tmp_path
     row = next(line for line in result.stdout.splitlines() if "resnet-small" in line)
     assert "Laplace, logistic, Gaussian (ResNet-101)" in row
     with Image.open(tmp_path / "charts" / "resnet-small-weights.png") as image:
-        assert image.size == (1350, 600)
+        assert image.size == (1590, 555)
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
 
 

@@ -108,6 +108,7 @@ def test_within_a_loss_from_a_path_or_arrays(cache: Path, arrays: tuple[Any, Any
     with pytest.raises(BudgetError, match="cannot be met") as caught:
         enxuto.compress(MODEL, data=TEST_IMAGES, max_kl=1e-13, images=48, cache=cache)
     nearest = caught.value.result
+    assert isinstance(nearest, enxuto.CompressionResult)
     assert nearest.save(tmp_path / "a.enx") == nearest.file_bytes
 
 

@@ -14,9 +14,10 @@ import pytest
 from enxuto.errors import DataError, UsageError
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.tickets import SeedAccuracies, compare_with_controls
-from enxuto.studies.images import Asked
+from enxuto.report.figures.lottery import draw_lottery
+from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_UNPRUNED
-from enxuto.studies.lottery.files import write_report
+from enxuto.studies.lottery.files import write_tables
 from enxuto.studies.lottery.points import Arm, LotteryStudy, points, retraining_of
 from enxuto.studies.lottery.results import Lottery
 from enxuto.studies.lottery.tables import claims_table, levels_table, lottery_csv
@@ -64,8 +65,8 @@ STEPS = {"epochs": 8, "milestones": (4, 6)}
 
 def study(**changes: Any) -> LotteryStudy:
     values: dict[str, Any] = {
-        "architecture": Architecture("lenet5", (1, 32, 32), 4), "images": Asked(), "rounds": 3, "seeds": (0, 1),
-        "config": TrainConfig.from_recipe("lottery", STEPS), **changes,
+        "architecture": Architecture("lenet5", (1, 32, 32), 4), "images": ImageSelection(), "rounds": 3,
+        "seeds": (0, 1), "config": TrainConfig.from_recipe("lottery", STEPS), **changes,
     }  # fmt: skip
     return LotteryStudy(**values)
 
@@ -142,7 +143,7 @@ def result_of(kind: str, settings: Mapping[str, Any], seed: int, values: Mapping
 def records(seeds: int, last_seeds: int) -> list[Result]:
     """An arm of two rounds and its control; the last round is finished for `last_seeds` seeds only."""
     shared = {
-        "network": Architecture("lenet5", (1, 32, 32), 10).to_dict(), "images": Asked(100).to_dict(),
+        "network": Architecture("lenet5", (1, 32, 32), 10).to_dict(), "images": ImageSelection(100).to_dict(),
         "config": TrainConfig().to_dict(),
     }  # fmt: skip
     found = []
@@ -196,16 +197,17 @@ def test_claims_are_told_as_they_are(tmp_path: Path) -> None:
     assert len(rows) == 12
     assert float(rows[0]["unpruned_top1"]) == 0.8
 
-    written = {path.name for path in write_report(lottery, tmp_path, ".svg")}
+    files = write_tables(lottery, tmp_path) + draw_lottery(lottery, tmp_path, ".svg")
+    written = {path.name for path in files}
     assert written == {
         "lottery.md", "lottery.csv", "lottery.json", "tickets-global-iterative.svg", "filters-l1-global-iterative.svg",
     }  # fmt: skip
     text = (tmp_path / "tickets-global-iterative.svg").read_text()
     for words in (
-        "parameters left, %",
-        "unpruned, and its spread",
+        "% of parameters remaining",
+        "unpruned, median",
         "learning rate rewound",
-        "ticket by median",
+        "ring: ticket by the median",
     ):
         assert words in text
     said = json.loads((tmp_path / "lottery.json").read_text())

@@ -16,7 +16,7 @@ import report_samples as samples
 
 from enxuto.report import Results, read_results, write_page, write_texts
 from enxuto.report.page import page_text
-from enxuto.report.values import shell
+from enxuto.report.values import shell_command
 from enxuto.weights.families import FAMILIES, FittedFamily
 
 STEERING = "fc\x1b]0;PWNED\x07\u202egnp.exe\rover"
@@ -199,7 +199,7 @@ def test_the_command_of_a_page_is_quoted_and_names_no_folder(tmp_path: Path) -> 
 
 def test_rebuilt_commands_name_no_folder() -> None:
     assert (
-        shell("enxuto evaluate", "/home/ana/m n.onnx", "--data", "d/x", None)
+        shell_command("enxuto evaluate", "/home/ana/m n.onnx", "--data", "d/x", None)
         == "enxuto evaluate 'm n.onnx' --data d/x"
     )
 

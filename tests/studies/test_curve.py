@@ -20,16 +20,16 @@ from enxuto.onnx_model import Model, Role
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.quantize.scalar import DeadZone, Minifloat
 from enxuto.quantize.schemes import Uniform
+from enxuto.report.figures.curve import draw_curve
 from enxuto.runtime import Runner
-from enxuto.studies.curve.charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
 from enxuto.studies.curve.modes import (
     DEAD_ZONES,
-    Given,
-    calibrated,
-    compressed,
+    ModeInput,
+    calibrated_settings,
+    compress_by_mode,
+    default_settings,
+    grid_settings,
     method_names,
-    own,
-    source_grid,
 )
 from enxuto.studies.curve.points import Subject, points
 from enxuto.studies.curve.tables import Curve, best_table, curve_csv, curves_of, points_table
@@ -51,35 +51,36 @@ def levels_of(small: CompressedModel) -> np.ndarray[Any, Any]:
 
 
 def test_the_grid_is_the_sources() -> None:
-    grid = source_grid()
+    grid = grid_settings()
     assert len(grid) == 7 * 23 + 12 + 1
     assert {one["i"] for one in grid if one["method"] == "midtread"} == set(range(2, 25))
     assert sorted(DEAD_ZONES.values()) == [0.0, 0.1, 0.25, 0.4, 0.5, 0.7]
-    assert {one["method"] for one in [*grid, *own([4]), *calibrated([4], {})]} == set(method_names())
-    assert len(source_grid(range(5, 7), ["midrise", "half"])) == 3
+    settings = [*grid, *default_settings([4]), *calibrated_settings([4], {})]
+    assert {one["method"] for one in settings} == set(method_names())
+    assert len(grid_settings(range(5, 7), ["midrise", "half"])) == 3
 
 
 def test_a_setting_is_the_quantizer_of_the_source() -> None:
     """Δ = 2/2^i, μ-law with 2^i levels, minifloats by (p, q): the values are those of the quantizers themselves."""
     model = Model.read(MODEL)
-    given = Given(model, 1, pytest.fail)
+    given = ModeInput(model, 1, pytest.fail)
     name = next(info.name for info in model.infos() if info.role is Role.KERNEL)
     weight = np.asarray(model.load(name), np.float32)
     for settings, quantizer in (
         ({"mode": "grid", "method": "dead-zone 0.4", "i": 6}, DeadZone(2 / 64, 0.4)),
         ({"mode": "grid", "method": "minifloat", "i": 8, "format": [3, 4]}, Minifloat(3, 4)),
     ):
-        decoded = compressed(settings, given).to_model()
+        decoded = compress_by_mode(settings, given).to_model()
         assert np.array_equal(decoded.load(name), quantizer.reconstruct(quantizer.quantize(weight)))
-    mu = compressed({"mode": "grid", "method": "μ-law", "i": 5}, given)
+    mu = compress_by_mode({"mode": "grid", "method": "μ-law", "i": 5}, given)
     levels = levels_of(mu)
     assert np.abs(levels).max() <= 2**4 * 1.2  # half of 2^5 on each side, for weights up to 1
     with pytest.raises(UsageError, match="no mode"):
-        compressed({"mode": "magic"}, given)
+        compress_by_mode({"mode": "magic"}, given)
 
 
 def test_a_point_holds_what_compression_and_evaluation_say(tmp_path: Path) -> None:
-    wanted = [{"mode": "grid", "method": "midtread", "i": 5}, *own([4])]
+    wanted = [{"mode": "grid", "method": "midtread", "i": 5}, *default_settings([4])]
     results = Study(points(subject(), wanted), tmp_path).run(Serial())
     assert results.exit_code == 0
     (curve,) = curves_of(results)
@@ -155,7 +156,7 @@ ROWS: list[dict[str, Any]] = [
     {"method": "enxuto", "i": 3, "entropy_bits": 2.9, "file_bytes": 380, "top1": 0.75},
     {"method": "enxuto", "i": 4, "entropy_bits": 3.9, "file_bytes": 500, "top1": 0.81},
 ]
-CALIBRATED = {
+CALIBRATED_ROW = {
     "method": "enxuto calibrated", "i": 3, "entropy_bits": 2.8, "file_bytes": 370, "top1": 0.793,
     "calibrated": {"images": 128, "data": "cafe of a.npz", "seed": 4, "price": 1e-6},
 }  # fmt: skip
@@ -175,28 +176,28 @@ def test_the_best_is_the_least_rate_within_the_loss_beside_the_published() -> No
         "0.758",
     )  # fmt: skip
     assert "500 images, seed 4, data feed" in table.caption
-    with_calibrated = best_table([curve_of([*ROWS, CALIBRATED])])
+    with_calibrated = best_table([curve_of([*ROWS, CALIBRATED_ROW])])
     assert [row[1] for row in with_calibrated.rows[:3]] == ["μ-law, 5", "enxuto, 4", "enxuto calibrated, 3"]
     assert (
         "Calibrated on 128 images (cafe of a.npz, seed 4), none of them among those judged"
         in with_calibrated.caption
     )
-    strict = best_table([curve_of(ROWS, "lenet")], within=0.1)
+    strict = best_table([curve_of(ROWS, "lenet")], max_drop=0.1)
     assert [row[1] for row in strict.rows] == ["the source's grid: none within 0.1 points", "enxuto, 4"]
 
 
 def test_charts_and_tables_of_every_point(tmp_path: Path) -> None:
     curve = curve_of(ROWS)
-    for methods in (UNIFORM_OR_NOT, ZONES):
-        chart = draw_metrics(curve, methods, tmp_path / "metrics.svg")
-        assert chart is not None
-        text = chart.read_text()
+    written = draw_curve(curve, tmp_path, ".svg")
+    assert [path.name for path in written] == [
+        f"resnet18-{name}.svg" for name in ("methods", "dead-zones", "bytes")
+    ]
+    for path in written[:2]:
+        text = path.read_text()
         assert "500 images, seed 4" in text
         assert "macro F1 %" in text
-    chart = draw_bytes(curve, tmp_path / "bytes.png")
-    assert chart is not None
-    assert chart.stat().st_size > 10_000
-    assert draw_bytes(curve_of(ROWS[:1]), tmp_path / "none.png") is None
+    assert "close to the original" in written[2].read_text()
+    assert draw_curve(curve_of(ROWS[:1]), tmp_path, ".png") == []
     assert len(points_table(curve).rows) == 6
     lines = curve_csv([curve]).splitlines()
     assert len(lines) == 7
@@ -204,7 +205,7 @@ def test_charts_and_tables_of_every_point(tmp_path: Path) -> None:
 
 
 def test_failed_points_are_left_out_and_a_missing_original_is_named() -> None:
-    original, other = points(subject(), source_grid(range(5, 6), ["midtread"]))
+    original, other = points(subject(), grid_settings(range(5, 6), ["midtread"]))
     good = Result.of(original, Outcome(original.id, ROWS[0], None, 1.0))
     bad = Result.of(other, Outcome(other.id, None, "no memory", 1.0))
     assert [curve.rows for curve in curves_of([good, bad])] == [()]

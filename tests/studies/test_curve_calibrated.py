@@ -18,23 +18,23 @@ from enxuto.onnx_model import Model
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.runtime import Runner
 from enxuto.studies.curve import calibration as curve_calibration
-from enxuto.studies.curve.calibration import Calibrating
-from enxuto.studies.curve.modes import calibrated, own, source_grid
+from enxuto.studies.curve.calibration import CalibrationSplit
+from enxuto.studies.curve.modes import calibrated_settings, default_settings, grid_settings
 from enxuto.studies.curve.points import Subject, points
 from enxuto.studies.curve.tables import curves_of
 from enxuto.study import Local, Serial, Study
 
 DRAW = {"limit": 90, "seed": 3}
-DEALT = Calibrating(24, 3)
+DEALT = CalibrationSplit(24, 3)
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
     """Calibrations are read again from where they lie."""
-    curve_calibration._measured.cache_clear()
+    curve_calibration._calibrate_once.cache_clear()
 
 
-def subject(calibrating: Calibrating | None = DEALT, calibration: str | None = None) -> Subject:
+def subject(calibrating: CalibrationSplit | None = DEALT, calibration: str | None = None) -> Subject:
     preprocess = preprocess_of(load_with_metadata(MODEL)[1])
     assert preprocess is not None
     return Subject.open("digits", MODEL, str(TEST_IMAGES), DRAW, preprocess, calibrating, calibration)
@@ -45,7 +45,7 @@ def pixels(data: Dataset) -> set[bytes]:
 
 
 def test_a_point_is_what_the_same_calls_give_on_images_that_did_not_calibrate(tmp_path: Path) -> None:
-    settings = calibrated([3, 4], DEALT.to_dict())
+    settings = calibrated_settings([3, 4], DEALT.to_dict())
     made = points(subject(), settings)
     results = Study(made, tmp_path).run(Serial())
     assert results.exit_code == 0, results.failed
@@ -54,7 +54,7 @@ def test_a_point_is_what_the_same_calls_give_on_images_that_did_not_calibrate(tm
         "enxuto calibrated, about 3 bits", "enxuto calibrated, about 4 bits",
     ]  # fmt: skip
 
-    parts = DEALT.parts(open_dataset(TEST_IMAGES, **DRAW), None)
+    parts = DEALT.split(open_dataset(TEST_IMAGES, **DRAW), None)
     assert parts.calibration is not None
     assert parts.held_out is not None
     assert (len(parts.calibration), len(parts.held_out)) == (24, 66)
@@ -81,13 +81,12 @@ def test_a_point_is_what_the_same_calls_give_on_images_that_did_not_calibrate(tm
 def test_one_calibration_serves_all_points_and_other_processes_find_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = points(subject(), calibrated([4], DEALT.to_dict()))
+    first = points(subject(), calibrated_settings([4], DEALT.to_dict()))
     assert Study(first, tmp_path).run(Serial()).exit_code == 0
     monkeypatch.setattr(curve_calibration, "calibrate", None)  # it is not measured again here
-    curve_calibration._measured.cache_clear()
-    more = points(
-        subject(), [*calibrated([3, 4], DEALT.to_dict()), *own([4]), *source_grid([5], ["midtread"])]
-    )
+    curve_calibration._calibrate_once.cache_clear()
+    settings = [*default_settings([4]), *grid_settings([5], ["midtread"])]
+    more = points(subject(), [*calibrated_settings([3, 4], DEALT.to_dict()), *settings])
     reports: list[Any] = []
     results = Study(more, tmp_path).run(Serial(), reports.append)
     assert results.exit_code == 0, results.failed
@@ -97,7 +96,7 @@ def test_one_calibration_serves_all_points_and_other_processes_find_it(
 
 
 def test_processes_that_share_a_calibration_find_what_one_finds(tmp_path: Path) -> None:
-    made = points(subject(), calibrated([3, 4], DEALT.to_dict()))
+    made = points(subject(), calibrated_settings([3, 4], DEALT.to_dict()))
     found = []
     for workers in (1, 2):
         results = Study(made, tmp_path / str(workers)).run(Local(workers, 1))
@@ -107,13 +106,13 @@ def test_processes_that_share_a_calibration_find_what_one_finds(tmp_path: Path) 
 
 
 def test_images_of_their_own_leave_all_of_the_others_to_judge(tmp_path: Path) -> None:
-    own_images = Calibrating(20, 3, own=True)
+    own_images = CalibrationSplit(20, 3, own=True)
     data = tmp_path / "unlabelled.npz"
     with np.load(TEST_IMAGES) as held:
         arrays = {name: held[name] for name in held.files}
     count = len(arrays["labels"])
     np.savez(data, **{key: value[-50:] if len(value) == count else value for key, value in arrays.items()})
-    made = points(subject(own_images, str(data)), calibrated([4], own_images.to_dict()))
+    made = points(subject(own_images, str(data)), calibrated_settings([4], own_images.to_dict()))
     results = Study(made, tmp_path / "study").run(Serial())
     assert results.exit_code == 0, results.failed
     (curve,) = curves_of(results)
@@ -126,7 +125,7 @@ def test_images_of_their_own_leave_all_of_the_others_to_judge(tmp_path: Path) ->
 
 
 def test_images_that_change_meanwhile_are_named(tmp_path: Path) -> None:
-    made = points(subject(), calibrated([4], DEALT.to_dict()))
+    made = points(subject(), calibrated_settings([4], DEALT.to_dict()))
     (calibration,) = made[1].after
     other = tmp_path / "other.npz"
     with np.load(TEST_IMAGES) as held:

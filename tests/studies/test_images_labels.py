@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from enxuto.errors import DataError
-from enxuto.studies.images import Asked, open_images
+from enxuto.studies.images import ImageSelection, open_images
 
 
 def parts(root: Path, train: list[str], test: list[str]) -> Path:
@@ -46,20 +46,20 @@ def letters(data: Any) -> list[tuple[int, str]]:
 def test_the_test_part_counts_the_training_parts_classes(
     tmp_path: Path, train: Any, test: Any, labels: Any, expected: Any, told: Any
 ) -> None:
-    images = open_images(Asked(labels=labels), str(parts(tmp_path, train, test)))
+    images = open_images(ImageSelection(labels=labels), str(parts(tmp_path, train, test)))
     assert letters(images.test) == expected
     assert set(expected) <= set(letters(images.train)) or labels is None
     assert images.train.classes == images.test.classes == len(labels or train)
-    assert len(images.told) == told
+    assert len(images.label_notes) == told
 
 
 def test_a_class_that_was_not_trained_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'d'"):
-        open_images(Asked(), str(parts(tmp_path, ["a", "b", "c"], ["a", "d"])))
+        open_images(ImageSelection(), str(parts(tmp_path, ["a", "b", "c"], ["a", "d"])))
 
 
 def test_what_is_asked_says_labels_only_where_there_are_any() -> None:
     """Points of earlier studies are known by settings without them."""
-    assert "labels" not in Asked().to_dict()
-    asked = Asked(labels=("a", ("b", "c")))
-    assert Asked.from_dict(json.loads(json.dumps(asked.to_dict()))).to_dict() == asked.to_dict()
+    assert "labels" not in ImageSelection().to_dict()
+    asked = ImageSelection(labels=("a", ("b", "c")))
+    assert ImageSelection.from_dict(json.loads(json.dumps(asked.to_dict()))).to_dict() == asked.to_dict()

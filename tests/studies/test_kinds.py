@@ -14,7 +14,7 @@ IDS = {
     "curve.measure": "f4bf8fe4cd098a95",
     "curve.calibrate": "c65bf3658dd03fa8",
     "lottery.unpruned": "4a27e62142301e53",
-    "lottery.given": "fa00d8313f06ef29",
+    "lottery.start": "edfff0224b45561c",
     "lottery.round": "b72ef32a8cf5c24d",
     "lottery.speed": "ffc5e7517311cd99",
     "souza.network": "314aee40e9dae5ca",

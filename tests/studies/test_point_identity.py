@@ -21,16 +21,16 @@ from enxuto.errors import DataError, UsageError
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.rounds import Selection
-from enxuto.studies.curve.calibration import Calibrating
+from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.studies.curve.points import Subject
 from enxuto.studies.curve.points import points as curve_points
-from enxuto.studies.images import Asked, open_images
+from enxuto.studies.images import ImageSelection, open_images
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.points import Arm, LotteryStudy
 from enxuto.studies.lottery.points import points as lottery_points
-from enxuto.studies.lottery.round import _starting
+from enxuto.studies.lottery.round import _restore_weights
 from enxuto.studies.network_hashes import code_hash, state_hash
-from enxuto.studies.pruning import Given, prune_points
+from enxuto.studies.pruning import StartingNetwork, prune_points
 from enxuto.studies.souza.points import SouzaStudy
 from enxuto.studies.souza.points import points as souza_points
 from enxuto.study import Point
@@ -64,7 +64,7 @@ def curve(tmp_path: Path, setting: dict[str, Any] = SETTING, **changed: Any) -> 
     given = CURVE | changed
     subject = Subject.open(
         given.get("name", "digits"), Path(given["model"]), str(given["images"]), given["data"],
-        given.get("preprocess", PREPROCESS), given.get("calibrating"), given.get("calibration"),
+        given.get("preprocess", PREPROCESS), given.get("calibration_split"), given.get("calibration"),
     )  # fmt: skip
     return curve_points(subject, [setting])[-1]
 
@@ -94,8 +94,8 @@ def first_changed(values: np.ndarray) -> np.ndarray:
     return changed
 
 
-CALIBRATED = {"mode": "calibrated", "method": "enxuto calibrated", "i": 4, "bits": 4,
-              "calibration": Calibrating(8, 0).to_dict()}  # fmt: skip
+CALIBRATED_SETTING = {"mode": "calibrated", "method": "enxuto calibrated", "i": 4, "bits": 4,
+              "calibration": CalibrationSplit(8, 0).to_dict()}  # fmt: skip
 
 CURVES: dict[str, Callable[[Path], Point]] = {
     "method": lambda t: curve(t, SETTING | {"method": "midrise"}),
@@ -107,14 +107,14 @@ CURVES: dict[str, Callable[[Path], Point]] = {
     "weights": lambda t: curve(t, model=edited_model(t)),
     "labels": lambda t: curve(t, images=edited_images(t, labels=first_changed)),
     "pixels": lambda t: curve(t, images=edited_images(t, images=first_changed)),
-    "calibrated": lambda t: curve(t, CALIBRATED, calibrating=Calibrating(8, 0)),
-    "calibrating images": lambda t: curve(t, CALIBRATED, calibrating=Calibrating(9, 0)),
-    "calibrating seed": lambda t: curve(t, CALIBRATED, calibrating=Calibrating(8, 1)),
+    "calibrated": lambda t: curve(t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 0)),
+    "calibrating images": lambda t: curve(t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(9, 0)),
+    "calibrating seed": lambda t: curve(t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 1)),
     "other calibration": lambda t: curve(
-        t, CALIBRATED, calibrating=Calibrating(8, 0, own=True), calibration=str(TEST_IMAGES)
+        t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 0, own=True), calibration=str(TEST_IMAGES)
     ),
     "other calibration's pixels": lambda t: curve(
-        t, CALIBRATED, calibrating=Calibrating(8, 0, own=True),
+        t, CALIBRATED_SETTING, calibration_split=CalibrationSplit(8, 0, own=True),
         calibration=str(edited_images(t, images=first_changed)),
     ),
 }  # fmt: skip
@@ -157,10 +157,10 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def given(network: nn.Module) -> Given:
-    from enxuto.studies.pruning import Weights
+def given(network: nn.Module) -> StartingNetwork:
+    from enxuto.studies.pruning import TrainedWeights
 
-    return Given.of("lenet5", Weights(network.state_dict()), (1, 32, 32), 4)
+    return StartingNetwork.of("lenet5", TrainedWeights(network.state_dict()), (1, 32, 32), 4)
 
 
 def early(network: nn.Module, first: float = 0.0) -> dict[str, torch.Tensor]:
@@ -169,10 +169,10 @@ def early(network: nn.Module, first: float = 0.0) -> dict[str, torch.Tensor]:
     return state
 
 
-def prune(given: Given, network: nn.Module, **changed: Any) -> tuple[str, ...]:
+def prune(given: StartingNetwork, network: nn.Module, **changed: Any) -> tuple[str, ...]:
     values: dict[str, Any] = {
-        "images": Asked(size=(32, 32)), "data_hash": "d" * 16, "arm": ARM, "selection": Selection(), "amount": 0.2,
-        "rounds": 2, "config": CONFIG.to_dict(), "last_lr": 0.01, "score_images": 16, "seed": 0,
+        "images": ImageSelection(size=(32, 32)), "data_hash": "d" * 16, "arm": ARM, "selection": Selection(),
+        "amount": 0.2, "rounds": 2, "config": CONFIG.to_dict(), "last_lr": 0.01, "score_images": 16, "seed": 0,
         "paths": {"data": "/a", "network": "/b", "rewind": "/c"}, "early": early(network),
     } | changed  # fmt: skip
     held = values.pop("given", given)
@@ -199,25 +199,25 @@ PRUNED: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
     "score images": lambda n: {"score_images": 17},
     "seed": lambda n: {"seed": 1},
     "data": lambda n: {"data_hash": "e" * 16},
-    "mean": lambda n: {"images": Asked(size=(32, 32), mean=(0.5,), std=(0.5,))},
-    "std": lambda n: {"images": Asked(size=(32, 32), mean=(0.5,), std=(0.25,))},
-    "size": lambda n: {"images": Asked(size=(16, 32))},
-    "limit": lambda n: {"images": Asked(train=9, size=(32, 32))},
-    "test limit": lambda n: {"images": Asked(test=9, size=(32, 32))},
+    "mean": lambda n: {"images": ImageSelection(size=(32, 32), mean=(0.5,), std=(0.5,))},
+    "std": lambda n: {"images": ImageSelection(size=(32, 32), mean=(0.5,), std=(0.25,))},
+    "size": lambda n: {"images": ImageSelection(size=(16, 32))},
+    "limit": lambda n: {"images": ImageSelection(train=9, size=(32, 32))},
+    "test limit": lambda n: {"images": ImageSelection(test=9, size=(32, 32))},
 }
 
 
 @pytest.mark.parametrize("changed", PRUNED)
-def test_rounds_are_others_for(given: Given, network: nn.Module, changed: str) -> None:
+def test_rounds_are_others_for(given: StartingNetwork, network: nn.Module, changed: str) -> None:
     """All rounds: each is of the one before, or of the option itself."""
     one, other = prune(given, network), prune(given, network, **PRUNED[changed](network))
     assert not set(one[1:]) & set(other[1:])
 
 
 def test_rounds_are_others_for_other_weights_and_the_same_for_the_same(
-    given: Given, network: nn.Module
+    given: StartingNetwork, network: nn.Module
 ) -> None:
-    other = Given.of("lenet5", None, (1, 32, 32), 4)
+    other = StartingNetwork.of("lenet5", None, (1, 32, 32), 4)
     other.network.load_state_dict(early(network, 7.0))
     assert not set(prune(given, network)) & set(prune(other, network))
     moved = {"data": "/else/where", "network": "/n", "rewind": "/other/name.pt"}
@@ -240,7 +240,7 @@ def test_a_checkpoint_that_changed_since_is_refused(tmp_path: Path, network: nn.
         "p", "f", {"rewind": state_hash(early(network))}, 0, None, {"rewind": str(path)}, (), tmp_path
     )
     with pytest.raises(DataError, match="other weights"):
-        _starting(task, ARM, SimpleNamespace(), network, SimpleNamespace())  # type: ignore[arg-type]
+        _restore_weights(task, ARM, SimpleNamespace(), network, SimpleNamespace())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -270,18 +270,26 @@ IMAGES: dict[str, dict[str, Any]] = {
 )  # of the test images no names of classes are used
 def test_images_are_others_for(tmp_path: Path, changed: str, part: str) -> None:
     train, test = pictures(tmp_path / "train.npz"), pictures(tmp_path / "test.npz")
-    before = open_images(Asked(), str(train), str(test)).hash
+    before = open_images(ImageSelection(), str(train), str(test)).hash
     edited = pictures(tmp_path / f"other-{part}.npz", **IMAGES[changed])
-    after = open_images(Asked(), *map(str, (edited, test) if part == "train" else (train, edited))).hash
+    after = open_images(
+        ImageSelection(), *map(str, (edited, test) if part == "train" else (train, edited))
+    ).hash
     assert before != after
     moved = shutil.copy(train, tmp_path / "moved.npz"), shutil.copy(test, tmp_path / "renamed.npz")
-    assert open_images(Asked(), *map(str, moved)).hash == before
+    assert open_images(ImageSelection(), *map(str, moved)).hash == before
 
 
-@pytest.mark.parametrize("asked", [Asked(mean=(0.5,), std=(0.5,)), Asked(mean=(0.5,), std=(0.25,))])
-def test_images_are_others_for_another_mean_or_std(tmp_path: Path, asked: Asked) -> None:
+@pytest.mark.parametrize(
+    "asked", [ImageSelection(mean=(0.5,), std=(0.5,)), ImageSelection(mean=(0.5,), std=(0.25,))]
+)
+def test_images_are_others_for_another_mean_or_std(tmp_path: Path, asked: ImageSelection) -> None:
     train, test = pictures(tmp_path / "train.npz"), pictures(tmp_path / "test.npz")
-    others = [Asked(), Asked(mean=(0.5,), std=(0.5,)), Asked(mean=(0.5,), std=(0.25,))]
+    others = [
+        ImageSelection(),
+        ImageSelection(mean=(0.5,), std=(0.5,)),
+        ImageSelection(mean=(0.5,), std=(0.25,)),
+    ]
     same = [one for one in others if open_images(one, str(train), str(test)).hash
             == open_images(asked, str(train), str(test)).hash]  # fmt: skip
     assert same == [asked]
@@ -321,7 +329,7 @@ LENET = Architecture("lenet5", (1, 32, 32), 4)
 
 def lottery(**changed: Any) -> list[Point]:
     values: dict[str, Any] = {
-        "architecture": LENET, "images": Asked(size=(32, 32)), "config": CONFIG, "criteria": ("l1",),
+        "architecture": LENET, "images": ImageSelection(size=(32, 32)), "config": CONFIG, "criteria": ("l1",),
         "modes": ("rewind",), "seeds": (0,), "rounds": 1, "timed": (1,),
     } | changed  # fmt: skip
     data = values.pop("data", "d")
@@ -336,9 +344,9 @@ def last(points: list[Point], kind: str) -> str:
     ("changed", "kind"),
     [
         ({"architecture": replace(LENET, classes=5)}, LOTTERY_UNPRUNED),
-        ({"images": Asked(train=9, size=(32, 32))}, LOTTERY_UNPRUNED),
+        ({"images": ImageSelection(train=9, size=(32, 32))}, LOTTERY_UNPRUNED),
         ({"config": TrainConfig.from_recipe("quick", {"epochs": 3})}, LOTTERY_UNPRUNED),
-        ({"seeds": (1,)}, LOTTERY_UNPRUNED),
+         ({"seeds": (1,)}, LOTTERY_UNPRUNED),
         ({"data": "e"}, LOTTERY_UNPRUNED), ({"amount": 0.3}, LOTTERY_ROUND), ({"criteria": ("l2",)}, LOTTERY_SPEED),
         ({"modes": ("rewind",), "rewind_epochs": (1,)}, LOTTERY_SPEED), ({"target": "macs"}, LOTTERY_ROUND),
         ({"normalise": "mean"}, LOTTERY_ROUND), ({"floor": 2}, LOTTERY_ROUND), ({"multiple": 2}, LOTTERY_ROUND),
@@ -370,7 +378,7 @@ class Block(nn.Module):
 """
 
 
-def own(folder: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> str:
+def default_settings(folder: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir()
     (folder / f"{name}.py").write_text(FACTORY.format(blocks=f"{name}_blocks"))
     (folder / f"{name}_blocks.py").write_text(BLOCKS.format(number=number))
@@ -386,9 +394,9 @@ def test_the_code_of_a_users_network_is_part_of_its_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a class in another file does forward, which no weight and no name tells."""
-    first = own(tmp_path / "a", "own_net_a", 1, monkeypatch)
-    changed = own(tmp_path / "b", "own_net_a", 2, monkeypatch)
-    moved = own(tmp_path / "c", "own_net_a", 1, monkeypatch)
+    first = default_settings(tmp_path / "a", "own_net_a", 1, monkeypatch)
+    changed = default_settings(tmp_path / "b", "own_net_a", 2, monkeypatch)
+    moved = default_settings(tmp_path / "c", "own_net_a", 1, monkeypatch)
     assert first == moved != changed
 
 

@@ -68,7 +68,7 @@ def study(networks: tuple[str, ...] = DSC, seed: int = 0, **settings: Any) -> So
 
 
 def made(what: SouzaStudy, data: tuple[Path, Path]) -> list[Point]:
-    images = open_images(what.asked(), str(data[0]), str(data[1]))
+    images = open_images(what.image_selection(), str(data[0]), str(data[1]))
     return points(what, images.train.classes, images.hash, {"data": str(data[0]), "test": str(data[1])})
 
 
@@ -236,7 +236,7 @@ def test_the_scale_draws_samples_by_the_seed_and_keeps_the_classes(tmp_path: Pat
     np.savez(tmp_path / "all.npz", images=np.zeros((3000, 2, 2), np.uint8) + labels[:, None, None].astype(np.uint8),
              labels=labels)  # fmt: skip
     place = str(tmp_path / "all.npz")
-    opened = [open_images(SouzaStudy(seed=seed).asked(), place, place) for seed in (0, 1)]
+    opened = [open_images(SouzaStudy(seed=seed).image_selection(), place, place) for seed in (0, 1)]
     assert [(len(images.train), len(images.test), images.train.classes) for images in opened] == [
         (512, 500, 100)
     ] * 2

@@ -25,7 +25,7 @@ pytest.importorskip("distributed")
 HERE = str(Path(__file__).parent)
 SMALL = {
     **os.environ,
-    "PYTHONPATH": HERE,
+    "PYTHONPATH": os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH")))),
     "OMP_NUM_THREADS": "1",
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
 }

@@ -30,7 +30,7 @@ from enxuto.cli.shared.terminal import note, print_json
 from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from enxuto.studies.curve.calibration import Calibrating
+    from enxuto.studies.curve.calibration import CalibrationSplit
     from enxuto.studies.curve.tables import Curve
     from enxuto.study import Point, Result, StudyResults
     from enxuto.tables import Table
@@ -152,16 +152,17 @@ def _data_of(result: Result) -> dict[str, Any] | None:
     return {"data": result.data_hash} if result.kind == CURVE_MEASURE else None
 
 
-def _calibration(options: CurveOptions, seed: int) -> Calibrating | None:
+def _calibration(options: CurveOptions, seed: int) -> CalibrationSplit | None:
     """Which images calibrate; None where nothing is to be calibrated. Raises `UsageError` for options without use."""
-    from enxuto.studies.curve.calibration import Calibrating
-    from enxuto.studies.curve.modes import CALIBRATED
+    from enxuto.studies.curve.calibration import CalibrationSplit
+    from enxuto.studies.curve.modes import CALIBRATED_METHOD
 
     methods, calibration, images = options.methods, options.calibration, options.images
-    if methods is not None and CALIBRATED not in methods:
+    if methods is not None and CALIBRATED_METHOD not in methods:
         if calibration is not None:
             raise UsageError(
-                f"--calibration is of the method {CALIBRATED!r}, which --methods leaves out", code="E024"
+                f"--calibration is of the method {CALIBRATED_METHOD!r}, which --methods leaves out",
+                code="E024",
             )
         return None
     if images == 0:
@@ -171,12 +172,18 @@ def _calibration(options: CurveOptions, seed: int) -> Calibrating | None:
                 code="E022",
             )
         return None
-    return Calibrating(images, seed, own=calibration is not None)
+    return CalibrationSplit(images, seed, own=calibration is not None)
 
 
-def _settings(options: CurveOptions, calibrating: Calibrating | None) -> list[dict[str, Any]]:
+def _settings(options: CurveOptions, calibrating: CalibrationSplit | None) -> list[dict[str, Any]]:
     """The settings of all points that the options ask for. Raises `UsageError`."""
-    from enxuto.studies.curve.modes import OWN, calibrated, method_names, own, source_grid
+    from enxuto.studies.curve.modes import (
+        DEFAULT_METHOD,
+        calibrated_settings,
+        default_settings,
+        grid_settings,
+        method_names,
+    )
 
     methods, levels, bits = options.methods, options.levels, options.bits
     low, colon, high = levels.partition(":")
@@ -191,10 +198,10 @@ def _settings(options: CurveOptions, calibrating: Calibrating | None) -> list[di
         )
     if any(not 0 < value < math.inf for value in bits):
         raise UsageError("--bits are positive numbers")
-    settings = source_grid(range(int(low), int(high) + 1), methods)
-    if methods is None or OWN in methods:
-        settings += own(bits)
-    return settings + ([] if calibrating is None else calibrated(bits, calibrating.to_dict()))
+    settings = grid_settings(range(int(low), int(high) + 1), methods)
+    if methods is None or DEFAULT_METHOD in methods:
+        settings += default_settings(bits)
+    return settings + ([] if calibrating is None else calibrated_settings(bits, calibrating.to_dict()))
 
 
 def _points(
@@ -203,7 +210,7 @@ def _points(
     how: DataOptions,
     preprocess: PreprocessOptions,
     settings: list[dict[str, Any]],
-    calibrating: Calibrating | None,
+    calibrating: CalibrationSplit | None,
     calibration: str | None,
 ) -> tuple[list[Point], dict[str, str]]:
     """The points of all models, and what models are called by their hashes: by their files, told apart if need be."""
@@ -238,7 +245,7 @@ def _tables(curves: list[Curve], max_drop: float, *, all_points: bool) -> list[T
 def _write(folder: Path, curves: list[Curve], max_drop: float, ending: str) -> None:
     """Tables and charts into the folder of the study."""
     from enxuto.files import atomic_write
-    from enxuto.studies.curve.charts import UNIFORM_OR_NOT, ZONES, draw_bytes, draw_metrics
+    from enxuto.report.figures.curve import draw_curve
     from enxuto.studies.curve.tables import curve_csv
     from enxuto.tables import as_markdown
 
@@ -250,9 +257,7 @@ def _write(folder: Path, curves: list[Curve], max_drop: float, ending: str) -> N
         with atomic_write(folder / name) as file:
             file.write(text.encode())
     for curve in curves:
-        draw_metrics(curve, UNIFORM_OR_NOT, folder / f"{curve.model}-methods{ending}")
-        draw_metrics(curve, ZONES, folder / f"{curve.model}-dead-zones{ending}")
-        draw_bytes(curve, folder / f"{curve.model}-bytes{ending}")
+        draw_curve(curve, folder, ending)
 
 
 def _as_json(curves: list[Curve], results: StudyResults) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
-    from enxuto.studies.images import Asked
+    from enxuto.studies.images import ImageSelection
     from enxuto.studies.lottery.points import LotteryStudy
     from enxuto.studies.lottery.results import Lottery
     from enxuto.study import Result, StudyResults
@@ -196,7 +196,7 @@ def _study(
     network: str,
     options: LotteryOptions,
     filters: FilterOptions,
-    selected: Asked,
+    selected: ImageSelection,
     how: TrainingDataOptions,
     computing: ComputingOptions,
     data: str,
@@ -261,10 +261,12 @@ def _show(
     options: LotteryOptions,
 ) -> None:
     """Write tables and charts into `place`, in the study's folder, and print the claims, or all as JSON."""
-    from enxuto.studies.lottery.files import write_report
+    from enxuto.report.figures.lottery import draw_lottery
+    from enxuto.studies.lottery.files import write_tables
     from enxuto.studies.lottery.tables import claims_table, levels_table, speeds_table
 
-    written = write_report(lottery, place, ".svg" if options.svg else ".png", provenance=made)
+    written = write_tables(lottery, place, provenance=made)
+    written += draw_lottery(lottery, place, ".svg" if options.svg else ".png")
     write_provenance(place, made)
     if options.json:
         failed = [_name(result) for result in results.failed]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from enxuto.studies.images import Images
-    from enxuto.studies.pruning import Given, Weights
+    from enxuto.studies.pruning import StartingNetwork, TrainedWeights
 
 __all__ = ["HELP", "run"]
 
@@ -213,9 +213,9 @@ def _check_names(options: PruneOptions) -> None:
         )
 
 
-def _read_weights(network: str, path: Path | None) -> Weights | None:
+def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:
     from enxuto import zoo
-    from enxuto.studies.pruning import Weights
+    from enxuto.studies.pruning import TrainedWeights
 
     if _is_file(network):
         if path is not None:
@@ -228,10 +228,10 @@ def _read_weights(network: str, path: Path | None) -> Weights | None:
             f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt",
             code="E023",
         )
-    return None if path is None else Weights.read(path)
+    return None if path is None else TrainedWeights.read(path)
 
 
-def _early_state(path: Path, known: Weights | None) -> Mapping[str, Tensor]:
+def _early_state(path: Path, known: TrainedWeights | None) -> Mapping[str, Tensor]:
     """The state of the checkpoint to rewind to. Raises `UsageError` where it has other tensors than the network's."""
     from enxuto.train.checkpoint import Checkpoint
 
@@ -256,12 +256,12 @@ def _is_file(network: str) -> bool:
     return network.endswith(".pt")
 
 
-def _read_pruned(network: str, factory: str | None) -> Given | None:
+def _read_pruned(network: str, factory: str | None) -> StartingNetwork | None:
     """The network of a file that an earlier prune wrote; None where NETWORK names no file."""
-    from enxuto.studies.pruning import Given
+    from enxuto.studies.pruning import StartingNetwork
 
     if _is_file(network):
-        return Given.read(network, factory)
+        return StartingNetwork.read(network, factory)
     if factory is not None:
         raise UsageError(
             f"--factory is for files of pruned networks; {network} says itself what it is", code="E024"
@@ -269,7 +269,9 @@ def _read_pruned(network: str, factory: str | None) -> Given | None:
     return None
 
 
-def _training(weights: Weights | None, options: PruneOptions, seed: int) -> tuple[dict[str, Any], float]:
+def _training(
+    weights: TrainedWeights | None, options: PruneOptions, seed: int
+) -> tuple[dict[str, Any], float]:
     """The configuration of trainings between rounds, and the last learning rate of the first."""
     from enxuto.train.config import TrainConfig
 
@@ -286,7 +288,7 @@ def _training(weights: Weights | None, options: PruneOptions, seed: int) -> tupl
     return config.to_dict(), float(settings.get("lr", config.lr / 100))
 
 
-def _build(network: str, known: Weights | None, images: Images) -> Given:
-    from enxuto.studies.pruning import Given
+def _build(network: str, known: TrainedWeights | None, images: Images) -> StartingNetwork:
+    from enxuto.studies.pruning import StartingNetwork
 
-    return Given.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)
+    return StartingNetwork.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)

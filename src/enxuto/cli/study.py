@@ -150,7 +150,7 @@ def run(
     if not threads:
         threads = 1 if options.scheduler is not None else max(1, processors() // max(1, workers or 1))
     executor = choose_executor(workers, threads, options.scheduler)
-    images = open_both_parts(study.asked(), data, how.test)
+    images = open_both_parts(study.image_selection(), data, how.test)
     merge_records(folder, options.merge)
     results = _compute(study, images, how.places(data), folder, executor)
     made = provenance(samples=count_images(images), seed=how.seed, data=images.hash, threads=threads)
@@ -198,13 +198,15 @@ def _show(
     results: StudyResults, folder: Path, place: Path, made: Mapping[str, Any], *, as_json: bool
 ) -> None:
     """Write tables and plots into `place`, in the study's folder; print the tables, or the records as JSON."""
-    from enxuto.studies.souza.files import write_report
+    from enxuto.report.figures.souza import draw_trainings
+    from enxuto.studies.souza.files import write_tables
     from enxuto.studies.souza.published import PUBLISHED
     from enxuto.studies.souza.records import records_of
     from enxuto.studies.souza.tables import tables
 
     records = records_of(results)
-    write_report(records, folder, place)
+    write_tables(records, place)
+    draw_trainings(records, folder, place)
     write_provenance(place, made)
     for record in records:
         note(_line(record, folder))

@@ -152,8 +152,8 @@ def _write(
 ) -> None:
     """Tables and charts into a folder."""
     from enxuto.files import atomic_write
+    from enxuto.report.figures.weights import draw_weights
     from enxuto.tables import as_markdown
-    from enxuto.weights.charts import draw_dependency, draw_families, draw_layers, draw_model
     from enxuto.weights.tables import dependency_csv, distributions_csv
 
     try:
@@ -172,13 +172,13 @@ def _write(
         with atomic_write(folder / file) as target:
             target.write(text.encode())
     for name, shape in shapes.items():
-        plain = name.replace("/", "-")
-        draw_model(shape, folder / f"{plain}-weights{ending}")
-        if layers_by_model.get(name):
-            draw_layers(name, layers_by_model[name], folder / f"{plain}-layers{ending}")
-            draw_families(name, layers_by_model[name], folder / f"{plain}-families{ending}")
-        if dependence_by_model.get(name):
-            draw_dependency(
-                name, dependence_by_model[name], folder / f"{plain}-dependence{ending}", seed=seed
-            )
+        draw_weights(
+            name,
+            shape,
+            layers_by_model.get(name, ()),
+            dependence_by_model.get(name, ()),
+            folder,
+            ending,
+            seed=seed,
+        )
     note(f"wrote tables and charts into {folder}")

@@ -298,7 +298,9 @@ class _Images:
     def _fit_labels(self, dataset: Dataset) -> Dataset:
         """Return the data set with labels that count the model's outputs, or without where they do not and need not."""
         try:
-            fitted, matching = dataset.match_classes(labels_of(self.model, self.known), class_count(self.model))
+            fitted, matching = dataset.match_classes(
+                labels_of(self.model, self.known), class_count(self.model)
+            )
         except DataError:
             if self.bounds.max_drop is not None:
                 raise

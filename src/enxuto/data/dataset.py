@@ -168,7 +168,9 @@ class Dataset:
     def _load_chunk(self, chunk: range, preprocess: Preprocess) -> NDArray[np.float32]:
         """Load and preprocess neighbouring samples: the work of one thread."""
         if self.prepared:
-            return np.stack([np.asarray(self._fetch_stored(int(self._indices[i])), np.float32) for i in chunk])
+            return np.stack(
+                [np.asarray(self._fetch_stored(int(self._indices[i])), np.float32) for i in chunk]
+            )
         shaped: list[NDArray[np.uint8]] = []
         for index in chunk:
             pixels = self.image(index)

@@ -16,7 +16,7 @@ from enxuto.files import read_small_file
 from enxuto.study import Result
 from enxuto.study.store_result import Records
 
-__all__ = ["Document", "documents", "kinds_of", "told_by"]
+__all__ = ["Document", "documents", "kinds_of", "provenance_of"]
 
 _RECORDS, _PROVENANCE, _HISTORY = "records.jsonl", "provenance.json", "history.jsonl"
 _MOST = 256 << 20  # bytes; results are some megabytes, so this is another file
@@ -50,7 +50,10 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
         if not files:
             return [], [f"{path}: the folder has neither {_RECORDS}, {_HISTORY} nor a .json file; left out"]
         parts = [documents(file) for file in files]
-        return [one for found, _ in parts for one in found], [line for _, wrong in parts for line in wrong]
+        return (
+            [document for some, _ in parts for document in some],
+            [problem for _, problems in parts for problem in problems],
+        )
     try:
         if path.stat().st_size > _MOST:
             return [], [f"{path}: larger than {_MOST >> 20} MiB, which no result is; left out"]
@@ -59,11 +62,11 @@ def documents(path: Path) -> tuple[list[Document], list[str]]:
         return [], [f"{path}: cannot be read ({error.strerror or error}); left out"]
     if path.name == _HISTORY:
         return _epochs(path, data)
-    return _records(path, data) if path.suffix == ".jsonl" else _whole(path, data)
+    return _records(path, data) if path.suffix == ".jsonl" else _json_document(path, data)
 
 
-def _called(path: Path) -> str:
-    """A file's name for people: as it was given, but of a path from the root the last folder and the name."""
+def _display_name(path: Path) -> str:
+    """A file's name for people: the path as it is, but of an absolute path the last folder and the name alone."""
     return "/".join(path.parts[-2:]) if path.is_absolute() and len(path.parts) > 2 else str(path)
 
 
@@ -72,22 +75,22 @@ def _epochs(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     rows: list[Any] = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            rows += [_parsed(line)] if line.strip() else []
+            rows += [_parse(line)] if line.strip() else []
         except ValueError as error:
             return [], [f"{path}: line {number}: no JSON ({error}); left out"]
     return [
-        Document(_called(path), {"epochs": rows, "title": path.absolute().parent.name}, (), str(path))
+        Document(_display_name(path), {"epochs": rows, "title": path.absolute().parent.name}, (), str(path))
     ], []
 
 
-def _whole(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
+def _json_document(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     try:
-        values = _parsed(data)
+        values = _parse(data)
     except ValueError as error:
         return [], [f"{path}: no JSON ({error}); left out"]
     if not isinstance(values, dict):
         return [], [f"{path}: JSON, but not an object; left out"]
-    return [Document(_called(path), values, (), str(path))], []
+    return [Document(_display_name(path), values, (), str(path))], []
 
 
 def kinds_of(values: Mapping[str, Any]) -> set[str]:
@@ -96,10 +99,10 @@ def kinds_of(values: Mapping[str, Any]) -> set[str]:
     return {str(kind) for kind in kinds} if isinstance(kinds, list) else set()
 
 
-def told_by(document: Document, data: str | None = None) -> Mapping[str, Any]:
-    """What a document says of how it was made, under `provenance`; nothing where it says nothing.
+def provenance_of(document: Document, data: str | None = None) -> Mapping[str, Any]:
+    """What a document says under `provenance` of how it was made; empty where it says nothing.
 
-    data: the hash of the images of a part of it; nothing where what is said is of other images.
+    data: the hash of the images of a part of the document; empty where the provenance is of other images.
     """
     found = document.values.get("provenance")
     if not isinstance(found, dict) or (
@@ -123,22 +126,22 @@ def _records(path: Path, data: bytes) -> tuple[list[Document], list[str]]:
     command = _command(path.parent / _PROVENANCE)
     if command:
         values["provenance"] = command
-    return [Document(_called(path), values, results, str(path))], problems
+    return [Document(_display_name(path), values, results, str(path))], problems
 
 
 def _command(path: Path) -> dict[str, str]:
-    """The command that is told beside a study's records, and the images it was of; all else they tell themselves."""
+    """The command that `provenance.json` beside a study's records holds, and the hash of its images."""
     try:
         data = read_small_file(path, _MOST)
     except OSError:
         return {}
-    found, _ = _whole(path, data)
+    found, _ = _json_document(path, data)
     values = found[0].values if found else {}
-    told = {key: values[key] for key in ("command", "data") if isinstance(values.get(key), str)}
-    return told if "command" in told else {}
+    known = {key: values[key] for key in ("command", "data") if isinstance(values.get(key), str)}
+    return known if "command" in known else {}
 
 
-def _parsed(data: bytes) -> Any:
+def _parse(data: bytes) -> Any:
     """JSON without NaN and infinity. Raises `ValueError` in one short line."""
     try:
         return json.loads(data.decode("utf-8-sig"), parse_constant=_refuse)

@@ -109,7 +109,7 @@ class Chart:
                 {
                     "name": frame.name,
                     "series": [
-                        {**vars(one), "rows": [[_short(cell) for cell in row] for row in one.rows]}
+                        {**vars(one), "rows": [[_shorten(cell) for cell in row] for row in one.rows]}
                         for one in frame.series
                     ],
                 }
@@ -136,7 +136,7 @@ class Exhibit:
         )
 
 
-_TOLD = ("command", "command, rebuilt", "samples", "seed", "data", "versions", "machine", "finished")
+_ORIGIN_ORDER = ("command", "command, rebuilt", "samples", "seed", "data", "versions", "machine", "finished")
 
 
 def origin(source: str, values: Mapping[str, Any] | None = None, **more: Any) -> tuple[tuple[str, str], ...]:
@@ -148,23 +148,25 @@ def origin(source: str, values: Mapping[str, Any] | None = None, **more: Any) ->
     known = {key: value for key, value in more.items() if value not in (None, "", {}, [])}
     if "command" in known:
         known["command, rebuilt"] = known.pop("command")
-    said = {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
-    if "command" in said:
+    stated = {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
+    if "command" in stated:
         known.pop("command, rebuilt", None)
-    known |= said
-    names = [name for name in _TOLD if name in known] + [name for name in known if name not in _TOLD]
-    return (("file", source), *((name.replace("_", " "), _told(known[name])) for name in names))
+    known |= stated
+    names = [name for name in _ORIGIN_ORDER if name in known] + [
+        name for name in known if name not in _ORIGIN_ORDER
+    ]
+    return (("file", source), *((name.replace("_", " "), _as_text(known[name])) for name in names))
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_told(part)}" for key, part in value.items() if part is not None)
+        return ", ".join(f"{key} {_as_text(part)}" for key, part in value.items() if part is not None)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " / ".join(dict.fromkeys(_told(part) for part in value))
+        return " / ".join(dict.fromkeys(_as_text(part) for part in value))
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 
-def _short(cell: Cell) -> Cell | int:
+def _shorten(cell: Cell) -> Cell | int:
     """Six digits are more than a chart shows; numbers that JSON cannot hold become gaps."""
     if isinstance(cell, float):
         if not math.isfinite(cell):

@@ -21,7 +21,7 @@ from enxuto.escaping import anonymise, escape_invisible, escape_invisible_values
 from enxuto.files import atomic_write
 from enxuto.report.exhibit import KINDS, Chart, Exhibit
 from enxuto.report.results import Results
-from enxuto.report.values import shell
+from enxuto.report.values import shell_command
 from enxuto.tables import Table
 
 __all__ = ["MOST_BYTES", "page_text", "write_page"]
@@ -94,7 +94,7 @@ def _page(exhibits: Sequence[Exhibit], results: Results, title: str, left_out: S
     bodies = "".join(
         f'<section id="{one.kind}"><h2>{escape(one.heading)}</h2>{one.body}</section>\n' for one in sections
     )
-    command = shell("enxuto report", *results.sources, "-o", "report.html")
+    command = shell_command("enxuto report", *results.sources, "-o", "report.html")
     problems = [_without_folders(line, results.sources) for line in results.problems]
     return f"""<!DOCTYPE html>
 <html lang="en" data-theme="auto">

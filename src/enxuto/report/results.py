@@ -43,31 +43,31 @@ _VERBS = re.compile(r"enxuto\.[a-z]+/1")  # what verbs print: their keys say whi
 
 @dataclass(frozen=True)
 class Reader:
-    """One form of results: `knows` tells by its keys whether a file holds it, `read` makes exhibits of it.
+    """One form of results: `matches` tells by its keys whether a file holds it, `read` makes exhibits of it.
 
     `read` may raise an `EnxutoError`, pydantic's `ValidationError`, or what arithmetic raises on strange numbers.
     """
 
     kind: str
-    knows: Callable[[Mapping[str, Any]], bool]
+    matches: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Document], list[Exhibit]]
 
 
 READERS = (
-    Reader("ledger", ledgers.knows, ledgers.read),
-    Reader("rate-curve", rates.knows, rates.read),
-    Reader("search", searches.knows, searches.read),
-    Reader("layers", layers.knows, layers.read),
-    Reader("histograms", weights.knows, weights.read),
-    Reader("tickets", tickets.knows, tickets.read),
-    Reader("removed-filters", removed.knows, removed.read),
-    Reader("speed-up", speeds.knows, speeds.read),
-    Reader("lottery", lottery.knows, lottery.read),
-    Reader("training", trainings.knows, trainings.read),
-    Reader("networks", networks.knows, networks.read),
-    Reader("evaluation", evaluations.knows, evaluations.read),
-    Reader("comparison", comparisons.knows, comparisons.read),
-    Reader("table", own_charts.knows, own_charts.read),
+    Reader("ledger", ledgers.matches, ledgers.read),
+    Reader("rate-curve", rates.matches, rates.read),
+    Reader("search", searches.matches, searches.read),
+    Reader("layers", layers.matches, layers.read),
+    Reader("histograms", weights.matches, weights.read),
+    Reader("tickets", tickets.matches, tickets.read),
+    Reader("removed-filters", removed.matches, removed.read),
+    Reader("speed-up", speeds.matches, speeds.read),
+    Reader("lottery", lottery.matches, lottery.read),
+    Reader("training", trainings.matches, trainings.read),
+    Reader("networks", networks.matches, networks.read),
+    Reader("evaluation", evaluations.matches, evaluations.read),
+    Reader("comparison", comparisons.matches, comparisons.read),
+    Reader("table", own_charts.matches, own_charts.read),
 )
 
 
@@ -102,7 +102,7 @@ def read_results(paths: Iterable[str | Path]) -> Results:
 def _exhibits(document: Document) -> tuple[list[Exhibit], list[str]]:
     """What all readers that know a document make of it."""
     values = document.values
-    readers = [reader for reader in READERS if reader.knows(values)]
+    readers = [reader for reader in READERS if reader.matches(values)]
     where = document.source or document.name
     schema = values.get("schema", "")
     if "schema" in values and not _VERBS.fullmatch(str(schema)):

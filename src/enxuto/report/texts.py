@@ -34,7 +34,7 @@ def folder_at(folder: str | Path) -> Path:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {place}: {error.strerror or error}") from error
+        raise UsageError(f"cannot make the folder {place}: {error.strerror or error}", code="E013") from error
     return place
 
 

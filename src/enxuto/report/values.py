@@ -18,13 +18,13 @@ __all__ = [
     "Number",
     "Positive",
     "Share",
-    "Told",
-    "across",
+    "WithProvenance",
     "compress_command",
-    "label",
+    "file_name",
+    "interval_text",
+    "loss_text",
     "percent",
-    "points",
-    "shell",
+    "shell_command",
 ]
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -40,7 +40,7 @@ class Checked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
-class Told(Checked):
+class WithProvenance(Checked):
     """What any file may say of itself: a title, and how its values were made."""
 
     title: str | None = None
@@ -52,19 +52,19 @@ def percent(share: float | None, digits: int = 2) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f}"
 
 
-def across(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
     """The two ends of an interval of shares, in percent."""
     return "–" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}"
 
 
-def points(lost: float | None, interval: tuple[float, float] | None) -> str:
+def loss_text(lost: float | None, interval: tuple[float, float] | None) -> str:
     """A share lost and the ends of its interval, in points."""
     if lost is None or interval is None:
         return "–"
     return f"{100 * lost:+.2f} ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
 
 
-def label(path: str) -> str:
+def file_name(path: str) -> str:
     """What a model is called where its path is too long: the name of its file."""
     return PurePath(path).name or path
 
@@ -86,10 +86,10 @@ def compress_command(output: str | None, calibration: Calibration | None) -> str
         if calibration is None
         else ("--data", "DATA", "--images", calibration.images, "--seed", calibration.seed)
     )
-    return shell("enxuto compress MODEL.onnx -o", output, *seen, "--json")
+    return shell_command("enxuto compress MODEL.onnx -o", output, *seen, "--json")
 
 
-def shell(start: str, *words: Any) -> str:
+def shell_command(start: str, *words: Any) -> str:
     """A command: its start as it is, and words quoted as a shell needs them; None is left out.
 
     Of paths from the root the last name stands, as everywhere where a command is told.

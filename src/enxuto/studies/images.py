@@ -23,18 +23,24 @@ from enxuto.study.identity import content_hash
 from enxuto.study.point import Task
 from enxuto.train.batches import TrainingData, evaluation_batches
 
-__all__ = ["Asked", "Images", "images_of", "open_images", "scoring_batches"]
+__all__ = ["ImageSelection", "Images", "open_images", "open_point_images", "scoring_batches"]
 
 _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which images. train, test: how many, drawn by the seed; None for all. size: (height, width) to resize to.
+class ImageSelection:
+    """Which images a study trains and tests on, and how they are read.
 
-    channels: `RGB` or `L`, None as they are. labels: the classes in the order of the network's outputs, None for the
-    training images' own order. mean, std: of the training that a given network comes from; None: those
-    of the training images. split: the part to train on, `train` by default.
+    Attributes:
+        train, test: how many, drawn by the seed; None for all.
+        seed: of the draw.
+        size: (height, width) in pixels to resize to, None for no resizing.
+        channels: `RGB` or `L`, None as they are.
+        format, image_column, label_column: as in `open_dataset`.
+        mean, std: of the training that a trained network comes from, None for those of the training images.
+        labels: the classes in the order of the network's outputs, None for the training images' own order.
+        split: the part to train on, None for `train`.
     """
 
     train: int | None = None
@@ -57,7 +63,7 @@ class Asked:
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Asked:
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageSelection:
         """What `to_dict` gave."""
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
@@ -69,13 +75,13 @@ class Asked:
 class Images:
     """Training and test images, with the training's mean and std.
 
-    labels: the classes by number. told: how labels were matched, a line each, where that was not plain.
+    labels: the classes by number. label_notes: how labels were matched, a line each, where that was not plain.
     """
 
     train: TrainingData
     test: TrainingData
     labels: tuple[str, ...] | None
-    told: tuple[str, ...] = ()
+    label_notes: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -86,24 +92,27 @@ class Images:
         })  # fmt: skip
 
 
-def open_images(asked: Asked, data: str, test: str | None = None) -> Images:
+def open_images(selection: ImageSelection, data: str, test: str | None = None) -> Images:
     """Open and decode both, at most once a process for the same places.
 
     data: a folder with the parts `train` and `test`, or a published set's name; or, with `test`, the training images.
     Raises `DataError` where the parts cannot be told from each other.
     """
-    return _opened(json.dumps(asked.to_dict()), data, test)
+    return _open_once(json.dumps(selection.to_dict()), data, test)
 
 
-def images_of(task: Task) -> Images:
+def open_point_images(task: Task) -> Images:
     """The images that a point asks for in its settings, at its paths `data` and, where there is one, `test`.
 
     Raises `DataError` where these are not the images that the point is known by.
     """
-    images = open_images(Asked.from_dict(task.settings["images"]), task.paths["data"], task.paths.get("test"))
+    images = open_images(
+        ImageSelection.from_dict(task.settings["images"]), task.paths["data"], task.paths.get("test")
+    )
     if images.hash != task.data_hash:
         raise DataError(
-            f"{task.paths['data']} does not hold the images that this study began with; use another folder for it"
+            f"{task.paths['data']} does not hold the images that this study began with; use another folder for it",
+            code="E080",
         )
     return images
 
@@ -117,61 +126,65 @@ def scoring_batches(images: Images, count: int | None, seed: int) -> list[tuple[
 
 
 @lru_cache(maxsize=2)
-def _opened(asked_json: str, data: str, test: str | None) -> Images:
-    asked = Asked.from_dict(json.loads(asked_json))
-    part = asked.split or "train"
+def _open_once(selection_json: str, data: str, test: str | None) -> Images:
+    selection = ImageSelection.from_dict(json.loads(selection_json))
+    part = selection.split or "train"
     if test is None:
-        first, second = _part(data, part, asked, asked.train), _part(data, "test", asked, asked.test)
+        first = _open_part(data, part, selection, selection.train)
+        second = _open_part(data, "test", selection, selection.test)
         if first.part is None or first.part == second.part:
-            raise DataError(f"{data} has no parts train and test; name the test images by test=")
+            raise DataError(f"{data} has no parts train and test; name the test images by test=", code="E023")
     else:
-        first, second = _part(data, part, asked, asked.train), _part(test, "test", asked, asked.test)
-    told: list[str] = []
-    if asked.labels is not None:
-        first, found = first.match_classes(asked.labels)
-        told += [*found.warnings, *found.remarks]
-    classes = _classes(first, data, asked)
-    second, found = second.match_classes(asked.labels or first.classes, classes)
-    told += [*found.warnings, *found.remarks]
-    train = replace(_loaded(first, asked, None), classes=classes)
-    if asked.mean is not None and asked.std is not None:
-        train = replace(train, mean=asked.mean, std=asked.std)
+        first = _open_part(data, part, selection, selection.train)
+        second = _open_part(test, "test", selection, selection.test)
+    label_notes: list[str] = []
+    if selection.labels is not None:
+        first, found = first.match_classes(selection.labels)
+        label_notes += [*found.warnings, *found.remarks]
+    classes = _count_classes(first, data, selection)
+    second, found = second.match_classes(selection.labels or first.classes, classes)
+    label_notes += [*found.warnings, *found.remarks]
+    train = replace(_load(first, selection, None), classes=classes)
+    if selection.mean is not None and selection.std is not None:
+        train = replace(train, mean=selection.mean, std=selection.std)
     colour = "L" if train.images.shape[1] == 1 else "RGB"
-    return Images(train, _loaded(second, asked, colour).like(train), first.classes, tuple(told))
+    return Images(train, _load(second, selection, colour).like(train), first.classes, tuple(label_notes))
 
 
-def _part(place: str, wanted: str, asked: Asked, limit: int | None) -> Dataset:
+def _open_part(path: str, part: str, selection: ImageSelection, limit: int | None) -> Dataset:
     """The part of that name, or the only one there is."""
 
-    def opened(name: str | None) -> Dataset:
+    def open_named(name: str | None) -> Dataset:
         return open_dataset(
-            place, split=name, limit=limit, seed=asked.seed, format=asked.format,
-            image_column=asked.image_column, label_column=asked.label_column,
+            path, split=name, limit=limit, seed=selection.seed, format=selection.format,
+            image_column=selection.image_column, label_column=selection.label_column,
         )  # fmt: skip
 
     try:
-        return opened(wanted)
+        return open_named(part)
     except DataError as error:
-        if not Path(place).exists():
+        if not Path(path).exists():
             raise
         try:
-            return opened(None)
+            return open_named(None)
         except DataError:
             raise error from None
 
 
-def _classes(first: Dataset, data: str, asked: Asked) -> int:
+def _count_classes(first: Dataset, data: str, selection: ImageSelection) -> int:
     """How many the whole training set has, of which a draw may have missed some."""
     if first.classes is not None:
         return len(first.classes)
-    whole = first if asked.train is None else _part(data, asked.split or "train", asked, None)
+    whole = (
+        first if selection.train is None else _open_part(data, selection.split or "train", selection, None)
+    )
     return int(whole.labels.max()) + 1
 
 
-def _loaded(dataset: Dataset, asked: Asked, colour: str | None) -> TrainingData:
+def _load(dataset: Dataset, selection: ImageSelection, colour: str | None) -> TrainingData:
     shape = dataset.image_shape
-    size = None if shape is not None and shape[:2] == asked.size else asked.size
-    wanted = asked.channels or colour
+    size = None if shape is not None and shape[:2] == selection.size else selection.size
+    wanted = selection.channels or colour
     # Said only where it differs, as it becomes a part of what identifies the data.
     same = shape is not None and wanted == ("L" if shape[2] == 1 else "RGB")
     return TrainingData.from_dataset(dataset, size, channels=None if same else wanted)

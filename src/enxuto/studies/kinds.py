@@ -16,9 +16,9 @@ __all__ = [
     "CURVE_CALIBRATE",
     "CURVE_MEASURE",
     "FUNCTIONS",
-    "LOTTERY_GIVEN",
     "LOTTERY_ROUND",
     "LOTTERY_SPEED",
+    "LOTTERY_START",
     "LOTTERY_UNPRUNED",
     "SOUZA_NETWORK",
     "make_point",
@@ -27,7 +27,7 @@ __all__ = [
 CURVE_MEASURE = "curve.measure"
 CURVE_CALIBRATE = "curve.calibrate"
 LOTTERY_UNPRUNED = "lottery.unpruned"
-LOTTERY_GIVEN = "lottery.given"
+LOTTERY_START = "lottery.start"
 LOTTERY_ROUND = "lottery.round"
 LOTTERY_SPEED = "lottery.speed"
 SOUZA_NETWORK = "souza.network"
@@ -37,7 +37,7 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
         CURVE_MEASURE: "enxuto.studies.curve.points:measure_point",
         CURVE_CALIBRATE: "enxuto.studies.curve.calibration:calibrate_point",
         LOTTERY_UNPRUNED: "enxuto.studies.lottery.round:train_unpruned",
-        LOTTERY_GIVEN: "enxuto.studies.lottery.round:take_given",
+        LOTTERY_START: "enxuto.studies.lottery.round:load_start",
         LOTTERY_ROUND: "enxuto.studies.lottery.round:prune_round",
         LOTTERY_SPEED: "enxuto.studies.lottery.speed:time_arm",
         SOUZA_NETWORK: "enxuto.studies.souza.network:train_network",

@@ -19,20 +19,20 @@ from enxuto.errors import ModelError, UsageError
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
-from enxuto.studies.images import Asked
-from enxuto.studies.kinds import LOTTERY_GIVEN, LOTTERY_ROUND, make_point
-from enxuto.studies.lottery.points import CODE, Arm, network_of
+from enxuto.studies.images import ImageSelection
+from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_START, make_point
+from enxuto.studies.lottery.points import CODE, Arm, network_settings
 from enxuto.studies.network_hashes import state_hash
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
 
-__all__ = ["Given", "Weights", "prune_points"]
+__all__ = ["StartingNetwork", "TrainedWeights", "prune_points"]
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A checkpoint. config, last_lr, classes, mean, std: of its training, None where the file does not say."""
+class TrainedWeights:
+    """The weights of a checkpoint. config, last_lr, classes, mean, std: of its training, None where it lacks them."""
 
     state: Mapping[str, Tensor] = field(hash=False)
     config: Mapping[str, Any] | None = None
@@ -42,7 +42,7 @@ class Weights:
     std: tuple[float, ...] | None = None
 
     @classmethod
-    def read(cls, path: str | Path) -> Weights:
+    def read(cls, path: str | Path) -> TrainedWeights:
         """Read a checkpoint of `enxuto train`, or a state dict (`archive.read_state`).
 
         Nothing in the file is executed. Raises `UsageError` where there is none, `FormatError` where it is neither.
@@ -59,15 +59,17 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Given:
-    """The trained network that rounds begin with; `kept` is all of it, or what pruned it before."""
+class StartingNetwork:
+    """The trained network that rounds begin with. kept: all of its channels, or those that an earlier pruning left."""
 
     network: nn.Module = field(hash=False)
     architecture: Architecture
     kept: KeptChannels
 
     @classmethod
-    def of(cls, name: str, weights: Weights | None, shape: Sequence[int], classes: int) -> Given:
+    def of(
+        cls, name: str, weights: TrainedWeights | None, shape: Sequence[int], classes: int
+    ) -> StartingNetwork:
         """Build `name` for images of `shape`, (channels, height, width), and put the weights in.
 
         Raises `ModelError` where they are of another network.
@@ -83,19 +85,21 @@ class Given:
             held = network.state_dict()
             for key, value in weights.state.items():
                 if key in held and not same_number_kind(value, held[key]):
-                    raise ModelError(f"the weights are not of {name}: {key!r} holds {value.dtype}")
+                    raise ModelError(
+                        f"the weights are not of {name}: {key!r} holds {value.dtype}", code="E071"
+                    )
             try:
                 network.load_state_dict(dict(weights.state))
             except RuntimeError as error:
                 raise ModelError(
-                    f"the weights are not of {name}: {' '.join(str(error).split())[:300]}"
+                    f"the weights are not of {name}: {' '.join(str(error).split())[:300]}", code="E071"
                 ) from error
         return cls(
             network.eval(), architecture, UnprunedNetwork.from_architecture(architecture).channels.keep_all()
         )
 
     @classmethod
-    def read(cls, path: str | Path, factory: str | None = None) -> Given:
+    def read(cls, path: str | Path, factory: str | None = None) -> StartingNetwork:
         """Take a network that was pruned before; factory: as in `load_pruned`."""
         pruned = load_pruned(path, factory)
         return cls(pruned.network, pruned.architecture, pruned.kept)
@@ -112,8 +116,8 @@ class Given:
 
 
 def prune_points(
-    given: Given,
-    images: Asked,
+    start: StartingNetwork,
+    images: ImageSelection,
     data_hash: str,
     arm: Arm,
     selection: Selection,
@@ -129,22 +133,40 @@ def prune_points(
 ) -> list[Point]:
     """The network as it is, then its rounds, each after the one before.
 
-    A round leaves 1 − `amount` of what `given` has, then of what that leaves, and so on. paths: `data`, perhaps
-    `test`, `network` (what `given.write` wrote) and `rewind`, an early checkpoint of the same network, whose state is
-    `early`. Raises `UsageError` where there is one without the other.
+    A round leaves 1 − `amount` of what `start` has, the next one 1 − `amount` of that, and so on.
+
+    Args:
+        start: the trained network.
+        images: which images train and test, and `data_hash`, theirs.
+        arm: the criterion, and the way of retraining.
+        selection: how filters are chosen by their scores.
+        amount: the share that a round removes, 0…1.
+        rounds: how many.
+        config: of the training that follows each round.
+        last_lr: the learning rate that the training of `start` ended with.
+        score_images: training images that the criterion looks at, None for all.
+        seed: of the points.
+        paths: `data`, perhaps `test`, `network` (what `start.write` wrote), and perhaps `rewind`, an early checkpoint
+            of the same network.
+        early: the state in the checkpoint `rewind`.
+
+    Raises:
+        UsageError: for `rewind` without `early`, or `early` without `rewind`.
     """
     if ("rewind" in paths) != (early is not None):
-        raise UsageError("an early checkpoint is known by its path and its state, both or neither")
-    shared = {**network_of(given.architecture), "images": images.to_dict()}
+        raise UsageError(
+            "an early checkpoint is known by its path and its state, both or neither", code="E023"
+        )
+    shared = {**network_settings(start.architecture), "images": images.to_dict()}
     rewind = {} if early is None else {"rewind": state_hash(early)}
-    settings = {**shared, "weights": given.hash, "last_lr": last_lr}
-    first = make_point(LOTTERY_GIVEN, settings, seed, data_hash, code=CODE, paths=paths)
-    found = [first]
+    settings = {**shared, "weights": start.hash, "last_lr": last_lr}
+    first = make_point(LOTTERY_START, settings, seed, data_hash, code=CODE, paths=paths)
+    points = [first]
     for number, left in enumerate(shares_left(amount, rounds), start=1):
         settings = {
             **shared, "arm": asdict(arm), "round": number, "left": left, "selection": asdict(selection),
             "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None, **rewind,
         }  # fmt: skip
-        after = [first] if number == 1 else [first, found[-1]]
-        found.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))
-    return found
+        after = [first] if number == 1 else [first, points[-1]]
+        points.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))
+    return points

@@ -46,19 +46,21 @@ class Cluster:
     def session(self) -> Iterator[Session]:
         """Yield the session. Raises `UsageError` where nobody answers or `distributed` is missing."""
         if find_spec("distributed") is None:
-            raise UsageError(needs("a cluster", "Dask", "cluster"))
+            raise UsageError(needs("a cluster", "Dask", "cluster"), code="E090")
         address = _resolve_address(self.address)
         try:
             client = _client_class()(address, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UsageError(
-                f"no scheduler answers at {self.address}: {str(error) or type(error).__name__}"
+                f"no scheduler answers at {self.address}: {str(error) or type(error).__name__}", code="E091"
             ) from error
         with client:
             try:
                 client.wait_for_workers(1, timeout=_PATIENCE)
             except TimeoutError as error:
-                raise UsageError(f"the scheduler at {self.address} has no workers; start some") from error
+                raise UsageError(
+                    f"the scheduler at {self.address} has no workers; start some", code="E091"
+                ) from error
             yield _Client(client, self.address)
 
 
@@ -75,7 +77,7 @@ def _resolve_address(given: str) -> str:
         try:
             address = str(json.loads(Path(given).read_text(encoding="utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UsageError(f"{given} is no scheduler file: it tells no address") from error
+            raise UsageError(f"{given} is no scheduler file: it tells no address", code="E091") from error
     try:
         scheme, _ = parse_address(address)
         host, port = get_address_host_port(address, strict=True) if scheme in backends else ("", 0)
@@ -83,7 +85,8 @@ def _resolve_address(given: str) -> str:
         host, port = "", 0
     if not host or not 0 < int(port or 0) < 65536:
         raise UsageError(
-            f"no scheduler answers at {given}: it is neither an address such as tcp://HOST:8786 nor a scheduler file"
+            f"no scheduler answers at {given}: it is neither an address such as tcp://HOST:8786 nor a scheduler file",
+            code="E091",
         )
     return address
 
@@ -133,7 +136,8 @@ class _Client:
         point = self._points.pop(future.key)
         if future.cancelled():
             raise UsageError(
-                f"the scheduler at {self._address} is gone; run the study again, and it goes on from here"
+                f"the scheduler at {self._address} is gone; run the study again, and it goes on from here",
+                code="E093",
             )
         try:
             outcome: Outcome = future.result()

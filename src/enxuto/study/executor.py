@@ -77,7 +77,8 @@ def compute(task: Task) -> Outcome:
     try:
         if task.version != __version__:
             raise UsageError(
-                f"the study is of enxuto {task.version}, but {__version__} is installed where points are computed"
+                f"the study is of enxuto {task.version}, but {__version__} is installed where points are computed",
+                code="E081",
             )
         values = copy_as_json(import_function(task.function)(task), f"what {task.function} returned")
     except EnxutoError as problem:

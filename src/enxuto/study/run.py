@@ -52,7 +52,9 @@ class StudyResults:
     def __getitem__(self, point: Point) -> Result:
         """The result of a point; `UsageError` says why there is none."""
         if point.id not in self.results:
-            raise UsageError(self.not_run.get(point.id, f"{point.id} is no point of this study"))
+            if point.id in self.not_run:
+                raise UsageError(self.not_run[point.id], code="E081")
+            raise UsageError(f"{point.id} is no point of this study", code="E021")
         return self.results[point.id]
 
     def __iter__(self) -> Iterator[Result]:

@@ -165,7 +165,7 @@ class Writer:
                 path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
             )
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+            raise UsageError(f"cannot write {path}: {error.strerror or error}", code="E013") from error
 
     def add(self, result: Result) -> None:
         """Add a result and sync it. Raises `UsageError` where the disk is full; the line is then taken back."""
@@ -178,7 +178,7 @@ class Writer:
         except OSError as error:
             os.ftruncate(self._handle, before)
             raise UsageError(f"cannot write {self._path}: {error.strerror or error}; the study goes on from here "
-                             "when it is run again") from error  # fmt: skip
+                             "when it is run again", code="E013") from error  # fmt: skip
 
     def close(self) -> None:
         """Let the file go."""
@@ -230,7 +230,7 @@ def _copy(source: Path, target: Path) -> list[str]:
         reason = (
             error.strerror if isinstance(error, OSError) and error.strerror else "its files cannot be read"
         )
-        raise UsageError(f"cannot copy {source} to {target}: {reason}") from error
+        raise UsageError(f"cannot copy {source} to {target}: {reason}", code="E013") from error
     return left_out
 
 
@@ -278,12 +278,12 @@ def _lock(path: Path) -> Iterator[IO[bytes] | None]:
     try:
         file = path.open("ab")
     except OSError as error:
-        raise UsageError(f"cannot write in {path.parent}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write in {path.parent}: {error.strerror or error}", code="E013") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(
-                f"another process is at work on the study in {path.parent}; wait for it"
+                f"another process is at work on the study in {path.parent}; wait for it", code="E082"
             ) from error
         yield file

@@ -173,7 +173,7 @@ def _load(line: bytes) -> Any:
     except UnicodeEncodeError as error:
         raise FormatError("its text is damaged", code="E052") from error
     except (ValueError, RecursionError) as error:
-        raise FormatError("it is no JSON") from error
+        raise FormatError("it is no JSON", code="E052") from error
     return stored
 
 

@@ -17,8 +17,8 @@ from enxuto.errors import UsageError, needs
 
 if TYPE_CHECKING:
     from enxuto.data.labels import Label
-    from enxuto.studies.images import Asked, Images
-    from enxuto.studies.pruning import Weights
+    from enxuto.studies.images import Images, ImageSelection
+    from enxuto.studies.pruning import TrainedWeights
 
 __all__ = [
     "Network",
@@ -79,8 +79,8 @@ class TrainingDataOptions(DataOptions):
         limit: int | None = None,
         test_limit: int | None = None,
         labels: tuple[Label, ...] | None = None,
-        weights: Weights | None = None,
-    ) -> Asked:
+        weights: TrainedWeights | None = None,
+    ) -> ImageSelection:
         """Return which images to train and test on.
 
         Args:
@@ -90,13 +90,13 @@ class TrainingDataOptions(DataOptions):
             weights: trained weights, whose training normalised images in its own way.
         """
         from enxuto import zoo
-        from enxuto.studies.images import Asked
+        from enxuto.studies.images import ImageSelection
 
         size = parse_image_size(self.resize)
         if size is None and ":" not in network:
             _, height, width = zoo.input_shape(network)
             size = height, width
-        return Asked(
+        return ImageSelection(
             train=self.limit or limit, test=self.test_limit or test_limit, seed=self.seed, size=size,
             mean=None if weights is None else weights.mean, std=None if weights is None else weights.std,
             labels=labels, **self.opening(),
@@ -134,12 +134,12 @@ def check_packages(*names: str) -> None:
         raise UsageError(needs("this verb", ", ".join(missing), "train", "report"), code="E090")
 
 
-def open_both_parts(selection: Asked, data: str, test: str | None) -> Images:
+def open_both_parts(selection: ImageSelection, data: str, test: str | None) -> Images:
     """Open training and test images; say on stderr how many there are and what is not plain about them."""
     from enxuto.studies.images import open_images
 
     images = open_images(selection, data, test)
-    for remark in images.told:
+    for remark in images.label_notes:
         warn(remark)
     if len(images.test) < 100:
         warn(f"accuracies of {len(images.test)} test images say little")

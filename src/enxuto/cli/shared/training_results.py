@@ -91,10 +91,10 @@ def plot_history(network: str, history: History, folder: Path) -> None:
 
     if find_spec("matplotlib") is None:
         return
-    from enxuto.measure import plot_training
+    from enxuto.report.figures.training import draw_training
 
     records = [vars(record) for record in history.records]
-    plot_training(records, folder / "training.png", title=f"{network}, seed {history.seed}")
+    draw_training(records, folder / "training.png", title=f"{network}, seed {history.seed}")
 
 
 def _toml(value: object) -> str:

@@ -7,10 +7,20 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Share, Told, label, percent, points, shell
+from enxuto.report.values import (
+    Checked,
+    Count,
+    Number,
+    Share,
+    WithProvenance,
+    file_name,
+    loss_text,
+    percent,
+    shell_command,
+)
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 
 class _Layer(Checked):
@@ -19,7 +29,7 @@ class _Layer(Checked):
     output_snr: Number | None = None
 
 
-class _Comparison(Told):
+class _Comparison(WithProvenance):
     first: str
     second: str
     samples: Count
@@ -35,45 +45,46 @@ class _Comparison(Told):
     layers: tuple[_Layer, ...] = ()
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether this compares two models."""
     return {"first", "second", "agreement", "p_value"} <= set(values)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
-    found = _Comparison.model_validate(document.values)
-    title = f"{label(found.first)} and {label(found.second)}"
-    chart = _chart(found, title)
-    command = shell("enxuto compare", found.first, found.second, "--data", "DATA", "--limit", found.samples, "--seed",
-                    found.seed, "--json")  # fmt: skip
+    comparison = _Comparison.model_validate(document.values)
+    title = f"{file_name(comparison.first)} and {file_name(comparison.second)}"
+    chart = _chart(comparison, title)
+    command = shell_command("enxuto compare", comparison.first, comparison.second, "--data", "DATA", "--limit",
+                            comparison.samples, "--seed",
+                    comparison.seed, "--json")  # fmt: skip
     return [
         Exhibit(
             "comparison",
             title,
             () if chart is None else (chart,),
-            (_table(found, title),),
+            (_table(comparison, title),),
             origin(
                 document.name,
-                found.provenance,
+                comparison.provenance,
                 command=command,
-                samples=found.samples,
-                seed=found.seed,
-                data=found.data_hash,
+                samples=comparison.samples,
+                seed=comparison.seed,
+                data=comparison.data_hash,
             ),
         )
     ]
 
 
-def _chart(found: _Comparison, title: str) -> Chart | None:
+def _chart(comparison: _Comparison, title: str) -> Chart | None:
     kinds = (
-        ("weights", [one.weight_snr for one in found.layers]),
-        ("outputs", [one.output_snr for one in found.layers]),
+        ("weights", [one.weight_snr for one in comparison.layers]),
+        ("outputs", [one.output_snr for one in comparison.layers]),
     )
     series = []
     for style, (name, ratios) in enumerate(kinds):
         rows = tuple(
-            (place, ratio, found.layers[place - 1].name)
+            (place, ratio, comparison.layers[place - 1].name)
             for place, ratio in enumerate(ratios, 1)
             if ratio is not None
         )
@@ -92,16 +103,16 @@ def _chart(found: _Comparison, title: str) -> Chart | None:
     )
 
 
-def _table(found: _Comparison, title: str) -> Table:
+def _table(comparison: _Comparison, title: str) -> Table:
     rows = (
-        (f"top-1 % of {label(found.first)}", percent(found.top1[0])),
-        (f"top-1 % of {label(found.second)}", percent(found.top1[1])),
+        (f"top-1 % of {file_name(comparison.first)}", percent(comparison.top1[0])),
+        (f"top-1 % of {file_name(comparison.second)}", percent(comparison.top1[1])),
         *((f"right in {name}" if name != "neither" else "wrong in both", f"{count:,}")
-          for name, count in found.counts.items()),
-        ("equal answers %", percent(found.agreement)),
-        ("KL, nats", "–" if found.kl is None else f"{found.kl:.3g}"),
-        ("points of top-1 lost, 95 %", points(found.lost, found.lost_interval)),
-        ("chance of such a difference", f"{found.p_value:.3g}"),
+          for name, count in comparison.counts.items()),
+        ("equal answers %", percent(comparison.agreement)),
+        ("KL, nats", "–" if comparison.kl is None else f"{comparison.kl:.3g}"),
+        ("points of top-1 lost, 95 %", loss_text(comparison.lost, comparison.lost_interval)),
+        ("chance of such a difference", f"{comparison.p_value:.3g}"),
     )  # fmt: skip
-    caption = f"{found.samples:,} images; chance: McNemar's exact test"
+    caption = f"{comparison.samples:,} images; chance: McNemar's exact test"
     return Table(f"{title}: answers", ("measure", "value"), rows, caption)

@@ -14,7 +14,7 @@ from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.values import Checked, Count, Number, Share
 from enxuto.weights.dependency import AxisDependency, LayerDependency
 
-__all__ = ["DependentLayer", "dependence_charts", "rebuilt"]
+__all__ = ["DependentLayer", "dependence_charts", "rebuild"]
 
 _LAGS = 3
 
@@ -39,7 +39,7 @@ class DependentLayer(Checked):
     axes: tuple[_Axis, ...]
 
 
-def rebuilt(layers: Sequence[DependentLayer]) -> list[LayerDependency]:
+def rebuild(layers: Sequence[DependentLayer]) -> list[LayerDependency]:
     """The layers as they were when they were printed."""
     return [
         LayerDependency(

@@ -15,16 +15,16 @@ from enxuto.report.values import (
     Interval,
     Number,
     Share,
-    Told,
-    across,
-    label,
+    WithProvenance,
+    file_name,
+    interval_text,
+    loss_text,
     percent,
-    points,
-    shell,
+    shell_command,
 )
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 _NONE = "–"
 
@@ -43,7 +43,7 @@ class _Metrics(Checked):
     support: tuple[Count, ...] = ()
 
 
-class _Evaluation(Told):
+class _Evaluation(WithProvenance):
     model: str
     data: str
     metrics: _Metrics
@@ -59,43 +59,45 @@ class _Evaluation(Told):
     class_names: list[str] | None = None
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether this is an evaluation."""
     return {"metrics", "samples", "data_hash", "top1_interval"} <= set(values)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
-    found = _Evaluation.model_validate(document.values)
-    title = f"{label(found.model)} on {label(found.data)}"
-    classes = _classes(found, title)
+    evaluation = _Evaluation.model_validate(document.values)
+    title = f"{file_name(evaluation.model)} on {file_name(evaluation.data)}"
+    classes = _classes(evaluation, title)
     return [
         Exhibit(
             "evaluation",
             title,
             () if classes is None else (classes,),
-            (_table(found, title),),
+            (_table(evaluation, title),),
             origin(
                 document.name,
-                found.provenance,
-                command=shell("enxuto evaluate", found.model, "--data", found.data, "--limit", found.samples,
-                              "--seed", found.seed, "--json"),
-                samples=found.samples,
-                seed=found.seed,
-                data=found.data_hash,
+                evaluation.provenance,
+                command=shell_command("enxuto evaluate", evaluation.model, "--data", evaluation.data, "--limit",
+                                      evaluation.samples,
+                              "--seed", evaluation.seed, "--json"),
+                samples=evaluation.samples,
+                seed=evaluation.seed,
+                data=evaluation.data_hash,
             ),
         )
     ]  # fmt: skip
 
 
-def _table(found: _Evaluation, title: str) -> Table:
-    metrics = found.metrics
+def _table(evaluation: _Evaluation, title: str) -> Table:
+    metrics = evaluation.metrics
     row = (
-        label(found.model), percent(metrics.accuracy), across(found.top1_interval), percent(metrics.top.get("5")),
+        file_name(evaluation.model), percent(metrics.accuracy), interval_text(evaluation.top1_interval),
+        percent(metrics.top.get("5")),
         percent(metrics.macro_precision), percent(metrics.macro_recall), percent(metrics.macro_f1),
-        f"{metrics.mrr:.4f}", f"{metrics.ndcg:.4f}", percent(found.reference_top1),
-        points(found.lost, found.lost_interval), percent(found.agreement),
-        _NONE if found.kl is None else f"{found.kl:.3g}", f"{found.samples:,}",
+        f"{metrics.mrr:.4f}", f"{metrics.ndcg:.4f}", percent(evaluation.reference_top1),
+        loss_text(evaluation.lost, evaluation.lost_interval), percent(evaluation.agreement),
+        _NONE if evaluation.kl is None else f"{evaluation.kl:.3g}", f"{evaluation.samples:,}",
     )  # fmt: skip
     columns = (
         "model", "top-1 %", "95 % interval", "top-5 %", "precision %", "recall %", "F1 %", "MRR", "NDCG",
@@ -106,9 +108,9 @@ def _table(found: _Evaluation, title: str) -> Table:
     )
 
 
-def _classes(found: _Evaluation, title: str) -> Chart | None:
-    metrics = found.metrics
-    names = found.class_names or [str(place) for place in range(len(metrics.support))]
+def _classes(evaluation: _Evaluation, title: str) -> Chart | None:
+    metrics = evaluation.metrics
+    names = evaluation.class_names or [str(place) for place in range(len(metrics.support))]
     rows = tuple(
         (name, 100 * f1, 100 * precision, 100 * recall, images)
         for name, f1, precision, recall, images in zip(

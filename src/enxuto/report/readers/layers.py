@@ -10,10 +10,18 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Calibration, Checked, Number, Told, compress_command, label, shell
+from enxuto.report.values import (
+    Calibration,
+    Checked,
+    Number,
+    WithProvenance,
+    compress_command,
+    file_name,
+    shell_command,
+)
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 
 class _Layer(Checked):
@@ -29,7 +37,7 @@ class _Layer(Checked):
     quantizer: str | None = None
 
 
-class _Layers(Told):
+class _Layers(WithProvenance):
     layers: tuple[_Layer, ...] = ()
     tensors: tuple[_Layer, ...] = ()
     output: str | None = None
@@ -37,7 +45,7 @@ class _Layers(Told):
     calibration: Calibration | None = None
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether layers come with their bits."""
     lists = [values.get(name) for name in ("layers", "tensors")]
     return any(
@@ -49,11 +57,11 @@ def read(document: Document) -> list[Exhibit]:
     """One exhibit; layers that share their bytes with others have no bits of their own and are left out of charts."""
     found = _Layers.model_validate(document.values)
     name = found.output or found.file
-    title = found.title or (label(name) if name else document.name)
+    title = found.title or (file_name(name) if name else document.name)
     layers = found.layers or found.tensors
     command = compress_command(found.output, found.calibration)
     if found.file:
-        command = shell("enxuto inspect", found.file, "--json")
+        command = shell_command("enxuto inspect", found.file, "--json")
     calibrated = found.calibration
     charts = (_bits(layers, title), _shares(layers, title), _sensitivity(layers, title))
     return [

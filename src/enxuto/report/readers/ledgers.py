@@ -7,10 +7,19 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Calibration, Checked, Count, Number, Told, compress_command, label, shell
+from enxuto.report.values import (
+    Calibration,
+    Checked,
+    Count,
+    Number,
+    WithProvenance,
+    compress_command,
+    file_name,
+    shell_command,
+)
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 
 class _Row(Checked):
@@ -21,7 +30,7 @@ class _Row(Checked):
     bits_per_parameter: Number
 
 
-class _Ledger(Told):
+class _Ledger(WithProvenance):
     parameters: Count
     rows: list[_Row]
     output: str | None = None
@@ -29,7 +38,7 @@ class _Ledger(Told):
     calibration: Calibration | None = None
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether there is a ledger."""
     return {"parameters", "rows"} <= set(values)
 
@@ -38,10 +47,10 @@ def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
     ledger = _Ledger.model_validate(document.values)
     name = ledger.output or ledger.file
-    title = ledger.title or (label(name) if name else document.name)
+    title = ledger.title or (file_name(name) if name else document.name)
     command = compress_command(ledger.output, ledger.calibration)
     if ledger.file:
-        command = shell("enxuto inspect", ledger.file, "--json")
+        command = shell_command("enxuto inspect", ledger.file, "--json")
     return [
         Exhibit(
             "ledger",

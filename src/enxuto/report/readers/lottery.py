@@ -8,20 +8,20 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, kinds_of, told_by
+from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.readers.lottery_groups import group_comparable
 from enxuto.report.readers.removed import PrunedRound, removal_exhibit
 from enxuto.report.readers.tickets import PrunedRun, UnprunedRun, lottery_exhibit
-from enxuto.report.values import Checked, Count, Number, Positive, Share, Told
-from enxuto.studies.kinds import LOTTERY_GIVEN, LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
+from enxuto.report.values import Checked, Count, Number, Positive, Share, WithProvenance
+from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_START, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.published import NETWORK, SPEEDS
 from enxuto.study import Result
 from enxuto.tables import Table
 
-__all__ = ["KINDS", "knows", "read"]
+__all__ = ["KINDS", "matches", "read"]
 
-_UNPRUNED = (LOTTERY_UNPRUNED, LOTTERY_GIVEN)
+_UNPRUNED = (LOTTERY_UNPRUNED, LOTTERY_START)
 KINDS = (*_UNPRUNED, LOTTERY_ROUND, LOTTERY_SPEED)
 
 
@@ -86,14 +86,14 @@ class _Level(_Arm):
     claim: dict[str, Any] | None
 
 
-class _Summary(Told):
+class _Summary(WithProvenance):
     network: str
     about: str = ""
     unpruned: _Seeds
     levels: Annotated[tuple[_Level, ...], Field(min_length=1)]
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether these are points of a lottery study, or what it makes of them (`lottery.json`)."""
     return bool(kinds_of(values) & set(KINDS)) or {"network", "levels", "unpruned"} <= set(values)
 
@@ -136,15 +136,21 @@ def _summary(document: Document) -> Exhibit:
     ]
     unpruned = [UnprunedRun(seed=seed, accuracy=top1) for seed, top1 in found.unpruned.seeds.items()]
     if not runs or not unpruned:
-        raise DataError(f"{found.network}: no finished networks, pruned and unpruned, to compare")
-    told = origin(document.name, found.provenance, samples=found.about, seed=sorted(found.unpruned.seeds))
-    return lottery_exhibit(found.network, runs, unpruned, told)
+        raise DataError(
+            f"{found.network}: no finished networks, pruned and unpruned, to compare", code="E080"
+        )
+    origin_pairs = origin(
+        document.name, found.provenance, samples=found.about, seed=sorted(found.unpruned.seeds)
+    )
+    return lottery_exhibit(found.network, runs, unpruned, origin_pairs)
 
 
 def _trained(name: str, results: Sequence[Result], document: Document) -> list[Exhibit]:
     wholes = {one.seed: _Trained.model_validate(one.values) for one in results if one.kind in _UNPRUNED}
     if not wholes:
-        raise DataError(f"{name}: no unpruned network is finished, and nothing can be compared with it")
+        raise DataError(
+            f"{name}: no unpruned network is finished, and nothing can be compared with it", code="E080"
+        )
     runs: list[PrunedRun] = []
     rounds: list[PrunedRound] = []
     first = next(iter(wholes.values()))
@@ -170,17 +176,19 @@ def _trained(name: str, results: Sequence[Result], document: Document) -> list[E
             kept = [values.widths[layer] for layer in first.widths]
             rounds.append(PrunedRound(method=label, seed=one.seed, round=settings.round, kept=kept))
     if not runs:
-        raise DataError(f"{name}: no round of pruning is finished yet")
-    said = told_by(document, results[0].data_hash)
-    told = origin(document.name, said, **_told(results), samples=first.samples)
+        raise DataError(f"{name}: no round of pruning is finished yet", code="E080")
+    provenance = provenance_of(document, results[0].data_hash)
+    origin_pairs = origin(document.name, provenance, **_facts_of(results), samples=first.samples)
     unpruned = [UnprunedRun(seed=seed, accuracy=one.top1) for seed, one in wholes.items()]
-    found = [lottery_exhibit(name, runs, unpruned, told)]
+    found = [lottery_exhibit(name, runs, unpruned, origin_pairs)]
     if rounds:
-        found.append(removal_exhibit(name, list(first.widths), list(first.widths.values()), rounds, told))
+        found.append(
+            removal_exhibit(name, list(first.widths), list(first.widths.values()), rounds, origin_pairs)
+        )
     return found
 
 
-def _told(results: Sequence[Result]) -> dict[str, Any]:
+def _facts_of(results: Sequence[Result]) -> dict[str, Any]:
     return {
         "seed": [one.seed for one in results],
         "data": [one.data_hash for one in results if one.data_hash],
@@ -229,5 +237,7 @@ def _speeds(results: Sequence[Result], document: Document) -> Exhibit:
         "Speed of pruned networks", ("arm", "device", "round", "batch", "median, ms", "times faster"), tuple(rows),
         "Times faster: of the medians, beside the unpruned network. Published: Magalhães et al., other machines", 2,
     )  # fmt: skip
-    told = origin(document.name, told_by(document), **_told(results), samples=f"{repeats} runs of each")
-    return Exhibit("speed-up", "Pruned networks", (chart,), (table,), told)
+    origin_pairs = origin(
+        document.name, provenance_of(document), **_facts_of(results), samples=f"{repeats} runs of each"
+    )
+    return Exhibit("speed-up", "Pruned networks", (chart,), (table,), origin_pairs)

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, kinds_of, told_by
+from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Share, shell
+from enxuto.report.values import Checked, Count, Number, Share, shell_command
 from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import PUBLISHED
 from enxuto.studies.souza.records import records_of
 from enxuto.studies.souza.tables import tables
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 
 class _Times(Checked):
@@ -81,7 +81,7 @@ class _Study(Checked):
     records: list[_Record]
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether these are points of that study, or what the verb prints of them."""
     return SOUZA_NETWORK in kinds_of(values) or (values.get("study") == "souza" and "records" in values)
 
@@ -96,7 +96,7 @@ def read(document: Document) -> list[Exhibit]:
     for one in _Study.model_validate(values).records:
         groups.setdefault(one.alike, []).append(one)
     if not groups:
-        raise DataError("no network is finished yet")
+        raise DataError("no network is finished yet", code="E080")
     count = len(groups)
     return [
         _exhibit(
@@ -116,8 +116,8 @@ def _exhibit(records: list[_Record], document: Document, apart: str) -> Exhibit:
         tuple(tables([record.model_dump() for record in records])),
         origin(
             document.name,
-            told_by(document, first.data),
-            command=shell("enxuto study souza --scale", first.scale, "--seed", first.seed),
+            provenance_of(document, first.data),
+            command=shell_command("enxuto study souza --scale", first.scale, "--seed", first.seed),
             samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
             seed=[one.seed for one in records],
             data=[f"{one.train.hash} / {one.test.hash}" for one in records],

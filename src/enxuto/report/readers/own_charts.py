@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, kinds_of, told_by
+from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Number, Told
+from enxuto.report.values import Checked, Number, WithProvenance
 from enxuto.studies.kinds import FUNCTIONS
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 _KNOWN = set(FUNCTIONS)
 
@@ -44,13 +44,13 @@ class _Table(Checked):
     caption: str = ""
 
 
-class _Own(Told):
+class _Own(WithProvenance):
     title: str = "Own charts and tables"
     charts: tuple[_Chart, ...] = ()
     tables: tuple[_Table, ...] = ()
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether these are points of a kind that no other reader knows; files of the schema say it themselves."""
     return bool(kinds_of(values) - _KNOWN)
 
@@ -63,31 +63,31 @@ def read(document: Document) -> list[Exhibit]:
     found = _Own.model_validate(document.values)
     if not found.charts and not found.tables:
         raise DataError(f"{found.title}: neither charts nor tables")
-    told = origin(document.name, found.provenance)
+    origin_pairs = origin(document.name, found.provenance)
     charts = tuple(_chart(one) for one in found.charts)
-    return [Exhibit("table", found.title, charts, tuple(_table(one) for one in found.tables), told)]
+    return [Exhibit("table", found.title, charts, tuple(_table(one) for one in found.tables), origin_pairs)]
 
 
-def _chart(found: _Chart) -> Chart:
+def _chart(chart: _Chart) -> Chart:
     series = tuple(
         Series(one.name, tuple(one.points), "points" if one.published else "line", style)
-        for style, one in enumerate(found.series)
+        for style, one in enumerate(chart.series)
     )
     return Chart(
-        found.title,
+        chart.title,
         ("x", "y"),
-        (Measure("x", found.x.label, log=found.x.log),),
-        (Measure("y", found.y.label, log=found.y.log, start=0),),
-        (Frame(found.title, series),),
+        (Measure("x", chart.x.label, log=chart.x.log),),
+        (Measure("y", chart.y.label, log=chart.y.log, start=0),),
+        (Frame(chart.title, series),),
     )
 
 
-def _table(found: _Table) -> Table:
-    width = len(found.columns)
-    if any(len(row) != width for row in found.rows):
-        raise DataError(f"{found.title}: a row has another number of cells than the {width} columns")
-    rows = tuple(tuple(_text(cell) for cell in row) for row in found.rows)
-    return Table(found.title, tuple(found.columns), rows, found.caption.rstrip("."))
+def _table(table: _Table) -> Table:
+    width = len(table.columns)
+    if any(len(row) != width for row in table.rows):
+        raise DataError(f"{table.title}: a row has another number of cells than the {width} columns")
+    rows = tuple(tuple(_text(cell) for cell in row) for row in table.rows)
+    return Table(table.title, tuple(table.columns), rows, table.caption.rstrip("."))
 
 
 def _text(cell: Cell) -> str:
@@ -102,7 +102,7 @@ def _points(document: Document, kind: str) -> Exhibit:
     """All points of a kind in one table: settings, seed, and the values that are numbers or texts."""
     done = [one for one in document.results if one.kind == kind and one.values is not None]
     if not done:
-        raise DataError(f"no point of the kind {kind} is done")
+        raise DataError(f"no point of the kind {kind} is done", code="E081")
     flat = [
         {**_flat(one.settings), "seed": one.seed, **_flat(one.values or {}), "seconds": round(one.seconds, 3)}
         for one in done
@@ -110,16 +110,16 @@ def _points(document: Document, kind: str) -> Exhibit:
     columns = tuple(dict.fromkeys(name for row in flat for name in row))
     rows = tuple(tuple(_text(row.get(name)) for name in columns) for row in flat)
     title = f"Points of {kind}"
-    told = origin(
+    origin_pairs = origin(
         document.name,
-        told_by(document),
+        provenance_of(document),
         seed=[one.seed for one in done],
         data=[one.data_hash for one in done if one.data_hash],
         versions=[one.versions for one in done if one.versions],
         machine=[one.machine for one in done if one.machine],
         finished=max(one.finished for one in done),
     )
-    return Exhibit("table", title, (), (Table(title, columns, rows, f"{len(done)} points"),), told)
+    return Exhibit("table", title, (), (Table(title, columns, rows, f"{len(done)} points"),), origin_pairs)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Cell]:

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from enxuto.report.documents import Document, kinds_of, told_by
+from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, Told
-from enxuto.studies.curve.modes import CALIBRATED, OWN, method_names
+from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, WithProvenance
+from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD, method_names
 from enxuto.studies.curve.tables import Curve, best_table, curves_of, points_table
 from enxuto.studies.kinds import CURVE_MEASURE
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "rate_chart", "read"]
 
 _CLOSE = 5.0  # points of a share around the original, close up
 _SHARES = {
@@ -86,11 +86,11 @@ class _Model(Checked):
     points: list[_Point]
 
 
-class _Models(Told):
+class _Models(WithProvenance):
     models: list[_Model]
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether these are points of curves."""
     models = values.get("models")
     printed = isinstance(models, list) and any(isinstance(one, dict) and "points" in one for one in models)
@@ -125,11 +125,11 @@ def _exhibit(curve: Curve, document: Document, more: Mapping[str, Any]) -> Exhib
     return Exhibit(
         "rate-curve",
         f"{curve.model}: rate and accuracy",
-        (_chart(curve),),
+        (rate_chart(curve),),
         (best_table([curve]), points_table(curve)),
         origin(
             document.name,
-            told_by(document, curve.data_hash),
+            provenance_of(document, curve.data_hash),
             command=command,
             samples=samples,
             seed=seed,
@@ -146,7 +146,8 @@ def _calibrated_on(curve: Curve) -> list[str]:
     return [f"{one['images']:,} other images, {one['data']}, seed {one['seed']}" for one in said]
 
 
-def _chart(curve: Curve) -> Chart:
+def rate_chart(curve: Curve) -> Chart:
+    """All methods of a curve as lines, beside the original: every rate for x, every metric for y."""
     shares = [name for name in _SHARES if name in curve.original]
     ends = [f"{name}_{end}" for name in ("top1", "top5") if name in shares for end in ("low", "high")]
     columns = ("entropy_bits", "file_bits", "file_kb", *shares, "mrr", *ends, "setting")
@@ -184,8 +185,8 @@ def _chart(curve: Curve) -> Chart:
 
 def _style(method: str, order: Sequence[str]) -> int:
     """The same method looks the same in every report, and the second colour is for enxuto's own alone."""
-    if method in (OWN, CALIBRATED):
-        return 1 if method == OWN else 8
+    if method in (DEFAULT_METHOD, CALIBRATED_METHOD):
+        return 1 if method == DEFAULT_METHOD else 8
     return (3, 7, 4, 5, 0, 6, 2, 10, 9)[order.index(method) % 9] if method in order else 12
 
 

@@ -14,10 +14,10 @@ from pydantic import Field
 from enxuto.errors import DataError
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Told
+from enxuto.report.values import Checked, Count, WithProvenance
 from enxuto.tables import Table
 
-__all__ = ["PrunedRound", "knows", "read", "removal_exhibit"]
+__all__ = ["PrunedRound", "matches", "read", "removal_exhibit"]
 
 
 class PrunedRound(Checked):
@@ -29,13 +29,13 @@ class PrunedRound(Checked):
     kept: list[Count]
 
 
-class _Removed(Told):
+class _Removed(WithProvenance):
     layers: Annotated[list[str], Field(min_length=1)]
     filters: list[Count]
     rounds: Annotated[list[PrunedRound], Field(min_length=1)]
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether there are filters of layers, and rounds."""
     return {"layers", "filters", "rounds"} <= set(values)
 
@@ -43,8 +43,10 @@ def knows(values: Mapping[str, Any]) -> bool:
 def read(document: Document) -> list[Exhibit]:
     """One exhibit. Raises `DataError` where counts and layers do not fit each other."""
     found = _Removed.model_validate(document.values)
-    told = origin(document.name, found.provenance)
-    return [removal_exhibit(found.title or document.name, found.layers, found.filters, found.rounds, told)]
+    origin_pairs = origin(document.name, found.provenance)
+    return [
+        removal_exhibit(found.title or document.name, found.layers, found.filters, found.rounds, origin_pairs)
+    ]
 
 
 def removal_exhibit(
@@ -52,7 +54,7 @@ def removal_exhibit(
     layers: Sequence[str],
     filters: Sequence[int],
     rounds: Sequence[PrunedRound],
-    told: tuple[tuple[str, str], ...],
+    origin_pairs: tuple[tuple[str, str], ...],
 ) -> Exhibit:
     """Bars and table; `filters` are the counts before any round. Raises `DataError` for counts that do not fit."""
     for one in rounds:
@@ -102,7 +104,7 @@ def removal_exhibit(
         title,
         (chart,),
         (Table(f"{title}: filters", columns, tuple(rows), caption, 2),),
-        told,
+        origin_pairs,
     )
 
 

@@ -10,10 +10,19 @@ from typing import Any
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Calibration, Checked, Count, Number, Positive, Told, compress_command, label
+from enxuto.report.values import (
+    Calibration,
+    Checked,
+    Count,
+    Number,
+    Positive,
+    WithProvenance,
+    compress_command,
+    file_name,
+)
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 _NONE = "–"
 _COLUMNS = ("kb", "drop", "drop_low", "drop_high", "same", "same_low", "same_high", "kl", "images")
@@ -42,7 +51,7 @@ class _Row(Checked):
     bytes: Number
 
 
-class _Search(Told):
+class _Search(WithProvenance):
     output: str | None = None
     calibration: Calibration
     trials: tuple[_Trial, ...]
@@ -51,38 +60,44 @@ class _Search(Told):
     rows: tuple[_Row, ...] = ()
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether trials of a search are there."""
     return {"trials", "calibration", "fits"} <= set(values)
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit; none where sizes alone were asked for, and nothing was judged."""
-    found = _Search.model_validate(document.values)
-    title = found.title or (label(found.output) if found.output else document.name)
-    judged = [(one, one.judged) for one in found.trials if one.judged is not None]
+    search = _Search.model_validate(document.values)
+    title = search.title or (file_name(search.output) if search.output else document.name)
+    judged = [(one, one.judged) for one in search.trials if one.judged is not None]
     if not judged:
         return []
-    hashes = [one.data_hash for _, one in judged] + ([found.reported.data_hash] if found.reported else [])
-    told = origin(
+    hashes = [one.data_hash for _, one in judged] + ([search.reported.data_hash] if search.reported else [])
+    origin_pairs = origin(
         document.name,
-        found.provenance,
-        command=compress_command(found.output, found.calibration),
+        search.provenance,
+        command=compress_command(search.output, search.calibration),
         samples=[f"{one.samples:,} images of the search" for _, one in judged]
-        + ([f"{found.reported.samples:,} others for the result"] if found.reported else []),
-        seed=found.calibration.seed,
+        + ([f"{search.reported.samples:,} others for the result"] if search.reported else []),
+        seed=search.calibration.seed,
         data=hashes,
-        calibrated_on=f"{found.calibration.images:,} images, {found.calibration.data}",
+        calibrated_on=f"{search.calibration.images:,} images, {search.calibration.data}",
     )
-    charts, tables = (_chart(found, judged, title),), (_table(found, judged, title),)
+    charts, tables = (_chart(search, judged, title),), (_table(search, judged, title),)
     return [
-        Exhibit("rate-curve", f"{title}: search for the smallest file within a bound", charts, tables, told)
+        Exhibit(
+            "rate-curve",
+            f"{title}: search for the smallest file within a bound",
+            charts,
+            tables,
+            origin_pairs,
+        )
     ]
 
 
-def _kept_bytes(found: _Search) -> float | None:
+def _kept_bytes(search: _Search) -> float | None:
     """The size of the file that was written: the last row of the ledger."""
-    return found.rows[-1].bytes if found.rows else None
+    return search.rows[-1].bytes if search.rows else None
 
 
 def _row(size: float, one: _Judged) -> tuple[Cell, ...]:
@@ -97,7 +112,7 @@ def _row(size: float, one: _Judged) -> tuple[Cell, ...]:
     )
 
 
-def _chart(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> Chart:
+def _chart(search: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> Chart:
     series = [
         Series(
             name,
@@ -107,9 +122,9 @@ def _chart(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> 
         )
         for style, (name, fits) in enumerate((("trial within the bound", True), ("trial too far", False)))
     ]
-    size = _kept_bytes(found)
-    if found.reported is not None and size is not None:
-        series.append(Series("result, on other images", (_row(size, found.reported),), "points", 2))
+    size = _kept_bytes(search)
+    if search.reported is not None and size is not None:
+        series.append(Series("result, on other images", (_row(size, search.reported),), "points", 2))
     lost = Measure("drop", "points of top-1 lost", low="drop_low", high="drop_high")
     return Chart(
         title=f"{title}: file against what it loses",
@@ -126,11 +141,11 @@ def _chart(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> 
     )
 
 
-def _table(found: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> Table:
+def _table(search: _Search, judged: list[tuple[_Trial, _Judged]], title: str) -> Table:
     rows = [_cells("within" if one.fits else "too far", one.bytes, answers) for one, answers in judged]
-    size = _kept_bytes(found)
-    if found.reported is not None and size is not None:
-        rows.append(_cells("result, on other images", size, found.reported))
+    size = _kept_bytes(search)
+    if search.reported is not None and size is not None:
+        rows.append(_cells("result, on other images", size, search.reported))
     columns = (
         "trial",
         "bytes",

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Positive, Told, label, shell
+from enxuto.report.values import Checked, Count, Positive, WithProvenance, file_name, shell_command
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["matches", "read"]
 
 
 class _Times(Checked):
@@ -29,13 +29,13 @@ class _Model(Checked):
     latency: list[_Times]
 
 
-class _Speeds(Told):
+class _Speeds(WithProvenance):
     models: Annotated[list[_Model], Field(min_length=1)]
     threads: Count | None = None
     seed: int | None = None
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether models come with latencies."""
     models = values.get("models")
     return isinstance(models, list) and any(isinstance(one, dict) and "latency" in one for one in models)
@@ -43,41 +43,43 @@ def knows(values: Mapping[str, Any]) -> bool:
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
-    found = _Speeds.model_validate(document.values)
-    title = found.title or f"Latency, {label(document.name)}"
-    batches = list(dict.fromkeys(row.batch for one in found.models for row in one.latency))
-    repeats = max((row.repeats for one in found.models for row in one.latency), default=0)
-    paths = [one.model for one in found.models]
+    speeds = _Speeds.model_validate(document.values)
+    title = speeds.title or f"Latency, {file_name(document.name)}"
+    batches = list(dict.fromkeys(row.batch for one in speeds.models for row in one.latency))
+    repeats = max((row.repeats for one in speeds.models for row in one.latency), default=0)
+    paths = [one.model for one in speeds.models]
     batch = ("--batch", ",".join(map(str, batches)))
-    threads = () if found.threads is None else ("--threads", found.threads)
-    command = shell("enxuto bench", *paths, *batch, *threads, "--repeats", repeats, "--seed", found.seed or 0)
+    threads = () if speeds.threads is None else ("--threads", speeds.threads)
+    command = shell_command(
+        "enxuto bench", *paths, *batch, *threads, "--repeats", repeats, "--seed", speeds.seed or 0
+    )
     return [
         Exhibit(
             "speed-up",
             title,
-            (_chart(found, title, batches),),
-            (_table(found, title),),
+            (_chart(speeds, title, batches),),
+            (_table(speeds, title),),
             origin(
                 document.name,
-                found.provenance,
+                speeds.provenance,
                 command=command,
                 samples=f"{repeats} runs of each",
-                seed=found.seed,
-                threads=found.threads,
+                seed=speeds.seed,
+                threads=speeds.threads,
             ),
         )
     ]
 
 
-def _chart(found: _Speeds, title: str, batches: list[int]) -> Chart:
-    first = {row.batch: row.median for row in found.models[0].latency}
-    names = _names(found)
+def _chart(speeds: _Speeds, title: str, batches: list[int]) -> Chart:
+    first = {row.batch: row.median for row in speeds.models[0].latency}
+    names = _names(speeds)
     series = [
         Series(
             f"batch {batch}",
             tuple(
                 (name, first[batch] / row.median if batch in first else None, row.median, row.mean, row.p95)
-                for name, one in zip(names, found.models, strict=True)
+                for name, one in zip(names, speeds.models, strict=True)
                 for row in one.latency
                 if row.batch == batch
             ),
@@ -101,14 +103,14 @@ def _chart(found: _Speeds, title: str, batches: list[int]) -> Chart:
     )
 
 
-def _table(found: _Speeds, title: str) -> Table:
-    first = {row.batch: row.median for row in found.models[0].latency}
+def _table(speeds: _Speeds, title: str) -> Table:
+    first = {row.batch: row.median for row in speeds.models[0].latency}
     rows = tuple(
         (
             name, str(row.batch), f"{row.mean:.3f} ± {row.std:.3f}", f"{row.median:.3f}", f"{row.p95:.3f}",
             f"{first[row.batch] / row.median:.2f}" if row.batch in first else "–", str(row.repeats),
         )
-        for name, one in zip(_names(found), found.models, strict=True)
+        for name, one in zip(_names(speeds), speeds.models, strict=True)
         for row in one.latency
     )  # fmt: skip
     columns = ("model", "batch", "mean ± std, ms", "median, ms", "95 %, ms", "times faster", "runs")
@@ -117,7 +119,7 @@ def _table(found: _Speeds, title: str) -> Table:
     )
 
 
-def _names(found: _Speeds) -> list[str]:
+def _names(speeds: _Speeds) -> list[str]:
     """File names, or whole paths where those are equal."""
-    short = [label(one.model) for one in found.models]
-    return short if len(set(short)) == len(short) else [one.model for one in found.models]
+    short = [file_name(one.model) for one in speeds.models]
+    return short if len(set(short)) == len(short) else [one.model for one in speeds.models]

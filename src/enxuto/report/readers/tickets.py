@@ -16,11 +16,11 @@ from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Share, Told, percent
+from enxuto.report.values import Checked, Count, Share, WithProvenance, percent
 from enxuto.studies.lottery.published import NETWORK, TICKETS
 from enxuto.tables import Table
 
-__all__ = ["PrunedRun", "UnprunedRun", "knows", "lottery_exhibit", "read"]
+__all__ = ["PrunedRun", "UnprunedRun", "lottery_exhibit", "matches", "read", "ticket_chart"]
 
 _FAR = 0.4  # networks that lose more than this share are out of sight close up
 
@@ -46,12 +46,12 @@ class PrunedRun(Checked):
     control: bool = False
 
 
-class _Tickets(Told):
+class _Tickets(WithProvenance):
     runs: Annotated[list[PrunedRun], Field(min_length=1)]
     unpruned: Annotated[list[UnprunedRun], Field(min_length=1)]
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether there are pruned networks beside unpruned ones."""
     return {"runs", "unpruned"} <= set(values)
 
@@ -59,31 +59,28 @@ def knows(values: Mapping[str, Any]) -> bool:
 def read(document: Document) -> list[Exhibit]:
     """One exhibit."""
     found = _Tickets.model_validate(document.values)
-    told = origin(document.name, found.provenance)
-    return [lottery_exhibit(found.title or document.name, found.runs, found.unpruned, told)]
+    origin_pairs = origin(document.name, found.provenance)
+    return [lottery_exhibit(found.title or document.name, found.runs, found.unpruned, origin_pairs)]
 
 
 def lottery_exhibit(
     title: str,
     runs: Sequence[PrunedRun],
     unpruned: Sequence[UnprunedRun],
-    told: tuple[tuple[str, str], ...],
+    origin_pairs: tuple[tuple[str, str], ...],
 ) -> Exhibit:
     """Curves and table of pruned networks, beside unpruned ones of the same seeds (one at least)."""
-    groups: dict[str, dict[int, list[PrunedRun]]] = {}
-    for run in sorted(runs, key=lambda run: run.round):
-        groups.setdefault(run.method, {}).setdefault(run.round, []).append(run)
-    before = {run.seed: run.accuracy for run in unpruned}
+    groups, before = _group(runs), {run.seed: run.accuracy for run in unpruned}
     return Exhibit(
         "tickets",
         title,
-        (_chart(title, groups, before),),
-        (_found(title, groups, before), _table(title, groups, before)),
-        told,
+        (ticket_chart(title, runs, unpruned),),
+        (_ticket_table(title, groups, before), _table(title, groups, before)),
+        origin_pairs,
     )
 
 
-def _found(
+def _ticket_table(
     title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
 ) -> Table:
     """At which sizes each method has tickets by the median, beside what the source found."""
@@ -105,9 +102,17 @@ def _found(
     return Table(f"{title}: where tickets are", columns, tuple(rows), caption, 2)
 
 
-def _chart(
-    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
-) -> Chart:
+def _group(runs: Sequence[PrunedRun]) -> dict[str, dict[int, list[PrunedRun]]]:
+    """Method → round → the runs of all seeds."""
+    groups: dict[str, dict[int, list[PrunedRun]]] = {}
+    for run in sorted(runs, key=lambda run: run.round):
+        groups.setdefault(run.method, {}).setdefault(run.round, []).append(run)
+    return groups
+
+
+def ticket_chart(title: str, runs: Sequence[PrunedRun], unpruned: Sequence[UnprunedRun]) -> Chart:
+    """Accuracy against the parameters remaining: a line for each method, beside the unpruned networks."""
+    groups, before = _group(runs), {run.seed: run.accuracy for run in unpruned}
     middle = median(before.values())
     series = [
         Series(method, tuple(_point(rounds[number], before) for number in rounds), "band", style)

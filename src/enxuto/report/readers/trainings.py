@@ -9,15 +9,17 @@ from pydantic import Field
 
 from enxuto.report.documents import Document
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Share, Told, percent
+from enxuto.report.values import Checked, Count, Number, Share, WithProvenance, percent
 from enxuto.tables import Table
 
-__all__ = ["knows", "read"]
+__all__ = ["Epoch", "matches", "read", "training_chart"]
 
 _NONE = "–"
 
 
-class _Epoch(Checked):
+class Epoch(Checked):
+    """An epoch as `history.jsonl` keeps it."""
+
     epoch: Count
     loss: Number
     lr: Number
@@ -28,10 +30,10 @@ class _Epoch(Checked):
     validation_top5: Share | None = None
 
 
-_Epochs = Annotated[list[_Epoch], Field(min_length=1)]
+_Epochs = Annotated[list[Epoch], Field(min_length=1)]
 
 
-class _Folder(Told):
+class _Folder(WithProvenance):
     epochs: _Epochs
 
 
@@ -42,13 +44,13 @@ class _History(Checked):
     samples: Count | None = None
 
 
-class _Printed(Told):
+class _Printed(WithProvenance):
     network: str
     data: str
     history: _History
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether these are the epochs of a training."""
     history = values.get("history")
     return isinstance(values.get("epochs"), list) or (isinstance(history, dict) and "records" in history)
@@ -60,20 +62,24 @@ def read(document: Document) -> list[Exhibit]:
         found = _Printed.model_validate(document.values)
         history = found.history
         title = found.title or f"{found.network}: training"
-        told = origin(document.name, found.provenance, samples=history.samples, seed=history.seed)
-        return [_exhibit(title, history.records, history.best_epoch, told)]
+        origin_pairs = origin(document.name, found.provenance, samples=history.samples, seed=history.seed)
+        return [_exhibit(title, history.records, history.best_epoch, origin_pairs)]
     folder = _Folder.model_validate(document.values)
     title = f"{folder.title}: training" if folder.title else document.name
     return [_exhibit(title, folder.epochs, None, origin(document.name, folder.provenance))]
 
 
 def _exhibit(
-    title: str, epochs: Sequence[_Epoch], best: int | None, told: tuple[tuple[str, str], ...]
+    title: str, epochs: Sequence[Epoch], best: int | None, origin_pairs: tuple[tuple[str, str], ...]
 ) -> Exhibit:
-    return Exhibit("training", title, (_chart(title, epochs),), (_table(title, epochs, best),), told)
+    return Exhibit(
+        "training", title, (training_chart(title, epochs),), (_table(title, epochs, best),), origin_pairs
+    )
 
 
-def _chart(title: str, epochs: Sequence[_Epoch]) -> Chart:
+def training_chart(title: str, epochs: Sequence[Epoch]) -> Chart:
+    """Losses over the epochs; for y also accuracies on held-out images, where there are any, and the learning rate."""
+
     def share(value: float | None) -> float | None:
         return None if value is None else 100 * value
 
@@ -108,11 +114,11 @@ def _chart(title: str, epochs: Sequence[_Epoch]) -> Chart:
     )
 
 
-def _positive(epochs: Sequence[_Epoch]) -> bool:
+def _positive(epochs: Sequence[Epoch]) -> bool:
     return all(one.lr > 0 for one in epochs)
 
 
-def _table(title: str, epochs: Sequence[_Epoch], best: int | None) -> Table:
+def _table(title: str, epochs: Sequence[Epoch], best: int | None) -> Table:
     def loss(value: float | None) -> str:
         return _NONE if value is None else f"{value:.4f}"
 

@@ -7,23 +7,23 @@ Layers have coarser histograms than the model, so that a page with two hundred o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from enxuto.errors import DataError
-from enxuto.report.documents import Document, told_by
+from enxuto.report.documents import Document, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.readers.dependence import DependentLayer, dependence_charts, rebuilt
+from enxuto.report.readers.dependence import DependentLayer, dependence_charts, rebuild
 from enxuto.report.values import Checked, Count, Number, Positive
 from enxuto.tables import Table
 from enxuto.weights.distribution import Similarity, WeightDistribution
 from enxuto.weights.families import FAMILIES, FittedFamily
 from enxuto.weights.tables import dependency_table, layer_table, similar_table
 
-__all__ = ["knows", "read"]
+__all__ = ["families_chart", "histogram_chart", "matches", "read"]
 
 _FITS = 3
 _FITS_OF_LAYERS = 2
@@ -58,7 +58,7 @@ class _Shape(Checked):
     density: Annotated[list[Number], Field(min_length=1, max_length=10_000)]
     fits: list[_Fit]
 
-    def rebuilt(self) -> WeightDistribution:
+    def rebuild(self) -> WeightDistribution:
         """As it was when it was printed. Raises `DataError` for families that are not known."""
         by_name = {fit.name: fit for fit in self.fits}
         strange = set(by_name) ^ set(_BY_NAME)
@@ -99,7 +99,7 @@ class _Model(_Shape):
     seed: int | None = None
 
 
-def knows(values: Mapping[str, Any]) -> bool:
+def matches(values: Mapping[str, Any]) -> bool:
     """Whether any value is a model with a histogram."""
     return any(isinstance(one, dict) and "density" in one and "fits" in one for one in values.values())
 
@@ -113,14 +113,14 @@ def read(document: Document) -> list[Exhibit]:
     }
     exhibits = []
     for name, model in models.items():
-        shape = model.rebuilt()
-        layers = [layer.rebuilt() for layer in model.layers]
+        shape = model.rebuild()
+        layers = [layer.rebuild() for layer in model.layers]
         tables: list[Table] = [similar_table([shape], "sse"), similar_table([shape], "kl")]
-        charts = [_histograms(name, shape, layers)]
+        charts = [histogram_chart(name, shape, layers)]
         if layers:
             tables.append(layer_table(name, layers, "kl"))
-            charts.append(_families(name, layers))
-        dependent = rebuilt(model.dependence)
+            charts.append(families_chart(name, layers))
+        dependent = rebuild(model.dependence)
         if dependent:
             charts += dependence_charts(name, dependent)
             tables.append(dependency_table(name, dependent))
@@ -134,7 +134,7 @@ def read(document: Document) -> list[Exhibit]:
                 tuple(tables),
                 origin(
                     document.name,
-                    told_by(document),
+                    provenance_of(document),
                     command=command,
                     samples=f"{shape.count:,} weights",
                     seed=model.seed if dependent else None,
@@ -144,7 +144,8 @@ def read(document: Document) -> list[Exhibit]:
     return exhibits
 
 
-def _histograms(name: str, shape: WeightDistribution, layers: list[WeightDistribution]) -> Chart:
+def histogram_chart(name: str, shape: WeightDistribution, layers: Sequence[WeightDistribution]) -> Chart:
+    """A histogram with its closest distributions: a frame for all weights, then one for each layer."""
     frames = [_frame("all weights", shape, 1, _FITS)]
     frames += [_frame(layer.name, layer, _COARSE, _FITS_OF_LAYERS) for layer in layers]
     return Chart(
@@ -172,7 +173,7 @@ def _frame(name: str, shape: WeightDistribution, coarse: int, fits: int) -> Fram
     return Frame(name, tuple(series))
 
 
-def _families(name: str, layers: list[WeightDistribution]) -> Chart:
+def families_chart(name: str, layers: Sequence[WeightDistribution]) -> Chart:
     """How far each family is from each layer."""
     series = [
         Series(

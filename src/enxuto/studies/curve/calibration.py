@@ -25,11 +25,11 @@ from enxuto.errors import DataError
 from enxuto.opening import load
 from enxuto.study.point import Task
 
-__all__ = ["Calibrating", "calibrate_point", "calibration_before"]
+__all__ = ["CalibrationSplit", "calibrate_point", "load_calibration"]
 
 
 @dataclass(frozen=True)
-class Calibrating:
+class CalibrationSplit:
     """Which images calibrate. own: whether they come from another data set than the one that judges.
 
     images: how many; a data set that also judges gives a third of its images at most.
@@ -43,8 +43,8 @@ class Calibrating:
         """JSON values."""
         return asdict(self)
 
-    def parts(self, data: Dataset, other: Dataset | None) -> ImageSplit:
-        """Deal `data`, or take images of `other`: `held_out` judges. Raises `DataError` where there are too few."""
+    def split(self, data: Dataset, other: Dataset | None) -> ImageSplit:
+        """Deal `data`, or take images of `other`: `reporting` judges. Raises `DataError` where there are too few."""
         return split_images(data, other if self.own else None, Bounds(max_bytes=1), self.images, self.seed)
 
 
@@ -53,34 +53,36 @@ def calibrate_point(task: Task) -> dict[str, Any]:
 
     Raises `DataError` where the images are others than those that the point is known by.
     """
-    found = _of(task, task.settings["calibration"], str(task.data_hash), task.folder)
+    calibration = _calibration_in(task, task.settings["calibration"], str(task.data_hash), task.folder)
     return {
-        "images": len(found.images), "data": found.source, "hash": task.data_hash, "seed": found.seed,
-        "layers": len(found.layers), "reason": found.reason,
+        "images": len(calibration.images), "data": calibration.source, "hash": task.data_hash, "seed": calibration.seed,
+        "layers": len(calibration.layers), "reason": calibration.reason,
     }  # fmt: skip
 
 
-def calibration_before(task: Task) -> Calibration:
+def load_calibration(task: Task) -> Calibration:
     """The calibration that a calibrated point comes after."""
     (before,) = task.predecessors
-    return _of(task, task.settings["compress"]["calibration"], str(before.values["hash"]), before.folder)
+    return _calibration_in(
+        task, task.settings["compress"]["calibration"], str(before.values["hash"]), before.folder
+    )
 
 
-def _of(task: Task, calibrating: Mapping[str, Any], data_hash: str, folder: Path) -> Calibration:
-    return _measured(
+def _calibration_in(task: Task, split: Mapping[str, Any], data_hash: str, folder: Path) -> Calibration:
+    return _calibrate_once(
         task.paths["model"], task.paths["data"], task.paths.get("calibration"), json.dumps(task.settings["data"]),
-        json.dumps(task.settings["preprocess"]), json.dumps(calibrating), data_hash, folder, task.threads,
+        json.dumps(task.settings["preprocess"]), json.dumps(split), data_hash, folder, task.threads,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=1)
-def _measured(
+def _calibrate_once(
     model: str,
     data: str,
     other: str | None,
-    how: str,
-    preprocess: str,
-    calibrating: str,
+    data_json: str,
+    preprocess_json: str,
+    split_json: str,
     data_hash: str,
     folder: Path,
     threads: int,
@@ -89,28 +91,29 @@ def _measured(
 
     What is kept is rounded, so it is read back: all processes go on from the same numbers.
     """
-    wanted = Calibrating(**json.loads(calibrating))
-    images = wanted.parts(
-        open_dataset(data, **json.loads(how)),
+    split = CalibrationSplit(**json.loads(split_json))
+    images = split.split(
+        open_dataset(data, **json.loads(data_json)),
         None if other is None else open_dataset(other, require_labels=False),
     ).calibration
     if images is None or images.hash != data_hash:
         raise DataError(
-            f"{other or data} does not hold the images that this study was calibrated on; use another folder for it"
+            f"{other or data} does not hold the images that this study was calibrated on; use another folder for it",
+            code="E080",
         )
     loaded, pictures = (
         load(model, threads=threads),
-        load_images(images, Preprocess.from_dict(json.loads(preprocess))),
+        load_images(images, Preprocess.from_dict(json.loads(preprocess_json))),
     )
     source = f"{images.hash} of {Path(images.path).name}"
 
     def measure() -> Calibration:
-        return calibrate(loaded, pictures, source=source, seed=wanted.seed, threads=threads)
+        return calibrate(loaded, pictures, source=source, seed=split.seed, threads=threads)
 
-    def kept(make: Callable[[], Calibration]) -> Calibration:
+    def cache(make: Callable[[], Calibration]) -> Calibration:
         return kept_calibration(
-            loaded, pictures, make, source=source, seed=wanted.seed, threads=threads, folder=folder
+            loaded, pictures, make, source=source, seed=split.seed, threads=threads, folder=folder
         )
 
-    first = kept(measure)
-    return kept(lambda: first)
+    first = cache(measure)
+    return cache(lambda: first)

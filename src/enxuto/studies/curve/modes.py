@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto.compression.plain import compress, parameters
 from enxuto.enx.file import CompressedModel
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, did_you_mean
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat, MuLaw, Quantizer
 from enxuto.quantize.schemes import Uniform
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from enxuto.calibration.calibrate import Calibration
 
 __all__ = [
-    "CALIBRATED",
+    "CALIBRATED_METHOD",
     "DEAD_ZONES",
+    "DEFAULT_METHOD",
     "MODES",
-    "OWN",
     "SOURCE_LEVELS",
-    "Given",
-    "calibrated",
-    "compressed",
+    "ModeInput",
+    "calibrated_settings",
+    "compress_by_mode",
+    "default_settings",
+    "grid_settings",
     "method_names",
-    "own",
-    "source_grid",
 ]
 
 Settings = dict[str, Any]
@@ -54,9 +54,9 @@ DEAD_ZONES: Mapping[str, float] = MappingProxyType(
 )
 """δ by method, as the source names them."""
 
-OWN = "enxuto"
+DEFAULT_METHOD = "enxuto"
 """The method of the default scheme; other modes of enxuto's own begin with it too."""
-CALIBRATED = f"{OWN} calibrated"
+CALIBRATED_METHOD = f"{DEFAULT_METHOD} calibrated"
 """The method of calibrated rounding."""
 
 _CORRECTIONS, _ABOUT = 2, 0.05  # of a price, and the share of the bits that it may be off
@@ -64,15 +64,15 @@ _EVERYTHING = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX, Role.BIAS, Role.NORM)
 
 
 @dataclass(frozen=True)
-class Given:
-    """What modes compress: a model, with how many threads; and its calibration, for those that ask for it."""
+class ModeInput:
+    """What modes compress: a model, with how many threads, and its calibration for modes that need it."""
 
     model: Model
     threads: int
     calibration: Callable[[], Calibration]
 
 
-def source_grid(
+def grid_settings(
     levels: Iterable[int] = SOURCE_LEVELS, methods: Sequence[str] | None = None
 ) -> list[Settings]:
     """Settings of the source's grid; `methods`: some of `method_names`, None for all of them."""
@@ -88,21 +88,21 @@ def source_grid(
     return found if methods is None else [one for one in found if one["method"] in methods]
 
 
-def own(bits: Iterable[float]) -> list[Settings]:
+def default_settings(bits: Iterable[float]) -> list[Settings]:
     """Settings of enxuto's own modes: the default, and its steps scaled to so many bits per weight of the file."""
-    both = {"mode": "default", "method": OWN, "rounding": "trellis"}
+    both = {"mode": "default", "method": DEFAULT_METHOD, "rounding": "trellis"}
     return [{**both, "i": 32, "bits": None}, *({**both, "i": value, "bits": value} for value in bits)]
 
 
-def calibrated(bits: Iterable[float], calibration: Mapping[str, Any]) -> list[Settings]:
+def calibrated_settings(bits: Iterable[float], calibration: Mapping[str, Any]) -> list[Settings]:
     """Settings of calibrated rounding, at the price of a bit that comes to about so many bits per weight.
 
-    calibration: which images calibrate (`calibration.Calibrating`).
+    calibration: which images calibrate (`calibration.CalibrationSplit`).
     """
     return [
         {
             "mode": "calibrated",
-            "method": CALIBRATED,
+            "method": CALIBRATED_METHOD,
             "i": value,
             "bits": value,
             "calibration": dict(calibration),
@@ -113,41 +113,46 @@ def calibrated(bits: Iterable[float], calibration: Mapping[str, Any]) -> list[Se
 
 def method_names() -> list[str]:
     """All methods, in the order of the charts."""
-    return [*DEAD_ZONES, "μ-law", "minifloat", "half", OWN, CALIBRATED]
+    return [*DEAD_ZONES, "μ-law", "minifloat", "half", DEFAULT_METHOD, CALIBRATED_METHOD]
 
 
-def compressed(settings: Mapping[str, Any], given: Given) -> CompressedModel:
+def compress_by_mode(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
     """Compress a model as settings say. Raises `UsageError` for a mode that is unknown here."""
     mode = MODES.get(str(settings["mode"]))
     if mode is None:
-        raise UsageError(f"no mode is called {settings['mode']!r}; there are {', '.join(MODES)}")
-    return mode(settings, given)
+        hint = did_you_mean(str(settings["mode"]), MODES)
+        raise UsageError(
+            f"no mode is called {settings['mode']!r}{hint}; there are {', '.join(MODES)}", code="E021"
+        )
+    return mode(settings, source)
 
 
-def _original(settings: Mapping[str, Any], given: Given) -> CompressedModel:
-    return compress(given.model, roles=(), threads=given.threads)
+def _original(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
+    return compress(source.model, roles=(), threads=source.threads)
 
 
-def _grid(settings: Mapping[str, Any], given: Given) -> CompressedModel:
-    return compress(given.model, Uniform(_quantizer(settings)), roles=_EVERYTHING, threads=given.threads)
+def _grid(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
+    return compress(source.model, Uniform(_quantizer(settings)), roles=_EVERYTHING, threads=source.threads)
 
 
-def _default(settings: Mapping[str, Any], given: Given) -> CompressedModel:
-    return compress(given.model, bits=settings["bits"], rounding=settings["rounding"], threads=given.threads)
+def _default(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
+    return compress(
+        source.model, bits=settings["bits"], rounding=settings["rounding"], threads=source.threads
+    )
 
 
-def _calibrated(settings: Mapping[str, Any], given: Given) -> CompressedModel:
+def _calibrated(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
     """At a price that comes to about so many bits: a guess, corrected by the law that a bit less is 4 times the error.
 
     A curve needs no point at exactly these bits, which a search would take several times as long to find.
     """
     from enxuto.compression.at_price import compress_at
 
-    calibration, bits = given.calibration(), float(settings["bits"])
+    calibration, bits = source.calibration(), float(settings["bits"])
     price = calibration.price_of_bits(bits)
     for _ in range(_CORRECTIONS):
         small = compress_at(calibration, price).model
-        excess = 8 * small.file_bytes / parameters(given.model) - bits
+        excess = 8 * small.file_bytes / parameters(source.model) - bits
         if abs(excess) <= _ABOUT * bits:
             return small
         price *= 4.0**excess
@@ -165,7 +170,7 @@ def _quantizer(settings: Mapping[str, Any]) -> Quantizer:
     return Half()
 
 
-MODES: Mapping[str, Callable[[Mapping[str, Any], Given], CompressedModel]] = MappingProxyType(
+MODES: Mapping[str, Callable[[Mapping[str, Any], ModeInput], CompressedModel]] = MappingProxyType(
     {"original": _original, "grid": _grid, "default": _default, "calibrated": _calibrated}
 )
 """By the name under which settings ask for them."""

@@ -36,8 +36,8 @@ from enxuto.metrics import ScoresAre, wilson_interval
 from enxuto.onnx_model import Model, files
 from enxuto.opening import load
 from enxuto.runtime import Runner
-from enxuto.studies.curve.calibration import Calibrating, calibration_before
-from enxuto.studies.curve.modes import Given, compressed
+from enxuto.studies.curve.calibration import CalibrationSplit, load_calibration
+from enxuto.studies.curve.modes import ModeInput, compress_by_mode
 from enxuto.studies.kinds import CURVE_CALIBRATE, CURVE_MEASURE, make_point
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point, Task
@@ -56,9 +56,15 @@ _Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Subject:
     """A model and the images it is measured on.
 
-    data: what `open_dataset` is given besides the path. model_hash, data_hash: of what was found there. calibrating:
-    which images calibrate, None for no calibrated points; `calibration` is the place of a data set of their own, and
-    `calibration_hash` theirs. labels: names of the classes, which may decide which output an image is of.
+    Attributes:
+        name: of the model, for people.
+        model, images: paths; `images` may be the name of a published set.
+        data: what `open_dataset` is given besides the path.
+        preprocess: of the images.
+        model_hash, data_hash: of the model's bytes, and of the images that judge.
+        calibration_split: which images calibrate, None for no calibrated points.
+        calibration, calibration_hash: path and hash of their own data set; the path is None where they are of `images`.
+        labels: names of the classes, which may decide which output an image is of.
     """
 
     name: str
@@ -68,7 +74,7 @@ class Subject:
     preprocess: Preprocess
     model_hash: str
     data_hash: str
-    calibrating: Calibrating | None = None
+    calibration_split: CalibrationSplit | None = None
     calibration: str | None = None
     calibration_hash: str | None = None
     labels: tuple[str, ...] | None = None
@@ -81,22 +87,22 @@ class Subject:
         images: str,
         data: Mapping[str, Any],
         preprocess: Preprocess,
-        calibrating: Calibrating | None = None,
+        calibration_split: CalibrationSplit | None = None,
         calibration: str | None = None,
     ) -> Subject:
-        """Look at all of them. Raises `DataError` and `ModelError` for what cannot be read."""
+        """Open the model and the images, and hash them. Raises `DataError` and `ModelError` for what cannot be read."""
         dataset = open_dataset(images, **data)
-        known = (name, model.resolve(), _place(images), dict(data), preprocess, _hash_of(model))
+        known = (name, model.resolve(), _resolve(images), dict(data), preprocess, _hash_of(model))
         labels = None if dataset.classes is None else tuple(map(str, dataset.classes))
-        if calibrating is None:
+        if calibration_split is None:
             return cls(*known, dataset.hash, labels=labels)
-        parts = calibrating.parts(
+        parts = calibration_split.split(
             dataset, None if calibration is None else open_dataset(calibration, require_labels=False)
         )
         if parts.calibration is None or parts.held_out is None:
-            raise DataError(f"{images}: no images to calibrate by and to judge by")
-        other = None if calibration is None else _place(calibration)
-        return cls(*known, parts.held_out.hash, calibrating, other, parts.calibration.hash, labels)
+            raise DataError(f"{images}: no images to calibrate by and to judge by", code="E043")
+        other = None if calibration is None else _resolve(calibration)
+        return cls(*known, parts.held_out.hash, calibration_split, other, parts.calibration.hash, labels)
 
 
 def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
@@ -112,13 +118,13 @@ def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Poin
     if subject.calibration is not None:
         paths["calibration"] = subject.calibration
     before: list[Point] = []
-    if subject.calibrating is not None:
-        chosen = subject.calibrating.to_dict()
+    if subject.calibration_split is not None:
+        chosen = subject.calibration_split.to_dict()
         before = [
-            make_point(CURVE_CALIBRATE, {**shared, "calibration": chosen}, subject.calibrating.seed,
+            make_point(CURVE_CALIBRATE, {**shared, "calibration": chosen}, subject.calibration_split.seed,
                        subject.calibration_hash, code=_CODE, paths=paths)
         ]  # fmt: skip
-        if not subject.calibrating.own:
+        if not subject.calibration_split.own:
             shared["held_out"] = chosen
     return [
         make_point(CURVE_MEASURE, {**shared, "compress": one}, subject.data.get("seed", 0), subject.data_hash,
@@ -129,39 +135,43 @@ def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Poin
 
 def measure_point(task: Task) -> dict[str, Any]:
     """Compress, decode, evaluate: the values of one point, shares 0…1."""
-    given = task.settings
-    ready = _ready(
-        task.paths["model"], task.paths["data"], json.dumps(given["data"]), json.dumps(given["preprocess"]),
-        json.dumps(given.get("held_out")), given["model_hash"], str(task.data_hash), task.threads,
+    settings = task.settings
+    prepared = _prepare(
+        task.paths["model"], task.paths["data"], json.dumps(settings["data"]), json.dumps(settings["preprocess"]),
+        json.dumps(settings.get("held_out")), settings["model_hash"], str(task.data_hash), task.threads,
     )  # fmt: skip
-    small = compressed(given["compress"], Given(ready.model, task.threads, lambda: calibration_before(task)))
-    decoded = Runner(small.to_model(threads=task.threads), threads=task.threads)
-    finite = _Finite(decoded)
-    reference = iter(ready.reference)
+    source = ModeInput(prepared.model, task.threads, lambda: load_calibration(task))
+    compressed = compress_by_mode(settings["compress"], source)
+    decoded = Runner(compressed.to_model(threads=task.threads), threads=task.threads)
+    finite = _FiniteScores(decoded)
+    reference = iter(prepared.reference)
     result = evaluate(
-        finite.scores, ready.images, preprocess=ready.preprocess, batch_size=_BATCH,
+        finite.scores, prepared.images, preprocess=prepared.preprocess, batch_size=_BATCH,
         reference=lambda batch: next(reference),  # `evaluate` asks once a batch, in order
-        scores_are=ready.kind, reference_are=ready.kind,
+        scores_are=prepared.kind, reference_are=prepared.kind,
     )  # fmt: skip
-    weights = parameters(ready.model)
-    bound, quantized = entropy_bits(small)
+    weights = parameters(prepared.model)
+    bound, quantized = entropy_bits(compressed)
     return {
         "model": task.paths["name"],
         "weights": weights,
         "quantized": quantized,
-        "entropy_bits": bound if quantized else _original_entropy(ready.model),
-        "file_bytes": small.file_bytes,
-        "file_bits": 8 * small.file_bytes / weights,
+        "entropy_bits": bound if quantized else _original_entropy(prepared.model),
+        "file_bytes": compressed.file_bytes,
+        "file_bits": 8 * compressed.file_bytes / weights,
         "broken": finite.broken,
         **_metrics(result),
-        **({"calibrated": small.metadata["calibrated"]} if "calibrated" in small.metadata else {}),
+        **({"calibrated": compressed.metadata["calibrated"]} if "calibrated" in compressed.metadata else {}),
     }
 
 
-def entropy_bits(small: CompressedModel) -> tuple[float, int]:
+def entropy_bits(compressed: CompressedModel) -> tuple[float, int]:
     """Entropy in bits per level, and how many levels there are: one histogram for one quantizer, else one a tensor."""
     tensors = [
-        tensor for part in small.parts if isinstance(part.row, LevelsRow) for tensor in part.levels().values()
+        tensor
+        for part in compressed.parts
+        if isinstance(part.row, LevelsRow)
+        for tensor in part.levels().values()
     ]
     count = sum(tensor.levels.size for tensor in tensors)
     if not count:
@@ -200,7 +210,7 @@ def _metrics(result: Evaluation) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _Prepared:
     model: Model
     images: Dataset
     preprocess: Preprocess
@@ -209,7 +219,7 @@ class _Ready:
 
 
 @lru_cache(maxsize=1)
-def _ready(
+def _prepare(
     model: str,
     images: str,
     data: str,
@@ -218,45 +228,52 @@ def _ready(
     model_hash: str,
     data_hash: str,
     threads: int,
-) -> _Ready:
+) -> _Prepared:
     """What all points of a model and data set share, once a process. Raises `DataError` where files have changed."""
     if _hash_of(Path(model)) != model_hash:
-        raise DataError(f"{model} is not the file that this study began with; use another folder for it")
+        raise DataError(
+            f"{model} is not the file that this study began with; use another folder for it", code="E080"
+        )
     how = Preprocess.from_dict(json.loads(preprocess))
-    dataset = _kept(_judging(open_dataset(images, **json.loads(data)), json.loads(held_out)), how)
+    dataset = _keep_in_memory(
+        _judged_images(open_dataset(images, **json.loads(data)), json.loads(held_out)), how
+    )
     loaded = load(model, threads=threads)
-    runner = _Finite(Runner(loaded, threads=threads))
+    runner = _FiniteScores(Runner(loaded, threads=threads))
     reference = [runner.scores(batch) for batch, _ in dataset.batches(_BATCH, how)]
     if dataset.hash != data_hash:
         raise DataError(
-            f"{images} does not hold the images that this study began with; use another folder for it"
+            f"{images} does not hold the images that this study began with; use another folder for it",
+            code="E080",
         )
     kind = kind_of_scores(loaded, np.concatenate([part.reshape(len(part), -1) for part in reference]))
-    return _Ready(loaded, dataset, how, reference, kind)
+    return _Prepared(loaded, dataset, how, reference, kind)
 
 
-def _judging(dataset: Dataset, held_out: Mapping[str, Any] | None) -> Dataset:
+def _judged_images(dataset: Dataset, held_out: Mapping[str, Any] | None) -> Dataset:
     """The images that points are judged on: those that do not calibrate."""
     if held_out is None:
         return dataset
-    return Calibrating(**held_out).parts(dataset, None).held_out or dataset
+    return CalibrationSplit(**held_out).split(dataset, None).held_out or dataset
 
 
-def _place(path: str) -> str:
+def _resolve(path: str) -> str:
     """A path that any process finds; the name of a published set as it is."""
     return str(Path(path).resolve()) if Path(path).exists() else path
 
 
-def _kept(dataset: Dataset, preprocess: Preprocess) -> Dataset:
+def _keep_in_memory(dataset: Dataset, preprocess: Preprocess) -> Dataset:
     """The data set with its batches in memory, or as it is where they are too large."""
     with closing(dataset.batches(1, preprocess)) as batches:
         size = next(batches)[0].nbytes
     return (
-        dataset if size * len(dataset) > _KEPT else _Kept(dataset, list(dataset.batches(_BATCH, preprocess)))
+        dataset
+        if size * len(dataset) > _KEPT
+        else _InMemory(dataset, list(dataset.batches(_BATCH, preprocess)))
     )
 
 
-class _Kept(Dataset):
+class _InMemory(Dataset):
     """A data set whose batches stay in memory: every point meets the same ones."""
 
     def __init__(self, dataset: Dataset, batches: Sequence[_Labelled]) -> None:
@@ -268,7 +285,7 @@ class _Kept(Dataset):
         yield from self._kept
 
 
-class _Finite:
+class _FiniteScores:
     """Scores in which images with any that is no number have equal scores: coarse steps break networks entirely."""
 
     def __init__(self, runner: Runner) -> None:

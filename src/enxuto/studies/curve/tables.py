@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enxuto.errors import DataError
-from enxuto.studies.curve.modes import CALIBRATED, OWN, method_names
+from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD, method_names
 from enxuto.studies.kinds import CURVE_MEASURE
 from enxuto.study.identity import content_hash
 from enxuto.study.store_result import Result
@@ -17,7 +17,7 @@ from enxuto.weights.tonin_published import BEST, find_published
 
 __all__ = [
     "KINDS",
-    "WITHIN",
+    "MAX_DROP",
     "Curve",
     "best_table",
     "curve_csv",
@@ -27,11 +27,11 @@ __all__ = [
     "points_table",
 ]
 
-WITHIN = 0.8
+MAX_DROP = 0.8
 """Points of top-1 that the source's best settings may lose (its section 4)."""
 
 _GRID = "the source's grid"
-KINDS = (_GRID, OWN, CALIBRATED)
+KINDS = (_GRID, DEFAULT_METHOD, CALIBRATED_METHOD)
 """What methods belong to; each has its best setting."""
 _NONE = "–"
 
@@ -55,16 +55,16 @@ class Curve:
         samples, seed = self.original["samples"], self.original["seed"]
         return f"{samples:,} images, seed {seed}, data {self.data_hash}"
 
-    def lost(self, row: Mapping[str, Any], metric: str = "top1") -> float:
+    def points_lost(self, row: Mapping[str, Any], metric: str = "top1") -> float:
         """Points of a share that a row loses against the original."""
         return 100 * float(self.original[metric] - row[metric])
 
-    def best(self, kind: str, within: float = WITHIN) -> Mapping[str, Any] | None:
-        """The row of least rate, of one of the `KINDS`, that loses at most `within` points of top-1.
+    def best(self, kind: str, max_drop: float = MAX_DROP) -> Mapping[str, Any] | None:
+        """The row of least rate, of one of the `KINDS`, that loses at most `max_drop` points of top-1.
 
         Of enxuto's own modes by the bytes of the file; of the source's grid by entropy, as the source does.
         """
-        rows = [row for row in self.rows if kind_of(row) == kind and self.lost(row) <= within + 1e-9]
+        rows = [row for row in self.rows if kind_of(row) == kind and self.points_lost(row) <= max_drop + 1e-9]
         rate = "entropy_bits" if kind == _GRID else "file_bytes"
         return min(rows, key=lambda row: float(row[rate]), default=None)
 
@@ -97,7 +97,8 @@ def curves_of(results: Iterable[Result], names: Mapping[str, str] | None = None)
                 (r.error for r in group if r.settings["compress"]["mode"] == "original"), "it was not run"
             )
             raise DataError(
-                f"{model}: the original was not evaluated, and nothing can be compared with it: {failed}"
+                f"{model}: the original was not evaluated, and nothing can be compared with it: {failed}",
+                code="E081",
             )
         rows = [
             {
@@ -125,17 +126,17 @@ def _unnamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "model"}
 
 
-def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
+def best_table(curves: Sequence[Curve], max_drop: float = MAX_DROP) -> Table:
     """Best settings of the source's grid and of enxuto for each model, beside what the source found for its family."""
     rows: list[tuple[str, ...]] = []
     for curve in curves:
         top5 = "top5" in curve.original
         for kind in KINDS:
-            best = curve.best(kind, within)
+            best = curve.best(kind, max_drop)
             if best is not None:
                 rows.append(_best_row(curve, best, top5=top5))
             elif any(kind_of(row) == kind for row in curve.rows):
-                rows.append((curve.model, f"{kind}: none within {within:g} points", *[_NONE] * 7))
+                rows.append((curve.model, f"{kind}: none within {max_drop:g} points", *[_NONE] * 7))
         known = find_published(BEST, curve.model)
         if known is not None:
             fifth = _NONE if known.top5 is None else f"{known.top5:.2f} ({known.top5_lost:+.2f})"
@@ -147,9 +148,9 @@ def best_table(curves: Sequence[Curve], within: float = WITHIN) -> Table:
             ))  # fmt: skip
     about = "; ".join(dict.fromkeys(f"{curve.model}: {curve.about}" for curve in curves))
     caption = (
-        f"Least entropy (enxuto: least file) within {within:g} points of top-1, chosen on these very images. CR = 32/H "
-        "and RE = (32 − H)/32 are of the entropy: of one histogram for the source's grid, so that the file, whose "
-        f"coder adapts to each tensor, can be smaller. {_calibrated_on(curves)}{about}. "
+        f"Least entropy (enxuto: least file) within {max_drop:g} points of top-1, chosen on these very images. "
+        "CR = 32/H and RE = (32 − H)/32 are of the entropy: of one histogram for the source's grid, so that the file, "
+        f"whose coder adapts to each tensor, can be smaller. {_calibrated_on(curves)}{about}. "
         "Published: Tonin 2021, tables 3.9 and 3.10, other files of the same families on other images"
     )
     columns = (
@@ -175,8 +176,8 @@ def _calibrated_on(curves: Sequence[Curve]) -> str:
 def _best_row(curve: Curve, row: Mapping[str, Any], *, top5: bool) -> tuple[str, ...]:
     bound = float(row["entropy_bits"])
     low, high = row["top1_interval"]
-    fifth = f"{100 * row['top5']:.2f} ({curve.lost(row, 'top5'):+.2f})" if top5 else _NONE
-    lost = f"{curve.lost(row):+.2f}"
+    fifth = f"{100 * row['top5']:.2f} ({curve.points_lost(row, 'top5'):+.2f})" if top5 else _NONE
+    lost = f"{curve.points_lost(row):+.2f}"
     if row.get("lost_interval") is not None:  # points of earlier versions have none
         least, most = (100 * end for end in row["lost_interval"])
         lost += f", {least:+.2f} to {most:+.2f}"

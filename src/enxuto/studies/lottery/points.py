@@ -25,13 +25,13 @@ from enxuto.prune.criteria.scores import CRITERIA
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import MODES, retraining_config, slice_epochs
 from enxuto.prune.rounds import Selection, shares_left
-from enxuto.studies.images import Asked
+from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED, make_point
 from enxuto.studies.network_hashes import code_hash
 from enxuto.study.point import Point
 from enxuto.train.config import TrainConfig
 
-__all__ = ["CODE", "SCALES", "SCHEDULES", "Arm", "LotteryStudy", "Scale", "network_of", "points"]
+__all__ = ["CODE", "SCALES", "SCHEDULES", "Arm", "LotteryStudy", "Scale", "network_settings", "points"]
 
 CODE = f"enxuto {__version__}, lottery 2"
 SCHEDULES = ("iterative", "one-shot", "gradual")
@@ -85,17 +85,27 @@ class Arm:
 
 @dataclass(frozen=True)
 class LotteryStudy:
-    """What to do. amount: the share of what there is that a round takes, 0…1.
+    """What a study trains, prunes and measures. Raises `UsageError` for values that make no sense.
 
-    config: of the unpruned training, whose seed and kept epochs are set here. retrain_epochs: None as many as the
-    schedule has. score_images: training images that criteria look at, None for all. rewind_epochs: of mode `rewind`,
-    an arm each. timed: batch sizes at which networks of the first seed are timed, none for no timing, on so many
-    `threads`.
-    Raises `UsageError` for what makes no sense.
+    Attributes:
+        architecture: the network.
+        images: which images train and test.
+        config: of the unpruned training, but for its seed and kept epochs, which are set here.
+        criteria, modes, scopes, schedules: an arm for each combination; modes are the ways of retraining.
+        seeds: each once.
+        rounds: how many.
+        amount: the share of what is left that a round removes, 0…1.
+        target, normalise, floor, multiple: as in `Selection`.
+        rewind_epochs: of mode `rewind`, an arm each.
+        retrain_epochs: of each retraining, None for as many as its schedule has.
+        score_images: training images that criteria look at, None for all.
+        timed: batch sizes at which networks of the first seed are timed, none for no timing.
+        threads: of the timing.
+        paths: `data`, perhaps `test`.
     """
 
     architecture: Architecture
-    images: Asked
+    images: ImageSelection
     config: TrainConfig
     criteria: Sequence[str] = ("l1", "deeplift")
     modes: Sequence[str] = ("rewind", "lr-rewind", "fine-tune", "reinit")
@@ -122,20 +132,23 @@ class LotteryStudy:
         _check_names("schedule", self.schedules, SCHEDULES)
         shares_left(self.amount, self.rounds)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UsageError("a study needs seeds, each once")
+            raise UsageError("a study needs seeds, each once", code="E023")
         if self.config.validation > 0 or self.config.early_stopping is not None:
             raise UsageError(
-                "every training of the study has its full length: leave out validation and early_stopping"
+                "every training of the study has its full length: leave out validation and early_stopping",
+                code="E022",
             )
         late = [epoch for epoch in self.rewind_epochs if not 0 <= epoch < self.config.epochs]
         if late:
             raise UsageError(
-                f"nothing is left to train after rewinding to epoch {late[0]} of {self.config.epochs}"
+                f"nothing is left to train after rewinding to epoch {late[0]} of {self.config.epochs}",
+                code="E022",
             )
         if "gradual" in self.schedules:
             if self.config.epochs <= self.rounds:
                 raise UsageError(
-                    f"gradual pruning in {self.rounds} rounds needs more epochs than {self.config.epochs}"
+                    f"gradual pruning in {self.rounds} rounds needs more epochs than {self.config.epochs}",
+                    code="E022",
                 )
             slice_epochs(self.config, 1, self.config.epochs)  # refuses schedules that cannot be cut
 
@@ -181,28 +194,28 @@ def points(study: LotteryStudy, data_hash: str) -> list[Point]:
     found: list[Point] = []
     timed = study.timed_arms()
     for seed in study.seeds:
-        first = _first(study, seed, data_hash)
+        first = _unpruned_point(study, seed, data_hash)
         found.append(first)
         kept_on = [mode for mode in study.modes if mode in ("lr-rewind", "fine-tune")]
-        found += [_round(study, Arm("none", mode), 0, seed, data_hash, [first]) for mode in kept_on]
+        found += [_round_point(study, Arm("none", mode), 0, seed, data_hash, [first]) for mode in kept_on]
         for arm in study.arms():
-            rounds = list(_rounds(study, arm, seed, data_hash, first))
+            rounds = list(_round_points(study, arm, seed, data_hash, first))
             found += rounds
             if arm in timed and seed == study.seeds[0]:
-                found.append(_timing(study, arm, seed, rounds))
+                found.append(_speed_point(study, arm, seed, rounds))
     return list(dict.fromkeys(found))
 
 
-def _rounds(study: LotteryStudy, arm: Arm, seed: int, data_hash: str, first: Point) -> Iterator[Point]:
+def _round_points(study: LotteryStudy, arm: Arm, seed: int, data_hash: str, first: Point) -> Iterator[Point]:
     before = [first]
     for number in range(1, study.rounds + 1):
-        point = _round(study, arm, number, seed, data_hash, before)
+        point = _round_point(study, arm, number, seed, data_hash, before)
         yield point
         if arm.schedule != "one-shot":
             before = [first, point]
 
 
-def _first(study: LotteryStudy, seed: int, data_hash: str) -> Point:
+def _unpruned_point(study: LotteryStudy, seed: int, data_hash: str) -> Point:
     # The source rewinds to epochs 0 to 4: kept always, so that asking for another one trains nothing anew.
     wanted = set(range(min(5, study.config.epochs))) | set(study.rewind_epochs)
     if "gradual" in study.schedules:
@@ -210,16 +223,16 @@ def _first(study: LotteryStudy, seed: int, data_hash: str) -> Point:
     config = TrainConfig.from_recipe(
         None, {**study.config.to_dict(), "seed": seed, "keep_epochs": tuple(sorted(wanted))}
     )
-    settings = {**_shared(study), "config": config.to_dict()}
+    settings = {**_shared_settings(study), "config": config.to_dict()}
     return make_point(LOTTERY_UNPRUNED, settings, seed, data_hash, code=CODE, paths=study.paths)
 
 
-def _round(
+def _round_point(
     study: LotteryStudy, arm: Arm, number: int, seed: int, data_hash: str, after: Sequence[Point]
 ) -> Point:
     gradual = arm.schedule == "gradual"
     settings = {
-        **_shared(study),
+        **_shared_settings(study),
         "arm": asdict(arm),
         "round": number,
         "left": 1.0 if number == 0 else shares_left(study.amount, number)[-1],
@@ -234,9 +247,9 @@ def _round(
     return make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=study.paths)
 
 
-def _timing(study: LotteryStudy, arm: Arm, seed: int, rounds: Sequence[Point]) -> Point:
+def _speed_point(study: LotteryStudy, arm: Arm, seed: int, rounds: Sequence[Point]) -> Point:
     settings = {
-        **network_of(study.architecture), "arm": asdict(arm), "batches": list(study.timed),
+        **network_settings(study.architecture), "arm": asdict(arm), "batches": list(study.timed),
         "threads": study.threads,
     }  # fmt: skip
     return make_point(LOTTERY_SPEED, settings, seed, None, rounds, code=CODE)
@@ -247,11 +260,11 @@ def _seed_of(seed: int, number: int) -> int:
     return (seed + 1000 * number) % 2**32
 
 
-def _shared(study: LotteryStudy) -> dict[str, Any]:
-    return {**network_of(study.architecture), "images": study.images.to_dict()}
+def _shared_settings(study: LotteryStudy) -> dict[str, Any]:
+    return {**network_settings(study.architecture), "images": study.images.to_dict()}
 
 
-def network_of(architecture: Architecture) -> dict[str, Any]:
+def network_settings(architecture: Architecture) -> dict[str, Any]:
     """What a point is told of its network: how to build it, and by which code where that is a user's own."""
     own = {"factory_code": _code_of(architecture.name)} if ":" in architecture.name else {}
     return {"network": architecture.to_dict(), **own}

@@ -18,7 +18,7 @@ from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
 from enxuto.studies.lottery.points import Arm
 from enxuto.study.store_result import Result
 
-__all__ = ["Level", "Lottery", "Timed"]
+__all__ = ["ArmSpeeds", "Level", "Lottery"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Timed:
+class ArmSpeeds:
     """Speeds of an arm: rows of device, batch, round, median_ms, speedup. left: parameters left after each round."""
 
     arm: Arm
@@ -52,9 +52,9 @@ class Lottery:
     network: str
     about: str
     unpruned: SeedAccuracies
-    longer: Mapping[str, SeedAccuracies] = field(hash=False)
+    trained_on: Mapping[str, SeedAccuracies] = field(hash=False)
     levels: tuple[Level, ...] = ()
-    speeds: tuple[Timed, ...] = ()
+    speeds: tuple[ArmSpeeds, ...] = ()
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Lottery:
@@ -62,7 +62,9 @@ class Lottery:
         done = [result for result in results if result.values is not None]
         firsts = {r.seed: r for r in done if r.kind == LOTTERY_UNPRUNED}
         if not firsts:
-            raise DataError("no unpruned network is trained yet: there is nothing to compare with")
+            raise DataError(
+                "no unpruned network is trained yet: there is nothing to compare with", code="E080"
+            )
         unpruned = SeedAccuracies(
             {seed: result.values["top1"] for seed, result in firsts.items() if result.values}
         )
@@ -76,16 +78,16 @@ class Lottery:
             key: SeedAccuracies({seed: values["top1"] for seed, values in found.items()})
             for key, found in whole.items()
         }
-        longer = {arm.mode: found for (arm, number), found in runs.items() if number == 0}
+        trained_on = {arm.mode: found for (arm, number), found in runs.items() if number == 0}
         last = max((number for _, number in rounds), default=0)
         levels = tuple(
             Level(arm, number, _left(whole[arm, number]), runs[arm, number],
-                  _claim(arm, number, runs, unpruned, longer, last), whole[arm, number])
+                  _claim(arm, number, runs, unpruned, trained_on, last), whole[arm, number])
             for arm, number in whole if number
         )  # fmt: skip
         first = next(iter(firsts.values()))
         return cls(
-            first.settings["network"]["name"], _about(first, sorted(firsts)), unpruned, longer, levels,
+            first.settings["network"]["name"], _about(first, sorted(firsts)), unpruned, trained_on, levels,
             tuple(_timed(result, rounds) for result in done if result.kind == LOTTERY_SPEED),
         )  # fmt: skip
 
@@ -104,7 +106,7 @@ class Lottery:
             "network": self.network,
             "about": self.about,
             "unpruned": self.unpruned.to_dict(),
-            "unpruned_trained_on": {mode: runs.to_dict() for mode, runs in self.longer.items()},
+            "unpruned_trained_on": {mode: runs.to_dict() for mode, runs in self.trained_on.items()},
             "levels": [
                 {
                     **vars(level.arm),
@@ -130,7 +132,7 @@ def _claim(
     number: int,
     runs: Mapping[tuple[Arm, int], SeedAccuracies],
     unpruned: SeedAccuracies,
-    longer: Mapping[str, SeedAccuracies],
+    trained_on: Mapping[str, SeedAccuracies],
     last: int,
 ) -> Claim | None:
     if arm.schedule == "gradual" and number < last:
@@ -142,7 +144,7 @@ def _claim(
 
     return compare_with_controls(
         runs[arm, number], unpruned, reinit=control(arm.criterion), random=control("random"),
-        longer=longer.get(arm.mode),
+        longer=trained_on.get(arm.mode),
     )  # fmt: skip
 
 
@@ -151,7 +153,7 @@ def _left(values: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:
     return {key: float(median(one["left"][key] for one in values.values())) for key in keys}
 
 
-def _timed(result: Result, rounds: Mapping[tuple[Arm, int], Mapping[int, Mapping[str, Any]]]) -> Timed:
+def _timed(result: Result, rounds: Mapping[tuple[Arm, int], Mapping[int, Mapping[str, Any]]]) -> ArmSpeeds:
     assert result.values is not None
     arm = Arm(**result.settings["arm"])
     left = {
@@ -159,7 +161,7 @@ def _timed(result: Result, rounds: Mapping[tuple[Arm, int], Mapping[int, Mapping
         for (one, number), found in rounds.items()
         if one == arm and result.seed in found
     }
-    return Timed(arm, tuple(result.values["rows"]), {0: 1.0, **left}, int(result.values["threads"]))
+    return ArmSpeeds(arm, tuple(result.values["rows"]), {0: 1.0, **left}, int(result.values["threads"]))
 
 
 def _about(first: Result, seeds: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""What the points of a lottery study compute: an unpruned training, a given network, a round of pruning.
+"""What the points of a lottery study compute: an unpruned training, a network to start with, a round of pruning.
 
 Each leaves its network as `network.pt` (`prune.load_pruned` reads it) in its folder; a training that was interrupted
 goes on from its last epoch. Accuracies are of the last epoch's weights on the test images, which nothing is chosen by.
@@ -26,11 +26,10 @@ from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import build_unpruned, reinitialise
 from enxuto.prune.rounds import PruningStep, Selection, UnprunedNetwork
 from enxuto.prune.speed import relative_latency
-from enxuto.studies.images import Images, images_of, scoring_batches
-from enxuto.studies.lottery.points import Arm, retraining_of
-from enxuto.studies.lottery.points import network_of as network_of_point
+from enxuto.studies.images import Images, open_point_images, scoring_batches
+from enxuto.studies.lottery.points import Arm, network_settings, retraining_of
 from enxuto.studies.network_hashes import state_hash
-from enxuto.studies.pruning import Given
+from enxuto.studies.pruning import StartingNetwork
 from enxuto.study.point import Predecessor, Task
 from enxuto.train.checkpoint import Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
@@ -38,49 +37,55 @@ from enxuto.train.history import History
 from enxuto.train.loop import fit
 from enxuto.train.validation import score
 
-__all__ = ["NETWORK", "TRAINING", "network_of", "prune_round", "take_given", "train_unpruned"]
+__all__ = ["NETWORK", "TRAINING", "load_start", "network_file", "prune_round", "train_unpruned"]
 
 NETWORK, TRAINING = "network.pt", "training"
 
 
 def train_unpruned(task: Task) -> dict[str, Any]:
     """Train the unpruned network; its checkpoints stay, as rounds rewind to them."""
-    images, unpruned = images_of(task), _unpruned(task)
+    images, unpruned = open_point_images(task), _unpruned(task)
     config = TrainConfig.from_recipe(None, {**task.settings["config"], "threads": task.threads})
     network = build_unpruned(unpruned.architecture, task.seed)
     history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
     kept = unpruned.channels.keep_all()
     return {
-        **_finished(task, unpruned, network.cpu(), kept, images, history),
+        **_measure_network(task, unpruned, network.cpu(), kept, images, history),
         "last_lr": history.records[-1].lr,
     }
 
 
-def take_given(task: Task) -> dict[str, Any]:
-    """Take a trained network as it is, from a file that `save_pruned` wrote; `task.paths["network"]` says where."""
-    given = load_pruned(task.paths["network"], _unpruned(task).architecture.factory)
-    if Given(given.network, given.architecture, given.kept).hash != task.settings["weights"]:
-        raise DataError(f"{task.paths['network']} holds other weights than this study began with")
-    values = _finished(task, _unpruned(task), given.network, given.kept, images_of(task), None)
+def load_start(task: Task) -> dict[str, Any]:
+    """Load a trained network as it is, from a file that `save_pruned` wrote; `task.paths["network"]` says where."""
+    start = load_pruned(task.paths["network"], _unpruned(task).architecture.factory)
+    if StartingNetwork(start.network, start.architecture, start.kept).hash != task.settings["weights"]:
+        raise DataError(
+            f"{task.paths['network']} holds other weights than this study began with", code="E080"
+        )
+    values = _measure_network(task, _unpruned(task), start.network, start.kept, open_point_images(task), None)
     return {**values, "last_lr": task.settings["last_lr"]}
 
 
 def prune_round(task: Task) -> dict[str, Any]:
     """Score, choose, remove, train again, measure: the values of one round."""
-    images, unpruned, settings = images_of(task), _unpruned(task), task.settings
+    images, unpruned, settings = open_point_images(task), _unpruned(task), task.settings
     first, arm = task.predecessors[0], Arm(**settings["arm"])
-    state, kept = _state_before(task, arm, unpruned)
+    state, kept = _starting_state(task, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
-    step = _chosen(task, unpruned, state, kept, images) if settings["round"] else PruningStep(kept, 1.0, 1.0)
+    step = (
+        _choose_filters(task, unpruned, state, kept, images)
+        if settings["round"]
+        else PruningStep(kept, 1.0, 1.0)
+    )
     smaller = unpruned.prune(unpruned.expand_state(state, kept), step.kept)
     at_once = score(smaller, images.test).top1
-    network = _starting(task, arm, unpruned, smaller, step.kept)
+    network = _restore_weights(task, arm, unpruned, smaller, step.kept)
     history = None
     if arm.mode != "none" or settings["gradual"] is not None:
         config = retraining_of(settings, first.values["last_lr"]).model_copy(update={"threads": task.threads})
         history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
         network.cpu()
-    values = _finished(task, unpruned, network, step.kept, images, history)
+    values = _measure_network(task, unpruned, network, step.kept, images, history)
     shutil.rmtree(
         task.folder / TRAINING, ignore_errors=True
     )  # the network is kept; its optimizer is not needed again
@@ -93,7 +98,7 @@ def prune_round(task: Task) -> dict[str, Any]:
     }
 
 
-def _state_before(
+def _starting_state(
     task: Task, arm: Arm, unpruned: UnprunedNetwork
 ) -> tuple[Mapping[str, Tensor], KeptChannels]:
     """The state and the plan that a round starts from."""
@@ -101,11 +106,11 @@ def _state_before(
     if gradual is not None and task.settings["round"] == 1:
         beginning = task.predecessors[0].folder / TRAINING / epoch_file(gradual[0])
         return Checkpoint.read(beginning).model, unpruned.channels.keep_all()
-    held = load_pruned(network_of(task.predecessors[-1]), unpruned.architecture.factory)
+    held = load_pruned(network_file(task.predecessors[-1]), unpruned.architecture.factory)
     return held.network.state_dict(), held.kept
 
 
-def _chosen(
+def _choose_filters(
     task: Task, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], kept: KeptChannels, images: Images
 ) -> PruningStep:
     """Score the network as it is and choose what goes."""
@@ -129,10 +134,10 @@ def _criterion(name: str, seed: int) -> str | Criterion:
     return Random(seed) if name == "random" else name
 
 
-def _starting(
+def _restore_weights(
     task: Task, arm: Arm, unpruned: UnprunedNetwork, smaller: nn.Module, kept: KeptChannels
 ) -> nn.Module:
-    """The pruned network with the weights that its retraining starts from."""
+    """Return the pruned network with the weights that its retraining starts from."""
     if arm.mode == "reinit":
         return reinitialise(unpruned, kept, task.settings["config"]["seed"])
     if arm.mode == "rewind":
@@ -140,12 +145,14 @@ def _starting(
         path = Path(early) if early else task.predecessors[0].folder / TRAINING / epoch_file(arm.rewind_epoch)
         state = Checkpoint.read(path).model
         if early and state_hash(state) != task.settings["rewind"]:
-            raise DataError(f"{path} holds other weights than this study began with; run it again")
+            raise DataError(
+                f"{path} holds other weights than this study began with; run it again", code="E080"
+            )
         smaller.load_state_dict(slice_state(state, unpruned.channels, kept))
     return smaller
 
 
-def _finished(
+def _measure_network(
     task: Task,
     unpruned: UnprunedNetwork,
     network: nn.Module,
@@ -171,17 +178,17 @@ def _finished(
         "training_seconds": sum(record.seconds for record in history.records) if history else 0.0,
     }
     path = task.folder / NETWORK
-    known: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "top1": found.top1,
         "samples": found.samples,
         "seed": task.seed,
         "data": task.data_hash,
     }
     if images.train.images.shape[1] in (1, 3):
-        known["preprocess"] = images.train.preprocess().to_dict()
+        metadata["preprocess"] = images.train.preprocess().to_dict()
     if images.labels is not None:
-        known["labels"] = list(images.labels)
-    save_pruned(path, network, unpruned.architecture, kept, metadata=known)
+        metadata["labels"] = list(images.labels)
+    save_pruned(path, network, unpruned.architecture, kept, metadata=metadata)
     return {**values, "file_bytes": path.stat().st_size}
 
 
@@ -191,29 +198,30 @@ def _difference(before: KeptChannels, after: KeptChannels) -> dict[str, list[int
     return {layer: places for layer, places in gone.items() if places}
 
 
-def network_of(predecessor: Predecessor) -> Path:
+def network_file(predecessor: Predecessor) -> Path:
     """The file of the network that a point left. Raises `DataError` where it is gone."""
     path = predecessor.folder / NETWORK
     if not path.is_file():
-        raise DataError(f"{path} is gone; remove the study's folder and run it again")
+        raise DataError(f"{path} is gone; remove the study's folder and run it again", code="E080")
     return path
 
 
 def _unpruned(task: Task) -> UnprunedNetwork:
     torch.set_num_threads(task.threads)
-    architecture = _asked_for(task.settings["network"])
-    if task.settings.get("factory_code") != network_of_point(architecture).get("factory_code"):
+    architecture = _architecture_of(task.settings["network"])
+    if task.settings.get("factory_code") != network_settings(architecture).get("factory_code"):
         raise DataError(
-            f"the code of {architecture.name} is not that which this study began with; run the study again"
+            f"the code of {architecture.name} is not that which this study began with; run the study again",
+            code="E080",
         )
-    return _built_once(json.dumps(task.settings["network"], sort_keys=True))
+    return _build_unpruned(json.dumps(task.settings["network"], sort_keys=True))
 
 
 @lru_cache(maxsize=2)
-def _built_once(architecture: str) -> UnprunedNetwork:
-    return UnprunedNetwork.from_architecture(_asked_for(json.loads(architecture)))
+def _build_unpruned(architecture: str) -> UnprunedNetwork:
+    return UnprunedNetwork.from_architecture(_architecture_of(json.loads(architecture)))
 
 
-def _asked_for(values: Mapping[str, Any]) -> Architecture:
+def _architecture_of(values: Mapping[str, Any]) -> Architecture:
     """The network of a point's settings, which are what the user asked for, a factory too; no file is asked."""
     return Architecture.from_dict(values, values["name"] if ":" in values["name"] else None)

@@ -16,7 +16,7 @@ from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.removal.rebuild import load_pruned
 from enxuto.prune.retrain import build_unpruned
 from enxuto.prune.speed import latencies
-from enxuto.studies.lottery.round import network_of
+from enxuto.studies.lottery.round import network_file
 from enxuto.study.point import Task
 
 __all__ = ["time_arm"]
@@ -35,7 +35,7 @@ def time_arm(task: Task) -> dict[str, Any]:
     torch.set_num_threads(task.threads)
     networks = [build_unpruned(architecture, 0).eval()]
     networks += [
-        load_pruned(network_of(before), architecture.factory).network for before in task.predecessors
+        load_pruned(network_file(before), architecture.factory).network for before in task.predecessors
     ]
     rows = _cpu(networks, architecture.input_shape, task.settings["batches"], task.threads)
     if torch.cuda.is_available():

@@ -40,7 +40,7 @@ def claims_table(lottery: Lottery) -> Table:
     runs = lottery.unpruned
     longer = "; ".join(
         f"trained on by {mode}: median {_percent(found.median)} ({_percent(found.low)} – {_percent(found.high)})"
-        for mode, found in lottery.longer.items()
+        for mode, found in lottery.trained_on.items()
     )
     caption = (
         f"UnprunedNetwork: median {_percent(runs.median)} % ({_percent(runs.low)} – {_percent(runs.high)})"

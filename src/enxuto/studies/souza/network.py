@@ -10,7 +10,7 @@ from typing import Any
 
 from enxuto import zoo
 from enxuto.measure import measure, write_network
-from enxuto.studies.images import images_of
+from enxuto.studies.images import open_point_images
 from enxuto.study.point import Task
 from enxuto.train.config import TrainConfig
 from enxuto.train.loop import fit
@@ -23,7 +23,7 @@ def train_network(task: Task) -> dict[str, Any]:
 
     Raises `TrainingError` where the training diverges, `DataError` where the images are others than the point's.
     """
-    images, settings = images_of(task), task.settings
+    images, settings = open_point_images(task), task.settings
     name, classes, latency = settings["network"], settings["classes"], settings["latency"]
     shape = tuple(images.train.images.shape[1:])
     network = zoo.build(name, classes=classes, channels=shape[0], seed=task.seed)

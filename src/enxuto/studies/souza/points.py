@@ -8,7 +8,7 @@ once, at the end, with the last epoch's weights: nothing is chosen by them. Not 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from enxuto.study.point import Point
 
 if TYPE_CHECKING:
     from enxuto.data.labels import Label
-    from enxuto.studies.images import Asked
+    from enxuto.studies.images import ImageSelection
     from enxuto.train import TrainConfig
 
 __all__ = ["SCALES", "Scale", "SouzaStudy", "points"]
@@ -80,8 +80,8 @@ class SouzaStudy:
         if strange or not self.networks or len(set(self.networks)) < len(self.networks):
             hint = did_you_mean(strange[0], NETWORKS) if strange else ""
             raise UsageError(
-                f"networks are {', '.join(self.networks) or 'none'}{hint}; name some of {', '.join(NETWORKS)}, "
-                "each once",
+                f"networks are {', '.join(self.networks) or 'none'}{hint}; "
+                f"name some of {', '.join(NETWORKS)}, each once",
                 code="E021" if strange else "E020",
             )
         if not 0 <= self.seed < 2**32 or self.latency_threads < 0:
@@ -89,11 +89,12 @@ class SouzaStudy:
         config = self.config()
         if config.threads is not None:
             raise UsageError(
-                "how many threads a training has is said by threads=, not by a setting of the training"
+                "how many threads a training has is said by --threads, not by --set threads=…", code="E022"
             )
         if config.validation > 0 or config.early_stopping is not None:
             raise UsageError(
-                "the protocol trains on all images and stops by its schedule: leave out validation and early_stopping"
+                "the protocol trains on all images and stops by its schedule: leave out validation and early_stopping",
+                code="E022",
             )
 
     def config(self) -> TrainConfig:
@@ -103,25 +104,24 @@ class SouzaStudy:
         own = {"epochs": SCALES[self.scale].epochs, "seed": self.seed}
         return TrainConfig.from_recipe("souza", own | dict(self.settings))
 
-    def asked(self) -> Asked:
+    def image_selection(self) -> ImageSelection:
         """Which images: as many as the scale says, RGB of 32×32."""
-        from enxuto.studies.images import Asked
+        from enxuto.studies.images import ImageSelection
 
         scale = SCALES[self.scale]
-        asked = Asked(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
-        return replace(asked, **self.images)
+        return ImageSelection(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
 
 
 def points(study: SouzaStudy, classes: int, data_hash: str, paths: Mapping[str, str]) -> list[Point]:
     """A point for each network.
 
-    classes, data_hash: of the images that `study.asked()` opens at the places `data` and, where it has no part `test`,
-    `test`.
+    classes, data_hash: of the images that `study.image_selection()` opens at the paths `data` and, where that has no
+    part `test`, `test`.
     """
     shared = {
         "scale": study.scale,
         "classes": classes,
-        "images": study.asked().to_dict(),
+        "images": study.image_selection().to_dict(),
         "config": study.config().to_dict(),
         "latency": {"repeats": SCALES[study.scale].repeats, "threads": study.latency_threads},
     }

@@ -1,4 +1,4 @@
-"""What all charts of studies share: an empty figure, colours and dashes, PNG or SVG by the name.
+"""What all charts share: an empty figure, colours and dashes, PNG or SVG by the name.
 
 Colours are Okabe and Ito's, told apart by every common form of colour vision; lines differ in dash and marker too. The
 same values give the same bytes. Needs matplotlib (extra `[report]`); no window and no global state of it is involved.
@@ -53,10 +53,16 @@ def whole_numbers() -> Locator:
 def save(figure: Figure, path: str | Path) -> Path:
     """Write the figure, whole or not at all. Raises `UsageError` for another ending than .png and .svg."""
     import matplotlib
+    from matplotlib.ticker import ScalarFormatter
 
     target = Path(path)
     if target.suffix not in FORMATS:
         raise UsageError(f"{target}: charts are written as {' or '.join(FORMATS)}")
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), ScalarFormatter):
+                # `drawn` calls formatters for one number at a time, for which a `ScalarFormatter` gives no text.
+                axis.set_major_formatter("{x:g}")
     kind = target.suffix.removeprefix(".")
     # Without these an SVG holds the date and random identifiers.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}

@@ -1,0 +1,65 @@
+"""The charts of `enxuto curve`: rate against every metric, as the source's figures 3.6 to 3.11, and against bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from enxuto.report.exhibit import Chart
+from enxuto.report.pictures import Panel, draw_panels, panels_of
+from enxuto.report.readers.rates import rate_chart
+from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD
+from enxuto.studies.curve.tables import Curve
+
+__all__ = ["draw_curve"]
+
+_METRICS = ("top1", "top5", "macro_precision", "macro_recall", "macro_f1", "mrr")
+_METHODS = ("midrise", "midtread", "μ-law", "minifloat", "half", DEFAULT_METHOD, CALIBRATED_METHOD)
+_ZONES = (
+    "midrise", "dead-zone 0.1", "dead-zone 0.25", "dead-zone 0.4", "midtread", "dead-zone 0.7", DEFAULT_METHOD,
+    CALIBRATED_METHOD,
+)  # fmt: skip
+_FILES = (
+    "midtread",
+    "dead-zone 0.4",
+    "dead-zone 0.7",
+    "μ-law",
+    "minifloat",
+    DEFAULT_METHOD,
+    CALIBRATED_METHOD,
+)
+
+
+def draw_curve(curve: Curve, folder: str | Path, ending: str) -> list[Path]:
+    """Draw a curve's charts, called by its model: `-methods`, `-dead-zones` and `-bytes`; those without points are not.
+
+    ending: `.png` or `.svg`. Returns the files written. Raises `UsageError` without matplotlib, or where a file cannot
+    be written.
+    """
+    title = f"{curve.model}: {curve.about}"
+    written = []
+    for name, methods in (("methods", _METHODS), ("dead-zones", _ZONES)):
+        chart = _select(rate_chart(curve), methods)
+        if chart is not None:
+            keys = [key for key in _METRICS if key in {measure.key for measure in chart.y}]
+            entropy = [measure.key for measure in chart.x].index("entropy_bits")
+            path = Path(folder) / f"{curve.model}-{name}{ending}"
+            written.append(draw_panels(panels_of(chart, x=entropy, y=keys), path, title=title, columns=3))
+    chart = _select(rate_chart(curve), _FILES)
+    if chart is not None:
+        whole = Panel(chart, chart.frames[0], chart.x[0], chart.y[0])
+        close = replace(
+            whole, y=replace(whole.y, near=True), title="close to the original; grey: its 95 % interval"
+        )
+        path = Path(folder) / f"{curve.model}-bytes{ending}"
+        written.append(draw_panels([whole, close], path, title=title, columns=2))
+    return written
+
+
+def _select(chart: Chart, methods: Sequence[str]) -> Chart | None:
+    """The chart with the lines of some methods and the original's; None where none of them has a point."""
+    series = [one for one in chart.frames[0].series if one.name in methods or one.form == "rule"]
+    if all(one.form == "rule" for one in series):
+        return None
+    return replace(chart, frames=(replace(chart.frames[0], series=tuple(series)),))
