@@ -155,7 +155,8 @@ def _entropy(values: Float64) -> float:
 
 def _positions(curvature: Curvature) -> int:
     """Kernel positions that share an input channel."""
-    return math.prod(curvature.layer.kernel) if curvature.layer.kind == "conv" else 1
+    window = curvature.layer.window
+    return 1 if window is None else math.prod(window.kernel)
 
 
 def _exponents(weights: Float64, count: int) -> npt.NDArray[np.int64]:

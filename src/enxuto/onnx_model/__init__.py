@@ -3,6 +3,14 @@
 Imports numpy, onnx and ml_dtypes; neither torch nor numba nor ONNX Runtime.
 """
 
+from enxuto.onnx_model.attributes import (
+    constant_tensor,
+    float_attribute,
+    has_attribute,
+    int_attribute,
+    ints_attribute,
+    text_attribute,
+)
 from enxuto.onnx_model.batch import any_batch, fixed_batch
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
@@ -20,6 +28,7 @@ from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
 from enxuto.onnx_model.tensors import check_finite
+from enxuto.onnx_model.windows import Window, window_of
 from enxuto.onnx_model.write import files, total_bytes, write_streaming
 
 __all__ = [
@@ -27,17 +36,23 @@ __all__ = [
     "Model",
     "Role",
     "WeightInfo",
+    "Window",
     "any_batch",
     "array_bytes",
     "array_from_bytes",
     "before_softmax",
     "byte_count",
     "check_finite",
+    "constant_tensor",
     "ending",
     "files",
     "fill",
     "fixed_batch",
+    "float_attribute",
     "fold_batch_norm",
+    "has_attribute",
+    "int_attribute",
+    "ints_attribute",
     "keeps_places",
     "logarithm_of",
     "numpy_dtype",
@@ -47,6 +62,8 @@ __all__ = [
     "skeleton",
     "skeleton_slots",
     "takes_part",
+    "text_attribute",
     "total_bytes",
+    "window_of",
     "write_streaming",
 ]

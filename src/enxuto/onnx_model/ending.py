@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from enxuto.onnx_model.attributes import constant_tensor
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS
 from enxuto.onnx_model.tensors import InMemory, WeightData, empty
@@ -203,18 +204,16 @@ def _is_floor(model: Model, maker: Mapping[str, NodeProto], name: str) -> bool:
     if name in model:
         value = model.load(name) if model.info(name).elements == 1 else None
     else:
-        about = maker[name].attribute if _kind_of(maker, name) == "Constant" else ()
-        value = next((_number(one) for one in about), None)
+        value = _single_number(maker[name]) if name in maker else None
     return value is not None and np.size(value) == 1 and bool(np.all((value >= 0) & (value <= _FLOOR)))
 
 
-def _number(about: AttributeProto) -> np.ndarray | None:
-    """Return the number in an attribute of a Constant, None where it holds something else."""
-    if about.name == "value_float":
-        return np.array(about.f)
-    if about.name != "value" or math.prod(about.t.dims) != 1:
+def _single_number(node: NodeProto) -> np.ndarray | None:
+    """Return the number that a Constant node gives, None where it gives something else."""
+    tensor = constant_tensor(node)
+    if tensor is None or math.prod(tensor.dims) != 1:
         return None
-    return np.asarray(numpy_helper.to_array(about.t))
+    return np.asarray(numpy_helper.to_array(tensor))
 
 
 def _curved(inner: Ending, kind: str) -> Ending:

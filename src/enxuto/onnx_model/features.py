@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 from onnx import NodeProto, TensorProto
 
-from enxuto.onnx_model.scopes import STANDARD_DOMAINS, attribute, subgraphs
+from enxuto.onnx_model.attributes import int_attribute
+from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, subgraphs
 from enxuto.onnx_model.trace import Reader, Tracer, Use
 
 __all__ = ["Features"]
@@ -92,10 +94,4 @@ def _is_layer(node: NodeProto, index: int) -> bool:
 
 
 def _to_float(node: NodeProto) -> bool:
-    wanted = attribute(node, "to")
-    return wanted is None or wanted.i in (
-        TensorProto.FLOAT,
-        TensorProto.DOUBLE,
-        TensorProto.FLOAT16,
-        TensorProto.BFLOAT16,
-    )
+    return int_attribute(node, "to", TensorProto.FLOAT) in FLOAT_TYPES

@@ -27,6 +27,7 @@ from typing import Literal
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from enxuto.errors import ModelError
+from enxuto.onnx_model.attributes import attribute
 from enxuto.onnx_model.dtypes import numpy_dtype
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "Location",
     "Scope",
     "Slot",
-    "attribute",
     "read_counts",
     "reads_of",
     "scopes",
@@ -100,11 +100,6 @@ def weight_slots(proto: ModelProto) -> dict[str, Slot]:
             if local_name and name not in found and numpy_dtype(tensor.data_type) is not None:
                 found[name] = Slot(name, local_name, scope.path, tensor, location)
     return found
-
-
-def attribute(node: NodeProto, name: str) -> AttributeProto | None:
-    """The attribute called `name`, or None."""
-    return next((item for item in node.attribute if item.name == name), None)
 
 
 class _Paths:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
-from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, attribute, scopes
+from enxuto.onnx_model.attributes import has_attribute, ints_attribute
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, scopes
 
 __all__ = ["Reader", "Tracer", "Use"]
 
@@ -117,9 +118,7 @@ class Tracer:
         if kind in _SAME_SHAPE:
             return shape, axes
         if kind == "Transpose":
-            order = (
-                list(reversed(range(len(shape)))) if attribute(node, "perm") is None else _ints(node, "perm")
-            )
+            order = ints_attribute(node, "perm", range(len(shape))[::-1])
             if sorted(order) != list(range(len(shape))):
                 return None
             return tuple(shape[axis] for axis in order), tuple(axes[axis] for axis in order)
@@ -131,8 +130,8 @@ class Tracer:
 
     def _argument(self, node: NodeProto, path: str, name: str) -> list[int] | None:
         """Integers given by an attribute (older opsets) or by a constant second input."""
-        if attribute(node, name) is not None:
-            return _ints(node, name)
+        if has_attribute(node, name):
+            return list(ints_attribute(node, name))
         if len(node.input) < 2 or not node.input[1]:
             return None
         slot = self._slots.get(self._home(path, node.input[1]) + node.input[1])
@@ -147,11 +146,6 @@ def _names_made(body: GraphProto | FunctionProto) -> set[str]:
     if isinstance(body, FunctionProto):
         return made | set(body.input)
     return made | {item.name for item in body.input} | {item.name for item in body.initializer}
-
-
-def _ints(node: NodeProto, name: str) -> list[int]:
-    item = attribute(node, name)
-    return list(item.ints) if item is not None else []
 
 
 def _shape_after(kind: str, argument: Sequence[int] | None, shape: _Shape) -> _Shape | None:

@@ -17,10 +17,11 @@ from math import prod
 from onnx import NodeProto
 
 from enxuto.errors import ModelError
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, Window, int_attribute
+from enxuto.onnx_model.scopes import subgraphs
 from enxuto.summary.cost import flops, is_product
 from enxuto.summary.node_names import layer_names
-from enxuto.summary.node_windows import Window, attributes, reads_whole_plane, window_of
+from enxuto.summary.node_windows import padding_of, plane_window, reads_whole_plane
 from enxuto.summary.onnx_products import (
     BIAS_AT,
     LEARNT_AT,
@@ -96,7 +97,7 @@ class _Walk:
             if node.op_type in _ALIASES and node.input and outputs:
                 self._origin[outputs[0]] = self._origin.get(node.input[0], node.input[0])
             return
-        if any(item.HasField("g") or item.graphs for item in node.attribute):  # If, Loop, Scan
+        if any(subgraphs(node)):  # If, Loop, Scan
             self.bodies.add(node.op_type)
         window = self._window(node, moving, outputs[0])
         reach = self._reach(node, moving, outputs[0], window)
@@ -116,11 +117,11 @@ class _Walk:
             raise ModelError(f"the weight's shape of {node.op_type} {output!r} cannot be known")
         before = self._shape(moving[0])
         if node.op_type == "Conv" and kernel is not None and before is not None:
-            expected = kernel[1] * attributes(node).get("group", 1)
+            expected = kernel[1] * int_attribute(node, "group", 1)
             if before[1:2] != (expected,):
                 found = before[1] if len(before) > 1 else 0
                 raise ModelError(f"Conv {output!r} reads {found} channels but its weight is for {expected}")
-        return window_of(node, kernel, before, self._shape(output))
+        return plane_window(node, kernel)
 
     def _reach(
         self, node: NodeProto, moving: Sequence[str], output: str, window: Window | None
@@ -135,8 +136,8 @@ class _Walk:
         if window is not None:
             plane = (after or ())[2:]
             if node.op_type == "ConvTranspose":
-                return reach.upsampled(window.kernel, window.stride, plane)
-            return reach.window(window.kernel, window.stride, window.dilation, plane)
+                return reach.upsampled(window.kernel, window.strides, plane)
+            return reach.window(window.kernel, window.strides, window.dilations, plane)
         if reads_whole_plane(node, before, after, len(moving)):
             return reach.whole()
         if node.op_type in {"Resize", "Upsample"} and before and after and len(before) == len(after):
@@ -173,10 +174,10 @@ class _Walk:
                 output=self._volume(output),
                 activations=written,
                 kernel=window.kernel if window else (),
-                stride=window.stride if window else (),
-                padding=window.padding if window else (),
-                dilation=window.dilation if window and is_product(operator) else (),
-                groups=int(attributes(node).get("group", 1)),
+                stride=window.strides if window else (),
+                padding=padding_of(node, window, self._shape(moving[0]), shape) if window else (),
+                dilation=window.dilations if window and is_product(operator) else (),
+                groups=int_attribute(node, "group", 1),
                 weights=weights,
                 biases=biases,
                 macs=macs,
@@ -187,7 +188,7 @@ class _Walk:
                     outputs=written,
                     kernel=window.kernel if window else (),
                     bias=_operand(node, BIAS_AT.get(operator)) is not None,
-                    window=int(attributes(node).get("size", 0)),
+                    window=int_attribute(node, "size"),
                 ),
                 reach=reach,
             )

@@ -17,15 +17,15 @@ from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
 from onnx.inliner import inline_local_functions
 
 from enxuto.errors import ModelError, UsageError
-from enxuto.onnx_model import Model, array_bytes
+from enxuto.onnx_model import Model, array_bytes, constant_tensor, int_attribute, text_attribute
 from enxuto.summary.fold_shapes import fold_shapes
 from enxuto.summary.onnx_products import einsum_shape
 
 __all__ = ["Shapes", "shapes_of"]
 
 _Shape = tuple[int, ...]
-_TERM = rb"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
-_EQUATION = re.compile(_TERM + rb"(," + _TERM + rb")*(->" + _TERM + rb")?")
+_TERM = r"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
+_EQUATION = re.compile(_TERM + r"(," + _TERM + r")*(->" + _TERM + r")?")
 _ROUNDS = 20  # of inference and folding; each gets past one more place where a shape is computed from a shape
 _LARGEST_SHAPE = 64  # elements of a weight that can give a shape
 _MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not at the image
@@ -84,9 +84,9 @@ def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
 
 def _check_equation(node: NodeProto) -> None:
     """Refuse an Einsum with a dot too many: ONNX's shape inference never comes to an end on some of them."""
-    for item in node.attribute if node.op_type == "Einsum" else ():
-        if item.name == "equation" and not _EQUATION.fullmatch(item.s.replace(b" ", b"")):
-            raise ModelError(f"the equation of Einsum {', '.join(node.output)!r} is not as ONNX defines it")
+    equation = text_attribute(node, "equation").replace(" ", "")
+    if node.op_type == "Einsum" and not _EQUATION.fullmatch(equation):
+        raise ModelError(f"the equation of Einsum {', '.join(node.output)!r} is not as ONNX defines it")
 
 
 def _fill_einsums(proto: ModelProto, of: dict[str, _Shape]) -> bool:
@@ -98,9 +98,8 @@ def _fill_einsums(proto: ModelProto, of: dict[str, _Shape]) -> bool:
             node.op_type == "Einsum" and node.output[0] in infos and all(name in of for name in node.input)
         )
         if known and node.output[0] not in of:
-            equation = b"".join(item.s for item in node.attribute if item.name == "equation")
             try:
-                shape = einsum_shape(equation.decode(), [of[name] for name in node.input])
+                shape = einsum_shape(text_attribute(node, "equation"), [of[name] for name in node.input])
             except (ValueError, KeyError) as error:
                 raise ModelError(f"Einsum {node.output[0]!r} is not as ONNX defines it ({error})") from error
             _set_dims(infos[node.output[0]], shape)
@@ -123,7 +122,9 @@ def _light_copy(model: Model) -> ModelProto:
     held = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and len(node.output) == 1:
-            held.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
+            tensor = constant_tensor(node)
+            if tensor is not None:
+                held[node.output[0]] = tensor
     for info in model.infos():
         if info.elements <= _LARGEST_SHAPE and info.name in held:
             tensor = held[info.name]
@@ -148,7 +149,7 @@ def _batch_axis(proto: ModelProto, image: str) -> int:
         if not node.input or node.input[0] not in same:
             continue
         if node.op_type in ("LSTM", "GRU", "RNN"):
-            return 0 if any(item.name == "layout" and item.i == 1 for item in node.attribute) else 1
+            return 0 if int_attribute(node, "layout") == 1 else 1
         if node.op_type in (
             "Identity",
             "Cast",

@@ -7,41 +7,24 @@ gradients, and returns (value, gradient) for each of those among its inputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from onnx import NodeProto
 
 from enxuto.calibration.gradients.graph import Found, GraphMaker, Rule, UnsupportedError
-from enxuto.calibration.layers import attribute_values
+from enxuto.onnx_model import Window, float_attribute, int_attribute, window_of
 
-__all__ = ["LINEAR_RULES", "Window", "conv_pads", "unconvolved"]
+__all__ = ["LINEAR_RULES", "unconvolved"]
 
 
 def _conv(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     x, weight = node.input[0], node.input[1]
     if not maker.is_constant(weight):
         raise UnsupportedError("no gradient is known here for a convolution whose kernel is computed")
-    given = attribute_values(node)
-    kernel, sizes = maker.shape(weight)[2:], maker.shape(x)[2:]
-    ones = (1,) * len(kernel)
-    strides, dilations = given.get("strides", ones), given.get("dilations", ones)
-    window = Window(kernel, strides, dilations, conv_pads(given, sizes, kernel, strides, dilations))
-    shape = maker.shape(node.output[0])
-    return [
-        (x, unconvolved(maker, gradient, shape, sizes, maker.load(weight), given.get("group", 1), window))
-    ]
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a kernel moves: sizes, strides and dilations per axis, and pads at the starts of all axes, then the ends."""
-
-    kernel: Sequence[int]
-    strides: Sequence[int]
-    dilations: Sequence[int]
-    pads: Sequence[int]
+    window = window_of(node, maker.shape(weight)[2:])
+    group = int_attribute(node, "group", 1)
+    shape, sizes = maker.shape(node.output[0]), maker.shape(x)[2:]
+    return [(x, unconvolved(maker, gradient, shape, sizes, maker.load(weight), group, window))]
 
 
 def unconvolved(
@@ -58,11 +41,11 @@ def unconvolved(
     That is a transposed convolution; but as a plain one ONNX Runtime computes it many times faster.
     shape (N, O, …): of the output; sizes: of x's spatial axes; weight (O, I/groups, …).
     """
-    spatial = len(window.kernel)
+    spatial, pads = len(window.kernel), window.padding(sizes)
     spread = _spread_out(maker, gradient, shape, window.strides)
     have = [out * stride for out, stride in zip(shape[2:], window.strides, strict=True)]
-    reach = [(size - 1) * dilation for size, dilation in zip(window.kernel, window.dilations, strict=True)]
-    starts = [r - pad for r, pad in zip(reach, window.pads[:spatial], strict=True)]
+    reach = [extent - 1 for extent in window.extents]
+    starts = [r - pad for r, pad in zip(reach, pads[:spatial], strict=True)]
     ends = [size - h - start + r for size, h, start, r in zip(sizes, have, starts, reach, strict=True)]
     result = maker.op(
         "Conv",
@@ -100,27 +83,6 @@ def _spread_out(maker: GraphMaker, gradient: str, shape: Sequence[int], strides:
     return maker.op("Reshape", padded, maker.constant([-1, shape[1], *together], np.int64))
 
 
-def conv_pads(
-    given: dict[str, Any],
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> tuple[int, ...]:
-    """Return a convolution's pads, those of `auto_pad` worked out: starts of all axes, then ends."""
-    spatial = len(kernel)
-    auto = given.get("auto_pad", "NOTSET")
-    if auto not in ("SAME_UPPER", "SAME_LOWER"):
-        return tuple(given.get("pads", (0,) * (2 * spatial)))
-    starts, ends = [], []
-    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max(0, (-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size)
-        small, large = total // 2, total - total // 2
-        starts.append(small if auto == "SAME_UPPER" else large)
-        ends.append(large if auto == "SAME_UPPER" else small)
-    return (*starts, *ends)
-
-
 def _matmul(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     x, weight = node.input
     if not maker.is_constant(weight) or len(maker.shape(weight)) != 2:
@@ -129,12 +91,12 @@ def _matmul(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]
 
 
 def _gemm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    given = attribute_values(node)
     x, weight = node.input[0], node.input[1]
-    if not maker.is_constant(weight) or given.get("transA", 0):
+    if not maker.is_constant(weight) or int_attribute(node, "transA"):
         raise UnsupportedError("no gradient is known here for this kind of Gemm")
-    matrix = maker.load(weight) * given.get("alpha", 1.0)
-    return [(x, maker.op("MatMul", gradient, maker.constant(matrix if given.get("transB", 0) else matrix.T)))]
+    matrix = maker.load(weight) * float_attribute(node, "alpha", 1.0)
+    turned = matrix if int_attribute(node, "transB") else matrix.T
+    return [(x, maker.op("MatMul", gradient, maker.constant(turned)))]
 
 
 LINEAR_RULES: dict[str, Rule] = {

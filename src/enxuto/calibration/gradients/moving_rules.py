@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from enxuto.calibration.gradients.graph import Found, GraphMaker, Rule, UnsupportedError, scattered
-from enxuto.calibration.layers import attribute_values
+from enxuto.onnx_model import has_attribute, int_attribute, ints_attribute, text_attribute
+from enxuto.onnx_model.dtypes import FLOAT_TYPES
 
 __all__ = ["MOVING_RULES", "split_rule"]
-
-_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def _moved(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
@@ -35,20 +34,20 @@ def _dropout(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str
 
 
 def _cast(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    if attribute_values(node)["to"] not in _FLOATS:
+    if int_attribute(node, "to") not in FLOAT_TYPES:
         raise UnsupportedError("no gradient is known here for a Cast to integers")
     return [(node.input[0], gradient)]
 
 
 def _transpose(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     rank = len(maker.shape(node.input[0]))
-    order = attribute_values(node).get("perm", tuple(range(rank))[::-1])
+    order = ints_attribute(node, "perm", range(rank)[::-1])
     return [(node.input[0], maker.op("Transpose", gradient, perm=[int(i) for i in np.argsort(order)]))]
 
 
 def _concat(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     rank = len(maker.shape(node.output[0]))
-    axis = attribute_values(node).get("axis", 1) % rank
+    axis = int_attribute(node, "axis", 1) % rank
     found, start = [], 0
     for name in node.input:
         end = start + maker.shape(name)[axis]
@@ -62,7 +61,7 @@ def _concat(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]
 def split_rule(maker: GraphMaker, node: NodeProto, place: int, gradient: str) -> Found:
     """Return what arrives at the input of a Split by way of its output number `place`: zeros but there."""
     shape = maker.shape(node.input[0])
-    axis = attribute_values(node).get("axis", 0) % len(shape)
+    axis = int_attribute(node, "axis") % len(shape)
     if not axis:
         raise UnsupportedError("no gradient is known here for a Split of the images")
     start = sum(maker.shape(name)[axis] for name in node.output[:place])
@@ -74,11 +73,11 @@ def split_rule(maker: GraphMaker, node: NodeProto, place: int, gradient: str) ->
 
 def _slice(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     """Numbers name the places; slicing the numbers tells where each gradient belongs."""
-    given = attribute_values(node)
     x = maker.value(node.input[0])
-    if "starts" in given:
-        axes = given.get("axes", range(len(given["starts"])))
-        bounds = [maker.constant(list(v), np.int64) for v in (given["starts"], given["ends"], axes)]
+    if has_attribute(node, "starts"):
+        starts, ends = ints_attribute(node, "starts"), ints_attribute(node, "ends")
+        axes = ints_attribute(node, "axes", range(len(starts)))
+        bounds = [maker.constant(list(v), np.int64) for v in (starts, ends, axes)]
     else:
         bounds = [_integers(maker, name) if name else "" for name in node.input[1:]]
     size = maker.op("Size", x)
@@ -98,11 +97,14 @@ def _integers(maker: GraphMaker, name: str) -> str:
 
 def _pad(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     """What was cropped gets nothing, and what was repeated gets all of its copies' gradients."""
-    given = attribute_values(node)
     shape = maker.shape(node.input[0])
-    mode = given.get("mode", "constant")
-    amounts = given.get("pads", given.get("paddings"))
-    if amounts is None and maker.is_constant(node.input[1]):
+    mode = text_attribute(node, "mode", "constant")
+    amounts: Sequence[int] | None = None
+    if has_attribute(node, "pads"):
+        amounts = ints_attribute(node, "pads")
+    elif has_attribute(node, "paddings"):  # in opset 1
+        amounts = ints_attribute(node, "paddings")
+    elif maker.is_constant(node.input[1]):
         amounts = maker.load(node.input[1]).reshape(-1).tolist()
     axes: Sequence[int] = range(len(shape))
     if len(node.input) > 3 and node.input[3]:

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper
 
 from enxuto.calibration.gradients.graph import Found, GraphMaker, Rule, UnsupportedError, scattered
-from enxuto.calibration.gradients.linear_rules import Window, conv_pads, unconvolved
-from enxuto.calibration.layers import attribute_values
-from enxuto.onnx_model import Model
+from enxuto.calibration.gradients.linear_rules import unconvolved
+from enxuto.onnx_model import Model, Window, int_attribute, ints_attribute, window_of
 from enxuto.runtime import Runner
 
 __all__ = ["POOLING_RULES"]
@@ -38,14 +37,14 @@ def _global_average(maker: GraphMaker, node: NodeProto, gradient: str, carries: 
 
 def _reduced_axes(maker: GraphMaker, node: NodeProto) -> list[int]:
     """Return over which axes a ReduceMean or ReduceSum goes, none of them that of the images."""
-    rank, given = len(maker.shape(node.input[0])), attribute_values(node)
-    axes = given.get("axes")
+    rank = len(maker.shape(node.input[0]))
+    axes: Sequence[int] = ints_attribute(node, "axes")
     if len(node.input) > 1 and node.input[1]:
         if not maker.is_constant(node.input[1]):
             raise UnsupportedError(f"no gradient is known here for a {node.op_type} over computed axes")
         axes = maker.load(node.input[1]).reshape(-1).tolist()
     if not axes:
-        axes = [] if given.get("noop_with_empty_axes", 0) else range(rank)
+        axes = [] if int_attribute(node, "noop_with_empty_axes") else range(rank)
     found = sorted(axis % rank for axis in axes)
     if 0 in found:
         raise UnsupportedError(f"no gradient is known here for a {node.op_type} over the images")
@@ -66,16 +65,12 @@ def _reduce(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]
 
 
 def _average_pool(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    given = attribute_values(node)
-    x = node.input[0]
+    x, window = node.input[0], window_of(node)
     sizes, shape = maker.shape(x)[2:], maker.shape(node.output[0])
-    kernel = given["kernel_shape"]
-    ones = (1,) * len(kernel)
-    strides, dilations = given.get("strides", ones), given.get("dilations", ones)
-    pads = conv_pads(given, sizes, kernel, strides, dilations)
-    if shape[2:] == ones and tuple(kernel) == tuple(sizes) and not any(pads):
+    kernel = window.kernel
+    one_place = set(shape[2:]) == {1}
+    if one_place and kernel == tuple(sizes) and not any(window.padding(sizes)):
         return _global_average(maker, node, gradient, carries)
-    window = Window(kernel, strides, dilations, pads)
     shares = maker.op("Mul", gradient, maker.constant(_shares(maker, node, sizes, shape[2:], window)))
     channels = shape[1]
     weight = np.ones((channels, 1, *kernel), np.float32)
@@ -102,9 +97,9 @@ def _shares(
     version = helper.make_opsetid("", maker.opset())
     proto = helper.make_model(graph, opset_imports=[version], ir_version=maker.source.proto.ir_version)
     pooled = Runner(Model.from_proto(proto), threads=1).run({"x": np.ones((1, 1, *sizes), np.float32)})[0]
-    held = np.ones((1,) * len(sizes))
+    held, pads = np.ones((1,) * len(sizes)), window.padding(sizes)
     for axis, (size, count) in enumerate(zip(sizes, outputs, strict=True)):
-        starts = np.arange(count) * window.strides[axis] - window.pads[axis]
+        starts = np.arange(count) * window.strides[axis] - pads[axis]
         places = starts[:, None] + np.arange(window.kernel[axis]) * window.dilations[axis]
         inside = ((places >= 0) & (places < size)).sum(axis=1)
         held = held * inside.reshape([-1 if other == axis else 1 for other in range(len(sizes))])
@@ -113,16 +108,22 @@ def _shares(
 
 def _max_pool(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
     """Each window's gradient goes where its largest value was; ONNX Runtime finds that place again."""
-    given = attribute_values(node)
-    if node.op_type == "GlobalMaxPool":
-        given = {"kernel_shape": maker.shape(node.input[0])[2:]}
-    kept = {
-        key: given[key]
-        for key in ("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
-        if key in given
-    }
     x = maker.value(node.input[0])
-    maker.op("MaxPool", x, **kept)
+    if node.op_type == "GlobalMaxPool":
+        maker.op("MaxPool", x, kernel_shape=maker.shape(node.input[0])[2:])
+    else:
+        window = window_of(node)
+        explicit = {} if window.is_same else {"pads": window.pads}
+        maker.op(
+            "MaxPool",
+            x,
+            kernel_shape=window.kernel,
+            strides=window.strides,
+            dilations=window.dilations,
+            ceil_mode=int_attribute(node, "ceil_mode"),
+            auto_pad=window.auto_pad,
+            **explicit,
+        )
     pooled = maker.nodes[-1]
     places = pooled.output[0] + " places"
     pooled.output.append(places)

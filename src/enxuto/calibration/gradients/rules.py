@@ -13,7 +13,7 @@ from enxuto.calibration.gradients.graph import Found, GraphMaker, Rule, Unsuppor
 from enxuto.calibration.gradients.linear_rules import LINEAR_RULES
 from enxuto.calibration.gradients.moving_rules import MOVING_RULES, split_rule
 from enxuto.calibration.gradients.pooling_rules import POOLING_RULES
-from enxuto.calibration.layers import attribute_values
+from enxuto.onnx_model import float_attribute, has_attribute, int_attribute
 
 __all__ = ["RULES", "split_rule"]
 
@@ -24,22 +24,21 @@ def _relu(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) 
 
 
 def _leaky_relu(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    slope = maker.constant(attribute_values(node).get("alpha", 0.01))
+    slope = maker.constant(float_attribute(node, "alpha", 0.01))
     positive = maker.op("Greater", maker.value(node.input[0]), maker.constant(0.0))
     return [(node.input[0], maker.op("Where", positive, gradient, maker.op("Mul", gradient, slope)))]
 
 
 def _clip(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    given = attribute_values(node)
-    limits = [given.get("min"), given.get("max")]
-    for place in (1, 2):
-        if len(node.input) > place and node.input[place]:
-            limits[place - 1] = maker.value(node.input[place])
     x = maker.value(node.input[0])
-    for limit, kind in zip(limits, ("Greater", "Less"), strict=True):
-        if limit is not None:
-            name = limit if isinstance(limit, str) else maker.constant(limit)
-            gradient = maker.op("Where", maker.op(kind, x, name), gradient, maker.constant(0.0))
+    for place, (bound, comparison) in enumerate((("min", "Greater"), ("max", "Less")), 1):
+        if len(node.input) > place and node.input[place]:
+            limit = maker.value(node.input[place])
+        elif has_attribute(node, bound):  # before opset 11
+            limit = maker.constant(float_attribute(node, bound, 0.0))
+        else:
+            continue
+        gradient = maker.op("Where", maker.op(comparison, x, limit), gradient, maker.constant(0.0))
     return [(node.input[0], gradient)]
 
 
@@ -56,7 +55,7 @@ def _tanh(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) 
 
 
 def _hard_sigmoid(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    slope = maker.constant(attribute_values(node).get("alpha", 0.2))
+    slope = maker.constant(float_attribute(node, "alpha", 0.2))
     y = maker.value(node.output[0])
     inside = maker.op(
         "And", maker.op("Greater", y, maker.constant(0.0)), maker.op("Less", y, maker.constant(1.0))
@@ -120,15 +119,14 @@ def _div(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -
 
 
 def _batch_norm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Found:
-    given = attribute_values(node)
-    if given.get("training_mode", 0) or any(node.output[1:]):
+    if int_attribute(node, "training_mode") or any(node.output[1:]):
         raise UnsupportedError("no gradient is known here for a batch norm that trains")
     if not all(maker.is_constant(name) for name in node.input[1:]):
         raise UnsupportedError("no gradient is known here for a batch norm whose parameters are computed")
     scale, variance = (maker.load(node.input[i]).astype(np.float64) for i in (1, 4))
-    factor = scale / np.sqrt(variance + given.get("epsilon", 1e-5))
+    factor = scale / np.sqrt(variance + float_attribute(node, "epsilon", 1e-5))
     # Before opset 9, spatial = 0 gives every position its own parameters (C, …).
-    spatial = given.get("spatial", 1) or factor.ndim == 1
+    spatial = int_attribute(node, "spatial", 1) or factor.ndim == 1
     broad = (-1, *([1] * (len(maker.shape(node.input[0])) - 2))) if spatial else (1, *factor.shape)
     return [(node.input[0], maker.op("Mul", gradient, maker.constant(factor.reshape(broad))))]
 
