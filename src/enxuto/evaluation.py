@@ -20,11 +20,11 @@ from enxuto.metrics import (
     AgreementMetrics,
     AgreementResult,
     ClassificationMetrics,
-    ScoresAre,
+    ScoreKind,
     paired_interval,
     wilson_interval,
 )
-from enxuto.metrics.scores import checked_labels
+from enxuto.metrics.scores import check_labels
 
 __all__ = ["Evaluation", "Following", "evaluate", "follow"]
 
@@ -113,8 +113,8 @@ def evaluate(
     preprocess: Preprocess,
     batch_size: int = 64,
     reference: Predict | None = None,
-    scores_are: ScoresAre = "auto",
-    reference_are: ScoresAre = "auto",
+    scores_are: ScoreKind = "auto",
+    reference_are: ScoreKind = "auto",
     top: Sequence[int] = (1, 5),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -140,7 +140,7 @@ def evaluate(
             if classes is None:
                 classes = ClassificationMetrics(scores.shape[1], top)
                 # All labels at once: told now, not after hours of work.
-                checked_labels(dataset.labels, len(dataset), classes.classes, 0)
+                check_labels(dataset.labels, len(dataset), classes.classes, 0)
             classes.update(scores, labels)
             if agreement is not None and reference is not None:
                 theirs = _scores(reference(batch), len(batch), "reference model")
@@ -210,8 +210,8 @@ def follow(
     *,
     preprocess: Preprocess,
     batch_size: int = 64,
-    scores_are: ScoresAre = "auto",
-    reference_are: ScoresAre = "auto",
+    scores_are: ScoreKind = "auto",
+    reference_are: ScoreKind = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Following:
     """Compare answers on every sample of `dataset`, whose labels are not looked at. Otherwise as `evaluate`."""

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, load, numpy_helper
 from scipy.special import log_softmax
 
 from enxuto.calibration.answers import kind_of_scores
-from enxuto.calibration.cache import kept_calibration
+from enxuto.calibration.cache import cached_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.calibrated import Parts, compress_within, deal, pictures_of
@@ -119,7 +119,7 @@ def test_the_same_levels_and_losses_whatever_the_network_ends_in(
         reference_are=kind,
     )  # fmt: skip
     assert told.kl == pytest.approx(found.kl, rel=1e-9, abs=1e-12)
-    assert told.agreement == found.agreement / 100
+    assert told.agreement == pytest.approx(found.agreement / 100, rel=1e-12)
     assert (told.reference_top1, told.top1) == pytest.approx((found.original_top1 / 100, found.top1 / 100))
     assert told.lost_interval == pytest.approx([end / 100 for end in found.drop_interval])
     # Without a graph, too: all values together tell probabilities from logits.
@@ -132,7 +132,7 @@ def test_a_kept_calibration_knows_what_the_scores_are(form: str, parts: Parts, t
     model = FORMS[form]()
     made = calibrated(model, parts)
     again = [
-        kept_calibration(model, made.images, lambda: made, source="", seed=0, threads=1, folder=tmp_path)
+        cached_calibration(model, made.images, lambda: made, source="", seed=0, threads=1, folder=tmp_path)
         for _ in range(2)
     ]
     assert again[0] is made
@@ -192,7 +192,7 @@ def test_nan_keeps_no_bound() -> None:
     """Scores that are no numbers are wrong, agree with none, and diverge by what is no number."""
     data = open_dataset(TEST_IMAGES, limit=40)
     judge = Judge(ended(), data, GREY, threads=1)
-    nan = ended().replaced(
+    nan = ended().replace_weights(
         {name: np.full(ended().info(name).shape, np.nan, np.float32) for name in ended().weight_names[:1]}
     )
     found = judge(Broken(nan))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from scipy.stats import entropy
 
 from enxuto.errors import UsageError
 from enxuto.metrics import AgreementMetrics, divergence, divergences, log_probabilities
-from enxuto.metrics.divergence import ScoresSeen
+from enxuto.metrics.divergence import ScoreKindDetector
 
 LEAST = math.log(2.0**-126)
 random = np.random.default_rng(0)
@@ -91,7 +91,7 @@ def test_auto_is_not_a_kind_of_scores() -> None:
 
 
 def seen(*batches: np.ndarray) -> str:
-    found = ScoresSeen()
+    found = ScoreKindDetector()
     for batch in batches:
         found.add(batch)
     return found.kind()

@@ -174,7 +174,7 @@ def test_reading_changes_neither_the_message_nor_the_file(tmp_path):
     proto = small_network()
     proto.doc_string = "keep me"
     before = proto.SerializeToString()
-    Model.from_proto(proto).replaced({"b": np.zeros(5, np.float32)}).to_bytes()
+    Model.from_proto(proto).replace_weights({"b": np.zeros(5, np.float32)}).to_bytes()
     assert proto.SerializeToString() == before
 
 

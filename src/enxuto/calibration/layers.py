@@ -1,7 +1,7 @@
-"""The layers of a model that multiply inputs by weights, each seen as a matrix times a vector of inputs.
+"""The layers of a model that multiply inputs by weights, each as a matrix times a vector of inputs.
 
-A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input; Gemm and
-MatMul are matrices already. This is the view in which rounding errors and input statistics meet. A weight may come
+A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input. Gemm and
+MatMul are matrices already. In this form rounding errors are weighted by the statistics of inputs. A weight may pass
 through Identity and Cast. Left out: transposed convolutions, recurrent layers, weights read by several operators or
 from inside subgraphs; they are rounded to nearest.
 """
@@ -20,14 +20,15 @@ from onnx import NodeProto
 
 from enxuto.onnx_model import Model, Role, Window, float_attribute, int_attribute, read_counts, window_of
 
-__all__ = ["Layer", "linear_layers"]
+__all__ = ["LinearLayer", "linear_layers"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class LinearLayer:
     """One operator with a weight: `input` and `output` name its activations, `bias` a weight (O,) or (1, O), or None.
 
-    A bias is the layer's only where nothing else reads it, nobody may give another, and it has a value per output.
+    A bias counts as the layer's only where no other node reads it, no caller may replace it, and it has one value per
+    output.
 
     kind: conv (weight (O, I/groups, *kernel)), which has a window; rows (O, I) for Gemm with transB; columns (I, O)
     otherwise.
@@ -98,8 +99,8 @@ class Layer:
         return ordered.reshape(self.groups, -1, ordered.shape[3])
 
 
-def linear_layers(model: Model) -> list[Layer]:
-    """Return the layers of the main graph whose weight (and only theirs) it is, in the order of execution."""
+def linear_layers(model: Model) -> list[LinearLayer]:
+    """Return the layers of the main graph that are the only readers of their weights, in the order of execution."""
     nodes = model.proto.graph.node
     reads = read_counts(model.proto)
     made_by = {name: node for node in nodes for name in node.output if name}
@@ -113,8 +114,8 @@ def linear_layers(model: Model) -> list[Layer]:
     return found
 
 
-def _own(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
-    """Return the weight that arrives under a name, seen through Identity and Cast; None where others read it."""
+def _own_weight(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
+    """Return the weight behind a name, through Identity and Cast; None where another node reads it too."""
     while reads[name] == 1:
         if name in model:
             return name if model.info(name).role is not Role.OTHER else None
@@ -127,24 +128,24 @@ def _own(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Count
 
 def _layer(
     node: NodeProto, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]
-) -> Layer | None:
+) -> LinearLayer | None:
     """Return a node's layer, None if it is of another kind or its weight is no constant of its own."""
     if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[0] in model:
         return None
-    weight = _own(node.input[1], model, made_by, reads)
+    weight = _own_weight(node.input[1], model, made_by, reads)
     if weight is None:
         return None
     shape = model.info(weight).shape
     if not shape:
         return None
     outputs = shape[0] if node.op_type == "Conv" or int_attribute(node, "transB") else shape[-1]
-    bias = _own(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
+    bias = _own_weight(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
     if bias is not None and (
         bias in model.overridable or model.info(bias).shape not in ((outputs,), (1, outputs))
     ):
         bias = None
     if node.op_type == "Conv":
-        return Layer(
+        return LinearLayer(
             weight=weight,
             bias=bias,
             input=node.input[0],
@@ -156,7 +157,7 @@ def _layer(
     if len(shape) != 2 or (node.op_type == "Gemm" and _is_scaled(node)):
         return None
     kind = "rows" if node.op_type == "Gemm" and int_attribute(node, "transB") else "columns"
-    return Layer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
+    return LinearLayer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
 
 
 def _is_scaled(gemm: NodeProto) -> bool:

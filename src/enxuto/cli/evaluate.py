@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from enxuto.data import Dataset, Preprocess
     from enxuto.evaluation import Evaluation
-    from enxuto.metrics import ScoresAre
+    from enxuto.metrics import ScoreKind
     from enxuto.onnx_model import Model
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
@@ -195,9 +195,9 @@ def _check_options(dataset: Dataset, *, per_class: bool, confusion: bool) -> Non
 
 def _warn_of_chance(confusion: list[list[int]], model: str) -> None:
     """Warn where the answers have nothing to do with the labels."""
-    from enxuto.metrics import by_chance_of
+    from enxuto.metrics import compare_confusion_with_chance
 
-    found = by_chance_of(confusion)
+    found = compare_confusion_with_chance(confusion)
     if not found.better:
         warn(
             f"{model}: top-1, {found.right} of {found.samples}, is no better than chance ({found.expected:.1%}): are "
@@ -211,11 +211,11 @@ def first_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
         return next(images for images, _ in batches)
 
 
-def scores_of(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoresAre, str | None]:
+def scores_of(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoreKind, str | None]:
     """Return what a model's scores are, and why they are none of classes (or None)."""
-    from enxuto.calibration.answers import answers_of
+    from enxuto.calibration.answers import inspect_answers
 
-    found = answers_of(model, sample, threads=threads)
+    found = inspect_answers(model, sample, threads=threads)
     # The graph knows; where it does not, all images know better than some.
     return (found.kind if found.operator else "auto"), found.reason
 

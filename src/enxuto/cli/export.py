@@ -63,9 +63,9 @@ def run(
 
     made: nn.Module | str = network
     if ":" in network:
-        from enxuto.summary import module_of
+        from enxuto.summary import build_module
 
-        made = module_of(network)
+        made = build_module(network)
     done = export_onnx(
         made,
         output,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from enxuto.data import Dataset, Preprocess
 from enxuto.evaluation import Predict, evaluate
-from enxuto.metrics import ScoresAre, paired_interval
+from enxuto.metrics import ScoreKind, paired_interval
 
 __all__ = ["Answers", "Change", "Confusion", "compare_answers"]
 
@@ -154,8 +154,8 @@ def compare_answers(
     *,
     preprocess: Preprocess,
     batch_size: int = 64,
-    first_are: ScoresAre = "auto",
-    second_are: ScoresAre = "auto",
+    first_are: ScoreKind = "auto",
+    second_are: ScoreKind = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Answers:
     """Ask both models for every image once; first_are, second_are: what their scores are. Raises as `evaluate` does."""

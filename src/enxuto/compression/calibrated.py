@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.calibration.answers import check_movement, class_answers
-from enxuto.calibration.cache import calibration_folder, calibration_key, kept_calibration
+from enxuto.calibration.answers import check_scores_vary, require_class_answers
+from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import Outcome, compress_at
@@ -27,7 +27,7 @@ from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
-from enxuto.metrics import ByChance
+from enxuto.metrics import ChanceComparison
 from enxuto.onnx_model import Model, Role
 from enxuto.runtime import Runner, advised
 
@@ -62,7 +62,7 @@ class Within:
     found: Found
     reported: Judgement | None
     calibration: Calibration
-    by_chance: ByChance | None = None
+    by_chance: ChanceComparison | None = None
     missed: str | None = None
 
 
@@ -131,17 +131,17 @@ def compress_within(
     """
     pictures, source = _calibrating(model, parts.calibrating, preprocess, images, seed)
     # What makes all that follows useless is told before it is done.
-    class_answers(model, pictures, threads=threads)
+    require_class_answers(model, pictures, threads=threads)
     judge = _judge(model, parts.judging, preprocess, threads, bounds) if bounds.judged else None
 
     def measure() -> Calibration:
         return calibrate(model, pictures, source=source, seed=seed, threads=threads, progress=progress)
 
-    calibration = kept_calibration(
+    calibration = cached_calibration(
         model, pictures, measure, source=source, seed=seed, threads=threads or processors(), folder=cache
     )
 
-    check_movement(calibration.scores)  # one that ignores its input too: a search would keep nothing of it
+    check_scores_vary(calibration.scores)  # one that ignores its input too: a search would keep nothing of it
 
     def make(price: float) -> Outcome:
         outcome = compress_at(

@@ -22,7 +22,7 @@ from enxuto.onnx_model.scopes import (
     read_counts,
     weight_slots,
 )
-from enxuto.onnx_model.tensors import InMemory, WeightData, empty
+from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
 __all__ = ["fold_batch_norm"]
 
@@ -63,7 +63,7 @@ class _Folding:
         layer = self._made_by.get(norm.input[0]) if self._is_plain(norm) else None
         if layer is None or not self._is_open(layer):
             return None
-        arrays = self._folded_arrays(layer, norm)
+        arrays = self._fold_arrays(layer, norm)
         if arrays is None:
             return None
         weight, bias = arrays
@@ -73,11 +73,11 @@ class _Folding:
         if own in self._constants and self._reads[own] == 1:
             self._arrays[own] = bias
         else:
-            self._let_go(own)
+            self._release(own)
             self._add_bias(layer, norm, bias)
         self._dropped.add(layer.output[0])
         for read in norm.input:
-            self._let_go(read)
+            self._release(read)
         layer.output[0] = norm.output[0]
         self._made_by[norm.output[0]] = layer
         self.proto.graph.node.remove(norm)
@@ -119,7 +119,7 @@ class _Folding:
             and not (layer.op_type == "Gemm" and float_attribute(layer, "beta", 1.0) == 0.0)
         )
 
-    def _folded_arrays(self, layer: NodeProto, norm: NodeProto) -> tuple[np.ndarray, np.ndarray] | None:
+    def _fold_arrays(self, layer: NodeProto, norm: NodeProto) -> tuple[np.ndarray, np.ndarray] | None:
         """The layer's new weights and bias in their types, or None where shapes or values do not allow it."""
         scale, beta, mean, variance = (self._load(name).astype(np.float64) for name in norm.input[1:])
         deviation = variance + float_attribute(norm, "epsilon", _EPSILON)
@@ -137,7 +137,7 @@ class _Folding:
         factor = scale / np.sqrt(deviation)
         # The check below finds overflow of narrow types; numpy need not warn of it as well.
         with np.errstate(over="ignore", invalid="ignore"):
-            new_weight = _scaled(layer, weight.astype(np.float64), factor).astype(weight.dtype)
+            new_weight = _scale_channels(layer, weight.astype(np.float64), factor).astype(weight.dtype)
             new_bias = (bias.astype(np.float64) * factor + (beta - mean * factor) / strength).astype(
                 bias.dtype
             )
@@ -152,7 +152,7 @@ class _Folding:
         graph = self.proto.graph
         weight_type = weight_slots(self.proto)[layer.input[1]].tensor.data_type
         tensor = graph.initializer.add(name=name, data_type=weight_type, dims=bias.shape)
-        empty(tensor)
+        clear_bytes(tensor)
         if self.proto.ir_version < FREE_INITIALIZERS:
             graph.input.append(helper.make_tensor_value_info(name, weight_type, bias.shape))
         if layer.op_type == "Gemm" and not any(layer.input[2:]):  # else the bias allows for beta already
@@ -186,7 +186,7 @@ class _Folding:
             name = node.input[0]
         return name
 
-    def _let_go(self, name: str) -> None:
+    def _release(self, name: str) -> None:
         """Count one reader of a name less; where none is left, what made it goes too, and lets go what that read."""
         while name:
             self._reads[name] -= 1
@@ -209,7 +209,7 @@ def _channels(layer: NodeProto, weight: np.ndarray) -> int:
     return int(weight.shape[1]) * group if group > 0 and weight.shape[0] % group == 0 else 0
 
 
-def _scaled(layer: NodeProto, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
+def _scale_channels(layer: NodeProto, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """The weights times a factor per output channel."""
     if layer.op_type == "Gemm":
         return np.asarray(weight * (factor[:, None] if int_attribute(layer, "transB", 0) else factor))

@@ -24,7 +24,7 @@ from enxuto import zoo
 from enxuto.errors import UsageError
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.rounds import Unpruned
-from enxuto.summary.target import module_of
+from enxuto.summary.target import build_module
 from enxuto.train.config import TrainConfig
 
 __all__ = ["MODES", "Mode", "built", "part_of", "reinitialised", "retraining"]
@@ -88,7 +88,7 @@ def built(architecture: Architecture, seed: int) -> nn.Module:
         )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return module_of(architecture.name)
+        return build_module(architecture.name)
 
 
 def reinitialised(unpruned: Unpruned, kept: KeptChannels, seed: int) -> nn.Module:

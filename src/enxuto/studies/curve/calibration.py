@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from enxuto.calibration.cache import kept_calibration
+from enxuto.calibration.cache import cached_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.compression.calibrated import Parts, deal, pictures_of
 from enxuto.compression.search import Bounds
@@ -107,7 +107,7 @@ def _measured(
         return calibrate(loaded, pictures, source=source, seed=wanted.seed, threads=threads)
 
     def kept(make: Callable[[], Calibration]) -> Calibration:
-        return kept_calibration(
+        return cached_calibration(
             loaded, pictures, make, source=source, seed=wanted.seed, threads=threads, folder=folder
         )
 
