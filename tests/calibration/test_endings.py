@@ -114,14 +114,16 @@ def test_the_same_levels_and_losses_whatever_the_network_ends_in(
     )
     assert found.kl == pytest.approx((np.exp(p) * (p - q)).sum(1).mean(), rel=1e-4, abs=1e-7)
     kind = kind_of_scores(model, Runner(model).scores(x))
-    told = evaluate(
+    evaluation = evaluate(
         Runner(restored).scores, parts.judging, preprocess=GREY, reference=Runner(model).scores, scores_are=kind,
         reference_are=kind,
     )  # fmt: skip
-    assert told.kl == pytest.approx(found.kl, rel=1e-9, abs=1e-12)
-    assert told.agreement == pytest.approx(found.agreement / 100, rel=1e-12)
-    assert (told.reference_top1, told.top1) == pytest.approx((found.original_top1 / 100, found.top1 / 100))
-    assert told.lost_interval == pytest.approx([end / 100 for end in found.drop_interval])
+    assert evaluation.kl == pytest.approx(found.kl, rel=1e-9, abs=1e-12)
+    assert evaluation.agreement == pytest.approx(found.agreement / 100, rel=1e-12)
+    assert (evaluation.reference_top1, evaluation.top1) == pytest.approx(
+        (found.original_top1 / 100, found.top1 / 100)
+    )
+    assert evaluation.lost_interval == pytest.approx([end / 100 for end in found.drop_interval])
     # Without a graph, too: all values together tell probabilities from logits.
     blind = evaluate(Runner(restored).scores, parts.judging, preprocess=GREY, reference=Runner(model).scores)
     assert blind.kl == pytest.approx(found.kl, rel=1e-4, abs=1e-7)

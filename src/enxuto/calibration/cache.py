@@ -34,7 +34,7 @@ from enxuto.onnx_model import Model, fold_batch_norm
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 7  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 8  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 

@@ -26,17 +26,16 @@ from enxuto.calibration.answers import (
     scores_of_noise,
 )
 from enxuto.calibration.bias_correction import channel_means, correct_biases
-from enxuto.calibration.curvature import Curvature, curvature_operations, estimate_curvature
-from enxuto.calibration.layers import LinearLayer, linear_layers
+from enxuto.calibration.curvature import Curvature, estimate_curvatures
+from enxuto.calibration.layers import LinearLayer, calibrated_layers
 from enxuto.calibration.moments import FOLDS, Moments, layer_moments
 from enxuto.calibration.sensitivity import measure_sensitivities, model_divergence
 from enxuto.enx.payload import QuantizedTensor
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
-from enxuto.onnx_model import Model, check_finite, fixed_batch, fold_batch_norm, free_batch, reads_of
+from enxuto.onnx_model import Model, fixed_batch, fold_batch_norm, free_batch
 from enxuto.progress import Work
 from enxuto.quantize.grid import Grid
-from enxuto.quantize.schemes import representable
 from enxuto.runtime import advised
 
 __all__ = ["Calibration", "calibrate"]
@@ -253,27 +252,15 @@ def calibrate(
             f"calibration needs at least 2 images, got {len(images)}; some hundreds are best", code="E043"
         )
     folded_model, folded = fold_batch_norm(model)
-    layers = _float_layers(folded_model)
+    layers = calibrated_layers(folded_model)
     answers = require_class_answers(folded_model, images, threads=threads)
     runs = require_free_batch(
         answers.logits(folded_model), images[: 2 * max(1, fixed_batch(model))], threads=threads
     )
-    # All folds get images, whatever the batch.
-    size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), max(1, len(images) // FOLDS))
     report = progress or _ignore_progress
-    seen = 0
-
-    def report_images(count: int) -> None:
-        nonlocal seen
-        seen += count
-        report("watching layers", seen, len(images))
-
-    batches = (images[i : i + size] for i in range(0, len(images), size))
-    moments, scores, reason = layer_moments(
-        runs, layers, batches, images=len(images), seed=seed, threads=threads, progress=report_images
-    )
+    moments, scores, reason = _watch_layers(runs, layers, images, seed, threads, report)
     check_scores_vary(scores, partial(scores_of_noise, runs, images, threads))
-    curvatures = _estimate_curvatures(folded_model, layers, moments, len(images), threads, report)
+    curvatures = estimate_curvatures(folded_model, layers, moments, len(images), threads, report)
     few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
     sensitivities = measure_sensitivities(
         runs,
@@ -305,28 +292,28 @@ def calibrate(
     )
 
 
-def _float_layers(model: Model) -> list[LinearLayer]:
-    """Return the layers with float weights that the scores depend on.
+def _watch_layers(
+    model: Model,
+    layers: list[LinearLayer],
+    images: npt.NDArray[np.float32],
+    seed: int,
+    threads: int,
+    report: Progress,
+) -> tuple[dict[str, Moments], np.ndarray, str | None]:
+    """Return what `layer_moments` does for all images, in batches of a few."""
+    # All folds get images, whatever the batch.
+    size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), max(1, len(images) // FOLDS))
+    seen = 0
 
-    `ModelError` where a weight is not finite, `UsageError` where there is no such layer.
-    """
-    needed = {model.proto.graph.output[0].name}
-    for node in reversed(model.proto.graph.node):
-        if needed.intersection(node.output):
-            needed.update(reads_of(node))
-    layers = [layer for layer in linear_layers(model) if layer.output in needed]
-    for layer in layers:
-        check_finite(layer.weight, model.load(layer.weight))
-    layers = [
-        layer
-        for layer in layers
-        if representable(model.info(layer.weight).dtype, _largest(model.load(layer.weight)))
-    ]
-    if not layers:
-        raise UsageError(
-            "the model has no convolution or matrix to calibrate; compress it without images", code="E036"
-        )
-    return layers
+    def report_images(count: int) -> None:
+        nonlocal seen
+        seen += count
+        report("watching layers", seen, len(images))
+
+    batches = (images[i : i + size] for i in range(0, len(images), size))
+    return layer_moments(
+        model, layers, batches, images=len(images), seed=seed, threads=threads, progress=report_images
+    )
 
 
 def _layers_run(done: int, total: int) -> tuple[int, int]:
@@ -334,36 +321,5 @@ def _layers_run(done: int, total: int) -> tuple[int, int]:
     return done * (2 * total - done + 1) // 2, total * (total + 1) // 2
 
 
-def _largest(weight: np.ndarray) -> float:
-    return float(np.abs(weight).max(initial=0))
-
-
 def _ignore_progress(what: str, done: int, total: int) -> None:
     """Show no progress."""
-
-
-def _estimate_curvatures(
-    model: Model,
-    layers: list[LinearLayer],
-    moments: dict[str, Moments],
-    images: int,
-    threads: int,
-    progress: Progress,
-) -> dict[str, Curvature]:
-    found: dict[str, Curvature] = {}
-    total = sum(curvature_operations(layer.matrix(model.load(layer.weight))) for layer in layers)
-    done = Work(total, partial(progress, "factoring"))
-
-    def work(layer: LinearLayer) -> Curvature:
-        fisher = moments[layer.weight].power()
-        # Moments go as factors come: both at once for all layers would double the memory.
-        curvature = estimate_curvature(
-            layer, model.load(layer.weight), moments.pop(layer.weight), images, done.add
-        )
-        # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
-        return curvature.with_sensitivity(fisher / 2)
-
-    with ThreadPoolExecutor(threads or processors()) as pool:
-        for curvature in pool.map(work, layers):
-            found[curvature.layer.weight] = curvature
-    return found

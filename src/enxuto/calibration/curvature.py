@@ -9,7 +9,9 @@ nearest (H and G become diagonal), and `calibrated` is False.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,9 +20,12 @@ import numpy.typing as npt
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import LARGEST_ROWS, Moments, block_bounds
 from enxuto.calibration.shrinkage import keep_diagonal, shrink, shrink_correlations
+from enxuto.machine.processors import processors
+from enxuto.onnx_model import Model
+from enxuto.progress import Work
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
 
-__all__ = ["Curvature", "curvature_operations", "estimate_curvature"]
+__all__ = ["Curvature", "curvature_operations", "estimate_curvature", "estimate_curvatures"]
 
 _SHARED = 0.5  # of what gradients of two outputs share, at most: between rows the quadratic law fails first
 _PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
@@ -204,6 +209,38 @@ def estimate_curvature(
     )
     if report is not None:
         report(curvature_operations(matrix) - _SHRINKING * _input_cubes(matrix))
+    return found
+
+
+def estimate_curvatures(
+    model: Model,
+    layers: list[LinearLayer],
+    moments: dict[str, Moments],
+    images: int,
+    threads: int,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, Curvature]:
+    """Return the curvatures of layers by weight name; empties `moments`.
+
+    images: how many the moments are from. threads: 0 for one per processor. progress: called with ("factoring",
+    operations done, operations in all).
+    """
+    found: dict[str, Curvature] = {}
+    total = sum(curvature_operations(layer.matrix(model.load(layer.weight))) for layer in layers)
+    done = Work(total, partial(progress, "factoring"))
+
+    def work(layer: LinearLayer) -> Curvature:
+        fisher = moments[layer.weight].power()
+        # Moments go as factors come: both at once for all layers would double the memory.
+        curvature = estimate_curvature(
+            layer, model.load(layer.weight), moments.pop(layer.weight), images, done.add
+        )
+        # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
+        return curvature.with_sensitivity(fisher / 2)
+
+    with ThreadPoolExecutor(threads or processors()) as pool:
+        for curvature in pool.map(work, layers):
+            found[curvature.layer.weight] = curvature
     return found
 
 

@@ -18,9 +18,21 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx import NodeProto
 
-from enxuto.onnx_model import Model, Role, Window, float_attribute, int_attribute, read_counts, window_of
+from enxuto.errors import UsageError
+from enxuto.onnx_model import (
+    Model,
+    Role,
+    Window,
+    check_finite,
+    float_attribute,
+    int_attribute,
+    read_counts,
+    reads_of,
+    window_of,
+)
+from enxuto.quantize.schemes import representable
 
-__all__ = ["LinearLayer", "linear_layers"]
+__all__ = ["LinearLayer", "calibrated_layers", "linear_layers"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,32 @@ def linear_layers(model: Model) -> list[LinearLayer]:
         if layer is not None:
             found.append(layer)
     return found
+
+
+def calibrated_layers(model: Model) -> list[LinearLayer]:
+    """Return the layers with representable float weights that the scores depend on.
+
+    Raises `ModelError` where a weight is not finite, `UsageError` where there is no such layer.
+    """
+    needed = {model.proto.graph.output[0].name}
+    for node in reversed(model.proto.graph.node):
+        if needed.intersection(node.output):
+            needed.update(reads_of(node))
+    layers = [layer for layer in linear_layers(model) if layer.output in needed]
+    for layer in layers:
+        check_finite(layer.weight, model.load(layer.weight))
+    layers = [
+        layer
+        for layer in layers
+        if representable(
+            model.info(layer.weight).dtype, float(np.abs(model.load(layer.weight)).max(initial=0))
+        )
+    ]
+    if not layers:
+        raise UsageError(
+            "the model has no convolution or matrix to calibrate; compress it without images", code="E036"
+        )
+    return layers
 
 
 def _own_weight(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
