@@ -75,12 +75,12 @@ def test_weights_of_zeros_stay_zeros() -> None:
 
 def test_what_cannot_be_calibrated() -> None:
     flat = [node("Relu", ["x"], ["r"]), node("Flatten", ["r"], ["y"])]
-    with pytest.raises(UsageError, match="no convolution or matrix"):
+    with pytest.raises(UsageError, match="E036"):
         calibrate(model_of(flat), IMAGES)
     nodes = [node("Conv", ["x", "w"], ["c"]), *pooled("c")]
-    with pytest.raises(ModelError, match="NaN"):
+    with pytest.raises(ModelError, match="E033"):
         calibrate(model_of(nodes, w=KERNEL * np.nan), IMAGES)
-    with pytest.raises(DataError, match="at least 2 images"):
+    with pytest.raises(DataError, match="E043"):
         calibrate(model_of(nodes, w=KERNEL), IMAGES[:1])
 
 
@@ -170,7 +170,7 @@ def test_a_model_whose_number_of_images_cannot_be_freed() -> None:
         )
     )  # fmt: skip
     images = np.random.default_rng(6).standard_normal((40, 3, 8, 8)).astype(np.float32)
-    with pytest.raises(UsageError, match="exactly 2 images at a time"):
+    with pytest.raises(UsageError, match="E032"):
         calibrate(mixed, images, threads=1)
 
 

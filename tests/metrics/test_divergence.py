@@ -86,7 +86,7 @@ def test_what_is_no_number_gives_none(row: list[float], kind: str) -> None:
 
 def test_auto_is_not_a_kind_of_scores() -> None:
     for kind in ("auto", "odds"):
-        with pytest.raises(UsageError, match="logits, probabilities or log-probabilities"):
+        with pytest.raises(UsageError, match="E021"):
             log_probabilities([[0.0, 1.0]], kind)  # type: ignore[arg-type]
 
 

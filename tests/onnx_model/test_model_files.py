@@ -121,9 +121,9 @@ def test_files_that_are_no_models(tmp_path, content, message):
 
 
 def test_places_that_are_no_files(tmp_path):
-    with pytest.raises(ModelError, match="does not exist"):
+    with pytest.raises(ModelError, match="E010"):
         Model.read(tmp_path / "nothing.onnx")
-    with pytest.raises(ModelError, match="is a folder"):
+    with pytest.raises(ModelError, match="E011"):
         Model.read(tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_overwriting_a_two_file_model_keeps_it_whole_until_the_end(tmp_path):
     write_model(network(2), path, limit=100)
     assert sorted(os.listdir(tmp_path)) == ["m.onnx", "m.onnx.1.data"]
     assert np.array_equal(Model.read(path).load("w"), floats(4, 2000, seed=2))
-    with pytest.raises(ModelError, match="cannot read tensor 'w'"):
+    with pytest.raises(ModelError, match="E011"):
         lazy.load("w")
     again = Model.read(path)
     write_model(again, path, limit=100)

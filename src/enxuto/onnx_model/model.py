@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto
 
-from enxuto.errors import ModelError
+from enxuto.errors import ModelError, did_you_mean
 from enxuto.onnx_model.dtypes import array_bytes, byte_count, numpy_dtype, type_name
 from enxuto.onnx_model.external import Folders, is_external, slice_of
 from enxuto.onnx_model.messages import DAMAGED, check_text, file_bytes, inner_messages, parse
@@ -228,7 +228,8 @@ class Model:
     def _slot(self, name: str) -> Slot:
         if name not in self._slots:
             raise ModelError(
-                f"the model has no weight {name!r}; `weight_names` lists those it has", code="E021"
+                f"the model has no weight {name!r}{did_you_mean(name, self._slots)}; `weight_names` lists those it has",
+                code="E021",
             )
         return self._slots[name]
 

@@ -499,6 +499,11 @@ FORMS: dict[str, Form] = {
         18,
     ),
     "pad of one axis": ([node("Pad", "h", "p", "", "a")], {"p": integers(1, 2), "a": integers(2)}, PLANE, 18),
+    "pad, sequence first": (
+        [made("Transpose", ["h"], ["t"], perm=[1, 0, 2]), made("Pad", ["t", "p"], ["q"]),
+         node("Transpose", "q", perm=[1, 0, 2])],
+        {"p": integers(1, 0, 0, 0, 0, 2)}, LINE, 13,
+    ),
     "pad of a line": ([node("Pad", "h", "p")], {"p": integers(0, 0, -3, 0, 0, 2)}, LINE, 13),
     "pad of a space": ([node("Pad", "h", "p")], {"p": integers(0, 0, 1, -1, 0, 0, 0, 1, 0, -2)}, SPACE, 13),
     "clip attributes": ([node("Clip", min=-0.4, max=0.6)], {}, PLANE, 6),

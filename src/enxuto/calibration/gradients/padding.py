@@ -36,16 +36,21 @@ def _pad(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -
     starts, ends = [0] * len(shape), [0] * len(shape)
     for place, axis in enumerate(axes):
         starts[axis], ends[axis] = amounts[place], amounts[place + len(axes)]
-    if mode == "constant" and min(*starts, *ends) >= 0 and not starts[0] and not ends[0]:
-        # The batch is not padded; along it everything is taken.
-        bounds = [starts, [1 << 40, *(s + size for s, size in zip(starts[1:], shape[1:], strict=True))]]
-        return [(node.input[0], maker.op("Slice", gradient, *bounds))]
+    batch = maker.batch_axis(node.input[0])
+    pads_batch = batch is not None and (starts[batch] or ends[batch])
+    if mode == "constant" and min(*starts, *ends) >= 0 and not pads_batch:
+        # Along the images everything is taken.
+        stops = [
+            1 << 40 if axis == batch else start + size
+            for axis, (start, size) in enumerate(zip(starts, shape, strict=True))
+        ]
+        return [(node.input[0], maker.op("Slice", gradient, starts, stops))]
     pads = maker.constant([*starts, *ends], np.int64)
     return [(node.input[0], _gather_padded(maker, node, gradient, pads, mode))]
 
 
 def _gather_padded(maker: GraphMaker, node: NodeProto, gradient: str, pads: str, mode: str) -> str:
-    """Gather what a Pad spread: places are numbered from 1 on, padded as x is, and 0 takes what belongs nowhere."""
+    """Gather what a Pad spread. Positions are numbered from 1 on and padded as x is; what is added has the number 0."""
     x = maker.value(node.input[0])
     one, ahead = maker.constant(1, np.int64), maker.constant([1], np.int64)
     after = maker.op("Add", maker.op("Size", x), one)
