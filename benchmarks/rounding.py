@@ -27,7 +27,7 @@ import numba
 import numpy as np
 
 from enxuto.calibration.calibrate import Calibration, calibrate
-from enxuto.calibration.layers import Layer
+from enxuto.calibration.layers import LinearLayer
 from enxuto.codec import fit
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.judge import Judge
@@ -121,13 +121,13 @@ class Otherwise(Calibration):
         """How many paths are followed along a row."""
         return self.way.paths
 
-    def quantized(self, price: float, names: Any = None, progress: Any = None) -> dict[str, QuantizedTensor]:
+    def quantize(self, price: float, names: Any = None, progress: Any = None) -> dict[str, QuantizedTensor]:
         """Return levels as the way has them."""
         if self.way.trellis:
-            return super().quantized(price, names, progress)
+            return super().quantize(price, names, progress)
         return {layer.weight: self._rounded(layer, price) for layer in self.layers}
 
-    def _rounded(self, layer: Layer, price: float) -> QuantizedTensor:
+    def _rounded(self, layer: LinearLayer, price: float) -> QuantizedTensor:
         weight, shape = self.model.load(layer.weight), self.model.info(layer.weight).shape
         spacing, curvature = self._spacing(layer.weight), self.curvatures[layer.weight]
         whole = spacing.grid(price)

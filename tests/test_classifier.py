@@ -114,7 +114,7 @@ def test_it_is_still_a_model(model: LoadedModel, tmp_path: Path) -> None:
     assert again.weight_names == model.weight_names
     assert all(np.array_equal(again.load(name), model.load(name)) for name in model.weight_names)
     assert enxuto.Runner(model, threads=1).scores(np.zeros((1, 1, 8, 8), np.float32)).shape == (1, 10)
-    changed = model.replaced({name: model.load(name) * 0 for name in model.weight_names})
+    changed = model.replace_weights({name: model.load(name) * 0 for name in model.weight_names})
     assert isinstance(changed, enxuto.Model)
 
 

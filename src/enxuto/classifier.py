@@ -29,8 +29,8 @@ from enxuto.data.images import IMAGE_FORMATS, decode_image
 from enxuto.data.labels import Label
 from enxuto.errors import DataError, EnxutoError, ModelError, UsageError
 from enxuto.files import read_small_file
-from enxuto.metrics.divergence import ScoresSeen
-from enxuto.onnx_model import Ending, Model, ending
+from enxuto.metrics.divergence import ScoreKindDetector
+from enxuto.onnx_model import Ending, Model, output_ending
 from enxuto.opening import labels_of, load_with_metadata, preprocess_of
 from enxuto.runtime import Runner
 
@@ -154,7 +154,7 @@ class LoadedModel(Model):
                 code="E035",
             )
         if kind == "open":  # a softmax may be hidden in a subgraph: the values tell
-            seen = ScoresSeen()
+            seen = ScoreKindDetector()
             seen.add(scores)
             kind = "probabilities" if seen.kind() == "probabilities" else "open"
         if kind == "probabilities":
@@ -185,7 +185,7 @@ class LoadedModel(Model):
 
     @cached_property
     def _ending(self) -> Ending:
-        return ending(self)
+        return output_ending(self)
 
 
 def load(path: str | Path, *, threads: int = 0) -> LoadedModel:

@@ -20,11 +20,10 @@ from enxuto.metrics import (
     AgreementMetrics,
     AgreementResult,
     ClassificationMetrics,
-    ScoresAre,
+    ScoreKind,
     paired_interval,
     wilson_interval,
 )
-from enxuto.metrics.scores import checked_labels
 
 __all__ = [
     "Evaluation",
@@ -155,8 +154,8 @@ def evaluate(
     preprocess: Preprocess,
     batch_size: int = 64,
     reference: Predict | None = None,
-    scores_are: ScoresAre = "auto",
-    reference_are: ScoresAre = "auto",
+    scores_are: ScoreKind = "auto",
+    reference_are: ScoreKind = "auto",
     top: Sequence[int] = (1, 5),
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -182,7 +181,7 @@ def evaluate(
         if classes is None:
             classes = ClassificationMetrics(scores.shape[1], top)
             # All labels at once: reported now, not after hours of work.
-            checked_labels(dataset.labels, len(dataset), classes.classes, 0)
+            check_labels(dataset.labels, len(dataset), classes.classes, 0)
         classes.update(scores, labels)
         if agreement is not None:
             theirs = _class_scores(outputs[1], len(labels), "reference model")
@@ -251,8 +250,8 @@ def compare_with_reference(
     *,
     preprocess: Preprocess,
     batch_size: int = 64,
-    scores_are: ScoresAre = "auto",
-    reference_are: ScoresAre = "auto",
+    scores_are: ScoreKind = "auto",
+    reference_are: ScoreKind = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> ReferenceComparison:
     """Compare answers on every sample of `dataset`, whose labels are not looked at. Otherwise as `evaluate`."""

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from enxuto.calibration.answers import answers_of, check_movement, kind_of_scores
+from enxuto.calibration.answers import check_scores_vary, inspect_answers, kind_of_scores
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.calibrated import compress_within
@@ -238,7 +238,7 @@ def test_a_softmax_is_seen_and_what_is_in_front_of_it_found(name: str) -> None:
     body = POOLED if opset == 17 else [*POOLED[:-1], N("MatMul", ["f", "w3t"], ["z"])]
     WEIGHTS["w3t"] = np.asarray(WEIGHTS["w3"]).T
     model = model_of(*nodes, body=body, opset=opset)
-    found = answers_of(model, IMAGES)
+    found = inspect_answers(model, IMAGES)
     assert (found.kind, found.reason, found.classes) == (kind, None, CLASSES)
     assert found.before is not None
     whole = Runner(model).scores(IMAGES).reshape(len(IMAGES), -1)
@@ -276,7 +276,7 @@ OPEN: dict[str, list[NodeProto]] = {
 @pytest.mark.parametrize("name", OPEN)
 def test_what_else_classifiers_end_in_is_taken_for_logits(name: str) -> None:
     model = model_of(*OPEN[name])
-    found = answers_of(model, IMAGES)
+    found = inspect_answers(model, IMAGES)
     assert (found.kind, found.reason, found.before, found.operator) == ("logits", None, None, "")
     assert found.logits(model) is model
 
@@ -299,7 +299,7 @@ def test_probabilities_with_no_logits_in_front_of_them() -> None:
         body = POOLED if opset == 17 else [*POOLED[:-1], N("MatMul", ["f", "w3t"], ["z"])]
         WEIGHTS["w3t"] = np.asarray(WEIGHTS["w3"]).T
         model = model_of(*nodes, body=body, opset=opset)
-        found = answers_of(model, IMAGES)
+        found = inspect_answers(model, IMAGES)
         assert (found.kind, found.reason, found.before) == ("probabilities", None, None)
         given = Runner(model).scores(IMAGES)
         np.testing.assert_allclose(
@@ -513,8 +513,8 @@ def test_two_outputs_that_differ_are_classes() -> None:
     """A network for two classes whose scores share most of their movement is none that moves together."""
     shared = random.standard_normal((40, 1))
     own = random.standard_normal((40, 2))
-    check_movement(5 * shared + own)
-    check_movement(np.concatenate([own, np.full((40, 1), -np.inf)], axis=1))  # a class that is masked
+    check_scores_vary(5 * shared + own)
+    check_scores_vary(np.concatenate([own, np.full((40, 1), -np.inf)], axis=1))  # a class that is masked
     for scores, words in (
         (5 * shared + 1e-3 * own, "move together"),
         (shared + np.array([0.0, 1.0]), "move together"),
@@ -522,11 +522,11 @@ def test_two_outputs_that_differ_are_classes() -> None:
         (np.concatenate([own[:, :1], np.full((40, 1), -np.inf)], axis=1), "fewer than two"),
     ):
         with pytest.raises(UsageError, match=words):
-            check_movement(scores)
+            check_scores_vary(scores)
     constant = np.tile([1.0, 2.0], (40, 1))
-    check_movement(constant, lambda: np.tile([1.0, 2.0001], (4, 1)))  # the model ignores its input
+    check_scores_vary(constant, lambda: np.tile([1.0, 2.0001], (4, 1)))  # the model ignores its input
     with pytest.raises(UsageError, match="same for all images"):
-        check_movement(constant, lambda: np.tile([1.0, 2.1], (4, 1)))  # the images do not reach it
+        check_scores_vary(constant, lambda: np.tile([1.0, 2.1], (4, 1)))  # the images do not reach it
 
 
 MASKED: dict[str, list[NodeProto]] = {
@@ -548,9 +548,9 @@ def test_classes_masked_by_large_numbers_count_for_nothing(name: str) -> None:
         [random.standard_normal((40, 1)) + np.arange(3), np.full((40, 1), -1e9)], axis=1
     )
     with pytest.raises(UsageError, match="move together"):
-        check_movement(together)
+        check_scores_vary(together)
     with pytest.raises(UsageError, match="all images are of the same class"):
-        check_movement(random.standard_normal((40, 3)) + np.array([0, 500, 0]))
+        check_scores_vary(random.standard_normal((40, 3)) + np.array([0, 500, 0]))
 
 
 @pytest.mark.parametrize("ends", ["Softmax", "LogSoftmax"])
@@ -558,7 +558,7 @@ def test_places_that_a_softmax_chooses_among_are_classes(ends: str) -> None:
     """Such as moves on a board: one distribution over all places. Without the softmax they are a map."""
     places = [N("Conv", ["r2", "kernel"], ["c3"], pads=[1] * 4), N("Reshape", ["c3", "flat"], ["z2"])]
     model = model_of(*places, N(ends, ["z2"], ["y"], axis=1), body=BODY)
-    found = answers_of(model, IMAGES)
+    found = inspect_answers(model, IMAGES)
     assert (found.reason, found.classes, found.before) == (None, 3 * 6 * 6, "z2")
     logits = Runner(model_of(*places, output="z2", body=BODY)).scores(IMAGES)
     np.testing.assert_allclose(Runner(found.logits(model)).scores(IMAGES), logits, atol=1e-5)
@@ -573,7 +573,7 @@ def test_a_fixed_number_of_images(count: int) -> None:
     ):
         proto = graph([*POOLED, *nodes], "y")
         proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = count
-        found = answers_of(Model.from_proto(proto), IMAGES[:12])
+        found = inspect_answers(Model.from_proto(proto), IMAGES[:12])
         assert found.kind == kind
         assert words is None if found.reason is None else words in found.reason
 
@@ -589,6 +589,6 @@ def test_a_softmax_within_a_function_is_seen_by_its_values() -> None:
     proto.opset_import.append(helper.make_opsetid("own", 1))
     model = Model.from_proto(proto)
     whole = onnxruntime.InferenceSession(model.to_bytes()).run(None, {"x": IMAGES})[0]
-    found = answers_of(model, IMAGES)
+    found = inspect_answers(model, IMAGES)
     assert (found.kind, found.before) == ("probabilities", None)
     np.testing.assert_allclose(soft(Runner(found.logits(model)).scores(IMAGES)), whole, atol=1e-5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from enxuto.calibration.cache import calibration_key, kept_calibration
+from enxuto.calibration.cache import cached_calibration, calibration_key
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.compression.at_price import compress_at
 from enxuto.demo import MODEL
@@ -34,7 +34,7 @@ def test_kept_is_as_good_as_fresh(model: Model, images: np.ndarray, tmp_path: Pa
         return made[-1]
 
     def ask() -> Calibration:
-        return kept_calibration(model, images, make, source="here", seed=0, threads=1, folder=tmp_path)
+        return cached_calibration(model, images, make, source="here", seed=0, threads=1, folder=tmp_path)
 
     fresh, again = ask(), ask()
     assert len(made) == 1
@@ -53,7 +53,7 @@ def test_kept_is_as_good_as_fresh(model: Model, images: np.ndarray, tmp_path: Pa
 
 def test_the_key_knows_everything(model: Model, images: np.ndarray) -> None:
     name = model.weight_names[0]
-    moved = model.replaced({name: model.load(name) * np.float32(1.0001)})
+    moved = model.replace_weights({name: model.load(name) * np.float32(1.0001)})
     keys = {
         calibration_key(model, images, 0),
         calibration_key(model, images, 1),
@@ -68,7 +68,7 @@ def test_the_key_knows_everything(model: Model, images: np.ndarray) -> None:
 def test_a_place_that_cannot_be_written_is_no_error(model: Model, images: np.ndarray, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    found = kept_calibration(
+    found = cached_calibration(
         model,
         images,
         lambda: calibrate(model, images, threads=1),

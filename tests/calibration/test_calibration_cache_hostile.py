@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from enxuto.calibration import cache as calibration_cache
-from enxuto.calibration.cache import calibration_key, kept_calibration
+from enxuto.calibration.cache import cached_calibration, calibration_key
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.demo import MODEL
 from enxuto.onnx_model import Model
@@ -51,7 +51,7 @@ class Kept:
             self.measured += 1
             return self.fresh
 
-        return kept_calibration(
+        return cached_calibration(
             self.model, self.images, make, source="", seed=0, threads=1, folder=self.folder
         )
 

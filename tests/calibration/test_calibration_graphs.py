@@ -218,8 +218,9 @@ def test_what_onnx_runtime_cannot_run_says_what_to_do(kind: int, dtype: Any, tmp
     assert "\n" not in str(refused.value)
     bounds = Bounds(max_bytes=1000)
     parts = split_images(None, None, bounds, 8, 0, synthetic=True)
-    with pytest.raises(ModelError, match=r"compress it without images$") as once:
+    with pytest.raises(ModelError) as once:
         compress_within(model, bounds, parts, Preprocess(), images=8, cache=tmp_path)
+    assert str(once.value).endswith("compress it without images")
     assert str(once.value).count("compress it without images") == 1
     assert compress(model).to_model().load("w").dtype == dtype
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from enxuto.calibration.allocation import price_of_bits, spacing_of
-from enxuto.calibration.bias_correction import channel_means, corrected_biases, shrunk_shift
-from enxuto.calibration.curvature import Curvature, curvature_of
-from enxuto.calibration.layers import Layer, linear_layers
+from enxuto.calibration.allocation import choose_spacing, price_of_bits
+from enxuto.calibration.bias_correction import channel_means, correct_biases, shrink_shift
+from enxuto.calibration.curvature import Curvature, estimate_curvature
+from enxuto.calibration.layers import LinearLayer, linear_layers
 from enxuto.calibration.moments import FOLDS, Moments, layer_moments
-from enxuto.calibration.partial_runs import Stages
-from enxuto.calibration.sensitivity import measured_sensitivities, weighed
+from enxuto.calibration.partial_runs import PartialRuns
+from enxuto.calibration.sensitivity import blend_sensitivities, measure_sensitivities
 from enxuto.metrics.divergence import divergence
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -72,13 +72,15 @@ def curvatures(model: Model, images: np.ndarray) -> list[Curvature]:
     for layer in layers:
         power = moments[layer.weight].power()
         found.append(
-            curvature_of(layer, model.load(layer.weight), moments[layer.weight]).with_sensitivity(power / 2)
+            estimate_curvature(layer, model.load(layer.weight), moments[layer.weight]).with_sensitivity(
+                power / 2
+            )
         )
     return found
 
 
-def layer_of(outputs: int, inputs: int) -> Layer:
-    return Layer("w", None, "x", "y", "rows")
+def layer_of(outputs: int, inputs: int) -> LinearLayer:
+    return LinearLayer("w", None, "x", "y", "rows")
 
 
 def test_costs_predict_divergences() -> None:
@@ -91,7 +93,7 @@ def test_costs_predict_divergences() -> None:
         matrix = curvature.layer.matrix(weight)
         noise = np.random.default_rng(5).standard_normal(matrix.shape) * 0.03 * np.sqrt(np.mean(matrix**2))
         disturbed = (weight + curvature.layer.restore(noise, weight.shape)).astype(np.float32)
-        found = divergence(reference, Runner(model.replaced({name: disturbed})).scores(images))
+        found = divergence(reference, Runner(model.replace_weights({name: disturbed})).scores(images))
         predicted = curvature.sensitivity * curvature.cost(noise, np.zeros_like(noise))
         assert found / predicted > 0.4, name
         if name == "w3":  # no positions here
@@ -100,7 +102,7 @@ def test_costs_predict_divergences() -> None:
 
 def test_steps_follow_the_price() -> None:
     model = small_network()
-    spacings = [spacing_of(one) for one in curvatures(model, pictures(64))]
+    spacings = [choose_spacing(one) for one in curvatures(model, pictures(64))]
     weights = [model.load(one.curvature.layer.weight) for one in spacings]
     for spacing in spacings:
         assert spacing.step(4e-4) == pytest.approx(2 * spacing.step(1e-4), rel=1e-6)
@@ -117,7 +119,7 @@ def test_uneven_rows_get_uneven_steps_and_even_ones_none() -> None:
         loud = generator.standard_normal((1, 400, 64)).astype(np.float32) * np.repeat([1.0, 16.0], 32)
         moments.add_gradients(loud.astype(np.float32), 100, fold)
     weight = generator.standard_normal((64, 40)).astype(np.float32)
-    spacing = spacing_of(curvature_of(layer_of(64, 40), weight, moments))
+    spacing = choose_spacing(estimate_curvature(layer_of(64, 40), weight, moments))
     assert not spacing.columns.any()
     rows = spacing.rows.reshape(-1)
     # Gradients sixteen times as large: half of the exponent of full compensation, 2 octaves of the 4.
@@ -132,7 +134,7 @@ def test_noise_is_rounded_to_nearest_or_nearly() -> None:
     moments = Moments.empty(1, 300)
     for fold in range(FOLDS):
         moments.add(generator.standard_normal((1, 20, 300)).astype(np.float32), fold)
-    curvature = curvature_of(layer_of(30, 300), generator.standard_normal((30, 300)), moments)
+    curvature = estimate_curvature(layer_of(30, 300), generator.standard_normal((30, 300)), moments)
     found = curvature.inputs[0][0]
     assert np.abs(found - np.diag(np.diag(found))).max() < 0.05 * np.diag(found).min()
 
@@ -149,8 +151,8 @@ def test_degenerate_layers(kind: str) -> None:
             moments.add(vectors, fold)
             moments.add_gradients(generator.standard_normal((1, 50, outputs)).astype(np.float32), 10, fold)
     weight = generator.standard_normal((outputs, inputs)) * (0.0 if kind == "zero weights" else 1.0)
-    curvature = curvature_of(layer_of(outputs, inputs), weight, moments)
-    spacing = spacing_of(curvature)
+    curvature = estimate_curvature(layer_of(outputs, inputs), weight, moments)
+    spacing = choose_spacing(curvature)
     levels = curvature.round(curvature.layer.matrix(weight), *spacing.steps(1e-3))
     assert levels is not None
     assert np.isfinite(curvature.cost(curvature.layer.matrix(weight), 0.9 * curvature.layer.matrix(weight)))
@@ -162,9 +164,9 @@ def test_sensitivities_are_searched_without_gradients() -> None:
     model, images = small_network(), pictures(64)
     reference = Runner(model).scores(images)
     known = curvatures(model, images)
-    with_gradients = measured_sensitivities(model, [spacing_of(one) for one in known], images, reference)
-    without = measured_sensitivities(
-        model, [spacing_of(one.with_sensitivity(0.0)) for one in known], images, reference
+    with_gradients = measure_sensitivities(model, [choose_spacing(one) for one in known], images, reference)
+    without = measure_sensitivities(
+        model, [choose_spacing(one.with_sensitivity(0.0)) for one in known], images, reference
     )
     for name, value in with_gradients.items():
         assert 0 < without[name] < 20 * value, name
@@ -178,7 +180,7 @@ def test_sensitivities_see_errors_add_up_over_positions() -> None:
     images = np.ascontiguousarray(np.broadcast_to(flat, (256, 3, 9, 9)))
     known = curvatures(model, images)
     reference = Runner(model).scores(images)
-    measured = measured_sensitivities(model, [spacing_of(one) for one in known], images, reference)
+    measured = measure_sensitivities(model, [choose_spacing(one) for one in known], images, reference)
     first, depthwise, matrix = (measured[one.layer.weight] / one.sensitivity for one in known)
     assert min(first, depthwise) > 5 * matrix  # the matrix has no positions
 
@@ -190,8 +192,10 @@ def test_what_images_agree_on_is_believed() -> None:
     true = generator.lognormal(0, 1, 40)  # guesses know nothing
     # As sure as images can be: what one says of a layer it says of all.
     told = true[:, None] * generator.lognormal(0, 0.3, 200)
-    np.testing.assert_allclose(weighed(guesses, told, sizes), told.mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(weighed(guesses[:1], told[:1, :9], sizes[:1]), told[:1, :9].mean(axis=1))
+    np.testing.assert_allclose(blend_sensitivities(guesses, told, sizes), told.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        blend_sensitivities(guesses[:1], told[:1, :9], sizes[:1]), told[:1, :9].mean(axis=1)
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -200,7 +204,7 @@ def test_what_few_images_decide_is_not(seed: int) -> None:
     generator = np.random.default_rng(seed)
     guesses = generator.lognormal(0, 1, 40)
     told = 3 * guesses[:, None] * np.exp(generator.normal(-2, 2, (40, 60)))
-    found = weighed(guesses, told, np.ones(40))
+    found = blend_sensitivities(guesses, told, np.ones(40))
     measured = told.mean(axis=1)
 
     def spread(values: np.ndarray) -> float:
@@ -217,13 +221,13 @@ def test_stages_are_the_whole_model() -> None:
     stops = ["c1", "c2", "y"]
     runner = Runner(model, extra_outputs=["c1", "c2"])
     expected = runner.outputs(images, ["c1", "c2", "y"])
-    found = list(Stages(model, stops).run(images, {}))
+    found = list(PartialRuns(model, stops).run(images, {}))
     assert len(found) == 4
     for value, wanted in zip(found, [*expected, expected[2]], strict=True):
         np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
     # A weight changed while the generator waits is what later stages run with.
     changed: dict[str, np.ndarray] = {}
-    values = Stages(model, stops).run(images, changed)
+    values = PartialRuns(model, stops).run(images, changed)
     next(values)
     changed["w2"] = np.zeros_like(model.load("w2"))
     np.testing.assert_allclose(
@@ -234,11 +238,11 @@ def test_stages_are_the_whole_model() -> None:
 def test_a_tail_gives_the_scores_of_the_model_with_another_weight() -> None:
     model, images = small_network(), pictures(11)
     layers = linear_layers(model)
-    tails = Stages(model, [layer.input for layer in layers]).tails(images)
+    tails = PartialRuns(model, [layer.input for layer in layers]).tails(images)
     for layer, scores in zip(layers, tails, strict=True):
         for factor in (1.0, 0.5):
             changed = {layer.weight: model.load(layer.weight) * np.float32(factor)}
-            expected = Runner(model.replaced(changed)).scores(images)
+            expected = Runner(model.replace_weights(changed)).scores(images)
             np.testing.assert_allclose(scores(changed), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -254,7 +258,7 @@ def test_stages_run_many_images_a_few_at_a_time(static: bool) -> None:
     outputs = [layer.output for layer in layers]
     runner = Runner(model, extra_outputs=outputs)
     expected = runner.outputs(images, outputs)
-    for value, wanted in zip(Stages(model, outputs).run(images, {}), expected, strict=False):
+    for value, wanted in zip(PartialRuns(model, outputs).run(images, {}), expected, strict=False):
         np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -269,10 +273,10 @@ def test_corrected_biases_restore_the_means() -> None:
         for layer in layers
     }
     means = channel_means(model, layers, images, batch=16)
-    biases = corrected_biases(model, layers, noisy, means, images)
+    biases = correct_biases(model, layers, noisy, means, images)
     assert set(biases) == {"b1", "b2", "b3"}
-    after = channel_means(model.replaced({**noisy, **biases}), layers, images)
-    before = channel_means(model.replaced(noisy), layers, images)
+    after = channel_means(model.replace_weights({**noisy, **biases}), layers, images)
+    before = channel_means(model.replace_weights(noisy), layers, images)
     for layer in layers:
         wanted, shifted, restored = (found[layer.weight].mean(axis=0) for found in (means, before, after))
         assert np.abs(shifted - wanted).max() > 0.01
@@ -284,10 +288,10 @@ def test_shifts_that_are_chance_are_not_corrected() -> None:
     """Differences of 50 images: by hand for two channels, near 0 for noise, near the mean for what stands out."""
     differences = np.array([[1.0, 0.0], [3.0, 0.5]])
     # s = (2, 0.25), v = (1, 0.0625); τ² = 2.03125 − 0.53125 = 1.5
-    np.testing.assert_allclose(shrunk_shift(differences), [2 * 1.5 / 2.5, 0.25 * 1.5 / 1.5625])
+    np.testing.assert_allclose(shrink_shift(differences), [2 * 1.5 / 2.5, 0.25 * 1.5 / 1.5625])
     generator = np.random.default_rng(3)
     noise = generator.standard_normal((50, 400))
-    assert np.abs(shrunk_shift(noise)).mean() < 0.4 * np.abs(noise.mean(axis=0)).mean()
+    assert np.abs(shrink_shift(noise)).mean() < 0.4 * np.abs(noise.mean(axis=0)).mean()
     shifts = generator.standard_normal(400)
-    np.testing.assert_allclose(shrunk_shift(noise + 10 * shifts), 10 * shifts, atol=0.6)
-    assert not shrunk_shift(noise[:1]).any()
+    np.testing.assert_allclose(shrink_shift(noise + 10 * shifts), 10 * shifts, atol=0.6)
+    assert not shrink_shift(noise[:1]).any()

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, load, numpy_helper
 from scipy.special import log_softmax
 
 from enxuto.calibration.answers import kind_of_scores
-from enxuto.calibration.cache import kept_calibration
+from enxuto.calibration.cache import cached_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.calibrated import compress_within
@@ -115,14 +115,16 @@ def test_the_same_levels_and_losses_whatever_the_network_ends_in(
     )
     assert found.kl == pytest.approx((np.exp(p) * (p - q)).sum(1).mean(), rel=1e-4, abs=1e-7)
     kind = kind_of_scores(model, Runner(model).scores(x))
-    told = evaluate(
+    evaluation = evaluate(
         Runner(restored).scores, parts.judging, preprocess=GREY, reference=Runner(model).scores, scores_are=kind,
         reference_are=kind,
     )  # fmt: skip
-    assert told.kl == pytest.approx(found.kl, rel=1e-9, abs=1e-12)
-    assert told.agreement == pytest.approx(found.agreement / 100)
-    assert (told.reference_top1, told.top1) == pytest.approx((found.original_top1 / 100, found.top1 / 100))
-    assert told.lost_interval == pytest.approx([end / 100 for end in found.drop_interval])
+    assert evaluation.kl == pytest.approx(found.kl, rel=1e-9, abs=1e-12)
+    assert evaluation.agreement == pytest.approx(found.agreement / 100, rel=1e-12)
+    assert (evaluation.reference_top1, evaluation.top1) == pytest.approx(
+        (found.original_top1 / 100, found.top1 / 100)
+    )
+    assert evaluation.lost_interval == pytest.approx([end / 100 for end in found.drop_interval])
     # Without a graph, too: all values together tell probabilities from logits.
     blind = evaluate(Runner(restored).scores, parts.judging, preprocess=GREY, reference=Runner(model).scores)
     assert blind.kl == pytest.approx(found.kl, rel=1e-4, abs=1e-7)
@@ -133,7 +135,7 @@ def test_a_kept_calibration_knows_what_the_scores_are(form: str, parts: ImageSpl
     model = FORMS[form]()
     made = calibrated(model, parts)
     again = [
-        kept_calibration(model, made.images, lambda: made, source="", seed=0, threads=1, folder=tmp_path)
+        cached_calibration(model, made.images, lambda: made, source="", seed=0, threads=1, folder=tmp_path)
         for _ in range(2)
     ]
     assert again[0] is made
@@ -193,7 +195,7 @@ def test_nan_keeps_no_bound() -> None:
     """Scores that are no numbers are wrong, agree with none, and diverge by what is no number."""
     data = open_dataset(TEST_IMAGES, limit=40)
     judge = Judge(ended(), data, GREY, threads=1)
-    nan = ended().replaced(
+    nan = ended().replace_weights(
         {name: np.full(ended().info(name).shape, np.nan, np.float32) for name in ended().weight_names[:1]}
     )
     found = judge(Broken(nan))  # type: ignore[arg-type]

@@ -179,7 +179,7 @@ def test_verify_finds_damage_and_another_model(invoke: Invoke, digits: Path) -> 
     small.write_bytes(whole)
     model = Model.read(digits)
     name = next(info.name for info in model.infos() if info.role == "bias")
-    model.replaced({name: model.load(name) + np.float32(1)}).write(digits)
+    model.replace_weights({name: model.load(name) + np.float32(1)}).write(digits)
     other = invoke("verify", small, digits)
     assert other.exit_code == 1
     assert name in other.stderr

@@ -78,7 +78,7 @@ def test_an_error_in_one_layer_shows_there_and_behind() -> None:
     model = Model.read(MODEL)
     kernels = [info.name for info in model.infos() if info.role in (Role.KERNEL, Role.MATRIX)]
     second = kernels[1]
-    changed = model.replaced({second: model.load(second) * np.float32(1.1)})  # a tenth: 20 dB
+    changed = model.replace_weights({second: model.load(second) * np.float32(1.1)})  # a tenth: 20 dB
     found = {layer.name: layer for layer in compare_layers(model, changed, dataset, preprocess, images=10)}
     assert found[second].weight_snr == pytest.approx(20, abs=1e-4)
     assert found[second].changed > 0.99
@@ -111,7 +111,7 @@ def test_weights_alone_need_no_images() -> None:
         for info in model.infos()
         if info.role is not Role.OTHER
     }
-    silent = model.replaced(empty)
+    silent = model.replace_weights(empty)
     assert compare_layers(silent, model)[0].weight_snr == -math.inf
     dataset, preprocess = images()
     with pytest.raises(UsageError, match="E023"):

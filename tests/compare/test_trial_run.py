@@ -129,7 +129,7 @@ def test_the_verb_runs_images_and_random_inputs(tmp_path: Path) -> None:
     assert "name it behind" in invoke("verify", small, "--run", 3).stderr
     # A file that decodes soundly and answers nothing.
     weights = {n: np.zeros_like(original.load(n)) for n in original.weight_names if original.load(n).ndim > 1}
-    zeros = original.replaced(weights)
+    zeros = original.replace_weights(weights)
     compress(zeros).save(small)
     result = invoke("verify", small, MODEL, "--run", 4)
     assert result.exit_code == 1

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from enxuto.calibration.layers import linear_layers
 from enxuto.calibration.moments import block_bounds, fisher_direction, layer_moments
-from enxuto.calibration.shrinkage import lifted
+from enxuto.calibration.shrinkage import raise_floor
 from enxuto.onnx_model import Model
 from enxuto.rounding.feedback import loss, round_matrix, upper_factor
 from enxuto.runtime import Runner
@@ -130,7 +130,7 @@ def correlated(inputs: int, seed: int) -> np.ndarray:
 
 def raised(second: np.ndarray, share: float) -> np.ndarray:
     """The same with so much of its mean power on the diagonal."""
-    return lifted(second[None], share)[0]
+    return raise_floor(second[None], share)[0]
 
 
 @given(seed=st.integers(0, 1000), inputs=st.integers(1, 24))

@@ -149,7 +149,7 @@ def test_weights_that_are_not_finite_are_refused_with_their_name(name: str, valu
     array = model.load(name).copy()
     array.flat[0] = value
     with pytest.raises(ModelError, match=f"'{name}'"):
-        compress(model.replaced({name: array}))
+        compress(model.replace_weights({name: array}))
 
 
 def test_ort_gives_the_outputs_of_the_dequantized_weights() -> None:
@@ -162,7 +162,7 @@ def test_ort_gives_the_outputs_of_the_dequantized_weights() -> None:
                 replaced[name] = tensor.quantizer.reconstruct(tensor.quantizer.quantize(model.load(name)))
     x = np.random.default_rng(0).normal(0, 1, (7, 2, 4, 4)).astype(np.float32)
     outputs = []
-    for proto in (made.to_model().to_bytes(), model.replaced(replaced).to_bytes(), model.to_bytes()):
+    for proto in (made.to_model().to_bytes(), model.replace_weights(replaced).to_bytes(), model.to_bytes()):
         session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
         outputs.append(session.run(None, {"x": x})[0])
     assert outputs[0].tobytes() == outputs[1].tobytes()

@@ -97,7 +97,7 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def test_another_original_is_refused_and_its_tensor_named(
     which: str, name: str, change: str, files: dict[str, CompressedModel]
 ) -> None:
-    other = MODEL.replaced({name: CHANGES[change](MODEL.load(name))})
+    other = MODEL.replace_weights({name: CHANGES[change](MODEL.load(name))})
     result = verify(files[which], other)
     assert [check.name for check in result.checks if not check.ok] == [name]
     assert len(result.problems) == 1
@@ -141,7 +141,7 @@ def test_a_hash_that_agrees_in_each_tensor_alone_is_not_enough(files: dict[str, 
 
 def test_metadata_of_another_file_bring_no_hash_along(files: dict[str, CompressedModel]) -> None:
     handed_on = {key: value for key, value in files["plain"].metadata.items() if key != "made_by"}
-    other = MODEL.replaced({"fc.w": -MODEL.load("fc.w")})
+    other = MODEL.replace_weights({"fc.w": -MODEL.load("fc.w")})
     assert verify(compress(other, metadata=handed_on), other).ok
 
 
@@ -161,7 +161,7 @@ def test_other_types(kind: np.dtype) -> None:
     made = compress(model, Uniform(DeadZone(0.03)))
     assert made.metadata["weights"] == by_hand([values], [model.info("w").data_type])
     assert verify(made, model).ok
-    assert not verify(made, model.replaced({"w": values[::-1].copy()})).ok
+    assert not verify(made, model.replace_weights({"w": values[::-1].copy()})).ok
 
 
 def test_biases_too_few_for_a_payload_are_not_taken_for_another_model() -> None:
@@ -181,7 +181,7 @@ def test_biases_too_few_for_a_payload_are_not_taken_for_another_model() -> None:
     for price in (1e-6, 1e-3, 1e-2):
         made = compress_at(calibrate(model, images, threads=1), price).model
         assert verify(made, model).problems == ()
-        assert not verify(made, model.replaced({"b": -weights["b"]})).ok
+        assert not verify(made, model.replace_weights({"b": -weights["b"]})).ok
 
 
 def invoke(*words: object) -> Result:
@@ -192,7 +192,7 @@ def test_the_verb_says_so_and_ends_with_1(files: dict[str, CompressedModel], tmp
     files["calibrated"].save(tmp_path / "m.enx")
     MODEL.write(tmp_path / "m.onnx")
     zeros = {n: np.zeros_like(MODEL.load(n)) for n in MODEL.weight_names if MODEL.load(n).dtype.kind == "f"}
-    MODEL.replaced(zeros).write(tmp_path / "zero.onnx")
+    MODEL.replace_weights(zeros).write(tmp_path / "zero.onnx")
     sound = invoke("verify", tmp_path / "m.enx", tmp_path / "m.onnx", "--run", 20)
     assert sound.exit_code == 0, sound.output
     assert "made from these weights, by their hash" in sound.stderr

@@ -51,7 +51,7 @@ def test_one_flipped_weight_is_found(name: str, scheme: Scheme) -> None:
     array = model.load(name).copy()
     place = np.abs(array).argmax()
     array.flat[place] = -array.flat[place]
-    result = verify(compress(model, scheme), model.replaced({name: array}))
+    result = verify(compress(model, scheme), model.replace_weights({name: array}))
     assert not result.ok
     assert [check.name for check in result.checks if not check.ok] == [name]
     assert len(result.problems) == 1
@@ -77,7 +77,7 @@ def test_other_float_types_are_judged_too(dtype: np.dtype, step: float) -> None:
     if any(part.row.coder != "planes" for part in made.parts):
         values = values.copy()
         values[3, 3] += np.array(0.3, dtype)
-        assert not verify(made, model.replaced({"w": values})).ok
+        assert not verify(made, model.replace_weights({"w": values})).ok
 
 
 def test_clipped_values_are_found() -> None:
@@ -100,7 +100,7 @@ def test_another_model_is_found() -> None:
 
 def test_a_value_kept_in_the_graph_is_compared() -> None:
     model = small_model(40)
-    changed = model.replaced({"fine": np.array([-1, 640], np.int64)})
+    changed = model.replace_weights({"fine": np.array([-1, 640], np.int64)})
     assert any("value kept in it" in problem for problem in verify(compress(model), changed).problems)
 
 

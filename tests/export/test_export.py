@@ -125,7 +125,7 @@ def _survives_compression(model: Model, path: Path) -> None:
         for name, tensor in part.levels().items()
     }
     assert dequantized
-    expected = model.replaced(dequantized)
+    expected = model.replace_weights(dequantized)
     restored = read.to_model()
     for name in model.weight_names:
         np.testing.assert_array_equal(restored.load(name), expected.load(name))

@@ -11,7 +11,7 @@ from scipy.stats import entropy
 
 from enxuto.errors import UsageError
 from enxuto.metrics import AgreementMetrics, divergence, divergences, log_probabilities
-from enxuto.metrics.divergence import ScoresSeen
+from enxuto.metrics.divergence import ScoreKindDetector
 
 LEAST = math.log(2.0**-126)
 random = np.random.default_rng(0)
@@ -86,12 +86,12 @@ def test_what_is_no_number_gives_none(row: list[float], kind: str) -> None:
 
 def test_auto_is_not_a_kind_of_scores() -> None:
     for kind in ("auto", "odds"):
-        with pytest.raises(UsageError, match="logits, probabilities or log-probabilities"):
+        with pytest.raises(UsageError, match="E021"):
             log_probabilities([[0.0, 1.0]], kind)  # type: ignore[arg-type]
 
 
 def seen(*batches: np.ndarray) -> str:
-    found = ScoresSeen()
+    found = ScoreKindDetector()
     for batch in batches:
         found.add(batch)
     return found.kind()

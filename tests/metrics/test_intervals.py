@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from enxuto.errors import UsageError
-from enxuto.metrics import binomial_tail, by_chance, by_chance_of, paired_interval
+from enxuto.metrics import binomial_tail, compare_confusion_with_chance, compare_with_chance, paired_interval
 
 # Published, or printed by other people's programs: (only first, only second, n, confidence, low, high).
 EXAMPLES = [
@@ -130,7 +130,7 @@ def answers(right: int, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("right", "better"), [(0, False), (10, False), (15, False), (17, True), (100, True)])
 def test_one_in_ten_is_chance(right: int, better: bool) -> None:
     """SciPy's exact test, one-sided: 15 of 100 have p = 0.07, 17 have 0.02."""
-    found = by_chance(*answers(right, 100, 10), 10)
+    found = compare_with_chance(*answers(right, 100, 10), 10)
     assert found.expected == pytest.approx(0.1, abs=2e-3)
     wanted = stats.binomtest(right, 100, found.expected, alternative="greater").pvalue
     assert found.p_value == pytest.approx(wanted)
@@ -139,13 +139,13 @@ def test_one_in_ten_is_chance(right: int, better: bool) -> None:
 
 def test_saying_the_commonest_class_is_no_better_than_chance() -> None:
     labels = np.array([0] * 95 + [1] * 5)
-    assert not by_chance(np.zeros(100, int), labels, 2).better
+    assert not compare_with_chance(np.zeros(100, int), labels, 2).better
     # 98 % with three of five rare ones found has to do with the labels, though 95 % are so frequent.
     found = np.where(np.arange(100) < 98, labels, 0)
-    assert by_chance(found, labels, 2).better
+    assert compare_with_chance(found, labels, 2).better
     # Labels in another order: right by chance alone, or never.
     turned = (np.arange(100) % 10, (np.arange(100) + 3) % 10)
-    assert not by_chance(*turned, 10).better
+    assert not compare_with_chance(*turned, 10).better
     for said, expected in (
         (np.zeros(100, int), labels),
         (found, labels),
@@ -154,11 +154,11 @@ def test_saying_the_commonest_class_is_no_better_than_chance() -> None:
     ):
         matrix = np.zeros((10, 10), int)
         np.add.at(matrix, (said, expected), 1)
-        assert by_chance_of(matrix) == by_chance(said, expected, 10)
+        assert compare_confusion_with_chance(matrix) == compare_with_chance(said, expected, 10)
 
 
 def test_labels_of_one_class_say_as_much_as_they_can() -> None:
     """A folder of one class: all right is better than one in ten, none right is not."""
-    assert by_chance(np.full(20, 7), np.full(20, 7), 10).better
-    assert not by_chance(np.full(20, 3), np.full(20, 7), 10).better
-    assert not by_chance([3], [3], 2).better  # a single image tells nothing
+    assert compare_with_chance(np.full(20, 7), np.full(20, 7), 10).better
+    assert not compare_with_chance(np.full(20, 3), np.full(20, 7), 10).better
+    assert not compare_with_chance([3], [3], 2).better  # a single image tells nothing

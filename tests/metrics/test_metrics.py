@@ -185,7 +185,7 @@ def test_bad_batches_are_refused_and_leave_no_trace(scores: list, labels: list, 
 
 def test_nothing_to_measure_is_an_error() -> None:
     for collected in (ClassificationMetrics(3), AgreementMetrics(), SignalMetrics()):
-        with pytest.raises(DataError, match=r"no (samples|values)"):
+        with pytest.raises(DataError, match="E043"):
             collected.result()
     with pytest.raises(UsageError, match="1 class or more"):
         ClassificationMetrics(0)
@@ -225,7 +225,7 @@ def test_relevances_without_sense_are_refused() -> None:
             dcg(wrong)
     with pytest.raises(UsageError, match="k is 0"):
         cumulative_gain([1], 0)
-    with pytest.raises(UsageError, match="gain is 'log'"):
+    with pytest.raises(UsageError, match="E021"):
         dcg([1], gain="log")  # type: ignore[arg-type]
 
 
@@ -279,7 +279,7 @@ def test_a_probability_that_underflowed_keeps_the_divergence_finite() -> None:
 def test_scores_that_cannot_be_compared(scores: list, reference: list, kind: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
         agree(np.array(scores), np.array(reference), kind)
-    with pytest.raises(UsageError, match="logits, probabilities, auto"):
+    with pytest.raises(UsageError, match="E021"):
         AgreementMetrics("odds")  # type: ignore[arg-type]
 
 
@@ -318,7 +318,7 @@ def test_signal_without_error_or_without_power() -> None:
 def test_signals_that_cannot_be_compared() -> None:
     with pytest.raises(DataError, match=r"shapes \(2,\) and \(1, 2\)"):
         SignalMetrics().update(np.ones(2), np.ones((1, 2)))
-    with pytest.raises(DataError, match="NaN or infinite"):
+    with pytest.raises(DataError, match="E045"):
         SignalMetrics().update(np.array([np.inf]), np.array([np.inf]))
     with pytest.raises(UsageError, match="peak is 0"):
         SignalMetrics(peak=0)

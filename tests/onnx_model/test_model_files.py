@@ -124,9 +124,9 @@ def test_files_that_are_no_models(tmp_path: Path, content: Any, message: Any) ->
 
 
 def test_places_that_are_no_files(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="does not exist"):
+    with pytest.raises(ModelError, match="E010"):
         Model.read(tmp_path / "nothing.onnx")
-    with pytest.raises(ModelError, match="is a folder"):
+    with pytest.raises(ModelError, match="E011"):
         Model.read(tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_reading_changes_neither_the_message_nor_the_file(tmp_path: Path) -> Non
     proto = small_network()
     proto.doc_string = "keep me"
     before = proto.SerializeToString()
-    Model.from_proto(proto).replaced({"b": np.zeros(5, np.float32)}).to_bytes()
+    Model.from_proto(proto).replace_weights({"b": np.zeros(5, np.float32)}).to_bytes()
     assert proto.SerializeToString() == before
 
 
@@ -218,7 +218,7 @@ def test_overwriting_a_two_file_model_keeps_it_whole_until_the_end(tmp_path: Pat
     write_model(network(2), path, limit=100)
     assert sorted(os.listdir(tmp_path)) == ["m.onnx", "m.onnx.1.data"]
     assert np.array_equal(Model.read(path).load("w"), floats(4, 2000, seed=2))
-    with pytest.raises(ModelError, match="cannot read tensor 'w'"):
+    with pytest.raises(ModelError, match="E011"):
         lazy.load("w")
     again = Model.read(path)
     write_model(again, path, limit=100)

@@ -176,7 +176,7 @@ def test_what_is_not_asked_for_stays_in_the_skeleton() -> None:
 def test_replaced_leaves_the_model_alone_and_reaches_the_skeleton() -> None:
     model = Model.from_proto(small_network())
     before = model.to_bytes()
-    other = model.replaced({"w": np.zeros((5, 3, 3, 3), np.float32)})
+    other = model.replace_weights({"w": np.zeros((5, 3, 3, 3), np.float32)})
     assert model.to_bytes() == before
     assert not other.load("w").any()
     assert not fill(skeleton(other, ["b"]), {"b": model.load("b")}).load("w").any()
@@ -190,7 +190,7 @@ def test_replaced_leaves_the_model_alone_and_reaches_the_skeleton() -> None:
 )
 def test_replaced_refuses_another_shape_or_type(array: Any) -> None:
     with pytest.raises(ModelError, match=r"weight 'w' must be float32 \[5, 3, 3, 3\], got"):
-        Model.from_proto(small_network()).replaced({"w": array})
+        Model.from_proto(small_network()).replace_weights({"w": array})
 
 
 def test_unknown_names_are_model_errors() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enxuto.calibration.shrinkage import lifted
+from enxuto.calibration.shrinkage import raise_floor
 from enxuto.codec import CODERS
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import Part
@@ -81,8 +81,8 @@ def test_with_feedback_too() -> None:
     rng = RNG(1)
     mixed = rng.standard_normal((400, 150)) @ rng.standard_normal((150, 150))
     inputs, outputs = (
-        lifted((mixed.T @ mixed / 400)[None], 0.1)[0],
-        lifted(np.cov(rng.standard_normal((12, 30)))[None], 0.3)[0],
+        raise_floor((mixed.T @ mixed / 400)[None], 0.1)[0],
+        raise_floor(np.cov(rng.standard_normal((12, 30)))[None], 0.3)[0],
     )
     weights = rng.standard_normal((12, 150))
     factors = upper_factor(inputs), upper_factor(outputs)

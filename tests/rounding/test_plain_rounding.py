@@ -158,7 +158,7 @@ def test_a_weight_off_by_more_than_its_trellis_allows_is_a_problem() -> None:
     name = next(entry.name for part in made.parts for entry in part.row.tensors if len(entry.shape) == 4)
     weight = model.load(name).copy()
     weight.flat[3] += 1
-    problems = verify(made, model.replaced({name: weight})).problems
+    problems = verify(made, model.replace_weights({name: weight})).problems
     assert [name in problem and "more than its step allows" in problem for problem in problems] == [True]
 
 

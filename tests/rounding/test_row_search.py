@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enxuto.calibration.curvature import Curvature
-from enxuto.calibration.layers import Layer
+from enxuto.calibration.layers import LinearLayer
 from enxuto.quantize.trellis import NEXT, multiples
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
 from enxuto.rounding.row_search import room_for_rows, search_row
@@ -164,7 +164,7 @@ def test_one_path_takes_the_nearest_level_of_each_weight_in_turn() -> None:
 def test_blocks_of_outputs_are_rounded_in_any_order() -> None:
     generator = np.random.default_rng(6)
     weight = generator.standard_normal((37, 50)).astype(np.float32)
-    layer = Layer("w", None, "x", "y", "rows")
+    layer = LinearLayer("w", None, "x", "y", "rows")
     inner = second_moment(50)[None].astype(np.float32)
     outer = [second_moment(size, size)[None].astype(np.float32) for size in (20, 17)]
     curvature = Curvature.of(layer, [inner], outer, True)

@@ -123,7 +123,7 @@ def test_a_network_that_is_broken_scores_nothing_and_is_counted(tmp_path: Path) 
     """Weights beyond float32 in one layer make every score infinite or no number."""
     model = Model.read(MODEL)
     kernels = [info.name for info in model.infos() if info.role in (Role.KERNEL, Role.MATRIX)]
-    broken = model.replaced({name: np.full_like(model.load(name), 3e38) for name in kernels})
+    broken = model.replace_weights({name: np.full_like(model.load(name), 3e38) for name in kernels})
     path = tmp_path / "broken.onnx"
     path.write_bytes(broken.to_bytes())
     preprocess = preprocess_of(load_with_metadata(MODEL)[1])

@@ -345,7 +345,7 @@ def test_every_operator_of_onnx_is_decided() -> None:
 
 def test_a_product_whose_shapes_are_not_known_is_refused() -> None:
     nodes = [N("Fancy", ["x"], ["a"], domain="mine"), N("MatMul", ["a", "w"], ["y"])]
-    with pytest.raises(ModelError, match="cannot be known"):
+    with pytest.raises(ModelError, match="E032"):
         counted(nodes, {"x": (FLOAT, [1, 4])}, [tensor("w", 4, 4)], domains=("mine",))
 
 
@@ -513,7 +513,7 @@ def test_whatever_a_forward_raises_is_one_line(error: Exception) -> None:
 
 
 def test_a_module_without_shapes_yet_is_refused() -> None:
-    with pytest.raises(ModelError, match="does not run"):
+    with pytest.raises(ModelError, match="E034"):
         summarize_module(nn.LazyLinear(3), (8,))
 
 

@@ -118,7 +118,7 @@ def test_the_module_is_untouched() -> None:
 def test_branches_join_with_the_larger_field() -> None:
     assert Reach.of_image((8, 8)).window((3, 3), (2, 2), (1, 1), (4, 4)) == Reach((3, 3), (2, 2), (4, 4))
     small, large = Reach((3, 3), (2, 2), (4, 4)), Reach((9, 5), (2, 2), (4, 4))
-    assert small.joined(large) == large.joined(small) == large
+    assert small.merge(large) == large.merge(small) == large
     assert large.whole() == Reach((15, 11), (2, 2), (1, 1))
 
 

@@ -1,1 +1,1 @@
-"""A model and some images → what every error in its weights costs."""
+"""From a model and some images: what an error in each weight costs, and weights rounded accordingly."""

@@ -1,12 +1,12 @@
-"""Steps at equal slope: what a bit saves is worth the same in every layer, row and column.
+"""Steps at equal slope: a bit more saves the same loss in every layer, row and column.
 
 With a step Δ_rj = B·ρ_r·κ_j a layer's loss is about c·Σ Δ_rj²/12 · a_r·b_j, where a_r = 1/V_rr² and b_j = 1/U_jj²
-(`quantize.curvature`), and each weight takes −log2 Δ + const bits. At a price of λ nats per bit the least of
+(`calibration.curvature`), and each weight takes −log2 Δ + const bits. At a price of λ nats per bit the least of
 loss + λ·bits is at B² = 6λ/(ln 2 · c · mean(ρ²κ²ab)).
 
-At high rates ρ_r = 1/√a_r and κ_j = 1/√b_j would be best; at two bits a weight most levels are −1, 0 and 1, the law
+At high rates ρ_r = 1/√a_r and κ_j = 1/√b_j would be best. At two bits a weight most levels are −1, 0 and 1, the law
 of high rates fails, and half of these exponents does better than all or none (`docs/design.md`). Factors are powers
-of 2^¼, one per row and per input channel, and are left away where they would cost more than they save.
+of 2^¼, one per row and per input channel. They are left out where they would cost more bits than they save.
 
 Source: reverse water-filling (Cover & Thomas, "Elements of Information Theory", 10.3.3).
 """
@@ -23,7 +23,7 @@ from enxuto.calibration.curvature import Curvature
 from enxuto.quantize.grid import MOST_EXPONENT, Grid, quarter_octaves
 from enxuto.quantize.scalar import short_float32
 
-__all__ = ["Spacing", "price_of_bits", "spacing_of"]
+__all__ = ["Spacing", "choose_spacing", "price_of_bits"]
 
 _EXPONENT = 0.5
 _SIDE_BITS = 2.5  # what an exponent costs in a file
@@ -61,11 +61,11 @@ class Spacing:
 
     @property
     def trellis(self) -> bool:
-        """Whether levels depend on each other: where a row's weights lie together, which is all but x·W."""
+        """Whether levels are those of a trellis: if a row's weights lie together in memory: all but x·W."""
         return not self._swapped
 
     def step(self, price: float) -> float:
-        """Return what levels are multiples of at a price: B, or on a trellis less."""
+        """Return the step of which levels are multiples at a price: B, or less on a trellis."""
         share = _TRELLIS_STEP if self.trellis else 1.0
         return short_float32(max(share * self.plain_step(price), _SMALLEST))
 
@@ -89,16 +89,16 @@ class Spacing:
         rows, columns = self.relative_steps()
         return self.step(price) * rows, columns
 
-    def in_steps(self, weight: np.ndarray, most: int) -> Float64:
-        """Return so many of a layer's weights, evenly drawn, in units of their relative steps."""
+    def sample_in_steps(self, weight: np.ndarray, most: int) -> Float64:
+        """Return at most `most` of a layer's weights, drawn at random, in units of their relative steps."""
         rows, columns = self.relative_steps()
         matrix = self.curvature.layer.matrix(weight)
-        drawn = (
+        chosen = (
             np.random.default_rng(0).choice(weight.size, most)
             if weight.size > most
             else np.arange(weight.size)
         )
-        group, row, column = np.unravel_index(drawn, matrix.shape)
+        group, row, column = np.unravel_index(chosen, matrix.shape)
         values = matrix[group, row, column].astype(np.float64)
         return np.asarray(values / (rows[group, row] * columns[group, column]), np.float64)
 
@@ -111,7 +111,7 @@ class Spacing:
         return self._row_factors, np.repeat(self._column_factors[None], len(self._row_factors), axis=0)
 
 
-def spacing_of(curvature: Curvature) -> Spacing:
+def choose_spacing(curvature: Curvature) -> Spacing:
     """Return the relative steps of a layer's rows and input channels."""
     a, b = curvature.output_weights(), curvature.input_weights()
     weights = a.size * b.shape[1]
@@ -122,16 +122,16 @@ def spacing_of(curvature: Curvature) -> Spacing:
 
 
 def price_of_bits(spacings: Sequence[Spacing], weights: Sequence[np.ndarray], bits: float) -> float:
-    """Return the price, in nats per bit, at which weights take about `bits` bits each: a first guess.
+    """Return a first guess of the price, in nats per bit, at which weights take about `bits` bits each.
 
-    What is counted is the entropy, layer by layer, of weights rounded to nearest, of 16,384 in each.
+    Bits are the entropy of weights rounded to nearest, estimated from 16,384 weights of each layer.
     """
     sizes = np.array([weight.size for weight in weights], np.float64)
     samples = [
-        one.in_steps(weight, _SAMPLE) for one, weight in zip(spacings, weights, strict=True)
+        one.sample_in_steps(weight, _SAMPLE) for one, weight in zip(spacings, weights, strict=True)
     ]  # at a step of 1
 
-    def taken(price: float) -> float:
+    def bits_at(price: float) -> float:
         steps = [one.plain_step(price) for one in spacings]
         found = [_entropy(sample / step) for sample, step in zip(samples, steps, strict=True)]
         return float(np.dot(sizes, found))
@@ -139,12 +139,12 @@ def price_of_bits(spacings: Sequence[Spacing], weights: Sequence[np.ndarray], bi
     low, high = -60.0, 20.0  # log10
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if taken(10.0**middle) < bits * sizes.sum() else (middle, high)
+        low, high = (low, middle) if bits_at(10.0**middle) < bits * sizes.sum() else (middle, high)
     return float(10.0**high)
 
 
 def _entropy(values: Float64) -> float:
-    """Return the entropy of rounded values, in bits; where none could occur twice, as many bits as tell them apart."""
+    """Return the entropy of rounded values, in bits; log2 of their range where that is too wide for counts."""
     reach = float(np.abs(values).max(initial=0.0))
     if reach > _WIDEST:
         return math.log2(reach)
@@ -155,22 +155,23 @@ def _entropy(values: Float64) -> float:
 
 def _positions(curvature: Curvature) -> int:
     """Kernel positions that share an input channel."""
-    return math.prod(curvature.layer.kernel) if curvature.layer.kind == "conv" else 1
+    window = curvature.layer.window
+    return 1 if window is None else math.prod(window.kernel)
 
 
 def _exponents(weights: Float64, count: int) -> npt.NDArray[np.int64]:
-    """Return exponents of 2^¼ near half the logarithm of 1/√weight; zeros where they would not pay.
+    """Return exponents of 2^¼ near half the logarithm of 1/√weight; zeros where they would cost more than they gain.
 
-    count: how many weights of the layer they govern together. The gain is that of the arithmetic over the
-    geometric mean of what remains unequal, before and after, half a logarithm of which is bits per weight.
+    count: the number of the layer's weights. The gain in bits per weight is half the fall of the logarithm of the
+    arithmetic over the geometric mean (`_unevenness`).
     """
     logs = (
         -0.5 * np.log2(np.maximum(weights, weights.max() * 1e-9))
         if weights.max() > 0
         else np.zeros(len(weights))
     )
-    wanted = _EXPONENT * logs
-    centred = np.rint(4 * (wanted - np.median(wanted)))
+    ideal = _EXPONENT * logs
+    centred = np.rint(4 * (ideal - np.median(ideal)))
     exponents: npt.NDArray[np.int64] = np.clip(centred, -MOST_EXPONENT, MOST_EXPONENT).astype(np.int64)
     if not exponents.any():
         return exponents

@@ -1,10 +1,10 @@
 """What a model's scores are: decided once for the model, from its graph and from all values of a few images together.
 
 Calibration measures divergences between distributions over classes. So scores must be logits of classes, or their
-probabilities; in front of a softmax there are logits, and calibration goes by them, so that a network gets the same
-levels with and without its last operator. What is no list of classes is told apart as far as it can be: single
-numbers, maps of places, sigmoids, outputs that move together. Values of a regression with several outputs look like
-logits, and are taken for them.
+probabilities. Where a softmax ends the network, calibration uses its input, so that a network gets the same levels with
+and without its last operator. Outputs that are no list of classes are refused as far as they can be recognised: single
+numbers, maps of positions, sigmoids, outputs that move together. A regression with several outputs looks like logits
+and is treated as such.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ import numpy.typing as npt
 from onnx import NodeProto
 
 from enxuto.errors import DataError, ModelError, UsageError
-from enxuto.metrics.divergence import LEAST, ScoresAre, ScoresSeen, log_probabilities
+from enxuto.metrics.divergence import LEAST, ScoreKind, ScoreKindDetector, log_probabilities
 from enxuto.onnx_model import (
     Ending,
     Model,
-    any_batch,
-    before_softmax,
-    ending,
+    append_logarithm,
+    cut_before_softmax,
     fixed_batch,
-    keeps_places,
-    logarithm_of,
-    origins,
-    takes_part,
+    free_batch,
+    keeps_positions,
+    output_ending,
+    picks_values,
+    position_sources,
 )
 from enxuto.runtime import Runner
 
 __all__ = [
     "Answers",
-    "answers_of",
-    "check_movement",
-    "class_answers",
-    "free_batch",
+    "check_scores_vary",
+    "inspect_answers",
     "kind_of_scores",
-    "refusal",
-    "scores_elsewhere",
+    "refusal_message",
+    "require_class_answers",
+    "require_free_batch",
+    "scores_of_noise",
 ]
 
-_LOOKED_AT = 32  # images that tell what the scores are
+_SAMPLE_IMAGES = 32  # images that tell what the scores are
 _SAME = 2e-2  # of a probability: a softmax whose output is quantized to 7 bits is off by less than 1e-2
 _SEVERAL = 1.5  # what a row of one distribution adds up to at most
 _TOGETHER = 1e-4  # of the scores' variance over images: what outputs that move together differ by
 _IGNORED = 1e-3  # of the largest score: what a model that ignores its input may differ by on other inputs
 _CONSTANT = 1e-6  # of the largest score: float32's noise
 _LENGTH = 1e-3
-_PLACES = frozenset(
+_SPATIAL = frozenset(
     {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "Resize",
      "Upsample", "DepthToSpace", "SpaceToDepth", "Pad", "InstanceNormalization", "LRN", "GridSample", "MaxUnpool",
      "DeformConv", "Col2Im"}
@@ -63,12 +63,12 @@ _PLACES = frozenset(
 class Answers:
     """What a model's scores are.
 
-    kind: logits, probabilities or log-probabilities. operator: of the graph, that says so; "" where the values do.
-    before: the value in front of a softmax, None where there is none. classes: scores an image. reason: why they are
-    no scores of classes, None where they may be.
+    kind: logits, probabilities or log-probabilities. operator: the one in the graph that says so; "" where the values
+    decided. before: the name of the softmax's input, None without one. classes: the number of scores an image. reason:
+    why they are no scores of classes, None where they may be.
     """
 
-    kind: ScoresAre = "logits"
+    kind: ScoreKind = "logits"
     operator: str = ""
     before: str | None = None
     classes: int = 0
@@ -80,24 +80,24 @@ class Answers:
         return f"{found} ({self.operator})" if self.operator else found
 
     def logits(self, model: Model) -> Model:
-        """Return the model whose first output is logits; the model itself where it is so."""
+        """Return the model with logits as its first output; the model itself where they are."""
         if self.before is not None:
-            return before_softmax(model, self.before)
+            return cut_before_softmax(model, self.before)
         # Logarithms of probabilities are logits.
-        return logarithm_of(model) if self.kind == "probabilities" else model
+        return append_logarithm(model) if self.kind == "probabilities" else model
 
 
-def answers_of(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers:
-    """Look at a model's graph and at its scores for some preprocessed images (N, …): a batch is enough.
+def inspect_answers(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers:
+    """Return what a model's scores are, by its graph and its scores for preprocessed images (N, …), a batch at least.
 
     Raises `ModelError` and `DataError` where the model cannot run on them.
     """
-    nodes, values = origins(model)
+    nodes, values = position_sources(model)
     whole = Runner(model, threads=threads).scores(images)
     found = _values(model, values, images, threads)
     reason = _shape_reason(whole, len(images))
     scores = whole.reshape(len(whole), -1)
-    end = ending(model)
+    end = output_ending(model)
     if reason is None and not _one_distribution(end, scores):
         reason = _map_reason(model, nodes, found)
     if reason is not None:
@@ -109,27 +109,27 @@ def answers_of(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers
             reason = "every image's outputs are a vector of length 1, as embeddings are"
     operator = "" if end.kind == "open" else end.operator
     before = end.before if reason is None else None
-    if before is not None and not _same(before_softmax(model, before), images, scores, kind, threads):
+    if before is not None and not _agrees(cut_before_softmax(model, before), images, scores, kind, threads):
         before = None
     return Answers(kind, operator, before, scores.shape[1], reason)
 
 
-def class_answers(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers:
-    """Return `answers_of` a model by some of the images; `UsageError` where they are no scores of classes."""
-    found = answers_of(model, images[: max(_LOOKED_AT, 2 * fixed_batch(model))], threads=threads)
+def require_class_answers(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers:
+    """Return `inspect_answers` a model by some of the images; `UsageError` where they are no scores of classes."""
+    found = inspect_answers(model, images[: max(_SAMPLE_IMAGES, 2 * fixed_batch(model))], threads=threads)
     if found.reason is not None:
-        raise UsageError(refusal(found.reason))
+        raise UsageError(refusal_message(found.reason), code="E035")
     return found
 
 
-def kind_of_scores(model: Model, scores: npt.ArrayLike) -> ScoresAre:
+def kind_of_scores(model: Model, scores: npt.ArrayLike) -> ScoreKind:
     """Return what a model's scores (N, C) are: what its graph says, else what all of them together look like."""
     return _kind(model, np.asarray(scores))[0]
 
 
-def _kind(model: Model, scores: np.ndarray) -> tuple[ScoresAre, str | None]:
+def _kind(model: Model, scores: np.ndarray) -> tuple[ScoreKind, str | None]:
     """Return what scores (N, C) are, and why they are none of classes (or None)."""
-    end = ending(model)
+    end = output_ending(model)
     if end.kind in ("probabilities", "log-probabilities"):
         sums = (np.exp(scores.astype(np.float64)) if end.kind == "log-probabilities" else scores).sum(axis=1)
         several = sums.max() > _SEVERAL
@@ -139,7 +139,7 @@ def _kind(model: Model, scores: np.ndarray) -> tuple[ScoresAre, str | None]:
         return "logits", f"a {end.operator} makes each output by itself"
     if end.kind == "chosen":
         return "logits", f"a {end.operator} makes its outputs, which are no scores"
-    seen = ScoresSeen()
+    seen = ScoreKindDetector()
     seen.add(scores)
     kind = seen.kind()
     if end.kind == "mixed" and kind != "probabilities":
@@ -148,7 +148,7 @@ def _kind(model: Model, scores: np.ndarray) -> tuple[ScoresAre, str | None]:
 
 
 def _one_distribution(end: Ending, scores: np.ndarray) -> bool:
-    """Say whether a softmax goes over all of an image's outputs: places then are classes, such as moves on a board."""
+    """Say whether one softmax goes over all outputs of an image, so that positions are classes (moves on a board)."""
     if end.kind not in ("probabilities", "log-probabilities") or end.before is None:
         return False
     shares = scores.astype(np.float64)
@@ -156,24 +156,25 @@ def _one_distribution(end: Ending, scores: np.ndarray) -> bool:
     return bool(np.abs(sums - 1).max() <= _SAME)
 
 
-def check_movement(
+def check_scores_vary(
     scores: npt.ArrayLike, elsewhere: Callable[[], npt.NDArray[np.floating[Any]]] | None = None
 ) -> None:
     """Raise `UsageError` where logits (N, C) of N images do not tell classes apart: constant, or moving together.
 
-    A softmax sees nothing but differences between the scores of an image. Where these hardly vary from image to image,
-    beside the scores themselves, any weights at all keep its answers. elsewhere: gives scores of inputs quite unlike
-    the images; a model whose scores are the same there too (a norm before a mean over the same values, say) ignores its
-    input, and what it answers is all that can be kept.
+    A softmax depends on nothing but differences between the scores of an image. Where these hardly vary over images,
+    compared with the scores, any weights keep its answers. elsewhere: gives scores of inputs quite unlike the images. A
+    model with the same scores there too (a norm before a mean over the same values, say) ignores its input and passes.
     """
     whole = np.asarray(scores, np.float64)
     # Classes may be masked, by −∞ or by numbers such as −1e9: what no image gives a probability counts for nothing.
     known = whole[:, np.isfinite(whole).all(axis=0)]
     if known.shape[1] < 2:
-        raise UsageError(refusal("fewer than two of its outputs are finite numbers"))
+        raise UsageError(refusal_message("fewer than two of its outputs are finite numbers"), code="E035")
     known = known[:, (log_probabilities(known) > LEAST).any(axis=0)]
     if known.shape[1] < 2:
-        raise UsageError(refusal("all images are of the same class, and the others' probability is 0"))
+        raise UsageError(
+            refusal_message("all images are of the same class, and the others' probability is 0"), code="E035"
+        )
     moved = known - known.mean(axis=0)
     total = float(np.mean(moved**2))
     if total <= (_CONSTANT * float(np.abs(known).max())) ** 2:
@@ -181,22 +182,24 @@ def check_movement(
             other = np.abs(elsewhere()[:, np.isfinite(whole[0])] - whole[:1, np.isfinite(whole[0])])
             if float(other.max()) <= _IGNORED * float(np.abs(known).max()):
                 return
-        raise UsageError(refusal("its outputs are the same for all images"))
+        raise UsageError(refusal_message("its outputs are the same for all images"), code="E035")
     apart = moved - moved.mean(axis=1, keepdims=True)
     if float(np.mean(apart**2)) <= _TOGETHER * total:
-        raise UsageError(refusal("its outputs move together, so that no image tells them apart"))
+        raise UsageError(
+            refusal_message("its outputs move together, so that no image tells them apart"), code="E035"
+        )
 
 
-def scores_elsewhere(model: Model, images: npt.NDArray[np.float32], threads: int) -> npt.NDArray[Any]:
+def scores_of_noise(model: Model, images: npt.NDArray[np.float32], threads: int) -> npt.NDArray[Any]:
     """Return scores (4, C) of noise about the mean of the images (N, …), three times as wide as they are."""
     noise = np.random.default_rng(0).standard_normal((4, *images.shape[1:]), np.float32)
     wide = noise * np.float32(3 * (images.std() or 1.0)) + np.float32(images.mean())
     return Runner(model, threads=threads).scores(wide)
 
 
-def free_batch(model: Model, images: np.ndarray, *, threads: int = 0) -> Model:
+def require_free_batch(model: Model, images: np.ndarray, *, threads: int = 0) -> Model:
     """Return the model with a free batch size; `UsageError` where it then gives images other scores than one by one."""
-    runs = any_batch(model)
+    runs = free_batch(model)
     if runs is not model:
         expected = Runner(model, threads=threads).scores(images)
         try:
@@ -207,13 +210,14 @@ def free_batch(model: Model, images: np.ndarray, *, threads: int = 0) -> Model:
         if not same:
             raise UsageError(
                 f"the model takes exactly {fixed_batch(model)} images at a time, and not only its input says so; "
-                "export it with a free batch size to calibrate it, or compress it without images"
+                "export it with a free batch size to calibrate it, or compress it without images",
+                code="E032",
             )
     return runs
 
 
-def refusal(reason: str) -> str:
-    """Return the line that says why a model cannot be calibrated, and the way out."""
+def refusal_message(reason: str) -> str:
+    """Return the message that says why a model cannot be calibrated, and what to do instead."""
     return (
         f"calibration goes by how a classifier's answers change, and this model gives none: {reason}; compress it "
         "without images (no data=, calibration=, synthetic=)"
@@ -221,7 +225,7 @@ def refusal(reason: str) -> str:
 
 
 def _shape_reason(whole: np.ndarray, count: int) -> str | None:
-    """Say why an output is no list of scores for each image, None where it is one."""
+    """Return why an output is no list of scores for each image, None where it is one."""
     if whole.dtype.kind not in "fV":
         return f"its first output holds {whole.dtype}, not scores"
     if whole.ndim < 2 or whole.shape[0] != count:
@@ -238,7 +242,7 @@ def _shape_reason(whole: np.ndarray, count: int) -> str | None:
 
 
 def _values(model: Model, names: Sequence[str], images: np.ndarray, threads: int) -> dict[str, np.ndarray]:
-    """Return values of a model for two images, or as many as it takes at a time; none where they cannot be had."""
+    """Return values of a model, by name, for two images or one batch; empty where ONNX Runtime cannot give them."""
     count = fixed_batch(model) or 2
     few = np.concatenate([images[:count], np.repeat(images[-1:], max(0, count - len(images)), axis=0)])
     try:
@@ -250,7 +254,7 @@ def _values(model: Model, names: Sequence[str], images: np.ndarray, threads: int
 
 
 def _map_reason(model: Model, nodes: Sequence[NodeProto], found: dict[str, np.ndarray]) -> str | None:
-    """Say whether the output is a map of places written out in a row, by what its values come from."""
+    """Return why the output is a flattened map of positions, by the operators behind it; None where it is none."""
     maker = {node.output[0]: node for node in nodes}
     pending = [model.proto.graph.output[0].name]
     while pending:
@@ -259,26 +263,26 @@ def _map_reason(model: Model, nodes: Sequence[NodeProto], found: dict[str, np.nd
             continue
         shape = found[node.output[0]].shape if node.output[0] in found else ()
         inner = [name for name in node.input if name in found]
-        picks = takes_part(node) and not all(found[name].ndim <= 2 for name in inner[:1])
-        if keeps_places(node) and not picks and inner:
+        picks = picks_values(node) and not all(found[name].ndim <= 2 for name in inner[:1])
+        if keeps_positions(node) and not picks and inner:
             pending += inner
-        elif node.op_type in _PLACES and math.prod(shape[2:]) > 1:
+        elif node.op_type in _SPATIAL and math.prod(shape[2:]) > 1:
             sizes = "×".join(map(str, shape[2:]))
             return f"its outputs are a map of {sizes} places ({node.op_type}), no list of classes"
-        elif node.op_type not in _PLACES and sum(size > 1 for size in shape[1:]) > 1:
+        elif node.op_type not in _SPATIAL and sum(size > 1 for size in shape[1:]) > 1:
             sizes = "×".join(map(str, shape[1:]))
             return f"its outputs are {sizes} values ({node.op_type}) written out in a row, no list of classes"
     return None
 
 
-def _same(peeled: Model, images: np.ndarray, scores: np.ndarray, kind: ScoresAre, threads: int) -> bool:
-    """Say whether the softmax of a peeled model's scores is what the whole model gives."""
+def _agrees(cut: Model, images: np.ndarray, scores: np.ndarray, kind: ScoreKind, threads: int) -> bool:
+    """Say whether the softmax of the cut model's logits is what the whole model gives."""
     try:
-        logits = Runner(peeled, threads=threads).scores(images)
+        logits = Runner(cut, threads=threads).scores(images)
     except (ModelError, DataError):
         return False
     if logits.dtype.kind not in "fV" or logits.size != scores.size or len(logits) != len(scores):
         return False
     logits = logits.reshape(len(scores), -1)
-    found, wanted = log_probabilities(logits), log_probabilities(scores, kind)
-    return bool(np.abs(np.exp(found) - np.exp(wanted)).max() <= _SAME)
+    found, expected = log_probabilities(logits), log_probabilities(scores, kind)
+    return bool(np.abs(np.exp(found) - np.exp(expected)).max() <= _SAME)

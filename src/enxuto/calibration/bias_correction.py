@@ -1,9 +1,9 @@
-"""Biases that make up for what quantization does to the means of a model's intermediate values.
+"""Biases corrected so that quantized layers keep the mean outputs of the original ones.
 
-Errors in weights shift the mean output of a channel, since inputs behind a rectifier are never negative; later layers
-meet inputs they do not know. Layer by layer, with everything before already quantized and corrected, the difference
-of the means is added to the biases, as far as it is more than chance: a few dozen images tell the shift of a channel
-only to within its own spread over them, which late layers with few positions drown in. (A scale per channel, so that
+Errors in weights shift the mean output of a channel, since inputs behind a rectifier are never negative. Later layers
+then meet inputs that they were not trained on. Layer by layer, with all earlier layers quantized and corrected, the
+difference of the means is added to the biases, shrunk by its uncertainty: a few dozen images determine the shift only
+to within its spread over them, which is large in late layers with few positions. (A scale per channel, so that
 variances agree too, was tried and did not pay on top of calibrated rounding.)
 
 Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721),
@@ -18,31 +18,31 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.calibration.layers import Layer
-from enxuto.calibration.partial_runs import Stages
+from enxuto.calibration.layers import LinearLayer
+from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.onnx_model import Model
 
-__all__ = ["channel_means", "corrected_biases", "shrunk_shift"]
+__all__ = ["channel_means", "correct_biases", "shrink_shift"]
 
 Float64 = npt.NDArray[np.float64]
 
 
 def channel_means(
-    model: Model, layers: Sequence[Layer], images: np.ndarray, *, batch: int = 32, threads: int = 0
+    model: Model, layers: Sequence[LinearLayer], images: np.ndarray, *, batch: int = 32, threads: int = 0
 ) -> dict[str, Float64]:
     """Return the mean output (N, O) of every layer over positions, for each of N images, by weight name."""
-    stages = Stages(model, [layer.output for layer in layers])
+    runs = PartialRuns(model, [layer.output for layer in layers])
     parts: dict[str, list[Float64]] = {layer.weight: [] for layer in layers}
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
-        for layer, value in zip(layers, stages.run(part, {}, threads=threads), strict=False):
+        for layer, value in zip(layers, runs.run(part, {}, threads=threads), strict=False):
             parts[layer.weight].append(_means(layer, value, len(part)))
     return {name: np.concatenate(means) for name, means in parts.items()}
 
 
-def corrected_biases(
+def correct_biases(
     model: Model,
-    layers: Sequence[Layer],
+    layers: Sequence[LinearLayer],
     weights: Mapping[str, np.ndarray],
     means: Mapping[str, Float64],
     images: np.ndarray,
@@ -50,20 +50,26 @@ def corrected_biases(
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return new biases, by name, for a model whose weights are replaced by `weights`.
+    """Return new biases, by name, for a model whose weights are replaced.
 
-    means: `channel_means` of the model as it was, over the same `images`, which are run all at once. Layers without
-    a bias of their own keep their shift: what others read too must not move.
+    Args:
+        model: the original.
+        layers: of the model, in the order of execution. Those without a bias of their own keep their shift.
+        weights: quantized weights by name.
+        means: `channel_means` of the original over the same images.
+        images: (N, …), preprocessed, run all at once.
+        threads: of ONNX Runtime; 0 is its own default.
+        progress: called with (layers done, layers in all).
     """
-    stages = Stages(model, [layer.output for layer in layers])
+    runs = PartialRuns(model, [layer.output for layer in layers])
     current = dict(weights)
     corrected = {}
     for number, (layer, value) in enumerate(
-        zip(layers, stages.run(images, current, threads=threads), strict=False)
+        zip(layers, runs.run(images, current, threads=threads), strict=False)
     ):
         if layer.bias is not None:
             bias = model.load(layer.bias)
-            shift = shrunk_shift(means[layer.weight] - _means(layer, value, len(images)))
+            shift = shrink_shift(means[layer.weight] - _means(layer, value, len(images)))
             with np.errstate(over="ignore"):
                 moved = (bias.astype(np.float64) + shift.reshape(bias.shape)).astype(bias.dtype)
             if np.isfinite(moved).all():
@@ -75,11 +81,11 @@ def corrected_biases(
     return corrected
 
 
-def shrunk_shift(differences: Float64) -> Float64:
-    """Return the shift (O,) of every channel for differences (N, O) of N images: their mean, drawn towards 0.
+def shrink_shift(differences: Float64) -> Float64:
+    """Return the shift (O,) of every channel for differences (N, O) of N images: their mean, shrunk towards 0.
 
-    With v the variance of a channel's mean, the shifts s of a layer's channels are taken to spread around 0 by
-    τ² = mean(s²) − mean(v), or not at all where that is negative; the best estimate is then s·τ²/(τ² + v).
+    Let v be the variance of a channel's mean. The shifts s of a layer's channels are assumed to have the mean 0 and the
+    variance τ² = mean(s²) − mean(v), at least 0. The best estimate is then s·τ²/(τ² + v).
     """
     count = len(differences)
     shift = differences.mean(axis=0)
@@ -90,7 +96,7 @@ def shrunk_shift(differences: Float64) -> Float64:
     return np.asarray(shift * spread / np.maximum(spread + variance, 1e-300))
 
 
-def _means(layer: Layer, value: np.ndarray, images: int) -> Float64:
+def _means(layer: LinearLayer, value: np.ndarray, images: int) -> Float64:
     """Return the means (N, O) over positions; one row for all where a layer's rows are not its images."""
     axis = 1 if layer.kind == "conv" else value.ndim - 1
     if value.ndim < 2 or len(value) != images or axis == 0:
@@ -100,6 +106,6 @@ def _means(layer: Layer, value: np.ndarray, images: int) -> Float64:
     return np.asarray(value.mean(axis=axes, dtype=np.float64))
 
 
-def _along_channels(layer: Layer, value: np.ndarray) -> tuple[int, ...]:
+def _along_channels(layer: LinearLayer, value: np.ndarray) -> tuple[int, ...]:
     axis = 1 if layer.kind == "conv" else value.ndim - 1
     return tuple(-1 if other == axis else 1 for other in range(value.ndim))

@@ -1,9 +1,9 @@
-"""Calibrations kept on disk, so that another bound or an interrupted search does not measure the model again.
+"""A cache of calibrations on disk, so that another bound or a resumed search does not measure the model again.
 
-A calibration is known by a hash of the model's bytes, the images' bytes, the seed and this module's version. Kept are
-second moments, gradients and sensitivities as float32; factors are worked out anew. Files hold plain arrays, nothing
-that runs, and a hash of all that is in them; one that is damaged or does not fit is made anew, whatever is wrong with
-it, and is never given more memory than it has bytes. Large models are not kept.
+The key is a hash of the model's bytes, the images' bytes, the seed and this module's version. Files hold second moments
+and sensitivities as float32; factors are computed anew. They are plain arrays, with a hash over all of them, and
+nothing in them is executed. A file that is damaged or does not fit is measured and written anew. Reading one never
+takes more memory than the file has bytes. Calibrations of large models are not written.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from enxuto.files import atomic_write
 from enxuto.metrics.divergence import KINDS
 from enxuto.onnx_model import Model, fold_batch_norm
 
-__all__ = ["calibration_folder", "calibration_key", "kept_calibration"]
+__all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 7  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 8  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
 def calibration_folder() -> Path:
-    """Return where calibrations are kept: `calibrations` in the cache folder (`$ENXUTO_CACHE`, else the user's)."""
+    """Return the folder of the cache: `calibrations` in the cache folder (`$ENXUTO_CACHE`, else the user's)."""
     return cache_folder() / "calibrations"
 
 
@@ -54,7 +54,7 @@ def calibration_key(model: Model, images: npt.NDArray[np.float32], seed: int) ->
     return found.hexdigest()[:32]
 
 
-def kept_calibration(
+def cached_calibration(
     model: Model,
     images: npt.NDArray[np.float32],
     make: Callable[[], Calibration],
@@ -64,9 +64,16 @@ def kept_calibration(
     threads: int,
     folder: Path | None = None,
 ) -> Calibration:
-    """Return the calibration kept for this model and these images, or make it and keep it.
+    """Return the cached calibration of this model and these images, or make it and write it to the cache.
 
-    folder: by default `calibration_folder()`. Where nothing can be written it is made and not kept.
+    Args:
+        model: to be calibrated.
+        images: (N, …), float32, preprocessed.
+        make: measures the model.
+        source: what the images are, for the record.
+        seed: of the calibration.
+        threads: of a calibration read from the cache.
+        folder: of the cache, by default `calibration_folder()`. Where it cannot be written, nothing is cached.
     """
     place = (folder or calibration_folder()) / f"{calibration_key(model, images, seed)}.npz"
     found = _load(place, model, images, source, seed, threads)
@@ -118,28 +125,32 @@ def _load(
     try:
         held = _arrays(place.read_bytes())
         facts = json.loads(held.pop("facts").tobytes())
-        _need(_digest(held, facts) == facts["digest"])
+        _require(_digest(held, facts) == facts["digest"])
         layers = [layer for layer in linear_layers(folded) if layer.weight in facts["layers"]]
-        _need(len(layers) == len(facts["layers"]) > 0)
+        _require(len(layers) == len(facts["layers"]) > 0)
         curvatures, means = {}, {}
         for number, layer in enumerate(layers):
-            own = facts["layers"][layer.weight]
+            facts_of_layer = facts["layers"][layer.weight]
             matrix = layer.matrix(folded.load(layer.weight))
-            inputs = _blocks(held, f"{number} in", own["blocks"][0], matrix.shape[0], matrix.shape[2])
-            outputs = _blocks(held, f"{number} out", own["blocks"][1], matrix.shape[0], matrix.shape[1])
-            curvature = Curvature.of(layer, inputs, outputs, own["calibrated"] is True)
-            sensitivity = float(own["sensitivity"])
-            _need(math.isfinite(sensitivity) and sensitivity >= 0)
+            inputs = _blocks(
+                held, f"{number} in", facts_of_layer["blocks"][0], matrix.shape[0], matrix.shape[2]
+            )
+            outputs = _blocks(
+                held, f"{number} out", facts_of_layer["blocks"][1], matrix.shape[0], matrix.shape[1]
+            )
+            curvature = Curvature.of(layer, inputs, outputs, facts_of_layer["calibrated"] is True)
+            sensitivity = float(facts_of_layer["sensitivity"])
+            _require(math.isfinite(sensitivity) and sensitivity >= 0)
             curvatures[layer.weight] = curvature.with_sensitivity(sensitivity)
-            means[layer.weight] = _numbers(held, f"{number} means", np.float64, 2)
-            _need(means[layer.weight].shape[1] == matrix.shape[0] * matrix.shape[1])
-            _need(0 < len(means[layer.weight]) <= len(images))
-        scores = _numbers(held, "scores", np.float32)
-        _need(scores.ndim > 1 and len(scores) == len(images))
+            means[layer.weight] = _float_array(held, f"{number} means", np.float64, 2)
+            _require(means[layer.weight].shape[1] == matrix.shape[0] * matrix.shape[1])
+            _require(0 < len(means[layer.weight]) <= len(images))
+        scores = _float_array(held, "scores", np.float32)
+        _require(scores.ndim > 1 and len(scores) == len(images))
         answers = _answers(facts["answers"], folded)
         reason, names = facts["reason"], facts["folded"]
-        _need(reason is None or isinstance(reason, str))
-        _need(isinstance(names, list) and all(isinstance(name, str) for name in names))
+        _require(reason is None or isinstance(reason, str))
+        _require(isinstance(names, list) and all(isinstance(name, str) for name in names))
     except Exception:  # noqa: BLE001 - whatever is wrong with the file, it is made and written anew
         return None
     return Calibration(
@@ -149,7 +160,7 @@ def _load(
     )  # fmt: skip
 
 
-def _need(condition: bool) -> None:
+def _require(condition: bool) -> None:
     if not condition:
         raise ValueError("a kept calibration is damaged")
 
@@ -169,27 +180,27 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
     found = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():
-            _need(member.compress_type == zipfile.ZIP_STORED and member.filename.endswith(".npy"))
-            _need(member.file_size == member.compress_size <= len(data))
+            _require(member.compress_type == zipfile.ZIP_STORED and member.filename.endswith(".npy"))
+            _require(member.file_size == member.compress_size <= len(data))
             content = io.BytesIO(archive.read(member))
-            _need(np.lib.format.read_magic(content) == (1, 0))
+            _require(np.lib.format.read_magic(content) == (1, 0))
             shape, by_columns, dtype = np.lib.format.read_array_header_1_0(content)
             count = math.prod(shape)
-            _need(not dtype.hasobject and count * dtype.itemsize == member.file_size - content.tell())
+            _require(not dtype.hasobject and count * dtype.itemsize == member.file_size - content.tell())
             values = np.frombuffer(content.getbuffer()[content.tell() :], dtype, count)
             found[member.filename.removesuffix(".npy")] = values.reshape(
                 shape, order="F" if by_columns else "C"
             )
-        _need(len(found) == len(archive.infolist()))
+        _require(len(found) == len(archive.infolist()))
     return found
 
 
-def _numbers(
+def _float_array(
     held: Mapping[str, np.ndarray], name: str, dtype: type[np.floating[Any]], axes: int | None = None
 ) -> np.ndarray:
     """Return one of the arrays, of that type and number of axes, with finite values only."""
     array = held[name]
-    _need(array.dtype == dtype and (axes is None or array.ndim == axes) and bool(np.isfinite(array).all()))
+    _require(array.dtype == dtype and (axes is None or array.ndim == axes) and bool(np.isfinite(array).all()))
     return array
 
 
@@ -197,11 +208,11 @@ def _blocks(
     held: Mapping[str, np.ndarray], name: str, count: int, groups: int, size: int
 ) -> list[npt.NDArray[np.float32]]:
     """Return `count` arrays (groups, c, c), whose c add up to `size`."""
-    _need(0 < count <= size)
-    blocks = [_numbers(held, f"{name} {i}", np.float32, 3) for i in range(count)]
+    _require(0 < count <= size)
+    blocks = [_float_array(held, f"{name} {i}", np.float32, 3) for i in range(count)]
     for block in blocks:
-        _need(block.shape == (groups, block.shape[1], block.shape[1]))
-    _need(sum(block.shape[1] for block in blocks) == size)
+        _require(block.shape == (groups, block.shape[1], block.shape[1]))
+    _require(sum(block.shape[1] for block in blocks) == size)
     return blocks
 
 

@@ -1,33 +1,38 @@
-"""What an error in a layer's weights costs, ready for rounding: second moments that hold on other images, and factors.
+"""The quadratic loss of errors in a layer's weights: regularised second moments, and the factors to round by.
 
-H is cross-validated and of G a part is believed (`quantize.shrinkage`): a classifier sees one input vector an image,
-and with moments as they were measured calibrated rounding would fit those images and fail on others. Where rounding by
-two thirds of the images does no better on the last third than rounding to nearest, the layer is rounded to nearest
-(H and G become diagonal), and `calibrated` is False.
+H is cross-validated and G's correlations are shrunk (`calibration.shrinkage`). With the moments as measured, rounding
+would fit the calibration images and fail on others: a classifier's last layer sees one input vector an image. Where
+rounding by two thirds of the images does no better on the last third than rounding to nearest, the layer is rounded to
+nearest (H and G become diagonal), and `calibrated` is False.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.calibration.layers import Layer
+from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import LARGEST_ROWS, Moments, block_bounds
-from enxuto.calibration.shrinkage import diagonal_of, shared, shrunk
+from enxuto.calibration.shrinkage import keep_diagonal, shrink, shrink_correlations
+from enxuto.machine.processors import processors
+from enxuto.onnx_model import Model
+from enxuto.progress import ProgressCounter
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
 
-__all__ = ["Curvature", "curvature_of", "curvature_work"]
+__all__ = ["Curvature", "curvature_operations", "estimate_curvature", "estimate_curvatures"]
 
 _SHARED = 0.5  # of what gradients of two outputs share, at most: between rows the quadratic law fails first
 _PSEUDO_IMAGES = 4  # of mean power in all channels, that silent ones are taken to have besides
 _SHRINKING = 4  # cubes of a block of inputs that its eigenvectors by folds take, where a factor takes one
 _SQUARES = 400  # how many squares of a block cost as much as its cube of that side
-_JUDGED_ROWS = 48
-_JUDGED_GROUPS = 64
+_VALIDATED_ROWS = 48
+_VALIDATED_GROUPS = 64
 _TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
 
 Float64 = npt.NDArray[np.float64]
@@ -37,12 +42,12 @@ Float64 = npt.NDArray[np.float64]
 class Curvature:
     """The loss of an error E in a layer's matrix (g, O, C): sensitivity · tr(G E H Eᵀ), and factors to round by.
 
-    inputs: per block of inputs H (g, c, c); input_factors: U. outputs: per block of outputs G (g, o, o);
-    output_factors: V.
-    calibrated: whether feedback beat rounding to nearest on images not used for it.
+    inputs: H (g, c, c) of each block of inputs; input_factors: U of each. outputs: G (g, o, o) of each block of
+    outputs; output_factors: V of each. calibrated: whether rounding with feedback beat rounding to nearest on
+    held-out images. sensitivity: in nats per unit of tr(G E H Eᵀ).
     """
 
-    layer: Layer
+    layer: LinearLayer
     inputs: list[npt.NDArray[np.float32]]
     input_factors: list[Float64]
     outputs: list[npt.NDArray[np.float32]]
@@ -53,12 +58,12 @@ class Curvature:
     @classmethod
     def of(
         cls,
-        layer: Layer,
+        layer: LinearLayer,
         inputs: list[npt.NDArray[np.float32]],
         outputs: list[npt.NDArray[np.float32]],
         calibrated: bool,
     ) -> Curvature:
-        """Return the curvature with those regularised moments, its factors worked out from them as they are."""
+        """Return the curvature with these regularised moments; the factors are computed from them."""
         return cls(
             layer,
             inputs,
@@ -69,7 +74,7 @@ class Curvature:
         )
 
     def with_sensitivity(self, sensitivity: float) -> Curvature:
-        """Return the same with another sensitivity, in nats."""
+        """Return a copy with another sensitivity, in nats."""
         return replace(self, sensitivity=sensitivity)
 
     def input_bounds(self) -> list[tuple[int, int]]:
@@ -110,10 +115,17 @@ class Curvature:
         trellis: bool = False,
         paths: int = 1,
     ) -> npt.NDArray[np.int32] | None:
-        """Return levels (g, O, C) for a matrix (g, O, C) with steps row_steps (g, O) · column_steps (g, C).
+        """Round a layer's matrix.
 
-        trellis: those of dependent quantization; paths: how many are followed along a row. None where a level leaves
-        31 bits.
+        Args:
+            matrix: (g, O, C).
+            row_steps: (g, O).
+            column_steps: (g, C); a weight's step is the product of its row's and its column's.
+            trellis: whether the levels are those of dependent quantization.
+            paths: how many are followed along a row.
+
+        Returns:
+            Levels (g, O, C), or None where one takes more than 31 bits.
         """
         levels = np.zeros(matrix.shape, np.int32)
         done = (
@@ -133,14 +145,14 @@ class Curvature:
         trellis: bool,
         paths: int,
     ) -> bool:
-        """Fill `levels` (g, O, C) in one block of outputs as `round` does: blocks are independent of each other."""
+        """Fill `levels` (g, O, C) in one block of outputs, as `round` does; False where a level takes over 31 bits."""
         top, bottom = self.output_bounds()[number]
         for group in range(len(matrix)):
             states = np.zeros(bottom - top, np.int64)
             for (start, end), inputs in zip(self.input_bounds(), self.input_factors, strict=True):
                 part = matrix[group, top:bottom, start:end].astype(np.float64, order="C")  # overwritten
                 found = np.zeros(part.shape, np.int32)
-                given = (
+                arguments = (
                     part,
                     np.ascontiguousarray(row_steps[group, top:bottom]),
                     np.ascontiguousarray(column_steps[group, start:end]),
@@ -148,9 +160,9 @@ class Curvature:
                     self.output_factors[number][group],
                 )
                 if trellis:
-                    done = round_on_trellis(*given, states, found, paths=paths)
+                    done = round_on_trellis(*arguments, states, found, paths=paths)
                 else:
-                    done = round_matrix(*given, found, paths=paths)
+                    done = round_matrix(*arguments, found, paths=paths)
                 if not done:
                     return False
                 levels[group, top:bottom, start:end] = found
@@ -162,42 +174,78 @@ def _bounds(blocks: list[npt.NDArray[np.float32]]) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def curvature_of(
-    layer: Layer,
+def estimate_curvature(
+    layer: LinearLayer,
     weight: np.ndarray,
     moments: Moments,
     images: int = 0,
-    worked: Callable[[int], None] | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> Curvature:
     """Return the curvature of a layer with sensitivity 1.
 
-    images: how many there were: channels silent on few may yet speak. 0 where unknown. worked: told of the work of
-    each part that is done; in all it is `curvature_work`.
+    Args:
+        layer: whose weight this is.
+        weight: in its own shape.
+        moments: of the layer.
+        images: how many the moments are from; channels that were silent on few images get a floor. 0: no floor.
+        report: called with the operations of each part that is done; their sum is `curvature_operations`.
     """
     matrix = layer.matrix(weight)
     least = _PSEUDO_IMAGES / (_PSEUDO_IMAGES + images) if images else 0.0
     inputs = []
     for block in moments.outer:
-        inputs.append(shrunk(block, moments.count, least))
-        if worked is not None:
-            worked(_SHRINKING * _cubes([block.shape[-1]], len(matrix)))
+        inputs.append(shrink(block, moments.count, least))
+        if report is not None:
+            report(_SHRINKING * _cubes([block.shape[-1]], len(matrix)))
     outputs = _output_moments(moments, matrix.shape[1], least)
     calibrated = _beats_nearest(matrix, moments, least)
     if not calibrated:
-        inputs, outputs = ([diagonal_of(block) for block in blocks] for blocks in (inputs, outputs))
+        inputs, outputs = ([keep_diagonal(block) for block in blocks] for blocks in (inputs, outputs))
     found = Curvature.of(
         layer,
         [block.astype(np.float32) for block in inputs],
         [block.astype(np.float32) for block in outputs],
         calibrated,
     )
-    if worked is not None:
-        worked(curvature_work(matrix) - _SHRINKING * _input_cubes(matrix))
+    if report is not None:
+        report(curvature_operations(matrix) - _SHRINKING * _input_cubes(matrix))
     return found
 
 
-def curvature_work(matrix: np.ndarray) -> int:
-    """How much work the curvature of a layer's matrix (g, O, C) is, in operations up to a factor."""
+def estimate_curvatures(
+    model: Model,
+    layers: list[LinearLayer],
+    moments: dict[str, Moments],
+    images: int,
+    threads: int,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, Curvature]:
+    """Return the curvatures of layers by weight name; empties `moments`.
+
+    images: how many the moments are from. threads: 0 for one per processor. progress: called with ("factoring",
+    operations done, operations in all).
+    """
+    found: dict[str, Curvature] = {}
+    total = sum(curvature_operations(layer.matrix(model.load(layer.weight))) for layer in layers)
+    done = ProgressCounter(total, partial(progress, "factoring"))
+
+    def work(layer: LinearLayer) -> Curvature:
+        fisher = moments[layer.weight].power()
+        # Moments go as factors come: both at once for all layers would double the memory.
+        curvature = estimate_curvature(
+            layer, model.load(layer.weight), moments.pop(layer.weight), images, done.add
+        )
+        # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
+        return curvature.with_sensitivity(fisher / 2)
+
+    with ThreadPoolExecutor(threads or processors()) as pool:
+        for curvature in pool.map(work, layers):
+            found[curvature.layer.weight] = curvature
+    return found
+
+
+def curvature_operations(matrix: np.ndarray) -> int:
+    """Return the number of operations, up to a factor, of a curvature for a matrix (g, O, C)."""
     outputs = [end - start for start, end in block_bounds(matrix.shape[1], LARGEST_ROWS)]
     return (_SHRINKING + 1) * _input_cubes(matrix) + _cubes(outputs, len(matrix)) + matrix.size
 
@@ -207,7 +255,7 @@ def _input_cubes(matrix: np.ndarray) -> int:
 
 
 def _cubes(sides: Sequence[int], groups: int) -> int:
-    """Work of blocks: cubes, and squares that count in small ones.
+    """Return the operations of blocks: cubes of their sides, and squares, which count in small ones.
 
     Eigenvectors of 27 to 1,152 inputs take time in this proportion within 20 % from 72 on (one thread).
     """
@@ -219,7 +267,7 @@ def _output_moments(moments: Moments, outputs: int, least: float) -> list[Float6
     power = moments.power()
     if not power > 0:
         return [np.stack([np.eye(b - a)] * moments.groups) for a, b in block_bounds(outputs, LARGEST_ROWS)]
-    return [shared(block, moments.images, _SHARED, least) / power for block in moments.gradients]
+    return [shrink_correlations(block, moments.images, _SHARED, least) / power for block in moments.gradients]
 
 
 def _factors(second: Float64) -> Float64:
@@ -227,25 +275,25 @@ def _factors(second: Float64) -> Float64:
 
 
 def _beats_nearest(matrix: np.ndarray, moments: Moments, least: float) -> bool:
-    """Return whether rounding by all folds but the last costs less, by the last one's H, than rounding to nearest."""
+    """Say whether rounding by all folds but the last costs less, by the last fold's H, than rounding to nearest."""
     if moments.count.min() < 1:
         return False
-    groups = np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), _JUDGED_GROUPS)).astype(int))
-    rows = np.unique(np.linspace(0, matrix.shape[1] - 1, min(matrix.shape[1], _JUDGED_ROWS)).astype(int))
+    groups = np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), _VALIDATED_GROUPS)).astype(int))
+    rows = np.unique(np.linspace(0, matrix.shape[1] - 1, min(matrix.shape[1], _VALIDATED_ROWS)).astype(int))
     # One block tells enough of a layer with several.
     start, end = moments.bounds[0]
     part = matrix[np.ix_(groups, rows)][:, :, start:end].astype(np.float64)
     steps = _TRIAL_STEP * np.sqrt(np.mean(part**2, axis=2))
     steps[steps == 0] = 1.0
     sums = moments.outer[0][:, groups]
-    judged = sums[-1].astype(np.float64)
-    fitted = shrunk(sums[:-1], moments.count[:-1], least)
+    validation = sums[-1].astype(np.float64)
+    training = shrink(sums[:-1], moments.count[:-1], least)
     losses = np.zeros(2)
     for group in range(len(groups)):
         unit = steps[group][:, None]
         nearest = part[group] - np.rint(part[group] / unit) * unit
-        other = _rounding_error(part[group], steps[group], upper_factor(fitted[group]))
-        losses += loss(nearest, judged[group]), loss(other, judged[group])
+        feedback = _rounding_error(part[group], steps[group], upper_factor(training[group]))
+        losses += loss(nearest, validation[group]), loss(feedback, validation[group])
     return bool(losses[1] < losses[0])
 
 

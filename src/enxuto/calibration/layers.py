@@ -1,7 +1,7 @@
-"""The layers of a model that multiply inputs by weights, each seen as a matrix times a vector of inputs.
+"""The layers of a model that multiply inputs by weights, each as a matrix times a vector of inputs.
 
-A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input; Gemm and
-MatMul are matrices already. This is the view in which rounding errors and input statistics meet. A weight may come
+A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input. Gemm and
+MatMul are matrices already. In this form rounding errors are weighted by the statistics of inputs. A weight may pass
 through Identity and Cast. Left out: transposed convolutions, recurrent layers, weights read by several operators or
 from inside subgraphs; they are rounded to nearest.
 """
@@ -16,20 +16,34 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from onnx import AttributeProto, NodeProto
+from onnx import NodeProto
 
-from enxuto.onnx_model import Model, Role, read_counts
+from enxuto.errors import UsageError
+from enxuto.onnx_model import (
+    Model,
+    Role,
+    Window,
+    check_finite,
+    float_attribute,
+    int_attribute,
+    read_counts,
+    reads_of,
+    window_of,
+)
+from enxuto.quantize.schemes import representable
 
-__all__ = ["Layer", "attribute_values", "linear_layers"]
+__all__ = ["LinearLayer", "calibrated_layers", "linear_layers"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class LinearLayer:
     """One operator with a weight: `input` and `output` name its activations, `bias` a weight (O,) or (1, O), or None.
 
-    A bias is the layer's only where nothing else reads it, nobody may give another, and it has a value per output.
+    A bias counts as the layer's only where no other node reads it, no caller may replace it, and it has one value per
+    output.
 
-    kind: conv (weight (O, I/groups, *kernel)), rows (O, I) for Gemm with transB, columns (I, O) otherwise.
+    kind: conv (weight (O, I/groups, *kernel)), which has a window; rows (O, I) for Gemm with transB; columns (I, O)
+    otherwise.
     """
 
     weight: str
@@ -38,11 +52,7 @@ class Layer:
     output: str
     kind: str
     groups: int = 1
-    kernel: tuple[int, ...] = ()
-    strides: tuple[int, ...] = ()
-    pads: tuple[int, ...] = ()
-    dilations: tuple[int, ...] = ()
-    auto_pad: str = "NOTSET"
+    window: Window | None = None
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         """Return the weight as (groups, outputs per group, inputs): a view, for those that are large."""
@@ -68,12 +78,12 @@ class Layer:
 
         For a convolution these are patches at no more than `most` positions an image, drawn with `generator`.
         """
-        if self.kind != "conv":
+        if self.window is None:
             return np.ascontiguousarray(x.reshape(1, -1, x.shape[-1]), np.float32)
-        windows = sliding_window_view(self._padded(x), self._extents(), axis=tuple(range(2, x.ndim)))
-        spatial = len(self.kernel)
-        strided: tuple[Any, ...] = tuple(slice(None, None, stride) for stride in self.strides)
-        dilated: tuple[Any, ...] = tuple(slice(None, None, dilation) for dilation in self.dilations)
+        windows = sliding_window_view(_pad(x, self.window), self.window.extents, axis=tuple(range(2, x.ndim)))
+        spatial = len(self.window.kernel)
+        strided: tuple[Any, ...] = tuple(slice(None, None, stride) for stride in self.window.strides)
+        dilated: tuple[Any, ...] = tuple(slice(None, None, dilation) for dilation in self.window.dilations)
         taken = windows[(slice(None), slice(None), *strided, *dilated)]
         count = math.prod(taken.shape[2 : 2 + spatial])
         positions = (
@@ -100,29 +110,9 @@ class Layer:
         ordered = np.ascontiguousarray(flat.transpose(1, 0, 3, 2), np.float32)  # n g o p -> g n p o
         return ordered.reshape(self.groups, -1, ordered.shape[3])
 
-    def _extents(self) -> tuple[int, ...]:
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
-    def _padded(self, x: np.ndarray) -> np.ndarray:
-        spatial = len(self.kernel)
-        pads = list(self.pads)
-        if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-            pads = [0] * (2 * spatial)
-            for axis, (size, extent, stride) in enumerate(
-                zip(x.shape[2:], self._extents(), self.strides, strict=True)
-            ):
-                total = max(0, (-(-size // stride) - 1) * stride + extent - size)
-                small, large = total // 2, total - total // 2
-                pads[axis], pads[axis + spatial] = (
-                    (small, large) if self.auto_pad == "SAME_UPPER" else (large, small)
-                )
-        if not any(pads):
-            return x
-        return np.pad(x, [(0, 0), (0, 0)] + [(pads[axis], pads[axis + spatial]) for axis in range(spatial)])
-
-
-def linear_layers(model: Model) -> list[Layer]:
-    """Return the layers of the main graph whose weight (and only theirs) it is, in the order of execution."""
+def linear_layers(model: Model) -> list[LinearLayer]:
+    """Return the layers of the main graph that are the only readers of their weights, in the order of execution."""
     nodes = model.proto.graph.node
     reads = read_counts(model.proto)
     made_by = {name: node for node in nodes for name in node.output if name}
@@ -136,8 +126,34 @@ def linear_layers(model: Model) -> list[Layer]:
     return found
 
 
-def _own(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
-    """Return the weight that arrives under a name, seen through Identity and Cast; None where others read it."""
+def calibrated_layers(model: Model) -> list[LinearLayer]:
+    """Return the layers with representable float weights that the scores depend on.
+
+    Raises `ModelError` where a weight is not finite, `UsageError` where there is no such layer.
+    """
+    needed = {model.proto.graph.output[0].name}
+    for node in reversed(model.proto.graph.node):
+        if needed.intersection(node.output):
+            needed.update(reads_of(node))
+    layers = [layer for layer in linear_layers(model) if layer.output in needed]
+    for layer in layers:
+        check_finite(layer.weight, model.load(layer.weight))
+    layers = [
+        layer
+        for layer in layers
+        if representable(
+            model.info(layer.weight).dtype, float(np.abs(model.load(layer.weight)).max(initial=0))
+        )
+    ]
+    if not layers:
+        raise UsageError(
+            "the model has no convolution or matrix to calibrate; compress it without images", code="E036"
+        )
+    return layers
+
+
+def _own_weight(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
+    """Return the weight behind a name, through Identity and Cast; None where another node reads it too."""
     while reads[name] == 1:
         if name in model:
             return name if model.info(name).role is not Role.OTHER else None
@@ -150,64 +166,48 @@ def _own(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Count
 
 def _layer(
     node: NodeProto, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]
-) -> Layer | None:
+) -> LinearLayer | None:
     """Return a node's layer, None if it is of another kind or its weight is no constant of its own."""
     if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[0] in model:
         return None
-    weight = _own(node.input[1], model, made_by, reads)
+    weight = _own_weight(node.input[1], model, made_by, reads)
     if weight is None:
         return None
-    attributes = attribute_values(node)
     shape = model.info(weight).shape
     if not shape:
         return None
-    outputs = shape[0] if node.op_type == "Conv" or attributes.get("transB", 0) else shape[-1]
-    bias = _own(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
+    outputs = shape[0] if node.op_type == "Conv" or int_attribute(node, "transB") else shape[-1]
+    bias = _own_weight(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
     if bias is not None and (
         bias in model.overridable or model.info(bias).shape not in ((outputs,), (1, outputs))
     ):
         bias = None
     if node.op_type == "Conv":
-        spatial = len(shape) - 2
-        ones = (1,) * spatial
-        return Layer(
+        return LinearLayer(
             weight=weight,
             bias=bias,
             input=node.input[0],
             output=node.output[0],
             kind="conv",
-            groups=attributes.get("group", 1),
-            kernel=shape[2:],
-            strides=tuple(attributes.get("strides", ones)),
-            pads=tuple(attributes.get("pads", (0,) * (2 * spatial))),
-            dilations=tuple(attributes.get("dilations", ones)),
-            auto_pad=attributes.get("auto_pad", "NOTSET"),
+            groups=int_attribute(node, "group", 1),
+            window=window_of(node, shape[2:]),
         )
-    if len(shape) != 2 or (node.op_type == "Gemm" and _scaled_gemm(attributes)):
+    if len(shape) != 2 or (node.op_type == "Gemm" and _is_scaled(node)):
         return None
-    kind = "rows" if node.op_type == "Gemm" and attributes.get("transB", 0) else "columns"
-    return Layer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
+    kind = "rows" if node.op_type == "Gemm" and int_attribute(node, "transB") else "columns"
+    return LinearLayer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
 
 
-def attribute_values(node: NodeProto) -> dict[str, Any]:
-    """Return a node's integer, floating point and text attributes by name."""
-    return {attribute.name: _value(attribute) for attribute in node.attribute}
-
-
-def _scaled_gemm(attributes: dict[str, Any]) -> bool:
+def _is_scaled(gemm: NodeProto) -> bool:
     """Say whether a Gemm is more than x·W + b."""
-    plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-    return any(attributes.get(name, value) != value for name, value in plain.items())
+    scales = (float_attribute(gemm, name, 1.0) for name in ("alpha", "beta"))
+    return any(scale != 1 for scale in scales) or int_attribute(gemm, "transA") != 0
 
 
-def _value(attribute: AttributeProto) -> Any:
-    match attribute.type:
-        case AttributeProto.INT:
-            return attribute.i
-        case AttributeProto.INTS:
-            return tuple(attribute.ints)
-        case AttributeProto.FLOAT:
-            return attribute.f
-        case AttributeProto.STRING:
-            return attribute.s.decode(errors="replace")
-    return None
+def _pad(x: np.ndarray, window: Window) -> np.ndarray:
+    """Return an activation (N, C, …) with the zeros around it that a convolution reads."""
+    pads = window.padding(x.shape[2:])
+    if not any(pads):
+        return x
+    spatial = len(window.kernel)
+    return np.pad(x, [(0, 0), (0, 0), *zip(pads[:spatial], pads[spatial:], strict=True)])

@@ -1,15 +1,15 @@
-"""Second moments of what goes into every layer, and of the gradients that come back to it, from unlabelled images.
+"""Second moments of each layer's inputs, and of the gradients at its outputs, from unlabelled images.
 
 For a layer with input vectors x: H = E[x xᵀ], per group of a convolution. With g the gradient, with respect
 to the layer's outputs at one position, of a random direction of the scores whose covariance is the Fisher information
 of their softmax: G = E[Σ over positions g gᵀ] of an image. A small error E in the weights then changes the divergence
 of the answers by about tr(G E H Eᵀ), up to one factor per layer (`calibration.sensitivity`).
 
-Images are dealt into three folds, so that what is fitted on some can be judged on others (`quantize.shrinkage`).
-Layers with more than 2,304 inputs are taken in blocks of at most so many, of 1,024 from 9,216 inputs on, as if inputs
-of different blocks were uncorrelated, and outputs in blocks of at most 1,024: that bounds memory and time (VGG-16's
-25,088 inputs: 25 blocks, 0.1 GB a fold) and costs accuracy only between blocks. Memory besides: the activations of
-one small batch.
+Images are split into three folds, so that what is fitted on two can be validated on the third
+(`calibration.shrinkage`). Inputs are taken in blocks of at most 2,304, of 1,024 for layers with more than 9,216, and
+outputs in blocks of at most 1,024, as if different blocks were uncorrelated. That bounds memory and time (VGG-16's
+25,088 inputs: 25 blocks, 0.1 GB a fold) and costs accuracy only between blocks. The activations of one small batch are
+in memory besides.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.gradients.backward import Backward, UnsupportedError
-from enxuto.calibration.layers import Layer
+from enxuto.calibration.layers import LinearLayer
 from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -66,9 +66,9 @@ def block_bounds(inputs: int, largest: int | None = None) -> list[tuple[int, int
 class Moments:
     """Sums over a layer's input vectors for the folds of the images, and over the gradients of its outputs.
 
-    outer: x xᵀ, one (F, g, c, c) per block of inputs; count: vectors (F,). gradients: g gᵀ, one
-    (F, g, o, o) per block of outputs, over `images` (F,) images; none where the model has operators without a known
-    derivative.
+    outer: sums of x xᵀ, one (F, g, c, c) per block of inputs. count: numbers of vectors (F,). gradients: sums of g gᵀ,
+    one (F, g, o, o) per block of outputs, over `images` (F,) images; empty where the model has operators without a
+    derivative rule.
     """
 
     outer: list[npt.NDArray[np.float32]]
@@ -120,10 +120,10 @@ class Moments:
 
 @dataclass
 class _Collector:
-    """Runs a model over batches and adds up what its layers see."""
+    """Runs a model over batches and adds up the moments of its layers."""
 
     model: Model
-    layers: list[Layer]
+    layers: list[LinearLayer]
     threads: int
     generator: np.random.Generator
     images: int
@@ -155,7 +155,8 @@ class _Collector:
         if scores.shape[:1] != batch.shape[:1]:
             raise UsageError(
                 f"the model gives scores {scores.shape} for {len(batch)} images, not a row for each; "
-                "calibration needs one, so compress it without images"
+                "calibration needs one, so compress it without images",
+                code="E035",
             )
         self.scores.append(scores.reshape(len(batch), -1).astype(np.float32, copy=False))
         for layer in self.layers:
@@ -168,34 +169,34 @@ class _Collector:
             try:
                 gradients = self.backward.gradients(values, fisher_direction(scores, self.generator))
             except (DataError, ModelError) as error:  # batches may be unlike the first in ways not foreseen
-                self._forget_gradients(str(error))
+                self._drop_gradients(str(error))
                 return
             for layer in self.layers:
                 columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
                 self.sums[layer.weight].add_gradients(columns, len(batch), fold)
 
-    def _forget_gradients(self, reason: str) -> None:
-        """Go on as if no derivative were known: of some images only, gradients would say too little."""
+    def _drop_gradients(self, reason: str) -> None:
+        """Go on without gradients, as those of some images only would mislead."""
         self.reason = reason
         for moments in self.sums.values():
             moments.gradients = []
             moments.images = np.zeros(FOLDS)
 
-    def _positions(self, layer: Layer) -> int:
-        """Return how many positions of an image are looked at."""
+    def _positions(self, layer: LinearLayer) -> int:
+        """Return how many positions of an image are sampled for a layer."""
         inputs = math.prod(self.model.info(layer.weight).shape[1:])
-        wanted = -(-_VECTORS * inputs // self.images) if self.images else _POSITIONS
-        return min(_POSITIONS, max(_FEWEST_POSITIONS, wanted))
+        needed = -(-_VECTORS * inputs // self.images) if self.images else _POSITIONS
+        return min(_POSITIONS, max(_FEWEST_POSITIONS, needed))
 
 
 def fisher_direction(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Return random directions (N, C) with covariance diag(p) − ppᵀ, p = softmax(scores): the Fisher information.
 
-    Signs are drawn, not normal numbers: of the eigenvectors of the covariance of the 16 likeliest answers and all
-    others as one, and of the others among themselves, √q∘ε − q(√q·ε), q their shares of what is left. Where two
-    answers share nearly all of the probability, the direction then has nearly always the right length, of which one
-    backward run a batch has most of the good of two. (Sampling labels from p, the usual way, gives zeros for nearly
-    all images that a model is sure of.)
+    Random signs are drawn, not normal numbers. The 16 likeliest classes, with all others lumped into one, get signs
+    along the eigenvectors of their covariance. The others get √q∘ε − q(√q·ε) among themselves, with q their shares of
+    the lump. Where two classes share nearly all of the probability, the direction then nearly always has the right
+    length, and one backward run a batch is nearly as good as two. (The usual way, sampling labels from p, gives zeros
+    for nearly all images that a model is sure of.)
     """
     flat = scores.reshape(len(scores), -1).astype(np.float64)
     p = np.exp(flat - flat.max(axis=1, keepdims=True))
@@ -218,7 +219,7 @@ def fisher_direction(scores: np.ndarray, generator: np.random.Generator) -> np.n
 
 def layer_moments(
     model: Model,
-    layers: list[Layer],
+    layers: list[LinearLayer],
     batches: Iterable[np.ndarray],
     *,
     images: int = 0,
@@ -226,10 +227,19 @@ def layer_moments(
     threads: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, Moments], np.ndarray, str | None]:
-    """Return moments by weight name, the scores (N, C) of all images, and why there are no gradients (or None).
+    """Run a model over images and return the moments of its layers.
 
-    batches: preprocessed float32 images, a few at a time (activations of one batch are in memory at once).
-    images: how many there are in all, from which follows how many positions of each are enough; 0 where unknown.
+    Args:
+        model: gives logits.
+        layers: of the model.
+        batches: preprocessed float32 images, a few at a time (activations of one batch are in memory at once).
+        images: how many there are in all; the more, the fewer positions of each are sampled. 0 where unknown.
+        seed: of the positions and of the directions of the scores.
+        threads: of ONNX Runtime; 0 is its own default.
+        progress: called with the number of images of each batch that is done.
+
+    Returns:
+        Moments by weight name, the scores (N, C) of all images, and why there are no gradients (or None).
     """
     collector = _Collector(model, layers, threads, np.random.default_rng(seed), images)
     for number, batch in enumerate(batches):

@@ -1,7 +1,7 @@
-"""Run a model piece by piece, so that weights can be changed between the pieces without running any of it twice.
+"""Run a model in stages, so that weights can change between stages without running any node twice.
 
-A stage is what it takes to get from the values at hand to the next stop. Values are dropped once nothing later reads
-them. What subgraphs read of the main graph counts as read by the node they belong to.
+A stage is the nodes from the values computed so far to the next stop. Values are dropped once no later stage reads
+them. A node reads what its subgraphs read of the main graph.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from onnx import ModelProto, NodeProto, helper
 from enxuto.onnx_model import Model, numpy_dtype, reads_of
 from enxuto.runtime import Runner
 
-__all__ = ["Stages"]
+__all__ = ["PartialRuns"]
 
-_AT_ONCE = 8  # images that ONNX Runtime sees at a time, so that its own memory stays small
+_BATCH = 8  # images that ONNX Runtime sees at a time, so that its new memory stays small
 
 
 @dataclass(frozen=True)
 class _Stage:
     nodes: list[NodeProto]
-    needs: list[str]
-    gives: list[str]
+    inputs: list[str]
+    outputs: list[str]
 
 
-class Stages:
-    """The stages of a model that end at `stops` (names of values, in the order of execution), and the rest."""
+class PartialRuns:
+    """A model in stages, one to each of `stops` (names of values, in the order of execution) and one to the scores."""
 
     def __init__(self, model: Model, stops: Sequence[str]) -> None:
         self._model = model
@@ -43,26 +43,27 @@ class Stages:
     ) -> Iterator[np.ndarray]:
         """Yield the value at every stop for a batch (N, …), and last the scores.
 
-        Whatever `weights` (name → array instead of the model's own) holds when a stage begins is what it runs with:
-        change it between the stages.
+        `weights` (by name) replace the model's new. Each stage runs with what the mapping holds when it begins, so that
+        the caller may change it between stages.
         """
         values: dict[str, np.ndarray] = {self._input: images.astype(self._type, copy=False)}
         for number, stage in enumerate(self._stages):
             self._advance(stage, values, weights, threads)
-            yield values[stage.gives[0]]
-            self._forget(values, number)
+            yield values[stage.outputs[0]]
+            self._drop_unread(values, number)
 
     def tails(
         self, images: np.ndarray, *, threads: int = 0
     ) -> Iterator[Callable[[Mapping[str, np.ndarray]], np.ndarray]]:
-        """Yield at every stop what gives the scores of a batch (N, …) with weights other than the model's own.
+        """Yield at every stop a function from replaced weights (by name) to the scores of a batch (N, …).
 
-        It runs only what comes after the stop, and so takes weights that are read there; use it before the next stop.
+        It runs only the nodes after the stop, so that only weights read there can be replaced. It must be called before
+        the next stop.
         """
         values: dict[str, np.ndarray] = {self._input: images.astype(self._type, copy=False)}
         for number, stage in enumerate(self._stages[:-1]):
             self._advance(stage, values, {}, threads)
-            rest = _joined(self._stages[number + 1 :], values, self.output)
+            rest = _join(self._stages[number + 1 :], values, self.output)
 
             def scores(weights: Mapping[str, np.ndarray], rest: _Stage = rest) -> np.ndarray:
                 found = dict(values)
@@ -70,27 +71,27 @@ class Stages:
                 return found[self.output]
 
             yield scores
-            self._forget(values, number)
+            self._drop_unread(values, number)
 
     def _advance(
         self, stage: _Stage, values: dict[str, np.ndarray], weights: Mapping[str, np.ndarray], threads: int
     ) -> None:
-        """Add to `values` what a stage gives."""
+        """Run a stage and add its outputs to `values`."""
         if stage.nodes:
-            runner = Runner(self._piece(stage, values, weights), threads=threads)
-            found = _in_pieces(runner, {name: values[name] for name in stage.needs}, stage.gives)
-            values.update(zip(stage.gives, found, strict=True))
+            runner = Runner(self._as_model(stage, values, weights), threads=threads)
+            found = _run_in_batches(runner, {name: values[name] for name in stage.inputs}, stage.outputs)
+            values.update(zip(stage.outputs, found, strict=True))
 
-    def _forget(self, values: dict[str, np.ndarray], number: int) -> None:
-        """Drop what no stage after this one reads."""
-        later = {name for after in self._stages[number + 1 :] for name in (*after.needs, after.gives[0])}
+    def _drop_unread(self, values: dict[str, np.ndarray], number: int) -> None:
+        """Drop the values that no stage after this one reads."""
+        later = {name for after in self._stages[number + 1 :] for name in (*after.inputs, after.outputs[0])}
         for name in [name for name in values if name not in later]:
             del values[name]
 
-    def _piece(
+    def _as_model(
         self, stage: _Stage, values: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
     ) -> Model:
-        """Return a stage as a model of its own."""
+        """Return a stage as a model of its new, with some weights replaced."""
         reads = {name for node in stage.nodes for name in reads_of(node)}
         proto = ModelProto()
         proto.ir_version = self._model.proto.ir_version
@@ -99,10 +100,10 @@ class Stages:
         graph = proto.graph
         graph.name = "stage"
         graph.node.extend(stage.nodes)
-        for name in stage.needs:
+        for name in stage.inputs:
             kind = helper.np_dtype_to_tensor_dtype(values[name].dtype)
             graph.input.append(helper.make_tensor_value_info(name, kind, None))
-        for name in stage.gives:
+        for name in stage.outputs:
             graph.output.add(name=name)
         whole = self._model.proto.graph
         graph.initializer.extend(tensor for tensor in whole.initializer if tensor.name in reads)
@@ -110,7 +111,7 @@ class Stages:
             item for item in whole.sparse_initializer if item.values.name in reads
         )
         piece = self._model.with_proto(proto)
-        return piece.replaced({name: array for name, array in weights.items() if name in piece})
+        return piece.replace_weights({name: array for name, array in weights.items() if name in piece})
 
 
 def input_type(model: Model) -> np.dtype:
@@ -119,25 +120,25 @@ def input_type(model: Model) -> np.dtype:
     return numpy_dtype(item.type.tensor_type.elem_type) or np.dtype(np.float32)
 
 
-def _joined(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], output: str) -> _Stage:
-    """Return several stages as one that gives the scores alone."""
+def _join(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], output: str) -> _Stage:
+    """Return several stages as one whose only output is the scores."""
     nodes = [node for stage in stages for node in stage.nodes]
-    needs = sorted({name for stage in stages for name in stage.needs} & values.keys())
-    return _Stage(nodes, needs, [output])
+    inputs = sorted({name for stage in stages for name in stage.inputs} & values.keys())
+    return _Stage(nodes, inputs, [output])
 
 
-def _in_pieces(runner: Runner, feeds: dict[str, np.ndarray], gives: list[str]) -> list[np.ndarray]:
+def _run_in_batches(runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
     """Run a stage on a few images at a time; at once where a value has not a row for each of them."""
     lengths = {value.shape[:1] for value in feeds.values()}
     count = next(iter(lengths))[0] if len(lengths) == 1 and () not in lengths else 0
-    if count <= _AT_ONCE:
-        return runner.run(feeds, gives)
+    if count <= _BATCH:
+        return runner.run(feeds, outputs)
     whole: list[np.ndarray] = []
-    for start in range(0, count, _AT_ONCE):
-        piece = slice(start, min(start + _AT_ONCE, count))
-        found = runner.run({name: value[piece] for name, value in feeds.items()}, gives)
+    for start in range(0, count, _BATCH):
+        piece = slice(start, min(start + _BATCH, count))
+        found = runner.run({name: value[piece] for name, value in feeds.items()}, outputs)
         if any(value.shape[:1] != (piece.stop - start,) for value in found):
-            return runner.run(feeds, gives)
+            return runner.run(feeds, outputs)
         whole = whole or [np.empty((count, *value.shape[1:]), value.dtype) for value in found]
         for value, rows in zip(whole, found, strict=True):
             value[piece] = rows
@@ -145,7 +146,7 @@ def _in_pieces(runner: Runner, feeds: dict[str, np.ndarray], gives: list[str]) -
 
 
 def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:
-    """Return, for every stop, the nodes not run before that it needs, what they read and what is read of them."""
+    """Return a stage for every stop: the nodes that no earlier stage runs, their inputs, and the outputs read later."""
     nodes = list(model.proto.graph.node)
     sparse = {item.values.name for item in model.proto.graph.sparse_initializer}
     reads = [reads_of(node) for node in nodes]
@@ -153,23 +154,23 @@ def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:
     done: set[int] = set()
     chosen: list[list[int]] = []
     for stop in stops:
-        own: set[int] = set()
+        new: set[int] = set()
         pending = [maker[stop]] if stop in maker else []
         while pending:
             index = pending.pop()
-            if index in done or index in own:
+            if index in done or index in new:
                 continue
-            own.add(index)
+            new.add(index)
             pending.extend(maker[name] for name in reads[index] if name in maker)
-        done |= own
-        chosen.append(sorted(own))
+        done |= new
+        chosen.append(sorted(new))
     stages = []
-    for number, (stop, own_nodes) in enumerate(zip(stops, chosen, strict=True)):
-        made = {name for index in own_nodes for name in nodes[index].output}
-        read = {name for index in own_nodes for name in reads[index]}
+    for number, (stop, new_nodes) in enumerate(zip(stops, chosen, strict=True)):
+        made = {name for index in new_nodes for name in nodes[index].output}
+        read = {name for index in new_nodes for name in reads[index]}
         later = {name for after in chosen[number + 1 :] for index in after for name in reads[index]}
         later |= set(stops[number + 1 :])
-        gives = [stop, *sorted((made & later) - {stop})] if own_nodes else [stop]
-        needs = sorted(name for name in read - made - sparse if name not in model)
-        stages.append(_Stage([nodes[index] for index in own_nodes], needs, gives))
+        outputs = [stop, *sorted((made & later) - {stop})] if new_nodes else [stop]
+        inputs = sorted(name for name in read - made - sparse if name not in model)
+        stages.append(_Stage([nodes[index] for index in new_nodes], inputs, outputs))
     return stages

@@ -1,14 +1,14 @@
 """How much the answers of a model change for an error in each of its layers.
 
-One layer at a time is rounded as it will be, at some two and a half bits a weight, and the Kullback–Leibler
-divergence of the softmax of the scores is measured on some images. Divided by what the second moments say of the same
-errors, tr(G E H Eᵀ), that is one number per layer, in nats: it puts the layers' losses on one scale, and with them
-steps at equal slope. Where gradients are known, half their Fisher information is a guess at that number, good within a
-factor of two on some networks; on others it misses what errors at all positions of an image do together: four fifths
-of the loss of EfficientNet-Lite0's last convolutions. Where few images decide what is measured, it is better than that.
-So layers lie between the two, the nearer to what was measured the more images agree on it (`weighed`). (Random errors
-instead of those of rounding measure something else: they hit the mean input, which rounding with feedback spares. On
-ResNet-20 steps from them cost 0.1 bits per weight more.)
+One layer at a time is rounded as it will be, at 2.5 bits a weight, and the Kullback–Leibler divergence of the softmax
+of the scores is measured on some images. That divergence over tr(G E H Eᵀ), which the second moments predict for the
+same errors, is the layer's sensitivity, in nats. It puts the losses of all layers on one scale, and with them steps at
+equal slope. Where gradients are known, half their Fisher information is an estimate of it. On some networks the
+estimate is good within a factor of two; on others it misses what errors at all positions of an image do together (four
+fifths of the loss of EfficientNet-Lite0's last convolutions). It is better than a measurement that few images decide.
+So a layer's sensitivity lies between the two, the nearer to what was measured the more images agree on it
+(`blend_sensitivities`). (Random errors instead of those of rounding measure something else: they hit the mean input,
+which rounding with feedback spares. On ResNet-20 steps from them cost 0.1 bits per weight more.)
 
 Source: per-tensor sensitivities as in HAWQ (Dong et al. 2019, arXiv:1905.03696), measured instead of derived.
 """
@@ -24,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.allocation import Spacing, price_of_bits
-from enxuto.calibration.layers import Layer
-from enxuto.calibration.partial_runs import Stages
+from enxuto.calibration.layers import LinearLayer
+from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.metrics.divergence import divergence, divergences, log_probabilities
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 
-__all__ = ["measured_sensitivities", "model_divergence", "weighed"]
+__all__ = ["blend_sensitivities", "measure_sensitivities", "model_divergence"]
 
 _BITS = 2.5  # a weight: where layers are measured
 _BAND = (1e-3, 0.1)  # nats, for the search without gradients: above noise, small enough for a quadratic law
@@ -51,7 +51,7 @@ def model_divergence(
     return divergence(reference, np.concatenate([part.reshape(len(part), -1) for part in scores]))
 
 
-def measured_sensitivities(
+def measure_sensitivities(
     model: Model,
     spacings: Sequence[Spacing],
     images: np.ndarray,
@@ -62,87 +62,105 @@ def measured_sensitivities(
 ) -> dict[str, float]:
     """Return, by weight name, the divergence in nats per unit of tr(G E H Eᵀ).
 
-    spacings: of the layers, with curvatures whose sensitivity comes from gradients, or is 0 where there are none.
-    images (N, …) preprocessed, reference (N, C) the scores of the undisturbed model; scores of both are logits. Where
-    all that a layer's errors do is lost in float32's noise it keeps what gradients say.
+    Args:
+        model: gives logits.
+        spacings: of the layers. The sensitivities of their curvatures come from gradients, or are 0 without.
+        images: (N, …), preprocessed.
+        reference: (N, C), the model's logits for the images.
+        threads: of ONNX Runtime; 0 is its own default.
+        progress: called with (layers done, layers in all).
+
+    A layer whose errors are lost in float32's noise keeps the sensitivity from gradients.
     """
     meter = _Meter(model, images, reference, threads)
     expected = {one.curvature.layer.weight: one.curvature.sensitivity for one in spacings}
     unknown = [one for one in spacings if not one.curvature.sensitivity]
-    for spacing, scores in meter.disturbed(unknown):
-        expected[spacing.curvature.layer.weight] = meter.searched(spacing, scores)
+    for spacing, scores in meter.each_layer(unknown):
+        expected[spacing.curvature.layer.weight] = meter.search(spacing, scores)
     ready = [
         Spacing(one.curvature.with_sensitivity(expected[one.curvature.layer.weight]), one.rows, one.columns)
         for one in spacings
     ]
     price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
-    told: dict[str, Float64] = {}
-    for done, (spacing, scores) in enumerate(meter.disturbed(ready), 1):
-        each = meter.each(spacing, spacing.plain_step(price), scores)[0]
+    measured: dict[str, Float64] = {}
+    for done, (spacing, scores) in enumerate(meter.each_layer(ready), 1):
+        each = meter.divergences_per_cost(spacing, spacing.plain_step(price), scores)[0]
         if each.mean() > 0 and expected[spacing.curvature.layer.weight] > 0:
-            told[spacing.curvature.layer.weight] = each
+            measured[spacing.curvature.layer.weight] = each
         if progress is not None:
             progress(done, len(ready))
-    if told:
-        guesses = np.array([expected[name] for name in told])
-        sizes = np.array([model.info(name).elements for name in told], np.float64)
+    if measured:
+        guesses = np.array([expected[name] for name in measured])
+        sizes = np.array([model.info(name).elements for name in measured], np.float64)
         expected.update(
-            zip(told, weighed(guesses, np.stack(list(told.values())), sizes).tolist(), strict=True)
+            zip(
+                measured,
+                blend_sensitivities(guesses, np.stack(list(measured.values())), sizes).tolist(),
+                strict=True,
+            )
         )
     return expected
 
 
-def weighed(guesses: Float64, told: Float64, sizes: Float64) -> Float64:
-    """Return sensitivities (L,) > 0 between guesses (L,) and what images say, told (L, N), as far as images agree.
+def blend_sensitivities(guesses: Float64, measured: Float64, sizes: Float64) -> Float64:
+    """Return sensitivities between estimates from gradients and measurements, by how far images agree.
 
-    All in nats per unit of tr(G E H Eᵀ); N at least 2, and of each layer the mean over images above 0. That mean is off
-    the guess by the guess's own error and by chance. Chance is what a jackknife over parts of the images finds; the
-    rest of the variance between layers, in logarithms, is the guess's error, and so much of each layer's difference
-    is believed. sizes (L,): a layer counts by its weights. What all layers have in common is taken from the images.
+    The mean measurement of a layer differs from its guess by the guess's error and by chance. A jackknife over parts of
+    the images estimates chance. The rest of the variance between layers, in logarithms, is the guesses' error; its
+    share of the whole variance is the weight of the measurements. What all layers have in common is always taken from
+    the measurements.
+
+    Args:
+        guesses: (L,), from gradients, by layer, in nats per unit of tr(G E H Eᵀ).
+        measured: (L, N), by layer and image, N at least 2; each layer's mean is above 0.
+        sizes: (L,), numbers of weights; a layer counts by its own.
+
+    Returns:
+        (L,), all above 0.
 
     Source: James & Stein 1961 as empirical Bayes (Efron & Morris 1973).
     """
     shares = sizes / sizes.sum()
-    means = told.mean(axis=1)
-    off = np.log(means / guesses)
-    common = float(shares @ off)
-    spread = float(shares @ (off - common) ** 2)
-    parts = np.array_split(told, min(told.shape[1], _PARTS), axis=1)
-    totals = told.sum(axis=1)
-    left = [(totals - part.sum(axis=1)) / (told.shape[1] - part.shape[1]) for part in parts]
+    means = measured.mean(axis=1)
+    differences = np.log(means / guesses)
+    common = float(shares @ differences)
+    spread = float(shares @ (differences - common) ** 2)
+    parts = np.array_split(measured, min(measured.shape[1], _PARTS), axis=1)
+    totals = measured.sum(axis=1)
+    left = [(totals - part.sum(axis=1)) / (measured.shape[1] - part.shape[1]) for part in parts]
     logs = np.log(np.maximum(np.stack(left, axis=1) / means[:, None], _LEAST))  # layers, parts left out
     logs -= shares @ logs
     chance = (len(parts) - 1) * float(shares @ logs.var(axis=1))
-    believed = max(0.0, 1 - chance / spread) if spread > 0 else 1.0
-    return np.asarray(guesses * np.exp(common + believed * (off - common)), np.float64)
+    weight_of_measurement = max(0.0, 1 - chance / spread) if spread > 0 else 1.0
+    return np.asarray(guesses * np.exp(common + weight_of_measurement * (differences - common)), np.float64)
 
 
 _Scores: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""From weights in place of the model's to scores."""
+"""From weights that replace the model's own to scores."""
 
 
 @dataclass(frozen=True)
 class _Meter:
-    """Measures what errors in one layer do to the answers."""
+    """Measures how far errors in one layer move the scores from the reference."""
 
     model: Model
     images: np.ndarray
     reference: np.ndarray
     threads: int
 
-    def disturbed(self, spacings: Sequence[Spacing]) -> Iterator[tuple[Spacing, _Scores]]:
-        """Yield every layer, in the order of execution, with what gives the scores once its weight is replaced."""
+    def each_layer(self, spacings: Sequence[Spacing]) -> Iterator[tuple[Spacing, _Scores]]:
+        """Yield each layer in the order of execution, with a function from replaced weights to scores."""
         if spacings:
-            stages = Stages(self.model, [spacing.curvature.layer.input for spacing in spacings])
-            yield from zip(spacings, stages.tails(self.images, threads=self.threads), strict=True)
+            runs = PartialRuns(self.model, [spacing.curvature.layer.input for spacing in spacings])
+            yield from zip(spacings, runs.tails(self.images, threads=self.threads), strict=True)
 
-    def searched(self, spacing: Spacing, scores: _Scores) -> float:
-        """Return a sensitivity at steps made finer or coarser until the divergence is measurable and small."""
+    def search(self, spacing: Spacing, scores: _Scores) -> float:
+        """Return the sensitivity at steps for which the divergence is above noise and small enough to be quadratic."""
         weight = self.model.load(spacing.curvature.layer.weight)
         scale = _FIRST * math.sqrt(float(np.mean(np.square(weight.astype(np.float64)))))
         best = 0.0
         for _ in range(_TRIALS if scale > 0 else 0):
-            each, cost = self.each(spacing, scale, scores)
+            each, cost = self.divergences_per_cost(spacing, scale, scores)
             found = float(each.mean()) * cost
             best = max(float(each.mean()), 0.0)
             if _BAND[0] <= found <= _BAND[1]:
@@ -150,17 +168,19 @@ class _Meter:
             scale *= min(4.0, max(0.1, math.sqrt(math.sqrt(_BAND[0] * _BAND[1]) / max(found, 1e-12))))
         return best
 
-    def each(self, spacing: Spacing, step: float, scores: _Scores) -> tuple[Float64, float]:
-        """Return every image's divergence (N,) per cost of rounding at a step, and the cost; zeros where none."""
+    def divergences_per_cost(self, spacing: Spacing, step: float, scores: _Scores) -> tuple[Float64, float]:
+        """Round at a step; return each image's divergence (N,) per cost, and the cost; zeros where it costs nothing."""
         layer = spacing.curvature.layer
-        disturbed, cost = _rounded(spacing, layer, self.model.load(layer.weight), step)
+        disturbed, cost = _round_layer(spacing, layer, self.model.load(layer.weight), step)
         if cost <= 0:
             return np.zeros(len(self.images)), 0.0
         found = log_probabilities(scores({layer.weight: disturbed}))
         return divergences(log_probabilities(self.reference), found) / cost, cost
 
 
-def _rounded(spacing: Spacing, layer: Layer, weight: np.ndarray, step: float) -> tuple[np.ndarray, float]:
+def _round_layer(
+    spacing: Spacing, layer: LinearLayer, weight: np.ndarray, step: float
+) -> tuple[np.ndarray, float]:
     """Return the weight rounded at a step, and tr(G E H Eᵀ)."""
     matrix = layer.matrix(weight)
     rows, columns = spacing.relative_steps()

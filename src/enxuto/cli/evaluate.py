@@ -179,9 +179,9 @@ def _check_options(dataset: Dataset, options: EvaluateOptions) -> None:
 
 def _warn_of_chance(confusion: list[list[int]], model: str) -> None:
     """Warn where the answers have nothing to do with the labels."""
-    from enxuto.metrics import by_chance_of
+    from enxuto.metrics import compare_confusion_with_chance
 
-    chance = by_chance_of(confusion)
+    chance = compare_confusion_with_chance(confusion)
     if not chance.better:
         warn(
             f"{model}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "

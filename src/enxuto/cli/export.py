@@ -73,9 +73,9 @@ def run(
 
     module: nn.Module | str = network
     if ":" in network:
-        from enxuto.summary import module_of
+        from enxuto.summary import build_module
 
-        module = module_of(network)
+        module = build_module(network)
     exported = export_onnx(
         module,
         output,

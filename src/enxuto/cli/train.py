@@ -295,11 +295,11 @@ def _build(network: str, train: TrainingData, seed: int) -> nn.Module:
         return zoo.build(network, classes=train.classes, channels=train.images.shape[1], seed=seed)
     import torch
 
-    from enxuto.summary.target import module_of
+    from enxuto.summary.target import build_module
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return module_of(network)
+        return build_module(network)
 
 
 def _train(

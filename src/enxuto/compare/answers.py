@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from enxuto.data import Dataset, Preprocess
 from enxuto.evaluation import Predict, evaluate
-from enxuto.metrics import ScoresAre, paired_interval
+from enxuto.metrics import ScoreKind, paired_interval
 from enxuto.progress import ItemProgress
 
 __all__ = ["AnswerChange", "AnswerComparison", "Confusion", "compare_answers"]
@@ -155,8 +155,8 @@ def compare_answers(
     *,
     preprocess: Preprocess,
     batch_size: int = 64,
-    first_score_kind: ScoresAre = "auto",
-    second_score_kind: ScoresAre = "auto",
+    first_score_kind: ScoreKind = "auto",
+    second_score_kind: ScoreKind = "auto",
     progress: ItemProgress | None = None,
 ) -> AnswerComparison:
     """Run both models once on every image and compare their answers.

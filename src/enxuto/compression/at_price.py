@@ -120,8 +120,8 @@ def compress_at(
     for info in model.infos():
         if info.role is not Role.OTHER:
             check_finite(info.name, model.load(info.name), mask=info.operand)
-    tensors = calibration.quantized(price, names, progress)
-    biases = calibration.corrected(tensors, progress)
+    tensors = calibration.quantize(price, names, progress)
+    biases = calibration.correct_biases(tensors, progress)
     assembly = Assembly(model, facts, calibration.threads, biases)
     losses = calibration.losses(tensors)
     sizes = assembly.add_each(

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.calibration.answers import check_movement, class_answers
-from enxuto.calibration.cache import calibration_folder, calibration_key, kept_calibration
+from enxuto.calibration.answers import check_scores_vary, require_class_answers
+from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
@@ -28,7 +28,7 @@ from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
-from enxuto.metrics import ByChance
+from enxuto.metrics import ChanceComparison
 from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
 from enxuto.runtime import Runner, advise_on_failure
@@ -51,7 +51,7 @@ class CalibratedResult:
     search: SearchResult
     held_out: Judgement | None
     calibration: Calibration
-    by_chance: ByChance | None = None
+    by_chance: ChanceComparison | None = None
     held_out_violation: str | None = None
 
     @property
@@ -101,17 +101,17 @@ def compress_within(
     """
     arrays, source = _calibration_images(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
-    class_answers(model, arrays, threads=threads)
+    require_class_answers(model, arrays, threads=threads)
     judge = _judge(model, parts.judging, preprocess, threads, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
         return calibrate(model, arrays, source=source, seed=seed, threads=threads, progress=progress)
 
-    calibration = kept_calibration(
+    calibration = cached_calibration(
         model, arrays, measure, source=source, seed=seed, threads=threads or processors(), folder=cache
     )
 
-    check_movement(calibration.scores)  # one that ignores its input too: a search would keep nothing of it
+    check_scores_vary(calibration.scores)  # one that ignores its input too: a search would keep nothing of it
 
     def make(price: float) -> PricedModel:
         outcome = compress_at(

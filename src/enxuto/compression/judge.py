@@ -16,9 +16,9 @@ from enxuto.enx.file import CompressedModel
 from enxuto.errors import DataError, UsageError
 from enxuto.evaluation import predict_batches
 from enxuto.metrics import (
-    ByChance,
-    ScoresAre,
-    by_chance,
+    ChanceComparison,
+    ScoreKind,
+    compare_with_chance,
     divergences,
     log_probabilities,
     paired_interval,
@@ -153,15 +153,15 @@ class Judge:
                 f"{dataset.path}: the original gives NaN or infinity for some images; look at it first",
                 code="E035",
             )
-        self.kind: ScoresAre = kind_of_scores(reference, scores)
+        self.kind: ScoreKind = kind_of_scores(reference, scores)
         self._classes = scores.shape[1]
         self._answers = scores.argmax(1)
         self._log_reference = log_probabilities(scores, self.kind)
 
     @property
-    def by_chance(self) -> ByChance:
+    def by_chance(self) -> ChanceComparison:
         """How the original's top-1 compares with chance: whether its answers have to do with the labels at all."""
-        return by_chance(self._answers, self._labels, self._classes)
+        return compare_with_chance(self._answers, self._labels, self._classes)
 
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""

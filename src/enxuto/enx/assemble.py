@@ -18,7 +18,7 @@ from enxuto.enx.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
 from enxuto.enx.payload import Part, Spool
 from enxuto.enx.table import TensorEntry
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, skeleton
-from enxuto.onnx_model.carried import carrying
+from enxuto.onnx_model.carried import write_carried
 from enxuto.progress import ProgressCounter
 from enxuto.quantize.scalar import Quantizer
 
@@ -59,7 +59,7 @@ class Assembly:
         self._changed = {
             name for name, array in (changed or {}).items() if not np.array_equal(array, model.load(name))
         }
-        self._model = model.replaced(changed) if changed else model
+        self._model = model.replace_weights(changed) if changed else model
         self._metadata = metadata
         self._threads = threads
         self._spool = Spool()
@@ -128,7 +128,7 @@ class Assembly:
         facts.pop(FINGERPRINT_KEY, None)  # of another file, whose metadata were handed on
         if hashed:
             facts[FINGERPRINT_KEY] = fingerprint(self._original, hashed)
-        graph = carrying(skeleton(self._model, inside), facts, add=False)
+        graph = write_carried(skeleton(self._model, inside), facts, add=False)
         return CompressedModel(graph, tuple(parts), facts)
 
     def _is_outside(self, info: WeightInfo) -> bool:

@@ -26,7 +26,7 @@ from enxuto.errors import DataError, FormatError
 from enxuto.files import atomic_write, open_regular_file
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
-from enxuto.onnx_model.carried import carrying
+from enxuto.onnx_model.carried import write_carried
 
 __all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx"]
 
@@ -111,7 +111,7 @@ class CompressedModel:
 
         Preprocessing and labels of the metadata are in the model's own, in place of others.
         """
-        return fill(carrying(self.skeleton, self.metadata, add=True), self._decoded(threads))
+        return fill(write_carried(self.skeleton, self.metadata, add=True), self._decoded(threads))
 
     def write_onnx(self, path: str | Path, *, threads: int = 0) -> None:
         """Decode to an ONNX file, tensor by tensor where the model is too large for one file (2 GB)."""
@@ -120,7 +120,7 @@ class CompressedModel:
             return
         holder = {entry.name: part for entry, part in self.entries()}
         lanes = threads or processors()
-        graph = carrying(self.skeleton, self.metadata, add=True)
+        graph = write_carried(self.skeleton, self.metadata, add=True)
         write_streaming(path, graph, lambda name: holder[name].arrays(threads=lanes)[name])
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from enxuto.enx.table import LevelsRow
 from enxuto.errors import FormatError
 from enxuto.metrics import SignalMetrics
 from enxuto.onnx_model import Model, Role, fold_batch_norm, skeleton
-from enxuto.onnx_model.carried import without_carried
+from enxuto.onnx_model.carried import remove_carried
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
@@ -172,7 +172,7 @@ def _same_graph(one: bytes, other: bytes) -> bool:
         proto = ModelProto.FromString(data)
         strip_docs(proto)
         strip_value_info(proto)
-        without_carried(proto)
+        remove_carried(proto)
         bare.append(proto)
     return bool(bare[0] == bare[1])
 

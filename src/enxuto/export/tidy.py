@@ -15,6 +15,8 @@ from collections.abc import Collection
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
+from enxuto.onnx_model import constant_tensor
+
 __all__ = ["tidy"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -39,12 +41,9 @@ def _constants(graph: GraphProto) -> dict[str, TensorProto]:
     """Constant values by name: initializers and Constant nodes."""
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        for item in node.attribute if node.op_type == "Constant" else ():
-            if item.name == "value":
-                found[node.output[0]] = item.t
-            elif item.name in {"value_int", "value_ints"}:
-                numbers = np.array(item.ints if item.name == "value_ints" else item.i, dtype=np.int64)
-                found[node.output[0]] = numpy_helper.from_array(numbers)
+        tensor = constant_tensor(node)
+        if tensor is not None:
+            found[node.output[0]] = tensor
     return found
 
 

@@ -1,13 +1,12 @@
-"""Numbers from scores and labels, in streaming NumPy. Equations: Tonin 2021, section 2.4 (misprints
-corrected).
+"""Metrics from scores and labels, in streaming NumPy. Equations: Tonin 2021, section 2.4 (misprints corrected).
 
-scikit-learn is the oracle in the tests. Not here: running a model (`evaluate` does) and regression targets.
+The tests compare with scikit-learn. Not here: running a model (`evaluate` does) and regression targets.
 """
 
 from enxuto.metrics.agreement import AgreementMetrics, AgreementResult
-from enxuto.metrics.chance import ByChance, by_chance, by_chance_of
+from enxuto.metrics.chance import ChanceComparison, compare_confusion_with_chance, compare_with_chance
 from enxuto.metrics.classification import ClassificationMetrics, ClassificationResult
-from enxuto.metrics.divergence import ScoresAre, divergence, divergences, log_probabilities
+from enxuto.metrics.divergence import ScoreKind, divergence, divergences, log_probabilities
 from enxuto.metrics.interval import binomial_tail, paired_interval, wilson_interval
 from enxuto.metrics.ranking import cumulative_gain, dcg, expected_ranks, ndcg, reciprocal_rank
 from enxuto.metrics.signal import SignalMetrics, SignalResult
@@ -15,15 +14,15 @@ from enxuto.metrics.signal import SignalMetrics, SignalResult
 __all__ = [
     "AgreementMetrics",
     "AgreementResult",
-    "ByChance",
+    "ChanceComparison",
     "ClassificationMetrics",
     "ClassificationResult",
-    "ScoresAre",
+    "ScoreKind",
     "SignalMetrics",
     "SignalResult",
     "binomial_tail",
-    "by_chance",
-    "by_chance_of",
+    "compare_confusion_with_chance",
+    "compare_with_chance",
     "cumulative_gain",
     "dcg",
     "divergence",

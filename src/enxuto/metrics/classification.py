@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from enxuto.errors import DataError, UsageError
 from enxuto.metrics.ranking import ranks_of
-from enxuto.metrics.scores import checked_labels, checked_scores
+from enxuto.metrics.scores import check_labels, check_scores
 
 __all__ = ["ClassificationMetrics", "ClassificationResult"]
 
@@ -80,8 +80,8 @@ class ClassificationMetrics:
         Raises `DataError` for NaN, other shapes, or a label outside 0…classes − 1; nothing is added then.
         """
         first = int(self._ranks.sum())
-        values = checked_scores(scores, self.classes, first)
-        expected = checked_labels(labels, len(values), self.classes, first)
+        values = check_scores(scores, self.classes, first)
+        expected = check_labels(labels, len(values), self.classes, first)
         np.add.at(self._confusion, (values.argmax(axis=1), expected), 1)
         self._ranks += np.bincount(ranks_of(values, expected) - 1, minlength=self.classes)
 
@@ -89,7 +89,7 @@ class ClassificationMetrics:
         """The figures so far. Raises `DataError` when there were no samples."""
         samples = int(self._ranks.sum())
         if samples == 0:
-            raise DataError("no samples were scored; name a data set with at least one image")
+            raise DataError("no samples were scored; name a data set with at least one image", code="E043")
         hits = np.diagonal(self._confusion)
         support, predicted = self._confusion.sum(axis=0), self._confusion.sum(axis=1)
         precision, recall = _ratio(hits, predicted), _ratio(hits, support)

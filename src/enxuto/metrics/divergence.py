@@ -19,10 +19,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from enxuto.errors import UsageError
 
-__all__ = ["KINDS", "LEAST", "ScoresAre", "ScoresSeen", "divergence", "divergences", "log_probabilities"]
+__all__ = [
+    "KINDS",
+    "LEAST",
+    "ScoreKind",
+    "ScoreKindDetector",
+    "divergence",
+    "divergences",
+    "log_probabilities",
+]
 
-ScoresAre = Literal["logits", "probabilities", "log-probabilities", "auto"]
-KINDS: tuple[ScoresAre, ...] = ("log-probabilities", "logits", "probabilities", "auto")
+ScoreKind = Literal["logits", "probabilities", "log-probabilities", "auto"]
+KINDS: tuple[ScoreKind, ...] = ("log-probabilities", "logits", "probabilities", "auto")
 """What scores may be; `auto` is found from all values together."""
 
 LEAST = -126 * math.log(2)
@@ -35,11 +43,11 @@ _MOST_OFF = 0.5  # of a row's sum, whatever the step and the number of classes
 Float64 = NDArray[np.float64]
 
 
-def log_probabilities(scores: ArrayLike, kind: ScoresAre = "logits") -> Float64:
+def log_probabilities(scores: ArrayLike, kind: ScoreKind = "logits") -> Float64:
     """Return natural logarithms (N, C), of what scores (N, …) say, −87.3 at least; NaN in rows that have none.
 
-    kind: not `auto`, which only `ScoresSeen` can settle. A row of probabilities that are all 0 says nothing: all are
-    taken as equal. Raises `UsageError` for another kind.
+    kind: not `auto`, which only `ScoreKindDetector` can settle. A row of probabilities that are all 0 says nothing:
+    all are taken as equal. Raises `UsageError` for another kind.
     """
     flat = np.asarray(scores).astype(np.float64)
     flat = flat.reshape(len(flat), -1)
@@ -51,7 +59,7 @@ def log_probabilities(scores: ArrayLike, kind: ScoresAre = "logits") -> Float64:
         # The logarithm of what is negative is NaN too, as it should be.
         return np.asarray(np.maximum(logs, LEAST), np.float64)
     if kind not in ("logits", "log-probabilities"):
-        raise UsageError(f"scores are logits, probabilities or log-probabilities, not {kind!r}")
+        raise UsageError(f"scores are logits, probabilities or log-probabilities, not {kind!r}", code="E021")
     with np.errstate(invalid="ignore"):  # infinity minus itself, which is NaN
         shifted = flat - flat.max(axis=1, keepdims=True)
         shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -70,8 +78,8 @@ def divergence(
     reference: ArrayLike,
     scores: ArrayLike,
     *,
-    reference_are: ScoresAre = "logits",
-    scores_are: ScoresAre = "logits",
+    reference_are: ScoreKind = "logits",
+    scores_are: ScoreKind = "logits",
 ) -> float:
     """Return the mean D(reference ‖ scores) in nats, 0 or more, of scores (N, C); NaN where any row has none."""
     each = divergences(log_probabilities(reference, reference_are), log_probabilities(scores, scores_are))
@@ -79,7 +87,7 @@ def divergence(
 
 
 @dataclass
-class ScoresSeen:
+class ScoreKindDetector:
     """Settles from all scores of a model, batch by batch, whether they are probabilities or logits.
 
     They are probabilities if none is negative, none above 1, and every row adds up to 1: within 0.01, or, where there
@@ -110,7 +118,7 @@ class ScoresSeen:
         """Whether they may yet turn out to be probabilities: no value so far says that they are none."""
         return self._fits and self._off <= max(_SUM, _MOST_OFF if self._values is not None else 0.0)
 
-    def kind(self) -> ScoresAre:
+    def kind(self) -> ScoreKind:
         """Return `probabilities` or `logits`; the latter where nothing was seen."""
         if not self._fits or not self.classes:
             return "logits"

@@ -20,7 +20,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """
     if n < 1 or not 0 <= successes <= n:
         raise UsageError(f"{successes} successes out of {n} is no share; n must be 1 or more")
-    z = _normal(confidence)
+    z = _normal_quantile(confidence)
     share = successes / n
     scale = 1 + z * z / n
     centre = (share + z * z / (2 * n)) / scale
@@ -44,7 +44,7 @@ def paired_interval(
     """
     if n < 1 or only_first < 0 or only_second < 0 or only_first + only_second > n:
         raise UsageError(f"{only_first} and {only_second} of {n} samples are no paired counts")
-    z = _normal(confidence)
+    z = _normal_quantile(confidence)
     found = (only_first - only_second) / n
 
     def distance(difference: float) -> float:
@@ -88,7 +88,7 @@ def binomial_tail(successes: int, n: int, chance: float) -> float:
     return min(1.0, total) if upper else max(0.0, 1 - total)
 
 
-def _normal(confidence: float) -> float:
+def _normal_quantile(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise UsageError(f"confidence is {confidence}; it must lie between 0 and 1")
     return NormalDist().inv_cdf((1 + confidence) / 2)

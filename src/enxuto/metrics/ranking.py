@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from enxuto.errors import DataError, UsageError
-from enxuto.metrics.scores import checked_labels, checked_scores
+from enxuto.metrics.scores import check_labels, check_scores
 
 __all__ = ["cumulative_gain", "dcg", "expected_ranks", "ndcg", "reciprocal_rank"]
 
@@ -26,8 +26,8 @@ def expected_ranks(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
     """
     shape = np.shape(scores)
     classes = shape[1] if len(shape) == 2 else 0
-    values = checked_scores(scores, classes, 0)
-    return ranks_of(values, checked_labels(labels, len(values), classes, 0))
+    values = check_scores(scores, classes, 0)
+    return ranks_of(values, check_labels(labels, len(values), classes, 0))
 
 
 def ranks_of(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -40,13 +40,13 @@ def ranks_of(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[
 
 def reciprocal_rank(relevances: ArrayLike) -> float:
     """1 / position of the first relevant item (relevance above 0), or 0 when there is none (eq. 2.16)."""
-    relevant = np.flatnonzero(_checked(relevances) > 0)
+    relevant = np.flatnonzero(_check_relevances(relevances) > 0)
     return 1.0 / (1 + int(relevant[0])) if relevant.size else 0.0
 
 
 def cumulative_gain(relevances: ArrayLike, k: int | None = None) -> float:
     """Sum of the first k relevances (eq. 2.13); of all when k is None."""
-    return float(_first(_checked(relevances), k).sum())
+    return float(_first(_check_relevances(relevances), k).sum())
 
 
 def dcg(relevances: ArrayLike, k: int | None = None, *, gain: Gain = "linear") -> float:
@@ -54,21 +54,21 @@ def dcg(relevances: ArrayLike, k: int | None = None, *, gain: Gain = "linear") -
 
     gain: `linear`, g = rel, or `exponential`, g = 2^rel − 1, which stresses the most relevant items.
     """
-    kept = _first(_checked(relevances), k)
+    kept = _first(_check_relevances(relevances), k)
     if gain not in ("linear", "exponential"):
-        raise UsageError(f"gain is {gain!r}; it must be linear or exponential")
+        raise UsageError(f"gain is {gain!r}; it must be linear or exponential", code="E021")
     gains = kept if gain == "linear" else np.exp2(kept) - 1
     return float((gains / np.log2(np.arange(2, len(kept) + 2))).sum())
 
 
 def ndcg(relevances: ArrayLike, k: int | None = None, *, gain: Gain = "linear") -> float:
     """DCG over the DCG of the ideal order of the same items (eq. 2.15), 0…1; 0 when nothing is relevant."""
-    values = _checked(relevances)
+    values = _check_relevances(relevances)
     ideal = dcg(-np.sort(-values), k, gain=gain)
     return min(dcg(values, k, gain=gain) / ideal, 1.0) if ideal > 0 else 0.0
 
 
-def _checked(relevances: ArrayLike) -> NDArray[np.float64]:
+def _check_relevances(relevances: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(relevances, np.float64)
     if values.ndim != 1 or not np.isfinite(values).all() or (values < 0).any():
         raise DataError("relevances must be one list of finite numbers, 0 or more")

@@ -57,7 +57,7 @@ class SignalMetrics:
         original = np.asarray(signal, np.float64).ravel()
         decoded = np.asarray(reconstruction, np.float64).ravel()
         if not (np.isfinite(original).all() and np.isfinite(decoded).all()):
-            raise DataError("signal or reconstruction holds NaN or infinite values")
+            raise DataError("signal or reconstruction holds NaN or infinite values", code="E045")
         error = original - decoded
         self._values += original.size
         self._sse += float(np.dot(error, error))
@@ -68,7 +68,7 @@ class SignalMetrics:
     def result(self) -> SignalResult:
         """The figures so far. Raises `DataError` when there were no values."""
         if self._values == 0:
-            raise DataError("no values were compared")
+            raise DataError("no values were compared", code="E043")
         mse = self._sse / self._values
         peak = self._peak if self._given_peak is None else self._given_peak
         return SignalResult(

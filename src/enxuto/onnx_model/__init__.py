@@ -3,16 +3,24 @@
 Imports numpy, onnx and ml_dtypes; neither torch nor numba nor ONNX Runtime.
 """
 
-from enxuto.onnx_model.batch import any_batch, fixed_batch
+from enxuto.onnx_model.attributes import (
+    constant_tensor,
+    float_attribute,
+    has_attribute,
+    int_attribute,
+    ints_attribute,
+    text_attribute,
+)
+from enxuto.onnx_model.batch import fixed_batch, free_batch
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
     Ending,
-    before_softmax,
-    ending,
-    keeps_places,
-    logarithm_of,
-    origins,
-    takes_part,
+    append_logarithm,
+    cut_before_softmax,
+    keeps_positions,
+    output_ending,
+    picks_values,
+    position_sources,
 )
 from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.model import Model, WeightInfo
@@ -20,6 +28,7 @@ from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
 from enxuto.onnx_model.tensors import check_finite
+from enxuto.onnx_model.windows import Window, window_of
 from enxuto.onnx_model.write import files, total_bytes, write_streaming
 
 __all__ = [
@@ -27,26 +36,34 @@ __all__ = [
     "Model",
     "Role",
     "WeightInfo",
-    "any_batch",
+    "Window",
+    "append_logarithm",
     "array_bytes",
     "array_from_bytes",
-    "before_softmax",
     "byte_count",
     "check_finite",
-    "ending",
+    "constant_tensor",
+    "cut_before_softmax",
     "files",
     "fill",
     "fixed_batch",
+    "float_attribute",
     "fold_batch_norm",
-    "keeps_places",
-    "logarithm_of",
+    "free_batch",
+    "has_attribute",
+    "int_attribute",
+    "ints_attribute",
+    "keeps_positions",
     "numpy_dtype",
-    "origins",
+    "output_ending",
+    "picks_values",
+    "position_sources",
     "read_counts",
     "reads_of",
     "skeleton",
     "skeleton_slots",
-    "takes_part",
+    "text_attribute",
     "total_bytes",
+    "window_of",
     "write_streaming",
 ]

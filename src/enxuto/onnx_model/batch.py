@@ -1,7 +1,7 @@
-"""`any_batch`: a model whose input fixes the number of images, as one that takes any number.
+"""`free_batch`: free the batch size of a model whose input fixes it.
 
-Left out: numbers of images written anywhere but in the shapes of inputs and outputs and in what a Reshape reads
-(subgraphs and attributes, say).
+Freed are the shapes of inputs and outputs, and the constant shapes of Reshape. Left out: batch sizes written elsewhere,
+such as in subgraphs and attributes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import FREE_INITIALIZERS
-from enxuto.onnx_model.tensors import InMemory, WeightData, empty
+from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
-__all__ = ["any_batch", "fixed_batch"]
+__all__ = ["fixed_batch", "free_batch"]
 
 
 def fixed_batch(model: Model) -> int:
-    """Return how many images the model takes at a time, 0 where that is free."""
+    """Return the batch size that the model's input fixes, 0 where it is free."""
     item = next((item for item in model.proto.graph.input if item.name not in model), None)
     if item is None or not item.type.tensor_type.shape.dim:
         return 0
@@ -25,10 +25,10 @@ def fixed_batch(model: Model) -> int:
     return first.dim_value if first.HasField("dim_value") else 0
 
 
-def any_batch(model: Model) -> Model:
+def free_batch(model: Model) -> Model:
     """Return the model with a free batch size; itself where it is free already.
 
-    Whether it then gives every image the scores it had is for the caller to see: run it.
+    The caller has to run it to see whether every image keeps its scores.
     """
     count = fixed_batch(model)
     if not count:
@@ -42,10 +42,10 @@ def any_batch(model: Model) -> Model:
             sizes[0].dim_param = "images"
     shapes: dict[str, WeightData] = {}
     for number, node in enumerate(proto.graph.node):
-        shape = _freed_shape(model, node, count)
+        shape = _shape_with_free_batch(model, node, count)
         if shape is not None:
             name = f"any batch, shape {number}"
-            empty(proto.graph.initializer.add(name=name, data_type=TensorProto.INT64, dims=shape.shape))
+            clear_bytes(proto.graph.initializer.add(name=name, data_type=TensorProto.INT64, dims=shape.shape))
             if proto.ir_version < FREE_INITIALIZERS:
                 proto.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT64, shape.shape))
             shapes[name] = InMemory(shape)
@@ -53,8 +53,8 @@ def any_batch(model: Model) -> Model:
     return model.with_proto(proto, shapes)
 
 
-def _freed_shape(model: Model, node: NodeProto, count: int) -> np.ndarray | None:
-    """Return what a Reshape should read instead of a shape that begins with the number of images."""
+def _shape_with_free_batch(model: Model, node: NodeProto, count: int) -> np.ndarray | None:
+    """Return a shape for a Reshape whose constant shape begins with the batch size, None where it does not."""
     if node.op_type != "Reshape" or len(node.input) < 2:  # before opset 5 the shape is an attribute
         return None
     if node.input[0] in model or node.input[1] not in model:

@@ -1,6 +1,6 @@
-"""What is known of a model besides its graph, as it travels inside an ONNX file: preprocessing and class names.
+"""Preprocessing and class names as metadata of an ONNX model.
 
-An `.enx` file has the same facts in its metadata. They must not say two things, whichever way a model is read.
+An `.enx` file has the same facts in its own metadata. The two must agree, whichever way a model is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from enxuto.onnx_model.messages import DAMAGED
 
-__all__ = ["CARRIED", "LABELS_KEY", "PREPROCESS_KEY", "carrying", "without_carried"]
+__all__ = ["CARRIED", "LABELS_KEY", "PREPROCESS_KEY", "remove_carried", "write_carried"]
 
 PREPROCESS_KEY = "enxuto.preprocess"
 """Metadata key of an ONNX model under which its preprocessing stands, as JSON of `Preprocess.to_dict`."""
@@ -25,34 +25,39 @@ CARRIED: Mapping[str, str] = {"preprocess": PREPROCESS_KEY, "labels": LABELS_KEY
 """Key of the same fact in an `.enx` file's metadata → in an ONNX model's."""
 
 
-def carrying(graph: bytes, metadata: Mapping[str, Any], *, add: bool) -> bytes:
-    """Return a serialized model that says what `metadata` says of preprocessing and labels.
+def write_carried(graph: bytes, metadata: Mapping[str, Any], *, add: bool) -> bytes:
+    """Return a serialized model with the preprocessing and labels of `metadata`.
 
-    add: also where it says nothing yet. The same bytes where there is nothing to change, or where they are damaged,
-    which whoever reads them says better.
+    Args:
+        graph: the serialized model.
+        metadata: of an `.enx` file.
+        add: whether facts that the model does not have are added, too.
+
+    Returns:
+        The same bytes where nothing changes, and where they are damaged: whoever reads them reports that.
     """
-    said = {key: metadata[name] for name, key in CARRIED.items() if name in metadata}
-    if not said:
+    facts = {key: metadata[name] for name, key in CARRIED.items() if name in metadata}
+    if not facts:
         return graph
     try:
         proto = ModelProto.FromString(graph)
-        wanted = {}
-        for key, value in said.items():
-            there = [prop.value for prop in proto.metadata_props if prop.key == key]
-            if len(there) == 1 and _means(there[0], value):
-                wanted[key] = there[0]
-            elif there or add:
-                wanted[key] = json.dumps(value, ensure_ascii=False)
-        before = [(prop.key, prop.value) for prop in proto.metadata_props]
+        new_values = {}
+        for key, value in facts.items():
+            present = [prop.value for prop in proto.metadata_props if prop.key == key]
+            if len(present) == 1 and _same_json(present[0], value):
+                new_values[key] = present[0]
+            elif present or add:
+                new_values[key] = json.dumps(value, ensure_ascii=False)
+        properties = [(prop.key, prop.value) for prop in proto.metadata_props]
         # In the place of what is replaced, so that a model that says it already stays as it is.
         after = []
-        for key, value in before:
-            if key not in said:
+        for key, value in properties:
+            if key not in facts:
                 after.append((key, value))
-            elif key in wanted:
-                after.append((key, wanted.pop(key)))
-        after += wanted.items()
-        if after == before:
+            elif key in new_values:
+                after.append((key, new_values.pop(key)))
+        after += new_values.items()
+        if after == properties:
             return graph
         del proto.metadata_props[:]
         for key, value in after:
@@ -62,7 +67,7 @@ def carrying(graph: bytes, metadata: Mapping[str, Any], *, add: bool) -> bytes:
         return graph
 
 
-def without_carried(proto: ModelProto) -> None:
+def remove_carried(proto: ModelProto) -> None:
     """Take preprocessing and labels out, in place: to compare graphs."""
     kept = [(prop.key, prop.value) for prop in proto.metadata_props if prop.key not in CARRIED.values()]
     del proto.metadata_props[:]
@@ -70,7 +75,7 @@ def without_carried(proto: ModelProto) -> None:
         proto.metadata_props.add(key=key, value=value)
 
 
-def _means(text: str, value: Any) -> bool:
+def _same_json(text: str, value: Any) -> bool:
     try:
         return bool(json.loads(text) == json.loads(json.dumps(value)))
     except (ValueError, RecursionError):

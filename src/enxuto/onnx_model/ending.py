@@ -1,8 +1,8 @@
-"""What a model's first output is made by: a softmax, its logarithm, something that squashes each value, or neither.
+"""Which operator makes a model's first output: a softmax, its logarithm, an elementwise squashing function, or others.
 
 The graph is walked backwards from the output through operators that only move, rename, convert or quantize values.
-`before_softmax` gives the model that ends in front of a softmax: its output are logits. What is read here is the graph
-alone; whether the values agree with it is for the caller to see (`calibration.answers`).
+`cut_before_softmax` gives the model that ends in front of a softmax: its outputs are logits. Only the graph is read
+here; whether the values agree with it is for the caller to see (`calibration.answers`).
 
 Left out: a softmax inside a subgraph or a local function (its values still add up to 1, which the caller sees).
 """
@@ -15,13 +15,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from enxuto.onnx_model.attributes import constant_tensor
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS
-from enxuto.onnx_model.tensors import InMemory, WeightData, empty
+from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
-__all__ = ["Ending", "before_softmax", "ending", "keeps_places", "logarithm_of", "origins", "takes_part"]
+__all__ = [
+    "Ending",
+    "append_logarithm",
+    "cut_before_softmax",
+    "keeps_positions",
+    "output_ending",
+    "picks_values",
+    "position_sources",
+]
 
 Kind = Literal["open", "probabilities", "log-probabilities", "squashed", "mixed", "chosen"]
 
@@ -55,9 +64,8 @@ class Ending:
     """What makes a model's first output.
 
     kind: `probabilities` and `log-probabilities` of a softmax; `squashed`, each value by itself (a sigmoid); `mixed`,
-    values of those put together or in part; `chosen`, places or classes; `open`, none of these, which classifiers'
-    logits and all other values are. operator: its name, such as Softmax. before: the value that the softmax takes,
-    None where there is none to be had.
+    combinations or parts of those; `chosen`, positions or classes; `open`, all others, such as a classifier's logits.
+    operator: its name, such as Softmax. before: the name of the softmax's input, None where the graph has none.
     """
 
     kind: Kind
@@ -65,7 +73,7 @@ class Ending:
     before: str | None = None
 
 
-def ending(model: Model) -> Ending:
+def output_ending(model: Model) -> Ending:
     """Return what makes the first output of a model."""
     graph = model.proto.graph
     maker = {name: node for node in graph.node for name in node.output if name}
@@ -78,7 +86,7 @@ def ending(model: Model) -> Ending:
     return found
 
 
-def before_softmax(model: Model, value: str) -> Model:
+def cut_before_softmax(model: Model, value: str) -> Model:
     """Return the model whose first, and only, output is `value`, which ONNX Runtime finds type and shape of."""
     proto = ModelProto()
     proto.CopyFrom(model.proto)
@@ -87,7 +95,7 @@ def before_softmax(model: Model, value: str) -> Model:
     return model.with_proto(proto)
 
 
-def logarithm_of(model: Model) -> Model:
+def append_logarithm(model: Model) -> Model:
     """Return the model with the logarithm of its first output, float32's least normal number at least, as its only one.
 
     That makes logits of probabilities where there is no value in front of a softmax.
@@ -106,7 +114,7 @@ def logarithm_of(model: Model) -> Model:
         graph.node.append(helper.make_node("Clip", [floats], [floored], min=_LEAST))
     else:
         graph.node.append(helper.make_node("Clip", [floats, least], [floored]))
-        empty(graph.initializer.add(name=least, data_type=TensorProto.FLOAT))
+        clear_bytes(graph.initializer.add(name=least, data_type=TensorProto.FLOAT))
         if proto.ir_version < FREE_INITIALIZERS:
             graph.input.append(helper.make_tensor_value_info(least, TensorProto.FLOAT, []))
         data[least] = InMemory(np.array(_LEAST, np.float32))
@@ -116,11 +124,11 @@ def logarithm_of(model: Model) -> Model:
     return model.with_proto(proto, data)
 
 
-def origins(model: Model) -> tuple[list[NodeProto], list[str]]:
-    """Return the nodes behind the first output that may keep apart what belongs to different places, and their values.
+def position_sources(model: Model) -> tuple[list[NodeProto], list[str]]:
+    """Return the nodes behind the first output that may keep positions apart, and the names of their first outputs.
 
-    These are the nodes between the output and what last put places together, such as a Gemm, those that do included;
-    of each the first output. Backwards from the output, each once.
+    The graph is followed backwards from the output, up to and including nodes that mix positions, such as a Gemm. Each
+    node is listed once.
     """
     maker = {name: node for node in model.proto.graph.node for name in node.output if name}
     found: list[NodeProto] = []
@@ -133,19 +141,19 @@ def origins(model: Model) -> tuple[list[NodeProto], list[str]]:
             continue
         seen.add(name)
         found.append(node)
-        if keeps_places(node):
+        if keeps_positions(node):
             # Of those that move values, the other inputs are shapes, axes and scales.
             read = node.input if node.op_type in _POINTWISE else node.input[:1]
             pending += [value for value in read if value and value not in model]
     return found, [node.output[0] for node in found]
 
 
-def keeps_places(node: NodeProto) -> bool:
-    """Say whether each of a node's output values comes from one place of its inputs."""
+def keeps_positions(node: NodeProto) -> bool:
+    """Say whether each output value of a node comes from one position of its inputs."""
     return node.domain in STANDARD_DOMAINS and node.op_type in _MOVES | _SQUASHES | _POINTWISE | _PARTS
 
 
-def takes_part(node: NodeProto) -> bool:
+def picks_values(node: NodeProto) -> bool:
     """Say whether a node picks some of its input's values."""
     return node.op_type in _PARTS
 
@@ -193,7 +201,7 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
 
 
 def _computed(model: Model, maker: Mapping[str, NodeProto], node: NodeProto) -> list[bool]:
-    """Say of every input that is no weight whether it is more than a constant."""
+    """Say of every input that is no weight whether it depends on the image."""
     names = [name for name in node.input if name and name not in model]
     return [name not in maker or maker[name].op_type not in ("Constant", "Shape", "Size") for name in names]
 
@@ -203,18 +211,16 @@ def _is_floor(model: Model, maker: Mapping[str, NodeProto], name: str) -> bool:
     if name in model:
         value = model.load(name) if model.info(name).elements == 1 else None
     else:
-        about = maker[name].attribute if _kind_of(maker, name) == "Constant" else ()
-        value = next((_number(one) for one in about), None)
+        value = _single_number(maker[name]) if name in maker else None
     return value is not None and np.size(value) == 1 and bool(np.all((value >= 0) & (value <= _FLOOR)))
 
 
-def _number(about: AttributeProto) -> np.ndarray | None:
-    """Return the number in an attribute of a Constant, None where it holds something else."""
-    if about.name == "value_float":
-        return np.array(about.f)
-    if about.name != "value" or math.prod(about.t.dims) != 1:
+def _single_number(node: NodeProto) -> np.ndarray | None:
+    """Return the number that a Constant node gives, None where it gives something else."""
+    tensor = constant_tensor(node)
+    if tensor is None or math.prod(tensor.dims) != 1:
         return None
-    return np.asarray(numpy_helper.to_array(about.t))
+    return np.asarray(numpy_helper.to_array(tensor))
 
 
 def _curved(inner: Ending, kind: str) -> Ending:
@@ -260,9 +266,9 @@ def _kind_of(maker: Mapping[str, NodeProto], value: str) -> str:
 
 
 def _plain(maker: Mapping[str, NodeProto], value: str) -> str:
-    """Return the value that another only moves, spreads or converts, as JAX and TensorFlow write sums into graphs.
+    """Return the value behind operators that only move, broadcast or convert it, as JAX and TensorFlow write sums.
 
-    What is read wrongly so is found out by its values (`calibration.answers`).
+    A graph that this misreads is found by its values (`calibration.answers`).
     """
     for _ in range(_DEPTH):
         if _kind_of(maker, value) not in _SPREADS:

@@ -47,25 +47,30 @@ def slice_of(name: str, tensor: TensorProto, folders: Folders | None) -> FileSli
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if "location" not in entries:
         raise ModelError(
-            f"tensor {name!r} has its data elsewhere but does not say where; the model is incomplete"
+            f"tensor {name!r} has its data elsewhere but does not say where; the model is incomplete",
+            code="E031",
         )
     location = entries["location"]
     if folders is None:
         raise ModelError(
-            f"tensor {name!r} has its data in {location!r}; read this model from its file, not from bytes"
+            f"tensor {name!r} has its data in {location!r}; read this model from its file, not from bytes",
+            code="E031",
         )
     path = locate(name, location, folders)
     needed = byte_count(check_dims(name, tensor), tensor.data_type)
-    offset = _number(name, "offset", entries.get("offset", "0"))
-    length = _number(name, "length", entries["length"]) if "length" in entries else needed
+    offset = _parse_number(name, "offset", entries.get("offset", "0"))
+    length = _parse_number(name, "length", entries["length"]) if "length" in entries else needed
     if length != needed:
         raise ModelError(
-            f"tensor {name!r} needs {needed} bytes but {location!r} is said to hold {length} of it"
+            f"tensor {name!r} needs {needed} bytes but {location!r} is said to hold {length} of it",
+            code="E031",
         )
     size = path.stat().st_size
     if offset + length > size:
         where = f"bytes {offset} to {offset + length} of {location!r}"
-        raise ModelError(f"tensor {name!r} is at {where}, which has only {size}; the file is cut short")
+        raise ModelError(
+            f"tensor {name!r} is at {where}, which has only {size}; the file is cut short", code="E031"
+        )
     return FileSlice(path, offset, length)
 
 
@@ -75,34 +80,37 @@ def locate(name: str, location: str, folders: Folders) -> Path:
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     if not location or "\0" in location or posix.is_absolute() or windows.drive or windows.root:
         raise ModelError(
-            f"tensor {name!r} has its data in {location!r}; only files beside the model are read"
+            f"tensor {name!r} has its data in {location!r}; only files beside the model are read", code="E031"
         )
     if ".." in posix.parts or ".." in windows.parts:
         raise ModelError(
-            f"tensor {name!r} has its data in {location!r}, outside the model's folder; not read"
+            f"tensor {name!r} has its data in {location!r}, outside the model's folder; not read", code="E031"
         )
     try:
         path = (folder / location).resolve(strict=True)
         inside = any(path.is_relative_to(root.resolve()) for root in (folders.named, folders.real))
     except FileNotFoundError as error:
         raise ModelError(
-            f"tensor {name!r} has its data in {folder / location}, which does not exist"
+            f"tensor {name!r} has its data in {folder / location}, which does not exist", code="E010"
         ) from error
     except (OSError, RuntimeError) as error:
         raise ModelError(
-            f"tensor {name!r} has its data in {folder / location}, which cannot be read"
+            f"tensor {name!r} has its data in {folder / location}, which cannot be read", code="E011"
         ) from error
     if not inside:
         raise ModelError(
-            f"tensor {name!r} has its data in {location!r}, a link out of the model's folder; not read"
+            f"tensor {name!r} has its data in {location!r}, a link out of the model's folder; not read",
+            code="E031",
         )
     if not path.is_file():
-        raise ModelError(f"tensor {name!r} has its data in {location!r}, which is not a file")
+        raise ModelError(f"tensor {name!r} has its data in {location!r}, which is not a file", code="E011")
     return path
 
 
-def _number(name: str, key: str, text: str) -> int:
+def _parse_number(name: str, key: str, text: str) -> int:
     """A non-negative decimal number."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ModelError(f"tensor {name!r} has the external-data {key} {text!r}, which is not a number")
+        raise ModelError(
+            f"tensor {name!r} has the external-data {key} {text!r}, which is not a number", code="E031"
+        )
     return int(text)

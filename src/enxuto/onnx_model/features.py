@@ -1,9 +1,9 @@
-"""Whether what Gather takes from a table are features: whether a layer multiplies and sums them.
+"""Whether the rows that Gather takes from a table are features: whether a layer multiplies and sums them.
 
-What is gathered is followed forward, through whatever hands values on or computes with them, subgraphs and functions
-too. It stops where values only place or choose something (indices, boxes, grids, conditions, sizes). Features are what
-arrives at a layer, or at a sum over products, as in a factorisation of users and items. Rows that are only moved,
-added, scaled and given out (anchors, say) are not.
+Gathered values are followed forward through all operators, subgraphs and functions. The search stops where values only
+index or select (indices, boxes, grids, conditions, sizes). Values that arrive at a layer are features, and so are
+those that arrive at a sum over products, as in a factorisation of users and items. Rows that are only moved, added,
+scaled and output (anchors, say) are not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 from onnx import NodeProto, TensorProto
 
-from enxuto.onnx_model.scopes import STANDARD_DOMAINS, attribute, subgraphs
+from enxuto.onnx_model.attributes import int_attribute
+from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, subgraphs
 from enxuto.onnx_model.trace import Reader, Tracer, Use
 
 __all__ = ["Features"]
@@ -63,14 +65,14 @@ class Features:
                 if _is_layer(node, index) or (multiplied and node.op_type in _SUMS):
                     return True
                 product = multiplied or node.op_type == "Mul"
-                for after in self._handed_on(reader):
+                for after in self._next_values(reader):
                     if after[1] and (*after, product) not in seen:
                         seen.add((*after, product))
                         waiting.append((*after, product))
         return False
 
-    def _handed_on(self, reader: Reader) -> Iterator[tuple[str, str]]:
-        """Scopes and names of what a node makes of one of its inputs."""
+    def _next_values(self, reader: Reader) -> Iterator[tuple[str, str]]:
+        """Yield the scopes and names of the values that depend on one of a node's inputs."""
         path, node, index = reader
         standard = node.domain in STANDARD_DOMAINS
         if standard and (index >= _PLACES.get(node.op_type, 99) or (node.op_type == "Where" and not index)):
@@ -92,10 +94,4 @@ def _is_layer(node: NodeProto, index: int) -> bool:
 
 
 def _to_float(node: NodeProto) -> bool:
-    wanted = attribute(node, "to")
-    return wanted is None or wanted.i in (
-        TensorProto.FLOAT,
-        TensorProto.DOUBLE,
-        TensorProto.FLOAT16,
-        TensorProto.BFLOAT16,
-    )
+    return int_attribute(node, "to", TensorProto.FLOAT) in FLOAT_TYPES

@@ -13,16 +13,16 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
+from enxuto.onnx_model.attributes import float_attribute, int_attribute
 from enxuto.onnx_model.dtypes import FLOAT_TYPES, numpy_dtype
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import (
     FREE_INITIALIZERS,
     STANDARD_DOMAINS,
-    attribute,
     read_counts,
     weight_slots,
 )
-from enxuto.onnx_model.tensors import InMemory, WeightData, empty
+from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
 __all__ = ["fold_batch_norm"]
 
@@ -63,7 +63,7 @@ class _Folding:
         layer = self._made_by.get(norm.input[0]) if self._is_plain(norm) else None
         if layer is None or not self._is_open(layer):
             return None
-        arrays = self._folded_arrays(layer, norm)
+        arrays = self._fold_arrays(layer, norm)
         if arrays is None:
             return None
         weight, bias = arrays
@@ -73,11 +73,11 @@ class _Folding:
         if own in self._constants and self._reads[own] == 1:
             self._arrays[own] = bias
         else:
-            self._let_go(own)
+            self._release(own)
             self._add_bias(layer, norm, bias)
         self._dropped.add(layer.output[0])
         for read in norm.input:
-            self._let_go(read)
+            self._release(read)
         layer.output[0] = norm.output[0]
         self._made_by[norm.output[0]] = layer
         self.proto.graph.node.remove(norm)
@@ -97,13 +97,12 @@ class _Folding:
 
     def _is_plain(self, norm: NodeProto) -> bool:
         """A batch norm at inference with constant parameters and one output, its input read by it alone."""
-        training = attribute(norm, "training_mode")
         return (
             norm.op_type == "BatchNormalization"
             and norm.domain in STANDARD_DOMAINS
             and len(norm.input) == 5
             and not any(norm.output[1:])
-            and (training is None or training.i == 0)
+            and int_attribute(norm, "training_mode") == 0
             and all(self._origin(name) is not None for name in norm.input[1:])
             and self._reads[norm.input[0]] == 1
         )
@@ -117,13 +116,13 @@ class _Folding:
             and layer.input[1] in self._constants
             and self._reads[layer.input[1]] == 1
             and all(self._origin(name) is not None for name in layer.input[2:] if name)
-            and not (layer.op_type == "Gemm" and _float(layer, "beta", 1.0) == 0.0)
+            and not (layer.op_type == "Gemm" and float_attribute(layer, "beta", 1.0) == 0.0)
         )
 
-    def _folded_arrays(self, layer: NodeProto, norm: NodeProto) -> tuple[np.ndarray, np.ndarray] | None:
+    def _fold_arrays(self, layer: NodeProto, norm: NodeProto) -> tuple[np.ndarray, np.ndarray] | None:
         """The layer's new weights and bias in their types, or None where shapes or values do not allow it."""
         scale, beta, mean, variance = (self._load(name).astype(np.float64) for name in norm.input[1:])
-        deviation = variance + _float(norm, "epsilon", _EPSILON)
+        deviation = variance + float_attribute(norm, "epsilon", _EPSILON)
         weight = self._load(layer.input[1])
         channels = scale.shape
         if any(vector.shape != channels or vector.ndim != 1 for vector in (scale, beta, mean, variance)):
@@ -134,11 +133,11 @@ class _Folding:
         bias = self._load(layer.input[2]) if has_bias else np.zeros(channels, weight.dtype)
         if bias.shape not in (channels, (1, *channels)):
             return None
-        strength = _float(layer, "beta", 1.0) if layer.op_type == "Gemm" and has_bias else 1.0
+        strength = float_attribute(layer, "beta", 1.0) if layer.op_type == "Gemm" and has_bias else 1.0
         factor = scale / np.sqrt(deviation)
         # The check below finds overflow of narrow types; numpy need not warn of it as well.
         with np.errstate(over="ignore", invalid="ignore"):
-            new_weight = _scaled(layer, weight.astype(np.float64), factor).astype(weight.dtype)
+            new_weight = _scale_channels(layer, weight.astype(np.float64), factor).astype(weight.dtype)
             new_bias = (bias.astype(np.float64) * factor + (beta - mean * factor) / strength).astype(
                 bias.dtype
             )
@@ -153,7 +152,7 @@ class _Folding:
         graph = self.proto.graph
         weight_type = weight_slots(self.proto)[layer.input[1]].tensor.data_type
         tensor = graph.initializer.add(name=name, data_type=weight_type, dims=bias.shape)
-        empty(tensor)
+        clear_bytes(tensor)
         if self.proto.ir_version < FREE_INITIALIZERS:
             graph.input.append(helper.make_tensor_value_info(name, weight_type, bias.shape))
         if layer.op_type == "Gemm" and not any(layer.input[2:]):  # else the bias allows for beta already
@@ -171,7 +170,7 @@ class _Folding:
             return self._arrays[name] if name in self._arrays else self._model.load(name)
         node = self._made_by[name]
         value = self._load(node.input[0])
-        dtype = numpy_dtype(_integer(node, "to", 0)) if node.op_type == "Cast" else None
+        dtype = numpy_dtype(int_attribute(node, "to", 0)) if node.op_type == "Cast" else None
         return value if dtype is None else value.astype(dtype)
 
     def _origin(self, name: str) -> str | None:
@@ -182,12 +181,12 @@ class _Folding:
             seen.add(name)
             if node is None or node.op_type not in _PASSING or node.domain not in STANDARD_DOMAINS:
                 return None
-            if node.op_type == "Cast" and _integer(node, "to", 0) not in FLOAT_TYPES:
+            if node.op_type == "Cast" and int_attribute(node, "to", 0) not in FLOAT_TYPES:
                 return None
             name = node.input[0]
         return name
 
-    def _let_go(self, name: str) -> None:
+    def _release(self, name: str) -> None:
         """Count one reader of a name less; where none is left, what made it goes too, and lets go what that read."""
         while name:
             self._reads[name] -= 1
@@ -201,33 +200,23 @@ class _Folding:
 def _channels(layer: NodeProto, weight: np.ndarray) -> int:
     """Number of output channels; 0 for weights of an impossible shape."""
     if layer.op_type == "Gemm":
-        return int(weight.shape[0 if _integer(layer, "transB", 0) else 1]) if weight.ndim == 2 else 0
+        return int(weight.shape[0 if int_attribute(layer, "transB", 0) else 1]) if weight.ndim == 2 else 0
     if weight.ndim < 3:
         return 0
     if layer.op_type == "Conv":
         return int(weight.shape[0])
-    group = _integer(layer, "group", 1)
+    group = int_attribute(layer, "group", 1)
     return int(weight.shape[1]) * group if group > 0 and weight.shape[0] % group == 0 else 0
 
 
-def _scaled(layer: NodeProto, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
+def _scale_channels(layer: NodeProto, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """The weights times a factor per output channel."""
     if layer.op_type == "Gemm":
-        return np.asarray(weight * (factor[:, None] if _integer(layer, "transB", 0) else factor))
+        return np.asarray(weight * (factor[:, None] if int_attribute(layer, "transB", 0) else factor))
     if layer.op_type == "Conv":
         return np.asarray(weight * factor.reshape(-1, *[1] * (weight.ndim - 1)))
     # (group × inputs per group, outputs per group, …): output channels count group first.
-    group = _integer(layer, "group", 1)
+    group = int_attribute(layer, "group", 1)
     by_group = weight.reshape(group, -1, *weight.shape[1:])
     factors = factor.reshape(group, 1, weight.shape[1], *[1] * (weight.ndim - 2))
     return np.asarray((by_group * factors).reshape(weight.shape))
-
-
-def _integer(node: NodeProto, name: str, default: int) -> int:
-    item = attribute(node, name)
-    return int(item.i) if item is not None else default
-
-
-def _float(node: NodeProto, name: str, default: float) -> float:
-    item = attribute(node, name)
-    return float(item.f) if item is not None else default

@@ -33,17 +33,19 @@ def parse(content: bytes) -> ModelProto:
     Protobuf accepts much garbage as unknown fields, so that the parts every model has are looked for.
     """
     if not content:
-        raise ModelError("the file is empty; expected an ONNX model")
+        raise ModelError("the file is empty; expected an ONNX model", code="E031")
     check_wire(content)
     proto = ModelProto()
     try:
         proto.ParseFromString(content)
     except DAMAGED as error:
-        raise ModelError("not an ONNX model, or cut short: its bytes cannot be parsed") from error
+        raise ModelError(
+            "not an ONNX model, or cut short: its bytes cannot be parsed", code="E031"
+        ) from error
     if not proto.HasField("graph") or not (proto.ir_version or proto.opset_import):
-        raise ModelError("not an ONNX model: there is no graph in it")
+        raise ModelError("not an ONNX model: there is no graph in it", code="E031")
     if not proto.graph.node and not proto.graph.output:
-        raise ModelError("the ONNX graph is empty: it has no nodes and no outputs")
+        raise ModelError("the ONNX graph is empty: it has no nodes and no outputs", code="E031")
     check_text(proto)
     return proto
 
@@ -70,7 +72,7 @@ def check_text(message: Message) -> None:
 
 def _check_text(texts: Iterable[object]) -> None:
     if any(isinstance(text, bytes) for text in texts):
-        raise ModelError("not a valid ONNX model: names or other text in it are damaged")
+        raise ModelError("not a valid ONNX model: names or other text in it are damaged", code="E031")
 
 
 def file_bytes(path: Path) -> bytes:
@@ -79,13 +81,14 @@ def file_bytes(path: Path) -> bytes:
         with open_regular_file(path) as file:
             if file.seek(0, 2) >= 2**31:
                 raise ModelError(
-                    f"{path} is over 2 GB in one file, which ONNX cannot hold; save it with external data"
+                    f"{path} is over 2 GB in one file, which ONNX cannot hold; save it with external data",
+                    code="E031",
                 )
             file.seek(0)
             return file.read()
     except IsADirectoryError as error:
-        raise ModelError(f"{path} is a folder; name the .onnx file in it") from error
+        raise ModelError(f"{path} is a folder; name the .onnx file in it", code="E011") from error
     except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist; check the name of the model file") from error
+        raise ModelError(f"{path} does not exist; check the name of the model file", code="E010") from error
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ModelError(f"cannot read {path}: {error.strerror or error}", code="E011") from error

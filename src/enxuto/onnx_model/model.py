@@ -2,7 +2,7 @@
 
 The graph (`proto`) holds every weight emptied; the data are bytes in memory, arrays, or places in files. That
 keeps copies of the graph cheap and lets models above 2 GB, whose weights are in external files, be processed
-tensor by tensor. A `Model` never changes: `replaced` and the functions of this package return new ones.
+tensor by tensor. A `Model` never changes: `replace_weights` and the functions of this package return new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto
 
-from enxuto.errors import ModelError
+from enxuto.errors import ModelError, did_you_mean
 from enxuto.onnx_model.dtypes import array_bytes, byte_count, numpy_dtype, type_name
 from enxuto.onnx_model.external import Folders, is_external, slice_of
 from enxuto.onnx_model.messages import DAMAGED, check_text, file_bytes, inner_messages, parse
@@ -26,15 +26,15 @@ from enxuto.onnx_model.scopes import FREE_INITIALIZERS, Location, Slot, weight_s
 from enxuto.onnx_model.strip import strip_docs, strip_value_info
 from enxuto.onnx_model.tensors import (
     FileSlice,
-    Held,
+    InlineBytes,
     InMemory,
     WeightData,
     check_dims,
     check_fits,
-    empty,
+    clear_bytes,
     inline_data,
     is_emptied,
-    put,
+    set_bytes,
 )
 
 __all__ = ["Model", "WeightInfo"]
@@ -42,11 +42,11 @@ __all__ = ["Model", "WeightInfo"]
 
 @dataclass(frozen=True)
 class WeightInfo:
-    """What is known of a weight without loading it.
+    """The properties of a weight, known without loading it.
 
-    `axis` counts output channels (None where there is no such axis or it is not known); `data_type` is ONNX's
-    number, `dtype` numpy's type of the loaded array; `external` says whether the data is in a file; `operand` whether
-    nothing but elementwise operators read it, where infinities may be meant (a mask) and nothing was learnt.
+    axis: of output channels, None where there is none or it is not known. data_type: ONNX's number; dtype: numpy's type
+    of the loaded array. external: whether the data is in another file. operand: whether only elementwise operators read
+    it, so that it may be a mask, with infinities on purpose, rather than a learnt parameter.
     """
 
     name: str
@@ -98,16 +98,16 @@ class Model:
         place = Path(path)
         content = file_bytes(place)
         try:
-            return _built(
+            return _build(
                 parse(content), Folders.of(place), {}, keep_docs=keep_docs, keep_value_info=keep_value_info
             )
         except ModelError as error:
-            raise ModelError(f"{place}: {error}") from error
+            raise ModelError(f"{place}: {error}", code=error.code) from error
 
     @classmethod
     def from_bytes(cls, data: bytes, *, keep_docs: bool = False, keep_value_info: bool = False) -> Model:
         """The same from the bytes of a file without external data."""
-        return _built(parse(data), None, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
+        return _build(parse(data), None, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
 
     @classmethod
     def from_proto(
@@ -123,12 +123,12 @@ class Model:
         copy.CopyFrom(proto)
         check_text(copy)
         place = None if folder is None else Folders(Path(folder), Path(folder))
-        return _built(copy, place, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
+        return _build(copy, place, {}, keep_docs=keep_docs, keep_value_info=keep_value_info)
 
     @classmethod
     def from_skeleton(cls, skeleton: bytes, data: Mapping[str, WeightData]) -> Model:
         """For this package: a model from a skeleton, and for each weight that it lacks where the data is."""
-        return _built(parse(skeleton), None, data, keep_docs=True, keep_value_info=True)
+        return _build(parse(skeleton), None, data, keep_docs=True, keep_value_info=True)
 
     @property
     def weight_names(self) -> list[str]:
@@ -175,7 +175,7 @@ class Model:
             return frozenset()
         return frozenset(item.name for item in self.proto.graph.input if item.name in self._slots)
 
-    def replaced(self, arrays: Mapping[str, np.ndarray]) -> Model:
+    def replace_weights(self, arrays: Mapping[str, np.ndarray]) -> Model:
         """A model with other values for some weights; shapes and types must be the same (`ModelError`)."""
         for name, array in arrays.items():
             info = self.info(name)
@@ -232,11 +232,14 @@ class Model:
 
     def _slot(self, name: str) -> Slot:
         if name not in self._slots:
-            raise ModelError(f"the model has no weight {name!r}; `weight_names` lists those it has")
+            raise ModelError(
+                f"the model has no weight {name!r}{did_you_mean(name, self._slots)}; `weight_names` lists those it has",
+                code="E021",
+            )
         return self._slots[name]
 
 
-def _built(
+def _build(
     proto: ModelProto,
     folders: Folders | None,
     given: Mapping[str, WeightData],
@@ -247,7 +250,7 @@ def _built(
     """Model from a message, which is changed; damage that shows only now is a `ModelError` too."""
     try:
         check_names(proto)
-        data = _take_data_out(proto, folders, given)
+        data = _detach_data(proto, folders, given)
         proto = ModelProto.FromString(proto.SerializeToString())  # lets the memory of the taken data go
         before = proto.ByteSize()
         if not keep_docs:
@@ -259,12 +262,12 @@ def _built(
             pass
     except DAMAGED as error:
         raise ModelError(
-            "not a valid ONNX model: text in it is damaged, or it is nested too deeply"
+            "not a valid ONNX model: text in it is damaged, or it is nested too deeply", code="E031"
         ) from error
     return model
 
 
-def _take_data_out(
+def _detach_data(
     proto: ModelProto, folders: Folders | None, given: Mapping[str, WeightData]
 ) -> dict[str, WeightData]:
     """Empty all weights of `proto` in place and say where the data of each is now."""
@@ -276,20 +279,20 @@ def _take_data_out(
         elif is_external(slot.tensor):
             data[name] = slice_of(name, slot.tensor, folders)
         else:
-            data[name] = Held(inline_data(name, slot.tensor))
-        empty(slot.tensor)
+            data[name] = InlineBytes(inline_data(name, slot.tensor))
+        clear_bytes(slot.tensor)
     for message in inner_messages(proto):
         if isinstance(message, TensorProto) and is_external(message) and not is_emptied(message):
-            _bring_in(message, folders)
+            _inline_external(message, folders)
     return data
 
 
-def _bring_in(tensor: TensorProto, folders: Folders | None) -> None:
+def _inline_external(tensor: TensorProto, folders: Folders | None) -> None:
     """Put external data of a tensor that is no weight (a sparse one, say) into the graph."""
     name = tensor.name or "(without a name)"
     if numpy_dtype(tensor.data_type) is None:
         raise ModelError(
-            f"tensor {name!r} of type {type_name(tensor.data_type)} has its data in another file"
+            f"tensor {name!r} of type {type_name(tensor.data_type)} has its data in another file", code="E032"
         )
     array = slice_of(name, tensor, folders).load(name, tuple(tensor.dims), tensor.data_type)
-    put(tensor, bytes(array_bytes(array, tensor.data_type)))
+    set_bytes(tensor, bytes(array_bytes(array, tensor.data_type)))

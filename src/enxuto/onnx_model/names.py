@@ -23,7 +23,9 @@ def check_names(proto: ModelProto) -> None:
     for function in proto.functions:
         key = (function.domain, function.name, function.overload)
         if key in functions:
-            raise ModelError(f"two functions are called {function.name!r}; give each a name of its own")
+            raise ModelError(
+                f"two functions are called {function.name!r}; give each a name of its own", code="E031"
+            )
         functions.add(key)
     for scope in scopes(proto):
         _check(scope)
@@ -49,6 +51,7 @@ def _unique(kinds: list[tuple[str, Iterable[str]]], where: str) -> None:
             if name and name in seen:
                 as_what = f"twice as an {kind}" if seen[name] == kind else f"as an {seen[name]} and an {kind}"
                 raise ModelError(
-                    f"the name {name!r} is defined {as_what}{where}; give each its own name (ONNX demands it)"
+                    f"the name {name!r} is defined {as_what}{where}; give each its own name (ONNX demands it)",
+                    code="E031",
                 )
             seen[name] = kind

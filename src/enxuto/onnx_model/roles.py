@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 
+from enxuto.onnx_model.attributes import int_attribute, text_attribute
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.onnx_model.features import Features
-from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, attribute
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot
 from enxuto.onnx_model.trace import Tracer, Use
 
 __all__ = ["Placement", "Role", "placements"]
@@ -91,16 +92,11 @@ def _placement(use: Use, features: Features) -> Placement:
     return Placement(found.role, None if found.axis is None else use.axes[found.axis])
 
 
-def _integer(node: NodeProto, name: str, default: int) -> int:
-    item = attribute(node, name)
-    return item.i if item is not None else default
-
-
 def _conv_kernel(use: Use) -> Placement:
     """(output channels, input channels / group, …)"""
     if len(use.shape) < 3:
         return _OTHER
-    depthwise = _integer(use.node, "group", 1) > 1 and use.shape[1] == 1
+    depthwise = int_attribute(use.node, "group", 1) > 1 and use.shape[1] == 1
     return Placement(Role.DEPTHWISE if depthwise else Role.KERNEL, 0)
 
 
@@ -108,7 +104,7 @@ def _transposed_kernel(use: Use) -> Placement:
     """(input channels, output channels / group, …); with groups, axis 1 counts one channel of each group."""
     if len(use.shape) < 3:
         return _OTHER
-    group = _integer(use.node, "group", 1)
+    group = int_attribute(use.node, "group", 1)
     if group > 1 and use.shape[1] == 1 and use.shape[0] == group:
         return Placement(Role.DEPTHWISE, 0)
     return Placement(Role.KERNEL, 1 if group == 1 or use.shape[1] > 1 else None)
@@ -116,13 +112,17 @@ def _transposed_kernel(use: Use) -> Placement:
 
 def _gemm_right(use: Use) -> Placement:
     return (
-        Placement(Role.MATRIX, 0 if _integer(use.node, "transB", 0) else 1) if len(use.shape) == 2 else _OTHER
+        Placement(Role.MATRIX, 0 if int_attribute(use.node, "transB", 0) else 1)
+        if len(use.shape) == 2
+        else _OTHER
     )
 
 
 def _gemm_left(use: Use) -> Placement:
     return (
-        Placement(Role.MATRIX, 1 if _integer(use.node, "transA", 0) else 0) if len(use.shape) == 2 else _OTHER
+        Placement(Role.MATRIX, 1 if int_attribute(use.node, "transA", 0) else 0)
+        if len(use.shape) == 2
+        else _OTHER
     )
 
 
@@ -146,8 +146,7 @@ def _recurrent_bias(use: Use) -> Placement:
 
 def _einsum_factor(use: Use) -> Placement:
     """What is summed over something of it."""
-    equation = attribute(use.node, "equation")
-    text = "" if equation is None else equation.s.decode(errors="replace").replace(" ", "")
+    text = text_attribute(use.node, "equation").replace(" ", "")
     terms, arrow, result = text.partition("->")
     every = terms.split(",")
     if len(use.shape) < 2 or use.index >= len(every):

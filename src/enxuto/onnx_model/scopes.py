@@ -8,8 +8,8 @@ graph the tensor's own name (for a Constant node, its output's); elsewhere with 
 `y.then_branch/w`. Nothing else goes into names and order, so that a skeleton has the same as the model it
 came from.
 
-A name is as long as all that leads to it, so that a few bytes could ask for names without end (a long label over
-thousands of subgraphs): a model whose paths together are longer than `8 · its bytes + 2**24` is refused, each path
+A name holds its whole path, so that a few bytes could make names of any length (a long label over thousands of
+subgraphs). A model whose paths together are longer than `8 · its bytes + 2**24` is refused, each path
 counted once for its graph and once for each node and initializer in it.
 
 Left out: strings and element types without a numpy counterpart, sparse initializers, `value_float(s)` and
@@ -27,6 +27,7 @@ from typing import Literal
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from enxuto.errors import ModelError
+from enxuto.onnx_model.attributes import attribute
 from enxuto.onnx_model.dtypes import numpy_dtype
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
     "Location",
     "Scope",
     "Slot",
-    "attribute",
     "read_counts",
     "reads_of",
     "scopes",
@@ -102,11 +102,6 @@ def weight_slots(proto: ModelProto) -> dict[str, Slot]:
     return found
 
 
-def attribute(node: NodeProto, name: str) -> AttributeProto | None:
-    """The attribute called `name`, or None."""
-    return next((item for item in node.attribute if item.name == name), None)
-
-
 class _Paths:
     """Counts the characters that paths take, against what the model's bytes pay for."""
 
@@ -126,12 +121,13 @@ class _Paths:
             self._most = _FREE_PATHS + _PATHS_PER_BYTE * self._proto.ByteSize()
         if self._spent > self._most:
             raise ModelError(
-                "the names that lead to its subgraphs are too long for a model of its size; it was made to hurt"
+                "the names that lead to its subgraphs are too long for a model of its size; it was made to hurt",
+                code="E031",
             )
 
 
 def reads_of(node: NodeProto) -> list[str]:
-    """All names of the graph around that a node reads: its inputs, and what its subgraphs take from outside."""
+    """Return all names that a node reads of its graph: its inputs, and what its subgraphs read from outside."""
     found = [name for name in node.input if name]
     for _, graph in subgraphs(node):
         made = {name for inner in graph.node for name in inner.output}

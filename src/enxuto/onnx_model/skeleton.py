@@ -17,7 +17,7 @@ from enxuto.onnx_model.external import is_external
 from enxuto.onnx_model.messages import DAMAGED, inner_messages, parse
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import weight_slots
-from enxuto.onnx_model.tensors import InMemory, check_dims, check_fits, is_emptied, put
+from enxuto.onnx_model.tensors import InMemory, check_dims, check_fits, is_emptied, set_bytes
 from enxuto.onnx_model.wire import check_wire
 
 __all__ = ["fill", "skeleton", "skeleton_slots"]
@@ -35,11 +35,13 @@ def skeleton(model: Model, names: Collection[str]) -> bytes:
     proto.CopyFrom(model.proto)
     for name, slot in weight_slots(proto).items():
         if name not in out:
-            put(slot.tensor, bytes(array_bytes(model.load(name), slot.tensor.data_type)))
+            set_bytes(slot.tensor, bytes(array_bytes(model.load(name), slot.tensor.data_type)))
     try:
         return bytes(proto.SerializeToString(deterministic=True))
     except DAMAGED as error:
-        raise ModelError("what is kept in the skeleton exceeds 2 GB; take more weights out") from error
+        raise ModelError(
+            "what is kept in the skeleton exceeds 2 GB; take more weights out", code="E032"
+        ) from error
 
 
 def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
@@ -48,7 +50,7 @@ def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
         check_wire(data, groups=False)
         proto = parse(data)
         if proto.ByteSize() != len(data):
-            raise ModelError("a field occurs twice, or a number takes more bytes than it needs")
+            raise ModelError("a field occurs twice, or a number takes more bytes than it needs", code="E031")
         lacking = {
             name: (check_dims(name, slot.tensor), slot.tensor.data_type)
             for name, slot in weight_slots(proto).items()
@@ -57,10 +59,12 @@ def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
         # Any other would be left empty in the model, or ask for a file.
         elsewhere = sum(isinstance(m, TensorProto) and is_external(m) for m in inner_messages(proto))
         if elsewhere != len(lacking):
-            raise ModelError("a tensor that is no weight, or whose name is taken, lacks its data")
+            raise ModelError(
+                "a tensor that is no weight, or whose name is taken, lacks its data", code="E031"
+            )
         return lacking
     except (ModelError, *DAMAGED) as error:
-        raise FormatError(f"the model graph in the file is damaged: {error}") from error
+        raise FormatError(f"the model graph in the file is damaged: {error}", code="E052") from error
 
 
 def fill(data: bytes, arrays: Mapping[str, np.ndarray]) -> Model:
@@ -72,10 +76,12 @@ def fill(data: bytes, arrays: Mapping[str, np.ndarray]) -> Model:
     lacking = skeleton_slots(data)
     odd = sorted(set(lacking).symmetric_difference(arrays))
     if odd:
-        raise FormatError(f"weight {odd[0]!r} is in only one of the model graph and the tensor table")
+        raise FormatError(
+            f"weight {odd[0]!r} is in only one of the model graph and the tensor table", code="E052"
+        )
     try:
         for name, (shape, data_type) in lacking.items():
             check_fits(name, arrays[name], shape, data_type)
         return Model.from_skeleton(data, {name: InMemory(arrays[name]) for name in lacking})
     except ModelError as error:
-        raise FormatError(f"the model graph in the file is damaged: {error}") from error
+        raise FormatError(f"the model graph in the file is damaged: {error}", code="E052") from error

@@ -1,4 +1,4 @@
-"""Where the bytes of a weight are, and how to get at them: one class per place.
+"""Where the bytes of a weight are, and how to read them: one class for each kind of place.
 
 Inside a `Model` every weight's TensorProto is *emptied*: name, dims and data_type stay, the data is gone, and
 `data_location` is EXTERNAL without any `external_data` entry. No valid ONNX file holds such a tensor, so that
@@ -21,17 +21,17 @@ from enxuto.onnx_model.dtypes import array_from_bytes, byte_count, numpy_dtype, 
 
 __all__ = [
     "FileSlice",
-    "Held",
     "InMemory",
-    "Supplied",
+    "InlineBytes",
+    "SuppliedOnDemand",
     "WeightData",
     "check_dims",
     "check_finite",
     "check_fits",
-    "empty",
+    "clear_bytes",
     "inline_data",
     "is_emptied",
-    "put",
+    "set_bytes",
 ]
 
 _DATA_FIELDS = (
@@ -70,7 +70,7 @@ class WeightData(Protocol):
 
 
 @dataclass(frozen=True)
-class Held:
+class InlineBytes:
     """File bytes in memory."""
 
     data: bytes
@@ -107,17 +107,18 @@ class FileSlice:
             data = np.fromfile(self.path, dtype=np.uint8, count=self.size, offset=self.offset)
         except OSError as error:
             raise ModelError(
-                f"cannot read tensor {name!r} from {self.path}: {error.strerror or error}"
+                f"cannot read tensor {name!r} from {self.path}: {error.strerror or error}", code="E011"
             ) from error
         if data.size != self.size:
             raise ModelError(
-                f"{self.path} has become shorter than tensor {name!r} needs; read the model again"
+                f"{self.path} has become shorter than tensor {name!r} needs; read the model again",
+                code="E011",
             )
         return array_from_bytes(data, shape, data_type)
 
 
 @dataclass(frozen=True)
-class Supplied:
+class SuppliedOnDemand:
     """An array made by the caller's function each time it is asked for, and checked then."""
 
     source: Callable[[str], np.ndarray]
@@ -134,14 +135,14 @@ def is_emptied(tensor: TensorProto) -> bool:
     return bool(tensor.data_location == TensorProto.EXTERNAL and not tensor.external_data)
 
 
-def empty(tensor: TensorProto) -> None:
+def clear_bytes(tensor: TensorProto) -> None:
     """Take the data out, in place; name, dims and data_type stay."""
     for field in _DATA_FIELDS:
         tensor.ClearField(field)
     tensor.data_location = TensorProto.EXTERNAL
 
 
-def put(tensor: TensorProto, data: bytes) -> None:
+def set_bytes(tensor: TensorProto, data: bytes) -> None:
     """Give an emptied tensor its bytes, in place."""
     for field in _DATA_FIELDS:
         tensor.ClearField(field)
@@ -154,10 +155,12 @@ def check_dims(name: str, tensor: TensorProto) -> tuple[int, ...]:
     Zeros count as ones in the product: numpy refuses the shape (0, 2**40, 2**40) of an empty tensor.
     """
     if len(tensor.dims) > _MOST_AXES:
-        raise ModelError(f"tensor {name!r} has {len(tensor.dims)} axes, more than {_MOST_AXES}")
+        raise ModelError(f"tensor {name!r} has {len(tensor.dims)} axes, more than {_MOST_AXES}", code="E031")
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape) or math.prod(max(1, size) for size in shape) > _MOST_ELEMENTS:
-        raise ModelError(f"tensor {name!r} has the impossible shape {list(shape)}; the model is damaged")
+        raise ModelError(
+            f"tensor {name!r} has the impossible shape {list(shape)}; the model is damaged", code="E031"
+        )
     return shape
 
 
@@ -171,7 +174,9 @@ def inline_data(name: str, tensor: TensorProto) -> bytes:
     data: bytes = tensor.raw_data if tensor.HasField("raw_data") else _typed_data(tensor)
     if len(data) != needed:
         what = f"{type_name(tensor.data_type)} tensor {name!r} of shape {list(shape)}"
-        raise ModelError(f"{what} needs {needed} bytes but has {len(data)}; the model is damaged")
+        raise ModelError(
+            f"{what} needs {needed} bytes but has {len(data)}; the model is damaged", code="E031"
+        )
     return data
 
 
@@ -232,5 +237,6 @@ def check_finite(name: str, array: np.ndarray, *, mask: bool = False) -> None:
         return
     found = " and ".join(f"{n} {what}" for n, what in ((nans, "NaN"), (infinities, "infinite")) if n)
     raise ModelError(
-        f"tensor {name!r} holds {found} values of {array.size}; such a model cannot be compressed"
+        f"tensor {name!r} holds {found} values of {array.size}; such a model cannot be compressed",
+        code="E033",
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
-from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, attribute, scopes
+from enxuto.onnx_model.attributes import has_attribute, ints_attribute
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, Slot, scopes
 
 __all__ = ["Reader", "Tracer", "Use"]
 
@@ -58,7 +59,7 @@ class Tracer:
         self._slots = slots
         self._load = load
         self._scopes = {scope.path: scope for scope in scopes(proto)}
-        self._made = {path: _names_made(scope.body) for path, scope in self._scopes.items()}
+        self._made = {path: _defined_names(scope.body) for path, scope in self._scopes.items()}
         self.functions = {
             (scope.body.domain, scope.body.name): scope
             for scope in self._scopes.values()
@@ -69,7 +70,7 @@ class Tracer:
             for node in scope.body.node:
                 for index, name in enumerate(node.input):
                     if name:
-                        self._readers[self._home(path, name), name].append((path, node, index))
+                        self._readers[self._defining_path(path, name), name].append((path, node, index))
 
     def readers(self, path: str, name: str) -> Sequence[Reader]:
         """Who reads what is called `name` in the scope at `path`, where it is made."""
@@ -86,13 +87,13 @@ class Tracer:
                 continue
             seen.add((value.scope_path, value.name))
             for path, node, index in self.readers(value.scope_path, value.name):
-                passed = self._passed_on(value, path, node, index)
+                passed = self._follow_through(value, path, node, index)
                 if passed is None:
                     yield Use(node, index, value.shape, value.axes, path)
                 else:
                     waiting.append(passed)
 
-    def _home(self, path: str, name: str) -> str:
+    def _defining_path(self, path: str, name: str) -> str:
         """Path of the innermost scope around `path` that makes `name`; subgraphs see names from outside."""
         inner: str | None = path
         while inner is not None:
@@ -101,57 +102,52 @@ class Tracer:
             inner = self._scopes[inner].parent
         return path
 
-    def _passed_on(self, value: _Value, path: str, node: NodeProto, index: int) -> _Value | None:
+    def _follow_through(self, value: _Value, path: str, node: NodeProto, index: int) -> _Value | None:
         """The value that a node only hands on, or None for a node that uses it."""
         function = self.functions.get((node.domain, node.op_type))
         if function is not None and index < len(function.body.input):
             return _Value(function.path, str(function.body.input[index]), value.shape, value.axes)
         if index != 0 or not node.output or node.domain not in STANDARD_DOMAINS:
             return None
-        moved = self._moved(node, path, value.shape, value.axes)
+        moved = self._rearrange(node, path, value.shape, value.axes)
         return None if moved is None else _Value(path, node.output[0], *moved)
 
-    def _moved(self, node: NodeProto, path: str, shape: _Shape, axes: _Axes) -> tuple[_Shape, _Axes] | None:
+    def _rearrange(
+        self, node: NodeProto, path: str, shape: _Shape, axes: _Axes
+    ) -> tuple[_Shape, _Axes] | None:
         """Shape and origin of axes behind a node that moves data, or None for any other node."""
         kind = node.op_type
         if kind in _SAME_SHAPE:
             return shape, axes
         if kind == "Transpose":
-            order = (
-                list(reversed(range(len(shape)))) if attribute(node, "perm") is None else _ints(node, "perm")
-            )
+            order = ints_attribute(node, "perm", range(len(shape))[::-1])
             if sorted(order) != list(range(len(shape))):
                 return None
             return tuple(shape[axis] for axis in order), tuple(axes[axis] for axis in order)
         if kind in {"Squeeze", "Unsqueeze", "Reshape"}:
             argument = self._argument(node, path, "shape" if kind == "Reshape" else "axes")
             after = _shape_after(kind, argument, shape)
-            return None if after is None else (after, _aligned(shape, axes, after))
+            return None if after is None else (after, _align_axes(shape, axes, after))
         return None
 
     def _argument(self, node: NodeProto, path: str, name: str) -> list[int] | None:
         """Integers given by an attribute (older opsets) or by a constant second input."""
-        if attribute(node, name) is not None:
-            return _ints(node, name)
+        if has_attribute(node, name):
+            return list(ints_attribute(node, name))
         if len(node.input) < 2 or not node.input[1]:
             return None
-        slot = self._slots.get(self._home(path, node.input[1]) + node.input[1])
+        slot = self._slots.get(self._defining_path(path, node.input[1]) + node.input[1])
         if slot is None or math.prod(slot.tensor.dims) > _LARGEST_CONSTANT:
             return None
         values = self._load(slot.name)
         return [int(value) for value in values.reshape(-1)] if values.dtype.kind in "iu" else None
 
 
-def _names_made(body: GraphProto | FunctionProto) -> set[str]:
+def _defined_names(body: GraphProto | FunctionProto) -> set[str]:
     made = {name for node in body.node for name in node.output}
     if isinstance(body, FunctionProto):
         return made | set(body.input)
     return made | {item.name for item in body.input} | {item.name for item in body.initializer}
-
-
-def _ints(node: NodeProto, name: str) -> list[int]:
-    item = attribute(node, name)
-    return list(item.ints) if item is not None else []
 
 
 def _shape_after(kind: str, argument: Sequence[int] | None, shape: _Shape) -> _Shape | None:
@@ -178,7 +174,7 @@ def _shape_after(kind: str, argument: Sequence[int] | None, shape: _Shape) -> _S
     return after if math.prod(after) == total and min(after, default=1) >= 0 else None
 
 
-def _aligned(shape: _Shape, axes: _Axes, after: _Shape) -> _Axes:
+def _align_axes(shape: _Shape, axes: _Axes, after: _Shape) -> _Axes:
     """Origin of the axes of `after`: an axis is the same one where its size and what lies inside it agree."""
     inside = {}
     for axis, size in enumerate(shape):

@@ -1,8 +1,8 @@
-"""What a model's bytes would take in memory, known before they are parsed.
+"""Bound the memory that a model's bytes take once parsed, before they are parsed.
 
-A message of protobuf takes two bytes in a file and over a hundred once it is parsed, and more where Python walks over
-it, so that a file of some megabytes could ask for gigabytes. The bytes are walked here without making a message of
-them; weights are passed over by their length, so that what counts is the number of messages.
+A protobuf message takes two bytes in a file, over a hundred once it is parsed, and more where Python walks over it. So
+a file of some megabytes could need gigabytes. The bytes are scanned here without parsing any message. Weights are
+skipped by their length, so that the number of messages decides.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _Kind: TypeAlias = "tuple[int, dict[int, _Kind]]"
 
 
 def check_wire(data: bytes, *, groups: bool = True) -> None:
-    """Raise `ModelError` where parsing the serialized model would take far more memory than its bytes pay for.
+    """Raise `ModelError` where parsing the serialized model would take far more memory than models of its size do.
 
-    groups: whether those of protobuf are taken, which no ONNX model has. Damage is left to the parser.
+    groups: whether protobuf groups, which no ONNX model has, are accepted. Damage is left to the parser.
     """
     small = len(data) <= _SMALL
     if small and groups:
@@ -69,7 +69,8 @@ def check_wire(data: bytes, *, groups: bool = True) -> None:
                 left -= inner[0]
                 if (left < 0 and not small) or len(around) > _MOST_DEPTH:
                     raise ModelError(
-                        "far more nodes, tensors or subgraphs than a model of its size has; it was made to hurt"
+                        "far more nodes, tensors or subgraphs than a model of its size has; it was made to hurt",
+                        code="E031",
                     )
                 around.append((end, children))
                 end, children = min(end, at + size), inner[1]
@@ -80,7 +81,7 @@ def check_wire(data: bytes, *, groups: bool = True) -> None:
             elif wire in (1, 5):
                 at += 8 if wire == 1 else 4
             elif wire in (3, 4) and not groups:
-                raise ModelError("it holds groups of protobuf, which ONNX does not have")
+                raise ModelError("it holds groups of protobuf, which ONNX does not have", code="E031")
             elif wire not in (3, 4):  # those are no more than a mark in front and one behind
                 return  # no protobuf: the parser says so
     except IndexError:

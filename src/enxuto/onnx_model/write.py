@@ -28,7 +28,7 @@ from enxuto.onnx_model.messages import DAMAGED, file_bytes, inner_messages, pars
 from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import Slot, weight_slots
 from enxuto.onnx_model.skeleton import skeleton_slots
-from enxuto.onnx_model.tensors import FileSlice, Supplied, is_emptied, put
+from enxuto.onnx_model.tensors import FileSlice, SuppliedOnDemand, is_emptied, set_bytes
 
 __all__ = ["files", "model_bytes", "total_bytes", "write_model", "write_streaming"]
 
@@ -43,7 +43,9 @@ _RAW_DATA = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 def model_bytes(model: Model) -> bytes:
     """The bytes of a one-file model; `ModelError` from 2 GB on."""
     if model.size_bound() > _LIMIT:
-        raise ModelError("the model is over 2 GB, which only a file with external data can hold; use `write`")
+        raise ModelError(
+            "the model is over 2 GB, which only a file with external data can hold; use `write`", code="E032"
+        )
     return b"".join(_pieces(model))
 
 
@@ -58,7 +60,7 @@ def write_model(model: Model, path: str | Path, *, limit: int = _LIMIT) -> None:
     else:
         proto = _write_data(model, target)
         with atomic_write(target) as file:
-            file.write(_serialized(proto))
+            file.write(_serialize(proto))
     still_read = {data.path for data in map(model.data, model.weight_names) if isinstance(data, FileSlice)}
     for old in superseded:
         if old not in still_read and not is_protected_input(old) and not _named_elsewhere(old, target):
@@ -75,10 +77,10 @@ def write_streaming(
     """
     lacking = skeleton_slots(skeleton)
     try:
-        model = Model.from_skeleton(skeleton, {name: Supplied(source) for name in lacking})
+        model = Model.from_skeleton(skeleton, {name: SuppliedOnDemand(source) for name in lacking})
         write_model(model, path, limit=limit)
     except ModelError as error:
-        raise FormatError(f"the model graph in the file is damaged: {error}") from error
+        raise FormatError(f"the model graph in the file is damaged: {error}", code="E052") from error
 
 
 def files(path: str | Path) -> list[Path]:
@@ -88,7 +90,7 @@ def files(path: str | Path) -> list[Path]:
     try:
         proto = parse(content)
     except ModelError as error:
-        raise ModelError(f"{target}: {error}") from error
+        raise ModelError(f"{target}: {error}", code=error.code) from error
     found, folders = [target], Folders.of(target)
     for message in inner_messages(proto):
         if isinstance(message, TensorProto) and is_external(message):
@@ -102,12 +104,12 @@ def total_bytes(path: str | Path) -> int:
     return sum(file.stat().st_size for file in files(path))
 
 
-def _serialized(proto: ModelProto) -> bytes:
+def _serialize(proto: ModelProto) -> bytes:
     try:
         return bytes(proto.SerializeToString(deterministic=True))
     except DAMAGED as error:
         raise ModelError(
-            "over 2 GB of the model are no initializers of the main graph; ONNX cannot hold that"
+            "over 2 GB of the model are no initializers of the main graph; ONNX cannot hold that", code="E032"
         ) from error
 
 
@@ -120,7 +122,7 @@ def _pieces(model: Model) -> Iterator[bytes | memoryview]:
         if _is_main_initializer(slot):
             streamed.append((name, model.info(name).bytes, _header(slot.tensor)))
         else:
-            put(slot.tensor, bytes(array_bytes(model.load(name), slot.tensor.data_type)))
+            set_bytes(slot.tensor, bytes(array_bytes(model.load(name), slot.tensor.data_type)))
     rest = GraphProto()
     rest.CopyFrom(proto.graph)
     del rest.initializer[:]
@@ -149,7 +151,7 @@ def _write_data(model: Model, target: Path) -> ModelProto:
         for name, slot in weight_slots(proto).items():
             data = array_bytes(model.load(name), slot.tensor.data_type)
             if len(data) <= _SMALL or not _is_main_initializer(slot):
-                put(slot.tensor, bytes(data))
+                set_bytes(slot.tensor, bytes(data))
                 continue
             file.write(bytes(-file.tell() % _ALIGNMENT))
             place = {"location": data_path.name, "offset": str(file.tell()), "length": str(len(data))}

@@ -24,7 +24,7 @@ from enxuto import zoo
 from enxuto.errors import UsageError
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.rounds import UnprunedNetwork
-from enxuto.summary.target import module_of
+from enxuto.summary.target import build_module
 from enxuto.train.config import TrainConfig
 
 __all__ = ["MODES", "Mode", "build_unpruned", "reinitialise", "retraining_config", "slice_epochs"]
@@ -97,7 +97,7 @@ def build_unpruned(architecture: Architecture, seed: int) -> nn.Module:
         )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return module_of(architecture.name)
+        return build_module(architecture.name)
 
 
 def reinitialise(unpruned: UnprunedNetwork, kept: KeptChannels, seed: int) -> nn.Module:

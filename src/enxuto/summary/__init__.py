@@ -7,7 +7,7 @@ from enxuto.summary.cost import CONVENTION, conv_side
 from enxuto.summary.onnx_graph import summarize_onnx
 from enxuto.summary.reach import Reach
 from enxuto.summary.table import COUNTS, Count, Layer, Stage, Summary
-from enxuto.summary.target import module_of, summarize, summarize_network
+from enxuto.summary.target import build_module, summarize, summarize_network
 
 __all__ = [
     "CONVENTION",
@@ -17,8 +17,8 @@ __all__ = [
     "Reach",
     "Stage",
     "Summary",
+    "build_module",
     "conv_side",
-    "module_of",
     "summarize",
     "summarize_module",
     "summarize_network",

@@ -12,7 +12,9 @@ from math import prod
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
-__all__ = ["constant_tensor", "fold_shapes"]
+from enxuto.onnx_model import constant_tensor, has_attribute, int_attribute
+
+__all__ = ["fold_shapes"]
 
 _MOVERS = frozenset(
     {"Gather", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Transpose", "Identity", "Cast"}
@@ -43,19 +45,6 @@ def fold_shapes(proto: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> boo
     return bool(folded)
 
 
-def constant_tensor(node: NodeProto) -> TensorProto | None:
-    """What a Constant node gives, where it is a tensor of numbers, an integer or integers."""
-    for item in node.attribute:
-        if item.name == "value":
-            tensor: TensorProto = item.t
-            return tensor
-        if item.name == "value_ints":
-            return numpy_helper.from_array(np.array(item.ints, dtype=np.int64))
-        if item.name == "value_int":
-            return numpy_helper.from_array(np.array(item.i, dtype=np.int64))
-    return None
-
-
 def _is_here(tensor: TensorProto) -> bool:
     """Whether a small tensor carries its data (weights were left out)."""
     small = prod(tensor.dims) <= _LARGEST
@@ -74,8 +63,9 @@ def _value(
         tensor = constant_tensor(node)
         return np.asarray(numpy_helper.to_array(tensor)) if tensor is not None and _is_here(tensor) else None
     if node.op_type == "Shape" and node.input[0] in shapes:
-        ends = {item.name: item.i for item in node.attribute}
-        return np.array(shapes[node.input[0]][ends.get("start") : ends.get("end")], dtype=np.int64)
+        start = int_attribute(node, "start")
+        end = int_attribute(node, "end") if has_attribute(node, "end") else None
+        return np.array(shapes[node.input[0]][start:end], dtype=np.int64)
     if not all(name in known for name in node.input if name):
         return None
     if node.op_type == "ConstantOfShape":

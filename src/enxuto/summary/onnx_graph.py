@@ -17,10 +17,11 @@ from math import prod
 from onnx import NodeProto
 
 from enxuto.errors import ModelError
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, Window, int_attribute
+from enxuto.onnx_model.scopes import subgraphs
 from enxuto.summary.cost import flops, is_product
 from enxuto.summary.node_names import layer_names
-from enxuto.summary.node_windows import Window, attributes, reads_whole_plane, window_of
+from enxuto.summary.node_windows import padding_of, plane_window, reads_whole_plane
 from enxuto.summary.onnx_products import (
     BIAS_AT,
     LEARNT_AT,
@@ -58,14 +59,16 @@ def summarize_onnx(
             walk.step(node)
         except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
             label = node.name or ", ".join(node.output)
-            raise ModelError(f"{node.op_type} {label!r} is not as ONNX defines it ({error})") from error
+            raise ModelError(
+                f"{node.op_type} {label!r} is not as ONNX defines it ({error})", code="E031"
+            ) from error
     remarks = []
     if walk.unknown:
         kinds = ", ".join(sorted(walk.unknown))
         remarks.append(f"the shapes behind {kinds} cannot be known; such rows count no activations")
     if walk.uncounted:
         remarks.append(f"what {', '.join(sorted(walk.uncounted))} compute is not counted")
-    if shapes.taken_as_one:
+    if shapes.open_length:
         remarks.append("the length of sequences is open and was taken as 1; give input_shape=")
     if walk.bodies:
         remarks.append(f"the bodies of {', '.join(sorted(walk.bodies))} are not in the table")
@@ -96,7 +99,7 @@ class _Walk:
             if node.op_type in _ALIASES and node.input and outputs:
                 self._origin[outputs[0]] = self._origin.get(node.input[0], node.input[0])
             return
-        if any(item.HasField("g") or item.graphs for item in node.attribute):  # If, Loop, Scan
+        if any(subgraphs(node)):  # If, Loop, Scan
             self.bodies.add(node.op_type)
         window = self._window(node, moving, outputs[0])
         reach = self._reach(node, moving, outputs[0], window)
@@ -113,14 +116,16 @@ class _Walk:
             return None
         kernel = self._shape(node.input[WEIGHT_AT[node.op_type]]) if node.op_type in WEIGHT_AT else None
         if node.op_type in WEIGHT_AT and kernel is None:
-            raise ModelError(f"the weight's shape of {node.op_type} {output!r} cannot be known")
+            raise ModelError(f"the weight's shape of {node.op_type} {output!r} cannot be known", code="E032")
         before = self._shape(moving[0])
         if node.op_type == "Conv" and kernel is not None and before is not None:
-            expected = kernel[1] * attributes(node).get("group", 1)
+            expected = kernel[1] * int_attribute(node, "group", 1)
             if before[1:2] != (expected,):
                 found = before[1] if len(before) > 1 else 0
-                raise ModelError(f"Conv {output!r} reads {found} channels but its weight is for {expected}")
-        return window_of(node, kernel, before, self._shape(output))
+                raise ModelError(
+                    f"Conv {output!r} reads {found} channels but its weight is for {expected}", code="E031"
+                )
+        return plane_window(node, kernel)
 
     def _reach(
         self, node: NodeProto, moving: Sequence[str], output: str, window: Window | None
@@ -130,13 +135,13 @@ class _Walk:
             return None
         reach = known[0]
         for other in known[1:]:
-            reach = reach.joined(other)
+            reach = reach.merge(other)
         before, after = self._shape(moving[0]), self._shape(output)
         if window is not None:
             plane = (after or ())[2:]
             if node.op_type == "ConvTranspose":
-                return reach.upsampled(window.kernel, window.stride, plane)
-            return reach.window(window.kernel, window.stride, window.dilation, plane)
+                return reach.upsample(window.kernel, window.strides, plane)
+            return reach.window(window.kernel, window.strides, window.dilations, plane)
         if reads_whole_plane(node, before, after, len(moving)):
             return reach.whole()
         if node.op_type in {"Resize", "Upsample"} and before and after and len(before) == len(after):
@@ -159,7 +164,8 @@ class _Walk:
         if shape is None:
             if is_product(operator):
                 raise ModelError(
-                    f"the shape that {operator} {output!r} writes cannot be known; give input_shape=C,H,W"
+                    f"the shape that {operator} {output!r} writes cannot be known; give input_shape=C,H,W",
+                    code="E032",
                 )
             self.unknown.add(operator)
         written = self._elements(output)
@@ -173,10 +179,10 @@ class _Walk:
                 output=self._volume(output),
                 activations=written,
                 kernel=window.kernel if window else (),
-                stride=window.stride if window else (),
-                padding=window.padding if window else (),
-                dilation=window.dilation if window and is_product(operator) else (),
-                groups=int(attributes(node).get("group", 1)),
+                stride=window.strides if window else (),
+                padding=padding_of(node, window, self._shape(moving[0]), shape) if window else (),
+                dilation=window.dilations if window and is_product(operator) else (),
+                groups=int_attribute(node, "group", 1),
                 weights=weights,
                 biases=biases,
                 macs=macs,
@@ -187,7 +193,7 @@ class _Walk:
                     outputs=written,
                     kernel=window.kernel if window else (),
                     bias=_operand(node, BIAS_AT.get(operator)) is not None,
-                    window=int(attributes(node).get("size", 0)),
+                    window=int_attribute(node, "size"),
                 ),
                 reach=reach,
             )
@@ -205,7 +211,8 @@ class _Walk:
         macs = macs_of(node, self._shape, output)
         if macs is None:
             raise ModelError(
-                f"a shape that {node.op_type} {output!r} reads cannot be known; give input_shape=C,H,W"
+                f"a shape that {node.op_type} {output!r} reads cannot be known; give input_shape=C,H,W",
+                code="E032",
             )
         return macs // self._shapes.batch
 
@@ -233,7 +240,7 @@ class _Walk:
             return 0
         # Of a product any number is a weight, integers too; of a Gather those of a table of words, not of a shape.
         is_kernel = is_product(node.op_type) and node.op_type in LEARNT_AT
-        is_table = node.op_type.startswith("Gather") and len(shape) > 1 and name in self._shapes.bytes8
+        is_table = node.op_type.startswith("Gather") and len(shape) > 1 and name in self._shapes.int8_weights
         one_number = prod(shape) == 1 and not is_kernel and node.op_type not in {*_SHIFT_AT, "PRelu"}
         if one_number or (name not in self._shapes.floats and not is_kernel and not is_table):
             return 0

@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from onnx import NodeProto
 
+from enxuto.onnx_model import int_attribute, text_attribute
 from enxuto.summary.cost import is_pool, is_product
-from enxuto.summary.node_windows import attributes
 
 __all__ = ["BIAS_AT", "LEARNT_AT", "RECURRENT", "WEIGHT_AT", "einsum_shape", "is_uncounted", "macs_of"]
 
@@ -80,9 +80,9 @@ def macs_of(node: NodeProto, shape_of: _ShapeOf, output: str) -> int | None:
     if kind in ("MatMul", "MatMulInteger", "QLinearMatMul"):
         return prod(written) * shapes[0][-1]
     if kind == "Gemm":
-        return prod(written) * shapes[0][0 if attributes(node).get("transA") else 1]
+        return prod(written) * shapes[0][0 if int_attribute(node, "transA") else 1]
     if kind == "Einsum":
-        return _einsum(attributes(node)["equation"].decode(), shapes)
+        return _einsum(text_attribute(node, "equation"), shapes)
     if kind in RECURRENT:
         # (steps, sequences, inputs), or sequences first; W and R hold the gates of all directions.
         return prod(shapes[0][:2]) * (prod(shapes[1]) + prod(shapes[2]))

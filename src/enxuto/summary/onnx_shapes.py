@@ -17,15 +17,15 @@ from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
 from onnx.inliner import inline_local_functions
 
 from enxuto.errors import ModelError, UsageError, error_reason
-from enxuto.onnx_model import Model, array_bytes
+from enxuto.onnx_model import Model, array_bytes, constant_tensor, int_attribute, text_attribute
 from enxuto.summary.fold_shapes import fold_shapes
 from enxuto.summary.onnx_products import einsum_shape
 
 __all__ = ["Shapes", "shapes_of"]
 
 _Shape = tuple[int, ...]
-_TERM = rb"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
-_EQUATION = re.compile(_TERM + rb"(," + _TERM + rb")*(->" + _TERM + rb")?")
+_TERM = r"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
+_EQUATION = re.compile(_TERM + r"(," + _TERM + r")*(->" + _TERM + r")?")
 _ROUNDS = 20  # of inference and folding; each gets past one more place where a shape is computed from a shape
 _LARGEST_SHAPE = 64  # elements of a weight that can give a shape
 _MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not at the image
@@ -35,8 +35,8 @@ _MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not a
 class Shapes:
     """The graph with functions inlined; `of` maps values to shapes, `floats` names those of floating type.
 
-    `moving` holds the values that depend on the input, `batch` the images in it, `bytes8` the weights that are 8-bit
-    integers. taken_as_one: the input is a sequence whose length is open.
+    `moving` holds the values that depend on the input, `batch` the images in it, `int8_weights` the weights that are
+    8-bit integers. open_length: the input is a sequence whose length is open.
     """
 
     proto: ModelProto
@@ -45,8 +45,8 @@ class Shapes:
     moving: frozenset[str]
     input: str
     batch: int
-    bytes8: frozenset[str] = frozenset()
-    taken_as_one: bool = False
+    int8_weights: frozenset[str] = frozenset()
+    open_length: bool = False
 
 
 def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
@@ -84,9 +84,11 @@ def shapes_of(model: Model, input_shape: Sequence[int] | None = None) -> Shapes:
 
 def _check_equation(node: NodeProto) -> None:
     """Refuse an Einsum with a dot too many: ONNX's shape inference never comes to an end on some of them."""
-    for item in node.attribute if node.op_type == "Einsum" else ():
-        if item.name == "equation" and not _EQUATION.fullmatch(item.s.replace(b" ", b"")):
-            raise ModelError(f"the equation of Einsum {', '.join(node.output)!r} is not as ONNX defines it")
+    equation = text_attribute(node, "equation").replace(" ", "")
+    if node.op_type == "Einsum" and not _EQUATION.fullmatch(equation):
+        raise ModelError(
+            f"the equation of Einsum {', '.join(node.output)!r} is not as ONNX defines it", code="E031"
+        )
 
 
 def _fill_einsums(proto: ModelProto, of: dict[str, _Shape]) -> bool:
@@ -98,11 +100,12 @@ def _fill_einsums(proto: ModelProto, of: dict[str, _Shape]) -> bool:
             node.op_type == "Einsum" and node.output[0] in infos and all(name in of for name in node.input)
         )
         if known and node.output[0] not in of:
-            equation = b"".join(item.s for item in node.attribute if item.name == "equation")
             try:
-                shape = einsum_shape(equation.decode(), [of[name] for name in node.input])
+                shape = einsum_shape(text_attribute(node, "equation"), [of[name] for name in node.input])
             except (ValueError, KeyError) as error:
-                raise ModelError(f"Einsum {node.output[0]!r} is not as ONNX defines it ({error})") from error
+                raise ModelError(
+                    f"Einsum {node.output[0]!r} is not as ONNX defines it ({error})", code="E031"
+                ) from error
             _set_dims(infos[node.output[0]], shape)
             filled = True
     return filled
@@ -112,7 +115,9 @@ def _inferred(proto: ModelProto) -> tuple[ModelProto, dict[str, _Shape], frozens
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise ModelError(f"the shapes in the model do not fit together: {error_reason(error)}") from error
+        raise ModelError(
+            f"the shapes in the model do not fit together: {error_reason(error)}", code="E031"
+        ) from error
     return (inferred, *_known(inferred))
 
 
@@ -123,7 +128,9 @@ def _light_copy(model: Model) -> ModelProto:
     held = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and len(node.output) == 1:
-            held.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
+            tensor = constant_tensor(node)
+            if tensor is not None:
+                held[node.output[0]] = tensor
     for info in model.infos():
         if info.elements <= _LARGEST_SHAPE and info.name in held:
             tensor = held[info.name]
@@ -137,7 +144,7 @@ def _image_input(proto: ModelProto) -> ValueInfoProto:
     weights = {tensor.name for tensor in proto.graph.initializer}
     real: list[ValueInfoProto] = [item for item in proto.graph.input if item.name not in weights]
     if not real:
-        raise ModelError("the model has no input besides its weights")
+        raise ModelError("the model has no input besides its weights", code="E032")
     return next((item for item in real if len(_dims(item)) > 1), real[0])
 
 
@@ -148,7 +155,7 @@ def _batch_axis(proto: ModelProto, image: str) -> int:
         if not node.input or node.input[0] not in same:
             continue
         if node.op_type in ("LSTM", "GRU", "RNN"):
-            return 0 if any(item.name == "layout" and item.i == 1 for item in node.attribute) else 1
+            return 0 if int_attribute(node, "layout") == 1 else 1
         if node.op_type in (
             "Identity",
             "Cast",
@@ -167,24 +174,26 @@ def _dims(item: ValueInfoProto) -> list[int | None]:
     return [dim.dim_value if dim.HasField("dim_value") else None for dim in item.type.tensor_type.shape.dim]
 
 
-def _fix_input(item: ValueInfoProto, wanted: Sequence[int] | None) -> None:
-    """Give the image its sizes: batch 1 where it is open, the others from `wanted`."""
+def _fix_input(item: ValueInfoProto, input_shape: Sequence[int] | None) -> None:
+    """Give the image its sizes: batch 1 where it is open, the others from `input_shape`."""
     if not item.type.HasField("tensor_type"):
-        raise ModelError(f"input {item.name!r} is no tensor; its shape cannot be followed")
+        raise ModelError(f"input {item.name!r} is no tensor; its shape cannot be followed", code="E032")
     known = _dims(item)
     if not item.type.tensor_type.HasField("shape"):
-        known = [None] * (1 + len(wanted or ()))
+        known = [None] * (1 + len(input_shape or ()))
     rest = known[1:]
-    fits = wanted is None or (
-        len(wanted) == len(rest) and all(a in (None, b) for a, b in zip(rest, wanted, strict=True))
+    fits = input_shape is None or (
+        len(input_shape) == len(rest) and all(a in (None, b) for a, b in zip(rest, input_shape, strict=True))
     )
     written = "×".join("?" if size is None else str(size) for size in rest)
     if not fits:
-        raise UsageError(f"input {item.name!r} is {written}, not {'×'.join(map(str, wanted or ()))}")
-    if wanted is None and (None in rest or not known):
-        raise UsageError(f"input {item.name!r} leaves sizes open ({written or '?'}); give input_shape=C,H,W")
+        raise UsageError(f"input {item.name!r} is {written}, not {'×'.join(map(str, input_shape or ()))}")
+    if input_shape is None and (None in rest or not known):
+        raise UsageError(
+            f"input {item.name!r} leaves sizes open ({written or '?'}); give input_shape=C,H,W", code="E023"
+        )
     batch = known[0] if known and known[0] else 1
-    _set_dims(item, (batch, *(rest if wanted is None else wanted)))
+    _set_dims(item, (batch, *(rest if input_shape is None else input_shape)))
 
 
 def _fix_open_sizes(item: ValueInfoProto) -> None:

@@ -50,7 +50,7 @@ class Reach:
             tuple(size), tuple(j * s for j, s in zip(self.stride, stride, strict=True)), tuple(plane)
         )
 
-    def upsampled(self, kernel: Sequence[int], factor: Sequence[int], plane: Sequence[int]) -> Reach:
+    def upsample(self, kernel: Sequence[int], factor: Sequence[int], plane: Sequence[int]) -> Reach:
         """Behind a transposed convolution: a place of it reads at most ⌈F/S⌉ places before it."""
         if len(kernel) != len(self.size):
             return self.whole()
@@ -67,7 +67,7 @@ class Reach:
         size = (int(r + (n - 1) * j) for r, j, n in zip(self.size, self.stride, self.plane, strict=True))
         return Reach(tuple(size), self.stride, (1,) * len(self.plane))
 
-    def joined(self, other: Reach) -> Reach:
+    def merge(self, other: Reach) -> Reach:
         """Where two branches meet: the larger of both, axis by axis."""
         if len(self.size) != len(other.size):
             return self if len(self.size) > len(other.size) else other

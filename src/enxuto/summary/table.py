@@ -71,7 +71,7 @@ class Layer:
         """The name in its parts, from the outermost block to the layer."""
         return tuple(part for part in self.name.split(".") if part)
 
-    def counted(self, count: Count) -> int:
+    def count_activations(self, count: Count) -> int:
         """Activation elements of this row by one of the `COUNTS`."""
         product, pool = is_product(self.operator), is_pool(self.operator)
         if count == "all" or (count == "volumes" and (product or pool)):
@@ -175,7 +175,7 @@ class Summary:
     def activations(self, count: Count = "all") -> int:
         """Activation elements by one of the `COUNTS`; times 4 bytes in float32."""
         image = prod(self.input) if count == "volumes" else 0
-        return image + sum(layer.counted(count) for layer in self.layers)
+        return image + sum(layer.count_activations(count) for layer in self.layers)
 
     def stages(self, depth: int | None = None, count: Count = "all") -> list[Stage]:
         """Rows grouped by the first `depth` parts of their names, in order.
@@ -224,7 +224,7 @@ class Summary:
         for label, layer in zip(labels, self.layers, strict=True):
             rows.setdefault(label, []).append(layer)
         return [
-            Stage(label, tuple(group), sum(layer.counted(count) for layer in group))
+            Stage(label, tuple(group), sum(layer.count_activations(count) for layer in group))
             for label, group in rows.items()
         ]
 

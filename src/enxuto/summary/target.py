@@ -18,7 +18,7 @@ from enxuto.summary.table import Summary
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["module_of", "summarize", "summarize_network"]
+__all__ = ["build_module", "summarize", "summarize_network"]
 
 
 def summarize(
@@ -31,14 +31,14 @@ def summarize(
     cannot be found or a setting does not fit, `ModelError` where the network cannot be read or run.
     """
     name = str(target)
-    if is_file(name):
-        _refuse_classes(name, classes)
+    if names_file(name):
+        _check_classes(name, classes)
         return summarize_onnx(Model.read(name), input_shape=input_shape, source=name)
     if ":" in name:
-        _refuse_classes(name, classes)
+        _check_classes(name, classes)
         if input_shape is None:
-            raise UsageError(f"{name} needs an input shape; give input_shape=C,H,W")
-        module = module_of(name)
+            raise UsageError(f"{name} needs an input shape; give input_shape=C,H,W", code="E023")
+        module = build_module(name)
         from enxuto.summary.torch_module import summarize_module
 
         return summarize_module(module, input_shape, source=name)
@@ -58,62 +58,67 @@ def summarize_network(
     """
     item = zoo.entry(name)
     shape = tuple(item.input_shape if input_shape is None else input_shape)
-    with _torch_of(name).device("meta"):
+    with _import_torch(name).device("meta"):
         network = zoo.build(name, classes=classes, channels=shape[0])
     from enxuto.summary.torch_module import summarize_module
 
     return summarize_module(network, shape, source=name)
 
 
-def is_file(name: str) -> bool:
-    """Whether a target means a model file: it is there, or is spelled like one."""
-    there = os.path.lexists(name) and not Path(name).is_dir()  # a pipe, say, is refused when it is opened
-    return name.endswith((".onnx", ".onnx.gz", ".enx")) or (there and ":" not in name)
+def names_file(name: str) -> bool:
+    """Whether a target means a model file: it exists, or is spelled like one."""
+    exists = os.path.lexists(name) and not Path(name).is_dir()  # a pipe, say, is refused when it is opened
+    return name.endswith((".onnx", ".onnx.gz", ".enx")) or (exists and ":" not in name)
 
 
-def module_of(target: str) -> nn.Module:
+def build_module(target: str) -> nn.Module:
     """The module that `module:factory` makes, called without arguments; the current folder is on the path.
 
     Raises `UsageError` where the module or the factory cannot be had, `ModelError` where it fails or makes
     something else.
     """
-    torch = _torch_of(target)
-    place, _, attribute = target.partition(":")
-    factory = _factory(place, attribute, target)
+    torch = _import_torch(target)
+    module_name, _, attribute = target.partition(":")
+    factory = _factory(module_name, attribute, target)
     try:
-        made = factory()
+        network = factory()
     except Exception as error:
         raise ModelError(
-            f"{target} failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"{target} failed: {type(error).__name__}: {' '.join(str(error).split())}", code="E034"
         ) from error
-    if not isinstance(made, torch.nn.Module):
-        raise ModelError(f"{target} returned a {type(made).__name__}, not a torch.nn.Module")
-    module: nn.Module = made
+    if not isinstance(network, torch.nn.Module):
+        raise ModelError(f"{target} returned a {type(network).__name__}, not a torch.nn.Module")
+    module: nn.Module = network
     return module
 
 
-def _factory(place: str, attribute: str, target: str) -> Callable[[], object]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+def _factory(module_name: str, attribute: str, target: str) -> Callable[[], object]:
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
     try:
-        factory: object = importlib.import_module(place)
+        factory: object = importlib.import_module(module_name)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UsageError(f"cannot import {place!r} of {target}: {reason}") from error
+        raise UsageError(f"cannot import {module_name!r} of {target}: {reason}", code="E021") from error
     finally:
-        if here in sys.path:
-            sys.path.remove(here)
+        if folder in sys.path:
+            sys.path.remove(folder)
     for step in attribute.split("."):
         factory = getattr(factory, step, None)
     if not callable(factory):
-        raise UsageError(f"{place} has nothing to call by the name of {attribute!r}; write module:factory")
+        raise UsageError(
+            f"{module_name} has nothing to call by the name of {attribute!r}; write module:factory",
+            code="E021",
+        )
     return factory
 
 
-def _torch_of(what: str) -> Any:
+def _import_torch(what: str) -> Any:
     return import_optional("torch", what, "PyTorch", "train")
 
 
-def _refuse_classes(name: str, classes: int | None) -> None:
+def _check_classes(name: str, classes: int | None) -> None:
     if classes is not None:
-        raise UsageError(f"classes= is for networks of the zoo; {name} has its own number of outputs")
+        raise UsageError(
+            f"classes= is for networks of the zoo; {name} has its own number of outputs", code="E024"
+        )

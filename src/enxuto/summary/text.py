@@ -62,7 +62,7 @@ def layer_cells(layer: Layer, count: Count = "all", *, exact: bool = False) -> l
     A window is written kernel, s for stride, p for padding, then, where they are not 1, d for dilation and g for
     groups; a receptive field size/stride in pixels.
     """
-    activations = layer.counted(count)
+    activations = layer.count_activations(count)
     big = _number if exact else _short
     return [
         layer.name,

@@ -26,10 +26,10 @@ from enxuto.summary.table import Layer, Summary, Volume
 from enxuto.summary.torch_ops import (
     RECURRENT,
     VIEWS,
-    Found,
-    found,
+    Operation,
     is_uncounted,
     reach_behind,
+    read_operation,
     recurrent_macs,
 )
 
@@ -43,20 +43,22 @@ def summarize_module(module: nn.Module, input_shape: Sequence[int], *, source: s
     cannot run on such an input or without data.
     """
     try:
-        recorder = _recorded(module, input_shape, None)
+        recorder = _record(module, input_shape, None)
     except Exception as error:  # noqa: BLE001 - whatever somebody's own `forward` raises
         try:  # a network of words or other numbers of things, which begins with an embedding
-            recorder = _recorded(module, input_shape, torch.int64)
+            recorder = _record(module, input_shape, torch.int64)
         except Exception:  # noqa: BLE001
             reason = error_reason(error)
             shape = "×".join(map(str, input_shape))
-            raise ModelError(f"{source} does not run on an input of {shape}: {reason}") from error
+            raise ModelError(
+                f"{source} does not run on an input of {shape}: {reason}", code="E034"
+            ) from error
     return Summary(source, tuple(input_shape), tuple(recorder.rows), tuple(_remarks(module, recorder)))
 
 
-def _recorded(module: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None) -> _Recorder:
+def _record(module: nn.Module, input_shape: Sequence[int], dtype: torch.dtype | None) -> _Recorder:
     """Run a copy of the module on an image of this dtype, by default that of its weights."""
-    ghost = _on_meta(module)
+    ghost = _copy_to_meta(module)
     recorder = _Recorder(ghost, Reach.of_image(tuple(input_shape)[1:]))
     image = torch.empty(1, *input_shape, device="meta", dtype=dtype or _dtype(ghost))
     with torch.no_grad(), recorder.watching(image):
@@ -76,7 +78,7 @@ def _remarks(module: nn.Module, recorder: _Recorder) -> Iterator[str]:
         yield f"what {', '.join(sorted(recorder.uncounted))} multiply is not counted"
 
 
-def _on_meta(module: nn.Module) -> nn.Module:
+def _copy_to_meta(module: nn.Module) -> nn.Module:
     """A copy for inference without data: the memo of `deepcopy` hands out ghosts instead of the tensors."""
     memo: dict[int, Any] = {}
     for weight in module.parameters():
@@ -122,8 +124,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.uncounted: set[str] = set()
         self._alive: list[Tensor] = []  # so that no id is given to a second tensor
         for path, part in module.named_modules():
-            part.register_forward_pre_hook(self._entering(path, not list(part.children())))
-            part.register_forward_hook(self._leaving)
+            part.register_forward_pre_hook(self._enter_hook(path, not list(part.children())))
+            part.register_forward_hook(self._leave)
 
     @contextmanager
     def watching(self, image: Tensor) -> Iterator[None]:
@@ -160,69 +162,69 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = [reach for reach in (self._reaches[id(tensor)] for tensor in moving) if reach is not None]
         before = known[0] if known else None
         for reach in known[1:]:
-            before = before.joined(reach) if before is not None else reach
-        what = found(name, args, moving, result)
-        after = reach_behind(what, before, result)
+            before = before.merge(reach) if before is not None else reach
+        operation = read_operation(name, args, moving, result)
+        after = reach_behind(operation, before, result)
         for item in _flat([out]):
             self._reaches[id(item)] = after
         if name not in VIEWS:
-            self._add(what, tensors, moving, result, after)
+            self._add(operation, tensors, moving, result, after)
 
     def _add(
         self,
-        what: Found,
+        operation: Operation,
         tensors: Sequence[Tensor],
         moving: Sequence[Tensor],
         result: Tensor,
         reach: Reach | None,
     ) -> None:
-        weights, biases = self._new_parameters(what, tensors)
+        weights, biases = self._new_parameters(operation, tensors)
         layer = Layer(
-            name=(self._frames[-1].path if self._frames else "") or what.operator,
-            operator=what.operator,
+            name=(self._frames[-1].path if self._frames else "") or operation.operator,
+            operator=operation.operator,
             inputs=tuple(_volume(tensor) for tensor in moving),
             output=_volume(result),
             activations=result.numel(),
-            kernel=what.kernel,
-            stride=what.stride,
-            padding=what.padding,
-            dilation=what.dilation,
-            groups=what.groups,
+            kernel=operation.kernel,
+            stride=operation.stride,
+            padding=operation.padding,
+            dilation=operation.dilation,
+            groups=operation.groups,
             weights=weights,
             biases=biases,
-            macs=what.macs,
-            flops=what.flops,
+            macs=operation.macs,
+            flops=operation.flops,
             reach=reach,
         )
         (self._frames[-1].layers if self._frames else self.rows).append(layer)
         if self._frames and not self._frames[-1].leaf:
             self._flush(self._frames[-1])
 
-    def _new_parameters(self, what: Found, tensors: Sequence[Tensor]) -> tuple[int, int]:
+    def _new_parameters(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[int, int]:
         """(weights, biases) among the operands that no earlier row has counted."""
         weights = biases = 0
         for tensor in tensors:
             new = self._parameters.get(id(tensor), frozenset()) - self._counted
             self._counted |= new
             size = sum(self._sizes[origin] for origin in new)
-            if any(tensor is bias for bias in what.biases):
+            if any(tensor is bias for bias in operation.biases):
                 biases += size
             else:
                 weights += size
         return weights, biases
 
-    def _entering(self, path: str, leaf: bool) -> Any:
+    def _enter_hook(self, path: str, leaf: bool) -> Any:
         def enter(module: nn.Module, inputs: Any) -> None:
             self._frames.append(_Frame(path, leaf, frozenset(self._counted)))
 
         return enter
 
-    def _leaving(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         frame = self._frames.pop()
         if isinstance(module, RECURRENT) and frame.layers and inputs:
             frame.layers = [self._recurrent(module, inputs[0].data, output, frame)]
         elif frame.leaf and sum(bool(layer.macs) for layer in frame.layers) < 2:
-            frame.layers = _merged(frame.layers, type(module).__name__)
+            frame.layers = _merge_rows(frame.layers, type(module).__name__)
         self._flush(frame)
 
     def _recurrent(self, module: nn.Module, image: Tensor, output: Any, frame: _Frame) -> Layer:
@@ -248,7 +250,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         frame.layers = []
 
 
-def _merged(layers: Sequence[Layer], kind: str) -> list[Layer]:
+def _merge_rows(layers: Sequence[Layer], kind: str) -> list[Layer]:
     """The rows of one leaf module as one row; a module of several operators goes by its own name."""
     if len(layers) < 2:
         return list(layers)

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from enxuto.summary.cost import flops
 from enxuto.summary.reach import Reach
 
-__all__ = ["RECURRENT", "VIEWS", "Found", "found", "is_uncounted", "reach_behind", "recurrent_macs"]
+__all__ = [
+    "RECURRENT",
+    "VIEWS",
+    "Operation",
+    "is_uncounted",
+    "reach_behind",
+    "read_operation",
+    "recurrent_macs",
+]
 
 VIEWS = frozenset(
     {
@@ -110,8 +118,11 @@ _BATCH_NORMS = frozenset(name for name, operator in _PLAIN.items() if operator =
 
 
 @dataclass(frozen=True)
-class Found:
-    """One operator: its ONNX name and numbers, and which of its operands are biases."""
+class Operation:
+    """One call of an operator: its ONNX name, window and costs, and which of its operands are biases.
+
+    whole: whether each output sees the whole plane.
+    """
 
     operator: str
     kernel: tuple[int, ...] = ()
@@ -125,7 +136,7 @@ class Found:
     whole: bool = False
 
 
-def found(name: str, args: Sequence[Any], moving: Sequence[Tensor], result: Tensor) -> Found:
+def read_operation(name: str, args: Sequence[Any], moving: Sequence[Tensor], result: Tensor) -> Operation:
     """Read a call of the ATen operator `name`; `moving` are the operands that depend on the image."""
     inputs, outputs = moving[0].numel(), result.numel()
     if name in {"convolution", "_convolution"}:
@@ -136,38 +147,40 @@ def found(name: str, args: Sequence[Any], moving: Sequence[Tensor], result: Tens
         return _adaptive(_ADAPTIVE[name], moving[0], result)
     if name in {"mean", "amax"} and moving[0].dim() > 2 and _over_plane(args):
         operator = "GlobalAveragePool" if name == "mean" else "GlobalMaxPool"
-        return Found(operator, flops=flops(operator, macs=0, inputs=inputs, outputs=outputs), whole=True)
+        return Operation(operator, flops=flops(operator, macs=0, inputs=inputs, outputs=outputs), whole=True)
     if name in _PRODUCTS:
         return _product(name, args, result)
     if name in _OTHER_PRODUCTS or name.startswith(_ATTENTION):
         return _other_product(name, args, result)
     operator = _PLAIN.get(name, name.strip("_").title().replace("_", ""))
     counted = flops(operator, macs=0, inputs=inputs, outputs=outputs)
-    return Found(operator, flops=counted, biases=_shifts(name, operator, args))
+    return Operation(operator, flops=counted, biases=_shifts(name, operator, args))
 
 
-def reach_behind(what: Found, before: Reach | None, result: Tensor) -> Reach | None:
+def reach_behind(operation: Operation, before: Reach | None, result: Tensor) -> Reach | None:
     """The receptive field of what an operator writes."""
     if before is None:
         return None
-    if what.whole:
+    if operation.whole:
         return before.whole()
-    if not what.kernel:
+    if not operation.kernel:
         return before
     plane = tuple(result.shape[2:])
-    if what.operator == "ConvTranspose":
-        return before.upsampled(what.kernel, what.stride, plane)
-    return before.window(what.kernel, what.stride, what.dilation or (1,) * len(what.kernel), plane)
+    if operation.operator == "ConvTranspose":
+        return before.upsample(operation.kernel, operation.stride, plane)
+    return before.window(
+        operation.kernel, operation.stride, operation.dilation or (1,) * len(operation.kernel), plane
+    )
 
 
-def _convolution(args: Sequence[Any], result: Tensor) -> Found:
+def _convolution(args: Sequence[Any], result: Tensor) -> Operation:
     """(input, weight, bias, stride, padding, dilation, transposed, output padding, groups)"""
     image, weight, bias, stride, padding, dilation, transposed, _, groups = args[:9]
     operator = "ConvTranspose" if transposed else "Conv"
     places = image.numel() if transposed else result.numel()
     macs = places * prod(weight.shape[1:])
     axes = weight.dim() - 2
-    return Found(
+    return Operation(
         operator,
         kernel=tuple(weight.shape[2:]),
         stride=_per_axis(stride, axes),
@@ -180,29 +193,29 @@ def _convolution(args: Sequence[Any], result: Tensor) -> Found:
     )
 
 
-def _pool(operator: str, args: Sequence[Any], image: Tensor, result: Tensor) -> Found:
+def _pool(operator: str, args: Sequence[Any], image: Tensor, result: Tensor) -> Operation:
     """(input, kernel, stride, padding, …)"""
     axes = len(args[1]) if isinstance(args[1], Sequence) else 1
     kernel = _per_axis(args[1], axes)
     stride = _per_axis(args[2], axes) if len(args) > 2 and args[2] else kernel
     padding = _per_axis(args[3], axes) if len(args) > 3 else (0,) * axes
     counted = flops(operator, macs=0, inputs=image.numel(), outputs=result.numel(), kernel=kernel)
-    return Found(operator, kernel=kernel, stride=stride, padding=padding * 2, flops=counted)
+    return Operation(operator, kernel=kernel, stride=stride, padding=padding * 2, flops=counted)
 
 
-def _adaptive(operator: str, image: Tensor, result: Tensor) -> Found:
+def _adaptive(operator: str, image: Tensor, result: Tensor) -> Operation:
     """A pool told what plane to write: global for 1×1, else the window that divides the plane."""
     before, after = tuple(image.shape[2:]), tuple(result.shape[2:])
     if set(after) == {1}:
         counted = flops(f"Global{operator}", macs=0, inputs=image.numel(), outputs=result.numel())
-        return Found(f"Global{operator}", flops=counted, whole=True)
+        return Operation(f"Global{operator}", flops=counted, whole=True)
     stride = tuple(size // count for size, count in zip(before, after, strict=True))
     kernel = tuple(s - (n - 1) * j for s, n, j in zip(before, after, stride, strict=True))
     counted = flops(operator, macs=0, inputs=image.numel(), outputs=result.numel(), kernel=kernel)
-    return Found(operator, kernel=kernel, stride=stride, padding=(0,) * 2 * len(kernel), flops=counted)
+    return Operation(operator, kernel=kernel, stride=stride, padding=(0,) * 2 * len(kernel), flops=counted)
 
 
-def _product(name: str, args: Sequence[Any], result: Tensor) -> Found:
+def _product(name: str, args: Sequence[Any], result: Tensor) -> Operation:
     place, left, _ = _PRODUCTS[name]
     bias = args[place] if place is not None and len(args) > place else None
     macs = result.numel() * args[left].shape[-1]
@@ -211,10 +224,10 @@ def _product(name: str, args: Sequence[Any], result: Tensor) -> Found:
     biases = () if bias is None else (bias,)
     # One row is the whole flattened plane; several are places of a sequence, which a Gemm keeps apart.
     whole = operator == "MatMul" or args[left].shape[0] == 1
-    return Found(operator, macs=macs, flops=counted, biases=biases, whole=whole)
+    return Operation(operator, macs=macs, flops=counted, biases=biases, whole=whole)
 
 
-def _other_product(name: str, args: Sequence[Any], result: Tensor) -> Found:
+def _other_product(name: str, args: Sequence[Any], result: Tensor) -> Operation:
     """Products of more than two tensors, or summed over their batch."""
     biases: tuple[Tensor, ...] = ()
     if name == "_trilinear":  # a bilinear layer: a MAC for each weight and row
@@ -227,7 +240,7 @@ def _other_product(name: str, args: Sequence[Any], result: Tensor) -> Found:
         pairs = query.numel() // query.shape[-1] * key.shape[-2]
         operator, macs = "Attention", pairs * (query.shape[-1] + value.shape[-1])
     counted = flops(operator, macs=macs, inputs=0, outputs=result.numel(), bias=bool(biases))
-    return Found(operator, macs=macs, flops=counted, biases=biases, whole=operator != "Bilinear")
+    return Operation(operator, macs=macs, flops=counted, biases=biases, whole=operator != "Bilinear")
 
 
 def is_uncounted(name: str) -> bool:
@@ -242,7 +255,7 @@ def recurrent_macs(module: nn.Module, image: Tensor) -> int:
 
 
 def _shifts(name: str, operator: str, args: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Operands that are added: the shift of a normalisation, either side of a sum."""
+    """Return the operands that are added: the shift of a normalisation, either side of a sum."""
     if name in _BATCH_NORMS:
         candidates = args[2:3]
     elif name == "native_layer_norm":

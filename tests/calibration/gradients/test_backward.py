@@ -195,9 +195,9 @@ def test_other_batches_than_the_example() -> None:
 def test_an_operator_without_a_rule_is_named() -> None:
     nodes = [
         node("Conv", ["x", "start"], ["h"]),
-        node("Erf", ["h"], ["y"]),
+        node("Hardmax", ["h"], ["y"]),
         node("Flatten", ["y"], ["scores"]),
     ]
     model = build(nodes, "scores", {"start": weights(4, 4, 1, 1)})
-    with pytest.raises(UnsupportedError, match="operator Erf"):
+    with pytest.raises(UnsupportedError, match="operator Hardmax"):
         Backward(model, ["h"], np.zeros((1, 4, 6, 7), np.float32))

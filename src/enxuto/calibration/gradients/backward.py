@@ -1,11 +1,11 @@
-"""Gradients of a model's scores with respect to what its layers put out, by a second ONNX graph that runs backwards.
+"""Gradients of a model's scores with respect to the outputs of its layers, by a second ONNX graph that runs backwards.
 
-`Backward(model, wanted)` runs the model forwards, then a graph made here, in which every operator is replaced by
-its derivative: a convolution by a transposed one, a rectifier by a mask. ONNX Runtime computes both; no training
-framework is needed. Rules are there for the operators of feed-forward image classifiers; a model with others
-between a layer and the scores is refused by name (`UnsupportedError`), and whoever asked does without gradients.
-So is whatever a rule turns out not to cover once it is tried: another form of an operator, another type, another
-number of images. Gradients are in float32, whatever floats the model computes with.
+`Backward(model, wanted)` runs the model forwards, then a backward graph, in which every operator is replaced by its
+derivative: a convolution by a transposed one, a rectifier by a mask. ONNX Runtime runs both; no training framework is
+needed. There are rules (`gradients.rules`) for the operators of feed-forward and attention networks. Another operator
+between a layer and the scores is refused by name (`UnsupportedError`), and the caller does without gradients. So is
+what a rule turns out not to cover when the graph is tried: a form of an operator, a type, a batch size. Gradients are
+float32, whatever floats the model computes with.
 
 Left out: gradients of weights (they follow from a layer's input and the gradient of its output), control flow.
 """
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 from onnx import NodeProto
 
-from enxuto.calibration.gradients.graph import Found, GraphMaker, UnsupportedError, plain
+from enxuto.calibration.gradients.graph import Contributions, GraphMaker, UnsupportedError, feed_name
 from enxuto.calibration.gradients.rules import RULES, split_rule
 from enxuto.errors import DataError, ModelError
 from enxuto.onnx_model import Model, reads_of
@@ -26,7 +26,11 @@ from enxuto.runtime import Runner
 
 __all__ = ["Backward", "UnsupportedError"]
 
-_NO_SLOPE = ("Shape", "Size")  # what they put out does not depend on values
+_NO_SLOPE = frozenset(
+    {"Shape", "Size", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor", "IsNaN",
+     "IsInf", "ArgMax", "ArgMin", "NonZero"}
+)  # fmt: skip
+"""Operators whose outputs do not depend on values, or are constant but for jumps."""
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
@@ -53,12 +57,14 @@ class Backward:
         self._scores = graph.output[0].name
         nodes = _between(model, self.wanted, self._scores)
         self._input = next(item.name for item in graph.input if item.name not in model)
-        runs = self._probed(model, nodes, example, threads)
+        runs = self._probe(model, nodes, example, threads)
         values, static = runs[0], _static(model)
         maker = GraphMaker(
             model,
-            {name: value.shape for name, value in values.items()},
-            {name: value for name, value in values.items() if name in static},
+            shapes={name: value.shape for name, value in values.items()},
+            single={name: value.shape for name, value in runs[1].items()} if len(runs) > 1 else {},
+            static={name: value for name, value in values.items() if name in static},
+            dtypes={name: value.dtype for name, value in values.items() if value.dtype.kind in "iub"},
         )
         gradients = _walk(maker, nodes, self.wanted, self._scores)
         self._needs = sorted(maker.forward - {self._input})
@@ -66,7 +72,7 @@ class Backward:
         self._given = sorted({*self._needs, *also} - {self._scores, self._input})
         self._forward = Runner(model, threads=threads, extra_outputs=self._given)
         self._outputs = [gradients[name] for name in self.wanted]
-        with _refused("the derivatives of this model's operators"):
+        with _refuse("the derivatives of this model's operators"):
             self._backward = Runner(maker.model(self._outputs), threads=threads)
         self._try_out(runs)
 
@@ -82,11 +88,11 @@ class Backward:
         feeds = {name: values[name] for name in self._needs}
         if self._needs_input:
             feeds[self._input] = values[self._input]
-        feeds = {plain(name): _fed(value) for name, value in feeds.items()}
+        feeds = {feed_name(name): _fed(value) for name, value in feeds.items()}
         feeds["cotangent"] = np.asarray(cotangent, np.float32)
         return dict(zip(self.wanted, self._backward.run(feeds, self._outputs), strict=True))
 
-    def _probed(
+    def _probe(
         self, model: Model, nodes: Sequence[NodeProto], example: np.ndarray, threads: int
     ) -> list[dict[str, np.ndarray]]:
         """Return the value of everything that `nodes` read and put out, for the example and for one image of it."""
@@ -96,7 +102,7 @@ class Backward:
         inner = sorted(name for name in reads & made if name != self._scores and name not in model)
         names = [*inner, self._scores]
         runs: list[dict[str, np.ndarray]] = []
-        with _refused("a value of this model"):
+        with _refuse("a value of this model"):
             probe = Runner(model, threads=threads, extra_outputs=inner)
             runs.extend(
                 {**dict(zip(names, probe.outputs(batch, names), strict=True)), self._input: batch}
@@ -109,7 +115,7 @@ class Backward:
 
     def _try_out(self, runs: Sequence[dict[str, np.ndarray]]) -> None:
         """Run backwards from known values; `UnsupportedError` where a gradient has not its value's shape."""
-        with _refused("this number of images"):
+        with _refuse("this number of images"):
             for values in runs:
                 found = self.gradients(values, np.ones(values[self._scores].shape, np.float32))
                 for name, gradient in found.items():
@@ -123,7 +129,7 @@ def _fed(value: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _refused(what: str) -> Iterator[None]:
+def _refuse(what: str) -> Iterator[None]:
     """Turn what goes wrong into an `UnsupportedError` that says at what."""
     try:
         yield
@@ -181,7 +187,9 @@ def _walk(
     return {name: maker.op("Identity", gradients[name]) for name in wanted}
 
 
-def _through(maker: GraphMaker, node: NodeProto, gradients: dict[str, str], carries: set[str]) -> Found:
+def _through(
+    maker: GraphMaker, node: NodeProto, gradients: dict[str, str], carries: set[str]
+) -> Contributions:
     """Return what arrives at the inputs of a node, given what has arrived at its outputs."""
     arriving = [(place, gradients[name]) for place, name in enumerate(node.output) if name in gradients]
     rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None

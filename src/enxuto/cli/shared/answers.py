@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from enxuto.data import Dataset, Preprocess
-    from enxuto.metrics import ScoresAre
+    from enxuto.metrics import ScoreKind
     from enxuto.onnx_model import Model
 
 __all__ = ["kind_of_scores", "sample_batch", "warn_of_other_outputs"]
@@ -26,7 +26,7 @@ def sample_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
         return next(images for images, _ in batches)
 
 
-def kind_of_scores(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoresAre, str | None]:
+def kind_of_scores(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoreKind, str | None]:
     """Return what a model's scores are, and why they are not scores of classes, or None if they are.
 
     Args:
@@ -34,9 +34,9 @@ def kind_of_scores(model: Model, sample: np.ndarray, threads: int) -> tuple[Scor
         sample: some images (N, …) as the model takes them.
         threads: 0 takes one per processor.
     """
-    from enxuto.calibration.answers import answers_of
+    from enxuto.calibration.answers import inspect_answers
 
-    answers = answers_of(model, sample, threads=threads)
+    answers = inspect_answers(model, sample, threads=threads)
     # The graph knows; where it does not, all images know better than some.
     return (answers.kind if answers.operator else "auto"), answers.reason
 

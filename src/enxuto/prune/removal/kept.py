@@ -42,9 +42,9 @@ class Architecture:
     def build(self) -> nn.Module:
         """The unpruned network; its weights are fresh and always the same for a name of the zoo."""
         if ":" in self.name:
-            from enxuto.summary import module_of
+            from enxuto.summary import build_module
 
-            return module_of(self.name)
+            return build_module(self.name)
         return zoo.build(
             self.name, classes=self.classes, channels=self.input_shape[0], seed=0, **dict(self.options)
         )

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from enxuto.calibration.cache import kept_calibration
+from enxuto.calibration.cache import cached_calibration
 from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.compression.judge import Bounds
 from enxuto.compression.split import ImageSplit, load_images, split_images
@@ -111,7 +111,7 @@ def _calibrate_once(
         return calibrate(loaded, pictures, source=source, seed=split.seed, threads=threads)
 
     def cache(make: Callable[[], Calibration]) -> Calibration:
-        return kept_calibration(
+        return cached_calibration(
             loaded, pictures, make, source=source, seed=split.seed, threads=threads, folder=folder
         )
 

@@ -32,7 +32,7 @@ from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import DataError
 from enxuto.evaluation import Evaluation, evaluate
-from enxuto.metrics import ScoresAre, wilson_interval
+from enxuto.metrics import ScoreKind, wilson_interval
 from enxuto.onnx_model import Model, files
 from enxuto.opening import load
 from enxuto.runtime import Runner
@@ -215,7 +215,7 @@ class _Prepared:
     images: Dataset
     preprocess: Preprocess
     reference: Sequence[NDArray[Any]]
-    kind: ScoresAre
+    kind: ScoreKind
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,223 @@
+"""Derivatives of activation functions and of other functions of single elements: the gradient times a slope.
+
+A slope is a function that adds nodes for f'(x) and returns its name. Values at a kink get one of the two slopes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from onnx import NodeProto
+
+from enxuto.calibration.gradients.graph import Contributions, GraphMaker, Rule
+from enxuto.onnx_model import float_attribute, has_attribute, text_attribute
+
+__all__ = ["ACTIVATION_RULES"]
+
+_Slope: TypeAlias = Callable[[GraphMaker, NodeProto], str]
+_SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # ONNX's defaults
+_GELU_CUBIC = 0.044715  # of the tanh approximation (Hendrycks & Gimpel 2016, arXiv:1606.08415)
+
+
+def _times(slope: _Slope) -> Rule:
+    """Return the rule of an operator y = f(x) with the slope f'(x)."""
+
+    def rule(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+        return [(node.input[0], maker.op("Mul", gradient, slope(maker, node)))]
+
+    return rule
+
+
+def _relu(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    positive = maker.op("Greater", maker.value(node.output[0]), 0.0)
+    return [(node.input[0], maker.op("Where", positive, gradient, 0.0))]
+
+
+def _leaky_relu(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    slope = maker.constant(float_attribute(node, "alpha", 0.01))
+    positive = maker.op("Greater", maker.value(node.input[0]), 0.0)
+    return [(node.input[0], maker.op("Where", positive, gradient, maker.op("Mul", gradient, slope)))]
+
+
+def _parametric_relu(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    """PRelu: where x is negative, y is x times an element of the second input."""
+    x, slope = (maker.value(name) for name in node.input)
+    positive = maker.op("Greater", x, 0.0)
+    found = [(node.input[0], maker.op("Where", positive, gradient, maker.op("Mul", gradient, slope)))]
+    if node.input[1] in carries:
+        own = maker.op("Where", positive, 0.0, maker.op("Mul", gradient, x))
+        found.append((node.input[1], maker.sum_to(own, node.input[1], node.output[0])))
+    return [pair for pair in found if pair[0] in carries]
+
+
+def _clip(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    x = maker.value(node.input[0])
+    for place, (bound, comparison) in enumerate((("min", "Greater"), ("max", "Less")), 1):
+        if len(node.input) > place and node.input[place]:
+            limit = maker.value(node.input[place])
+        elif has_attribute(node, bound):  # before opset 11
+            limit = maker.constant(float_attribute(node, bound, 0.0))
+        else:
+            continue
+        gradient = maker.op("Where", maker.op(comparison, x, limit), gradient, 0.0)
+    return [(node.input[0], gradient)]
+
+
+def _hard_sigmoid(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    slope = maker.constant(float_attribute(node, "alpha", 0.2))
+    y = maker.value(node.output[0])
+    inside = maker.op("And", maker.op("Greater", y, 0.0), maker.op("Less", y, 1.0))
+    return [(node.input[0], maker.op("Where", inside, maker.op("Mul", gradient, slope), 0.0))]
+
+
+def _x(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.value(node.input[0])
+
+
+def _y(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.value(node.output[0])
+
+
+def _where_positive(maker: GraphMaker, node: NodeProto, positive: float, other: str) -> str:
+    return maker.op("Where", maker.op("Greater", _x(maker, node), 0.0), positive, other)
+
+
+def _sigmoid(maker: GraphMaker, node: NodeProto) -> str:
+    y = _y(maker, node)
+    return maker.op("Mul", y, maker.op("Sub", 1.0, y))
+
+
+def _tanh(maker: GraphMaker, node: NodeProto) -> str:
+    y = _y(maker, node)
+    return maker.op("Sub", 1.0, maker.op("Mul", y, y))
+
+
+def _hard_swish(maker: GraphMaker, node: NodeProto) -> str:
+    x = _x(maker, node)
+    ramp = maker.op("Add", maker.op("Mul", x, 1 / 3), 0.5)
+    low = maker.op("Where", maker.op("Less", x, -3.0), 0.0, ramp)
+    return maker.op("Where", maker.op("Greater", x, 3.0), 1.0, low)
+
+
+def _elu(maker: GraphMaker, node: NodeProto) -> str:
+    alpha = float_attribute(node, "alpha", 1.0)
+    return _where_positive(maker, node, 1.0, maker.op("Mul", alpha, maker.op("Exp", _x(maker, node))))
+
+
+def _selu(maker: GraphMaker, node: NodeProto) -> str:
+    alpha = float_attribute(node, "alpha", _SELU_ALPHA)
+    gamma = float_attribute(node, "gamma", _SELU_GAMMA)
+    return _where_positive(
+        maker, node, gamma, maker.op("Mul", alpha * gamma, maker.op("Exp", _x(maker, node)))
+    )
+
+
+def _celu(maker: GraphMaker, node: NodeProto) -> str:
+    scaled = maker.op("Mul", _x(maker, node), 1 / float_attribute(node, "alpha", 1.0))
+    return _where_positive(maker, node, 1.0, maker.op("Exp", scaled))
+
+
+def _thresholded_relu(maker: GraphMaker, node: NodeProto) -> str:
+    above = maker.op("Greater", _x(maker, node), float_attribute(node, "alpha", 1.0))
+    return maker.op("Where", above, 1.0, 0.0)
+
+
+def _softplus(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.op("Sigmoid", _x(maker, node))
+
+
+def _softsign(maker: GraphMaker, node: NodeProto) -> str:
+    below = maker.op("Add", 1.0, maker.op("Abs", _x(maker, node)))
+    return maker.op("Reciprocal", maker.op("Mul", below, below))
+
+
+def _gelu(maker: GraphMaker, node: NodeProto) -> str:
+    """Φ(x) + x·φ(x), or the derivative of x/2·(1 + tanh(√(2/π)·(x + c·x³)))."""
+    x = _x(maker, node)
+    square = maker.op("Mul", x, x)
+    if text_attribute(node, "approximate", "none") == "none":
+        distribution = maker.op(
+            "Mul", 0.5, maker.op("Add", 1.0, maker.op("Erf", maker.op("Mul", x, math.sqrt(0.5))))
+        )
+        density = maker.op("Mul", 1 / math.sqrt(2 * math.pi), maker.op("Exp", maker.op("Mul", square, -0.5)))
+        return maker.op("Add", distribution, maker.op("Mul", x, density))
+    scale = math.sqrt(2 / math.pi)
+    cubic = maker.op("Add", scale, maker.op("Mul", square, scale * _GELU_CUBIC))
+    inner = maker.op("Tanh", maker.op("Mul", x, cubic))
+    inner_slope = maker.op("Add", scale, maker.op("Mul", square, 3 * scale * _GELU_CUBIC))
+    bell = maker.op("Sub", 1.0, maker.op("Mul", inner, inner))
+    rise = maker.op("Mul", maker.op("Mul", x, bell), inner_slope)
+    return maker.op("Mul", 0.5, maker.op("Add", maker.op("Add", 1.0, inner), rise))
+
+
+def _mish(maker: GraphMaker, node: NodeProto) -> str:
+    """y = x·t with t = tanh(softplus(x)); y' = t + x·(1 − t²)·sigmoid(x)."""
+    x = _x(maker, node)
+    inner = maker.op("Tanh", maker.op("Softplus", x))
+    bell = maker.op("Sub", 1.0, maker.op("Mul", inner, inner))
+    return maker.op("Add", inner, maker.op("Mul", maker.op("Mul", x, bell), maker.op("Sigmoid", x)))
+
+
+def _erf(maker: GraphMaker, node: NodeProto) -> str:
+    x = _x(maker, node)
+    return maker.op("Mul", 2 / math.sqrt(math.pi), maker.op("Exp", maker.op("Neg", maker.op("Mul", x, x))))
+
+
+def _log(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.op("Reciprocal", _x(maker, node))
+
+
+def _sqrt(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.op("Div", 0.5, _y(maker, node))
+
+
+def _reciprocal(maker: GraphMaker, node: NodeProto) -> str:
+    y = _y(maker, node)
+    return maker.op("Neg", maker.op("Mul", y, y))
+
+
+def _abs(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.op("Sign", _x(maker, node))
+
+
+def _sin(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.op("Cos", _x(maker, node))
+
+
+def _cos(maker: GraphMaker, node: NodeProto) -> str:
+    return maker.op("Neg", maker.op("Sin", _x(maker, node)))
+
+
+def _neg(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    return [(node.input[0], maker.op("Neg", gradient))]
+
+
+ACTIVATION_RULES: dict[str, Rule] = {
+    "Abs": _times(_abs),
+    "Celu": _times(_celu),
+    "Clip": _clip,
+    "Cos": _times(_cos),
+    "Elu": _times(_elu),
+    "Erf": _times(_erf),
+    "Exp": _times(_y),
+    "Gelu": _times(_gelu),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _times(_hard_swish),
+    "LeakyRelu": _leaky_relu,
+    "Log": _times(_log),
+    "Mish": _times(_mish),
+    "Neg": _neg,
+    "PRelu": _parametric_relu,
+    "Reciprocal": _times(_reciprocal),
+    "Relu": _relu,
+    "Selu": _times(_selu),
+    "Sigmoid": _times(_sigmoid),
+    "Sin": _times(_sin),
+    "Softplus": _times(_softplus),
+    "Softsign": _times(_softsign),
+    "Sqrt": _times(_sqrt),
+    "Tanh": _times(_tanh),
+    "ThresholdedRelu": _times(_thresholded_relu),
+}
