@@ -1,6 +1,6 @@
 """Seconds of one core that compiling all loops takes, by function; run it with a copy of the source without a cache.
 
-Usage: `cp -r src /tmp/cold && find /tmp/cold -name '*.nb[ic]' -delete && PYTHONPATH=/tmp/cold python benchmarks/compile_time.py`
+Usage: `cp -r src /tmp/cold`, remove its `*.nb[ic]` files, `PYTHONPATH=/tmp/cold python benchmarks/compile_time.py`.
 """
 
 from __future__ import annotations

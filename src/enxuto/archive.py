@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.files import atomic_write, regular_file
-from enxuto.machine.signals import interrupts_wait
+from enxuto.machine.signals import hold_interrupts
 
 __all__ = ["STATE_KEYS", "digest", "plain_int", "read_archive", "read_state", "same_kind", "write_archive"]
 
@@ -56,7 +56,7 @@ def write_archive(path: str | Path, form: str, version: int, values: Mapping[str
     """
     held = {"format": form, "version": version, "digest": digest(values), **values}
     # An interrupt inside torch.save comes out of it as a RuntimeError about its archive.
-    with interrupts_wait(), atomic_write(path) as file:
+    with hold_interrupts(), atomic_write(path) as file:
         torch.save(held, file)
 
 

@@ -24,13 +24,13 @@ from enxuto.calibration.curvature import Curvature, curvature_of, curvature_work
 from enxuto.calibration.layers import Layer, linear_layers
 from enxuto.calibration.moments import FOLDS, Moments, layer_moments
 from enxuto.calibration.sensitivity import measured_sensitivities, model_divergence
-from enxuto.enx.payload import QuantizedTensor
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, any_batch, check_finite, fixed_batch, fold_batch_norm, reads_of
 from enxuto.progress import Work
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.schemes import representable
+from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.runtime import advised
 
 __all__ = ["Calibration", "calibrate"]

@@ -14,7 +14,7 @@ from enxuto.cli.shared.terminal import print_json, show_table
 
 if TYPE_CHECKING:
     from enxuto.enx.file import CompressedModel
-    from enxuto.enx.payload import Part
+    from enxuto.enx.payload import Payload
     from enxuto.enx.table import TensorEntry
 
 HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
@@ -92,7 +92,7 @@ def _shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
-def _tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
+def _tensor_facts(entry: TensorEntry, part: Payload) -> dict[str, Any]:
     """Facts of one tensor; bytes and bits are None where several tensors share a payload."""
     from enxuto.codec import entropy
     from enxuto.enx.table import LevelsRow

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.bits import FURTHEST
-from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, straight
+from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, expected_exponent
 from enxuto.codec.stop_odds import HAZARD, LOWEST
 from enxuto.machine.kernels import clamp, compiled, inlined
 
@@ -103,7 +103,7 @@ def _fit_exponents(even: Floats, whole: Floats, usual: Floats, direct: int, out:
                 else:
                     stops += own
                     goes += own * (magnitude - m)
-            expected = straight(out, c, m)
+            expected = expected_exponent(out, c, m)
             out[c, m] = _cheapest(stops, goes, expected)
             bits += _rice(out[c, m] - expected)
     return bits

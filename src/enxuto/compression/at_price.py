@@ -16,10 +16,10 @@ from enxuto.calibration.calibrate import Calibration
 from enxuto.compression.plain import DEFAULT_ROLES, DEFAULT_SCHEME, matching_names, measured, quantizable
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.payload import QuantizedTensor
 from enxuto.enx.table import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
+from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = ["LayerReport", "Outcome", "compress_at"]
 

@@ -160,7 +160,7 @@ def measure_point(work: Work) -> dict[str, Any]:
 def entropy_bits(small: CompressedModel) -> tuple[float, int]:
     """Entropy in bits per level, and how many levels there are: one histogram for one quantizer, else one a tensor."""
     tensors = [
-        tensor for part in small.parts if isinstance(part.row, LevelsRow) for tensor in part.levels().values()
+        tensor for part in small.payloads if isinstance(part.row, LevelsRow) for tensor in part.levels().values()
     ]
     count = sum(tensor.levels.size for tensor in tensors)
     if not count:
