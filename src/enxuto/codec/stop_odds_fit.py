@@ -47,7 +47,8 @@ def sign_exponents(signs: Int64) -> Int64:
 def _rice(difference: int) -> int:
     """Bits of a signed number in a Golomb–Rice code with one low bit."""
     folded = 2 * difference - 1 if difference > 0 else -2 * difference
-    return clamp((folded >> 1) + 2, 2, 20)
+    bits: int = clamp((folded >> 1) + 2, 2, 20)
+    return bits
 
 
 @compiled
