@@ -34,9 +34,9 @@ from enxuto.compression.judge import Judge
 from enxuto.compression.plain import parameters
 from enxuto.compression.split import load_images
 from enxuto.data import PRESETS
-from enxuto.enx.payload import QuantizedTensor
 from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
+from enxuto.quantize.tensor import QuantizedTensor
 from rate import NETWORKS, SHARED, parts
 
 

@@ -60,7 +60,10 @@ class Point:
 def global_entropy(compressed: CompressedModel) -> float | None:
     """Return the entropy, in bits per level, of all levels in one histogram; None if steps differ."""
     tensors = [
-        tensor for part in compressed.parts if part.row.coder != "planes" for tensor in part.levels().values()
+        tensor
+        for part in compressed.payloads
+        if part.row.coder != "planes"
+        for tensor in part.levels().values()
     ]
     if len({tensor.quantizer for tensor in tensors}) != 1:
         return None

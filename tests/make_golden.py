@@ -21,7 +21,7 @@ from enxuto import CompressedModel
 from enxuto.codec import Coder
 from enxuto.compression.plain import compress
 from enxuto.enx.fingerprint import FINGERPRINT_KEY
-from enxuto.enx.payload import Part
+from enxuto.enx.payload import Payload
 from enxuto.enx.table import ExactRow, TensorEntry
 from enxuto.onnx_model import Model, array_bytes, skeleton
 from enxuto.quantize.grid import Grid
@@ -62,19 +62,19 @@ def quantized(quantizer: Quantizer, proto: ModelProto) -> CompressedModel:
         path = Path(folder) / "golden.onnx"
         path.write_bytes(proto.SerializeToString(deterministic=True))
         made = compress(path, Uniform(quantizer), metadata=INFO)
-    parts = tuple(with_coder("order0", part) for part in made.parts)
+    parts = tuple(with_coder("order0", part) for part in made.payloads)
     # Without the hash of the original, which `tests/enx/test_verify.py` works out by hand.
     known = {key: value for key, value in made.metadata.items() if key != FINGERPRINT_KEY}
     return CompressedModel(made.skeleton, parts, known)
 
 
-def with_coder(coder: Coder, part: Part) -> Part:
+def with_coder(coder: Coder, part: Payload) -> Payload:
     """Code a part's levels with this coder, whether or not another is shorter."""
     if isinstance(part.row, ExactRow):
         return part
     tensors = part.levels()
     levels = np.concatenate([tensor.levels.reshape(-1) for tensor in tensors.values()])
-    return Part.levels_of(part.row.tensors, part.quantizer(), levels, coder=coder)
+    return Payload.levels_of(part.row.tensors, part.quantizer(), levels, coder=coder)
 
 
 def exact() -> CompressedModel:
@@ -143,7 +143,7 @@ def shared() -> CompressedModel:
     entries = [TensorEntry(name=name, shape=(10, 10), type=1) for name in ("first", "second")]
     numbers = np.arange(200)
     levels = (numbers % 7 - 3) * 2**13 + numbers * 40503 % 2**12
-    part = Part.levels_of(entries, DeadZone(2.0**-12), levels.astype(np.int32), coder="order0")
+    part = Payload.levels_of(entries, DeadZone(2.0**-12), levels.astype(np.int32), coder="order0")
     return CompressedModel(graph, (part,), INFO)
 
 
@@ -153,7 +153,7 @@ def scaled(shapes: list[tuple[int, ...]], levels: np.ndarray) -> CompressedModel
     zeros_of = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
     graph = skeleton(Model.from_proto(model(zeros_of)), names)
     entries = [TensorEntry(name=name, shape=shape, type=1) for name, shape in zip(names, shapes, strict=True)]
-    part = Part.levels_of(entries, DeadZone(2.0**-6), levels.astype(np.int32), coder="contexts")
+    part = Payload.levels_of(entries, DeadZone(2.0**-6), levels.astype(np.int32), coder="contexts")
     return CompressedModel(graph, (part,), INFO)
 
 
@@ -161,7 +161,7 @@ def on_trellis(levels: np.ndarray, quantizer: Grid, coder: Coder = "trellis") ->
     """One tensor of levels of dependent quantization."""
     graph = skeleton(Model.from_proto(model({"w": np.zeros(levels.shape, np.float32)})), ["w"])
     entry = TensorEntry(name="w", shape=levels.shape, type=1)
-    part = Part.levels_of([entry], quantizer, levels.astype(np.int32), coder=coder)
+    part = Payload.levels_of([entry], quantizer, levels.astype(np.int32), coder=coder)
     return CompressedModel(graph, (part,), INFO)
 
 
@@ -224,7 +224,7 @@ def cases() -> dict[str, Callable[[], CompressedModel]]:
 def values_of(compressed: CompressedModel) -> dict[str, str]:
     """Each tensor's bytes: as they are, or from 25 on the first eight and 20 of SHA-256."""
     found = {}
-    for part in compressed.parts:
+    for part in compressed.payloads:
         types = {entry.name: entry.data_type for entry in part.row.tensors}
         for name, array in part.arrays().items():
             found[name] = digest(bytes(array_bytes(array, types[name])))

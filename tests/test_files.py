@@ -16,7 +16,7 @@ from enx_samples import small_model
 from enxuto.compression.plain import compress
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
-from enxuto.machine.signals import interrupts_wait
+from enxuto.machine.signals import hold_interrupts
 
 
 def test_a_new_file_and_a_replaced_one(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_temporary_file_has_another_name(tmp_path: Path) -> None:
 
 def interrupted_block(then: Callable[[], None]) -> None:
     """A block in which a Ctrl-C comes, and something after it."""
-    with interrupts_wait():
+    with hold_interrupts():
         signal.raise_signal(signal.SIGINT)
         then()
 

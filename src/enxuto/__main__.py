@@ -5,12 +5,12 @@ The command line is imported inside, as that takes most of a second in which peo
 
 import sys
 
-from enxuto.machine.signals import ended_by_sigterm, exit_code
+from enxuto.machine.signals import end_on_sigterm, exit_code
 
 
 def main() -> None:
     """Run the command line; SIGTERM ends it as a Ctrl-C does, with exit code 143 instead of 130."""
-    with ended_by_sigterm():
+    with end_on_sigterm():
         try:
             from enxuto.cli import app
         except KeyboardInterrupt as interrupt:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.files import atomic_write, open_regular_file
-from enxuto.machine.signals import interrupts_wait
+from enxuto.machine.signals import hold_interrupts
 
 __all__ = [
     "STATE_KEYS",
@@ -71,7 +71,7 @@ def write_archive(path: str | Path, format_name: str, version: int, values: Mapp
     """
     contents = {"format": format_name, "version": version, "digest": digest(values), **values}
     # An interrupt inside torch.save comes out of it as a RuntimeError about its archive.
-    with interrupts_wait(), atomic_write(path) as file:
+    with hold_interrupts(), atomic_write(path) as file:
         torch.save(contents, file)
 
 

@@ -24,6 +24,7 @@ from enxuto.metrics import (
     paired_interval,
     wilson_interval,
 )
+from enxuto.metrics.scores import check_labels
 
 __all__ = [
     "Evaluation",

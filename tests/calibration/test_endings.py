@@ -81,7 +81,7 @@ def calibrated(model: Model, parts: ImageSplit) -> Calibration:
 
 
 def payloads(model: CompressedModel) -> list[bytes]:
-    return [bytes(part.payload) for part in model.parts]
+    return [bytes(part.data) for part in model.payloads]
 
 
 def judged(model: Model, small: CompressedModel, data: Dataset) -> Judgement:

@@ -89,7 +89,7 @@ def test_ledger_and_tables_are_readable(invoke: Invoke, digits: Path) -> None:
 def test_inspect_json_adds_up(invoke: Invoke, digits: Path) -> None:
     invoke("compress", digits)
     facts = printed(invoke("inspect", digits.with_suffix(".enx"), "--json"))
-    parts = CompressedModel.read(digits.with_suffix(".enx")).parts
+    parts = CompressedModel.read(digits.with_suffix(".enx")).payloads
     file_row = next(row for row in facts["rows"] if row["name"] == ".enx file")
     assert facts["head_bytes"] + sum(part.row.bytes for part in parts) == file_row["bytes"]
     weights = [tensor for tensor in facts["tensors"] if tensor["entropy"] is not None]
@@ -147,7 +147,7 @@ def test_levels_lie_on_a_trellis_unless_the_user_says_what_they_are(
     invoke: Invoke, digits: Path, options: tuple[str, ...], kind: str
 ) -> None:
     assert invoke("compress", digits, *options).exit_code == 0
-    parts = CompressedModel.read(digits.with_suffix(".enx")).parts
+    parts = CompressedModel.read(digits.with_suffix(".enx")).payloads
     assert {part.quantizer().kind for part in parts if isinstance(part.row, LevelsRow)} == {kind}
     assert invoke("verify", digits.with_suffix(".enx"), digits).exit_code == 0
 

@@ -156,7 +156,7 @@ def test_ort_gives_the_outputs_of_the_dequantized_weights() -> None:
     model = small_model(40)
     made = compress(model, Ranged(4, "tensor"))
     replaced = {}
-    for part in made.parts:
+    for part in made.payloads:
         if part.row.coder != "planes":
             for name, tensor in part.levels().items():
                 replaced[name] = tensor.quantizer.reconstruct(tensor.quantizer.quantize(model.load(name)))
@@ -238,7 +238,7 @@ def test_no_tensor_costs_more_than_its_bytes() -> None:
     model = graph_of(nodes, weights, **{f"{name}.x": [shape[1], 3] for name, shape in sizes.items()})
     for scheme in (None, Uniform(DeadZone(1e-8)), Uniform(DeadZone(1e-3)), Ranged(24, "channel")):
         made = compress(model, scheme)
-        for part in made.parts:
+        for part in made.payloads:
             raw = sum(entry.stored_bytes for entry in part.row.tensors)
             if part.row.coder != "planes":
                 assert part.row.bytes < raw
@@ -254,7 +254,7 @@ def test_no_tensor_costs_more_than_its_bytes() -> None:
 def test_models_with_nothing_to_quantize() -> None:
     bare = graph_of([helper.make_node("Relu", ["x"], ["y"])], {}, x=["n", 3])
     made = compress(bare)
-    assert made.parts == ()
+    assert made.payloads == ()
     assert made.to_model().to_proto().graph.node[0].op_type == "Relu"
     assert parameters(bare) == 0
     with pytest.raises(UsageError, match="no weights"):
@@ -269,7 +269,7 @@ def test_zero_and_constant_weights() -> None:
     nodes = [helper.make_node("MatMul", ["x", "z"], ["t"]), helper.make_node("MatMul", ["t", "c"], ["y"])]
     model = graph_of(nodes, weights, x=["n", 64])
     made = compress(model)
-    assert sum(part.row.bytes for part in made.parts) < 150
+    assert sum(part.row.bytes for part in made.payloads) < 150
     assert not made.to_model().load("z").any()
     assert np.abs(made.to_model().load("c") + 0.3).max() < 0.05
 
@@ -320,7 +320,7 @@ def test_many_small_exact_tensors_share_a_payload() -> None:
         for i, name in enumerate(weights)
     ]
     made = compress(graph_of(nodes, weights, x=["n", 100]))
-    assert [len(part.row.tensors) for part in made.parts] == [50]
+    assert [len(part.row.tensors) for part in made.payloads] == [50]
     assert weights_of(made.to_model()) == {n: b"float32(100,)" + a.tobytes() for n, a in weights.items()}
 
 
@@ -334,7 +334,7 @@ def test_progress_tells_every_tensor() -> None:
 
 def test_levels_cost_their_entropy() -> None:
     made = compress(DEMO, Uniform(DeadZone(0.01)))
-    for part in made.parts:
+    for part in made.payloads:
         if part.row.coder != "planes" and part.row.items >= 10_000:
             levels = next(iter(part.levels().values())).levels
             assert part.row.bytes <= 1.005 * entropy(levels) * levels.size / 8 + 64

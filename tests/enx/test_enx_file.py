@@ -14,7 +14,7 @@ import pytest
 from enx_samples import DEMO, MAGIC, Taken, small_model, weights_of, with_prefix
 from enxuto.compression.plain import compress
 from enxuto.enx.file import FORMAT_VERSION, CompressedModel, is_enx
-from enxuto.enx.payload import Part, most_elements
+from enxuto.enx.payload import Payload, most_elements
 from enxuto.enx.table import TensorEntry
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
@@ -85,11 +85,11 @@ def test_saved_and_read_is_the_same(scheme: Scheme | None, tmp_path: Path) -> No
     assert path.read_bytes() == made.to_bytes()
     read = CompressedModel.read(path)
     assert (read.skeleton, read.metadata) == (made.skeleton, made.metadata)
-    assert [part.row for part in read.parts] == [part.row for part in made.parts]
-    assert [part.payload for part in read.parts] == [part.payload for part in made.parts]
+    assert [part.row for part in read.payloads] == [part.row for part in made.payloads]
+    assert [part.data for part in read.payloads] == [part.data for part in made.payloads]
     assert read.to_bytes() == made.to_bytes()
     assert read.file_bytes == length
-    assert read.head_bytes + sum(part.row.bytes for part in read.parts) == length
+    assert read.head_bytes + sum(part.row.bytes for part in read.payloads) == length
     assert weights_of(read.to_model()) == weights_of(made.to_model(threads=1))
 
 
@@ -100,7 +100,7 @@ def test_decoded_weights_are_the_dequantized_ones(scheme: Scheme | None) -> None
     back = made.to_model()
     assert back.weight_names == model.weight_names
     quantized: dict[str, Quantizer] = {}
-    for part in made.parts:
+    for part in made.payloads:
         if part.row.coder != "planes":
             quantized |= {name: tensor.quantizer for name, tensor in part.levels().items()}
     assert set(quantized) == {"conv.w", "fc.w"}
@@ -131,21 +131,21 @@ def test_an_uncompressed_head_is_read(compressed: CompressedModel, tmp_path: Pat
 def test_padding_where_a_payload_stands_for_many_elements(tmp_path: Path) -> None:
     size = 3_000_000
     entry = TensorEntry(name="zeros", shape=(size,), type=1)
-    part = Part.levels_of([entry], DeadZone(1.0), np.zeros(size, np.int32))
+    part = Payload.levels_of([entry], DeadZone(1.0), np.zeros(size, np.int32))
     assert part.row.padding > 0
-    assert part.payload[-part.row.padding :] == bytes(part.row.padding)
+    assert part.data[-part.row.padding :] == bytes(part.row.padding)
     assert size <= most_elements(part.row.bytes) < size + 4096
     assert not part.arrays()["zeros"].any()
-    exact = Part.exact_of([entry], bytes(4 * size))
+    exact = Payload.exact_of([entry], bytes(4 * size))
     assert exact.row.padding > 0
     assert not exact.arrays()["zeros"].any()
 
 
 def test_padding_is_zero() -> None:
     entry = TensorEntry(name="zeros", shape=(300_000,), type=1)
-    part = Part.levels_of([entry], DeadZone(1.0), np.full(300_000, 3, np.int32))
-    payload = part.payload[:-1] + b"\x55"
-    other = Part(part.row.model_copy(update={"crc32": f"{zlib.crc32(payload):08x}"}), payload)
+    part = Payload.levels_of([entry], DeadZone(1.0), np.full(300_000, 3, np.int32))
+    payload = part.data[:-1] + b"\x55"
+    other = Payload(part.row.model_copy(update={"crc32": f"{zlib.crc32(payload):08x}"}), payload)
     assert part.row.padding > 1
     with pytest.raises(FormatError, match="padding"):
         other.arrays()
@@ -272,7 +272,7 @@ def nested(depth: int) -> object:
 def test_metadata_that_cannot_be_written(metadata: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="metadata"):
         compress(small_model(), metadata=metadata)
-    made = CompressedModel(compress(small_model()).skeleton, compress(small_model()).parts, metadata)
+    made = CompressedModel(compress(small_model()).skeleton, compress(small_model()).payloads, metadata)
     with pytest.raises(UsageError, match="metadata"):
         made.save(tmp_path / "m.enx")
     assert list(tmp_path.iterdir()) == []
@@ -297,12 +297,12 @@ def test_payloads_put_aside_come_back(tmp_path: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr("enxuto.enx.payload.Spool.__init__.__defaults__", (500,))
         aside = compress(model)
-    assert any(not isinstance(part._payload, bytes) for part in aside.parts)
+    assert any(not isinstance(part._data, bytes) for part in aside.payloads)
     assert aside.to_bytes() == plain.to_bytes()
     assert weights_of(aside.to_model(threads=4)) == weights_of(plain.to_model())
     with monkeypatch.context() as patch:
         patch.setattr("enxuto.enx.payload.Spool.__init__.__defaults__", (0,))
         patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
         in_memory = compress(model)
-    assert all(isinstance(part._payload, bytes) for part in in_memory.parts)
+    assert all(isinstance(part._data, bytes) for part in in_memory.payloads)
     assert in_memory.to_bytes() == plain.to_bytes()

@@ -66,7 +66,7 @@ def by_hand(arrays: list[np.ndarray], types: list[int]) -> str:
 def test_the_hash_is_the_pages(which: str, files: dict[str, CompressedModel]) -> None:
     made = files[which]
     original = fold_batch_norm(MODEL)[0] if made.metadata.get("folded") else MODEL
-    rows = [part.row for part in made.parts if isinstance(part.row, LevelsRow) or "calibrated" in which]
+    rows = [part.row for part in made.payloads if isinstance(part.row, LevelsRow) or "calibrated" in which]
     names = [entry.name for row in rows for entry in row.tensors]
     assert names
     assert made.metadata["weights"] == by_hand([original.load(name) for name in names], [1] * len(names))

@@ -382,7 +382,7 @@ def _assert_same(data: bytes, path: Path) -> dict[str, str]:
     path.write_bytes(data)
     tensors = decode_enx.decode(data)
     values = {}
-    for part in CompressedModel.read(path).parts:
+    for part in CompressedModel.read(path).payloads:
         levels = part.levels() if part.row.coder != "planes" else {}
         for entry, array in zip(part.row.tensors, part.arrays().values(), strict=True):
             tensor = tensors[entry.name]
@@ -415,10 +415,10 @@ CONTEXTS = (
 @pytest.mark.parametrize("name", CONTEXTS)
 def test_the_coder_makes_the_payload_of_the_models_in_it(name: str, tmp_path: Path) -> None:
     (tmp_path / "golden.enx").write_bytes(_file(name))
-    (part,) = CompressedModel.read(tmp_path / "golden.enx").parts
+    (part,) = CompressedModel.read(tmp_path / "golden.enx").payloads
     layout = Layout.of([entry.shape for entry in part.row.tensors])
     levels = np.concatenate([tensor.levels.reshape(-1) for tensor in part.levels().values()])
-    head = part.payload[part.row.steps_bytes :]
+    head = part.data[part.row.steps_bytes :]
     model, _ = read_model(head, layout.sizes, part.row.coder == "trellis")
     assert encode_contexts(levels, layout, model) == head
     assert (model.shifts is not None) == (name in ("kernels", "lanes", "trellis"))

@@ -106,10 +106,10 @@ def test_ten_thousand_random_corruptions_of_payloads(files: list[bytes], path: P
                 assert found is None or found == expected
                 continue
             position = begin
-            for part in whole.parts:
+            for part in whole.payloads:
                 payload = bytes(changed[position : position + part.row.bytes])
                 position += part.row.bytes
-                same = payload == part.payload
+                same = payload == part.data
                 try:
                     type(part)(part.row, payload).arrays()
                     assert same, "a changed payload passed its checksum"
@@ -423,4 +423,4 @@ def test_metadata_of_any_kind_do_no_harm(parameters: Any, files: list[bytes], pa
     read = CompressedModel.read(path)
     assert json.dumps(ledger_of(read).to_dict(), allow_nan=False)
     assert verify(read).ok
-    assert all(np.isfinite(array).all() for part in read.parts for array in part.arrays().values())
+    assert all(np.isfinite(array).all() for part in read.payloads for array in part.arrays().values())

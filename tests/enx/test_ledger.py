@@ -72,7 +72,7 @@ def test_all_files_a_model_needs_are_counted(tmp_path: Path) -> None:
 
 def test_the_bound_of_levels_is_their_entropy_and_that_of_exact_values_that_of_their_planes() -> None:
     made = compress(small_model(40))
-    for part in made.parts:
+    for part in made.payloads:
         if part.row.coder != "planes":
             expected = sum(entropy(t.levels) * t.levels.size / 8 for t in part.levels().values())
         else:
@@ -102,7 +102,7 @@ def test_exact_values_that_shrink_are_below_their_size() -> None:
 def test_ledger_without_an_original_and_without_parameters() -> None:
     made = compress(small_model())
     assert len(ledger_of(made).rows) == 3
-    bare = CompressedModel(made.skeleton, made.parts, {})
+    bare = CompressedModel(made.skeleton, made.payloads, {})
     quantized = sum(e.elements for e, part in bare.entries() if part.row.coder != "planes")
     assert ledger_of(bare).parameters == quantized
     empty = Ledger(0, (LedgerRow("a", 0.0, measured=False), LedgerRow("b", 0.0, measured=True)))

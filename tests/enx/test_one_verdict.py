@@ -23,7 +23,7 @@ from enx_samples import Taken, small_model
 from enxuto.codec import encode, encode_bytes
 from enxuto.compression.plain import compress
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.payload import Part
+from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry
 from enxuto.errors import FormatError
 from enxuto.onnx_model import array_bytes, skeleton
@@ -43,7 +43,7 @@ def built(coder: Any, quantizer: Grid | DeadZone, names: list[list[str]]) -> byt
         entries = [TensorEntry(name=i.name, shape=i.shape, type=i.data_type) for i in infos]
         levels = [np.rint(rng.normal(0, 3, i.shape)).astype(np.int32) for i in infos]
         flat = levels[0] if len(levels) == 1 else np.concatenate([one.reshape(-1) for one in levels])
-        parts.append(Part.levels_of(entries, quantizer, flat, coder=coder))
+        parts.append(Payload.levels_of(entries, quantizer, flat, coder=coder))
     lacking = [name for together in names for name in together]
     return CompressedModel(skeleton(model, lacking), tuple(parts), {"made_by": "hand"}).to_bytes()
 

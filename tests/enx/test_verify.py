@@ -74,7 +74,7 @@ def test_other_float_types_are_judged_too(dtype: np.dtype, step: float) -> None:
     )
     made = compress(model, Uniform(DeadZone(step)))
     assert verify(made, model).ok
-    if any(part.row.coder != "planes" for part in made.parts):
+    if any(part.row.coder != "planes" for part in made.payloads):
         values = values.copy()
         values[3, 3] += np.array(0.3, dtype)
         assert not verify(made, model.replace_weights({"w": values})).ok
@@ -126,13 +126,13 @@ def test_every_damaged_payload_is_named(tmp_path: Path) -> None:
     made.save(path)
     data = bytearray(path.read_bytes())
     position = made.head_bytes
-    for part in made.parts:
+    for part in made.payloads:
         data[position] ^= 1
         position += part.row.bytes
     path.write_bytes(data)
     result = verify(CompressedModel.read(path), small_model(40))
-    assert len(result.problems) == len(made.parts) > 1
-    for problem, part in zip(result.problems, made.parts, strict=True):
+    assert len(result.problems) == len(made.payloads) > 1
+    for problem, part in zip(result.problems, made.payloads, strict=True):
         assert part.row.label in problem
         assert "checksum" in problem
 
@@ -141,4 +141,4 @@ def test_progress_is_reported() -> None:
     made = compress(small_model(40))
     told: list[int] = []
     verify(made, progress=lambda what, done, total: told.append(done))
-    assert told == list(range(len(made.parts)))
+    assert told == list(range(len(made.payloads)))

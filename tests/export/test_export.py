@@ -120,7 +120,7 @@ def _survives_compression(model: Model, path: Path) -> None:
     assert read.to_bytes() == small.to_bytes() == path.read_bytes()
     dequantized = {
         name: tensor.reconstruct().astype(model.info(name).dtype)
-        for part in small.parts
+        for part in small.payloads
         if isinstance(part.row, LevelsRow)
         for name, tensor in part.levels().items()
     }

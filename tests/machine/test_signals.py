@@ -19,7 +19,7 @@ import enxuto
 from enxuto.cli.shared.terminal import handle_errors
 from enxuto.machine import processors as counted
 from enxuto.machine.processors import processors, quota
-from enxuto.machine.signals import Terminated, ended_by_sigterm, exit_code, interrupts_wait
+from enxuto.machine.signals import Terminated, end_on_sigterm, exit_code, hold_interrupts
 
 SOURCE = Path(enxuto.__file__).parent
 
@@ -35,22 +35,22 @@ def ended(body: str) -> subprocess.CompletedProcess[str]:
     ("body", "code", "said"),
     [
         # What has to be done on the way out is done, also where another SIGTERM comes meanwhile.
-        ("with ended_by_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
+        ("with end_on_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
          "  finally:\n    os.kill(os.getpid(), signal.SIGTERM); print('tidy')", 143, "tidy"),
         # A verb that makes an exit of its own of it.
-        ("with ended_by_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
+        ("with end_on_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
          "  except KeyboardInterrupt as e:\n    print(exit_code(e)); sys.exit(1)", 143, "143"),
         # What was finished before stays finished.
-        ("with ended_by_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
+        ("with end_on_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
          "  except KeyboardInterrupt:\n    sys.exit(0)", 0, ""),
-        ("with ended_by_sigterm():\n  sys.exit(2)", 2, ""),
-        ("with ended_by_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(9)\n"
+        ("with end_on_sigterm():\n  sys.exit(2)", 2, ""),
+        ("with end_on_sigterm():\n  try:\n    os.kill(os.getpid(), signal.SIGINT); time.sleep(9)\n"
          "  except KeyboardInterrupt as e:\n    sys.exit(exit_code(e))", 130, ""),
         # Told to ignore it (nohup-like), it goes on.
-        ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwith ended_by_sigterm():\n"
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwith end_on_sigterm():\n"
          "  os.kill(os.getpid(), signal.SIGTERM); print('on')", 0, "on"),
         # A library that must not be disturbed is not, and what came meanwhile is not forgotten.
-        ("with ended_by_sigterm():\n  with interrupts_wait():\n"
+        ("with end_on_sigterm():\n  with hold_interrupts():\n"
          "    os.kill(os.getpid(), signal.SIGTERM); print('whole', flush=True)\n  time.sleep(9)", 143, "whole"),
     ],
 )  # fmt: skip
@@ -62,10 +62,10 @@ def test_an_end_in_order(body: str, code: int, said: str) -> None:
 
 def test_handlers_are_as_before_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with ended_by_sigterm(), interrupts_wait():
+    with end_on_sigterm(), hold_interrupts():
         assert signal.getsignal(signal.SIGTERM) is not before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    thread = threading.Thread(target=lambda: ended_by_sigterm().__enter__())
+    thread = threading.Thread(target=lambda: end_on_sigterm().__enter__())
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) == before[0]

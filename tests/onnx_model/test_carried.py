@@ -105,7 +105,7 @@ def test_a_file_of_before_is_read_by_its_metadata(tmp_path: Path) -> None:
     source = carrying_model(tmp_path / "m.onnx", OWN)
     made = enxuto.compress(source).compressed
     older = CompressedModel(
-        made.skeleton, made.parts, {**made.metadata, "preprocess": OWN | {"divide_by": 16.0}}
+        made.skeleton, made.payloads, {**made.metadata, "preprocess": OWN | {"divide_by": 16.0}}
     )
     older.save(tmp_path / "m.enx")
     assert onnx_metadata(enxuto.load(tmp_path / "m.enx"))["preprocess"]["divide_by"] == 16.0

@@ -126,10 +126,10 @@ def steps_of(quantizer: object) -> np.ndarray:
 
 def test_uniform_gives_all_the_same() -> None:
     assert set(quantizers(Uniform(Half())).values()) == {Half()}
-    halved = Uniform(DeadZone(0.5, 0.1)).scaled(0.5)
+    halved = Uniform(DeadZone(0.5, 0.1)).with_steps_times(0.5)
     assert set(quantizers(halved).values()) == {DeadZone(0.25, 0.1)}
     with pytest.raises(UsageError, match="half quantizer has no step"):
-        Uniform(Half()).scaled(2.0)
+        Uniform(Half()).with_steps_times(2.0)
 
 
 @pytest.mark.parametrize("per", ["network", "tensor", "channel"])
@@ -150,7 +150,7 @@ def test_ranged_divides_the_range(per: str) -> None:
         levels = quantizer.quantize(array)
         assert np.abs(levels).max() <= (35 if per == "channel" else 32)
     with pytest.raises(UsageError, match="both fix the step"):
-        Ranged(6, "tensor").scaled(2.0)
+        Ranged(6, "tensor").with_steps_times(2.0)
 
 
 def test_ranged_mu_law() -> None:
@@ -171,7 +171,7 @@ def test_steps_of_the_network(scheme: Scheme) -> None:
     expected = 0.5 * np.sqrt((everything**2).mean())
     for quantizer in quantizers(scheme).values():
         assert steps_of(quantizer) == pytest.approx([expected], rel=1e-6)
-    for quantizer in quantizers(scheme.scaled(3.0)).values():
+    for quantizer in quantizers(scheme.with_steps_times(3.0)).values():
         assert steps_of(quantizer) == pytest.approx([3 * expected], rel=1e-6)
 
 
@@ -239,4 +239,4 @@ def test_fitted_minifloats_reach_the_largest_weight_and_not_twice_that() -> None
     with pytest.raises(UsageError, match="per network or per tensor"):
         quantizers(FittedMinifloat(4, 3, "channel"))
     with pytest.raises(UsageError, match="no step"):
-        FittedMinifloat(4, 3).scaled(2.0)
+        FittedMinifloat(4, 3).with_steps_times(2.0)

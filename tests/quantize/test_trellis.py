@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from enxuto.calibration.shrinkage import raise_floor
 from enxuto.codec import CODERS
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.payload import Part
+from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry, parse_header
 from enxuto.errors import FormatError, UsageError
 from enxuto.onnx_model import Model, skeleton
@@ -158,7 +158,9 @@ def test_tables_say_what_is_on_a_trellis() -> None:
 def test_a_file_says_the_least_version_that_reads_it(trellis: bool, version: int) -> None:
     levels = np.arange(12, dtype=np.int32).reshape(3, 4)
     graph = skeleton(Model.from_proto(model({"w": np.zeros((3, 4), np.float32)})), ["w"])
-    part = Part.levels_of([TensorEntry(name="w", shape=(3, 4), type=1)], Grid(0.5, trellis=trellis), levels)
+    part = Payload.levels_of(
+        [TensorEntry(name="w", shape=(3, 4), type=1)], Grid(0.5, trellis=trellis), levels
+    )
     data = CompressedModel(graph, (part,), {}).to_bytes()
     assert data[8] == version
     assert part.levels()["w"].levels.tolist() == levels.tolist()

@@ -21,7 +21,7 @@ from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half
 from enxuto.quantize.trellis import multiples
-from enxuto.rounding.plain import ROUNDINGS, rounded
+from enxuto.rounding.plain import ROUNDINGS, round_weight
 from enxuto.rounding.viterbi import nearest_path
 
 WEIGHTS = np.random.default_rng(0).laplace(0, 1, (40, 30, 3, 3)).astype(np.float32)
@@ -53,30 +53,30 @@ def test_a_path_needs_levels_of_thirty_bits(value: float) -> None:
 
 def test_what_no_grid_on_a_trellis_fits_is_rounded_to_nearest() -> None:
     fine = DeadZone(1e-9)
-    quantizer, levels = rounded(np.array([[0, 1.5]], np.float32), fine, "trellis")  # levels of 31 bits
+    quantizer, levels = round_weight(np.array([[0, 1.5]], np.float32), fine, "trellis")  # levels of 31 bits
     assert quantizer == fine
     assert levels.tolist() == fine.quantize(np.array([[0, 1.5]], np.float32)).tolist()
     with pytest.raises(UsageError, match="too small for values"):
-        rounded(np.array([[0, 5]], np.float32), fine, "trellis")
+        round_weight(np.array([[0, 5]], np.float32), fine, "trellis")
     tiny = DeadZone(1e-31)
-    assert rounded(WEIGHTS * np.float32(1e-30), tiny, "trellis")[0] == tiny
+    assert round_weight(WEIGHTS * np.float32(1e-30), tiny, "trellis")[0] == tiny
     dead = DeadZone((0.1, *[1e-20] * 39), axis=0)
-    assert rounded(WEIGHTS * np.float32(1e-12), dead, "trellis")[0] == dead
+    assert round_weight(WEIGHTS * np.float32(1e-12), dead, "trellis")[0] == dead
     positions = DeadZone((0.1, 0.2, 0.1), axis=2)
-    assert rounded(WEIGHTS, positions, "trellis")[0] == positions
+    assert round_weight(WEIGHTS, positions, "trellis")[0] == positions
 
 
 def test_pieces_of_a_weight_are_rounded_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = DeadZone(tuple(np.geomspace(0.5, 2, 40).tolist()), axis=0)
-    whole = rounded(WEIGHTS, steps, "trellis")[1]
+    whole = round_weight(WEIGHTS, steps, "trellis")[1]
     monkeypatch.setattr("enxuto.rounding.plain._AT_ONCE", 1000)
-    np.testing.assert_array_equal(rounded(WEIGHTS, steps, "trellis")[1], whole)
+    np.testing.assert_array_equal(round_weight(WEIGHTS, steps, "trellis")[1], whole)
 
 
 def test_a_trellis_has_less_error_at_equal_entropy() -> None:
     plain = DeadZone(1.0)
     nearest = plain.quantize(WEIGHTS)
-    quantizer, levels = rounded(WEIGHTS, plain, "trellis")
+    quantizer, levels = round_weight(WEIGHTS, plain, "trellis")
     assert quantizer == Grid(0.56, trellis=True)
     errors = [np.mean(np.square(values - WEIGHTS))
               for values in (plain.reconstruct(nearest), quantizer.reconstruct(levels))]  # fmt: skip
@@ -87,14 +87,14 @@ def test_a_trellis_has_less_error_at_equal_entropy() -> None:
 
 def test_channels_keep_their_steps_in_quarters_of_an_octave() -> None:
     steps = tuple(float(step) for step in np.geomspace(0.1, 3, 40))
-    quantizer, levels = rounded(WEIGHTS, DeadZone(steps, axis=0), "trellis")
+    quantizer, levels = round_weight(WEIGHTS, DeadZone(steps, axis=0), "trellis")
     assert isinstance(quantizer, Grid)
     ratios = quantizer.steps(WEIGHTS.shape)[0].reshape(-1) / (0.56 * np.array(steps))
     assert np.abs(np.log2(ratios)).max() < 0.13
     assert len(quantizer.rows) == 40
     assert not quantizer.columns
     assert np.abs(quantizer.reconstruct(levels) - WEIGHTS).max() <= 2 * 0.56 * 3 * 1.1
-    columns, _ = rounded(WEIGHTS, DeadZone(steps[:30], axis=1), "trellis")
+    columns, _ = round_weight(WEIGHTS, DeadZone(steps[:30], axis=1), "trellis")
     assert isinstance(columns, Grid)
     assert len(columns.columns) == 30
 
@@ -104,14 +104,14 @@ def test_without_rows_a_trellis_rounds_to_nearest(shape: tuple[int, ...]) -> Non
     weight = np.linspace(-1, 1, max(1, int(np.prod(shape))), dtype=np.float32)[: int(np.prod(shape))].reshape(
         shape
     )
-    quantizer, levels = rounded(weight, DeadZone(0.25), "trellis")
+    quantizer, levels = round_weight(weight, DeadZone(0.25), "trellis")
     assert quantizer == DeadZone(0.25)
     np.testing.assert_array_equal(levels, DeadZone(0.25).quantize(weight))
 
 
 def test_by_rate_a_level_is_one_of_two_and_saves_bits() -> None:
     plain = DeadZone(1.0)
-    quantizer, levels = rounded(WEIGHTS, plain, "rate")
+    quantizer, levels = round_weight(WEIGHTS, plain, "rate")
     assert quantizer == plain
     assert np.abs(levels - WEIGHTS).max() < 1
     nearest = plain.quantize(WEIGHTS)
@@ -124,17 +124,17 @@ def test_by_rate_a_level_is_one_of_two_and_saves_bits() -> None:
 
 
 def test_by_rate_clips_and_leaves_wide_levels_alone() -> None:
-    _, clipped = rounded(WEIGHTS, DeadZone(0.5, clip=(-1.0, 1.0)), "rate")
+    _, clipped = round_weight(WEIGHTS, DeadZone(0.5, clip=(-1.0, 1.0)), "rate")
     assert np.abs(clipped).max() <= 2
     fine = DeadZone(1e-4)
-    np.testing.assert_array_equal(rounded(WEIGHTS, fine, "rate")[1], fine.quantize(WEIGHTS))
+    np.testing.assert_array_equal(round_weight(WEIGHTS, fine, "rate")[1], fine.quantize(WEIGHTS))
 
 
 @pytest.mark.parametrize("rounding", ["rate", "trellis"])
 @pytest.mark.parametrize("quantizer", [Half(), DeadZone(0.1, 0.4)])
 def test_other_quantizers_round_to_nearest_only(quantizer: Half | DeadZone, rounding: str) -> None:
     with pytest.raises(UsageError, match=r"needs quantizer dead-zone with delta 0\.5"):
-        rounded(WEIGHTS, quantizer, rounding)  # type: ignore[arg-type]
+        round_weight(WEIGHTS, quantizer, rounding)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
@@ -155,7 +155,7 @@ def test_a_file_of_each_way(rounding: str, tmp_path: Path) -> None:
 def test_a_weight_off_by_more_than_its_trellis_allows_is_a_problem() -> None:
     model = Model.read(DEMO)
     made = compress(model)
-    name = next(entry.name for part in made.parts for entry in part.row.tensors if len(entry.shape) == 4)
+    name = next(entry.name for part in made.payloads for entry in part.row.tensors if len(entry.shape) == 4)
     weight = model.load(name).copy()
     weight.flat[3] += 1
     problems = verify(made, model.replace_weights({name: weight})).problems

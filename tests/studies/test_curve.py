@@ -46,7 +46,7 @@ def subject(model: Path = MODEL) -> Subject:
 
 
 def levels_of(small: CompressedModel) -> np.ndarray[Any, Any]:
-    parts = [part for part in small.parts if isinstance(part.row, LevelsRow)]
+    parts = [part for part in small.payloads if isinstance(part.row, LevelsRow)]
     return np.concatenate([tensor.levels.reshape(-1) for part in parts for tensor in part.levels().values()])
 
 

@@ -30,12 +30,12 @@ from enxuto.calibration.curvature import Curvature, estimate_curvatures
 from enxuto.calibration.layers import LinearLayer, calibrated_layers
 from enxuto.calibration.moments import FOLDS, Moments, layer_moments
 from enxuto.calibration.sensitivity import measure_sensitivities, model_divergence
-from enxuto.enx.payload import QuantizedTensor
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fixed_batch, fold_batch_norm, free_batch
 from enxuto.progress import Progress, ProgressCounter
 from enxuto.quantize.grid import Grid
+from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.runtime import advise_on_failure
 
 __all__ = ["Calibration", "calibrate"]

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.codec.context_fit import Fitted, fit_contexts
+from enxuto.codec.context_fit import FittedModel, fit_contexts
 from enxuto.codec.context_model import ContextModel
 from enxuto.codec.contexts import LARGEST, decode_contexts, encode_contexts
 from enxuto.codec.layout import Layout
@@ -105,7 +105,7 @@ class LevelModel:
     """
 
     classes: npt.NDArray[np.uint8]
-    fitted: Fitted
+    fitted: FittedModel
 
     def costs(self, reach: int) -> npt.NDArray[np.float64]:
         """Return the bits (K, 2·reach + 1) of levels −reach…reach in each class, all finite."""

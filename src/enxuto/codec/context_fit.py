@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.context_fit_loops import (
-    alternatives,
+    cost_of_changed_numbers,
     count_signs,
     count_tokens,
     magnitude_tokens,
-    scaled_sums,
+    sum_magnitudes,
 )
 from enxuto.codec.context_model import MOST_NUMBER, ContextModel, write_model
 from enxuto.codec.layout import Layout, Pictures
@@ -43,7 +43,7 @@ from enxuto.codec.stop_odds_fit import (
 )
 from enxuto.quantize.trellis import odd_states
 
-__all__ = ["Fitted", "fit_contexts"]
+__all__ = ["FittedModel", "fit_contexts"]
 
 _GRIDS = ((0.35, 14), (0.5, 10), (0.75, 7))  # octaves between classes, and how many classes at most
 _GRID = ((0.5, 14),)
@@ -69,7 +69,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A model, the bits it needs (head included, raw bits not), and how its classes' weights fell.
 
     counts (1, or 2 with a trellis, K, 5, tokens): weights in even and odd states, by class, step of the neighbours
@@ -82,9 +82,9 @@ class Fitted:
     signs: Int64
 
 
-def fit_contexts(levels: Int32, layout: Layout, trellis: bool = False) -> Fitted:
+def fit_contexts(levels: Int32, layout: Layout, trellis: bool = False) -> FittedModel:
     """Return the best model found for `levels` (n,) > 0 of that layout, on a trellis or not; deterministic."""
-    work = _Work(levels.reshape(-1, layout.positions), layout, trellis)
+    work = _LevelsToFit(levels.reshape(-1, layout.positions), layout, trellis)
     grids = _GRIDS if levels.size < _SMALL else _GRID
     looking = layout.positions > 1
     tried = [work.fit(*grid, looking) for grid in grids]
@@ -95,7 +95,7 @@ def fit_contexts(levels: Int32, layout: Layout, trellis: bool = False) -> Fitted
 
 
 @dataclass
-class _Work:
+class _LevelsToFit:
     """Levels (N, P) and what all fits of them share."""
 
     levels: Int32
@@ -123,9 +123,9 @@ class _Work:
                 np.empty(self.tokens.size, np.uint8),
                 np.empty(self.tokens.size, np.int16),
             )
-            self._look()
+            self._look_around()
 
-    def _look(self) -> None:
+    def _look_around(self) -> None:
         pictures = self.pictures
         look_around(
             self.levels,
@@ -146,7 +146,7 @@ class _Work:
             if self.has_scales(axis):
                 sums = np.zeros(self.layout.sizes[axis])
                 rows, columns, positions = factors
-                scaled_sums(self.levels, self.layout.starts, rows, columns, positions, axis, sums)
+                sum_magnitudes(self.levels, self.layout.starts, rows, columns, positions, axis, sums)
                 factors[axis] = (sums / self.mean + _PRIOR) / (counts[axis] + _PRIOR)
         return factors
 
@@ -155,7 +155,7 @@ class _Work:
         size = self.layout.sizes[axis]
         return 1 < size <= self.levels.size // _FEWEST
 
-    def fit(self, grid: float, most: int, looking: bool) -> Fitted:
+    def fit(self, grid: float, most: int, looking: bool) -> FittedModel:
         """Fit with at most so many classes, `grid` octaves apart, with neighbours or without."""
         logs = [np.log2(factor / np.median(factor)) for factor in self.factors]
         usual = self.mean * float(np.prod([np.median(factor) for factor in self.factors]))
@@ -189,7 +189,7 @@ class _Work:
 class _Search:
     """One fit on its way."""
 
-    work: _Work
+    work: _LevelsToFit
     numbers: list[Int16]
     offset: int
     looking: bool
@@ -218,7 +218,7 @@ class _Search:
         count_tokens(work.tokens, self.around, near, work.odd, self.sums(), self.offsets(), steps, out)
         return out
 
-    def moved(self, counts: Int64) -> Int64:
+    def sum_by_reached_class(self, counts: Int64) -> Int64:
         """The counts by the class that weights are coded with (1 or 2, K, tokens)."""
         if not self.looking:
             return np.asarray(counts.sum(axis=2))
@@ -233,14 +233,14 @@ class _Search:
     def tables(self, hazards: int | None = None) -> Int64:
         """Fit hazards to what the classes hold, so many or as many as pay; return counts."""
         counts = self.counts()
-        moved = self.moved(counts)
-        tokens = moved.shape[2]
+        reached = self.sum_by_reached_class(counts)
+        tokens = reached.shape[2]
         choices = [hazards] if hazards else [some for some in _HAZARDS if some < tokens] or [2]
         best: tuple[float, Int64, Int64 | None] | None = None
         for some in choices:
-            exponents, bits = fit_exponents(moved.astype(np.float64), self.work.direct, some)
-            zeros = fit_zeros(moved[1].astype(np.float64), exponents) if self.work.trellis else None
-            total = float(np.sum(moved * self.cost(exponents, zeros))) + bits
+            exponents, bits = fit_exponents(reached.astype(np.float64), self.work.direct, some)
+            zeros = fit_zeros(reached[1].astype(np.float64), exponents) if self.work.trellis else None
+            total = float(np.sum(reached * self.cost(exponents, zeros))) + bits
             if best is None or total < best[0]:
                 best = total, exponents, zeros
         assert best is not None, "there is always a choice"
@@ -259,7 +259,7 @@ class _Search:
         counts = self.tables(3)
         cost = self.cost(self.exponents, self.zeros)
         if self.looking:
-            self._shift(counts, cost)
+            self._fit_shifts(counts, cost)
         self.means = mean_magnitudes(frequencies(self.exponents, work.direct, work.groups), work.direct)
         classes = np.zeros(0, np.uint8)
         if self.looking:
@@ -268,13 +268,13 @@ class _Search:
             if not work.has_scales(axis):
                 continue
             bits = np.zeros((size, 5))
-            alternatives(
+            cost_of_changed_numbers(
                 work.tokens, self.around, work.pictures.around, work.odd, work.layout.starts, self.numbers[0],
                 self.numbers[1], self.offsets(), axis, classes, cost.astype(np.float32), bits,
             )  # fmt: skip
-            self._move(axis, bits)
+            self._move_numbers(axis, bits)
 
-    def _shift(self, counts: Int64, cost: Floats) -> None:
+    def _fit_shifts(self, counts: Int64, cost: Floats) -> None:
         """Move each step of the neighbours by as many classes as suits its weights best."""
         classes = cost.shape[1]
         own = np.arange(classes)[None, :] + np.arange(-_FURTHEST, _FURTHEST + 1)[:, None]
@@ -283,7 +283,7 @@ class _Search:
         for step in np.flatnonzero(counts.any(axis=(0, 1, 3))):
             self.shifts[step] = int(np.argmin(totals[:, step])) - _FURTHEST
 
-    def _move(self, axis: int, bits: Floats) -> None:
+    def _move_numbers(self, axis: int, bits: Floats) -> None:
         """Change an axis' numbers to the cheapest, what writing them costs included; the usual one becomes 0."""
         numbers = self.numbers[axis].astype(np.int64)
         choices = np.clip(numbers[:, None] + np.arange(-2, 3), -MOST_NUMBER, MOST_NUMBER)
@@ -295,7 +295,7 @@ class _Search:
         self.offset += centre
         self.numbers[axis] = np.clip(chosen - centre, -MOST_NUMBER, MOST_NUMBER).astype(np.int16)
 
-    def result(self) -> Fitted:
+    def result(self) -> FittedModel:
         """The final tables, signs and size."""
         work = self.work
         self.tables()
@@ -308,13 +308,13 @@ class _Search:
             work.levels, totals, self.sums(), self.offsets(), sign_table(self.means), 2 * MOST_SUM + 2,
             len(self.means) - 1, signs,
         )  # fmt: skip
-        told = signs if self.looking else signs[:1]
-        odds = sign_exponents(told)
+        counted = signs if self.looking else signs[:1]
+        odds = sign_exponents(counted)
         rows, columns, positions = self.numbers
         model = ContextModel(
             self.exponents, work.direct, work.groups, (rows, columns, positions), self.offset, odds,
             self.shifts if self.looking else None, work.eighths if self.looking else None, self.zeros,
         )  # fmt: skip
-        coded = float(np.sum(self.moved(counts) * self.cost(self.exponents, self.zeros)))
-        bits = coded + sign_bits(told, odds)
-        return Fitted(model, bits + 8 * len(write_model(model)), counts, signs)
+        coded = float(np.sum(self.sum_by_reached_class(counts) * self.cost(self.exponents, self.zeros)))
+        bits = coded + sign_bits(counted, odds)
+        return FittedModel(model, bits + 8 * len(write_model(model)), counts, signs)

@@ -1,4 +1,4 @@
-"""Passes over all weights that fitting a context model takes: sums of magnitudes, counts, costs of alternatives.
+"""Passes over all weights that fitting a context model takes: sums of magnitudes, counts, costs of other numbers.
 
 Weights are (N, P): kernels × positions, in the rows of a `Layout`. Nothing here decides anything.
 """
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from enxuto.codec.neighbours import MOST_AROUND, SIZES
 from enxuto.machine.kernels import clamp, compiled
 
-__all__ = ["alternatives", "count_signs", "count_tokens", "magnitude_tokens", "scaled_sums"]
+__all__ = ["cost_of_changed_numbers", "count_signs", "count_tokens", "magnitude_tokens", "sum_magnitudes"]
 
 _AROUND_ROW = 7 * (MOST_AROUND + 1)
 
@@ -39,14 +39,14 @@ def magnitude_tokens(levels: Int32, direct: int, tokens: Bytes) -> None:
 
 
 @compiled
-def scaled_sums(
+def sum_magnitudes(
     levels: Int32, starts: Int64, rows: Floats, columns: Floats, positions: Floats, axis: int, out: Floats
 ) -> None:
     """Add up, per row, column or position (axis 0, 1, 2), magnitudes divided by the scales of the other two."""
-    told_apart = columns.shape[0] > 1
+    by_column = columns.shape[0] > 1
     for row in range(starts.shape[0] - 1):
         for n in range(starts[row], starts[row + 1]):
-            column = n - starts[row] if told_apart else 0
+            column = n - starts[row] if by_column else 0
             for p in range(levels.shape[1]):
                 size = abs(np.float64(levels[n, p]))
                 if axis == 0:
@@ -112,7 +112,7 @@ def count_signs(
 
 
 @compiled
-def alternatives(
+def cost_of_changed_numbers(
     tokens: Bytes,
     around: Bytes,
     near: UInt32,
@@ -131,13 +131,13 @@ def alternatives(
     cost (1 or 2, K, tokens): bits of a token in a class, in even and odd states. Other
     arguments as above; `class_of`: see `neighbours.class_table`.
     """
-    told_apart = columns.shape[0] > 1
+    by_column = columns.shape[0] > 1
     reach = out.shape[1] // 2
     top = cost.shape[1] - 1
     width = tokens.shape[1]
     for row in range(starts.shape[0] - 1):
         for n in range(starts[row], starts[row + 1]):
-            column = n - starts[row] if told_apart else 0
+            column = n - starts[row] if by_column else 0
             base = np.int64(rows[row]) + columns[column]
             for p in range(width):
                 index = row if axis == 0 else column if axis == 1 else p

@@ -25,8 +25,8 @@ __all__ = [
     "MOST_TOKENS",
     "USUAL_NARROWER",
     "ContextModel",
+    "expected_exponent",
     "read_model",
-    "straight",
     "write_model",
 ]
 
@@ -117,7 +117,7 @@ class ContextModel:
 
 
 @inlined
-def straight(exponents: Int64, c: int, m: int) -> int:
+def expected_exponent(exponents: Int64, c: int, m: int) -> int:
     """Return what hazard m of class c is expected to be, by those written before it (the last class comes first)."""
     last = exponents.shape[0] - 1
     if c == last:
@@ -142,7 +142,9 @@ def write_model(model: ContextModel) -> bytes:
     for numbers in model.numbers:
         out.write(int(numbers.any()), 1)
     exponents = model.exponents
-    out.write_numbers([int(exponents[place]) - straight(exponents, *place) for place in _places(exponents)])
+    out.write_numbers(
+        [int(exponents[place]) - expected_exponent(exponents, *place) for place in _places(exponents)]
+    )
     if model.zeros is not None:
         out.write_numbers(np.diff((model.zeros - exponents[:, 0])[::-1], prepend=USUAL_NARROWER))
     out.write(model.offset + _OFFSET, 7)
@@ -168,7 +170,7 @@ def read_model(
     scaled = [source.read(1) for _ in sizes]
     exponents = np.zeros((classes, hazards), np.int64)
     for place, number in zip(_places(exponents), source.read_numbers(exponents.size), strict=True):
-        exponents[place] = straight(exponents, *place) + number
+        exponents[place] = expected_exponent(exponents, *place) + number
     if exponents.min() < LOWEST or exponents.max() >= -LOWEST:
         raise FormatError("a payload's hazards are out of range")
     zeros = None

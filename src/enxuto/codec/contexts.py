@@ -46,7 +46,7 @@ def encode_contexts(levels: Int32, layout: Layout, model: ContextModel, *, threa
         return b""
     coder = _Coder(layout, model)
     kernels = np.ascontiguousarray(levels, np.int32).reshape(-1, layout.positions)
-    chunks = _mapped(lambda chunk: coder.encode(kernels[chunk], chunk.start), coder.chunks(), threads)
+    chunks = _map_on_threads(lambda chunk: coder.encode(kernels[chunk], chunk.start), coder.chunks(), threads)
     return write_model(model) + b"".join(varint(len(body)) for body in chunks[:-1]) + b"".join(chunks)
 
 
@@ -77,11 +77,11 @@ def decode_contexts(
     slots = rans.slot_table(
         np.concatenate(np.split(model.table, states), axis=1).reshape(-1, model.table.shape[1])
     )
-    _mapped(lambda job: coder.decode(job[0], out[job[1]], job[1].start, slots), jobs, threads)
+    _map_on_threads(lambda job: coder.decode(job[0], out[job[1]], job[1].start, slots), jobs, threads)
     return out.reshape(-1)
 
 
-def _mapped(function: Callable[[_Job], _Result], jobs: Sequence[_Job], threads: int) -> list[_Result]:
+def _map_on_threads(function: Callable[[_Job], _Result], jobs: Sequence[_Job], threads: int) -> list[_Result]:
     if threads > 1 and len(jobs) > 1:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(function, jobs))

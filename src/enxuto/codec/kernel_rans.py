@@ -14,6 +14,8 @@ Sources: see `rans`; contexts: `neighbours`; trellis: `enxuto.quantize.trellis`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -218,7 +220,7 @@ def _decode_plain(
     flat: Int32,
 ) -> bool:
     strands, lanes = flat.shape[0] // (strand * positions), states.shape[0]
-    position = np.int64(0)
+    position: Any = np.int64(0)
     for first in range(0, strands, lanes):
         paths[:] = 0
         busy = clamp(strands - first, 1, lanes)
@@ -348,7 +350,7 @@ def _decode(
     flat: Int32,
 ) -> bool:
     strands, lanes = flat.shape[0] // (strand * positions), states.shape[0]
-    position = np.int64(0)
+    position: Any = np.int64(0)
     plain = (
         np.int64(direct) if direct < _CLIP else _CLIP
     )  # above, a token is no magnitude, or clipped for neighbours

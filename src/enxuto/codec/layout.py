@@ -66,14 +66,14 @@ class Layout:
 @compiled
 def _sums(starts: Int64, rows: Int16, columns: Int16, first: int, row: int, out: Int16) -> None:
     """Fill `out` for kernels from `first` on, which lies in `row`."""
-    told_apart = columns.shape[0] > 1
+    by_column = columns.shape[0] > 1
     done = 0
     while done < out.shape[0]:
         stop = clamp(starts[row + 1] - first, done, out.shape[0])
-        column = first + done - starts[row] if told_apart else 0
+        column = first + done - starts[row] if by_column else 0
         for n in range(done, stop):
             out[n] = rows[row] + columns[column]
-            column += 1 if told_apart else 0
+            column += 1 if by_column else 0
         done = stop
         row += 1
 

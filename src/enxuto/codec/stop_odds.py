@@ -10,6 +10,8 @@ integer arithmetic (`docs/format.md`, "Coders contexts and trellis"), so that al
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -79,7 +81,8 @@ def frequencies(exponents: Int64, direct: int, groups: int) -> Int64:
             out[c, direct + 1 + e] = _at_least_one(mass >> (30 - BITS))
             left -= mass
             stay = (stay * stay) >> 16
-        rest, largest = np.int64(1) << BITS, np.int64(0)
+        rest = np.int64(1) << BITS
+        largest: Any = np.int64(0)
         for token in range(tokens):
             rest -= out[c, token]
             largest = token if out[c, token] > out[c, largest] else largest

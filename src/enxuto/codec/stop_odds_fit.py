@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.bits import FURTHEST
-from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, straight
+from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, expected_exponent
 from enxuto.codec.stop_odds import HAZARD, LOWEST
 from enxuto.machine.kernels import clamp, compiled, inlined
 
@@ -47,7 +47,8 @@ def sign_exponents(signs: Int64) -> Int64:
 def _rice(difference: int) -> int:
     """Bits of a signed number in a Golomb–Rice code with one low bit."""
     folded = 2 * difference - 1 if difference > 0 else -2 * difference
-    return clamp((folded >> 1) + 2, 2, 20)
+    bits: int = clamp((folded >> 1) + 2, 2, 20)
+    return bits
 
 
 @compiled
@@ -103,7 +104,7 @@ def _fit_exponents(even: Floats, whole: Floats, usual: Floats, direct: int, out:
                 else:
                     stops += own
                     goes += own * (magnitude - m)
-            expected = straight(out, c, m)
+            expected = expected_exponent(out, c, m)
             out[c, m] = _cheapest(stops, goes, expected)
             bits += _rice(out[c, m] - expected)
     return bits

@@ -67,7 +67,7 @@ def best_table(counts: Int64) -> FrequencyTable:
     best: tuple[float, FrequencyTable] | None = None
     for bits in fitting[-1:] if present > 512 else fitting:
         for mantissa in _MANTISSAS:
-            table = _rounded(counts, bits, mantissa)
+            table = _round_counts(counts, bits, mantissa)
             total = table.cost(counts) + 8 * table_bytes(table)
             total *= 1 + _LARGE_TABLE * max(0, bits - 12)
             if best is None or total < best[0]:
@@ -76,16 +76,18 @@ def best_table(counts: Int64) -> FrequencyTable:
     return best[1]
 
 
-def _rounded(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
+def _round_counts(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
     """Round counts to frequencies that the written form can hold and that sum to 2**bits."""
     total = 1 << bits
     largest = int(np.argmax(counts))
     target = counts * (total / counts.sum())
-    frequencies = np.where(counts > 0, np.maximum(1, _few_bits(target, mantissa)), 0).astype(np.int64)
+    frequencies = np.where(counts > 0, np.maximum(1, _round_to_mantissa(target, mantissa)), 0).astype(
+        np.int64
+    )
     frequencies[largest] = 0
     while (excess := int(frequencies.sum()) - (total - 1)) > 0:
         # Too little is left for the largest symbol: take from whichever loses least per unit taken.
-        lowered = np.where(frequencies > 1, _below(frequencies, mantissa), frequencies)
+        lowered = np.where(frequencies > 1, _next_below(frequencies, mantissa), frequencies)
         taken = frequencies - lowered
         loss = np.full(len(counts), np.inf)
         able = taken > 0
@@ -98,13 +100,13 @@ def _rounded(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
     return FrequencyTable(frequencies, bits, mantissa, largest)
 
 
-def _few_bits(values: npt.NDArray[np.float64], mantissa: int) -> Int64:
+def _round_to_mantissa(values: npt.NDArray[np.float64], mantissa: int) -> Int64:
     """Round positive numbers to integers with at most `mantissa` bits below the leading one."""
     unit = np.exp2(np.maximum(0, np.floor(np.log2(np.maximum(values, 1.0))) - mantissa))
     return np.asarray(np.rint(values / unit) * unit, np.int64)
 
 
-def _below(frequencies: Int64, mantissa: int) -> Int64:
+def _next_below(frequencies: Int64, mantissa: int) -> Int64:
     """Return the next smaller numbers that the written form can hold."""
     less = np.maximum(frequencies - 1, 1)
     unit = np.int64(1) << np.maximum(0, np.floor(np.log2(less)).astype(np.int64) - mantissa)

@@ -121,7 +121,7 @@ def to_preprocess(preprocess: PreprocessLike | None) -> Preprocess | None:
 
 def to_scheme(scheme: Scheme | Quantizer | None) -> Scheme | None:
     """Return the scheme; a quantizer is that of all tensors."""
-    if scheme is None or (hasattr(scheme, "quantizer") and hasattr(scheme, "scaled")):
+    if scheme is None or (hasattr(scheme, "quantizer") and hasattr(scheme, "with_steps_times")):
         return scheme  # type: ignore[return-value]
     if hasattr(scheme, "quantize") and not isinstance(scheme, type):
         return Uniform(scheme)

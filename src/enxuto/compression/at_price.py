@@ -22,11 +22,11 @@ from enxuto.compression.plain import (
 )
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.payload import QuantizedTensor
 from enxuto.enx.table import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
+from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = ["LayerReport", "PricedModel", "compress_at"]
 

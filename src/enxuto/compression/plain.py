@@ -25,7 +25,7 @@ from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import Balanced, NetworkStats, Scheme, TensorStats, representable, statistics
-from enxuto.rounding.plain import Rounding, check_quantizer, check_rounding, rounded
+from enxuto.rounding.plain import Rounding, check_quantizer, check_rounding, round_weight
 
 __all__ = [
     "DEFAULT_ROLES",
@@ -212,7 +212,7 @@ class _PlainCompression:
         too_fine: UsageError | None = None
         power = self._first_power(start, budget)
         for trial in range(_TRIALS):
-            self.scheme = start.scaled(2.0**power)
+            self.scheme = start.with_steps_times(2.0**power)
             try:
                 found = self.run()
                 measured, too_fine = 8.0 * found.file_bytes, None
@@ -253,7 +253,7 @@ class _PlainCompression:
         for number in range(14):
             middle = (low + high) / 2
             self._report("searching steps", number, 14)
-            if self._entropy_bits(scheme.scaled(2.0**middle)) > budget:
+            if self._entropy_bits(scheme.with_steps_times(2.0**middle)) > budget:
                 low = middle
             else:
                 high = middle
@@ -272,7 +272,7 @@ class _PlainCompression:
 
     def _quantized_tensor(self, name: str) -> tuple[Quantizer, np.ndarray]:
         quantizer = self.scheme.quantizer(self.tensors[name], self.network)
-        return rounded(self._weight(name), quantizer, self.rounding)
+        return round_weight(self._weight(name), quantizer, self.rounding)
 
     def _weight(self, name: str) -> np.ndarray:
         return np.asarray(self.model.load(name), np.float32)

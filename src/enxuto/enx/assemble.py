@@ -15,7 +15,7 @@ import numpy as np
 from enxuto._version import __version__
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
-from enxuto.enx.payload import Part, Spool
+from enxuto.enx.payload import Payload, Spool
 from enxuto.enx.table import TensorEntry
 from enxuto.onnx_model import Model, Role, WeightInfo, array_bytes, skeleton
 from enxuto.onnx_model.carried import write_carried
@@ -32,7 +32,9 @@ _BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
 
 def parameters(model: Model) -> int:
     """Return the number of learned values: float weights, leaving out scalars that no operator learns."""
-    return sum(info.elements for info in model.infos() if info.role is not Role.OTHER or _learned_other(info))
+    return sum(
+        info.elements for info in model.infos() if info.role is not Role.OTHER or _is_learned_other(info)
+    )
 
 
 def is_float_weight(info: WeightInfo) -> bool:
@@ -40,12 +42,12 @@ def is_float_weight(info: WeightInfo) -> bool:
     return info.role is not Role.OTHER or info.data_type in (1, 10, 11, 16)
 
 
-def _learned_other(info: WeightInfo) -> bool:
+def _is_learned_other(info: WeightInfo) -> bool:
     return is_float_weight(info) and info.elements > 1
 
 
 class Assembly:
-    """Collects the parts of one compressed model."""
+    """Collects the payloads of one compressed model."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Assembly:
         self._metadata = metadata
         self._threads = threads
         self._spool = Spool()
-        self._parts: list[Part] = []
+        self._payloads: list[Payload] = []
         self._seen: set[str] = set()
 
     def add(self, names: Sequence[str], quantizer: Quantizer, levels: np.ndarray) -> int:
@@ -71,7 +73,9 @@ class Assembly:
 
         levels: of the tensor's shape, or of several tensors flat, one after the other.
         """
-        return self._kept(names, self._spool.put_aside(self._coded(names, quantizer, levels, self._threads)))
+        return self._keep_if_shorter(
+            names, self._spool.put_aside(self._encode(names, quantizer, levels, self._threads))
+        )
 
     def add_each(
         self,
@@ -80,56 +84,58 @@ class Assembly:
         progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, int]:
         """`add` tensors one by one, small ones several at a time; `make` gives a name's quantizer and levels."""
-        parts = {}
+        payloads = {}
         found = {}
         sizes = {name: self._model.info(name).elements for name in names}
         done = ProgressCounter(sum(sizes.values()), progress)
         large = [name for name in names if sizes[name] >= _ALONE]
         for name in large:
-            parts[name] = self._spool.put_aside(self._coded([name], *make(name), self._threads))
+            payloads[name] = self._spool.put_aside(self._encode([name], *make(name), self._threads))
             done.add(sizes[name])
         with ThreadPoolExecutor(self._threads) as pool:
-            small = [name for name in names if name not in parts]
-            jobs = pool.map(lambda name: self._coded([name], *make(name), 1), small)
+            small = [name for name in names if name not in payloads]
+            jobs = pool.map(lambda name: self._encode([name], *make(name), 1), small)
             try:
                 for name in names:
-                    part = parts.pop(name, None)
-                    found[name] = self._kept([name], part or self._spool.put_aside(next(jobs)))
-                    if part is None:
+                    payload = payloads.pop(name, None)
+                    found[name] = self._keep_if_shorter([name], payload or self._spool.put_aside(next(jobs)))
+                    if payload is None:
                         done.add(sizes[name])
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         return found
 
-    def _coded(self, names: Sequence[str], quantizer: Quantizer, levels: np.ndarray, threads: int) -> Part:
+    def _encode(
+        self, names: Sequence[str], quantizer: Quantizer, levels: np.ndarray, threads: int
+    ) -> Payload:
         entries = [_entry(self._model.info(name)) for name in names]
-        return Part.levels_of(entries, quantizer, levels, threads=threads)
+        return Payload.levels_of(entries, quantizer, levels, threads=threads)
 
-    def _kept(self, names: Sequence[str], part: Part) -> int:
-        """Keep a part, put aside, that is shorter than what it stands for; return its bytes, or 0."""
-        if part.row.bytes >= sum(self._model.info(name).bytes for name in names):
+    def _keep_if_shorter(self, names: Sequence[str], payload: Payload) -> int:
+        """Keep a payload, put aside, that is shorter than what it stands for; return its bytes, or 0."""
+        if payload.row.bytes >= sum(self._model.info(name).bytes for name in names):
             return 0
-        self._parts.append(part)
+        self._payloads.append(payload)
         self._seen.update(names)
-        return part.row.bytes
+        return payload.row.bytes
 
     def finish(self) -> CompressedModel:
         """Code what was not added, exactly, and return the whole."""
         left = [info.name for info in self._model.infos() if self._is_outside(info)]
-        parts = [*self._parts, *self._exact_parts(left)]
-        inside = [entry.name for part in parts for entry in part.row.tensors]
+        payloads = [*self._payloads, *self._exact_payloads(left)]
+        inside = [entry.name for payload in payloads for entry in payload.row.tensors]
         facts = {
             "made_by": f"enxuto {__version__}",
             "parameters": parameters(self._model),
             **self._metadata,
         }
-        hashed = hashed_names([part.row for part in parts], facts)
+        hashed = hashed_names([payload.row for payload in payloads], facts)
         facts.pop(FINGERPRINT_KEY, None)  # of another file, whose metadata were handed on
         if hashed:
             facts[FINGERPRINT_KEY] = fingerprint(self._original, hashed)
         graph = write_carried(skeleton(self._model, inside), facts, add=False)
-        return CompressedModel(graph, tuple(parts), facts)
+        return CompressedModel(graph, tuple(payloads), facts)
 
     def _is_outside(self, info: WeightInfo) -> bool:
         """Say whether an exact weight gets a payload, or stays in the graph because it is tiny."""
@@ -139,7 +145,7 @@ class Assembly:
             return True
         return info.bytes > (_SCALAR if is_float_weight(info) else _INSIDE_GRAPH)
 
-    def _exact_parts(self, names: list[str]) -> list[Part]:
+    def _exact_payloads(self, names: list[str]) -> list[Payload]:
         """Code exact weights: small ones of a type together, so that they share tables."""
         bundles: list[list[WeightInfo]] = []
         open_bundles: dict[int, list[WeightInfo]] = {}
@@ -149,12 +155,12 @@ class Assembly:
                 bundle = open_bundles[info.data_type] = []
                 bundles.append(bundle)
             bundle.append(info)
-        return [self._spool.put_aside(self._exact_part(bundle)) for bundle in bundles]
+        return [self._spool.put_aside(self._exact_payload(bundle)) for bundle in bundles]
 
-    def _exact_part(self, infos: list[WeightInfo]) -> Part:
+    def _exact_payload(self, infos: list[WeightInfo]) -> Payload:
         entries = tuple(_entry(info) for info in infos)
         values = b"".join(bytes(array_bytes(self._model.load(info.name), info.data_type)) for info in infos)
-        return Part.exact_of(entries, values)
+        return Payload.exact_of(entries, values)
 
 
 def _entry(info: WeightInfo) -> TensorEntry:

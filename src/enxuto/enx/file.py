@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from enxuto.enx.payload import FileSlice, Part, most_elements
+from enxuto.enx.payload import FileSlice, Payload, most_elements
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.errors import DataError, FormatError
 from enxuto.files import atomic_write, open_regular_file
@@ -53,13 +53,13 @@ def is_enx(path: str | Path) -> bool:
 
 @dataclass(frozen=True, repr=False)
 class CompressedModel:
-    """A compressed model: the ONNX graph without its weights, the parts that hold them, and facts about it.
+    """A compressed model: the ONNX graph without its weights, the payloads that hold them, and facts about it.
 
     Parts stay encoded (in memory, or in the file) until asked for, so that the whole is as small as the file.
     """
 
     skeleton: bytes = field(repr=False)
-    parts: tuple[Part, ...]
+    payloads: tuple[Payload, ...]
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -73,11 +73,12 @@ class CompressedModel:
             with open_regular_file(place) as file:
                 return _read(file, place)
         except IsADirectoryError as error:
-            raise DataError(f"{place} is a folder; name an .enx file") from error
+            raise DataError(f"{place} is a folder; name an .enx file", code="E011") from error
         except OSError as error:
-            raise DataError(f"cannot read {place}: {error.strerror}; check the path") from error
+            code = "E010" if isinstance(error, FileNotFoundError) else "E011"
+            raise DataError(f"cannot read {place}: {error.strerror}; check the path", code=code) from error
         except FormatError as error:
-            raise FormatError(f"{place}: {error}") from error
+            raise FormatError(f"{place}: {error}", code=error.code) from error
 
     def save(self, path: str | Path) -> int:
         """Write the file, whole or not at all; return its length in bytes."""
@@ -95,16 +96,16 @@ class CompressedModel:
     @property
     def file_bytes(self) -> int:
         """Length of the file that `save` writes."""
-        return len(self._head()) + sum(part.row.bytes for part in self.parts)
+        return len(self._head()) + sum(payload.row.bytes for payload in self.payloads)
 
     @property
     def head_bytes(self) -> int:
         """Length of what is in the file besides payloads: prefix, table and graph, compressed."""
         return len(self._head())
 
-    def entries(self) -> Iterator[tuple[TensorEntry, Part]]:
-        """All tensors with the part that holds them, in the file's order."""
-        return ((entry, part) for part in self.parts for entry in part.row.tensors)
+    def entries(self) -> Iterator[tuple[TensorEntry, Payload]]:
+        """All tensors with the payload that holds them, in the file's order."""
+        return ((entry, payload) for payload in self.payloads for entry in payload.row.tensors)
 
     def to_model(self, *, threads: int = 0) -> Model:
         """Decode everything; `threads` = 0 takes one per processor.
@@ -118,45 +119,47 @@ class CompressedModel:
         if sum(entry.stored_bytes for entry, _ in self.entries()) < _LIMIT // 2:
             self.to_model(threads=threads).write(path)
             return
-        holder = {entry.name: part for entry, part in self.entries()}
+        holder = {entry.name: payload for entry, payload in self.entries()}
         lanes = threads or processors()
         graph = write_carried(self.skeleton, self.metadata, add=True)
         write_streaming(path, graph, lambda name: holder[name].arrays(threads=lanes)[name])
 
     def __repr__(self) -> str:
-        tensors = sum(len(part.row.tensors) for part in self.parts)
-        quantized = sum(part.row.items for part in self.parts if isinstance(part.row, LevelsRow))
+        tensors = sum(len(payload.row.tensors) for payload in self.payloads)
+        quantized = sum(payload.row.items for payload in self.payloads if isinstance(payload.row, LevelsRow))
         return f"<CompressedModel: {self.file_bytes:,} B, {tensors} tensors, {quantized:,} values quantized>"
 
     def _decoded(self, threads: int) -> dict[str, np.ndarray]:
         lanes = threads or processors()
         arrays: dict[str, np.ndarray] = {}
         # Large tensors first, each by itself on one thread: the small ones fill the gaps at the end.
-        order = sorted(self.parts, key=lambda part: -part.row.bytes)
+        order = sorted(self.payloads, key=lambda payload: -payload.row.bytes)
         if lanes > 1 and len(order) > 1:
             with ThreadPoolExecutor(lanes) as pool:
-                for decoded in pool.map(Part.arrays, order):
+                for decoded in pool.map(Payload.arrays, order):
                     arrays.update(decoded)
         else:
-            for part in order:
-                arrays.update(part.arrays())
+            for payload in order:
+                arrays.update(payload.arrays())
         return arrays
 
     def _pieces(self) -> Iterator[bytes]:
         yield self._head()
-        for part in self.parts:
-            yield part.payload
+        for payload in self.payloads:
+            yield payload.data
 
     def _head(self) -> bytes:
         check_metadata(self.metadata)
-        text = dump_header(Header(metadata=self.metadata, parts=tuple(part.row for part in self.parts)))
+        text = dump_header(
+            Header(metadata=self.metadata, parts=tuple(payload.row for payload in self.payloads))
+        )
         plain = text + self.skeleton
         stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=_filters(len(plain)))
         method = _LZMA
         if len(stored) >= len(plain) or len(plain) > _most_plain(len(stored)):
             stored, method = plain, _STORED
-        total = _PREFIX.size + len(stored) + sum(part.row.bytes for part in self.parts)
-        version = max((_version(part.row) for part in self.parts), default=_PLAIN)
+        total = _PREFIX.size + len(stored) + sum(payload.row.bytes for payload in self.payloads)
+        version = max((_version(payload.row) for payload in self.payloads), default=_PLAIN)
         fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
         checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
         return _PREFIX.pack(*fields, checksum) + stored
@@ -186,32 +189,38 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
         raise FormatError("not an .enx file (it does not start with the format's signature)")
     if len(prefix) < _PREFIX.size:
-        raise FormatError("the file ends within its first bytes; it was cut off")
+        raise FormatError("the file ends within its first bytes; it was cut off", code="E051")
     _, version, method, total, stored, json_bytes, graph_bytes, checksum = _PREFIX.unpack(prefix)
     if not _PLAIN <= version <= FORMAT_VERSION:
-        raise FormatError(f"format version {version} is not known here; a newer enxuto may read it")
+        raise FormatError(
+            f"format version {version} is not known here; a newer enxuto may read it", code="E053"
+        )
     actual = file.seek(0, 2)
     if actual != total:
-        raise FormatError(f"the file has {actual} bytes where it says {total}; it was cut off or added to")
+        raise FormatError(
+            f"the file has {actual} bytes where it says {total}; it was cut off or added to", code="E051"
+        )
     plain_bytes = json_bytes + graph_bytes
     if _PREFIX.size + stored > total or plain_bytes > _most_plain(stored) or plain_bytes >= _LIMIT:
         raise FormatError("the lengths in the file's first bytes contradict each other")
     file.seek(_PREFIX.size)
     head = file.read(stored)
     if zlib.crc32(prefix[:-4] + head) != checksum:
-        raise FormatError("the head does not match its checksum: the file is damaged")
+        raise FormatError("the head does not match its checksum: the file is damaged", code="E052")
     plain = _inflate(head, method, plain_bytes)
     header = parse_header(plain[:json_bytes])
     skeleton = plain[json_bytes:]
     _check_rows(header.parts, total - _PREFIX.size - stored, skeleton)
-    parts = []
+    payloads = []
     position = _PREFIX.size + stored
     for row in header.parts:
-        parts.append(
-            Part(row, file.read(row.bytes) if total <= _IN_MEMORY else FileSlice(path, position, row.bytes))
+        payloads.append(
+            Payload(
+                row, file.read(row.bytes) if total <= _IN_MEMORY else FileSlice(path, position, row.bytes)
+            )
         )
         position += row.bytes
-    return CompressedModel(skeleton, tuple(parts), header.metadata)
+    return CompressedModel(skeleton, tuple(payloads), header.metadata)
 
 
 def _inflate(head: bytes, method: int, length: int) -> bytes:
@@ -223,13 +232,17 @@ def _inflate(head: bytes, method: int, length: int) -> bytes:
         try:
             plain = decoder.decompress(head, max_length=length + 1)
         except lzma.LZMAError as error:
-            raise FormatError("the head does not decompress: the file is damaged") from error
+            raise FormatError("the head does not decompress: the file is damaged", code="E052") from error
     else:
-        raise FormatError(f"compression method {method} is not known here; a newer enxuto may read it")
+        raise FormatError(
+            f"compression method {method} is not known here; a newer enxuto may read it", code="E053"
+        )
     if len(plain) != length:
         raise FormatError("the head is not as long as the file says")
     if method == _LZMA and (not decoder.eof or decoder.unused_data):
-        raise FormatError("the head does not end where its compression ends: the file is damaged")
+        raise FormatError(
+            "the head does not end where its compression ends: the file is damaged", code="E052"
+        )
     return plain
 
 

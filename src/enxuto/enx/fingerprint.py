@@ -20,7 +20,7 @@ from enxuto.enx.table import LevelsRow, Row
 from enxuto.errors import FormatError
 from enxuto.onnx_model import Model, array_bytes
 
-__all__ = ["FINGERPRINT_KEY", "fingerprint", "hashed_names", "strangers"]
+__all__ = ["FINGERPRINT_KEY", "changed_weights", "fingerprint", "hashed_names"]
 
 FINGERPRINT_KEY = "weights"
 """Key of a file's metadata."""
@@ -41,10 +41,10 @@ def hashed_names(rows: Iterable[Row], metadata: Mapping[str, Any]) -> list[str]:
 def fingerprint(model: Model, names: Iterable[str]) -> str:
     """Return the text for the metadata, of weights as they were before they were quantized."""
     digests = [_digest(model, name) for name in names]
-    return base64.b64encode(_joined(digests)).decode().rstrip("=")
+    return base64.b64encode(_join(digests)).decode().rstrip("=")
 
 
-def strangers(text: object, model: Model, names: Collection[str]) -> set[str] | None:
+def changed_weights(text: object, model: Model, names: Collection[str]) -> set[str] | None:
     """Return which of the weights `names` of a model are not those of the text; None: some are, unknown which.
 
     Raises `FormatError` where the text is no such hash.
@@ -52,11 +52,13 @@ def strangers(text: object, model: Model, names: Collection[str]) -> set[str] | 
     try:
         wanted = base64.b64decode(str(text) + "=" * (-len(str(text)) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise FormatError("the hash of the original weights in the metadata is damaged") from error
+        raise FormatError(
+            "the hash of the original weights in the metadata is damaged", code="E052"
+        ) from error
     if not isinstance(text, str) or len(wanted) != _WHOLE + _EACH * len(names):
         raise FormatError("the hash of the original weights in the metadata does not fit the table")
     digests = [_digest(model, name) for name in names]
-    found = _joined(digests)
+    found = _join(digests)
     if found == wanted:
         return set()
     places = range(_WHOLE, len(wanted), _EACH)
@@ -78,6 +80,6 @@ def _digest(model: Model, name: str) -> bytes:
     return found.digest()
 
 
-def _joined(digests: list[bytes]) -> bytes:
+def _join(digests: list[bytes]) -> bytes:
     whole = hashlib.sha256(b"".join(digests)).digest()[:_WHOLE]
     return whole + b"".join(digest[:_EACH] for digest in digests)

@@ -12,7 +12,7 @@ from enxuto.codec import entropy
 from enxuto.enx.assemble import parameters
 from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.enx.ledger import Ledger, ledger_of, parameter_count
-from enxuto.enx.payload import Part
+from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow, TensorEntry
 from enxuto.onnx_model import Model, total_bytes
 
@@ -53,7 +53,7 @@ class Inspection:
     def tensors(self) -> list[dict[str, Any]]:
         """A row for each tensor: of `.enx` files how it is coded, of ONNX models what uses it."""
         if isinstance(self.content, CompressedModel):
-            return [tensor_facts(entry, part) for entry, part in self.content.entries()]
+            return [tensor_facts(entry, payload) for entry, payload in self.content.entries()]
         if self.content is None:
             return []
         return [
@@ -93,9 +93,9 @@ def inspect(path: str | PathLike[str]) -> Inspection:
     return Inspection(str(place), total_bytes(place), parameters(model), {}, model)
 
 
-def tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
+def tensor_facts(entry: TensorEntry, payload: Payload) -> dict[str, Any]:
     """Return how one tensor is coded; bytes and bits are None where several tensors share a payload."""
-    row = part.row
+    row = payload.row
     alone = len(row.tensors) == 1
     facts: dict[str, Any] = {
         "name": entry.name,
@@ -109,7 +109,7 @@ def tensor_facts(entry: TensorEntry, part: Part) -> dict[str, Any]:
         "entropy": None,
     }
     if isinstance(row, LevelsRow):
-        tensor = part.levels()[entry.name]
+        tensor = payload.levels()[entry.name]
         fields = row.quantizer.model_dump(exclude_none=True)
         facts["quantizer"] = fields.pop("kind")
         step = getattr(tensor.quantizer, "step", None)

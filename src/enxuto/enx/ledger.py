@@ -18,7 +18,7 @@ import numpy as np
 
 from enxuto.codec import entropy
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.payload import Part
+from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import array_bytes, files
@@ -98,13 +98,13 @@ def _blocks(places: list[Path]) -> Iterator[bytes]:
                 yield block
 
 
-def entropy_bytes(part: Part) -> float:
+def entropy_bytes(payload: Payload) -> float:
     """Return the bytes an ideal order-0 coder needs: levels at their entropy, exact values at that of their planes."""
-    row = part.row
+    row = payload.row
     if isinstance(row, LevelsRow):
-        return sum(entropy(tensor.levels) * tensor.levels.size / 8 for tensor in part.levels().values())
+        return sum(entropy(tensor.levels) * tensor.levels.size / 8 for tensor in payload.levels().values())
     counts = np.zeros((row.item_bytes, 256), np.int64)
-    arrays = part.arrays()
+    arrays = payload.arrays()
     for entry in row.tensors:
         stored = np.frombuffer(array_bytes(arrays[entry.name], entry.data_type), np.uint8)
         elements = stored.reshape(-1, row.item_bytes)
@@ -139,9 +139,9 @@ def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> 
         rows.append(LedgerRow("ONNX file", original["bytes"], measured=True))
         if isinstance(original.get("xz_bytes"), int):
             rows.append(LedgerRow("ONNX file, xz", original["xz_bytes"], measured=True))
-    large = any(part.row.items > _LARGE for part in compressed.parts)
+    large = any(payload.row.items > _LARGE for payload in compressed.payloads)
     with ThreadPoolExecutor(1 if large else processors()) as pool:
-        bound = sum(pool.map(entropy_bytes, compressed.parts))
+        bound = sum(pool.map(entropy_bytes, compressed.payloads))
     rows.append(LedgerRow("order-0 entropy of levels + exact values", bound, measured=False))
     rows.append(LedgerRow(".enx file", file_bytes or compressed.file_bytes, measured=True))
     return Ledger(count, tuple(rows))

@@ -1,6 +1,6 @@
-"""`Part`: one payload of an `.enx` file and the row of the table that describes it.
+"""`Payload`: one payload of an `.enx` file and the row of the table that describes it.
 
-A part holds a quantized tensor's levels, or exact values, coded; it stays coded, in memory or in the file it was
+It holds a quantized tensor's levels, or exact values, coded; it stays coded, in memory or in the file it was
 read from, until its values are asked for. Everything a damaged payload can do ends in a `FormatError`.
 """
 
@@ -22,8 +22,9 @@ from enxuto.enx.table import ExactRow, LevelsRow, Row, TensorEntry, describe
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
+from enxuto.quantize.tensor import QuantizedTensor
 
-__all__ = ["FileSlice", "Part", "QuantizedTensor", "Spool", "most_elements"]
+__all__ = ["FileSlice", "Payload", "Spool", "most_elements"]
 
 _EXPANSION = 4096
 _SLACK = 65536
@@ -32,18 +33,6 @@ _SLACK = 65536
 def most_elements(payload_bytes: int) -> int:
     """Return how many elements that many bytes may stand for, so that memory stays bounded."""
     return _EXPANSION * payload_bytes + _SLACK
-
-
-@dataclass(frozen=True)
-class QuantizedTensor:
-    """Integer levels (of the tensor's shape) and the quantizer that gives them values."""
-
-    levels: np.ndarray
-    quantizer: Quantizer
-
-    def reconstruct(self) -> np.ndarray:
-        """Return the float32 values, of the tensor's shape."""
-        return self.quantizer.reconstruct(self.levels)
 
 
 @dataclass(frozen=True)
@@ -61,13 +50,13 @@ class FileSlice:
                 file.seek(self.offset)
                 return file.read(self.length)
         except OSError as error:
-            raise DataError(f"cannot read {self.path} any more: {error.strerror}") from error
+            raise DataError(f"cannot read {self.path} any more: {error.strerror}", code="E011") from error
 
 
 class Spool:
     """Puts payloads aside in a nameless temporary file once those in memory exceed `most` bytes.
 
-    The file goes with the last part that lies in it. Where there is no room for it, payloads stay in memory.
+    The file goes with the last payload that lies in it. Where there is no room for it, payloads stay in memory.
     """
 
     def __init__(self, most: int = 64 << 20) -> None:
@@ -75,22 +64,22 @@ class Spool:
         self._lock = threading.Lock()
         self._file: IO[bytes] | None = None
 
-    def put_aside(self, part: Part) -> Part:
-        """Return the part, with its payload in memory or in the file."""
-        self._left -= part.row.bytes
+    def put_aside(self, payload: Payload) -> Payload:
+        """Return the payload, with its payload in memory or in the file."""
+        self._left -= payload.row.bytes
         if self._left >= 0:
-            return part
+            return payload
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="enxuto.")  # noqa: SIM115 - lives as long as this does
                 weakref.finalize(self, self._file.close)
             with self._lock:
                 offset = self._file.seek(0, 2)
-                self._file.write(part.payload)
+                self._file.write(payload.data)
                 self._file.flush()
         except OSError:
-            return part
-        return Part(part.row, SpoolSlice(self, offset, part.row.bytes))
+            return payload
+        return Payload(payload.row, SpoolSlice(self, offset, payload.row.bytes))
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of the file."""
@@ -114,11 +103,11 @@ class SpoolSlice:
 
 
 @dataclass(frozen=True)
-class Part:
+class Payload:
     """One row of the table and its payload, in memory or in the file it was read from."""
 
     row: Row
-    _payload: bytes | FileSlice | SpoolSlice = field(repr=False)
+    _data: bytes | FileSlice | SpoolSlice = field(repr=False)
 
     @classmethod
     def levels_of(
@@ -129,59 +118,62 @@ class Part:
         *,
         coder: Coder | None = None,
         threads: int = 1,
-    ) -> Part:
+    ) -> Payload:
         """Code the levels (all tensors', one after the other) of tensors that share a quantizer.
 
         coder: one of `codec.CODERS`; by default whichever makes the payload shortest.
         """
-        steps = _coded_steps(quantizer)
+        steps = _encode_steps(quantizer)
         shapes = [entry.shape for entry in entries]
         trellis = isinstance(quantizer, Grid) and quantizer.trellis
         chosen, coded = encode(levels, shapes, coder=coder, trellis=trellis, threads=threads)
-        payload, padding = _padded(steps + coded, levels.size)
+        data, padding = _pad(steps + coded, levels.size)
         row = LevelsRow(
             coder=chosen,
             tensors=tuple(entries),
             quantizer=describe(quantizer),
             steps_bytes=len(steps),
-            bytes=len(payload),
+            bytes=len(data),
             padding=padding,
-            crc32=f"{zlib.crc32(payload):08x}",
+            crc32=f"{zlib.crc32(data):08x}",
         )
-        return cls(row, payload)
+        return cls(row, data)
 
     @classmethod
-    def exact_of(cls, entries: Sequence[TensorEntry], values: bytes) -> Part:
+    def exact_of(cls, entries: Sequence[TensorEntry], values: bytes) -> Payload:
         """Code values as they are: `values` holds the bytes of all tensors, one after the other."""
         item = entries[0].item_bytes
-        payload, padding = _padded(encode_bytes(values, item), len(values) // item)
+        data, padding = _pad(encode_bytes(values, item), len(values) // item)
         row = ExactRow(
-            tensors=tuple(entries), bytes=len(payload), padding=padding, crc32=f"{zlib.crc32(payload):08x}"
+            tensors=tuple(entries), bytes=len(data), padding=padding, crc32=f"{zlib.crc32(data):08x}"
         )
-        return cls(row, payload)
+        return cls(row, data)
 
     @property
-    def payload(self) -> bytes:
-        """The payload; `FormatError` where it does not match its checksum."""
-        data = self._payload if isinstance(self._payload, bytes) else self._payload.read()
+    def data(self) -> bytes:
+        """Its bytes; `FormatError` where it does not match its checksum."""
+        data = self._data if isinstance(self._data, bytes) else self._data.read()
         if len(data) != self.row.bytes or zlib.crc32(data) != int(self.row.crc32, 16):
             raise FormatError(
-                f"the payload of {self.row.label} does not match its checksum: the file is damaged"
+                f"the payload of {self.row.label} does not match its checksum: the file is damaged",
+                code="E052",
             )
         if self.row.padding and np.frombuffer(data, np.uint8)[self.row.coded_bytes :].any():
-            raise FormatError(f"the padding of {self.row.label} is not zero: the file is damaged")
+            raise FormatError(
+                f"the padding of {self.row.label} is not zero: the file is damaged", code="E052"
+            )
         return data
 
     def levels(self, *, threads: int = 1) -> dict[str, QuantizedTensor]:
-        """Decode the integer levels of the quantized tensors in this part."""
+        """Decode the integer levels of the quantized tensors in this payload."""
         row = self._levels_row()
-        data = memoryview(self.payload)[: row.coded_bytes]
+        data = memoryview(self.data)[: row.coded_bytes]
         try:
-            quantizer = _quantizer(row, data)
+            quantizer = _read_quantizer(row, data)
             shapes = [entry.shape for entry in row.tensors]
             levels = decode(row.coder, data[row.steps_bytes :], shapes, threads=threads)
         except (FormatError, UsageError) as error:
-            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
+            raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
         decoded = {}
         position = 0
         for entry in row.tensors:
@@ -194,9 +186,9 @@ class Part:
         """Decode the quantizer alone."""
         row = self._levels_row()
         try:
-            return _quantizer(row, memoryview(self.payload))
+            return _read_quantizer(row, memoryview(self.data))
         except (FormatError, UsageError) as error:
-            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
+            raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
 
     def _levels_row(self) -> LevelsRow:
         if not isinstance(self.row, LevelsRow):
@@ -204,7 +196,7 @@ class Part:
         return self.row
 
     def arrays(self, *, threads: int = 1) -> dict[str, np.ndarray]:
-        """Decode the values of all tensors in this part, in their own types."""
+        """Decode the values of all tensors in this payload, in their own types."""
         if isinstance(self.row, ExactRow):
             return self._exact_arrays(self.row)
         types = {entry.name: entry.dtype for entry in self.row.tensors}
@@ -216,13 +208,13 @@ class Part:
                     for name, tensor in decoded.items()
                 }
         except UsageError as error:
-            raise FormatError(f"the payload of {self.row.label} is damaged: {error}") from error
+            raise FormatError(f"the payload of {self.row.label} is damaged: {error}", code="E052") from error
 
     def _exact_arrays(self, row: ExactRow) -> dict[str, np.ndarray]:
         try:
-            data = decode_bytes(memoryview(self.payload)[: row.coded_bytes], row.items, row.item_bytes)
+            data = decode_bytes(memoryview(self.data)[: row.coded_bytes], row.items, row.item_bytes)
         except FormatError as error:
-            raise FormatError(f"the payload of {row.label} is damaged: {error}") from error
+            raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
         arrays = {}
         position = 0
         for entry in row.tensors:
@@ -231,7 +223,7 @@ class Part:
         return arrays
 
 
-def _coded_steps(quantizer: Quantizer) -> bytes:
+def _encode_steps(quantizer: Quantizer) -> bytes:
     """Return what a payload says of the quantizer: steps per channel, a grid's exponents, or nothing."""
     if isinstance(quantizer, DeadZone) and isinstance(quantizer.step, tuple):
         return encode_bytes(np.asarray(quantizer.step, "<f4").tobytes(), 4)
@@ -240,7 +232,7 @@ def _coded_steps(quantizer: Quantizer) -> bytes:
     return b""
 
 
-def _quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
+def _read_quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
     steps: np.ndarray = np.zeros(0, np.float32)
     stored = data[: row.steps_bytes]
     if row.steps_are_exponents:
@@ -250,7 +242,7 @@ def _quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
     return row.quantizer.build(steps, row.tensors[0].shape)
 
 
-def _padded(payload: bytes, elements: int) -> tuple[bytes, int]:
+def _pad(payload: bytes, elements: int) -> tuple[bytes, int]:
     """Return the payload, lengthened where it is too short to stand for so many elements, and by how much."""
     padding = max(0, -(-(elements - _SLACK) // _EXPANSION) - len(payload))
     return payload + bytes(padding), padding

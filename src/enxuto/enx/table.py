@@ -83,11 +83,13 @@ class TensorEntry(_Checked):
         try:
             array = array_from_bytes(data, self.shape, self.data_type)
         except (ModelError, ValueError) as error:
-            raise FormatError(f"the values of {self.name!r} are damaged: {error}") from error
+            raise FormatError(f"the values of {self.name!r} are damaged: {error}", code="E052") from error
         # A truth value has one byte, the filling behind packed elements one value: else two files would be the same.
         packed = byte_count((2,), self.data_type) < 2 * self.dtype.itemsize
         if (packed or self.dtype == np.bool_) and bytes(array_bytes(array, self.data_type)) != bytes(data):
-            raise FormatError(f"the values of {self.name!r} are damaged: bits are set that mean nothing")
+            raise FormatError(
+                f"the values of {self.name!r} are damaged: bits are set that mean nothing", code="E052"
+            )
         return array
 
 
@@ -323,9 +325,11 @@ def parse_header(text: bytes) -> Header:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(step) for step in first["loc"])
-        raise FormatError(f"the table is damaged at {place or 'its start'}: {first['msg']}") from error
+        raise FormatError(
+            f"the table is damaged at {place or 'its start'}: {first['msg']}", code="E052"
+        ) from error
     except ValueError as error:  # NaN and Infinity, which JSON does not have, and 1e999
-        raise FormatError("the table is damaged at metadata: a number out of range") from error
+        raise FormatError("the table is damaged at metadata: a number out of range", code="E052") from error
     return header
 
 
@@ -341,4 +345,4 @@ def _check_depth(metadata: dict[str, Any]) -> None:
         ]
         if not layer:
             return
-    raise FormatError("the table is damaged at metadata: they are nested too deeply")
+    raise FormatError("the table is damaged at metadata: they are nested too deeply", code="E052")

@@ -12,8 +12,8 @@ import numpy as np
 from onnx import ModelProto
 
 from enxuto.enx.file import CompressedModel
-from enxuto.enx.fingerprint import FINGERPRINT_KEY, hashed_names, strangers
-from enxuto.enx.payload import Part
+from enxuto.enx.fingerprint import FINGERPRINT_KEY, changed_weights, hashed_names
+from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import FormatError
 from enxuto.metrics import SignalMetrics
@@ -97,34 +97,36 @@ def verify(
     checks: list[TensorCheck] = []
     if original is not None and compressed.metadata.get("folded"):
         original = fold_batch_norm(original)[0]
-    strange: set[str] | None = None
+    changed: set[str] | None = None
     if original is not None:
         problems += _graph_problems(compressed, original)
-        strange, found = _strangers(compressed, original)
+        changed, found = _find_changed_weights(compressed, original)
         problems += found
-    for number, part in enumerate(compressed.parts):
+    for number, payload in enumerate(compressed.payloads):
         if progress is not None:
-            progress("verifying", number, len(compressed.parts))
+            progress("verifying", number, len(compressed.payloads))
         try:
-            arrays = part.arrays()
+            arrays = payload.arrays()
         except FormatError as error:
             problems.append(str(error))
             continue
         if original is not None:
             checks += [
-                _judged(_check(name, array, original, part, compressed.metadata), strange)
+                _add_verdict(_check(name, array, original, payload, compressed.metadata), changed)
                 for name, array in arrays.items()
                 if name in original
             ]
     problems += [_problem(check) for check in checks if not check.ok]
-    tensors = sum(len(part.row.tensors) for part in compressed.parts)
-    return Verification(len(compressed.parts), tensors, original is not None, tuple(checks), tuple(problems))
+    tensors = sum(len(payload.row.tensors) for payload in compressed.payloads)
+    return Verification(
+        len(compressed.payloads), tensors, original is not None, tuple(checks), tuple(problems)
+    )
 
 
-def _strangers(compressed: CompressedModel, original: Model) -> tuple[set[str] | None, list[str]]:
+def _find_changed_weights(compressed: CompressedModel, original: Model) -> tuple[set[str] | None, list[str]]:
     """Return which weights of the original are not those compressed (None: unknown), and what is wrong besides."""
     text = compressed.metadata.get(FINGERPRINT_KEY)
-    names = hashed_names([part.row for part in compressed.parts], compressed.metadata)
+    names = hashed_names([payload.row for payload in compressed.payloads], compressed.metadata)
     if not names or any(name not in original for name in names):
         return None, []
     if text is None:
@@ -134,7 +136,7 @@ def _strangers(compressed: CompressedModel, original: Model) -> tuple[set[str] |
             "it cannot be compared with an original: the file was made before hashes of the original weights were kept"
         ]
     try:
-        found = strangers(text, original, names)
+        found = changed_weights(text, original, names)
     except FormatError as error:
         return None, [str(error)]
     if found is None:
@@ -142,11 +144,11 @@ def _strangers(compressed: CompressedModel, original: Model) -> tuple[set[str] |
     return found, []
 
 
-def _judged(check: TensorCheck, strange: set[str] | None) -> TensorCheck:
+def _add_verdict(check: TensorCheck, changed: set[str] | None) -> TensorCheck:
     """Add what the hash says of a tensor that is not stored exactly."""
-    if strange is None or check.exact:
+    if changed is None or check.exact:
         return check
-    same = check.name not in strange
+    same = check.name not in changed
     return replace(check, same=same, ok=check.ok and same)
 
 
@@ -178,20 +180,20 @@ def _same_graph(one: bytes, other: bytes) -> bool:
 
 
 def _check(
-    name: str, array: np.ndarray, original: Model, part: Part, facts: Mapping[str, Any]
+    name: str, array: np.ndarray, original: Model, payload: Payload, facts: Mapping[str, Any]
 ) -> TensorCheck:
     wanted = original.load(name)
     if array.shape != wanted.shape or array.dtype != wanted.dtype:
         return TensorCheck(name, exact=False, largest_error=math.inf, bound=0.0, sqnr=None, ok=False)
     same = array.tobytes() == wanted.tobytes()
     moved = "calibrated" in facts and (FINGERPRINT_KEY in facts or original.info(name).role is Role.BIAS)
-    if ("calibrated" in facts and isinstance(part.row, LevelsRow)) or (moved and not same):
-        return _free_check(name, array, wanted)
-    if not isinstance(part.row, LevelsRow) or not array.size:
+    if ("calibrated" in facts and isinstance(payload.row, LevelsRow)) or (moved and not same):
+        return _check_unbounded(name, array, wanted)
+    if not isinstance(payload.row, LevelsRow) or not array.size:
         return TensorCheck(
             name, exact=True, largest_error=0.0 if same else math.inf, bound=0.0, sqnr=None, ok=same
         )
-    quantizer = part.quantizer()
+    quantizer = payload.quantizer()
     precision, smallest = _PRECISION.get(array.dtype.name, (1e-6, 0.0))
     signal = SignalMetrics()
     largest = bound = 0.0
@@ -214,7 +216,7 @@ def _check(
     )  # fmt: skip
 
 
-def _free_check(name: str, array: np.ndarray, wanted: np.ndarray) -> TensorCheck:
+def _check_unbounded(name: str, array: np.ndarray, wanted: np.ndarray) -> TensorCheck:
     """Check a tensor whose values were moved to make up for errors elsewhere: no bound, but nothing wild either."""
     signal = SignalMetrics()
     signal.update(wanted.astype(np.float64), array)
@@ -232,8 +234,8 @@ def _bound(quantizer: Quantizer, values: np.ndarray, start: int, *, by_rate: boo
     That is the bin's, or, without a uniform step, the distance of the nearest value.
     """
     if isinstance(quantizer, Grid) and quantizer.trellis:
-        part = replace(quantizer, rows=quantizer.rows[start : start + len(values)])
-        rows, columns = part.steps(values.shape)
+        piece = replace(quantizer, rows=quantizer.rows[start : start + len(values)])
+        rows, columns = piece.steps(values.shape)
         return np.asarray(2 * rows.astype(np.float64) * columns)
     if not isinstance(quantizer, DeadZone):
         narrow = values.astype(np.float32)

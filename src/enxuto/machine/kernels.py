@@ -30,12 +30,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LOG = logging.getLogger("enxuto")
 _DIGEST = 32  # bytes of SHA-256 in front of what a file holds
+_OPTIONS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}  # nobody calls loops from C
+_announce: Callable[[], None] | None = None
 _WAY_OUT = "NUMBA_CACHE_DIR may name a folder for it"
 
 
 def compiled(function: F) -> F:
     """Compile a function with Numba at its first call, without the interpreter's lock; see the head of this file."""
-    made: Any = numba.njit(nogil=True, no_cfunc_wrapper=True)(function)
+    made: Any = numba.njit(**_OPTIONS)(function)
     if _is_compiled(made):  # not where NUMBA_DISABLE_JIT leaves the function as it is
         made._cache = _Cache(function)
     return made  # type: ignore[no-any-return]
@@ -47,7 +49,8 @@ def inlined(function: F) -> F:
     A compiled function that calls another compiled one takes all of its code in and optimises it once more, so that
     every level of calls costs as much again. What is small, or called from one place only, is a part.
     """
-    return numba.njit(inline="always")(function)  # type: ignore[no-any-return]
+    part: Any = numba.njit(inline="always")(function)
+    return part  # type: ignore[no-any-return]
 
 
 @inlined

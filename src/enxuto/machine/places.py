@@ -38,7 +38,7 @@ def cache_folder() -> Path:
     place = temporary_folder()
     if place is not None and (_is_own(place) or not os.path.lexists(place)):
         return place
-    return Path(_here() or os.curdir) / ".enxuto-cache"
+    return Path(_current_folder() or os.curdir) / ".enxuto-cache"
 
 
 def temporary_folder() -> Path | None:
@@ -48,13 +48,13 @@ def temporary_folder() -> Path | None:
     except FileNotFoundError:
         return None
     named = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
-    if not named and base == _here():  # Python's last resort; nobody wants caches among their files
+    if not named and base == _current_folder():  # Python's last resort; nobody wants caches among their files
         return None
     user = os.geteuid() if hasattr(os, "geteuid") else "user"
     return Path(base) / f"enxuto-{user}"
 
 
-def _here() -> str | None:
+def _current_folder() -> str | None:
     """The current folder, None where it is gone: someone removed it while a shell stood in it."""
     try:
         return os.getcwd()

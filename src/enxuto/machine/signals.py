@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Terminated", "ended_by_sigterm", "exit_code", "interrupts_wait"]
+__all__ = ["Terminated", "end_on_sigterm", "exit_code", "hold_interrupts"]
 
 _INTERRUPTED, _TERMINATED = 130, 143  # 128 and the signal's number, as shells write it
 
@@ -26,7 +26,7 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
+def end_on_sigterm() -> Iterator[None]:
     """Inside, SIGTERM raises `Terminated`, once: a second one does not disturb the end.
 
     An exit with a code of its own makes way for SIGTERM's; what was finished before stays finished. A process that was
@@ -57,7 +57,7 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_wait() -> Iterator[None]:
+def hold_interrupts() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back until the block is done; for libraries that make an error of their own of it."""
     if threading.current_thread() is not threading.main_thread():
         yield

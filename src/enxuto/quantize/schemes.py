@@ -62,7 +62,7 @@ class Scheme(Protocol):
         """Return the quantizer of one tensor; `network` sums up all tensors to be quantized."""
         ...
 
-    def scaled(self, factor: float) -> Scheme:
+    def with_steps_times(self, factor: float) -> Scheme:
         """Return the same scheme with all steps multiplied by `factor`; `UsageError` where steps are fixed."""
         ...
 
@@ -143,12 +143,13 @@ class Uniform:
         """Return that quantizer."""
         return self.same
 
-    def scaled(self, factor: float) -> Scheme:
+    def with_steps_times(self, factor: float) -> Scheme:
         """Scale a dead-zone step; others are a `UsageError`."""
         if isinstance(self.same, DeadZone) and isinstance(self.same.step, float):
             return Uniform(replace(self.same, step=short_float32(self.same.step * factor)))
         raise UsageError(
-            f"the {self.same.kind} quantizer has no step to search; bits need a dead-zone quantizer"
+            f"the {self.same.kind} quantizer has no step to search; bits need a dead-zone quantizer",
+            code="E022",
         )
 
 
@@ -173,7 +174,8 @@ class Ranged:
         if self.kind == "mu-law":
             if self.per == "channel":
                 raise UsageError(
-                    "μ-law quantizers are per network or per tensor; channels need a dead-zone one"
+                    "μ-law quantizers are per network or per tensor; channels need a dead-zone one",
+                    code="E022",
                 )
             return MuLaw(2**self.levels, self.mu or float(2**self.levels), short_float32(top))
         if self.per == "channel" and tensor.info.axis is not None:
@@ -181,9 +183,9 @@ class Ranged:
             return _per_channel(2 * tops / 2**self.levels, self.delta, tensor)
         return DeadZone(_one_step(2 * top / 2**self.levels), self.delta)
 
-    def scaled(self, factor: float) -> Scheme:
+    def with_steps_times(self, factor: float) -> Scheme:
         """Refuse: the steps follow from the number of levels."""
-        raise UsageError("levels and bits both fix the step; give one of them")
+        raise UsageError("levels and bits both fix the step; give one of them", code="E022")
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Scaled:
             )
         return DeadZone(_one_step(self.step * rms), self.delta)
 
-    def scaled(self, factor: float) -> Scheme:
+    def with_steps_times(self, factor: float) -> Scheme:
         """Scale the step."""
         return replace(self, step=self.step * factor)
 
@@ -235,7 +237,7 @@ class Balanced:
         channels = np.where(tensor.channel_rms > 0, tensor.channel_rms, rms)
         return _per_channel(share * np.sqrt(channels * rms), self.delta, tensor)
 
-    def scaled(self, factor: float) -> Scheme:
+    def with_steps_times(self, factor: float) -> Scheme:
         """Scale all steps."""
         return replace(self, scale=self.scale * factor)
 
@@ -251,14 +253,16 @@ class FittedMinifloat:
     def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
         """Return the quantizer of one tensor."""
         if self.per == "channel":
-            raise UsageError("minifloats are per network or per tensor; channels need a dead-zone quantizer")
+            raise UsageError(
+                "minifloats are per network or per tensor; channels need a dead-zone quantizer", code="E022"
+            )
         top = (network.largest if self.per == "network" else tensor.largest) or 1.0
         reach = float(Minifloat(self.p, self.q).values[-1])
         return Minifloat(self.p, self.q, 2.0 ** max(-60, math.ceil(math.log2(top) - math.log2(reach))))
 
-    def scaled(self, factor: float) -> Scheme:
+    def with_steps_times(self, factor: float) -> Scheme:
         """Refuse: a format has no step."""
-        raise UsageError("a minifloat has no step to search; bits need a dead-zone quantizer")
+        raise UsageError("a minifloat has no step to search; bits need a dead-zone quantizer", code="E022")
 
 
 def _one_step(step: float) -> float:

@@ -72,7 +72,7 @@ def round_matrix(
     errors do to the row and to later ones, R²·C/2 for handing that on, and up to 200 more for each path of a weight.
     """
     states = np.zeros(len(weights), np.int64)
-    return _rounded(weights, row_steps, column_steps, inputs, outputs, _NO_TRELLIS, states, paths, levels)
+    return _round_rows(weights, row_steps, column_steps, inputs, outputs, _NO_TRELLIS, states, paths, levels)
 
 
 def round_on_trellis(
@@ -90,10 +90,10 @@ def round_on_trellis(
 
     states (R,): where each row begins on the trellis; overwritten by where it ends.
     """
-    return _rounded(weights, row_steps, column_steps, inputs, outputs, NEXT, states, paths, levels)
+    return _round_rows(weights, row_steps, column_steps, inputs, outputs, NEXT, states, paths, levels)
 
 
-def _rounded(
+def _round_rows(
     weights: Float64,
     row_steps: Float64,
     column_steps: Float64,
@@ -107,7 +107,7 @@ def _rounded(
     own, shared = np.diagonal(inputs), np.diagonal(outputs)
     shares, (rows, columns) = outputs / shared[:, None], weights.shape
     coupled = bool(np.triu(shares, 1).any())
-    done: bool = _round(
+    done: bool = _round_all_rows(
         weights,
         row_steps,
         column_steps,
@@ -126,7 +126,7 @@ def _rounded(
 
 
 @compiled
-def _round(
+def _round_all_rows(
     weights: Float64,
     row_steps: Float64,
     column_steps: Float64,

@@ -8,7 +8,7 @@ takes one step for eight weights, and one for each weight only along the path th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -136,12 +136,12 @@ def go_on(paths: Paths, ways: Ways, past: Past, following: Int64, side: int, pla
 
 
 @inlined
-def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[int, int]:
+def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[np.int64, np.int64]:
     """Return the best path after a span of so many weights, and which it was before the span; fill `past.before`.
 
     settles: end paths that were others before the span.
     """
-    best = np.int64(0)
+    best: Any = np.int64(0)
     for path in range(1, len(losses)):
         best = path if losses[path] < losses[best] else best
     batches = -(-weights // BATCH)
@@ -160,7 +160,7 @@ def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[in
 
 
 @inlined
-def read(past: Past, side: int, path: int, unit: float, levels: Int32, errors: Float64) -> None:
+def read(past: Past, side: int, path: int | np.int64, unit: float, levels: Int32, errors: Float64) -> None:
     """Fill levels (n,) and errors (n,) of a span by the path that ends in it as `path`."""
     back = np.uint64(path)
     for i in range(len(levels) - 1, -1, -1):

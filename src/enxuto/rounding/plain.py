@@ -22,7 +22,7 @@ from enxuto.quantize.grid import MOST_EXPONENT, Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 from enxuto.rounding.viterbi import nearest_path
 
-__all__ = ["ROUNDINGS", "Rounding", "check_quantizer", "check_rounding", "rounded"]
+__all__ = ["ROUNDINGS", "Rounding", "check_quantizer", "check_rounding", "round_weight"]
 
 Rounding: TypeAlias = Literal["nearest", "rate", "trellis"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
@@ -50,7 +50,7 @@ def check_rounding(rounding: str) -> Rounding:
     )
 
 
-def rounded(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> tuple[Quantizer, Int32]:
+def round_weight(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> tuple[Quantizer, Int32]:
     """Return the quantizer and the levels of a weight, of any shape.
 
     quantizer: gives the steps; on a trellis another one takes its place, with steps 0.56 as long and channels' steps
@@ -62,11 +62,11 @@ def rounded(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> tuple[
     check_quantizer(quantizer, rounding)
     if rounding == "rate":
         assert isinstance(quantizer, DeadZone)
-        return quantizer, _by_rate(weight, quantizer)
+        return quantizer, _round_by_rate(weight, quantizer)
     found = None
     if rounding == "trellis" and weight.ndim > 1 and weight.size > len(weight):
         assert isinstance(quantizer, DeadZone)
-        found = _on_trellis(weight, quantizer)
+        found = _round_on_trellis(weight, quantizer)
     return found or (quantizer, quantizer.quantize(weight))
 
 
@@ -74,12 +74,13 @@ def check_quantizer(quantizer: Quantizer, rounding: Rounding) -> None:
     """Raise `UsageError` where levels other than the nearest are asked of anything but dead-zone with δ ½."""
     if rounding != "nearest" and not (isinstance(quantizer, DeadZone) and quantizer.delta == 0.5):
         raise UsageError(
-            f"rounding {rounding} chooses its own zero; it needs quantizer dead-zone with delta 0.5"
+            f"rounding {rounding} chooses its own zero; it needs quantizer dead-zone with delta 0.5",
+            code="E022",
         )
 
 
-def _on_trellis(weight: Float32, quantizer: DeadZone) -> tuple[Grid, Int32] | None:
-    grid = _grid_of(quantizer)
+def _round_on_trellis(weight: Float32, quantizer: DeadZone) -> tuple[Grid, Int32] | None:
+    grid = _make_grid(quantizer)
     if grid is None:
         return None
     rows, columns = grid.steps(weight.shape)
@@ -88,7 +89,7 @@ def _on_trellis(weight: Float32, quantizer: DeadZone) -> tuple[Grid, Int32] | No
     for start in range(0, len(weight), height):
         piece = slice(start, start + height)
         steps = (rows[piece] if len(rows) > 1 else rows).astype(np.float64) * columns
-        scaled = _clipped(weight[piece], quantizer) / steps
+        scaled = _clip(weight[piece], quantizer) / steps
         found = nearest_path(scaled.reshape(len(scaled), -1))
         if found is None:
             return None
@@ -96,7 +97,7 @@ def _on_trellis(weight: Float32, quantizer: DeadZone) -> tuple[Grid, Int32] | No
     return grid, levels.reshape(weight.shape)
 
 
-def _grid_of(quantizer: DeadZone) -> Grid | None:
+def _make_grid(quantizer: DeadZone) -> Grid | None:
     """Return the grid with a trellis that takes a quantizer's place, None where there is none."""
     steps = np.log2(_TRELLIS_STEP * np.atleast_1d(np.asarray(quantizer.step, np.float64)))
     if quantizer.axis not in (None, 0, 1) or not _LOWEST < steps.mean() < -_LOWEST:
@@ -111,28 +112,28 @@ def _grid_of(quantizer: DeadZone) -> Grid | None:
     return Grid(base, rows=factors if quantizer.axis == 0 else (), trellis=True)
 
 
-def _by_rate(weight: Float32, quantizer: DeadZone) -> Int32:
+def _round_by_rate(weight: Float32, quantizer: DeadZone) -> Int32:
     levels = quantizer.quantize(weight)
     if not levels.size or int(np.abs(levels).max()) > _WIDEST:
         return levels
-    scaled = _clipped(weight, quantizer) / _steps_along(quantizer, weight.ndim)
+    scaled = _clip(weight, quantizer) / _steps_along(quantizer, weight.ndim)
     for _ in range(_ROUNDS):
-        before, levels = levels, _worth_their_bits(scaled, levels, fit(levels))
+        before, levels = levels, _move_where_bits_pay(scaled, levels, fit(levels))
         if np.array_equal(before, levels):
             break
     return levels
 
 
-def _worth_their_bits(scaled: Float64, levels: Int32, model: LevelModel) -> Int32:
+def _move_where_bits_pay(scaled: Float64, levels: Int32, model: LevelModel) -> Int32:
     """Return the levels of least squared error + price·bits, of those next to each weight in steps."""
     out = np.empty(levels.shape, np.int32)
     costs = model.costs(int(np.abs(levels).max()) + 1)
-    _choose(scaled.reshape(-1), model.classes.reshape(-1), costs, _PRICE, out.reshape(-1))
+    _choose_levels(scaled.reshape(-1), model.classes.reshape(-1), costs, _PRICE, out.reshape(-1))
     return out
 
 
 @compiled
-def _choose(
+def _choose_levels(
     scaled: Float64, classes: npt.NDArray[np.uint8], costs: Float64, price: float, out: Int32
 ) -> None:
     reach = costs.shape[1] // 2
@@ -147,7 +148,7 @@ def _choose(
         out[i] = sign * (lower if below <= above else upper)
 
 
-def _clipped(weight: Float32, quantizer: DeadZone) -> Float64:
+def _clip(weight: Float32, quantizer: DeadZone) -> Float64:
     wide = weight.astype(np.float64)
     return wide if quantizer.clip is None else np.clip(wide, *quantizer.clip)
 

@@ -18,6 +18,8 @@ Source: M-algorithm (Anderson & Mohan 1984, IEEE Trans. Commun. 32) with feedbac
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -72,10 +74,11 @@ def search_row(
     length, plain = len(row), len(following) == 1
     span = len(past.before)
     begin_row(paths, ways, first)
-    side, best = np.int64(0), np.int64(0)
+    side: Any = np.int64(0)
+    best = np.int64(0)
     for start in range(0, length, span):
         end = start + span if start + span < length else length
-        half = np.int64(0)
+        half: Any = np.int64(0)
         _enter(paths.moved, past.before, ratios, start, end)
         for head in range(start, end, BATCH):
             tail = head + BATCH if head + BATCH < end else end
@@ -161,9 +164,9 @@ def _take(
     moved: Float32,
     path: int,
     source: Float32,
-    origin: int,
+    origin: int | np.int64,
     errors: Float32,
-    i: int,
+    i: int | np.int64,
     ratios: Float32,
     j: int,
     start: int,

@@ -6,6 +6,8 @@ of either parity. Source: Viterbi's algorithm, as trellis-coded quantization has
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -63,12 +65,12 @@ def _search(
                         others[reached] = total
                         origins[j, reached], chosen[j, reached] = state, np.int32(level)
             losses, others = others, losses
-        state = np.int64(0)
-        for other in range(1, count):
-            state = other if losses[other] < losses[state] else state
+        best: Any = np.int64(0)
+        for state in range(1, count):
+            best = state if losses[state] < losses[best] else best
         for j in range(columns - 1, -1, -1):
-            levels[r, j] = chosen[j, state]
-            state = np.int64(origins[j, state])
+            levels[r, j] = chosen[j, best]
+            best = np.int64(origins[j, best])
 
 
 @inlined

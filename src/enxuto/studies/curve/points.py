@@ -169,9 +169,9 @@ def entropy_bits(compressed: CompressedModel) -> tuple[float, int]:
     """Entropy in bits per level, and how many levels there are: one histogram for one quantizer, else one a tensor."""
     tensors = [
         tensor
-        for part in compressed.parts
-        if isinstance(part.row, LevelsRow)
-        for tensor in part.levels().values()
+        for payload in compressed.payloads
+        if isinstance(payload.row, LevelsRow)
+        for tensor in payload.levels().values()
     ]
     count = sum(tensor.levels.size for tensor in tensors)
     if not count:
