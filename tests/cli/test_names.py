@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
-from conftest import Invoke
+Invoke = Callable[..., Result]
 
 TYPOS = {
     "verb": (("comprss",), "compress"),
