@@ -60,17 +60,11 @@ def match_labels(
 ) -> LabelMatching:
     """Find the model's output for each label of a data set.
 
-    Args:
-        labels: int64 (N,), of all samples.
-        classes: the data set's class names by label, or None.
-        names: the model's class names in the order of its outputs, or None.
-        outputs: the model's number of outputs, None where that is unknown.
-        path: of the data set, for messages.
-        numeric_names: whether the data set's class names are the labels' own numbers.
-        stored: whether labels are stored as numbers, so that their order means something even where names differ.
-
-    Raises:
-        DataError: the data have a class that the model does not have, or more labels than it has outputs.
+    Args: labels, int64 (N,), of all samples; classes, the data set's names by label, or None; names, the model's in the
+        order of its outputs, or None; outputs, their number, or None; path, of the data set, for messages;
+        numeric_names, whether `classes` are the labels' own numbers; stored, whether labels are stored as numbers, so
+        that their order means something even where names differ.
+    Raises: `DataError` for a class that the model does not have, and for more labels than it has outputs.
     """
     warnings: list[str] = []
     present = np.unique(labels).tolist()
