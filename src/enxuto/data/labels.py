@@ -62,8 +62,8 @@ def match_labels(
 
     Args: labels, int64 (N,), of all samples; classes, the data set's names by label, or None; names, the model's in the
         order of its outputs, or None; outputs, their number, or None; path, of the data set, for messages;
-        numeric_names, whether `classes` are the labels' own numbers; stored, whether labels are stored as numbers, so
-        that their order means something even where names differ.
+        numeric_names, whether `classes` are the labels' own numbers; stored, whether the data store labels as numbers
+        (then their order counts even where names differ).
     Raises: `DataError` for a class that the model does not have, and for more labels than it has outputs.
     """
     warnings: list[str] = []
@@ -343,8 +343,9 @@ def _shown_name(name: Label) -> str:
 
 def _quote_some(names: Iterable[str]) -> str:
     shown = list(names)
-    more = len(shown) - _SHOWN
-    return ", ".join(map(repr, shown[:_SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(repr, shown[:_SHOWN])) + (
+        f" and {len(shown) - _SHOWN} more" if shown[_SHOWN:] else ""
+    )
 
 
 def _count_of(number: int, what: str) -> str:
