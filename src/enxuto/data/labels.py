@@ -60,11 +60,10 @@ def match_labels(
 ) -> LabelMatching:
     """Find the model's output for each label of a data set.
 
-    Args: labels, int64 (N,), of all samples; classes, the data set's names by label, or None; names, the model's in the
-        order of its outputs, or None; outputs, their number, or None; path, of the data set, for messages;
-        numeric_names, whether `classes` are the labels' own numbers; stored, whether the data store labels as numbers
-        (then their order counts even where names differ).
-    Raises: `DataError` for a class that the model does not have, and for more labels than it has outputs.
+    labels: int64 (N,), of all samples. classes: the data set's names by label. names: the model's, in the order of its
+    outputs. outputs: their number. numeric_names: whether `classes` are the labels' own numbers. stored: whether the
+    data store labels as numbers (then their order counts even where names differ). Raises `DataError` for a class that
+    the model does not have, and for more labels than it has outputs.
     """
     warnings: list[str] = []
     present = np.unique(labels).tolist()
