@@ -342,9 +342,8 @@ def _shown_name(name: Label) -> str:
 
 def _quote_some(names: Iterable[str]) -> str:
     shown = list(names)
-    return ", ".join(map(repr, shown[:_SHOWN])) + (
-        f" and {len(shown) - _SHOWN} more" if shown[_SHOWN:] else ""
-    )
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(map(repr, shown[:_SHOWN])) + more
 
 
 def _count_of(number: int, what: str) -> str:
