@@ -60,17 +60,10 @@ def match_labels(
 ) -> LabelMatching:
     """Find the model's output for each label of a data set.
 
-    Args:
-        labels: int64 (N,), of all samples.
-        classes: the data set's class names by label, or None.
-        names: the model's class names in the order of its outputs, or None.
-        outputs: the model's number of outputs, None where that is unknown.
-        path: of the data set, for messages.
-        numeric_names: whether the data set's class names are the labels' own numbers.
-        stored: whether labels are stored as numbers, so that their order means something even where names differ.
-
-    Raises:
-        DataError: the data have a class that the model does not have, or more labels than it has outputs.
+    labels: int64 (N,), of all samples. classes: the data set's names by label. names: the model's, in the order of its
+    outputs. outputs: their number. numeric_names: whether `classes` are the labels' own numbers. stored: whether the
+    data store labels as numbers (then their order counts even where names differ). Raises `DataError` for a class that
+    the model does not have, and for more labels than it has outputs.
     """
     warnings: list[str] = []
     present = np.unique(labels).tolist()
@@ -349,8 +342,8 @@ def _shown_name(name: Label) -> str:
 
 def _quote_some(names: Iterable[str]) -> str:
     shown = list(names)
-    more = len(shown) - _SHOWN
-    return ", ".join(map(repr, shown[:_SHOWN])) + (f" and {more} more" if more > 0 else "")
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(map(repr, shown[:_SHOWN])) + more
 
 
 def _count_of(number: int, what: str) -> str:
