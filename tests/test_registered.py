@@ -33,7 +33,8 @@ def quantizers() -> list[type[Any]]:
     """All classes in `enxuto.quantize` that are quantizers: they have a `kind` and do what the protocol says."""
     found: dict[str, type[Any]] = {}
     for info in pkgutil.iter_modules(enxuto.quantize.__path__, "enxuto.quantize."):
-        for value in vars(importlib.import_module(info.name)).values():
+        members: list[Any] = list(vars(importlib.import_module(info.name)).values())
+        for value in members:
             methods = all(hasattr(value, name) for name in ("quantize", "reconstruct", "kind"))
             if isinstance(value, type) and methods and isinstance(value.kind, str):
                 found[value.__name__] = value
