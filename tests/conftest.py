@@ -118,6 +118,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if excluded and set(excluded) & set(markers_of(collection_path)) else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by their files, and give properties more examples where that is asked for."""
     for item in items:

@@ -36,7 +36,7 @@ def quantizers() -> list[type[Any]]:
         members: list[Any] = list(vars(importlib.import_module(info.name)).values())
         for value in members:
             methods = all(hasattr(value, name) for name in ("quantize", "reconstruct", "kind"))
-            if isinstance(value, type) and methods and isinstance(value.kind, str):
+            if methods and isinstance(value.kind, str) and isinstance(value, type):
                 found[value.__name__] = value
     return list(found.values())
 
