@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint format bench docs acceptance recompile clean
+.PHONY: help demo test quick lint format bench docs acceptance fuzz minimum dist recompile clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/: .*##/\t/'
@@ -22,7 +22,23 @@ $(VENV)/core.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 $(VENV)/dev.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@echo "setting up: development packages, PyTorch among them (once)"
 	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/core.stamp $(VENV)/quick.stamp
+
+$(VENV)/quick.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "setting up: packages for the quick tests, without PyTorch (once)"
+	@$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/core.stamp
+
+# The oldest versions, with nothing newer beside them: Python 3.11 (name it with MINIMUM_PYTHON) has wheels of all of them.
+MINIMUM_PYTHON ?= python3.11
+MINIMUM := .venv-minimum
+$(MINIMUM)/stamp: pyproject.toml constraints-minimum.txt
+	@echo "setting up: the oldest versions that pyproject.toml declares (once)"
+	@rm -rf $(MINIMUM)
+	$(MINIMUM_PYTHON) -m venv $(MINIMUM)
+	@$(MINIMUM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-minimum.txt \
+	  --editable . pytest pytest-xdist hypothesis
+	@touch $@
 
 $(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@echo "setting up: what the documentation needs, PyTorch among it (once)"
@@ -38,6 +54,29 @@ demo: $(VENV)/core.stamp  ## shrink a small real network, also calibrated, decod
 
 test: $(VENV)/browser.stamp lint  ## lint and run the test suite
 	$(BIN)/python -m pytest -n 2
+
+QUICK := not acceptance and not slow and not torch and not browser
+quick: $(VENV)/quick.stamp  ## the core's tests, without PyTorch and browser: under a minute once set up
+	$(BIN)/python -m pytest -n 2 -q -m "$(QUICK)"
+
+minimum: $(MINIMUM)/stamp  ## the quick tests on the oldest versions that are declared
+	$(MINIMUM)/bin/python -m pytest -n 2 -q -m "$(QUICK) and not extras"
+
+FUZZ_FACTOR ?= 20
+FUZZ_SEED ?= $(shell date +%s)
+fuzz: $(VENV)/quick.stamp  ## hostile bytes and properties on many more examples; FUZZ_SEED=… repeats a run
+	ENXUTO_FUZZ_FACTOR=$(FUZZ_FACTOR) ENXUTO_FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -n 2 -q \
+	  -m "fuzz and not torch and not acceptance" --hypothesis-seed=$(FUZZ_SEED)
+
+dist: $(VENV)/dist.stamp  ## wheel and sdist in dist/, checked: README, license, and the demo from an empty environment
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/check_dist.py dist
+
+$(VENV)/dist.stamp: $(VENV)/python.stamp constraints.txt
+	@$(PIP) build twine
+	@touch $@
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -63,4 +102,4 @@ recompile:       ## forget compiled loops, so that they are compiled anew
 	find src -name '*.nb[ic]' -delete
 
 clean:           ## remove what the targets made
-	rm -rf $(VENV) dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MINIMUM) dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,24 @@
-"""What all tests share."""
+"""What all tests share: markers that a test gets by what its file imports and where it lies, and how often it is tried.
+
+- `torch`: the file needs PyTorch; it imports it, or a module of enxuto or of the tests that does.
+- `browser`: it needs a browser.
+- `extras`: it needs packages beside the core's and pytest.
+- `slow`: it lies in a folder whose tests start processes, calibrate or compress whole networks, or is named below.
+
+With `-m "not torch"` files that need PyTorch are not even imported. Where a test needs it only when it runs (a verb
+that trains, say), it is marked by hand.
+"""
 
 from __future__ import annotations
 
+import ast
+import os
 import signal
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from enxuto import cli
 
@@ -12,3 +28,115 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What verbs write on stderr does not depend on whether loops were compiled before.
 cli._is_announcing = True
+
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src"
+
+TORCH = frozenset({"torch", "torchvision", "captum", "torch_pruning"})
+BROWSER = frozenset({"playwright"})
+# These rooms import PyTorch when their names are first used, which their imports do not show.
+LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "measure", "prune", "train", "zoo"))
+EXTRAS = frozenset({"constriction", "distributed", "matplotlib", "pyarrow", "scipy", "sklearn", "zstandard"})
+SLOW_FOLDERS = frozenset(
+    {"acceptance", "benchmarks", "calibration", "cli", "compare", "compression", "machine", "report", "studies",
+     "study", "weights"}
+)  # fmt: skip
+SLOW_FILES = frozenset(
+    {"test_damaged_data", "test_doctor", "test_documents", "test_encode_example", "test_files_killed", "test_golden",
+     "test_hostile", "test_hostile_graphs", "test_hostile_memory", "test_hostile_mutations", "test_house",
+     "test_one_verdict"}
+)  # fmt: skip
+
+FUZZ_FACTOR = int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
+"""How many times as many examples every property is tried on (`make fuzz`)."""
+
+
+@cache
+def imported_names(path: Path, *, everywhere: bool) -> frozenset[str]:
+    """Full names that a file imports: when it is imported, or `everywhere` in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
+
+
+@cache
+def helpers() -> dict[str, Path]:
+    """Modules that tests import by their bare names."""
+    return {path.stem: path for path in TESTS.rglob("*.py") if path.name != "conftest.py"}
+
+
+def own_files(name: str) -> list[Path]:
+    """The files that importing a module of enxuto or of the tests runs."""
+    parts = name.split(".")
+    if parts[0] != "enxuto":
+        return [helpers()[parts[0]]] if parts[0] in helpers() else []
+    found = []
+    for length in range(1, len(parts) + 1):
+        place = SOURCE.joinpath(*parts[:length])
+        found += [file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file()]
+    return found
+
+
+@cache
+def needs(path: Path, packages: frozenset[str]) -> bool:
+    """Whether a test file, or what it imports, imports one of these packages."""
+    waiting, seen = [path], {path}
+    while waiting:
+        file = waiting.pop()
+        names = imported_names(file, everywhere=file.is_relative_to(TESTS))
+        if any(name.split(".")[0] in packages for name in names):
+            return True
+        if packages is TORCH and file == path and any(name.startswith(LAZY_ROOMS) for name in names):
+            return True
+        for name in names:
+            new = [one for one in own_files(name) if one not in seen]
+            seen.update(new)
+            waiting += new
+    return False
+
+
+def markers_of(path: Path) -> list[str]:
+    """The markers that a test file gets by itself."""
+    packages = {"torch": TORCH, "browser": BROWSER, "extras": EXTRAS}
+    found = [marker for marker, wanted in packages.items() if needs(path, wanted)]
+    parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ("",)
+    if parts[0] in SLOW_FOLDERS or path.stem in SLOW_FILES:
+        found.append("slow")
+    return found
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, unread, files that the chosen markers exclude as a whole."""
+    if collection_path.suffix != ".py" or not collection_path.is_relative_to(TESTS):
+        return None
+    if not collection_path.name.startswith("test_"):
+        return None
+    chosen = str(config.option.markexpr)
+    excluded = [marker for marker in ("torch", "browser", "extras", "slow") if f"not {marker}" in chosen]
+    return True if excluded and set(excluded) & set(markers_of(collection_path)) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their files, and give properties more examples where that is asked for."""
+    for item in items:
+        for marker in markers_of(item.path):
+            item.add_marker(marker)
+        function = getattr(item, "function", None)
+        if FUZZ_FACTOR > 1 and hasattr(function, "_hypothesis_internal_use_settings"):
+            given = function._hypothesis_internal_use_settings
+            function._hypothesis_internal_use_settings = settings(
+                given,
+                max_examples=given.max_examples * FUZZ_FACTOR,
+                derandomize=False,
+                suppress_health_check=list(HealthCheck),
+                phases=[Phase.explicit, Phase.generate, Phase.target, Phase.shrink],
+            )
+            item.add_marker("fuzz")

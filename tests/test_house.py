@@ -334,9 +334,8 @@ def codes_in(tree: ast.AST) -> Iterator[str]:
     """What is said by `code=` in calls and classes, where it looks like a code."""
     for node in ast.walk(tree):
         value: ast.expr | None = None
-        if (isinstance(node, ast.keyword) and node.arg == "code") or (
-            isinstance(node, ast.Assign) and any(ast.unparse(target) == "code" for target in node.targets)
-        ):
+        named = isinstance(node, ast.Assign) and any(ast.unparse(target) == "code" for target in node.targets)
+        if isinstance(node, (ast.keyword, ast.Assign)) and (named or getattr(node, "arg", None) == "code"):
             value = node.value
         if value is not None:
             texts = (part.value for part in ast.walk(value) if isinstance(part, ast.Constant))

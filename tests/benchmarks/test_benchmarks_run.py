@@ -1,0 +1,41 @@
+"""Every benchmark runs, at a size that takes seconds: what it measures then means nothing, but it has not gone stale.
+
+Those that need the networks and images of `../shared` show their help: that imports all they use.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enxuto.demo import MODEL
+
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+SMALL = {
+    "attribution": "--network lenet5-cifar --batch 2 --rounds 1 --no-captum --device cpu",
+    "codec": "--levels 20000",
+    "int8_baseline": f"{MODEL} int8.onnx",
+    "large_layer": "--inputs 64 --outputs 16 --images 16 --threads 1",
+    "prune_speed": "--network lenet5-cifar --rounds 1 --repeats 1",
+    "rate": "--help",
+    "rounding": "--help",
+    "source_grid": "--help",
+    "study": "--points 2 --milliseconds 1 --rounds 1",
+    "train": "--network lenet5-cifar --images 64 --rounds 1 --device cpu",
+    "views": "--help",
+}
+"""Arguments for each; a new benchmark must say its own here."""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_every_benchmark_runs(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *SMALL[name].split()]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    # 1 says that a bound on speed was missed, as it may be at this size.
+    assert found.returncode in (0, 1), found.stderr
+    assert "Traceback" not in found.stderr, found.stderr
+    assert found.stdout.strip()
