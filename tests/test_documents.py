@@ -89,7 +89,7 @@ def test_examples_are_compared_word_by_word_and_number_by_number() -> None:
 def test_sections_of_docstrings_become_lists() -> None:
     docstrings = loaded(DOCS / "site_parts" / "docstrings.py")
     lines = [
-        "Say it.",
+        "Say.",
         "",
         ">>> say(1)",
         "",
