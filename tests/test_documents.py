@@ -66,6 +66,17 @@ def test_every_page_is_in_the_index() -> None:
         assert any(fnmatch(name, entry) for entry in entries), name
 
 
+def test_the_design_names_files_and_folders_that_exist_and_all_of_them() -> None:
+    text = (DOCS / "design.md").read_text()
+    package = ROOT / "src" / "enxuto"
+    paths = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    for name in re.findall(r"`([\w/]+\.py)`", text.replace("`tests/test_house.py`", "")):
+        assert any(f"/{path}".endswith(f"/{name}") for path in paths), name
+    rows = re.findall(r"^\| (`.*?) \|", text.split("## Folders")[1], re.MULTILINE)
+    rooms = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert rooms == {path.split("/")[0].removesuffix(".py") for path in paths if not path.startswith("_")}
+
+
 def test_the_chart_is_what_its_table_gives() -> None:
     chart = loaded(DOCS / "figures" / "size_chart.py")
     assert (DOCS / "figures" / "sizes.svg").read_text() == chart.chart(
