@@ -49,10 +49,8 @@ def load_with_metadata(path: str | Path, *, threads: int = 0) -> tuple[Model, di
     if is_enx(path):
         compressed = CompressedModel.read(path)
         model = compressed.to_model(threads=threads)
-        return model, {
-            **onnx_metadata(model),
-            **compressed.metadata,
-        }  # the graph keeps what an exporter put there
+        # The graph keeps what an exporter put there, which a caller of `compress` need not have repeated as metadata.
+        return model, {**onnx_metadata(model), **compressed.metadata}
     model = Model.read(path)
     return model, onnx_metadata(model)
 
