@@ -1,4 +1,4 @@
-"""Sphinx: the pages of this folder as a site (`make docs`). Warnings are errors; examples run in `run_examples.py`."""
+"""Sphinx: this folder as a site (`make docs`). Warnings are errors; `test_examples.py` runs the examples."""
 
 from __future__ import annotations
 

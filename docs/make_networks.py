@@ -36,8 +36,9 @@ def _index() -> str:
     lines = [
         "# The networks",
         "",
-        "One page a family: its block, what it is for, its parameters, and a table of where parameters, activations "
-        "and operations sit. `enxuto zoo` lists all networks, `enxuto summary NAME` gives every layer.",
+        "This folder has a page for each family of networks in the zoo: its block, its parameters, and a table of "
+        "where parameters, activations and operations are. `enxuto zoo` lists all networks, `enxuto summary NAME` "
+        "every layer.",
         "",
         "| family | networks | first paper |",
         "| :-- | :-- | :-- |",
@@ -54,6 +55,9 @@ def _page(family: str, page: Page) -> str:
     table = summarize_network(page.shown)
     lines = [
         f"# {page.title}",
+        "",
+        "This page shows the block of this family, how its parameters are counted, and where parameters, activations "
+        "and operations are.",
         "",
         page.idea,
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from network_chains import INPUT, Step, chain, joined, output
+from network_chains import INPUT, Step, chain, join_chains, output
 from network_drawing import Arrow, Box, Diagram
 
 __all__ = ["BRANCHED"]
@@ -39,7 +39,7 @@ def _googlenet() -> Diagram:
         [_POOL, ("1×1, 64", "conv", "projects")],
     ]
     chains = [_inception("n", 0, naive, "672×28×28"), _inception("r", 4.4, reduced, "480×28×28")]
-    return joined(
+    return join_chains(
         "Inception", chains, headings=(("naive: 854 M MACs", 1.5), ("with reductions: 271 M MACs", 5.9))
     )
 
@@ -96,7 +96,7 @@ def _resnet() -> Diagram:
             output("no ReLU here"),
         ],
     )
-    return joined(
+    return join_chains(
         "Residual blocks",
         [basic, bottle, pre],
         Arrow("a0", "a4", around=0.62, label="x"),
@@ -124,7 +124,7 @@ def _squeezenet() -> Diagram:
     separable = _fire(
         "d", 2.6, [("depthwise 3×3", "conv", "N1 filters, ReLU"), ("pointwise 1×1", "conv", "N/2 filters")]
     )
-    return joined("Fire modules", [plain, separable], headings=(("Fire", 0.5), ("Fire-DSC", 3.1)))
+    return join_chains("Fire modules", [plain, separable], headings=(("Fire", 0.5), ("Fire-DSC", 3.1)))
 
 
 def _densenet() -> Diagram:
@@ -152,7 +152,7 @@ def _densenet() -> Diagram:
             output("C/2, half the side"),
         ],
     )
-    return joined(
+    return join_chains(
         "DenseNet",
         [layer, transition],
         Arrow("a0", "a5", around=0.62, label="x"),
@@ -189,7 +189,7 @@ def _mobilenet() -> Diagram:
             output("N channels"),
         ],
     )
-    return joined(
+    return join_chains(
         "MobileNet",
         [first, _inverted("b", 1.4, "3×3")],
         headings=(("v1: separable", 0), ("v2: inverted", 1.4)),
@@ -197,7 +197,7 @@ def _mobilenet() -> Diagram:
 
 
 def _efficientnet() -> Diagram:
-    return joined("The block of EfficientNet-Lite", [_inverted("a", 0, "k×k")])
+    return join_chains("The block of EfficientNet-Lite", [_inverted("a", 0, "k×k")])
 
 
 def _shufflenet() -> Diagram:
@@ -225,7 +225,7 @@ def _shufflenet() -> Diagram:
         ],
     )
     pool = Box("p", "average pool 3/2", 2.75, 1, "pool")
-    return joined(
+    return join_chains(
         "ShuffleNet units",
         [one, two],
         Arrow("a0", "a5", around=0.62, label="x"),

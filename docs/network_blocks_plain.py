@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from network_chains import chain, joined, output
+from network_chains import chain, join_chains, output
 from network_drawing import Arrow, Box, Diagram
 
 __all__ = ["PLAIN"]
@@ -31,7 +31,7 @@ def _lenet() -> Diagram:
             ("logits", "data", "10"),
         ],
     )
-    return joined("LeNet-5", [left, right], Arrow("a4", "b0", around=0.6))
+    return join_chains("LeNet-5", [left, right], Arrow("a4", "b0", around=0.6))
 
 
 def _alexnet() -> Diagram:
@@ -80,7 +80,7 @@ def _zfnet() -> Diagram:
             ("conv 5×5, 256", "conv", "stride 2 → 26×26"),
         ],
     )
-    return joined("First layers", [left, right], headings=(("AlexNet", 0), ("ZFNet", 1.3)))
+    return join_chains("First layers", [left, right], headings=(("AlexNet", 0), ("ZFNet", 1.3)))
 
 
 def _vgg() -> Diagram:
@@ -113,7 +113,7 @@ def _vgg() -> Diagram:
         ],
         row=3.2,
     )
-    return joined("A stage of VGG", [stage, same, two], headings=(("second stage", 0), ("why 3×3", 1.3)))
+    return join_chains("A stage of VGG", [stage, same, two], headings=(("second stage", 0), ("why 3×3", 1.3)))
 
 
 def _effnet() -> Diagram:
@@ -130,7 +130,7 @@ def _effnet() -> Diagram:
             output("N×H/2×W/2"),
         ],
     )
-    return joined("The block of EffNet", [block])
+    return join_chains("The block of EffNet", [block])
 
 
 PLAIN: dict[str, Diagram] = {

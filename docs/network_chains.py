@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from network_drawing import Arrow, Box, Diagram
 
-__all__ = ["INPUT", "Step", "chain", "joined", "output"]
+__all__ = ["INPUT", "Step", "chain", "join_chains", "output"]
 
 Step = tuple[str, str, str]
 """text, kind, detail"""
@@ -24,7 +24,7 @@ def chain(
     return boxes, [Arrow(a.key, b.key) for a, b in pairwise(boxes)]
 
 
-def joined(
+def join_chains(
     name: str,
     chains: Sequence[tuple[list[Box], list[Arrow]]],
     *arrows: Arrow,

@@ -92,7 +92,7 @@ def svg(diagram: Diagram) -> str:
     for text, column in diagram.headings:
         parts.append(_text(text, _x(diagram, column), _MARGIN + 4, bold=True))
     parts += [_arrow(diagram, item) for item in diagram.arrows]
-    parts += [_drawn(diagram, box) for box in diagram.boxes]
+    parts += [_draw_box(diagram, box) for box in diagram.boxes]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -112,7 +112,7 @@ def _half(box: Box) -> float:
     return _DOT if box.is_dot else _HEIGHT / 2
 
 
-def _drawn(diagram: Diagram, box: Box) -> str:
+def _draw_box(diagram: Diagram, box: Box) -> str:
     x, y = _x(diagram, box.column), _y(diagram, box.row)
     if box.is_dot:
         return f'<circle class="{box.kind}" cx="{x:.0f}" cy="{y:.0f}" r="{_DOT}"/>' + _text(

@@ -21,18 +21,18 @@ class Page:
 PAGES: dict[str, Page] = {
     "lenet": Page(
         "LeNet-5",
-        "Two convolutions with pools that halve the plane, then three fully connected layers. A convolution looks for "
-        "the same few patterns everywhere, so six filters need 156 parameters where a linear layer between the same "
-        "volumes would need almost five million. Pools make the answer indifferent to small shifts.",
+        "LeNet-5 has two convolutions, each with a pool that halves the plane, and three fully connected layers. A "
+        "convolution looks for the same few patterns everywhere, so six filters need 156 parameters, where a linear "
+        "layer between the same volumes would need almost five million. Pools make small shifts matter less.",
         "A convolution of N filters of size F×F on M channels has N·(M·F² + 1) parameters: 6·(1·25 + 1) = 156 and "
-        "16·(6·25 + 1) = 2,416. A linear layer has out·(in + 1). Here, too, most of them sit behind the flatten.",
+        "16·(6·25 + 1) = 2,416. A linear layer has out·(in + 1). Most parameters are behind the flatten.",
         "lenet5",
         2,
     ),
     "alexnet": Page(
         "AlexNet and CaffeNet",
         "The first layer shrinks 227×227 images at once with 11×11 kernels of stride 4. The second, fourth and fifth "
-        "convolution have two groups, which lived on two graphics cards: each sees only its half of the channels. "
+        "convolutions have two groups, one for each of two graphics cards: a group sees only its half of the channels. "
         "Local response normalisation damps a value whose neighbour channels are strong. CaffeNet pools before it "
         "normalises; the one-tower form of 2014 has neither groups nor normalisation.",
         "With g groups a convolution has N·(M/g·F² + 1) parameters: conv2 has 256·(48·25 + 1) = 307,456, half of what "
@@ -43,10 +43,9 @@ PAGES: dict[str, Page] = {
     ),
     "zfnet": Page(
         "ZFNet",
-        "AlexNet seen through a microscope: pictures of what its filters respond to showed that 11×11 kernels of "
-        "stride 4 skip the middle frequencies and alias. ZFNet begins with 7×7 kernels of stride 2 and keeps larger "
-        "planes, at more than one and a half times the operations. `zfnet512` widens the last three "
-        "convolutions to 512, 1024, 512.",
+        "ZFNet mends AlexNet: pictures of what AlexNet's filters respond to showed that 11×11 kernels of stride 4 miss "
+        "the middle frequencies and alias. ZFNet begins with 7×7 kernels of stride 2 and keeps larger planes, at more "
+        "than one and a half times the operations. `zfnet512` widens the last three convolutions to 512, 1024, 512.",
         "N·(M·F² + 1) a convolution: conv1 has 96·(3·49 + 1) = 14,208 parameters against AlexNet's 34,944. Planes: "
         "(224 − 7 + 2)/2 + 1 = 110 (rounded down), pools of 3/2 rounded up give 55 and 13.",
         "zfnet",
@@ -54,9 +53,10 @@ PAGES: dict[str, Page] = {
     ),
     "vgg": Page(
         "VGG",
-        "Nothing but 3×3 convolutions and 2×2 pools. Two 3×3 layers see as much as one of 5×5, three as much as 7×7, "
-        "with fewer weights and more ReLUs between. Each pool halves the side, and the stage behind it doubles the "
-        "channels up to 512. Early planes take most of the memory, the first linear layer most of the parameters.",
+        "VGG has 3×3 convolutions and 2×2 pools only. Two 3×3 layers see as much as one of 5×5, three as much as one "
+        "of 7×7, with fewer weights and more ReLUs in between. Each pool halves the side, and the next stage doubles "
+        "the channels, up to 512. Early planes take most of the memory, the first linear layer most of the "
+        "parameters.",
         "9·M·N weights a layer; for C channels 2·9·C² = 18·C² against 25·C² of one 5×5. FC6 of VGG-16: 7·7·512·4096 = "
         "102,760,448 weights of 138,357,544 parameters. Activations that convolutions read and write and pools write: "
         "24,159,744, or 96.6 MB in float32; the volumes of image, convolutions, pools and linear layers alone add up "
@@ -66,10 +66,10 @@ PAGES: dict[str, Page] = {
     ),
     "googlenet": Page(
         "GoogLeNet (Inception v1)",
-        "An Inception module looks through 1×1, 3×3 and 5×5 filters and a pool at once and lets the next layer choose. "
-        "Done naively the channels grow with every module and the 5×5 filters cost most; 1×1 convolutions in front of "
-        "them and behind the pool reduce the channels first. Two auxiliary heads feed gradients to the middle in "
-        "training and do not run in inference.",
+        "An Inception module applies 1×1, 3×3 and 5×5 filters and a pool side by side, and the next layer chooses "
+        "among them. Without care the channels grow with every module and the 5×5 filters cost most. So 1×1 "
+        "convolutions before them and after the pool reduce the channels. Two auxiliary heads give the middle layers "
+        "gradients in training; they do not run in inference.",
         "A branch that reduces M to R channels has M·R + F²·R·N weights instead of F²·M·N. On 256×28×28 with 128, 192, "
         "96 filters: 854 M multiply–adds and 672 channels naively; with 64-filter reductions 271 M and 480 channels. "
         "(Lectures print 358 M, which is this sum with the 3×3 convolution counted twice.)",
@@ -78,9 +78,9 @@ PAGES: dict[str, Page] = {
     ),
     "inception_v2": Page(
         "Inception v2 (BN-Inception)",
-        "GoogLeNet after batch normalisation: every convolution is followed by it, 5×5 filters become two of 3×3, most "
-        "pools inside the modules average, and the plane shrinks inside two modules of stride 2 that have no 1×1 "
-        "branch. Dropout and local response normalisation go.",
+        "Inception v2 is GoogLeNet with batch normalisation after every convolution. 5×5 filters become two of 3×3, "
+        "most pools inside the modules average, and the plane shrinks inside two modules of stride 2, which have no "
+        "1×1 branch. There is no dropout and no local response normalisation.",
         "5×5: 25·R·N weights; two 3×3: 9·R·N + 9·N². Batch normalisation adds 2 parameters a channel, scale and shift; "
         "its running mean and variance are statistics, not parameters.",
         "inception-v2",
@@ -88,8 +88,8 @@ PAGES: dict[str, Page] = {
     ),
     "resnet": Page(
         "ResNet v1 and v2",
-        "A block computes what to add to its input instead of a new value, so that doing nothing is easy to learn and "
-        "gradients reach the first layers through the sums. From 50 layers on a bottleneck works on a quarter of the "
+        "A block computes what to add to its input instead of a new value. So doing nothing is easy to learn, and "
+        "gradients reach the first layers through the sums. From 50 layers on, a bottleneck works on a quarter of the "
         "channels. Where the shape changes, the shortcut is a 1×1 convolution (ImageNet) or takes every second pixel "
         "and pads channels with zeros, without parameters (CIFAR, option A). v2 normalises before it convolves and "
         "leaves the sum alone.",
@@ -100,10 +100,10 @@ PAGES: dict[str, Page] = {
     ),
     "squeezenet": Page(
         "SqueezeNet and SqueezeNet-DSC",
-        "A Fire module squeezes the channels with a 1×1 convolution and expands them again through 1×1 and 3×3 filters "
-        "side by side: only few channels meet the costly 3×3. SqueezeNet-DSC replaces the 3×3 expansion by a depthwise "
-        "and a pointwise convolution and keeps a third of the parameters. There is no linear layer: the last "
-        "convolution gives one plane a class, and the planes are averaged.",
+        "A Fire module squeezes the channels with a 1×1 convolution and expands them again with 1×1 and 3×3 filters "
+        "side by side, so only few channels enter the costly 3×3. SqueezeNet-DSC replaces the 3×3 expansion by a "
+        "depthwise and a pointwise convolution and keeps a third of the parameters. There is no linear layer: the "
+        "last convolution gives one plane a class, and the planes are averaged.",
         "Weights without biases: Fire M·N1 + N1·N/2 + k²·N1·N/2; Fire-DSC M·N1 + N1·N + N1·k². For M = 96, N1 = 16, "
         "N = 128, k = 3 that is 11,776 against 3,728, 68.34 % less.",
         "squeezenet-dsc",
@@ -111,9 +111,9 @@ PAGES: dict[str, Page] = {
     ),
     "densenet": Page(
         "DenseNet",
-        "Each layer reads all maps that came before it in its block and appends k new ones (the growth). Features are "
-        "found once and used often, so k can be small: 32, or 12. A 1×1 convolution to 4k channels keeps the 3×3 "
-        "cheap; transitions between blocks halve channels and plane.",
+        "Each layer reads all maps that were made before it in its block and appends k new ones (the growth). "
+        "Features are computed once and used often, so k can be small: 32, or 12. A 1×1 convolution to 4k channels "
+        "keeps the 3×3 cheap; transitions between blocks halve channels and plane.",
         "A layer on C channels: C·4k + 9·4k·k weights and 2·C + 2·4k of batch normalisation; the next one reads C + k. "
         "A transition: C·C/2 + 2·C.",
         "densenet121",
@@ -132,8 +132,8 @@ PAGES: dict[str, Page] = {
     ),
     "shufflenet": Page(
         "ShuffleNet v1",
-        "In a bottleneck the 1×1 convolutions cost most, so they are grouped; but then a group would only ever see its "
-        "own channels. The shuffle between them hands each group channels of all others: read the channels as a "
+        "In a bottleneck the 1×1 convolutions cost most, so they are grouped. But then a group would only see its "
+        "own channels. The shuffle between them gives each group channels of all others: read the channels as a "
         "(groups, n) table and write it column by column. With stride 2 the input is averaged and concatenated "
         "instead of added.",
         "A unit with C channels, bottleneck B = C/4 and g groups: C·B/g + 9·B + B·C/g weights. More groups allow wider "
@@ -143,8 +143,8 @@ PAGES: dict[str, Page] = {
     ),
     "efficientnet_lite": Page(
         "EfficientNet-Lite",
-        "MobileNet v2's inverted residuals in seven stages with kernels of 3 and 5, and one rule for growing: width "
-        "and depth grow together from lite0 to lite4. The lite form leaves out squeeze-and-excitation and uses ReLU6, "
+        "EfficientNet-Lite has MobileNet v2's inverted residuals in seven stages, with kernels of 3 and 5. Width and "
+        "depth grow together from lite0 to lite4. The lite form leaves out squeeze-and-excitation and uses ReLU6, "
         "which quantizes well; stem and head keep their size. The sum is there only where the shape stays.",
         "C·tC + k²·tC + tC·C′ weights and 2·(2·tC + C′) of batch normalisation a block. Depthwise kernels hold few "
         "parameters; the head's 1×1 convolution and the linear layer hold over a third of lite0.",
@@ -153,9 +153,9 @@ PAGES: dict[str, Page] = {
     ),
     "effnet": Page(
         "EffNet",
-        "Depthwise convolutions split once more, into a row and a column, and the pool split likewise: the columns are "
-        "pooled between the two, which spares half the work of the second, and the rows shrink in the 2×1 convolution "
-        "that takes the place of a pointwise one. The first layer is such a block too. Not to be confused with "
+        "EffNet splits depthwise convolutions once more, into a row and a column, and the pool likewise. The columns "
+        "are pooled between the two, which spares half the work of the second. The rows shrink in the 2×1 "
+        "convolution that takes the place of a pointwise one. The first layer is such a block too. EffNet is not "
         "EfficientNet.",
         "M·K + 3·K + 3·K + 2·K·N weights a block of M → K → N channels, and 2·(3·K + N) of batch normalisation.",
         "effnet",

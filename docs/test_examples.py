@@ -15,17 +15,17 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "site_parts"))
 
-from console_blocks import commands_of, difference, run  # noqa: E402
+from console_blocks import find_difference, parse_commands, run_command  # noqa: E402
 
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def evaluate_console(example: Example) -> str | None:
     """Run a block's commands; Sybil reports what is returned."""
-    for command in commands_of(example.parsed):
-        printed = run(command.line)
+    for command in parse_commands(example.parsed):
+        printed = run_command(command.line)
         shown = "\n".join(command.shown)
-        problem = difference(shown, printed) if shown.strip() else None
+        problem = find_difference(shown, printed) if shown.strip() else None
         if problem:
             return f"$ {command.line}\n{problem}\n\nin full:\n{printed}"
     return None

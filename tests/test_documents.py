@@ -66,6 +66,17 @@ def test_every_page_is_in_the_index() -> None:
         assert any(fnmatch(name, entry) for entry in entries), name
 
 
+def test_the_design_names_files_and_folders_that_exist_and_all_of_them() -> None:
+    text = (DOCS / "design.md").read_text()
+    package = ROOT / "src" / "enxuto"
+    paths = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    for name in re.findall(r"`([\w/]+\.py)`", text.replace("`tests/test_house.py`", "")):
+        assert any(f"/{path}".endswith(f"/{name}") for path in paths), name
+    rows = re.findall(r"^\| (`.*?) \|", text.split("## Folders")[1], re.MULTILINE)
+    rooms = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert rooms == {path.split("/")[0].removesuffix(".py") for path in paths if not path.startswith("_")}
+
+
 def test_the_chart_is_what_its_table_gives() -> None:
     chart = loaded(DOCS / "figures" / "size_chart.py")
     assert (DOCS / "figures" / "sizes.svg").read_text() == chart.chart(
@@ -75,12 +86,31 @@ def test_the_chart_is_what_its_table_gives() -> None:
 
 def test_examples_are_compared_word_by_word_and_number_by_number() -> None:
     blocks = loaded(DOCS / "site_parts" / "console_blocks.py")
-    (command,) = blocks.commands_of("$ enxuto a \\\n  b\nsize 1,000 B\n")
+    (command,) = blocks.parse_commands("$ enxuto a \\\n  b\nsize 1,000 B\n")
     assert command == blocks.Command("enxuto a b", ("size 1,000 B",))
     printed = "tried\n\n  size   1,020 B\nend 99.2%\n"
-    assert blocks.difference("tried\nsize 1,000 B\nend 99.2%", printed) is None
-    assert blocks.difference("…\nsize 1,000 …\n…", printed) is None
-    assert "1,020" in blocks.difference("tried\nsize 900 B\n…", printed)
-    assert "size" in blocks.difference("…\nsize 1,000 MB\n…", printed)
-    assert blocks.difference("tried", printed) == "not shown: size 1,020 B"
-    assert blocks.difference("size 1,000 B\n…", printed) is not None
+    assert blocks.find_difference("tried\nsize 1,000 B\nend 99.2%", printed) is None
+    assert blocks.find_difference("…\nsize 1,000 …\n…", printed) is None
+    assert "1,020" in blocks.find_difference("tried\nsize 900 B\n…", printed)
+    assert "size" in blocks.find_difference("…\nsize 1,000 MB\n…", printed)
+    assert blocks.find_difference("tried", printed) == "not shown: size 1,020 B"
+    assert blocks.find_difference("size 1,000 B\n…", printed) is not None
+
+
+def test_sections_of_docstrings_become_lists() -> None:
+    docstrings = loaded(DOCS / "site_parts" / "docstrings.py")
+    lines = [
+        "Say.",
+        "",
+        ">>> say(1)",
+        "",
+        "Args:",
+        "    a, b: what *is*",
+        "        said",
+        "Returns:",
+        "    A `str`.",
+    ]
+    assert docstrings.to_restructured(lines) == [
+        "Say.", "", ">>> say(1)", "", "", "**Arguments**", "", "- ``a, b``: what \\*is\\* said", "",
+        "", "**Returns:** A \\ ``str``\\ .", "",
+    ]  # fmt: skip

@@ -52,6 +52,13 @@ def test_metadata_travel_through_both_kinds(packed: Path, tmp_path: Path) -> Non
     assert keys == [api.PREPROCESS_KEY, api.LABELS_KEY]
 
 
+def test_what_the_original_carries_is_known_of_a_file_made_without_metadata(tmp_path: Path) -> None:
+    compress(enxuto.load(DEMO), bits=3).save(tmp_path / "m.enx")
+    _, facts = api.load_with_metadata(tmp_path / "m.enx")
+    assert api.preprocess_of(facts) == api.preprocess_of(api.load_with_metadata(DEMO)[1])
+    assert api.preprocess_of(facts) is not None
+
+
 @pytest.mark.parametrize(
     "stored",
     [None, 1, "resnet", [], {}, {"size": "x"}, {"unknown": 1}, {"mean": [1, 2, "a"]}, {"mean": None, "std": 0},

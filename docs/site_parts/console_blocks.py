@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Command", "commands_of", "difference", "run"]
+__all__ = ["Command", "find_difference", "parse_commands", "run_command"]
 
 _LIMIT_SECONDS = 300
 _TOLERANCE = 0.05
@@ -31,7 +31,7 @@ class Command:
     shown: tuple[str, ...]
 
 
-def commands_of(block: str) -> list[Command]:
+def parse_commands(block: str) -> list[Command]:
     """Split a block into its commands; raises `ValueError` where it does not begin with one."""
     found: list[Command] = []
     lines = iter(block.splitlines())
@@ -48,7 +48,7 @@ def commands_of(block: str) -> list[Command]:
     return found
 
 
-def run(line: str) -> str:
+def run_command(line: str) -> str:
     """Run one command in the present folder with this Python's programs first; return both streams.
 
     Raises `AssertionError` with the output if it fails.
@@ -64,7 +64,7 @@ def run(line: str) -> str:
     return done.stdout
 
 
-def difference(shown: str, printed: str) -> str | None:
+def find_difference(shown: str, printed: str) -> str | None:
     """Return the first line shown that the output lacks at its place, None if all are there."""
     rest = [line.split() for line in printed.splitlines() if line.split()]
     anywhere = False
@@ -73,23 +73,23 @@ def difference(shown: str, printed: str) -> str | None:
         if words == [_ANY]:
             anywhere = True
         elif words:
-            at = next((i for i, other in enumerate(rest) if _alike(words, other)), None)
+            at = next((i for i, other in enumerate(rest) if _words_match(words, other)), None)
             if at is None or (at > 0 and not anywhere):
                 return f"shown:   {line.strip()}\nprinted: {' '.join(rest[0]) if rest else 'nothing more'}"
             rest, anywhere = rest[at + 1 :], False
     return None if anywhere or not rest else f"not shown: {' '.join(rest[0])}"
 
 
-def _alike(shown: list[str], printed: list[str]) -> bool:
+def _words_match(shown: list[str], printed: list[str]) -> bool:
     """Whether words agree one by one, `…` standing for any number of them."""
     if not shown:
         return not printed
     if shown[0] == _ANY:
-        return any(_alike(shown[1:], printed[i:]) for i in range(len(printed) + 1))
-    return bool(printed) and _same(shown[0], printed[0]) and _alike(shown[1:], printed[1:])
+        return any(_words_match(shown[1:], printed[i:]) for i in range(len(printed) + 1))
+    return bool(printed) and _word_matches(shown[0], printed[0]) and _words_match(shown[1:], printed[1:])
 
 
-def _same(shown: str, printed: str) -> bool:
+def _word_matches(shown: str, printed: str) -> bool:
     """Equal but for digits, and the numbers about as large; rules of tables may be of any length."""
     if set(shown) == set(printed) == {"─"}:
         return True

@@ -1,28 +1,47 @@
 """Docstrings for autodoc: enxuto's are Markdown of the plainest kind, Sphinx takes reStructuredText.
 
-Paragraphs, lists, indented code and `code` in backticks are carried over; every other character stands for itself.
-So no docstring can break the build, and none has to be written for it.
+Paragraphs, lists, sections (Args, Returns, Raises, …), examples behind `>>>`, indented code and `code` in backticks are
+carried over; every other character stands for itself. So no docstring can break the build, and none has to be written
+for it.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 __all__ = ["setup", "to_restructured"]
 
 _CODE = re.compile(r"(`+)(.+?)\1")
 _SPECIAL = re.compile(r"([\\*`|_<>\[\]])")
 _ITEM = re.compile(r"(?P<mark>[-*]|\d+\.) +(?P<text>.*)")
+_NAMED = re.compile(r"(?P<names>[*\w.]+(?:, [*\w.]+)*): +(?P<text>.*)")
+_SECTIONS = {
+    "Args:": "Arguments",
+    "Attributes:": "Attributes",
+    "Raises:": "Raises",
+    "Returns:": "Returns",
+    "Yields:": "Yields",
+}
 
 
 def to_restructured(lines: list[str]) -> list[str]:
     """Return reStructuredText for the lines of a docstring (dedented, as autodoc passes them)."""
     written: list[str] = []
+    section = ""
     for block in _blocks(lines):
-        if block[0].startswith("    "):
+        if section:
+            written += _section(section, block)
+            section = ""
+        elif block[-1] in _SECTIONS:
+            section = _SECTIONS[block[-1]]
+            written += [*(_inline(line.strip()) for line in block[:-1]), ""]
+        elif block[0].startswith(">>> "):
+            written += [*block, ""]
+        elif block[0].startswith("    "):
             written += ["::", "", *(f"    {line}".rstrip() for line in block), ""]
         elif any(_ITEM.match(line) for line in block):
             written += [*_list(block), ""]
@@ -45,6 +64,25 @@ def _blocks(lines: list[str]) -> list[list[str]]:
             blocks.append([line])
         before = kind
     return blocks
+
+
+def _section(title: str, block: list[str]) -> list[str]:
+    """A title, then an item for each name with its description, or the text as it is where it names none."""
+    items: list[list[str]] = []
+    for line in block:
+        if items and line.startswith("     "):
+            items[-1].append(line.strip())
+        elif line.strip():
+            items.append([line.strip()])
+    texts = [" ".join(item) for item in items]
+    found = [_NAMED.fullmatch(text) for text in texts]
+    if all(match is None for match in found):
+        return [f"**{title}:** " + _inline(" ".join(texts)), ""]
+    named = [
+        _inline(text) if match is None else f"``{match['names']}``: {_inline(match['text'])}"
+        for text, match in zip(texts, found, strict=True)
+    ]
+    return [f"**{title}**", "", *(f"- {text}" for text in named), ""]
 
 
 def _list(block: list[str]) -> list[str]:

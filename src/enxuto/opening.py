@@ -49,7 +49,9 @@ def load_with_metadata(path: str | Path, *, threads: int = 0) -> tuple[Model, di
     """Read a model and what is known of it: an `.enx` file's metadata, or an ONNX file's of the same meaning."""
     if is_enx(path):
         compressed = CompressedModel.read(path)
-        return compressed.to_model(threads=threads), compressed.metadata
+        model = compressed.to_model(threads=threads)
+        # The graph keeps what an exporter put there, which a caller of `compress` need not have repeated as metadata.
+        return model, {**onnx_metadata(model), **compressed.metadata}
     model = Model.read(path)
     return model, onnx_metadata(model)
 
