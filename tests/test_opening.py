@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import enxuto
@@ -13,7 +14,7 @@ from enx_samples import DEMO, Taken, small_model, small_proto, weights_of
 from enxuto import opening as api
 from enxuto.compression.plain import compress
 from enxuto.data import Preprocess, preset
-from enxuto.errors import DataError, EnxutoError, FormatError, ModelError
+from enxuto.errors import DataError, EnxutoError, FormatError, ModelError, UsageError
 from enxuto.onnx_model import Model
 
 
@@ -104,3 +105,19 @@ def test_metadata_that_are_no_text_in_the_graph(packed: Path) -> None:
 
 def test_the_demo_network_is_read() -> None:
     assert enxuto.load(DEMO).weight_names
+
+
+def test_sessions_take_providers_and_options(packed: Path) -> None:
+    assert enxuto.session(packed, providers=["CPUExecutionProvider"]).get_providers() == [
+        "CPUExecutionProvider"
+    ]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    assert enxuto.session(packed, options=options).get_session_options().intra_op_num_threads == 1
+    with pytest.raises(UsageError, match="E091") as caught:
+        enxuto.session(packed, providers=["CPUExecutionProvide"])
+    assert "did you mean 'CPUExecutionProvider'" in str(caught.value)
+    with pytest.raises(UsageError, match="E022"):
+        enxuto.session(packed, options=options, threads=2)
+    with pytest.raises(UsageError, match="threads="):
+        enxuto.session(packed, threads=-1)
