@@ -16,6 +16,7 @@ from enxuto.demo import MODEL
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 SMALL = {
     "attribution": "--network lenet5-cifar --batch 2 --rounds 1 --no-captum --device cpu",
+    "compile_time": "",
     "codec": "--levels 20000",
     "int8_baseline": f"{MODEL} int8.onnx",
     "large_layer": "--inputs 64 --outputs 16 --images 16 --threads 1",

@@ -195,7 +195,8 @@ def test_what_a_folder_verb_reads_stays(invoke: Invoke, here: Path) -> None:
     for name in ("records.jsonl", "model.pt"):
         (here / "earlier" / name).write_text("of great value")
     line = refused(invoke(*words("prune", "earlier"), "--weights", "earlier/model.pt"))
-    assert "earlier/model.pt is read" in line
+    assert "earlier/model.pt is an input" in line
+    assert line.endswith("[E014]")
     assert (here / "earlier" / "model.pt").read_text() == "of great value"
 
 
@@ -325,4 +326,4 @@ def test_an_error_of_the_system_names_the_file(invoke: Invoke, monkeypatch: pyte
     monkeypatch.setattr("enxuto.cli.inspect.is_enx", failing, raising=False)
     monkeypatch.setattr("enxuto.enx.file.is_enx", failing)
     line = refused(invoke("inspect", "a.enx"))
-    assert line == "error: cannot use /mnt/gone/a.enx: Input/output error; check the path and its folder"
+    assert line == "error: cannot use /mnt/gone/a.enx: Input/output error; check the path and its folder [E011]"
