@@ -249,7 +249,7 @@ def test_images_without_labels_judge_answers(
     assert found["fits"]
     assert found["reported"]["kl"] > 0
     assert [found["reported"][name] for name in ("top1", "drop", "drop_interval")] == [None, None, None]
-    assert "answers are compared with the original's, and no top-1 is told" in made.stderr
+    assert "answers are compared with the original's, and no top-1 is shown" in made.stderr
     assert "points lost" not in made.stderr
     result = invoke("compress", network, "--force", "--data", photos, "--max-drop", 1)
     assert result.exit_code == 2

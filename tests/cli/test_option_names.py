@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,14 @@ from enxuto.cli import app
 from enxuto.cli.compress import run as compress
 from enxuto.cli.export import run as export
 from enxuto.cli.shared.option_names import name_options
+from enxuto.cli.shared.options import expand_options
 from enxuto.cli.summary import run as summary
 from enxuto.demo import MODEL
+
+
+def named_for(message: str, verb: Callable[..., None]) -> str:
+    """The message as the verb shows it, with its options as the command line has them."""
+    return name_options(message, expand_options(verb, lambda values: nullcontext()))
 
 
 @pytest.mark.parametrize(
@@ -27,12 +35,13 @@ from enxuto.demo import MODEL
     ],
 )
 def test_arguments_become_options(message: str, expected: str) -> None:
-    assert name_options(message, compress) == expected
+    assert named_for(message, compress) == expected
 
 
 def test_values_and_flags() -> None:
-    assert name_options("give input_shape=C,H,W", summary) == "give --input C,H,W"
-    assert name_options("(check=False writes it)", export) == "(--no-check writes it)"
+    assert named_for("give input_shape=C,H,W", summary) == "give --input-shape C,H,W"
+    assert named_for("give shape=C,H,W", summary) == "give --input-shape C,H,W"
+    assert named_for("(check=False writes it)", export) == "(--no-check writes it)"
 
 
 def test_an_error_of_the_library_names_the_option(tmp_path: Path) -> None:
