@@ -18,7 +18,7 @@ from functools import cached_property
 from itertools import groupby
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,9 @@ from enxuto.files import read_small_file
 from enxuto.metrics.divergence import ScoreKindDetector
 from enxuto.onnx_model import Ending, Model, output_ending
 from enxuto.opening import labels_of, load_with_metadata, preprocess_of
-from enxuto.runtime import Runner
+
+if TYPE_CHECKING:
+    from enxuto.runtime import Runner
 
 __all__ = ["ClassScore", "ImageLike", "LoadedModel", "image_paths", "load", "read_image"]
 
@@ -181,6 +183,8 @@ class LoadedModel(Model):
 
     @cached_property
     def _runner(self) -> Runner:
+        from enxuto.runtime import Runner  # ONNX Runtime takes a while to import, and is needed to predict alone
+
         return Runner(self, threads=self.threads)
 
     @cached_property
