@@ -183,7 +183,8 @@ class LoadedModel(Model):
 
     @cached_property
     def _runner(self) -> Runner:
-        from enxuto.runtime import Runner  # ONNX Runtime takes a while to import, and is needed to predict alone
+        # ONNX Runtime takes a while to import, and only predictions need it.
+        from enxuto.runtime import Runner
 
         return Runner(self, threads=self.threads)
 
