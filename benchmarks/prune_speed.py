@@ -28,13 +28,14 @@ import torch
 from torch import nn
 
 from enxuto import zoo
+from enxuto.latency import Latency, latency
 from enxuto.onnx_model import Model
 from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import build_unpruned
 from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
 from enxuto.prune.speed import latencies
-from enxuto.runtime import Latency, Runner, latency
+from enxuto.runtime import Runner
 from enxuto.summary import summarize_onnx
 
 BOUNDS = {1: 5.0, 128: 4.0}

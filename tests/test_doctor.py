@@ -88,7 +88,9 @@ def test_more_threads_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_container_with_fewer_processors_than_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "machine", lambda: {"cpu": "x", "cores": 8, "system": "x", "gpu": None})
     monkeypatch.setattr(doctor, "quota", lambda: 2.0)
-    assert any("8 processors are visible" in message and "--threads 2" in message for message in messages())
+    assert any(
+        "8 processors are visible" in message and "take 2 threads" in message for message in messages()
+    )
 
 
 def test_a_cache_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "study": set(),
     "demo": set(),
     "runtime": {"onnx_model"},
+    "latency": {"runtime"},
     "evaluation": {"data", "metrics"},
     "quantize": {"onnx_model"},
     "codec": {"quantize"},
@@ -58,8 +59,8 @@ MAY_IMPORT = {
     "summary": {"onnx_model", "zoo"},
     "train": {"archive", "data", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
-    "measure": {"data", "export", "runtime", "summary", "train", "zoo"},
-    "prune": {"archive", "data", "export", "runtime", "summary", "train", "zoo"},
+    "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
+    "prune": {"archive", "data", "export", "latency", "runtime", "summary", "train", "zoo"},
     "studies": {
         "archive",
         "calibration",

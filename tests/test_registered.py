@@ -94,7 +94,7 @@ def test_every_rule_of_an_operator_is_checked_against_differences() -> None:
     sys.path.insert(0, str(Path(__file__).parent / "calibration" / "gradients"))
     try:
         cases = importlib.import_module("test_backward").CASES
-        forms = importlib.import_module("test_backward_forms").FORMS
+        forms = importlib.import_module("rule_forms").FORMS
     finally:
         sys.path.pop(0)
     tried = {node.op_type for nodes, *_ in [*cases.values(), *forms.values()] for node in nodes}

@@ -11,8 +11,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from enxuto import runtime
 from enxuto.errors import DataError, ModelError
+from enxuto.latency import latency
 from enxuto.onnx_model import Model
-from enxuto.runtime import Runner, activations, latency
+from enxuto.runtime import Runner, activations
 
 
 def network(batch: object = "n", dtype: int = TensorProto.FLOAT, features: object = 3) -> ModelProto:
@@ -147,7 +148,7 @@ def test_latency_takes_turns_and_counts(monkeypatch: pytest.MonkeyPatch) -> None
     clock = iter(range(0, 10**9, 2_000_000))
     for which, run in enumerate(runners):
         monkeypatch.setattr(run, "run", lambda feeds, which=which: order.append(which))
-    monkeypatch.setattr("enxuto.runtime.time.perf_counter_ns", lambda: next(clock))
+    monkeypatch.setattr("enxuto.latency.time.perf_counter_ns", lambda: next(clock))
     found = latency(runners, batch_sizes=[1, 3], repeats=4, warmup=2)
     assert order == [0, 1] * 2 * (4 + 2)
     assert [[item.batch for item in row] for row in found] == [[1, 3], [1, 3]]

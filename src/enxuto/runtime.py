@@ -1,4 +1,4 @@
-"""Run models with ONNX Runtime on the CPU: outputs, intermediate activations, latency.
+"""Run models with ONNX Runtime on the CPU: outputs, intermediate activations, sessions.
 
 Batches are split and padded where a model's batch size is fixed. Left out: accelerators, inputs that are no
 tensors, and models with several inputs except through `run`.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model
 
-__all__ = ["InputInfo", "Latency", "Runner", "activations", "advise_on_failure", "latency", "session"]
+__all__ = ["InputInfo", "Runner", "activations", "advise_on_failure", "session"]
 
 _ONE_FILE = 2**31 - 2**20  # bytes; ONNX Runtime takes a model from memory up to here
 _TYPES = {
@@ -146,54 +145,6 @@ def activations(
     """The intermediate values `names` for a batch (N, …) of the first input."""
     runner = Runner(model, extra_outputs=names)
     return dict(zip(names, runner.outputs(batch, names), strict=True))
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Measured times of one model at one batch size, in milliseconds per run."""
-
-    batch: int
-    repeats: int
-    mean: float
-    std: float
-    median: float
-    p95: float
-
-
-def latency(
-    runners: Sequence[Runner],
-    *,
-    batch_sizes: Sequence[int] = (1,),
-    repeats: int = 50,
-    warmup: int = 5,
-    seed: int = 0,
-    shape: Mapping[str, Sequence[int]] | None = None,
-) -> list[list[Latency]]:
-    """Times of each runner (first index) at each batch size (second), on random inputs.
-
-    The models take turns run by run (A B A B …), so that whatever else the machine does meets all of them.
-    Raises `DataError` for a batch size that a model cannot take, before anything is run.
-    """
-    if repeats < 1 or warmup < 0:
-        raise DataError(f"need at least one measured run and no negative warm-up, got {repeats} and {warmup}")
-    feeds = [
-        [runner.random_feeds(batch, seed=seed, shape=shape) for batch in batch_sizes] for runner in runners
-    ]
-    found: list[list[Latency]] = [[] for _ in runners]
-    for index, batch in enumerate(batch_sizes):
-        times = np.empty((len(runners), repeats))
-        for turn in range(-warmup, repeats):
-            for which, runner in enumerate(runners):
-                start = time.perf_counter_ns()
-                runner.run(feeds[which][index])
-                elapsed = time.perf_counter_ns() - start
-                if turn >= 0:
-                    times[which, turn] = elapsed / 1e6
-        for which, row in enumerate(times):
-            median, p95 = np.quantile(row, [0.5, 0.95])
-            spread = float(row.std(ddof=1)) if repeats > 1 else 0.0
-            found[which].append(Latency(batch, repeats, float(row.mean()), spread, float(median), float(p95)))
-    return found
 
 
 def check_shape(info: InputInfo, shape: Sequence[int]) -> None:

@@ -326,4 +326,6 @@ def test_an_error_of_the_system_names_the_file(invoke: Invoke, monkeypatch: pyte
     monkeypatch.setattr("enxuto.cli.inspect.is_enx", failing, raising=False)
     monkeypatch.setattr("enxuto.enx.file.is_enx", failing)
     line = refused(invoke("inspect", "a.enx"))
-    assert line == "error: cannot use /mnt/gone/a.enx: Input/output error; check the path and its folder [E011]"
+    assert (
+        line == "error: cannot use /mnt/gone/a.enx: Input/output error; check the path and its folder [E011]"
+    )

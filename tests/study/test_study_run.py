@@ -174,12 +174,12 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from enxuto.machine.signals import ended_by_sigterm
+from enxuto.machine.signals import end_on_sigterm
 from enxuto.study import Local, Point, Study
 if __name__ == "__main__":
     log = {"log": sys.argv[1] + "/log"}
     points = [Point("study_functions:slow_square", {"x": x, "seconds": 0.05}, paths=log) for x in range(20)]
-    with ended_by_sigterm():
+    with end_on_sigterm():
         Study(points, sys.argv[1]).run(Local(workers=2), lambda p: print(p.settled, flush=True))
 """
 

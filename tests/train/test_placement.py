@@ -46,7 +46,7 @@ for way in (old_off, old_on, old_precision, new_all, new_all_on, new_cudnn, new_
             way()
             before = said(), flags()
             try:
-                with placement.settled(None):
+                with placement.torch_settings(None):
                     assert said() == before[0], (way.__name__, before, said())
                     assert flags() == (False, True, before[1][2]), flags()
                     raise KeyError

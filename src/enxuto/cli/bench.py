@@ -49,8 +49,9 @@ def run(
 ) -> None:
     """Load the models, run them in turns, show their latencies."""
     from enxuto.errors import UsageError
+    from enxuto.latency import latency
     from enxuto.opening import load
-    from enxuto.runtime import Runner, latency
+    from enxuto.runtime import Runner
 
     if min(options.batch) < 1:
         raise UsageError(f"a batch has at least one sample, not {min(options.batch)}")

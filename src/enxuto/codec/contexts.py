@@ -19,6 +19,7 @@ import numpy.typing as npt
 from enxuto.codec import kernel_rans as rans
 from enxuto.codec.bits import read_varint, varint
 from enxuto.codec.context_model import ContextModel, read_model, write_model
+from enxuto.codec.kernel_encoder import encode
 from enxuto.codec.layout import Layout, Pictures
 from enxuto.codec.neighbours import look_around
 from enxuto.errors import FormatError
@@ -120,7 +121,7 @@ class _Coder:
             np.empty(_lanes(kernels.size), np.int64),
             np.empty(kernels.size + 2 * escaped, np.uint32),
         )
-        begin = rans.encode(
+        begin = encode(
             kernels, self._bases(kernels, first), model.offsets, pictures.around, around, sums,
             model.class_of, model.sure_of, model.table, model.direct, model.shares, self.strand, odd, states, words,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""rANS for kernels of weights: magnitude by class, then sign by what the neighbours say, decoded in one pass.
+"""Decode rANS of kernels of weights: magnitude by class, then sign by what the neighbours say, in one pass.
 
 The state x lives in [2**31, 2**63) and 32-bit words move at a time. A weight is a magnitude token (frequencies of
 12 bits, of the weight's class), a sign (8 bits; certain for a 0) and for shared tokens raw bits; one word at most
@@ -9,7 +9,8 @@ first for even states, then for odd ones.
 
 A single state starts at 0 when encoding: rANS is a bijection of all natural numbers, so nothing is lost, and a
 small payload saves the four bytes that a state of 2**31 would stand for. Where words are used up, none is read.
-Sources: see `rans`; contexts: `neighbours`; trellis: `enxuto.quantize.trellis`. int64 throughout.
+The encoder is in `kernel_encoder`. Sources: see `rans`; contexts: `neighbours`; trellis: `enxuto.quantize.trellis`.
+int64 throughout.
 """
 
 from __future__ import annotations
@@ -23,24 +24,35 @@ from enxuto.codec.neighbours import CLIP, MOST_AROUND, MOST_SUM
 from enxuto.codec.stop_odds import BITS
 from enxuto.machine.kernels import clamp, compiled, inlined
 
-__all__ = ["LOWER", "SIGN_BITS", "decode", "decode_plain", "encode", "slot_table"]
+__all__ = [
+    "AROUND_ROW",
+    "HALF_ROW",
+    "LOWER",
+    "PIECE",
+    "SIGN_BITS",
+    "SIGN_TOTAL",
+    "SUM_ROW",
+    "decode",
+    "decode_plain",
+    "slot_table",
+]
 
 LOWER = 1 << 31
 SIGN_BITS = 8
 _LOWER = np.int64(LOWER)
 _SIGN_MASK = np.int64((1 << SIGN_BITS) - 1)
-_SIGN_TOTAL = np.int64(1 << SIGN_BITS)
+SIGN_TOTAL = np.int64(1 << SIGN_BITS)
 _SLOTS = np.int64(1 << BITS)
 _SLOT_MASK = np.int64((1 << BITS) - 1)
 _FIELD = np.int64(0x1FFF)
 _ONE, _TWO = np.uint32(1), np.uint32(2)
 _HALF = np.int64(1 << 31)
-_AROUND_ROW = np.int64(7 * (MOST_AROUND + 1))
-_SUM_ROW = np.int64(2 * MOST_SUM + 2)
-_HALF_ROW = np.int64(MOST_SUM + 1)
+AROUND_ROW = np.int64(7 * (MOST_AROUND + 1))
+SUM_ROW = np.int64(2 * MOST_SUM + 2)
+HALF_ROW = np.int64(MOST_SUM + 1)
 _CLIP = np.int64(CLIP)
 _CENTRE = np.int64(256)  # more than the numbers of row, column and position and their offset add up to
-_PIECE = 16  # raw bits move in pieces of so many
+PIECE = 16  # raw bits move in pieces of so many
 
 Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
@@ -64,119 +76,6 @@ def slot_table(table: Int64) -> Int32:
         place = np.arange(int(_SLOTS)) - np.repeat(starts, frequencies)
         rows.append(np.repeat(tokens << 25 | frequencies, frequencies) | place << 13)
     return np.concatenate(rows).astype(np.int32)
-
-
-def encode(
-    levels: Int32,
-    bases: Int16,
-    offsets: Int16,
-    near: UInt32,
-    around: Bytes,
-    sums: Int16,
-    class_of: Bytes,
-    sure_of: Bytes,
-    table: Int64,
-    direct: int,
-    signs: Shares,
-    strand: int,
-    odd: Bytes,
-    states: Int64,
-    words: Words,
-) -> int:
-    """Encode `levels` (N, P) backwards; fill `states` (S,) and the end of `words`; return where the words begin.
-
-    bases (N,), offsets (P,): their sum, kept within the classes, is a weight's class. near (P,): weights of the
-    neighbours. around, sums (N · P,): from `look_around`, or both of size 0. signs (5 · 64,): of 256, how often the
-    sign is the neighbours', by how sure they are and the magnitude's token. strand: kernels in each. odd (N · P,):
-    1 where the trellis is in an odd state, of size 0 without one.
-    """
-    states[:] = 0 if len(states) == 1 else LOWER
-    starts = np.cumsum(table, axis=1) - table
-    begin: int = _encode(
-        levels, bases, offsets, near, around, sums, class_of, sure_of, table, starts, direct, signs, strand, odd,
-        states, words,
-    )  # fmt: skip
-    return begin
-
-
-@compiled
-def _encode(
-    levels: Int32,
-    bases: Int16,
-    offsets: Int16,
-    near: UInt32,
-    around: Bytes,
-    sums: Int16,
-    class_of: Bytes,
-    sure_of: Bytes,
-    table: Int64,
-    starts: Int64,
-    direct: int,
-    signs: Shares,
-    strand: int,
-    odd: Bytes,
-    states: Int64,
-    words: Words,
-) -> int:
-    """Do what `encode` says, from `states` as they begin; starts: where each token's slots begin, as `table`."""
-    kernels, positions = levels.shape
-    strands = kernels // strand
-    lanes = states.shape[0]
-    classes = np.int64(table.shape[0] // 2 if odd.shape[0] else table.shape[0])
-    top = classes - 1
-    position: int = words.shape[0]
-    for group in range((strands - 1) // lanes, -1, -1):
-        for place in range(strand * positions - 1, -1, -1):
-            k, p = place // positions, place % positions
-            for lane in range(clamp(strands - group * lanes, 1, lanes) - 1, -1, -1):
-                n = (group * lanes + lane) * strand + k
-                at = n * positions + p
-                base = clamp(np.int64(bases[n]) + offsets[p], np.int64(0), top)
-                total = np.int64(sums[at]) if sums.shape[0] else np.int64(0)
-                found = np.int64(around[at]) if around.shape[0] else np.int64(0)
-                c = np.int64(class_of[base * _AROUND_ROW + near[p] + found])
-                if odd.shape[0]:
-                    c += classes * np.int64(odd[at])
-                sure = np.int64(sure_of[base * _SUM_ROW + _HALF_ROW + total])
-                level = np.int64(levels[n, p])
-                size = abs(level)
-                x = states[lane]
-                token = size
-                if size > direct:
-                    e, x, position = _put_raw(size - direct, x, position, words)
-                    token = direct + 1 + e
-                frequency = table[c, token]
-                share = np.int64(signs[(sure << 6) + token])
-                like = (level < 0) == (total < 0)
-                share = share if like or level == 0 else _SIGN_TOTAL - share
-                if (x >> 43) >= frequency * share:
-                    position -= 1
-                    words[position] = np.uint32(x & 0xFFFFFFFF)
-                    x >>= 32
-                begin = np.int64(0) if like or level == 0 else _SIGN_TOTAL - share
-                quotient = x // share
-                x = (quotient << SIGN_BITS) + (x - quotient * share) + begin
-                quotient = x // frequency
-                states[lane] = (quotient << BITS) + (x - quotient * frequency) + starts[c, token]
-    return position
-
-
-@inlined
-def _put_raw(rest: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
-    """Encode the bits of `rest` below its leading one; return how many they are, the state, the words' begin."""
-    e = np.int64(0)
-    while rest >> (e + 1):
-        e += 1
-    done = e
-    while done > 0:
-        width = (done - 1) % _PIECE + 1
-        done -= width
-        if x >> (63 - width):
-            position -= 1
-            words[position] = np.uint32(x & 0xFFFFFFFF)
-            x >>= 32
-        x = (x << width) | ((rest >> done) & ((np.int64(1) << width) - 1))
-    return e, x, position
 
 
 def decode_plain(
@@ -255,7 +154,7 @@ def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, n
     x = (entry & _FIELD) * (x >> BITS) + ((entry >> 13) & _SLOT_MASK)
     slot = x & _SIGN_MASK
     like = (slot - share) >> 63
-    rest = _SIGN_TOTAL - share
+    rest = SIGN_TOTAL - share
     return (x >> SIGN_BITS) * (rest + (like & (share - rest))) + slot - (share & ~like), like
 
 
@@ -265,7 +164,7 @@ def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.
     value = np.int64(1) << width
     done = np.int64(0)
     while done < width:
-        piece = width - done if width - done < _PIECE else np.int64(_PIECE)
+        piece = width - done if width - done < PIECE else np.int64(PIECE)
         value += (x & ((np.int64(1) << piece) - 1)) << done
         x >>= piece
         done += piece
@@ -367,10 +266,10 @@ def _decode(
                     at = starts[lane] + place  # above left
                     found, total = _around(pictures, at, stride, w0, w1, w2, w3)
                     at += stride
-                    c = np.int64(class_of[np.uint32(base * _AROUND_ROW + weight + found)])
+                    c = np.int64(class_of[np.uint32(base * AROUND_ROW + weight + found)])
                     if following is not None:
                         c = (c << 1) + (paths[lane] & 1)
-                    sure = np.int64(sure_of[np.uint32(base * _SUM_ROW + _HALF_ROW + total)])
+                    sure = np.int64(sure_of[np.uint32(base * SUM_ROW + HALF_ROW + total)])
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
                     token = entry >> 25

@@ -14,8 +14,9 @@ from torch import nn
 from enxuto.data import Preprocess
 from enxuto.export import export_onnx
 from enxuto.files import atomic_write
+from enxuto.latency import Latency, latency
 from enxuto.measure.timing import torch_latency
-from enxuto.runtime import Latency, Runner, latency
+from enxuto.runtime import Runner
 from enxuto.summary.torch_module import summarize_module
 from enxuto.train.batches import TrainingData
 from enxuto.train.validation import score

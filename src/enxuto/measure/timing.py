@@ -1,4 +1,4 @@
-"""Latency of a torch module, on the CPU or a GPU. `enxuto.runtime.latency` is the same for ONNX Runtime."""
+"""Latency of a torch module, on the CPU or a GPU. `enxuto.latency` is the same for ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from enxuto.errors import UsageError
-from enxuto.runtime import Latency
+from enxuto.latency import Latency
 from enxuto.zoo.modes import evaluation_mode
 
 __all__ = ["torch_latency"]

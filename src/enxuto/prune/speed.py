@@ -13,7 +13,8 @@ from pathlib import Path
 from torch import nn
 
 from enxuto.export import export_onnx
-from enxuto.runtime import Latency, Runner, latency
+from enxuto.latency import Latency, latency
+from enxuto.runtime import Runner
 
 __all__ = ["latencies", "relative_latency"]
 

@@ -89,7 +89,7 @@ class SouzaStudy:
         config = self.config()
         if config.threads is not None:
             raise UsageError(
-                "how many threads a training has is said by --threads, not by --set threads=…", code="E022"
+                "how many threads a training has is said by threads=, not by a setting", code="E022"
             )
         if config.validation > 0 or config.early_stopping is not None:
             raise UsageError(
