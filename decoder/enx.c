@@ -16,6 +16,11 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+#if defined(__GNUC__) && !defined(ENX_SMALL)
+#define INLINE __attribute__((always_inline)) inline
+#else
+#define INLINE inline
+#endif
 #define MOST ((uint64_t)1 << 40)
 #define RETURN_IF(code) do { int code_ = (code); if (code_ != ENX_OK) return code_; } while (0)
 #define NEED(condition, code) do { if (!(condition)) return (code); } while (0)
@@ -1140,6 +1145,7 @@ static int order0_chunk(const order0 *o, const uint8_t *data, uint64_t words, co
         x[i] = read32(data) | (uint64_t)data[4] << 32;
         NEED(x[i] >= (uint64_t)1 << 24, ENX_PAYLOAD);
     }
+    static const uint8_t nothing[2] = {0, 0};
     const uint8_t *word = data, *last = data + 2 * words;
     bits raw = bits_of(last, (size_t)(end - last));
     unsigned direct = o->direct;
@@ -1147,11 +1153,10 @@ static int order0_chunk(const order0 *o, const uint8_t *data, uint64_t words, co
         uint64_t s = x[i & (lanes - 1)];
         unsigned t = o->token[s & mask];
         s = o->frequency[t] * (s >> o->k) + (s & mask) - o->start[t];
-        if (s < (uint64_t)1 << 24) {
-            NEED(word < last, ENX_PAYLOAD);
-            s = s << 16 | read16(word);
-            word += 2;
-        }
+        const unsigned taken = s < (uint64_t)1 << 24; /* no branch: it could not be guessed */
+        NEED(!taken | (word < last), ENX_PAYLOAD);
+        s = s << 16 * taken | (read16(word < last ? word : nothing) & (0 - (uint64_t)taken));
+        word += 2 * taken;
         x[i & (lanes - 1)] = s;
         int64_t low = o->shift ? (int64_t)get(&raw, o->shift) : 0, q = (t + 1) / 2;
         int negative = !(t & 1);
@@ -1399,60 +1404,55 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
 typedef struct { const uint8_t *at, *end; } words;
 
 /* What is not taken is read all the same, so that no branch has to be guessed: `end` is followed by nothing. */
-static inline uint64_t refilled(uint64_t x, words *w)
+static INLINE uint64_t refilled(uint64_t x, words *w)
 {
     static const uint8_t nothing[4] = {0, 0, 0, 0};
     const int there = w->at < w->end, taken = there & (x < (uint64_t)1 << 31);
     const uint64_t word = read32(there ? w->at : nothing);
     w->at += 4 * taken;
-    return taken ? x << 32 | word : x;
+    return x << 32 * taken | (word & (0 - (uint64_t)taken));
 }
 
-/* The level at position p of a kernel whose levels begin at `kernel`: x is the state it takes it from. `odd` is the
- * number of classes in an odd state of the trellis, else 0. */
-static inline int32_t next_level(const contexts *c, const int32_t *kernel, size_t p, int own, int odd, uint64_t *state, words *w)
+/* What the neighbours of a weight tell: its class, how sure they are of its sign, and their weighted sum. */
+typedef struct { unsigned class_, sure; int total; } around;
+
+/* Which neighbours lie inside of the kernel is the same for a position in all kernels. */
+typedef struct { int left, above, right, n; } inside;
+
+static INLINE inside inside_of(size_t p, size_t width)
 {
-    int class_, sure = 0, total = 0;
-    if (c->looking && c->places > 1) {
-        const size_t width = (size_t)c->width, column = p % width;
-        const int left = column > 0, above = p >= width, right = column + 1 < width && above;
-        int y = 0, n = 0;
-        if (left) {
-            int v = clamp(kernel[p - 1], -NEAR, NEAR);
-            y += 2 * (v < 0 ? -v : v);
-            n += 2;
-            total += c->weight[0] * v;
-        }
-        if (above) {
-            int v = clamp(kernel[p - width], -NEAR, NEAR);
-            y += 2 * (v < 0 ? -v : v);
-            n += 2;
-            total += c->weight[1] * v;
-        }
-        if (left && above) {
-            int v = clamp(kernel[p - width - 1], -NEAR, NEAR);
-            y += v < 0 ? -v : v;
-            n += 1;
-            total += c->weight[2] * v;
-        }
-        if (right) {
-            int v = clamp(kernel[p - width + 1], -NEAR, NEAR);
-            y += v < 0 ? -v : v;
-            n += 1;
-            total += c->weight[3] * v;
-        }
-        class_ = c->class_of[own][n][y];
-        sure = c->sure_of[own][total < 0 ? -total : total];
-    } else {
-        class_ = c->class_of[own][0][0];
-    }
-    class_ += odd;
+    const size_t column = p % width;
+    inside in = {column > 0, p >= width, column + 1 < width && p >= width, 0};
+    in.n = 2 * in.left + 2 * in.above + (in.left & in.above) + in.right;
+    return in;
+}
+
+static INLINE int magnitude_of(int v) { return v < 0 ? -v : v; }
+
+/* The weight at `at`, behind the levels of its kernel that are there already. */
+static INLINE around look_around(const contexts *c, const int32_t *at, size_t width, inside in, int own)
+{
+    const int left = in.left ? clamp(at[-1], -NEAR, NEAR) : 0;
+    const int above = in.above ? clamp(*(at - width), -NEAR, NEAR) : 0;
+    const int before = in.left & in.above ? clamp(*(at - width - 1), -NEAR, NEAR) : 0;
+    const int right = in.right ? clamp(*(at - width + 1), -NEAR, NEAR) : 0;
+    const int y = 2 * (magnitude_of(left) + magnitude_of(above)) + magnitude_of(before) + magnitude_of(right);
+    around a;
+    a.total = c->weight[0] * left + c->weight[1] * above + c->weight[2] * before + c->weight[3] * right;
+    a.class_ = c->class_of[own][in.n][y];
+    a.sure = c->sure_of[own][magnitude_of(a.total)];
+    return a;
+}
+
+/* The next level, which state x is taken to. */
+static INLINE int32_t next_level(const contexts *c, around a, uint64_t *state, words *w)
+{
     uint64_t x = *state;
-    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[class_][slot], slots = c->slots[class_][t];
+    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[a.class_][slot], slots = c->slots[a.class_][t];
     x = (uint64_t)(slots & 0xffff) * (x >> 12) + slot - (slots >> 16);
-    const uint32_t share = c->share[sure][t < 3 ? t : 3], chance = (uint32_t)(x & 255);
-    const int like = chance < share;
-    x = (like ? share : 256 - share) * (x >> 8) + chance - (like ? 0 : share);
+    const uint32_t share = c->share[a.sure][t < 3 ? t : 3], chance = (uint32_t)(x & 255);
+    const uint32_t other = 0 - (uint32_t)(chance >= share); /* all bits set if the sign is not the neighbours' */
+    x = (uint64_t)((share ^ other) + (257 & other)) * (x >> 8) + chance - (share & other); /* share, or 256 - share */
     x = refilled(x, w);
     uint32_t magnitude = c->smallest[t];
     if ((int)t > c->direct)
@@ -1462,13 +1462,8 @@ static inline int32_t next_level(const contexts *c, const int32_t *kernel, size_
             x = refilled(x >> width, w);
         }
     *state = x;
-    return like == (total >= 0) ? (int32_t)magnitude : -(int32_t)magnitude;
-}
-
-static int own_class(const contexts *c, uint64_t r, uint64_t column, uint64_t p)
-{
-    return clamp((c->row_number ? c->row_number[r] : 0) + (c->column_number ? c->column_number[column] : 0) +
-                 (c->place_number ? c->place_number[p] : 0) + c->offset, 0, c->classes - 1);
+    const uint32_t minus = other ^ (0 - (uint32_t)(a.total < 0));
+    return (int32_t)((magnitude ^ minus) - minus);
 }
 
 /* Which row and column kernel n of the payload lies in: of several tensors, each is a row. */
@@ -1482,6 +1477,42 @@ static void step_on(const contexts *c, place *at)
         return;
     }
     while (at->row < c->rows && at->in_row >= at->tensors[at->row].elements) at->in_row = 0, at->row++;
+}
+
+/* Strands that advance together, of which the i-th begins at out + i * strand * places. What is constant where this is
+ * called makes a loop of its own. */
+static INLINE void decode_group(const contexts *c, unsigned lanes, int near, int on_trellis, const place *start,
+                                uint64_t strand, int32_t *out, uint64_t *states, words *all)
+{
+    const size_t places = (size_t)c->places, width = (size_t)c->width, length = (size_t)strand * places;
+    const int top = c->classes - 1;
+    uint64_t x[4] = {0, 0, 0, 0};
+    unsigned path[4] = {0, 0, 0, 0};
+    words w = *all;
+    for (unsigned i = 0; i < lanes; i++) x[i] = states[i];
+    for (size_t k = 0; k < strand; k++, out += places) {
+        int base[4] = {0, 0, 0, 0};
+        for (unsigned i = 0; i < lanes; i++) {
+            const size_t column = on_trellis ? k : (size_t)start[i].column;
+            base[i] = c->offset + (c->row_number ? c->row_number[start[i].row] : 0) +
+                      (c->column_number ? c->column_number[column] : 0);
+        }
+        for (size_t p = 0; p < places; p++) {
+            const int more = c->place_number ? c->place_number[p] : 0;
+            const inside in = near ? inside_of(p, width) : (inside){0, 0, 0, 0};
+            for (unsigned i = 0; i < lanes; i++) {
+                int32_t *at = out + i * length + p;
+                const int own = clamp(base[i] + more, 0, top);
+                around a = {c->class_of[own][0][0], 0, 0};
+                if (near) a = look_around(c, at, width, in, own);
+                if (on_trellis) a.class_ += path[i] & 1 ? (unsigned)c->classes : 0;
+                *at = next_level(c, a, &x[i], &w);
+                if (on_trellis) path[i] = next_state[*at & 1][path[i]];
+            }
+        }
+    }
+    for (unsigned i = 0; i < lanes; i++) states[i] = x[i];
+    *all = w;
 }
 
 /* A chunk of kernels (on a trellis: of rows of `strand` kernels), `length` bytes, to levels from `out` on. */
@@ -1498,26 +1529,26 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
         NEED(x[i] < (uint64_t)1 << 63 && (lanes == 1 || x[i] >= (uint64_t)1 << 31), ENX_PAYLOAD);
     }
     words w = {data, data + (length - lanes * width)};
-    const size_t places = (size_t)c->places;
+    const int near = c->looking && c->places > 1;
     for (uint64_t group = 0; group < strands; group += lanes) {
         const unsigned now = strands - group < lanes ? (unsigned)(strands - group) : lanes;
-        unsigned state[4] = {0, 0, 0, 0};
+        int32_t *begin = out + group * strand * c->places;
         place start[4];
         for (unsigned i = 0; i < now; i++) {
             start[i] = *at;
             if (c->on_trellis) at->row++;
             else step_on(c, at);
         }
-        for (uint64_t k = 0; k < strand; k++)
-            for (size_t p = 0; p < places; p++)
-                for (unsigned i = 0; i < now; i++) {
-                    int32_t *kernel = out + ((group + i) * strand + k) * places;
-                    const int own = own_class(c, start[i].row, c->on_trellis ? k : start[i].column, p);
-                    const int odd = c->on_trellis && (state[i] & 1) ? c->classes : 0;
-                    const int32_t level = next_level(c, kernel, p, own, odd, &x[i], &w);
-                    kernel[p] = level;
-                    state[i] = next_state[level & 1][state[i]];
-                }
+#ifndef ENX_SMALL /* loops of their own for what is common */
+        if (now == 4 && c->on_trellis && near) decode_group(c, 4, 1, 1, start, strand, begin, x, &w);
+        else if (now == 4 && c->on_trellis) decode_group(c, 4, 0, 1, start, strand, begin, x, &w);
+        else if (now == 4 && near) decode_group(c, 4, 1, 0, start, strand, begin, x, &w);
+        else if (now == 4) decode_group(c, 4, 0, 0, start, strand, begin, x, &w);
+        else if (lanes == 1 && c->on_trellis && near) decode_group(c, 1, 1, 1, start, strand, begin, x, &w);
+        else if (lanes == 1 && c->on_trellis) decode_group(c, 1, 0, 1, start, strand, begin, x, &w);
+        else
+#endif
+            decode_group(c, now, near, c->on_trellis, start, strand, begin, x, &w);
     }
     for (unsigned i = 0; i < lanes; i++) NEED(x[i] == (lanes == 1 ? 0 : (uint64_t)1 << 31), ENX_PAYLOAD);
     return w.at == w.end ? ENX_OK : ENX_PAYLOAD;
