@@ -614,6 +614,8 @@ class Graphs:
         elif kind == "function":
             names = [one.get(n, b"").decode() for n in (10, 1, 13)]
             path = self.within(":".join(names[: 3 if names[2] else 2]) + "/", found, 7)
+        if kind in ("graph", "function") and path is not None:
+            check_names(kind, found)
         constant, values = None, []
         if kind == "node" and path is not None:
             outputs = [value.decode() for number, value, _ in found if number == 2]
@@ -681,8 +683,10 @@ class Graphs:
             need(
                 (values.shape, values.type) == (shape, kind), f"{name} has another shape or type in the graph"
             )
-            kept = [raw for number, _, raw in found if number in (0, 1, 2, 8, 12, 16)]
-            return b"".join(kept) + leb128(9 << 3 | 2) + leb128(len(values.data)) + values.data
+            front, behind = (
+                b"".join(raw for n, _, raw in found if n in numbers) for numbers in ((1, 2, 8), (0, 12, 16))
+            )
+            return front + leb128(9 << 3 | 2) + leb128(len(values.data)) + values.data + behind
         if weight:
             need(len(shape) <= 64 and min(shape, default=0) >= 0, f"{name} has an impossible shape")
             need(math.prod(max(1, n) for n in shape) <= MOST, f"{name} has an impossible shape")
@@ -699,6 +703,24 @@ class Graphs:
                 f"{name} is not whole",
             )
         return message
+
+
+def check_names(kind, found):
+    """Refuse a name that a graph or function defines twice; inputs may have initializers, which are defaults."""
+    made = [o for n, node, _ in found if n == (1 if kind == "graph" else 7) for o in texts("node", node, 2)]
+    taken = [value for number, value, _ in found if kind == "function" and number == 4]
+    given = []
+    for number, value, _ in found if kind == "graph" else ():
+        taken += texts("value", value, 1) if number == 11 else []
+        for tensor in texts("sparse", value, 1) if number == 15 else [value] if number == 5 else []:
+            given += texts("tensor", tensor, 8)
+    for names in (made + taken, made + given):
+        names = list(filter(None, names))
+        need(len(names) == len(set(names)), "a name is defined twice")
+
+
+def texts(kind, message, number):
+    return [value for one, value, _ in fields(kind, message, 0, []) if one == number]
 
 
 def several(found, number, width=0):
@@ -726,6 +748,9 @@ def restore(data):
         inside = [fields("graph", value, 1, []) for number, value, _ in model if number == 7]
         versions = [value for number, value, _ in model if number in (1, 8) and value]
         need(inside and versions and {1, 12} & {one[0] for one in inside[0]}, "there is no graph")
+        keys = [tuple(dict(x[:2] for x in fields("function", value, 1, [])).get(n, b"") for n in (10, 1, 13))
+                for number, value, _ in model if number == 25]  # fmt: skip
+        need(len(keys) == len(set(keys)), "two functions have one name")
         model = Graphs(len(graph), tensors).fill("model", graph, "")
     except DAMAGE as error:
         raise ValueError(f"damaged: {error!r}") from error

@@ -38,8 +38,8 @@ BROWSER = frozenset({"playwright"})
 LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "measure", "prune", "train", "zoo"))
 EXTRAS = frozenset({"constriction", "distributed", "matplotlib", "pyarrow", "scipy", "sklearn", "zstandard"})
 SLOW_FOLDERS = frozenset(
-    {"acceptance", "benchmarks", "calibration", "cli", "compare", "compression", "machine", "report", "studies",
-     "study", "weights"}
+    {"acceptance", "benchmarks", "calibration", "cli", "compare", "compression", "decoder", "machine", "report",
+     "studies", "study", "web", "weights"}
 )  # fmt: skip
 SLOW_FILES = frozenset(
     {"test_damaged_data", "test_doctor", "test_documents", "test_encode_example", "test_files_killed", "test_golden",

@@ -481,7 +481,7 @@ def test_values_outside_a_quantizer_are_refused() -> None:
 
 def test_the_example_is_short_and_needs_nothing() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 750  # a third of it is what it refuses
+    assert len(text.splitlines()) <= 780  # a third of it is what it refuses
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

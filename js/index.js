@@ -1,0 +1,205 @@
+/** Reads `.enx` files: decoder/enx.c as WebAssembly (enx.wasm), fed with a file's bytes as they arrive. */
+
+const CODES = ["OK", "NOT_ENX", "CUT_OFF", "TOO_LONG", "VERSION", "HEAD", "TABLE", "GRAPH", "PAYLOAD", "NO_MEMORY", "ARGUMENT"];
+const [CUT_OFF, TOO_LONG, NO_MEMORY] = [2, 3, 9];
+const PREFIX = 36;
+
+/** Why a file was refused: `message` is one sentence, `code` a word (see index.d.ts). */
+export class EnxError extends Error {
+  constructor(code, message) {
+    super(message);
+    this.name = "EnxError";
+    this.code = code;
+  }
+}
+
+let compiled; // the module's promise: it is compiled once
+
+async function compile() {
+  const place = new URL("./enx.wasm", import.meta.url);
+  if (place.protocol === "file:" && globalThis.process?.versions?.node) {
+    const { readFile } = await import("node:fs/promises");
+    return WebAssembly.compile(await readFile(place));
+  }
+  const response = await fetch(place);
+  if (!response.ok) throw new EnxError("HTTP", `enx.wasm cannot be fetched: the server answered ${response.status}`);
+  return WebAssembly.compile(await response.arrayBuffer());
+}
+
+/** An instance holds one file; its memory goes with it. */
+class Decoder {
+  static async create() {
+    compiled ??= compile();
+    compiled.catch(() => (compiled = undefined)); // the next call tries again
+    return new Decoder((await WebAssembly.instantiate(await compiled, {})).exports);
+  }
+
+  constructor(exports) {
+    this.wasm = exports;
+  }
+
+  check(code) {
+    if (code) throw this.error(code);
+  }
+
+  error(code) {
+    return new EnxError(CODES[code], this.text(this.wasm.message(code) >>> 0));
+  }
+
+  text(begin, size) {
+    const bytes = new Uint8Array(this.wasm.memory.buffer, begin);
+    return new TextDecoder().decode(bytes.slice(0, size ?? bytes.indexOf(0)));
+  }
+
+  allocate(size) {
+    const place = size <= 0xffff0000 ? this.wasm.allocate(size) >>> 0 : 0;
+    if (!place) throw this.error(NO_MEMORY);
+    return place;
+  }
+
+  /** Hands bytes in, and takes them out of memory when `use` is through with them. */
+  lend(bytes, use) {
+    const place = this.allocate(bytes.length);
+    new Uint8Array(this.wasm.memory.buffer, place, bytes.length).set(bytes);
+    const result = use(place, bytes.length);
+    this.wasm.release(place);
+    return result;
+  }
+
+  table() {
+    return this.lend(new Uint8Array(4), (place) => {
+      const begin = this.wasm.table(place) >>> 0;
+      return JSON.parse(this.text(begin, new DataView(this.wasm.memory.buffer).getUint32(place, true)));
+    });
+  }
+}
+
+/** Bytes that arrive in pieces, taken in pieces of other lengths. */
+class Arrivals {
+  constructor(pieces, onArrival) {
+    this.pieces = pieces;
+    this.onArrival = onArrival;
+    this.waiting = [];
+    this.ready = this.received = 0;
+  }
+
+  /** At least `size` bytes, or fewer where there are no more; they stay, so that `take` gives them. */
+  async wait(size) {
+    while (this.ready < size) {
+      const { done, value } = await this.pieces.next();
+      if (done) break;
+      this.waiting.push(value);
+      this.ready += value.length;
+      this.received += value.length;
+      this.onArrival(this.received);
+    }
+    return this.ready >= size;
+  }
+
+  take(size) {
+    const out = new Uint8Array(size);
+    for (let at = 0; at < size; ) {
+      const piece = this.waiting[0].subarray(0, size - at);
+      out.set(piece, at);
+      at += piece.length;
+      if (piece.length === this.waiting[0].length) this.waiting.shift();
+      else this.waiting[0] = this.waiting[0].subarray(piece.length);
+    }
+    this.ready -= size;
+    return out;
+  }
+}
+
+async function* piecesOf(source) {
+  if (source instanceof ArrayBuffer) source = new Uint8Array(source);
+  if (ArrayBuffer.isView(source)) {
+    yield new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+    return;
+  }
+  if (typeof source?.getReader !== "function") {
+    throw new TypeError("decode takes a Uint8Array, an ArrayBuffer, a Response or a ReadableStream");
+  }
+  const reader = source.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {}); // what is left is not wanted; nothing happens if all was read
+  }
+}
+
+function bodyOf(source) {
+  if (typeof Response === "undefined" || !(source instanceof Response)) return source;
+  if (!source.ok) throw new EnxError("HTTP", `the file cannot be fetched: the server answered ${source.status}`);
+  return source.body ?? new Uint8Array(0);
+}
+
+/** Reads prefix and head; the arrivals then begin with the first payload. */
+async function open(decoder, arrivals) {
+  await arrivals.wait(PREFIX);
+  let have = arrivals.take(Math.min(arrivals.ready, PREFIX));
+  if (have.length === PREFIX) {
+    const size = decoder.lend(have, (place, length) => decoder.wasm.head_size(place, length));
+    // Nothing is waited for on the word of what is no .enx file: without its signature a head is not asked for.
+    const signed = [0x89, 0x45, 0x4e, 0x58, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, at) => have[at] === byte);
+    if (signed) {
+      await arrivals.wait(size - PREFIX);
+      const rest = arrivals.take(Math.min(arrivals.ready, size - PREFIX));
+      const whole = new Uint8Array(PREFIX + rest.length);
+      whole.set(have);
+      whole.set(rest, PREFIX);
+      have = whole;
+    }
+  }
+  decoder.check(decoder.lend(have, (place, length) => decoder.wasm.open(place, length)));
+}
+
+export async function decode(source, { onProgress } = {}) {
+  const decoder = await Decoder.create();
+  const { wasm } = decoder;
+  const progress = { received: 0, total: undefined, decoded: 0, payloads: undefined };
+  const arrivals = new Arrivals(piecesOf(bodyOf(source)), (received) => {
+    progress.received = received;
+    onProgress?.({ ...progress });
+  });
+  try {
+    await open(decoder, arrivals);
+    progress.total = wasm.file_size();
+    progress.payloads = wasm.rows();
+    const size = wasm.onnx_size();
+    const model = decoder.allocate(size);
+    decoder.check(wasm.onnx_begin(model));
+    for (let row = 0; row < progress.payloads; row++) {
+      const length = wasm.row_size(row);
+      if (!(await arrivals.wait(length))) throw decoder.error(CUT_OFF);
+      decoder.check(decoder.lend(arrivals.take(length), (place) => wasm.onnx_row(row, place, model)));
+      progress.decoded = row + 1;
+      onProgress?.({ ...progress });
+    }
+    if (await arrivals.wait(1)) throw decoder.error(TOO_LONG);
+    return new Uint8Array(wasm.memory.buffer, model, size).slice();
+  } finally {
+    await arrivals.pieces.return();
+  }
+}
+
+export async function inspect(source) {
+  const decoder = await Decoder.create();
+  const arrivals = new Arrivals(piecesOf(bodyOf(source)), () => {});
+  try {
+    await open(decoder, arrivals);
+    return { table: decoder.table(), bytes: decoder.wasm.file_size(), onnxBytes: decoder.wasm.onnx_size() };
+  } finally {
+    await arrivals.pieces.return();
+  }
+}
+
+export async function session(source, { ort, onProgress, ...options } = {}) {
+  const runtime = ort ?? (await import("onnxruntime-web"));
+  const place = typeof source === "string" || source instanceof URL;
+  const model = await decode(place ? await fetch(source) : source, { onProgress });
+  return runtime.InferenceSession.create(model, options);
+}

@@ -1,0 +1,69 @@
+"""The C decoder, compiled with this machine's compiler, as a function of Python; `tests/decoder/driver.c` runs it."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = (ROOT / "tests" / "decoder" / "driver.c", ROOT / "decoder" / "enx.c")
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+CODES = (
+    "OK", "NOT_ENX", "CUT_OFF", "TOO_LONG", "VERSION", "HEAD", "TABLE", "GRAPH", "PAYLOAD", "NO_MEMORY", "ARGUMENT"
+)  # fmt: skip
+"""Names of `enum enx_code` without their `ENX_`, by number."""
+
+
+def compiler() -> str:
+    """The C compiler of this machine; the test fails where there is none."""
+    for name in ("cc", "gcc", "clang"):
+        if found := shutil.which(name):
+            return found
+    pytest.fail("no C compiler was found: install one (Debian, Ubuntu: apt-get install gcc libc6-dev)")
+
+
+def compiled(target: Path, *arguments: str | Path) -> Path:
+    """Compile to `target`; any warning fails the test."""
+    subprocess.run([compiler(), *WARNINGS, *map(str, arguments), "-o", str(target)], check=True)
+    return target
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the decoder says of a file: the code's name, the model (empty if refused), and the most memory it took."""
+
+    code: str
+    model: bytes
+    memory: int
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A compiled driver."""
+
+    path: Path
+
+    @classmethod
+    def built(cls, folder: Path) -> Decoder:
+        """Compile the driver with sanitizers."""
+        return cls(compiled(folder / "driver", "-I", ROOT / "decoder", *SANITIZED, *SOURCES))
+
+    def decode(self, files: Iterable[bytes], *arguments: str) -> list[Verdict]:
+        """Decode files in one process; it must come to its end."""
+        sent = b"".join(struct.pack("<I", len(data)) + data for data in files)
+        done = subprocess.run([self.path, *arguments], input=sent, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+        verdicts, at = [], 0
+        while at < len(done.stdout):
+            code, memory, size = struct.unpack_from("<IQQ", done.stdout, at)
+            at += 20
+            verdicts.append(Verdict(CODES[code], done.stdout[at : at + size], memory))
+            at += size
+        return verdicts

@@ -1,0 +1,128 @@
+"""The JavaScript package in a headless Chromium, on the page and in a worker: it passes the conformance pack.
+
+Nothing of npm is needed: a server of this test serves `js/` and the pack. `npm test` in `js/` does the same in Node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from c_decoder import ROOT
+from chromium import chromium
+
+JS = ROOT / "js"
+EXPECTED: dict[str, Any] = json.loads(
+    (ROOT / "tests" / "conformance" / "expected.json").read_text(encoding="utf-8")
+)
+
+ON_PAGE = 'async (names) => (await import("/tests/web/pack.js")).decodeAll(names)'
+IN_WORKER = """
+(names) => new Promise((resolve, reject) => {
+  const worker = new Worker("/tests/web/worker.js", { type: "module" });
+  worker.onmessage = ({ data }) => resolve(data);
+  worker.onerror = (event) => reject(new Error(event.message));
+  worker.postMessage(names);
+})
+"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files, and says nothing of it."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """An empty page of a server of the repository's files."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(ROOT)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}/js/package.json")
+        yield page
+    server.shutdown()
+    server.server_close()
+
+
+def wanted() -> dict[str, str]:
+    sound = {f"sound/{name}": found["onnx_sha256"] for name, found in EXPECTED["sound"].items()}
+    return sound | {f"damaged/{name}": code for name, code in EXPECTED["damaged"].items()}
+
+
+@pytest.mark.parametrize("script", [ON_PAGE, IN_WORKER], ids=["page", "worker"])
+def test_the_pack_is_read_in_a_browser(script: str, page: Page) -> None:
+    assert page.evaluate(script, list(wanted())) == wanted()
+
+
+def test_an_address_that_is_not_there_rejects_the_promise(page: Page) -> None:
+    code = 'async () => (await import("/js/index.js")).decode(await fetch("/none.enx")).catch((error) => error.message)'
+    assert page.evaluate(code) == "the file cannot be fetched: the server answered 404"
+
+
+def sources() -> list[Path]:
+    """What enx.wasm is made of, in the order of js/Makefile."""
+    names = ("../decoder/enx.c", "../decoder/enx.h", "src/wasm.c", "src/string.h", "Makefile")
+    return [JS / name for name in names]
+
+
+def test_the_committed_module_is_that_of_the_sources(tmp_path: Path) -> None:
+    """By the hash of its sources, which `make` notes; and where ziglang is installed, byte for byte."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()
+    assert (JS / "enx.wasm.sources").read_text().strip() == digest, "run `make` in js/ and commit enx.wasm"
+    zig = subprocess.run([sys.executable, "-m", "ziglang", "version"], capture_output=True, check=False)
+    if zig.returncode == 0:
+        shutil.copytree(ROOT / "decoder", tmp_path / "decoder")
+        shutil.copytree(JS, tmp_path / "js")
+        (tmp_path / "js" / "enx.wasm").unlink()
+        command = ["make", "-s", f"ZIG={sys.executable} -m ziglang"]
+        subprocess.run(command, cwd=tmp_path / "js", check=True)
+        assert (tmp_path / "js" / "enx.wasm").read_bytes() == (JS / "enx.wasm").read_bytes()
+
+
+def test_the_module_is_small_and_asks_for_nothing() -> None:
+    data = (JS / "enx.wasm").read_bytes()
+    assert data[:8] == b"\0asm\x01\0\0\0"
+    assert len(data) <= 40_000
+    assert 2 not in section_numbers(data), "it imports something"
+
+
+def section_numbers(data: bytes) -> list[int]:
+    """The numbers of a module's sections, of which 2 is that of imports."""
+    numbers, at = [], 8
+    while at < len(data):
+        numbers.append(data[at])
+        at += 1
+        size = shift = 0
+        while True:
+            size |= (data[at] & 127) << shift
+            shift += 7
+            at += 1
+            if data[at - 1] < 128:
+                break
+        at += size
+    return numbers
+
+
+def test_types_and_module_export_the_same_names() -> None:
+    for name in ("EnxError", "decode", "inspect", "session"):
+        for file in ("index.js", "index.d.ts"):
+            text = (JS / file).read_text(encoding="utf-8")
+            assert any(f"export {kind} {name}" in text for kind in ("class", "function", "async function")), (
+                name
+            )
