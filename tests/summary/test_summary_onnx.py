@@ -213,6 +213,27 @@ def test_shapes_that_contradict_each_other_are_one_line() -> None:
         summarize_onnx(model)
 
 
+def test_a_row_that_becomes_a_picture_has_no_field_but_all_its_rows() -> None:
+    """As keras2onnx and tf2onnx write spectrograms and texts: rank 2 goes in, a convolution follows."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "a"], ["u"]),
+        helper.make_node("Conv", ["u", "w"], ["c"], strides=[2]),
+        helper.make_node("MaxPool", ["c"], ["m"], kernel_shape=[2]),
+        helper.make_node("GlobalAveragePool", ["m"], ["y"]),
+    ]
+    given = [
+        numpy_helper.from_array(np.array([1]), "a"),
+        numpy_helper.from_array(np.ones((6, 1, 5), np.float32), "w"),
+    ]
+    taken, out = (helper.make_tensor_value_info(n, 1, s) for n, s in (("x", [1, 41]), ("y", None)))
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [taken], [out], given), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    summary = summarize_onnx(Model.from_proto(model))
+    assert [layer.output for layer in summary.layers] == [(6, 19), (6, 18), (6, 1)]
+    assert summary.macs == 6 * 19 * 5
+
+
 def test_operators_of_unknown_shape_are_a_remark() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from enxuto._version import __version__
+from enxuto.enx.exact import bundle, choose_inside
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
 from enxuto.enx.payload import Payload, Spool
@@ -27,7 +28,6 @@ __all__ = ["Assembly", "is_float_weight", "parameters"]
 _INSIDE_GRAPH = 1024  # bytes; integers up to this stay in the graph, where LZMA sees them
 _SCALAR = 16  # bytes; and floats up to this
 _ALONE = 1 << 22  # levels of a tensor that is coded by itself, so that memory does not grow with threads
-_BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
 
 
 def parameters(model: Model) -> int:
@@ -122,8 +122,15 @@ class Assembly:
 
     def finish(self) -> CompressedModel:
         """Code what was not added, exactly, and return the whole."""
-        left = [info.name for info in self._model.infos() if self._is_outside(info)]
-        payloads = [*self._payloads, *self._exact_payloads(left)]
+        left = [info for info in self._model.infos() if self._is_outside(info)]
+        movable = [info for info in left if info.name not in self._changed]
+        in_graph = choose_inside(movable, self._bytes, self._threads)
+        exact = [info for info in left if info.name not in in_graph]
+        bundles = bundle(exact, self._bytes)
+        payloads = [
+            *self._payloads,
+            *(self._spool.put_aside(self._exact_payload(infos)) for infos in bundles),
+        ]
         inside = [entry.name for payload in payloads for entry in payload.row.tensors]
         facts = {
             "made_by": f"enxuto {__version__}",
@@ -138,29 +145,20 @@ class Assembly:
         return CompressedModel(graph, tuple(payloads), facts)
 
     def _is_outside(self, info: WeightInfo) -> bool:
-        """Say whether an exact weight gets a payload, or stays in the graph because it is tiny."""
+        """Say whether an exact weight may get a payload; what is tiny stays in the graph."""
         if info.name in self._seen or not info.elements:
             return False
         if info.name in self._changed:  # the graph's own values must be the original's
             return True
         return info.bytes > (_SCALAR if is_float_weight(info) else _INSIDE_GRAPH)
 
-    def _exact_payloads(self, names: list[str]) -> list[Payload]:
-        """Code exact weights: small ones of a type together, so that they share tables."""
-        bundles: list[list[WeightInfo]] = []
-        open_bundles: dict[int, list[WeightInfo]] = {}
-        for info in map(self._model.info, names):
-            bundle = open_bundles.get(info.data_type)
-            if bundle is None or sum(other.bytes for other in bundle) + info.bytes > _BUNDLE:
-                bundle = open_bundles[info.data_type] = []
-                bundles.append(bundle)
-            bundle.append(info)
-        return [self._spool.put_aside(self._exact_payload(bundle)) for bundle in bundles]
-
     def _exact_payload(self, infos: list[WeightInfo]) -> Payload:
         entries = tuple(_entry(info) for info in infos)
-        values = b"".join(bytes(array_bytes(self._model.load(info.name), info.data_type)) for info in infos)
-        return Payload.exact_of(entries, values)
+        return Payload.exact_of(entries, b"".join(map(self._bytes, infos)))
+
+    def _bytes(self, info: WeightInfo) -> bytes:
+        """Return a weight's bytes as ONNX files hold them."""
+        return bytes(array_bytes(self._model.load(info.name), info.data_type))
 
 
 def _entry(info: WeightInfo) -> TensorEntry:

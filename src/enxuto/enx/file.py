@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from enxuto.enx.head import lzma_filters
 from enxuto.enx.payload import FileSlice, Payload, most_elements
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.errors import DataError, FormatError
@@ -154,8 +155,13 @@ class CompressedModel:
             Header(metadata=self.metadata, parts=tuple(payload.row for payload in self.payloads))
         )
         plain = text + self.skeleton
-        stored = lzma.compress(plain, lzma.FORMAT_RAW, filters=_filters(len(plain)))
-        method = _LZMA
+        packed: tuple[bytes, bytes] = self.__dict__.get("_packed", (b"", b""))
+        if (
+            packed[0] != text
+        ):  # the metadata may have changed since; packing takes seconds where weights are inside
+            packed = text, lzma.compress(plain, lzma.FORMAT_RAW, filters=lzma_filters(len(plain)))
+            self.__dict__["_packed"] = packed
+        stored, method = packed[1], _LZMA
         if len(stored) >= len(plain) or len(plain) > _most_plain(len(stored)):
             stored, method = plain, _STORED
         total = _PREFIX.size + len(stored) + sum(payload.row.bytes for payload in self.payloads)
@@ -228,7 +234,7 @@ def _inflate(head: bytes, method: int, length: int) -> bytes:
     if method == _STORED:
         plain = head
     elif method == _LZMA:
-        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(length))
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(length))
         try:
             plain = decoder.decompress(head, max_length=length + 1)
         except lzma.LZMAError as error:
@@ -244,27 +250,6 @@ def _inflate(head: bytes, method: int, length: int) -> bytes:
             "the head does not end where its compression ends: the file is damaged", code="E052"
         )
     return plain
-
-
-def _filters(length: int) -> list[dict[str, Any]]:
-    """LZMA's parameters, which the file does not repeat: lc 1, lp 0, pb 0, a window that just holds the head.
-
-    Measured on the heads of the networks in `docs/results.md`, lc 1 is the best or within 2 bytes of it. The
-    other entries only tell the encoder to search thoroughly.
-    """
-    window = max(4096, 1 << max(0, length - 1).bit_length())
-    return [
-        {
-            "id": lzma.FILTER_LZMA1,
-            "preset": 9 | lzma.PRESET_EXTREME,
-            "dict_size": min(window, 1 << 26),
-            "lc": 1,
-            "lp": 0,
-            "pb": 0,
-            "nice_len": 273,
-            "depth": 1000,
-        }
-    ]
 
 
 def _check_rows(rows: Sequence[Row], payload_bytes: int, skeleton: bytes) -> None:

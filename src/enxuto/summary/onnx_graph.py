@@ -144,8 +144,9 @@ class _Walk:
             return reach.window(window.kernel, window.strides, window.dilations, plane)
         if reads_whole_plane(node, before, after, len(moving)):
             return reach.whole()
-        if node.op_type in {"Resize", "Upsample"} and before and after and len(before) == len(after):
-            steps = zip(reach.stride, before[2:], after[2:], strict=False)
+        resized = node.op_type in {"Resize", "Upsample"} and before and after and len(before) == len(after)
+        if resized and before and after and len(after) == 2 + len(reach.size):
+            steps = zip(reach.stride, before[2:], after[2:], strict=True)
             return Reach(reach.size, tuple(step * Fraction(a, b) for step, a, b in steps), after[2:])
         return reach
 

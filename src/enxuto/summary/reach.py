@@ -41,6 +41,10 @@ class Reach:
         axes = len(self.size)
         if len(kernel) < axes:
             return self.whole()
+        if not axes:  # an image without a plane, such as sound of one channel, or a row of features
+            return self
+        if len(plane) < axes:  # not known; it is no larger than the one before
+            plane = self.plane
         kernel, stride, dilation, plane = (list(item)[-axes:] for item in (kernel, stride, dilation, plane))
         size = (
             int(r + d * (f - 1) * j)
@@ -54,6 +58,8 @@ class Reach:
         """Behind a transposed convolution: a place of it reads at most ⌈F/S⌉ places before it."""
         if len(kernel) != len(self.size):
             return self.whole()
+        if len(plane) != len(self.size):  # not known
+            plane = [int(n * f) for n, f in zip(self.plane, factor, strict=True)]
         size = (
             int(r + (ceil(f / s) - 1) * j)
             for r, j, f, s in zip(self.size, self.stride, kernel, factor, strict=True)
