@@ -17,6 +17,7 @@ BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 SMALL = {
     "attribution": "--network lenet5-cifar --batch 2 --rounds 1 --no-captum --device cpu",
     "codec": "--levels 20000",
+    "decoders": "--rows 16",
     "int8_baseline": f"{MODEL} int8.onnx",
     "large_layer": "--inputs 64 --outputs 16 --images 16 --threads 1",
     "prune_speed": "--network lenet5-cifar --rounds 1 --repeats 1",
