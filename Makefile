@@ -1,4 +1,4 @@
-# Every target sets up what it needs; `make demo` and `make test` work on a machine with Python 3.11+ alone.
+# Every target sets up what it needs; `make demo` works on a machine with Python 3.11+ alone, `make test` also takes a C compiler.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

@@ -18,6 +18,7 @@ SMALL = {
     "attribution": "--network lenet5-cifar --batch 2 --rounds 1 --no-captum --device cpu",
     "compile_time": "",
     "codec": "--levels 20000",
+    "decoders": "--rows 16",
     "int8_baseline": f"{MODEL} int8.onnx",
     "large_layer": "--inputs 64 --outputs 16 --images 16 --threads 1",
     "prune_speed": "--network lenet5-cifar --rounds 1 --repeats 1",

@@ -126,3 +126,22 @@ def test_types_and_module_export_the_same_names() -> None:
             assert any(f"export {kind} {name}" in text for kind in ("class", "function", "async function")), (
                 name
             )
+
+
+def test_the_example_page_opens_files(page: Page) -> None:
+    """`examples/decode.html`: the tensors of a sound file, one sentence for a damaged one, no error in the console."""
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(page.evaluate("location.origin") + "/examples/decode.html")
+    pack = ROOT / "tests" / "conformance"
+    page.get_by_label("A compressed network").set_input_files(pack / "damaged" / "cut-at-the-end.enx")
+    page.get_by_text("This file cannot be read: the file was cut off: it is shorter than it says.").wait_for()
+    assert not page.locator("table").is_visible()
+    page.get_by_label("A compressed network").set_input_files(pack / "sound" / "digits.enx")
+    page.get_by_role("link", name="Save the ONNX model").wait_for()
+    names = page.locator("tbody tr td:first-child").all_inner_texts()
+    wanted = EXPECTED["sound"]["digits.enx"]
+    assert names == list(wanted["tensors"])
+    assert f"a model of {wanted['onnx_bytes']} bytes" in page.get_by_role("status").inner_text()
+    assert not errors

@@ -1,0 +1,104 @@
+"""Decoding speed of the C decoder beside the Python package's compiled loops, on one core, in one run.
+
+    python benchmarks/decoders.py [--rows 1024] [--json decoders.json]
+
+Levels of a matrix and of 3×3 kernels are coded by each coder; both decode the same payload. Times are processor time,
+the best of several runs, and mean something only as ratios within one run. Needs a C compiler (`cc`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from enxuto.codec import Coder
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.payload import Payload
+from enxuto.enx.table import TensorEntry
+from enxuto.quantize.grid import Grid
+
+SOURCE = Path(__file__).resolve().parents[1] / "decoder" / "enx.c"
+CODERS: tuple[Coder, ...] = ("order0", "contexts", "trellis")
+
+
+def library(folder: Path) -> ctypes.CDLL:
+    """The C decoder, compiled for this machine."""
+    place = folder / "enx.so"
+    subprocess.run(["cc", "-std=c99", "-O3", "-shared", "-fPIC", str(SOURCE), "-o", str(place)], check=True)
+    return ctypes.CDLL(str(place))
+
+
+def file_of(levels: np.ndarray, coder: Coder) -> CompressedModel:
+    """A file of one quantized tensor."""
+    tensor = TensorProto(name="w", data_type=1, dims=levels.shape, data_location=TensorProto.EXTERNAL)
+    output = helper.make_tensor_value_info("w", 1, levels.shape)
+    graph = helper.make_graph([], "g", [], [output], [tensor])
+    proto: ModelProto = helper.make_model(graph, ir_version=8)
+    entry = TensorEntry(name="w", shape=levels.shape, type=1)
+    grid = Grid(0.01, trellis=coder == "trellis")
+    part = Payload.levels_of([entry], grid, levels, coder=coder)
+    return CompressedModel(proto.SerializeToString(), (part,), {})
+
+
+def best(decode: Callable[[], object], repeats: int = 5) -> float:
+    """The least processor time of several runs, in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        decode()
+        times.append(time.process_time() - start)
+    return max(min(times), 1e-9)
+
+
+def measure(enx: ctypes.CDLL, levels: np.ndarray, coder: Coder) -> tuple[float, float]:
+    """Million weights a second in C and in the package; both must give the levels back."""
+    compressed = file_of(levels, coder)
+    data, (part,), file = compressed.to_bytes(), compressed.payloads, ctypes.c_void_p()
+    found = np.empty(levels.size, np.int32)
+    place = found.ctypes.data_as(ctypes.c_void_p)
+    assert enx.enx_open(ctypes.byref(file), data, ctypes.c_size_t(len(data)), None) == 0
+    in_c = best(lambda: enx.enx_levels(file, ctypes.c_size_t(0), part.data, place))
+    enx.enx_close(file)
+    np.testing.assert_array_equal(found, levels.reshape(-1))
+    np.testing.assert_array_equal(part.levels()["w"].levels, levels)
+    in_package = best(part.levels)
+    return levels.size / in_c / 1e6, levels.size / in_package / 1e6
+
+
+def main() -> int:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1024, help="rows of the matrix (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    scales = np.exp(rng.normal(0, 0.5, (options.rows, 1)))
+    matrix = np.rint(rng.laplace(0, 1, (options.rows, 900)) * scales).astype(np.int32)
+    results = []
+    print(f"{'levels':<14}{'coder':<10}{'C, M/s':>9}{'package, M/s':>14}{'ratio':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        enx = library(Path(folder))
+        for name, levels in (("matrix", matrix), ("3×3 kernels", matrix.reshape(options.rows, 100, 3, 3))):
+            for coder in CODERS:
+                in_c, in_package = measure(enx, levels, coder)
+                results.append({"levels": name, "coder": coder, "c": in_c, "package": in_package})
+                print(f"{name:<14}{coder:<10}{in_c:>9.1f}{in_package:>14.1f}{in_c / in_package:>8.2f}")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
