@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from enxuto.calibration.cache import calibration_folder
 from enxuto.data.published import cache_folder
-from enxuto.errors import EnxutoError
+from enxuto.errors import EnxutoError, error_reason
 from enxuto.machine.facts import machine
 from enxuto.machine.processors import quota
 
@@ -190,11 +190,7 @@ def _trial() -> list[Problem]:
     try:
         worst = _trial_error()
     except (EnxutoError, ImportError, OSError, RuntimeError) as error:
-        return [
-            Problem(
-                "error", f"the packaged network does not pass through: {' '.join(str(error).split())[:300]}"
-            )
-        ]
+        return [Problem("error", f"the packaged network does not pass through: {error_reason(error)}")]
     if worst > 0.2:
         return [
             Problem(

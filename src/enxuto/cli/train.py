@@ -26,7 +26,7 @@ from enxuto.cli.shared.training_results import (
     write_export_inputs,
 )
 from enxuto.cli.shared.values import parse_image_size
-from enxuto.errors import DataError, ModelError, UsageError, needs
+from enxuto.errors import DataError, ModelError, UsageError, error_reason, import_optional
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
@@ -178,11 +178,8 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 
 def _check_torch(config: TrainConfig) -> None:
-    """That there is PyTorch, and that it and this machine can do what is asked."""
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(needs("training", "PyTorch", "train"), code="E090") from error
+    """Check that PyTorch is installed, and that this machine can train as the configuration says."""
+    import_optional("torch", "training", "PyTorch", "train")
     from enxuto.train.placement import check_machine
 
     check_machine(config)
@@ -332,7 +329,7 @@ def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:
         model.load_state_dict(Checkpoint.read(folder / "best.pt").model)
     except RuntimeError as error:
         raise ModelError(
-            f"{folder / 'best.pt'} is of another network: {' '.join(str(error).split())[:200]}"
+            f"{folder / 'best.pt'} is of another network: {error_reason(error)}", code="E071"
         ) from error
     return score(model, data)
 

@@ -54,7 +54,7 @@ def encode(
         return "order0", encode_levels(flat, threads=threads)
     wanted: Coder = coder or ("trellis" if trellis and _has_rows(shapes) else "contexts")
     if wanted == "trellis" and not _has_rows(shapes):
-        raise UsageError("coder trellis takes the levels of one tensor")
+        raise UsageError("coder trellis takes the levels of one tensor", code="E022")
     model = fit_contexts(flat, layout, wanted == "trellis").model
     found = encode_contexts(flat, layout, model, threads=threads)
     if coder is None and len(plain := encode_levels(flat, threads=threads)) <= len(found):
@@ -89,7 +89,7 @@ def fit(levels: Int32, shapes: Shapes | None = None) -> LevelModel:
     """
     flat, layout = _flat(levels, shapes)
     if not _takes(flat):
-        raise UsageError("only levels within 2**30, and at least one, have a model of scales")
+        raise UsageError("a model of scales needs at least one level, and none beyond 2**30")
     fitted = fit_contexts(flat, layout)
     model = fitted.model
     sums = layout.sums(*model.numbers[:2], 0, layout.kernels)
@@ -152,7 +152,7 @@ def _flat(levels: Int32, shapes: Shapes | None) -> tuple[Int32, Layout]:
         shapes = [(0,)]  # whatever the shapes: see `decode`
     layout = Layout.of([levels.shape] if shapes is None else shapes)
     if layout.kernels * layout.positions != flat.size:
-        raise UsageError(f"{flat.size} levels do not fill tensors of shapes {shapes}")
+        raise UsageError(f"{flat.size} levels do not fill tensors of shapes {shapes}", code="E022")
     return flat, layout
 
 

@@ -71,7 +71,7 @@ def decode_contexts(
     jobs = []
     for chunk, length in zip(chunks, [*lengths, len(view) - position - sum(lengths)], strict=True):
         if not 0 <= length <= len(view) - position:
-            raise FormatError("a payload is shorter than its chunks")
+            raise FormatError("a payload is shorter than its chunks", code="E051")
         jobs.append((view[position : position + length], chunk))
         position += length
     states = 1 if model.zeros is None else 2
@@ -170,7 +170,7 @@ class _Coder:
                 following, states, words, out,
             )  # fmt: skip
         if not ended:
-            raise FormatError("a payload's coded words do not decode")
+            raise FormatError("a payload's coded words do not decode", code="E052")
 
     def _bases(self, kernels: Int32, first: int) -> npt.NDArray[np.int16]:
         return self.layout.sums(*self.model.numbers[:2], first, first + len(kernels))

@@ -15,11 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enxuto.errors import UsageError, needs
+from enxuto.errors import UsageError, error_reason, import_optional
 from enxuto.study.executor import Outcome, Session, compute, failed_outcome
 from enxuto.study.point import Task
 
@@ -45,14 +44,13 @@ class Cluster:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Yield the session. Raises `UsageError` where nobody answers or `distributed` is missing."""
-        if find_spec("distributed") is None:
-            raise UsageError(needs("a cluster", "Dask", "cluster"), code="E090")
+        import_optional("distributed", "a cluster", "Dask", "cluster")
         address = _resolve_address(self.address)
         try:
             client = _client_class()(address, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UsageError(
-                f"no scheduler answers at {self.address}: {str(error) or type(error).__name__}", code="E091"
+                f"no scheduler answers at {self.address}: {error_reason(error)}", code="E091"
             ) from error
         with client:
             try:
