@@ -109,7 +109,7 @@ def test_neighbours_of_a_worked_kernel() -> None:
     assert (pictures.around // 256).tolist() == [0, 2, 2, 3, 6, 5]
     around, sums = np.empty(6, np.uint8), np.empty(6, np.int16)
     levels = np.array([[1, -2, 3, 4, -99, 0]], np.int32)
-    look_around(levels, pictures.places, pictures.stride, pictures.size, np.array(EIGHTHS), around, sums)
+    look_around(levels, pictures.cells, pictures.stride, pictures.size, np.array(EIGHTHS), around, sums)
     assert around.tolist() == [0, 2, 4, 2 * 1 + 2, 2 * (4 + 2) + 1 + 3, 2 * (CLIP + 3) + 2]
     assert sums.tolist() == [0, 3, -6, 3, 3 * (4 - 2) - 1, 3 * (-CLIP + 3) + 2]
 
