@@ -53,7 +53,7 @@ def test_a_point_of_a_merged_study_is_no_path(tmp_path: Path, name: str) -> None
     (tmp_path / "download" / "src" / "precious.py").write_text("attacker's code")
     store = Store(mine)
     merged = store.merge([theirs])
-    with pytest.raises(UsageError, match="no point"):
+    with pytest.raises(UsageError, match="no id"):
         store.folder_of(name)
     assert merged.added == ()
     assert len(merged.problems) == 1
