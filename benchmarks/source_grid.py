@@ -26,7 +26,7 @@ from enxuto.enx.file import CompressedModel
 from enxuto.evaluation import evaluate
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import DeadZone
-from enxuto.quantize.schemes import Uniform
+from enxuto.quantize.schemes import SameQuantizer
 from enxuto.runtime import Runner
 
 NETWORKS = {
@@ -128,7 +128,7 @@ def run(network: str, options: argparse.Namespace, done: dict[tuple[str, str], P
     original = Remembered(model)
     points = []
     schemes = {"original": None, "enxuto default": None} | {
-        f"δ {delta:g}, i {i}": Uniform(DeadZone(2 / 2**i, delta)) for i in LEVELS for delta in DELTAS
+        f"δ {delta:g}, i {i}": SameQuantizer(DeadZone(2 / 2**i, delta)) for i in LEVELS for delta in DELTAS
     }
     for setting, scheme in schemes.items():
         point = done.get((network, setting))

@@ -23,7 +23,7 @@ from enxuto.enx.table import TensorEntry
 from enxuto.onnx_model import skeleton
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw
-from enxuto.quantize.schemes import Ranged, Uniform
+from enxuto.quantize.schemes import RangeSteps, SameQuantizer
 
 Change = Callable[[Taken], None]
 
@@ -45,11 +45,11 @@ def built(coder: Any, quantizer: Grid | DeadZone, names: list[list[str]]) -> byt
 def bases() -> dict[str, Taken]:
     """Sound files by name: of every coder and quantizer."""
     files = {
-        "dead zone": compress(small_model(), Uniform(DeadZone(0.02)), rounding="nearest").to_bytes(),
-        "channels": compress(small_model(), Ranged(12, "channel"), rounding="nearest").to_bytes(),
-        "mu-law": compress(small_model(), Uniform(MuLaw(64, 255.0)), rounding="nearest").to_bytes(),
-        "minifloat": compress(small_model(), Uniform(Minifloat(3, 3)), rounding="nearest").to_bytes(),
-        "half": compress(small_model(), Uniform(Half()), rounding="nearest").to_bytes(),
+        "dead zone": compress(small_model(), SameQuantizer(DeadZone(0.02)), rounding="nearest").to_bytes(),
+        "channels": compress(small_model(), RangeSteps(12, "channel"), rounding="nearest").to_bytes(),
+        "mu-law": compress(small_model(), SameQuantizer(MuLaw(64, 255.0)), rounding="nearest").to_bytes(),
+        "minifloat": compress(small_model(), SameQuantizer(Minifloat(3, 3)), rounding="nearest").to_bytes(),
+        "half": compress(small_model(), SameQuantizer(Half()), rounding="nearest").to_bytes(),
         "default": compress(small_model()).to_bytes(),
         "contexts": built("contexts", Grid(0.01), [["conv.w"], ["fc.w"]]),
         "rows": built("order0", Grid(0.01, (1, -2, 3, 0, 5)), [["fc.w"]]),

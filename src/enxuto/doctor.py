@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from enxuto.calibration.cache import calibration_folder
 from enxuto.data.published import cache_folder
-from enxuto.errors import EnxutoError
+from enxuto.errors import EnxutoError, error_reason
 from enxuto.machine.facts import machine
 from enxuto.machine.processors import quota
 
@@ -86,7 +86,7 @@ def examine(*, trial: bool = True) -> Report:
     torch = _torch()  # loaded, so that `machine.facts` sees its GPU
     facts = machine() | {"memory": _memory(), "providers": _providers(), "quota": quota()}
     caches = (
-        _cache("data sets", cache_folder(), apart=calibration_folder()),
+        _cache("data sets", cache_folder(), excluded=calibration_folder()),
         _cache("calibrations", calibration_folder()),
         _numba_cache(),
     )
@@ -150,11 +150,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _machine_problems(facts: dict[str, Any]) -> Iterator[Problem]:
     for name in _THREADS:
-        said = os.environ.get(name, "")
-        if said.isdigit() and int(said) > facts["cores"]:
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > facts["cores"]:
             yield Problem(
                 "warning",
-                f"{name} is {said}, but there are {facts['cores']} processors; unset it or lower it",
+                f"{name} is {value}, but there are {facts['cores']} processors; unset it or lower it",
             )
     quota = facts["quota"]
     if quota is not None and quota < facts["cores"] - 0.5:
@@ -190,11 +190,7 @@ def _trial() -> list[Problem]:
     try:
         worst = _trial_error()
     except (EnxutoError, ImportError, OSError, RuntimeError) as error:
-        return [
-            Problem(
-                "error", f"the packaged network does not pass through: {' '.join(str(error).split())[:300]}"
-            )
-        ]
+        return [Problem("error", f"the packaged network does not pass through: {error_reason(error)}")]
     if worst > 0.2:
         return [
             Problem(
@@ -237,19 +233,19 @@ def _memory() -> int | None:
         return None
 
 
-def _cache(name: str, folder: Path, pattern: str = "*", *, apart: Path | None = None) -> Cache:
+def _cache(name: str, folder: Path, pattern: str = "*", *, excluded: Path | None = None) -> Cache:
     """Measure what lies in a folder, but for a folder in it that is counted by itself."""
     files = [path for path in folder.rglob(pattern) if path.is_file()] if folder.is_dir() else []
-    files = [path for path in files if apart is None or apart not in path.parents]
+    files = [path for path in files if excluded is None or excluded not in path.parents]
     return Cache(name, str(folder), sum(path.stat().st_size for path in files), len(files))
 
 
 def _numba_cache() -> Cache:
     """Compiled loops: in `$NUMBA_CACHE_DIR`, or where `machine.kernels` puts them: beside the source if it can."""
     source = Path(__file__).parent
-    said = os.environ.get("NUMBA_CACHE_DIR")
-    if said:
-        return _cache("compiled loops", Path(said), "*.nb[ic]")
+    value = os.environ.get("NUMBA_CACHE_DIR")
+    if value:
+        return _cache("compiled loops", Path(value), "*.nb[ic]")
     try:
         from enxuto.machine.kernels import cache_place
     except ImportError:  # without Numba, which is a problem of its own

@@ -109,7 +109,7 @@ def test_calibrated_points_stand_beside_the_others(
     ("words", "said"),
     [
         (("--methods", "midtread", "--calibration", "photos/"), "which --methods leaves out"),
-        (("--methods", "enxuto calibrated", "--images", 0), "leaves nothing to calibrate by"),
+        (("--methods", "enxuto calibrated", "--images", 0), "leaves no images to calibrate"),
         (("--images", 1), "at least 2 images"),
         (("--limit", 4), "too few to calibrate"),
         (("--calibration", "nowhere.npz"), "nowhere.npz"),

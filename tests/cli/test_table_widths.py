@@ -22,7 +22,7 @@ import report_samples as samples
 from enxuto.cli import app
 from enxuto.cli.shared import terminal
 from enxuto.cli.shared.study_options import show_study_table
-from enxuto.cli.shared.tables import lay_out, shortened, wrapped
+from enxuto.cli.shared.tables import lay_out, shorten, wrap
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.report import read_results
 
@@ -154,12 +154,12 @@ def test_a_verdict_without_heading_goes_last() -> None:
 @pytest.mark.parametrize("width", range(1, 60))
 def test_shortened_names_are_never_wider(width: int) -> None:
     for text in ("layer1.0.conv1.weight", "猫猫猫猫猫猫猫猫", "", "x" * 10_000):
-        assert cell_len(shortened(text, width)) <= max(width, 0)
-        assert all(cell_len(line) <= max(width, 8) for line in wrapped(text, width))
+        assert cell_len(shorten(text, width)) <= max(width, 0)
+        assert all(cell_len(line) <= max(width, 8) for line in wrap(text, width))
 
 
 def test_sentences_wrap_at_blanks_and_numbers_stay() -> None:
-    lines = wrapped("lost +0.50 points (95 % interval -1,234.50 to +0.25)", 10)
+    lines = wrap("lost +0.50 points (95 % interval -1,234.50 to +0.25)", 10)
     assert "-1,234.50" in " ".join(lines).split()
     assert all(len(line) <= 10 for line in lines)
 

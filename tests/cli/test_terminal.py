@@ -35,7 +35,7 @@ from enxuto.metrics import ClassificationMetrics
 from enxuto.onnx_model import Model
 from enxuto.progress import ProgressCounter
 from enxuto.quantize.scalar import DeadZone
-from enxuto.quantize.schemes import Uniform
+from enxuto.quantize.schemes import SameQuantizer
 from enxuto.weights.tonin_published import BEST, SIMILAR, find_published
 
 Invoke = Callable[..., Result]
@@ -184,7 +184,7 @@ def test_no_level_costs_less_than_nothing(tmp_path: Path) -> None:
                               [helper.make_tensor_value_info("y", 1, ["N", 96])], [weight])  # fmt: skip
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     onnx.save(model, tmp_path / "m.onnx")
-    ledger = ledger_of(compress(Model.read(tmp_path / "m.onnx"), Uniform(DeadZone(1.0))))
+    ledger = ledger_of(compress(Model.read(tmp_path / "m.onnx"), SameQuantizer(DeadZone(1.0))))
     bound = next(row for row in ledger.rows if "entropy" in row.name)
     assert bound.bytes == 0
     assert str(bound.bytes) == "0.0"  # not -0.0

@@ -55,9 +55,9 @@ def test_a_field_that_does_not_fit_is_refused() -> None:
 
 def test_reading_beyond_the_end_is_refused() -> None:
     source = BitReader(b"\xff")
-    with pytest.raises(FormatError, match="too early"):
+    with pytest.raises(FormatError, match="E051"):
         source.read(9)
-    with pytest.raises(FormatError, match="too early"):
+    with pytest.raises(FormatError, match="E051"):
         BitReader(b"\xff").read_unary(100)
     with pytest.raises(FormatError, match="impossible number"):
         BitReader(b"\xff" * 9).read_gamma()
@@ -80,7 +80,7 @@ def test_varint_bytes(value: int, data: str) -> None:
 
 @pytest.mark.parametrize("data", ["", "80", "ffff", "ff" * 9 + "01", "80" * 20 + "00"])
 def test_a_cut_or_long_varint_is_refused(data: str) -> None:
-    with pytest.raises(FormatError, match="lengths"):
+    with pytest.raises(FormatError, match="E052"):
         read_varint(bytes.fromhex(data), 0)
 
 

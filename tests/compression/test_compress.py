@@ -73,7 +73,7 @@ def test_sizes_and_the_decoded_model(tmp_path: Path) -> None:
 def test_a_scheme_or_a_quantizer_of_the_package() -> None:
     quantizer = enxuto.quantize.DeadZone(0.02, 0.5)
     one = enxuto.compress(MODEL, quantizer)  # of all tensors
-    assert one.to_bytes() == enxuto.compress(MODEL, enxuto.quantize.Uniform(quantizer)).to_bytes()
+    assert one.to_bytes() == enxuto.compress(MODEL, enxuto.quantize.SameQuantizer(quantizer)).to_bytes()
     name = (
         "conv1.weight"
         if "conv1.weight" in enxuto.Model.read(MODEL)
@@ -201,7 +201,7 @@ def test_compress_stays_a_function_whatever_is_imported() -> None:
     code = (
         "import enxuto, enxuto.compression, enxuto.compression.compress, enxuto.enx.verify, enxuto.enx.inspect;"
         "assert callable(enxuto.compress) and callable(enxuto.verify) and callable(enxuto.inspect);"
-        "assert enxuto.quantize.Balanced"
+        "assert enxuto.quantize.BalancedSteps"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -18,7 +18,7 @@ from enxuto.enx.file import CompressedModel
 from enxuto.errors import BudgetError, ModelError, UsageError
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import DeadZone, Half
-from enxuto.quantize.schemes import Balanced, Ranged, Uniform
+from enxuto.quantize.schemes import BalancedSteps, RangeSteps, SameQuantizer
 from enxuto.rounding.plain import ROUNDINGS
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -88,7 +88,7 @@ def test_all_float_types_are_quantized_and_keep_their_type(dtype: np.dtype) -> N
         {"w": values},
         x=["n", 30],
     )
-    made = compress(model, Uniform(DeadZone(0.125)))
+    made = compress(model, SameQuantizer(DeadZone(0.125)))
     assert quantized_names(made) == {"w"}
     back = made.to_model().load("w")
     assert back.dtype == values.dtype
@@ -154,7 +154,7 @@ def test_weights_that_are_not_finite_are_refused_with_their_name(name: str, valu
 
 def test_ort_gives_the_outputs_of_the_dequantized_weights() -> None:
     model = small_model(40)
-    made = compress(model, Ranged(4, "tensor"))
+    made = compress(model, RangeSteps(4, "tensor"))
     replaced = {}
     for part in made.payloads:
         if part.row.coder != "planes":
@@ -171,7 +171,7 @@ def test_ort_gives_the_outputs_of_the_dequantized_weights() -> None:
 
 def test_folding_batch_norm() -> None:
     model = small_model(40)
-    made = compress(model, Ranged(16, "tensor"), fold_bn=True)
+    made = compress(model, RangeSteps(16, "tensor"), fold_bn=True)
     assert made.metadata["folded"] is True
     assert "folded" not in compress(model).metadata
     proto = made.to_model().to_proto()
@@ -194,9 +194,10 @@ def test_the_search_comes_close_to_the_bits_and_stays_below(bits: float, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "scheme", [Uniform(DeadZone(0.1, 0.25)), Balanced(0.5, "tensor"), Balanced(3.0, "network")]
+    "scheme",
+    [SameQuantizer(DeadZone(0.1, 0.25)), BalancedSteps(0.5, "tensor"), BalancedSteps(3.0, "network")],
 )
-def test_the_search_scales_any_dead_zone_scheme(scheme: Balanced | Uniform) -> None:
+def test_the_search_scales_any_dead_zone_scheme(scheme: BalancedSteps | SameQuantizer) -> None:
     model = Model.read(DEMO)
     made = compress(model, scheme, bits=3.0)
     assert 0.98 * 3 <= 8 * made.file_bytes / parameters(model) <= 3
@@ -214,8 +215,8 @@ def test_bits_that_make_no_sense(bits: float) -> None:
         compress(DEMO, bits=bits)
 
 
-@pytest.mark.parametrize("scheme", [Ranged(8, "tensor"), Uniform(Half())])
-def test_bits_and_fixed_steps_contradict_each_other(scheme: Ranged | Uniform) -> None:
+@pytest.mark.parametrize("scheme", [RangeSteps(8, "tensor"), SameQuantizer(Half())])
+def test_bits_and_fixed_steps_contradict_each_other(scheme: RangeSteps | SameQuantizer) -> None:
     with pytest.raises(UsageError, match="step"):
         compress(DEMO, scheme, bits=4)
 
@@ -236,7 +237,12 @@ def test_no_tensor_costs_more_than_its_bytes() -> None:
     for name in sizes:
         nodes.append(helper.make_node("MatMul", [name, f"{name}.x"], ["y" if not nodes else f"{name}.y"]))
     model = graph_of(nodes, weights, **{f"{name}.x": [shape[1], 3] for name, shape in sizes.items()})
-    for scheme in (None, Uniform(DeadZone(1e-8)), Uniform(DeadZone(1e-3)), Ranged(24, "channel")):
+    for scheme in (
+        None,
+        SameQuantizer(DeadZone(1e-8)),
+        SameQuantizer(DeadZone(1e-3)),
+        RangeSteps(24, "channel"),
+    ):
         made = compress(model, scheme)
         for part in made.payloads:
             raw = sum(entry.stored_bytes for entry in part.row.tensors)
@@ -245,7 +251,7 @@ def test_no_tensor_costs_more_than_its_bytes() -> None:
             else:
                 assert part.row.bytes <= raw + part.row.item_bytes
         assert set(weights_of(made.to_model())) == set(weights)
-    fine = compress(model, Uniform(DeadZone(4e-9)))  # levels of 30 bits pay for the largest alone
+    fine = compress(model, SameQuantizer(DeadZone(4e-9)))  # levels of 30 bits pay for the largest alone
     assert quantized_names(fine) == {"w999"}
     before, after = weights_of(model), weights_of(fine.to_model())
     assert {name for name in before if before[name] != after[name]} <= {"w999"}
@@ -301,7 +307,7 @@ def test_tied_constant_and_subgraph_weights() -> None:
         {"tied": noise(16, 16, seed=3), "yes": np.array(True)},
         x=["n", 16],
     )
-    made = compress(model, Uniform(DeadZone(0.02)))
+    made = compress(model, SameQuantizer(DeadZone(0.02)))
     names = {"tied", "k", "d.then_branch/w", "d.else_branch/w"}
     assert quantized_names(made) == names
     back = made.to_model()
@@ -333,7 +339,7 @@ def test_progress_tells_every_tensor() -> None:
 
 
 def test_levels_cost_their_entropy() -> None:
-    made = compress(DEMO, Uniform(DeadZone(0.01)))
+    made = compress(DEMO, SameQuantizer(DeadZone(0.01)))
     for part in made.payloads:
         if part.row.coder != "planes" and part.row.items >= 10_000:
             levels = next(iter(part.levels().values())).levels
@@ -369,7 +375,7 @@ def test_progress_counts_the_weights_of_every_tensor_to_the_end() -> None:
 
 def test_a_tensor_that_cannot_be_quantized_ends_the_coding_of_all() -> None:
     with pytest.raises(UsageError, match="31"):
-        compress(small_model(40), Uniform(DeadZone(1e-30, 0.5)), threads=2)
+        compress(small_model(40), SameQuantizer(DeadZone(1e-30, 0.5)), threads=2)
 
 
 def test_bits_out_of_reach_are_said_so_though_steps_were_too_fine_at_first() -> None:

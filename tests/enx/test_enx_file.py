@@ -18,15 +18,15 @@ from enxuto.enx.payload import Payload, most_elements
 from enxuto.enx.table import TensorEntry
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
-from enxuto.quantize.schemes import Ranged, Scheme, Uniform
+from enxuto.quantize.schemes import RangeSteps, SameQuantizer, Scheme
 
 SCHEMES: list[Scheme | None] = [
     None,
-    Uniform(DeadZone(0.01, 0.4)),
-    Ranged(6, "channel", delta=0.0),
-    Uniform(MuLaw(256, 255.0)),
-    Uniform(Minifloat(4, 3)),
-    Uniform(Half()),
+    SameQuantizer(DeadZone(0.01, 0.4)),
+    RangeSteps(6, "channel", delta=0.0),
+    SameQuantizer(MuLaw(256, 255.0)),
+    SameQuantizer(Minifloat(4, 3)),
+    SameQuantizer(Half()),
 ]
 
 

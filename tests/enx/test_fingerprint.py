@@ -26,7 +26,7 @@ from enxuto.enx.table import LevelsRow
 from enxuto.enx.verify import verify
 from enxuto.onnx_model import Model, fold_batch_norm
 from enxuto.quantize.scalar import DeadZone
-from enxuto.quantize.schemes import Uniform
+from enxuto.quantize.schemes import SameQuantizer
 
 MODEL = small_model(40)
 IMAGES = noise(24, 2, 4, 4, seed=9, scale=1.0)
@@ -41,7 +41,7 @@ def files() -> dict[str, CompressedModel]:
     return {
         "plain": compress(MODEL),
         "folded": compress(MODEL, fold_bn=True),
-        "by rate": compress(MODEL, Uniform(DeadZone(0.05)), rounding="rate"),
+        "by rate": compress(MODEL, SameQuantizer(DeadZone(0.05)), rounding="rate"),
         "all roles": compress(MODEL, roles=["kernel", "matrix", "bias", "norm"]),
         "calibrated": calibrated(),
         "calibrated coarsely": calibrated(price=1e-2),
@@ -158,7 +158,7 @@ def test_other_types(kind: np.dtype) -> None:
     model = Model.from_proto(
         helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     )
-    made = compress(model, Uniform(DeadZone(0.03)))
+    made = compress(model, SameQuantizer(DeadZone(0.03)))
     assert made.metadata["weights"] == by_hand([values], [model.info("w").data_type])
     assert verify(made, model).ok
     assert not verify(made, model.replace_weights({"w": values[::-1].copy()})).ok

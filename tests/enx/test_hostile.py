@@ -24,7 +24,7 @@ from enxuto.enx.ledger import ledger_of
 from enxuto.enx.verify import verify
 from enxuto.errors import EnxutoError, FormatError
 from enxuto.quantize.scalar import Half, Minifloat, MuLaw
-from enxuto.quantize.schemes import Ranged, Uniform
+from enxuto.quantize.schemes import RangeSteps, SameQuantizer
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def files() -> list[bytes]:
     """Files of several quantizers; the first is the smallest."""
     schemes = [
         None,
-        Ranged(12, "channel"),
-        Uniform(MuLaw(64, 255.0)),
-        Uniform(Minifloat(3, 3)),
-        Uniform(Half()),
+        RangeSteps(12, "channel"),
+        SameQuantizer(MuLaw(64, 255.0)),
+        SameQuantizer(Minifloat(3, 3)),
+        SameQuantizer(Half()),
     ]
     plain = [compress(small_model(), scheme, rounding="nearest").to_bytes() for scheme in schemes]
     return [*plain, compress(small_model()).to_bytes()]  # the last on a trellis

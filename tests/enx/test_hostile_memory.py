@@ -14,7 +14,7 @@ from enxuto.compression.plain import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import FormatError
 from enxuto.onnx_model import Model
-from enxuto.quantize.schemes import Ranged
+from enxuto.quantize.schemes import RangeSteps
 
 
 def peak_of(path: Path) -> tuple[int, bool]:
@@ -40,7 +40,7 @@ def packed(path: Path, side: int) -> Path:
         [numpy_helper.from_array(noise(side, side), "w"), numpy_helper.from_array(noise(side), "b")],
     )
     proto = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
-    compress(Model.from_proto(proto), Ranged(6, "channel")).save(path)
+    compress(Model.from_proto(proto), RangeSteps(6, "channel")).save(path)
     return path
 
 

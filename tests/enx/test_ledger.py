@@ -17,15 +17,17 @@ from enxuto.enx.file import CompressedModel
 from enxuto.enx.ledger import Ledger, LedgerRow, entropy_bytes, ledger_of, original_sizes
 from enxuto.onnx_model import Model
 from enxuto.quantize.scalar import DeadZone, Half
-from enxuto.quantize.schemes import Uniform
+from enxuto.quantize.schemes import SameQuantizer
 
 
 def row(ledger: Ledger, name: str) -> LedgerRow:
     return next(row for row in ledger.rows if name in row.name)
 
 
-@pytest.mark.parametrize("scheme", [None, Uniform(DeadZone(0.3)), Uniform(DeadZone(1e-4)), Uniform(Half())])
-def test_numbers_add_up(scheme: Uniform | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "scheme", [None, SameQuantizer(DeadZone(0.3)), SameQuantizer(DeadZone(1e-4)), SameQuantizer(Half())]
+)
+def test_numbers_add_up(scheme: SameQuantizer | None, tmp_path: Path) -> None:
     made = compress(DEMO, scheme, metadata={"original": original_sizes(DEMO)})
     path = tmp_path / "m.enx"
     made.save(path)

@@ -16,16 +16,16 @@ from enxuto.enx.file import CompressedModel
 from enxuto.enx.verify import verify
 from enxuto.onnx_model import Model
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw
-from enxuto.quantize.schemes import Balanced, Ranged, Scheme, Uniform
+from enxuto.quantize.schemes import BalancedSteps, RangeSteps, SameQuantizer, Scheme
 
 SCHEMES: list[Scheme] = [
-    Balanced(0.16),
-    Balanced(0.3, "tensor"),
-    Ranged(5, "channel", delta=0.0),
-    Uniform(DeadZone(0.05, 0.7)),
-    Uniform(MuLaw(1024, 255.0)),
-    Uniform(Minifloat(4, 7)),
-    Uniform(Half()),
+    BalancedSteps(0.16),
+    BalancedSteps(0.3, "tensor"),
+    RangeSteps(5, "channel", delta=0.0),
+    SameQuantizer(DeadZone(0.05, 0.7)),
+    SameQuantizer(MuLaw(1024, 255.0)),
+    SameQuantizer(Minifloat(4, 7)),
+    SameQuantizer(Half()),
 ]
 
 
@@ -72,7 +72,7 @@ def test_other_float_types_are_judged_too(dtype: np.dtype, step: float) -> None:
     model = Model.from_proto(
         helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     )
-    made = compress(model, Uniform(DeadZone(step)))
+    made = compress(model, SameQuantizer(DeadZone(step)))
     assert verify(made, model).ok
     if any(part.row.coder != "planes" for part in made.payloads):
         values = values.copy()
@@ -82,7 +82,7 @@ def test_other_float_types_are_judged_too(dtype: np.dtype, step: float) -> None:
 
 def test_clipped_values_are_found() -> None:
     model = small_model(40)
-    made = compress(model, Uniform(DeadZone(0.01, clip=(-0.1, 0.1))))
+    made = compress(model, SameQuantizer(DeadZone(0.01, clip=(-0.1, 0.1))))
     result = verify(made, model)
     assert {check.name for check in result.checks if not check.ok} == {"conv.w", "fc.w"}
     assert "off by up to" in result.problems[0]

@@ -173,14 +173,14 @@ def test_delta_that_makes_no_sense(delta: float) -> None:
 
 
 def test_other_contradictions() -> None:
-    with pytest.raises(UsageError, match="several steps need the axis"):
+    with pytest.raises(UsageError, match="E022"):
         DeadZone((1.0, 2.0))
-    with pytest.raises(UsageError, match="several steps need the axis"):
+    with pytest.raises(UsageError, match="E022"):
         DeadZone(1.0, axis=0)
     with pytest.raises(UsageError, match="range"):
         DeadZone(1.0, clip=(1.0, -1.0))
-    with pytest.raises(UsageError, match="do not fit the shape"):
+    with pytest.raises(UsageError, match="E022"):
         DeadZone((1.0, 2.0), axis=0).quantize(np.zeros((3, 2), np.float32))
-    with pytest.raises(UsageError, match="do not fit the shape"):
+    with pytest.raises(UsageError, match="E022"):
         DeadZone((1.0, 2.0), axis=2).reconstruct(np.zeros((2, 2), np.int32))
     assert isinstance(DeadZone(1.0), Quantizer)

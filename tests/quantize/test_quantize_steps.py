@@ -12,15 +12,15 @@ from enxuto.errors import ModelError, UsageError
 from enxuto.onnx_model import Model
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw
 from enxuto.quantize.schemes import (
-    Balanced,
+    BalancedSteps,
     FittedMinifloat,
     NetworkStats,
-    Ranged,
-    Scaled,
+    RangeSteps,
+    RmsSteps,
+    SameQuantizer,
     Scheme,
     TensorStats,
-    Uniform,
-    few_bits,
+    round_steps,
     statistics,
 )
 
@@ -107,11 +107,11 @@ def test_values_that_are_not_finite_are_refused_with_the_name(value: float) -> N
 
 def test_few_bits_rounds_to_three_bits_below_the_leading_one() -> None:
     steps = np.exp(np.random.default_rng(0).uniform(-40, 40, 500))
-    rounded = few_bits(steps)
+    rounded = round_steps(steps)
     assert (np.abs(rounded / steps - 1) <= 1 / 16 + 1e-9).all()
     fractions = np.frexp(rounded)[0] * 16
     assert fractions.tolist() == np.rint(fractions).tolist()
-    assert few_bits(rounded).tolist() == rounded.tolist()
+    assert round_steps(rounded).tolist() == rounded.tolist()
 
 
 def quantizers(scheme: Scheme, **weights: np.ndarray) -> dict[str, object]:
@@ -125,16 +125,16 @@ def steps_of(quantizer: object) -> np.ndarray:
 
 
 def test_uniform_gives_all_the_same() -> None:
-    assert set(quantizers(Uniform(Half())).values()) == {Half()}
-    halved = Uniform(DeadZone(0.5, 0.1)).with_steps_times(0.5)
+    assert set(quantizers(SameQuantizer(Half())).values()) == {Half()}
+    halved = SameQuantizer(DeadZone(0.5, 0.1)).scale_steps(0.5)
     assert set(quantizers(halved).values()) == {DeadZone(0.25, 0.1)}
-    with pytest.raises(UsageError, match="half quantizer has no step"):
-        Uniform(Half()).with_steps_times(2.0)
+    with pytest.raises(UsageError, match="E022"):
+        SameQuantizer(Half()).scale_steps(2.0)
 
 
 @pytest.mark.parametrize("per", ["network", "tensor", "channel"])
 def test_ranged_divides_the_range(per: str) -> None:
-    found = quantizers(Ranged(6, per, delta=0.4))  # type: ignore[arg-type]
+    found = quantizers(RangeSteps(6, per, delta=0.4))  # type: ignore[arg-type]
     overall = max(float(np.abs(array).max()) for array in WEIGHTS.values())
     for name, array in WEIGHTS.items():
         quantizer = found[name]
@@ -149,39 +149,39 @@ def test_ranged_divides_the_range(per: str) -> None:
         assert quantizer.axis == (axis if per == "channel" else None)
         levels = quantizer.quantize(array)
         assert np.abs(levels).max() <= (35 if per == "channel" else 32)
-    with pytest.raises(UsageError, match="both fix the step"):
-        Ranged(6, "tensor").with_steps_times(2.0)
+    with pytest.raises(UsageError, match="E022"):
+        RangeSteps(6, "tensor").scale_steps(2.0)
 
 
 def test_ranged_mu_law() -> None:
-    found = quantizers(Ranged(8, "tensor", "mu-law", mu=255.0))
+    found = quantizers(RangeSteps(8, "tensor", "mu-law", mu=255.0))
     for name, array in WEIGHTS.items():
         quantizer = found[name]
         assert isinstance(quantizer, MuLaw)
         assert (quantizer.levels, quantizer.mu) == (256, 255.0)
         assert quantizer.x_max == pytest.approx(np.abs(array).max())
         assert np.abs(quantizer.quantize(array)).max() == 128
-    with pytest.raises(UsageError, match="per network or per tensor"):
-        quantizers(Ranged(8, "channel", "mu-law"))
+    with pytest.raises(UsageError, match="E022"):
+        quantizers(RangeSteps(8, "channel", "mu-law"))
 
 
-@pytest.mark.parametrize("scheme", [Scaled(0.5, "network"), Balanced(0.5, "network")])
+@pytest.mark.parametrize("scheme", [RmsSteps(0.5, "network"), BalancedSteps(0.5, "network")])
 def test_steps_of_the_network(scheme: Scheme) -> None:
     everything = np.concatenate([array.reshape(-1).astype(np.float64) for array in WEIGHTS.values()])
     expected = 0.5 * np.sqrt((everything**2).mean())
     for quantizer in quantizers(scheme).values():
         assert steps_of(quantizer) == pytest.approx([expected], rel=1e-6)
-    for quantizer in quantizers(scheme.with_steps_times(3.0)).values():
+    for quantizer in quantizers(scheme.scale_steps(3.0)).values():
         assert steps_of(quantizer) == pytest.approx([3 * expected], rel=1e-6)
 
 
 def test_scaled_steps_follow_tensors_and_channels() -> None:
-    for name, quantizer in quantizers(Scaled(0.5, "tensor")).items():
+    for name, quantizer in quantizers(RmsSteps(0.5, "tensor")).items():
         rms = np.sqrt((WEIGHTS[name].astype(np.float64) ** 2).mean())
         assert steps_of(quantizer) == pytest.approx([0.5 * rms], rel=1e-6)
     kernel = WEIGHTS["kernel"].astype(np.float64)
     expected = 0.5 * np.sqrt((kernel**2).mean(axis=(1, 2, 3)))
-    assert steps_of(quantizers(Scaled(0.5, "channel"))["kernel"]) == pytest.approx(expected, rel=0.063)
+    assert steps_of(quantizers(RmsSteps(0.5, "channel"))["kernel"]) == pytest.approx(expected, rel=0.063)
 
 
 def test_balanced_steps_follow_the_formula() -> None:
@@ -190,18 +190,18 @@ def test_balanced_steps_follow_the_formula() -> None:
     rms = np.sqrt((kernel**2).mean())
     channels = np.sqrt((kernel**2).mean(axis=(1, 2, 3)))
     share = 0.3 * math.sqrt(kernel.size / most)
-    tensor = quantizers(Balanced(0.3, "tensor"))["kernel"]
+    tensor = quantizers(BalancedSteps(0.3, "tensor"))["kernel"]
     assert steps_of(tensor) == pytest.approx([share * rms], rel=0.063)
-    channel = quantizers(Balanced(0.3, "channel"))["kernel"]
+    channel = quantizers(BalancedSteps(0.3, "channel"))["kernel"]
     assert steps_of(channel) == pytest.approx(share * np.sqrt(channels * rms), rel=0.063)
 
 
 SCHEMES = [
-    *(Balanced(0.2, per) for per in ("network", "tensor", "channel")),
-    *(Scaled(0.2, per) for per in ("network", "tensor", "channel")),
-    *(Ranged(8, per) for per in ("network", "tensor", "channel")),
-    Ranged(24, "channel"),
-    Ranged(8, "tensor", "mu-law"),
+    *(BalancedSteps(0.2, per) for per in ("network", "tensor", "channel")),
+    *(RmsSteps(0.2, per) for per in ("network", "tensor", "channel")),
+    *(RangeSteps(8, per) for per in ("network", "tensor", "channel")),
+    RangeSteps(24, "channel"),
+    RangeSteps(8, "tensor", "mu-law"),
     FittedMinifloat(4, 3),
 ]
 
@@ -212,7 +212,7 @@ def test_dead_and_extreme_tensors_get_a_quantizer(scheme: Scheme, size: float) -
     """Weight decay drives whole channels and tensors to 1e-40 and 0; such a model must still go through."""
     if (
         size > 1
-        and isinstance(scheme, FittedMinifloat | Ranged)
+        and isinstance(scheme, FittedMinifloat | RangeSteps)
         and getattr(scheme, "kind", "") != "dead-zone"
     ):
         with pytest.raises(UsageError, match=r"μ-law|minifloat"):
@@ -236,7 +236,7 @@ def test_fitted_minifloats_reach_the_largest_weight_and_not_twice_that() -> None
         assert math.log2(quantizer.scale).is_integer()
     scales = {q.scale for q in quantizers(FittedMinifloat(4, 3, "network")).values()}  # type: ignore[attr-defined]
     assert len(scales) == 1
-    with pytest.raises(UsageError, match="per network or per tensor"):
+    with pytest.raises(UsageError, match="E022"):
         quantizers(FittedMinifloat(4, 3, "channel"))
-    with pytest.raises(UsageError, match="no step"):
-        FittedMinifloat(4, 3).with_steps_times(2.0)
+    with pytest.raises(UsageError, match="E022"):
+        FittedMinifloat(4, 3).scale_steps(2.0)

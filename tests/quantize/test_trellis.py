@@ -125,9 +125,9 @@ def test_levels_of_31_bits_are_refused(value: float) -> None:
 
 
 def test_a_grid_on_a_trellis_does_not_round() -> None:
-    with pytest.raises(UsageError, match="depend on each other"):
+    with pytest.raises(UsageError, match="E022"):
         Grid(0.1, trellis=True).quantize(np.ones((2, 2), np.float32))
-    with pytest.raises(UsageError, match="no rows"):
+    with pytest.raises(UsageError, match="E022"):
         Grid(0.1, trellis=True).reconstruct(np.array(1, np.int32))
     for shape in ((0, 3), (3, 0), (0,)):
         assert Grid(0.1, trellis=True).reconstruct(np.zeros(shape, np.int32)).shape == shape

@@ -119,7 +119,7 @@ def big(rows: int) -> Results:
 def test_what_makes_a_page_too_large_is_left_out_and_named() -> None:
     whole, left_out = page_text(big(2000))
     assert left_out == ()
-    smaller, left_out = page_text(big(2000), most=len(whole.encode()) - 1)
+    smaller, left_out = page_text(big(2000), max_bytes=len(whole.encode()) - 1)
     assert left_out == ("large table",)
     assert "large table: left out" in smaller
     assert [chart["title"] for chart in charts_in(smaller)] == ["small", "large"]

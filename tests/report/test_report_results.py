@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from enxuto.errors import UsageError
 from enxuto.report import Exhibit, Results, read_results
-from enxuto.studies.souza.records import records_of
+from enxuto.studies.souza.records import make_records
 from enxuto.study import Result
 
 
@@ -209,7 +209,7 @@ def test_networks_stand_beside_the_published(tmp_path: Path) -> None:
 def test_what_the_souza_verb_prints_shows_the_same(tmp_path: Path) -> None:
     lines = samples.write_lines(tmp_path / "records.jsonl", samples.souza_records())
     results = [Result.parse(line) for line in lines.read_bytes().splitlines()]
-    printed = samples.write(tmp_path / "a.json", {"study": "souza", "records": records_of(results)})
+    printed = samples.write(tmp_path / "a.json", {"study": "souza", "records": make_records(results)})
     assert only(printed).charts == only(lines).charts
     assert only(printed).tables == only(lines).tables
 

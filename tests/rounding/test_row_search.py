@@ -13,7 +13,7 @@ from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layers import LinearLayer
 from enxuto.quantize.trellis import NEXT, multiples
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
-from enxuto.rounding.row_search import room_for_rows, search_row
+from enxuto.rounding.row_search import allocate_search, search_row
 
 PLAIN = np.zeros((1, 2), np.int64)
 
@@ -39,7 +39,7 @@ def searched(
         (factor / own[:, None]).astype(np.float32),
         following,
         0,
-        *room_for_rows(paths, len(row)),
+        *allocate_search(paths, len(row)),
         levels,
         errors,
     )
@@ -135,8 +135,8 @@ def test_a_level_out_of_bounds_ends_the_search() -> None:
     for weight in (1e12, np.nan, np.inf):
         row = np.array([0.0, weight, 0.0])
         given = (1.0, np.ones(3), np.ones(3), np.eye(3, dtype=np.float32))
-        assert not search_row(row, *given, NEXT, 0, *room_for_rows(8, 3), levels, errors)[0]
-        assert not search_row(row, *given, PLAIN, 0, *room_for_rows(8, 3), levels, errors)[0]
+        assert not search_row(row, *given, NEXT, 0, *allocate_search(8, 3), levels, errors)[0]
+        assert not search_row(row, *given, PLAIN, 0, *allocate_search(8, 3), levels, errors)[0]
 
 
 def test_one_path_takes_the_nearest_level_of_each_weight_in_turn() -> None:

@@ -19,7 +19,7 @@ from enxuto.evaluation import evaluate
 from enxuto.onnx_model import Model, Role
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.quantize.scalar import DeadZone, Minifloat
-from enxuto.quantize.schemes import Uniform
+from enxuto.quantize.schemes import SameQuantizer
 from enxuto.report.figures.curve import draw_curve
 from enxuto.runtime import Runner
 from enxuto.studies.curve.modes import (
@@ -75,7 +75,7 @@ def test_a_setting_is_the_quantizer_of_the_source() -> None:
     mu = compress_by_mode({"mode": "grid", "method": "μ-law", "i": 5}, given)
     levels = levels_of(mu)
     assert np.abs(levels).max() <= 2**4 * 1.2  # half of 2^5 on each side, for weights up to 1
-    with pytest.raises(UsageError, match="no mode"):
+    with pytest.raises(UsageError, match="E021"):
         compress_by_mode({"mode": "magic"}, given)
 
 
@@ -86,7 +86,7 @@ def test_a_point_holds_what_compression_and_evaluation_say(tmp_path: Path) -> No
     (curve,) = curves_of(results)
     model, data = Model.read(MODEL), open_dataset(TEST_IMAGES, limit=60, seed=3)
     everything = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX, Role.BIAS, Role.NORM)
-    small = compress(model, Uniform(DeadZone(2 / 32, 0.5)), roles=everything)
+    small = compress(model, SameQuantizer(DeadZone(2 / 32, 0.5)), roles=everything)
     said = evaluate(Runner(small.to_model()).scores, data, preprocess=subject().preprocess,
                     reference=Runner(model).scores)  # fmt: skip
     row = next(row for row in curve.rows if row["method"] == "midtread")

@@ -26,7 +26,7 @@ from enxuto.studies.images import open_images
 from enxuto.studies.souza import network as souza_network
 from enxuto.studies.souza.points import SCALES, SouzaStudy, points
 from enxuto.studies.souza.published import NETWORKS, PUBLISHED
-from enxuto.studies.souza.records import records_of
+from enxuto.studies.souza.records import make_records
 from enxuto.studies.souza.tables import as_csv, tables
 from enxuto.study import Executor, Local, Point, Serial, Study, StudyResults
 from enxuto.study.store import refuse_earlier_form
@@ -59,7 +59,7 @@ def finished(
 ) -> tuple[Path, dict[str, Any]]:
     """The folder and the record of a study of one network, computed in this process."""
     folder = tmp_path_factory.mktemp("finished")
-    (record,) = records_of(run(study(), data, folder))
+    (record,) = make_records(run(study(), data, folder))
     return folder, record
 
 
@@ -126,7 +126,7 @@ def test_a_finished_network_is_not_trained_again(
     folder, record = finished
     before = (folder / "records.jsonl").read_bytes()
     monkeypatch.setattr(souza_network, "fit", None)
-    assert records_of(run(study(), data, folder)) == [record]
+    assert make_records(run(study(), data, folder)) == [record]
     assert (folder / "records.jsonl").read_bytes() == before
 
 
@@ -171,7 +171,7 @@ def test_two_processes_find_what_one_does_and_two_machines_merge(
     finished: tuple[Path, dict[str, Any]], data: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder, alone = finished
-    two = records_of(run(study(BOTH), data, tmp_path / "two", Local(2, 1)))
+    two = make_records(run(study(BOTH), data, tmp_path / "two", Local(2, 1)))
     assert [record["network"] for record in two] == list(BOTH)
     assert equal(weights(folder, alone), weights(tmp_path / "two", two[0]))
     without = {key: value for key, value in alone["measures"].items() if key != "latency"}

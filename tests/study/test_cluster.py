@@ -99,7 +99,7 @@ def test_a_killed_worker_loses_no_point_and_none_is_there_twice(
             scheduler.kill()
 
     more = [Point("study_functions:slow_square", {"x": x, "seconds": 0.2}) for x in range(100, 106)]
-    with pytest.raises(UsageError, match="goes on from here"):
+    with pytest.raises(UsageError, match="E093"):
         Study(more, folder).run(Cluster(address), stop)
     assert len(Store(folder).results()) >= 33
 

@@ -100,5 +100,5 @@ def test_a_tasks_folder_is_made_when_asked_for(tmp_path: Path) -> None:
     assert not (tmp_path / "points").exists()
     assert task.folder.is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot make the folder"):
+    with pytest.raises(UsageError, match="E013"):
         _ = Task("p", "a:b", {}, 0, None, {}, (), tmp_path / "file" / "p").folder

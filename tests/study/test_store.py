@@ -147,7 +147,7 @@ def test_machines_merge_and_the_same_point_is_kept_once(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (store.folder_of(result(3).point) / "deep" / "net.pt").read_text() == "weights"
     assert store.merge([theirs, alone]).added == ()
-    with pytest.raises(UsageError, match="neither a folder"):
+    with pytest.raises(UsageError, match="E010"):
         store.merge([tmp_path / "nowhere"])
     assert sorted(path.name for path in (mine / "points").iterdir()) == [result(3).point]
 
@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
     try:
         store = Store(folder)
         assert store.results() == [result(0)]
-        with pytest.raises(UsageError, match="cannot write"), store.writing():
+        with pytest.raises(UsageError, match="E013"), store.writing():
             pass
     finally:
         folder.chmod(0o700)

@@ -53,7 +53,7 @@ def test_a_point_of_a_merged_study_is_no_path(tmp_path: Path, name: str) -> None
     (tmp_path / "download" / "src" / "precious.py").write_text("attacker's code")
     store = Store(mine)
     merged = store.merge([theirs])
-    with pytest.raises(UsageError, match="no point"):
+    with pytest.raises(UsageError, match="no id"):
         store.folder_of(name)
     assert merged.added == ()
     assert len(merged.problems) == 1
@@ -98,7 +98,7 @@ def test_a_line_that_does_not_fit_its_id_is_not_taken_for_the_point(
     theirs = written(tmp_path / "theirs", {**GOOD, **changed, "values": {"square": -1}})
     merged = Store(filled(tmp_path / "mine", [])).merge([theirs])
     assert merged.added == ()
-    assert "does not give its id" in merged.problems[0]
+    assert "do not give its id" in merged.problems[0]
     point = Point("study_functions:square", {"x": 7}, seed=7)
     assert point.id == GOOD["point"]
     assert Study([point], theirs).run(Serial())[point].values == {"square": 49, "seed": 7}

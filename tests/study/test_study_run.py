@@ -85,7 +85,7 @@ def test_a_failure_is_one_line_and_stops_only_what_needs_it(tmp_path: Path, exec
     with pytest.raises(UsageError, match="image 3"):
         _ = results[needs_that]
     assert "DataError" in (Store(tmp_path).find(bad.id) or results[bad]).trace  # type: ignore[operator]
-    with pytest.raises(UsageError, match="no point of this study"):
+    with pytest.raises(UsageError, match="E021"):
         _ = results[Point("a:b")]
 
 
@@ -165,9 +165,9 @@ def test_numbers_of_workers_that_make_no_sense_are_refused() -> None:
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot make the folder"):
+    with pytest.raises(UsageError, match="E013"):
         Study([], tmp_path / "file" / "x").run(Serial())
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="E010"):
         Store(tmp_path / "nowhere")
 
 
@@ -248,7 +248,7 @@ def test_a_process_that_was_asked_to_end_is_said_so(tmp_path: Path) -> None:
 
 def test_a_study_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.writing(), pytest.raises(UsageError, match="another process"):
+    with store.writing(), pytest.raises(UsageError, match="E082"):
         Study(squares(1), tmp_path).run(Serial())
     result = Study(squares(1), tmp_path).run(Serial())[squares(1)[0]]
     assert isinstance(result, Result)

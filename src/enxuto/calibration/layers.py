@@ -30,7 +30,7 @@ from enxuto.onnx_model import (
     reads_of,
     window_of,
 )
-from enxuto.quantize.schemes import representable
+from enxuto.quantize.schemes import is_representable
 
 __all__ = ["LinearLayer", "calibrated_layers", "linear_layers"]
 
@@ -127,7 +127,7 @@ def linear_layers(model: Model) -> list[LinearLayer]:
 
 
 def calibrated_layers(model: Model) -> list[LinearLayer]:
-    """Return the layers with representable float weights that the scores depend on.
+    """Return the layers with is_representable float weights that the scores depend on.
 
     Raises `ModelError` where a weight is not finite, `UsageError` where there is no such layer.
     """
@@ -141,7 +141,7 @@ def calibrated_layers(model: Model) -> list[LinearLayer]:
     layers = [
         layer
         for layer in layers
-        if representable(
+        if is_representable(
             model.info(layer.weight).dtype, float(np.abs(model.load(layer.weight)).max(initial=0))
         )
     ]

@@ -55,7 +55,7 @@ def run(
     first: Annotated[Path, typer.Argument(metavar="A", help="An ONNX model or .enx file: the original.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The model that is compared with it.")],
     data: Annotated[Path, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder.")],
-    how: DataOptions,
+    image_options: DataOptions,
     preprocess: PreprocessOptions,
     options: CompareOptions,
 ) -> None:
@@ -65,9 +65,9 @@ def run(
     from enxuto.runtime import Runner
 
     threads, images, sheet = options.threads, options.layer_images, options.sheet
-    dataset = how.open(data)
+    dataset = image_options.open(data)
     (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
-    dataset, _ = match_labels(dataset, one, metadata, how.labels)
+    dataset, _ = match_labels(dataset, one, metadata, image_options.labels)
     chosen = preprocess.choose(preprocess_of(metadata))
     sample = sample_batch(dataset, chosen)
     (kind, reason), (other_kind, other_reason) = (
@@ -208,11 +208,11 @@ def _decibel(ratio: float) -> str:
     return "equal" if math.isinf(ratio) and ratio > 0 else f"{ratio:.1f}"
 
 
-def _unmatched(one: Model, other: Model) -> str:
+def _unmatched(first: Model, second: Model) -> str:
     """Names of weights that cannot be compared, some of them."""
     apart = [
         name
-        for model, rest in ((one, other), (other, one))
+        for model, rest in ((first, second), (second, first))
         for name in model.weight_names
         if name not in rest or rest.info(name).shape != model.info(name).shape
     ]

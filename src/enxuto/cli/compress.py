@@ -17,7 +17,7 @@ from enxuto.cli.shared.calibration_options import (
 )
 from enxuto.cli.shared.common_options import Force, Json, Threads
 from enxuto.cli.shared.ledger import show_ledger
-from enxuto.cli.shared.outputs import default_file, goes_to_stdout, write_to_stdout
+from enxuto.cli.shared.outputs import default_file, write_to_stdout, writes_to_stdout
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.scheme_options import SchemeOptions
@@ -102,7 +102,7 @@ def run(
 
     _refuse_contradictions(size, quantizer, tensors, calibration)
     scheme = quantizer.scheme()
-    streamed = goes_to_stdout(output, json=json)
+    streamed = writes_to_stdout(output, json=json)
     target = output or default_file(source.with_suffix(".enx"), force=force)
     model = Model.read(source, keep_docs=tensors.keep_docs)
     metadata: dict[str, Any] = onnx_metadata(model)

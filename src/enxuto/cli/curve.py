@@ -102,7 +102,7 @@ def run(
     sources: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX models or .enx files.")],
     data: Annotated[str, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder.")],
     options: CurveOptions,
-    how: DataOptions,
+    image_options: DataOptions,
     preprocess: PreprocessOptions,
     computing: ComputingOptions,
 ) -> None:
@@ -114,9 +114,11 @@ def run(
     folder = options.folder or check_folder(
         "curve", Path("studies") / f"curve-{sources[0].stem}-{data_name(data)}"
     )
-    calibrating = _calibration(options, how.seed)
+    calibrating = _calibration(options, image_options.seed)
     settings = _settings(options, calibrating)
-    points, names = _points(sources, data, how, preprocess, settings, calibrating, options.calibration)
+    points, names = _points(
+        sources, data, image_options, preprocess, settings, calibrating, options.calibration
+    )
     merge_records(folder, computing.merge)
 
     def name(result: Result) -> str:
@@ -128,7 +130,7 @@ def run(
     place = tables_folder(folder, data, {"data": curves[0].data_hash}, _data_of)
     _write(place, curves, options.max_drop, ".svg" if options.svg else ".png")
     made = provenance(
-        samples=curves[0].original["samples"], seed=how.seed, data=curves[0].data_hash,
+        samples=curves[0].original["samples"], seed=image_options.seed, data=curves[0].data_hash,
         threads=computing.threads,
     )  # fmt: skip
     write_provenance(place, made)
@@ -168,7 +170,7 @@ def _calibration(options: CurveOptions, seed: int) -> CalibrationSplit | None:
     if images == 0:
         if calibration is not None or methods is not None:
             raise UsageError(
-                "--images 0 leaves nothing to calibrate by; give 2 or more, some hundreds are best",
+                "--images 0 leaves no images to calibrate; give 2 or more, some hundreds are best",
                 code="E022",
             )
         return None
@@ -207,25 +209,25 @@ def _settings(options: CurveOptions, calibrating: CalibrationSplit | None) -> li
 def _points(
     sources: list[Path],
     data: str,
-    how: DataOptions,
+    image_options: DataOptions,
     preprocess: PreprocessOptions,
     settings: list[dict[str, Any]],
     calibrating: CalibrationSplit | None,
     calibration: str | None,
 ) -> tuple[list[Point], dict[str, str]]:
-    """The points of all models, and what models are called by their hashes: by their files, told apart if need be."""
+    """The points of all models, and the models' names by their hashes; equal file names get their folders too."""
     from enxuto.opening import load_with_metadata, preprocess_of
     from enxuto.studies.curve.points import Subject, points
 
     all_points: list[Point] = []
     names: dict[str, str] = {}
-    dataset = how.open(data)
+    dataset = image_options.open(data)
     for source in sources:
         model, metadata = load_with_metadata(source)
         # Said only where it moves labels: it is a part of what the points are known by.
-        opening = how.arguments()
-        if match_labels(dataset, model, metadata, how.labels)[1].output_by_label is not None:
-            opening["names"] = list(class_names(how.labels, model, metadata) or ())
+        opening = image_options.arguments()
+        if match_labels(dataset, model, metadata, image_options.labels)[1].output_by_label is not None:
+            opening["names"] = list(class_names(image_options.labels, model, metadata) or ())
         chosen = preprocess.choose(preprocess_of(metadata))
         subject = Subject.open(source.stem, source, data, opening, chosen, calibrating, calibration)
         all_points += points(subject, settings)

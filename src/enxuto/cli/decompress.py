@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from enxuto.cli.shared.common_options import Force, Json, Threads
-from enxuto.cli.shared.outputs import default_file, goes_to_stdout, write_to_stdout
+from enxuto.cli.shared.outputs import default_file, write_to_stdout, writes_to_stdout
 from enxuto.cli.shared.terminal import note, print_json
 
 HELP = """Turn an `.enx` file back into a plain ONNX model that any runtime accepts.
@@ -40,7 +40,7 @@ def run(
     from enxuto.enx.file import CompressedModel
     from enxuto.onnx_model import total_bytes
 
-    streamed = goes_to_stdout(output, json=json)
+    streamed = writes_to_stdout(output, json=json)
     target = output or default_file(source.with_suffix(".restored.onnx"), force=force)
     compressed = CompressedModel.read(source)
     if streamed:

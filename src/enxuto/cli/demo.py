@@ -89,7 +89,7 @@ def run(
         with progress_bar("searching steps", SEARCH_STAGES[1:]) as progress:
             plain = compress(model, bits=bits, metadata=metadata, progress=progress)
         with progress_bar("watching layers", CALIBRATED_STAGES[1:-1]) as progress:
-            calibrated = _calibrated(model, parts, preprocess, metadata, progress)
+            calibrated = _compress_calibrated(model, parts, preprocess, metadata, progress)
         first = _save_and_evaluate(plain, model, Path(place) / "digits.enx", judging, preprocess)
         second = _save_and_evaluate(
             calibrated, model, Path(place) / "digits-calibrated.enx", judging, preprocess
@@ -108,7 +108,7 @@ def run(
     note("       enxuto evaluate model.enx --data test.parquet --reference model.onnx")
 
 
-def _calibrated(
+def _compress_calibrated(
     model: Model, parts: ImageSplit, preprocess: Preprocess, metadata: dict[str, Any], progress: Progress
 ) -> CompressedModel:
     """Calibrate and search, as `enxuto compress --data` does; the calibration is not kept in the user's cache."""
@@ -149,16 +149,16 @@ def _save_and_evaluate(
     return _CompressedFile(ledger_of(read), answers)
 
 
-def _as_json(before: Evaluation, first: _CompressedFile, second: _CompressedFile) -> dict[str, Any]:
+def _as_json(original: Evaluation, first: _CompressedFile, second: _CompressedFile) -> dict[str, Any]:
     return {
         **first.ledger.to_dict(),
-        "before": before.to_dict(),
+        "before": original.to_dict(),
         "after": first.answers.to_dict(),
         "calibrated": {**second.ledger.to_dict(), "after": second.answers.to_dict()},
         "provenance": provenance(
-            samples={"calibration": _CALIBRATING, "judging": before.samples},
+            samples={"calibration": _CALIBRATING, "judging": original.samples},
             seed=_SEED,
-            data=before.data_hash,
+            data=original.data_hash,
         ),
     }
 
@@ -167,16 +167,16 @@ def _bytes(ledger: Ledger, name: str) -> int:
     return next(int(row.bytes) for row in ledger.rows if row.name == name)
 
 
-def _show_answers(before: Evaluation, first: _CompressedFile, second: _CompressedFile, images: int) -> None:
+def _show_answers(original: Evaluation, first: _CompressedFile, second: _CompressedFile, images: int) -> None:
     size = _bytes(first.ledger, "ONNX file")
-    rows = [("original ONNX", human_bytes(size), "1.0×", f"{before.top1:.2%}", "")]
+    rows = [("original ONNX", human_bytes(size), "1.0×", f"{original.top1:.2%}", "")]
     for name, one in ((".enx, no images needed", first), (f".enx, calibrated on {images} images", second)):
         small = _bytes(one.ledger, ".enx file")
         same = "" if one.answers.agreement is None else f"{one.answers.agreement:.2%}"
         rows.append((name, human_bytes(small), f"{size / small:.1f}×", f"{one.answers.top1:.2%}", same))
     show_table(
-        f"answers on {before.samples} other images",
+        f"answers on {original.samples} other images",
         {"model": "left", "size": "right", "smaller": "right", "top-1": "right", "same answers": "right"},
         rows,
-        caption=f"data {before.data_hash}, seed {_SEED}",
+        caption=f"data {original.data_hash}, seed {_SEED}",
     )

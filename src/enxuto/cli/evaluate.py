@@ -54,7 +54,7 @@ class EvaluateOptions:
 def run(
     source: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX model or .enx file.")],
     data: Annotated[Path, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder.")],
-    how: DataOptions,
+    image_options: DataOptions,
     preprocess: PreprocessOptions,
     options: EvaluateOptions,
 ) -> None:
@@ -64,10 +64,10 @@ def run(
     from enxuto.runtime import Runner
 
     reference, threads = options.reference, options.threads
-    dataset = how.open(data, labelled=reference is None)
+    dataset = image_options.open(data, labelled=reference is None)
     _check_options(dataset, options)
     model, metadata = load_with_metadata(source)
-    dataset, _ = match_labels(dataset, model, metadata, how.labels)
+    dataset, _ = match_labels(dataset, model, metadata, image_options.labels)
     chosen = preprocess.choose(preprocess_of(metadata))
     original = load(reference) if reference else None
     sample = sample_batch(dataset, chosen)

@@ -139,7 +139,7 @@ def _read_class_names(path: Path | None) -> list[str] | None:
     try:
         names = json.loads(text)
     except (ValueError, RecursionError) as error:  # deep lists, numbers of thousands of digits
-        raise DataError(f"{path} begins like a JSON list but is none: {error}", code="E042") from error
+        raise DataError(f"{path} begins like a JSON list but is not one: {error}", code="E042") from error
     if not all(isinstance(name, str) for name in names):
         raise DataError(f"{path} must list names, one string for each class", code="E042")
     return list(names)

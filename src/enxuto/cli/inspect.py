@@ -62,14 +62,16 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
         "Entropy: of order 0, bits per value; coder contexts can do with less.",
         give_way=("coder", "entropy", "step", "shape"),
     )
-    said = {key: value for key, value in compressed.metadata.items() if key not in ("original", "parameters")}
-    if said:
+    metadata = {
+        key: value for key, value in compressed.metadata.items() if key not in ("original", "parameters")
+    }
+    if metadata:
         show_table(
             "metadata",
             {"key": "left", "value": "left"},
             [
                 (key, f"{len(value)} entries" if isinstance(value, list) else str(value))
-                for key, value in said.items()
+                for key, value in metadata.items()
             ],
         )
 

@@ -149,7 +149,7 @@ def run(
     ],
     options: LotteryOptions,
     filters: FilterOptions,
-    how: TrainingDataOptions,
+    image_options: TrainingDataOptions,
     computing: ComputingOptions,
 ) -> None:
     """Check, make the points, compute them, show what came out."""
@@ -167,12 +167,12 @@ def run(
     folder = options.folder or check_folder(
         "lottery", Path("studies") / f"lottery-{network.replace(':', '.')}-{data_name(data)}-{scale}"
     )
-    selected = how.select(
-        network, limit=SCALES[scale].train, test_limit=SCALES[scale].test, labels=how.class_order()
+    selected = image_options.select(
+        network, limit=SCALES[scale].train, test_limit=SCALES[scale].test, labels=image_options.class_order()
     )
-    make = partial(_study, network, options, filters, selected, how, computing, data)
+    make = partial(_study, network, options, filters, selected, image_options, computing, data)
     make((1, 1, 1), 2)  # what cannot be is refused before anything is opened
-    images = open_both_parts(selected, data, how.test)
+    images = open_both_parts(selected, data, image_options.test)
     study = make(tuple(images.train.images.shape[1:]), images.train.classes)
     work = points(study, images.hash)
     note(f"{len(work)} points: {len(study.seeds)} seeds × {len(study.arms())} arms × {study.rounds} rounds, and the "
@@ -197,7 +197,7 @@ def _study(
     options: LotteryOptions,
     filters: FilterOptions,
     selected: ImageSelection,
-    how: TrainingDataOptions,
+    image_options: TrainingDataOptions,
     computing: ComputingOptions,
     data: str,
     shape: tuple[int, ...],
@@ -221,7 +221,7 @@ def _study(
         modes=options.retrain,
         scopes=options.scopes,
         schedules=options.schedules,
-        seeds=tuple(range(how.seed, how.seed + (options.seeds or scale.seeds))),
+        seeds=tuple(range(image_options.seed, image_options.seed + (options.seeds or scale.seeds))),
         rounds=options.rounds or scale.rounds,
         amount=parse_share(filters.amount),
         target=filters.target,
@@ -233,7 +233,7 @@ def _study(
         score_images=filters.score_images,
         timed=(1, 128) if options.speed else (),
         threads=computing.threads,
-        paths=how.places(data),
+        paths=image_options.paths(data),
     )
 
 
@@ -256,18 +256,18 @@ def _show(
     lottery: Lottery,
     results: StudyResults,
     folder: Path,
-    place: Path,
+    target: Path,
     made: dict[str, Any],
     options: LotteryOptions,
 ) -> None:
-    """Write tables and charts into `place`, in the study's folder, and print the claims, or all as JSON."""
+    """Write tables and charts into `target`, in the study's folder, and print the claims, or all as JSON."""
     from enxuto.report.figures.lottery import draw_lottery
     from enxuto.studies.lottery.files import write_tables
     from enxuto.studies.lottery.tables import claims_table, levels_table, speeds_table
 
-    written = write_tables(lottery, place, provenance=made)
-    written += draw_lottery(lottery, place, ".svg" if options.svg else ".png")
-    write_provenance(place, made)
+    written = write_tables(lottery, target, provenance=made)
+    written += draw_lottery(lottery, target, ".svg" if options.svg else ".png")
+    write_provenance(target, made)
     if options.json:
         failed = [_name(result) for result in results.failed]
         print_json({"folder": str(folder), **lottery.to_dict(), "failed": failed, "provenance": made})
@@ -280,5 +280,5 @@ def _show(
         for table in tables:
             if table is not None:
                 show_study_table(table)
-        note(f"in {place}: {', '.join(path.name for path in written)}; in {folder}: records.jsonl")
+        note(f"in {target}: {', '.join(path.name for path in written)}; in {folder}: records.jsonl")
     exit_on_failures(results)

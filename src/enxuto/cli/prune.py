@@ -20,7 +20,7 @@ from enxuto.cli.shared.terminal import note, warn
 from enxuto.cli.shared.training_options import (
     Settings,
     TrainingDataOptions,
-    absolute_place,
+    absolute_path,
     check_packages,
     count_images,
     open_both_parts,
@@ -134,7 +134,7 @@ def run(
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the results.")],
     options: PruneOptions,
     filters: FilterOptions,
-    how: TrainingDataOptions,
+    image_options: TrainingDataOptions,
 ) -> None:
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
@@ -151,24 +151,24 @@ def run(
     _check_names(options)
     weights = _read_weights(network, options.weights)
     earlier = _read_pruned(network, options.factory)
-    config, last_lr = _training(weights, options, how.seed)
-    labels = _find_labels(how.labels, options.weights)
-    asked = replace(how, labels=labels)
+    config, last_lr = _training(weights, options, image_options.seed)
+    labels = _find_labels(image_options.labels, options.weights)
+    asked = replace(image_options, labels=labels)
     selected = asked.select(
         network if earlier is None else earlier.architecture.name, labels=asked.class_order(), weights=weights
     )
-    images = open_both_parts(selected, data, how.test)
+    images = open_both_parts(selected, data, image_options.test)
     unpruned = earlier or _build(network, weights, images)
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")
     rewind_to = options.rewind_checkpoint
-    places = {**how.places(data), "network": absolute_place(folder / "given.pt")}
+    places = {**image_options.paths(data), "network": absolute_path(folder / "given.pt")}
     if rewind_to is not None:
-        places["rewind"] = absolute_place(rewind_to)
+        places["rewind"] = absolute_path(rewind_to)
     points = prune_points(
         unpruned, selected, images.hash, Arm(options.criterion, options.retrain, options.scope), selection,
         amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.score_images,
-        seed=how.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
+        seed=image_options.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
@@ -180,7 +180,9 @@ def run(
         for result in results.failed:
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
-    made = provenance(samples=count_images(images), seed=how.seed, data=images.hash, threads=options.threads)
+    made = provenance(
+        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=options.threads
+    )
     timed = options.threads if options.speed else None
     finish(points, results, images, folder, made, timed=timed, as_json=options.json)
 
@@ -222,7 +224,7 @@ def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:
             raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
         return None
     if ":" not in network:
-        zoo.entry(network)  # an unknown name is the first thing to be told
+        zoo.entry(network)  # an unknown name is reported first
     if path is None and ":" not in network:
         raise UsageError(
             f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt",
@@ -231,13 +233,13 @@ def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:
     return None if path is None else TrainedWeights.read(path)
 
 
-def _early_state(path: Path, known: TrainedWeights | None) -> Mapping[str, Tensor]:
+def _early_state(path: Path, weights: TrainedWeights | None) -> Mapping[str, Tensor]:
     """The state of the checkpoint to rewind to. Raises `UsageError` where it has other tensors than the network's."""
     from enxuto.train.checkpoint import Checkpoint
 
     state = Checkpoint.read(path).model
-    if known is not None and {k: v.shape for k, v in state.items()} != {
-        k: v.shape for k, v in known.state.items()
+    if weights is not None and {k: v.shape for k, v in state.items()} != {
+        k: v.shape for k, v in weights.state.items()
     }:
         raise UsageError(
             f"{path} is a checkpoint of another network; --rewind-checkpoint takes an early one of the same",
@@ -246,10 +248,10 @@ def _early_state(path: Path, known: TrainedWeights | None) -> Mapping[str, Tenso
     return state
 
 
-def _find_labels(given: Path | None, weights: Path | None) -> Path | None:
-    """The file of class names: the one given, else the one that `enxuto train` left beside the checkpoint."""
+def _find_labels(labels: Path | None, weights: Path | None) -> Path | None:
+    """The file of class names: `labels`, else the one that `enxuto train` wrote beside the checkpoint."""
     beside = None if weights is None else weights.with_name("labels.txt")
-    return given if given is not None or beside is None or not beside.is_file() else beside
+    return labels if labels is not None or beside is None or not beside.is_file() else beside
 
 
 def _is_file(network: str) -> bool:
@@ -264,7 +266,7 @@ def _read_pruned(network: str, factory: str | None) -> StartingNetwork | None:
         return StartingNetwork.read(network, factory)
     if factory is not None:
         raise UsageError(
-            f"--factory is for files of pruned networks; {network} says itself what it is", code="E024"
+            f"--factory is for files of pruned networks; leave it out for {network}", code="E024"
         )
     return None
 
@@ -288,7 +290,7 @@ def _training(
     return config.to_dict(), float(settings.get("lr", config.lr / 100))
 
 
-def _build(network: str, known: TrainedWeights | None, images: Images) -> StartingNetwork:
+def _build(network: str, weights: TrainedWeights | None, images: Images) -> StartingNetwork:
     from enxuto.studies.pruning import StartingNetwork
 
-    return StartingNetwork.of(network, known, tuple(images.train.images.shape[1:]), images.train.classes)
+    return StartingNetwork.of(network, weights, tuple(images.train.images.shape[1:]), images.train.classes)

@@ -120,7 +120,7 @@ def run(
             help="Data file or folder to train on, or a data set that `enxuto fetch` fetched.",
         ),
     ] = "cifar10",
-    how: TrainingDataOptions,
+    image_options: TrainingDataOptions,
 ) -> None:
     """Run a study; see `HELP`."""
     if name not in _STUDIES:
@@ -135,11 +135,11 @@ def run(
     study = SouzaStudy(
         options.networks or SouzaStudy().networks,
         options.scale,
-        how.seed,
+        image_options.seed,
         options.latency_threads,
         parse_settings(options.settings),
-        how.class_order(),
-        _image_fields(how),
+        image_options.class_order(),
+        _image_fields(image_options),
     )
     folder = options.folder or check_folder(
         "study", Path("studies") / f"{name}-{data_name(data)}-{options.scale}"
@@ -150,31 +150,36 @@ def run(
     if not threads:
         threads = 1 if options.scheduler is not None else max(1, processors() // max(1, workers or 1))
     executor = choose_executor(workers, threads, options.scheduler)
-    images = open_both_parts(study.image_selection(), data, how.test)
+    images = open_both_parts(study.image_selection(), data, image_options.test)
     merge_records(folder, options.merge)
-    results = _compute(study, images, how.places(data), folder, executor)
-    made = provenance(samples=count_images(images), seed=how.seed, data=images.hash, threads=threads)
+    results = _compute(study, images, image_options.paths(data), folder, executor)
+    made = provenance(
+        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=threads
+    )
     place = tables_folder(folder, data, {"data": images.hash}, _data_of)
     _show(results, folder, place, made, as_json=options.json)
     exit_on_failures(results)
 
 
-def _image_fields(how: TrainingDataOptions) -> dict[str, Any]:
-    """The fields of a selection of images that the user gave; the scale and the networks say the others."""
+def _image_fields(image_options: TrainingDataOptions) -> dict[str, Any]:
+    """The fields of a selection of images that the user gave; the scale and the networks set the others."""
     fields = {
-        **how.opening(), "train": how.limit, "test": how.test_limit, "size": parse_image_size(how.resize)
-    }  # fmt: skip
+        **image_options.opening(),
+        "train": image_options.limit,
+        "test": image_options.test_limit,
+        "size": parse_image_size(image_options.resize),
+    }
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _compute(
-    study: SouzaStudy, images: Images, places: Mapping[str, str], folder: Path, executor: Executor
+    study: SouzaStudy, images: Images, paths: Mapping[str, str], folder: Path, executor: Executor
 ) -> StudyResults:
     """Run the study, and report on stderr how far it is."""
     from enxuto.studies.souza.points import points
     from enxuto.study import Study
 
-    study_points = points(study, images.train.classes, images.hash, places)
+    study_points = points(study, images.train.classes, images.hash, paths)
     names = {point.id: str(point.settings["network"]) for point in study_points}
     try:
         with report_epochs(folder, study_points, names), study_progress("souza", _name) as report:
@@ -195,19 +200,19 @@ def _name(result: Result) -> str:
 
 
 def _show(
-    results: StudyResults, folder: Path, place: Path, made: Mapping[str, Any], *, as_json: bool
+    results: StudyResults, folder: Path, target: Path, made: Mapping[str, Any], *, as_json: bool
 ) -> None:
-    """Write tables and plots into `place`, in the study's folder; print the tables, or the records as JSON."""
+    """Write tables and plots into `target`, in the study's folder; print the tables, or the records as JSON."""
     from enxuto.report.figures.souza import draw_trainings
     from enxuto.studies.souza.files import write_tables
     from enxuto.studies.souza.published import PUBLISHED
-    from enxuto.studies.souza.records import records_of
+    from enxuto.studies.souza.records import make_records
     from enxuto.studies.souza.tables import tables
 
-    records = records_of(results)
-    write_tables(records, place)
-    draw_trainings(records, folder, place)
-    write_provenance(place, made)
+    records = make_records(results)
+    write_tables(records, target)
+    draw_trainings(records, folder, target)
+    write_provenance(target, made)
     for record in records:
         note(_line(record, folder))
     if as_json:
@@ -229,7 +234,7 @@ def _show(
     for table in tables(records):
         show_study_table(table)
     note(
-        f"in {place}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"
+        f"in {target}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"
     )
 
 

@@ -26,7 +26,7 @@ from enxuto.cli.shared.training_results import (
     write_export_inputs,
 )
 from enxuto.cli.shared.values import parse_image_size
-from enxuto.errors import DataError, ModelError, UsageError, needs
+from enxuto.errors import DataError, ModelError, UsageError, error_reason, import_optional
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
@@ -94,24 +94,24 @@ def run(
         Path, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder to train on.")
     ],
     options: TrainOptions,
-    how: TrainingDataOptions,
+    image_options: TrainingDataOptions,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
-    config = _configuration(options, how.seed if was_given(context, "seed") else None)
-    how = replace(how, seed=config.seed)
+    config = _configuration(options, image_options.seed if was_given(context, "seed") else None)
+    image_options = replace(image_options, seed=config.seed)
     folder = options.folder or check_folder("train", Path("runs") / network.replace(":", "."))
-    size = parse_image_size(how.resize)
+    size = parse_image_size(image_options.resize)
     _check_network(network)
     _check_folder(folder, resume=options.resume)
     _check_torch(config)
-    parts = _load(network, Path(data), how, size, config)
+    parts = _load(network, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
     model = _build(network, train, config.seed)
-    if _speaks():
+    if _is_reporting():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
     history = _train(model, train, validation, config, folder, resume=options.resume)
-    if not _speaks():
+    if not _is_reporting():
         return
     for remark in history.notes:
         warn(remark)
@@ -126,7 +126,7 @@ def run(
                 "folder": str(folder),
                 "config": config.to_dict(),
                 "history": history.to_dict(),
-                "test": None if scores is None else scores_json(Path(str(how.test)), scores),
+                "test": None if scores is None else scores_json(Path(str(image_options.test)), scores),
                 "export": export,
                 "provenance": provenance(
                     samples=count_parts(train, validation, parts.test), seed=config.seed, data=parts.hash
@@ -173,16 +173,13 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         raise UsageError(
             f"{folder} holds a run; resume it with --resume, or name another folder by --output", code="E012"
         )
-    if resume and not there and _speaks():
+    if resume and not there and _is_reporting():
         note(f"{folder} holds no run to resume; one begins there")
 
 
 def _check_torch(config: TrainConfig) -> None:
-    """That there is PyTorch, and that it and this machine can do what is asked."""
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(needs("training", "PyTorch", "train"), code="E090") from error
+    """Check that PyTorch is installed, and that this machine can train as the configuration says."""
+    import_optional("torch", "training", "PyTorch", "train")
     from enxuto.train.placement import check_machine
 
     check_machine(config)
@@ -200,18 +197,26 @@ class _Parts:
 
 
 def _load(
-    network: str, data: Path, how: TrainingDataOptions, size: tuple[int, int] | None, config: TrainConfig
+    network: str,
+    data: Path,
+    image_options: TrainingDataOptions,
+    size: tuple[int, int] | None,
+    config: TrainConfig,
 ) -> _Parts:
     """Open and decode all images; `size` is (height, width), None for the network's own."""
-    dataset = _open(data, replace(how, split=how.split or "train"), fall_back=how.split is None)
-    names = how.class_order()
+    dataset = _open(
+        data,
+        replace(image_options, split=image_options.split or "train"),
+        fall_back=image_options.split is None,
+    )
+    names = image_options.class_order()
     if names is not None:
         dataset = _match(dataset, names, None)
     test_set = None
-    if how.test is not None:
-        seed = how.seed if how.test_limit is not None else 0
-        options = replace(how, split="test", limit=how.test_limit, seed=seed)
-        test_set = _open(Path(how.test), options, fall_back=True)
+    if image_options.test is not None:
+        seed = image_options.seed if image_options.test_limit is not None else 0
+        options = replace(image_options, split="test", limit=image_options.test_limit, seed=seed)
+        test_set = _open(Path(image_options.test), options, fall_back=True)
         test_set = _match(test_set, names or dataset.classes, _count_classes(dataset))
     whole = _decode(dataset, size or _size_for(network, dataset))
     train, validation = (
@@ -221,20 +226,23 @@ def _load(
     return _Parts(train, validation, test, whole.hash, dataset.classes)
 
 
-def _open(path: Path, how: TrainingDataOptions, *, fall_back: bool) -> Dataset:
-    """The part of the data that `how` names, or with `fall_back` the only part there is, unless that is a test part."""
+def _open(path: Path, image_options: TrainingDataOptions, *, fall_back: bool) -> Dataset:
+    """The part of the data that --split names.
+
+    fall_back: take the only part there is instead, unless that is a test part.
+    """
     from enxuto.data import open_dataset
 
     try:
-        return open_dataset(path, **how.arguments())
+        return open_dataset(path, **image_options.arguments())
     except DataError as error:
         if not fall_back:
             raise
         try:
-            only = open_dataset(path, **replace(how, split=None).arguments())
+            only = open_dataset(path, **replace(image_options, split=None).arguments())
         except DataError:
             raise error from None
-        if how.split == "train" and only.part == "test":
+        if image_options.split == "train" and only.part == "test":
             raise UsageError(
                 f"{path} has a test part and no train part; say --split to train on it", code="E040"
             ) from error
@@ -248,7 +256,7 @@ def _count_classes(dataset: Dataset) -> int:
 def _match(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
     """The data set with labels in the order of these names; say on stderr where that is another order."""
     matched, matching = dataset.match_classes(names, outputs)
-    if _speaks():
+    if _is_reporting():
         say_matching(matching)
     return matched
 
@@ -264,7 +272,7 @@ def _size_for(network: str, dataset: Dataset) -> tuple[int, int] | None:
     if shape is not None and shape[:2] == (height, width):
         return None
     actual = "of several sizes" if shape is None else f"{shape[0]}×{shape[1]}"
-    if _speaks():
+    if _is_reporting():
         note(f"images are {actual} and are resized to {height}×{width}, the size of {network}")
     return height, width
 
@@ -272,7 +280,7 @@ def _size_for(network: str, dataset: Dataset) -> tuple[int, int] | None:
 def _decode(dataset: Dataset, size: tuple[int, int] | None) -> TrainingData:
     from enxuto.train import TrainingData
 
-    for remark in dataset.notes if _speaks() else ():
+    for remark in dataset.notes if _is_reporting() else ():
         note(remark)
     return TrainingData.from_dataset(dataset, size)
 
@@ -317,7 +325,7 @@ def _train(
         with training_progress() as report:
             return fit(model, train, validation, config, folder=folder, resume=resume, progress=report)
     except KeyboardInterrupt as interrupt:
-        if _speaks():
+        if _is_reporting():
             kept = (folder / "last.pt").exists()
             note(
                 f"interrupted; {'finished epochs are kept: resume with --resume' if kept else 'nothing is kept'}"
@@ -332,11 +340,11 @@ def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:
         model.load_state_dict(Checkpoint.read(folder / "best.pt").model)
     except RuntimeError as error:
         raise ModelError(
-            f"{folder / 'best.pt'} is of another network: {' '.join(str(error).split())[:200]}"
+            f"{folder / 'best.pt'} is of another network: {error_reason(error)}", code="E071"
         ) from error
     return score(model, data)
 
 
-def _speaks() -> bool:
+def _is_reporting() -> bool:
     """Whether this process reports: the only one, or the first that torchrun started."""
     return os.environ.get("RANK", "0") in ("", "0")

@@ -52,7 +52,7 @@ def run(
             rich_help_panel=DATA, metavar="DATA", help="Images for --run, instead of random inputs."
         ),
     ] = None,
-    how: ImageOptions,
+    image_options: ImageOptions,
     input_shape: InputShape = None,
     json: Json = False,
 ) -> None:
@@ -63,7 +63,7 @@ def run(
 
     if inputs is None and (data is not None or input_shape is not None):
         raise UsageError("--data and --input-shape say what to run on; give --run N too", code="E023")
-    if data is None and how != ImageOptions(seed=how.seed):
+    if data is None and image_options != ImageOptions(seed=image_options.seed):
         raise UsageError("--format, --split, --limit and --image-column need --data", code="E023")
     if inputs is not None and original is None:
         raise UsageError("--run compares with the original; name it behind the .enx file", code="E023")
@@ -79,7 +79,7 @@ def run(
             result = Verification(0, 0, False, (), (str(error),))
         if inputs is not None and compressed is not None and other is not None:
             progress("running both models", 0, 1)
-            trial = _run_both(compressed, other, inputs, data, how, shape)
+            trial = _run_both(compressed, other, inputs, data, image_options, shape)
     problems = (*result.problems, *(() if trial is None else trial.problems))
     if json:
         print_json({**result.to_dict(), "ok": not problems, "problems": list(problems),
@@ -95,16 +95,18 @@ def _run_both(
     original: Model,
     inputs: int,
     data: Path | None,
-    how: ImageOptions,
+    image_options: ImageOptions,
     shape: tuple[int, ...] | None,
 ) -> TrialRun | None:
-    """Run both models; None where payloads do not decode, as `verify` has said of each."""
+    """Run both models; None where payloads do not decode, which `verify` has reported."""
     from enxuto.compare.trial_run import compare_outputs
     from enxuto.opening import preprocess_of
 
     images = None
     if data is not None:
-        images = replace(how, limit=min(inputs, how.limit or inputs)).open(data, labelled=False)
+        images = replace(image_options, limit=min(inputs, image_options.limit or inputs)).open(
+            data, labelled=False
+        )
     try:
         made = compressed.to_model()
     except FormatError:
@@ -115,7 +117,7 @@ def _run_both(
         inputs,
         images=images,
         preprocess=preprocess_of(compressed.metadata),
-        seed=how.seed,
+        seed=image_options.seed,
         shape=shape,
     )
 

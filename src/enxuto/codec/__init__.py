@@ -6,7 +6,7 @@ takes whichever is shorter. Files name the composition by its id, so that furthe
 keep decoding.
 """
 
-from enxuto.codec.choose import CODERS, Coder, LevelModel, coded_bytes, decode, encode, fit
+from enxuto.codec.choose import CODERS, Coder, LevelModel, decode, encode, encoded_size, fit
 from enxuto.codec.order0 import decode_levels, encode_levels, entropy
 from enxuto.codec.planes import decode_bytes, encode_bytes
 
@@ -14,13 +14,13 @@ __all__ = [
     "CODERS",
     "Coder",
     "LevelModel",
-    "coded_bytes",
     "decode",
     "decode_bytes",
     "decode_levels",
     "encode",
     "encode_bytes",
     "encode_levels",
+    "encoded_size",
     "entropy",
     "fit",
 ]

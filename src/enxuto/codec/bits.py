@@ -86,7 +86,7 @@ class BitReader:
         """Return the next `width` ≤ 32 bits as a number."""
         end = self._position + width
         if end > 8 * len(self._data):
-            raise FormatError("a frequency table ends too early")
+            raise FormatError("a frequency table ends too early", code="E051")
         window = int.from_bytes(self._data[self._position >> 3 : (end + 7) >> 3], "little")
         field = (window >> (self._position & 7)) & ((1 << width) - 1)
         self._position = end
@@ -112,7 +112,7 @@ class BitReader:
         numbers = np.empty(min(count, 8 * len(self._data) + 1), np.int64)
         self._position = _read_numbers(np.frombuffer(self._data, np.uint8), self._position, low, numbers)
         if self._position < 0 or len(numbers) < count:
-            raise FormatError("a payload's head ends too early")
+            raise FormatError("a payload's head ends too early", code="E051")
         return numbers
 
     def finish(self) -> int:
@@ -167,7 +167,7 @@ def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise FormatError("a payload's table of lengths is damaged")
+    raise FormatError("a payload's table of lengths is damaged", code="E052")
 
 
 @compiled

@@ -23,7 +23,7 @@ from enxuto.codec.order0 import decode_levels, encode_levels
 from enxuto.codec.stop_odds import BITS
 from enxuto.errors import FormatError, UsageError
 
-__all__ = ["CODERS", "Coder", "LevelModel", "coded_bytes", "decode", "encode", "fit"]
+__all__ = ["CODERS", "Coder", "LevelModel", "decode", "encode", "encoded_size", "fit"]
 
 Coder: TypeAlias = Literal["order0", "contexts", "trellis"]
 CODERS: tuple[Coder, ...] = get_args(Coder)
@@ -43,33 +43,41 @@ def encode(
 ) -> tuple[Coder, bytes]:
     """Return the name of the coder that makes `levels` shortest, and the bytes.
 
-    shapes: of the tensors that `levels` holds one after the other in C order; by default it is one tensor. What
-    scales there are follows from them: one per index of the first and the second axis and per position in all
-    others, or one per tensor if there are several. coder: use this one. trellis: the levels are of dependent
-    quantization (`enxuto.quantize.trellis`), so that `trellis` is tried in place of `contexts`. Deterministic, whatever
-    `threads`. Raises `UsageError` for coder `trellis` and several tensors.
+    The result does not depend on `threads`.
+
+    Args:
+        levels: the levels of one tensor, or of several one after the other, in C order.
+        shapes: of the tensors; by default `levels` is one tensor. One tensor has a scale for each index of its first
+            and second axis and for each position of the others. Of several tensors, each has one scale.
+        coder: use this coder.
+        trellis: the levels are of dependent quantization (`enxuto.quantize.trellis`): coder `trellis` is tried instead
+            of `contexts`.
+        threads: encode chunks on so many threads.
+
+    Raises:
+        UsageError: coder `trellis` is asked to take several tensors.
     """
-    flat, layout = _flat(levels, shapes)
-    if coder == "order0" or not _takes(flat):
+    flat, layout = _flatten(levels, shapes)
+    if coder == "order0" or not _fits_contexts(flat):
         return "order0", encode_levels(flat, threads=threads)
-    wanted: Coder = coder or ("trellis" if trellis and _has_rows(shapes) else "contexts")
-    if wanted == "trellis" and not _has_rows(shapes):
-        raise UsageError("coder trellis takes the levels of one tensor")
-    model = fit_contexts(flat, layout, wanted == "trellis").model
-    found = encode_contexts(flat, layout, model, threads=threads)
-    if coder is None and len(plain := encode_levels(flat, threads=threads)) <= len(found):
+    chosen: Coder = coder or ("trellis" if trellis and _has_rows(shapes) else "contexts")
+    if chosen == "trellis" and not _has_rows(shapes):
+        raise UsageError("coder trellis takes the levels of one tensor", code="E022")
+    model = fit_contexts(flat, layout, chosen == "trellis").model
+    encoded = encode_contexts(flat, layout, model, threads=threads)
+    if coder is None and len(plain := encode_levels(flat, threads=threads)) <= len(encoded):
         return "order0", plain
-    return wanted, found
+    return chosen, encoded
 
 
 def decode(coder: Coder, data: bytes | memoryview, shapes: Shapes, *, threads: int = 1) -> Int32:
-    """Return the levels (n,) of all those shapes that `encode` turned into `data`; `FormatError` if it did not."""
+    """Return the levels (n,) of tensors of these shapes that `encode` coded; `FormatError` for any other `data`."""
     if coder == "trellis" and not _has_rows(shapes):
         raise FormatError("coder trellis takes the levels of one tensor")
     count = sum(math.prod(shape) for shape in shapes)
     if not count:  # before there is anything per row: of rows of no elements there may be any number
         if len(data):
-            raise FormatError("there are bytes where there are no levels")
+            raise FormatError("a payload for no levels is not empty")
         return np.zeros(0, np.int32)
     if coder == "order0":
         return decode_levels(data, count, threads=threads)
@@ -77,19 +85,19 @@ def decode(coder: Coder, data: bytes | memoryview, shapes: Shapes, *, threads: i
     return decode_contexts(data, layout, trellis=coder == "trellis", threads=threads)
 
 
-def coded_bytes(levels: Int32, shapes: Shapes | None = None, *, threads: int = 1) -> int:
+def encoded_size(levels: Int32, shapes: Shapes | None = None, *, threads: int = 1) -> int:
     """Return how many bytes `encode` needs for `levels`."""
     return len(encode(levels, shapes, threads=threads)[1])
 
 
 def fit(levels: Int32, shapes: Shapes | None = None) -> LevelModel:
-    """Fit coder `contexts` to `levels`, to know what each level costs at each place; `shapes` as in `encode`.
+    """Fit coder `contexts` to `levels`, to know what each level costs for each weight; `shapes` as in `encode`.
 
     Raises `UsageError` for no levels and for levels beyond 2**30.
     """
-    flat, layout = _flat(levels, shapes)
-    if not _takes(flat):
-        raise UsageError("only levels within 2**30, and at least one, have a model of scales")
+    flat, layout = _flatten(levels, shapes)
+    if not _fits_contexts(flat):
+        raise UsageError("a model of scales needs at least one level, and none beyond 2**30")
     fitted = fit_contexts(flat, layout)
     model = fitted.model
     sums = layout.sums(*model.numbers[:2], 0, layout.kernels)
@@ -99,7 +107,7 @@ def fit(levels: Int32, shapes: Shapes | None = None) -> LevelModel:
 
 @dataclass(frozen=True)
 class LevelModel:
-    """What levels cost, by the class of scale of their place; what neighbours say is averaged out.
+    """What levels cost by the class of scale of their weight, averaged over all neighbours.
 
     classes: of each weight, 0…K−1, uint8, in the shape of the levels.
     """
@@ -112,15 +120,15 @@ class LevelModel:
         model = self.fitted.model
         magnitudes = np.arange(reach + 1)
         token, raw = _tokens(magnitudes, model)
-        there = np.minimum(token, model.table.shape[1] - 1)
-        beyond = np.where(token == there, 0, 2.0 * (token - there))  # levels that have not occurred
+        known = np.minimum(token, model.table.shape[1] - 1)
+        beyond = np.where(token == known, 0, 2.0 * (token - known))  # levels that have not occurred
         bits = (
-            -np.log2(self._shares())[:, there] + raw + beyond + self._sign_bits()[np.minimum(magnitudes, 3)]
+            -np.log2(self._shares())[:, known] + raw + beyond + self._sign_bits()[np.minimum(magnitudes, 3)]
         )
         return np.concatenate([bits[:, :0:-1], bits], axis=1)
 
     def _shares(self) -> npt.NDArray[np.float64]:
-        """How often the weights of a class have each token (K, tokens), over what neighbours there were."""
+        """How often the weights of a class have each token (K, tokens), averaged over their neighbours."""
         model, counts = self.fitted.model, self.fitted.counts[0].sum(axis=2) + 1e-6
         weights = counts / counts.sum(axis=1, keepdims=True)
         shifts = np.zeros(SHIFTS, np.int64) if model.shifts is None else model.shifts
@@ -146,13 +154,13 @@ def _tokens(
     return np.where(escaped, model.direct + 1 + order, magnitudes), np.where(escaped, order, 0)
 
 
-def _flat(levels: Int32, shapes: Shapes | None) -> tuple[Int32, Layout]:
+def _flatten(levels: Int32, shapes: Shapes | None) -> tuple[Int32, Layout]:
     flat = np.ascontiguousarray(levels, dtype=np.int32).reshape(-1)
     if not flat.size:
         shapes = [(0,)]  # whatever the shapes: see `decode`
     layout = Layout.of([levels.shape] if shapes is None else shapes)
     if layout.kernels * layout.positions != flat.size:
-        raise UsageError(f"{flat.size} levels do not fill tensors of shapes {shapes}")
+        raise UsageError(f"{flat.size} levels do not fill tensors of shapes {shapes}", code="E022")
     return flat, layout
 
 
@@ -161,6 +169,6 @@ def _has_rows(shapes: Shapes | None) -> bool:
     return shapes is None or len(shapes) == 1
 
 
-def _takes(flat: Int32) -> bool:
+def _fits_contexts(flat: Int32) -> bool:
     """Say whether coder `contexts` can take the levels."""
     return flat.size > 0 and int(flat.min()) >= -LARGEST and int(flat.max()) <= LARGEST

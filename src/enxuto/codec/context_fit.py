@@ -84,14 +84,14 @@ class FittedModel:
 
 def fit_contexts(levels: Int32, layout: Layout, trellis: bool = False) -> FittedModel:
     """Return the best model found for `levels` (n,) > 0 of that layout, on a trellis or not; deterministic."""
-    work = _LevelsToFit(levels.reshape(-1, layout.positions), layout, trellis)
+    data = _LevelsToFit(levels.reshape(-1, layout.positions), layout, trellis)
     grids = _GRIDS if levels.size < _SMALL else _GRID
-    looking = layout.positions > 1
-    tried = [work.fit(*grid, looking) for grid in grids]
-    best = min(range(len(tried)), key=lambda i: tried[i].bits)
-    if looking and levels.size < _SMALL:
-        tried.append(work.fit(*grids[best], False))
-    return min(tried, key=lambda one: one.bits)
+    use_neighbours = layout.positions > 1
+    fits = [data.fit(*grid, use_neighbours) for grid in grids]
+    best = min(range(len(fits)), key=lambda i: fits[i].bits)
+    if use_neighbours and levels.size < _SMALL:
+        fits.append(data.fit(*grids[best], False))
+    return min(fits, key=lambda fit: fit.bits)
 
 
 @dataclass
@@ -129,7 +129,7 @@ class _LevelsToFit:
         pictures = self.pictures
         look_around(
             self.levels,
-            pictures.places,
+            pictures.cells,
             pictures.stride,
             pictures.size,
             self.eighths,
@@ -155,15 +155,15 @@ class _LevelsToFit:
         size = self.layout.sizes[axis]
         return 1 < size <= self.levels.size // _FEWEST
 
-    def fit(self, grid: float, most: int, looking: bool) -> FittedModel:
+    def fit(self, grid: float, max_classes: int, use_neighbours: bool) -> FittedModel:
         """Fit with at most so many classes, `grid` octaves apart, with neighbours or without."""
         logs = [np.log2(factor / np.median(factor)) for factor in self.factors]
         usual = self.mean * float(np.prod([np.median(factor) for factor in self.factors]))
         numbers = [np.clip(np.rint(log / grid), -MOST_NUMBER, MOST_NUMBER).astype(np.int16) for log in logs]
         low, high = self._range(numbers)
-        low = max(low, high + 2 - most)  # the smallest scales, where nearly all is 0, share a class
+        low = max(low, high + 2 - max_classes)  # the smallest scales, where nearly all is 0, share a class
         classes = high - low + 2
-        search = _Search(self, numbers, -low, looking)
+        search = _Search(self, numbers, -low, use_neighbours)
         scales = usual * np.exp2(grid * (np.arange(classes) + low))
         search.means = np.maximum(1, np.rint(scales * UNIT)).astype(np.int64)
         search.shifts = np.rint(_LOG_STEPS / grid).astype(np.int64)
@@ -187,12 +187,12 @@ class _LevelsToFit:
 
 @dataclass
 class _Search:
-    """One fit on its way."""
+    """A fit that is being improved: its classes, numbers of rows, columns and positions, and hazards."""
 
-    work: _LevelsToFit
+    data: _LevelsToFit
     numbers: list[Int16]
     offset: int
-    looking: bool
+    use_neighbours: bool
     means: Int64 = field(init=False)
     shifts: Int64 = field(init=False)
     exponents: Int64 = field(init=False)
@@ -200,27 +200,27 @@ class _Search:
 
     @property
     def around(self) -> Bytes:
-        return self.work.around if self.looking else self.work.around[:0]
+        return self.data.around if self.use_neighbours else self.data.around[:0]
 
     def offsets(self) -> Int16:
         return (self.numbers[2] + self.offset).astype(np.int16)
 
     def sums(self) -> Int16:
-        return self.work.layout.sums(self.numbers[0], self.numbers[1], 0, self.work.layout.kernels)
+        return self.data.layout.sums(self.numbers[0], self.numbers[1], 0, self.data.layout.kernels)
 
     def counts(self) -> Int64:
         """Weights by class, step of the neighbours and token, in even and odd states."""
-        work = self.work
-        tokens = work.direct + 1 + work.groups
-        out = np.zeros((1 + work.trellis, len(self.means), SHIFTS, tokens), np.int64)
-        steps = step_table(self.means) if self.looking else np.zeros(0, np.uint8)
-        near = work.pictures.around
-        count_tokens(work.tokens, self.around, near, work.odd, self.sums(), self.offsets(), steps, out)
+        data = self.data
+        tokens = data.direct + 1 + data.groups
+        out = np.zeros((1 + data.trellis, len(self.means), SHIFTS, tokens), np.int64)
+        steps = step_table(self.means) if self.use_neighbours else np.zeros(0, np.uint8)
+        near = data.pictures.around
+        count_tokens(data.tokens, self.around, near, data.odd, self.sums(), self.offsets(), steps, out)
         return out
 
     def sum_by_reached_class(self, counts: Int64) -> Int64:
         """The counts by the class that weights are coded with (1 or 2, K, tokens)."""
-        if not self.looking:
+        if not self.use_neighbours:
             return np.asarray(counts.sum(axis=2))
         halves, classes, _, tokens = counts.shape
         out = np.zeros((halves, classes, tokens), np.int64)
@@ -235,11 +235,11 @@ class _Search:
         counts = self.counts()
         reached = self.sum_by_reached_class(counts)
         tokens = reached.shape[2]
-        choices = [hazards] if hazards else [some for some in _HAZARDS if some < tokens] or [2]
+        choices = [hazards] if hazards else [count for count in _HAZARDS if count < tokens] or [2]
         best: tuple[float, Int64, Int64 | None] | None = None
-        for some in choices:
-            exponents, bits = fit_exponents(reached.astype(np.float64), self.work.direct, some)
-            zeros = fit_zeros(reached[1].astype(np.float64), exponents) if self.work.trellis else None
+        for count in choices:
+            exponents, bits = fit_exponents(reached.astype(np.float64), self.data.direct, count)
+            zeros = fit_zeros(reached[1].astype(np.float64), exponents) if self.data.trellis else None
             total = float(np.sum(reached * self.cost(exponents, zeros))) + bits
             if best is None or total < best[0]:
                 best = total, exponents, zeros
@@ -250,26 +250,26 @@ class _Search:
     def cost(self, exponents: Int64, zeros: Int64 | None) -> Floats:
         """Bits of tokens (1 or 2, K, tokens)."""
         both = [exponents] if zeros is None else [exponents, with_zeros(exponents, zeros)]
-        tables = [frequencies(one, self.work.direct, self.work.groups) for one in both]
+        tables = [frequencies(one, self.data.direct, self.data.groups) for one in both]
         return BITS - np.log2(np.stack(tables))
 
     def improve(self) -> None:
         """One round: hazards, then each axis, then the neighbours' shifts."""
-        work = self.work
+        data = self.data
         counts = self.tables(3)
         cost = self.cost(self.exponents, self.zeros)
-        if self.looking:
+        if self.use_neighbours:
             self._fit_shifts(counts, cost)
-        self.means = mean_magnitudes(frequencies(self.exponents, work.direct, work.groups), work.direct)
+        self.means = mean_magnitudes(frequencies(self.exponents, data.direct, data.groups), data.direct)
         classes = np.zeros(0, np.uint8)
-        if self.looking:
+        if self.use_neighbours:
             classes = class_table(step_table(self.means), self.shifts, len(self.means))
-        for axis, size in enumerate(work.layout.sizes):
-            if not work.has_scales(axis):
+        for axis, size in enumerate(data.layout.sizes):
+            if not data.has_scales(axis):
                 continue
             bits = np.zeros((size, 5))
             cost_of_changed_numbers(
-                work.tokens, self.around, work.pictures.around, work.odd, work.layout.starts, self.numbers[0],
+                data.tokens, self.around, data.pictures.around, data.odd, data.layout.starts, self.numbers[0],
                 self.numbers[1], self.offsets(), axis, classes, cost.astype(np.float32), bits,
             )  # fmt: skip
             self._move_numbers(axis, bits)
@@ -297,23 +297,23 @@ class _Search:
 
     def result(self) -> FittedModel:
         """The final tables, signs and size."""
-        work = self.work
+        data = self.data
         self.tables()
         # What neighbours say is measured against the tables' own means, as the decoder does.
-        self.means = mean_magnitudes(frequencies(self.exponents, work.direct, work.groups), work.direct)
+        self.means = mean_magnitudes(frequencies(self.exponents, data.direct, data.groups), data.direct)
         counts = self.counts()
         signs = np.zeros((BUCKETS, 3, 2), np.int64)
-        totals = work.totals if self.looking else work.totals[:0]
+        totals = data.totals if self.use_neighbours else data.totals[:0]
         count_signs(
-            work.levels, totals, self.sums(), self.offsets(), sign_table(self.means), 2 * MOST_SUM + 2,
+            data.levels, totals, self.sums(), self.offsets(), sign_table(self.means), 2 * MOST_SUM + 2,
             len(self.means) - 1, signs,
         )  # fmt: skip
-        counted = signs if self.looking else signs[:1]
+        counted = signs if self.use_neighbours else signs[:1]
         odds = sign_exponents(counted)
         rows, columns, positions = self.numbers
         model = ContextModel(
-            self.exponents, work.direct, work.groups, (rows, columns, positions), self.offset, odds,
-            self.shifts if self.looking else None, work.eighths if self.looking else None, self.zeros,
+            self.exponents, data.direct, data.groups, (rows, columns, positions), self.offset, odds,
+            self.shifts if self.use_neighbours else None, data.eighths if self.use_neighbours else None, self.zeros,
         )  # fmt: skip
         coded = float(np.sum(self.sum_by_reached_class(counts) * self.cost(self.exponents, self.zeros)))
         bits = coded + sign_bits(counted, odds)

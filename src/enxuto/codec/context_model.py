@@ -1,4 +1,4 @@
-"""What a payload of coder `contexts` says in its head: classes, scales, neighbours; and the tables that follow.
+"""The head of a payload of coder `contexts` (classes, scales, neighbours), and the tables made from it.
 
 The class of a weight is the sum of its row's, its column's and its position's number and an offset, kept within
 0…K−1. Numbers are written in Golomb–Rice codes, hazards as what they differ by from a straight line through the
@@ -51,7 +51,7 @@ class ContextModel:
     exponents (K, M): odds of the hazards. direct, groups: tokens of magnitudes. numbers: those of rows, columns and
     positions, int16. offset: added to their sum. signs (B, 3): odds that the sign is the neighbours', by how sure
     they are (B = 5, or 1 without neighbours, which then means a plus) and magnitude. shifts (5,), eighths (4,):
-    see `neighbours`; None where weights are coded without looking at them. zeros (K,): odds of zero in odd states
+    see `neighbours`; None without neighbours. zeros (K,): odds of zero in odd states
     of a trellis, None without one.
     """
 
@@ -107,7 +107,7 @@ class ContextModel:
 
     @property
     def weights(self) -> Int64:
-        """Eighths of the neighbours; zeros where they are not looked at."""
+        """Eighths of the neighbours; zeros without neighbours."""
         return np.zeros(len(EIGHTHS), np.int64) if self.eighths is None else self.eighths
 
     @property
@@ -118,7 +118,7 @@ class ContextModel:
 
 @inlined
 def expected_exponent(exponents: Int64, c: int, m: int) -> int:
-    """Return what hazard m of class c is expected to be, by those written before it (the last class comes first)."""
+    """Predict hazard m of class c from the hazards written before it (the last class comes first)."""
     last = exponents.shape[0] - 1
     if c == last:
         return int(exponents[c, m - 1]) if m else 0
@@ -143,7 +143,7 @@ def write_model(model: ContextModel) -> bytes:
         out.write(int(numbers.any()), 1)
     exponents = model.exponents
     out.write_numbers(
-        [int(exponents[place]) - expected_exponent(exponents, *place) for place in _places(exponents)]
+        [int(exponents[place]) - expected_exponent(exponents, *place) for place in _hazard_order(exponents)]
     )
     if model.zeros is not None:
         out.write_numbers(np.diff((model.zeros - exponents[:, 0])[::-1], prepend=USUAL_NARROWER))
@@ -161,7 +161,19 @@ def write_model(model: ContextModel) -> bytes:
 def read_model(
     data: bytes | memoryview, sizes: tuple[int, int, int], trellis: bool = False
 ) -> tuple[ContextModel, int]:
-    """Read a head for so many rows, columns and positions; return it and its length. `FormatError` if it is none."""
+    """Read the head of a payload.
+
+    Args:
+        data: a payload.
+        sizes: numbers of rows, columns and positions.
+        trellis: the levels are on a trellis.
+
+    Returns:
+        The model, and the length of the head in bytes.
+
+    Raises:
+        FormatError: the head is damaged or cut off.
+    """
     source = BitReader(data)
     classes, hazards = source.read(5) + 1, source.read(4) + 1
     direct, groups, neighbours = source.read(6), source.read(5), source.read(1)
@@ -169,7 +181,7 @@ def read_model(
         raise FormatError("a payload has too many tokens")
     scaled = [source.read(1) for _ in sizes]
     exponents = np.zeros((classes, hazards), np.int64)
-    for place, number in zip(_places(exponents), source.read_numbers(exponents.size), strict=True):
+    for place, number in zip(_hazard_order(exponents), source.read_numbers(exponents.size), strict=True):
         exponents[place] = expected_exponent(exponents, *place) + number
     if exponents.min() < LOWEST or exponents.max() >= -LOWEST:
         raise FormatError("a payload's hazards are out of range")
@@ -181,8 +193,8 @@ def read_model(
             raise FormatError("a payload's hazards are out of range")
     offset = source.read(7) - _OFFSET
     rows, columns, positions = (
-        (source.read_numbers(size) if there else np.zeros(size)).astype(np.int16)
-        for size, there in zip(sizes, scaled, strict=True)
+        (source.read_numbers(size) if has_scales else np.zeros(size)).astype(np.int16)
+        for size, has_scales in zip(sizes, scaled, strict=True)
     )
     if max(np.abs(numbers).max() for numbers in (rows, columns, positions)) > MOST_NUMBER:
         raise FormatError("a payload's scales are out of range")
@@ -196,15 +208,15 @@ def read_model(
         moves = source.read_numbers(SHIFTS + len(EIGHTHS))
         shifts, eighths = moves[:SHIFTS] + USUAL_SHIFTS, moves[SHIFTS:] + EIGHTHS
     if eighths is not None and np.abs(eighths).sum() > MOST_EIGHTHS:
-        raise FormatError("a payload's neighbours weigh too much")
+        raise FormatError("a payload's weights of neighbours are too large")
     model = ContextModel(
         exponents, direct, groups, (rows, columns, positions), offset, signs, shifts, eighths, zeros
     )
     return model, source.finish()
 
 
-def _places(exponents: Int64) -> Iterator[tuple[int, int]]:
-    """Yield the places of hazards in the order in which they are written."""
+def _hazard_order(exponents: Int64) -> Iterator[tuple[int, int]]:
+    """Yield the indices (class, hazard) of hazards in the order in which they are written."""
     for c in range(len(exponents) - 1, -1, -1):
         for m in range(exponents.shape[1]):
             yield c, m

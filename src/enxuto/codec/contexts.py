@@ -71,7 +71,7 @@ def decode_contexts(
     jobs = []
     for chunk, length in zip(chunks, [*lengths, len(view) - position - sum(lengths)], strict=True):
         if not 0 <= length <= len(view) - position:
-            raise FormatError("a payload is shorter than its chunks")
+            raise FormatError("a payload is shorter than its chunks", code="E051")
         jobs.append((view[position : position + length], chunk))
         position += length
     states = 1 if model.zeros is None else 2
@@ -112,13 +112,13 @@ class _Coder:
         around, sums = np.zeros(0, np.uint8), np.zeros(0, np.int16)
         if model.eighths is not None:
             around, sums = np.empty(kernels.size, np.uint8), np.empty(kernels.size, np.int16)
-            look_around(kernels, pictures.places, pictures.stride, pictures.size, model.weights, around, sums)
+            look_around(kernels, pictures.cells, pictures.stride, pictures.size, model.weights, around, sums)
         odd = np.zeros(0, np.uint8)
         if model.zeros is not None:
             odd = odd_states(kernels.reshape(-1, self.strand * kernels.shape[1])).reshape(-1)
         escaped = int(np.count_nonzero(np.abs(kernels) > model.direct))
         states, words = (
-            np.empty(_lanes(kernels.size), np.int64),
+            np.empty(_lane_count(kernels.size), np.int64),
             np.empty(kernels.size + 2 * escaped, np.uint32),
         )
         begin = encode(
@@ -137,7 +137,7 @@ class _Coder:
     def decode(self, body: memoryview, out: Int32, first: int, slots: Int32) -> None:
         """Fill `out` (kernels, positions) from one chunk."""
         model, pictures = self.model, Pictures.of(self.layout)
-        lanes = _lanes(out.size)
+        lanes = _lane_count(out.size)
         head = _STATE_BYTES * lanes if lanes > 1 else len(body) if len(body) < 5 else 5 + (len(body) - 5) % 4
         if len(body) < head or (len(body) - head) % 4:
             raise FormatError("a chunk's length is impossible")
@@ -165,16 +165,16 @@ class _Coder:
             )
         else:
             ended = rans.decode(
-                bases, model.offsets, pictures.places, pictures.around, pictures.stride, pictures.size,
+                bases, model.offsets, pictures.cells, pictures.around, pictures.stride, pictures.size,
                 model.eighths, model.class_of, model.sure_of, slots, model.shares, model.direct, self.strand,
                 following, states, words, out,
             )  # fmt: skip
         if not ended:
-            raise FormatError("a payload's coded words do not decode")
+            raise FormatError("a payload's coded words do not decode", code="E052")
 
     def _bases(self, kernels: Int32, first: int) -> npt.NDArray[np.int16]:
         return self.layout.sums(*self.model.numbers[:2], first, first + len(kernels))
 
 
-def _lanes(weights: int) -> int:
+def _lane_count(weights: int) -> int:
     return 4 if weights >= _MANY else 1

@@ -91,10 +91,10 @@ def decode_plain(
     out: Int32,
 ) -> bool:
     """Decode as `decode` does, weights that do not look at their neighbours."""
-    paths, own, spots = _room(len(states))
-    kept = _classes_of_sums(len(slots), following)
+    paths, own, spots = _allocate_lanes(len(states))
+    class_of_sum = _classes_of_sums(len(slots), following)
     ended: bool = _decode_plain(
-        bases, offsets, kept, slots, signs, direct, strand, following, states, paths, own, spots, words,
+        bases, offsets, class_of_sum, slots, signs, direct, strand, following, states, paths, own, spots, words,
         out.shape[1], out.reshape(-1),
     )  # fmt: skip
     return ended
@@ -104,7 +104,7 @@ def decode_plain(
 def _decode_plain(
     bases: Int16,
     offsets: Int16,
-    kept: Int64,
+    class_of_sum: Int64,
     slots: Int32,
     signs: Shares,
     direct: int,
@@ -124,32 +124,32 @@ def _decode_plain(
         paths[:] = 0
         busy = clamp(strands - first, 1, lanes)
         for k in range(strand):
-            _begin(bases, first, strand, k, positions, busy, own, spots)
+            _begin_kernels(bases, first, strand, k, positions, busy, own, spots)
             for p in range(positions):
                 offset, cell = np.int64(offsets[p]), np.uint64(p)
                 for lane in range(busy):
-                    c = kept[np.uint32(own[lane] + offset)]
+                    c = class_of_sum[np.uint32(own[lane] + offset)]
                     if following is not None:
                         c = (c << 1) + (paths[lane] & 1)
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
                     token = entry >> 25
-                    x, like = _symbols(x, entry, np.int64(signs[np.uint32(token)]))
+                    x, like = _take_symbols(x, entry, np.int64(signs[np.uint32(token)]))
                     if x < _LOWER and position < words.shape[0]:
                         x = (x << 32) | np.int64(words[np.uint64(position)])
                         position += 1
                     if token > direct:
-                        token, x, position = _raw(token - direct - 1, x, position, words)
+                        token, x, position = _read_raw(token - direct - 1, x, position, words)
                         token += direct
                     if following is not None:
                         paths[lane] = following[np.uint32((paths[lane] << 1) + (token & 1))]
                     flat[spots[lane] + cell] = (token ^ ~like) - ~like
                     states[lane] = x
-    return _ended(states, position, words)
+    return _has_ended(states, position, words)
 
 
 @inlined
-def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, np.int64]:
+def _take_symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, np.int64]:
     """Take a token and a sign off a state; return it, and −1 where the sign is the expected one, else 0."""
     x = (entry & _FIELD) * (x >> BITS) + ((entry >> 13) & _SLOT_MASK)
     slot = x & _SIGN_MASK
@@ -159,7 +159,7 @@ def _symbols(x: np.int64, entry: np.int64, share: np.int64) -> tuple[np.int64, n
 
 
 @inlined
-def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
+def _read_raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.int64, np.int64, int]:
     """Read `width` raw bits in pieces; return 2**width + them, state and position."""
     value = np.int64(1) << width
     done = np.int64(0)
@@ -175,7 +175,7 @@ def _raw(width: np.int64, x: np.int64, position: int, words: Words) -> tuple[np.
 
 
 @inlined
-def _ended(states: Int64, position: int, words: Words) -> bool:
+def _has_ended(states: Int64, position: int, words: Words) -> bool:
     end = np.int64(0) if states.shape[0] == 1 else _LOWER
     for lane in range(states.shape[0]):
         if states[lane] != end:
@@ -187,7 +187,7 @@ def _ended(states: Int64, position: int, words: Words) -> bool:
 def decode(
     bases: Int16,
     offsets: Int16,
-    places: UInt32,
+    cells: UInt32,
     near: UInt32,
     stride: np.uint32,
     size: int,
@@ -205,19 +205,19 @@ def decode(
 ) -> bool:
     """Decode `out` (N, P) from `words`; return whether words and states ended exactly as they must.
 
-    `states` (S,) is overwritten; `slots` from `slot_table`; `places` … `size` from `Pictures`; `following` (16,):
+    `states` (S,) is overwritten; `slots` from `slot_table`; `cells` … `size` from `Pictures`; `following` (16,):
     the trellis, by twice the state plus the parity, None without one; the others as in `encode`. Never reads outside
     `words`, whatever they hold. Choices that no processor predicts are arithmetic; whether to read a word is a branch
     (as arithmetic, in a function of its own, it made each state wait for the others: half the speed).
     """
     lanes = len(states)
-    paths, own, spots = _room(lanes)
+    paths, own, spots = _allocate_lanes(lanes)
     pictures = np.zeros(lanes * size, np.int64)  # of |level|·2**32 + level: both weighted sums in one
     starts = (np.arange(lanes) * size).astype(np.uint32)
-    kept = _classes_of_sums(len(slots), following)
+    class_of_sum = _classes_of_sums(len(slots), following)
     ended: bool = _decode(
-        bases, offsets, kept, places, near, stride, eighths, class_of, sure_of, slots, signs, direct, strand, following,
-        states, pictures, starts, paths, own, spots, words, out.shape[1], out.reshape(-1),
+        bases, offsets, class_of_sum, cells, near, stride, eighths, class_of, sure_of, slots, signs, direct, strand,
+        following, states, pictures, starts, paths, own, spots, words, out.shape[1], out.reshape(-1),
     )  # fmt: skip
     return ended
 
@@ -226,8 +226,8 @@ def decode(
 def _decode(
     bases: Int16,
     offsets: Int16,
-    kept: Int64,
-    places: UInt32,
+    class_of_sum: Int64,
+    cells: UInt32,
     near: UInt32,
     stride: np.uint32,
     eighths: Int64,
@@ -258,11 +258,11 @@ def _decode(
         paths[:] = 0
         busy = clamp(strands - first, 1, lanes)
         for k in range(strand):
-            _begin(bases, first, strand, k, positions, busy, own, spots)
+            _begin_kernels(bases, first, strand, k, positions, busy, own, spots)
             for p in range(positions):
-                place, weight, offset, cell = places[p], near[p], np.int64(offsets[p]), np.uint64(p)
+                place, weight, offset, cell = cells[p], near[p], np.int64(offsets[p]), np.uint64(p)
                 for lane in range(busy):
-                    base = np.uint32(kept[np.uint32(own[lane] + offset)])
+                    base = np.uint32(class_of_sum[np.uint32(own[lane] + offset)])
                     at = starts[lane] + place  # above left
                     found, total = _around(pictures, at, stride, w0, w1, w2, w3)
                     at += stride
@@ -273,14 +273,14 @@ def _decode(
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
                     token = entry >> 25
-                    x, like = _symbols(x, entry, np.int64(signs[np.uint32((sure << 6) + token)]))
+                    x, like = _take_symbols(x, entry, np.int64(signs[np.uint32((sure << 6) + token)]))
                     if x < _LOWER and position < words.shape[0]:
                         x = (x << 32) | np.int64(words[np.uint64(position)])
                         position += 1
                     seen = token
                     if token > plain:
                         if token > direct:
-                            token, x, position = _raw(token - direct - 1, x, position, words)
+                            token, x, position = _read_raw(token - direct - 1, x, position, words)
                             token += direct
                         seen = token if token < _CLIP else _CLIP
                     if following is not None:
@@ -289,7 +289,7 @@ def _decode(
                     flat[spots[lane] + cell] = (token ^ negative) - negative
                     pictures[at + _ONE] = ((seen ^ negative) - negative) + (seen << 32)
                     states[lane] = x
-    return _ended(states, position, words)
+    return _has_ended(states, position, words)
 
 
 @inlined
@@ -303,16 +303,16 @@ def _around(
     return found, np.int64(np.int32(w0 * left + w1 * above + w2 * before + w3 * behind))
 
 
-def _room(lanes: int) -> tuple[Int64, Int64, UInt64]:
-    """Return room for what belongs to each state: trellis state, number of its scale, place in the output."""
+def _allocate_lanes(lanes: int) -> tuple[Int64, Int64, UInt64]:
+    """Return arrays with an entry for each state: trellis state, number of its scale, index in the output."""
     return np.zeros(lanes, np.int64), np.zeros(lanes, np.int64), np.zeros(lanes, np.uint64)
 
 
 @inlined
-def _begin(
+def _begin_kernels(
     bases: Int16, first: int, strand: int, k: int, positions: int, busy: int, own: Int64, spots: UInt64
 ) -> None:
-    """Set where the tables of the strands' k-th kernels and their levels begin."""
+    """Set, for the k-th kernel of each strand, the number of its scale and the index of its first level."""
     for lane in range(busy):
         n = (first + lane) * strand + k
         own[lane] = bases[n] + _CENTRE

@@ -27,7 +27,7 @@ Int64 = npt.NDArray[np.int64]
 class Layout:
     """Row i holds the kernels `starts[i]`…`starts[i + 1]`−1, of `positions` weights in lines of `width`.
 
-    `columns`: kernels in each row, or 1 where the kernels of a row are not told apart.
+    `columns`: kernels in each row, or 1 where all kernels of a row share their scale.
     """
 
     starts: Int64
@@ -82,11 +82,11 @@ def _sums(starts: Int64, rows: Int16, columns: Int16, first: int, row: int, out:
 class Pictures:
     """Where the positions of a kernel lie in a picture with a border of zeros, and how much lies around each.
 
-    `places` (P,): index in the bordered picture, of lines of `stride`; `around` (P,): the weights of the
+    `cells` (P,): index in the bordered picture, of lines of `stride`; `around` (P,): the weights of the
     neighbours that are there: left and above 2 each, above left and above right 1 each.
     """
 
-    places: UInt32
+    cells: UInt32
     around: UInt32
     stride: np.uint32
     size: int

@@ -1,4 +1,4 @@
-"""What the weights of a kernel that came before say of the next one.
+"""How earlier weights of a kernel predict the next one.
 
 Neighbouring weights of a trained kernel are alike: where those to the left and above are large, the next is large
 too, which moves it to another class; and its sign is that of their weighted sum more often than not. Both effects
@@ -32,8 +32,8 @@ SHIFTS = 5  # how large the neighbours are, in five steps
 _LARGER = (10, 14, 19, 27)  # sixteenths of what was expected: where a step begins
 BUCKETS = 5  # how sure their sum is of the sign
 _SURER = (1, 4, 8, 15)  # sixteenths of the mean magnitude
-SIZES = 3  # signs are told apart by magnitude: 1, 2, more
-EIGHTHS = (3, 3, -1, 0)  # of left, above, above left, above right in the sum, unless said otherwise
+SIZES = 3  # signs are counted by magnitude: 1, 2, more
+EIGHTHS = (3, 3, -1, 0)  # of left, above, above left, above right in the sum, by default
 CLIP = 31  # neighbours count as no larger, so that
 MOST_AROUND = 255  # their weighted magnitudes
 MOST_SUM = 1023  # and their weighted sum stay below
@@ -76,7 +76,7 @@ def sign_table(means: Int64) -> Bytes:
 @compiled
 def look_around(
     levels: npt.NDArray[np.int32],
-    places: npt.NDArray[np.uint32],
+    cells: npt.NDArray[np.uint32],
     stride: np.uint32,
     size: int,
     eighths: Int64,
@@ -88,12 +88,12 @@ def look_around(
     at = 0
     for n in range(levels.shape[0]):
         for p in range(levels.shape[1]):
-            place = places[p]
-            before, above, behind = picture[place], picture[place + 1], picture[place + 2]
-            left = picture[place + stride]
+            cell = cells[p]
+            before, above, behind = picture[cell], picture[cell + 1], picture[cell + 2]
+            left = picture[cell + stride]
             weight = 2 * (abs(left) + abs(above)) + abs(before) + abs(behind)
             total = eighths[0] * left + eighths[1] * above + eighths[2] * before + eighths[3] * behind
             around[at] = weight
             sums[at] = total
-            picture[place + stride + 1] = clamp(np.int64(levels[n, p]), np.int64(-CLIP), np.int64(CLIP))
+            picture[cell + stride + 1] = clamp(np.int64(levels[n, p]), np.int64(-CLIP), np.int64(CLIP))
             at += 1

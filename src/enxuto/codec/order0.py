@@ -188,7 +188,7 @@ def _locate(view: memoryview, position: int, out: Int32) -> list[tuple[memoryvie
         words_end = position + _words_end(target.size, words)
         end = len(view) if raw < 0 else words_end + raw
         if not words_end <= end <= len(view):
-            raise FormatError("a payload is shorter than its table of lengths says")
+            raise FormatError("a payload is shorter than its table of lengths says", code="E051")
         jobs.append((view[position:end], words, target))
         position = end
     return jobs
@@ -220,10 +220,10 @@ class _ChunkDecoder:
         )
         stream = np.frombuffer(body[head : head + 2 * words], "<u2").astype(np.uint16, copy=False)
         if states.min() < rans.LOWER or not rans.decode(self._table, self._bits, states, stream, out):
-            raise FormatError("a payload's coded words do not decode")
+            raise FormatError("a payload's coded words do not decode", code="E052")
         packed = np.frombuffer(body[head + 2 * words :], np.uint8)
         if self._plain:
             if packed.size:
                 raise FormatError("a payload has raw bits where none belong")
         elif not join(out, self._shift, self._values, self._widths, packed):
-            raise FormatError("a payload's raw bits do not decode")
+            raise FormatError("a payload's raw bits do not decode", code="E052")

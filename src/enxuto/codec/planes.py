@@ -43,7 +43,7 @@ def decode_bytes(data: bytes | memoryview, count: int, item: int) -> bytes:
         length, position = read_varint(view, position)
         end = position + (length or count)
         if end > len(view):
-            raise FormatError("a payload of exact values ends too early")
+            raise FormatError("a payload of exact values ends too early", code="E051")
         piece = view[position:end]
         planes[:, number] = np.frombuffer(piece, np.uint8) if length <= 1 else _decode_plane(piece, count)
         position = end

@@ -1,4 +1,4 @@
-"""Fit hazards and signs to counts, each number weighed against the bits that writing it takes."""
+"""Fit hazards and signs to counts. The bits that writing a number takes count as part of its cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def laplacian_exponents(scales: Floats) -> Int64:
 
 
 def sign_exponents(signs: Int64) -> Int64:
-    """Odds (B, 3) that signs are the neighbours', each no further from the one before than its counts are worth."""
+    """Odds (B, 3) that signs are the neighbours'; the bits of writing each after the one before count too."""
     out = np.zeros(signs.shape[:2], np.int64)
     for sure, size in np.ndindex(*out.shape):
         before = out[sure - 1, size] - USUAL_SIGNS[sure - 1, size] if sure else 0
@@ -44,7 +44,7 @@ def sign_exponents(signs: Int64) -> Int64:
 
 
 @inlined
-def _rice(difference: int) -> int:
+def _rice_bits(difference: int) -> int:
     """Bits of a signed number in a Golomb–Rice code with one low bit."""
     folded = 2 * difference - 1 if difference > 0 else -2 * difference
     bits: int = clamp((folded >> 1) + 2, 2, 20)
@@ -53,22 +53,22 @@ def _rice(difference: int) -> int:
 
 @compiled
 def _cheapest(stops: float, goes: float, expected: int) -> int:
-    """Return the exponent with which so many stops and goes, and writing it, take the fewest bits."""
+    """Return the exponent that makes `stops`, `goes` and its own writing take the fewest bits in all."""
     best, least = expected, np.inf
     for index in range(HAZARD.shape[0]):
         # What signs are expected to be may lie beyond the odds there are, and further away than can be written.
         if abs(index + LOWEST - expected) > FURTHEST:
             continue
-        bits = stops * _STOP[index] + goes * _GO[index] + _rice(index + LOWEST - expected)
+        bits = stops * _STOP[index] + goes * _GO[index] + _rice_bits(index + LOWEST - expected)
         if bits < least:
             best, least = index + LOWEST, bits
     return best
 
 
 def fit_exponents(counts: Floats, direct: int, hazards: int) -> tuple[Int64, float]:
-    """Fit hazards' exponents, each of them weighed against the bits that it takes.
+    """Fit hazards' exponents; the bits that writing them takes count too.
 
-    What lies beyond zero is fitted to even and odd states together, zero to even ones alone.
+    The hazard of zero is fitted to even states alone, the others to even and odd states together.
 
     Args:
         counts: weights (1 or 2, K, tokens), in even and odd states, by class and token.
@@ -106,12 +106,12 @@ def _fit_exponents(even: Floats, whole: Floats, usual: Floats, direct: int, out:
                     goes += own * (magnitude - m)
             expected = expected_exponent(out, c, m)
             out[c, m] = _cheapest(stops, goes, expected)
-            bits += _rice(out[c, m] - expected)
+            bits += _rice_bits(out[c, m] - expected)
     return bits
 
 
 def fit_zeros(counts: Floats, exponents: Int64) -> Int64:
-    """Return the odds of zero (K,) in odd states for their counts (K, tokens), each weighed against its bits."""
+    """Return the odds of zero (K,) in odd states for their counts (K, tokens); the bits of writing them count too."""
     out = np.zeros(exponents.shape[0], np.int64)
     narrower = USUAL_NARROWER
     for c in range(exponents.shape[0] - 1, -1, -1):

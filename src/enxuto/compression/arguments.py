@@ -18,7 +18,7 @@ from enxuto.data import Dataset, Preprocess, dataset_of_arrays, open_dataset, pr
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import Quantizer
-from enxuto.quantize.schemes import Scheme, Uniform
+from enxuto.quantize.schemes import SameQuantizer, Scheme
 
 __all__ = [
     "DataLike",
@@ -121,12 +121,12 @@ def to_preprocess(preprocess: PreprocessLike | None) -> Preprocess | None:
 
 def to_scheme(scheme: Scheme | Quantizer | None) -> Scheme | None:
     """Return the scheme; a quantizer is that of all tensors."""
-    if scheme is None or (hasattr(scheme, "quantizer") and hasattr(scheme, "with_steps_times")):
+    if scheme is None or (hasattr(scheme, "quantizer") and hasattr(scheme, "scale_steps")):
         return scheme  # type: ignore[return-value]
     if hasattr(scheme, "quantize") and not isinstance(scheme, type):
-        return Uniform(scheme)
+        return SameQuantizer(scheme)
     raise UsageError(
-        f"scheme= takes a scheme or quantizer of enxuto.quantize, such as Balanced(0.05), not {scheme!r:.80}"
+        f"scheme= takes a scheme or quantizer of enxuto.quantize, such as BalancedSteps(0.05), not {scheme!r:.80}"
     )
 
 

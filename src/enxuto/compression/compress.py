@@ -242,7 +242,7 @@ class _Plain:
 
     def at_price(self, price: float) -> PricedModel:
         """Steps scaled as a price does in calibrated rounding: a price four times as high doubles them."""
-        scheme = (self.scheme or DEFAULT_SCHEME).with_steps_times((price / _PRICE) ** 0.5)
+        scheme = (self.scheme or DEFAULT_SCHEME).scale_steps((price / _PRICE) ** 0.5)
         rounding: Rounding = "trellis" if self.scheme is None else "nearest"
         return PricedModel(self.compress(scheme, rounding=self.rounding or rounding), price, ())
 

@@ -24,7 +24,14 @@ from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
-from enxuto.quantize.schemes import Balanced, NetworkStats, Scheme, TensorStats, representable, statistics
+from enxuto.quantize.schemes import (
+    BalancedSteps,
+    NetworkStats,
+    Scheme,
+    TensorStats,
+    is_representable,
+    statistics,
+)
 from enxuto.rounding.plain import Rounding, check_quantizer, check_rounding, round_weight
 
 __all__ = [
@@ -40,7 +47,7 @@ __all__ = [
 DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
 """What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
 
-DEFAULT_SCHEME: Scheme = Balanced(scale=0.045)
+DEFAULT_SCHEME: Scheme = BalancedSteps(scale=0.045)
 """Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
 
 _FEWEST = 32  # elements; a smaller tensor costs more as a row of the table than it can save
@@ -121,9 +128,9 @@ def quantizable_weights(
 
 
 def measure_tensors(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
-    """Return `statistics` of those weights among `names` that can be quantized (`representable`)."""
+    """Return `statistics` of those weights among `names` that can be quantized (`is_representable`)."""
     tensors, network = statistics(model, names)
-    usable = [name for name, tensor in tensors.items() if representable(tensor.info.dtype, tensor.largest)]
+    usable = [name for name, tensor in tensors.items() if is_representable(tensor.info.dtype, tensor.largest)]
     return (tensors, network) if len(usable) == len(tensors) else statistics(model, usable)
 
 
@@ -212,7 +219,7 @@ class _PlainCompression:
         too_fine: UsageError | None = None
         power = self._first_power(start, budget)
         for trial in range(_TRIALS):
-            self.scheme = start.with_steps_times(2.0**power)
+            self.scheme = start.scale_steps(2.0**power)
             try:
                 found = self.run()
                 measured, too_fine = 8.0 * found.file_bytes, None
@@ -253,7 +260,7 @@ class _PlainCompression:
         for number in range(14):
             middle = (low + high) / 2
             self._report("searching steps", number, 14)
-            if self._entropy_bits(scheme.with_steps_times(2.0**middle)) > budget:
+            if self._entropy_bits(scheme.scale_steps(2.0**middle)) > budget:
                 low = middle
             else:
                 high = middle

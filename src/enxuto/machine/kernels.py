@@ -64,7 +64,7 @@ def cache_place(folder: Path) -> Path | None:
     """Where compiled code of source files in `folder` goes, None for nowhere; looked for once.
 
     `$NUMBA_CACHE_DIR`, else beside the source, else the user's cache folder, else a temporary folder of this user's
-    own, which is said when it is made. Compiled code is run, so the last two must belong to this user alone.
+    own, which a warning names. Compiled code is run, so the last two must belong to this user alone.
     """
     source = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     inner = f"{folder.name}-{source}"
@@ -239,8 +239,8 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         if place is not None and place != beside:
             yield self._files_at(place)
 
-    def _files_at(self, place: Path) -> _Files:
-        return _Files(str(place), self._impl.filename_base, self._impl.locator.get_source_stamp())
+    def _files_at(self, folder: Path) -> _Files:
+        return _Files(str(folder), self._impl.filename_base, self._impl.locator.get_source_stamp())
 
     def _is_open(self) -> bool:
         if self._open is None:

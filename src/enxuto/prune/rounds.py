@@ -162,7 +162,7 @@ class UnprunedNetwork:
         self,
         kept: KeptChannels,
         scores: Mapping[str, np.ndarray],
-        left: float,
+        share_left: float,
         selection: Selection,
         *,
         timer: Timer | None = None,
@@ -173,7 +173,7 @@ class UnprunedNetwork:
             kept: the plan so far.
             scores: layer → a score for each filter of the network that the plan leaves. Layers without scores
                 (auxiliary heads) stay.
-            left: the share of the unpruned target to be left, 0…1, as nearly as whole filters allow.
+            share_left: the share of the unpruned target to be left, 0…1, as nearly as whole filters allow.
             selection: how filters are chosen.
             timer: needed for the target `latency`.
 
@@ -206,11 +206,11 @@ class UnprunedNetwork:
 
         now, whole = total(removed_groups), total(frozenset())
         choice = choose_units(
-            units, scores, max(0.0, 1 - left * whole / now), lambda chosen: total(after(chosen)),
+            units, scores, max(0.0, 1 - share_left * whole / now), lambda chosen: total(after(chosen)),
             scope=selection.scope, normalise=selection.normalise, floor=selection.floor, multiple=selection.multiple,
         )  # fmt: skip
         removed = after(choice.removed)
-        return PruningStep(self.channels.without_groups(removed), left, total(removed) / whole)
+        return PruningStep(self.channels.without_groups(removed), share_left, total(removed) / whole)
 
     def _removed_groups(self, kept: KeptChannels) -> frozenset[int]:
         """Numbers of the groups that a plan removed."""

@@ -66,7 +66,7 @@ class Claim:
 
     seeds: those whose pruned network is at least as accurate as their own unpruned one. of: number of all seeds.
     by_median: the median is at least the unpruned median. beyond_spread: the lowest accuracy is above the highest
-    unpruned one. over_reinit, over_random, over_longer: differences to the controls, None where there is none.
+    unpruned one. over_reinit, over_random, over_longer: differences to the controls, None without that control.
     beats_reinit: the lowest accuracy is above the highest re-initialised one.
     """
 

@@ -1,22 +1,29 @@
 """Number formats (quantizers: what a level stands for), and schemes, which say what format each tensor gets.
 
-A scheme, or a quantizer for all tensors, is what `enxuto.compress` takes: `enxuto.compress(model, Balanced(0.05))`.
+`enxuto.compress` takes a scheme, or one quantizer for all tensors: `enxuto.compress(model, BalancedSteps(0.05))`.
 """
 
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat, MuLaw, Quantizer
-from enxuto.quantize.schemes import Balanced, FittedMinifloat, Ranged, Scaled, Scheme, Uniform
+from enxuto.quantize.schemes import (
+    BalancedSteps,
+    FittedMinifloat,
+    RangeSteps,
+    RmsSteps,
+    SameQuantizer,
+    Scheme,
+)
 
 __all__ = [
     "SOURCE_MINIFLOATS",
-    "Balanced",
+    "BalancedSteps",
     "DeadZone",
     "FittedMinifloat",
     "Half",
     "Minifloat",
     "MuLaw",
     "Quantizer",
-    "Ranged",
-    "Scaled",
+    "RangeSteps",
+    "RmsSteps",
+    "SameQuantizer",
     "Scheme",
-    "Uniform",
 ]

@@ -61,7 +61,9 @@ class Grid:
     def quantize(self, x: Float32) -> npt.NDArray[np.int32]:
         """Return the nearest level of every element of `x`; `UsageError` on a trellis, where none is nearest alone."""
         if self.trellis:
-            raise UsageError("levels on a trellis depend on each other; they are searched, not rounded")
+            raise UsageError(
+                "levels on a trellis depend on each other; search them, as rounding trellis does", code="E022"
+            )
         rows, columns = self.steps(x.shape)
         levels = np.rint(x.astype(np.float64) / (rows.astype(np.float64) * columns))
         if levels.size and float(np.abs(levels).max()) > 2147483646.0:
@@ -77,7 +79,7 @@ class Grid:
             raise UsageError("the steps of a grid lie beyond float32")
         if self.trellis:
             if levels.ndim < 1:
-                raise UsageError("a single number has no rows for a trellis")
+                raise UsageError("a single number has no rows for a trellis", code="E022")
             levels = multiples(levels)
         with np.errstate(over="ignore", under="ignore"):
             return np.asarray((levels.astype(np.float32) * rows) * columns, np.float32)
@@ -86,7 +88,9 @@ class Grid:
         if not exponents:
             return np.ones((1,) * len(shape), np.float32)
         if len(shape) <= axis or shape[axis] != len(exponents):
-            raise UsageError(f"{len(exponents)} factors along axis {axis} do not fit the shape {shape}")
+            raise UsageError(
+                f"{len(exponents)} factors along axis {axis} do not fit the shape {shape}", code="E022"
+            )
         return quarter_octaves(np.asarray(exponents)).reshape(
             [-1 if i == axis else 1 for i in range(len(shape))]
         )

@@ -99,7 +99,7 @@ class DeadZone:
                 f"delta is the half-width of the zero bin in steps, from 0 to 1, not {self.delta}"
             )
         if isinstance(self.step, tuple) != (self.axis is not None):
-            raise UsageError("several steps need the axis they belong to, and one step has none")
+            raise UsageError("several steps need an axis, and one step takes no axis", code="E022")
         if self.clip is not None and not self.clip[0] < self.clip[1]:
             raise UsageError(f"the range {self.clip} is empty; give the lower end first")
 
@@ -132,7 +132,9 @@ class DeadZone:
         if self.axis is None:
             return max(1, math.prod(shape))
         if not 0 <= self.axis < len(shape) or shape[self.axis] != len(self._steps):
-            raise UsageError(f"{len(self._steps)} steps along axis {self.axis} do not fit the shape {shape}")
+            raise UsageError(
+                f"{len(self._steps)} steps along axis {self.axis} do not fit the shape {shape}", code="E022"
+            )
         return max(1, math.prod(shape[self.axis + 1 :]))
 
 

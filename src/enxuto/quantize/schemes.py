@@ -1,7 +1,7 @@
 """Which quantizer each tensor gets: schemes, from a few statistics of the weights and no data.
 
-A scheme maps a tensor's statistics to a quantizer. `Uniform` gives all tensors the same one (the source's grid),
-`Ranged` divides each range into 2**i steps, `Balanced` spreads a noise budget over tensors and channels.
+A scheme maps a tensor's statistics to a quantizer. `SameQuantizer` gives all tensors the same one (the source's grid),
+`RangeSteps` divides each range into 2**i steps, `BalancedSteps` spreads a noise budget over tensors and channels.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from enxuto.onnx_model import Model, WeightInfo, check_finite
 from enxuto.quantize.scalar import DeadZone, Minifloat, MuLaw, Quantizer, short_float32
 
 __all__ = [
-    "Balanced",
+    "BalancedSteps",
     "FittedMinifloat",
     "NetworkStats",
     "Per",
-    "Ranged",
-    "Scaled",
+    "RangeSteps",
+    "RmsSteps",
+    "SameQuantizer",
     "Scheme",
     "TensorStats",
-    "Uniform",
-    "few_bits",
-    "representable",
+    "is_representable",
+    "round_steps",
     "statistics",
 ]
 
@@ -62,7 +62,7 @@ class Scheme(Protocol):
         """Return the quantizer of one tensor; `network` sums up all tensors to be quantized."""
         ...
 
-    def with_steps_times(self, factor: float) -> Scheme:
+    def scale_steps(self, factor: float) -> Scheme:
         """Return the same scheme with all steps multiplied by `factor`; `UsageError` where steps are fixed."""
         ...
 
@@ -93,8 +93,8 @@ def statistics(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStat
     )
 
 
-def representable(dtype: np.dtype, largest: float) -> bool:
-    """Say whether weights of a type, of this largest magnitude, can be quantized: decoders reckon in float32.
+def is_representable(dtype: np.dtype, largest: float) -> bool:
+    """Say whether weights of this type and largest magnitude can be quantized: decoders compute in float32.
 
     Those near the largest number of their type, which rounding up could pass, and doubles beyond what float32 has on
     either side, cannot; they stay exact.
@@ -126,7 +126,7 @@ def _measure(info: WeightInfo, array: np.ndarray) -> TensorStats:
     )
 
 
-def few_bits(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def round_steps(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Round steps to three bits below the leading one: within 6 %, and a byte or less each in the file."""
     fraction, exponent = np.frexp(np.clip(steps, _SMALLEST, _LARGEST))
     rounded = np.rint(fraction * 2 ** (_STEP_MANTISSA + 1)) / 2 ** (_STEP_MANTISSA + 1)
@@ -134,7 +134,7 @@ def few_bits(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Uniform:
+class SameQuantizer:
     """The same quantizer for every tensor: one step for the whole network, as in the source documents."""
 
     same: Quantizer
@@ -143,10 +143,10 @@ class Uniform:
         """Return that quantizer."""
         return self.same
 
-    def with_steps_times(self, factor: float) -> Scheme:
+    def scale_steps(self, factor: float) -> Scheme:
         """Scale a dead-zone step; others are a `UsageError`."""
         if isinstance(self.same, DeadZone) and isinstance(self.same.step, float):
-            return Uniform(replace(self.same, step=short_float32(self.same.step * factor)))
+            return SameQuantizer(replace(self.same, step=short_float32(self.same.step * factor)))
         raise UsageError(
             f"the {self.same.kind} quantizer has no step to search; bits need a dead-zone quantizer",
             code="E022",
@@ -154,7 +154,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Ranged:
+class RangeSteps:
     """2**levels steps over the range of the tensor or channel, [−largest, largest].
 
     `kind` dead-zone: Δ = 2·largest/2**levels. `kind` mu-law: x_max = largest (per tensor). `clip` has no effect
@@ -181,15 +181,15 @@ class Ranged:
         if self.per == "channel" and tensor.info.axis is not None:
             tops = np.where(tensor.channel_largest > 0, tensor.channel_largest, top)
             return _per_channel(2 * tops / 2**self.levels, self.delta, tensor)
-        return DeadZone(_one_step(2 * top / 2**self.levels), self.delta)
+        return DeadZone(_clip_step(2 * top / 2**self.levels), self.delta)
 
-    def with_steps_times(self, factor: float) -> Scheme:
+    def scale_steps(self, factor: float) -> Scheme:
         """Refuse: the steps follow from the number of levels."""
         raise UsageError("levels and bits both fix the step; give one of them", code="E022")
 
 
 @dataclass(frozen=True)
-class Scaled:
+class RmsSteps:
     """Δ = step · root mean square of the network, tensor or channel."""
 
     step: float
@@ -203,15 +203,15 @@ class Scaled:
             return _per_channel(
                 self.step * np.where(tensor.channel_rms > 0, tensor.channel_rms, rms), self.delta, tensor
             )
-        return DeadZone(_one_step(self.step * rms), self.delta)
+        return DeadZone(_clip_step(self.step * rms), self.delta)
 
-    def with_steps_times(self, factor: float) -> Scheme:
+    def scale_steps(self, factor: float) -> Scheme:
         """Scale the step."""
         return replace(self, step=self.step * factor)
 
 
 @dataclass(frozen=True)
-class Balanced:
+class BalancedSteps:
     """Steps that spread the loss: finer for small tensors, and between one step per tensor and one per channel.
 
     A tensor's noise, relative to its power, disturbs the output by about the same amount whatever the tensor; a
@@ -229,15 +229,15 @@ class Balanced:
     def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
         """Return the quantizer of one tensor."""
         if self.per == "network":
-            return DeadZone(_one_step(self.scale * (network.rms or 1.0)), self.delta)
+            return DeadZone(_clip_step(self.scale * (network.rms or 1.0)), self.delta)
         rms = tensor.rms or 1.0
         share = self.scale * (tensor.info.elements / network.most_elements) ** self.exponent
         if self.per == "tensor" or tensor.info.axis is None or len(tensor.channel_rms) < 2:
-            return DeadZone(_one_step(float(few_bits(np.array(share * rms)))), self.delta)
+            return DeadZone(_clip_step(float(round_steps(np.array(share * rms)))), self.delta)
         channels = np.where(tensor.channel_rms > 0, tensor.channel_rms, rms)
         return _per_channel(share * np.sqrt(channels * rms), self.delta, tensor)
 
-    def with_steps_times(self, factor: float) -> Scheme:
+    def scale_steps(self, factor: float) -> Scheme:
         """Scale all steps."""
         return replace(self, scale=self.scale * factor)
 
@@ -260,14 +260,14 @@ class FittedMinifloat:
         reach = float(Minifloat(self.p, self.q).values[-1])
         return Minifloat(self.p, self.q, 2.0 ** max(-60, math.ceil(math.log2(top) - math.log2(reach))))
 
-    def with_steps_times(self, factor: float) -> Scheme:
+    def scale_steps(self, factor: float) -> Scheme:
         """Refuse: a format has no step."""
         raise UsageError("a minifloat has no step to search; bits need a dead-zone quantizer", code="E022")
 
 
-def _one_step(step: float) -> float:
+def _clip_step(step: float) -> float:
     return short_float32(min(max(step, _SMALLEST), _LARGEST))
 
 
 def _per_channel(steps: npt.NDArray[np.float64], delta: float, tensor: TensorStats) -> DeadZone:
-    return DeadZone(tuple(float(step) for step in few_bits(steps)), delta, tensor.info.axis)
+    return DeadZone(tuple(float(step) for step in round_steps(steps)), delta, tensor.info.axis)

@@ -148,8 +148,8 @@ def _parse(data: bytes) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"no UTF-8 text from byte {error.start} on") from error
+        raise ValueError(f"not UTF-8 text from byte {error.start} on") from error
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not valid JSON")

@@ -83,7 +83,7 @@ class Chart:
 
     bars: for series of bars, whether they go up or across; stacked: on each other, else beside. The first column is
     then the category. Cells are a map of the first column by the second, both categories, coloured by the value.
-    hover: further columns that are told of a point, with their labels. mark: column that is true for points to be
+    hover: further columns shown beside a point, with their labels. mark: column that is true for points to be
     ringed, with its label.
     """
 
@@ -120,7 +120,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A result: its kind (of `KINDS`), charts, tables, and `origin`, pairs of what is told of how it was made."""
+    """A result: its kind (of `KINDS`), charts, tables, and `origin`, pairs that show how it was made."""
 
     kind: str
     title: str

@@ -33,26 +33,26 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 
 def write_page(
-    results: Results, path: str | Path, *, title: str = "enxuto report", most: int = MOST_BYTES
+    results: Results, path: str | Path, *, title: str = "enxuto report", max_bytes: int = MOST_BYTES
 ) -> tuple[str, ...]:
     """Write the page, whole or not at all; what was left out of it for its size is returned by name.
 
     The same results give the same bytes. Raises `UsageError` where the file cannot be written.
     """
-    text, left_out = page_text(results, title=title, most=most)
+    text, left_out = page_text(results, title=title, max_bytes=max_bytes)
     with atomic_write(path) as file:
         file.write(text.encode())
     return left_out
 
 
 def page_text(
-    results: Results, *, title: str = "enxuto report", most: int = MOST_BYTES
+    results: Results, *, title: str = "enxuto report", max_bytes: int = MOST_BYTES
 ) -> tuple[str, tuple[str, ...]]:
     """The page, and the titles of charts and tables that were left out of it for its size."""
     left_out: list[str] = []
     exhibits = list(results.exhibits)
     text = _page(exhibits, results, title, left_out)
-    while len(text.encode()) > most and (largest := _largest(exhibits)) is not None:
+    while len(text.encode()) > max_bytes and (largest := _largest(exhibits)) is not None:
         place, part = largest
         one = exhibits[place]
         exhibits[place] = replace(
@@ -158,30 +158,31 @@ def _problems(problems: Sequence[str], left_out: Sequence[str]) -> str:
     return f'<div class="problems" id="problems"><strong>Left out</strong><ul>{items}</ul></div>\n'
 
 
-def _exhibit(one: Exhibit, charts: list[Chart]) -> str:
+def _exhibit(exhibit: Exhibit, charts: list[Chart]) -> str:
     """An article; its charts are numbered on in `charts`."""
     figures = []
-    for chart in one.charts:
+    for chart in exhibit.charts:
         note = f'<p class="note">{escape(chart.note)}</p>' if chart.note else ""
         figures.append(
             f'<figure data-chart="{len(charts)}"><figcaption>{escape(chart.title)}</figcaption>'
             f'<div class="plot"></div>{note}</figure>\n'
         )
         charts.append(chart)
-    about = f'<p class="about">{escape(one.about)}</p>' if one.about else ""
-    tables = "".join(map(_table, one.tables))
-    return f"<article><h3>{escape(one.title)}</h3>{about}\n{''.join(figures)}{tables}{_origin(one.origin)}</article>\n"
+    about = f'<p class="about">{escape(exhibit.about)}</p>' if exhibit.about else ""
+    tables = "".join(map(_table, exhibit.tables))
+    body = f"{about}\n{''.join(figures)}{tables}{_origin(exhibit.origin)}"
+    return f"<article><h3>{escape(exhibit.title)}</h3>{body}</article>\n"
 
 
 def _origin(origin: Sequence[tuple[str, str]]) -> str:
     rows = []
     for name, value in origin:
-        told = (
+        shown = (
             f"<code>{escape(value)}</code>"
             if name in ("command", "command, rebuilt", "file", "data")
             else escape(value)
         )
-        rows.append(f"<dt>{escape(name)}</dt><dd>{told}</dd>")
+        rows.append(f"<dt>{escape(name)}</dt><dd>{shown}</dd>")
     return f"<details><summary>How to repeat this</summary><dl>{''.join(rows)}</dl></details>"
 
 

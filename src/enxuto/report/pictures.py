@@ -18,13 +18,13 @@ from enxuto.escaping import legend_label
 from enxuto.report.drawing import COLOURS, DASHES, MARKERS, new_figure, save, whole_numbers
 from enxuto.report.exhibit import Cell, Chart, Frame, Measure, Series
 from enxuto.report.results import Results
-from enxuto.report.texts import file_names, folder_at
+from enxuto.report.texts import file_names, make_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["MOST_FRAMES", "Panel", "draw_panels", "panels_of", "write_pictures"]
+__all__ = ["MOST_FRAMES", "Panel", "draw_panels", "make_panels", "write_pictures"]
 
 MOST_FRAMES = 24
 _MANY = 60  # points of a line, beyond which markers would hide it
@@ -77,7 +77,7 @@ class Panel:
         return list(dict.fromkeys(str(row[0]) for series in self.frame.series for row in series.rows))
 
 
-def panels_of(chart: Chart, *, x: int = 0, y: Sequence[str] | None = None) -> list[Panel]:
+def make_panels(chart: Chart, *, x: int = 0, y: Sequence[str] | None = None) -> list[Panel]:
     """A panel for each measure of the y axis, of the chart's first frame; y: keys of some measures, in this order."""
     measures = {measure.key: measure for measure in chart.y}
     return [Panel(chart, chart.frames[0], chart.x[x], measures[key]) for key in (y or measures)]
@@ -127,7 +127,7 @@ def draw_panels(
 
 def write_pictures(results: Results, folder: str | Path, kind: Literal["png", "svg"] = "png") -> list[Path]:
     """Write a picture for each chart; their paths. Raises `UsageError` without matplotlib or where writing fails."""
-    place = folder_at(folder)
+    place = make_folder(folder)
     shown = [
         (exhibit, chart, frame)
         for exhibit in results.exhibits

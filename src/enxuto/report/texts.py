@@ -12,12 +12,12 @@ from enxuto.report.exhibit import KINDS, Exhibit
 from enxuto.report.results import Results
 from enxuto.tables import Table, as_markdown
 
-__all__ = ["file_names", "folder_at", "write_texts"]
+__all__ = ["file_names", "make_folder", "write_texts"]
 
 
 def write_texts(results: Results, folder: str | Path) -> list[Path]:
     """Write `report.md` and a CSV for each table; their paths. Raises `UsageError` where they cannot be written."""
-    place = folder_at(folder)
+    place = make_folder(folder)
     tables = [table for one in results.exhibits for table in one.tables]
     written = {place / "report.md": _markdown(results)}
     for table, name in zip(tables, file_names([table.title for table in tables]), strict=True):
@@ -28,7 +28,7 @@ def write_texts(results: Results, folder: str | Path) -> list[Path]:
     return list(written)
 
 
-def folder_at(folder: str | Path) -> Path:
+def make_folder(folder: str | Path) -> Path:
     """The folder, made where it is missing. Raises `UsageError` where it cannot be."""
     place = Path(folder)
     try:
@@ -64,6 +64,6 @@ def _markdown(results: Results) -> str:
     return "\n".join(parts)
 
 
-def _origin(one: Exhibit) -> str:
-    plain = [(markdown_text(name), one_line(value).replace("`", "'")) for name, value in one.origin]
+def _origin(exhibit: Exhibit) -> str:
+    plain = [(markdown_text(name), one_line(value).replace("`", "'")) for name, value in exhibit.origin]
     return "".join(f"- {name}: `{value}`\n" for name, value in plain)

@@ -92,6 +92,6 @@ def compress_command(output: str | None, calibration: Calibration | None) -> str
 def shell_command(start: str, *words: Any) -> str:
     """A command: its start as it is, and words quoted as a shell needs them; None is left out.
 
-    Of paths from the root the last name stands, as everywhere where a command is told.
+    Of paths from the root the last name stands, as wherever a command is shown.
     """
     return " ".join([start, *(shlex.quote(anonymise(str(word))) for word in words if word is not None)])

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from enxuto.machine.kernels import clamp, compiled, inlined
 from enxuto.quantize.trellis import NEXT
-from enxuto.rounding.paths import Past, Paths, Ways
-from enxuto.rounding.row_search import LARGEST, pass_on, room_for_rows, search_row
+from enxuto.rounding.paths import Extensions, History, Paths
+from enxuto.rounding.row_search import LARGEST, allocate_search, pass_on, search_row
 
 __all__ = [
     "loss",
@@ -117,7 +117,7 @@ def _round_rows(
         coupled,
         following,
         states,
-        *room_for_rows(paths, columns),
+        *allocate_search(paths, columns),
         np.empty(columns),
         np.zeros((rows if coupled else 1, columns)),
         levels,
@@ -137,16 +137,16 @@ def _round_all_rows(
     following: Int64,
     states: Int64,
     paths: Paths,
-    ways: Ways,
-    past: Past,
+    extensions: Extensions,
+    history: History,
     errors: Float64,
     taken: Float64,
     levels: Int32,
 ) -> bool:
     """Round row by row. Errors move later rows when those are next in turn, many at a time.
 
-    coupled: whether errors of a row move later ones. paths, ways, past, errors (C,): room for what a row takes; taken
-    (R, C): for what each row takes from those behind, over V_rs/V_rr, or of one row if they are not coupled.
+    coupled: whether errors of a row move later ones. paths, extensions, history, errors (C,): memory of a row;
+    taken (R, C): for what each row takes from those behind, over V_rs/V_rr, or of one row if they are not coupled.
     """
     one_path = len(paths.losses) == 1 and len(following) == 1
     for r in range(len(weights)):
@@ -165,8 +165,8 @@ def _round_all_rows(
                 following,
                 states[r],
                 paths,
-                ways,
-                past,
+                extensions,
+                history,
                 levels[r],
                 errors,
             )

@@ -1,9 +1,9 @@
-"""Paths through a row of weights: what each has chosen so far, and how to go back along it.
+"""Paths through a row of weights: the choices of each so far, and how to trace it back.
 
 A path lives on while others that end give their place to new ones, so that its number changes with each weight.
 Errors are therefore written down batch by batch, with the number that each path had when the batch began: going back
 takes one step for eight weights, and one for each weight only along the path that is settled in the end.
-`quantize.row_search` says which ways paths go.
+`rounding.row_search` chooses the extensions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ import numpy.typing as npt
 
 from enxuto.machine.kernels import inlined
 
-__all__ = ["BATCH", "Past", "Paths", "Ways", "begin_row", "go_on", "make_room", "read", "settle"]
+__all__ = [
+    "BATCH",
+    "Extensions",
+    "History",
+    "Paths",
+    "allocate_paths",
+    "begin_row",
+    "extend_paths",
+    "read_path",
+    "settle_paths",
+]
 
 BATCH = 8
 
@@ -40,10 +50,10 @@ class Paths(NamedTuple):
     roots: UInt64
 
 
-class Ways(NamedTuple):
-    """Two ways on from each path (2p,), the lower levels first; `picks` (p,) are those taken.
+class Extensions(NamedTuple):
+    """The two extensions of each path by the next weight (2p,), lower levels first; `picks` (p,): those chosen.
 
-    shifts (p,): what each path takes from the weight in turn; before (p,): the states that ways begin in.
+    shifts (p,): what each path takes from the weight in turn; start_states (p,): the states that they begin in.
     """
 
     totals: Float64
@@ -51,14 +61,15 @@ class Ways(NamedTuple):
     errors: Float64
     picks: UInt64
     shifts: Float64
-    before: Int64
+    start_states: Int64
 
 
-class Past(NamedTuple):
-    """What it takes to go back along paths.
+class History(NamedTuple):
+    """What is needed to trace paths back.
 
     origins, levels, errors (2, span, p): of each step of a span and of the span before. batches (span / 8, 8, p),
-    roots (span / 8, p): errors of each batch of a span. before (span, p): each path's errors in the span before.
+    roots (span / 8, p): errors of each batch of a span. earlier_errors (span, p): those of each
+    path in the span before.
     """
 
     origins: UInt64
@@ -66,78 +77,92 @@ class Past(NamedTuple):
     errors: Float32
     batches: Float32
     roots: UInt64
-    before: Float32
+    earlier_errors: Float32
 
 
 # Indices count unsigned where speed matters: one that might be negative is looked at each time.
 
 
-def make_room(most: int, span: int) -> tuple[Paths, Ways, Past]:
-    """Return room for so many paths through rows, `span` weights at a time (a multiple of `BATCH`)."""
+def allocate_paths(max_paths: int, span: int) -> tuple[Paths, Extensions, History]:
+    """Return arrays for `max_paths` paths through rows, `span` weights at a time (a multiple of `BATCH`)."""
     paths = Paths(
-        np.zeros(most),
-        np.zeros(most, np.int64),
-        np.zeros((2, most, span), np.float32),
-        np.zeros((2, BATCH, most), np.float32),
-        np.zeros((2, most), np.uint64),
+        np.zeros(max_paths),
+        np.zeros(max_paths, np.int64),
+        np.zeros((2, max_paths, span), np.float32),
+        np.zeros((2, BATCH, max_paths), np.float32),
+        np.zeros((2, max_paths), np.uint64),
     )
-    ways = Ways(
-        np.zeros(2 * most),
-        np.zeros(2 * most),
-        np.zeros(2 * most),
-        np.zeros(most, np.uint64),
-        np.zeros(most),
-        np.zeros(most, np.int64),
+    extensions = Extensions(
+        np.zeros(2 * max_paths),
+        np.zeros(2 * max_paths),
+        np.zeros(2 * max_paths),
+        np.zeros(max_paths, np.uint64),
+        np.zeros(max_paths),
+        np.zeros(max_paths, np.int64),
     )
-    past = Past(
-        np.zeros((2, span, most), np.uint64),
-        np.zeros((2, span, most), np.int32),
-        np.zeros((2, span, most), np.float32),
-        np.zeros((span // BATCH, BATCH, most), np.float32),
-        np.zeros((span // BATCH, most), np.uint64),
-        np.zeros((span, most), np.float32),
+    history = History(
+        np.zeros((2, span, max_paths), np.uint64),
+        np.zeros((2, span, max_paths), np.int32),
+        np.zeros((2, span, max_paths), np.float32),
+        np.zeros((span // BATCH, BATCH, max_paths), np.float32),
+        np.zeros((span // BATCH, max_paths), np.uint64),
+        np.zeros((span, max_paths), np.float32),
     )
-    return paths, ways, past
+    return paths, extensions, history
 
 
 @inlined
-def begin_row(paths: Paths, ways: Ways, first: int) -> None:
-    """Begin a row with one path, in state `first`; the other paths lead nowhere, whatever stands in their places."""
+def begin_row(paths: Paths, extensions: Extensions, first: int) -> None:
+    """Begin a row with one path, in state `first`; the other paths are dead, whatever their arrays hold."""
     for path in range(len(paths.losses)):
         paths.losses[path] = 0.0 if path == 0 else np.inf
         paths.states[path] = first
-        ways.picks[path] = np.uint64(0)
+        extensions.picks[path] = np.uint64(0)
 
 
 @inlined
-def go_on(paths: Paths, ways: Ways, past: Past, following: Int64, side: int, place: int, i: int) -> None:
-    """Go the ways picked, and write down which: the i-th of the batch, at `place` in the span."""
-    turn, count = i % 2, np.uint64(len(paths.losses))
-    origins, levels, errors = past.origins[side, place], past.levels[side, place], past.errors[side, place]
+def extend_paths(
+    paths: Paths,
+    extensions: Extensions,
+    history: History,
+    following: Int64,
+    side: int,
+    position: int,
+    step: int,
+) -> None:
+    """Extend paths as `picks` says, and record it; step: of the batch, position: in the span."""
+    turn, count = step % 2, np.uint64(len(paths.losses))
+    origins, levels, errors = (
+        history.origins[side, position],
+        history.levels[side, position],
+        history.errors[side, position],
+    )
     old, new, states = paths.roots[turn], paths.roots[1 - turn], paths.states
     for path in range(count):
-        way = ways.picks[path]
-        origins[path] = way if way < count else way - count
-        levels[path] = np.int32(ways.levels[way])
-        errors[path] = ways.errors[way]
+        extension = extensions.picks[path]
+        origins[path] = extension if extension < count else extension - count
+        levels[path] = np.int32(extensions.levels[extension])
+        errors[path] = extensions.errors[extension]
         new[path] = old[origins[path]]
-    before = ways.before
+    start_states = extensions.start_states
     for path in range(count):
-        before[path] = states[path]
+        start_states[path] = states[path]
     for path in range(count):
-        states[path] = following[np.uint64(before[origins[path]]), np.uint64(levels[path] & 1)]
-    for m in range(i):
+        states[path] = following[np.uint64(start_states[origins[path]]), np.uint64(levels[path] & 1)]
+    for m in range(step):
         row, kept = paths.batch[turn, m], paths.batch[1 - turn, m]
         for path in range(count):
             kept[path] = row[origins[path]]
-    kept = paths.batch[1 - turn, i]
+    kept = paths.batch[1 - turn, step]
     for path in range(count):
         kept[path] = errors[path]
 
 
 @inlined
-def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[np.int64, np.int64]:
-    """Return the best path after a span of so many weights, and which it was before the span; fill `past.before`.
+def settle_paths(losses: Float64, history: History, weights: int, settles: bool) -> tuple[np.int64, np.int64]:
+    """Return the best path after a span of `weights` weights, and its number before the span.
+
+    Fills `history.earlier_errors`.
 
     settles: end paths that were others before the span.
     """
@@ -147,22 +172,24 @@ def settle(losses: Float64, past: Past, weights: int, settles: bool) -> tuple[np
     batches = -(-weights // BATCH)
     settled = np.uint64(best)
     for number in range(batches - 1, -1, -1):
-        settled = past.roots[number, settled]
+        settled = history.roots[number, settled]
     for path in range(len(losses)):
         back = np.uint64(path)
         for number in range(batches - 1, -1, -1):
             for i in range(BATCH):
-                past.before[number * BATCH + i, path] = past.batches[number, i, back]
-            back = past.roots[number, back]
+                history.earlier_errors[number * BATCH + i, path] = history.batches[number, i, back]
+            back = history.roots[number, back]
         if settles and back != settled:
             losses[path] = np.inf
     return best, np.int64(settled)
 
 
 @inlined
-def read(past: Past, side: int, path: int | np.int64, unit: float, levels: Int32, errors: Float64) -> None:
+def read_path(
+    history: History, side: int, path: int | np.int64, unit: float, levels: Int32, errors: Float64
+) -> None:
     """Fill levels (n,) and errors (n,) of a span by the path that ends in it as `path`."""
     back = np.uint64(path)
     for i in range(len(levels) - 1, -1, -1):
-        levels[i], errors[i] = past.levels[side, i, back], past.errors[side, i, back] * unit
-        back = past.origins[side, i, back]
+        levels[i], errors[i] = history.levels[side, i, back], history.errors[side, i, back] * unit
+        back = history.origins[side, i, back]

@@ -1,8 +1,9 @@
 """The levels of one row of weights, where each error moves the weights behind it: a search along many paths.
 
-A path is a choice of levels so far, with what its errors take from the weights behind. Each goes on by the two levels
-nearest to the next weight as it has moved it, of either parity, and of all these ways the best are kept. On a trellis
-(`quantize.trellis`) paths may meet in a state; they are no equals then, as they would be for Viterbi's algorithm, since
+A path is a choice of levels so far, with what its errors take from the weights behind. Each is extended by the two
+levels nearest to the next weight as it has moved it, of either parity, and the best of all extensions are kept. On a
+trellis
+(`quantize.trellis`) paths may meet in a state; they are not equal then, as they would be for Viterbi's algorithm, since
 their errors go on to move what comes.
 
 What paths take from the weights behind is worked out eight weights at a time (a batch), and for the rest of a span of
@@ -13,7 +14,7 @@ Numbers in which paths differ are in units of the row's step, in single precisio
 
 Source: M-algorithm (Anderson & Mohan 1984, IEEE Trans. Commun. 32) with feedback along survivors (Kerpez 1991,
 "per-survivor processing"); for lattices it is known as the K-best sphere decoder. What errors do to later weights:
-`quantize.rounding`.
+`rounding.feedback`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,19 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.machine.kernels import compiled, inlined
-from enxuto.rounding.paths import BATCH, Past, Paths, Ways, begin_row, go_on, make_room, read, settle
+from enxuto.rounding.paths import (
+    BATCH,
+    Extensions,
+    History,
+    Paths,
+    allocate_paths,
+    begin_row,
+    extend_paths,
+    read_path,
+    settle_paths,
+)
 
-__all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "pass_on", "room_for_rows", "search_row"]
+__all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "allocate_search", "pass_on", "search_row"]
 
 LARGEST_ON_TRELLIS = 1073741822.0
 LARGEST = 2147483646.0  # off the trellis
@@ -44,9 +55,9 @@ UInt64 = npt.NDArray[np.uint64]
 # slow in the innermost loops.
 
 
-def room_for_rows(most: int, length: int) -> tuple[Paths, Ways, Past]:
-    """Return room for the search along rows of `length` weights, with so many paths at most."""
-    return make_room(most, min(_SPAN, -(-length // BATCH) * BATCH))
+def allocate_search(max_paths: int, length: int) -> tuple[Paths, Extensions, History]:
+    """Return arrays for the search along rows of `length` weights, with at most `max_paths` paths."""
+    return allocate_paths(max_paths, min(_SPAN, -(-length // BATCH) * BATCH))
 
 
 @compiled
@@ -59,8 +70,8 @@ def search_row(
     following: Int64,
     first: int,
     paths: Paths,
-    ways: Ways,
-    past: Past,
+    extensions: Extensions,
+    history: History,
     levels: Int32,
     errors: Float64,
 ) -> tuple[bool, int]:
@@ -68,57 +79,59 @@ def search_row(
 
     The row is overwritten. The step of weight j is unit·steps[j]; costs (C,) of the square of its error. ratios (C, C):
     what an error of j takes from weight k > j. following (states, 2): the state after an even and after an odd level,
-    from state `first` on; one state alone is no trellis. paths, ways, past: from `room_for_rows`, used again and again.
-    Returns whether levels are within bounds, and the last state.
+    from state `first` on; one state alone is no trellis. paths, extensions, history: from `allocate_search`,
+    reused for each row. Returns whether levels are within bounds, and the last state.
     """
     length, plain = len(row), len(following) == 1
-    span = len(past.before)
-    begin_row(paths, ways, first)
+    span = len(history.earlier_errors)
+    begin_row(paths, extensions, first)
     side: Any = np.int64(0)
     best = np.int64(0)
     for start in range(0, length, span):
         end = start + span if start + span < length else length
         half: Any = np.int64(0)
-        _enter(paths.moved, past.before, ratios, start, end)
+        _begin_span(paths.moved, history.earlier_errors, ratios, start, end)
         for head in range(start, end, BATCH):
             tail = head + BATCH if head + BATCH < end else end
             for path in range(len(paths.losses)):
                 paths.roots[0, path] = np.uint64(path)
             for j in range(head, tail):
-                _shift(ways.shifts, paths, half, ratios, start, head, j)
-                if not _extend(row[j] / unit, ways, paths, steps[j], costs[j] * steps[j] ** 2, plain):
+                _shift(extensions.shifts, paths, half, ratios, start, head, j)
+                if not _try_levels(
+                    row[j] / unit, extensions, paths, steps[j], costs[j] * steps[j] ** 2, plain
+                ):
                     return False, 0
-                _select(ways.totals, ways.picks, paths.losses)
-                go_on(paths, ways, past, following, side, j - start, j - head)
+                _select_best(extensions.totals, extensions.picks, paths.losses)
+                extend_paths(paths, extensions, history, following, side, j - start, j - head)
             number, turn = (head - start) // BATCH, (tail - head) % 2
-            batch, roots = past.batches[number], past.roots[number]
+            batch, roots = history.batches[number], history.roots[number]
             for path in range(len(roots)):
                 roots[path] = paths.roots[turn, path]
             for i in range(BATCH):
                 for path in range(len(roots)):
                     batch[i, path] = paths.batch[turn, i, path]
             if tail < end:
-                _move(paths, half, batch, roots, ratios, start, head, end)
+                _pass_batch_on(paths, half, batch, roots, ratios, start, head, end)
                 half = 1 - half
-        best, settled = settle(paths.losses, past, end - start, start > 0)
+        best, settled = settle_paths(paths.losses, history, end - start, start > 0)
         if start:
-            before = start - span
-            read(past, 1 - side, settled, unit, levels[before:start], errors[before:start])
-            pass_on(row, errors, ratios, before, start, end)
+            earlier = start - span
+            read_path(history, 1 - side, settled, unit, levels[earlier:start], errors[earlier:start])
+            pass_on(row, errors, ratios, earlier, start, end)
         if end == length:
-            read(past, side, best, unit, levels[start:end], errors[start:end])
+            read_path(history, side, best, unit, levels[start:end], errors[start:end])
         side = 1 - side
     return True, paths.states[best]
 
 
 @inlined
-def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: int) -> None:
-    """Set what paths take from the weights of a span: what their errors in the span before do. It ends in half 0."""
+def _begin_span(moved: Float32, earlier_errors: Float32, ratios: Float32, start: int, end: int) -> None:
+    """Set `moved` (its half 0) for a new span: what errors of the span before take from its weights."""
     for path in range(moved.shape[1]):
         for k in range(moved.shape[2]):
             moved[0, path, k] = 0.0
     if start:
-        span = len(before)
+        span = len(earlier_errors)
         for i in range(0, span, BATCH):
             half = i // BATCH % 2
             for path in range(moved.shape[1]):
@@ -127,7 +140,7 @@ def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: in
                     path,
                     moved[half],
                     path,
-                    before,
+                    earlier_errors,
                     i,
                     ratios,
                     start - span + i,
@@ -138,7 +151,7 @@ def _enter(moved: Float32, before: Float32, ratios: Float32, start: int, end: in
 
 
 @inlined
-def _move(
+def _pass_batch_on(
     paths: Paths, half: int, batch: Float32, roots: UInt64, ratios: Float32, start: int, head: int, end: int
 ) -> None:
     """Write to the other half of `moved` what paths take from the rest of the span with this batch of errors."""
@@ -202,9 +215,17 @@ def _shift(shifts: Float64, paths: Paths, half: int, ratios: Float32, start: int
 
 
 @inlined
-def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, plain: bool) -> bool:
+def _try_levels(
+    weight: float, extensions: Extensions, paths: Paths, step: float, cost: float, plain: bool
+) -> bool:
     """Try on each path the two levels nearest to a weight, of either parity; False if one is out of bounds."""
-    totals, levels, errors, losses, shifts = ways.totals, ways.levels, ways.errors, paths.losses, ways.shifts
+    totals, levels, errors, losses, shifts = (
+        extensions.totals,
+        extensions.levels,
+        extensions.errors,
+        paths.losses,
+        extensions.shifts,
+    )
     count, grid = np.uint64(len(losses)), 1.0 if plain else 2.0
     largest, outside = LARGEST if plain else LARGEST_ON_TRELLIS, 0
     for path in range(count):
@@ -228,23 +249,23 @@ def _extend(weight: float, ways: Ways, paths: Paths, step: float, cost: float, p
 
 
 @inlined
-def _select(totals: Float64, picks: UInt64, losses: Float64) -> None:
+def _select_best(totals: Float64, picks: UInt64, losses: Float64) -> None:
     """Fill picks and losses (p,) with the least of totals (2p,), at least seven eighths as many as fit.
 
     Between the least and the largest a threshold is searched by halving: counting is faster than sorting.
     """
-    most, ways = len(losses), np.uint64(len(totals))
+    most, extensions = len(losses), np.uint64(len(totals))
     low, high, count = np.inf, 0.0, 0
-    for way in range(ways):
-        low = min(low, totals[way])
-        high = max(high, totals[way] if totals[way] < np.inf else 0.0)
-    for way in range(ways):
-        count += 1 if totals[way] < np.inf else 0
+    for extension in range(extensions):
+        low = min(low, totals[extension])
+        high = max(high, totals[extension] if totals[extension] < np.inf else 0.0)
+    for extension in range(extensions):
+        count += 1 if totals[extension] < np.inf else 0
     threshold = high if count <= most else low
     for _ in range(_HALVINGS if count > most else 0):
         middle, count = (threshold + high) / 2, 0
-        for way in range(ways):
-            count += 1 if totals[way] <= middle else 0
+        for extension in range(extensions):
+            count += 1 if totals[extension] <= middle else 0
         if count > most:
             high = middle
         else:
@@ -252,10 +273,10 @@ def _select(totals: Float64, picks: UInt64, losses: Float64) -> None:
             if count >= most - most // 8:
                 break
     taken = np.uint64(0)
-    for way in range(ways):
+    for extension in range(extensions):
         if taken < np.uint64(most):
-            picks[taken] = way
-            taken += np.uint64(1) if totals[way] <= threshold else np.uint64(0)
+            picks[taken] = extension
+            taken += np.uint64(1) if totals[extension] <= threshold else np.uint64(0)
     for path in range(taken):
         losses[path] = totals[picks[path]]
     for path in range(taken, np.uint64(most)):

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from enxuto.archive import read_archive, read_state, same_number_kind
-from enxuto.errors import ModelError, UsageError
+from enxuto.errors import ModelError, UsageError, error_reason
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
@@ -92,7 +92,7 @@ class StartingNetwork:
                 network.load_state_dict(dict(weights.state))
             except RuntimeError as error:
                 raise ModelError(
-                    f"the weights are not of {name}: {' '.join(str(error).split())[:300]}", code="E071"
+                    f"the weights are not of {name}: {error_reason(error)}", code="E071"
                 ) from error
         return cls(
             network.eval(), architecture, UnprunedNetwork.from_architecture(architecture).channels.keep_all()

@@ -15,11 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enxuto.errors import UsageError, needs
+from enxuto.errors import UsageError, error_reason, import_optional
 from enxuto.study.executor import Outcome, Session, compute, failed_outcome
 from enxuto.study.point import Task
 
@@ -45,14 +44,13 @@ class Cluster:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Yield the session. Raises `UsageError` where nobody answers or `distributed` is missing."""
-        if find_spec("distributed") is None:
-            raise UsageError(needs("a cluster", "Dask", "cluster"), code="E090")
+        import_optional("distributed", "a cluster", "Dask", "cluster")
         address = _resolve_address(self.address)
         try:
             client = _client_class()(address, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UsageError(
-                f"no scheduler answers at {self.address}: {str(error) or type(error).__name__}", code="E091"
+                f"no scheduler answers at {self.address}: {error_reason(error)}", code="E091"
             ) from error
         with client:
             try:
@@ -64,7 +62,7 @@ class Cluster:
             yield _Client(client, self.address)
 
 
-def _resolve_address(given: str) -> str:
+def _resolve_address(address: str) -> str:
     """The address itself, or the one in a scheduler file. Raises `UsageError` for what can be neither, at once.
 
     Dask would try for half a minute, and for another one to take leave.
@@ -72,12 +70,12 @@ def _resolve_address(given: str) -> str:
     from distributed.comm.addressing import get_address_host_port, parse_address
     from distributed.comm.registry import backends
 
-    address = given
-    if Path(given).is_file():
+    address = address
+    if Path(address).is_file():
         try:
-            address = str(json.loads(Path(given).read_text(encoding="utf-8"))["address"])
+            address = str(json.loads(Path(address).read_text(encoding="utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UsageError(f"{given} is no scheduler file: it tells no address", code="E091") from error
+            raise UsageError(f"{address} is no scheduler file: it has no address", code="E091") from error
     try:
         scheme, _ = parse_address(address)
         host, port = get_address_host_port(address, strict=True) if scheme in backends else ("", 0)
@@ -85,7 +83,7 @@ def _resolve_address(given: str) -> str:
         host, port = "", 0
     if not host or not 0 < int(port or 0) < 65536:
         raise UsageError(
-            f"no scheduler answers at {given}: it is neither an address such as tcp://HOST:8786 nor a scheduler file",
+            f"no scheduler answers at {address}: it is neither an address such as tcp://HOST:8786 nor a scheduler file",
             code="E091",
         )
     return address
@@ -136,7 +134,7 @@ class _Client:
         point = self._points.pop(future.key)
         if future.cancelled():
             raise UsageError(
-                f"the scheduler at {self._address} is gone; run the study again, and it goes on from here",
+                f"the scheduler at {self._address} is gone; run the study again to resume it",
                 code="E093",
             )
         try:

@@ -6,7 +6,7 @@ process takes its place. Processes end with their parent, after a kill of it too
 semaphores (tqdm does, inside PyTorch's export) that Python would complain of. A Ctrl-C is the parent's affair alone.
 
 The environment bounds OpenMP, BLAS, MKL, Numba and PyTorch; what counts processors by itself (ONNX Runtime) must be
-told `Task.threads`.
+given `Task.threads`.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End in order, whatever is being computed; being asked again changes nothing."""
+    """End in order on SIGTERM; further SIGTERMs are ignored."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(_TERMINATED)
 

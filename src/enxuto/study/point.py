@@ -42,7 +42,7 @@ class Point:
             function's name.
 
     Raises:
-        UsageError: for values that JSON cannot hold, and names that are none.
+        UsageError: a value that JSON cannot hold, or a function or kind with an impossible name.
     """
 
     function: str
@@ -109,8 +109,7 @@ class Task:
         function, settings, seed, data_hash, paths: the point's.
         predecessors: what the points in `after` left, in that order.
         folder_path: where `folder` is, or will be.
-        threads: how many the function may use. Libraries that read the environment keep to it by themselves, others
-            must be told.
+        threads: how many the function may use. Libraries that read the environment keep to it; set the others.
         version: of enxuto, where the study runs.
     """
 
@@ -165,8 +164,8 @@ def import_function(name: str) -> PointFunction:
     return function  # type: ignore[no-any-return]
 
 
-def copy_as_json(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """A copy of a mapping as JSON gives it back; `what` names it in errors.
+def copy_as_json(values: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """A copy of a mapping as JSON gives it back; `label` names it in errors.
 
     Raises `UsageError` for keys, values or numbers that JSON cannot hold.
     """
@@ -175,7 +174,7 @@ def copy_as_json(values: Mapping[str, Any], what: str) -> dict[str, Any]:
         text.encode()  # a lone surrogate is no text
         copied = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"{what} cannot be written as JSON: {error}") from error
+        raise UsageError(f"{label} cannot be written as JSON: {error}") from error
     if not isinstance(copied, dict):
-        raise UsageError(f"{what} must be a mapping of names to values, not {type(values).__name__}")
+        raise UsageError(f"{label} must be a mapping of names to values, not {type(values).__name__}")
     return copied

@@ -190,12 +190,12 @@ class _Run:
             self._leave_out(point, f"{point.id} failed: {result.error}")
         self._report(result)
 
-    def _leave_out(self, point: Point, why: str) -> None:
+    def _leave_out(self, point: Point, reason: str) -> None:
         """Note all that comes after a failed point, directly or not, as not run."""
         ahead = [point]
         while ahead:
             for follower in self._followers.pop(ahead.pop().id, ()):
-                self.not_run.setdefault(follower.id, f"not run, as {why}")
+                self.not_run.setdefault(follower.id, f"not run, as {reason}")
                 self.waiting.pop(follower.id, None)
                 ahead.append(follower)
 

@@ -58,19 +58,19 @@ class Store:
 
     def find(self, point: str) -> Result | None:
         """The result of the point with this id: values rather than an error, and the first of several values."""
-        self._read_on()
+        self._read_new_lines()
         return self._records.results.get(point)
 
     def results(self, kind: str | None = None) -> list[Result]:
         """A result for each point, or for each of a kind, in the order in which they were computed."""
-        self._read_on()
+        self._read_new_lines()
         found = self._records.results.values()
         return [result for result in found if kind is None or result.kind == kind]
 
     @property
     def problems(self) -> list[str]:
         """One line for each line of the file that is damaged, and one for all of an earlier form; all are left out."""
-        self._read_on()
+        self._read_new_lines()
         start, tail = _tail(self._path)
         torn = f"{self._path}: the last line, from byte {start} on, is cut off and left out"
         return self._records.problems + ([torn] if tail else [])
@@ -78,7 +78,7 @@ class Store:
     def folder_of(self, point: str) -> Path:
         """Where the files of a point are, or would be. Raises `UsageError` for what is no point's id but a path."""
         if not is_id(point):
-            raise UsageError(f"{point[:80]!r} is no point: it is no name of letters and digits")
+            raise UsageError(f"{point[:80]!r} is no id of a point; ids are letters and digits")
         return self.folder / FOLDERS / point
 
     @contextmanager
@@ -91,10 +91,12 @@ class Store:
     def merge(self, sources: Iterable[str | Path]) -> MergeResult:
         """Add the results of other studies' folders, or of their JSON-lines files; the same point is added once.
 
-        Of folders, the files of added points are copied too, but no links, which might lead anywhere. A line whose id
-        is not that of what it says is left out. Values replace an error; of two values the first stays, and
-        `MergeResult.different` names the points where they are not equal. Raises `UsageError` for a source that is not
-        there.
+        The files of added points are copied from folders too; links are not, as they might lead anywhere. A line whose
+        id does not belong to its settings is left out. Values replace an error. Of two values the first stays, and
+        `MergeResult.different` names the points whose values differ.
+
+        Raises:
+            UsageError: a source does not exist.
         """
         added: list[str] = []
         known: list[str] = []
@@ -107,7 +109,7 @@ class Store:
                 for result in results:
                     if not result.fits_its_id():
                         problems.append(
-                            f"{source}: {result.point} is left out: what is said of it does not give its id"
+                            f"{source}: {result.point} is left out: its settings do not give its id"
                         )
                         continue
                     present = self.find(result.point)
@@ -122,7 +124,7 @@ class Store:
                             different.append(result.point)
         return MergeResult(tuple(added), tuple(known), tuple(different), tuple(problems))
 
-    def _read_on(self) -> None:
+    def _read_new_lines(self) -> None:
         """Take in the lines that were added since; all of them where the file has become shorter."""
         try:
             with self._path.open("rb") as file:
@@ -160,7 +162,7 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            _mend(path)
+            _repair_last_line(path)
             self._handle = os.open(
                 path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
             )
@@ -177,8 +179,8 @@ class Writer:
             os.fsync(self._handle)
         except OSError as error:
             os.ftruncate(self._handle, before)
-            raise UsageError(f"cannot write {self._path}: {error.strerror or error}; the study goes on from here "
-                             "when it is run again", code="E013") from error  # fmt: skip
+            raise UsageError(f"cannot write {self._path}: {error.strerror or error}; run the study again "
+                             "to resume it", code="E013") from error  # fmt: skip
 
     def close(self) -> None:
         """Let the file go."""
@@ -255,7 +257,7 @@ def _tail(path: Path) -> tuple[int, bytes]:
     return size - len(tail), tail
 
 
-def _mend(path: Path) -> None:
+def _repair_last_line(path: Path) -> None:
     """End a last line that lacks only its end; cut off one that is no result."""
     start, tail = _tail(path)
     if not tail:

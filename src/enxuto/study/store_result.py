@@ -94,9 +94,9 @@ class Result:
         if not -(2**63) <= stored["seed"] < 2**63:
             raise FormatError("its seed has more than 64 bits")
         if not 0 <= stored["seconds"] <= _LONGEST:
-            raise FormatError("its seconds are no time that a computation can take")
+            raise FormatError("its seconds must be a finite number of 0 or more")
         if not is_id(stored["point"]):
-            raise FormatError("its point is no name of letters and digits")
+            raise FormatError("its point must be an id of letters and digits")
         if not all(isinstance(name, str) and is_id(name) for name in stored["after"]):
             raise FormatError("its after must be a list of points")
         if not all(isinstance(value, str) for value in stored["versions"].values()):

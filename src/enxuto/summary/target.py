@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enxuto import zoo
-from enxuto.errors import ModelError, UsageError, import_optional
+from enxuto.errors import ModelError, UsageError, error_reason, import_optional
 from enxuto.onnx_model import Model
 from enxuto.summary.onnx_graph import summarize_onnx
 from enxuto.summary.table import Summary
@@ -84,7 +84,7 @@ def build_module(target: str) -> nn.Module:
         network = factory()
     except Exception as error:
         raise ModelError(
-            f"{target} failed: {type(error).__name__}: {' '.join(str(error).split())}", code="E034"
+            f"{target} failed: {type(error).__name__}: {error_reason(error)}", code="E034"
         ) from error
     if not isinstance(network, torch.nn.Module):
         raise ModelError(f"{target} returned a {type(network).__name__}, not a torch.nn.Module")
@@ -98,7 +98,7 @@ def _factory(module_name: str, attribute: str, target: str) -> Callable[[], obje
     try:
         factory: object = importlib.import_module(module_name)
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {error_reason(error)}"
         raise UsageError(f"cannot import {module_name!r} of {target}: {reason}", code="E021") from error
     finally:
         if folder in sys.path:

@@ -56,7 +56,7 @@ def fit(
         config: all other settings.
         folder: gets `last.pt` and the history after each epoch, `best.pt`, and `epoch-NNN.pt` for
             `config.keep_epochs`. Under torchrun all processes must see it.
-        resume: continue from `last.pt`; where there is none, start.
+        resume: resume from `last.pt`; start where it is missing.
         progress: called every few steps and after each epoch, in the first process.
 
     Returns:
@@ -174,7 +174,7 @@ def _stop_reason(run: TrainingRun, record: EpochRecord) -> str:
 
 
 def _open_folder(run: TrainingRun, *, resume: bool) -> None:
-    """Make the folder, or go on from what it holds."""
+    """Make the folder, or resume the run that it holds."""
     if run.folder is None:
         if resume:
             raise UsageError("resume needs the folder of the run", code="E023")

@@ -110,7 +110,7 @@ def learned_weights(model: Model) -> list[WeightInfo]:
 
 
 def model_distribution(model: Model, name: str) -> WeightDistribution | None:
-    """The distribution of all learned values of a model; None where they are all equal, or there are none.
+    """The distribution of all learned values of a model; None where there are none or they are all equal.
 
     Raises `ModelError` for NaN and infinite values, `UsageError` without SciPy.
     """

@@ -145,8 +145,8 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return csv_text(list(rows[0]), [[row[key] for key in rows[0]] for row in rows]) if rows else ""
 
 
-def _similarity_text(one: Similarity, measure: Measure) -> str:
-    return f"{one.name} {one.sse if measure == 'sse' else one.kl:.3g}"
+def _similarity_text(similarity: Similarity, measure: Measure) -> str:
+    return f"{similarity.name} {similarity.sse if measure == 'sse' else similarity.kl:.3g}"
 
 
 def _laplace_ranks(shapes: Sequence[WeightDistribution], measure: Measure) -> str:

@@ -31,12 +31,17 @@ def build(
 ) -> torch.nn.Module:
     """Return the network `name` with fresh weights, in training mode, on torch's default device.
 
-    It takes images (batch, `channels`, height, width) and returns logits (batch, `classes`); both numbers
-    default to the entry's. With `seed` the weights are always the same and the global random state is left as
-    it was; without one they are drawn from the global state. `options` are the keywords listed in
-    `entry(name).options`.
+    It takes images (batch, `channels`, height, width) and returns logits (batch, `classes`).
 
-    Raises `UsageError` for an unknown name, option or value, and when torch is not installed.
+    Args:
+        name: of the architecture.
+        classes, channels: by default the entry's.
+        seed: gives the same weights every time and leaves the global random state alone; without a seed, weights
+            are drawn from that state.
+        options: keywords listed in `entry(name).options`.
+
+    Raises:
+        UsageError: a name, option or value is unknown, or torch is not installed.
     """
     item = entry(name)
     check_options(item, options)

@@ -101,7 +101,7 @@ class DataOptions(ImageOptions):
         return {**super().arguments(), "label_column": self.label_column}
 
     def class_order(self) -> tuple[Label, ...] | None:
-        """Return the names in the file of --labels, None where there is none."""
+        """Return the class names in the file of --labels; None without --labels."""
         from enxuto.data import read_labels
 
         return None if self.labels is None else read_labels(self.labels)

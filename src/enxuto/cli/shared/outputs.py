@@ -25,8 +25,8 @@ __all__ = [
     "check_folder",
     "check_outputs",
     "default_file",
-    "goes_to_stdout",
     "write_to_stdout",
+    "writes_to_stdout",
 ]
 
 FILES = ("output", "sheet")
@@ -121,7 +121,7 @@ def check_folder(verb: str, folder: Path) -> Path:
     return folder
 
 
-def goes_to_stdout(output: Path | None, *, json: bool) -> bool:
+def writes_to_stdout(output: Path | None, *, json: bool) -> bool:
     """Say whether the file goes to stdout; `UsageError` where that is a terminal, or JSON goes there too."""
     if output != STDOUT:
         return False
@@ -178,7 +178,7 @@ def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
         path
     ):  # unlike `Path.exists` no error where that cannot be known, which `check_writable` says
         for source in inputs:
-            if any(_same(path, file) for file in _files_of(source)):
+            if any(_is_same_file(path, file) for file in _files_of(source)):
                 raise UsageError(
                     f"{path} is {source} itself, or its data; name another file to write", code="E014"
                 )
@@ -198,9 +198,9 @@ def _files_of(source: Path) -> list[Path]:
         return [source]
 
 
-def _same(one: Path, other: Path) -> bool:
+def _is_same_file(first: Path, second: Path) -> bool:
     try:
-        return one.samefile(other)
+        return first.samefile(second)
     except OSError:
         return False
 

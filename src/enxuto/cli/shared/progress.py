@@ -48,7 +48,7 @@ class Stages:
         self._trial = 1
 
     def label(self, what: str) -> str:
-        """Return what the stage that begins or goes on is called."""
+        """Return the label of the stage that begins or continues."""
         if what not in self._names:
             return what
         place = self._names.index(what)
@@ -108,7 +108,7 @@ def progress_bar(what: str, stages: Sequence[str] = ()) -> Iterator[Report]:
                 stage = what
                 bar.update(task, label=named.label(what), began=time.monotonic())
                 bar.tasks[0].total = known  # `update` keeps the old total where it is told None
-            label = escape_invisible(_with_detail(bar.tasks[0].fields["label"], detail))
+            label = escape_invisible(_add_detail(bar.tasks[0].fields["label"], detail))
             bar.update(task, description=label, completed=done, total=known, left=left)
 
         yield report
@@ -152,10 +152,10 @@ class PlainProgress:
             left = time_left(now - self._began, done, known)
         share = "" if known is None else f", {done / known:.0%} done"
         rest = "" if left is None else f", {clock_time(left)} left"
-        self._write_line(f"{_with_detail(self._label, detail)}{share}{rest}")
+        self._write_line(f"{_add_detail(self._label, detail)}{share}{rest}")
 
 
-def _with_detail(label: str, detail: str) -> str:
+def _add_detail(label: str, detail: str) -> str:
     return f"{label}, {detail}" if detail else label
 
 

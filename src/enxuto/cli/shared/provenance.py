@@ -1,7 +1,7 @@
 """`provenance`: how a result was made, under the key of that name in all that verbs print and write as JSON.
 
 The command as it was given, what it was made with and on what. Paths from the root, and addresses, name machines and
-people: of a path the last name is told, of an address its scheme alone.
+people: a path is shortened to its last name, an address to its scheme.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def provenance(
     facts = machine()
     if threads is not None:
         facts["threads"] = threads or facts["cores"]
-    said = {"samples": samples, "seed": seed, "data": data}
+    values = {"samples": samples, "seed": seed, "data": data}
     return {
         "command": None if _arguments is None else command_line(_arguments),
-        **{key: value for key, value in said.items() if value is not None},
+        **{key: value for key, value in values.items() if value is not None},
         "versions": versions(),
         "machine": facts,
     }

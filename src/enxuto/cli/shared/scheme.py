@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, cast
 from enxuto.compression.plain import DEFAULT_SCHEME
 from enxuto.errors import UsageError
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw
-from enxuto.quantize.schemes import Balanced, FittedMinifloat, Per, Ranged, Scaled, Scheme, Uniform
+from enxuto.quantize.schemes import (
+    BalancedSteps,
+    FittedMinifloat,
+    Per,
+    RangeSteps,
+    RmsSteps,
+    SameQuantizer,
+    Scheme,
+)
 
 if TYPE_CHECKING:
     from enxuto.cli.shared.scheme_options import SchemeOptions
@@ -22,7 +30,7 @@ def build_scheme(options: SchemeOptions) -> Scheme:
     """Return the scheme of options that do not contradict each other; `UsageError` where one is missing."""
     match options.quantizer:
         case "half":
-            return Uniform(Half())
+            return SameQuantizer(Half())
         case "minifloat":
             return _minifloat(options)
         case "mu-law":
@@ -37,13 +45,13 @@ def _dead_zone(options: SchemeOptions) -> Scheme:
         if options.per is None or options.range is not None:
             low, high = options.range or (-1.0, 1.0)
             clip = (low, high) if options.clip else None
-            return Uniform(DeadZone((high - low) / 2**options.levels, delta, clip=clip))
-        return Ranged(options.levels, cast(Per, options.per), "dead-zone", delta)
+            return SameQuantizer(DeadZone((high - low) / 2**options.levels, delta, clip=clip))
+        return RangeSteps(options.levels, cast(Per, options.per), "dead-zone", delta)
     if options.step is not None:
         if options.per is None or options.per == "network":
-            return Uniform(DeadZone(options.step, delta))
-        return Scaled(options.step, cast(Per, options.per), delta)
-    assert isinstance(DEFAULT_SCHEME, Balanced)
+            return SameQuantizer(DeadZone(options.step, delta))
+        return RmsSteps(options.step, cast(Per, options.per), delta)
+    assert isinstance(DEFAULT_SCHEME, BalancedSteps)
     return replace(DEFAULT_SCHEME, per=cast(Per, options.per or DEFAULT_SCHEME.per), delta=delta)
 
 
@@ -54,10 +62,10 @@ def _mu_law(options: SchemeOptions) -> Scheme:
         low, high = options.range or (-1.0, 1.0)
         if low != -high:
             raise UsageError(f"μ-law needs a range symmetric about 0, not {low:g} to {high:g}")
-        return Uniform(
+        return SameQuantizer(
             MuLaw(2**options.levels, options.mu or float(2**options.levels), high, clip=options.clip)
         )
-    return Ranged(options.levels, cast(Per, options.per), "mu-law", mu=options.mu)
+    return RangeSteps(options.levels, cast(Per, options.per), "mu-law", mu=options.mu)
 
 
 def _minifloat(options: SchemeOptions) -> Scheme:
@@ -67,4 +75,8 @@ def _minifloat(options: SchemeOptions) -> Scheme:
         raise UsageError(
             "--quantizer minifloat needs --minifloat P,Q: exponent and mantissa bits, such as 4,3"
         ) from error
-    return Uniform(Minifloat(p, q)) if options.per is None else FittedMinifloat(p, q, cast(Per, options.per))
+    return (
+        SameQuantizer(Minifloat(p, q))
+        if options.per is None
+        else FittedMinifloat(p, q, cast(Per, options.per))
+    )

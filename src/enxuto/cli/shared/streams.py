@@ -22,22 +22,22 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-def _replaced(error: UnicodeError) -> tuple[str, int]:
+def _replacement(error: UnicodeError) -> tuple[str, int]:
     """What stands for characters that an encoding lacks: look-alikes, letters without accents, or escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    return "".join(map(_alike, text)), error.end
+    return "".join(map(_look_alike, text)), error.end
 
 
-def _alike(one: str) -> str:
-    if one in _INSTEAD:
-        return _INSTEAD[one]
-    plain = unicodedata.normalize("NFKD", one).encode("ascii", "ignore").decode()
-    return plain or one.encode("ascii", "backslashreplace").decode()
+def _look_alike(character: str) -> str:
+    if character in _INSTEAD:
+        return _INSTEAD[character]
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return plain or character.encode("ascii", "backslashreplace").decode()
 
 
-codecs.register_error(_PLAIN, _replaced)
+codecs.register_error(_PLAIN, _replacement)
 
 
 def replace_unencodable() -> None:

@@ -120,7 +120,7 @@ def data_name(data: str) -> str:
 
 
 def tables_folder(
-    folder: Path, data: str, about: Mapping[str, Any], known: Callable[[Result], object]
+    folder: Path, data: str, subject: Mapping[str, Any], subject_of: Callable[[Result], object]
 ) -> Path:
     """Return the folder for a study's tables and charts, which is made.
 
@@ -130,15 +130,15 @@ def tables_folder(
     Args:
         folder: of the study.
         data: the data set as the user named it, for the name of a folder in it.
-        about: what the tables are about, such as the hash of the images.
-        known: returns the same of a recorded result, or None where the result does not say.
+        subject: what the tables are about, such as the hash of the images.
+        subject_of: returns the same of a recorded result, or None where the result does not say.
     """
     from enxuto.study import Store, content_hash
 
-    first = next((found for found in map(known, Store(folder).results()) if found is not None), about)
-    place = folder if first == about else folder / f"{data_name(data)}-{content_hash(about)[:8]}"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+    first = next((found for found in map(subject_of, Store(folder).results()) if found is not None), subject)
+    path = folder if first == subject else folder / f"{data_name(data)}-{content_hash(subject)[:8]}"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def show_study_table(table: Table) -> None:

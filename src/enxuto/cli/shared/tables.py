@@ -14,7 +14,7 @@ from functools import cached_property
 
 from rich.cells import cell_len
 
-__all__ = ["Layout", "lay_out", "shortened", "wrapped"]
+__all__ = ["Layout", "lay_out", "shorten", "wrap"]
 
 _WIDE, _TIGHT = (2, 3), (1, 2)  # blanks before a line and between columns, with room and without
 _NAME, _LEAST_NAME = 16, 8  # characters of a name that say enough, and that say something
@@ -55,7 +55,7 @@ class _Column:
 
     def lines(self, cell: str, width: int) -> list[str]:
         whole = self.right or cell_len(cell) <= width or _BARS.search(cell)
-        return [cell] if whole else wrapped(cell, width)
+        return [cell] if whole else wrap(cell, width)
 
 
 def lay_out(
@@ -78,9 +78,9 @@ def lay_out(
     blanks = _WIDE
     if width is not None and _sum(widths, _WIDE) > width:
         blanks = _TIGHT
-        shown = _kept(parts, width, give_way)
+        shown = _fitting_columns(parts, width, give_way)
         name = _NAME if _sum([parts[place].least(_NAME) for place in shown]) <= width else _LEAST_NAME
-        widths = _shared([parts[place] for place in shown], width, name)
+        widths = _share_room([parts[place] for place in shown], width, name)
     kept = [parts[place] for place in shown]
     headings = [_heading(part, size) for part, size in zip(kept, widths, strict=True)]
     head = _lines(kept, headings, widths, blanks)
@@ -94,12 +94,12 @@ def lay_out(
     return Layout(tuple(head), tuple(body), _sum(widths, blanks), left_out)
 
 
-def wrapped(text: str, width: int) -> list[str]:
+def wrap(text: str, width: int) -> list[str]:
     """Lines of at most `width` characters, broken at blanks; a longer word is shortened, a longer number is not."""
     lines: list[str] = []
     line = ""
     for word in text.split(" "):
-        word = word if _is_number(word) else shortened(word, width)
+        word = word if _is_number(word) else shorten(word, width)
         if line and cell_len(line) + 1 + cell_len(word) > width:
             lines.append(line)
             line = word
@@ -108,16 +108,16 @@ def wrapped(text: str, width: int) -> list[str]:
     return [*lines, line]
 
 
-def shortened(text: str, width: int, mark: str = "…") -> str:
+def shorten(text: str, width: int, mark: str = "…") -> str:
     """The text, or its ends with `mark` in place of the middle."""
     if cell_len(text) <= width:
         return text
     room = max(0, width - cell_len(mark))
-    first, last = _within(text, room - room // 2), _within(text[::-1], room // 2)[::-1]
-    return (first + mark + last) if width >= cell_len(mark) else _within(text, width)
+    first, last = _longest_within(text, room - room // 2), _longest_within(text[::-1], room // 2)[::-1]
+    return (first + mark + last) if width >= cell_len(mark) else _longest_within(text, width)
 
 
-def _within(text: str, width: int) -> str:
+def _longest_within(text: str, width: int) -> str:
     """The longest beginning that is no wider."""
     if len(text) > 2 * width:
         text = text[: 2 * width + 8]
@@ -141,7 +141,7 @@ def _sum(widths: Sequence[int], blanks: tuple[int, int] = _TIGHT) -> int:
     return blanks[0] + sum(widths) + blanks[1] * max(0, len(widths) - 1)
 
 
-def _kept(parts: Sequence[_Column], width: int, give_way: Sequence[str]) -> list[int]:
+def _fitting_columns(parts: Sequence[_Column], width: int, give_way: Sequence[str]) -> list[int]:
     """Places of the columns that fit, in their order."""
     least = [part.least(_NAME) for part in parts]
     shown = list(range(len(parts)))
@@ -165,7 +165,7 @@ def _kept(parts: Sequence[_Column], width: int, give_way: Sequence[str]) -> list
     return sorted(place for place in shown if place not in bars or place - 1 in shown)
 
 
-def _shared(parts: Sequence[_Column], width: int, name: int) -> list[int]:
+def _share_room(parts: Sequence[_Column], width: int, name: int) -> list[int]:
     """The room of each column: the least, and of what is left as much as it wants, shared evenly."""
     widths = [part.least(name) for part in parts]
     room = width - _sum(widths)
@@ -180,7 +180,7 @@ def _shared(parts: Sequence[_Column], width: int, name: int) -> list[int]:
 
 
 def _heading(part: _Column, width: int) -> list[str]:
-    return [part.heading] if cell_len(part.heading) <= width else wrapped(part.heading, width)
+    return [part.heading] if cell_len(part.heading) <= width else wrap(part.heading, width)
 
 
 def _lines(

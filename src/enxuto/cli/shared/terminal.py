@@ -23,12 +23,13 @@ from enxuto._version import __version__
 from enxuto.cli.shared.option_names import name_options
 from enxuto.cli.shared.progress import progress_bar
 from enxuto.cli.shared.streams import as_encodable, write
-from enxuto.cli.shared.tables import lay_out, wrapped
+from enxuto.cli.shared.tables import lay_out, wrap
 from enxuto.errors import EnxutoError
 from enxuto.escaping import escape_invisible, json_text, one_line
 from enxuto.machine.signals import exit_code
 
 __all__ = [
+    "add_schema",
     "handle_errors",
     "human_bytes",
     "note",
@@ -38,7 +39,6 @@ __all__ = [
     "set_debug",
     "show_table",
     "warn",
-    "with_schema",
     "write_text",
 ]
 
@@ -96,23 +96,23 @@ def handle_errors(verb: Callable[P, R]) -> Callable[P, R]:
 
 
 def _fail(message: str, code: int) -> None:
-    _say(sys.stderr, ("error:", "red"), f" {one_line(_for_users(message))}")
+    _say(sys.stderr, ("error:", "red"), f" {one_line(_name_options(message))}")
     raise typer.Exit(code)
 
 
-def _for_users(message: str) -> str:
+def _name_options(message: str) -> str:
     """A message with arguments of the library as options of the verb that runs."""
     return message if _verb is None else name_options(message, _verb)
 
 
 def note(message: str) -> None:
     """Write a remark to stderr."""
-    _say(sys.stderr, escape_invisible(_for_users(message)))
+    _say(sys.stderr, escape_invisible(_name_options(message)))
 
 
 def warn(message: str) -> None:
     """Write a warning to stderr."""
-    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(_for_users(message))}")
+    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(_name_options(message))}")
 
 
 def say(message: str) -> None:
@@ -125,14 +125,14 @@ def write_text(text: str) -> None:
     write(sys.stdout, escape_invisible(text, keep="\n"))
 
 
-def with_schema(values: Mapping[str, Any], verb: str | None = None) -> dict[str, Any]:
+def add_schema(values: Mapping[str, Any], verb: str | None = None) -> dict[str, Any]:
     """A result with what readers know it by: the verb's name and the version of its keys, and enxuto's own version."""
     return {"schema": f"enxuto.{verb or _running}/1", "version": __version__, **values}
 
 
 def print_json(values: Mapping[str, Any]) -> None:
     """Write a verb's result to stdout as JSON, with its schema; lists of numbers take one line each."""
-    write(sys.stdout, json_text(_lines(with_schema(values), "")) + "\n")
+    write(sys.stdout, json_text(_lines(add_schema(values), "")) + "\n")
 
 
 def _lines(values: Any, indent: str) -> str:
@@ -182,7 +182,7 @@ def show_table(
     if title:
         _say(
             sys.stdout,
-            ("\n".join(wrapped(as_encodable(escape_invisible(title), sys.stdout), around)), "italic"),
+            ("\n".join(wrap(as_encodable(escape_invisible(title), sys.stdout), around)), "italic"),
         )
     _say(sys.stdout, "")
     _say(sys.stdout, ("\n".join(table.head), "bold"))
@@ -192,7 +192,7 @@ def show_table(
     if table.left_out:
         below.append(f"not shown at this width: {', '.join(table.left_out)}")
     for line in filter(None, below):
-        for part in wrapped(as_encodable(line, sys.stdout), around):
+        for part in wrap(as_encodable(line, sys.stdout), around):
             _say(sys.stdout, (part, "dim"))
 
 

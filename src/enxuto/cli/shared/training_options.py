@@ -24,7 +24,7 @@ __all__ = [
     "Network",
     "Settings",
     "TrainingDataOptions",
-    "absolute_place",
+    "absolute_path",
     "check_packages",
     "count_images",
     "open_both_parts",
@@ -107,15 +107,15 @@ class TrainingDataOptions(DataOptions):
         return {"format": self.format, "image_column": self.image_column, "label_column": self.label_column,
                 "split": self.split}  # fmt: skip
 
-    def places(self, data: str) -> dict[str, str]:
-        """Return where the images are, as any process finds them: `data` and, if given, `test`."""
-        given = {"data": data, "test": self.test}
-        return {key: absolute_place(place) for key, place in given.items() if place is not None}
+    def paths(self, data: str) -> dict[str, str]:
+        """Return the absolute paths of the images: `data` and, where --test names another, `test`."""
+        paths = {"data": data, "test": self.test}
+        return {key: absolute_path(path) for key, path in paths.items() if path is not None}
 
 
-def absolute_place(place: str | Path) -> str:
+def absolute_path(path: str | Path) -> str:
     """Return a path that any process finds; the name of a published data set as it is."""
-    return str(Path(place).resolve()) if Path(place).exists() else str(place)
+    return str(Path(path).resolve()) if Path(path).exists() else str(path)
 
 
 def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
 
 
 def check_packages(*names: str) -> None:
-    """Raise `UsageError` where a package is missing, before anything is begun."""
+    """Raise `UsageError` where a package is missing."""
     from importlib.util import find_spec
 
     missing = [name for name in names if find_spec(name) is None]

@@ -39,15 +39,19 @@ def training_progress() -> Iterator[Callable[[TrainingProgress], None]]:
         yield report
 
 
-def _epoch_line(at: TrainingProgress) -> str:
-    assert at.record is not None
-    parts = [f"epoch {at.epoch}/{at.epochs}", f"loss {at.loss:.4f}"]
-    if at.record.validation_top1 is not None:
+def _epoch_line(progress: TrainingProgress) -> str:
+    assert progress.record is not None
+    parts = [f"epoch {progress.epoch}/{progress.epochs}", f"loss {progress.loss:.4f}"]
+    if progress.record.validation_top1 is not None:
         parts += [
-            f"validation loss {at.record.validation_loss:.4f}",
-            f"top-1 {at.record.validation_top1:.2%}",
+            f"validation loss {progress.record.validation_loss:.4f}",
+            f"top-1 {progress.record.validation_top1:.2%}",
         ]
-    parts += [f"lr {at.lr:.3g}", f"{at.images_per_s:,.0f} images/s", f"{clock_time(at.eta_s)} left"]
+    parts += [
+        f"lr {progress.lr:.3g}",
+        f"{progress.images_per_s:,.0f} images/s",
+        f"{clock_time(progress.eta_s)} left",
+    ]
     return ", ".join(parts)
 
 

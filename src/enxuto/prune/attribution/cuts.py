@@ -1,6 +1,6 @@
 """Values that come from the images and carry no gradient: masks, positions of maxima, detached copies.
 
-Autograd takes such a value for a constant. Where a network goes on with one, as in x·(x > 0) or x / max(x).detach(),
+Autograd takes such a value for a constant. Where a network uses one, as in x·(x > 0) or x / max(x).detach(),
 its gradient is not a multiplier: contributions would miss the difference that they explain. `DetachedValues` follows
 these values by the memory they lie in, through everything computed from them, and knows which function made each.
 
@@ -20,7 +20,7 @@ from torch.overrides import resolve_name
 from enxuto.errors import ModelError
 from enxuto.prune.attribution.rules import plain_name, refusal
 
-__all__ = ["DetachedValues", "leaves_torch", "reads_a_number", "tensors_in", "watch_writes"]
+__all__ = ["DetachedValues", "leaves_torch", "reads_number", "tensors_in", "watch_writes"]
 
 _READ = frozenset({
     "item", "tolist", "__bool__", "__float__", "__int__", "__index__", "__complex__", "__contains__", "equal",
@@ -34,7 +34,7 @@ _SHAPE_ONLY = frozenset({
 _SHAPE_OF_SECOND = frozenset({"view_as", "expand_as", "reshape_as", "type_as", "to"})
 
 
-def reads_a_number(func: Callable[..., Any]) -> bool:
+def reads_number(func: Callable[..., Any]) -> bool:
     """Whether a function makes a Python number, or a list of them, of a tensor's values."""
     return getattr(func, "__name__", "") in _READ
 
@@ -107,11 +107,11 @@ class DetachedValues:
                 )
 
     def check(self, func: Callable[..., Any], args: Sequence[object], cut: Sequence[Tensor]) -> None:
-        """Refuse a function that goes on with cut-off values and activations; one of the shape alone may."""
+        """Refuse a function that combines cut-off values with activations; one that reads shapes alone may."""
         name = plain_name(func)
         if name in _SHAPE_OF_SECOND and args and all(args[0] is not tensor for tensor in cut):
             return
-        raise self.error(cut[0], f"{resolve_name(func) or name} goes on with it")
+        raise self.error(cut[0], f"{resolve_name(func) or name} uses it")
 
     def check_write(self, func: Callable[..., Any], overwritten: Iterable[Tensor]) -> None:
         """Refuse writing into the memory of an activation behind its gradient."""

@@ -70,15 +70,19 @@ def deeplift(
 ) -> Attribution:
     """Attribute class scores to the outputs of all convolutions and linear layers of an unmodified network.
 
-    images: (batch, channels, height, width), normalised, on the network's device. classes: whose score, (batch,)
-    integers; None: the class predicted for each image. reduce: what to keep of a layer's contributions, called with
-    its name as soon as they are known (sums over filters take less memory than all).
+    The network runs in evaluation mode and gets its modes back. Gradients of parameters are not touched. The caller's
+    gradient mode does not matter.
 
-    The network runs in evaluation mode and gets its modes back; parameters' gradients are not touched; the caller's
-    gradient mode does not matter. Raises `ModelError`, naming it, for a function that no rule is known for and for a
-    value that depends on the images without a gradient (a mask, `detach`); and where the contributions of an image
-    miss its change by more than 1e-3 that rounding does not explain. Raises `DataError` where images, references and
-    classes do not fit one another.
+    Args:
+        images: (batch, channels, height, width), normalised, on the network's device.
+        classes: whose score is attributed, (batch,) integers; None: the class predicted for each image.
+        reduce: called with a layer's name and contributions; returns what to keep of them. Sums over filters take less
+            memory than all contributions.
+
+    Raises:
+        ModelError: a function has no rule, or a value depends on the images without a gradient (a mask, `detach`); or
+            the contributions of an image miss its change by more than 1e-3 that rounding does not explain.
+        DataError: images, references and classes do not fit one another.
     """
     keep = reduce or (lambda _, contributions: contributions)
     found: dict[str, dict[int, Tensor]] = {}
@@ -126,7 +130,7 @@ def _check_sum(made: Attribution, outputs: Tensor) -> None:
     """Refuse contributions that do not add up, image by image, beyond what rounding explains.
 
     outputs: |t| + |t₀|, (batch,). Rounding grows with these and with the contributions, not with a difference, which
-    may be nearly 0 for an image. Scores that are not finite are told by whoever uses them.
+    may be nearly 0 for an image. The caller reports scores that are not finite.
     """
     missed, change = made.error.abs(), made.change.abs()
     contributed = made.images.double().abs().flatten(1).sum(1)

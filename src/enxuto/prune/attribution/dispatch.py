@@ -3,7 +3,7 @@
 `Dispatch` stands between a network and torch; a set of `Rules` says what an attribution method does with layers,
 products, element-wise functions and pools. Functions built of others are taken apart here: a quotient a/b is the
 product of a and 1/b, local response normalisation the product of x and its scale. What depends on the images
-without a gradient is followed too (`cuts`): a network that goes on with it is refused by every method.
+without a gradient is followed too (`cuts`): a network that uses it is refused by every method.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from enxuto.prune.attribution.cuts import (
     DetachedValues,
     leaves_torch,
-    reads_a_number,
+    reads_number,
     tensors_in,
     watch_writes,
 )
@@ -32,7 +32,7 @@ _SECOND = ("other", "mat2", "vec", "vec2", "exponent")  # keywords by which a se
 
 
 class Rules(Protocol):
-    """What an attribution method does at each kind of function; each method returns what the network goes on with."""
+    """What an attribution method does at each kind of function; each method returns the value for the network."""
 
     def layer(self, name: str | None, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Apply fixed weights to an activation; `name` is the layer's, None for a product that is no layer."""
@@ -73,7 +73,7 @@ class Dispatch(TorchFunctionMode):
         depends, cut = activations(values), self._detached.find_in(values)
         if not depends and not cut:
             return func(*args, **kwargs)
-        if reads_a_number(func):
+        if reads_number(func):
             value = func(*args, **kwargs)
             self.rules.read(func, value)
             return value
@@ -167,7 +167,7 @@ def _call_unlisted(func: Any, args: Any, kwargs: Any) -> Any:
     return result
 
 
-def _check_switched_off(func: Any, args: Any, kwargs: Any, why: str) -> None:
+def _check_switched_off(func: Any, args: Any, kwargs: Any, reason: str) -> None:
     """Refuse a function whose argument `training` is true, or which has none that can be read."""
     try:
         given = inspect.signature(func).bind(*args, **kwargs)
@@ -177,4 +177,4 @@ def _check_switched_off(func: Any, args: Any, kwargs: Any, why: str) -> None:
         ) from None
     given.apply_defaults()
     if given.arguments.get("training", True):
-        raise refusal(func, why)
+        raise refusal(func, reason)

@@ -112,7 +112,7 @@ class Network:
 def run_detached(model: nn.Module) -> Iterator[Network]:
     """Lend a network to run in evaluation mode, gradients on and parameters detached; its modes are put back after.
 
-    No parameter is changed, no gradient of one is touched, whatever mode the caller is in (`no_grad` too).
+    No parameter or gradient is changed, in any gradient mode of the caller (`no_grad` too).
     """
     detached = {name: value.detach() for name, value in model.named_parameters()}
     names = {id(layer.weight): name for name, layer in reversed(filter_layers(model).items())}

@@ -2,7 +2,7 @@
 
 DeepLIFT and conductance explain a difference of scores by the difference of an image from its reference. The source
 blurs each image and gives no width; here the standard deviation is a sixteenth of the shorter side (2 pixels of 32),
-which removes what a class is told by and keeps the colours where they are.
+which removes what a class is recognised by and keeps the colours where they are.
 """
 
 from __future__ import annotations

@@ -113,12 +113,12 @@ def activations(values: Iterable[object]) -> list[Tensor]:
     return found
 
 
-def refusal(func: Callable[..., Any], why: str = "") -> ModelError:
+def refusal(func: Callable[..., Any], reason: str = "") -> ModelError:
     """Return the error for a function that no rule fits."""
     reason = (
-        why or "no rule is known for it; attribute the scores before it, or write it with functions listed"
+        reason or "no rule is known for it; attribute the scores before it, or write it with functions listed"
     )
-    where = "" if why else " in enxuto.prune.attribution.rules"
+    where = "" if reason else " in enxuto.prune.attribution.rules"
     return ModelError(
         f"attribution cannot pass {resolve_name(func) or plain_name(func)}: {reason}{where}", code="E032"
     )

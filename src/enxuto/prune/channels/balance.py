@@ -2,7 +2,7 @@
 
 Grouped convolutions and chunks demand that several partitions of the channels stay balanced at once; a shuffle between
 two grouped convolutions makes their partitions cross. Partition by partition, sets that are not balanced yet are
-joined: whatever part is behind gets the set that helps most, and among those the one that helps the other partitions
+joined: the part that is behind gets the set that helps most, and among those the one that helps the other partitions
 most. Sums of balanced sets are balanced, so no later partition undoes an earlier one, and groups can be removed in any
 number. Not here: the smallest possible sets, which is an integer program.
 """

@@ -60,14 +60,18 @@ def scores(
 ) -> dict[str, np.ndarray]:
     """Return for each layer's name, output layers left out, a float64 score for each filter; low ones go first.
 
-    data: batches of normalised images (batch, channels, height, width) and integer labels (batch,), moved to the
-    network's device here. All are used by the criteria that look at data; those of weights use one image, to see
-    which layers are the output. progress: called with the number of images done after each batch.
+    The same network, data and criterion give the same scores on the same machine. The network is not changed.
+    Criteria that read data leave out layers that no class score depends on (auxiliary heads, in evaluation mode).
 
-    Layers that no class score depends on (auxiliary heads, in evaluation mode) are left out by criteria that look
-    at data. The same network, data and criterion give the same scores on the same machine. The network is left as
-    it was. Raises `UsageError` for an unknown criterion, `DataError` for batches that are none, and `ModelError`
-    for a function no rule is known for or scores that are not finite.
+    Args:
+        data: batches of normalised images (batch, channels, height, width) and integer labels (batch,), which are
+            moved to the network's device. Criteria of weights use one image, to find the output layers.
+        progress: called after each batch with the number of images done.
+
+    Raises:
+        UsageError: the criterion is unknown.
+        DataError: a batch is not images and labels.
+        ModelError: a function has no rule, or scores are not finite.
     """
     if isinstance(criterion, str):
         if criterion not in CRITERIA:

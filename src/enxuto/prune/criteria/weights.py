@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from enxuto.prune.attribution.layers import FilterLayer, filter_layers
 
-__all__ = ["L1", "L2", "Random", "filters_first"]
+__all__ = ["L1", "L2", "Random", "filter_matrix"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class L1:
         self, model: nn.Module, data: Iterable[tuple[Tensor, Tensor]], progress: Callable[[int], None]
     ) -> dict[str, Tensor]:
         """Score all layers; `data` is not looked at."""
-        return {name: filters_first(layer).abs().sum(1) for name, layer in filter_layers(model).items()}
+        return {name: filter_matrix(layer).abs().sum(1) for name, layer in filter_layers(model).items()}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class L2:
     ) -> dict[str, Tensor]:
         """Score all layers; `data` is not looked at."""
         return {
-            name: filters_first(layer).square().sum(1).sqrt() for name, layer in filter_layers(model).items()
+            name: filter_matrix(layer).square().sum(1).sqrt() for name, layer in filter_layers(model).items()
         }
 
 
@@ -52,12 +52,12 @@ class Random:
         """Score all layers; `data` is not looked at, nor torch's global random state."""
         generator = torch.Generator().manual_seed(self.seed)
         return {
-            name: torch.rand(len(filters_first(layer)), generator=generator, dtype=torch.float64)
+            name: torch.rand(len(filter_matrix(layer)), generator=generator, dtype=torch.float64)
             for name, layer in filter_layers(model).items()
         }
 
 
-def filters_first(layer: FilterLayer) -> Tensor:
+def filter_matrix(layer: FilterLayer) -> Tensor:
     """Return a layer's weights as a float64 matrix (filters, weights of each); no gradient passes.
 
     Transposed convolutions keep theirs as (inputs, filters of a group, …), one group's inputs after the other's.

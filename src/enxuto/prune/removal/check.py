@@ -32,10 +32,11 @@ SINGLE_TOLERANCE = 1e-4
 def check_removal(
     network: nn.Module, smaller: nn.Module, channels: ChannelMap, kept: KeptChannels, *, batch: int = 2
 ) -> float:
-    """The largest relative difference between `smaller` and `network` with the removed channels zero.
+    """Return the largest relative difference between `smaller` and `network` with the removed channels zero.
 
-    Raises `ModelError` where it is above `TOLERANCE` or no number, or `smaller` does not run; the message names the
-    first layer that differs.
+    Raises:
+        ModelError: it is above `TOLERANCE` or NaN, or `smaller` does not run; the message names the first layer that
+            differs.
     """
     generator = torch.Generator().manual_seed(0)
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
@@ -144,7 +145,7 @@ def _layer_outputs(network: nn.Module, inputs: Sequence[Tensor], channels: Chann
     first_outputs: dict[str, Tensor] = {}
 
     def keeper(layer: str) -> Callable[[nn.Module, Any, Any], None]:
-        def keep(module: nn.Module, given: Any, output: Any) -> None:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
                 first_outputs.setdefault(layer, output)
 

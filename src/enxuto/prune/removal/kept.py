@@ -136,11 +136,14 @@ class KeptChannels:
         return {layer: positions for layer, positions in gone.items() if positions}
 
     def compose(self, later: KeptChannels) -> KeptChannels:
-        """This plan followed by one for the network that it leaves; the result is a plan for the original.
+        """Combine this plan with one for the network that it leaves; the result is a plan for the original.
 
-        Raises `UsageError` where `later` is not a plan for that network. A convolution whose groups have one input left
+        A convolution whose groups have one input left
         counts as depthwise in a trace of the pruned network. A plan that then removes whole groups does not fit the
         original network, and `remove` refuses it.
+
+        Raises:
+            UsageError: `later` is a plan for another network.
         """
         left = {layer: len(positions) for layer, positions in self.layers.items()}
         if dict(later.widths) != left:

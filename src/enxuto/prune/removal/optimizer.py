@@ -1,6 +1,6 @@
 """The optimizer's state follows the channels: moments and averages are cut as the parameters are.
 
-After surgery the old optimizer would go on stepping the old parameters. `remove_from_optimizer` makes a new one of the
+After surgery the old optimizer would still step the old parameters. `remove_from_optimizer` makes a new one of the
 same kind over the new parameters, with the same settings, step counts and cut moments.
 """
 
@@ -25,9 +25,11 @@ def remove_from_optimizer(
 ) -> Optimizer:
     """A new optimizer for `smaller`, which `remove` made of `network` by `kept`; the old one stays as it was.
 
-    Whatever the optimizer keeps for a parameter in the parameter's shape is cut like it; numbers and step counts are
-    copied. Parameter groups keep their settings, so a schedule goes on. Raises `UsageError` where the optimizer holds
-    parameters that are not `network`'s, or keeps a state of another shape (low-rank moments).
+    State in the shape of a parameter is cut like the parameter; numbers and step counts are copied. Parameter groups
+    keep their settings, so a schedule continues.
+
+    Raises:
+        UsageError: the optimizer holds parameters of another network, or a state of another shape (low-rank moments).
     """
     removed = removed_atoms(channels, kept)
     bindings = bindings_by_tensor(channels)

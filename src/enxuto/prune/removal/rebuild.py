@@ -80,11 +80,14 @@ def save_pruned(
 def load_pruned(path: str | Path, factory: str | None = None) -> PrunedNetwork:
     """Read what `save_pruned` wrote; the network is on the CPU, in evaluation mode.
 
-    factory: for a network that is none of the zoo's, the `module:factory` that made it. It is imported and called, so
-    it is the caller's to name; the result's architecture names it too.
+    Args:
+        path: the file.
+        factory: for a network that is not of the zoo, the `module:factory` that made it. It is imported and called,
+            so the caller must name it; the result's architecture names it too.
 
-    Raises `UsageError` where there is no file, or a factory is needed and not given, or given and not needed;
-    `FormatError` when the file is damaged, no pruned network, or its parts do not fit one another.
+    Raises:
+        UsageError: the file is missing; a factory is needed and not given, or given and not needed.
+        FormatError: the file is damaged, is no pruned network, or its parts contradict each other.
     """
     contents = _read_parts(Path(path))
     try:

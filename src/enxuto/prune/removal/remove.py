@@ -32,12 +32,15 @@ __all__ = ["bindings_by_tensor", "cut_tensor", "remove", "removed_atoms", "slice
 def remove(network: nn.Module, channels: ChannelMap, kept: KeptChannels, *, verify: bool = True) -> nn.Module:
     """A new network with only the kept filters, in the mode (training or evaluation) of `network`.
 
-    network: the one that `channels` was traced from, or one with equal shapes. verify: compare it, in float64 on
-    seeded random images, with `network` whose removed channels are zero. Parameters keep `requires_grad`, shared ones
-    stay shared.
+    Parameters keep `requires_grad`; shared ones stay shared.
 
-    Raises `UsageError` where the plan does not fit the network, `ModelError` where the smaller network cannot be made
-    or computes something else; the message names the layer.
+    Args:
+        network: the one that `channels` was traced from, or one with equal shapes.
+        verify: compare the result with `network` whose removed channels are zero, in float64 on seeded random images.
+
+    Raises:
+        UsageError: the plan does not fit the network.
+        ModelError: the smaller network cannot be made, or computes something else; the message names the layer.
     """
     removed = removed_atoms(channels, kept)
     smaller = _cut_network(network, channels, removed)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from enxuto.report.exhibit import Chart
-from enxuto.report.pictures import Panel, draw_panels, panels_of
+from enxuto.report.pictures import Panel, draw_panels, make_panels
 from enxuto.report.readers.rates import rate_chart
 from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD
 from enxuto.studies.curve.tables import Curve
@@ -45,7 +45,7 @@ def draw_curve(curve: Curve, folder: str | Path, ending: str) -> list[Path]:
             keys = [key for key in _METRICS if key in {measure.key for measure in chart.y}]
             entropy = [measure.key for measure in chart.x].index("entropy_bits")
             path = Path(folder) / f"{curve.model}-{name}{ending}"
-            written.append(draw_panels(panels_of(chart, x=entropy, y=keys), path, title=title, columns=3))
+            written.append(draw_panels(make_panels(chart, x=entropy, y=keys), path, title=title, columns=3))
     chart = _select(rate_chart(curve), _FILES)
     if chart is not None:
         whole = Panel(chart, chart.frames[0], chart.x[0], chart.y[0])

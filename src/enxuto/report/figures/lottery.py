@@ -16,7 +16,7 @@ import numpy as np
 
 from enxuto.report.drawing import new_figure, save
 from enxuto.report.exhibit import Chart, Frame, Measure, Series
-from enxuto.report.pictures import Panel, draw_panels, panels_of
+from enxuto.report.pictures import Panel, draw_panels, make_panels
 from enxuto.report.readers.tickets import PrunedRun, UnprunedRun, ticket_chart
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _draw_speeds(lottery: Lottery, path: Path) -> Path:
         series.append(Series("unpruned", ((100.0, 1.0),), "rule"))
         name = f"{device.upper()}, batch {batch}"
         chart = Chart(name, columns, (x,), (y,), (Frame(name, tuple(series)),))
-        panels += [replace(panel, title=name) for panel in panels_of(chart)]
+        panels += [replace(panel, title=name) for panel in make_panels(chart)]
     threads = lottery.speeds[0].threads
     count = f"{threads} thread{'s' if threads > 1 else ''}"
     title = f"{lottery.network}: ONNX Runtime, {count}, medians of runs taking turns"

@@ -11,7 +11,7 @@ from typing import Any
 
 from enxuto.errors import UsageError
 from enxuto.report.exhibit import Chart, Frame, Measure, Series
-from enxuto.report.pictures import draw_panels, panels_of
+from enxuto.report.pictures import draw_panels, make_panels
 from enxuto.report.readers.trainings import Epoch, training_chart
 
 __all__ = ["draw_losses", "draw_training"]
@@ -30,7 +30,7 @@ def draw_training(records: Sequence[Record], path: str | Path, *, title: str) ->
     _check(records, path)
     chart = training_chart(title, [Epoch.model_validate(record) for record in records])
     keys = [measure.key for measure in chart.y if measure.key != "top5"]
-    return draw_panels(panels_of(chart, y=keys), path, title=title, columns=len(keys))
+    return draw_panels(make_panels(chart, y=keys), path, title=title, columns=len(keys))
 
 
 def draw_losses(runs: Mapping[str, Sequence[Record]], path: str | Path, *, title: str) -> Path:
@@ -47,7 +47,7 @@ def draw_losses(runs: Mapping[str, Sequence[Record]], path: str | Path, *, title
         title, ("epoch", "loss"), (Measure("epoch", "epoch", whole=True),), (Measure("loss", _LOSS, start=0),),
         (Frame(title, series),),
     )  # fmt: skip
-    return draw_panels(panels_of(chart), path, title=title)
+    return draw_panels(make_panels(chart), path, title=title)
 
 
 def _check(records: Sequence[Record], path: str | Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from enxuto.report.pictures import Panel, draw_panels, panels_of
+from enxuto.report.pictures import Panel, draw_panels, make_panels
 from enxuto.report.readers.dependence import dependence_charts
 from enxuto.report.readers.weights import families_chart, histogram_chart
 from enxuto.weights.dependency import LayerDependency
@@ -48,7 +48,7 @@ def draw_weights(
     """
     place = Path(folder) / name.replace("/", "-")
     chart = histogram_chart(name, shape, layers)
-    whole = panels_of(chart)[0]
+    whole = make_panels(chart)[0]
     tails = replace(whole, y=replace(whole.y, log=10), title="the same with its tails")
     title = f"{shape.name}: {shape.count:,} weights, {1 - shape.inside:.2%} of them outside the axis"
     written = [draw_panels([whole, tails], f"{place}-weights{ending}", title=title, columns=2)]
@@ -65,11 +65,11 @@ def draw_weights(
         chart = families_chart(name, layers)
         series = tuple(one for one in chart.frames[0].series if one.name in closest)
         chart = replace(chart, frames=(replace(chart.frames[0], series=series),))
-        written.append(draw_panels(panels_of(chart), f"{place}-families{ending}", title=chart.title))
+        written.append(draw_panels(make_panels(chart), f"{place}-families{ending}", title=chart.title))
     maps = [
         panel
         for one in dependence_charts(name, dependence)
-        for panel in panels_of(one)
+        for panel in make_panels(one)
         if panel.y.key in ("lag1", "information", "scale")
     ]
     if maps:

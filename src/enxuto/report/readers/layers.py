@@ -148,13 +148,13 @@ _COLUMNS: tuple[tuple[str, Callable[[_Layer], float | str | None], str], ...] = 
     ("bits/weight", lambda one: one.bits, ".3f"),
     ("entropy", lambda one: one.entropy, ".3f"),
     ("bytes", lambda one: one.bytes, ",.0f"),
-    ("% of the file", lambda one: _hundredfold(one.share_of_file), ".2f"),
-    ("% of the loss", lambda one: _hundredfold(one.share_of_loss), ".2f"),
+    ("% of the file", lambda one: _to_percent(one.share_of_file), ".2f"),
+    ("% of the loss", lambda one: _to_percent(one.share_of_loss), ".2f"),
     ("sensitivity", lambda one: one.sensitivity, ".4g"),
 )
 
 
-def _hundredfold(share: float | None) -> float | None:
+def _to_percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 

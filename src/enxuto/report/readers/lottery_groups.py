@@ -23,18 +23,18 @@ def group_comparable(results: Sequence[Result], unpruned_kinds: Sequence[str]) -
     root_of: dict[str, str] = {}
     for one in results:
         if one.kind in unpruned_kinds:
-            root_of[one.point] = _known_by(one)
+            root_of[one.point] = _unpruned_hash(one)
             firsts.setdefault(root_of[one.point], []).append(one)
     rounds: dict[tuple[str, str], list[Result]] = {}
     trained_on: dict[str, list[Result]] = {}
     for one in results:
         if one.kind in unpruned_kinds:
             continue
-        root = next((root_of[before] for before in one.after if before in root_of), None) or _alike(
+        root = next((root_of[before] for before in one.after if before in root_of), None) or _matching_group(
             one, firsts
         )
         if one.settings.get("round"):
-            rounds.setdefault((root, _way(one.settings)), []).append(one)
+            rounds.setdefault((root, _pruning_hash(one.settings)), []).append(one)
         else:
             trained_on.setdefault(root, []).append(one)
     for root in dict.fromkeys([*firsts, *trained_on]):
@@ -43,14 +43,14 @@ def group_comparable(results: Sequence[Result], unpruned_kinds: Sequence[str]) -
     return [[*firsts.get(root, ()), *trained_on.get(root, ()), *group] for (root, _), group in rounds.items()]
 
 
-def _known_by(first: Result) -> str:
-    """The hash of all that seeds of one study share of their unpruned networks."""
-    settings = {**first.settings, "config": _seedless(first.settings.get("config"))}
+def _unpruned_hash(first: Result) -> str:
+    """The hash of the settings that the unpruned networks of all seeds share."""
+    settings = {**first.settings, "config": _without_seed(first.settings.get("config"))}
     return content_hash({**settings, "data": first.data_hash, "code": first.code, "kind": first.kind})
 
 
-def _way(settings: Mapping[str, Any]) -> str:
-    """The hash of how filters are chosen and what is left is trained, but for what an arm and a round say."""
+def _pruning_hash(settings: Mapping[str, Any]) -> str:
+    """The hash of the settings of pruning and retraining that all arms and rounds share."""
     number, left = settings.get("round"), settings.get("left")
     amount = None
     if isinstance(number, int) and number > 0 and isinstance(left, float) and 0 < left < 1:
@@ -60,21 +60,21 @@ def _way(settings: Mapping[str, Any]) -> str:
     return content_hash({
         **{key: settings.get(key) for key in ("score_images", "retrain_epochs", "rewind")},
         "selection": {key: value for key, value in selection.items() if key != "scope"},
-        "config": _seedless(settings.get("config")),
+        "config": _without_seed(settings.get("config")),
         "amount": amount,
     })  # fmt: skip
 
 
-def _seedless(config: Any) -> dict[str, Any]:
+def _without_seed(config: Any) -> dict[str, Any]:
     """A training's configuration without what differs from seed to seed."""
     values = config if isinstance(config, Mapping) else {}
     return {key: value for key, value in values.items() if key not in ("seed", "keep_epochs", "threads")}
 
 
-def _alike(one: Result, firsts: Mapping[str, Sequence[Result]]) -> str:
-    """The group of the first unpruned network of the same name and images, for records that do not say their own."""
+def _matching_group(result: Result, firsts: Mapping[str, Sequence[Result]]) -> str:
+    """The group of the first unpruned network of the same name and images, for records without one of their own."""
     for key, group in firsts.items():
-        same = group[0].settings.get("network") == one.settings.get("network")
-        if same and group[0].data_hash == one.data_hash:
+        same = group[0].settings.get("network") == result.settings.get("network")
+        if same and group[0].data_hash == result.data_hash:
             return key
-    return content_hash({"network": one.settings.get("network"), "data": one.data_hash})
+    return content_hash({"network": result.settings.get("network"), "data": result.data_hash})

@@ -14,7 +14,7 @@ from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, 
 from enxuto.report.values import Checked, Count, Number, Share, shell_command
 from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import PUBLISHED
-from enxuto.studies.souza.records import records_of
+from enxuto.studies.souza.records import make_records
 from enxuto.studies.souza.tables import tables
 
 __all__ = ["matches", "read"]
@@ -91,7 +91,7 @@ def read(document: Document) -> list[Exhibit]:
 
     Raises `DataError` where no network is finished.
     """
-    values = {"records": records_of(document.results)} if document.results else document.values
+    values = {"records": make_records(document.results)} if document.results else document.values
     groups: dict[str, list[_Record]] = {}
     for one in _Study.model_validate(values).records:
         groups.setdefault(one.alike, []).append(one)
@@ -106,12 +106,12 @@ def read(document: Document) -> list[Exhibit]:
     ]
 
 
-def _exhibit(records: list[_Record], document: Document, apart: str) -> Exhibit:
-    """apart: what tells the title from those of others in the document."""
+def _exhibit(records: list[_Record], document: Document, title_end: str) -> Exhibit:
+    """The exhibit of some networks; title_end: ends the title, so that titles of one document differ."""
     first = records[0]
     return Exhibit(
         "networks",
-        f"Networks trained alike, {first.classes} classes, scale {first.scale}{apart}",
+        f"Networks trained alike, {first.classes} classes, scale {first.scale}{title_end}",
         (_chart(records),),
         tuple(tables([record.model_dump() for record in records])),
         origin(

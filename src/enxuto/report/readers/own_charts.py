@@ -104,7 +104,12 @@ def _points(document: Document, kind: str) -> Exhibit:
     if not done:
         raise DataError(f"no point of the kind {kind} is done", code="E081")
     flat = [
-        {**_flat(one.settings), "seed": one.seed, **_flat(one.values or {}), "seconds": round(one.seconds, 3)}
+        {
+            **_flatten(one.settings),
+            "seed": one.seed,
+            **_flatten(one.values or {}),
+            "seconds": round(one.seconds, 3),
+        }
         for one in done
     ]
     columns = tuple(dict.fromkeys(name for row in flat for name in row))
@@ -122,12 +127,12 @@ def _points(document: Document, kind: str) -> Exhibit:
     return Exhibit("table", title, (), (Table(title, columns, rows, f"{len(done)} points"),), origin_pairs)
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Cell]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Cell]:
     """Numbers and texts by the path of their keys; lists are left out."""
     found: dict[str, Cell] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{key}.")
+            found |= _flatten(value, f"{prefix}{key}.")
         elif isinstance(value, (int, float, str)):
-            found[f"{before}{key}"] = value
+            found[f"{prefix}{key}"] = value
     return found

@@ -105,7 +105,7 @@ def read(document: Document) -> list[Exhibit]:
             _Settings.model_validate(result.settings)
             if result.values is not None:
                 _Values.model_validate(result.values)
-        return [_exhibit(curve, document, _recorded(curve)) for curve in curves_of(mine)]
+        return [_exhibit(curve, document, _collect_origin(curve)) for curve in curves_of(mine)]
     found = _Models.model_validate(document.values)
     curves = [
         Curve(
@@ -119,7 +119,7 @@ def read(document: Document) -> list[Exhibit]:
     return [_exhibit(curve, document, {}) for curve in curves]
 
 
-def _exhibit(curve: Curve, document: Document, more: Mapping[str, Any]) -> Exhibit:
+def _exhibit(curve: Curve, document: Document, extra_origin: Mapping[str, Any]) -> Exhibit:
     samples, seed = curve.original["samples"], curve.original["seed"]
     command = f"enxuto curve {curve.model}.onnx --data DATA --limit {samples} --seed {seed}"
     return Exhibit(
@@ -134,16 +134,16 @@ def _exhibit(curve: Curve, document: Document, more: Mapping[str, Any]) -> Exhib
             samples=samples,
             seed=seed,
             data=curve.data_hash,
-            calibrated_on=_calibrated_on(curve),
-            **more,
+            calibrated_on=_calibration_note(curve),
+            **extra_origin,
         ),
     )
 
 
-def _calibrated_on(curve: Curve) -> list[str]:
+def _calibration_note(curve: Curve) -> list[str]:
     """The images that calibrated, which are not among those judged."""
-    said = [row["calibrated"] for row in curve.rows if row.get("calibrated")]
-    return [f"{one['images']:,} other images, {one['data']}, seed {one['seed']}" for one in said]
+    calibrated = [row["calibrated"] for row in curve.rows if row.get("calibrated")]
+    return [f"{one['images']:,} other images, {one['data']}, seed {one['seed']}" for one in calibrated]
 
 
 def rate_chart(curve: Curve) -> Chart:
@@ -222,7 +222,7 @@ def _row(row: Mapping[str, Any], shares: Sequence[str]) -> tuple[Cell, ...]:
     )
 
 
-def _recorded(curve: Curve) -> dict[str, Any]:
+def _collect_origin(curve: Curve) -> dict[str, Any]:
     """Versions and machines of a curve's points."""
     mine = curve.results
     return {

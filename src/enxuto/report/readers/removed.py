@@ -109,12 +109,12 @@ def removal_exhibit(
 
 
 def _frame(
-    name: str, layers: Sequence[str], filters: Sequence[int], before: Sequence[float], kept: Sequence[float]
+    name: str, layers: Sequence[str], filters: Sequence[int], earlier: Sequence[float], kept: Sequence[float]
 ) -> Frame:
     parts = (
         ("kept", kept, 0),
-        ("removed in this round", [a - b for a, b in zip(before, kept, strict=True)], 1),
-        ("removed before", [a - b for a, b in zip(filters, before, strict=True)], 4),
+        ("removed in this round", [a - b for a, b in zip(earlier, kept, strict=True)], 1),
+        ("removed before", [a - b for a, b in zip(filters, earlier, strict=True)], 4),
     )
     return Frame(
         name,

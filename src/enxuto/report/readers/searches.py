@@ -1,6 +1,6 @@
 """The search of calibrated compression, from `enxuto compress --json` with a bound: trials, and the file that was kept.
 
-Trials are judged on the images of the search; the kept file once more on images that nothing was chosen by.
+Trials are judged on the images of the search; the kept file once more on held-out images.
 """
 
 from __future__ import annotations
@@ -100,15 +100,15 @@ def _kept_bytes(search: _Search) -> float | None:
     return search.rows[-1].bytes if search.rows else None
 
 
-def _row(size: float, one: _Judged) -> tuple[Cell, ...]:
+def _row(size: float, judged: _Judged) -> tuple[Cell, ...]:
     return (
         size / 1e3,
-        one.drop,
-        *(one.drop_interval or (None, None)),
-        one.agreement,
-        *one.agreement_interval,
-        one.kl,
-        str(one.samples),
+        judged.drop,
+        *(judged.drop_interval or (None, None)),
+        judged.agreement,
+        *judged.agreement_interval,
+        judged.kl,
+        str(judged.samples),
     )
 
 
@@ -157,17 +157,17 @@ def _table(search: _Search, judged: list[tuple[_Trial, _Judged]], title: str) ->
         "KL, nats",
         "images",
     )
-    caption = "Trials are judged on the images of the search, the result on images that nothing was chosen by"
+    caption = "Trials are judged on the images of the search, the result on held-out images"
     return Table(f"{title}: trials", columns, tuple(rows), caption)
 
 
-def _cells(name: str, size: float, one: _Judged) -> tuple[str, ...]:
+def _cells(name: str, size: float, judged: _Judged) -> tuple[str, ...]:
     labelled = (_NONE, _NONE, _NONE)
-    if one.top1 is not None and one.drop is not None and one.drop_interval is not None:
-        low, high = one.drop_interval
-        labelled = f"{one.top1:.2f}", f"{one.drop:+.2f}", f"{low:+.2f} to {high:+.2f}"
-    original = _NONE if one.original_top1 is None else f"{one.original_top1:.2f}"
+    if judged.top1 is not None and judged.drop is not None and judged.drop_interval is not None:
+        low, high = judged.drop_interval
+        labelled = f"{judged.top1:.2f}", f"{judged.drop:+.2f}", f"{low:+.2f} to {high:+.2f}"
+    original = _NONE if judged.original_top1 is None else f"{judged.original_top1:.2f}"
     return (
         name, f"{size:,.0f}", original, *labelled,
-        f"{one.agreement:.2f}", _NONE if one.kl is None else f"{one.kl:.3g}", f"{one.samples:,}",
+        f"{judged.agreement:.2f}", _NONE if judged.kl is None else f"{judged.kl:.3g}", f"{judged.samples:,}",
     )  # fmt: skip

@@ -81,14 +81,14 @@ def lottery_exhibit(
 
 
 def _ticket_table(
-    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], unpruned: Mapping[int, float]
 ) -> Table:
     """At which sizes each method has tickets by the median, beside what the source found."""
     rows = []
     for method, rounds in groups.items():
         sizes = {number: median(run.remaining for run in runs) for number, runs in rounds.items()}
         tickets = [
-            f"{100 * sizes[number]:.2f}" for number, runs in rounds.items() if _is_ticket(runs, before)
+            f"{100 * sizes[number]:.2f}" for number, runs in rounds.items() if _is_ticket(runs, unpruned)
         ]
         control = all(run.control for runs in rounds.values() for run in runs)
         least = min(sizes.values())
@@ -152,16 +152,16 @@ def ticket_chart(title: str, runs: Sequence[PrunedRun], unpruned: Sequence[Unpru
     )
 
 
-def _is_ticket(runs: Sequence[PrunedRun], before: Mapping[int, float]) -> bool:
+def _is_ticket(runs: Sequence[PrunedRun], unpruned: Mapping[int, float]) -> bool:
     """Whether all seeds are there and their median reaches that of the unpruned; no control does."""
-    whole = {run.seed for run in runs} == set(before)
-    reached = median(run.accuracy for run in runs) >= median(before.values())
+    whole = {run.seed for run in runs} == set(unpruned)
+    reached = median(run.accuracy for run in runs) >= median(unpruned.values())
     return whole and reached and not any(run.control for run in runs)
 
 
-def _point(runs: Sequence[PrunedRun], before: Mapping[int, float]) -> tuple[Cell, ...]:
+def _point(runs: Sequence[PrunedRun], unpruned: Mapping[int, float]) -> tuple[Cell, ...]:
     accuracies = [100 * run.accuracy for run in runs]
-    ticket = _is_ticket(runs, before)
+    ticket = _is_ticket(runs, unpruned)
     return (
         100 * median(run.remaining for run in runs),
         median(accuracies),
@@ -175,25 +175,25 @@ def _point(runs: Sequence[PrunedRun], before: Mapping[int, float]) -> tuple[Cell
 
 
 def _table(
-    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], before: Mapping[int, float]
+    title: str, groups: Mapping[str, Mapping[int, list[PrunedRun]]], unpruned: Mapping[int, float]
 ) -> Table:
     rows = []
     for method, rounds in groups.items():
         for number, runs in rounds.items():
             accuracies = [run.accuracy for run in runs]
-            beside = [run.accuracy >= before[run.seed] for run in runs if run.seed in before]
+            beside = [run.accuracy >= unpruned[run.seed] for run in runs if run.seed in unpruned]
             rows.append((
                 method, str(number), f"{100 * median(run.remaining for run in runs):.2f}", percent(median(accuracies)),
                 percent(min(accuracies)), percent(max(accuracies)),
                 "control" if any(run.control for run in runs) else f"{sum(beside)} of {len(beside)}",
-                f"{100 * (median(accuracies) - median(before.values())):+.2f}",
+                f"{100 * (median(accuracies) - median(unpruned.values())):+.2f}",
             ))  # fmt: skip
     columns = (
         "method", "round", "% remaining", "median %", "least %", "most %", "tickets", "median − unpruned median",
     )  # fmt: skip
-    spread = 100 * (max(before.values()) - min(before.values()))
+    spread = 100 * (max(unpruned.values()) - min(unpruned.values()))
     caption = (
         f"Tickets: networks at least as accurate as the unpruned one of their seed. UnprunedNetwork: median "
-        f"{100 * median(before.values()):.2f} %, spread {spread:.2f} points over {len(before)} seeds"
+        f"{100 * median(unpruned.values()):.2f} %, spread {spread:.2f} points over {len(unpruned)} seeds"
     )
     return Table(f"{title}: rounds", columns, tuple(rows), caption)

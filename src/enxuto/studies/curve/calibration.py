@@ -43,9 +43,19 @@ class CalibrationSplit:
         """JSON values."""
         return asdict(self)
 
-    def split(self, data: Dataset, other: Dataset | None) -> ImageSplit:
-        """Deal `data`, or take images of `other`: `reporting` judges. Raises `DataError` where there are too few."""
-        return split_images(data, other if self.own else None, Bounds(max_bytes=1), self.images, self.seed)
+    def split(self, data: Dataset, calibration_data: Dataset | None) -> ImageSplit:
+        """Split images into those that calibrate and those that judge (`reporting`).
+
+        Args:
+            data: the images that judge, and those that calibrate unless `own`.
+            calibration_data: the images that calibrate where `own`.
+
+        Raises:
+            DataError: there are too few images.
+        """
+        return split_images(
+            data, calibration_data if self.own else None, Bounds(max_bytes=1), self.images, self.seed
+        )
 
 
 def calibrate_point(task: Task) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def _calibration_in(task: Task, split: Mapping[str, Any], data_hash: str, folder
 def _calibrate_once(
     model: str,
     data: str,
-    other: str | None,
+    calibration_data: str | None,
     data_json: str,
     preprocess_json: str,
     split_json: str,
@@ -87,18 +97,19 @@ def _calibrate_once(
     folder: Path,
     threads: int,
 ) -> Calibration:
-    """Read from the folder where it lies there, once a process; else measured, and kept there.
+    """Read the calibration from the folder, once a process; measure it and write it there if it is missing.
 
-    What is kept is rounded, so it is read back: all processes go on from the same numbers.
+    Files hold rounded numbers. A new calibration is read back, so that all processes use the same numbers.
     """
     split = CalibrationSplit(**json.loads(split_json))
     images = split.split(
         open_dataset(data, **json.loads(data_json)),
-        None if other is None else open_dataset(other, require_labels=False),
+        None if calibration_data is None else open_dataset(calibration_data, require_labels=False),
     ).calibration
     if images is None or images.hash != data_hash:
         raise DataError(
-            f"{other or data} does not hold the images that this study was calibrated on; use another folder for it",
+            f"{calibration_data or data} does not hold the images that this study was calibrated on; "
+            "use another folder for it",
             code="E080",
         )
     loaded, pictures = (

@@ -20,7 +20,7 @@ from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat, MuLaw, Quantizer
-from enxuto.quantize.schemes import Uniform
+from enxuto.quantize.schemes import SameQuantizer
 
 if TYPE_CHECKING:
     from enxuto.calibration.calibrate import Calibration
@@ -132,7 +132,9 @@ def _original(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel
 
 
 def _grid(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
-    return compress(source.model, Uniform(_quantizer(settings)), roles=_EVERYTHING, threads=source.threads)
+    return compress(
+        source.model, SameQuantizer(_quantizer(settings)), roles=_EVERYTHING, threads=source.threads
+    )
 
 
 def _default(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
@@ -141,7 +143,7 @@ def _default(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
     )
 
 
-def _calibrated(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
+def _compress_calibrated(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
     """At a price that comes to about so many bits: a guess, corrected by the law that a bit less is 4 times the error.
 
     A curve needs no point at exactly these bits, which a search would take several times as long to find.
@@ -171,6 +173,6 @@ def _quantizer(settings: Mapping[str, Any]) -> Quantizer:
 
 
 MODES: Mapping[str, Callable[[Mapping[str, Any], ModeInput], CompressedModel]] = MappingProxyType(
-    {"original": _original, "grid": _grid, "default": _default, "calibrated": _calibrated}
+    {"original": _original, "grid": _grid, "default": _default, "calibrated": _compress_calibrated}
 )
 """By the name under which settings ask for them."""

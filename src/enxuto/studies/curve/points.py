@@ -92,7 +92,7 @@ class Subject:
     ) -> Subject:
         """Open the model and the images, and hash them. Raises `DataError` and `ModelError` for what cannot be read."""
         dataset = open_dataset(images, **data)
-        known = (name, model.resolve(), _resolve(images), dict(data), preprocess, _hash_of(model))
+        known = (name, model.resolve(), _resolve(images), dict(data), preprocess, _hash_model(model))
         labels = None if dataset.classes is None else tuple(map(str, dataset.classes))
         if calibration_split is None:
             return cls(*known, dataset.hash, labels=labels)
@@ -230,7 +230,7 @@ def _prepare(
     threads: int,
 ) -> _Prepared:
     """What all points of a model and data set share, once a process. Raises `DataError` where files have changed."""
-    if _hash_of(Path(model)) != model_hash:
+    if _hash_model(Path(model)) != model_hash:
         raise DataError(
             f"{model} is not the file that this study began with; use another folder for it", code="E080"
         )
@@ -286,7 +286,7 @@ class _InMemory(Dataset):
 
 
 class _FiniteScores:
-    """Scores in which images with any that is no number have equal scores: coarse steps break networks entirely."""
+    """Scores of a model; those of an image with NaN among them are all equal, as coarse steps may break a network."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -301,7 +301,7 @@ class _FiniteScores:
         return scores
 
 
-def _hash_of(model: Path) -> str:
+def _hash_model(model: Path) -> str:
     """Sixteen hex digits of a model's bytes, those of its external data included."""
     digest = hashlib.sha256()
     for place in [model] if is_enx(model) else files(model):

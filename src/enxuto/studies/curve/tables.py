@@ -23,7 +23,7 @@ __all__ = [
     "curve_csv",
     "curves_of",
     "kind_of",
-    "name_of",
+    "model_name",
     "points_table",
 ]
 
@@ -89,7 +89,7 @@ def curves_of(results: Iterable[Result], names: Mapping[str, str] | None = None)
             groups.setdefault(key, []).append(result)
     curves = []
     for group in groups.values():
-        model, data_hash = name_of(group, names or {}), group[0].data_hash
+        model, data_hash = model_name(group, names or {}), group[0].data_hash
         done = [result for result in group if result.values is not None]
         original = next((r.values for r in done if r.settings["compress"]["mode"] == "original"), None)
         if original is None:
@@ -104,24 +104,24 @@ def curves_of(results: Iterable[Result], names: Mapping[str, str] | None = None)
             {
                 **result.settings["compress"],
                 "setting": _setting(result.settings["compress"]),
-                **_unnamed(result.values or {}),
+                **_without_name(result.values or {}),
             }
             for result in done
             if result.settings["compress"]["mode"] != "original"
         ]
         rows.sort(key=lambda row: (_rank(row["method"]), row["method"], row["i"]))
-        curves.append(Curve(model, _unnamed(original), tuple(rows), data_hash, tuple(group)))
+        curves.append(Curve(model, _without_name(original), tuple(rows), data_hash, tuple(group)))
     return curves
 
 
-def name_of(group: Sequence[Result], names: Mapping[str, str]) -> str:
-    """What the model of these points is called: as said now, else when they were measured, else its hash."""
+def model_name(group: Sequence[Result], names: Mapping[str, str]) -> str:
+    """The name of the model of these points: from `names`, else as it was measured, else its hash."""
     known = str(group[0].settings["model_hash"])
-    told = (str(one.values["model"]) for one in group if one.values is not None and "model" in one.values)
-    return names.get(known) or next(told, None) or str(group[0].settings.get("model", known))
+    recorded = (str(one.values["model"]) for one in group if one.values is not None and "model" in one.values)
+    return names.get(known) or next(recorded, None) or str(group[0].settings.get("model", known))
 
 
-def _unnamed(values: Mapping[str, Any]) -> dict[str, Any]:
+def _without_name(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values without what the model was called when they were measured."""
     return {key: value for key, value in values.items() if key != "model"}
 
@@ -150,7 +150,7 @@ def best_table(curves: Sequence[Curve], max_drop: float = MAX_DROP) -> Table:
     caption = (
         f"Least entropy (enxuto: least file) within {max_drop:g} points of top-1, chosen on these very images. "
         "CR = 32/H and RE = (32 − H)/32 are of the entropy: of one histogram for the source's grid, so that the file, "
-        f"whose coder adapts to each tensor, can be smaller. {_calibrated_on(curves)}{about}. "
+        f"whose coder adapts to each tensor, can be smaller. {_calibration_note(curves)}{about}. "
         "Published: Tonin 2021, tables 3.9 and 3.10, other files of the same families on other images"
     )
     columns = (
@@ -160,16 +160,18 @@ def best_table(curves: Sequence[Curve], max_drop: float = MAX_DROP) -> Table:
     return Table("Best settings", columns, tuple(rows), caption, texts=2)
 
 
-def _calibrated_on(curves: Sequence[Curve]) -> str:
+def _calibration_note(curves: Sequence[Curve]) -> str:
     """A sentence on the images that calibrated, where any did."""
-    said = [
+    notes = [
         f"{row['calibrated']['images']:,} images ({row['calibrated']['data']}, seed {row['calibrated']['seed']})"
         for curve in curves
         for row in curve.rows
         if row.get("calibrated")
     ]
     return (
-        f"Calibrated on {' / '.join(dict.fromkeys(said))}, none of them among those judged. " if said else ""
+        f"Calibrated on {' / '.join(dict.fromkeys(notes))}, none of them among those judged. "
+        if notes
+        else ""
     )
 
 

@@ -240,7 +240,7 @@ def _round_point(
         "score_images": study.score_images,
         "retrain_epochs": study.retrain_epochs,
         "config": TrainConfig.from_recipe(
-            None, {**study.config.to_dict(), "seed": _seed_of(seed, number)}
+            None, {**study.config.to_dict(), "seed": _training_seed(seed, number)}
         ).to_dict(),
         "gradual": study.gradual_ends()[number - 1 : number + 1] if gradual else None,
     }
@@ -255,7 +255,7 @@ def _speed_point(study: LotteryStudy, arm: Arm, seed: int, rounds: Sequence[Poin
     return make_point(LOTTERY_SPEED, settings, seed, None, rounds, code=CODE)
 
 
-def _seed_of(seed: int, number: int) -> int:
+def _training_seed(seed: int, number: int) -> int:
     """The order of images in a round's training, and fresh weights: others than in any training before it."""
     return (seed + 1000 * number) % 2**32
 
@@ -265,7 +265,7 @@ def _shared_settings(study: LotteryStudy) -> dict[str, Any]:
 
 
 def network_settings(architecture: Architecture) -> dict[str, Any]:
-    """What a point is told of its network: how to build it, and by which code where that is a user's own."""
+    """A point's settings of its network: how to build it, and the hash of the code where that is a user's own."""
     own = {"factory_code": _code_of(architecture.name)} if ":" in architecture.name else {}
     return {"network": architecture.to_dict(), **own}
 
@@ -275,12 +275,12 @@ def _code_of(name: str) -> str:
     return code_hash(Architecture(name, ()).build(), name.partition(":")[0])
 
 
-def _check_names(what: str, chosen: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
-    strange = [name for name in chosen if name not in known]
+def _check_names(label: str, chosen: Sequence[str], valid: Sequence[str] | Mapping[str, Any]) -> None:
+    strange = [name for name in chosen if name not in valid]
     if strange or not chosen or len(set(chosen)) < len(chosen):
-        hint = did_you_mean(strange[0], known) if strange else ""
+        hint = did_you_mean(strange[0], valid) if strange else ""
         raise UsageError(
-            f"{what}: {', '.join(chosen) or 'nothing'} was asked for{hint}; name some of {', '.join(known)}, each once",
+            f"{label}: {', '.join(chosen) or 'nothing'} is given{hint}; name some of {', '.join(valid)}, each once",
             code="E021" if strange else "E020",
         )
 

@@ -81,14 +81,14 @@ class Lottery:
         trained_on = {arm.mode: found for (arm, number), found in runs.items() if number == 0}
         last = max((number for _, number in rounds), default=0)
         levels = tuple(
-            Level(arm, number, _left(whole[arm, number]), runs[arm, number],
+            Level(arm, number, _median_shares(whole[arm, number]), runs[arm, number],
                   _claim(arm, number, runs, unpruned, trained_on, last), whole[arm, number])
             for arm, number in whole if number
         )  # fmt: skip
         first = next(iter(firsts.values()))
         return cls(
             first.settings["network"]["name"], _about(first, sorted(firsts)), unpruned, trained_on, levels,
-            tuple(_timed(result, rounds) for result in done if result.kind == LOTTERY_SPEED),
+            tuple(_arm_speeds(result, rounds) for result in done if result.kind == LOTTERY_SPEED),
         )  # fmt: skip
 
     @property
@@ -148,12 +148,14 @@ def _claim(
     )  # fmt: skip
 
 
-def _left(values: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:
+def _median_shares(values: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:
     keys = ("filters", "parameters", "macs")
     return {key: float(median(one["left"][key] for one in values.values())) for key in keys}
 
 
-def _timed(result: Result, rounds: Mapping[tuple[Arm, int], Mapping[int, Mapping[str, Any]]]) -> ArmSpeeds:
+def _arm_speeds(
+    result: Result, rounds: Mapping[tuple[Arm, int], Mapping[int, Mapping[str, Any]]]
+) -> ArmSpeeds:
     assert result.values is not None
     arm = Arm(**result.settings["arm"])
     left = {

@@ -1,7 +1,7 @@
 """What the points of a lottery study compute: an unpruned training, a network to start with, a round of pruning.
 
 Each leaves its network as `network.pt` (`prune.load_pruned` reads it) in its folder; a training that was interrupted
-goes on from its last epoch. Accuracies are of the last epoch's weights on the test images, which nothing is chosen by.
+resumes from its last epoch. Accuracies are of the last epoch's weights on held-out test images.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NETWORK, TRAINING = "network.pt", "training"
 
 def train_unpruned(task: Task) -> dict[str, Any]:
     """Train the unpruned network; its checkpoints stay, as rounds rewind to them."""
-    images, unpruned = open_point_images(task), _unpruned(task)
+    images, unpruned = open_point_images(task), _load_unpruned(task)
     config = TrainConfig.from_recipe(None, {**task.settings["config"], "threads": task.threads})
     network = build_unpruned(unpruned.architecture, task.seed)
     history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
@@ -57,18 +57,20 @@ def train_unpruned(task: Task) -> dict[str, Any]:
 
 def load_start(task: Task) -> dict[str, Any]:
     """Load a trained network as it is, from a file that `save_pruned` wrote; `task.paths["network"]` says where."""
-    start = load_pruned(task.paths["network"], _unpruned(task).architecture.factory)
+    start = load_pruned(task.paths["network"], _load_unpruned(task).architecture.factory)
     if StartingNetwork(start.network, start.architecture, start.kept).hash != task.settings["weights"]:
         raise DataError(
             f"{task.paths['network']} holds other weights than this study began with", code="E080"
         )
-    values = _measure_network(task, _unpruned(task), start.network, start.kept, open_point_images(task), None)
+    values = _measure_network(
+        task, _load_unpruned(task), start.network, start.kept, open_point_images(task), None
+    )
     return {**values, "last_lr": task.settings["last_lr"]}
 
 
 def prune_round(task: Task) -> dict[str, Any]:
     """Score, choose, remove, train again, measure: the values of one round."""
-    images, unpruned, settings = open_point_images(task), _unpruned(task), task.settings
+    images, unpruned, settings = open_point_images(task), _load_unpruned(task), task.settings
     first, arm = task.predecessors[0], Arm(**settings["arm"])
     state, kept = _starting_state(task, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
@@ -94,7 +96,7 @@ def prune_round(task: Task) -> dict[str, Any]:
         "asked": step.requested,
         "reached": step.achieved,
         "top1_before_retraining": at_once,
-        "removed_now": _difference(kept, step.kept),
+        "removed_now": _removed_filters(kept, step.kept),
     }
 
 
@@ -192,10 +194,12 @@ def _measure_network(
     return {**values, "file_bytes": path.stat().st_size}
 
 
-def _difference(before: KeptChannels, after: KeptChannels) -> dict[str, list[int]]:
+def _removed_filters(earlier: KeptChannels, later: KeptChannels) -> dict[str, list[int]]:
     """Layer → original places of the filters that this round removed."""
-    gone = {layer: sorted(set(places) - set(after.layers[layer])) for layer, places in before.layers.items()}
-    return {layer: places for layer, places in gone.items() if places}
+    gone = {
+        layer: sorted(set(filters) - set(later.layers[layer])) for layer, filters in earlier.layers.items()
+    }
+    return {layer: filters for layer, filters in gone.items() if filters}
 
 
 def network_file(predecessor: Predecessor) -> Path:
@@ -206,7 +210,7 @@ def network_file(predecessor: Predecessor) -> Path:
     return path
 
 
-def _unpruned(task: Task) -> UnprunedNetwork:
+def _load_unpruned(task: Task) -> UnprunedNetwork:
     torch.set_num_threads(task.threads)
     architecture = _architecture_of(task.settings["network"])
     if task.settings.get("factory_code") != network_settings(architecture).get("factory_code"):

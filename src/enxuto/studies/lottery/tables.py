@@ -56,17 +56,17 @@ def levels_table(lottery: Lottery) -> Table:
     rows = []
     for arm in lottery.arms:
         for level in lottery.of_arm(arm):
-            said = level.claim
+            claim = level.claim
             rows.append((
                 arm.label, str(level.round), *(_percent(level.left[key]) for key in ("parameters", "filters", "macs")),
                 _percent(level.runs.median), f"{_percent(level.runs.low)} – {_percent(level.runs.high)}",
-                _NONE if said is None else f"{len(said.seeds)} of {said.of}",
+                _NONE if claim is None else f"{len(claim.seeds)} of {claim.of}",
                 *(
-                    _signed(None if said is None else value)
-                    for value in (() if said is None else (said.over_unpruned, said.over_longer, said.over_reinit,
-                                                           said.over_random))
+                    _signed(None if claim is None else value)
+                    for value in (() if claim is None else (claim.over_unpruned, claim.over_longer, claim.over_reinit,
+                                                           claim.over_random))
                 ),
-                *(() if said is not None else (_NONE,) * 4), _verdict(level),
+                *(() if claim is not None else (_NONE,) * 4), _verdict(level),
             ))  # fmt: skip
     columns = (
         "arm", "round", "parameters %", "filters %", "MACs %", "median top-1 %", "min – max", "tickets", "− unpruned",
@@ -126,16 +126,16 @@ def lottery_csv(lottery: Lottery) -> str:
 
 def _verdict(level: Level) -> str:
     """What a level may be called, most careful first."""
-    said = level.claim
-    if said is None:
+    claim = level.claim
+    if claim is None:
         return "in training"
     if level.arm.mode == "reinit":  # fresh weights: what tickets are compared with
-        return "control, as good as the unpruned" if said.by_median else "no ticket"
-    if said.beyond_spread:
+        return "control, as good as the unpruned" if claim.by_median else "no ticket"
+    if claim.beyond_spread:
         return "ticket, beyond spread"
-    if said.by_median:
+    if claim.by_median:
         return "ticket by median"
-    return "some seeds" if said.seeds else "no ticket"
+    return "some seeds" if claim.seeds else "no ticket"
 
 
 def _smallest(levels: Sequence[Level]) -> str:

@@ -1,6 +1,6 @@
 """What a point of the Souza study computes: one network trained, written and measured.
 
-Its folder gets checkpoints and the history of the training, which goes on from its last epoch where it was interrupted,
+Its folder gets checkpoints and the history of the training, which resumes from its last epoch where it was interrupted,
 then `model.pt` and `model.onnx`.
 """
 

@@ -88,9 +88,7 @@ class SouzaStudy:
             raise UsageError(f"seed {self.seed} and threads {self.latency_threads} must be 0 or more")
         config = self.config()
         if config.threads is not None:
-            raise UsageError(
-                "how many threads a training has is said by threads=, not by a setting", code="E022"
-            )
+            raise UsageError("threads= sets the threads of a training; leave the setting out", code="E022")
         if config.validation > 0 or config.early_stopping is not None:
             raise UsageError(
                 "the protocol trains on all images and stops by its schedule: leave out validation and early_stopping",

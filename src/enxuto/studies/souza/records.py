@@ -11,10 +11,10 @@ from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.study.store import FOLDERS
 from enxuto.study.store_result import Result
 
-__all__ = ["histories", "records_of"]
+__all__ = ["histories", "make_records"]
 
 
-def records_of(results: Iterable[Result]) -> list[dict[str, Any]]:
+def make_records(results: Iterable[Result]) -> list[dict[str, Any]]:
     """A record for each network that is finished; `folder` is where its files are, from the study's own."""
     return [
         {

@@ -95,9 +95,12 @@ def _about(records: Sequence[Record]) -> str:
     """Samples, seeds and scales: an accuracy without them says nothing."""
     if not records:
         return "No network yet"
-    samples = _several(f"{record['train']['samples']:,}" for record in records)
-    tested = _several(f"{record['test']['samples']:,}" for record in records)
-    seeds, scales = _several(str(r["seed"]) for r in records), _several(str(r["scale"]) for r in records)
+    samples = _join_texts(f"{record['train']['samples']:,}" for record in records)
+    tested = _join_texts(f"{record['test']['samples']:,}" for record in records)
+    seeds, scales = (
+        _join_texts(str(r["seed"]) for r in records),
+        _join_texts(str(r["scale"]) for r in records),
+    )
     aside = "" if scales == "full" else " (not the protocol)"
     return f"Scale {scales}{aside}: trained on {samples} images, tested on {tested}, seed {seeds}"
 
@@ -105,8 +108,8 @@ def _about(records: Sequence[Record]) -> str:
 def _machines(records: Sequence[Record]) -> str:
     if not records:
         return "Nothing measured yet"
-    names = _several(_machine(record["machine"]) for record in records)
-    threads = _several(str(record["measures"]["threads"] or "all") for record in records)
+    names = _join_texts(_machine(record["machine"]) for record in records)
+    threads = _join_texts(str(record["measures"]["threads"] or "all") for record in records)
     return f"Measured on {names}; CPU threads: {threads}"
 
 
@@ -115,7 +118,7 @@ def _machine(facts: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _several(texts: Iterable[str]) -> str:
+def _join_texts(texts: Iterable[str]) -> str:
     return " / ".join(dict.fromkeys(texts))
 
 
@@ -130,9 +133,9 @@ def _interval(measures: Mapping[str, Any]) -> str:
     return f"{100 * low:.1f} – {100 * high:.1f}"
 
 
-def _cell(known: Row | None, field: str) -> str:
+def _cell(row: Row | None, field: str) -> str:
     """A published number, or a dash where the source has none."""
-    value = None if known is None else getattr(known, field)
+    value = None if row is None else getattr(row, field)
     if value is None:
         return _NONE
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
