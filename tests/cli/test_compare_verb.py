@@ -38,6 +38,21 @@ def test_a_model_and_itself(invoke: Invoke, digits: Path, images: Path, tmp_path
     assert "0 of 0 images" in shown.stderr
 
 
+def test_weights_alone(invoke: Invoke, digits: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.enx"
+    assert invoke("compress", digits, "--bits", 0.8, "-o", small).exit_code == 0
+    shown = invoke("compare", digits, small)
+    assert shown.exit_code == 0, shown.output
+    assert "outputs need --data" in shown.stdout
+    said = json.loads(invoke("compare", digits, small, "--json").stdout)
+    changed = [layer for layer in said["layers"] if layer["changed"]]
+    assert changed
+    assert all(0 < layer["weight_snr"] < 40 and layer["output_snr"] is None for layer in changed)
+    refused = invoke("compare", digits, small, "--sheet", tmp_path / "sheet.png")
+    assert refused.exit_code == 2
+    assert "give --data" in refused.stderr
+
+
 def test_wrong_options_are_one_line(invoke: Invoke, digits: Path, images: Path, tmp_path: Path) -> None:
     for words, says in (
         (("--sheet", tmp_path / "sheet.jpg"), "a contact sheet is a .png"),

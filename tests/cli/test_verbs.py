@@ -227,6 +227,27 @@ def test_bench_takes_turns(invoke: Invoke, digits: Path) -> None:
     assert "speed-up" in invoke("bench", digits, "--repeats", 2).stdout
 
 
+def test_bench_takes_a_shape_for_each_input(invoke: Invoke, tmp_path: Path) -> None:
+    inputs = [
+        helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (
+            ("image", 1, ["n", 3, "h", "w"]),
+            ("ids", 7, ["n", "t"]),
+            ("state", 1, [2, 1, "s"]),
+        )
+    ]
+    nodes = [helper.make_node("Size", [name], [f"{name}_size"]) for name in ("image", "ids", "state")]
+    outputs = [helper.make_tensor_value_info(f"{item.name}_size", 7, []) for item in inputs]
+    graph = helper.make_graph(nodes, "g", inputs, outputs)
+    place = tmp_path / "several.onnx"
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), place)
+    words = ("bench", place, "--repeats", 1, "--warmup", 0, "--batch", 2, "--input-shape")
+    assert invoke(*words, "image=3,8,8;ids=5;state=2,1,4").exit_code == 0
+    assert "state" in one_line_error(invoke(*words, "image=3,8,8;ids=5"))
+    assert "did you mean 'image'" in one_line_error(invoke(*words, "imag=3,8,8;ids=5"))
+    assert "twice" in one_line_error(invoke(*words, "ids=5;ids=6"))
+
+
 def test_demo(invoke: Invoke, tmp_path: Path) -> None:
     outcome = printed(invoke("demo", "--json", "-o", tmp_path / "kept"))
     calibrated = outcome["calibrated"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.shared.common_options import InputShape, Json, Threads
+from enxuto.cli.shared.common_options import Json, Threads
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, show_table
-from enxuto.cli.shared.values import parse_input_shape
+from enxuto.cli.shared.values import parse_input_shapes
+from enxuto.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from enxuto.runtime import InputInfo, Latency
 
 HELP = """Measure the latency of models on random inputs with ONNX Runtime on the CPU.
 
@@ -34,7 +39,15 @@ class BenchOptions:
     ] = (1,)
     repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Measured runs of each model.")] = 50
     warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Runs before the measured ones.")] = 5
-    input_shape: InputShape = None
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            "--input-shape",
+            metavar="[NAME=]C,H,W",
+            help="Sizes without the batch. Several inputs: 'image=3,32,32;ids=128'. All sizes of an input, such as "
+            "'state=2,1,128', are taken as they are.",
+        ),
+    ] = None
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the random inputs.")] = 0
     threads: Threads = 0
     json: Json = False
@@ -48,14 +61,13 @@ def run(
     options: BenchOptions,
 ) -> None:
     """Load the models, run them in turns, show their latencies."""
-    from enxuto.errors import UsageError
     from enxuto.latency import latency
     from enxuto.opening import load
     from enxuto.runtime import Runner
 
     if min(options.batch) < 1:
         raise UsageError(f"a batch has at least one sample, not {min(options.batch)}")
-    shape, threads = parse_input_shape(options.input_shape), options.threads
+    shapes, threads = parse_input_shapes(options.input_shape), options.threads
     runners = [Runner(load(model), threads=threads) for model in models]
     by_size = [
         latency(
@@ -64,7 +76,7 @@ def run(
             repeats=options.repeats,
             warmup=options.warmup,
             seed=options.seed,
-            shape={info.name: (size, *shape) for info in runners[0].inputs} if shape else None,
+            shape=_shapes(runners[0].inputs, shapes, size),
         )
         for size in options.batch
     ]
@@ -77,6 +89,28 @@ def run(
                         samples=f"{options.repeats} runs of each", seed=options.seed, threads=threads
                     )})  # fmt: skip
         return
+    _show(options, models, by_model)
+
+
+def _shapes(
+    inputs: Sequence[InputInfo], given: dict[str, tuple[int, ...]], batch: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the whole shapes of inputs whose sizes are given, by name or for all that are not named."""
+    known = [info.name for info in inputs]
+    for name in given:
+        if name and name not in known:
+            raise UsageError(
+                f"--input-shape: no input is called {name!r}{did_you_mean(name, known)}; inputs are {', '.join(known)}"
+            )
+    chosen = {info: given.get(info.name) or given.get("") for info in inputs}
+    return {
+        info.name: sizes if info.name in given and len(sizes) == len(info.shape) else (batch, *sizes)
+        for info, sizes in chosen.items()
+        if sizes
+    }
+
+
+def _show(options: BenchOptions, models: list[Path], by_model: list[list[Latency]]) -> None:
     show_table(
         None,
         {"model": "left", "batch": "right", "mean ± std ms": "right", "median ms": "right", "p95 ms": "right",
@@ -90,6 +124,7 @@ def run(
         caption="speed-up: the first model's median over this one's",
         give_way=("p95 ms", "mean ± std ms", "batch"),
     )  # fmt: skip
+    threads = options.threads or "all"
     note(
-        f"{options.repeats} runs each after {options.warmup} to warm up, taking turns; CPU, {threads or 'all'} threads"
+        f"{options.repeats} runs each after {options.warmup} to warm up, taking turns; CPU, {threads} threads"
     )

@@ -15,7 +15,7 @@ from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
-from enxuto.errors import ModelError
+from enxuto.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compare import AnswerComparison, LayerDifference
@@ -28,6 +28,7 @@ thousandth). `--sheet` draws the images whose answer changed, with both answers.
 
     enxuto compare model.onnx model.enx --data test.parquet --sheet changed.png
     enxuto compare model.onnx small.onnx --data photos/ --preprocess imagenet --limit 500 --all
+    enxuto compare model.onnx model.enx        # weights alone
 """
 
 _STAGES = ("comparing answers", "comparing layers")
@@ -54,12 +55,22 @@ class CompareOptions:
 def run(
     first: Annotated[Path, typer.Argument(metavar="A", help="An ONNX model or .enx file: the original.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The model that is compared with it.")],
-    data: Annotated[Path, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder.")],
     image_options: DataOptions,
     preprocess: PreprocessOptions,
     options: CompareOptions,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=DATA,
+            metavar="DATA",
+            help="Data file or folder; without it, weights alone are compared.",
+        ),
+    ] = None,
 ) -> None:
     """Load models and images, compare, show."""
+    if data is None:
+        _compare_weights(first, second, options)
+        return
     from enxuto.compare import compare_answers, compare_layers, contact_sheet
     from enxuto.opening import load_with_metadata, preprocess_of
     from enxuto.runtime import Runner
@@ -115,6 +126,25 @@ def run(
         note(f"weights that are not in both by name and shape: {left_out}")
     if drawn is not None:
         note(f"{sheet}: {drawn} of {len(answers.changed_images())} images whose answer changed")
+
+
+def _compare_weights(first: Path, second: Path, options: CompareOptions) -> None:
+    """Compare without running the models."""
+    from enxuto.compare import compare_layers
+    from enxuto.opening import load
+
+    if options.sheet is not None:
+        raise UsageError("--sheet draws images whose answer changed; give --data", code="E023")
+    one, other = load(first), load(second)
+    layers = compare_layers(one, other, threads=options.threads)
+    if options.json:
+        print_json({"first": str(first), "second": str(second), "layers": [layer.to_dict() for layer in layers],
+                    "provenance": provenance(threads=options.threads)})  # fmt: skip
+        return
+    _show_layers(layers, 0, every=options.all)
+    if left_out := _unmatched(one, other):
+        note(f"weights that are not in both by name and shape: {left_out}")
+    note("only weights were compared; --data compares answers too")
 
 
 def _show_answers(answers: AnswerComparison, title: str) -> None:
@@ -199,7 +229,7 @@ def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> 
             for layer in shown
         ],
         caption=f"{len(shown)} of {len(differ)} weights that differ, {len(layers) - len(differ)} are equal; "
-        f"outputs on {images} images",
+        + (f"outputs on {images} images" if images else "outputs need --data"),
         give_way=("role", "shape", "largest change / rms", "changed"),
     )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The size ledger: what a model's weights cost in each form, calculation and measurement kept apart.
 
 Every row is a number of bytes that exists as a file here, except the entropy, which is what an ideal order-0 coder
-would need (coders that know scales and neighbours need less), and the float32 row, which is 4 bytes per parameter.
+would need (coders that know scales and neighbours need less), and the first row: 4 bytes per parameter, or, of a model
+whose weights are not all float32, the bytes that they take there.
 """
 
 from __future__ import annotations
@@ -134,7 +135,11 @@ def ledger_of(compressed: CompressedModel, *, file_bytes: int | None = None) -> 
     """
     count = parameter_count(compressed)
     original = compressed.metadata.get("original")
-    rows = [LedgerRow("float32 weights", 4.0 * count, measured=False)]
+    stored = compressed.metadata.get("weight_bytes")
+    if isinstance(stored, int) and 0 < stored < 1 << 63:
+        rows = [LedgerRow("weights as they were", float(stored), measured=False)]
+    else:
+        rows = [LedgerRow("float32 weights", 4.0 * count, measured=False)]
     if isinstance(original, dict) and isinstance(original.get("bytes"), int):
         rows.append(LedgerRow("ONNX file", original["bytes"], measured=True))
         if isinstance(original.get("xz_bytes"), int):

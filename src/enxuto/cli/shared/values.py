@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enxuto.errors import UsageError
 
-__all__ = ["parse_image_size", "parse_input_shape", "parse_share", "percent"]
+__all__ = ["parse_image_size", "parse_input_shape", "parse_input_shapes", "parse_share", "percent"]
 
 
 def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
@@ -15,6 +15,19 @@ def parse_input_shape(text: str | None) -> tuple[int, ...] | None:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f"--input-shape takes channels,height,width such as 3,224,224, not {text!r}")
     return tuple(int(part) for part in parts)
+
+
+def parse_input_shapes(text: str | None) -> dict[str, tuple[int, ...]]:
+    """Return the sizes by input of `image=3,224,224;state=2,1,128`; those without a name, under "", are all others'."""
+    found: dict[str, tuple[int, ...]] = {}
+    for part in (text or "").split(";") if text is not None else ():
+        name, separator, sizes = part.rpartition("=")
+        shape = parse_input_shape(sizes if separator else part)
+        assert shape is not None, "a text gives a shape"
+        if name.strip() in found:
+            raise UsageError(f"--input-shape gives {name.strip() or 'all inputs'} twice, in {text!r}")
+        found[name.strip()] = shape
+    return found
 
 
 def parse_image_size(text: str | None) -> tuple[int, int] | None:
