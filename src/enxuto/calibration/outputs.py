@@ -73,7 +73,9 @@ def measured_model(model: Model, values: Sequence[str]) -> Model:
     return model.with_proto(proto)
 
 
-def find_losses(model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0) -> Judged:
+def find_losses(
+    model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0, peel: bool = True
+) -> Judged:
     """Return how a model's outputs are judged.
 
     Args:
@@ -81,6 +83,7 @@ def find_losses(model: Model, samples: Samples, asked: Asked | None = None, *, t
         samples: some of them tell what outputs hold.
         asked: by output's name what to take it for.
         threads: of ONNX Runtime.
+        peel: whether values in front of a softmax may be measured in place of an output.
 
     Raises:
         UsageError: a name asked for is no output's, or no output is left.
@@ -88,7 +91,7 @@ def find_losses(model: Model, samples: Samples, asked: Asked | None = None, *, t
     """
     names = [item.name for item in model.proto.graph.output]
     _check_asked(asked or {}, names)
-    if not asked and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
+    if peel and not asked and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
         answers = _class_answers(model, samples, threads)
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
@@ -102,6 +105,8 @@ def find_losses(model: Model, samples: Samples, asked: Asked | None = None, *, t
             continue
         pieces = [outputs[number] for outputs in found]
         made = _output_loss(model, name, kind, groups, pieces, threads)
+        if isinstance(made, OutputLoss) and not peel and made.value != name:
+            made = _unpeeled(model, name, made)
         if isinstance(made, str):
             if kind:
                 raise UsageError(f"output {name!r} cannot be judged as {kind}: {made}", code="E035")
@@ -252,6 +257,16 @@ def _classes(
         ):
             return whole
     return peeled
+
+
+def _unpeeled(model: Model, name: str, loss: OutputLoss) -> OutputLoss | str:
+    """Return the loss of the output itself, where it is that of a value before it."""
+    if loss.operator == "ArgMax":
+        return "it holds whole numbers"
+    kind = output_ending(model, name).kind
+    return replace(
+        loss, value=name, scores_are="log-probabilities" if kind == "log-probabilities" else "probabilities"
+    )
 
 
 def _agree(logits: np.ndarray, output: np.ndarray, peeled: OutputLoss, whole: OutputLoss) -> bool:

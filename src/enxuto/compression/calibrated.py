@@ -37,7 +37,7 @@ from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
 from enxuto.runtime import Runner, advise_on_failure
 
-__all__ = ["CalibratedResult", "compress_within"]
+__all__ = ["CalibratedResult", "compress_within", "images_of"]
 
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
@@ -172,10 +172,11 @@ def _calibration_samples(
     if data is None:
         return _synthetic(model, preprocess, images, seed), "synthetic"
     source = f"{data.hash} of {Path(data.path).name}"
-    return (data if isinstance(data, Samples) else _images(model, data, preprocess)), source
+    return (data if isinstance(data, Samples) else images_of(model, data, preprocess)), source
 
 
-def _images(model: Model, data: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32] | Samples:
+def images_of(model: Model, data: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32] | Samples:
+    """Return a data set's images as a model of one input takes them: an array (N, …) where they are of one size."""
     inputs = Runner(model, threads=1).inputs
     if len(inputs) > 1:
         raise DataError(
@@ -215,7 +216,7 @@ class _Opened:
                 "max_kl=, min_agreement= or min_snr=",
                 code="E035",
             )
-        found = data if isinstance(data, Samples) else _images(self.model, data, self.preprocess)
+        found = data if isinstance(data, Samples) else images_of(self.model, data, self.preprocess)
         samples = run_together(self.model, samples_of(self.model, found), threads=self.threads)
         return OutputJudge(self.model, samples, self.asked, threads=self.threads)
 

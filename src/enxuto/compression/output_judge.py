@@ -8,17 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from enxuto.calibration.outputs import Asked, Judged, find_losses
+from enxuto.calibration.outputs import Asked, Judged, find_losses, run_together
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.compression.judge import Bounds, Judgement, OutputResult
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
-from enxuto.errors import UsageError
+from enxuto.errors import ModelError, UsageError
 from enxuto.metrics import wilson_interval
 from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.onnx_model import Model
 
-__all__ = ["OutputJudge", "check_bounds_fit", "output_results"]
+__all__ = ["OutputJudge", "check_bounds_fit", "compare_outputs", "output_results"]
 
 _LOST = 1e300  # the loss of values that are no numbers
 
@@ -30,12 +30,18 @@ class OutputJudge:
     """
 
     def __init__(
-        self, reference: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0
+        self,
+        reference: Model,
+        samples: Samples,
+        asked: Asked | None = None,
+        *,
+        threads: int = 0,
+        peel: bool = True,
     ) -> None:
         self._samples = samples
         self._threads = threads
         self._groups = samples.groups()
-        found = find_losses(reference, samples, asked, threads=threads)
+        found = find_losses(reference, samples, asked, threads=threads, peel=peel)
         self._references = run_groups(found.measured(reference), self._groups, threads=threads)
         self.judged = replace(
             found,
@@ -88,6 +94,30 @@ class OutputJudge:
             for outputs, group in zip(self._references, self._groups, strict=True)
         ]
         return replace(loss, scale=output_variance(pieces) or loss.scale)
+
+
+def compare_outputs(
+    reference: Model, model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0
+) -> tuple[Judgement, Judged]:
+    """Return how a model's outputs compare with a reference's on samples, and how they are judged.
+
+    Raises `ModelError` where the model lacks an output of the reference.
+    """
+    names = {item.name for item in model.proto.graph.output}
+    missing = [item.name for item in reference.proto.graph.output if item.name not in names]
+    if missing:
+        raise ModelError(
+            f"the model has no output {missing[0]!r}, which the reference has; it has {', '.join(sorted(names))}",
+            code="E037",
+        )
+    made = {name for node in model.proto.graph.node for name in node.output}
+    samples = run_together(reference, samples, threads=threads)
+    judge = OutputJudge(reference, samples, asked, threads=threads)
+    before = judge.judged.answers.before if judge.judged.answers is not None else None
+    needed = [loss.value for loss in judge.judged.losses] if judge.judged.answers is None else [before]
+    if any(value is not None and value not in made for value in needed):
+        judge = OutputJudge(reference, samples, asked, threads=threads, peel=False)
+    return judge.compare(judge.judged.measured(model)), judge.judged
 
 
 def output_results(

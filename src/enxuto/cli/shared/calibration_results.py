@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from enxuto.cli.shared.judging import output_rows
 from enxuto.cli.shared.terminal import note, show_table, warn
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
             {"measure": "left", "value": "left"},
             [
                 *_right_answers(judgement),
-                *_kept(judgement),
+                *output_rows(judgement),
             ],
             caption=f"data {judgement.data_hash}, seed {result.calibration.seed}",
         )
@@ -114,23 +115,6 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
         )
     if result.calibration.reason is not None:
         note(f"rounding treated outputs as unrelated: {result.calibration.reason}")
-
-
-def _kept(judgement: Judgement) -> list[tuple[str, str]]:
-    """What of the original's answers and values is kept, over all outputs and, where there are several, by output."""
-    rows = []
-    if judgement.agreement is not None:
-        interval = ""
-        if judgement.agreement_interval is not None:
-            least, most = judgement.agreement_interval
-            interval = f" (95 % interval {least:.2f} to {most:.2f})"
-        rows.append(("same answers", f"{judgement.agreement:.2f} %{interval}"))
-        rows.append(("KL from the original", f"{judgement.kl:.3g} nats"))
-    if judgement.snr_db is not None:
-        rows.append(("signal to error (SNR)", f"{judgement.snr_db:.2f} dB"))
-    if len(judgement.outputs) > 1:
-        rows += [(f"{one.kind} {one.name}", one.describe()) for one in judgement.outputs]
-    return rows
 
 
 def _right_answers(judgement: Judgement) -> list[tuple[str, str]]:

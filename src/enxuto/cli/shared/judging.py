@@ -8,17 +8,39 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from enxuto.cli.shared.terminal import note
+import typer
+
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import note, print_json, show_table
 from enxuto.errors import EnxutoError, UsageError, error_reason
 
 if TYPE_CHECKING:
-    from enxuto.compression.judge import ScoreJudge
+    from enxuto.compression.judge import Judgement, ScoreJudge
+    from enxuto.data import Dataset, Preprocess
     from enxuto.data.samples import Samples
     from enxuto.onnx_model import Model
 
-__all__ = ["load_judge", "named_arrays", "parse_outputs"]
+__all__ = [
+    "Outputs",
+    "image_arrays",
+    "load_judge",
+    "may_hold_arrays",
+    "named_arrays",
+    "output_rows",
+    "parse_outputs",
+    "show_outputs",
+]
+
+Outputs = Annotated[
+    tuple[str, ...],
+    typer.Option(
+        metavar="NAME=KIND,…",
+        help="Judge these outputs as values, binary, classes or ignore them, with a weight: NAME=values:2. Found out "
+        "by default.",
+    ),
+]
 
 
 def named_arrays(path: str | Path, model: Model) -> Samples | None:
@@ -33,6 +55,68 @@ def named_arrays(path: str | Path, model: Model) -> Samples | None:
     found = read_samples(path, Runner(model, threads=1).inputs, limits=id_limits(model))
     note(f"{path}: {len(found):,} samples of {', '.join(found.inputs)}")
     return found
+
+
+def may_hold_arrays(path: str | Path) -> bool:
+    """Say whether a path may hold arrays by input name, whatever the model's inputs are called."""
+    from enxuto.data.feeding import holds_named_arrays
+
+    return holds_named_arrays(path, ["images"]) or Path(path).suffix == ".parquet"
+
+
+def image_arrays(dataset: Dataset, preprocess: Preprocess, model: Model) -> Samples:
+    """Return a data set's images as what a model of one input takes."""
+    from enxuto.compression.calibrated import images_of
+    from enxuto.data.samples import Samples
+    from enxuto.runtime import Runner
+
+    found = images_of(model, dataset, preprocess)
+    if isinstance(found, Samples):
+        return found
+    return Samples({Runner(model, threads=1).inputs[0].name: found}, str(dataset.path))
+
+
+def show_outputs(
+    source: Path,
+    reference: Model,
+    model: Model,
+    samples: Samples,
+    asked: Sequence[str],
+    *,
+    threads: int,
+    json: bool,
+) -> None:
+    """Compare a model's outputs with a reference's on samples, and show what is lost of each."""
+    from enxuto.compression.output_judge import compare_outputs
+
+    judgement, judged = compare_outputs(reference, model, samples, parse_outputs(asked), threads=threads)
+    for remark in judged.remarks:
+        note(remark)
+    if json:
+        made = provenance(samples=judgement.samples, data=judgement.data_hash, threads=threads)
+        values = {**judgement.to_dict(), "snr_db": judgement.snr_db}
+        print_json({"model": str(source), **values, "remarks": list(judged.remarks), "provenance": made})
+        return
+    rows = [("samples", f"{judgement.samples:,} (data {judgement.data_hash})"), *output_rows(judgement)]
+    show_table(f"{source} beside the reference", {"measure": "left", "value": "left"}, rows)
+    note(f"the outputs were taken for {judged.describe()}")
+
+
+def output_rows(judgement: Judgement) -> list[tuple[str, str]]:
+    """Return what of the original's answers and values is kept: over all outputs, and of several each apart."""
+    rows = []
+    if judgement.agreement is not None:
+        interval = ""
+        if judgement.agreement_interval is not None:
+            least, most = judgement.agreement_interval
+            interval = f" (95 % interval {least:.2f} to {most:.2f})"
+        rows.append(("same answers", f"{judgement.agreement:.2f} %{interval}"))
+        rows.append(("KL from the original", f"{judgement.kl:.3g} nats"))
+    if judgement.snr_db is not None:
+        rows.append(("signal to error (SNR)", f"{judgement.snr_db:.2f} dB"))
+    if len(judgement.outputs) > 1:
+        rows += [(f"{one.kind} {one.name}", one.describe()) for one in judgement.outputs]
+    return rows
 
 
 def parse_outputs(asked: Sequence[str]) -> dict[str, tuple[str, float]] | None:
