@@ -120,7 +120,7 @@ def fit_samples(
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
         if name in columns:
-            column = [columns[name]] * count if name in fixed else columns[name]
+            column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
             one = alone or name in fixed
             made[name] = _fit_column(column, item, path, one, steps and name not in fixed, limits or {})
     _check_steps(made, fixed, path, steps)

@@ -16,6 +16,7 @@ from enxuto.cli.shared.terminal import note
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from enxuto.cli.shared.preprocess_options import PreprocessOptions
     from enxuto.compression.calibrated import CalibratedResult
     from enxuto.data import Dataset, Preprocess
     from enxuto.data.samples import Samples
@@ -276,6 +277,19 @@ class CalibrationOptions(DataOptions):
             keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, on_trial=say_trial,
             outputs=parse_outputs(self.outputs), score=score,
         )  # fmt: skip
+
+    def inputs_of_images(
+        self, preprocess: PreprocessOptions, stored: Preprocess | None, model: Model
+    ) -> Preprocess:
+        """Return how images become inputs; where only named arrays are given, nothing is said of preprocessing."""
+        from enxuto.data import Preprocess
+        from enxuto.data.feeding import holds_named_arrays
+
+        names = [item.name for item in model.proto.graph.input if item.name not in model]
+        given = [path for path in (self.data, self.calibration) if path is not None]
+        if given and all(holds_named_arrays(path, names) for path in given):
+            return preprocess.build(stored) or Preprocess()
+        return preprocess.choose(stored)
 
     def _open_data(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | Samples | None:
         """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
