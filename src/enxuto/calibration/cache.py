@@ -216,17 +216,11 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _float_array(
-    held: Mapping[str, np.ndarray],
-    name: str,
-    dtype: type[np.floating[Any]],
-    axes: int | None = None,
-    *,
-    finite: bool = True,
+    held: Mapping[str, np.ndarray], name: str, dtype: type[np.floating[Any]], axes: int | None = None
 ) -> np.ndarray:
-    """Return one of the arrays, of that type and number of axes, with finite values only where they are to be so."""
+    """Return one of the arrays, of that type and number of axes, with finite values only."""
     array = held[name]
-    _require(array.dtype == dtype and (axes is None or array.ndim == axes))
-    _require(bool(np.isfinite(array).all()) or not finite)
+    _require(array.dtype == dtype and (axes is None or array.ndim == axes) and bool(np.isfinite(array).all()))
     return array
 
 
@@ -249,7 +243,7 @@ def _references(
     groups = samples.groups()
     _require(len(groups) == count)
     found = [
-        [_float_array(held, f"outputs {i} {j}", np.float32, finite=False) for j in range(len(judged.losses))]
+        [_float_array(held, f"outputs {i} {j}", np.float32) for j in range(len(judged.losses))]
         for i in range(count)
     ]
     for group, outputs in zip(groups, found, strict=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from enxuto.calibration.outputs import Asked, Judged, find_losses, run_together
 from enxuto.calibration.partial_runs import input_type
 from enxuto.calibration.sensitivity import measure_sensitivities, model_loss, run_groups
 from enxuto.data.samples import Group, Samples
-from enxuto.errors import DataError, UsageError
+from enxuto.errors import DataError, EnxutoError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model, fixed_batch, fold_batch_norm, free_batch
@@ -357,10 +357,28 @@ def _free(
         return require_free_batch(
             measured, images[: 2 * max(1, fixed_batch(model))], threads=threads
         ), samples
-    if samples.stacked and fixed_batch(measured) == 0:
-        found = run_together(measured, samples, threads=threads)
-        return measured, found
-    return measured, samples
+    fixed = fixed_batch(measured)
+    if not samples.stacked or not fixed:
+        return measured, run_together(measured, samples, threads=threads) if samples.stacked else samples
+    freed, few = free_batch(measured), samples.head(max(2, fixed))
+    try:
+        if run_together(freed, samples, threads=threads).stacked and _alike(measured, freed, few, threads):
+            return freed, samples
+    except EnxutoError:  # its size is in the graph too
+        pass
+    if fixed > 1:
+        raise UsageError(
+            f"the model takes exactly {fixed} samples at a time, and not only its input says so; export it with a free "
+            "batch size to calibrate it, or compress it without data",
+            code="E032",
+        )
+    return measured, replace(samples, stacked=False)
+
+
+def _alike(one: Model, other: Model, samples: Samples, threads: int) -> bool:
+    found = [run_groups(model, samples.groups(), threads=threads) for model in (one, other)]
+    pairs = ((a, b) for outputs in zip(*found, strict=True) for a, b in zip(*outputs, strict=True))
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in pairs)
 
 
 def _correction_samples(samples: Samples) -> int:

@@ -96,7 +96,7 @@ def find_losses(
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
             return Judged((OutputLoss(names[0], "classes", value),), answers=answers)
-    groups = samples.head(_SAMPLES).groups()
+    groups = run_together(model, samples.head(_SAMPLES), threads=threads).groups()
     found = run_groups(model, groups, batch=_SAMPLES, threads=threads)
     losses, remarks = [], []
     for number, name in enumerate(names):
