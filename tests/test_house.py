@@ -139,6 +139,7 @@ def test_imports_point_one_way(path: Path) -> None:
 IMPORTERS = {
     "__init__.py": "names of the package's own",
     "cli/__init__.py": "the verbs",
+    "cli/shared/judging.py": "module:function of --judge, as the user wrote it",
     "doctor.py": "packages by their names in the code",
     "errors.py": "optional packages by their names in the code",
     "measure/__init__.py": "names of the package's own",

@@ -104,6 +104,12 @@ class Runner:
             parts.append([_rows(out, fixed)[: len(part)] for out in self.run({info.name: padded}, names)])
         return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
+    def values(self, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        """Named outputs for a set of inputs; where there is one input, in batches as it takes them."""
+        if len(self.inputs) == 1 and self.inputs[0].shape and set(feeds) == {self.inputs[0].name}:
+            return self.outputs(feeds[self.inputs[0].name], names)
+        return self.run(feeds, names)
+
     def random_feeds(
         self, batch: int, *, seed: int = 0, shape: Mapping[str, Sequence[int]] | None = None
     ) -> dict[str, np.ndarray]:

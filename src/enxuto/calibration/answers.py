@@ -40,12 +40,10 @@ __all__ = [
     "inspect_answers",
     "kind_of_scores",
     "refusal_message",
-    "require_class_answers",
     "require_free_batch",
     "scores_of_noise",
 ]
 
-_SAMPLE_IMAGES = 32  # images that tell what the scores are
 _SAME = 2e-2  # of a probability: a softmax whose output is quantized to 7 bits is off by less than 1e-2
 _SEVERAL = 1.5  # what a row of one distribution adds up to at most
 _TOGETHER = 1e-4  # of the scores' variance over images: what outputs that move together differ by
@@ -112,14 +110,6 @@ def inspect_answers(model: Model, images: np.ndarray, *, threads: int = 0) -> An
     if before is not None and not _agrees(cut_before_softmax(model, before), images, scores, kind, threads):
         before = None
     return Answers(kind, operator, before, scores.shape[1], reason)
-
-
-def require_class_answers(model: Model, images: np.ndarray, *, threads: int = 0) -> Answers:
-    """Return `inspect_answers` a model by some of the images; `UsageError` where they are no scores of classes."""
-    found = inspect_answers(model, images[: max(_SAMPLE_IMAGES, 2 * fixed_batch(model))], threads=threads)
-    if found.reason is not None:
-        raise UsageError(refusal_message(found.reason), code="E035")
-    return found
 
 
 def kind_of_scores(model: Model, scores: npt.ArrayLike) -> ScoreKind:

@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.layers import LinearLayer
+from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
+from enxuto.data.samples import Group
 from enxuto.onnx_model import Model
 
 __all__ = ["channel_means", "correct_biases", "shrink_shift"]
@@ -28,15 +30,24 @@ Float64 = npt.NDArray[np.float64]
 
 
 def channel_means(
-    model: Model, layers: Sequence[LinearLayer], images: np.ndarray, *, batch: int = 32, threads: int = 0
+    model: Model,
+    layers: Sequence[LinearLayer],
+    samples: Sequence[Group] | np.ndarray,
+    *,
+    batch: int = 32,
+    threads: int = 0,
 ) -> dict[str, Float64]:
-    """Return the mean output (N, O) of every layer over positions, for each of N images, by weight name."""
+    """Return the mean output (N, O) of every layer over positions, for each of N samples, by weight name.
+
+    samples: groups, which are run together, or images (N, …), which are run `batch` at a time.
+    """
     runs = PartialRuns(model, [layer.output for layer in layers])
     parts: dict[str, list[Float64]] = {layer.weight: [] for layer in layers}
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        for layer, value in zip(layers, runs.run(part, {}, threads=threads), strict=False):
-            parts[layer.weight].append(_means(layer, value, len(part)))
+    whole = [group_of(model, samples)] if isinstance(samples, np.ndarray) else None
+    for groups in [[part] for part in whole[0].parts(batch)] if whole else [list(samples)]:
+        for layer, values in zip(layers, runs.run_groups(groups, {}, threads=threads), strict=False):
+            for group, value in zip(groups, values, strict=True):
+                parts[layer.weight].append(_means(layer, value, group.count))
     return {name: np.concatenate(means) for name, means in parts.items()}
 
 
@@ -45,7 +56,7 @@ def correct_biases(
     layers: Sequence[LinearLayer],
     weights: Mapping[str, np.ndarray],
     means: Mapping[str, Float64],
-    images: np.ndarray,
+    samples: Sequence[Group] | np.ndarray,
     *,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -56,26 +67,29 @@ def correct_biases(
         model: the original.
         layers: of the model, in the order of execution. Those without a bias of their own keep their shift.
         weights: quantized weights by name.
-        means: `channel_means` of the original over the same images.
-        images: (N, …), preprocessed, run all at once.
+        means: `channel_means` of the original over the same samples.
+        samples: groups, or images (N, …); run all at once.
         threads: of ONNX Runtime; 0 is its own default.
         progress: called with (layers done, layers in all).
     """
     runs = PartialRuns(model, [layer.output for layer in layers])
+    groups = [group_of(model, samples)] if isinstance(samples, np.ndarray) else list(samples)
     current = dict(weights)
     corrected = {}
-    for number, (layer, value) in enumerate(
-        zip(layers, runs.run(images, current, threads=threads), strict=False)
+    for number, (layer, values) in enumerate(
+        zip(layers, runs.run_groups(groups, current, threads=threads), strict=False)
     ):
         if layer.bias is not None:
             bias = model.load(layer.bias)
-            shift = shrink_shift(means[layer.weight] - _means(layer, value, len(images)))
+            found = [_means(layer, value, group.count) for group, value in zip(groups, values, strict=True)]
+            shift = shrink_shift(means[layer.weight] - np.concatenate(found))
             with np.errstate(over="ignore"):
                 moved = (bias.astype(np.float64) + shift.reshape(bias.shape)).astype(bias.dtype)
             if np.isfinite(moved).all():
                 corrected[layer.bias] = moved
                 # What was just computed is moved in place, so that the next stage starts from corrected values.
-                value += shift.astype(value.dtype).reshape(_along_channels(layer, value))
+                for value in values:
+                    value += shift.astype(value.dtype).reshape(_along_channels(layer, value))
         if progress is not None:
             progress(number + 1, len(layers))
     return corrected

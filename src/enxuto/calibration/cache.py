@@ -14,7 +14,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,21 @@ import numpy.typing as npt
 
 from enxuto._version import __version__
 from enxuto.calibration.answers import Answers
-from enxuto.calibration.calibrate import Calibration
+from enxuto.calibration.calibrate import Calibration, samples_of
 from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layers import linear_layers
+from enxuto.calibration.outputs import Asked, Judged
 from enxuto.data.published import cache_folder
+from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
 from enxuto.metrics.divergence import KINDS
+from enxuto.metrics.losses import LOSS_KINDS, OutputLoss
 from enxuto.onnx_model import Model, fold_batch_norm
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 8  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 9  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -43,40 +46,49 @@ def calibration_folder() -> Path:
     return cache_folder() / "calibrations"
 
 
-def calibration_key(model: Model, images: npt.NDArray[np.float32], seed: int) -> str:
+def calibration_key(
+    model: Model, data: Samples | npt.NDArray[np.float32], seed: int, asked: Asked | None = None
+) -> str:
     """Return 32 hex digits that change with whatever a calibration depends on."""
-    found = hashlib.sha256(json.dumps([_LAYOUT, __version__, seed, list(images.shape)]).encode())
+    samples = samples_of(model, data)
+    facts = [_LAYOUT, __version__, seed, len(samples), samples.stacked, sorted((asked or {}).items())]
+    found = hashlib.sha256(json.dumps(facts).encode())
     for name in model.weight_names:
         found.update(name.encode())
         found.update(np.ascontiguousarray(model.load(name)).tobytes())
     found.update(model.proto.SerializeToString(deterministic=True))
-    found.update(np.ascontiguousarray(images).tobytes())
+    for group in samples.groups():
+        for name, array in group.feeds.items():
+            found.update(repr((name, array.dtype.str, array.shape)).encode())
+            found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()[:32]
 
 
 def cached_calibration(
     model: Model,
-    images: npt.NDArray[np.float32],
+    data: Samples | npt.NDArray[np.float32],
     make: Callable[[], Calibration],
     *,
     source: str,
     seed: int,
     threads: int,
+    asked: Asked | None = None,
     folder: Path | None = None,
 ) -> Calibration:
     """Return the cached calibration of this model and these images, or make it and write it to the cache.
 
     Args:
         model: to be calibrated.
-        images: (N, …), float32, preprocessed.
+        data: what the model is fed, or images (N, …), float32, preprocessed.
         make: measures the model.
         source: what the images are, for the record.
         seed: of the calibration.
         threads: of a calibration read from the cache.
+        asked: by output what it is judged as.
         folder: of the cache, by default `calibration_folder()`. Where it cannot be written, nothing is cached.
     """
-    place = (folder or calibration_folder()) / f"{calibration_key(model, images, seed)}.npz"
-    found = _load(place, model, images, source, seed, threads)
+    place = (folder or calibration_folder()) / f"{calibration_key(model, data, seed, asked)}.npz"
+    found = _load(place, model, samples_of(model, data), source, seed, threads)
     if found is not None:
         return found
     made = make()
@@ -85,11 +97,19 @@ def cached_calibration(
 
 
 def _save(place: Path, calibration: Calibration) -> None:
-    arrays: dict[str, Any] = {"scores": calibration.scores}
+    arrays: dict[str, Any] = {
+        f"outputs {i} {j}": value
+        for i, outputs in enumerate(calibration.references)
+        for j, value in enumerate(outputs)
+    }
     facts: dict[str, Any] = {
         "reason": calibration.reason,
         "folded": calibration.folded,
-        "answers": asdict(calibration.answers),
+        "answers": None if calibration.judged.answers is None else asdict(calibration.judged.answers),
+        "losses": [asdict(loss) for loss in calibration.judged.losses],
+        "remarks": list(calibration.judged.remarks),
+        "stacked": calibration.samples.stacked,
+        "groups": len(calibration.references),
         "layers": {},
     }
     for number, layer in enumerate(calibration.layers):
@@ -117,7 +137,7 @@ def _save(place: Path, calibration: Calibration) -> None:
 
 
 def _load(
-    place: Path, model: Model, images: npt.NDArray[np.float32], source: str, seed: int, threads: int
+    place: Path, model: Model, samples: Samples, source: str, seed: int, threads: int
 ) -> Calibration | None:
     if not place.is_file() or place.stat().st_size > _MOST + (1 << 20):
         return None
@@ -144,19 +164,19 @@ def _load(
             curvatures[layer.weight] = curvature.with_sensitivity(sensitivity)
             means[layer.weight] = _float_array(held, f"{number} means", np.float64, 2)
             _require(means[layer.weight].shape[1] == matrix.shape[0] * matrix.shape[1])
-            _require(0 < len(means[layer.weight]) <= len(images))
-        scores = _float_array(held, "scores", np.float32)
-        _require(scores.ndim > 1 and len(scores) == len(images))
-        answers = _answers(facts["answers"], folded)
+            _require(0 < len(means[layer.weight]) <= len(samples))
+        samples = replace(samples, stacked=facts["stacked"] is True)
+        judged = _judged(facts, folded)
+        references = _references(held, facts["groups"], samples, judged)
         reason, names = facts["reason"], facts["folded"]
         _require(reason is None or isinstance(reason, str))
         _require(isinstance(names, list) and all(isinstance(name, str) for name in names))
     except Exception:  # noqa: BLE001 - whatever is wrong with the file, it is made and written anew
         return None
     return Calibration(
-        model=folded, layers=layers, curvatures=curvatures, images=images, scores=scores, means=means,
+        model=folded, layers=layers, curvatures=curvatures, samples=samples, references=references, means=means,
         reason=reason, folded=names, threads=threads, source=source, seed=seed,
-        answers=answers,
+        judged=judged,
     )  # fmt: skip
 
 
@@ -216,10 +236,35 @@ def _blocks(
     return blocks
 
 
-def _answers(held: dict[str, Any], model: Model) -> Answers:
-    """Return what the scores are; `ValueError` for what is not so of this model."""
-    found = Answers(**held)
-    made = {name for node in model.proto.graph.node for name in node.output}
-    if found.kind not in KINDS or found.kind == "auto" or found.before not in (None, *made):
-        raise ValueError("no scores of this model")
+def _references(
+    held: Mapping[str, np.ndarray], count: int, samples: Samples, judged: Judged
+) -> list[list[np.ndarray]]:
+    """Return the outputs of every group of samples; `ValueError` where they are not those of as many."""
+    groups = samples.groups()
+    _require(len(groups) == count)
+    found = [
+        [_float_array(held, f"outputs {i} {j}", np.float32) for j in range(len(judged.losses))]
+        for i in range(count)
+    ]
+    for group, outputs in zip(groups, found, strict=True):
+        _require(group.count == 1 or all(len(value) == group.count for value in outputs))
     return found
+
+
+def _judged(held: Mapping[str, Any], model: Model) -> Judged:
+    """Return how outputs are judged; `ValueError` for what is not so of this model."""
+    made = {name for node in model.proto.graph.node for name in node.output}
+    made |= {item.name for item in model.proto.graph.output}
+    losses = tuple(OutputLoss(**loss) for loss in held["losses"])
+    answers = None if held["answers"] is None else Answers(**held["answers"])
+    _require(bool(losses) and all(isinstance(remark, str) for remark in held["remarks"]))
+    for loss in losses:
+        _require(loss.kind in LOSS_KINDS and loss.scores_are in KINDS and loss.scores_are != "auto")
+        _require(answers is not None or loss.value in made)
+        _require(
+            math.isfinite(loss.scale) and loss.scale > 0 and math.isfinite(loss.weight) and loss.weight > 0
+        )
+        _require(loss.axis is None or type(loss.axis) is int)
+    if answers is not None:
+        _require(answers.kind in KINDS and answers.kind != "auto" and answers.before in (None, *made))
+    return Judged(losses, tuple(held["remarks"]), answers)

@@ -8,9 +8,9 @@ first. `compression.search` chooses the images and the price.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,29 +18,30 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.allocation import Spacing, choose_spacing, price_of_bits
-from enxuto.calibration.answers import (
-    Answers,
-    check_scores_vary,
-    require_class_answers,
-    require_free_batch,
-    scores_of_noise,
-)
+from enxuto.calibration.answers import Answers, check_scores_vary, require_free_batch, scores_of_noise
 from enxuto.calibration.bias_correction import channel_means, correct_biases
 from enxuto.calibration.curvature import Curvature, estimate_curvatures
 from enxuto.calibration.layers import LinearLayer, calibrated_layers
 from enxuto.calibration.moments import FOLDS, Moments, layer_moments
-from enxuto.calibration.sensitivity import measure_sensitivities, model_divergence
-from enxuto.errors import DataError, UsageError
+from enxuto.calibration.outputs import Asked, Judged, find_losses, run_together
+from enxuto.calibration.partial_runs import input_type
+from enxuto.calibration.sensitivity import measure_sensitivities, model_loss, run_groups
+from enxuto.data.samples import Group, Samples
+from enxuto.errors import DataError, EnxutoError, UsageError
 from enxuto.machine.processors import processors
+from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model, fixed_batch, fold_batch_norm, free_batch
 from enxuto.progress import Progress, ProgressCounter
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.runtime import advise_on_failure
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["Calibration", "calibrate", "samples_of"]
 
 _SENSITIVITY_VALUES = 1 << 23  # numbers in the images used for sensitivities: 55 of 224×224, 256 of 32×32
+_FEWEST_SENSITIVE = 48
+_FEWEST_PLACES = 16  # of samples whose outputs are no list of classes: they may be large, and tell more each
+_CORRECTION_VALUES = 1 << 24  # numbers in the samples that correct biases, beyond the fewest
 _EFFORT = 1 << 28  # paths times weights that a file may take: some ten seconds of two threads
 _FEWEST_PATHS, _MOST_PATHS = 16, 128
 _CORRECTION_IMAGES = 64
@@ -50,25 +51,26 @@ _BATCH_VALUES = 3 << 18  # numbers in a batch of images: five 224×224 ones; val
 
 @dataclass(frozen=True)
 class Calibration:
-    """Curvatures by weight name, the images they are from, and the folded model they belong to.
+    """Curvatures by weight name, the samples they are from, and the folded model they belong to.
 
-    images (N, …): preprocessed. scores (N, C): the model's logits. answers: what the model's own output is; a softmax
-    at its end is left out of all measurements. means: mean outputs of the layers for each image of the bias correction.
-    reason: why there are no gradients, so that errors of different outputs count as unrelated; None where there are.
+    references: of every group of samples what is measured of the model's outputs. judged: how these are measured; a
+    softmax at the end of a classifier is left out of all measurements. means: mean outputs of the layers for each
+    sample of the bias correction. reason: why there are no gradients, so that errors of different outputs count as
+    unrelated; None where there are.
     """
 
     model: Model
     layers: list[LinearLayer]
     curvatures: dict[str, Curvature]
-    images: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
+    samples: Samples
+    references: list[list[npt.NDArray[np.float32]]]
     means: dict[str, npt.NDArray[np.float64]]
     reason: str | None
     folded: list[str]
     threads: int
     source: str = ""
     seed: int = 0
-    answers: Answers = field(default_factory=Answers)
+    judged: Judged = field(default_factory=lambda: Judged((), answers=Answers()))
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
 
     def quantize(
@@ -102,10 +104,28 @@ class Calibration:
             list(pool.map(work, pieces))
         return {layer.weight: self._tensor(layer, price, levels[layer.weight]) for layer in layers}
 
+    @property
+    def answers(self) -> Answers:
+        """What the scores of a classifier are."""
+        return self.judged.answers or Answers(reason="its outputs are other values")
+
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """The first measured output (N, C); of a classifier its logits."""
+        return np.concatenate([found[0].reshape(len(found[0]), -1) for found in self.references])
+
+    @property
+    def images(self) -> npt.NDArray[np.float32]:
+        """The images (N, …) of a model whose only input takes them; else the numbers of the samples."""
+        column = next(iter(self.samples.columns.values()))
+        whole = isinstance(column, np.ndarray) and len(self.samples.columns) == 1
+        return np.asarray(column if whole else np.arange(len(self.samples), dtype=np.float32))
+
     @cached_property
     def logits_model(self) -> Model:
-        """The model that is measured: with a free batch size, and with logits as its output."""
-        return free_batch(self.answers.logits(self.model))
+        """The model that is measured, as the samples are run: with a free batch size where these are run together."""
+        measured = self.judged.measured(self.model)
+        return free_batch(measured) if self.samples.stacked else measured
 
     @property
     def paths(self) -> int:
@@ -125,7 +145,7 @@ class Calibration:
 
     def provenance(self, price: float) -> dict[str, Any]:
         """Return what a file's metadata says of the calibration."""
-        return {"images": len(self.images), "data": self.source, "seed": self.seed, "price": price}
+        return {"images": len(self.samples), "data": self.source, "seed": self.seed, "price": price}
 
     def correct_biases(
         self, tensors: Mapping[str, QuantizedTensor], progress: Progress | None = None
@@ -146,19 +166,22 @@ class Calibration:
             self.layers,
             weights,
             self.means,
-            self.images[:_CORRECTION_IMAGES],
+            self.samples.head(self._correcting).groups(),
             threads=self.threads,
             progress=report,
         )
-        unseen = slice(_CORRECTION_IMAGES, 2 * _CORRECTION_IMAGES)
-        if len(self.images[unseen]) < _VALIDATION_IMAGES:
+        unseen = self.samples.tail(self._correcting).head(self._correcting)
+        if len(unseen) < _VALIDATION_IMAGES:
             return corrected
+        groups = unseen.groups()
+        references = self._references_of(groups)
         original = {name: self.model.load(name) for name in corrected}
         found = [
-            model_divergence(
+            model_loss(
                 self.logits_model.replace_weights({**weights, **biases}),
-                self.images[unseen],
-                self.scores[unseen],
+                groups,
+                references,
+                self.judged.losses,
                 threads=self.threads,
             )
             for biases in (corrected, original)
@@ -188,6 +211,17 @@ class Calibration:
                 cost += curvature.sensitivity * float(weights.sum())
                 count += weights.size
         return float(np.sqrt(6 * price * count / (np.log(2) * cost))) if cost > 0 else 2.0**-8
+
+    @property
+    def _correcting(self) -> int:
+        return _correction_samples(self.samples)
+
+    def _references_of(self, groups: Sequence[Group]) -> list[list[np.ndarray]]:
+        """Return what the original gives for the samples behind those that correct biases."""
+        if len(self.references) == 1 and len(groups) == 1:
+            start = self._correcting
+            return [[found[start : start + groups[0].count] for found in self.references[0]]]
+        return run_groups(self.logits_model, groups, threads=self.threads)
 
     def _restore(self, name: str, tensor: QuantizedTensor) -> np.ndarray:
         return tensor.reconstruct().astype(self.model.info(name).dtype)
@@ -220,8 +254,10 @@ class Calibration:
 @advise_on_failure("compress it without images")
 def calibrate(
     model: Model,
-    images: npt.NDArray[np.float32],
+    data: Samples | npt.NDArray[np.float32],
     *,
+    asked: Asked | None = None,
+    judged: Judged | None = None,
     source: str = "",
     seed: int = 0,
     threads: int = 0,
@@ -229,42 +265,56 @@ def calibrate(
 ) -> Calibration:
     """Measure everything that calibrated rounding needs.
 
-    Cost: one run forwards and one backwards for all images, one of 48 to 256 images from each layer on, and per layer
+    Cost: one run forwards and one backwards for all samples, one of 48 to 256 samples from each layer on, and per layer
     about 50·C³ + O·C² operations for its matrix (O, C), C at most 2,304 at a time.
 
     Args:
-        model: a classifier with float weights.
-        images: (N, …), float32 as the model takes them, best some hundreds.
-        source: what the images are, for the record.
+        model: with float weights.
+        data: what the model is fed, or images (N, …), float32 as its one input takes them, best some hundreds.
+        asked: by output what it is judged as; found out by default.
+        judged: how outputs are judged, where that is known already.
+        source: what the data are, for the record.
         seed: of all that is sampled.
         threads: 0 for one per processor.
         progress: called with (what is done, work done, work in all).
 
     Raises:
-        DataError: for fewer than 2 images.
+        DataError: for fewer than 2 samples.
         ModelError: for weights that are not finite, and a model that does not run.
-        UsageError: where the first output is no list of scores of classes, as far as can be seen (`answers`).
+        UsageError: where no output can be judged (`calibration.outputs`).
     """
-    if len(images) < 2:
+    if len(data) < 2:
         raise DataError(
-            f"calibration needs at least 2 images, got {len(images)}; some hundreds are best", code="E043"
+            f"calibration needs at least 2 images, got {len(data)}; some hundreds are best", code="E043"
         )
     folded_model, folded = fold_batch_norm(model)
-    layers = calibrated_layers(folded_model)
-    answers = require_class_answers(folded_model, images, threads=threads)
-    runs = require_free_batch(
-        answers.logits(folded_model), images[: 2 * max(1, fixed_batch(model))], threads=threads
-    )
+    calibrated_layers(folded_model, [item.name for item in folded_model.proto.graph.output])
+    samples = samples_of(folded_model, data)
+    judged = judged or find_losses(folded_model, samples, asked, threads=threads)
+    measured = judged.measured(folded_model)
+    layers = calibrated_layers(measured)
+    if len(judged.losses) > 1:
+        layers = calibrated_layers(measured, [loss.value for loss in judged.losses])
+    runs, samples = _free(measured, model, samples, judged, threads)
     report = progress or _ignore_progress
-    moments, scores, reason = _watch_layers(runs, layers, images, seed, threads, report)
-    check_scores_vary(scores, partial(scores_of_noise, runs, images, threads))
-    curvatures = estimate_curvatures(folded_model, layers, moments, len(images), threads, report)
-    few = images[: min(256, max(48, _SENSITIVITY_VALUES // max(1, images[0].size)))]
+    moments, references, reason = _watch_layers(runs, layers, samples, judged.losses, seed, threads, report)
+    if judged.answers is not None:
+        check_scores_vary(
+            references[0][0].reshape(len(samples), -1),
+            partial(scores_of_noise, runs, next(iter(samples.groups()[0].feeds.values())), threads),
+        )
+    curvatures = estimate_curvatures(folded_model, layers, moments, len(samples), threads, report)
+    fewest = _FEWEST_SENSITIVE if judged.answers is not None else _FEWEST_PLACES
+    few = samples.head(min(256, max(fewest, _SENSITIVITY_VALUES // samples.values)))
+    groups = few.groups()
     sensitivities = measure_sensitivities(
         runs,
         [choose_spacing(one) for one in curvatures.values()],
-        few,
-        scores[: len(few)],
+        groups,
+        [[found[: group.count] for found in references[0]] for group in groups]
+        if len(references) == 1
+        else run_groups(runs, groups, threads=threads),
+        losses=judged.losses,
         threads=threads,
         progress=lambda done, total: report("measuring sensitivities", *_layers_run(done, total)),
     )
@@ -276,42 +326,104 @@ def calibrate(
         curvatures={
             name: one.with_sensitivity(max(sensitivities[name], least)) for name, one in curvatures.items()
         },
-        images=images,
-        scores=scores,
+        samples=samples,
+        references=references,
         means=channel_means(
-            runs, layers, images[:_CORRECTION_IMAGES], batch=_CORRECTION_IMAGES, threads=threads
+            runs, layers, samples.head(_correction_samples(samples)).groups(), threads=threads
         ),
         reason=reason,
         folded=folded,
         threads=threads or processors(),
         source=source,
         seed=seed,
-        answers=answers,
+        judged=judged,
     )
+
+
+def samples_of(model: Model, data: Samples | npt.NDArray[Any]) -> Samples:
+    """Return data as samples; images (N, …) are those of a model's first input."""
+    if isinstance(data, Samples):
+        return data
+    inputs = [item for item in model.proto.graph.input if item.name not in model]
+    return Samples({inputs[0].name: data.astype(input_type(model), copy=False)}, "images")
+
+
+def _free(
+    measured: Model, model: Model, samples: Samples, judged: Judged, threads: int
+) -> tuple[Model, Samples]:
+    """Return the model that is run, with a free batch size, and the samples; one by one where it cannot be free."""
+    if judged.answers is not None:
+        (images,) = samples.groups()[0].feeds.values()
+        return require_free_batch(
+            measured, images[: 2 * max(1, fixed_batch(model))], threads=threads
+        ), samples
+    fixed = fixed_batch(measured)
+    if not samples.stacked or not fixed:
+        return measured, run_together(measured, samples, threads=threads) if samples.stacked else samples
+    freed, few = free_batch(measured), samples.head(max(2, fixed))
+    try:
+        if run_together(freed, samples, threads=threads).stacked and _alike(measured, freed, few, threads):
+            return freed, samples
+    except EnxutoError:  # its size is in the graph too
+        pass
+    if fixed > 1:
+        raise UsageError(
+            f"the model takes exactly {fixed} samples at a time, and not only its input says so; export it with a free "
+            "batch size to calibrate it, or compress it without data",
+            code="E032",
+        )
+    return measured, replace(samples, stacked=False)
+
+
+def _alike(one: Model, other: Model, samples: Samples, threads: int) -> bool:
+    found = [run_groups(model, samples.groups(), threads=threads) for model in (one, other)]
+    pairs = ((a, b) for outputs in zip(*found, strict=True) for a, b in zip(*outputs, strict=True))
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in pairs)
+
+
+def _correction_samples(samples: Samples) -> int:
+    """Return how many samples correct biases: they are all in memory at once."""
+    return min(_CORRECTION_IMAGES, max(_FEWEST_PLACES, _CORRECTION_VALUES // samples.values))
 
 
 def _watch_layers(
     model: Model,
     layers: list[LinearLayer],
-    images: npt.NDArray[np.float32],
+    samples: Samples,
+    losses: Sequence[OutputLoss],
     seed: int,
     threads: int,
     report: Progress,
-) -> tuple[dict[str, Moments], np.ndarray, str | None]:
-    """Return what `layer_moments` does for all images, in batches of a few."""
-    # All folds get images, whatever the batch.
-    size = min(max(2, _BATCH_VALUES // max(1, images[0].size)), max(1, len(images) // FOLDS))
+) -> tuple[dict[str, Moments], list[list[np.ndarray]], str | None]:
+    """Return what `layer_moments` does for all samples, in batches of a few, and the outputs by group."""
+    # All folds get samples, whatever the batch.
+    size = min(max(2, _BATCH_VALUES // samples.values), max(1, len(samples) // FOLDS))
     seen = 0
 
     def report_images(count: int) -> None:
         nonlocal seen
         seen += count
-        report("watching layers", seen, len(images))
+        report("watching layers", seen, len(samples))
 
-    batches = (images[i : i + size] for i in range(0, len(images), size))
-    return layer_moments(
-        model, layers, batches, images=len(images), seed=seed, threads=threads, progress=report_images
-    )
+    groups = samples.groups()
+    parts = [list(group.parts(size)) for group in groups]
+    moments, outputs, reason = layer_moments(
+        model, layers, (part for several in parts for part in several), losses=losses, images=len(samples),
+        seed=seed, threads=threads, progress=report_images,
+    )  # fmt: skip
+    left = iter(outputs)
+    found = [[next(left) for _ in several] for several in parts]
+    return moments, [_joined(several) for several in found], reason
+
+
+def _joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Return the outputs of a group from those of its parts, as float32."""
+    return [
+        np.concatenate(pieces).astype(np.float32, copy=False)
+        if len(pieces) > 1
+        else pieces[0].astype(np.float32, copy=False)
+        for pieces in zip(*parts, strict=True)
+    ]
 
 
 def _layers_run(done: int, total: int) -> tuple[int, int]:

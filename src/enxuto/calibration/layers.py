@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,12 +126,12 @@ def linear_layers(model: Model) -> list[LinearLayer]:
     return found
 
 
-def calibrated_layers(model: Model) -> list[LinearLayer]:
-    """Return the layers with is_representable float weights that the scores depend on.
+def calibrated_layers(model: Model, outputs: Sequence[str] | None = None) -> list[LinearLayer]:
+    """Return the layers with representable float weights that values depend on, by default the first output.
 
     Raises `ModelError` where a weight is not finite, `UsageError` where there is no such layer.
     """
-    needed = {model.proto.graph.output[0].name}
+    needed = {model.proto.graph.output[0].name} if outputs is None else set(outputs)
     for node in reversed(model.proto.graph.node):
         if needed.intersection(node.output):
             needed.update(reads_of(node))

@@ -15,16 +15,19 @@ in memory besides.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.gradients.backward import Backward, UnsupportedError
 from enxuto.calibration.layers import LinearLayer
+from enxuto.data.samples import Group
 from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.metrics.losses import OutputLoss, fisher_direction
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 
@@ -35,6 +38,7 @@ __all__ = [
     "Moments",
     "block_bounds",
     "fisher_direction",
+    "group_of",
     "layer_moments",
 ]
 
@@ -47,7 +51,7 @@ _MANY = (
 _SMALL_BLOCK = 1024
 _POSITIONS = 96  # of an image: neighbouring ones tell little more
 _FEWEST_POSITIONS = 16
-_LIKELIEST = 16  # answers of an image
+_SHAPES = 12  # of inputs that gradients are taken for: each takes a graph of its own
 _VECTORS = 128  # for each input, over all images: layers with few inputs need no more
 
 Float64 = npt.NDArray[np.float64]
@@ -124,56 +128,91 @@ class _Collector:
 
     model: Model
     layers: list[LinearLayer]
+    losses: Sequence[OutputLoss]
     threads: int
     generator: np.random.Generator
     images: int
     sums: dict[str, Moments] = field(default_factory=dict)
-    scores: list[np.ndarray] = field(default_factory=list)
-    backward: Backward | None = None
+    scores: list[list[np.ndarray]] = field(default_factory=list)
     reason: str | None = None
+    _backwards: dict[Any, Backward | None] = field(default_factory=dict)
+    _runner: Runner | None = None
 
-    def prepare(self, example: np.ndarray) -> None:
-        """Make the forward and, if all operators have derivatives, the backward graph."""
-        fed = {item.name for item in self.model.proto.graph.input}
-        names = sorted({layer.input for layer in self.layers} - fed)
-        try:
-            self.backward = Backward(
-                self.model, [layer.output for layer in self.layers], example, also=names, threads=self.threads
-            )
-        except UnsupportedError as error:
-            self.reason = str(error)
-            self._runner = Runner(self.model, threads=self.threads, extra_outputs=names)
-            self._names = [self._runner.output_names[0], *names]
-
-    def add(self, batch: np.ndarray, fold: int) -> None:
+    def add(self, batch: Group, fold: int) -> None:
         """Add one batch."""
-        if self.backward is not None:
-            scores, values = self.backward.scores(batch)
+        backward = None if self.reason is not None else self._backward_for(batch)
+        if backward is not None:
+            found, values = backward.values(batch.feeds)
         else:
-            values = dict(zip(self._names, self._runner.outputs(batch, self._names), strict=True))
-            scores = values[self._names[0]]
-        if scores.shape[:1] != batch.shape[:1]:
-            raise UsageError(
-                f"the model gives scores {scores.shape} for {len(batch)} images, not a row for each; "
-                "calibration needs one, so compress it without images",
-                code="E035",
-            )
-        self.scores.append(scores.reshape(len(batch), -1).astype(np.float32, copy=False))
+            found, values = self._run(batch)
+        self._check_rows(found, batch)
+        self.scores.append(found)
         for layer in self.layers:
-            vectors = layer.vectors(values.get(layer.input, batch), self._positions(layer), self.generator)
+            vectors = layer.vectors(values[layer.input], self._positions(layer), self.generator)
             moments = self.sums.get(layer.weight)
             if moments is None:
                 moments = self.sums[layer.weight] = Moments.empty(vectors.shape[0], vectors.shape[2])
             moments.add(vectors, fold)
-        if self.backward is not None and self.reason is None:
+        if backward is not None and self.reason is None:
+            self._add_gradients(backward, batch, found, values, fold)
+
+    def _add_gradients(
+        self,
+        backward: Backward,
+        batch: Group,
+        found: list[np.ndarray],
+        values: dict[str, np.ndarray],
+        fold: int,
+    ) -> None:
+        total = sum(loss.weight for loss in self.losses)
+        cotangents = [
+            _scaled(loss.direction(value, batch.count, self.generator), loss.weight / total)
+            for loss, value in zip(self.losses, found, strict=True)
+        ]
+        try:
+            gradients = backward.gradients(values, cotangents)
+        except (DataError, ModelError) as error:  # batches may be unlike the first in ways not foreseen
+            self._drop_gradients(str(error))
+            return
+        for layer in self.layers:
+            columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
+            self.sums[layer.weight].add_gradients(columns, batch.count, fold)
+
+    def _backward_for(self, batch: Group) -> Backward | None:
+        """Return the backward graph for the batch's shapes, which it is made for; None for more shapes than a few."""
+        key = tuple(array.shape[1:] if batch.count > 1 else array.shape for array in batch.feeds.values())
+        if not self._backwards or (key not in self._backwards and len(self._backwards) < _SHAPES):
+            outputs = [layer.output for layer in self.layers]
             try:
-                gradients = self.backward.gradients(values, fisher_direction(scores, self.generator))
-            except (DataError, ModelError) as error:  # batches may be unlike the first in ways not foreseen
+                self._backwards[key] = Backward(
+                    self.model, outputs, batch, also=self._names(), threads=self.threads
+                )
+            except UnsupportedError as error:
                 self._drop_gradients(str(error))
-                return
-            for layer in self.layers:
-                columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
-                self.sums[layer.weight].add_gradients(columns, len(batch), fold)
+        return self._backwards.get(key)
+
+    def _run(self, batch: Group) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        """Run forwards alone."""
+        if self._runner is None:
+            self._runner = Runner(self.model, threads=self.threads, extra_outputs=self._names())
+        outputs = [item.name for item in self.model.proto.graph.output]
+        names = list(dict.fromkeys([*outputs, *self._names()]))
+        values = dict(zip(names, self._runner.values(batch.feeds, names), strict=True))
+        return [values[name] for name in outputs], {**batch.feeds, **values}
+
+    def _names(self) -> list[str]:
+        fed = {item.name for item in self.model.proto.graph.input}
+        return sorted({layer.input for layer in self.layers} - fed)
+
+    def _check_rows(self, found: Sequence[np.ndarray], batch: Group) -> None:
+        if batch.count > 1:
+            for scores in found:
+                if scores.shape[:1] != (batch.count,):
+                    raise UsageError(
+                        f"the model gives scores {scores.shape} for {batch.count} images, not a row for each; "
+                        "calibration needs one, so compress it without images",
+                        code="E035",
+                    )
 
     def _drop_gradients(self, reason: str) -> None:
         """Go on without gradients, as those of some images only would mislead."""
@@ -189,63 +228,48 @@ class _Collector:
         return min(_POSITIONS, max(_FEWEST_POSITIONS, needed))
 
 
-def fisher_direction(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return random directions (N, C) with covariance diag(p) − ppᵀ, p = softmax(scores): the Fisher information.
-
-    Random signs are drawn, not normal numbers. The 16 likeliest classes, with all others lumped into one, get signs
-    along the eigenvectors of their covariance. The others get √q∘ε − q(√q·ε) among themselves, with q their shares of
-    the lump. Where two classes share nearly all of the probability, the direction then nearly always has the right
-    length, and one backward run a batch is nearly as good as two. (The usual way, sampling labels from p, gives zeros
-    for nearly all images that a model is sure of.)
-    """
-    flat = scores.reshape(len(scores), -1).astype(np.float64)
-    p = np.exp(flat - flat.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    top = np.argsort(-p, axis=1, kind="stable")[:, :_LIKELIEST]
-    rest = p.copy()
-    np.put_along_axis(rest, top, 0.0, axis=1)
-    left = rest.sum(axis=1, keepdims=True)
-    shares = rest / np.maximum(left, 1e-300)
-    lumped = np.concatenate([np.take_along_axis(p, top, axis=1), left], axis=1)
-    covariance = np.eye(lumped.shape[1]) * lumped[:, None, :] - lumped[:, :, None] * lumped[:, None, :]
-    values, vectors = np.linalg.eigh(covariance)
-    signs = generator.choice([-1.0, 1.0], values.shape)
-    among = np.einsum("nij,nj->ni", vectors, signs * np.sqrt(np.maximum(values, 0.0)))
-    root = np.sqrt(shares) * generator.choice([-1.0, 1.0], p.shape)
-    found = shares * among[:, -1:] + np.sqrt(left) * (root - shares * root.sum(axis=1, keepdims=True))
-    np.put_along_axis(found, top, among[:, :-1], axis=1)
-    return np.asarray(found, np.float32).reshape(scores.shape)
-
-
 def layer_moments(
     model: Model,
     layers: list[LinearLayer],
-    batches: Iterable[np.ndarray],
+    batches: Iterable[Group | np.ndarray],
     *,
+    losses: Sequence[OutputLoss] | None = None,
     images: int = 0,
     seed: int = 0,
     threads: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> tuple[dict[str, Moments], np.ndarray, str | None]:
+) -> tuple[dict[str, Moments], list[list[np.ndarray]], str | None]:
     """Run a model over images and return the moments of its layers.
 
     Args:
-        model: gives logits.
+        model: its outputs are what is measured.
         layers: of the model.
-        batches: preprocessed float32 images, a few at a time (activations of one batch are in memory at once).
+        batches: groups of samples, or float32 images, a few at a time (activations of one batch are in memory at once).
+        losses: of the model's outputs, in their order; by default the first, and only, holds logits of classes.
         images: how many there are in all; the more, the fewer positions of each are sampled. 0 where unknown.
         seed: of the positions and of the directions of the scores.
         threads: of ONNX Runtime; 0 is its own default.
         progress: called with the number of images of each batch that is done.
 
     Returns:
-        Moments by weight name, the scores (N, C) of all images, and why there are no gradients (or None).
+        Moments by weight name, the outputs for every batch, and why there are no gradients (or None).
     """
-    collector = _Collector(model, layers, threads, np.random.default_rng(seed), images)
+    name = model.proto.graph.output[0].name
+    losses = losses if losses is not None else (OutputLoss(name, "classes", name),)
+    collector = _Collector(model, layers, losses, threads, np.random.default_rng(seed), images)
     for number, batch in enumerate(batches):
-        if not number:
-            collector.prepare(batch)
-        collector.add(batch, number % FOLDS)
+        group = batch if isinstance(batch, Group) else group_of(model, batch)
+        collector.add(group, number % FOLDS)
         if progress is not None:
-            progress(len(batch))
-    return collector.sums, np.concatenate(collector.scores), collector.reason
+            progress(group.count)
+    return collector.sums, collector.scores, collector.reason
+
+
+def group_of(model: Model, images: np.ndarray) -> Group:
+    """Return a batch (N, …) of a model's only input as a group."""
+    item = next(item for item in model.proto.graph.input if item.name not in model)
+    return Group({item.name: images}, len(images))
+
+
+def _scaled(direction: np.ndarray, share: float) -> np.ndarray:
+    return direction if share == 1 else direction * np.float32(math.sqrt(share))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
+from enxuto.data.samples import Group
 from enxuto.onnx_model import Model, numpy_dtype, reads_of
 from enxuto.runtime import Runner
 
@@ -27,66 +28,99 @@ class _Stage:
     outputs: list[str]
 
 
+@dataclass(frozen=True)
+class _Values:
+    """What is computed of a group so far, by name, and how many samples it has."""
+
+    found: dict[str, np.ndarray]
+    count: int
+
+
 class PartialRuns:
-    """A model in stages, one to each of `stops` (names of values, in the order of execution) and one to the scores."""
+    """A model in stages, one to each of `stops` (names of values, in the order of execution) and one to each output."""
 
     def __init__(self, model: Model, stops: Sequence[str]) -> None:
         self._model = model
         graph = model.proto.graph
-        self._input = next(item.name for item in graph.input if item.name not in model)
+        self._inputs = [item.name for item in graph.input if item.name not in model]
         self._type = input_type(model)
-        self.output = graph.output[0].name
-        self._stages = _plan(model, [*stops, self.output])
+        self.outputs = [item.name for item in graph.output]
+        self._stages = _plan(model, [*stops, *self.outputs])
 
     def run(
         self, images: np.ndarray, weights: Mapping[str, np.ndarray], *, threads: int = 0
     ) -> Iterator[np.ndarray]:
-        """Yield the value at every stop for a batch (N, …), and last the scores.
+        """Yield the value at every stop for a batch (N, …) of the only input, and last the outputs.
 
         `weights` (by name) replace the model's new. Each stage runs with what the mapping holds when it begins, so that
         the caller may change it between stages.
         """
-        values: dict[str, np.ndarray] = {self._input: images.astype(self._type, copy=False)}
+        for (value,) in self.run_groups([self._group(images)], weights, threads=threads):
+            yield value
+
+    def run_groups(
+        self, groups: Sequence[Group], weights: Mapping[str, np.ndarray], *, threads: int = 0
+    ) -> Iterator[list[np.ndarray]]:
+        """Do what `run` does for several groups of samples: yield the values of all at every stop."""
+        held = [_Values(dict(group.feeds), group.count) for group in groups]
         for number, stage in enumerate(self._stages):
-            self._advance(stage, values, weights, threads)
-            yield values[stage.outputs[0]]
-            self._drop_unread(values, number)
+            self._advance(stage, held, weights, threads)
+            yield [values.found[stage.outputs[0]] for values in held]
+            self._drop_unread(held, number)
 
     def tails(
         self, images: np.ndarray, *, threads: int = 0
     ) -> Iterator[Callable[[Mapping[str, np.ndarray]], np.ndarray]]:
-        """Yield at every stop a function from replaced weights (by name) to the scores of a batch (N, …).
+        """Yield at every stop a function from replaced weights (by name) to the first output for a batch (N, …).
 
         It runs only the nodes after the stop, so that only weights read there can be replaced. It must be called before
         the next stop.
         """
-        values: dict[str, np.ndarray] = {self._input: images.astype(self._type, copy=False)}
-        for number, stage in enumerate(self._stages[:-1]):
-            self._advance(stage, values, {}, threads)
-            rest = _join(self._stages[number + 1 :], values, self.output)
+        for outputs in self.tails_of_groups([self._group(images)], threads=threads):
+            yield lambda weights, outputs=outputs: outputs(weights)[0][0]  # type: ignore[misc]
 
-            def scores(weights: Mapping[str, np.ndarray], rest: _Stage = rest) -> np.ndarray:
-                found = dict(values)
-                self._advance(rest, found, weights, threads)
-                return found[self.output]
+    def tails_of_groups(
+        self, groups: Sequence[Group], *, threads: int = 0
+    ) -> Iterator[Callable[[Mapping[str, np.ndarray]], list[list[np.ndarray]]]]:
+        """Do what `tails` does for several groups of samples: the functions give all outputs of each."""
+        held = [_Values(dict(group.feeds), group.count) for group in groups]
+        for number, stage in enumerate(self._stages[: len(self._stages) - len(self.outputs)]):
+            self._advance(stage, held, {}, threads)
+            rest = _join(self._stages[number + 1 :], held[0].found, self.outputs)
 
-            yield scores
-            self._drop_unread(values, number)
+            def outputs(weights: Mapping[str, np.ndarray], rest: _Stage = rest) -> list[list[np.ndarray]]:
+                made = [_Values(dict(values.found), values.count) for values in held]
+                self._advance(rest, made, weights, threads)
+                return [[values.found[name] for name in self.outputs] for values in made]
+
+            yield outputs
+            self._drop_unread(held, number)
+
+    def _group(self, images: np.ndarray) -> Group:
+        return Group({self._inputs[0]: images.astype(self._type, copy=False)}, len(images))
 
     def _advance(
-        self, stage: _Stage, values: dict[str, np.ndarray], weights: Mapping[str, np.ndarray], threads: int
+        self,
+        stage: _Stage,
+        held: Sequence[_Values],
+        weights: Mapping[str, np.ndarray],
+        threads: int,
     ) -> None:
-        """Run a stage and add its outputs to `values`."""
-        if stage.nodes:
-            runner = Runner(self._as_model(stage, values, weights), threads=threads)
-            found = _run_in_batches(runner, {name: values[name] for name in stage.inputs}, stage.outputs)
-            values.update(zip(stage.outputs, found, strict=True))
+        """Run a stage and add its outputs to the values of every group."""
+        if not stage.nodes:
+            return
+        runner = Runner(self._as_model(stage, held[0].found, weights), threads=threads)
+        for values in held:
+            feeds = {name: values.found[name] for name in stage.inputs}
+            made = _run_in_batches(runner, feeds, stage.outputs, values.count)
+            values.found.update(zip(stage.outputs, made, strict=True))
 
-    def _drop_unread(self, values: dict[str, np.ndarray], number: int) -> None:
+    def _drop_unread(self, held: Sequence[_Values], number: int) -> None:
         """Drop the values that no stage after this one reads."""
         later = {name for after in self._stages[number + 1 :] for name in (*after.inputs, after.outputs[0])}
-        for name in [name for name in values if name not in later]:
-            del values[name]
+        for values in held:
+            for name in [name for name in values.found if name not in later]:
+                del values.found[name]
 
     def _as_model(
         self, stage: _Stage, values: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
@@ -120,18 +154,18 @@ def input_type(model: Model) -> np.dtype:
     return numpy_dtype(item.type.tensor_type.elem_type) or np.dtype(np.float32)
 
 
-def _join(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], output: str) -> _Stage:
-    """Return several stages as one whose only output is the scores."""
+def _join(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], outputs: Sequence[str]) -> _Stage:
+    """Return several stages as one that gives the outputs not known yet."""
     nodes = [node for stage in stages for node in stage.nodes]
     inputs = sorted({name for stage in stages for name in stage.inputs} & values.keys())
-    return _Stage(nodes, inputs, [output])
+    return _Stage(nodes, inputs, [name for name in outputs if name not in values])
 
 
-def _run_in_batches(runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-    """Run a stage on a few images at a time; at once where a value has not a row for each of them."""
-    lengths = {value.shape[:1] for value in feeds.values()}
-    count = next(iter(lengths))[0] if len(lengths) == 1 and () not in lengths else 0
-    if count <= _BATCH:
+def _run_in_batches(
+    runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str], count: int
+) -> list[np.ndarray]:
+    """Run a stage on a few of `count` samples at a time; at once where a value has not a row for each of them."""
+    if count <= _BATCH or any(value.shape[:1] != (count,) for value in feeds.values()):
         return runner.run(feeds, outputs)
     whole: list[np.ndarray] = []
     for start in range(0, count, _BATCH):

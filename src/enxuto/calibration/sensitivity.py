@@ -25,12 +25,21 @@ import numpy.typing as npt
 
 from enxuto.calibration.allocation import Spacing, price_of_bits
 from enxuto.calibration.layers import LinearLayer
+from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
-from enxuto.metrics.divergence import divergence, divergences, log_probabilities
+from enxuto.data.samples import Group
+from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 
-__all__ = ["blend_sensitivities", "measure_sensitivities", "model_divergence"]
+__all__ = [
+    "References",
+    "blend_sensitivities",
+    "losses_of_groups",
+    "measure_sensitivities",
+    "model_loss",
+    "run_groups",
+]
 
 _BITS = 2.5  # a weight: where layers are measured
 _BAND = (1e-3, 0.1)  # nats, for the search without gradients: above noise, small enough for a quadratic law
@@ -42,21 +51,61 @@ _FIRST = 0.5  # root mean square of the first steps of that search, of the weigh
 Float64 = npt.NDArray[np.float64]
 
 
-def model_divergence(
-    model: Model, images: np.ndarray, reference: np.ndarray, *, batch: int = 8, threads: int = 0
-) -> float:
-    """Return the mean divergence in nats of a model's logits for images (N, …) from `reference` (N, C), logits too."""
+References: TypeAlias = Sequence[Sequence[np.ndarray]]
+"""What the original gives: for every group of samples its outputs."""
+
+
+def run_groups(
+    model: Model, groups: Sequence[Group], *, batch: int = 8, threads: int = 0
+) -> list[list[np.ndarray]]:
+    """Return a model's outputs for every group of samples, `batch` of which are run at a time."""
     runner = Runner(model, threads=threads)
-    scores = [runner.scores(images[i : i + batch]) for i in range(0, len(images), batch)]
-    return divergence(reference, np.concatenate([part.reshape(len(part), -1) for part in scores]))
+    names = [item.name for item in model.proto.graph.output]
+    found = []
+    for group in groups:
+        parts = [runner.values(part.feeds, names) for part in group.parts(batch)]
+        if len(parts) > 1:
+            parts = [[np.concatenate(pieces) for pieces in zip(*parts, strict=True)]]
+        found.append(parts[0])
+    return found
+
+
+def model_loss(
+    model: Model,
+    groups: Sequence[Group],
+    references: References,
+    losses: Sequence[OutputLoss],
+    *,
+    batch: int = 8,
+    threads: int = 0,
+) -> float:
+    """Return the mean loss of a model's outputs for groups of samples; NaN where any is no number."""
+    found = run_groups(model, groups, batch=batch, threads=threads)
+    return float(np.maximum(losses_of_groups(groups, references, found, losses), 0).mean())
+
+
+def losses_of_groups(
+    groups: Sequence[Group], references: References, found: References, losses: Sequence[OutputLoss]
+) -> Float64:
+    """Return the loss (N,) of every sample, the weighted mean over outputs."""
+    total = sum(loss.weight for loss in losses)
+    each = []
+    for group, before, after in zip(groups, references, found, strict=True):
+        parts = [
+            loss.each(one, other, group.count) * (loss.weight / total)
+            for loss, one, other in zip(losses, before, after, strict=True)
+        ]
+        each.append(parts[0] if len(parts) == 1 else np.sum(parts, axis=0))
+    return np.concatenate(each)
 
 
 def measure_sensitivities(
     model: Model,
     spacings: Sequence[Spacing],
-    images: np.ndarray,
-    reference: np.ndarray,
+    samples: Sequence[Group] | np.ndarray,
+    reference: References | np.ndarray,
     *,
+    losses: Sequence[OutputLoss] | None = None,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
@@ -65,14 +114,18 @@ def measure_sensitivities(
     Args:
         model: gives logits.
         spacings: of the layers. The sensitivities of their curvatures come from gradients, or are 0 without.
-        images: (N, …), preprocessed.
-        reference: (N, C), the model's logits for the images.
+        samples: groups, or images (N, …).
+        reference: the outputs of every group, or (N, C), the model's logits for the images.
+        losses: of the outputs, by default the divergence of the first.
         threads: of ONNX Runtime; 0 is its own default.
         progress: called with (layers done, layers in all).
 
     A layer whose errors are lost in float32's noise keeps the sensitivity from gradients.
     """
-    meter = _Meter(model, images, reference, threads)
+    name = model.proto.graph.output[0].name
+    groups = [group_of(model, samples)] if isinstance(samples, np.ndarray) else samples
+    references = [[reference]] if isinstance(reference, np.ndarray) else reference
+    meter = _Meter(model, groups, references, losses or (OutputLoss(name, "classes", name),), threads)
     expected = {one.curvature.layer.weight: one.curvature.sensitivity for one in spacings}
     unknown = [one for one in spacings if not one.curvature.sensitivity]
     for spacing, scores in meter.each_layer(unknown):
@@ -135,8 +188,8 @@ def blend_sensitivities(guesses: Float64, measured: Float64, sizes: Float64) -> 
     return np.asarray(guesses * np.exp(common + weight_of_measurement * (differences - common)), np.float64)
 
 
-_Scores: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""From weights that replace the model's own to scores."""
+_Scores: TypeAlias = Callable[[Mapping[str, np.ndarray]], list[list[np.ndarray]]]
+"""From weights that replace the model's own to the outputs of every group."""
 
 
 @dataclass(frozen=True)
@@ -144,15 +197,16 @@ class _Meter:
     """Measures how far errors in one layer move the scores from the reference."""
 
     model: Model
-    images: np.ndarray
-    reference: np.ndarray
+    groups: Sequence[Group]
+    references: References
+    losses: Sequence[OutputLoss]
     threads: int
 
     def each_layer(self, spacings: Sequence[Spacing]) -> Iterator[tuple[Spacing, _Scores]]:
         """Yield each layer in the order of execution, with a function from replaced weights to scores."""
         if spacings:
             runs = PartialRuns(self.model, [spacing.curvature.layer.input for spacing in spacings])
-            yield from zip(spacings, runs.tails(self.images, threads=self.threads), strict=True)
+            yield from zip(spacings, runs.tails_of_groups(self.groups, threads=self.threads), strict=True)
 
     def search(self, spacing: Spacing, scores: _Scores) -> float:
         """Return the sensitivity at steps for which the divergence is above noise and small enough to be quadratic."""
@@ -173,9 +227,9 @@ class _Meter:
         layer = spacing.curvature.layer
         disturbed, cost = _round_layer(spacing, layer, self.model.load(layer.weight), step)
         if cost <= 0:
-            return np.zeros(len(self.images)), 0.0
-        found = log_probabilities(scores({layer.weight: disturbed}))
-        return divergences(log_probabilities(self.reference), found) / cost, cost
+            return np.zeros(sum(group.count for group in self.groups)), 0.0
+        found = scores({layer.weight: disturbed})
+        return losses_of_groups(self.groups, self.references, found, self.losses) / cost, cost
 
 
 def _round_layer(

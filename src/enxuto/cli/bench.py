@@ -16,7 +16,8 @@ from enxuto.cli.shared.values import parse_input_shapes
 from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from enxuto.runtime import InputInfo, Latency
+    from enxuto.latency import Latency
+    from enxuto.runtime import InputInfo
 
 HELP = """Measure the latency of models on random inputs with ONNX Runtime on the CPU.
 

@@ -12,6 +12,13 @@ import typer
 from enxuto.cli.shared.answers import kind_of_scores, sample_batch, warn_of_other_outputs
 from enxuto.cli.shared.common_options import All, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
+from enxuto.cli.shared.judging import (
+    Outputs,
+    image_arrays,
+    may_hold_arrays,
+    named_arrays,
+    show_outputs,
+)
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
 HELP = """Compare two models, such as an original and its `.enx`: weights, layer outputs, answers, confused classes.
 
 Errors of weights and of layers' outputs are signal-to-noise ratios in dB (20 dB: an error of a tenth; 60 dB: of a
-thousandth). `--sheet` draws the images whose answer changed, with both answers.
+thousandth). `--sheet` draws the images whose answer changed, with both answers. With arrays by input name as data
+(.npz, a folder of .npz or .npy, .jsonl, Parquet), or with `--outputs`, all outputs are compared and nothing else.
 
     enxuto compare model.onnx model.enx --data test.parquet --sheet changed.png
     enxuto compare model.onnx small.onnx --data photos/ --preprocess imagenet --limit 500 --all
@@ -47,6 +55,7 @@ class CompareOptions:
         Path | None, typer.Option(metavar="FILE", help="Draw the images whose answer changed into a PNG.")
     ] = None
     sheet_images: Annotated[int, typer.Option(min=1, metavar="N", help="Draw at most N images into it.")] = 60
+    outputs: Outputs = ()
     all: All = False
     threads: Threads = 0
     json: Json = False
@@ -76,6 +85,8 @@ def run(
     from enxuto.runtime import Runner
 
     threads, images, sheet = options.threads, options.layer_images, options.sheet
+    if _shows_outputs(first, second, data, image_options, preprocess, options):
+        return
     dataset = image_options.open(data)
     (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
     dataset, _ = match_labels(dataset, one, metadata, image_options.labels)
@@ -145,6 +156,33 @@ def _compare_weights(first: Path, second: Path, options: CompareOptions) -> None
     if left_out := _unmatched(one, other):
         note(f"weights that are not in both by name and shape: {left_out}")
     note("only weights were compared; --data compares answers too")
+
+
+def _shows_outputs(
+    first: Path,
+    second: Path,
+    data: Path,
+    image_options: DataOptions,
+    preprocess: PreprocessOptions,
+    options: CompareOptions,
+) -> bool:
+    """Compare all outputs and show them, where data are named arrays or what outputs are is said."""
+    from enxuto.opening import load, load_with_metadata, preprocess_of
+
+    if not (options.outputs or may_hold_arrays(data)):
+        return False
+    model, metadata = load_with_metadata(first)
+    samples = named_arrays(data, model)
+    if samples is None and not options.outputs:
+        return False
+    if samples is None:
+        samples = image_arrays(
+            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata)), model
+        )
+    show_outputs(
+        second, model, load(second), samples, options.outputs, threads=options.threads, json=options.json
+    )
+    return True
 
 
 def _show_answers(answers: AnswerComparison, title: str) -> None:

@@ -116,7 +116,7 @@ def run(
         roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
         if calibration.is_calibrated:
             result = calibration.compress(
-                model, size, preprocess.choose(stored), metadata=metadata, roles=roles,
+                model, size, calibration.inputs_of_images(preprocess, stored, model), metadata=metadata, roles=roles,
                 keep_exact=tensors.keep_exact, threads=threads, progress=progress,
             )  # fmt: skip
             compressed = result.outcome.model

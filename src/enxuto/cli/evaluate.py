@@ -12,9 +12,11 @@ import typer
 from enxuto.cli.shared.answers import kind_of_scores, sample_batch, warn_of_other_outputs
 from enxuto.cli.shared.common_options import Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
+from enxuto.cli.shared.judging import Outputs, image_arrays, may_hold_arrays, named_arrays, show_outputs
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
+from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.data import Dataset
@@ -25,6 +27,9 @@ HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--refe
 The data are Parquet with image bytes, class folders, IDX (MNIST), CIFAR binary, .npz or a table. Classes are matched
 with the model's by name where both have names; `--labels` gives the model's names. Folders with numbers as names count
 the outputs. The preprocessing stored with the model is used unless options override it.
+
+With arrays by input name as data (.npz, a folder of .npz or .npy, .jsonl, Parquet), or with `--outputs`, all outputs
+are compared with the reference's: divergence of classes, signal-to-noise ratio of values.
 
     enxuto evaluate model.enx --data test.parquet --reference model.onnx
     enxuto evaluate model.onnx --data photos/ --preprocess imagenet --limit 500 --per-class
@@ -42,6 +47,7 @@ class EvaluateOptions:
         Path | None,
         typer.Option(metavar="MODEL", help="Model to compare the answers with, such as the original."),
     ] = None
+    outputs: Outputs = ()
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Images per run.")] = 64
     threads: Threads = 0
     per_class: Annotated[
@@ -64,6 +70,8 @@ def run(
     from enxuto.runtime import Runner
 
     reference, threads = options.reference, options.threads
+    if _shows_outputs(source, data, image_options, preprocess, options):
+        return
     dataset = image_options.open(data, labelled=reference is None)
     _check_options(dataset, options)
     model, metadata = load_with_metadata(source)
@@ -119,6 +127,43 @@ def run(
         _show_classes(result, options)
 
 
+def _shows_outputs(
+    source: Path,
+    data: Path,
+    image_options: DataOptions,
+    preprocess: PreprocessOptions,
+    options: EvaluateOptions,
+) -> bool:
+    """Compare all outputs with the reference's and show them, where data are named arrays or outputs no classes."""
+    from enxuto.opening import load, load_with_metadata, preprocess_of
+
+    if not (options.outputs or may_hold_arrays(data)):
+        return False
+    model, metadata = load_with_metadata(source)
+    samples = named_arrays(data, model)
+    if samples is None and not options.outputs:
+        return False
+    if options.reference is None:
+        raise UsageError(
+            f"{data} has no labels: give --reference, the model whose outputs these are compared with",
+            code="E023",
+        )
+    if samples is None:
+        samples = image_arrays(
+            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata)), model
+        )
+    show_outputs(
+        source,
+        load(options.reference),
+        model,
+        samples,
+        options.outputs,
+        threads=options.threads,
+        json=options.json,
+    )
+    return True
+
+
 def _show_classes(result: Evaluation, options: EvaluateOptions) -> None:
     """Show the figures of every class, and the confusion matrix, where these are asked for."""
     if options.per_class:
@@ -165,8 +210,6 @@ def _as_json(result: Evaluation) -> dict[str, Any]:
 
 def _check_options(dataset: Dataset, options: EvaluateOptions) -> None:
     """Refuse what cannot be shown without labels."""
-    from enxuto.errors import UsageError
-
     if dataset.labelled:
         return
     if options.per_class or options.confusion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from enxuto.data import Dataset, Preprocess, dataset_of_arrays, open_dataset, preset
+from enxuto.data.feeding import columns_of, fit_samples, holds_named_arrays, read_samples
+from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
-from enxuto.onnx_model import Model, Role
+from enxuto.onnx_model import Model, Role, id_limits
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import SameQuantizer, Scheme
+from enxuto.runtime import Runner
 
 __all__ = [
     "DataLike",
@@ -27,9 +30,11 @@ __all__ = [
     "byte_size",
     "check_count",
     "check_number",
+    "to_data",
     "to_dataset",
     "to_model",
     "to_names",
+    "to_outputs",
     "to_preprocess",
     "to_scheme",
 ]
@@ -39,8 +44,18 @@ ModelLike: TypeAlias = str | PathLike[str] | Model | ModelProto | bytes
 
 Array: TypeAlias = NDArray[Any]
 
-DataLike: TypeAlias = str | PathLike[str] | Dataset | Array | tuple[Array, Array]
-"""A path, a `Dataset`, an array of images, or (images, labels); see `enxuto.data.dataset_of_arrays`."""
+DataLike: TypeAlias = (
+    str
+    | PathLike[str]
+    | Dataset
+    | Samples
+    | Array
+    | tuple[Array, Array]
+    | Mapping[str, Array]
+    | Iterable[Mapping[str, Array]]
+)
+"""A path, a `Dataset`, an array of images, (images, labels), see `enxuto.data.dataset_of_arrays`; or named arrays: a
+dict of arrays by input name with the samples first, or dicts, one a sample."""
 
 PreprocessLike: TypeAlias = str | PathLike[str] | Preprocess | Mapping[str, Any]
 """A preset's name, the path of a TOML file, a `Preprocess`, or its settings."""
@@ -103,6 +118,40 @@ def to_dataset(name: str, data: DataLike, *, labelled: bool, seed: int) -> Datas
     raise UsageError(
         f"{name}= takes a path, an enxuto.Dataset, an array of images or (images, labels), not {type(data).__name__}"
     )
+
+
+def to_data(name: str, data: DataLike, model: Model, *, labelled: bool, seed: int) -> Dataset | Samples:
+    """Return images as a data set, and named arrays (in files, a dict, dicts of samples) as samples of a model."""
+    given = columns_of(data, ()) if not isinstance(data, (str, PathLike)) else None
+    if given is None and not (isinstance(data, (str, PathLike)) and _names_inputs(fspath(data), model)):
+        return data if isinstance(data, Samples) else to_dataset(name, data, labelled=labelled, seed=seed)
+    inputs = Runner(model, threads=1).inputs
+    limits = id_limits(model)
+    if given is not None:
+        return fit_samples(given[0], inputs, path=f"{name}=", alone=given[1], limits=limits)
+    return read_samples(fspath(data), inputs, limits=limits)  # type: ignore[arg-type]
+
+
+def to_outputs(outputs: Mapping[str, Any] | None) -> dict[str, tuple[str, float]] | None:
+    """Return what outputs are judged as: by name a kind, or a kind and a weight."""
+    if outputs is None:
+        return None
+    if not isinstance(outputs, Mapping):
+        raise UsageError(
+            f"outputs= takes a dict of output names and kinds, such as {{'y': 'values'}}, not {outputs!r:.80}"
+        )
+    found = {}
+    for name, asked in outputs.items():
+        kind, weight = asked if isinstance(asked, (tuple, list)) and len(asked) == 2 else (asked, 1.0)
+        if not isinstance(kind, str) or isinstance(weight, bool) or not isinstance(weight, Real):
+            raise UsageError(f"outputs= judges {name!r} as a kind, or (kind, weight), not {asked!r:.80}")
+        found[str(name)] = (kind, float(weight))
+    return found
+
+
+def _names_inputs(path: str, model: Model) -> bool:
+    names = [item.name for item in model.proto.graph.input if item.name not in model]
+    return holds_named_arrays(path, names)
 
 
 def to_preprocess(preprocess: PreprocessLike | None) -> Preprocess | None:

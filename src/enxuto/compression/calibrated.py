@@ -15,17 +15,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from enxuto.calibration.answers import check_scores_vary, require_class_answers
+from enxuto.calibration.answers import check_scores_vary
 from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import Calibration, calibrate, samples_of
+from enxuto.calibration.outputs import Asked, find_losses, run_together
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
+from enxuto.compression.output_judge import OutputJudge, check_bounds_fit
 from enxuto.compression.plain import DEFAULT_ROLES, parameters
 from enxuto.compression.search import SearchResult, Trial, search
 from enxuto.compression.split import ImageSplit, load_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
+from enxuto.data.feeding import image_samples
+from enxuto.data.samples import Samples, feeds_text
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.metrics import ChanceComparison
@@ -33,7 +37,7 @@ from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
 from enxuto.runtime import Runner, advise_on_failure
 
-__all__ = ["CalibratedResult", "compress_within"]
+__all__ = ["CalibratedResult", "compress_within", "images_of"]
 
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
@@ -77,11 +81,12 @@ def compress_within(
     progress: Progress | None = None,
     on_trial: Callable[[Trial], None] | None = None,
     score: ScoreJudge | None = None,
+    outputs: Asked | None = None,
 ) -> CalibratedResult:
     """Calibrate, search, and report.
 
     Args:
-        model: the original; a classifier.
+        model: the original.
         bounds: what must hold.
         parts: which images calibrate, judge and are held out.
         preprocess: how stored images become the model's input.
@@ -94,24 +99,36 @@ def compress_within(
         progress: called with stage, amount done, total.
         on_trial: called after every trial, remembered ones too.
         score: a caller's judge, for `max_judge_drop`; its searches remember no trials.
+        outputs: by output what it is judged as; found out by default.
 
     Raises:
         DataError: images do not fit the model, or top-1 is bounded but the original's is no better than chance.
-        UsageError: the model is no classifier.
+        UsageError: no output can be judged, or not by what is bounded.
     """
-    arrays, source = _calibration_images(model, parts.calibration, preprocess, images, seed)
+    samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
-    require_class_answers(model, arrays, threads=threads)
-    judge = _judge(model, parts.judging, preprocess, threads, bounds) if bounds.limits_answers else None
+    samples = samples if isinstance(samples, np.ndarray) else run_together(model, samples, threads=threads)
+    judged = find_losses(model, samples_of(model, samples), outputs, threads=threads)
+    if bounds.limits_answers:
+        check_bounds_fit(bounds, judged)
+    plain = judged.answers is not None
+    opened = _Opened(model, preprocess, outputs, threads, plain)
+    judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
-        return calibrate(model, arrays, source=source, seed=seed, threads=threads, progress=progress)
+        return calibrate(
+            model, samples, asked=outputs, source=source, seed=seed, threads=threads, progress=progress
+        )
 
     calibration = cached_calibration(
-        model, arrays, measure, source=source, seed=seed, threads=threads or processors(), folder=cache
-    )
+        model, samples, measure, source=source, seed=seed, threads=threads or processors(), asked=outputs,
+        folder=cache,
+    )  # fmt: skip
 
-    check_scores_vary(calibration.scores)  # one that ignores its input too: a search would keep nothing of it
+    if calibration.judged.answers is not None:
+        check_scores_vary(
+            calibration.scores
+        )  # one that ignores its input too: a search would keep nothing of it
 
     def make(price: float) -> PricedModel:
         outcome = compress_at(
@@ -124,7 +141,7 @@ def compress_within(
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
     log = TrialLog(
         cache or calibration_folder(),
-        calibration_key(model, arrays, seed),
+        calibration_key(model, samples, seed, outputs),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
         [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
     )
@@ -140,20 +157,68 @@ def compress_within(
     )
     if parts.held_out is None:
         return CalibratedResult(found, None, calibration)
-    reporter = Judge(model, parts.held_out, preprocess, threads=threads, batch=_BATCH)
-    chance = reporter.by_chance if parts.held_out.labelled else None
+    reporter = opened.judge(parts.held_out)
+    assert reporter is not None, "there are held-out samples"
+    chance = reporter.by_chance if isinstance(reporter, Judge) and parts.held_out.labelled else None
     held_out = reporter(found.outcome.model)
     violation = bounds.violation(held_out) if found.fits else None
     return CalibratedResult(found, held_out, calibration, chance, violation)
 
 
-def _calibration_images(
-    model: Model, dataset: Dataset | None, preprocess: Preprocess, images: int, seed: int
-) -> tuple[npt.NDArray[np.float32], str]:
-    """Return the images (N, …) that calibrate, as the model takes them, and what they are of."""
-    if dataset is None:
+def _calibration_samples(
+    model: Model, data: Dataset | Samples | None, preprocess: Preprocess, images: int, seed: int
+) -> tuple[npt.NDArray[np.float32] | Samples, str]:
+    """Return what calibrates, as the model takes it, and what it is of; images of one size as an array (N, …)."""
+    if data is None:
         return _synthetic(model, preprocess, images, seed), "synthetic"
-    return load_images(dataset, preprocess), f"{dataset.hash} of {Path(dataset.path).name}"
+    source = f"{data.hash} of {Path(data.path).name}"
+    return (data if isinstance(data, Samples) else images_of(model, data, preprocess)), source
+
+
+def images_of(model: Model, data: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32] | Samples:
+    """Return a data set's images as a model of one input takes them: an array (N, …) where they are of one size."""
+    inputs = Runner(model, threads=1).inputs
+    if len(inputs) > 1:
+        raise DataError(
+            f"{data.path} holds images, and the model has {len(inputs)} inputs; give named arrays, made with: "
+            f"{feeds_text(inputs)}",
+            code="E044",
+        )
+    if inputs[0].dtype.kind == "f" and None not in inputs[0].shape[1:]:
+        return load_images(data, preprocess)
+    found = image_samples(data, preprocess, inputs[0])
+    (column,) = found.columns.values()
+    return column if isinstance(column, np.ndarray) else found
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Makes judges of samples: of a classifier of images with labels, or of all outputs."""
+
+    model: Model
+    preprocess: Preprocess
+    asked: Asked | None
+    threads: int
+    plain: bool
+
+    def judge(
+        self, data: Dataset | Samples | None, bounds: Bounds | None = None
+    ) -> Judge | OutputJudge | None:
+        if data is None:
+            return None
+        if isinstance(data, Dataset) and self.plain:
+            if bounds is not None:
+                return _judge(self.model, data, self.preprocess, self.threads, bounds)
+            return Judge(self.model, data, self.preprocess, threads=self.threads, batch=_BATCH)
+        if bounds is not None and bounds.max_drop is not None:
+            raise UsageError(
+                "max_drop= counts right answers, and these outputs are no single list of classes with labels; bound "
+                "max_kl=, min_agreement= or min_snr=",
+                code="E035",
+            )
+        found = data if isinstance(data, Samples) else images_of(self.model, data, self.preprocess)
+        samples = run_together(self.model, samples_of(self.model, found), threads=self.threads)
+        return OutputJudge(self.model, samples, self.asked, threads=self.threads)
 
 
 def _judge(

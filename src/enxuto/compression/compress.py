@@ -16,9 +16,10 @@ from enxuto.compression.arguments import (
     byte_size,
     check_count,
     check_number,
-    to_dataset,
+    to_data,
     to_model,
     to_names,
+    to_outputs,
     to_preprocess,
     to_scheme,
 )
@@ -30,6 +31,7 @@ from enxuto.compression.result import CompressionResult, Report
 from enxuto.compression.search import SearchResult, search
 from enxuto.compression.split import split_images
 from enxuto.data import Dataset, Preprocess
+from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import BudgetError, DataError, UsageError
 from enxuto.onnx_model import Model, Role
@@ -56,6 +58,8 @@ def compress(
     max_kl: float | None = None,
     judge: Measure | None = None,
     max_judge_drop: float | None = None,
+    min_snr: float | None = None,
+    outputs: Mapping[str, Any] | None = None,
     bits: float | None = None,
     target_size: int | str | None = None,
     synthetic: bool = False,
@@ -84,13 +88,13 @@ def compress(
     >>> small.report, small.file_bytes                                                             # doctest: +SKIP
 
     Args:
-        model: path of an ONNX file, `Model`, `onnx.ModelProto`, or the bytes of an ONNX file. With images, a
-            classifier.
+        model: path of an ONNX file, `Model`, `onnx.ModelProto`, or the bytes of an ONNX file.
         scheme: which quantizer each tensor gets, from `enxuto.quantize`; a single quantizer is that of all tensors. By
             default steps that keep answers as they are. Not with images.
-        data: images that judge and are reported on: a path, a `Dataset`, or arrays: images, or (images, labels). uint8
+        data: what judges and is reported on: a path, a `Dataset`, or arrays: images, or (images, labels). uint8
             arrays (N, H, W, C) are preprocessed, float arrays (N, C, H, W) taken as the model's input. Only `max_drop`
-            needs labels.
+            needs labels. For models of any inputs named arrays: a dict of arrays (N, …), dicts, one a sample, or files
+            of such: `.npz`, a folder of `.npz` or `.npy`, `.jsonl`, Parquet.
         calibration: images that calibrate, in the same forms, labels unused; by default a part of `data`.
         preprocess: how images become the model's input: a preset (`imagenet`, `resnet-cifar`, …), a `Preprocess`, or a
             dict of its settings. By default the model's own, as far as it carries one. Stored in the file.
@@ -102,6 +106,9 @@ def compress(
         max_judge_drop: bound: how much lower than the original's the score of `judge` may be. Without images this
             searches the scheme's steps, for models of any kind (detectors, embeddings); with images, calibrated
             rounding.
+        min_snr: bound: decibels that outputs of values must stay above their error on `data`, such as 30.
+        outputs: by output name what it is judged as: `values`, `binary`, `classes` or `ignore`, or (kind, weight). By
+            default found from the graph.
         bits: bits per learned value that the whole file may take; excludes bounds on a loss.
         target_size: bytes that the file may take, such as `65536`, `"300KB"` or `"1.5MB"`; the same.
         synthetic: calibrate by synthetic images, without any of your own.
@@ -121,8 +128,7 @@ def compress(
         A `CompressionResult`: `save(path)`, `model`, `report`, `trials`, `file_bytes`, `bits_per_weight`.
 
     Raises:
-        UsageError: arguments have wrong types or contradict each other; the model is no classifier, but images are
-            given.
+        UsageError: arguments have wrong types or contradict each other; no output of the model can be judged.
         ModelError: the model cannot be read or run, or its weights are not finite.
         DataError: images cannot be read, do not fit the model, or are too few.
         BudgetError: no file keeps the bound; `error.result` is the nearest that was found, if any.
@@ -149,6 +155,7 @@ def compress(
         check_number("min_agreement", min_agreement),
         check_number("max_kl", max_kl),
         check_number("max_judge_drop", max_judge_drop),
+        check_number("min_snr", min_snr),
         size,
         needed=calibrates,
     )
@@ -162,9 +169,11 @@ def compress(
         found = source.compress(
             data, calibration, chosen, synthetic=synthetic, metadata=known | facts, roles=roles,
             keep_exact=keep_exact, threads=threads, cache=None if cache is None else Path(cache),
-            progress=progress, score=score,
+            progress=progress, score=score, outputs=to_outputs(outputs),
         )  # fmt: skip
         return _result(found.search, parameters(original), found, _final_score(score, found.search))
+    if outputs is not None:
+        raise UsageError("outputs= says how data are judged; give data= or calibration=", code="E023")
     if bounds is not None and bounds.limits_answers:
         raise UsageError("a bound on the answers needs images to judge by; give data=", code="E023")
     work = _Plain(original, scheme, rounding, roles, keep_exact, fold_bn, facts, threads, progress)
@@ -206,15 +215,18 @@ def _bounds(
     min_agreement: float | None,
     max_kl: float | None,
     max_judge_drop: float | None,
+    min_snr: float | None,
     size: _Size | None,
     *,
     needed: bool,
 ) -> Bounds | None:
     """Return the bounds, None where none is given and none is needed."""
-    given = (max_drop, min_agreement, max_kl, max_judge_drop, size)
+    given = (max_drop, min_agreement, max_kl, max_judge_drop, min_snr, size)
     if not needed and all(bound is None for bound in given):
         return None
-    return Bounds(max_drop, min_agreement, max_kl, None if size is None else size.bytes, max_judge_drop)
+    return Bounds(
+        max_drop, min_agreement, max_kl, None if size is None else size.bytes, max_judge_drop, min_snr
+    )
 
 
 @dataclass(frozen=True)
@@ -271,12 +283,12 @@ class _Images:
         judging = (
             None
             if data is None
-            else self._fit_labels(to_dataset("data", data, labelled=labelled, seed=self.seed))
+            else self._fit_labels(to_data("data", data, self.model, labelled=labelled, seed=self.seed))
         )
         other = (
             None
             if calibration is None
-            else to_dataset("calibration", calibration, labelled=False, seed=self.seed)
+            else to_data("calibration", calibration, self.model, labelled=False, seed=self.seed)
         )
         if synthetic and other is not None:
             raise UsageError(
@@ -285,7 +297,7 @@ class _Images:
         parts = split_images(judging, other, self.bounds, self.count, self.seed, synthetic=synthetic)
         opened = [dataset for dataset in (judging, other) if dataset is not None]
         chosen = preprocess or preprocess_of(self.known)
-        if chosen is None and not all(dataset.prepared for dataset in opened):
+        if chosen is None and not all(isinstance(one, Samples) or one.prepared for one in opened):
             warnings.warn(
                 "no preprocessing is known for this model: pixels are divided by 255 and nothing else; give "
                 "preprocess=",
@@ -295,8 +307,10 @@ class _Images:
             self.model, self.bounds, parts, chosen or Preprocess(), images=self.count, seed=self.seed, **how
         )
 
-    def _fit_labels(self, dataset: Dataset) -> Dataset:
+    def _fit_labels(self, dataset: Dataset | Samples) -> Dataset | Samples:
         """Return the data set with labels that count the model's outputs, or without where they do not and need not."""
+        if isinstance(dataset, Samples):
+            return dataset
         try:
             fitted, matching = dataset.match_classes(
                 labels_of(self.model, self.known), class_count(self.model)

@@ -24,13 +24,14 @@ from enxuto.metrics import (
     paired_interval,
     wilson_interval,
 )
+from enxuto.metrics.losses import decibels
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner, session
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Bounds", "Judge", "JudgeScore", "Judgement", "Measure", "ScoreJudge"]
+__all__ = ["Bounds", "Judge", "JudgeScore", "Judgement", "Measure", "OutputResult", "ScoreJudge"]
 
 Measure: TypeAlias = "Callable[[onnxruntime.InferenceSession, onnxruntime.InferenceSession], float]"
 """A caller's own judge: sessions of the original and of the compressed model → a number, higher is better."""
@@ -46,6 +47,7 @@ class Bounds:
         max_kl: mean divergence from the original's answers, in nats.
         max_bytes: bytes the file may take.
         max_judge_drop: how much lower than the original's own a caller's score may be.
+        min_snr: decibels that outputs of values must stay above their error.
     """
 
     max_drop: float | None = None
@@ -53,6 +55,7 @@ class Bounds:
     max_kl: float | None = None
     max_bytes: int | None = None
     max_judge_drop: float | None = None
+    min_snr: float | None = None
 
     def __post_init__(self) -> None:
         if self.limits_loss and self.max_bytes is not None:
@@ -61,7 +64,7 @@ class Bounds:
             )
         if not self.limits_loss and self.max_bytes is None:
             raise UsageError(
-                "a search needs a bound: max_drop=, min_agreement=, max_kl=, target_size= or bits=",
+                "a search needs a bound: max_drop=, min_agreement=, max_kl=, min_snr=, target_size= or bits=",
                 code="E023",
             )
         if self.max_drop is not None and not -100 < self.max_drop < 100:
@@ -70,6 +73,8 @@ class Bounds:
             raise UsageError(f"min_agreement= is in percent, up to 100, not {self.min_agreement}")
         if self.max_kl is not None and not self.max_kl > 0:
             raise UsageError(f"max_kl= is a positive number of nats, not {self.max_kl}")
+        if self.min_snr is not None and not math.isfinite(self.min_snr):
+            raise UsageError(f"min_snr= is in decibels, such as 30, not {self.min_snr}")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise UsageError("the size aimed at is less than a byte")
         if self.max_judge_drop is not None and not math.isfinite(self.max_judge_drop):
@@ -78,7 +83,9 @@ class Bounds:
     @property
     def limits_answers(self) -> bool:
         """Whether answers are bounded, so that images are needed to judge by."""
-        return any(bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl))
+        return any(
+            bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl, self.min_snr)
+        )
 
     @property
     def limits_loss(self) -> bool:
@@ -98,8 +105,13 @@ class Bounds:
         # Asked whether the bound holds: NaN holds none. Without labels nothing is known to be lost.
         if self.max_drop is not None and judgement.drop is not None and not judgement.drop <= self.max_drop:
             return f"{judgement.drop:.2f} points of top-1 are lost, more than {self.max_drop:g}"
-        if self.min_agreement is not None and not judgement.agreement >= self.min_agreement:
-            return f"{judgement.agreement:.2f} % of answers stay, fewer than {self.min_agreement:g}"
+        if self.min_snr is not None and not (
+            judgement.snr_db is not None and judgement.snr_db >= self.min_snr
+        ):
+            return f"the signal is {judgement.snr_db or 0:.2f} dB above the error, less than {self.min_snr:g}"
+        same = judgement.agreement
+        if self.min_agreement is not None and not (same is not None and same >= self.min_agreement):
+            return f"{same or 0:.2f} % of answers stay, fewer than {self.min_agreement:g}"
         if self.max_kl is not None and not judgement.kl <= self.max_kl:
             if math.isnan(judgement.kl):
                 return f"scores are no numbers, so that no divergence is known to be at most {self.max_kl:g} nats"
@@ -108,28 +120,72 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class OutputResult:
+    """What was lost of one output: nats for classes and binary ones, in units of the variance for values.
+
+    same: percent of answers that stay; None for values.
+    """
+
+    name: str
+    kind: str
+    loss: float
+    same: float | None = None
+
+    @property
+    def snr_db(self) -> float | None:
+        """The signal-to-noise ratio of values; None for others."""
+        return decibels(self.loss) if self.kind == "values" else None
+
+    def describe(self) -> str:
+        """Return the figure in a few words."""
+        if self.kind == "values":
+            return f"SNR {decibels(self.loss):.2f} dB"
+        return f"KL {self.loss:.3g} nats, {self.same:.2f} % same"
+
+
+@dataclass(frozen=True)
 class Judgement:
     """A compressed model's answers beside the original's on the same images; shares in percent, KL in nats.
 
     drop: points of top-1 lost, with its paired 95 % interval (Tango's); agreement with Wilson's. kl: NaN where the
     compressed model gives scores that are no numbers; such answers are wrong and agree with none. original_top1, top1,
-    drop and its interval are None where the images have no labels.
+    drop and its interval are None where the images have no labels. agreement is None, and kl NaN, of a model without
+    answers. values_loss: the mean squared error of outputs of values, in units of their variance. outputs: each apart.
     """
 
     samples: int
     top1: float | None
     drop: float | None
     drop_interval: tuple[float, float] | None
-    agreement: float
-    agreement_interval: tuple[float, float]
+    agreement: float | None
+    agreement_interval: tuple[float, float] | None
     kl: float
     data_hash: str
     original_top1: float | None = None
+    values_loss: float | None = None
+    outputs: tuple[OutputResult, ...] = ()
+
+    @property
+    def snr_db(self) -> float | None:
+        """The signal-to-noise ratio of outputs of values, in dB; None without any."""
+        return None if self.values_loss is None else decibels(self.values_loss)
+
+    def describe(self) -> str:
+        """Return the answers and the signal in a few words."""
+        facts = []
+        if self.agreement is not None:
+            facts.append(f"{self.agreement:.2f} % same answers, KL {self.kl:.3g} nats")
+        if self.snr_db is not None:
+            facts.append(f"SNR {self.snr_db:.2f} dB")
+        return ", ".join(facts)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values; a divergence that is not known is None."""
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
-        return {**values, "kl": None if math.isnan(self.kl) else self.kl}
+        values["kl"] = None if math.isnan(self.kl) else self.kl
+        for one in values["outputs"]:
+            one["loss"] = None if math.isnan(one["loss"]) else one["loss"]
+        return values
 
 
 class Judge:

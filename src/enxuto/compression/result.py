@@ -10,10 +10,11 @@ from typing import Any
 
 from enxuto.compression.at_price import LayerReport
 from enxuto.compression.calibrated import CalibratedResult
-from enxuto.compression.judge import Judgement, JudgeScore
+from enxuto.compression.judge import Judgement, JudgeScore, OutputResult
 from enxuto.compression.search import Trial
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.ledger import Ledger, ledger_of
+from enxuto.metrics.losses import decibels
 from enxuto.onnx_model import Model
 
 __all__ = ["CompressionResult", "Report"]
@@ -35,6 +36,8 @@ class Report:
         better_than_chance: whether the original's top-1 is better than chance; None without labels. Where it is not,
             labels or preprocessing are hardly those of the model.
         data_hash: identifies the held-out images; None without data.
+        values_loss: mean squared error of outputs of values, in units of their variance; None without any.
+        outputs: what was lost of each output, where not one output of classes is all there is.
     """
 
     samples: int = 0
@@ -50,6 +53,13 @@ class Report:
     violation: str | None = None
     better_than_chance: bool | None = None
     data_hash: str | None = None
+    values_loss: float | None = None
+    outputs: tuple[OutputResult, ...] = ()
+
+    @property
+    def snr_db(self) -> float | None:
+        """The signal-to-noise ratio of outputs of values, in dB; None without any."""
+        return None if self.values_loss is None else decibels(self.values_loss)
 
     @classmethod
     def of(cls, found: CalibratedResult | None, score: JudgeScore | None) -> Report | None:
@@ -80,6 +90,8 @@ class Report:
             )
         if self.agreement is not None:
             facts.append(f"{self.agreement:.2f} % same answers, KL {self.kl:.3g} nats")
+        if self.snr_db is not None:
+            facts.append(f"SNR {self.snr_db:.2f} dB")
         if self.judge_compressed is not None and self.judge_original is not None:
             facts.append(f"judge {self.judge_compressed + 0.0:.6g} of {self.judge_original + 0.0:.6g}")
         if self.violation is not None:

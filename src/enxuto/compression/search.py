@@ -44,7 +44,7 @@ class Trial:
     def __repr__(self) -> str:
         facts = [f"{self.bytes:,} B at price {self.price:.3g}"]
         if self.judgement is not None:
-            facts.append(f"{self.judgement.agreement:.2f} % same answers, KL {self.judgement.kl:.3g} nats")
+            facts.append(self.judgement.describe())
         if self.score is not None:
             facts.append(f"judge {self.score.compressed:.6g}")
         return f"<Trial: {', '.join(facts)}, {'fits' if self.fits else 'violates a bound'}>"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from enxuto.compression.judge import Bounds
 from enxuto.data import Dataset, Preprocess
+from enxuto.data.samples import Samples
 from enxuto.errors import DataError, UsageError
 
 __all__ = ["ImageSplit", "load_images", "split_images"]
@@ -22,14 +23,14 @@ _BATCH = 32
 class ImageSplit:
     """Images for calibration, for judging trials, and held out for the report; None where a part is not needed."""
 
-    calibration: Dataset | None
-    judging: Dataset | None
-    held_out: Dataset | None
+    calibration: Dataset | Samples | None
+    judging: Dataset | Samples | None
+    held_out: Dataset | Samples | None
 
 
 def split_images(
-    data: Dataset | None,
-    calibration: Dataset | None,
+    data: Dataset | Samples | None,
+    calibration: Dataset | Samples | None,
     bounds: Bounds,
     images: int,
     seed: int,

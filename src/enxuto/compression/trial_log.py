@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -89,6 +90,16 @@ def _convert(kind: Any, value: Any) -> Any:
         if value is None and NoneType in get_args(kind):
             return None
         (kind,) = (inner for inner in get_args(kind) if inner is not NoneType)
+    if get_origin(kind) is tuple and get_args(kind)[1:] == (...,) and isinstance(value, list):
+        return tuple(_convert(get_args(kind)[0], part) for part in value)
+    if is_dataclass(kind) and isinstance(value, dict):
+        types = get_type_hints(kind)
+        fields = {
+            name: _convert(types[name], part)
+            for name, part in value.items()
+            if (name, part) != ("loss", None)
+        }
+        return kind(**{"loss": math.nan, **fields})
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_convert(inner, part) for inner, part in zip(get_args(kind), value, strict=True))
     if kind is float:

@@ -23,6 +23,7 @@ from enxuto.onnx_model.ending import (
     position_sources,
 )
 from enxuto.onnx_model.fold import fold_batch_norm
+from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import read_counts, reads_of
@@ -51,6 +52,7 @@ __all__ = [
     "fold_batch_norm",
     "free_batch",
     "has_attribute",
+    "id_limits",
     "int_attribute",
     "ints_attribute",
     "keeps_positions",

@@ -73,13 +73,13 @@ class Ending:
     before: str | None = None
 
 
-def output_ending(model: Model) -> Ending:
-    """Return what makes the first output of a model."""
+def output_ending(model: Model, output: str | None = None) -> Ending:
+    """Return what makes an output of a model, by default the first."""
     graph = model.proto.graph
     maker = {name: node for node in graph.node for name in node.output if name}
     if not graph.output:
         return Ending("open")
-    found = _ending(model, maker, graph.output[0].name, 0)
+    found = _ending(model, maker, output or graph.output[0].name, 0)
     fed = {item.name for item in graph.input}
     if found.before is not None and (found.before in fed or found.before in model):
         return Ending(found.kind, found.operator)

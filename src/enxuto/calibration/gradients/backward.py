@@ -12,7 +12,7 @@ Left out: gradients of weights (they follow from a layer's input and the gradien
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,6 +20,7 @@ from onnx import NodeProto
 
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, UnsupportedError, feed_name
 from enxuto.calibration.gradients.rules import RULES, split_rule
+from enxuto.data.samples import Group
 from enxuto.errors import DataError, ModelError
 from enxuto.onnx_model import Model, reads_of
 from enxuto.runtime import Runner
@@ -43,21 +44,22 @@ class Backward:
         self,
         model: Model,
         wanted: Sequence[str],
-        example: np.ndarray,
+        example: Group | np.ndarray,
         *,
         also: Sequence[str] = (),
         threads: int = 0,
     ) -> None:
-        """`example` (N, …) is a batch from which the sizes of all values are taken; `scores` gives values `also` too.
+        """`example` is a batch from which the sizes of all values are taken; `values` gives values `also` too.
 
         Raises `UnsupportedError` where an operator on the way has no rule here, or not for what the model does with it.
         """
         self.wanted = list(wanted)
         graph = model.proto.graph
-        self._scores = graph.output[0].name
+        self._scores = [item.name for item in graph.output]
+        self._inputs = [item.name for item in graph.input if item.name not in model]
+        batch = example if isinstance(example, Group) else Group({self._inputs[0]: example}, len(example))
         nodes = _between(model, self.wanted, self._scores)
-        self._input = next(item.name for item in graph.input if item.name not in model)
-        runs = self._probe(model, nodes, example, threads)
+        runs = self._probe(model, nodes, batch, threads)
         values, static = runs[0], _static(model)
         maker = GraphMaker(
             model,
@@ -66,48 +68,57 @@ class Backward:
             static={name: value for name, value in values.items() if name in static},
             dtypes={name: value.dtype for name, value in values.items() if value.dtype.kind in "iub"},
         )
-        gradients = _walk(maker, nodes, self.wanted, self._scores)
-        self._needs = sorted(maker.forward - {self._input})
-        self._needs_input = self._input in maker.forward
-        self._given = sorted({*self._needs, *also} - {self._scores, self._input})
+        self._cotangents = ["cotangent", *(f"cotangent {i}" for i in range(1, len(self._scores)))]
+        gradients = _walk(maker, nodes, self.wanted, dict(zip(self._scores, self._cotangents, strict=True)))
+        self._needs = sorted(maker.forward - set(self._inputs))
+        self._fed = [name for name in self._inputs if name in maker.forward]
+        self._given = sorted({*self._needs, *also} - {*self._scores, *self._inputs})
         self._forward = Runner(model, threads=threads, extra_outputs=self._given)
         self._outputs = [gradients[name] for name in self.wanted]
         with _refuse("the derivatives of this model's operators"):
-            self._backward = Runner(maker.model(self._outputs), threads=threads)
+            self._backward = Runner(maker.model(self._outputs, self._cotangents), threads=threads)
         self._try_out(runs)
 
     def scores(self, batch: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the scores (N, C) of a batch, and its values: what `gradients` needs, and those asked for besides."""
-        names = [self._scores, *self._given]
-        values = dict(zip(names, self._forward.outputs(batch, names), strict=True))
-        values[self._input] = batch
-        return values[self._scores], values
+        """Return the first output (N, C) for a batch (N, …) of the only input, and values as `values` does."""
+        found, values = self.values({self._inputs[0]: batch})
+        return found[0], values
 
-    def gradients(self, values: dict[str, np.ndarray], cotangent: np.ndarray) -> dict[str, np.ndarray]:
-        """Return d(Σ cotangent·scores)/d(value), float32 of the value's shape, for every value wanted."""
-        feeds = {name: values[name] for name in self._needs}
-        if self._needs_input:
-            feeds[self._input] = values[self._input]
+    def values(self, feeds: dict[str, np.ndarray]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        """Return all outputs, and the values by name: what `gradients` needs, and those asked for besides."""
+        names = [*self._scores, *self._given]
+        values = dict(zip(names, self._forward.values(feeds, names), strict=True)) | feeds
+        return [values[name] for name in self._scores], values
+
+    def gradients(
+        self, values: dict[str, np.ndarray], cotangent: np.ndarray | Sequence[np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return d(Σ cotangent·outputs)/d(value), float32 of the value's shape, for every value wanted.
+
+        cotangent: of the first output, or of each.
+        """
+        cotangents = [cotangent] if isinstance(cotangent, np.ndarray) else list(cotangent)
+        feeds = {name: values[name] for name in (*self._needs, *self._fed)}
         feeds = {feed_name(name): _fed(value) for name, value in feeds.items()}
-        feeds["cotangent"] = np.asarray(cotangent, np.float32)
+        for name, array in zip(self._cotangents, cotangents, strict=True):
+            feeds[name] = np.asarray(array, np.float32)
         return dict(zip(self.wanted, self._backward.run(feeds, self._outputs), strict=True))
 
     def _probe(
-        self, model: Model, nodes: Sequence[NodeProto], example: np.ndarray, threads: int
+        self, model: Model, nodes: Sequence[NodeProto], example: Group, threads: int
     ) -> list[dict[str, np.ndarray]]:
-        """Return the value of everything that `nodes` read and put out, for the example and for one image of it."""
+        """Return the value of everything that `nodes` read and put out, for the example and for one sample of it."""
         graph = model.proto.graph
         reads = {name for node in nodes for name in (*reads_of(node), *node.output) if name}
         made = {name for node in graph.node for name in node.output}
-        inner = sorted(name for name in reads & made if name != self._scores and name not in model)
-        names = [*inner, self._scores]
+        inner = sorted(name for name in reads & made if name not in self._scores and name not in model)
+        names = [*inner, *self._scores]
         runs: list[dict[str, np.ndarray]] = []
         with _refuse("a value of this model"):
             probe = Runner(model, threads=threads, extra_outputs=inner)
-            runs.extend(
-                {**dict(zip(names, probe.outputs(batch, names), strict=True)), self._input: batch}
-                for batch in [example, example[:1]][: 2 if len(example) > 1 else 1]
-            )
+            for part in [example, next(example.parts(1))][: 2 if example.count > 1 else 1]:
+                found = dict(zip(names, probe.values(part.feeds, names), strict=True))
+                runs.append({**found, **part.feeds})
         for name, value in runs[0].items():
             if not isinstance(value, np.ndarray):
                 raise UnsupportedError(f"no gradient is known here: {name!r} is no tensor")
@@ -117,7 +128,8 @@ class Backward:
         """Run backwards from known values; `UnsupportedError` where a gradient has not its value's shape."""
         with _refuse("this number of images"):
             for values in runs:
-                found = self.gradients(values, np.ones(values[self._scores].shape, np.float32))
+                ones = [np.ones(values[name].shape, np.float32) for name in self._scores]
+                found = self.gradients(values, ones)
                 for name, gradient in found.items():
                     if gradient.shape != values[name].shape:
                         raise UnsupportedError(f"the gradient at {name!r} cannot be worked out here")
@@ -149,7 +161,7 @@ def _static(model: Model) -> set[str]:
     return found
 
 
-def _between(model: Model, wanted: Sequence[str], scores: str) -> list[NodeProto]:
+def _between(model: Model, wanted: Sequence[str], scores: Sequence[str]) -> list[NodeProto]:
     """Return the nodes, in order, that carry something from a wanted value to the scores."""
     reached = set(wanted)
     forward = []
@@ -157,7 +169,7 @@ def _between(model: Model, wanted: Sequence[str], scores: str) -> list[NodeProto
         if node.op_type not in _NO_SLOPE and any(name in reached for name in reads_of(node)):
             forward.append(node)
             reached.update(name for name in node.output if name)
-    needed = {scores}
+    needed = set(scores)
     nodes = []
     for node in reversed(forward):
         if any(name in needed for name in node.output):
@@ -167,11 +179,14 @@ def _between(model: Model, wanted: Sequence[str], scores: str) -> list[NodeProto
 
 
 def _walk(
-    maker: GraphMaker, nodes: Sequence[NodeProto], wanted: Sequence[str], scores: str
+    maker: GraphMaker, nodes: Sequence[NodeProto], wanted: Sequence[str], scores: Mapping[str, str]
 ) -> dict[str, str]:
-    """Add the derivative of every node, last first; return the gradient's name of every wanted value."""
+    """Add the derivative of every node, last first; return the gradient's name of every wanted value.
+
+    scores: by output the name of its cotangent.
+    """
     carries = set(wanted) | {name for node in nodes for name in node.output if name}
-    gradients: dict[str, str] = {scores: "cotangent"}
+    gradients: dict[str, str] = dict(scores)
     for node in reversed(nodes):
         found = _through(maker, node, gradients, carries)
         reached = {name for name, _ in found}

@@ -164,9 +164,9 @@ class GraphMaker:
         sums = self.op("ScatterElements", zeros, *flat, axis=0, reduction="add")
         return self.op("Reshape", sums, self.op("Shape", value))
 
-    def model(self, outputs: Sequence[str]) -> Model:
+    def model(self, outputs: Sequence[str], cotangents: Sequence[str] = ("cotangent",)) -> Model:
         """Return the whole graph as a model."""
-        inputs = [helper.make_tensor_value_info("cotangent", TensorProto.FLOAT, None)]
+        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in cotangents]
         for name in sorted(self.forward):
             dtype = self.dtypes.get(name, np.dtype(np.float32))
             kind = helper.np_dtype_to_tensor_dtype(dtype)

@@ -11,12 +11,15 @@ import typer
 
 from enxuto.cli.shared.calibration_results import say_trial
 from enxuto.cli.shared.data_options import DataOptions, match_labels
+from enxuto.cli.shared.judging import load_judge, named_arrays, parse_outputs
 from enxuto.cli.shared.terminal import note
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from enxuto.cli.shared.preprocess_options import PreprocessOptions
     from enxuto.compression.calibrated import CalibratedResult
     from enxuto.data import Dataset, Preprocess
+    from enxuto.data.samples import Samples
     from enxuto.onnx_model import Model, Role
 
 __all__ = [
@@ -98,7 +101,7 @@ class CalibrationOptions(DataOptions):
             rich_help_panel=_PANEL,
             metavar="DATA",
             help="Images that calibrate, judge the search, and show the result, each image for one of these. Only "
-            "--max-drop needs labels.",
+            "--max-drop needs labels. Or arrays by input name: .npz, a folder of .npz or .npy, .jsonl, Parquet.",
         ),
     ] = None
     calibration: CalibrationImages = None
@@ -139,6 +142,40 @@ class CalibrationOptions(DataOptions):
             help="Find the smallest file whose answers diverge by at most X nats.",
         ),
     ] = None
+    min_snr: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="DB",
+            help="Find the smallest file whose outputs of values stay DB decibels above their error.",
+        ),
+    ] = None
+    outputs: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="NAME=KIND,…",
+            help="Judge these outputs as values, binary, classes or ignore them, with a weight: NAME=values:2. Found "
+            "out by default.",
+        ),
+    ] = ()
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="MODULE:FUNCTION",
+            help="Judge by a Python function of two ONNX Runtime sessions, of the original and of a compressed model, "
+            "that returns a number, higher is better.",
+        ),
+    ] = None
+    max_judge_drop: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="X",
+            help="Find the smallest file that --judge gives at most X less than the original.",
+        ),
+    ] = None
     report: Annotated[
         bool,
         typer.Option("--report", rich_help_panel=_PANEL, help="Show what every tensor got."),
@@ -152,6 +189,14 @@ class CalibrationOptions(DataOptions):
             )
         if self._is_bounded and self.data is None:
             raise UsageError("a bound on the answers needs images to judge by; give --data", code="E023")
+        if (self.judge is None) != (self.max_judge_drop is None):
+            raise UsageError("--judge and --max-judge-drop go together; give both", code="E023")
+        if self.judge is not None and not self.is_calibrated:
+            raise UsageError(
+                "--judge needs --data, --calibration or --synthetic to calibrate by", code="E023"
+            )
+        if self.outputs and not self.is_calibrated:
+            raise UsageError("--outputs says how data are judged; give --data or --calibration", code="E023")
         if self.report and not self.is_calibrated:
             raise UsageError(
                 "--report is of calibrated rounding; give --data, --calibration or --synthetic", code="E024"
@@ -175,7 +220,9 @@ class CalibrationOptions(DataOptions):
 
     @property
     def _is_bounded(self) -> bool:
-        return any(bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl))
+        return any(
+            bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl, self.min_snr)
+        )
 
     @property
     def is_calibrated(self) -> bool:
@@ -213,23 +260,44 @@ class CalibrationOptions(DataOptions):
 
         bits = size.bits_per_parameter(model)
         most = None if bits is None else max(1, int(min(2.0**62, bits * parameters(model) / 8)))
-        if most is None and not self._is_bounded:
+        if most is None and not self._is_bounded and self.judge is None:
             raise UsageError(
-                "calibrated rounding needs a bound: --max-drop, --min-agreement, --max-kl, --bits or --target-size",
+                "calibrated rounding needs a bound: --max-drop, --min-agreement, --max-kl, --min-snr, "
+                "--max-judge-drop, --bits or --target-size",
                 code="E023",
             )
-        bounds = Bounds(self.max_drop, self.min_agreement, self.max_kl, most)
-        data, calibration = self._open_data(model, metadata), self._open_calibration()
+        bounds = Bounds(
+            self.max_drop, self.min_agreement, self.max_kl, most, self.max_judge_drop, self.min_snr
+        )
+        score = None if self.judge is None else load_judge(self.judge, model, threads=threads)
+        data, calibration = self._open_data(model, metadata), self._open_calibration(model)
         split = split_images(data, calibration, bounds, self.images, self.seed, synthetic=self.synthetic)
         return compress_within(
             model, bounds, split, preprocess, images=self.images, metadata=metadata, roles=roles,
             keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, on_trial=say_trial,
+            outputs=parse_outputs(self.outputs), score=score,
         )  # fmt: skip
 
-    def _open_data(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | None:
+    def inputs_of_images(
+        self, preprocess: PreprocessOptions, stored: Preprocess | None, model: Model
+    ) -> Preprocess:
+        """Return how images become inputs; where only named arrays are given, nothing is said of preprocessing."""
+        from enxuto.data import Preprocess
+        from enxuto.data.feeding import holds_named_arrays
+
+        names = [item.name for item in model.proto.graph.input if item.name not in model]
+        given = [path for path in (self.data, self.calibration) if path is not None]
+        if given and all(holds_named_arrays(path, names) for path in given):
+            return preprocess.build(stored) or Preprocess()
+        return preprocess.choose(stored)
+
+    def _open_data(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | Samples | None:
         """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
         if self.data is None:
             return None
+        arrays = named_arrays(self.data, model)
+        if arrays is not None:
+            return arrays
         data = self.open(self.data, labelled=self.max_drop is not None)
         why = "has no labels"
         if data.labelled:
@@ -242,10 +310,13 @@ class CalibrationOptions(DataOptions):
         note(f"{self.data} {why}: answers are compared with the original's, and no top-1 is shown")
         return data
 
-    def _open_calibration(self) -> Dataset | None:
+    def _open_calibration(self, model: Model) -> Dataset | Samples | None:
         """The images of --calibration; options of images are of --data where both are given."""
         if self.calibration is None:
             return None
+        arrays = named_arrays(self.calibration, model)
+        if arrays is not None:
+            return arrays
         options = DataOptions(
             format=self.format, split=self.split, limit=self.limit, image_column=self.image_column,
             label_column=self.label_column, seed=self.seed,

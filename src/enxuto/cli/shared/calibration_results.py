@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from enxuto.cli.shared.judging import output_rows
 from enxuto.cli.shared.terminal import note, show_table, warn
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _BAR = 8  # characters
 def say_trial(trial: Trial) -> None:
     """Write on stderr what a trial of the search came to."""
     judged = "" if trial.judgement is None else "  " + _answers(trial.judgement)
+    if trial.score is not None:
+        judged += f"  judge {trial.score.compressed:.6g} of {trial.score.original:.6g}"
     note(f"tried {trial.bytes:,} B{judged}  {'fits' if trial.fits else 'exceeds a bound'}")
 
 
@@ -28,6 +31,8 @@ def _answers(judgement: Judgement) -> str:
     top = ""
     if judgement.drop is not None:
         top = f"top-1 {judgement.top1:.2f} % of {judgement.original_top1:.2f} %, {judgement.drop:+.2f} points lost, "
+    if judgement.values_loss is not None or judgement.agreement is None:
+        return f"{top}{judgement.describe()}"
     return f"{top}{judgement.agreement:.2f} % same, KL {judgement.kl:.3g}"
 
 
@@ -40,6 +45,7 @@ def result_json(result: CalibratedResult) -> dict[str, Any]:
         "broken": search.violation,
         "calibration": result.calibration.provenance(result.outcome.price),
         "scores_are": result.calibration.answers.kind,
+        "outputs_are": result.calibration.judged.describe(),
         "reported": None if result.held_out is None else result.held_out.to_dict(),
         "missed": result.held_out_violation,
         "trials": [
@@ -63,7 +69,7 @@ def image_counts(result: CalibratedResult) -> dict[str, Any]:
     calibration = result.calibration
     return {
         "samples": {
-            "calibration": len(calibration.images),
+            "calibration": len(calibration.samples),
             **{name: part.samples for name, part in measured.items()},
         },
         "data": {
@@ -78,23 +84,23 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
     """Write the answers on held-out images and, if asked, what every tensor got."""
     judgement = result.held_out
     if judgement is not None:
-        least, most = judgement.agreement_interval
         show_table(
-            f"on {judgement.samples:,} held-out images",
+            f"on {judgement.samples:,} held-out {'samples' if judgement.outputs else 'images'}",
             {"measure": "left", "value": "left"},
             [
                 *_right_answers(judgement),
-                ("same answers", f"{judgement.agreement:.2f} % (95 % interval {least:.2f} to {most:.2f})"),
-                ("KL from the original", f"{judgement.kl:.3g} nats"),
+                *output_rows(judgement),
             ],
             caption=f"data {judgement.data_hash}, seed {result.calibration.seed}",
         )
     if report:
         _show_tensors(result.outcome.to_list())
     answers = result.calibration.answers
-    remark = f"the model's outputs were taken for {answers.describe()}"
+    for left_out in result.calibration.judged.remarks:
+        note(left_out)
+    remark = f"the model's outputs were taken for {result.calibration.judged.describe()}"
     if judgement is None and not answers.operator and answers.kind == "logits":
-        remark += "; where they are other values, compress it without images"
+        remark += "; where they are other values, say so with --outputs NAME=values"
     note(remark)
     if result.held_out_violation is not None:
         warn(

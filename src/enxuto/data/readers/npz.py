@@ -18,7 +18,7 @@ from enxuto.data.damage import READ_ERRORS
 from enxuto.data.source import Source, int64_labels, no_labels
 from enxuto.errors import DataError, FormatError, error_reason
 
-__all__ = ["read_npz"]
+__all__ = ["read_array", "read_npz"]
 
 _LAST_CHARACTER = 0x10FFFF  # of Unicode
 _MOST_DEFLATED = 1032  # deflate cannot shrink further, so a larger claim is false
@@ -41,7 +41,7 @@ def read_npz(path: Path, *, split: str | None, require_labels: bool = True) -> S
                 there = ", ".join(list(names)[:10]) or "none"
                 raise DataError(f"{path} has no array {' or '.join(missing)}; it has {there}")
             arrays = {
-                name: _read_array(path, archive, names[name])
+                name: read_array(path, archive, names[name])
                 for name in ("images", "labels", "classes")
                 if name in names
             }
@@ -70,7 +70,7 @@ def read_npz(path: Path, *, split: str | None, require_labels: bool = True) -> S
     )
 
 
-def _read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.generic]:
+def read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, after its header has been held against the archive's own lengths."""
     with archive.open(info) as member:
         shape, dtype, header_bytes = _read_header(member)

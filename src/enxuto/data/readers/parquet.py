@@ -22,7 +22,7 @@ from enxuto.data.selection import choose_part
 from enxuto.data.source import Source, int64_labels, no_labels
 from enxuto.errors import DataError, FormatError, did_you_mean, error_reason, import_optional
 
-__all__ = ["read_parquet"]
+__all__ = ["open_parquet", "read_parquet"]
 
 _CACHE_BYTES = 256 * 2**20  # encoded bytes of row groups kept at hand
 _IMAGE_NAMES = ("image", "img")
@@ -51,7 +51,7 @@ def read_parquet(
         FormatError: a file is not Parquet.
     """
     shards, part = _find_shards(path, split)
-    files = [_open_parquet(shard) for shard in shards]
+    files = [open_parquet(shard) for shard in shards]
     schema = files[0].schema_arrow
     for file, shard in zip(files, shards, strict=True):
         if file.schema_arrow != schema:
@@ -157,7 +157,7 @@ def _find_shards(path: Path, split: str | None) -> tuple[list[Path], str | None]
     return [shard for shard in found if words[shard] == part], part
 
 
-def _open_parquet(path: Path) -> Any:
+def open_parquet(path: Path) -> Any:
     pa, pq = (
         import_optional(name, f"{path}: reading Parquet", "PyArrow", "parquet")
         for name in ("pyarrow", "pyarrow.parquet")

@@ -1,0 +1,303 @@
+"""What is lost of each of a model's outputs (`metrics.losses`): found from its graph, shapes and values, or asked for.
+
+A model with one input and one output of classes is as `calibration.answers` says. Of all others every output that holds
+real numbers counts: `classes` behind a softmax (also one for each step or place), its logarithm or an ArgMax, and where
+there is one row of scores a sample; `binary` behind a Sigmoid; `values` else. Left out, with a remark: whole numbers,
+constants, and outputs whose shape follows values, such as boxes behind a NonMaxSuppression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+
+from enxuto.calibration.answers import Answers, inspect_answers
+from enxuto.calibration.sensitivity import run_groups
+from enxuto.data.samples import Group, Samples
+from enxuto.errors import DataError, EnxutoError, UsageError, did_you_mean
+from enxuto.metrics.divergence import log_probabilities
+from enxuto.metrics.losses import LOSS_KINDS, OutputLoss, output_variance
+from enxuto.onnx_model import Model, fixed_batch, int_attribute, output_ending, reads_of
+
+__all__ = ["Asked", "Judged", "find_losses", "measured_model", "run_together"]
+
+Asked = Mapping[str, tuple[str, float]]
+"""By output what is asked for, a kind of loss or `ignore`, and its weight."""
+
+_SAME = 2e-2  # of a probability
+_SAMPLES = 16  # that tell what outputs are
+_COMPACTS = frozenset({"NonMaxSuppression", "Unique", "Compress"})
+_YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a model is judged: what is lost of each output, what was left out and why, and its answers if it has any.
+
+    answers: of a model with one output of classes, which is measured as `calibration.answers` does; else None.
+    """
+
+    losses: tuple[OutputLoss, ...]
+    remarks: tuple[str, ...] = ()
+    answers: Answers | None = None
+
+    def describe(self) -> str:
+        """Return what the outputs were taken for, for a remark."""
+        if self.answers is not None:
+            return self.answers.describe()
+        return "; ".join(loss.describe() for loss in self.losses)
+
+    def measured(self, model: Model) -> Model:
+        """Return a model whose outputs are those that are measured."""
+        if self.answers is not None:
+            return self.answers.logits(model)
+        return measured_model(model, [loss.value for loss in self.losses])
+
+
+def measured_model(model: Model, values: Sequence[str]) -> Model:
+    """Return the model with these values as its outputs; itself where they are."""
+    if [item.name for item in model.proto.graph.output] == list(values):
+        return model
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    known = {item.name: item for item in model.proto.graph.output}
+    del proto.graph.output[:]
+    for value in values:
+        if value in known:
+            proto.graph.output.append(known[value])
+        else:
+            proto.graph.output.add(name=value)
+    return model.with_proto(proto)
+
+
+def find_losses(
+    model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0, peel: bool = True
+) -> Judged:
+    """Return how a model's outputs are judged.
+
+    Args:
+        model: the original.
+        samples: some of them tell what outputs hold.
+        asked: by output's name what to take it for.
+        threads: of ONNX Runtime.
+        peel: whether values in front of a softmax may be measured in place of an output.
+
+    Raises:
+        UsageError: a name asked for is no output's, or no output is left.
+        DataError: an output holds NaN or infinity.
+    """
+    names = [item.name for item in model.proto.graph.output]
+    _check_asked(asked or {}, names)
+    if peel and not asked and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
+        answers = _class_answers(model, samples, threads)
+        if answers is not None:
+            (value,) = (item.name for item in answers.logits(model).proto.graph.output)
+            return Judged((OutputLoss(names[0], "classes", value),), answers=answers)
+    groups = run_together(model, samples.head(_SAMPLES), threads=threads).groups()
+    found = run_groups(model, groups, batch=_SAMPLES, threads=threads)
+    losses, remarks = [], []
+    for number, name in enumerate(names):
+        kind, weight = (asked or {}).get(name, ("", 1.0))
+        if kind == "ignore":
+            continue
+        pieces = [outputs[number] for outputs in found]
+        made = _output_loss(model, name, kind, groups, pieces, threads)
+        if isinstance(made, OutputLoss) and not peel and made.value != name:
+            made = _unpeeled(model, name, made)
+        if isinstance(made, str):
+            if kind:
+                raise UsageError(f"output {name!r} cannot be judged as {kind}: {made}", code="E035")
+            remarks.append(f"output {name!r} is left out: {made}")
+        else:
+            losses.append(replace(made, weight=weight))
+    if not losses:
+        why = "; ".join(remarks) or "all are ignored"
+        raise UsageError(
+            f"no output of the model can be judged: {why}; compress it without data", code="E035"
+        )
+    return Judged(tuple(losses), tuple(remarks))
+
+
+def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples:
+    """Return samples that are run one by one where a model gives them other outputs together.
+
+    Raises `DataError` where the model does not run on a sample, naming its arrays.
+    """
+    two = next((group for group in samples.head(64).groups() if group.count > 1), None)
+    if two is None:
+        _run_named(model, samples.head(1).groups()[0], samples, threads)
+        return samples
+    two = next(two.parts(2))
+    together = _run_named(model, two, samples, threads)
+    apart = [_run_named(model, part, samples, threads) for part in two.parts(1)]
+    for number, whole in enumerate(together):
+        rows = [outputs[number] for outputs in apart]
+        if any(row.shape[:1] != (1,) for row in rows) or whole.shape != np.concatenate(rows).shape:
+            return replace(samples, stacked=False)
+    return samples
+
+
+def _run_named(model: Model, group: Group, samples: Samples, threads: int) -> list[np.ndarray]:
+    try:
+        return run_groups(model, [group], batch=2, threads=threads)[0]
+    except DataError as error:
+        told = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in group.feeds.items())
+        raise DataError(f"{samples.path}: {error} (fed {told})", code=error.code) from error
+
+
+def _class_answers(model: Model, samples: Samples, threads: int) -> Answers | None:
+    groups = samples.groups()
+    if len(groups) != 1 or groups[0].count < 2:
+        return None
+    (images,) = groups[0].feeds.values()
+    if images.dtype.kind not in "f":
+        return None  # what tells answers from noise needs images
+    found = inspect_answers(model, images[: max(32, 2 * fixed_batch(model))], threads=threads)
+    return found if found.reason is None else None
+
+
+def _check_asked(asked: Asked, names: Sequence[str]) -> None:
+    for name, (kind, weight) in asked.items():
+        if name not in names:
+            raise UsageError(
+                f"the model has no output {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}",
+                code="E021",
+            )
+        if kind not in (*LOSS_KINDS, "ignore", ""):
+            raise UsageError(
+                f"output {name!r} is judged as values, binary, classes or ignore, not {kind!r}", code="E021"
+            )
+        if not 0 < weight < float("inf"):
+            raise UsageError(f"the weight of output {name!r} is a positive number, not {weight}")
+
+
+def _output_loss(
+    model: Model, name: str, asked: str, groups: Sequence[Group], pieces: list[np.ndarray], threads: int
+) -> OutputLoss | str:
+    """Return the loss of an output, or why it has none."""
+    if pieces[0].dtype.kind not in "fV":
+        peeled = _behind_arg_max(model, name)
+        if peeled is None or asked in ("values", "binary"):
+            return f"it holds {pieces[0].dtype.name}, not real numbers"
+        value, axis = peeled
+        return OutputLoss(name, "classes", value, axis=axis, operator="ArgMax")
+    if _compacts(model, name):
+        return "its shape follows values"
+    for piece in pieces:
+        if not np.isfinite(piece.astype(np.float64)).all() and not np.isneginf(piece).any():
+            raise DataError(
+                f"the original gives NaN or infinity in output {name!r} for some samples; look at it first",
+                code="E035",
+            )
+    end = output_ending(model, name)
+    kind = asked or _kind(end.kind, end.operator, groups, pieces)
+    if kind == "classes":
+        return _classes(model, name, groups, pieces, threads)
+    if kind == "binary":
+        lowest, highest = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
+        shares = lowest >= 0 and highest <= 1
+        operator = end.operator if end.kind == "squashed" else ""
+        return OutputLoss(name, "binary", name, "probabilities" if shares else "logits", operator=operator)
+    scale = output_variance([(p, group.count) for p, group in zip(pieces, groups, strict=True)])
+    if not scale > 0:
+        return "it is the same for all samples"
+    return OutputLoss(name, "values", name, scale=scale)
+
+
+def _kind(ending: str, operator: str, groups: Sequence[Group], pieces: Sequence[np.ndarray]) -> str:
+    if ending in ("probabilities", "log-probabilities"):
+        return "classes"
+    if ending == "squashed" and operator in _YES_NO:
+        return "binary"
+    if ending != "open":
+        return "values"
+    rows = all(
+        piece.ndim == 2 and piece.shape[0] == group.count and piece.shape[1] > 1
+        for piece, group in zip(pieces, groups, strict=True)
+    )
+    if not rows:
+        return "values"
+    lengths = np.concatenate([np.square(piece.astype(np.float64)).sum(axis=1) for piece in pieces])
+    return "values" if np.abs(np.sqrt(lengths) - 1).max() < 1e-3 else "classes"
+
+
+def _classes(
+    model: Model, name: str, groups: Sequence[Group], pieces: list[np.ndarray], threads: int
+) -> OutputLoss | str:
+    """Return the loss of an output of classes: by its logits where a softmax is peeled, else by itself."""
+    end = output_ending(model, name)
+    operator = "" if end.kind == "open" else end.operator
+    flat = all(
+        piece.size // group.count == piece.shape[-1] for piece, group in zip(pieces, groups, strict=True)
+    )
+    if end.kind not in ("probabilities", "log-probabilities"):
+        axis = None if flat else -1
+        return OutputLoss(name, "classes", name, axis=axis, operator=operator)
+    shares = [np.exp(p.astype(np.float64)) if end.kind == "log-probabilities" else p for p in pieces]
+    axes = [-1, *range(1, pieces[0].ndim - 1)]
+    axis = next((a for a in axes if all(np.abs(p.sum(axis=a) - 1).max() < _SAME for p in shares)), None)
+    if axis is None:
+        return f"no axis of what its {end.operator} gives adds up to 1"
+    whole = OutputLoss(name, "classes", name, end.kind, axis, operator=operator)
+    if end.before is None:
+        return whole
+    try:
+        logits = run_groups(measured_model(model, [end.before]), groups, threads=threads)
+    except EnxutoError:
+        return whole
+    peeled = replace(whole, value=end.before, scores_are="logits")
+    for (found,), piece in zip(logits, pieces, strict=True):
+        if (
+            found.shape != piece.shape
+            or found.dtype.kind not in "fV"
+            or not _agree(found, piece, peeled, whole)
+        ):
+            return whole
+    return peeled
+
+
+def _unpeeled(model: Model, name: str, loss: OutputLoss) -> OutputLoss | str:
+    """Return the loss of the output itself, where it is that of a value before it."""
+    if loss.operator == "ArgMax":
+        return "it holds whole numbers"
+    kind = output_ending(model, name).kind
+    return replace(
+        loss, value=name, scores_are="log-probabilities" if kind == "log-probabilities" else "probabilities"
+    )
+
+
+def _agree(logits: np.ndarray, output: np.ndarray, peeled: OutputLoss, whole: OutputLoss) -> bool:
+    both = []
+    for loss, value in ((peeled, logits), (whole, output)):
+        moved = np.moveaxis(value, loss.axis or 0, -1)
+        both.append(np.exp(log_probabilities(moved.reshape(-1, moved.shape[-1]), loss.scores_are)))
+    return bool(np.abs(both[0] - both[1]).max() <= _SAME)
+
+
+def _behind_arg_max(model: Model, name: str) -> tuple[str, int] | None:
+    """Return the value whose largest place an output tells, and the axis; None for other outputs."""
+    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
+    node = maker.get(name)
+    while node is not None and node.op_type in ("Cast", "Identity", "Squeeze"):
+        node = maker.get(node.input[0])
+    if node is None or node.op_type != "ArgMax" or node.input[0] not in maker:
+        return None
+    return node.input[0], int_attribute(node, "axis")
+
+
+def _compacts(model: Model, name: str) -> bool:
+    """Say whether an output's shape follows values: a node before it picks as many of them as there are."""
+    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
+    pending, seen = [name], set[str]()
+    while pending:
+        node: NodeProto | None = maker.get(pending.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        if node.op_type in _COMPACTS:
+            return True
+        pending += [value for value in reads_of(node) if value in maker]
+    return False

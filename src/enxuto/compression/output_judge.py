@@ -1,0 +1,169 @@
+"""Judges compressed models by all of their outputs, on samples of any kind, as `metrics.losses` measures them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from enxuto.calibration.outputs import Asked, Judged, find_losses, run_together
+from enxuto.calibration.sensitivity import run_groups
+from enxuto.compression.judge import Bounds, Judgement, OutputResult
+from enxuto.data.samples import Samples
+from enxuto.enx.file import CompressedModel
+from enxuto.errors import ModelError, UsageError
+from enxuto.metrics import wilson_interval
+from enxuto.metrics.losses import OutputLoss, output_variance
+from enxuto.onnx_model import Model
+
+__all__ = ["OutputJudge", "check_bounds_fit", "compare_outputs", "output_results"]
+
+_LOST = 1e300  # the loss of values that are no numbers
+
+
+class OutputJudge:
+    """Compares models with a reference on samples; the reference runs once.
+
+    judged: what is lost of each output, values in units of their variance over these samples.
+    """
+
+    def __init__(
+        self,
+        reference: Model,
+        samples: Samples,
+        asked: Asked | None = None,
+        *,
+        threads: int = 0,
+        peel: bool = True,
+    ) -> None:
+        self._samples = samples
+        self._threads = threads
+        self._groups = samples.groups()
+        found = find_losses(reference, samples, asked, threads=threads, peel=peel)
+        self._references = run_groups(found.measured(reference), self._groups, threads=threads)
+        self.judged = replace(
+            found,
+            losses=tuple(self._scaled(number, loss) for number, loss in enumerate(found.losses)),
+        )
+
+    def __call__(self, compressed: CompressedModel) -> Judgement:
+        """Return how a compressed model compares."""
+        return self.compare(self.judged.measured(compressed.to_model()))
+
+    def compare(self, measured: Model) -> Judgement:
+        """Return how a model compares whose outputs are those that are measured."""
+        found = run_groups(measured, self._groups, threads=self._threads)
+        counts = [group.count for group in self._groups]
+        results = output_results(self.judged.losses, counts, self._references, found)
+        answers = [
+            (one, loss)
+            for one, loss in zip(results, self.judged.losses, strict=True)
+            if loss.kind != "values"
+        ]
+        values = [
+            (one, loss)
+            for one, loss in zip(results, self.judged.losses, strict=True)
+            if loss.kind == "values"
+        ]
+        share = _mean([(one.same or 0.0, loss.weight) for one, loss in answers]) if answers else None
+        single = share is not None and len(self.judged.losses) == 1 and self.judged.losses[0].axis is None
+        interval = None
+        if single and share is not None and self.judged.losses[0].kind == "classes":
+            low, high = wilson_interval(round(share / 100 * len(self._samples)), len(self._samples))
+            interval = (100 * low, 100 * high)
+        return Judgement(
+            samples=len(self._samples),
+            top1=None,
+            drop=None,
+            drop_interval=None,
+            agreement=share,
+            agreement_interval=interval,
+            kl=_mean([(one.loss, loss.weight) for one, loss in answers]) if answers else math.nan,
+            data_hash=self._samples.hash,
+            values_loss=_mean([(one.loss, loss.weight) for one, loss in values]) if values else None,
+            outputs=results,
+        )
+
+    def _scaled(self, number: int, loss: OutputLoss) -> OutputLoss:
+        if loss.kind != "values":
+            return loss
+        pieces = [
+            (outputs[number], group.count)
+            for outputs, group in zip(self._references, self._groups, strict=True)
+        ]
+        return replace(loss, scale=output_variance(pieces) or loss.scale)
+
+
+def compare_outputs(
+    reference: Model, model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0
+) -> tuple[Judgement, Judged]:
+    """Return how a model's outputs compare with a reference's on samples, and how they are judged.
+
+    Raises `ModelError` where the model lacks an output of the reference.
+    """
+    names = {item.name for item in model.proto.graph.output}
+    missing = [item.name for item in reference.proto.graph.output if item.name not in names]
+    if missing:
+        raise ModelError(
+            f"the model has no output {missing[0]!r}, which the reference has; it has {', '.join(sorted(names))}",
+            code="E037",
+        )
+    made = {name for node in model.proto.graph.node for name in node.output}
+    samples = run_together(reference, samples, threads=threads)
+    judge = OutputJudge(reference, samples, asked, threads=threads)
+    before = judge.judged.answers.before if judge.judged.answers is not None else None
+    needed = [loss.value for loss in judge.judged.losses] if judge.judged.answers is None else [before]
+    if any(value is not None and value not in made for value in needed):
+        judge = OutputJudge(reference, samples, asked, threads=threads, peel=False)
+    return judge.compare(judge.judged.measured(model)), judge.judged
+
+
+def output_results(
+    losses: Sequence[OutputLoss],
+    counts: Sequence[int],
+    references: Sequence[Sequence[np.ndarray]],
+    found: Sequence[Sequence[np.ndarray]],
+) -> tuple[OutputResult, ...]:
+    """Return what was lost of each output, over groups of samples.
+
+    counts: samples of each group. references, found: for each group the measured outputs.
+    """
+    results = []
+    for number, loss in enumerate(losses):
+        lost, same = [], []
+        for count, before, after in zip(counts, references, found, strict=True):
+            lost.append(loss.each(before[number], after[number], count))
+            equal = loss.same(before[number], after[number], count)
+            same.append(np.zeros(0) if equal is None else equal)
+        mean = float(np.maximum(np.concatenate(lost), 0).mean())
+        whole = np.concatenate(same)
+        if math.isnan(mean) and loss.kind == "values":
+            mean = _LOST
+        results.append(
+            OutputResult(loss.name, loss.kind, mean, 100 * float(whole.mean()) if whole.size else None)
+        )
+    return tuple(results)
+
+
+def check_bounds_fit(bounds: Bounds, judged: Judged) -> None:
+    """Raise `UsageError` where what is bounded is not among what the model's outputs are judged by."""
+    answers = [loss for loss in judged.losses if loss.kind != "values"]
+    values = [loss for loss in judged.losses if loss.kind == "values"]
+    if not answers and any(bound is not None for bound in (bounds.max_kl, bounds.min_agreement)):
+        raise UsageError(
+            f"max_kl= and min_agreement= are of classes, and this model's outputs are values ({judged.describe()}); "
+            "bound min_snr=, or say with outputs= which are classes",
+            code="E035",
+        )
+    if not values and bounds.min_snr is not None:
+        raise UsageError(
+            f"min_snr= is of values, and this model's outputs are none ({judged.describe()}); bound max_kl= or "
+            "min_agreement=, or say with outputs= which are values",
+            code="E035",
+        )
+
+
+def _mean(weighted: Sequence[tuple[float, float]]) -> float:
+    return sum(value * weight for value, weight in weighted) / sum(weight for _, weight in weighted)

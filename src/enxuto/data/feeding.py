@@ -1,0 +1,281 @@
+"""Arrays and images held against what a model takes: names, types, shapes, values, ranges of ids → `Samples`.
+
+An array by an input's name has the samples along its first axis. It may stand for the input's own first axis (a
+batch), or lie before all of the input's axes, as that of a state (N, 2, 1, 128) does. What one sample is given alone (a
+file of a folder, a line of JSON) has the input's axes, or all but the first. With feedback there are sequences: one
+more axis, of steps, lies behind that of the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enxuto.data.dataset import Dataset
+from enxuto.data.preprocess import Preprocess
+from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
+from enxuto.data.samples import Feeds, InputLike, Samples, feeds_text
+from enxuto.errors import DataError
+
+__all__ = [
+    "check_feeds",
+    "columns_of",
+    "fit_samples",
+    "holds_named_arrays",
+    "image_samples",
+    "read_samples",
+]
+
+_BATCH = 32
+_KINDS = {"f": "floats", "i": "whole numbers", "u": "whole numbers", "b": "truth values"}
+
+Array = NDArray[Any]
+
+
+def read_samples(
+    path: str | Path,
+    inputs: Sequence[InputLike],
+    *,
+    optional: Sequence[str] = (),
+    limits: Mapping[str, int] | None = None,
+    steps: bool = False,
+) -> Samples:
+    """Read named arrays as what a model takes; see `fit_samples`."""
+    columns, alone = read_named_arrays(path, [item.name for item in inputs])
+    return fit_samples(
+        columns, inputs, path=str(path), alone=alone, optional=optional, limits=limits, steps=steps
+    )
+
+
+def columns_of(data: Any, inputs: Sequence[InputLike]) -> tuple[Columns, bool] | None:
+    """Return arrays that a caller gives in Python, and whether each is of one sample alone; None for other things.
+
+    data: a dict of arrays by input name, samples first; or an iterator or list of dicts, one a sample.
+    """
+    if isinstance(data, Mapping):
+        return {str(name): np.asarray(array) for name, array in data.items()}, False
+    if isinstance(data, (str, bytes, np.ndarray, tuple, Dataset)) or not isinstance(data, Iterable):
+        return None
+    rows = list(data)
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
+        return None
+    if any(row.keys() != rows[0].keys() for row in rows):
+        raise DataError("samples have arrays of different names; give all samples the same", code="E044")
+    return {str(name): [np.asarray(row[name]) for row in rows] for name in rows[0]}, True
+
+
+def fit_samples(
+    columns: Columns,
+    inputs: Sequence[InputLike],
+    *,
+    path: str = "arrays",
+    alone: bool = False,
+    optional: Sequence[str] = (),
+    limits: Mapping[str, int] | None = None,
+    steps: bool = False,
+) -> Samples:
+    """Return samples of a model from arrays by name.
+
+    Args:
+        columns: by input name an array (N, …), or a list of N arrays.
+        inputs: what the model takes.
+        path: for messages.
+        alone: whether arrays in lists are of one sample each, which may lack the axis of a batch.
+        optional: inputs that are zeros where they have no arrays, such as a state.
+        limits: by input name the number of rows of the table that its ids point into.
+        steps: whether samples are sequences.
+
+    Raises:
+        DataError: arrays are missing, of no input, or fit no input in type, shape or values; a line that makes a file
+            that fits is in the message.
+    """
+    known = {item.name: item for item in inputs}
+    stray = [name for name in columns if name not in known]
+    missing = [name for name in known if name not in columns and name not in optional]
+    if missing or (stray and len(stray) == len(columns)):
+        have = ", ".join(columns) or "none"
+        raise DataError(
+            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
+            f"make one with: {feeds_text(inputs)}",
+            code="E044",
+        )
+    if stray:
+        raise DataError(
+            f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
+            code="E044",
+        )
+    fixed = {name for name, column in columns.items() if _is_constant(column, known[name])}
+    counts = {name: len(column) for name, column in columns.items() if name not in fixed}
+    if not counts or min(counts.values()) == 0:
+        raise DataError(f"{path} holds no samples; give every input at least one", code="E043")
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DataError(f"{path}: inputs have different numbers of samples ({told})", code="E044")
+    count = next(iter(counts.values()))
+    made: dict[str, Array | Sequence[Array]] = {}
+    for name, item in known.items():
+        if name in columns:
+            column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
+            one = alone or name in fixed
+            made[name] = _fit_column(column, item, path, one, steps and name not in fixed, limits or {})
+    _check_steps(made, fixed, path, steps)
+    stacked = all(item.shape and item.shape[0] is None for item in inputs) and not steps
+    return Samples(_one_by_one(made) if not stacked else made, path, stacked)
+
+
+def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> Samples:
+    """Return a data set's images as samples of a model's one input of images.
+
+    Images may differ in size where the input has sizes that are not fixed. Raises `DataError` for one that cannot be
+    read or does not fit.
+    """
+    column: Array | list[Array]
+    try:
+        with closing(dataset.batches(_BATCH, preprocess)) as batches:
+            column = np.concatenate([images for images, _ in batches])
+    except (DataError, ValueError) as error:  # of sizes that differ
+        if (isinstance(error, DataError) and error.code != "E044") or None not in item.shape[1:]:
+            raise
+        column = [
+            preprocess.to_batch([preprocess.prepare_image(dataset.image(i))]) for i in range(len(dataset))
+        ]
+    rows = [column[:1]] if isinstance(column, np.ndarray) else column
+    for number, row in enumerate(rows):
+        check_feeds({item.name: row}, [item], f"{dataset.path}: {dataset.name(number)}", batch=True)
+    if isinstance(column, np.ndarray):
+        return Samples({item.name: column.astype(item.dtype, copy=False)}, str(dataset.path))
+    cast = [row.astype(item.dtype, copy=False) for row in column]
+    return Samples({item.name: cast}, str(dataset.path), stacked=item.shape[0] is None)
+
+
+def check_feeds(feeds: Feeds, inputs: Sequence[InputLike], place: str, *, batch: bool = False) -> None:
+    """Raise `DataError` where arrays cannot be fed, by input; batch: whatever the number of rows."""
+    for item in inputs:
+        if item.name in feeds and not _shape_fits(feeds[item.name].shape, item.shape, batch=batch):
+            raise DataError(
+                f"{place}: {_describe(item)} cannot be {_text(feeds[item.name].shape)}; make a file that fits with: "
+                f"{feeds_text(inputs)}",
+                code="E044",
+            )
+
+
+def _fit_column(
+    column: Array | Sequence[Array],
+    item: InputLike,
+    path: str,
+    alone: bool,
+    steps: bool,
+    limits: Mapping[str, int],
+) -> Array | list[Array]:
+    """Return a column as the input takes it, with an axis of steps first in every sample where there are steps."""
+    batch = isinstance(column, np.ndarray) and not steps and bool(item.shape)
+    if batch and _shape_fits(np.shape(column), (None, *item.shape[1:])):
+        found = _convert(np.asarray(column), item, path)
+        _check_values(found, item, path, limits)
+        return found
+    rows = []
+    for number, row in enumerate(column):
+        place = f"{path}: sample {number}"
+        array = _convert(np.asarray(row), item, place)
+        _check_values(array, item, place, limits)
+        rows.append(_with_axes(array, item, place, alone, steps))
+    return rows
+
+
+def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bool) -> Array:
+    inner = array.shape[1:] if steps else array.shape
+    for shape in (inner, (1, *inner)):
+        if _shape_fits(shape, item.shape):
+            return array.reshape(*array.shape[: int(steps)], *shape)
+    what = "a step of a sequence" if steps else "a sample"
+    raise DataError(
+        f"{place}: {_describe(item)} cannot be {_text(inner)} ({what} of it); "
+        f"make a file that fits with: {feeds_text([item])}",
+        code="E044",
+    )
+
+
+def _convert(array: Array, item: InputLike, place: str) -> Array:
+    """Return an array in the input's type; whole numbers may stand for floats, not the other way round."""
+    kind, wanted = array.dtype.kind, "f" if item.dtype.kind in "fV" else item.dtype.kind
+    fits = kind == wanted or (wanted == "f" and kind in "iu") or (wanted in "iu" and kind in "iu")
+    fits = fits or (wanted == "b" and kind in "iu" and bool(np.isin(array, (0, 1)).all()))
+    fits = fits or (wanted in "iu" and kind == "b")
+    if not fits:
+        raise DataError(
+            f"{place}: {_describe(item)} takes {_KINDS.get(wanted, item.dtype.name)}, not {array.dtype.name}",
+            code="E044",
+        )
+    if wanted in "iu" and array.size:
+        low, high = np.iinfo(item.dtype).min, np.iinfo(item.dtype).max
+        if int(array.min()) < low or int(array.max()) > high:
+            raise DataError(
+                f"{place}: {_describe(item)} takes {item.dtype.name}, and there is {array.min()} to {array.max()}",
+                code="E044",
+            )
+    return np.ascontiguousarray(array.astype(item.dtype, copy=False)).reshape(array.shape)
+
+
+def _check_values(array: Array, item: InputLike, place: str, limits: Mapping[str, int]) -> None:
+    if not array.size:
+        raise DataError(f"{place}: the array {_text(array.shape)} for {item.name!r} is empty", code="E043")
+    if array.dtype.kind not in "iub" and not np.isfinite(array.astype(np.float32)).all():
+        raise DataError(f"{place}: the array for {item.name!r} holds NaN or infinity", code="E045")
+    rows = limits.get(item.name)
+    if rows is not None and (int(array.min()) < -rows or int(array.max()) >= rows):
+        wrong = int(array.max()) if int(array.max()) >= rows else int(array.min())
+        raise DataError(
+            f"{place}: the array for {item.name!r} holds {wrong}, and the model's table has the rows 0 to {rows - 1}",
+            code="E044",
+        )
+
+
+def _check_steps(
+    made: Mapping[str, Array | Sequence[Array]], fixed: set[str], path: str, steps: bool
+) -> None:
+    if not steps:
+        return
+    for name, column in made.items():
+        if name in fixed:
+            continue
+        first = next(other for other in made if other not in fixed)
+        for number, (array, other) in enumerate(zip(column, made[first], strict=True)):
+            if len(array) != len(other):
+                raise DataError(
+                    f"{path}: sample {number} has {len(other)} steps of {first!r} and {len(array)} of {name!r}",
+                    code="E044",
+                )
+
+
+def _is_constant(column: Array | Sequence[Array], item: InputLike) -> bool:
+    """Say whether an array is the same for all samples: a single number for an input that is one."""
+    return not item.shape and isinstance(column, np.ndarray) and column.size == 1
+
+
+def _one_by_one(columns: Mapping[str, Array | Sequence[Array]]) -> dict[str, list[Array]]:
+    return {
+        name: [column[i : i + 1] for i in range(len(column))]
+        if isinstance(column, np.ndarray)
+        else list(column)
+        for name, column in columns.items()
+    }
+
+
+def _shape_fits(shape: Sequence[int], wanted: Sequence[int | None], *, batch: bool = False) -> bool:
+    if len(shape) != len(wanted):
+        return False
+    pairs = list(zip(shape, wanted, strict=True))
+    return all(want in (None, got) for got, want in (pairs[1:] if batch else pairs))
+
+
+def _describe(item: InputLike) -> str:
+    return f"input {item.name!r} ({item.dtype.name}, {_text(item.shape)})"
+
+
+def _text(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
