@@ -2,7 +2,7 @@
 
 A *coder* (rANS) moves symbols of known frequency; a *model* says which frequencies hold for which symbol. `order0`
 composes them with one static table per tensor, `contexts` with a class per weight and its neighbours; `choose`
-takes whichever is shorter. Files name the composition by its id, so that further ones can be added and old files
+takes whichever is shorter. Files name the composition by its name, so that further ones can be added and old files
 keep decoding.
 """
 

@@ -4,7 +4,7 @@ File: a 36-byte prefix, a compressed head (readable JSON table, then the ONNX gr
 payload per row of the table. `docs/format.md` defines every byte. Bytes are hostile until checked: lengths against
 the file, the head against its checksum, counts and shapes against lengths, before memory is taken for them.
 
-Not here: how tensors become payloads (`codec`), which quantizer a tensor gets (`compress`).
+Not here: how tensors become payloads (`enx.payload`), which quantizer a tensor gets (`quantize.schemes`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def is_enx(path: str | Path) -> bool:
 class CompressedModel:
     """A compressed model: the ONNX graph without its weights, the payloads that hold them, and facts about it.
 
-    Parts stay encoded (in memory, or in the file) until asked for, so that the whole is as small as the file.
+    Payloads stay encoded (in memory, or in the file) until asked for, so that the whole is as small as the file.
     """
 
     skeleton: bytes = field(repr=False)

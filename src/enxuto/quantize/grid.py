@@ -2,7 +2,7 @@
 
 Rows are the indices along axis 0, columns those along axis 1 (output and input channels of a convolution). Factors
 are powers of 2^¼, given by small integer exponents, so that they cost two or three bits each in a file. Which factors
-are worth it follows from how much an error in a row or a column costs (`quantize.allocation`). Levels are multiples
+are worth it follows from how much an error in a row or a column costs (`calibration.allocation`). Levels are multiples
 of the steps, or with a trellis those of dependent quantization (`enxuto.quantize.trellis`).
 """
 
@@ -34,7 +34,7 @@ class Grid:
     """level = round(x / (Δ·f(r)·f(c))), half to even;  x̂ = (level · (Δ · f(r))) · f(c), with f(e) = 2**(e/4).
 
     rows, columns: exponents e along axis 0 and axis 1; empty where all are 0. trellis: a level of x̂ is replaced by
-    the steps that it stands for; levels then come from a search (`quantize.rounding`, `quantize.trellis_path`), not
+    the steps that it stands for; levels then come from a search (`rounding.feedback`, `rounding.viterbi`), not
     from `quantize`.
     """
 

@@ -3,7 +3,7 @@
 A level k stands for 2k steps in an even state, and for 2k − sgn(k) steps in an odd one: even multiples of the step,
 or odd ones and zero. After each level the state moves by the level's parity; every row (all indices along axis 0,
 each with its weights in C order) begins in state 0. Whoever chooses levels can look ahead and take the path of least
-loss: at equal entropy the squared error falls by up to 1.1 dB. `quantize.rounding` and `quantize.trellis_path` look for
+loss: at equal entropy the squared error falls by up to 1.1 dB. `rounding.feedback` and `rounding.viterbi` look for
 paths, `codec` codes the levels by their state, `quantize.grid` turns them into values.
 
 Source: trellis-coded quantization (Marcellin & Fischer 1990) as used in video coding ("dependent quantization",

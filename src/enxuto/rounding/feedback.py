@@ -7,7 +7,7 @@ to be rounded, (s, k) with s ≥ r and k ≥ j, by −e·V_rs·U_jk: the optimum
 is the usual error feedback; between rows it uses that errors of outputs which the network adds up can cancel.
 
 Along a row the nearest level of each weight in turn is one choice among many; several are followed together
-(`quantize.row_search`), on a trellis (`enxuto.quantize.trellis`) or without one.
+(`rounding.row_search`), on a trellis (`enxuto.quantize.trellis`) or without one.
 
 Source: OBS (Hassibi & Stork 1993), GPTQ (Frantar et al. 2022, arXiv:2210.17323); two-sided: Kronecker-factored
 curvature (Martens & Grosse 2015, arXiv:1503.05671) in place of H alone.

@@ -97,7 +97,7 @@ def default_settings(bits: Iterable[float]) -> list[Settings]:
 def calibrated_settings(bits: Iterable[float], calibration: Mapping[str, Any]) -> list[Settings]:
     """Settings of calibrated rounding, at the price of a bit that comes to about so many bits per weight.
 
-    calibration: which images calibrate (`calibration.CalibrationSplit`).
+    calibration: which images calibrate (`studies.curve.calibration.CalibrationSplit`).
     """
     return [
         {
