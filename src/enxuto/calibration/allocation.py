@@ -5,8 +5,9 @@ With a step Δ_rj = B·ρ_r·κ_j a layer's loss is about c·Σ Δ_rj²/12 · a_
 loss + λ·bits is at B² = 6λ/(ln 2 · c · mean(ρ²κ²ab)).
 
 At high rates ρ_r = 1/√a_r and κ_j = 1/√b_j would be best. At two bits a weight most levels are −1, 0 and 1, the law
-of high rates fails, and half of these exponents does better than all or none (`docs/decisions/half-exponents.md`). Factors are powers
-of 2^¼, one per row and per input channel. They are left out where they would cost more bits than they save.
+of high rates fails, and half of these exponents does better than all or none (`docs/decisions/half-exponents.md`).
+Factors are powers of 2^¼, one per row and per input channel. They are left out where they would cost more bits than
+they save.
 
 Source: reverse water-filling (Cover & Thomas, "Elements of Information Theory", 10.3.3).
 """
