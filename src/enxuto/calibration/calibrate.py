@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,19 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.calibration.allocation import Spacing, choose_spacing, price_of_bits
-from enxuto.calibration.answers import Answers, check_scores_vary, require_free_batch, scores_of_noise
+from enxuto.calibration.answers import Answers, check_scores_vary, scores_of_noise
 from enxuto.calibration.bias_correction import channel_means, correct_biases
 from enxuto.calibration.curvature import Curvature, estimate_curvatures
 from enxuto.calibration.layers import LinearLayer, calibrated_layers
-from enxuto.calibration.moments import FOLDS, Moments, layer_moments
-from enxuto.calibration.outputs import Asked, Judged, find_losses, run_together
-from enxuto.calibration.partial_runs import input_type
+from enxuto.calibration.outputs import Asked, Judged, find_losses
+from enxuto.calibration.running import run_freely, samples_of, watch_layers
 from enxuto.calibration.sensitivity import measure_sensitivities, model_loss, run_groups
 from enxuto.data.samples import Group, Samples
-from enxuto.errors import DataError, EnxutoError, UsageError
+from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
-from enxuto.metrics.losses import OutputLoss
-from enxuto.onnx_model import Model, fixed_batch, fold_batch_norm, free_batch
+from enxuto.onnx_model import Model, fold_batch_norm, free_batch
 from enxuto.progress import Progress, ProgressCounter
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
@@ -46,7 +44,6 @@ _EFFORT = 1 << 28  # paths times weights that a file may take: some ten seconds 
 _FEWEST_PATHS, _MOST_PATHS = 16, 128
 _CORRECTION_IMAGES = 64
 _VALIDATION_IMAGES = 16  # at least, that tell whether the correction did any good
-_BATCH_VALUES = 3 << 18  # numbers in a batch of images: five 224×224 ones; values and gradients take 1 GB
 
 
 @dataclass(frozen=True)
@@ -166,11 +163,11 @@ class Calibration:
             self.layers,
             weights,
             self.means,
-            self.samples.head(self._correcting).groups(),
+            self.samples.head(_correction_samples(self.samples)).groups(),
             threads=self.threads,
             progress=report,
         )
-        unseen = self.samples.tail(self._correcting).head(self._correcting)
+        unseen = self.samples.tail(_correction_samples(self.samples)).head(_correction_samples(self.samples))
         if len(unseen) < _VALIDATION_IMAGES:
             return corrected
         groups = unseen.groups()
@@ -212,14 +209,10 @@ class Calibration:
                 count += weights.size
         return float(np.sqrt(6 * price * count / (np.log(2) * cost))) if cost > 0 else 2.0**-8
 
-    @property
-    def _correcting(self) -> int:
-        return _correction_samples(self.samples)
-
     def _references_of(self, groups: Sequence[Group]) -> list[list[np.ndarray]]:
         """Return what the original gives for the samples behind those that correct biases."""
         if len(self.references) == 1 and len(groups) == 1:
-            start = self._correcting
+            start = _correction_samples(self.samples)
             return [[found[start : start + groups[0].count] for found in self.references[0]]]
         return run_groups(self.logits_model, groups, threads=self.threads)
 
@@ -295,9 +288,9 @@ def calibrate(
     layers = calibrated_layers(measured)
     if len(judged.losses) > 1:
         layers = calibrated_layers(measured, [loss.value for loss in judged.losses])
-    runs, samples = _free(measured, model, samples, judged, threads)
+    runs, samples = run_freely(measured, model, samples, judged, threads)
     report = progress or _ignore_progress
-    moments, references, reason = _watch_layers(runs, layers, samples, judged.losses, seed, threads, report)
+    moments, references, reason = watch_layers(runs, layers, samples, judged.losses, seed, threads, report)
     if judged.answers is not None:
         check_scores_vary(
             references[0][0].reshape(len(samples), -1),
@@ -340,90 +333,9 @@ def calibrate(
     )
 
 
-def samples_of(model: Model, data: Samples | npt.NDArray[Any]) -> Samples:
-    """Return data as samples; images (N, …) are those of a model's first input."""
-    if isinstance(data, Samples):
-        return data
-    inputs = [item for item in model.proto.graph.input if item.name not in model]
-    return Samples({inputs[0].name: data.astype(input_type(model), copy=False)}, "images")
-
-
-def _free(
-    measured: Model, model: Model, samples: Samples, judged: Judged, threads: int
-) -> tuple[Model, Samples]:
-    """Return the model that is run, with a free batch size, and the samples; one by one where it cannot be free."""
-    if judged.answers is not None:
-        (images,) = samples.groups()[0].feeds.values()
-        return require_free_batch(
-            measured, images[: 2 * max(1, fixed_batch(model))], threads=threads
-        ), samples
-    fixed = fixed_batch(measured)
-    if not samples.stacked or not fixed:
-        return measured, run_together(measured, samples, threads=threads) if samples.stacked else samples
-    freed, few = free_batch(measured), samples.head(max(2, fixed))
-    try:
-        if run_together(freed, samples, threads=threads).stacked and _alike(measured, freed, few, threads):
-            return freed, samples
-    except EnxutoError:  # its size is in the graph too
-        pass
-    if fixed > 1:
-        raise UsageError(
-            f"the model takes exactly {fixed} samples at a time, and not only its input says so; export it with a free "
-            "batch size to calibrate it, or compress it without data",
-            code="E032",
-        )
-    return measured, replace(samples, stacked=False)
-
-
-def _alike(one: Model, other: Model, samples: Samples, threads: int) -> bool:
-    found = [run_groups(model, samples.groups(), threads=threads) for model in (one, other)]
-    pairs = ((a, b) for outputs in zip(*found, strict=True) for a, b in zip(*outputs, strict=True))
-    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in pairs)
-
-
 def _correction_samples(samples: Samples) -> int:
     """Return how many samples correct biases: they are all in memory at once."""
     return min(_CORRECTION_IMAGES, max(_FEWEST_PLACES, _CORRECTION_VALUES // samples.values))
-
-
-def _watch_layers(
-    model: Model,
-    layers: list[LinearLayer],
-    samples: Samples,
-    losses: Sequence[OutputLoss],
-    seed: int,
-    threads: int,
-    report: Progress,
-) -> tuple[dict[str, Moments], list[list[np.ndarray]], str | None]:
-    """Return what `layer_moments` does for all samples, in batches of a few, and the outputs by group."""
-    # All folds get samples, whatever the batch.
-    size = min(max(2, _BATCH_VALUES // samples.values), max(1, len(samples) // FOLDS))
-    seen = 0
-
-    def report_images(count: int) -> None:
-        nonlocal seen
-        seen += count
-        report("watching layers", seen, len(samples))
-
-    groups = samples.groups()
-    parts = [list(group.parts(size)) for group in groups]
-    moments, outputs, reason = layer_moments(
-        model, layers, (part for several in parts for part in several), losses=losses, images=len(samples),
-        seed=seed, threads=threads, progress=report_images,
-    )  # fmt: skip
-    left = iter(outputs)
-    found = [[next(left) for _ in several] for several in parts]
-    return moments, [_joined(several) for several in found], reason
-
-
-def _joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Return the outputs of a group from those of its parts, as float32."""
-    return [
-        np.concatenate(pieces).astype(np.float32, copy=False)
-        if len(pieces) > 1
-        else pieces[0].astype(np.float32, copy=False)
-        for pieces in zip(*parts, strict=True)
-    ]
 
 
 def _layers_run(done: int, total: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,10 @@ _BATCH = 32
 class ImageSplit:
     """Images for calibration, for judging trials, and held out for the report; None where a part is not needed."""
 
-    calibration: Dataset | Samples | None
-    judging: Dataset | Samples | None
-    held_out: Dataset | Samples | None
+    # Each a Dataset or Samples, as the parts are made of one or the other.
+    calibration: Any
+    judging: Any
+    held_out: Any
 
 
 def split_images(

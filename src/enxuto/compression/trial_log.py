@@ -99,7 +99,8 @@ def _convert(kind: Any, value: Any) -> Any:
             for name, part in value.items()
             if (name, part) != ("loss", None)
         }
-        return kind(**{"loss": math.nan, **fields})
+        made: Any = kind
+        return made(**{"loss": math.nan, **fields})
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_convert(inner, part) for inner, part in zip(get_args(kind), value, strict=True))
     if kind is float:
