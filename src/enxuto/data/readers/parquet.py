@@ -158,6 +158,7 @@ def _find_shards(path: Path, split: str | None) -> tuple[list[Path], str | None]
 
 
 def open_parquet(path: Path) -> Any:
+    """Return a Parquet file that is mapped into memory; `FormatError` where it is not whole."""
     pa, pq = (
         import_optional(name, f"{path}: reading Parquet", "PyArrow", "parquet")
         for name in ("pyarrow", "pyarrow.parquet")
