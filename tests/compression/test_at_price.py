@@ -102,7 +102,7 @@ def test_second_moments_are_those_of_the_inputs_in_folds() -> None:
     layers = linear_layers(model)
     seen: list[int] = []
     found, outputs, reason = layer_moments(model, layers, batches, progress=seen.append)
-    scores = np.concatenate([output[0] for output in outputs])
+    scores = np.concatenate([output[0].reshape(len(output[0]), -1) for output in outputs])
     assert reason is None
     assert scores.shape == (16, 6 * 6 * 6)
     assert seen == [4, 4, 4, 4]
