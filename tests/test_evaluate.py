@@ -152,7 +152,7 @@ FORMS: dict[str, Any] = {
     "Path": Path,
     "loaded": enxuto.load,
     "model": enxuto.Model.read,
-    "compressed": lambda path: enxuto.compress(path, keep_exact="*").model,
+    "compressed": lambda path: enxuto.compress(path, keep_exact="*").compressed,
 }
 
 

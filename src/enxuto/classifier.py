@@ -43,6 +43,7 @@ ImageLike: TypeAlias = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 
 _LARGEST_FILE = 2**29  # bytes of an image file
 _MOST_TOGETHER = 32  # images that are run in one batch
+_IMAGES = "predict takes paths, Pillow images and uint8 arrays, one or several"
 _EACH_BY_ITSELF = ("Sigmoid", "HardSigmoid", "QLinearSigmoid")
 
 
@@ -109,6 +110,8 @@ class LoadedModel(Model):
             DataError: E010, E011 or E041 for an image that cannot be read, E044 for one that does not fit the model.
             ModelError: E035 for a model that is not a classifier.
         """
+        if isinstance(top, bool) or not isinstance(top, (int, np.integer)):
+            raise UsageError(f"top= takes a whole number, not {top!r:.80}")
         if top < 1:
             raise UsageError(f"top is {top}; ask for at least 1 class", code="E020")
         preprocess = self.preprocess
@@ -257,8 +260,12 @@ def _name_images(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str,
     alone = isinstance(images, (str, PathLike, Image.Image)) or (
         isinstance(images, np.ndarray) and images.ndim < 4
     )
+    if not alone and not isinstance(images, Iterable):
+        raise UsageError(f"{_IMAGES}, not {type(images).__name__}")
     several: Iterable[Any] = [images] if alone else images  # type: ignore[assignment]
     for number, image in enumerate(several):
+        if not isinstance(image, (str, PathLike, Image.Image, np.ndarray)):
+            raise UsageError(f"{_IMAGES}, not {type(image).__name__} (image {number})")
         yield fspath(image) if isinstance(image, (str, PathLike)) else f"image {number}", image
 
 

@@ -24,6 +24,7 @@ from enxuto.data.labels import Label
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
 from enxuto.evaluation import Evaluation, Predict
+from enxuto.files import to_path
 from enxuto.metrics import ScoreKind
 from enxuto.onnx_model import Model
 from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
@@ -105,7 +106,7 @@ def evaluate(
 def _open(name: str, given: PredictLike, threads: int) -> LoadedModel | Predict:
     """The model with its preprocessing and class names; a function as it is."""
     if isinstance(given, (str, PathLike)):
-        return load(given, threads=threads)
+        return load(to_path(given), threads=threads)
     if isinstance(given, LoadedModel):
         return given
     if isinstance(given, (Model, CompressedModel)):

@@ -103,8 +103,8 @@ def run(
     _refuse_contradictions(size, quantizer, tensors, calibration)
     scheme = quantizer.scheme()
     streamed = goes_to_stdout(output, json=json)
-    target = output or default_file(source.with_suffix(".enx"), force=force)
     model = Model.read(source, keep_docs=tensors.keep_docs)
+    target = output or default_file(source.with_suffix(".enx"), force=force)
     metadata: dict[str, Any] = onnx_metadata(model)
     stored = preprocess_of(metadata)
     if (chosen := preprocess.build(stored)) is not None:

@@ -16,6 +16,7 @@ from enxuto.compression.arguments import (
     byte_size,
     check_count,
     check_number,
+    check_reporting,
     to_dataset,
     to_model,
     to_names,
@@ -32,6 +33,7 @@ from enxuto.compression.split import split_images
 from enxuto.data import Dataset, Preprocess
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import BudgetError, DataError, UsageError
+from enxuto.files import to_path
 from enxuto.onnx_model import Model, Role
 from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
 from enxuto.progress import Progress
@@ -131,6 +133,8 @@ def compress(
         raise UsageError(f"judge= takes a function of two sessions, not {judge!r:.80}")
     if judge is None and max_judge_drop is not None:
         raise UsageError("max_judge_drop= is a bound on what judge= gives; give that too", code="E023")
+    check_reporting(progress, metadata)
+    folder = None if cache is None else to_path(cache, "cache= is a folder: a path")
     threads, seed = check_count("threads", threads), check_count("seed", seed)
     roles, keep_exact = to_names("roles", roles), to_names("keep_exact", keep_exact)
     scheme = to_scheme(scheme)
@@ -161,7 +165,7 @@ def compress(
         source = _Images(original, known, bounds, images, seed)
         found = source.compress(
             data, calibration, chosen, synthetic=synthetic, metadata=known | facts, roles=roles,
-            keep_exact=keep_exact, threads=threads, cache=None if cache is None else Path(cache),
+            keep_exact=keep_exact, threads=threads, cache=folder,
             progress=progress, score=score,
         )  # fmt: skip
         return _result(found.search, parameters(original), found, _final_score(score, found.search))
