@@ -132,7 +132,8 @@ class LoadedModel(Model):
         try:
             output = self._runner.scores(batch)
         except DataError as error:
-            raise DataError(f"{names[0]}: {error}", code="E044") from error
+            hint = "; give resize=H,W" if self._lacks_size else ""
+            raise DataError(f"{names[0]}: {error}{hint}", code="E044") from error
         sizes = [size for size in output.shape[1:] if size != 1]
         if len(output) != len(batch) or len(sizes) != 1:
             raise ModelError(
@@ -146,6 +147,11 @@ class LoadedModel(Model):
             raise ModelError(f"{names[bad]}: the model's scores hold NaN or infinity", code="E035")
         self._check_labels(sizes[0])
         return self._as_probabilities(scores)
+
+    @property
+    def _lacks_size(self) -> bool:
+        """Whether images keep the size they have, as nothing says to which to bring them."""
+        return self.preprocess is not None and self.preprocess.resize is None and self.preprocess.crop is None
 
     def _as_probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         made_by = self._ending

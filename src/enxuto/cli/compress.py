@@ -153,6 +153,12 @@ def _refuse_contradictions(
     size: SizeOptions, quantizer: SchemeOptions, tensors: TensorOptions, calibration: CalibrationOptions
 ) -> None:
     """Raise `UsageError` where one option takes away what another asks for."""
+    if calibration.is_bounded and size != SizeOptions():
+        raise UsageError(
+            "a size and a bound on the answers cannot both be searched; give one of them", code="E022"
+        )
+    if calibration.is_bounded and calibration.data is None:
+        raise UsageError("a bound on the answers needs images to judge by; give --data", code="E023")
     if calibration.is_calibrated and (quantizer != SchemeOptions() or tensors.fold_bn):
         raise UsageError(
             "calibrated rounding chooses its own quantizers and levels, and folds; leave out --quantizer and the like",
