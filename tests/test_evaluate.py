@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import enxuto
 from enxuto.data import Dataset, Preprocess, open_dataset
-from enxuto.errors import DataError, ModelError
+from enxuto.demo import MODEL as DIGITS
+from enxuto.demo import TEST_IMAGES
+from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.evaluation import Evaluation, evaluate
 
 RAW = Preprocess(divide_by=1, channels="L")
@@ -142,3 +145,58 @@ def test_class_rows_leave_out_classes_without_samples(data: Dataset) -> None:
     wider = evaluate(lambda b: np.pad(reads(b), ((0, 0), (0, 3))), data, preprocess=RAW)
     assert wider.classes == CLASSES + 3
     assert [row[0] for row in wider.class_rows()] == ["a", "b", "c", "d"]
+
+
+FORMS: dict[str, Any] = {
+    "path": str,
+    "Path": Path,
+    "loaded": enxuto.load,
+    "model": enxuto.Model.read,
+    "compressed": lambda path: enxuto.compress(path, keep_exact="*").compressed,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_in_any_form_brings_its_preprocessing(form: str) -> None:
+    expected = enxuto.evaluate(
+        enxuto.Runner(DIGITS).scores,
+        open_dataset(TEST_IMAGES),
+        preprocess=Preprocess(channels="L"),
+        reference=enxuto.Runner(DIGITS),
+        scores_are="logits",
+        reference_are="logits",
+    )
+    found = enxuto.evaluate(FORMS[form](DIGITS), TEST_IMAGES, reference=DIGITS)
+    assert found.metrics == expected.metrics
+    assert (found.samples, found.agreement, found.data_hash) == (expected.samples, 1, expected.data_hash)
+
+
+def test_labels_are_matched_by_name(data: Dataset) -> None:
+    swapped = enxuto.evaluate(
+        predict=lambda batch: reads(batch)[:, ::-1],
+        dataset=data,
+        preprocess={"divide_by": 1, "channels": "L"},
+        labels=list("dcba"),
+    )
+    assert swapped.top1 == evaluate(reads, data, preprocess=RAW).top1
+    with pytest.raises(UsageError, match="one name each"):
+        enxuto.evaluate(DIGITS, TEST_IMAGES, labels=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"predict": 3}, "E020"),
+        ({"dataset": 3}, "E020"),
+        ({"reference": 3}, "E020"),
+        ({"preprocess": 3}, "E020"),
+        ({"progress": 3}, "E020"),
+        ({"batch_size": 0}, "E020"),
+        ({"predict": reads}, "E046"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(given: dict[str, Any], code: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        enxuto.evaluate(**{"predict": DIGITS, "dataset": TEST_IMAGES, **given})
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)

@@ -121,3 +121,55 @@ def test_sessions_take_providers_and_options(packed: Path) -> None:
         enxuto.session(packed, options=options, threads=2)
     with pytest.raises(UsageError, match="threads="):
         enxuto.session(packed, threads=-1)
+
+
+WRONG_TYPES = {
+    "load": lambda: enxuto.load(3),
+    "session": lambda: enxuto.session(3),
+    "open_dataset": lambda: enxuto.open_dataset(3),
+    "verify": lambda: enxuto.verify(3),
+    "verify the original": lambda: enxuto.verify(enxuto.compress(DEMO).compressed, 3),
+    "inspect": lambda: enxuto.inspect(3),
+    "Model.read": lambda: Model.read(3),
+    "Model.write": lambda: Model.read(DEMO).write(3),
+    "CompressedModel.read": lambda: enxuto.CompressedModel.read(3),
+    "save": lambda: enxuto.compress(DEMO).save(3),
+    "write_onnx": lambda: enxuto.compress(DEMO).write_onnx(3),
+    "bytes": lambda: enxuto.load(b"model.enx"),
+    "NUL": lambda: enxuto.load("a\0b"),
+    "predict": lambda: enxuto.load(DEMO).predict(3),
+    "predict None": lambda: enxuto.load(DEMO).predict(None),
+    "predict a list": lambda: enxuto.load(DEMO).predict([3]),
+    "top": lambda: enxuto.load(DEMO).predict(np.zeros((8, 8), np.uint8), top="2"),
+    "progress": lambda: enxuto.compress(DEMO, progress=3),
+    "metadata": lambda: enxuto.compress(DEMO, metadata=[1]),
+    "cache": lambda: enxuto.compress(DEMO, cache=3),
+}
+
+
+@pytest.mark.parametrize("call", WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_wrong_types_are_refused_in_one_line(call: Taken) -> None:
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert caught.value.code == "E020"
+    assert "\n" not in str(caught.value)
+
+
+def test_each_kind_of_file_in_the_others_place_is_named(packed: Path) -> None:
+    for read in (Model.read, enxuto.compress, enxuto.Runner):
+        with pytest.raises(ModelError, match=r"m\.enx.* is an \.enx file already; decompress") as caught:
+            read(packed)
+        assert caught.value.code == "E030"
+    with pytest.raises(FormatError, match="is an ONNX model; compress makes"):
+        enxuto.CompressedModel.read(DEMO)
+    assert "is an ONNX model" in enxuto.verify(DEMO).problems[0]
+
+
+def test_inspect_takes_what_is_loaded(packed: Path) -> None:
+    for file, kinds in ((packed, (enxuto.CompressedModel.read,)), (DEMO, (Model.read, enxuto.load))):
+        expected = enxuto.inspect(file)
+        for kind in kinds:
+            found = enxuto.inspect(kind(file))
+            assert (found.parameters, found.tensors) == (expected.parameters, expected.tensors)
+            assert repr(found).startswith(f"<Inspection of {type(kind(file)).__name__}: ")
+    assert enxuto.inspect(enxuto.CompressedModel.read(packed)).bytes == packed.stat().st_size

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from enxuto.enx.inspect import inspect
     from enxuto.enx.verify import verify
     from enxuto.errors import BudgetError, DataError, EnxutoError, FormatError, ModelError, UsageError
-    from enxuto.evaluation import Evaluation, evaluate
+    from enxuto.evaluation import Evaluation
+    from enxuto.model_evaluation import evaluate
     from enxuto.onnx_model import Model
     from enxuto.opening import session
     from enxuto.runtime import Runner
@@ -70,7 +71,8 @@ _HOMES = {
     "enx.verify": ("verify",),
     "data": ("Dataset", "Preprocess", "open_dataset"),
     "errors": ("BudgetError", "DataError", "EnxutoError", "FormatError", "ModelError", "UsageError"),
-    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation": ("Evaluation",),
+    "model_evaluation": ("evaluate",),
     "onnx_model": ("Model",),
     "runtime": ("Runner",),
 }

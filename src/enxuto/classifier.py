@@ -43,6 +43,7 @@ ImageLike: TypeAlias = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 
 _LARGEST_FILE = 2**29  # bytes of an image file
 _MOST_TOGETHER = 32  # images that are run in one batch
+_IMAGES = "predict takes paths, Pillow images and uint8 arrays, one or several"
 _EACH_BY_ITSELF = ("Sigmoid", "HardSigmoid", "QLinearSigmoid")
 
 
@@ -109,6 +110,8 @@ class LoadedModel(Model):
             DataError: E010, E011 or E041 for an image that cannot be read, E044 for one that does not fit the model.
             ModelError: E035 for a model that is not a classifier.
         """
+        if isinstance(top, bool) or not isinstance(top, (int, np.integer)):
+            raise UsageError(f"top= takes a whole number, not {top!r:.80}")
         if top < 1:
             raise UsageError(f"top is {top}; ask for at least 1 class", code="E020")
         preprocess = self.preprocess
@@ -129,7 +132,8 @@ class LoadedModel(Model):
         try:
             output = self._runner.scores(batch)
         except DataError as error:
-            raise DataError(f"{names[0]}: {error}", code="E044") from error
+            hint = "; give resize=H,W" if self._lacks_size else ""
+            raise DataError(f"{names[0]}: {error}{hint}", code="E044") from error
         sizes = [size for size in output.shape[1:] if size != 1]
         if len(output) != len(batch) or len(sizes) != 1:
             raise ModelError(
@@ -143,6 +147,11 @@ class LoadedModel(Model):
             raise ModelError(f"{names[bad]}: the model's scores hold NaN or infinity", code="E035")
         self._check_labels(sizes[0])
         return self._as_probabilities(scores)
+
+    @property
+    def _lacks_size(self) -> bool:
+        """Whether images keep the size they have, as nothing says to which to bring them."""
+        return self.preprocess is not None and self.preprocess.resize is None and self.preprocess.crop is None
 
     def _as_probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         made_by = self._ending
@@ -257,8 +266,12 @@ def _name_images(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str,
     alone = isinstance(images, (str, PathLike, Image.Image)) or (
         isinstance(images, np.ndarray) and images.ndim < 4
     )
+    if not alone and not isinstance(images, Iterable):
+        raise UsageError(f"{_IMAGES}, not {type(images).__name__}")
     several: Iterable[Any] = [images] if alone else images  # type: ignore[assignment]
     for number, image in enumerate(several):
+        if not isinstance(image, (str, PathLike, Image.Image, np.ndarray)):
+            raise UsageError(f"{_IMAGES}, not {type(image).__name__} (image {number})")
         yield fspath(image) if isinstance(image, (str, PathLike)) else f"image {number}", image
 
 

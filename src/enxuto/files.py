@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,7 @@ __all__ = [
     "protect_inputs",
     "read_small_file",
     "read_toml",
+    "to_path",
 ]
 
 _inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
@@ -36,6 +38,16 @@ _PART = ".part"
 _LARGEST_TOML = 1 << 20  # bytes
 _DEEPEST_TOML = 32
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+def to_path(place: object, what: str = "a path") -> Path:
+    """Return what a caller gave as a path; `UsageError` for anything else. what: all that the caller may give."""
+    text = fspath(place) if isinstance(place, (str, PathLike)) else None
+    if not isinstance(text, str):
+        raise UsageError(f"{what} is needed, not {type(place).__name__}")
+    if "\0" in text:
+        raise UsageError(f"{text!r:.80} is no path: it holds a NUL character")
+    return Path(text)
 
 
 @contextmanager

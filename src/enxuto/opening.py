@@ -13,6 +13,7 @@ from enxuto.data import Preprocess
 from enxuto.data.labels import Label, parse_labels
 from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.errors import EnxutoError, ModelError
+from enxuto.files import to_path
 from enxuto.onnx_model import Model
 from enxuto.onnx_model.carried import CARRIED, LABELS_KEY, PREPROCESS_KEY
 
@@ -47,6 +48,7 @@ def load(path: str | Path, *, threads: int = 0) -> Model:
 
 def load_with_metadata(path: str | Path, *, threads: int = 0) -> tuple[Model, dict[str, Any]]:
     """Read a model and what is known of it: an `.enx` file's metadata, or an ONNX file's of the same meaning."""
+    path = to_path(path, "the path of a model")
     if is_enx(path):
         compressed = CompressedModel.read(path)
         model = compressed.to_model(threads=threads)

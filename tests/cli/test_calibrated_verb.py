@@ -143,7 +143,9 @@ def test_a_size_above_the_original(invoke: Invoke, digits: Path, words: tuple[ob
         (("--synthetic", "--calibration", "x", "--bits", 3), "give one of them"),
         (("--synthetic", "--bits", 0), "positive number"),
         (("--data", "nowhere.npz", "--max-kl", 0.1), "does not exist"),
-        (("--synthetic", "--bits", 3, "--max-kl", 0.1), "give --data"),
+        (("--synthetic", "--bits", 3, "--max-kl", 0.1), "cannot both be searched"),
+        (("--bits", 3, "--max-kl", 0.1), "cannot both be searched"),
+        (("--synthetic", "--max-kl", 0.1), "give --data"),
     ],
 )
 def test_what_cannot_be(invoke: Invoke, digits: Path, words: tuple[object, ...], message: str) -> None:

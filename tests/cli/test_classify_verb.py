@@ -80,6 +80,31 @@ def test_names_and_preprocessing_can_be_said(invoke: Invoke, digits: Path, photo
     assert "differs from the model's own" in changed.stderr
 
 
+def test_one_broken_image_loses_no_other_answers(invoke: Invoke, digits: Path, photos: Path) -> None:
+    (photos / "0.png").write_text("no image")
+    found = invoke("classify", digits, photos, "--json")
+    assert found.exit_code == 1
+    answers = json.loads(found.stdout)
+    assert [Path(entry["image"]).name for entry in answers["images"]] == ["1.png", "2.png"]
+    assert answers["unread"] == [str(photos / "0.png")]
+    assert "warning: " in found.stderr
+    assert "0.png" in found.stderr
+    table = invoke("classify", digits, photos)
+    assert table.exit_code == 1
+    assert "2.png" in table.stdout
+    for image in photos.iterdir():
+        image.write_text("no image")
+    nothing = invoke("classify", digits, photos)
+    assert nothing.exit_code == 2
+    assert not nothing.stdout
+
+
+def test_images_of_another_size_are_told_of_resize(invoke: Invoke, digits: Path, photos: Path) -> None:
+    Image.new("L", (20, 20)).save(photos / "0.png")
+    assert "--resize" in invoke("classify", digits, photos / "0.png").stderr
+    assert invoke("classify", digits, photos / "0.png", "--resize", "8,8").exit_code == 0
+
+
 def test_bad_input_is_one_line_with_a_code(invoke: Invoke, digits: Path, photos: Path) -> None:
     text = photos.with_name("text.png")
     text.write_text("no image")

@@ -103,8 +103,8 @@ def run(
     _refuse_contradictions(size, quantizer, tensors, calibration)
     scheme = quantizer.scheme()
     streamed = writes_to_stdout(output, json=json)
-    target = output or default_file(source.with_suffix(".enx"), force=force)
     model = Model.read(source, keep_docs=tensors.keep_docs)
+    target = output or default_file(source.with_suffix(".enx"), force=force)
     metadata: dict[str, Any] = onnx_metadata(model)
     stored = preprocess_of(metadata)
     if (chosen := preprocess.build(stored)) is not None:
@@ -153,6 +153,12 @@ def _refuse_contradictions(
     size: SizeOptions, quantizer: SchemeOptions, tensors: TensorOptions, calibration: CalibrationOptions
 ) -> None:
     """Raise `UsageError` where one option takes away what another asks for."""
+    if calibration.is_bounded and size != SizeOptions():
+        raise UsageError(
+            "a size and a bound on the answers cannot both be searched; give one of them", code="E022"
+        )
+    if calibration.is_bounded and calibration.data is None:
+        raise UsageError("a bound on the answers needs images to judge by; give --data", code="E023")
     if calibration.is_calibrated and (quantizer != SchemeOptions() or tensors.fold_bn):
         raise UsageError(
             "calibrated rounding chooses its own quantizers and levels, and folds; leave out --quantizer and the like",

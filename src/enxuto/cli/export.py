@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.common_options import InputShape, Json
-from enxuto.cli.shared.data_options import ClassNames
 from enxuto.cli.shared.preprocess_options import BasePreprocess, read_preprocess
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.cli.shared.training_options import Network
@@ -27,7 +26,7 @@ __all__ = ["HELP", "run"]
 
 _LARGEST_LABELS = 1 << 26  # bytes, as of any file of labels (`enxuto.data.labels`)
 
-HELP = """Write a network as one plain ONNX file: open batch size, input `input`, output `logits`, opset 18.
+HELP = """Write a network as one plain ONNX file of any batch size; its input is called `input`, its output `logits`.
 
 NETWORK is a name that `enxuto zoo` lists or `module:factory`; its weights are fresh ones of `--seed`, or those of a
 checkpoint. Preprocessing and labels go into the file's metadata. The file is run and compared with torch before it
@@ -55,7 +54,14 @@ class ExportOptions:
     ] = 0
     input_shape: InputShape = None
     preprocess: BasePreprocess = None
-    labels: ClassNames = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classes in the order of the network's outputs, one a line or a JSON list, which the "
+            "file will hold.",
+        ),
+    ] = None
     opset: Annotated[int, typer.Option(metavar="N", help="ONNX operator set, 18 to 23.")] = 18
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Compare the outputs with torch's before writing.")

@@ -30,6 +30,7 @@ __all__ = [
     "byte_size",
     "check_count",
     "check_number",
+    "check_reporting",
     "to_data",
     "to_dataset",
     "to_model",
@@ -88,6 +89,14 @@ def check_count(name: str, value: object, least: int = 0) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
         raise UsageError(f"{name}= takes a whole number from {least} up, not {value!r}")
     return int(value)
+
+
+def check_reporting(progress: object, metadata: object) -> None:
+    """Raise `UsageError` where a progress callback cannot be called, or metadata are no mapping; None is neither."""
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress= takes a function of (stage, done, total), not {progress!r:.80}")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise UsageError(f"metadata= takes a dict of JSON values, not {type(metadata).__name__}")
 
 
 def to_model(model: ModelLike) -> Model:

@@ -16,6 +16,7 @@ from enxuto.compression.arguments import (
     byte_size,
     check_count,
     check_number,
+    check_reporting,
     to_data,
     to_model,
     to_names,
@@ -34,6 +35,7 @@ from enxuto.data import Dataset, Preprocess
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import BudgetError, DataError, UsageError
+from enxuto.files import to_path
 from enxuto.onnx_model import Model, Role
 from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
 from enxuto.progress import Progress
@@ -137,6 +139,8 @@ def compress(
         raise UsageError(f"judge= takes a function of two sessions, not {judge!r:.80}")
     if judge is None and max_judge_drop is not None:
         raise UsageError("max_judge_drop= is a bound on what judge= gives; give that too", code="E023")
+    check_reporting(progress, metadata)
+    folder = None if cache is None else to_path(cache, "cache= is a folder: a path")
     threads, seed = check_count("threads", threads), check_count("seed", seed)
     roles, keep_exact = to_names("roles", roles), to_names("keep_exact", keep_exact)
     scheme = to_scheme(scheme)
@@ -168,8 +172,8 @@ def compress(
         source = _Images(original, known, bounds, images, seed)
         found = source.compress(
             data, calibration, chosen, synthetic=synthetic, metadata=known | facts, roles=roles,
-            keep_exact=keep_exact, threads=threads, cache=None if cache is None else Path(cache),
-            progress=progress, score=score, outputs=to_outputs(outputs),
+            keep_exact=keep_exact, threads=threads, cache=folder, progress=progress, score=score,
+            outputs=to_outputs(outputs),
         )  # fmt: skip
         return _result(found.search, parameters(original), found, _final_score(score, found.search))
     if outputs is not None:
@@ -333,13 +337,9 @@ def _result(
     found: SearchResult, weights: int, calibrated: CalibratedResult | None, score: JudgeScore | None
 ) -> CompressionResult:
     """Return what a search found; `BudgetError` with it where it keeps no bound."""
+    report = Report.of(calibrated, score)
     result = CompressionResult(
-        found.outcome.model,
-        weights,
-        Report.of(calibrated, score),
-        found.trials,
-        found.outcome.layers,
-        calibrated,
+        found.outcome.model, weights, report, found.trials, found.outcome.layers, calibrated
     )
     if not found.fits:
         raise BudgetError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 from enxuto.compression.at_price import LayerReport
@@ -14,6 +14,7 @@ from enxuto.compression.judge import Judgement, JudgeScore, OutputResult
 from enxuto.compression.search import Trial
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.ledger import Ledger, ledger_of
+from enxuto.files import to_path
 from enxuto.metrics.losses import decibels
 from enxuto.onnx_model import Model
 
@@ -151,7 +152,7 @@ class CompressionResult:
 
     def save(self, path: str | PathLike[str]) -> int:
         """Write the `.enx` file, whole or not at all; return its length in bytes."""
-        return self.compressed.save(fspath(path))
+        return self.compressed.save(to_path(path))
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the `.enx` file."""
@@ -159,7 +160,7 @@ class CompressionResult:
 
     def write_onnx(self, path: str | PathLike[str], *, threads: int = 0) -> None:
         """Decode to a plain ONNX file."""
-        self.compressed.write_onnx(fspath(path), threads=threads)
+        self.compressed.write_onnx(to_path(path), threads=threads)
 
     def __repr__(self) -> str:
         text = (

@@ -19,6 +19,7 @@ from enxuto.data.readers.table import ADIENCE_FOLD, TABLE_SUFFIXES, read_table
 from enxuto.data.selection import random_sample
 from enxuto.data.source import Source
 from enxuto.errors import DataError, UsageError, did_you_mean
+from enxuto.files import to_path
 
 __all__ = ["FORMATS", "open_dataset"]
 
@@ -70,7 +71,7 @@ def open_dataset(
             f"no data format is called {format!r}{did_you_mean(format, FORMATS)}; there are {names_of_formats}",
             code="E021",
         )
-    place = Path(path)
+    place = to_path(path, "the path of a data file or folder")
     if not os.path.lexists(place) and str(path) in PUBLISHED:
         place = locate(str(path))
     with translate_read_errors(place):

@@ -24,10 +24,11 @@ from enxuto.enx.head import lzma_filters
 from enxuto.enx.payload import FileSlice, Payload, most_elements
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.errors import DataError, FormatError
-from enxuto.files import atomic_write, open_regular_file
+from enxuto.files import atomic_write, open_regular_file, to_path
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.onnx_model.carried import write_carried
+from enxuto.onnx_model.messages import looks_like_onnx
 
 __all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx"]
 
@@ -69,7 +70,7 @@ class CompressedModel:
 
         Raises `DataError` where there is no such file and `FormatError` where it is not what the format says.
         """
-        place = Path(path)
+        place = to_path(path, "the path of an .enx file")
         try:
             with open_regular_file(place) as file:
                 return _read(file, place)
@@ -83,7 +84,7 @@ class CompressedModel:
 
     def save(self, path: str | Path) -> int:
         """Write the file, whole or not at all; return its length in bytes."""
-        with atomic_write(path) as file:
+        with atomic_write(to_path(path)) as file:
             length = 0
             for piece in self._pieces():
                 file.write(piece)
@@ -193,6 +194,8 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     """Read and check everything but the payloads."""
     prefix = file.read(_PREFIX.size)
     if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
+        if looks_like_onnx(prefix):
+            raise FormatError("this is an ONNX model; compress makes .enx files of it")
         raise FormatError("not an .enx file (it does not start with the format's signature)")
     if len(prefix) < _PREFIX.size:
         raise FormatError("the file ends within its first bytes; it was cut off", code="E051")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from enxuto.codec import entropy
@@ -14,6 +13,7 @@ from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.enx.ledger import Ledger, ledger_of, parameter_count
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow, TensorEntry
+from enxuto.files import to_path
 from enxuto.onnx_model import Model, total_bytes
 
 __all__ = ["Inspection", "inspect", "tensor_facts"]
@@ -24,8 +24,8 @@ class Inspection:
     """What a file holds. `ledger` and `tensors` of an `.enx` file are decoded when first asked for.
 
     Attributes:
-        path: the file.
-        bytes: its length; of an ONNX model with those of its external data.
+        path: the file; of a model that is no file its kind, such as `Model`.
+        bytes: its length, or that of the file that would be written; of an ONNX model with its external data.
         parameters: how many learned values the model has.
         metadata: what an `.enx` file says of the model; empty for ONNX models.
         content: the `CompressedModel`, or the `Model` of an ONNX file.
@@ -78,12 +78,17 @@ class Inspection:
         )
 
 
-def inspect(path: str | PathLike[str]) -> Inspection:
-    """Look into an `.enx` file or an ONNX model.
+def inspect(path: str | PathLike[str] | CompressedModel | Model) -> Inspection:
+    """Look into an `.enx` file or an ONNX model, given by its path or as an object.
 
     Raises `DataError` or `ModelError` for files that cannot be read, `FormatError` for damaged `.enx` files.
     """
-    place = Path(fspath(path))
+    if isinstance(path, CompressedModel):
+        kind = type(path).__name__
+        return Inspection(kind, path.file_bytes, parameter_count(path), path.metadata, path)
+    if isinstance(path, Model):
+        return Inspection(type(path).__name__, path.size_bound(), parameters(path), {}, path)
+    place = to_path(path, "a model or its path")
     if is_enx(place) or place.suffix == ".enx":
         compressed = CompressedModel.read(place)
         return Inspection(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from enxuto.enx.fingerprint import FINGERPRINT_KEY, changed_weights, hashed_name
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import FormatError
+from enxuto.files import to_path
 from enxuto.metrics import SignalMetrics
 from enxuto.onnx_model import Model, Role, fold_batch_norm, skeleton
 from enxuto.onnx_model.carried import remove_carried
@@ -88,11 +89,13 @@ def verify(
     """
     if not isinstance(compressed, CompressedModel):
         try:
-            compressed = CompressedModel.read(fspath(compressed))
+            compressed = CompressedModel.read(
+                to_path(compressed, "a CompressedModel or the path of an .enx file")
+            )
         except FormatError as error:
             return Verification(0, 0, False, (), (str(error),))
     if original is not None and not isinstance(original, Model):
-        original = Model.read(fspath(original))
+        original = Model.read(to_path(original, "a Model or the path of an ONNX file"))
     problems: list[str] = []
     checks: list[TensorCheck] = []
     if original is not None and compressed.metadata.get("folded"):

@@ -12,10 +12,20 @@ from enxuto.errors import ModelError
 from enxuto.files import open_regular_file
 from enxuto.onnx_model.wire import check_wire
 
-__all__ = ["DAMAGED", "Message", "check_text", "file_bytes", "inner_messages", "parse"]
+__all__ = ["DAMAGED", "Message", "check_text", "file_bytes", "inner_messages", "looks_like_onnx", "parse"]
 
 DAMAGED = (DecodeError, EncodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError)
 """What protobuf raises, on parsing or later, for bytes that are no valid model."""
+
+
+_ENX = b"\x89ENX"  # what `.enx` files begin with: the graph of a model never does
+_AFTER_VERSION = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
+"""Keys of the fields that follow `ir_version` in an ONNX model, by number."""
+
+
+def looks_like_onnx(start: bytes) -> bool:
+    """Say whether the first bytes of a file are those that writers of ONNX models begin with."""
+    return start[:1] == b"\x08" and start[1:2] < b"\x80" and start[2:3] in _AFTER_VERSION
 
 
 def inner_messages(message: Message) -> Iterator[Message]:
@@ -34,6 +44,8 @@ def parse(content: bytes) -> ModelProto:
     """
     if not content:
         raise ModelError("the file is empty; expected an ONNX model", code="E031")
+    if content.startswith(_ENX):
+        raise ModelError("this is an .enx file already; decompress it first", code="E030")
     check_wire(content)
     proto = ModelProto()
     try:

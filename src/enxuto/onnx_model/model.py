@@ -17,6 +17,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from enxuto.errors import ModelError, did_you_mean
+from enxuto.files import to_path
 from enxuto.onnx_model.dtypes import array_bytes, byte_count, numpy_dtype, type_name
 from enxuto.onnx_model.external import Folders, is_external, slice_of
 from enxuto.onnx_model.messages import DAMAGED, check_text, file_bytes, inner_messages, parse
@@ -95,7 +96,7 @@ class Model:
         Documentation strings, stack traces and the types of intermediate values are left out unless kept.
         Raises `ModelError` where the file or its external data is missing, damaged or no ONNX model.
         """
-        place = Path(path)
+        place = to_path(path, "the path of an ONNX file")
         content = file_bytes(place)
         try:
             return _build(

@@ -21,7 +21,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto
 
 from enxuto.errors import FormatError, ModelError
-from enxuto.files import atomic_write, is_protected_input
+from enxuto.files import atomic_write, is_protected_input, to_path
 from enxuto.onnx_model.dtypes import array_bytes
 from enxuto.onnx_model.external import Folders, is_external, locate
 from enxuto.onnx_model.messages import DAMAGED, file_bytes, inner_messages, parse
@@ -51,7 +51,7 @@ def model_bytes(model: Model) -> bytes:
 
 def write_model(model: Model, path: str | Path, *, limit: int = _LIMIT) -> None:
     """Write `path`, and its data file where the model is larger than `limit` bytes (for tests below 2 GB)."""
-    target = Path(path)
+    target = to_path(path)
     superseded = _own_data_files(target)
     if model.size_bound() <= limit:
         with atomic_write(target) as file:

@@ -187,8 +187,6 @@ class CalibrationOptions(DataOptions):
             raise UsageError(
                 "--synthetic and --calibration both say what calibrates; give one of them", code="E022"
             )
-        if self._is_bounded and self.data is None:
-            raise UsageError("a bound on the answers needs images to judge by; give --data", code="E023")
         if (self.judge is None) != (self.max_judge_drop is None):
             raise UsageError("--judge and --max-judge-drop go together; give both", code="E023")
         if self.judge is not None and not self.is_calibrated:
@@ -219,7 +217,8 @@ class CalibrationOptions(DataOptions):
             raise UsageError("--split and --calibration-split say the same; leave one out", code="E022")
 
     @property
-    def _is_bounded(self) -> bool:
+    def is_bounded(self) -> bool:
+        """Whether what the answers may lose is bounded."""
         return any(
             bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl, self.min_snr)
         )
@@ -260,7 +259,7 @@ class CalibrationOptions(DataOptions):
 
         bits = size.bits_per_parameter(model)
         most = None if bits is None else max(1, int(min(2.0**62, bits * parameters(model) / 8)))
-        if most is None and not self._is_bounded and self.judge is None:
+        if most is None and not self.is_bounded and self.judge is None:
             raise UsageError(
                 "calibrated rounding needs a bound: --max-drop, --min-agreement, --max-kl, --min-snr, "
                 "--max-judge-drop, --bits or --target-size",

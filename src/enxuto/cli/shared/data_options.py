@@ -50,8 +50,7 @@ class ImageOptions:
         typer.Option(
             rich_help_panel=DATA,
             metavar="NAME",
-            help="The part of the data to use: train, test, …. By default `train` where a network is "
-            "trained, else `test`.",
+            help="The part of the data to use: train, test, …. By default the only one, or `test`.",
         ),
     ] = None
     limit: Annotated[

@@ -1,0 +1,180 @@
+"""`enxuto.evaluate`: what a model scores on labelled images, given as files or as objects.
+
+Preprocessing and class names are the model's own where none are given, as `enxuto evaluate` takes them. Not here: the
+metrics and the loop over batches (`evaluation`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from os import PathLike
+from typing import TypeAlias
+
+import numpy as np
+
+from enxuto import evaluation
+from enxuto.calibration.answers import inspect_answers
+from enxuto.classifier import LoadedModel, load
+from enxuto.compression.arguments import DataLike, PreprocessLike, check_count, to_dataset, to_preprocess
+from enxuto.data import Dataset, Preprocess
+from enxuto.data.labels import Label
+from enxuto.enx.file import CompressedModel
+from enxuto.errors import UsageError
+from enxuto.evaluation import Evaluation, Predict
+from enxuto.files import to_path
+from enxuto.metrics import ScoreKind
+from enxuto.onnx_model import Model
+from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
+from enxuto.runtime import Runner
+
+__all__ = ["PredictLike", "evaluate"]
+
+PredictLike: TypeAlias = str | PathLike[str] | Model | CompressedModel | Runner | Predict
+"""The path of an `.enx` or ONNX file, a model, a `Runner`, or a function of a batch that returns scores."""
+
+_SAMPLE = 8  # images that tell what scores are
+
+
+def evaluate(
+    predict: PredictLike,
+    dataset: DataLike,
+    *,
+    preprocess: PreprocessLike | None = None,
+    labels: Sequence[Label] | None = None,
+    batch_size: int = 64,
+    reference: PredictLike | None = None,
+    scores_are: ScoreKind = "auto",
+    reference_are: ScoreKind = "auto",
+    top: Sequence[int] = (1, 5),
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score every sample of labelled images once, in order, and measure.
+
+    Args:
+        predict: the path of an `.enx` or ONNX file, a model as `enxuto.load` gives it, a `Runner`, or a function:
+            float32 batch (N, …) as `preprocess` makes it → scores (N, C).
+        dataset: a path, a `Dataset`, or arrays (images, labels).
+        preprocess: how images become the model's input: a preset's name, a `Preprocess`, or a dict of its settings. By
+            default the model's own; functions and Runners have none.
+        labels: class names in the order of the model's outputs, with which the data's classes are matched by name. By
+            default the model's own.
+        batch_size: images at a time.
+        reference: a model, in the same forms, whose answers are compared.
+        scores_are: logits, probabilities or log-probabilities, by which the divergence goes; `auto` finds out.
+        reference_are: the same of the reference.
+        top: for which k the share of samples is measured whose class is among the k best.
+        threads: threads that decode and run models; 0 takes one per processor.
+        progress: called with (samples done, samples in all) after each batch.
+
+    Raises:
+        UsageError: arguments have wrong types; E046 where no preprocessing is known of a function.
+        ModelError: a model cannot be read, or its output is not one score per class.
+        DataError: images cannot be read, have no labels, or labels that the model does not have.
+    """
+    threads, batch_size = check_count("threads", threads), check_count("batch_size", batch_size, 1)
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress= takes a function of (done, total), not {progress!r:.80}")
+    model = _open("predict", predict, threads)
+    other = None if reference is None else _open("reference", reference, threads)
+    samples = to_dataset("dataset", dataset, labelled=True, seed=0)
+    if isinstance(model, LoadedModel) or labels is not None:
+        samples = _match(samples, model, labels)
+    chosen = _choose_preprocess(to_preprocess(preprocess), model, samples)
+    known = True
+    if other is not None:
+        scores_are, is_list = _kind_of_scores(model, scores_are, samples, chosen, threads)
+        reference_are, is_other_list = _kind_of_scores(other, reference_are, samples, chosen, threads)
+        known = is_list and is_other_list
+    found = evaluation.evaluate(
+        _predictor(model, threads),
+        samples,
+        preprocess=chosen,
+        batch_size=batch_size,
+        reference=None if other is None else _predictor(other, threads),
+        scores_are=scores_are,
+        reference_are=reference_are,
+        top=top,
+        progress=progress,
+    )
+    return found if known else replace(found, kl=None, scores_are=None, reference_are=None)
+
+
+def _open(name: str, given: PredictLike, threads: int) -> LoadedModel | Predict:
+    """The model with its preprocessing and class names; a function as it is."""
+    if isinstance(given, (str, PathLike)):
+        return load(to_path(given), threads=threads)
+    if isinstance(given, LoadedModel):
+        return given
+    if isinstance(given, (Model, CompressedModel)):
+        stored = given.metadata if isinstance(given, CompressedModel) else {}
+        model = given.to_model(threads=threads) if isinstance(given, CompressedModel) else given
+        facts = {**onnx_metadata(model), **stored}
+        return LoadedModel(
+            model, preprocess=preprocess_of(facts), labels=labels_of(model, facts), threads=threads
+        )
+    if isinstance(given, Runner):
+        return given.scores
+    if callable(given):
+        return given
+    raise UsageError(
+        f"{name}= takes a path, a model, an enxuto.Runner or a function of a batch, not {type(given).__name__}"
+    )
+
+
+def _match(dataset: Dataset, model: LoadedModel | Predict, labels: Sequence[Label] | None) -> Dataset:
+    """The data set with labels that count the model's outputs."""
+    own = model.labels if isinstance(model, LoadedModel) else None
+    outputs = class_count(model) if isinstance(model, LoadedModel) else None
+    if labels is not None and outputs is not None and len(labels) != outputs:
+        raise UsageError(
+            f"labels= names {len(labels)} classes and the model has {outputs} outputs; give one name each",
+            code="E042",
+        )
+    matched, matching = dataset.match_classes(own if labels is None else tuple(labels), outputs)
+    for warning in matching.warnings:
+        warnings.warn(warning, stacklevel=3)
+    return matched
+
+
+def _choose_preprocess(
+    given: Preprocess | None, model: LoadedModel | Predict, dataset: Dataset
+) -> Preprocess:
+    """What is given, else what the model carries; a warning where neither is known of a model."""
+    stored = model.preprocess if isinstance(model, LoadedModel) else None
+    if given is not None or stored is not None:
+        chosen = stored if given is None else given
+        assert chosen is not None, "one of them is known"
+        if stored is not None and (differences := chosen.differences(stored)):
+            warnings.warn(
+                f"the preprocessing differs from the model's own: {'; '.join(differences)}", stacklevel=3
+            )
+        return chosen
+    if not dataset.prepared:
+        if not isinstance(model, LoadedModel):
+            raise UsageError("no preprocessing is known of a function; give preprocess=", code="E046")
+        warnings.warn(
+            "no preprocessing is known for this model: pixels are divided by 255 and nothing else; give preprocess=",
+            stacklevel=3,
+        )
+    return Preprocess()
+
+
+def _kind_of_scores(
+    model: LoadedModel | Predict, given: ScoreKind, dataset: Dataset, preprocess: Preprocess, threads: int
+) -> tuple[ScoreKind, bool]:
+    """What scores are, and whether they are of classes; of functions what is given."""
+    if given != "auto" or not isinstance(model, LoadedModel) or not len(dataset):
+        return given, True
+    with closing(dataset.batches(_SAMPLE, preprocess)) as batches:
+        sample: np.ndarray = next(images for images, _ in batches)
+    answers = inspect_answers(model, sample, threads=threads)
+    # The graph knows; where it does not, all images know better than some.
+    return (answers.kind if answers.operator else "auto"), answers.reason is None
+
+
+def _predictor(model: LoadedModel | Predict, threads: int) -> Predict:
+    return Runner(model, threads=threads).scores if isinstance(model, LoadedModel) else model
