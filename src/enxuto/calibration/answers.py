@@ -172,7 +172,10 @@ def check_scores_vary(
             other = np.abs(elsewhere()[:, np.isfinite(whole[0])] - whole[:1, np.isfinite(whole[0])])
             if float(other.max()) <= _IGNORED * float(np.abs(known).max()):
                 return
-        raise UsageError(refusal_message("its outputs are the same for all images"), code="E035")
+        raise UsageError(
+            refusal_message("its outputs are the same for all images (or the images are all the same)"),
+            code="E035",
+        )
     apart = moved - moved.mean(axis=1, keepdims=True)
     if float(np.mean(apart**2)) <= _TOGETHER * total:
         raise UsageError(
