@@ -160,9 +160,9 @@ def test_each_kind_of_file_in_the_others_place_is_named(packed: Path) -> None:
         with pytest.raises(ModelError, match=r"m\.enx.* is an \.enx file already; decompress") as caught:
             read(packed)
         assert caught.value.code == "E030"
-    with pytest.raises(FormatError, match="is an ONNX model; compress makes"):
+    with pytest.raises(FormatError, match="an ONNX model; compress makes"):
         enxuto.CompressedModel.read(DEMO)
-    assert "is an ONNX model" in enxuto.verify(DEMO).problems[0]
+    assert "an ONNX model" in enxuto.verify(DEMO).problems[0]
 
 
 def test_inspect_takes_what_is_loaded(packed: Path) -> None:

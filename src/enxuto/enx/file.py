@@ -195,7 +195,7 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     prefix = file.read(_PREFIX.size)
     if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
         if looks_like_onnx(prefix):
-            raise FormatError("this is an ONNX model; compress makes .enx files of it")
+            raise FormatError("not an .enx file but an ONNX model; compress makes .enx files of it")
         raise FormatError("not an .enx file (it does not start with the format's signature)")
     if len(prefix) < _PREFIX.size:
         raise FormatError("the file ends within its first bytes; it was cut off", code="E051")
