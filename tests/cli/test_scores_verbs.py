@@ -116,29 +116,34 @@ def test_the_reference_and_what_is_lost_against_it(invoke: Invoke, digits: Path,
     assert "+0.00 points (95 % interval -1.06 to +1.06)" in shown.stdout
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--calibration", "IMAGES", "--bits", 1.0),
-        ("--data", "IMAGES", "--max-kl", 0.01),
-        ("--data", "IMAGES", "--max-drop", 0.5),
-        ("--synthetic", "--bits", 2, "--resize", "8,8"),
-    ],
-)
-def test_one_output_is_not_calibrated(
-    invoke: Invoke, digits: Path, images: Path, words: tuple[object, ...]
+@pytest.mark.parametrize("bound", [("--max-kl", 0.01), ("--min-agreement", 99), ("--max-drop", 0.5)])
+def test_bounds_of_classes_are_refused_for_one_value(
+    invoke: Invoke, digits: Path, images: Path, bound: tuple[object, ...]
 ) -> None:
-    """Weights of zero would keep every answer; without images it compresses, and follows the original."""
-    source, small = one_of(digits), digits.with_name("one.enx")
-    words = tuple(images if word == "IMAGES" else word for word in words)
-    found = invoke("compress", source, "-o", small, *words, *GREY, "--no-xz")
+    """Weights of zero would keep every answer."""
+    source, small = one_of(digits), digits.with_name("refused.enx")
+    found = invoke("compress", source, "-o", small, "--data", images, *bound, *GREY, "--no-xz")
     assert found.exit_code == 2
     errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert "one number an image" in errors[0]
-    assert "without images" in errors[0]
+    assert errors[0].endswith("[E035]")
     assert not small.exists()
-    assert invoke("compress", source, "-o", small, "--bits", 1.0, "--no-xz").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--bits", 1.0),
+        ("--calibration", "IMAGES", "--bits", 1.0, *GREY),
+        ("--synthetic", "--bits", 2, "--resize", "8,8", *GREY),
+    ],
+)
+def test_one_value_follows_the_original(
+    invoke: Invoke, digits: Path, images: Path, words: tuple[object, ...]
+) -> None:
+    source, small = one_of(digits), digits.with_name("one.enx")
+    words = tuple(images if word == "IMAGES" else word for word in words)
+    assert invoke("compress", source, "-o", small, *words, "--no-xz", "--force").exit_code == 0
     feeds = {"image": inputs(images)}
     a, b = (np.ravel(enxuto.session(path).run(None, feeds)[0]) for path in (source, small))
     assert np.corrcoef(a, b)[0, 1] > 0.9

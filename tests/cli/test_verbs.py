@@ -296,7 +296,7 @@ def test_demo(invoke: Invoke, tmp_path: Path) -> None:
         (("compress", "DIGITS", "-o", "DIGITS"), "itself"),
         (("compress", "DIGITS", "--bits", "0"), "bits"),
         (("compress", "IMAGES"), "digits.npz"),
-        (("decompress", "DIGITS", "-o", "x.onnx"), "signature"),
+        (("decompress", "DIGITS", "-o", "x.onnx"), "an ONNX model"),
         (("bench", "DIGITS", "--input-shape", "a,b"), "--input-shape"),
         (("bench", "DIGITS", "--batch", "0"), "batch"),
     ],

@@ -53,7 +53,7 @@ class Judged:
     def measured(self, model: Model) -> Model:
         """Return a model whose outputs are those that are measured."""
         if self.answers is not None:
-            return self.answers.logits(model)
+            return self.answers.logits(computed_outputs(model))
         return measured_model(model, [loss.value for loss in self.losses])
 
 
@@ -73,6 +73,12 @@ def measured_model(model: Model, values: Sequence[str]) -> Model:
     return model.with_proto(proto)
 
 
+def computed_outputs(model: Model) -> Model:
+    """Return the model without outputs that are weights given out as they are; itself where there are none."""
+    names = [item.name for item in model.proto.graph.output]
+    return measured_model(model, [name for name in names if name not in model] or names)
+
+
 def find_losses(
     model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0, peel: bool = True
 ) -> Judged:
@@ -89,8 +95,9 @@ def find_losses(
         UsageError: a name asked for is no output's, or no output is left.
         DataError: an output holds NaN or infinity.
     """
+    _check_asked(asked or {}, [item.name for item in model.proto.graph.output])
+    model = computed_outputs(model)
     names = [item.name for item in model.proto.graph.output]
-    _check_asked(asked or {}, names)
     if peel and not asked and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
         answers = _class_answers(model, samples, threads)
         if answers is not None:
@@ -126,6 +133,7 @@ def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples
 
     Raises `DataError` where the model does not run on a sample, naming its arrays.
     """
+    model = computed_outputs(model)
     two = next((group for group in samples.head(64).groups() if group.count > 1), None)
     if two is None:
         _run_named(model, samples.head(1).groups()[0], samples, threads)
