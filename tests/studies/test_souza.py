@@ -266,7 +266,7 @@ def test_full_is_the_protocol() -> None:
         ({"seed": -1}, "seed -1"),
         ({"settings": {"lr": -1.0}}, "lr"),
         ({"settings": {"rate": 1.0}}, "rate"),
-        ({"settings": {"threads": 2}}, "--threads"),
+        ({"settings": {"threads": 2}}, "threads="),
         ({"settings": {"validation": 0.1}}, "validation"),
     ],
 )

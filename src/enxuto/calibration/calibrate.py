@@ -21,7 +21,7 @@ from enxuto.calibration.allocation import Spacing, choose_spacing, price_of_bits
 from enxuto.calibration.answers import Answers, check_scores_vary, scores_of_noise
 from enxuto.calibration.bias_correction import channel_means, correct_biases
 from enxuto.calibration.curvature import Curvature, estimate_curvatures
-from enxuto.calibration.layers import LinearLayer, calibrated_layers
+from enxuto.calibration.layers import LinearLayer, calibrated_layers, without_outputs
 from enxuto.calibration.outputs import Asked, Judged, find_losses
 from enxuto.calibration.running import run_freely, samples_of, watch_layers
 from enxuto.calibration.sensitivity import measure_sensitivities, model_loss, run_groups
@@ -288,6 +288,7 @@ def calibrate(
     layers = calibrated_layers(measured)
     if len(judged.losses) > 1:
         layers = calibrated_layers(measured, [loss.value for loss in judged.losses])
+    layers = without_outputs(layers, folded_model)
     runs, samples = run_freely(measured, model, samples, judged, threads)
     report = progress or _ignore_progress
     moments, references, reason = watch_layers(runs, layers, samples, judged.losses, seed, threads, report)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from enxuto.onnx_model import (
 )
 from enxuto.quantize.schemes import is_representable
 
-__all__ = ["LinearLayer", "calibrated_layers", "linear_layers"]
+__all__ = ["LinearLayer", "calibrated_layers", "linear_layers", "without_outputs"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,16 @@ def linear_layers(model: Model) -> list[LinearLayer]:
         if layer is not None:
             found.append(layer)
     return found
+
+
+def without_outputs(layers: Sequence[LinearLayer], model: Model) -> list[LinearLayer]:
+    """Return the layers without weights and biases that the model gives out as outputs, which stay as they are."""
+    outputs = {item.name for item in model.proto.graph.output}
+    return [
+        replace(layer, bias=None if layer.bias in outputs else layer.bias)
+        for layer in layers
+        if layer.weight not in outputs
+    ]
 
 
 def calibrated_layers(model: Model, outputs: Sequence[str] | None = None) -> list[LinearLayer]:
