@@ -25,15 +25,8 @@ QUANTIZERS = {
     "half": (set(), set()),
 }
 MOST = 1 << 40
-DAMAGE = (
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    struct.error,
-    lzma.LZMAError,
-)
+DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+DAMAGE += (struct.error, lzma.LZMAError)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
 EVEN, ODD = (0, 5, 1, 6, 2, 4, 3, 7), (2, 7, 3, 4, 0, 6, 1, 5)  # the trellis: states behind such levels
 HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand"
@@ -49,10 +42,7 @@ def read_head(data):
     """Prefix and head: return the table, the graph's bytes and the offset of the first payload."""
     need(data[:8] == b"\x89ENX\r\n\x1a\n" and len(data) >= 36, "not an .enx file")
     version, method, length, stored, table_size, graph_size, crc = struct.unpack_from("<HHQIIII", data, 8)
-    need(
-        version in (1, 2, 3) and length == len(data) >= 36 + stored,
-        "unknown version, or cut off, or too long",
-    )
+    need(version in (1, 2, 3) and length == len(data) >= 36 + stored, "unknown version, or wrong length")
     head, plain = data[36 : 36 + stored], table_size + graph_size
     need(zlib.crc32(data[:32] + head) == crc and method <= 1, "the head's checksum or method is wrong")
     need(plain <= 64 * stored + (1 << 18) and plain < 1 << 31, "the head is too long")
@@ -114,10 +104,7 @@ def check_quantizer(q, split, shapes):
         need(math.isfinite(float(q[key])), f"{key} is too large")
     kind, axes = q["kind"], [q["axis"]] if "axis" in q else q.get("axes", [])
     need(type(axes) is list and all(type(axis) is int for axis in axes), "axes are wrong")
-    need(
-        type(q.get("trellis", False)) is bool and bool(axes) == (split > 0),
-        "steps without an axis, or the reverse",
-    )
+    need(type(q.get("trellis", False)) is bool and bool(axes) == (split > 0), "steps and axes do not fit")
     one = len(shapes) == 1 and math.prod(shapes[0]) > 0
     need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
     if "step" in q:
@@ -178,10 +165,7 @@ def decode_row(row, payload):
         if exact:
             per = PACKED.get(entry["type"], 1)
             spare = count * per - math.prod(shape)  # elements that the last byte has room for
-            need(
-                not spare or data[-1] >> 8 // per * (per - spare) == 0,
-                "the last byte is not filled with zeros",
-            )
+            need(not spare or data[-1] >> 8 // per * (per - spare) == 0, "the last byte is not filled up")
             need(entry["type"] != 9 or max(data, default=0) <= 1, "a truth value is neither 0 nor 1")
         if not exact:
             levels, steps, inner = data, [quantizer.get("step")], 1  # inner: elements between two steps
@@ -356,11 +340,9 @@ def read_contexts(reader, shapes, trellis):
     for i, usual in enumerate(signs):
         moved = [a + b for a, b in zip(moved, changes[3 * i : 3 * i + 3], strict=True)]
         signs[i] = [256, *(clamp(hazard(a + b) >> 8, 1, 255) for a, b in zip(usual, moved, strict=True))]
-    moves = (
-        [a + b for a, b in zip([-1, -1, 0, 1, 2, 3, 3, -1, 0], reader.numbers(9), strict=True)]
-        if looking
-        else [0] * 9
-    )
+    moves = [0] * 9
+    if looking:
+        moves = [a + b for a, b in zip([-1, -1, 0, 1, 2, 3, 3, -1, 0], reader.numbers(9), strict=True)]
     need(sum(map(abs, moves[5:])) <= 32, "neighbours weigh too much")
     rows, columns, positions = scales
     lengths = [math.prod(one) for one in shapes] if several else [sizes[1]] * sizes[0]
@@ -380,10 +362,8 @@ def read_contexts(reader, shapes, trellis):
 def contexts_of(head, kernel, p, own):
     """Return a weight's class, how sure its neighbours are of its sign, and their weighted sum."""
     left, above, right = p % head.width > 0, p >= head.width, (p + 1) % head.width > 0
-    there, back = (
-        (left, above, left and above, right and above),
-        (1, head.width, head.width + 1, head.width - 1),
-    )
+    there = (left, above, left and above, right and above)
+    back = (1, head.width, head.width + 1, head.width - 1)
     near = [clamp(kernel[p - b], -31, 31) if t else 0 for t, b in zip(there, back, strict=True)]
     found = sum(w * abs(v) for w, v in zip((2, 2, 1, 1), near, strict=True))
     around = sum(w * t for w, t in zip((2, 2, 1, 1), there, strict=True))
@@ -480,9 +460,8 @@ def grid_steps(q, shape, coded):
     need(axes in ([], [0], [1], [0, 1]) and len(shape) >= len(axes), "a grid's axes do not fit")
     exponents = list(decode_order0(coded, sum(shape[axis] for axis in axes))) if axes else []
     need(all(abs(e) <= 96 for e in exponents), "a grid's factor is too large")
-    roots = [
-        struct.unpack(">f", bytes.fromhex(x))[0] for x in ("3F800000", "3F9837F0", "3FB504F3", "3FD744FD")
-    ]
+    hexes = "3F800000 3F9837F0 3FB504F3 3FD744FD"
+    roots = [struct.unpack(">f", bytes.fromhex(x))[0] for x in hexes.split()]
     factors = [math.ldexp(roots[e & 3], e >> 2) for e in exponents]
     empty = not math.prod(shape)  # of rows of no elements there may be any number
     rows = factors[: shape[0]] if 0 in axes else [1.0] * (1 if empty else whole[0])
@@ -680,9 +659,7 @@ class Graphs:
             need(weight and 13 not in one, "a tensor that is no weight lacks its data")
             need(name in self.tensors, f"the table lacks {name}")
             values = self.tensors.pop(name)
-            need(
-                (values.shape, values.type) == (shape, kind), f"{name} has another shape or type in the graph"
-            )
+            need((values.shape, values.type) == (shape, kind), f"{name} has another shape or type")
             front, behind = (
                 b"".join(raw for n, _, raw in found if n in numbers) for numbers in ((1, 2, 8), (0, 12, 16))
             )
@@ -698,10 +675,8 @@ class Graphs:
                 else size * len(several(found, field, size)) or width * len(several(found, field))
             )
             count = math.prod(shape)
-            need(
-                data == (-(-count // PACKED[kind]) if kind in PACKED else count * width),
-                f"{name} is not whole",
-            )
+            whole = -(-count // PACKED[kind]) if kind in PACKED else count * width
+            need(data == whole, f"{name} is not whole")
         return message
 
 
