@@ -81,8 +81,8 @@ def small(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_every_output_is_judged_by_what_it_is(small: Any) -> None:
-    judged = small.calibrated.calibration.judged
-    assert [(loss.name, loss.kind, loss.value) for loss in judged.losses] == [
+    judged_outputs = small.calibrated.calibration.judged_outputs
+    assert [(loss.name, loss.kind, loss.value) for loss in judged_outputs.losses] == [
         ("y", "values", "y"),
         ("p", "binary", "p"),
         ("c", "classes", "l"),
@@ -114,11 +114,13 @@ def test_the_figures_are_those_of_the_outputs(model: Path, small: Any) -> None:
 
 
 def test_what_is_asked_for_counts(model: Path, tmp_path: Path) -> None:
-    asked = {"y": "ignore", "p": ("values", 2.0)}
+    choices = {"y": "ignore", "p": ("values", 2.0)}
     made = enxuto.compress(
-        str(model), calibration=arrays(), bits=10, outputs=asked, threads=1, cache=tmp_path
+        str(model), calibration=arrays(), bits=10, outputs=choices, threads=1, cache=tmp_path
     )
-    assert [(loss.name, loss.kind, loss.weight) for loss in made.calibrated.calibration.judged.losses] == [
+    assert [
+        (loss.name, loss.kind, loss.weight) for loss in made.calibrated.calibration.judged_outputs.losses
+    ] == [
         ("p", "values", 2.0),
         ("c", "classes", 1.0),
     ]

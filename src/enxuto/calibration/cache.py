@@ -26,7 +26,7 @@ from enxuto.calibration.answers import Answers
 from enxuto.calibration.calibrate import Calibration, samples_of
 from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layers import linear_layers
-from enxuto.calibration.outputs import Asked, Judged
+from enxuto.calibration.outputs import JudgedOutputs, OutputChoices
 from enxuto.data.published import cache_folder
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
@@ -47,11 +47,11 @@ def calibration_folder() -> Path:
 
 
 def calibration_key(
-    model: Model, data: Samples | npt.NDArray[np.float32], seed: int, asked: Asked | None = None
+    model: Model, data: Samples | npt.NDArray[np.float32], seed: int, choices: OutputChoices | None = None
 ) -> str:
     """Return 32 hex digits that change with whatever a calibration depends on."""
     samples = samples_of(model, data)
-    facts = [_LAYOUT, __version__, seed, len(samples), samples.stacked, sorted((asked or {}).items())]
+    facts = [_LAYOUT, __version__, seed, len(samples), samples.stacked, sorted((choices or {}).items())]
     found = hashlib.sha256(json.dumps(facts).encode())
     for name in model.weight_names:
         found.update(name.encode())
@@ -72,7 +72,7 @@ def cached_calibration(
     source: str,
     seed: int,
     threads: int,
-    asked: Asked | None = None,
+    choices: OutputChoices | None = None,
     folder: Path | None = None,
 ) -> Calibration:
     """Return the cached calibration of this model and these images, or make it and write it to the cache.
@@ -84,10 +84,10 @@ def cached_calibration(
         source: what the images are, for the record.
         seed: of the calibration.
         threads: of a calibration read from the cache.
-        asked: by output what it is judged as.
+        choices: by output what it is judged as.
         folder: of the cache, by default `calibration_folder()`. Where it cannot be written, nothing is cached.
     """
-    place = (folder or calibration_folder()) / f"{calibration_key(model, data, seed, asked)}.npz"
+    place = (folder or calibration_folder()) / f"{calibration_key(model, data, seed, choices)}.npz"
     found = _load(place, model, samples_of(model, data), source, seed, threads)
     if found is not None:
         return found
@@ -105,9 +105,11 @@ def _save(place: Path, calibration: Calibration) -> None:
     facts: dict[str, Any] = {
         "reason": calibration.reason,
         "folded": calibration.folded,
-        "answers": None if calibration.judged.answers is None else asdict(calibration.judged.answers),
-        "losses": [asdict(loss) for loss in calibration.judged.losses],
-        "remarks": list(calibration.judged.remarks),
+        "answers": None
+        if calibration.judged_outputs.answers is None
+        else asdict(calibration.judged_outputs.answers),
+        "losses": [asdict(loss) for loss in calibration.judged_outputs.losses],
+        "remarks": list(calibration.judged_outputs.remarks),
         "stacked": calibration.samples.stacked,
         "groups": len(calibration.references),
         "layers": {},
@@ -166,8 +168,8 @@ def _load(
             _require(means[layer.weight].shape[1] == matrix.shape[0] * matrix.shape[1])
             _require(0 < len(means[layer.weight]) <= len(samples))
         samples = replace(samples, stacked=facts["stacked"] is True)
-        judged = _judged(facts, folded)
-        references = _references(held, facts["groups"], samples, judged)
+        judged_outputs = _read_judged_outputs(facts, folded)
+        references = _references(held, facts["groups"], samples, judged_outputs)
         reason, names = facts["reason"], facts["folded"]
         _require(reason is None or isinstance(reason, str))
         _require(isinstance(names, list) and all(isinstance(name, str) for name in names))
@@ -176,7 +178,7 @@ def _load(
     return Calibration(
         model=folded, layers=layers, curvatures=curvatures, samples=samples, references=references, means=means,
         reason=reason, folded=names, threads=threads, source=source, seed=seed,
-        judged=judged,
+        judged_outputs=judged_outputs,
     )  # fmt: skip
 
 
@@ -237,13 +239,13 @@ def _blocks(
 
 
 def _references(
-    held: Mapping[str, np.ndarray], count: int, samples: Samples, judged: Judged
+    held: Mapping[str, np.ndarray], count: int, samples: Samples, judged_outputs: JudgedOutputs
 ) -> list[list[np.ndarray]]:
     """Return the outputs of every group of samples; `ValueError` where they are not those of as many."""
     groups = samples.groups()
     _require(len(groups) == count)
     found = [
-        [_float_array(held, f"outputs {i} {j}", np.float32) for j in range(len(judged.losses))]
+        [_float_array(held, f"outputs {i} {j}", np.float32) for j in range(len(judged_outputs.losses))]
         for i in range(count)
     ]
     for group, outputs in zip(groups, found, strict=True):
@@ -251,7 +253,7 @@ def _references(
     return found
 
 
-def _judged(held: Mapping[str, Any], model: Model) -> Judged:
+def _read_judged_outputs(held: Mapping[str, Any], model: Model) -> JudgedOutputs:
     """Return how outputs are judged; `ValueError` for what is not so of this model."""
     made = {name for node in model.proto.graph.node for name in node.output}
     made |= {item.name for item in model.proto.graph.output}
@@ -267,4 +269,4 @@ def _judged(held: Mapping[str, Any], model: Model) -> Judged:
         _require(loss.axis is None or type(loss.axis) is int)
     if answers is not None:
         _require(answers.kind in KINDS and answers.kind != "auto" and answers.before in (None, *made))
-    return Judged(losses, tuple(held["remarks"]), answers)
+    return JudgedOutputs(losses, tuple(held["remarks"]), answers)

@@ -22,7 +22,7 @@ from enxuto.calibration.answers import Answers, check_scores_vary, scores_of_noi
 from enxuto.calibration.bias_correction import channel_means, correct_biases
 from enxuto.calibration.curvature import Curvature, estimate_curvatures
 from enxuto.calibration.layers import LinearLayer, calibrated_layers, without_outputs
-from enxuto.calibration.outputs import Asked, Judged, find_losses
+from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses
 from enxuto.calibration.running import run_freely, samples_of, watch_layers
 from enxuto.calibration.sensitivity import measure_sensitivities, model_loss, run_groups
 from enxuto.data.samples import Group, Samples
@@ -50,7 +50,7 @@ _VALIDATION_IMAGES = 16  # at least, that tell whether the correction did any go
 class Calibration:
     """Curvatures by weight name, the samples they are from, and the folded model they belong to.
 
-    references: of every group of samples what is measured of the model's outputs. judged: how these are measured; a
+    references: of every group of samples what is measured of the model's outputs. judged_outputs: how it is measured; a
     softmax at the end of a classifier is left out of all measurements. means: mean outputs of the layers for each
     sample of the bias correction. reason: why there are no gradients, so that errors of different outputs count as
     unrelated; None where there are.
@@ -67,7 +67,7 @@ class Calibration:
     threads: int
     source: str = ""
     seed: int = 0
-    judged: Judged = field(default_factory=lambda: Judged((), answers=Answers()))
+    judged_outputs: JudgedOutputs = field(default_factory=lambda: JudgedOutputs((), answers=Answers()))
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
 
     def quantize(
@@ -104,7 +104,7 @@ class Calibration:
     @property
     def answers(self) -> Answers:
         """What the scores of a classifier are."""
-        return self.judged.answers or Answers(reason="its outputs are other values")
+        return self.judged_outputs.answers or Answers(reason="its outputs are other values")
 
     @property
     def scores(self) -> npt.NDArray[np.float32]:
@@ -121,7 +121,7 @@ class Calibration:
     @cached_property
     def logits_model(self) -> Model:
         """The model that is measured, as the samples are run: with a free batch size where these are run together."""
-        measured = self.judged.measured(self.model)
+        measured = self.judged_outputs.measured(self.model)
         return free_batch(measured) if self.samples.stacked else measured
 
     @property
@@ -178,7 +178,7 @@ class Calibration:
                 self.logits_model.replace_weights({**weights, **biases}),
                 groups,
                 references,
-                self.judged.losses,
+                self.judged_outputs.losses,
                 threads=self.threads,
             )
             for biases in (corrected, original)
@@ -249,8 +249,8 @@ def calibrate(
     model: Model,
     data: Samples | npt.NDArray[np.float32],
     *,
-    asked: Asked | None = None,
-    judged: Judged | None = None,
+    choices: OutputChoices | None = None,
+    judged_outputs: JudgedOutputs | None = None,
     source: str = "",
     seed: int = 0,
     threads: int = 0,
@@ -264,8 +264,8 @@ def calibrate(
     Args:
         model: with float weights.
         data: what the model is fed, or images (N, …), float32 as its one input takes them, best some hundreds.
-        asked: by output what it is judged as; found out by default.
-        judged: how outputs are judged, where that is known already.
+        choices: by output what it is judged as; found out by default.
+        judged_outputs: how outputs are judged, where that is known already.
         source: what the data are, for the record.
         seed: of all that is sampled.
         threads: 0 for one per processor.
@@ -283,22 +283,24 @@ def calibrate(
     folded_model, folded = fold_batch_norm(model)
     calibrated_layers(folded_model, [item.name for item in folded_model.proto.graph.output])
     samples = samples_of(folded_model, data)
-    judged = judged or find_losses(folded_model, samples, asked, threads=threads)
-    measured = judged.measured(folded_model)
+    judged_outputs = judged_outputs or find_losses(folded_model, samples, choices, threads=threads)
+    measured = judged_outputs.measured(folded_model)
     layers = calibrated_layers(measured)
-    if len(judged.losses) > 1:
-        layers = calibrated_layers(measured, [loss.value for loss in judged.losses])
+    if len(judged_outputs.losses) > 1:
+        layers = calibrated_layers(measured, [loss.value for loss in judged_outputs.losses])
     layers = without_outputs(layers, folded_model)
-    runs, samples = run_freely(measured, model, samples, judged, threads)
+    runs, samples = run_freely(measured, model, samples, judged_outputs, threads)
     report = progress or _ignore_progress
-    moments, references, reason = watch_layers(runs, layers, samples, judged.losses, seed, threads, report)
-    if judged.answers is not None:
+    moments, references, reason = watch_layers(
+        runs, layers, samples, judged_outputs.losses, seed, threads, report
+    )
+    if judged_outputs.answers is not None:
         check_scores_vary(
             references[0][0].reshape(len(samples), -1),
             partial(scores_of_noise, runs, next(iter(samples.groups()[0].feeds.values())), threads),
         )
     curvatures = estimate_curvatures(folded_model, layers, moments, len(samples), threads, report)
-    fewest = _FEWEST_SENSITIVE if judged.answers is not None else _FEWEST_PLACES
+    fewest = _FEWEST_SENSITIVE if judged_outputs.answers is not None else _FEWEST_PLACES
     few = samples.head(min(256, max(fewest, _SENSITIVITY_VALUES // samples.values)))
     groups = few.groups()
     sensitivities = measure_sensitivities(
@@ -308,7 +310,7 @@ def calibrate(
         [[found[: group.count] for found in references[0]] for group in groups]
         if len(references) == 1
         else run_groups(runs, groups, threads=threads),
-        losses=judged.losses,
+        losses=judged_outputs.losses,
         threads=threads,
         progress=lambda done, total: report("measuring sensitivities", *_layers_run(done, total)),
     )
@@ -330,7 +332,7 @@ def calibrate(
         threads=threads or processors(),
         source=source,
         seed=seed,
-        judged=judged,
+        judged_outputs=judged_outputs,
     )
 
 

@@ -22,9 +22,9 @@ from enxuto.metrics.divergence import log_probabilities
 from enxuto.metrics.losses import LOSS_KINDS, OutputLoss, output_variance
 from enxuto.onnx_model import Model, fixed_batch, int_attribute, output_ending, reads_of
 
-__all__ = ["Asked", "Judged", "find_losses", "measured_model", "run_together"]
+__all__ = ["JudgedOutputs", "OutputChoices", "find_losses", "measured_model", "run_together"]
 
-Asked = Mapping[str, tuple[str, float]]
+OutputChoices = Mapping[str, tuple[str, float]]
 """By output what is asked for, a kind of loss or `ignore`, and its weight."""
 
 _SAME = 2e-2  # of a probability
@@ -34,7 +34,7 @@ _YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedOutputs:
     """How a model is judged: what is lost of each output, what was left out and why, and its answers if it has any.
 
     answers: of a model with one output of classes, which is measured as `calibration.answers` does; else None.
@@ -80,14 +80,19 @@ def computed_outputs(model: Model) -> Model:
 
 
 def find_losses(
-    model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0, peel: bool = True
-) -> Judged:
+    model: Model,
+    samples: Samples,
+    choices: OutputChoices | None = None,
+    *,
+    threads: int = 0,
+    peel: bool = True,
+) -> JudgedOutputs:
     """Return how a model's outputs are judged.
 
     Args:
         model: the original.
         samples: some of them tell what outputs hold.
-        asked: by output's name what to take it for.
+        choices: by output's name what to take it for.
         threads: of ONNX Runtime.
         peel: whether values in front of a softmax may be measured in place of an output.
 
@@ -95,19 +100,19 @@ def find_losses(
         UsageError: a name asked for is no output's, or no output is left.
         DataError: an output holds NaN or infinity.
     """
-    _check_asked(asked or {}, [item.name for item in model.proto.graph.output])
+    _check_choices(choices or {}, [item.name for item in model.proto.graph.output])
     model = computed_outputs(model)
     names = [item.name for item in model.proto.graph.output]
-    if peel and not asked and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
+    if peel and not choices and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
         answers = _class_answers(model, samples, threads)
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
-            return Judged((OutputLoss(names[0], "classes", value),), answers=answers)
+            return JudgedOutputs((OutputLoss(names[0], "classes", value),), answers=answers)
     groups = run_together(model, samples.head(_SAMPLES), threads=threads).groups()
     found = run_groups(model, groups, batch=_SAMPLES, threads=threads)
     losses, remarks = [], []
     for number, name in enumerate(names):
-        kind, weight = (asked or {}).get(name, ("", 1.0))
+        kind, weight = (choices or {}).get(name, ("", 1.0))
         if kind == "ignore":
             continue
         pieces = [outputs[number] for outputs in found]
@@ -125,7 +130,7 @@ def find_losses(
         raise UsageError(
             f"no output of the model can be judged: {why}; compress it without data", code="E035"
         )
-    return Judged(tuple(losses), tuple(remarks))
+    return JudgedOutputs(tuple(losses), tuple(remarks))
 
 
 def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples:
@@ -167,8 +172,8 @@ def _class_answers(model: Model, samples: Samples, threads: int) -> Answers | No
     return found if found.reason is None else None
 
 
-def _check_asked(asked: Asked, names: Sequence[str]) -> None:
-    for name, (kind, weight) in asked.items():
+def _check_choices(choices: OutputChoices, names: Sequence[str]) -> None:
+    for name, (kind, weight) in choices.items():
         if name not in names:
             raise UsageError(
                 f"the model has no output {name!r}{did_you_mean(name, names)}; it has {', '.join(names)}",
@@ -183,12 +188,12 @@ def _check_asked(asked: Asked, names: Sequence[str]) -> None:
 
 
 def _output_loss(
-    model: Model, name: str, asked: str, groups: Sequence[Group], pieces: list[np.ndarray], threads: int
+    model: Model, name: str, choices: str, groups: Sequence[Group], pieces: list[np.ndarray], threads: int
 ) -> OutputLoss | str:
     """Return the loss of an output, or why it has none."""
     if pieces[0].dtype.kind not in "fV":
         peeled = _behind_arg_max(model, name)
-        if peeled is None or asked in ("values", "binary"):
+        if peeled is None or choices in ("values", "binary"):
             return f"it holds {pieces[0].dtype.name}, not real numbers"
         value, axis = peeled
         return OutputLoss(name, "classes", value, axis=axis, operator="ArgMax")
@@ -201,7 +206,7 @@ def _output_loss(
                 code="E035",
             )
     end = output_ending(model, name)
-    kind = asked or _kind(end.kind, end.operator, groups, pieces)
+    kind = choices or _kind(end.kind, end.operator, groups, pieces)
     if kind == "classes":
         return _classes(model, name, groups, pieces, threads)
     if kind == "binary":

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from enxuto.calibration.answers import require_free_batch
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import FOLDS, Moments, layer_moments
-from enxuto.calibration.outputs import Judged, run_together
+from enxuto.calibration.outputs import JudgedOutputs, run_together
 from enxuto.calibration.partial_runs import input_type
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Samples
@@ -35,10 +35,10 @@ def samples_of(model: Model, data: Samples | npt.NDArray[Any]) -> Samples:
 
 
 def run_freely(
-    measured: Model, model: Model, samples: Samples, judged: Judged, threads: int
+    measured: Model, model: Model, samples: Samples, judged_outputs: JudgedOutputs, threads: int
 ) -> tuple[Model, Samples]:
     """Return the model that is run, with a free batch size, and the samples; one by one where it cannot be free."""
-    if judged.answers is not None:
+    if judged_outputs.answers is not None:
         (images,) = samples.groups()[0].feeds.values()
         return require_free_batch(
             measured, images[: 2 * max(1, fixed_batch(model))], threads=threads

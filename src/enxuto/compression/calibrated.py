@@ -18,7 +18,7 @@ import numpy.typing as npt
 from enxuto.calibration.answers import check_scores_vary
 from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
 from enxuto.calibration.calibrate import Calibration, calibrate, samples_of
-from enxuto.calibration.outputs import Asked, find_losses, run_together
+from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
@@ -81,7 +81,7 @@ def compress_within(
     progress: Progress | None = None,
     on_trial: Callable[[Trial], None] | None = None,
     score: ScoreJudge | None = None,
-    outputs: Asked | None = None,
+    outputs: OutputChoices | None = None,
 ) -> CalibratedResult:
     """Calibrate, search, and report.
 
@@ -108,24 +108,24 @@ def compress_within(
     samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
     samples = samples if isinstance(samples, np.ndarray) else run_together(model, samples, threads=threads)
-    judged = find_losses(model, samples_of(model, samples), outputs, threads=threads)
+    judged_outputs = find_losses(model, samples_of(model, samples), outputs, threads=threads)
     if bounds.limits_answers:
-        check_bounds_fit(bounds, judged)
-    plain = judged.answers is not None
+        check_bounds_fit(bounds, judged_outputs)
+    plain = judged_outputs.answers is not None
     opened = _Opened(model, preprocess, outputs, threads, plain)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
         return calibrate(
-            model, samples, asked=outputs, source=source, seed=seed, threads=threads, progress=progress
+            model, samples, choices=outputs, source=source, seed=seed, threads=threads, progress=progress
         )
 
     calibration = cached_calibration(
-        model, samples, measure, source=source, seed=seed, threads=threads or processors(), asked=outputs,
+        model, samples, measure, source=source, seed=seed, threads=threads or processors(), choices=outputs,
         folder=cache,
     )  # fmt: skip
 
-    if calibration.judged.answers is not None:
+    if calibration.judged_outputs.answers is not None:
         check_scores_vary(
             calibration.scores
         )  # one that ignores its input too: a search would keep nothing of it
@@ -197,7 +197,7 @@ class _Opened:
 
     model: Model
     preprocess: Preprocess
-    asked: Asked | None
+    choices: OutputChoices | None
     threads: int
     plain: bool
 
@@ -218,7 +218,7 @@ class _Opened:
             )
         found = data if isinstance(data, Samples) else images_of(self.model, data, self.preprocess)
         samples = run_together(self.model, samples_of(self.model, found), threads=self.threads)
-        return OutputJudge(self.model, samples, self.asked, threads=self.threads)
+        return OutputJudge(self.model, samples, self.choices, threads=self.threads)
 
 
 def _judge(

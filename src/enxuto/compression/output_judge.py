@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from enxuto.calibration.outputs import Asked, Judged, find_losses, run_together
+from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses, run_together
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.compression.judge import Bounds, Judgement, OutputResult
 from enxuto.data.samples import Samples
@@ -26,14 +26,14 @@ _LOST = 1e300  # the loss of values that are no numbers
 class OutputJudge:
     """Compares models with a reference on samples; the reference runs once.
 
-    judged: what is lost of each output, values in units of their variance over these samples.
+    judged_outputs: what is lost of each output, values in units of their variance over these samples.
     """
 
     def __init__(
         self,
         reference: Model,
         samples: Samples,
-        asked: Asked | None = None,
+        choices: OutputChoices | None = None,
         *,
         threads: int = 0,
         peel: bool = True,
@@ -41,36 +41,40 @@ class OutputJudge:
         self._samples = samples
         self._threads = threads
         self._groups = samples.groups()
-        found = find_losses(reference, samples, asked, threads=threads, peel=peel)
+        found = find_losses(reference, samples, choices, threads=threads, peel=peel)
         self._references = run_groups(found.measured(reference), self._groups, threads=threads)
-        self.judged = replace(
+        self.judged_outputs = replace(
             found,
             losses=tuple(self._scaled(number, loss) for number, loss in enumerate(found.losses)),
         )
 
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""
-        return self.compare(self.judged.measured(compressed.to_model()))
+        return self.compare(self.judged_outputs.measured(compressed.to_model()))
 
     def compare(self, measured: Model) -> Judgement:
         """Return how a model compares whose outputs are those that are measured."""
         found = run_groups(measured, self._groups, threads=self._threads)
         counts = [group.count for group in self._groups]
-        results = output_results(self.judged.losses, counts, self._references, found)
+        results = output_results(self.judged_outputs.losses, counts, self._references, found)
         answers = [
             (one, loss)
-            for one, loss in zip(results, self.judged.losses, strict=True)
+            for one, loss in zip(results, self.judged_outputs.losses, strict=True)
             if loss.kind != "values"
         ]
         values = [
             (one, loss)
-            for one, loss in zip(results, self.judged.losses, strict=True)
+            for one, loss in zip(results, self.judged_outputs.losses, strict=True)
             if loss.kind == "values"
         ]
         share = _mean([(one.same or 0.0, loss.weight) for one, loss in answers]) if answers else None
-        single = share is not None and len(self.judged.losses) == 1 and self.judged.losses[0].axis is None
+        single = (
+            share is not None
+            and len(self.judged_outputs.losses) == 1
+            and self.judged_outputs.losses[0].axis is None
+        )
         interval = None
-        if single and share is not None and self.judged.losses[0].kind == "classes":
+        if single and share is not None and self.judged_outputs.losses[0].kind == "classes":
             low, high = wilson_interval(round(share / 100 * len(self._samples)), len(self._samples))
             interval = (100 * low, 100 * high)
         return Judgement(
@@ -97,8 +101,13 @@ class OutputJudge:
 
 
 def compare_outputs(
-    reference: Model, model: Model, samples: Samples, asked: Asked | None = None, *, threads: int = 0
-) -> tuple[Judgement, Judged]:
+    reference: Model,
+    model: Model,
+    samples: Samples,
+    choices: OutputChoices | None = None,
+    *,
+    threads: int = 0,
+) -> tuple[Judgement, JudgedOutputs]:
     """Return how a model's outputs compare with a reference's on samples, and how they are judged.
 
     Raises `ModelError` where the model lacks an output of the reference.
@@ -112,12 +121,16 @@ def compare_outputs(
         )
     made = {name for node in model.proto.graph.node for name in node.output}
     samples = run_together(reference, samples, threads=threads)
-    judge = OutputJudge(reference, samples, asked, threads=threads)
-    before = judge.judged.answers.before if judge.judged.answers is not None else None
-    needed = [loss.value for loss in judge.judged.losses] if judge.judged.answers is None else [before]
+    judge = OutputJudge(reference, samples, choices, threads=threads)
+    before = judge.judged_outputs.answers.before if judge.judged_outputs.answers is not None else None
+    needed = (
+        [loss.value for loss in judge.judged_outputs.losses]
+        if judge.judged_outputs.answers is None
+        else [before]
+    )
     if any(value is not None and value not in made for value in needed):
-        judge = OutputJudge(reference, samples, asked, threads=threads, peel=False)
-    return judge.compare(judge.judged.measured(model)), judge.judged
+        judge = OutputJudge(reference, samples, choices, threads=threads, peel=False)
+    return judge.compare(judge.judged_outputs.measured(model)), judge.judged_outputs
 
 
 def output_results(
@@ -147,19 +160,19 @@ def output_results(
     return tuple(results)
 
 
-def check_bounds_fit(bounds: Bounds, judged: Judged) -> None:
+def check_bounds_fit(bounds: Bounds, judged_outputs: JudgedOutputs) -> None:
     """Raise `UsageError` where what is bounded is not among what the model's outputs are judged by."""
-    answers = [loss for loss in judged.losses if loss.kind != "values"]
-    values = [loss for loss in judged.losses if loss.kind == "values"]
+    answers = [loss for loss in judged_outputs.losses if loss.kind != "values"]
+    values = [loss for loss in judged_outputs.losses if loss.kind == "values"]
     if not answers and any(bound is not None for bound in (bounds.max_kl, bounds.min_agreement)):
         raise UsageError(
-            f"max_kl= and min_agreement= are of classes, and this model's outputs are values ({judged.describe()}); "
-            "bound min_snr=, or say with outputs= which are classes",
+            f"max_kl= and min_agreement= are of classes, and this model's outputs are values "
+            f"({judged_outputs.describe()}); bound min_snr=, or say with outputs= which are classes",
             code="E035",
         )
     if not values and bounds.min_snr is not None:
         raise UsageError(
-            f"min_snr= is of values, and this model's outputs are none ({judged.describe()}); bound max_kl= or "
+            f"min_snr= is of values, and this model's outputs are none ({judged_outputs.describe()}); bound max_kl= or "
             "min_agreement=, or say with outputs= which are values",
             code="E035",
         )

@@ -45,7 +45,7 @@ def result_json(result: CalibratedResult) -> dict[str, Any]:
         "broken": search.violation,
         "calibration": result.calibration.provenance(result.outcome.price),
         "scores_are": result.calibration.answers.kind,
-        "outputs_are": result.calibration.judged.describe(),
+        "outputs_are": result.calibration.judged_outputs.describe(),
         "reported": None if result.held_out is None else result.held_out.to_dict(),
         "missed": result.held_out_violation,
         "trials": [
@@ -96,9 +96,9 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
     if report:
         _show_tensors(result.outcome.to_list())
     answers = result.calibration.answers
-    for left_out in result.calibration.judged.remarks:
+    for left_out in result.calibration.judged_outputs.remarks:
         note(left_out)
-    remark = f"the model's outputs were taken for {result.calibration.judged.describe()}"
+    remark = f"the model's outputs were taken for {result.calibration.judged_outputs.describe()}"
     if judgement is None and not answers.operator and answers.kind == "logits":
         remark += "; where they are other values, say so with --outputs NAME=values"
     note(remark)

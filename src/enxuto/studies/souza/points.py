@@ -57,8 +57,8 @@ class SouzaStudy:
     """What to do: networks, at which scale and seed, with which training settings over the recipe `souza`.
 
     latency_threads: of the CPU in latencies; 0 is one per core, and one is steady where a machine is shared. labels:
-    the classes in the order of the outputs, None for the training images' own order. images: fields of `Asked` that
-    override what the scale says.
+    the classes in the order of the outputs, None for the training images' own order. images: fields of `ImageSelection`
+    that override what the scale says.
     Raises `UsageError` for a value that makes no sense.
     """
 
