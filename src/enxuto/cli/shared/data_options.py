@@ -50,7 +50,8 @@ class ImageOptions:
         typer.Option(
             rich_help_panel=DATA,
             metavar="NAME",
-            help="The part of the data to use: train, test, …. By default the only one, or `test`.",
+            help="The part of the data to use: train, test, …. By default the only one; of several, "
+            "`train` to train on and `test` to measure.",
         ),
     ] = None
     limit: Annotated[

@@ -53,14 +53,6 @@ Settings = Annotated[
 class TrainingDataOptions(DataOptions):
     """How to open the images that a network is trained and tested on."""
 
-    split: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=DATA,
-            metavar="NAME",
-            help="The part of the data to train on; by default `train`.",
-        ),
-    ] = None
     test: Annotated[
         str | None,
         typer.Option(
