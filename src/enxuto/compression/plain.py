@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from enxuto.codec import entropy
-from enxuto.enx.assemble import Assembly, is_float_weight, parameters
+from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import is_float_weight, parameters
 from enxuto.enx.table import check_metadata
 from enxuto.errors import BudgetError, UsageError, did_you_mean
 from enxuto.machine.processors import processors
