@@ -156,7 +156,7 @@ class _Coder:
         states, bases = np.array(read, np.int64), self._bases(out, first)
         following = None if model.zeros is None else NEXT.reshape(-1)
         if model.eighths is None:
-            ended = rans.decode_plain(
+            ended = rans.decode_alone(
                 bases,
                 model.offsets,
                 slots,
