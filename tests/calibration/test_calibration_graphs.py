@@ -20,8 +20,8 @@ from enxuto.calibration.calibrate import Calibration, calibrate
 from enxuto.calibration.layers import linear_layers
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.calibrated import compress_within
+from enxuto.compression.data_free import compress
 from enxuto.compression.judge import Bounds
-from enxuto.compression.plain import compress
 from enxuto.compression.split import split_images
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError

@@ -1,6 +1,6 @@
 """`calibrate`: measure how a model's answers depend on its weights, from a few unlabelled images.
 
-Second moments, curvatures and sensitivities of all layers are measured once. `Calibration.quantize(price)` then rounds
+Second moments, curvatures and sensitivities of all layers are measured once. `Calibration.round_at(price)` then rounds
 every layer at a price in nats per bit, the one number that trades size for accuracy. Batch normalisation is folded
 first. `compression.search` chooses the images and the price.
 """
@@ -70,7 +70,7 @@ class Calibration:
     judged_outputs: JudgedOutputs = field(default_factory=lambda: JudgedOutputs((), answers=Answers()))
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
 
-    def quantize(
+    def round_at(
         self, price: float, names: Collection[str] | None = None, progress: Progress | None = None
     ) -> dict[str, QuantizedTensor]:
         """Return levels and quantizers of layers' weights (all, or those named) at a price in nats per bit."""

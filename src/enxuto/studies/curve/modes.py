@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from enxuto.compression.plain import compress, parameters
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat, MuLaw, Quantizer
