@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.plain import (
     DEFAULT_ROLES,
     DEFAULT_SCHEME,
