@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from enxuto.calibration.answers import check_scores_vary
 from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
-from enxuto.calibration.calibrate import Calibration, calibrate, samples_of
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
+from enxuto.calibration.running import samples_of
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
