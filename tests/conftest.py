@@ -18,6 +18,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
+# Before NumPy and PyTorch are loaded. Tests share processors, and threads that wait for each other in loops take them
+# from all others: beside one other process, eigenvectors of a 64 × 64 matrix take 60 times as long on two threads as on
+# one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
