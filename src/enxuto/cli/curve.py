@@ -228,7 +228,7 @@ def _points(
         opening = image_options.arguments()
         if match_labels(dataset, model, metadata, image_options.labels)[1].output_by_label is not None:
             opening["names"] = list(class_names(image_options.labels, model, metadata) or ())
-        chosen = preprocess.choose(preprocess_of(metadata))
+        chosen = preprocess.choose(preprocess_of(metadata), model)
         subject = Subject.open(source.stem, source, data, opening, chosen, calibrating, calibration)
         all_points += points(subject, settings)
         taken = any(name == source.stem and known != subject.model_hash for known, name in names.items())

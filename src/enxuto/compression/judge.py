@@ -25,6 +25,7 @@ from enxuto.metrics import (
     wilson_interval,
 )
 from enxuto.metrics.losses import decibels
+from enxuto.metrics.signal import OutputSignal
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner, session
 
@@ -123,13 +124,14 @@ class Bounds:
 class OutputResult:
     """What was lost of one output: nats for classes and binary ones, in units of the variance for values.
 
-    same: percent of answers that stay; None for values.
+    same: percent of answers that stay; None for values. signal: errors of values and images, where they are measured.
     """
 
     name: str
     kind: str
     loss: float
     same: float | None = None
+    signal: OutputSignal | None = None
 
     @property
     def snr_db(self) -> float | None:
@@ -183,7 +185,8 @@ class Judgement:
         """JSON-safe values; a divergence that is not known is None."""
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
         values["kl"] = None if math.isnan(self.kl) else self.kl
-        for one in values["outputs"]:
+        for one, result in zip(values["outputs"], self.outputs, strict=True):
+            one["signal"] = None if result.signal is None else result.signal.to_dict()
             one["loss"] = None if math.isnan(one["loss"]) else one["loss"]
         return values
 
@@ -280,8 +283,14 @@ class ScoreJudge:
             raise UsageError(f"judge= gives the original {self.original}, which nothing can be compared with")
 
     def __call__(self, compressed: CompressedModel) -> JudgeScore:
-        """Return how a compressed model scores, beside the original's score."""
-        return JudgeScore(self.original, self._score(session(compressed.to_model(), threads=self._threads)))
+        """Return how a compressed model scores, beside the original's score; `UsageError` for NaN."""
+        found = self._score(session(compressed.to_model(), threads=self._threads))
+        if math.isnan(found):
+            raise UsageError(
+                f"judge= gives NaN for a compressed model ({compressed.file_bytes:,} B); return a number for every "
+                "model, such as the lowest there is for one that fails"
+            )
+        return JudgeScore(self.original, found)
 
     def _score(self, judged: onnxruntime.InferenceSession) -> float:
         value = self._measure(self._session, judged)
