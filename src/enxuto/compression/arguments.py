@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from enxuto.compression import plain
 from enxuto.data import Dataset, Preprocess, dataset_of_arrays, open_dataset, preset
 from enxuto.data.feeding import columns_of, fit_samples, holds_named_arrays, read_samples
 from enxuto.data.samples import Samples
+from enxuto.enx.learned import parameters
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, Role, check_feedback, find_states, id_limits
 from enxuto.quantize.scalar import Quantizer
@@ -275,10 +275,10 @@ def to_size(bits: float | None, target_size: int | str | None, model: Model) -> 
         size = byte_size(target_size)
         if size < 1:
             raise UsageError(f"target_size= is at least 1 byte, not {target_size!r}")
-        return SizeAsked(8 * size / max(1, plain.parameters(model)), size)
+        return SizeAsked(8 * size / max(1, parameters(model)), size)
     wanted = check_number("bits", bits)
     if wanted is None:
         return None
     if not 0 < wanted < float("inf"):
         raise UsageError(f"bits per weight are a positive number, not {wanted}")
-    return SizeAsked(wanted, max(1, int(min(2.0**62, wanted * plain.parameters(model) / 8))))
+    return SizeAsked(wanted, max(1, int(min(2.0**62, wanted * parameters(model) / 8))))

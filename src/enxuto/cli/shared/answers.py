@@ -36,7 +36,7 @@ def check_class_scores(model: Model, name: str) -> None:
     if class_count(model) is None and shape and None not in shape[1:]:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise ModelError(
-            f"{name}: the first output has the shape ({sizes}), and a list of classes one size above 1 behind the first",
+            f"{name}: the first output has the shape ({sizes}), and a list of classes one size above 1",
             code="E035",
         )
 
