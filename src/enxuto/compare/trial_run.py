@@ -99,6 +99,7 @@ def compare_outputs(
     if inputs < 1:
         raise UsageError(f"at least 1 input must be run, not {inputs}")
     one, two = Runner(original, threads=threads), Runner(candidate, threads=threads)
+    feeds: Iterator[tuple[int, dict[str, np.ndarray]]]
     if samples is not None:
         groups = samples.head(inputs).groups()
         feeds = ((part.count, part.feeds) for group in groups for part in group.parts(_BATCH))

@@ -289,9 +289,9 @@ class _Images:
         chosen = preprocess or preprocess_of(self.known)
         if chosen is None and not all(isinstance(one, Samples) or one.prepared for one in opened):
             chosen = plain_preprocess_of(self.model)
-            how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
+            fed = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
             warnings.warn(
-                f"no preprocessing is known for this model: pixels are {how}; give preprocess=", stacklevel=3
+                f"no preprocessing is known for this model: pixels are {fed}; give preprocess=", stacklevel=3
             )
         return compress_within(
             self.model, self.bounds, parts, chosen or Preprocess(), images=self.count, seed=self.seed, **how

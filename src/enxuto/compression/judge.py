@@ -21,6 +21,7 @@ from enxuto.metrics import (
     compare_with_chance,
     divergences,
     log_probabilities,
+    mean_divergence,
     paired_interval,
     wilson_interval,
 )
@@ -199,7 +200,7 @@ class Judge:
     """
 
     def __init__(
-        self, reference: Model, dataset: Dataset, preprocess: Preprocess, *, threads: int = 0, batch: int = 32
+        self, reference: Model, dataset: Dataset, preprocess: Preprocess, *, threads: int = 0, batch: int = 64
     ) -> None:
         self._dataset = dataset
         self._preprocess = preprocess
@@ -242,7 +243,7 @@ class Judge:
             drop_interval=(100 * least, 100 * most),
             agreement=100 * float(same.mean()),
             agreement_interval=(100 * low, 100 * high),
-            kl=float(np.maximum(each, 0).mean()),
+            kl=mean_divergence(each),
             data_hash=self._dataset.hash,
         )
         if self._dataset.labelled:

@@ -15,7 +15,7 @@ from enxuto.compression.judge import Bounds, Judgement, OutputResult
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import ModelError, UsageError
-from enxuto.metrics import wilson_interval
+from enxuto.metrics import mean_divergence, wilson_interval
 from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.metrics.signal import measure_output
 from enxuto.onnx_model import Model
@@ -157,7 +157,7 @@ def output_results(
             lost.append(loss.each(before[number], after[number], count))
             equal = loss.same(before[number], after[number], count)
             same.append(np.zeros(0) if equal is None else equal)
-        mean = float(np.maximum(np.concatenate(lost), 0).mean())
+        mean = mean_divergence(np.concatenate(lost))
         whole = np.concatenate(same)
         if math.isnan(mean) and loss.kind == "values":
             mean = _LOST

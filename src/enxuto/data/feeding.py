@@ -114,6 +114,12 @@ def fit_samples(
             code="E044",
         )
     fixed = {name for name, column in columns.items() if _is_constant(column, known[name])}
+    for name, column in columns.items():
+        if name not in fixed and isinstance(column, np.ndarray) and not column.ndim:
+            raise DataError(
+                f"{path}: the array for {_describe(known[name])} is a single number, without an axis for samples",
+                code="E044",
+            )
     counts = {name: len(column) for name, column in columns.items() if name not in fixed}
     if not counts or min(counts.values()) == 0:
         raise DataError(f"{path} holds no samples; give every input at least one", code="E043")
