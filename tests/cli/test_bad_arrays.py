@@ -79,7 +79,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a wrong rank": (lambda path: archive(path, x=np.zeros((6, WIDTH), np.float32)), "input 'x'"),
     "a single number": (lambda path: archive(path, x=np.float32(1)), "input 'x' (float32, (any, any, 4)) is a single"),
     "samples of other numbers": (lambda path: archive(path, ids=arrays()["ids"][:5]), "ids 5, keep 6, x 6"),
-    "lengths that do not go together": (lambda path: archive(path, ids=arrays()["ids"][:, :3]), "ids int32 (2, 3)"),
+    "lengths that do not go together": (lambda path: archive(path, ids=arrays()["ids"][:, :3]), "ids int32 ("),
     "no samples": (lambda path: archive(path, **{k: v[:0] for k, v in arrays().items()}), "holds no samples"),
     "an empty array": (lambda path: archive(path, x=np.zeros((6, 0, WIDTH), np.float32)), "for 'x' is empty"),
     "NaN": (lambda path: archive(path, x=np.full((6, 5, WIDTH), np.nan, np.float32)), "for 'x' holds NaN"),
@@ -93,13 +93,13 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 VERBS: dict[str, Callable[[Path, Path], tuple[Any, ...]]] = {
-    "compress": lambda path, data: (path / "m.onnx", "-o", path / "out", "--calibration", data, "--bits", 4),
-    "compress within": lambda path, data: (path / "m.onnx", "-o", path / "out", "--data", data, "--min-snr", 20),
+    "compress": lambda path, data: (path / "m.onnx", "-o", data.parent / "out", "--calibration", data, "--bits", 4),
+    "compress within": lambda path, data: (path / "m.onnx", "-o", data.parent / "out", "--data", data, "--min-snr", 20),
     "evaluate": lambda path, data: (path / "m.onnx", "--reference", path / "m.onnx", "--data", data),
     "compare": lambda path, data: (path / "m.onnx", path / "m.onnx", "--data", data),
     "verify": lambda path, data: (path / "m.enx", path / "m.onnx", "--run", 2, "--data", data),
     "curve": lambda path, data: (
-        path / "m.onnx", "--data", data, "-o", path / "out", "--methods", "enxuto", "--workers", 0
+        path / "m.onnx", "--data", data, "-o", data.parent / "out", "--methods", "enxuto", "--workers", 0
     ),
 }  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_arrays_that_do_not_fit_are_one_line(
     assert words in error
     assert result.stderr.endswith(error + "\n")
     assert result.stdout == ""
-    assert not (folder / "out").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_whole_numbers_masks_and_several_inputs_are_taken(invoke: Invoke, folder: Path, tmp_path: Path) -> None:

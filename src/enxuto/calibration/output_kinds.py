@@ -19,7 +19,7 @@ from enxuto.onnx_model import Ending, Model, int_attribute, reads_of
 from enxuto.onnx_model.carried import names_classes
 from enxuto.onnx_model.scopes import subgraphs
 
-__all__ = ["behind_arg_max", "compacts", "kind_of_output", "looks_like_values", "values_remark"]
+__all__ = ["behind_arg_max", "compacts", "holds_chances", "kind_of_output", "looks_like_values", "values_remark"]
 
 _COMPACTS = frozenset({"NonMaxSuppression", "Unique", "Compress"})
 _YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})
@@ -63,8 +63,7 @@ def kind_of_output(
         return "classes", ""
     if ending.kind == "squashed" and ending.operator in _YES_NO:
         return "binary", ""
-    lowest, highest = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
-    if lowest >= 0 and highest <= 1 and _all_shares(model.proto.graph, {}, name):
+    if holds_chances(model, name, pieces):
         return "binary", ""
     if ending.kind != "open":
         return "values", ""
@@ -81,6 +80,12 @@ def kind_of_output(
     if not labelled and not names_classes(model.proto) and looks_like_values(name, whole):
         return "values", values_remark(name)
     return "classes", ""
+
+
+def holds_chances(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
+    """Say whether an output is made of nothing but what sigmoids give, in branches of an If too."""
+    within = all(float(piece.min()) >= 0 and float(piece.max()) <= 1 for piece in pieces)
+    return within and _all_shares(model.proto.graph, {}, name)
 
 
 def values_remark(name: str) -> str:

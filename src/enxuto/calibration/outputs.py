@@ -15,7 +15,13 @@ import numpy as np
 from onnx import ModelProto
 
 from enxuto.calibration.answers import Answers, inspect_answers
-from enxuto.calibration.output_kinds import behind_arg_max, compacts, kind_of_output, looks_like_values
+from enxuto.calibration.output_kinds import (
+    behind_arg_max,
+    compacts,
+    holds_chances,
+    kind_of_output,
+    looks_like_values,
+)
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, EnxutoError, UsageError, did_you_mean
@@ -180,8 +186,8 @@ def _class_answers(model: Model, samples: Samples, threads: int, *, labelled: bo
     if found.reason is not None:
         return None
     if found.kind == "logits" and not found.operator and not labelled and not names_classes(model.proto):
-        scores = Runner(model, threads=threads).scores(few)
-        if looks_like_values(model.proto.graph.output[0].name, scores.reshape(len(few), -1)):
+        name, scores = model.proto.graph.output[0].name, Runner(model, threads=threads).scores(few)
+        if looks_like_values(name, scores.reshape(len(few), -1)) or holds_chances(model, name, [scores]):
             return None
     return found
 

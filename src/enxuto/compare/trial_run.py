@@ -111,12 +111,22 @@ def compare_outputs(
     collected: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in one.output_names}
     count = 0
     for batch, feed in feeds:
-        first, second = one.run(feed), two.run(feed, one.output_names)
+        first, second = _run(one, feed, given), two.run(feed, one.output_names)
         for name, a, b in zip(one.output_names, first, second, strict=True):
             collected[name].append((np.asarray(a), np.asarray(b)))
         count += batch
     outputs = tuple(_compare_output(name, pairs) for name, pairs in collected.items())
     return TrialRun(count, seed, None if given is None else given.hash, outputs)
+
+
+def _run(runner: Runner, feed: dict[str, np.ndarray], given: Samples | Dataset | None) -> list[np.ndarray]:
+    try:
+        return runner.run(feed)
+    except DataError as error:
+        if given is None:
+            raise
+        told = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in feed.items())
+        raise DataError(f"{given.path}: {error} (fed {told})", code=error.code) from error
 
 
 def _random_feeds(

@@ -71,7 +71,7 @@ def measure_output(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Output
         ),
         highest - lowest,
     )
-    whole = None not in images
+    whole = all(one is not None for one in images)
     metrics = SignalMetrics(peak if whole and peak > 0 else None)
     similar, count = 0.0, 0
     try:

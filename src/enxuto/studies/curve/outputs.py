@@ -78,7 +78,9 @@ class OutputSubject:
 def output_points(subject: OutputSubject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
     """Return a point for the original, then one for each setting. Raises `DataError` for data that do not fit."""
     shared, paths = subject.settings(), subject.paths()
-    _, judging = _samples(load(subject.model), shared, paths)
+    model = load(subject.model)
+    _, judging = _samples(model, shared, paths)
+    run_together(model, judging)  # what does not run is told before anything is written
     return [
         make_point(CURVE_OUTPUTS, {**shared, "compress": one}, subject.opening.get("seed", 0), judging.hash,
                    code=_CODE, paths=paths)
