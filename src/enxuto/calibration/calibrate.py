@@ -40,7 +40,7 @@ def calibrate(
     data: Samples | npt.NDArray[np.float32],
     *,
     choices: OutputChoices | None = None,
-    judged_outputs: JudgedOutputs | None = None,
+    labelled: bool = False,
     source: str = "",
     seed: int = 0,
     threads: int = 0,
@@ -55,7 +55,7 @@ def calibrate(
         model: with float weights.
         data: what the model is fed, or images (N, …), float32 as its one input takes them, best some hundreds.
         choices: by output what it is judged as; found out by default.
-        judged_outputs: how outputs are judged, where that is known already.
+        labelled: whether labels of the data count the model's outputs.
         source: what the data are, for the record.
         seed: of all that is sampled.
         threads: 0 for one per processor.
@@ -73,7 +73,7 @@ def calibrate(
     folded_model, folded = fold_batch_norm(model)
     calibrated_layers(folded_model, [item.name for item in folded_model.proto.graph.output])
     samples = samples_of(folded_model, data)
-    judged_outputs = judged_outputs or find_losses(folded_model, samples, choices, threads=threads)
+    judged_outputs = find_losses(folded_model, samples, choices, threads=threads, labelled=labelled)
     measured = judged_outputs.measured(folded_model)
     layers = _measured_layers(measured, judged_outputs, folded_model)
     runs, samples = run_freely(measured, model, samples, judged_outputs, threads)
