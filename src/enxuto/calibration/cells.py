@@ -65,7 +65,10 @@ def with_hidden_states(model: Model) -> Model:
         return name
 
     def slice_of(value: str, start: int, end: int, axis: int, output: str) -> NodeProto:
-        bounds = [constant(f"at {number}", np.array([number], np.int64)) for number in (start, end, axis)]
+        bounds = [
+            constant(f"hidden states at {number}", np.array([number], np.int64))
+            for number in (start, end, axis)
+        ]
         return helper.make_node("Slice", [value, *bounds], [output])
 
     for node in model.proto.graph.node:
@@ -73,13 +76,13 @@ def with_hidden_states(model: Model) -> Model:
         if not is_cell(node) or int(next((a.i for a in node.attribute if a.name == "layout"), 0)):
             continue
         added = proto.graph.node[-1]
-        name = hidden_name(node)
         if not added.output[0]:
-            added.output[0] = f"{name} after"
+            added.output[0] = hidden_name(node).removeprefix("hidden ")
+        name = hidden_name(added)
         after, parts = added.output[0], []
         ways = {"forward": [1], "reverse": [-1]}.get(text_attribute(node, "direction") or "forward", [1, -1])
         if len(node.input) > 5 and node.input[5]:
-            axis = constant("at 0", np.array([0], np.int64))
+            axis = constant("hidden states at 0", np.array([0], np.int64))
             proto.graph.node.append(helper.make_node("Unsqueeze", [node.input[5], axis], [f"{name} first"]))
         else:
             proto.graph.node.append(slice_of(after, 0, 1, 0, f"{name} some"))
