@@ -142,7 +142,7 @@ def _run(job: dict[str, Any]) -> int:
 def _serve() -> None:
     for name in sys.argv[1:]:
         import_module(name)
-    from enxuto.compression.plain import compress
+    from enxuto.compression.data_free import compress
     from enxuto.demo import MODEL
 
     compress(MODEL, threads=1).to_model(threads=1)  # loads compiled loops
