@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +26,10 @@ from enxuto import cli
 # Shells start background jobs with interrupts ignored, and children inherit that; here they are heard, as at
 # a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests start many processes: where nothing may be kept, each of them would compile the package's sources anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # What verbs write on stderr does not depend on whether loops were compiled before.
 cli._is_announcing = True
@@ -72,6 +77,7 @@ def helpers() -> dict[str, Path]:
     return {path.stem: path for path in TESTS.rglob("*.py") if path.name != "conftest.py"}
 
 
+@cache
 def own_files(name: str) -> list[Path]:
     """The files that importing a module of enxuto or of the tests runs."""
     parts = name.split(".")
@@ -102,6 +108,7 @@ def needs(path: Path, packages: frozenset[str]) -> bool:
     return False
 
 
+@cache
 def markers_of(path: Path) -> list[str]:
     """The markers that a test file gets by itself."""
     packages = {"torch": TORCH, "browser": BROWSER, "extras": EXTRAS}

@@ -12,7 +12,7 @@ import pytest
 import enxuto
 from enx_samples import DEMO, Taken, small_model, small_proto, weights_of
 from enxuto import opening as api
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.data import Preprocess, preset
 from enxuto.errors import DataError, EnxutoError, FormatError, ModelError, UsageError
 from enxuto.onnx_model import Model

@@ -30,7 +30,7 @@ from enxuto.machine.signals import hold_interrupts
 __all__ = [
     "STATE_KEYS",
     "digest",
-    "is_plain_int",
+    "is_whole_number",
     "read_archive",
     "read_state",
     "same_number_kind",
@@ -123,7 +123,7 @@ def same_number_kind(one: Tensor, other: Tensor) -> bool:
     return one.is_floating_point() == other.is_floating_point() and one.is_complex() == other.is_complex()
 
 
-def is_plain_int(value: object) -> bool:
+def is_whole_number(value: object) -> bool:
     """Whether a value is a whole number and no truth value."""
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -16,12 +16,13 @@ import onnxruntime
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.layers import linear_layers
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.calibrated import compress_within
+from enxuto.compression.data_free import compress
 from enxuto.compression.judge import Bounds
-from enxuto.compression.plain import compress
 from enxuto.compression.split import split_images
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError

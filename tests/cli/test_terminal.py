@@ -26,7 +26,7 @@ import enxuto
 from enxuto.cli import _VERBS
 from enxuto.cli.evaluate import _as_json
 from enxuto.cli.shared.progress import PlainProgress, Stages, time_left
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.ledger import ledger_of
 from enxuto.errors import install, needs
 from enxuto.evaluation import Evaluation
@@ -265,7 +265,7 @@ def test_calibration_tells_work_that_adds_up(digits: Path) -> None:
 
     images = np.random.default_rng(0).normal(size=(8, 1, 8, 8)).astype(np.float32)
     calibration = calibrate(Model.read(digits), images, progress=progress)
-    calibration.quantize(1e-4, progress=progress)
+    calibration.round_at(1e-4, progress=progress)
     for what in ("watching layers", "factoring", "measuring sensitivities", "rounding"):
         done = [one for one, _ in told[what]]
         (total,) = {total for _, total in told[what]}

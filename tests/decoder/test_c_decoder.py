@@ -19,7 +19,7 @@ import enx_variants
 from c_decoder import Decoder
 from enx_samples import DEMO, Taken, small_model
 from enx_variants import BAD, GOOD, mutated, normal, variant
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import FormatError
 from hostile_graphs import text

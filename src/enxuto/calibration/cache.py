@@ -23,10 +23,11 @@ import numpy.typing as npt
 
 from enxuto._version import __version__
 from enxuto.calibration.answers import Answers
-from enxuto.calibration.calibrate import Calibration, samples_of
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layers import linear_layers
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices
+from enxuto.calibration.running import samples_of
 from enxuto.data.published import cache_folder
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError

@@ -137,7 +137,7 @@ def measure_sensitivities(
     price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
     measured: dict[str, Float64] = {}
     for done, (spacing, scores) in enumerate(meter.each_layer(ready), 1):
-        each = meter.divergences_per_cost(spacing, spacing.plain_step(price), scores)[0]
+        each = meter.divergences_per_cost(spacing, spacing.step_off_trellis(price), scores)[0]
         if each.mean() > 0 and expected[spacing.curvature.layer.weight] > 0:
             measured[spacing.curvature.layer.weight] = each
         if progress is not None:

@@ -95,7 +95,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
-    from enxuto.compression.plain import DEFAULT_ROLES, compress
+    from enxuto.compression.data_free import compress
+    from enxuto.compression.selection import DEFAULT_ROLES
     from enxuto.enx.ledger import ledger_of, original_sizes
     from enxuto.onnx_model import Model
     from enxuto.opening import onnx_metadata, preprocess_of

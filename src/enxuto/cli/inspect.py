@@ -95,7 +95,7 @@ def _shape_text(shape: Sequence[int]) -> str:
 
 
 def _show_onnx(source: Path, json: bool) -> None:
-    from enxuto.compression.plain import parameters
+    from enxuto.enx.learned import parameters
     from enxuto.onnx_model import Model, total_bytes
 
     model = Model.read(source)

@@ -12,14 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration
-from enxuto.compression.plain import (
-    DEFAULT_ROLES,
-    DEFAULT_SCHEME,
-    matching_names,
-    measure_tensors,
-    quantizable_weights,
-)
+from enxuto.calibration.calibration import Calibration
+from enxuto.compression.data_free import DEFAULT_SCHEME, measure_tensors
+from enxuto.compression.selection import DEFAULT_ROLES, matching_names, quantizable_weights
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import check_metadata
@@ -120,7 +115,7 @@ def compress_at(
     for info in model.infos():
         if info.role is not Role.OTHER:
             check_finite(info.name, model.load(info.name), mask=info.operand)
-    tensors = calibration.quantize(price, names, progress)
+    tensors = calibration.round_at(price, names, progress)
     biases = calibration.correct_biases(tensors, progress)
     assembly = Assembly(model, facts, calibration.threads, biases)
     losses = calibration.losses(tensors)

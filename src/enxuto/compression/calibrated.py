@@ -17,19 +17,22 @@ import numpy.typing as npt
 
 from enxuto.calibration.answers import check_scores_vary
 from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
-from enxuto.calibration.calibrate import Calibration, calibrate, samples_of
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
+from enxuto.calibration.running import samples_of
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.output_judge import OutputJudge, check_bounds_fit
-from enxuto.compression.plain import DEFAULT_ROLES, parameters
 from enxuto.compression.search import SearchResult, Trial, search
+from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import ImageSplit, load_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.feeding import image_samples
 from enxuto.data.samples import Samples, feeds_text
+from enxuto.enx.learned import parameters
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.metrics import ChanceComparison
@@ -111,8 +114,8 @@ def compress_within(
     judged_outputs = find_losses(model, samples_of(model, samples), outputs, threads=threads)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
-    plain = judged_outputs.answers is not None
-    opened = _Opened(model, preprocess, outputs, threads, plain)
+    is_classifier = judged_outputs.answers is not None
+    opened = _Opened(model, preprocess, outputs, threads, is_classifier)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
@@ -199,14 +202,14 @@ class _Opened:
     preprocess: Preprocess
     choices: OutputChoices | None
     threads: int
-    plain: bool
+    is_classifier: bool
 
     def judge(
         self, data: Dataset | Samples | None, bounds: Bounds | None = None
     ) -> Judge | OutputJudge | None:
         if data is None:
             return None
-        if isinstance(data, Dataset) and self.plain:
+        if isinstance(data, Dataset) and self.is_classifier:
             if bounds is not None:
                 return _judge(self.model, data, self.preprocess, self.threads, bounds)
             return Judge(self.model, data, self.preprocess, threads=self.threads, batch=_BATCH)

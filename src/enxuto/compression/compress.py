@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enxuto.compression import plain
+from enxuto.compression import data_free
 from enxuto.compression.arguments import (
     DataLike,
     ModelLike,
@@ -26,14 +26,16 @@ from enxuto.compression.arguments import (
 )
 from enxuto.compression.at_price import PricedModel
 from enxuto.compression.calibrated import CalibratedResult, compress_within
+from enxuto.compression.data_free import DEFAULT_SCHEME
 from enxuto.compression.judge import Bounds, JudgeScore, Measure, ScoreJudge
-from enxuto.compression.plain import DEFAULT_ROLES, DEFAULT_SCHEME, parameters
 from enxuto.compression.result import CompressionResult, Report
 from enxuto.compression.search import SearchResult, search
+from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import split_images
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.errors import BudgetError, DataError, UsageError
 from enxuto.files import to_path
 from enxuto.onnx_model import Model, Role
@@ -41,7 +43,7 @@ from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import Scheme
-from enxuto.rounding.plain import Rounding
+from enxuto.rounding.data_free import Rounding
 
 __all__ = ["compress"]
 
@@ -250,7 +252,7 @@ class _Plain:
     def compress(
         self, scheme: Scheme | None, *, bits: float | None = None, rounding: Rounding | None = None
     ) -> CompressedModel:
-        return plain.compress(
+        return data_free.compress(
             self.model, scheme, bits=bits, rounding=rounding or self.rounding, roles=self.roles,
             keep_exact=self.keep_exact, fold_bn=self.fold_bn, metadata=self.metadata, threads=self.threads,
             progress=self.progress,

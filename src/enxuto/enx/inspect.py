@@ -8,8 +8,8 @@ from os import PathLike
 from typing import Any
 
 from enxuto.codec import entropy
-from enxuto.enx.assemble import parameters
 from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.learned import parameters
 from enxuto.enx.ledger import Ledger, ledger_of, parameter_count
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow, TensorEntry

@@ -22,7 +22,7 @@ import numpy as np
 from numba.core import caching, config, dispatcher
 
 from enxuto.machine.compiling import announce_compiling, on_first_compile
-from enxuto.machine.places import cache_folder, is_private, is_writable, temporary_folder
+from enxuto.machine.folders import cache_folder, is_private, is_writable, temporary_folder
 
 __all__ = ["cache_place", "clamp", "compiled", "inlined", "on_first_compile"]
 

@@ -12,6 +12,7 @@ from enxuto.onnx_model.attributes import (
     text_attribute,
 )
 from enxuto.onnx_model.batch import fixed_batch, free_batch
+from enxuto.onnx_model.data_files import files, total_bytes
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
     Ending,
@@ -30,7 +31,7 @@ from enxuto.onnx_model.scopes import read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
 from enxuto.onnx_model.tensors import check_finite
 from enxuto.onnx_model.windows import Window, window_of
-from enxuto.onnx_model.write import files, total_bytes, write_streaming
+from enxuto.onnx_model.write import write_streaming
 
 __all__ = [
     "Ending",

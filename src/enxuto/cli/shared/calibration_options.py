@@ -84,7 +84,7 @@ class SizeOptions:
     def bits_per_parameter(self, model: Model) -> float | None:
         """Return the bits per parameter that the size given comes to, None where none was given."""
         from enxuto.compression.arguments import byte_size
-        from enxuto.compression.plain import parameters
+        from enxuto.enx.learned import parameters
 
         if self.target_size is None:
             return self.bits
@@ -254,8 +254,8 @@ class CalibrationOptions(DataOptions):
         """
         from enxuto.compression.calibrated import compress_within
         from enxuto.compression.judge import Bounds
-        from enxuto.compression.plain import parameters
         from enxuto.compression.split import split_images
+        from enxuto.enx.learned import parameters
 
         bits = size.bits_per_parameter(model)
         most = None if bits is None else max(1, int(min(2.0**62, bits * parameters(model) / 8)))

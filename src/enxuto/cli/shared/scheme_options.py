@@ -11,7 +11,7 @@ from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from enxuto.quantize.schemes import Scheme
-    from enxuto.rounding.plain import Rounding
+    from enxuto.rounding.data_free import Rounding
 
 __all__ = ["QUANTIZERS", "SchemeOptions"]
 
@@ -108,7 +108,7 @@ class SchemeOptions:
     def choose_rounding(self) -> Rounding:
         """Return how levels are chosen: as --rounding says, else to nearest where the user chose the quantizer."""
         if self.rounding is not None:
-            from enxuto.rounding.plain import check_rounding
+            from enxuto.rounding.data_free import check_rounding
 
             return check_rounding(self.rounding)
         return "trellis" if replace(self, per=None) == SchemeOptions() else "nearest"

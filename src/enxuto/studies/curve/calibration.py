@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from enxuto.calibration.cache import cached_calibration
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.judge import Bounds
 from enxuto.compression.split import ImageSplit, load_images, split_images
 from enxuto.data import Dataset, Preprocess, open_dataset

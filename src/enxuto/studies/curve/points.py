@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from enxuto._version import __version__
 from enxuto.calibration.answers import kind_of_scores
 from enxuto.codec import entropy
-from enxuto.compression.plain import parameters
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.learned import parameters
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import DataError
 from enxuto.evaluation import Evaluation, evaluate

@@ -6,7 +6,6 @@ exactly. Not here: how levels are chosen (`rounding`), calibrated rounding, sear
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from enxuto.codec import entropy
-from enxuto.enx.assemble import Assembly, is_float_weight, parameters
+from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights
+from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.enx.table import check_metadata
-from enxuto.errors import BudgetError, UsageError, did_you_mean
+from enxuto.errors import BudgetError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, Role, check_finite, fold_batch_norm
 from enxuto.progress import Progress
@@ -32,25 +33,13 @@ from enxuto.quantize.schemes import (
     is_representable,
     statistics,
 )
-from enxuto.rounding.plain import Rounding, check_quantizer, check_rounding, round_weight
+from enxuto.rounding.data_free import Rounding, check_quantizer, check_rounding, round_weight
 
-__all__ = [
-    "DEFAULT_ROLES",
-    "DEFAULT_SCHEME",
-    "compress",
-    "matching_names",
-    "measure_tensors",
-    "parameters",
-    "quantizable_weights",
-]
-
-DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
-"""What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
+__all__ = ["DEFAULT_SCHEME", "compress", "measure_tensors"]
 
 DEFAULT_SCHEME: Scheme = BalancedSteps(scale=0.045)
 """Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
 
-_FEWEST = 32  # elements; a smaller tensor costs more as a row of the table than it can save
 _BITS_TOLERANCE = 0.002
 _TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
 _PATIENCE = 3  # tries before the coarsest steps of all decide whether the bits can be reached
@@ -101,30 +90,10 @@ def compress(
     if chosen == "rate":
         facts["rounding"] = chosen  # `verify` then allows a whole step
     names = quantizable_weights(read, roles, keep_exact)
-    work = _PlainCompression(
+    work = _DataFreeCompression(
         read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress, chosen
     )
     return work.run() if bits is None else work.search(bits)
-
-
-def quantizable_weights(
-    model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()
-) -> list[str]:
-    """Return the names of float weights with one of `roles` that no pattern of `keep_exact` matches.
-
-    A pattern that matches no weight at all is a `UsageError`, and so is a role that does not exist.
-    """
-    chosen = check_roles(roles)
-    kept = matching_names(model, keep_exact)
-    return [
-        info.name
-        for info in model.infos()
-        if info.role in chosen
-        and is_float_weight(info)
-        and info.elements >= _FEWEST
-        and info.name not in kept
-        and not (info.operand and np.isinf(model.load(info.name)).any())  # a mask
-    ]
 
 
 def measure_tensors(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
@@ -134,37 +103,8 @@ def measure_tensors(model: Model, names: Iterable[str]) -> tuple[dict[str, Tenso
     return (tensors, network) if len(usable) == len(tensors) else statistics(model, usable)
 
 
-def matching_names(model: Model, patterns: Iterable[str]) -> set[str]:
-    """Return the weights whose names match one of `patterns`; one that matches none is a `UsageError`."""
-    kept: set[str] = set()
-    for pattern in patterns:
-        # A name stands for itself, whatever brackets it has.
-        matched = [n for n in model.weight_names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
-        if not matched:
-            raise UsageError(
-                f"no weight is named {pattern!r}{did_you_mean(pattern, model.weight_names)}; "
-                "`enxuto inspect` lists the names",
-                code="E021",
-            )
-        kept.update(matched)
-    return kept
-
-
-def check_roles(roles: Collection[Role | str]) -> set[Role]:
-    """Return the roles meant; `UsageError` for one that does not exist."""
-    known = set(Role)
-    for role in roles:
-        if role not in known:
-            hint = did_you_mean(str(role), [str(name) for name in Role])
-            raise UsageError(
-                f"no role is called {str(role)!r}{hint}; roles are {', '.join(Role)}",
-                code="E021",
-            )
-    return {Role(role) for role in roles}
-
-
 @dataclass
-class _PlainCompression:
+class _DataFreeCompression:
     """One compression: what stays the same while a search tries several schemes."""
 
     model: Model
