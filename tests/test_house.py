@@ -71,6 +71,7 @@ MAY_IMPORT = {
     },
     "summary": {"onnx_model", "zoo"},
     "train": {"archive", "data", "zoo"},
+    "importing": {"archive", "onnx_model", "opening", "runtime", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
     "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
     "prune": {"archive", "data", "export", "latency", "runtime", "summary", "train", "zoo"},
@@ -101,7 +102,7 @@ MAY_IMPORT = {
     "__init__": None,  # names for the type checker; nothing at run time
 }
 OPEN = {"errors", "escaping", "files", "machine", "progress", "tables", "_version"}
-WITH_TORCH = {"archive", "zoo", "summary", "export", "train", "measure", "prune", "studies", "cli"}
+WITH_TORCH = {"archive", "zoo", "summary", "importing", "export", "train", "measure", "prune", "studies", "cli"}
 NO_TORCH = set(MAY_IMPORT) - WITH_TORCH
 
 
