@@ -26,8 +26,8 @@ from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_tabl
 from enxuto.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.data import Dataset
-    from enxuto.evaluation import Evaluation
+    from enxuto.data import Dataset, Preprocess
+    from enxuto.evaluation import Evaluation, ReferenceComparison
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -130,6 +130,20 @@ def run(
         result = replace(result, kl=None, scores_are=None, reference_are=None)
     if not isinstance(result, ReferenceComparison):
         _warn_of_chance(result.metrics["confusion"], str(source))
+    _show(result, source, data, chosen, remarks, options)
+
+
+def _show(
+    result: Evaluation | ReferenceComparison,
+    source: Path,
+    data: Path,
+    chosen: Preprocess,
+    remarks: list[str],
+    options: EvaluateOptions,
+) -> None:
+    """Print what was measured, as JSON or as tables."""
+    from enxuto.evaluation import ReferenceComparison
+
     if options.json:
         print_json(
             {
@@ -139,7 +153,7 @@ def run(
                 **(result.to_dict() if isinstance(result, ReferenceComparison) else _as_json(result)),
                 "remarks": remarks,
                 "provenance": provenance(
-                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
+                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=options.threads
                 ),
             }
         )
