@@ -326,6 +326,10 @@ def test_every_verb_has_help_with_two_examples(verb: str) -> None:
     assert "--json" in shown or verb == "export"
 
 
+# The calls that the documentation shows, with all that can be asked for.
+DOCUMENTED_AT_LENGTH = {"compress", "compress_within"}
+
+
 def test_no_file_or_function_is_too_long() -> None:
     for path in modules():
         text = path.read_text()
@@ -333,10 +337,9 @@ def test_no_file_or_function_is_too_long() -> None:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert node.end_lineno is not None
-                documented = ast.get_docstring(node) is not None and len(node.body) > 1
-                start = (
-                    node.body[1].lineno if documented else node.lineno
-                )  # arguments may be explained at length
+                # Parameters are counted by the next test. A docstring is counted, unless it is a page.
+                is_page = node.name in DOCUMENTED_AT_LENGTH and len(node.body) > 1
+                start = node.body[1 if is_page else 0].lineno
                 assert node.end_lineno - start < 70, f"{path}:{node.lineno} {node.name} is too long"
 
 
