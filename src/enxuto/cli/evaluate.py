@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.answers import kind_of_scores, sample_batch, warn_of_other_outputs
-from enxuto.cli.shared.common_options import Json, Threads
+from enxuto.cli.shared.common_options import Batch, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import Outputs, image_arrays, may_hold_arrays, named_arrays, show_outputs
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
@@ -48,7 +48,7 @@ class EvaluateOptions:
         typer.Option(metavar="MODEL", help="Model to compare the answers with, such as the original."),
     ] = None
     outputs: Outputs = ()
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Images per run.")] = 64
+    batch: Batch = 64
     threads: Threads = 0
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show precision, recall and F1 of every class.")
