@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.data_free import compress
 from enxuto.compression.judge import Judge

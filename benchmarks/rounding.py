@@ -26,7 +26,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.layers import LinearLayer
 from enxuto.codec import fit
 from enxuto.compression.at_price import compress_at

@@ -93,6 +93,22 @@ static uint32_t crc32_of(uint32_t crc, const uint8_t *data, size_t size)
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
     crc = ~crc;
+#ifndef ENX_SMALL /* long data eight bytes at a time, by tables made of the one above (Kounavis and Berry, 2005) */
+    if (size >= 4096) {
+        uint32_t by[8][256];
+        for (unsigned i = 0; i < 256; i++) {
+            const uint32_t half = i >> 4 ^ table[i & 15];
+            by[0][i] = half >> 4 ^ table[half & 15];
+        }
+        for (unsigned j = 1; j < 8; j++)
+            for (unsigned i = 0; i < 256; i++) by[j][i] = by[j - 1][i] >> 8 ^ by[0][by[j - 1][i] & 255];
+        for (; size >= 8; data += 8, size -= 8) {
+            const uint32_t low = read32(data) ^ crc, high = read32(data + 4);
+            crc = by[7][low & 255] ^ by[6][low >> 8 & 255] ^ by[5][low >> 16 & 255] ^ by[4][low >> 24]
+                ^ by[3][high & 255] ^ by[2][high >> 8 & 255] ^ by[1][high >> 16 & 255] ^ by[0][high >> 24];
+        }
+    }
+#endif
     for (size_t i = 0; i < size; i++) {
         crc ^= data[i];
         crc = crc >> 4 ^ table[crc & 15];
@@ -121,7 +137,8 @@ static uint64_t get(bits *b, unsigned width) /* width <= 57 */
     const uint8_t *p = b->data + (b->at >> 3);
     unsigned skip = (unsigned)(b->at & 7), bytes = (skip + width + 7) / 8;
     uint64_t window = 0;
-    for (unsigned i = 0; i < bytes; i++) window |= (uint64_t)p[i] << 8 * i;
+    if (b->end - b->at >= 64) window = read64(p); /* eight bytes are there: no need to count */
+    else for (unsigned i = 0; i < bytes; i++) window |= (uint64_t)p[i] << 8 * i;
     b->at += width;
     return window >> skip & (((uint64_t)1 << width) - 1);
 }
@@ -1088,15 +1105,16 @@ static int read_table(enx_file *f)
 
 /* -------------------------------------------------------------------------------------- exact values, coder order0 */
 
-enum { ORDER0_TOKENS = 8192, ORDER0_SLOTS = 1 << 15, ORDER0_CHUNK = 1 << 18 };
+enum { ORDER0_TOKENS = 8192, ORDER0_CHUNK = 1 << 18, RAW = 1 << 16 }; /* RAW: above all levels without raw bits */
 
 typedef struct {
     unsigned shift, direct, k, tokens;
-    uint32_t frequency[ORDER0_TOKENS], start[ORDER0_TOKENS];
-    uint16_t token[ORDER0_SLOTS];
+    int plain;       /* whether no token has raw bits */
+    uint64_t *slots; /* of each of 2^k: frequency of its token (16 bits), place in it (16), level or RAW + token (32) */
+    uint16_t frequency[ORDER0_TOKENS];
 } order0;
 
-static int read_frequencies(bits *b, order0 *o)
+static int read_frequencies(const enx_allocator *a, bits *b, order0 *o)
 {
     uint8_t before[2];
     o->shift = (unsigned)get(b, 5);
@@ -1115,22 +1133,63 @@ static int read_frequencies(bits *b, order0 *o)
             unsigned z = ones(b, 64);
             c += z & 1 ? -(int)(z / 2 + 1) : (int)(z / 2);
             NEED(!b->failed && c >= 0 && c <= (int)o->k, ENX_PAYLOAD);
+            uint32_t frequency = 0;
             if (c) {
                 unsigned j = c - 1 < (int)m ? (unsigned)c - 1 : m;
-                o->frequency[t] = (uint32_t)((((uint64_t)1 << j) + get(b, j)) << ((unsigned)c - 1 - j));
+                frequency = (uint32_t)((((uint64_t)1 << j) + get(b, j)) << ((unsigned)c - 1 - j));
             }
-            sum += o->frequency[t];
+            sum += frequency;
             NEED(sum < whole, ENX_PAYLOAD);
+            o->frequency[t] = (uint16_t)frequency;
         }
         before[t & 1] = (uint8_t)c;
     }
-    o->frequency[largest] = whole - sum;
+    o->frequency[largest] = (uint16_t)(whole - sum);
     align(b);
     NEED(!b->failed, ENX_PAYLOAD);
-    uint32_t at = 0;
+    o->plain = 1;
+    o->slots = take(a, whole, sizeof *o->slots);
+    NEED(o->slots, ENX_NO_MEMORY);
+    uint64_t *slot = o->slots;
     for (unsigned t = 0; t < tokens; t++) {
-        o->start[t] = at;
-        for (uint32_t i = 0; i < o->frequency[t]; i++) o->token[at++] = (uint16_t)t;
+        const int has_raw = o->shift || t > 2 * o->direct;
+        const uint32_t value = has_raw ? RAW + t : t & 1 ? (t + 1) / 2 : 0 - t / 2;
+        if (has_raw && o->frequency[t]) o->plain = 0;
+        for (uint32_t i = 0; i < o->frequency[t]; i++) *slot++ = (uint64_t)value << 32 | i << 16 | o->frequency[t];
+    }
+    return ENX_OK;
+}
+
+/* The next level or token of state x. Whether a word is due is close to a coin flip, so that it is no branch. */
+static INLINE int32_t order0_next(const uint64_t *slots, unsigned k, uint64_t *state, const uint8_t **word)
+{
+    uint64_t x = *state;
+    const uint64_t slot = slots[x & (((uint64_t)1 << k) - 1)];
+    x = (slot & 0xffff) * (x >> k) + (slot >> 16 & 0xffff);
+    const uint64_t due = 0 - (uint64_t)(x < (uint64_t)1 << 24); /* all bits, or none */
+    *state = x ^ ((x ^ (x << 16 | read16(*word))) & due);
+    *word += due & 2;
+    return (int32_t)(slot >> 32);
+}
+
+/* Puts the raw bits of `count` levels in their places. */
+static int order0_join(const order0 *o, bits *raw, int32_t *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (out[i] < RAW) continue;
+        const unsigned t = (unsigned)out[i] - RAW;
+        const int64_t low = (int64_t)get(raw, o->shift);
+        int64_t q = (t + 1) / 2;
+        int negative = !(t & 1);
+        if (t > 2 * o->direct) {
+            const unsigned e = (t - 2 * o->direct - 1) / 2;
+            negative = (t - 2 * o->direct - 1) & 1;
+            NEED(e + o->shift <= 33, ENX_PAYLOAD);
+            q = o->direct + ((int64_t)1 << e) + (int64_t)get(raw, e);
+        }
+        const int64_t level = (negative ? -q : q) * ((int64_t)1 << o->shift) + low;
+        NEED(level >= INT32_MIN && level <= INT32_MAX, ENX_PAYLOAD);
+        out[i] = (int32_t)level;
     }
     return ENX_OK;
 }
@@ -1138,37 +1197,36 @@ static int read_frequencies(bits *b, order0 *o)
 /* One chunk of `count` levels: its bytes from `data` on, `words` words and then raw bits up to `end`. */
 static int order0_chunk(const order0 *o, const uint8_t *data, uint64_t words, const uint8_t *end, int32_t *out, size_t count)
 {
-    unsigned lanes = count >= 1 << 15 ? 4 : 1;
-    uint64_t x[4], mask = ((uint64_t)1 << o->k) - 1;
+    enum { BLOCK = 1 << 12 }; /* as much as stays in the nearest cache, a multiple of the lanes */
+    const unsigned lanes = count >= 1 << 15 ? 4 : 1, k = o->k;
+    const uint64_t *slots = o->slots;
+    uint64_t x[4] = {0, 0, 0, 0};
     NEED((uint64_t)(end - data) / 2 >= words && (uint64_t)(end - data) - 2 * words >= 5 * lanes, ENX_PAYLOAD);
     for (unsigned i = 0; i < lanes; i++, data += 5) {
         x[i] = read32(data) | (uint64_t)data[4] << 32;
         NEED(x[i] >= (uint64_t)1 << 24, ENX_PAYLOAD);
     }
-    static const uint8_t nothing[2] = {0, 0};
     const uint8_t *word = data, *last = data + 2 * words;
     bits raw = bits_of(last, (size_t)(end - last));
-    unsigned direct = o->direct;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t s = x[i & (lanes - 1)];
-        unsigned t = o->token[s & mask];
-        s = o->frequency[t] * (s >> o->k) + (s & mask) - o->start[t];
-        const unsigned taken = s < (uint64_t)1 << 24; /* no branch: it could not be guessed */
-        NEED(!taken | (word < last), ENX_PAYLOAD);
-        s = s << 16 * taken | (read16(word < last ? word : nothing) & (0 - (uint64_t)taken));
-        word += 2 * taken;
-        x[i & (lanes - 1)] = s;
-        int64_t low = o->shift ? (int64_t)get(&raw, o->shift) : 0, q = (t + 1) / 2;
-        int negative = !(t & 1);
-        if (t > 2 * direct) {
-            unsigned e = (t - 2 * direct - 1) / 2;
-            negative = (t - 2 * direct - 1) & 1;
-            NEED(e + o->shift <= 33, ENX_PAYLOAD);
-            q = direct + ((int64_t)1 << e) + (int64_t)get(&raw, e);
+    for (size_t begin = 0; begin < count; begin += BLOCK) {
+        const size_t stop = count - begin < BLOCK ? count : begin + BLOCK;
+        size_t i = begin;
+#ifndef ENX_SMALL
+        for (; lanes == 4 && i + 4 <= stop && last - word >= 8; i += 4) { /* whatever comes, the words are there */
+            out[i] = order0_next(slots, k, &x[0], &word);
+            out[i + 1] = order0_next(slots, k, &x[1], &word);
+            out[i + 2] = order0_next(slots, k, &x[2], &word);
+            out[i + 3] = order0_next(slots, k, &x[3], &word);
         }
-        int64_t level = (negative ? -q : q) * ((int64_t)1 << o->shift) + low;
-        NEED(level >= INT32_MIN && level <= INT32_MAX, ENX_PAYLOAD);
-        out[i] = (int32_t)level;
+#endif
+        for (; i < stop; i++) {
+            static const uint8_t nothing[2] = {0, 0};
+            const uint8_t *from = word < last ? word : nothing, *at = from;
+            out[i] = order0_next(slots, k, &x[i & (lanes - 1)], &at);
+            NEED(at == from || word < last, ENX_PAYLOAD);
+            word += at - from;
+        }
+        if (!o->plain) RETURN_IF(order0_join(o, &raw, out + begin, stop - begin));
     }
     for (unsigned i = 0; i < lanes; i++) NEED(x[i] == (uint64_t)1 << 24, ENX_PAYLOAD);
     align(&raw);
@@ -1180,8 +1238,9 @@ static int order0_levels(const enx_allocator *a, const uint8_t *data, size_t siz
     if (!count) return size ? ENX_PAYLOAD : ENX_OK;
     order0 *o = take(a, 1, sizeof *o);
     NEED(o, ENX_NO_MEMORY);
+    o->slots = NULL;
     bits b = bits_of(data, size);
-    int code = read_frequencies(&b, o);
+    int code = read_frequencies(a, &b, o);
     /* the lengths stand before all chunks: a second reader passes over them to where the chunks begin */
     bits lengths = b;
     uint64_t chunks = (count + ORDER0_CHUNK - 1) / ORDER0_CHUNK;
@@ -1205,6 +1264,7 @@ static int order0_levels(const enx_allocator *a, const uint8_t *data, size_t siz
         code = order0_chunk(o, at, words, stop, out + c * ORDER0_CHUNK, now);
         at = stop;
     }
+    give_back(a, o->slots);
     give_back(a, o);
     return code;
 }
@@ -1240,21 +1300,34 @@ static int planes(const enx_allocator *a, const uint8_t *data, size_t size, uint
 
 /* ------------------------------------------------------------------------------------ coders contexts and trellis */
 
-static const uint8_t next_state[2][8] = {{0, 5, 1, 6, 2, 4, 3, 7}, {2, 7, 3, 4, 0, 6, 1, 5}};
+/* The trellis. A state is kept as eight times its number: the next one is then a byte of one of two words. */
+#define EIGHT_STATES(a, b, c, d, e, f, g, h) \
+    ((uint64_t)((a) | (b) << 8 | (c) << 16 | (d) << 24) * 8 | (uint64_t)((e) | (f) << 8 | (g) << 16 | (h) << 24) << 35)
 
-enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1 };
+static INLINE unsigned behind_level(unsigned state, int odd)
+{
+    const uint64_t next = odd ? EIGHT_STATES(2, 7, 3, 4, 0, 6, 1, 5) : EIGHT_STATES(0, 5, 1, 6, 2, 4, 3, 7);
+    return (unsigned)(next >> state) & 56;
+}
 
+static INLINE unsigned is_odd(unsigned state) { return state >> 3 & 1; }
+
+enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1, NUMBERS = 3 * 31 };
+
+/* Tables have a row for each class; on a trellis two, for even states and for odd ones. */
 typedef struct {
-    int classes, direct, groups, tokens, looking, on_trellis, offset;
+    int classes, direct, groups, tokens, looking, on_trellis;
     uint64_t rows, columns, places, width, kernels; /* places: positions of a kernel; width: of its lines */
     int8_t *row_number, *column_number, *place_number; /* NULL where all are 0 */
     int shift[5], weight[4];
     uint32_t mean[CLASSES], smallest[TOKENS];
-    uint16_t share[5][4];                 /* of 256, that the sign is the neighbours'; 256 for a token 0, which has none */
-    uint32_t slots[2 * CLASSES][TOKENS];  /* a token's frequency, and above 16 bits where its slots begin */
-    uint8_t token[2 * CLASSES][4096];
-    uint8_t class_of[CLASSES][7][SUMS]; /* by own class, N and Y */
-    uint8_t sure_of[CLASSES][TOTALS];   /* by own class and |Z| */
+    uint8_t own_class[2 * NUMBERS + 1]; /* by the sum of the numbers of row, column and position, from -NUMBERS on */
+    uint16_t share[5][TOKENS]; /* of 256, that the sign is the neighbours'; 256 for a token 0, which has none */
+    uint8_t *token;            /* by row and slot: 4096 in a row */
+    uint32_t *slots;           /* by row and token: its frequency, and above 16 bits where its slots begin */
+    uint8_t *row_of;           /* by own class, N (7 of them) and Y (SUMS): the first row of the weight's class */
+    uint8_t *sure_of;          /* by own class and |Z| (TOTALS) */
+    void *line;                /* for the levels of a line of a kernel */
 } contexts;
 
 static uint32_t hazard(int exponent)
@@ -1265,11 +1338,11 @@ static uint32_t hazard(int exponent)
     return h ? h : 1;
 }
 
-static void class_frequencies(const int *exponent, int hazards, contexts *c, int class_)
+static void class_frequencies(const int *exponent, int hazards, contexts *c, int row_)
 {
     uint64_t left = (uint64_t)1 << 30;
     uint64_t stay = 65536 - hazard(exponent[hazards - 1]);
-    uint32_t sum = 0, *slots = c->slots[class_];
+    uint32_t sum = 0, *slots = c->slots + row_ * TOKENS;
     int largest = 0;
     for (int t = 0; t < c->tokens; t++) {
         uint64_t mass;
@@ -1288,7 +1361,7 @@ static void class_frequencies(const int *exponent, int hazards, contexts *c, int
     }
     slots[largest] = slots[largest] + 4096 - sum;
     for (uint32_t t = 0, at = 0; t < (uint32_t)c->tokens; t++) {
-        memset(c->token[class_] + at, (int)t, slots[t]);
+        memset(c->token + 4096 * row_ + at, (int)t, slots[t]);
         at += slots[t];
         slots[t] |= (at - slots[t]) << 16;
     }
@@ -1309,11 +1382,34 @@ static int read_scales(const enx_allocator *a, bits *b, int there, uint64_t coun
     return ENX_OK;
 }
 
+static int tables_of_neighbours(const enx_allocator *a, contexts *c)
+{
+    static const int edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
+    c->row_of = take(a, (uint64_t)c->classes, 7 * SUMS);
+    c->sure_of = take(a, (uint64_t)c->classes, TOTALS);
+    NEED(c->row_of && c->sure_of, ENX_NO_MEMORY);
+    uint8_t *row_ = c->row_of, *sure_ = c->sure_of;
+    for (int own = 0; own < c->classes; own++) {
+        const int64_t mean = c->mean[own];
+        for (int n = 0; n < 7; n++)
+            for (int y = 0; y < SUMS; y++) {
+                int step = 0;
+                for (int i = 0; i < 4; i++) step += 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[i] * (n + 3) * mean;
+                *row_++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * (c->on_trellis ? 2 : 1));
+            }
+        for (int z = 0; z < TOTALS; z++) {
+            int s = 0;
+            for (int i = 0; i < 4; i++) s += 128 * (int64_t)z >= sure[i] * mean;
+            *sure_++ = (uint8_t)s;
+        }
+    }
+    return ENX_OK;
+}
+
 static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
 {
     static const int usual[5][3] = {{0, 0, 0}, {2, 3, 3}, {4, 6, 7}, {6, 9, 11}, {8, 12, 13}};
     static const int moved[9] = {-1, -1, 0, 1, 2, 3, 3, -1, 0};
-    static const int edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
     int exponent[CLASSES][16], there[3];
     c->classes = (int)get(b, 5) + 1;
     int hazards = (int)get(b, 4) + 1;
@@ -1326,7 +1422,10 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
     for (int t = 0; t < c->tokens; t++)
         c->smallest[t] = t <= c->direct ? (uint32_t)t : (uint32_t)c->direct + ((uint32_t)1 << (t - c->direct - 1));
     unsigned low = (unsigned)get(b, 2);
-    const int k = c->classes;
+    const int k = c->classes, rows_each = c->on_trellis ? 2 : 1;
+    c->token = take(a, (uint64_t)(k * rows_each), 4096);
+    c->slots = take(a, (uint64_t)(k * rows_each), sizeof *c->slots * TOKENS);
+    NEED(c->token && c->slots, ENX_NO_MEMORY);
     for (int i = k - 1; i >= 0; i--)
         for (int m = 0; m < hazards; m++) {
             int expected = m ? exponent[i][m - 1] : 0;
@@ -1338,10 +1437,11 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             NEED(!b->failed && exponent[i][m] >= -64 && exponent[i][m] <= 63, ENX_PAYLOAD);
         }
     for (int i = 0; i < k; i++) {
-        class_frequencies(exponent[i], hazards, c, i);
+        class_frequencies(exponent[i], hazards, c, i * rows_each);
+        const uint32_t *slots = c->slots + i * rows_each * TOKENS;
         uint64_t sum = 0;
         for (int t = 0; t < c->tokens; t++)
-            sum += (uint64_t)(c->slots[i][t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
+            sum += (uint64_t)(slots[t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
         c->mean[i] = sum / 64 ? (uint32_t)(sum / 64) : 1;
     }
     if (c->on_trellis) {
@@ -1353,10 +1453,11 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             odd[0] = exponent[i][0] + narrower;
             NEED(!b->failed && odd[0] >= -64 && odd[0] <= 63, ENX_PAYLOAD);
             memcpy(odd + 1, exponent[i] + (hazards > 1), sizeof(int) * (size_t)(hazards > 1 ? hazards - 1 : 1));
-            class_frequencies(odd, hazards > 1 ? hazards : 2, c, k + i);
+            class_frequencies(odd, hazards > 1 ? hazards : 2, c, 2 * i + 1);
         }
     }
-    c->offset = (int)get(b, 7) - 64;
+    const int offset = (int)get(b, 7) - 64;
+    for (int i = -NUMBERS; i <= NUMBERS; i++) c->own_class[NUMBERS + i] = (uint8_t)clamp(i + offset, 0, k - 1);
     RETURN_IF(read_scales(a, b, there[0], c->rows, &c->row_number));
     RETURN_IF(read_scales(a, b, there[1], c->columns, &c->column_number));
     RETURN_IF(read_scales(a, b, there[2], c->places, &c->place_number));
@@ -1370,6 +1471,7 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             NEED(!b->failed && e >= -64 && e <= 63, ENX_PAYLOAD);
             c->share[i][j + 1] = (uint16_t)clamp((int)(hazard(e) >> 8), 1, 255);
         }
+        for (int t = 4; t < TOKENS; t++) c->share[i][t] = c->share[i][3];
     }
     if (c->looking) {
         int heavy = 0;
@@ -1384,89 +1486,152 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
     }
     align(b);
     NEED(!b->failed, ENX_PAYLOAD);
-    for (int own = 0; own < k; own++) {
-        const int64_t mean = c->mean[own];
-        for (int n = 0; n < 7; n++)
-            for (int y = 0; y < SUMS; y++) {
-                int step = 0;
-                for (int i = 0; i < 4; i++) step += 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[i] * (n + 3) * mean;
-                c->class_of[own][n][y] = (uint8_t)(c->looking ? clamp(own + c->shift[step], 0, k - 1) : own);
-            }
-        for (int z = 0; z < TOTALS; z++) {
-            int s = 0;
-            for (int i = 0; i < 4; i++) s += 128 * (int64_t)z >= sure[i] * mean;
-            c->sure_of[own][z] = (uint8_t)(c->looking ? s : 0);
-        }
-    }
-    return ENX_OK;
+    return c->looking && c->places > 1 ? tables_of_neighbours(a, c) : ENX_OK;
 }
 
 typedef struct { const uint8_t *at, *end; } words;
 
-/* What is not taken is read all the same, so that no branch has to be guessed: `end` is followed by nothing. */
-static INLINE uint64_t refilled(uint64_t x, words *w)
+/* The word is read whether it is due or not, so that no branch has to be guessed. `sure`: there are words left. */
+static INLINE uint64_t refilled(uint64_t x, words *w, int sure)
 {
     static const uint8_t nothing[4] = {0, 0, 0, 0};
-    const int there = w->at < w->end, taken = there & (x < (uint64_t)1 << 31);
-    const uint64_t word = read32(there ? w->at : nothing);
-    w->at += 4 * taken;
-    return x << 32 * taken | (word & (0 - (uint64_t)taken));
+    const int there = sure || w->at < w->end;
+    const uint64_t due = 0 - (uint64_t)(there & (x < (uint64_t)1 << 31)); /* all bits, or none */
+    const uint64_t longer = x << 32 | read32(there ? w->at : nothing);
+    w->at += due & 4;
+    return x ^ ((x ^ longer) & due);
 }
 
-/* What the neighbours of a weight tell: its class, how sure they are of its sign, and their weighted sum. */
-typedef struct { unsigned class_, sure; int total; } around;
-
-/* Which neighbours lie inside of the kernel is the same for a position in all kernels. */
-typedef struct { int left, above, right, n; } inside;
-
-static INLINE inside inside_of(size_t p, size_t width)
-{
-    const size_t column = p % width;
-    inside in = {column > 0, p >= width, column + 1 < width && p >= width, 0};
-    in.n = 2 * in.left + 2 * in.above + (in.left & in.above) + in.right;
-    return in;
-}
-
-static INLINE int magnitude_of(int v) { return v < 0 ? -v : v; }
-
-/* The weight at `at`, behind the levels of its kernel that are there already. */
-static INLINE around look_around(const contexts *c, const int32_t *at, size_t width, inside in, int own)
-{
-    const int left = in.left ? clamp(at[-1], -NEAR, NEAR) : 0;
-    const int above = in.above ? clamp(*(at - width), -NEAR, NEAR) : 0;
-    const int before = in.left & in.above ? clamp(*(at - width - 1), -NEAR, NEAR) : 0;
-    const int right = in.right ? clamp(*(at - width + 1), -NEAR, NEAR) : 0;
-    const int y = 2 * (magnitude_of(left) + magnitude_of(above)) + magnitude_of(before) + magnitude_of(right);
-    around a;
-    a.total = c->weight[0] * left + c->weight[1] * above + c->weight[2] * before + c->weight[3] * right;
-    a.class_ = c->class_of[own][in.n][y];
-    a.sure = c->sure_of[own][magnitude_of(a.total)];
-    return a;
-}
-
-/* The next level, which state x is taken to. */
-static INLINE int32_t next_level(const contexts *c, around a, uint64_t *state, words *w)
+/* The next magnitude, which state x is taken to; *other: all bits set if the sign is not the expected one. */
+static INLINE uint32_t next_magnitude(const contexts *c, size_t row_, const uint16_t *shares, uint64_t *state, words *w,
+                                      int sure, uint32_t *other)
 {
     uint64_t x = *state;
-    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[a.class_][slot], slots = c->slots[a.class_][t];
+    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[row_ * 4096 + slot], slots = c->slots[row_ * TOKENS + t];
     x = (uint64_t)(slots & 0xffff) * (x >> 12) + slot - (slots >> 16);
-    const uint32_t share = c->share[a.sure][t < 3 ? t : 3], chance = (uint32_t)(x & 255);
-    const uint32_t other = 0 - (uint32_t)(chance >= share); /* all bits set if the sign is not the neighbours' */
-    x = (uint64_t)((share ^ other) + (257 & other)) * (x >> 8) + chance - (share & other); /* share, or 256 - share */
-    x = refilled(x, w);
-    uint32_t magnitude = c->smallest[t];
-    if ((int)t > c->direct)
+    const uint32_t share = shares[t], chance = (uint32_t)(x & 255), o = 0 - (uint32_t)(chance >= share);
+    x = (uint64_t)((share ^ o) + (257 & o)) * (x >> 8) + chance - (share & o); /* share, or 256 - share */
+    x = refilled(x, w, sure);
+    *other = o;
+    uint32_t magnitude = t;
+    if ((int)t > c->direct) {
+        magnitude = c->smallest[t];
         for (int e = (int)t - c->direct - 1, i = 0; i < e; i += 16) {
             const int width = e - i < 16 ? e - i : 16;
             magnitude += (uint32_t)(x & (((uint32_t)1 << width) - 1)) << i;
-            x = refilled(x >> width, w);
+            x = refilled(x >> width, w, sure);
         }
+    }
     *state = x;
-    const uint32_t minus = other ^ (0 - (uint32_t)(a.total < 0));
-    return (int32_t)((magnitude ^ minus) - minus);
+    return magnitude;
 }
 
-/* Which row and column kernel n of the payload lies in: of several tensors, each is a row. */
+/* What is known of weights that are decoded together, one of each strand (a kernel, on a trellis a row of kernels). */
+enum { LANES = 4, MOST_WORDS = 3 * LANES }; /* words that a weight of each strand takes at most */
+typedef struct {
+    uint64_t x[LANES];
+    unsigned path[LANES];                         /* on a trellis: eight times the state */
+    int16_t left[LANES], before[LANES];           /* neighbours: left, and above left */
+    int16_t y[LANES], z[LANES];                   /* what they add up to */
+    int16_t (*line)[LANES];                       /* the line above, a zero at both ends; it becomes this one */
+} lanes;
+
+/* Sums over the neighbours of the weights in `column`, for all strands alike: a compiler may do them at once. */
+static INLINE void look_around(const contexts *c, lanes *l, unsigned count, size_t column)
+{
+    const int16_t *above = l->line[column + 1], *right = l->line[column + 2];
+    for (unsigned i = 0; i < count; i++) {
+        const int p = l->left[i], q = above[i], r = l->before[i], s = right[i];
+        l->y[i] = (int16_t)(2 * ((p < 0 ? -p : p) + (q < 0 ? -q : q)) + (r < 0 ? -r : r) + (s < 0 ? -s : s));
+        l->z[i] = (int16_t)(c->weight[0] * p + c->weight[1] * q + c->weight[2] * r + c->weight[3] * s);
+    }
+    for (unsigned i = 0; i < count; i++) l->before[i] = above[i];
+}
+
+/* The weight of strand i whose numbers add up to `sum`, `at` where it goes to. */
+static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int near, int on_trellis, int sure, int sum,
+                                 size_t around, size_t column, int32_t *at, words *w)
+{
+    const size_t own = c->own_class[NUMBERS + sum];
+    const uint16_t *shares = c->share[0];
+    size_t row_ = on_trellis ? 2 * own : own;
+    int z = 0;
+    if (near) {
+        z = l->z[i];
+        row_ = c->row_of[own * (7 * SUMS) + around + (size_t)l->y[i]];
+        shares = c->share[c->sure_of[own * TOTALS + (size_t)(z < 0 ? -z : z)]];
+    }
+    if (on_trellis) row_ += is_odd(l->path[i]);
+    uint32_t other;
+    const uint32_t magnitude = next_magnitude(c, row_, shares, &l->x[i], w, sure, &other);
+    const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
+    *at = (int32_t)((magnitude ^ minus) - minus);
+    if (on_trellis) l->path[i] = behind_level(l->path[i], magnitude & 1);
+    if (near) {
+        const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
+        l->left[i] = l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
+    }
+}
+
+/* A weight of each strand, the first at `at`, the others each `length` behind. */
+static INLINE void decode_weights(const contexts *c, lanes *l, unsigned count, int near, int on_trellis, int sure,
+                                  const int *sums, int more, size_t around, size_t column, int32_t *at, size_t length, words *w)
+{
+#ifndef ENX_SMALL
+    if (count == LANES) { /* spelt out, so that states stay in registers */
+        decode_weight(c, l, 0, near, on_trellis, sure, sums[0] + more, around, column, at, w);
+        decode_weight(c, l, 1, near, on_trellis, sure, sums[1] + more, around, column, at + length, w);
+        decode_weight(c, l, 2, near, on_trellis, sure, sums[2] + more, around, column, at + 2 * length, w);
+        decode_weight(c, l, 3, near, on_trellis, sure, sums[3] + more, around, column, at + 3 * length, w);
+        return;
+    }
+#endif
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(c, l, i, near, on_trellis, sure, sums[i] + more, around, column, at + i * length, w);
+}
+
+/* `groups` times `count` strands of `strand` kernels each; `numbers`: of their rows (and columns, without a trellis).
+ * What is constant where this is called makes a loop of its own. */
+static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count, int near, int on_trellis, int single,
+                                  const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
+{
+    const size_t width = single ? 1 : (size_t)c->width, places = single ? 1 : (size_t)c->places;
+    const size_t length = strand * places;
+    lanes l = *all;
+    words w = *w_;
+    for (size_t g = 0; g < groups; g++, numbers += count, out += count * length) {
+        int32_t *at = out;
+        for (unsigned i = 0; i < count; i++) l.path[i] = 0;
+        for (size_t k = 0; k < strand; k++) {
+            const int8_t *place = c->place_number;
+            int sums[LANES] = {0, 0, 0, 0};
+            for (unsigned i = 0; i < count; i++)
+                sums[i] = numbers[i] + (on_trellis && c->column_number ? c->column_number[k] : 0);
+            if (near) memset(l.line, 0, sizeof *l.line * (width + 2));
+            for (size_t line = 0; line < places; line += width) {
+                if (near)
+                    for (unsigned i = 0; i < count; i++) l.left[i] = l.before[i] = 0;
+                for (size_t column = 0; column < width; column++, at++) {
+                    const int more = place ? *place++ : 0;
+                    size_t around = 0;
+                    if (near) {
+                        around = SUMS * (column ? (line ? 5u : 2u) : line ? 2u : 0u);
+                        if (line && column + 1 < width) around += SUMS;
+                        look_around(c, &l, count, column);
+                    }
+                    if (w.end - w.at >= 4 * MOST_WORDS)
+                        decode_weights(c, &l, count, near, on_trellis, 1, sums, more, around, column, at, length, &w);
+                    else
+                        decode_weights(c, &l, count, near, on_trellis, 0, sums, more, around, column, at, length, &w);
+                }
+            }
+        }
+    }
+    *all = l;
+    *w_ = w;
+}
+
+/* Which row and column the next kernel of the payload lies in: of several tensors, each is a row. */
 typedef struct { uint64_t row, column, in_row; const tensor *tensors; } place;
 
 static void step_on(const contexts *c, place *at)
@@ -1479,78 +1644,55 @@ static void step_on(const contexts *c, place *at)
     while (at->row < c->rows && at->in_row >= at->tensors[at->row].elements) at->in_row = 0, at->row++;
 }
 
-/* Strands that advance together, of which the i-th begins at out + i * strand * places. What is constant where this is
- * called makes a loop of its own. */
-static INLINE void decode_group(const contexts *c, unsigned lanes, int near, int on_trellis, const place *start,
-                                uint64_t strand, int32_t *out, uint64_t *states, words *all)
-{
-    const size_t places = (size_t)c->places, width = (size_t)c->width, length = (size_t)strand * places;
-    const int top = c->classes - 1;
-    uint64_t x[4] = {0, 0, 0, 0};
-    unsigned path[4] = {0, 0, 0, 0};
-    words w = *all;
-    for (unsigned i = 0; i < lanes; i++) x[i] = states[i];
-    for (size_t k = 0; k < strand; k++, out += places) {
-        int base[4] = {0, 0, 0, 0};
-        for (unsigned i = 0; i < lanes; i++) {
-            const size_t column = on_trellis ? k : (size_t)start[i].column;
-            base[i] = c->offset + (c->row_number ? c->row_number[start[i].row] : 0) +
-                      (c->column_number ? c->column_number[column] : 0);
-        }
-        for (size_t p = 0; p < places; p++) {
-            const int more = c->place_number ? c->place_number[p] : 0;
-            const inside in = near ? inside_of(p, width) : (inside){0, 0, 0, 0};
-            for (unsigned i = 0; i < lanes; i++) {
-                int32_t *at = out + i * length + p;
-                const int own = clamp(base[i] + more, 0, top);
-                around a = {c->class_of[own][0][0], 0, 0};
-                if (near) a = look_around(c, at, width, in, own);
-                if (on_trellis) a.class_ += path[i] & 1 ? (unsigned)c->classes : 0;
-                *at = next_level(c, a, &x[i], &w);
-                if (on_trellis) path[i] = next_state[*at & 1][path[i]];
-            }
-        }
-    }
-    for (unsigned i = 0; i < lanes; i++) states[i] = x[i];
-    *all = w;
-}
-
 /* A chunk of kernels (on a trellis: of rows of `strand` kernels), `length` bytes, to levels from `out` on. */
 static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t length, int32_t *out, uint64_t strands,
-                          uint64_t strand, place *at)
+                          uint64_t strand, place *at, void *line)
 {
+    enum { BLOCK = 256 };
     const uint64_t count = strands * strand * c->places;
-    const unsigned lanes = count >= 1 << 16 ? 4 : 1;
-    const uint64_t width = lanes > 1 ? 8 : length < 5 ? length : 5 + (length - 5) % 4;
-    uint64_t x[4] = {0, 0, 0, 0};
-    NEED(length >= lanes * width && (length - lanes * width) % 4 == 0, ENX_PAYLOAD);
-    for (unsigned i = 0; i < lanes; i++) {
-        for (uint64_t j = 0; j < width; j++) x[i] |= (uint64_t)*data++ << 8 * j;
-        NEED(x[i] < (uint64_t)1 << 63 && (lanes == 1 || x[i] >= (uint64_t)1 << 31), ENX_PAYLOAD);
+    const unsigned states = count >= 1 << 16 ? LANES : 1;
+    const uint64_t width = states > 1 ? 8 : length < 5 ? length : 5 + (length - 5) % 4;
+    int16_t numbers[BLOCK];
+    lanes l;
+    memset(&l, 0, sizeof l);
+    l.line = line;
+    NEED(length >= states * width && (length - states * width) % 4 == 0, ENX_PAYLOAD);
+    for (unsigned i = 0; i < states; i++) {
+        for (uint64_t j = 0; j < width; j++) l.x[i] |= (uint64_t)*data++ << 8 * j;
+        NEED(l.x[i] < (uint64_t)1 << 63 && (states == 1 || l.x[i] >= (uint64_t)1 << 31), ENX_PAYLOAD);
     }
-    words w = {data, data + (length - lanes * width)};
-    const int near = c->looking && c->places > 1;
-    for (uint64_t group = 0; group < strands; group += lanes) {
-        const unsigned now = strands - group < lanes ? (unsigned)(strands - group) : lanes;
-        int32_t *begin = out + group * strand * c->places;
-        place start[4];
-        for (unsigned i = 0; i < now; i++) {
-            start[i] = *at;
+    words w = {data, data + (length - states * width)};
+    const int near = c->row_of != NULL;
+    for (uint64_t done = 0; done < strands;) {
+        const size_t left = strands - done < BLOCK ? (size_t)(strands - done) : BLOCK;
+        const unsigned together = left < states ? (unsigned)left : states;
+        const size_t now = left - left % together, groups = now / together;
+        for (size_t i = 0; i < now; i++) {
+            int sum = c->row_number ? c->row_number[at->row] : 0;
+            if (c->column_number && !c->on_trellis) sum += c->column_number[at->column];
+            numbers[i] = (int16_t)sum;
             if (c->on_trellis) at->row++;
             else step_on(c, at);
         }
+#define STRANDS(count, near, trellis, single) \
+    decode_strands(c, &l, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
 #ifndef ENX_SMALL /* loops of their own for what is common */
-        if (now == 4 && c->on_trellis && near) decode_group(c, 4, 1, 1, start, strand, begin, x, &w);
-        else if (now == 4 && c->on_trellis) decode_group(c, 4, 0, 1, start, strand, begin, x, &w);
-        else if (now == 4 && near) decode_group(c, 4, 1, 0, start, strand, begin, x, &w);
-        else if (now == 4) decode_group(c, 4, 0, 0, start, strand, begin, x, &w);
-        else if (lanes == 1 && c->on_trellis && near) decode_group(c, 1, 1, 1, start, strand, begin, x, &w);
-        else if (lanes == 1 && c->on_trellis) decode_group(c, 1, 0, 1, start, strand, begin, x, &w);
+        const int kind = (c->places == 1) + 2 * near + 4 * c->on_trellis;
+        if (together == LANES && kind == 1) STRANDS(LANES, 0, 0, 1);
+        else if (together == LANES && kind == 2) STRANDS(LANES, 1, 0, 0);
+        else if (together == LANES && kind == 5) STRANDS(LANES, 0, 1, 1);
+        else if (together == LANES && kind == 6) STRANDS(LANES, 1, 1, 0);
+        else if (together == 1 && kind == 1) STRANDS(1, 0, 0, 1);
+        else if (together == 1 && kind == 2) STRANDS(1, 1, 0, 0);
+        else if (together == 1 && kind == 5) STRANDS(1, 0, 1, 1);
+        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 0);
         else
 #endif
-            decode_group(c, now, near, c->on_trellis, start, strand, begin, x, &w);
+            STRANDS(together, near, c->on_trellis, 0);
+        done += now;
+        out += now * strand * c->places;
     }
-    for (unsigned i = 0; i < lanes; i++) NEED(x[i] == (lanes == 1 ? 0 : (uint64_t)1 << 31), ENX_PAYLOAD);
+    for (unsigned i = 0; i < states; i++) NEED(l.x[i] == (states == 1 ? 0 : (uint64_t)1 << 31), ENX_PAYLOAD);
     return w.at == w.end ? ENX_OK : ENX_PAYLOAD;
 }
 
@@ -1558,6 +1700,7 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
 {
     bits b = bits_of(data, size);
     RETURN_IF(read_contexts(a, &b, c));
+    if (c->row_of) NEED(c->line = take(a, c->width + 2, sizeof(int16_t[LANES])), ENX_NO_MEMORY);
     const uint64_t strand = c->on_trellis ? c->columns : 1, strands = c->kernels / strand;
     const uint64_t most = ((uint64_t)1 << 18) / (c->places * strand), step = most ? most : 1;
     const uint64_t chunks = (strands + step - 1) / step;
@@ -1574,7 +1717,7 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
         const uint64_t left = (uint64_t)(end - from), length = i + 1 < chunks ? varint(&lengths) : left;
         const uint64_t now = i + 1 < chunks ? step : strands - i * step;
         NEED(length <= left, ENX_PAYLOAD);
-        RETURN_IF(contexts_chunk(c, from, length, out + i * step * strand * c->places, now, strand, &at));
+        RETURN_IF(contexts_chunk(c, from, length, out + i * step * strand * c->places, now, strand, &at, c->line));
         from += length;
     }
     return ENX_OK;
@@ -1601,6 +1744,11 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
     give_back(a, c->row_number);
     give_back(a, c->column_number);
     give_back(a, c->place_number);
+    give_back(a, c->token);
+    give_back(a, c->slots);
+    give_back(a, c->row_of);
+    give_back(a, c->sure_of);
+    give_back(a, c->line);
     give_back(a, c);
     return code;
 }
@@ -1742,9 +1890,9 @@ static int reconstruct(const row *r, const tensor *t, const int32_t *levels, con
             int64_t level = levels[i];
             if (r->trellis) {
                 NEED(level > -((int64_t)1 << 30) && level < (int64_t)1 << 30, ENX_PAYLOAD);
-                const unsigned odd = (unsigned)level & 1;
-                level = 2 * level - (state & 1 ? (level > 0) - (level < 0) : 0);
-                state = next_state[odd][state];
+                const int odd = (int)(level & 1);
+                level = 2 * level - (is_odd(state) ? (level > 0) - (level < 0) : 0);
+                state = behind_level(state, odd);
             }
             float x = (float)level * by_row;
             x = x * by_column;

@@ -16,7 +16,8 @@ import onnxruntime
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.layers import linear_layers
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.calibrated import compress_within

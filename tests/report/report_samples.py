@@ -256,7 +256,7 @@ def souza_records() -> list[dict[str, Any]]:
             name, "souza.network",
             {"network": name, "scale": "smoke", "classes": 10, "config": {"epochs": 2}},
             {
-                "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},
+                "data_set": "CIFAR-10", "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},
                 "training": {"epochs": 2, "stopped": "all epochs done", "loss": 1.0, "seconds": 3.0},
                 "measures": {
                     "top1": 0.5, "top5": None, "loss": 1.0, "samples": 500, "data_hash": "bb", "parameters": parameters,

@@ -23,10 +23,11 @@ import numpy.typing as npt
 
 from enxuto._version import __version__
 from enxuto.calibration.answers import Answers
-from enxuto.calibration.calibrate import Calibration, samples_of
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layers import linear_layers
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices
+from enxuto.calibration.running import samples_of
 from enxuto.data.published import cache_folder
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
@@ -37,7 +38,7 @@ from enxuto.onnx_model import Model, fold_batch_norm
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 9  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 10  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -47,11 +48,24 @@ def calibration_folder() -> Path:
 
 
 def calibration_key(
-    model: Model, data: Samples | npt.NDArray[np.float32], seed: int, choices: OutputChoices | None = None
+    model: Model,
+    data: Samples | npt.NDArray[np.float32],
+    seed: int,
+    choices: OutputChoices | None = None,
+    *,
+    labelled: bool = False,
 ) -> str:
     """Return 32 hex digits that change with whatever a calibration depends on."""
     samples = samples_of(model, data)
-    facts = [_LAYOUT, __version__, seed, len(samples), samples.stacked, sorted((choices or {}).items())]
+    facts = [
+        _LAYOUT,
+        __version__,
+        seed,
+        len(samples),
+        samples.stacked,
+        sorted((choices or {}).items()),
+        labelled,
+    ]
     found = hashlib.sha256(json.dumps(facts).encode())
     for name in model.weight_names:
         found.update(name.encode())
@@ -73,6 +87,7 @@ def cached_calibration(
     seed: int,
     threads: int,
     choices: OutputChoices | None = None,
+    labelled: bool = False,
     folder: Path | None = None,
 ) -> Calibration:
     """Return the cached calibration of this model and these images, or make it and write it to the cache.
@@ -85,9 +100,12 @@ def cached_calibration(
         seed: of the calibration.
         threads: of a calibration read from the cache.
         choices: by output what it is judged as.
+        labelled: whether labels of the data count the model's outputs.
         folder: of the cache, by default `calibration_folder()`. Where it cannot be written, nothing is cached.
     """
-    place = (folder or calibration_folder()) / f"{calibration_key(model, data, seed, choices)}.npz"
+    place = (
+        folder or calibration_folder()
+    ) / f"{calibration_key(model, data, seed, choices, labelled=labelled)}.npz"
     found = _load(place, model, samples_of(model, data), source, seed, threads)
     if found is not None:
         return found

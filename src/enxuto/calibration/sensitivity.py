@@ -27,6 +27,7 @@ from enxuto.calibration.allocation import Spacing, price_of_bits
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
+from enxuto.calibration.sequences import run_sequence, sequence_runner
 from enxuto.data.samples import Group
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
@@ -58,11 +59,14 @@ References: TypeAlias = Sequence[Sequence[np.ndarray]]
 def run_groups(
     model: Model, groups: Sequence[Group], *, batch: int = 8, threads: int = 0
 ) -> list[list[np.ndarray]]:
-    """Return a model's outputs for every group of samples, `batch` of which are run at a time."""
+    """Return a model's outputs for every group of samples, `batch` of which are run at a time; for all of its steps."""
     runner = Runner(model, threads=threads)
     names = [item.name for item in model.proto.graph.output]
     found = []
     for group in groups:
+        if group.feedback:
+            found.append(run_sequence(sequence_runner(model, group, threads=threads), group, names))
+            continue
         parts = [runner.values(part.feeds, names) for part in group.parts(batch)]
         if len(parts) > 1:
             parts = [[np.concatenate(pieces) for pieces in zip(*parts, strict=True)]]

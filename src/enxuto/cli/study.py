@@ -187,19 +187,19 @@ def _show(
     from enxuto.report.figures.souza import draw_trainings
     from enxuto.studies.souza.files import write_tables
     from enxuto.studies.souza.published import PUBLISHED
-    from enxuto.studies.souza.records import make_records
+    from enxuto.studies.souza.records import make_records, same_training
     from enxuto.studies.souza.tables import tables
+    from enxuto.study import Store
 
     records = make_records(results)
-    write_tables(records, target)
-    draw_trainings(records, folder, target)
+    all_data = same_training(make_records(Store(folder).results()), records)
+    write_tables(records, target, all_data)
+    draw_trainings(records, folder, target, all_data)
     write_provenance(target, made)
     for record in records:
         note(_line(record, folder))
     if as_json:
-        published = {
-            str(classes): {k: vars(row) for k, row in rows.items()} for classes, rows in PUBLISHED.items()
-        }
+        published = {name: {k: vars(row) for k, row in rows.items()} for name, rows in PUBLISHED.items()}
         failed = [{"network": _name(one), "error": one.error} for one in results.failed]
         print_json(
             {
@@ -212,7 +212,7 @@ def _show(
             }
         )
         return
-    for table in tables(records):
+    for table in tables(records, all_data):
         show_study_table(table)
     note(
         f"in {target}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.data_free import DEFAULT_SCHEME, measure_tensors
 from enxuto.compression.selection import DEFAULT_ROLES, matching_names, quantizable_weights
 from enxuto.enx.assemble import Assembly

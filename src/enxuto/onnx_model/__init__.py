@@ -29,6 +29,7 @@ from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
+from enxuto.onnx_model.states import State, check_feedback, find_states
 from enxuto.onnx_model.tensors import check_finite
 from enxuto.onnx_model.windows import Window, window_of
 from enxuto.onnx_model.write import write_streaming
@@ -37,17 +38,20 @@ __all__ = [
     "Ending",
     "Model",
     "Role",
+    "State",
     "WeightInfo",
     "Window",
     "append_logarithm",
     "array_bytes",
     "array_from_bytes",
     "byte_count",
+    "check_feedback",
     "check_finite",
     "constant_tensor",
     "cut_before_softmax",
     "files",
     "fill",
+    "find_states",
     "fixed_batch",
     "float_attribute",
     "fold_batch_norm",

@@ -24,7 +24,7 @@ from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat,
 from enxuto.quantize.schemes import SameQuantizer
 
 if TYPE_CHECKING:
-    from enxuto.calibration.calibrate import Calibration
+    from enxuto.calibration.calibration import Calibration
 
 __all__ = [
     "CALIBRATED_METHOD",
