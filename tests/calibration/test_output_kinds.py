@@ -34,7 +34,11 @@ ROWS: dict[str, tuple[str, Callable[[], np.ndarray], bool]] = {
     "logits of two": ("y", lambda: classes(2), False),
     "logits of which one wins": ("y", lambda: classes(3) + [20, 0, 0], False),
     "opinions": ("Identity:0", lambda: together(3), True),
-    "quantities of sizes of their own": ("y", lambda: random.standard_normal((COUNT, 3)) + [50, 0, -50], True),
+    "quantities of sizes of their own": (
+        "y",
+        lambda: random.standard_normal((COUNT, 3)) + [50, 0, -50],
+        True,
+    ),
     "quantities of one size": ("y", lambda: random.standard_normal((COUNT, 3)), False),
     "one number several times": ("y", lambda: together(3, 1e-3), False),
     "many columns": ("y", lambda: together(1000), False),
@@ -112,6 +116,8 @@ def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
         [numpy_helper.from_array(np.random.default_rng(3).standard_normal((4, 3)).astype(np.float32), "w"),
          numpy_helper.from_array(np.array(True), "yes")],
     )  # fmt: skip
-    model = Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
     data = Samples({"x": np.random.default_rng(4).standard_normal((COUNT, 5, 4)).astype(np.float32)})
     assert [loss.kind for loss in find_losses(model, data, threads=1).losses] == [kind]

@@ -129,7 +129,9 @@ def test_arrays_that_do_not_fit_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_whole_numbers_masks_and_several_inputs_are_taken(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+def test_whole_numbers_masks_and_several_inputs_are_taken(
+    invoke: Invoke, folder: Path, tmp_path: Path
+) -> None:
     for verb in ("evaluate", "compare", "verify"):
         result = invoke(verb, *VERBS[verb](folder, archive(tmp_path)))
         assert result.exit_code == 0, result.output

@@ -112,7 +112,14 @@ def test_a_file_within_a_bound_judged_by_its_own_states(model: Path, tmp_path: P
     assert small.report.kl <= 2e-3
     small.save(tmp_path / "a.enx")
     np.savez(tmp_path / "a.npz", x=sound(4))
-    arguments = ["evaluate", str(tmp_path / "a.enx"), "--data", str(tmp_path / "a.npz"), "--reference", str(model)]
+    arguments = [
+        "evaluate",
+        str(tmp_path / "a.enx"),
+        "--data",
+        str(tmp_path / "a.npz"),
+        "--reference",
+        str(model),
+    ]
     said = CliRunner().invoke(app, [*arguments, "--feedback", "stateN=state", "--json"])
     assert said.exit_code == 0, said.output
     found = named_samples({"x": sound(4)}, Model.read(model), FED_BACK)
@@ -126,7 +133,11 @@ def test_a_file_within_a_bound_judged_by_its_own_states(model: Path, tmp_path: P
         for number, step in enumerate(x):
             state = np.tanh(step @ decoded["w"] + state @ decoded["u"])
             q = 1 / (1 + np.exp(-(state @ decoded["v"]).astype(np.float64)))
-            lost.append(np.mean(p[number] * np.log(p[number] / q) + (1 - p[number]) * np.log((1 - p[number]) / (1 - q))))
+            lost.append(
+                np.mean(
+                    p[number] * np.log(p[number] / q) + (1 - p[number]) * np.log((1 - p[number]) / (1 - q))
+                )
+            )
     assert judgement.kl == pytest.approx(np.mean(lost), rel=1e-2)
 
 
@@ -173,7 +184,9 @@ def test_states_are_told_by_name_and_shape(name: str) -> None:
         [value("y", TensorProto.FLOAT, ["n", 2, 2, 2, 2]), value("z", TensorProto.FLOAT, given)],
     )
     found = find_states(Model.from_proto(helper.make_model(graph, ir_version=8)))
-    assert {one: state.shape for one, state in found.items()} == ({} if expected is None else {called: expected})
+    assert {one: state.shape for one, state in found.items()} == (
+        {} if expected is None else {called: expected}
+    )
 
 
 def test_the_initial_state_of_a_cell_is_a_state_whatever_its_name() -> None:
@@ -187,7 +200,11 @@ def test_the_initial_state_of_a_cell_is_a_state_whatever_its_name() -> None:
         numpy_helper.from_array(random.standard_normal((1, 12, 4)).astype(np.float32), "u"),
     ]
     graph = helper.make_graph(
-        nodes, "g", [value("x", 1, ["t", 1, 3]), value("q", 1, [1, 1, 4])], [value("z", 1, [1, 1, 4])], constants
+        nodes,
+        "g",
+        [value("x", 1, ["t", 1, 3]), value("q", 1, [1, 1, 4])],
+        [value("z", 1, [1, 1, 4])],
+        constants,
     )
     found = find_states(Model.from_proto(helper.make_model(graph, ir_version=8)))
     assert {name: state.outputs for name, state in found.items()} == {"q": ("z",)}

@@ -42,7 +42,8 @@ def test_what_is_no_pair_of_images(one: tuple[int, ...], other: tuple[int, ...])
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "peak"), [(0, 1, 1), (-0.05, 1.04, 1), (0, 255, 255), (-3, 250, 255), (-1, 1, 2), (0, 4000, 4000)]
+    ("low", "high", "peak"),
+    [(0, 1, 1), (-0.05, 1.04, 1), (0, 255, 255), (-3, 250, 255), (-1, 1, 2), (0, 4000, 4000)],
 )
 def test_the_peak_is_that_of_images(low: float, high: float, peak: float) -> None:
     image = np.linspace(low, high, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16)

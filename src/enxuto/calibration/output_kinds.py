@@ -19,7 +19,14 @@ from enxuto.onnx_model import Ending, Model, int_attribute, reads_of
 from enxuto.onnx_model.carried import names_classes
 from enxuto.onnx_model.scopes import subgraphs
 
-__all__ = ["behind_arg_max", "compacts", "holds_chances", "kind_of_output", "looks_like_values", "values_remark"]
+__all__ = [
+    "behind_arg_max",
+    "compacts",
+    "holds_chances",
+    "kind_of_output",
+    "looks_like_values",
+    "values_remark",
+]
 
 _COMPACTS = frozenset({"NonMaxSuppression", "Unique", "Compress"})
 _YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
 import traceback
@@ -123,7 +124,8 @@ def show_outputs(
         note(remark)
     if json:
         made = provenance(samples=judgement.samples, data=judgement.data_hash, threads=threads)
-        values = {**judgement.to_dict(), "snr_db": judgement.snr_db}
+        exact = judgement.snr_db is None or math.isinf(judgement.snr_db)  # JSON has no infinity
+        values = {**judgement.to_dict(), "snr_db": None if exact else judgement.snr_db}
         print_json({"model": str(source), **values, "remarks": list(judged.remarks), "provenance": made})
         return
     rows = [("samples", f"{judgement.samples:,} (data {judgement.data_hash})")]
@@ -214,6 +216,8 @@ def load_measure(spec: str) -> Measure:
             raise
         except Exception as error:
             note(traceback.format_exc().rstrip())
-            raise UsageError(f"--judge {spec} raised {error_reason(error)}; nothing was written") from error
+            raise UsageError(
+                f"--judge {spec} raised {type(error).__name__}: {error_reason(error)}; nothing was written"
+            ) from error
 
     return judged
