@@ -32,11 +32,11 @@ def together(columns: int, own: float = 0.3) -> np.ndarray:
 ROWS: dict[str, tuple[str, Callable[[], np.ndarray], bool]] = {
     "logits": ("Identity:0", lambda: classes(10), False),
     "logits of two": ("y", lambda: classes(2), False),
-    "logits of which one wins": ("y", lambda: classes(3) + [20, 0, 0], False),
+    "logits of which one wins": ("y", lambda: np.add(classes(3), [20, 0, 0]), False),
     "opinions": ("Identity:0", lambda: together(3), True),
     "quantities of sizes of their own": (
         "y",
-        lambda: random.standard_normal((COUNT, 3)) + [50, 0, -50],
+        lambda: np.add(random.standard_normal((COUNT, 3)), [50, 0, -50]),
         True,
     ),
     "quantities of one size": ("y", lambda: random.standard_normal((COUNT, 3)), False),
@@ -109,7 +109,10 @@ def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
         for name in ("one", "other")
     ]
     graph = helper.make_graph(
-        [node("MatMul", ["x", "w"], ["z"]), node("If", ["yes"], ["y"], then_branch=branches[0], else_branch=branches[1])],
+        [
+            node("MatMul", ["x", "w"], ["z"]),
+            node("If", ["yes"], ["y"], then_branch=branches[0], else_branch=branches[1]),
+        ],
         "g",
         [value("x", TensorProto.FLOAT, ["n", 5, 4])],
         [value("y", TensorProto.FLOAT, None)],

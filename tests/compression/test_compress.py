@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 import enxuto
+from enxuto.compression import data_free
 from enxuto.data import preset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, DataError, UsageError

@@ -31,7 +31,7 @@ from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.enx.learned import parameters
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import DataError
-from enxuto.evaluation import Evaluation, evaluate
+from enxuto.evaluation import Evaluation, evaluate, predict_batches
 from enxuto.metrics import ScoreKind, wilson_interval
 from enxuto.onnx_model import Model, files
 from enxuto.opening import load
@@ -249,7 +249,7 @@ def _prepare(
     )
     loaded = load(model, threads=threads)
     runner = _FiniteScores(Runner(loaded, threads=threads))
-    reference = [runner.scores(batch) for batch, _ in dataset.batches(_BATCH, how)]
+    reference = [scores for (scores,), _ in predict_batches([runner.scores], dataset, how, _BATCH)]
     if dataset.hash != data_hash:
         raise DataError(
             f"{images} does not hold the images that this study began with; use another folder for it",
