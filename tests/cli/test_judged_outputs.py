@@ -1,4 +1,4 @@
-"""Verbs on models that are no image classifiers: errors of images, judges without data, uint8 images, one set of figures."""
+"""Verbs on models of other kinds: errors of images, judges without data, uint8 images, one set of figures."""
 
 from __future__ import annotations
 
