@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
@@ -125,6 +126,9 @@ def find_losses(
         if kind == "ignore":
             continue
         pieces = [outputs[number] for outputs in found]
+        if not kind and _shape_varies(groups, pieces):
+            remarks.append(f"output {name!r} is left out: its shape follows values")
+            continue
         made, remark = _output_loss(model, name, kind, groups, pieces, threads, labelled)
         remarks += [remark] if remark else []
         if isinstance(made, OutputLoss) and not peel and made.value != name:
@@ -141,6 +145,16 @@ def find_losses(
             f"no output of the model can be judged: {why}; compress it without data", code="E035"
         )
     return JudgedOutputs(tuple(losses), tuple(remarks))
+
+
+def _shape_varies(groups: Sequence[Group], pieces: Sequence[np.ndarray]) -> bool:
+    """Say whether an output has several shapes for samples whose inputs have one."""
+    shapes: dict[Any, tuple[int, ...]] = {}
+    for group, piece in zip(groups, pieces, strict=True):
+        key = tuple(array.shape for array in group.feeds.values())
+        if shapes.setdefault(key, piece.shape) != piece.shape:
+            return True
+    return False
 
 
 def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples:
