@@ -26,8 +26,10 @@ from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_tabl
 from enxuto.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.data import Dataset
-    from enxuto.evaluation import Evaluation
+    from enxuto.data import Dataset, Preprocess
+    from enxuto.evaluation import Evaluation, ReferenceComparison
+    from enxuto.metrics import ScoreKind
+    from enxuto.onnx_model import Model
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -73,9 +75,8 @@ def run(
     options: EvaluateOptions,
 ) -> None:
     """Load models and images, run, measure, show."""
-    from enxuto.evaluation import ReferenceComparison, compare_with_reference, evaluate
+    from enxuto.evaluation import ReferenceComparison
     from enxuto.opening import load, load_with_metadata, preprocess_of
-    from enxuto.runtime import Runner
 
     reference, threads = options.reference, options.threads
     if _shows_outputs(source, data, image_options, preprocess, options):
@@ -104,25 +105,11 @@ def run(
             json=options.json,
         )
         return
-    kind_of_other, reason_of_other = (
-        ("auto", None) if original is None else kind_of_scores(original, sample, threads)
-    )
-    first = Runner(model, threads=threads).scores
-    other = None if original is None else Runner(original, threads=threads).scores
-    result: Evaluation | ReferenceComparison
-    with progress_bar("evaluating") as progress:
-        done = partial(progress, "evaluating")
-        if dataset.labelled:
-            result = evaluate(
-                first, dataset, preprocess=chosen, batch_size=options.batch, reference=other,
-                scores_are=kind, reference_are=kind_of_other, progress=done,
-            )  # fmt: skip
-        else:
-            assert other is not None, "data without labels are opened only beside a reference"
-            result = compare_with_reference(
-                first, other, dataset, preprocess=chosen, batch_size=options.batch,
-                scores_are=kind, reference_are=kind_of_other, progress=done,
-            )  # fmt: skip
+    kind_of_other: ScoreKind = "auto"
+    reason_of_other: str | None = None
+    if original is not None:
+        kind_of_other, reason_of_other = kind_of_scores(original, sample, threads)
+    result = _measure(model, original, dataset, chosen, (kind, kind_of_other), options)
     remarks = warn_of_other_outputs(
         {str(source): reason, str(reference): reason_of_other}, compared=original is not None
     )
@@ -149,6 +136,35 @@ def run(
     )
     if not isinstance(result, ReferenceComparison):
         _show_classes(result, options)
+
+
+def _measure(
+    model: Model,
+    original: Model | None,
+    dataset: Dataset,
+    preprocess: Preprocess,
+    kinds: tuple[ScoreKind, ScoreKind],
+    options: EvaluateOptions,
+) -> Evaluation | ReferenceComparison:
+    """Run a model on images, and the original beside it; kinds: what the scores of both are."""
+    from enxuto.evaluation import compare_with_reference, evaluate
+    from enxuto.runtime import Runner
+
+    scores = Runner(model, threads=options.threads).scores
+    reference = None if original is None else Runner(original, threads=options.threads).scores
+    kind, kind_of_other = kinds
+    with progress_bar("evaluating") as progress:
+        done = partial(progress, "evaluating")
+        if dataset.labelled:
+            return evaluate(
+                scores, dataset, preprocess=preprocess, batch_size=options.batch, reference=reference,
+                scores_are=kind, reference_are=kind_of_other, progress=done,
+            )  # fmt: skip
+        assert reference is not None, "data without labels are opened only beside a reference"
+        return compare_with_reference(
+            scores, reference, dataset, preprocess=preprocess, batch_size=options.batch,
+            scores_are=kind, reference_are=kind_of_other, progress=done,
+        )  # fmt: skip
 
 
 def _shows_outputs(
