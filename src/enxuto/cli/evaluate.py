@@ -178,7 +178,7 @@ def _shows_outputs(
     if not (options.outputs or options.feedback or may_hold_arrays(data)):
         return False
     model, metadata = load_with_metadata(source)
-    samples = named_arrays(data, model, options.feedback)
+    samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
     if options.reference is None:
