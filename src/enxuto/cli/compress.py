@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from warnings import WarningMessage, catch_warnings, simplefilter
 
 import typer
 
@@ -21,17 +22,19 @@ from enxuto.cli.shared.outputs import default_file, write_to_stdout, writes_to_s
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.scheme_options import SchemeOptions
-from enxuto.cli.shared.terminal import note, print_json, progress_bar
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, warn
 from enxuto.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.enx.file import CompressedModel
     from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
 
 HELP = """Make an ONNX model several times smaller without retraining, and with a few images twice as small again.
 
-Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements).
+Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements):
+synthetic inputs tell how fine that is. `--steps balanced` does without and never runs the model.
 `--bits 4` or `--target-size 300KB` fixes the size instead.
 
 With images, rounding is calibrated: it steers errors to where the model does not notice them. `--calibration` takes
@@ -64,8 +67,12 @@ class TensorOptions:
         typer.Option(metavar="ROLE,…", help="Quantize tensors of these roles too: bias, norm, other."),
     ] = ()
     fold_bn: Annotated[
-        bool, typer.Option("--fold-bn", help="Fold batch normalisation into convolutions.")
-    ] = False
+        bool | None,
+        typer.Option(
+            "--fold-bn/--no-fold-bn",
+            help="Fold batch normalisation into convolutions; by default where steps are measured.",
+        ),
+    ] = None
     keep_docs: Annotated[
         bool, typer.Option("--keep-docs", help="Keep documentation strings and stack traces in the graph.")
     ] = False
@@ -111,6 +118,7 @@ def run(
     if (chosen := preprocess.build(stored)) is not None:
         metadata["preprocess"] = chosen.to_dict()
     result = None
+    doubts: list[WarningMessage] = []
     with progress_bar("measuring the original", _stages(size, calibration)) as progress:
         progress("measuring the original", 0, 1)
         metadata["original"] = original_sizes(source, xz=xz)
@@ -122,13 +130,13 @@ def run(
             )  # fmt: skip
             compressed = result.outcome.model
         else:
-            if tensors.fold_bn:
-                metadata["folded"] = True
-            compressed = compress(
-                model, scheme, bits=size.bits_per_parameter(model), rounding=quantizer.choose_rounding(), roles=roles,
-                keep_exact=tensors.keep_exact, fold_bn=tensors.fold_bn, metadata=metadata, threads=threads,
-                progress=progress,
-            )  # fmt: skip
+            with catch_warnings(record=True) as doubts:
+                simplefilter("always")
+                compressed = compress(
+                    model, scheme, bits=size.bits_per_parameter(model), rounding=quantizer.choose_rounding(),
+                    roles=roles, keep_exact=tensors.keep_exact, fold_bn=tensors.fold_bn, metadata=metadata,
+                    threads=threads, progress=progress, steps="measured",
+                )  # fmt: skip
     written = write_to_stdout([compressed.to_bytes()]) if streamed else compressed.save(target)
     ledger = ledger_of(compressed, file_bytes=written)
     if streamed:
@@ -137,7 +145,9 @@ def run(
         print_json(_as_json(target, ledger, model, result, threads))
     else:
         show_ledger(ledger, f"{source.name} → {target}")
-        _show_remarks(model, result, report=calibration.report)
+        _show_remarks(model, compressed, result, report=calibration.report)
+    for doubt in doubts:
+        warn(str(doubt.message))
     if result is not None and not result.search.fits:
         raise BudgetError(
             f"{target}: the bound cannot be met: {result.search.violation}; the nearest found was written"
@@ -186,12 +196,22 @@ def _as_json(
     }  # fmt: skip
 
 
-def _show_remarks(model: Model, result: CalibratedResult | None, *, report: bool) -> None:
-    """Show what the ledger does not: the answers on held-out images, and what was left out."""
+def _show_remarks(
+    model: Model, compressed: CompressedModel, result: CalibratedResult | None, *, report: bool
+) -> None:
+    """Show what the ledger does not: the answers on held-out images, how steps were chosen, what was left out."""
     from enxuto.cli.shared.calibration_results import show_result
 
     if result is not None:
         show_result(result, report=report)
+    steps = compressed.metadata.get("steps", {})
+    if "inputs" in steps:
+        finer = -steps.get("octaves_finer", 0.0)
+        note(
+            f"steps by what the model makes of synthetic inputs ({steps['inputs']}): 2^{finer:+.2f} times the usual"
+        )
+    elif "balanced" in steps:
+        note(f"steps by the weights alone, since the model cannot be tried: {steps['balanced']}")
     if model.stripped_bytes:
         note(
             f"left out {model.stripped_bytes:,} B of documentation and value types "
