@@ -2,9 +2,9 @@
 
 Images have four axes, with 1, 3 or 4 channels first or last. Sound is a long axis with nothing beside it. Other inputs
 of three or four axes are spectra, smooth in both directions. Whole numbers are ids, some frequent and most rare (Zipf),
-below the rows of the table that they point into. Masks are ones, segments zeros, positions count up, states
-are what the model gives after the samples before, rates are 16,000 a second. All else are normalised features: independent noise of variance 1. Sizes that are free are
-tried in turn until the model runs.
+below the rows of the table that they point into. Masks are ones, segments zeros, positions count up, rates are 16,000 a
+second. States are what the model gives after the samples before, zeros at first. All else are normalised features:
+independent noise of variance 1. Sizes that are free are tried in turn until the model runs.
 
 How wide the values of images are is written nowhere, unless a model carries its preprocessing. −1 … 1 is assumed, or
 −127.5 … 127.5 where outputs hardly differ from one narrower image to the next.

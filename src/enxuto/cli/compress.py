@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from warnings import WarningMessage, catch_warnings, simplefilter
 
 import typer
 
@@ -17,19 +16,22 @@ from enxuto.cli.shared.calibration_options import (
     SizeOptions,
 )
 from enxuto.cli.shared.common_options import Force, Json, Threads
+from enxuto.cli.shared.judging import load_measure
 from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.outputs import default_file, write_to_stdout, writes_to_stdout
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.scheme_options import SchemeOptions
-from enxuto.cli.shared.terminal import note, print_json, progress_bar, warn
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, warnings_as_remarks
 from enxuto.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.compression.result import CompressionResult
     from enxuto.enx.file import CompressedModel
     from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
+    from enxuto.quantize.schemes import Scheme
 
 HELP = """Make an ONNX model several times smaller without retraining, and with a few images twice as small again.
 
@@ -115,11 +117,13 @@ def run(
     target = output or default_file(source.with_suffix(".enx"), force=force)
     metadata: dict[str, Any] = onnx_metadata(model)
     stored = preprocess_of(metadata)
-    if (chosen := preprocess.build(stored)) is not None:
+    if (chosen := preprocess.build(stored, model)) is not None:
         metadata["preprocess"] = chosen.to_dict()
-    result = None
-    doubts: list[WarningMessage] = []
-    with progress_bar("measuring the original", _stages(size, calibration)) as progress:
+    result = judged = None
+    with (
+        warnings_as_remarks(),
+        progress_bar("measuring the original", _stages(size, calibration)) as progress,
+    ):
         progress("measuring the original", 0, 1)
         metadata["original"] = original_sizes(source, xz=xz)
         roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
@@ -130,34 +134,96 @@ def run(
             )  # fmt: skip
             compressed = result.outcome.model
         else:
-            with catch_warnings(record=True) as doubts:
-                simplefilter("always")
-                compressed = compress(
-                    model, scheme, bits=size.bits_per_parameter(model), rounding=quantizer.choose_rounding(),
-                    roles=roles, keep_exact=tensors.keep_exact, fold_bn=tensors.fold_bn, metadata=metadata,
-                    threads=threads, progress=progress, steps="measured",
-                )  # fmt: skip
+            how: dict[str, Any] = {
+                "rounding": quantizer.choose_rounding(), "roles": roles, "keep_exact": tensors.keep_exact,
+                "fold_bn": tensors.fold_bn, "metadata": metadata, "threads": threads, "progress": progress,
+                "steps": "measured",
+            }  # fmt: skip
+            if calibration.judge is not None:
+                judged = _search_by_judge(model, scheme, calibration, how)
+                compressed = judged.result.compressed
+            else:
+                compressed = compress(model, scheme, bits=size.bits_per_parameter(model), **how)
     written = write_to_stdout([compressed.to_bytes()]) if streamed else compressed.save(target)
     ledger = ledger_of(compressed, file_bytes=written)
     if streamed:
         note(f"wrote {written:,} B to stdout")
     elif json:
-        print_json(_as_json(target, ledger, model, result, threads))
+        print_json(
+            _as_json(target, ledger, model, result, threads) | ({} if judged is None else judged.to_dict())
+        )
     else:
         show_ledger(ledger, f"{source.name} → {target}")
         _show_remarks(model, compressed, result, report=calibration.report)
-    for doubt in doubts:
-        warn(str(doubt.message))
+        if judged is not None:
+            note(judged.describe())
+    if judged is not None and judged.violation is not None:
+        raise BudgetError(
+            f"{target}: the bound cannot be met: {judged.violation}; the nearest found was written"
+        )
     if result is not None and not result.search.fits:
         raise BudgetError(
             f"{target}: the bound cannot be met: {result.search.violation}; the nearest found was written"
         )
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What a search by a judge alone found. violation: why its bound does not hold, None where it does."""
+
+    result: CompressionResult
+    violation: str | None = None
+
+    def describe(self) -> str:
+        """Return what the judge gave, for a remark."""
+        report = self.result.report
+        assert report is not None, "there is a judge"
+        return (
+            f"the judge gives {report.judge_compressed:.6g}, and the original {report.judge_original:.6g} "
+            f"({len(self.result.trials)} trials)"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-safe values."""
+        report = self.result.report
+        assert report is not None, "there is a judge"
+        return {
+            "fits": self.violation is None,
+            "judge": {"original": report.judge_original, "compressed": report.judge_compressed},
+            "trials": [
+                {"price": one.price, "bytes": one.bytes, "fits": one.fits, "judged": None}
+                for one in self.result.trials
+            ],
+        }
+
+
+def _search_by_judge(
+    model: Model, scheme: Scheme | None, calibration: CalibrationOptions, how: dict[str, Any]
+) -> _Judged:
+    """Search the coarsest steps that a caller's judge allows, without data."""
+    from enxuto.compression.compress import compress
+    from enxuto.compression.result import CompressionResult
+
+    assert calibration.judge is not None, "only searches by a judge come here"
+    try:
+        found = compress(
+            model,
+            scheme,
+            judge=load_measure(calibration.judge),
+            max_judge_drop=calibration.max_judge_drop,
+            **how,
+        )
+    except BudgetError as error:
+        if not isinstance(error.result, CompressionResult):
+            raise
+        return _Judged(error.result, str(error).partition(": ")[2].partition(";")[0])
+    return _Judged(found)
+
+
 def _stages(size: SizeOptions, calibration: CalibrationOptions) -> tuple[str, ...]:
     if calibration.is_calibrated:
         return CALIBRATED_STAGES
-    return PLAIN_STAGES if size == SizeOptions() else SEARCH_STAGES
+    return PLAIN_STAGES if size == SizeOptions() and calibration.judge is None else SEARCH_STAGES
 
 
 def _refuse_contradictions(
@@ -168,6 +234,8 @@ def _refuse_contradictions(
         raise UsageError(
             "a size and a bound on the answers cannot both be searched; give one of them", code="E022"
         )
+    if calibration.judge is not None and size != SizeOptions():
+        raise UsageError("a size and --max-judge-drop cannot both be searched; give one of them", code="E022")
     if calibration.is_bounded and calibration.data is None:
         raise UsageError("a bound on the answers needs images to judge by; give --data", code="E023")
     if calibration.is_calibrated and (quantizer != SchemeOptions() or tensors.fold_bn):

@@ -21,6 +21,7 @@ from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
 from enxuto.calibration.running import samples_of
+from enxuto.calibration.sequences import single_steps
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
@@ -44,7 +45,7 @@ __all__ = ["CalibratedResult", "compress_within", "images_of"]
 
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
-_BATCH = 32
+_BATCH = 64  # as the verbs that compare: sums in another order differ in the last digit
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,13 @@ def compress_within(
     """
     samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
-    samples = samples if isinstance(samples, np.ndarray) else run_together(model, samples, threads=threads)
-    judged_outputs = find_losses(model, samples_of(model, samples), outputs, threads=threads)
+    if isinstance(samples, Samples):
+        samples = run_together(model, samples, threads=threads)
+        samples = single_steps(model, samples, images, seed=seed, threads=threads)
+    labelled = parts.held_out is not None and parts.held_out.labelled
+    judged_outputs = find_losses(
+        model, samples_of(model, samples), outputs, threads=threads, labelled=labelled
+    )
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
     is_classifier = judged_outputs.answers is not None
@@ -120,12 +126,19 @@ def compress_within(
 
     def measure() -> Calibration:
         return calibrate(
-            model, samples, choices=outputs, source=source, seed=seed, threads=threads, progress=progress
+            model,
+            samples,
+            choices=outputs,
+            labelled=labelled,
+            source=source,
+            seed=seed,
+            threads=threads,
+            progress=progress,
         )
 
     calibration = cached_calibration(
         model, samples, measure, source=source, seed=seed, threads=threads or processors(), choices=outputs,
-        folder=cache,
+        labelled=labelled, folder=cache,
     )  # fmt: skip
 
     if calibration.judged_outputs.answers is not None:
@@ -144,7 +157,7 @@ def compress_within(
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
     log = TrialLog(
         cache or calibration_folder(),
-        calibration_key(model, samples, seed, outputs),
+        calibration_key(model, samples, seed, outputs, labelled=labelled),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
         [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
     )

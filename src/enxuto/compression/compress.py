@@ -12,16 +12,18 @@ from enxuto.compression.arguments import (
     DataLike,
     ModelLike,
     PreprocessLike,
-    byte_size,
+    SizeAsked,
     check_count,
     check_number,
     check_reporting,
     to_data,
+    to_feedback,
     to_model,
     to_names,
     to_outputs,
     to_preprocess,
     to_scheme,
+    to_size,
 )
 from enxuto.compression.calibrated import CalibratedResult, compress_within
 from enxuto.compression.data_free import Steps, check_steps
@@ -37,7 +39,7 @@ from enxuto.enx.learned import parameters
 from enxuto.errors import BudgetError, DataError, UsageError
 from enxuto.files import to_path
 from enxuto.onnx_model import Model, Role
-from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
+from enxuto.opening import class_count, labels_of, onnx_metadata, plain_preprocess_of, preprocess_of
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import Scheme
@@ -60,6 +62,7 @@ def compress(
     max_judge_drop: float | None = None,
     min_snr: float | None = None,
     outputs: Mapping[str, Any] | None = None,
+    feedback: Mapping[str, str] | None = None,
     bits: float | None = None,
     target_size: int | str | None = None,
     synthetic: bool = False,
@@ -110,6 +113,8 @@ def compress(
         min_snr: bound: decibels that outputs of values must stay above their error on `data`, such as 30.
         outputs: by output name what it is judged as: `values`, `binary`, `classes` or `ignore`, or (kind, weight). By
             default found from the graph.
+        feedback: for recurrent models: by output name the input that it is at the next step, such as
+            `{"stateN": "state"}`. Samples are then sequences, (N, steps, …). Other states are zeros.
         bits: bits per learned value that the whole file may take; excludes bounds on a loss.
         target_size: bytes that the file may take, such as `65536`, `"300KB"` or `"1.5MB"`; the same.
         synthetic: calibrate by synthetic images, without any of your own.
@@ -154,7 +159,7 @@ def compress(
             code="E022",
         )
     original = to_model(model)
-    size = _size(bits, target_size, original)
+    size = to_size(bits, target_size, original)
     bounds = _bounds(
         check_number("max_drop", max_drop),
         check_number("min_agreement", min_agreement),
@@ -174,11 +179,12 @@ def compress(
         found = source.compress(
             data, calibration, chosen, synthetic=synthetic, metadata=known | facts, roles=roles,
             keep_exact=keep_exact, threads=threads, cache=folder, progress=progress, score=score,
-            outputs=to_outputs(outputs),
+            outputs=to_outputs(outputs), feedback=to_feedback(feedback),
         )  # fmt: skip
         return _result(found.search, parameters(original), found, _final_score(score, found.search))
-    if outputs is not None:
-        raise UsageError("outputs= says how data are judged; give data= or calibration=", code="E023")
+    for name, given in (("outputs", outputs), ("feedback", feedback)):
+        if given is not None:
+            raise UsageError(f"{name}= says how data are judged; give data= or calibration=", code="E023")
     if bounds is not None and bounds.limits_answers:
         raise UsageError("a bound on the answers needs images to judge by; give data=", code="E023")
     work = DataFreePrices(
@@ -193,37 +199,13 @@ def compress(
     return CompressionResult(compressed, parameters(original), Report.of(None, measured))
 
 
-@dataclass(frozen=True)
-class _Size:
-    """The size asked for: bits per learned value, and bytes."""
-
-    bits: float
-    bytes: int
-
-
-def _size(bits: float | None, target_size: int | str | None, model: Model) -> _Size | None:
-    if bits is not None and target_size is not None:
-        raise UsageError("bits= and target_size= both fix the size; give one of them", code="E022")
-    if target_size is not None:
-        size = byte_size(target_size)
-        if size < 1:
-            raise UsageError(f"target_size= is at least 1 byte, not {target_size!r}")
-        return _Size(8 * size / max(1, parameters(model)), size)
-    wanted = check_number("bits", bits)
-    if wanted is None:
-        return None
-    if not 0 < wanted < float("inf"):
-        raise UsageError(f"bits per weight are a positive number, not {wanted}")
-    return _Size(wanted, max(1, int(min(2.0**62, wanted * parameters(model) / 8))))
-
-
 def _bounds(
     max_drop: float | None,
     min_agreement: float | None,
     max_kl: float | None,
     max_judge_drop: float | None,
     min_snr: float | None,
-    size: _Size | None,
+    size: SizeAsked | None,
     *,
     needed: bool,
 ) -> Bounds | None:
@@ -253,32 +235,34 @@ class _Images:
         preprocess: Preprocess | None,
         *,
         synthetic: bool,
+        feedback: Mapping[str, str] | None,
         **how: Any,
     ) -> CalibratedResult:
         """Open, split, search. how: further arguments of `compress_within`."""
-        labelled = self.bounds.max_drop is not None
-        judging = (
-            None
-            if data is None
-            else self._fit_labels(to_data("data", data, self.model, labelled=labelled, seed=self.seed))
-        )
-        other = (
-            None
-            if calibration is None
-            else to_data("calibration", calibration, self.model, labelled=False, seed=self.seed)
-        )
+
+        def open_data(name: str, given: DataLike | None, labelled: bool) -> Dataset | Samples | None:
+            if given is None:
+                return None
+            return to_data(name, given, self.model, labelled=labelled, seed=self.seed, feedback=feedback)
+
+        judging = open_data("data", data, self.bounds.max_drop is not None)
+        judging = None if judging is None else self._fit_labels(judging)
+        other = open_data("calibration", calibration, False)
         if synthetic and other is not None:
             raise UsageError(
                 "synthetic= and calibration= both say what calibrates; give one of them", code="E022"
             )
         parts = split_images(judging, other, self.bounds, self.count, self.seed, synthetic=synthetic)
         opened = [dataset for dataset in (judging, other) if dataset is not None]
+        for one in opened:
+            for remark in one.remarks if isinstance(one, Samples) else ():
+                warnings.warn(remark, stacklevel=4)
         chosen = preprocess or preprocess_of(self.known)
         if chosen is None and not all(isinstance(one, Samples) or one.prepared for one in opened):
+            chosen = plain_preprocess_of(self.model)
+            fed = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
             warnings.warn(
-                "no preprocessing is known for this model: pixels are divided by 255 and nothing else; give "
-                "preprocess=",
-                stacklevel=3,
+                f"no preprocessing is known for this model: pixels are {fed}; give preprocess=", stacklevel=3
             )
         return compress_within(
             self.model, self.bounds, parts, chosen or Preprocess(), images=self.count, seed=self.seed, **how

@@ -18,6 +18,7 @@ import numpy as np
 from enxuto.codec import entropy
 from enxuto.compression.response import Response, find_response, measure_steps
 from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights, with_biases
+from enxuto.compression.size_search import SizeSearch
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import parameters
@@ -45,9 +46,8 @@ STEPS: tuple[Steps, ...] = get_args(Steps)
 DEFAULT_SCHEME = BalancedSteps(scale=0.045)
 """Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
 
-_BITS_TOLERANCE = 0.002
 _TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
-_PATIENCE = 3  # tries before the coarsest steps of all decide whether the bits can be reached
+_PATIENCE = 4  # tries before the coarsest steps of all decide whether the bits can be reached
 _REACH = 30.0  # log2 of the factors on steps that a search tries
 
 
@@ -200,13 +200,11 @@ class _DataFreeCompression:
             exact = Assembly(self.model, self.metadata, self.threads).finish()
             if 8 * exact.file_bytes <= budget:
                 return exact  # nothing is finer
-        aim = budget * (1 - _BITS_TOLERANCE / 2)
-        large: tuple[float, float] | None = None  # (power, bits of the file): the coarsest too large
-        fits: tuple[float, float] | None = None  # and the finest that fits
+        search = SizeSearch(budget, self._next_outside, margin=0.1, closest=1e-4)
         best: CompressedModel | None = None
         too_fine: UsageError | None = None
-        power = self._first_power(start, budget)
-        for trial in range(_TRIALS):
+        power: float | None = self._first_power(start, budget)
+        while power is not None and search.tries < _TRIALS:
             self.scheme = start.scale_steps(2.0**power)
             try:
                 found = self.run()
@@ -214,29 +212,25 @@ class _DataFreeCompression:
             except UsageError as error:  # a step too fine for 31-bit levels
                 too_fine, measured = error, 2 * budget
             if measured <= budget:
-                fits = power, measured
                 best = found if best is None or found.file_bytes > best.file_bytes else best
-                if measured >= budget * (1 - _BITS_TOLERANCE):
-                    break
-            elif power == _REACH:
-                break
-            else:
-                large = power, measured
-            if fits and large:
-                share = (large[1] - aim) / (large[1] - fits[1])
-                power = large[0] + (fits[0] - large[0]) * min(0.9, max(0.1, share))
-                if fits[0] - large[0] < 1e-4:
-                    break
-            elif trial == _PATIENCE and not fits:
-                power = _REACH
-            else:
-                step = (measured - aim) / max(1, self._quantized)
-                power = min(_REACH, max(-_REACH, power + step * 1.25 * 2**trial))
+            power = search.next_power(power, measured)
         if best is None:
             raise too_fine or BudgetError(
                 f"{bits:g} bits per weight cannot be reached: what is not quantized takes more"
             )
         return best
+
+    def _next_outside(self, power: float, excess: float, number: int) -> float | None:
+        """Return the power after one with which the file exceeds the size aimed at by so many bits.
+
+        A halved step costs a weight a bit, or less; each try goes twice as far as the one before.
+        """
+        if excess > 0 and power == _REACH:
+            return None  # there are no coarser steps
+        if number == _PATIENCE and excess > 0:
+            return _REACH
+        step = excess / max(1, self._quantized)
+        return float(min(_REACH, max(-_REACH, power + step * 1.25 * 2 ** (number - 1))))
 
     @property
     def _quantized(self) -> int:

@@ -10,16 +10,19 @@ import numpy as np
 
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses, run_together
 from enxuto.calibration.sensitivity import run_groups
+from enxuto.calibration.sequences import single_steps
 from enxuto.compression.judge import Bounds, Judgement, OutputResult
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import ModelError, UsageError
-from enxuto.metrics import wilson_interval
+from enxuto.metrics import mean_divergence, wilson_interval
 from enxuto.metrics.losses import OutputLoss, output_variance
+from enxuto.metrics.signal import measure_output
 from enxuto.onnx_model import Model
 
 __all__ = ["OutputJudge", "check_bounds_fit", "compare_outputs", "output_results"]
 
+_STEPS = 64  # of sequences, that tell what outputs are
 _LOST = 1e300  # the loss of values that are no numbers
 
 
@@ -41,7 +44,8 @@ class OutputJudge:
         self._samples = samples
         self._threads = threads
         self._groups = samples.groups()
-        found = find_losses(reference, samples, choices, threads=threads, peel=peel)
+        steps = single_steps(reference, samples, _STEPS, threads=threads)
+        found = find_losses(reference, steps, choices, threads=threads, peel=peel)
         self._references = run_groups(found.measured(reference), self._groups, threads=threads)
         self.judged_outputs = replace(
             found,
@@ -52,11 +56,11 @@ class OutputJudge:
         """Return how a compressed model compares."""
         return self.compare(self.judged_outputs.measured(compressed.to_model()))
 
-    def compare(self, measured: Model) -> Judgement:
-        """Return how a model compares whose outputs are those that are measured."""
+    def compare(self, measured: Model, *, signals: bool = False) -> Judgement:
+        """Return how a model compares whose outputs are those that are measured; signals: with errors of values."""
         found = run_groups(measured, self._groups, threads=self._threads)
-        counts = [group.count for group in self._groups]
-        results = output_results(self.judged_outputs.losses, counts, self._references, found)
+        counts = [group.rows for group in self._groups]
+        results = output_results(self.judged_outputs.losses, counts, self._references, found, signals=signals)
         answers = [
             (one, loss)
             for one, loss in zip(results, self.judged_outputs.losses, strict=True)
@@ -94,7 +98,7 @@ class OutputJudge:
         if loss.kind != "values":
             return loss
         pieces = [
-            (outputs[number], group.count)
+            (outputs[number], group.rows)
             for outputs, group in zip(self._references, self._groups, strict=True)
         ]
         return replace(loss, scale=output_variance(pieces) or loss.scale)
@@ -130,7 +134,7 @@ def compare_outputs(
     )
     if any(value is not None and value not in made for value in needed):
         judge = OutputJudge(reference, samples, choices, threads=threads, peel=False)
-    return judge.compare(judge.judged_outputs.measured(model)), judge.judged_outputs
+    return judge.compare(judge.judged_outputs.measured(model), signals=True), judge.judged_outputs
 
 
 def output_results(
@@ -138,10 +142,13 @@ def output_results(
     counts: Sequence[int],
     references: Sequence[Sequence[np.ndarray]],
     found: Sequence[Sequence[np.ndarray]],
+    *,
+    signals: bool = False,
 ) -> tuple[OutputResult, ...]:
     """Return what was lost of each output, over groups of samples.
 
-    counts: samples of each group. references, found: for each group the measured outputs.
+    counts: samples, or steps of a sequence, of each group. references, found: for each group the measured outputs.
+    signals: whether errors of values and of images are measured too.
     """
     results = []
     for number, loss in enumerate(losses):
@@ -150,13 +157,16 @@ def output_results(
             lost.append(loss.each(before[number], after[number], count))
             equal = loss.same(before[number], after[number], count)
             same.append(np.zeros(0) if equal is None else equal)
-        mean = float(np.maximum(np.concatenate(lost), 0).mean())
+        mean = mean_divergence(np.concatenate(lost))
         whole = np.concatenate(same)
         if math.isnan(mean) and loss.kind == "values":
             mean = _LOST
-        results.append(
-            OutputResult(loss.name, loss.kind, mean, 100 * float(whole.mean()) if whole.size else None)
-        )
+        share = 100 * float(whole.mean()) if whole.size else None
+        signal = None
+        if signals and loss.kind != "classes" and loss.value == loss.name:
+            pairs = [(before[number], after[number]) for before, after in zip(references, found, strict=True)]
+            signal = measure_output(pairs)
+        results.append(OutputResult(loss.name, loss.kind, mean, share, signal))
     return tuple(results)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from enxuto.data.dataset import Dataset
 from enxuto.data.preprocess import Preprocess
 from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
-from enxuto.data.samples import Feeds, InputLike, Samples, feeds_text
+from enxuto.data.samples import Feeds, InputLike, Samples, StateLike, feeds_text
 from enxuto.errors import DataError
 
 __all__ = [
@@ -41,14 +41,17 @@ def read_samples(
     path: str | Path,
     inputs: Sequence[InputLike],
     *,
-    optional: Sequence[str] = (),
+    states: Mapping[str, StateLike] | None = None,
     limits: Mapping[str, int] | None = None,
-    steps: bool = False,
+    feedback: Mapping[str, str] | None = None,
 ) -> Samples:
     """Read named arrays as what a model takes; see `fit_samples`."""
-    columns, alone = read_named_arrays(path, [item.name for item in inputs])
+    known = states or {}
+    columns, alone = read_named_arrays(
+        path, [item.name for item in inputs if item.name not in known], list(known)
+    )
     return fit_samples(
-        columns, inputs, path=str(path), alone=alone, optional=optional, limits=limits, steps=steps
+        columns, inputs, path=str(path), alone=alone, states=states, limits=limits, feedback=feedback
     )
 
 
@@ -75,9 +78,9 @@ def fit_samples(
     *,
     path: str = "arrays",
     alone: bool = False,
-    optional: Sequence[str] = (),
+    states: Mapping[str, StateLike] | None = None,
     limits: Mapping[str, int] | None = None,
-    steps: bool = False,
+    feedback: Mapping[str, str] | None = None,
 ) -> Samples:
     """Return samples of a model from arrays by name.
 
@@ -86,22 +89,23 @@ def fit_samples(
         inputs: what the model takes.
         path: for messages.
         alone: whether arrays in lists are of one sample each, which may lack the axis of a batch.
-        optional: inputs that are zeros where they have no arrays, such as a state.
+        states: by name the inputs that are states: zeros where they are given no array.
         limits: by input name the number of rows of the table that its ids point into.
-        steps: whether samples are sequences.
+        feedback: by input the output that it is at the next step. Samples are then sequences, whose arrays have an axis
+            of steps behind that of the samples; arrays of inputs that are fed back are what these begin with.
 
     Raises:
         DataError: arrays are missing, of no input, or fit no input in type, shape or values; a line that makes a file
             that fits is in the message.
     """
-    known = {item.name: item for item in inputs}
+    known, states, feedback = {item.name: item for item in inputs}, states or {}, feedback or {}
     stray = [name for name in columns if name not in known]
-    missing = [name for name in known if name not in columns and name not in optional]
+    missing = [name for name in known if name not in columns and name not in states]
     if missing or (stray and len(stray) == len(columns)):
         have = ", ".join(columns) or "none"
         raise DataError(
             f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
-            f"make one with: {feeds_text(inputs)}",
+            f"make one with: {_text_of_file(inputs, states, feedback)}",
             code="E044",
         )
     if stray:
@@ -110,6 +114,12 @@ def fit_samples(
             code="E044",
         )
     fixed = {name for name, column in columns.items() if _is_constant(column, known[name])}
+    for name, column in columns.items():
+        if name not in fixed and isinstance(column, np.ndarray) and not column.ndim:
+            raise DataError(
+                f"{path}: the array for {_describe(known[name])} is a single number, without an axis for samples",
+                code="E044",
+            )
     counts = {name: len(column) for name, column in columns.items() if name not in fixed}
     if not counts or min(counts.values()) == 0:
         raise DataError(f"{path} holds no samples; give every input at least one", code="E043")
@@ -117,15 +127,32 @@ def fit_samples(
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise DataError(f"{path}: inputs have different numbers of samples ({told})", code="E044")
     count = next(iter(counts.values()))
+    constant = frozenset(fixed)
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
         if name in columns:
             column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
-            one = alone or name in fixed
-            made[name] = _fit_column(column, item, path, one, steps and name not in fixed, limits or {})
-    _check_steps(made, fixed, path, steps)
-    stacked = all(item.shape and item.shape[0] is None for item in inputs) and not steps
-    return Samples(_one_by_one(made) if not stacked else made, path, stacked)
+            steps = bool(feedback) and name not in fixed and name not in feedback
+            made[name] = _fit_column(column, item, path, alone or name in fixed, steps, limits or {})
+    _check_steps(
+        {name: one for name, one in made.items() if name not in fixed | set(feedback)}, path, feedback
+    )
+    stacked = all(item.shape and item.shape[0] is None for item in inputs) and not feedback
+    remarks = []
+    for name in (name for name in states if name not in columns):
+        zeros = states[name].zeros()
+        made[name] = np.repeat(zeros, count, axis=0) if stacked and len(zeros) == 1 else [zeros] * count
+        if name not in feedback:
+            constant |= {name}
+            remarks.append(
+                f"input {name!r} is a state and has no array, so that it is zeros; "
+                f"feedback={states[name].outputs[0]}={name} feeds it back over sequences"
+            )
+    columns_made = made if stacked else _one_by_one(made)
+    return Samples(
+        {name: columns_made[name] for name in known}, path, stacked, feedback=feedback,
+        constant=constant if feedback else frozenset(), remarks=tuple(remarks),
+    )  # fmt: skip
 
 
 def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> Samples:
@@ -148,9 +175,21 @@ def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> 
     for number, row in enumerate(rows):
         check_feeds({item.name: row}, [item], f"{dataset.path}: {dataset.name(number)}", batch=True)
     if isinstance(column, np.ndarray):
-        return Samples({item.name: column.astype(item.dtype, copy=False)}, str(dataset.path))
-    cast = [row.astype(item.dtype, copy=False) for row in column]
+        return Samples({item.name: _pixels(column, item, dataset)}, str(dataset.path))
+    cast = [_pixels(row, item, dataset) for row in column]
     return Samples({item.name: cast}, str(dataset.path), stacked=item.shape[0] is None)
+
+
+def _pixels(array: Array, item: InputLike, dataset: Dataset) -> Array:
+    """Return preprocessed images in the input's type, of which whole numbers stay what they are."""
+    found = array.astype(item.dtype, copy=False)
+    if item.dtype.kind in "iu" and not np.array_equal(found, array):
+        raise DataError(
+            f"{dataset.path}: {_describe(item)} takes whole numbers, and preprocessing makes fractions; feed pixels as "
+            "they are (divide_by=1)",
+            code="E046",
+        )
+    return found
 
 
 def check_feeds(feeds: Feeds, inputs: Sequence[InputLike], place: str, *, batch: bool = False) -> None:
@@ -191,7 +230,7 @@ def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bo
     inner = array.shape[1:] if steps else array.shape
     for shape in (inner, (1, *inner)):
         if _shape_fits(shape, item.shape):
-            return array.reshape(*array.shape[: int(steps)], *shape)
+            return array.reshape((*array.shape[: int(steps)], *shape))
     what = "a step of a sequence" if steps else "a sample"
     raise DataError(
         f"{place}: {_describe(item)} cannot be {_text(inner)} ({what} of it); "
@@ -235,21 +274,23 @@ def _check_values(array: Array, item: InputLike, place: str, limits: Mapping[str
         )
 
 
-def _check_steps(
-    made: Mapping[str, Array | Sequence[Array]], fixed: set[str], path: str, steps: bool
-) -> None:
-    if not steps:
-        return
-    for name, column in made.items():
-        if name in fixed:
-            continue
-        first = next(other for other in made if other not in fixed)
+def _check_steps(made: Mapping[str, Array | Sequence[Array]], path: str, feedback: Mapping[str, str]) -> None:
+    """Raise `DataError` where the inputs of a sequence have different numbers of steps."""
+    first = next(iter(made), "")
+    for name, column in made.items() if feedback else ():
         for number, (array, other) in enumerate(zip(column, made[first], strict=True)):
             if len(array) != len(other):
                 raise DataError(
                     f"{path}: sample {number} has {len(other)} steps of {first!r} and {len(array)} of {name!r}",
                     code="E044",
                 )
+
+
+def _text_of_file(
+    inputs: Sequence[InputLike], states: Mapping[str, StateLike], feedback: Mapping[str, str]
+) -> str:
+    """Return the line that makes a file: without states, and with an axis of steps where samples are sequences."""
+    return feeds_text([item for item in inputs if item.name not in states], steps=16 if feedback else None)
 
 
 def _is_constant(column: Array | Sequence[Array], item: InputLike) -> bool:
