@@ -102,7 +102,18 @@ MAY_IMPORT = {
     "__init__": None,  # names for the type checker; nothing at run time
 }
 OPEN = {"errors", "escaping", "files", "machine", "progress", "tables", "_version"}
-WITH_TORCH = {"archive", "zoo", "summary", "importing", "export", "train", "measure", "prune", "studies", "cli"}
+WITH_TORCH = {
+    "archive",
+    "zoo",
+    "summary",
+    "importing",
+    "export",
+    "train",
+    "measure",
+    "prune",
+    "studies",
+    "cli",
+}
 NO_TORCH = set(MAY_IMPORT) - WITH_TORCH
 
 

@@ -118,7 +118,10 @@ def quantizers_at(
             factors[name] = math.sqrt(price * count / (2 * math.log(2) * lost))
             sizes[name] = count
     known = [
-        (math.log(spacing.step_off_trellis(price) * math.sqrt(spacing.mean_square()) / step), tensor.info.elements)
+        (
+            math.log(spacing.step_off_trellis(price) * math.sqrt(spacing.mean_square()) / step),
+            tensor.info.elements,
+        )
         for name, spacing in spacings.items()
         if (step := _mean_step(tensor := tensors[name], network)) > 0
     ]

@@ -157,11 +157,15 @@ class _Maker:
         if not _is_float(item):
             self.told.append(f"{item.name!r}: images ({channels}, {height}, {across}), 0 … 255")
             made: Array = pixels
-        elif self.preprocess is not None and self.preprocess.output_shape()[0 if axis == 1 else 2] == channels:
+        elif (
+            self.preprocess is not None and self.preprocess.output_shape()[0 if axis == 1 else 2] == channels
+        ):
             self.told.append(f"{item.name!r}: images ({channels}, {height}, {across}), preprocessed")
             return self.preprocess.to_batch(list(pixels))
         else:
-            self.told.append(f"{item.name!r}: images ({channels}, {height}, {across}), −{width:g} … {width:g}")
+            self.told.append(
+                f"{item.name!r}: images ({channels}, {height}, {across}), −{width:g} … {width:g}"
+            )
             made = (pixels.astype(np.float32) / np.float32(127.5) - 1) * np.float32(width)
         return np.ascontiguousarray(np.moveaxis(made, 3, 1)) if axis == 1 else made
 
@@ -171,8 +175,10 @@ class _Maker:
             return "states", 0.5 * self.generator.standard_normal(shape)
         if _named(item, "mask"):
             return "ones", np.ones(shape)
-        if len(longer) == 1 and len(shape) < 4 and (
-            longer[0] >= _LONG or (_named(item, "audio", "wave", "sound", "speech", "pcm", "signal"))
+        if (
+            len(longer) == 1
+            and len(shape) < 4
+            and (longer[0] >= _LONG or (_named(item, "audio", "wave", "sound", "speech", "pcm", "signal")))
         ):
             return "sound", self._sound(longer[0]).reshape(shape)
         if len(longer) > 1:

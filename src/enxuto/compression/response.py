@@ -27,7 +27,9 @@ from enxuto.quantize.schemes import BalancedSteps, MeasuredSteps, NetworkStats, 
 
 __all__ = ["Response", "measure_steps"]
 
-_ALLOWED_DIVERGENCE = 5e-4  # nats: one answer in a hundred changes at about that (docs/decisions/measured-steps.md)
+_ALLOWED_DIVERGENCE = (
+    5e-4  # nats: one answer in a hundred changes at about that (docs/decisions/measured-steps.md)
+)
 _ALLOWED_ERROR = 0.8e-4  # of outputs' variance: 41 dB
 _FEW_SCORES = 10  # rows of fewer scores without a softmax may be values as well
 _GROUPS = 16  # of tensors, that are moved apart from the others
