@@ -96,7 +96,7 @@ MAY_IMPORT = {
         "zoo",
     },
     "report": {"studies", "study", "weights"},
-    "doctor": {"calibration", "compression", "data", "demo", "onnx_model", "runtime"},
+    "doctor": {"calibration", "compression", "data", "demo", "enx", "onnx_model", "runtime"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
