@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "importing": {"archive", "onnx_model", "opening", "runtime", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
     "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
-    "prune": {"archive", "data", "export", "latency", "runtime", "summary", "train", "zoo"},
+    "prune": {"archive", "data", "export", "importing", "latency", "runtime", "summary", "train", "zoo"},
     "studies": {
         "archive",
         "calibration",
@@ -82,6 +82,7 @@ MAY_IMPORT = {
         "data",
         "enx",
         "evaluation",
+        "importing",
         "measure",
         "metrics",
         "onnx_model",
