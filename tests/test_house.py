@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "importing": {"archive", "onnx_model", "opening", "runtime", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
     "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
-    "prune": {"archive", "data", "export", "latency", "runtime", "summary", "train", "zoo"},
+    "prune": {"archive", "data", "export", "importing", "latency", "runtime", "summary", "train", "zoo"},
     "studies": {
         "archive",
         "calibration",
@@ -83,6 +83,7 @@ MAY_IMPORT = {
         "data",
         "enx",
         "evaluation",
+        "importing",
         "measure",
         "metrics",
         "onnx_model",
