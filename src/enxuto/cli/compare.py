@@ -142,8 +142,7 @@ def run(
     _show_changes(answers, every=options.all)
     if layers:
         _show_layers(layers, min(images, len(dataset)), every=options.all)
-    left_out = _unmatched(one, other)
-    if left_out:
+    if left_out := _unmatched(one, other):
         note(f"weights that are not in both by name and shape: {left_out}")
     if drawn is not None:
         note(f"{sheet}: {drawn} of {len(answers.changed_images())} images whose answer changed")

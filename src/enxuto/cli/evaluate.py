@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
-from enxuto.cli.shared.common_options import Json, Threads
+from enxuto.cli.shared.common_options import Batch, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import (
     Feedback,
@@ -29,8 +29,6 @@ from enxuto.errors import DataError, ModelError, UsageError
 if TYPE_CHECKING:
     from enxuto.data import Dataset, Preprocess
     from enxuto.evaluation import Evaluation, ReferenceComparison
-    from enxuto.metrics import ScoreKind
-    from enxuto.onnx_model import Model
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -59,7 +57,7 @@ class EvaluateOptions:
     ] = None
     outputs: Outputs = ()
     feedback: Feedback = ()
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Images per run.")] = 64
+    batch: Batch = 64
     threads: Threads = 0
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show precision, recall and F1 of every class.")
@@ -76,8 +74,9 @@ def run(
     options: EvaluateOptions,
 ) -> None:
     """Load models and images, run, measure, show."""
-    from enxuto.evaluation import ReferenceComparison
+    from enxuto.evaluation import ReferenceComparison, compare_with_reference, evaluate
     from enxuto.opening import load, load_with_metadata, preprocess_of
+    from enxuto.runtime import Runner
 
     reference, threads = options.reference, options.threads
     if _shows_outputs(source, data, image_options, preprocess, options):
@@ -106,11 +105,25 @@ def run(
             json=options.json,
         )
         return
-    kind_of_other: ScoreKind = "auto"
-    reason_of_other: str | None = None
-    if original is not None:
-        kind_of_other, reason_of_other = kind_of_scores(original, sample, threads)
-    result = _measure(model, original, dataset, chosen, (kind, kind_of_other), options)
+    kind_of_other, reason_of_other = (
+        ("auto", None) if original is None else kind_of_scores(original, sample, threads)
+    )
+    first = Runner(model, threads=threads).scores
+    other = None if original is None else Runner(original, threads=threads).scores
+    result: Evaluation | ReferenceComparison
+    with progress_bar("evaluating") as progress:
+        done = partial(progress, "evaluating")
+        if dataset.labelled:
+            result = evaluate(
+                first, dataset, preprocess=chosen, batch_size=options.batch, reference=other,
+                scores_are=kind, reference_are=kind_of_other, progress=done,
+            )  # fmt: skip
+        else:
+            assert other is not None, "data without labels are opened only beside a reference"
+            result = compare_with_reference(
+                first, other, dataset, preprocess=chosen, batch_size=options.batch,
+                scores_are=kind, reference_are=kind_of_other, progress=done,
+            )  # fmt: skip
     remarks = warn_of_other_outputs(
         {str(source): reason, str(reference): reason_of_other}, compared=original is not None
     )
@@ -118,6 +131,20 @@ def run(
         result = replace(result, kl=None, scores_are=None, reference_are=None)
     if not isinstance(result, ReferenceComparison):
         _warn_of_chance(result.metrics["confusion"], str(source))
+    _show(result, source, data, chosen, remarks, options)
+
+
+def _show(
+    result: Evaluation | ReferenceComparison,
+    source: Path,
+    data: Path,
+    chosen: Preprocess,
+    remarks: list[str],
+    options: EvaluateOptions,
+) -> None:
+    """Print what was measured, as JSON or as tables."""
+    from enxuto.evaluation import ReferenceComparison
+
     if options.json:
         print_json(
             {
@@ -127,7 +154,7 @@ def run(
                 **(result.to_dict() if isinstance(result, ReferenceComparison) else _as_json(result)),
                 "remarks": remarks,
                 "provenance": provenance(
-                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
+                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=options.threads
                 ),
             }
         )
@@ -137,35 +164,6 @@ def run(
     )
     if not isinstance(result, ReferenceComparison):
         _show_classes(result, options)
-
-
-def _measure(
-    model: Model,
-    original: Model | None,
-    dataset: Dataset,
-    preprocess: Preprocess,
-    kinds: tuple[ScoreKind, ScoreKind],
-    options: EvaluateOptions,
-) -> Evaluation | ReferenceComparison:
-    """Run a model on images, and the original beside it; kinds: what the scores of both are."""
-    from enxuto.evaluation import compare_with_reference, evaluate
-    from enxuto.runtime import Runner
-
-    scores = Runner(model, threads=options.threads).scores
-    reference = None if original is None else Runner(original, threads=options.threads).scores
-    kind, kind_of_other = kinds
-    with progress_bar("evaluating") as progress:
-        done = partial(progress, "evaluating")
-        if dataset.labelled:
-            return evaluate(
-                scores, dataset, preprocess=preprocess, batch_size=options.batch, reference=reference,
-                scores_are=kind, reference_are=kind_of_other, progress=done,
-            )  # fmt: skip
-        assert reference is not None, "data without labels are opened only beside a reference"
-        return compare_with_reference(
-            scores, reference, dataset, preprocess=preprocess, batch_size=options.batch,
-            scores_are=kind, reference_are=kind_of_other, progress=done,
-        )  # fmt: skip
 
 
 def _shows_outputs(

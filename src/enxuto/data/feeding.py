@@ -113,20 +113,7 @@ def fit_samples(
     """
     known, states, feedback = {item.name: item for item in inputs}, states or {}, feedback or {}
     columns, classes = _take_labels(columns, known, labels, path)
-    stray = [name for name in columns if name not in known]
-    missing = [name for name in known if name not in columns and name not in states]
-    if missing or (stray and len(stray) == len(columns)):
-        have = ", ".join(columns) or "none"
-        raise DataError(
-            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
-            f"make one with: {_text_of_file(inputs, states, feedback)}",
-            code="E044",
-        )
-    if stray:
-        raise DataError(
-            f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
-            code="E044",
-        )
+    _check_names(columns, inputs, states, feedback, path)
     fixed = {name for name, column in columns.items() if _is_constant(column, known[name])}
     for name, column in columns.items():
         if name not in fixed and isinstance(column, np.ndarray) and not column.ndim:
@@ -170,6 +157,31 @@ def fit_samples(
         constant=constant if feedback else frozenset(), remarks=tuple(remarks),
         labels=classes,
     )  # fmt: skip
+
+
+def _check_names(
+    columns: Columns,
+    inputs: Sequence[InputLike],
+    states: Mapping[str, StateLike],
+    feedback: Mapping[str, str],
+    path: str,
+) -> None:
+    """Raise `DataError` unless there is an array for every input that needs one, and none for another."""
+    known = {item.name: item for item in inputs}
+    stray = [name for name in columns if name not in known]
+    missing = [name for name in known if name not in columns and name not in states]
+    if missing or (stray and len(stray) == len(columns)):
+        have = ", ".join(columns) or "none"
+        raise DataError(
+            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
+            f"make one with: {_text_of_file(inputs, states, feedback)}",
+            code="E044",
+        )
+    if stray:
+        raise DataError(
+            f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
+            code="E044",
+        )
 
 
 def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> Samples:

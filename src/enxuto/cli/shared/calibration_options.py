@@ -37,10 +37,10 @@ CALIBRATED_STAGES = (
 )  # fmt: skip
 """What a search does, in its order; from rounding on once for every trial."""
 
-PLAIN_STAGES = ("measuring the original", "coding")
+PLAIN_STAGES = ("measuring the original", "measuring the response", "coding")
 """What compression without images does; where a size was given, `SEARCH_STAGES`."""
 
-SEARCH_STAGES = ("measuring the original", "searching steps", "coding")
+SEARCH_STAGES = ("measuring the original", "measuring the response", "searching steps", "coding")
 """What compression without images to a given size does."""
 
 _PANEL = "Calibration"
