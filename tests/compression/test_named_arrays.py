@@ -338,6 +338,10 @@ def test_labels_of_arrays_count_right_answers(tmp_path: Path) -> None:
         100 * np.mean(scores.argmax(axis=1) == data["label"])
     )
     assert json.loads(said.stdout)["original_top1"] == 100
+    alone = [model, "--data", tmp_path / "l.npz", "--label-column", "kind", "--json"]
+    said = CliRunner().invoke(app, ["evaluate", *map(str, alone)])
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout)["top1"] == 100
 
 
 LABELS: dict[str, tuple[Any, str]] = {

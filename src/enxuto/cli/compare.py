@@ -125,13 +125,10 @@ def run(
             layers = []
             warn(str(error))
     _warn_of_chance(answers, one, str(first))
-    drawn = (
-        None
-        if sheet is None
-        else contact_sheet(
-            dataset, answers, sheet, names=(first.name, second.name), max_images=options.sheet_images
-        )
-    )
+    drawn = None
+    if sheet is not None:
+        titles = first.name, second.name
+        drawn = contact_sheet(dataset, answers, sheet, names=titles, max_images=options.sheet_images)
     if options.json:
         values = answers.to_dict()
         made = provenance(
