@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "importing": {"archive", "onnx_model", "opening", "runtime", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
     "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
-    "prune": {"archive", "data", "export", "latency", "runtime", "summary", "train", "zoo"},
+    "prune": {"archive", "data", "export", "importing", "latency", "runtime", "summary", "train", "zoo"},
     "studies": {
         "archive",
         "calibration",
@@ -83,6 +83,7 @@ MAY_IMPORT = {
         "data",
         "enx",
         "evaluation",
+        "importing",
         "measure",
         "metrics",
         "onnx_model",
@@ -96,7 +97,7 @@ MAY_IMPORT = {
         "zoo",
     },
     "report": {"studies", "study", "weights"},
-    "doctor": {"calibration", "compression", "data", "demo", "onnx_model", "runtime"},
+    "doctor": {"calibration", "compression", "data", "demo", "enx", "onnx_model", "runtime"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time

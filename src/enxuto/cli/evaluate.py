@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
-from enxuto.cli.shared.common_options import Json, Threads
+from enxuto.cli.shared.common_options import Batch, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import (
     Feedback,
@@ -19,6 +19,7 @@ from enxuto.cli.shared.judging import (
     may_hold_arrays,
     named_arrays,
     show_outputs,
+    show_right_answers,
 )
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
@@ -56,7 +57,7 @@ class EvaluateOptions:
     ] = None
     outputs: Outputs = ()
     feedback: Feedback = ()
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Images per run.")] = 64
+    batch: Batch = 64
     threads: Threads = 0
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show precision, recall and F1 of every class.")
@@ -178,9 +179,14 @@ def _shows_outputs(
     if not (options.outputs or options.feedback or may_hold_arrays(data)):
         return False
     model, metadata = load_with_metadata(source)
-    samples = named_arrays(data, model, options.feedback)
+    samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
+    if options.reference is None and samples is not None and samples.labelled:
+        show_right_answers(
+            source, model, samples, options.outputs, threads=options.threads, json=options.json
+        )
+        return True
     if options.reference is None:
         raise UsageError(
             f"{data} has no labels: give --reference, the model whose outputs these are compared with",
