@@ -31,7 +31,7 @@ from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import ImageSplit, load_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
-from enxuto.data.feeding import image_samples
+from enxuto.data.image_samples import image_samples
 from enxuto.data.samples import Samples, feeds_text
 from enxuto.enx.learned import parameters
 from enxuto.errors import DataError, UsageError
@@ -143,9 +143,7 @@ def compress_within(
     )  # fmt: skip
 
     if calibration.judged_outputs.answers is not None:
-        check_scores_vary(
-            calibration.scores
-        )  # one that ignores its input too: a search would keep nothing of it
+        check_scores_vary(calibration.scores)  # of one that ignores its input a search would keep nothing
 
     def make(price: float) -> PricedModel:
         outcome = compress_at(
