@@ -46,7 +46,7 @@ SOURCE = TESTS.parent / "src"
 TORCH = frozenset({"torch", "torchvision", "captum", "torch_pruning"})
 BROWSER = frozenset({"playwright"})
 # These rooms import PyTorch when their names are first used, which their imports do not show.
-LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "measure", "prune", "train", "zoo"))
+LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "importing", "measure", "prune", "train", "zoo"))
 EXTRAS = frozenset({"constriction", "distributed", "matplotlib", "pyarrow", "scipy", "sklearn", "zstandard"})
 SLOW_FOLDERS = frozenset(
     {"acceptance", "benchmarks", "calibration", "cli", "compare", "compression", "decoder", "machine", "report",

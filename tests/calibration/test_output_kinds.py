@@ -32,11 +32,11 @@ def together(columns: int, own: float = 0.3) -> np.ndarray:
 ROWS: dict[str, tuple[str, Callable[[], np.ndarray], bool]] = {
     "logits": ("Identity:0", lambda: classes(10), False),
     "logits of two": ("y", lambda: classes(2), False),
-    "logits of which one wins": ("y", lambda: classes(3) + [20, 0, 0], False),
+    "logits of which one wins": ("y", lambda: np.add(classes(3), [20, 0, 0]), False),
     "opinions": ("Identity:0", lambda: together(3), True),
     "quantities of sizes of their own": (
         "y",
-        lambda: random.standard_normal((COUNT, 3)) + [50, 0, -50],
+        lambda: np.add(random.standard_normal((COUNT, 3)), [50, 0, -50]),
         True,
     ),
     "quantities of one size": ("y", lambda: random.standard_normal((COUNT, 3)), False),
@@ -96,7 +96,7 @@ def test_labels_make_classes_of_any_row(by: str) -> None:
     assert found.remarks == ()
 
 
-@pytest.mark.parametrize(("inner", "kind"), [("Sigmoid", "binary"), ("Tanh", "classes")])
+@pytest.mark.parametrize(("inner", "kind"), [("Sigmoid", "binary"), ("Tanh", "values")])
 def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
     value, node = helper.make_tensor_value_info, helper.make_node
     branches = [
@@ -109,7 +109,10 @@ def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
         for name in ("one", "other")
     ]
     graph = helper.make_graph(
-        [node("MatMul", ["x", "w"], ["z"]), node("If", ["yes"], ["y"], then_branch=branches[0], else_branch=branches[1])],
+        [
+            node("MatMul", ["x", "w"], ["z"]),
+            node("If", ["yes"], ["y"], then_branch=branches[0], else_branch=branches[1]),
+        ],
         "g",
         [value("x", TensorProto.FLOAT, ["n", 5, 4])],
         [value("y", TensorProto.FLOAT, None)],
@@ -121,3 +124,26 @@ def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
     )
     data = Samples({"x": np.random.default_rng(4).standard_normal((COUNT, 5, 4)).astype(np.float32)})
     assert [loss.kind for loss in find_losses(model, data, threads=1).losses] == [kind]
+
+
+def test_an_output_whose_shape_follows_values_is_left_out() -> None:
+    """Places of what is above 0, as many as there are, beside what each is worth."""
+    value, node = helper.make_tensor_value_info, helper.make_node
+    graph = helper.make_graph(
+        [node("MatMul", ["x", "w"], ["y"]), node("NonZero", ["y"], ["z"]), node("Relu", ["y"], ["r"]),
+         node("Reshape", ["r", "flat"], ["f"]), node("Greater", ["f", "zero"], ["g"]),
+         node("NonZero", ["g"], ["p"]), node("Squeeze", ["p", "first"], ["q"]), node("Gather", ["f", "q"], ["kept"])],
+        "g",
+        [value("x", TensorProto.FLOAT, [1, 4])],
+        [value("y", TensorProto.FLOAT, [1, 8]), value("kept", TensorProto.FLOAT, ["k"])],
+        [numpy_helper.from_array(np.random.default_rng(5).standard_normal((4, 8)).astype(np.float32), "w"),
+         numpy_helper.from_array(np.array([-1], np.int64), "flat"), numpy_helper.from_array(np.float32(0), "zero"),
+         numpy_helper.from_array(np.array([0], np.int64), "first")],
+    )  # fmt: skip
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    rows = np.random.default_rng(6).standard_normal((COUNT, 1, 4)).astype(np.float32)
+    found = find_losses(model, Samples({"x": list(rows)}, stacked=False), threads=1)
+    assert [loss.name for loss in found.losses] == ["y"]
+    assert found.remarks[-1] == "output 'kept' is left out: its shape follows values"

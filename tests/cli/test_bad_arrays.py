@@ -1,4 +1,4 @@
-"""Arrays by input name that do not fit the model: one line that names the input, exit 2, nothing written, in every verb."""
+"""Arrays by input name that do not fit the model: in every verb one line that names the input, and nothing written."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
@@ -40,6 +42,7 @@ __all__ = [
     "set_debug",
     "show_table",
     "warn",
+    "warnings_as_remarks",
     "write_text",
 ]
 
@@ -114,6 +117,16 @@ def warn(message: str) -> None:
     """Write a warning to stderr."""
     text = _fit(f"warning: {one_line(_name_options(message))}", sys.stderr)
     _say(sys.stderr, ("warning:", "yellow"), text.removeprefix("warning:"))
+
+
+@contextmanager
+def warnings_as_remarks() -> Iterator[None]:
+    """Write warnings that the library gives in the block to stderr, in our words, when it ends."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for one in found:
+        warn(str(one.message))
 
 
 def say(message: str) -> None:
