@@ -127,15 +127,9 @@ def compress_within(
 
     def measure() -> Calibration:
         return calibrate(
-            model,
-            samples,
-            choices=outputs,
-            labelled=labelled,
-            source=source,
-            seed=seed,
-            threads=threads,
+            model, samples, choices=outputs, labelled=labelled, source=source, seed=seed, threads=threads,
             progress=progress,
-        )
+        )  # fmt: skip
 
     calibration = cached_calibration(
         model, samples, measure, source=source, seed=seed, threads=threads or processors(), choices=outputs,
