@@ -31,7 +31,7 @@ from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import ImageSplit, load_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
-from enxuto.data.image_samples import image_samples
+from enxuto.data.image_feeding import image_samples
 from enxuto.data.samples import Samples, feeds_text
 from enxuto.enx.learned import parameters
 from enxuto.errors import DataError, UsageError
@@ -112,12 +112,11 @@ def compress_within(
     samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
     if isinstance(samples, Samples):
-        samples = run_together(model, samples, threads=threads)
-        samples = single_steps(model, samples, images, seed=seed, threads=threads)
+        together = run_together(model, samples, threads=threads)
+        samples = single_steps(model, together, images, seed=seed, threads=threads)
     labelled = parts.held_out is not None and parts.held_out.labelled
-    judged_outputs = find_losses(
-        model, samples_of(model, samples), outputs, threads=threads, labelled=labelled
-    )
+    fed = samples_of(model, samples)
+    judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
     is_classifier = judged_outputs.answers is not None
@@ -137,7 +136,9 @@ def compress_within(
     )  # fmt: skip
 
     if calibration.judged_outputs.answers is not None:
-        check_scores_vary(calibration.scores)  # of one that ignores its input a search would keep nothing
+        check_scores_vary(
+            calibration.scores
+        )  # one that ignores its input too: a search would keep nothing of it
 
     def make(price: float) -> PricedModel:
         outcome = compress_at(
