@@ -138,11 +138,11 @@ def test_a_judge_bounds_calibrated_rounding_and_is_reported_beside_a_size(
     assert small.report is not None
     assert small.report.judge_compressed is not None
     assert small.report.judge_compressed >= -0.5
-    sized = enxuto.compress(MODEL, bits=2, judge=distance)
+    sized = enxuto.compress(MODEL, bits=2, judge=distance, steps="balanced")
     assert sized.report is not None
     assert sized.report.samples == 0
     assert sized.report.judge_compressed is not None
-    assert sized.to_bytes() == enxuto.compress(MODEL, bits=2).to_bytes()
+    assert sized.to_bytes() == enxuto.compress(MODEL, bits=2, steps="balanced").to_bytes()
 
 
 def test_preprocessing_is_stored_and_unknown_preprocessing_warned_of(cache: Path) -> None:
