@@ -1,6 +1,6 @@
 """Other people's models, none an image classifier of the kind enxuto was made with: every way to make them smaller.
 
-    python benchmarks/others.py [--models pitch file-types …] [--bits 4 3 2.5] [--json others.json] [--table others.md]
+    python benchmarks/others.py [--models pitch …] [--methods calibrated …] [--bits 4 3 2.5] [--table others.md]
 
 Needs `../shared/models/other` and `../shared/data`; `--models demo` needs nothing. For each model: the default,
 calibrated files of 4, 3 and 2.5 bits a weight (all bytes of the file count; 98 to 100 % of what is allowed), int8 by
@@ -32,6 +32,7 @@ from PIL import Image
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.calibration import Calibration
+from enxuto.calibration.outputs import OutputChoices
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.data_free import compress
 from enxuto.compression.output_judge import OutputJudge
@@ -46,6 +47,7 @@ from enxuto.runtime import Runner
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 OTHER = SHARED / "models" / "other"
 CURVE = (3.0, 4.0, 5.5, 8.0, 11.0)
+METHODS = ("default", "int8", "calibrated", "curve")
 NEAR = 0.98  # of the bytes aimed at
 INT8_SAMPLES = 32
 
@@ -62,6 +64,7 @@ class Case:
     held_out: Samples | None = None
     task: tuple[str, Task] | None = None
     static: bool = True
+    choices: OutputChoices | None = None
 
 
 # Tasks: outputs of the original and of the smaller model, sample by sample.
@@ -187,7 +190,8 @@ def case_of(name: str) -> Case:
     if name == "pitch":
         return Case(path, *arrays(folder), ("IoU of notes, %", lambda a, b: same_maps(a, b, 0.5)))
     if name == "speech-quality":
-        return Case(path, *arrays(folder), ("change of score", mean_change))
+        scores = {"Identity:0": ("values", 1.0)}  # three scores of 1 to 5 look like logits
+        return Case(path, *arrays(folder), ("change of score", mean_change), choices=scores)
     if name == "file-types":
         return Case(path, *arrays(folder), static=False)
     if (folder / "calibration.npz").exists():
@@ -208,7 +212,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.model = Model.read(self.case.path)
         assert self.case.held_out is not None, "models without inputs are compared by size alone"
-        self.judge = OutputJudge(self.model, self.case.held_out, threads=self.threads)
+        self.judge = OutputJudge(self.model, self.case.held_out, self.case.choices, threads=self.threads)
         self.before = [] if self.case.task is None else self.outputs(self.model)
 
     def outputs(self, model: Model) -> list[Outputs]:
@@ -225,7 +229,10 @@ class Bench:
         """Judge a model and return its row."""
         judge = self.judge
         if not peeled:  # values in front of a softmax have other names in a quantized model
-            judge = OutputJudge(self.model, self.case.held_out, threads=self.threads, peel=False)  # type: ignore[arg-type]
+            assert self.case.held_out is not None, "as above"
+            judge = OutputJudge(
+                self.model, self.case.held_out, self.case.choices, threads=self.threads, peel=False
+            )
         found = judge.compare(judge.judged_outputs.measured(model))
         ratios = [one.snr_db for one in found.outputs if one.snr_db is not None]
         task = None if self.case.task is None else self.case.task[1](self.before, self.outputs(model))
@@ -240,7 +247,9 @@ def calibrated_rows(bench: Bench, sizes: Sequence[float]) -> list[dict[str, Any]
     """Return a row for each size in bits a weight, from one calibration, whose seconds count in each."""
     started = time.perf_counter()
     assert bench.case.calibration is not None, "a case with held-out inputs has others that calibrate"
-    calibration = calibrate(bench.model, bench.case.calibration, threads=bench.threads)
+    calibration = calibrate(
+        bench.model, bench.case.calibration, choices=bench.case.choices, threads=bench.threads
+    )
     measuring = time.perf_counter() - started
     if calibration.reason is not None:
         print(f"no gradients: {calibration.reason}", flush=True)
@@ -364,26 +373,29 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         return {**sizes, "rows": [{"method": "default", "bytes": size, "line": line}]}
     bench = Bench(case, arguments.threads)
     sizes["task"] = None if case.task is None else case.task[0]
-    rows = [plain_row(bench, None)]
-    say(bench, rows[0])
-    with TemporaryDirectory() as folder:
-        try:
-            rows.append(int8_row(bench, Path(folder)))
-            say(bench, rows[-1])
-        except Exception as error:  # noqa: BLE001 - what ONNX Runtime cannot quantize is told, not hidden
-            print(f"int8: {type(error).__name__}: {str(error).splitlines()[0]:.200}", flush=True)
+    rows = []
+    if "default" in arguments.methods:
+        rows.append(plain_row(bench, None))
+        say(bench, rows[-1])
+    if "int8" in arguments.methods:
+        with TemporaryDirectory() as folder:
+            try:
+                rows.append(int8_row(bench, Path(folder)))
+                say(bench, rows[-1])
+            except Exception as error:  # noqa: BLE001 - what ONNX Runtime cannot quantize is told, not hidden
+                print(f"int8: {type(error).__name__}: {str(error).splitlines()[0]:.200}", flush=True)
     try:
-        calibrated = calibrated_rows(bench, arguments.bits)
+        calibrated = calibrated_rows(bench, arguments.bits) if "calibrated" in arguments.methods else []
     except EnxutoError as error:
         print(f"calibrated: {error}", flush=True)
         return {**sizes, "rows": rows, "refused": str(error)}
     curve: list[dict[str, Any]] = []
-    for bits in CURVE if not arguments.no_curve else ():
+    for bits in CURVE if "curve" in arguments.methods else ():
         curve.append(plain_row(bench, bits))
         say(bench, curve[-1])
-        if len(curve) > 2 and curve[-1]["loss"] <= min(row["loss"] for row in calibrated):
+        if len(curve) > 2 and curve[-1]["loss"] <= min((row["loss"] for row in calibrated), default=0.0):
             break
-    for row in calibrated:
+    for row in calibrated if curve else ():
         row["ratio"] = ratio(row, curve)
         say(bench, row)
     return {**sizes, "rows": [*rows, *calibrated], "curve": curve}
@@ -396,7 +408,7 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", help="by default all in ../shared/models/other")
     parser.add_argument("--bits", type=float, nargs="+", default=[4.0, 3.0, 2.5], help="of calibrated files")
-    parser.add_argument("--no-curve", action="store_true", help="leave out files without data, and ratios")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path, help="Markdown")

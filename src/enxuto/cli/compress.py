@@ -105,7 +105,7 @@ def run(
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
     from enxuto.compression.data_free import compress
-    from enxuto.compression.selection import DEFAULT_ROLES
+    from enxuto.compression.selection import DEFAULT_ROLES, check_roles, matching_names
     from enxuto.enx.ledger import ledger_of, original_sizes
     from enxuto.onnx_model import Model
     from enxuto.opening import onnx_metadata, preprocess_of
@@ -114,11 +114,15 @@ def run(
     scheme = quantizer.scheme()
     streamed = writes_to_stdout(output, json=json)
     model = Model.read(source, keep_docs=tensors.keep_docs)
-    target = output or default_file(source.with_suffix(".enx"), force=force)
     metadata: dict[str, Any] = onnx_metadata(model)
     stored = preprocess_of(metadata)
     if (chosen := preprocess.build(stored, model)) is not None:
         metadata["preprocess"] = chosen.to_dict()
+    roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
+    rounding = quantizer.choose_rounding()
+    check_roles(roles)
+    matching_names(model, tensors.keep_exact)
+    target = output or default_file(source.with_suffix(".enx"), force=force)
     result = judged = None
     with (
         warnings_as_remarks(),
@@ -126,7 +130,6 @@ def run(
     ):
         progress("measuring the original", 0, 1)
         metadata["original"] = original_sizes(source, xz=xz)
-        roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
         if calibration.is_calibrated:
             result = calibration.compress(
                 model, size, calibration.inputs_of_images(preprocess, stored, model), metadata=metadata, roles=roles,
@@ -135,8 +138,8 @@ def run(
             compressed = result.outcome.model
         else:
             how: dict[str, Any] = {
-                "rounding": quantizer.choose_rounding(), "roles": roles, "keep_exact": tensors.keep_exact,
-                "fold_bn": tensors.fold_bn, "metadata": metadata, "threads": threads, "progress": progress,
+                "rounding": rounding, "roles": roles, "keep_exact": tensors.keep_exact, "fold_bn": tensors.fold_bn,
+                "metadata": metadata, "threads": threads, "progress": progress,
                 "steps": "measured",
             }  # fmt: skip
             if calibration.judge is not None:

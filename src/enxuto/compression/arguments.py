@@ -32,8 +32,8 @@ __all__ = [
     "SizeAsked",
     "byte_size",
     "check_count",
+    "check_metadata_type",
     "check_number",
-    "check_reporting",
     "named_samples",
     "to_data",
     "to_dataset",
@@ -97,10 +97,8 @@ def check_count(name: str, value: object, least: int = 0) -> int:
     return int(value)
 
 
-def check_reporting(progress: object, metadata: object) -> None:
-    """Raise `UsageError` where a progress callback cannot be called, or metadata are no mapping; None is neither."""
-    if progress is not None and not callable(progress):
-        raise UsageError(f"progress= takes a function of (stage, done, total), not {progress!r:.80}")
+def check_metadata_type(metadata: object) -> None:
+    """Raise `UsageError` where metadata are neither a mapping nor None."""
     if metadata is not None and not isinstance(metadata, Mapping):
         raise UsageError(f"metadata= takes a dict of JSON values, not {type(metadata).__name__}")
 
@@ -159,7 +157,12 @@ def to_data(
 
 
 def named_samples(
-    data: DataLike, model: Model, feedback: Mapping[str, str] | None = None, *, name: str = "data="
+    data: DataLike,
+    model: Model,
+    feedback: Mapping[str, str] | None = None,
+    *,
+    name: str = "data=",
+    labels: str | None = None,
 ) -> Samples | None:
     """Return named arrays (in files, a dict, dicts of samples) as samples of a model; None where data hold none.
 
@@ -168,6 +171,7 @@ def named_samples(
         model: whose inputs are named. States that have no array are zeros; a remark of the samples says so.
         feedback: by output's name the input that it is at the next step. Samples are then sequences.
         name: of the argument, for messages.
+        labels: name of the array of classes, see `fit_samples`.
 
     Raises:
         DataError: arrays do not fit the model.
@@ -180,6 +184,7 @@ def named_samples(
     inputs = Runner(model, threads=1).inputs
     fed_back = check_feedback(model, to_feedback(feedback) or {})
     how: dict[str, Any] = {
+        "labels": labels,
         "limits": id_limits(model),
         "states": find_states(model) | fed_back,
         "feedback": {one: state.outputs[0] for one, state in fed_back.items()},

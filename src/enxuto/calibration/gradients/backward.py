@@ -148,7 +148,12 @@ def _without_cells(model: Model, batch: Group, threads: int) -> Model:
         values = Runner(model, threads=threads, extra_outputs=computed).values(batch.feeds, computed)
     shapes = {name: array.shape for name, array in batch.feeds.items()}
     shapes |= {name: value.shape for name, value in zip(computed, values, strict=True)}
-    return unroll_cells(model, shapes)
+    try:
+        return unroll_cells(model, shapes)
+    except UnsupportedError:
+        raise
+    except (ModelError, LookupError, TypeError, ValueError) as error:  # a form that is not written out
+        raise UnsupportedError("no gradient is known here for this form of a recurrent cell") from error
 
 
 def _fed(value: np.ndarray) -> np.ndarray:

@@ -287,7 +287,7 @@ class CalibrationOptions(DataOptions):
         """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
         if self.data is None:
             return None
-        arrays = named_arrays(self.data, model, self.feedback)
+        arrays = named_arrays(self.data, model, self.feedback, self.label_column)
         if arrays is not None:
             return arrays
         data = self.open(self.data, labelled=self.max_drop is not None)

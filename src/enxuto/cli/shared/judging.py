@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
 import traceback
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.terminal import note, print_json, show_table
+from enxuto.cli.shared.terminal import note, print_json, show_table, warn
 from enxuto.errors import EnxutoError, UsageError, error_reason
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ __all__ = [
     "output_rows",
     "parse_feedback",
     "parse_outputs",
+    "right_rows",
     "show_outputs",
+    "show_right_answers",
 ]
 
 Outputs = Annotated[
@@ -56,11 +59,16 @@ Feedback = Annotated[
 ]
 
 
-def named_arrays(path: str | Path, model: Model, feedback: Sequence[str] = ()) -> Samples | None:
-    """Return the arrays by input name that a path holds, as the model takes them; None where it holds images."""
+def named_arrays(
+    path: str | Path, model: Model, feedback: Sequence[str] = (), labels: str | None = None
+) -> Samples | None:
+    """Return the arrays by input name that a path holds, as the model takes them; None where it holds images.
+
+    labels: name of the array of classes.
+    """
     from enxuto.compression.arguments import named_samples
 
-    found = named_samples(str(path), model, parse_feedback(feedback))
+    found = named_samples(str(path), model, parse_feedback(feedback), labels=labels)
     if found is None:
         if feedback:
             raise UsageError(
@@ -123,13 +131,62 @@ def show_outputs(
         note(remark)
     if json:
         made = provenance(samples=judgement.samples, data=judgement.data_hash, threads=threads)
-        values = {**judgement.to_dict(), "snr_db": judgement.snr_db}
+        exact = judgement.snr_db is None or math.isinf(judgement.snr_db)  # JSON has no infinity
+        values = {**judgement.to_dict(), "snr_db": None if exact else judgement.snr_db}
         print_json({"model": str(source), **values, "remarks": list(judged.remarks), "provenance": made})
         return
     rows = [("samples", f"{judgement.samples:,} (data {judgement.data_hash})")]
-    rows += [*output_rows(judgement), *signal_rows(judgement)]
+    rows += [*right_rows(judgement), *output_rows(judgement), *signal_rows(judgement)]
     show_table(f"{source} beside the reference", {"measure": "left", "value": "left"}, rows)
     note(f"the outputs were taken for {judged.describe()}")
+
+
+def show_right_answers(
+    source: Path, model: Model, samples: Samples, asked: Sequence[str], *, threads: int, json: bool
+) -> None:
+    """Show how many answers of a model are right, on samples with labels."""
+    from enxuto.calibration.outputs import run_together
+    from enxuto.compression.output_judge import OutputJudge
+    from enxuto.metrics import wilson_interval
+
+    judge = OutputJudge(
+        model, run_together(model, samples, threads=threads), parse_outputs(asked), threads=threads
+    )
+    chance = judge.by_chance
+    if chance is None:
+        raise UsageError(
+            f"{source} has no output that is a single list of classes, which labels could count "
+            f"({judge.judged_outputs.describe()}); give --reference",
+            code="E035",
+        )
+    low, high = wilson_interval(chance.right, chance.samples)
+    if not chance.better:
+        warn(
+            f"{source}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            "are the labels those of the model, in its order?"
+        )
+    if json:
+        made = provenance(samples=chance.samples, data=samples.hash, threads=threads)
+        print_json({"model": str(source), "samples": chance.samples, "top1": 100 * chance.right / chance.samples,
+                    "top1_interval": [100 * low, 100 * high], "provenance": made})  # fmt: skip
+        return
+    rows = [
+        ("samples", f"{chance.samples:,} (data {samples.hash})"),
+        ("top-1", f"{chance.right / chance.samples:.2%} (95 % interval {low:.2%} to {high:.2%})"),
+    ]
+    show_table(f"{source} on {samples.path}", {"measure": "left", "value": "left"}, rows)
+
+
+def right_rows(judgement: Judgement) -> list[tuple[str, str]]:
+    """Top-1 and what was lost of it; nothing where images have no labels."""
+    if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
+        return []
+    low, high = judgement.drop_interval
+    return [
+        ("original's top-1", f"{judgement.original_top1:.2f} %"),
+        ("top-1", f"{judgement.top1:.2f} %"),
+        ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+    ]
 
 
 def signal_rows(judgement: Judgement) -> list[tuple[str, str]]:
@@ -214,6 +271,8 @@ def load_measure(spec: str) -> Measure:
             raise
         except Exception as error:
             note(traceback.format_exc().rstrip())
-            raise UsageError(f"--judge {spec} raised {error_reason(error)}; nothing was written") from error
+            raise UsageError(
+                f"--judge {spec} raised {type(error).__name__}: {error_reason(error)}; nothing was written"
+            ) from error
 
     return judged

@@ -47,7 +47,7 @@ class SchemeOptions:
         ),
     ] = None
     levels: Annotated[
-        int | None, typer.Option(rich_help_panel=_PANEL, metavar="I", help="Use 2^I steps over the range.")
+        int | None, typer.Option(rich_help_panel=_PANEL, metavar="I", help="Use 2^I levels over the range.")
     ] = None
     range: Annotated[
         tuple[float, float] | None,
