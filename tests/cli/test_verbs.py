@@ -87,7 +87,7 @@ def test_ledger_and_tables_are_readable(invoke: Invoke, digits: Path) -> None:
 
 
 def test_inspect_json_adds_up(invoke: Invoke, digits: Path) -> None:
-    invoke("compress", digits, "--steps", "balanced")
+    invoke("compress", digits)
     facts = printed(invoke("inspect", digits.with_suffix(".enx"), "--json"))
     parts = CompressedModel.read(digits.with_suffix(".enx")).payloads
     file_row = next(row for row in facts["rows"] if row["name"] == ".enx file")
@@ -135,6 +135,7 @@ def test_every_quantizer_goes_through(invoke: Invoke, digits: Path, options: tup
     ("options", "kind"),
     [
         ((), "grid"),
+        (("--steps", "measured", "--no-fold-bn"), "grid"),
         (("--per", "tensor", "--bits", "4"), "grid"),
         (("--levels", "8"), "dead-zone"),
         (("--delta", "0.4", "--bits", "4"), "dead-zone"),

@@ -45,10 +45,12 @@ def distance(original: Any, compressed: Any) -> float:
     return -float(np.abs(original.run(None, noise)[0] - compressed.run(None, noise)[0]).mean())
 
 
-@pytest.mark.parametrize("options", [{}, {"bits": 3}, {"fold_bn": True, "keep_exact": ["*"]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"bits": 3}, {"steps": "measured"}, {"fold_bn": True, "keep_exact": ["*"]}]
+)
 def test_without_images_the_file_is_that_of_data_free_compression(options: dict[str, Any]) -> None:
     small = enxuto.compress(MODEL, **options)
-    assert small.to_bytes() == data_free.compress(MODEL, **options, steps="measured").to_bytes()
+    assert small.to_bytes() == data_free.compress(MODEL, **options).to_bytes()
     assert small.report is None
     assert small.trials == ()
     assert small.file_bytes == len(small.to_bytes())
@@ -138,11 +140,11 @@ def test_a_judge_bounds_calibrated_rounding_and_is_reported_beside_a_size(
     assert small.report is not None
     assert small.report.judge_compressed is not None
     assert small.report.judge_compressed >= -0.5
-    sized = enxuto.compress(MODEL, bits=2, judge=distance, steps="balanced")
+    sized = enxuto.compress(MODEL, bits=2, judge=distance)
     assert sized.report is not None
     assert sized.report.samples == 0
     assert sized.report.judge_compressed is not None
-    assert sized.to_bytes() == enxuto.compress(MODEL, bits=2, steps="balanced").to_bytes()
+    assert sized.to_bytes() == enxuto.compress(MODEL, bits=2).to_bytes()
 
 
 def test_preprocessing_is_stored_and_unknown_preprocessing_warned_of(cache: Path) -> None:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import enxuto
 from enxuto.compression import data_free
 from enxuto.compression.judge import Judgement
-from enxuto.compression.response import Response, loss_of
+from enxuto.compression.response import Response, find_response, loss_of
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import LevelsRow
@@ -96,6 +96,25 @@ def test_a_model_that_cannot_be_run_gets_balanced_steps_and_says_why() -> None:
     small, balanced = data_free.compress(model, steps="measured"), data_free.compress(model)
     assert "ONNX Runtime cannot run this model" in small.metadata["steps"]["balanced"]
     assert steps_of(small) == steps_of(balanced)
+
+
+def test_a_model_with_a_loop_is_not_run() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["in"], ["out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("in", FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("out", FLOAT, None),
+        ],
+    )
+    model = network({"w": noise(0, 16, 64)}, [("MatMul", ["x", "w"], "a"), ("Relu", ["a"], "y")], 64)
+    model.proto.graph.node[1].CopyFrom(helper.make_node("Loop", ["", "", "a"], ["y"], body=body))
+    assert find_response(model, {}) == (None, "it has a Loop, which may run without end")
 
 
 def test_a_size_that_ruins_the_model_is_told_with_the_figure_and_the_way_out() -> None:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 HELP = """Make an ONNX model several times smaller without retraining, and with a few images twice as small again.
 
-Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements):
-synthetic inputs tell how fine that is. `--steps balanced` does without and never runs the model.
+Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements).
+`--steps measured` tries the model on synthetic inputs to tell how fine that is, and which layers need it most.
 `--bits 4` or `--target-size 300KB` fixes the size instead.
 
 With images, rounding is calibrated: it steers errors to where the model does not notice them. `--calibration` takes
@@ -141,7 +141,7 @@ def run(
             how: dict[str, Any] = {
                 "rounding": rounding, "roles": roles, "keep_exact": tensors.keep_exact, "fold_bn": tensors.fold_bn,
                 "metadata": metadata, "threads": threads, "progress": progress,
-                "steps": "measured",
+                "steps": "measured" if scheme is None else "balanced",
             }  # fmt: skip
             if calibration.judge is not None:
                 judged = _search_by_judge(model, scheme, calibration, how)
