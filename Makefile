@@ -101,7 +101,7 @@ acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is presen
 	$(BIN)/python -m pytest -m acceptance
 
 recompile:       ## forget compiled loops, so that they are compiled anew
-	find src -name '*.nb[ic]' -delete
+	find src \( -name '*.nb[ic]' -o -name 'enx-*.so' \) -delete
 
 clean:           ## remove what the targets made
 	rm -rf $(VENV) $(MINIMUM) dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1046,16 +1046,9 @@ static int less_tensor(const void *context, size_t a, size_t b)
     return compare_names(t[a].name, t[a].name_size, t[b].name, t[b].name_size) < 0;
 }
 
-static int read_table(enx_file *f)
+/* Points the tensors to their names and shapes, which do not move any more, and sees that no name is there twice. */
+static int settle_tensors(enx_file *f)
 {
-    static const char *const keys[] = {"metadata", "parts"};
-    const uint8_t *text = f->plain, *end = text + f->table_size, *value[2], *p = skip_value(text, end, NULL);
-    int depth = 0;
-    NEED(p && blank(p, end) == end, ENX_TABLE);
-    NEED(object(text, end, keys, 2, value) && value[0] && value[1], ENX_TABLE);
-    NEED(*value[0] == '{' && skip_value(value[0], end, &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
-    p = value[1];
-    for (int first = 1; next_item(&p, end, first); first = 0) RETURN_IF(read_row(f, p, end));
     tensor *t = TENSORS(f);
     size_t count = f->tensors.count;
     f->by_name = take(&f->allocator, count, sizeof *f->by_name);
@@ -1068,6 +1061,19 @@ static int read_table(enx_file *f)
     sort(f->by_name, count, less_tensor, t);
     for (size_t i = 1; i < count; i++) NEED(less_tensor(t, f->by_name[i - 1], f->by_name[i]), ENX_TABLE);
     return ENX_OK;
+}
+
+static int read_table(enx_file *f)
+{
+    static const char *const keys[] = {"metadata", "parts"};
+    const uint8_t *text = f->plain, *end = text + f->table_size, *value[2], *p = skip_value(text, end, NULL);
+    int depth = 0;
+    NEED(p && blank(p, end) == end, ENX_TABLE);
+    NEED(object(text, end, keys, 2, value) && value[0] && value[1], ENX_TABLE);
+    NEED(*value[0] == '{' && skip_value(value[0], end, &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
+    p = value[1];
+    for (int first = 1; next_item(&p, end, first); first = 0) RETURN_IF(read_row(f, p, end));
+    return settle_tensors(f);
 }
 
 /* -------------------------------------------------------------------------------------- exact values, coder order0 */
@@ -1495,7 +1501,7 @@ static INLINE uint32_t next_magnitude(const contexts *c, size_t row_, const uint
 
 /* Weights are decoded together, one of each of LANES strands (a strand: a kernel, on a trellis a row of kernels). What
  * neighbours tell is added up for all of them at once: levels, kept within NEAR, and behind them their magnitudes. */
-enum { LANES = 4, MOST_WORDS = 3 * LANES }; /* words that a weight of each strand takes at most */
+enum { LANES = 4, MOST_BYTES = 3 * 4 }; /* three words: what a weight takes at most */
 typedef int16_t cell[2 * LANES];
 typedef struct {
     uint64_t x[LANES];
@@ -1561,10 +1567,18 @@ static INLINE void decode_weights(const contexts *c, lanes *l, unsigned count, i
         decode_weight(c, l, i, near, on_trellis, sure, own[i] + more, around, column, at + i * length, w);
 }
 
+/* The same where words may run out, for whatever is not common: small, and no part of the loops that call it. */
+static void decode_carefully(const contexts *c, lanes *l, unsigned count, const uint8_t *const *own, int more,
+                             size_t around, size_t column, int32_t *at, size_t length, words *w)
+{
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(c, l, i, c->row_of != NULL, c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+}
+
 /* `groups` times `count` strands of `strand` kernels each; `numbers`: of their rows (and columns, without a trellis).
  * What is constant where this is called makes a loop of its own. */
-static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count, int near, int on_trellis, int single,
-                                  const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
+static INLINE void decode_strands(const contexts *c, lanes *all, int common, unsigned count, int near, int on_trellis,
+                                  int single, const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
 {
     const size_t width = single ? 1 : (size_t)c->width, places = single ? 1 : (size_t)c->places;
     const size_t length = strand * places;
@@ -1585,10 +1599,15 @@ static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count,
                     const int more = place ? *place++ : 0;
                     size_t around = 0;
                     if (near) around = SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
-                    if (w.end - w.at >= 4 * MOST_WORDS)
+                    if (common && w.end - w.at >= MOST_BYTES * (int)count) {
                         decode_weights(c, &l, count, near, on_trellis, 1, own, more, around, column, at, length, &w);
-                    else
-                        decode_weights(c, &l, count, near, on_trellis, 0, own, more, around, column, at, length, &w);
+                    } else {
+                        lanes copy = l; /* of which an address may be taken */
+                        words rest = w;
+                        decode_carefully(c, &copy, count, own, more, around, column, at, length, &rest);
+                        l = copy;
+                        w = rest;
+                    }
                 }
             }
         }
@@ -1641,21 +1660,21 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
             if (c->on_trellis) at->row++;
             else step_on(c, at);
         }
-#define STRANDS(count, near, trellis, single) \
-    decode_strands(c, &l, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
+#define STRANDS(common, count, near, trellis, single) \
+    decode_strands(c, &l, common, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
 #ifndef ENX_SMALL /* loops of their own for what is common */
         const int kind = (c->places == 1) + 2 * near + 4 * c->on_trellis;
-        if (together == LANES && kind == 1) STRANDS(LANES, 0, 0, 1);
-        else if (together == LANES && kind == 2) STRANDS(LANES, 1, 0, 0);
-        else if (together == LANES && kind == 5) STRANDS(LANES, 0, 1, 1);
-        else if (together == LANES && kind == 6) STRANDS(LANES, 1, 1, 0);
-        else if (together == 1 && kind == 1) STRANDS(1, 0, 0, 1);
-        else if (together == 1 && kind == 2) STRANDS(1, 1, 0, 0);
-        else if (together == 1 && kind == 5) STRANDS(1, 0, 1, 1);
-        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 0);
+        if (together == LANES && kind == 1) STRANDS(1, LANES, 0, 0, 1);
+        else if (together == LANES && kind == 2) STRANDS(1, LANES, 1, 0, 0);
+        else if (together == LANES && kind == 5) STRANDS(1, LANES, 0, 1, 1);
+        else if (together == LANES && kind == 6) STRANDS(1, LANES, 1, 1, 0);
+        else if (together == 1 && kind == 1) STRANDS(1, 1, 0, 0, 1);
+        else if (together == 1 && kind == 2) STRANDS(1, 1, 1, 0, 0);
+        else if (together == 1 && kind == 5) STRANDS(1, 1, 0, 1, 1);
+        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 1, 0);
         else
 #endif
-            STRANDS(together, near, c->on_trellis, 0);
+            STRANDS(0, together, near, c->on_trellis, 0);
         done += now;
         out += now * strand * c->places;
     }
@@ -2724,6 +2743,24 @@ int enx_open(enx_file **file, const void *beginning, size_t have, const enx_allo
     return code;
 }
 
+int enx_open_row(enx_file **file, const char *json, size_t size, const enx_allocator *allocator)
+{
+    const enx_allocator a = allocator_or_default(allocator);
+    const uint8_t *text = (const uint8_t *)json, *end = text + size, *behind = skip_value(text, end, NULL);
+    *file = NULL;
+    NEED(behind && blank(behind, end) == end, ENX_TABLE);
+    enx_file *f = take(&a, 1, sizeof *f);
+    NEED(f, ENX_NO_MEMORY);
+    memset(f, 0, sizeof *f);
+    f->allocator = a;
+    f->file_size = MOST;
+    int code = read_row(f, text, end);
+    if (code == ENX_OK) code = settle_tensors(f);
+    if (code == ENX_OK) *file = f;
+    else enx_close(f);
+    return code;
+}
+
 void enx_close(enx_file *f)
 {
     if (!f) return;
@@ -2876,6 +2913,7 @@ uint64_t enx_onnx_size(const enx_file *f) { return f->onnx_size; }
 
 int enx_onnx_begin(const enx_file *f, void *model)
 {
+    NEED(f->plain, ENX_ARGUMENT); /* a row alone has no model */
     write_graph((enx_file *)f, model); /* sets the places that are set already */
     return ENX_OK;
 }
@@ -2883,7 +2921,7 @@ int enx_onnx_begin(const enx_file *f, void *model)
 int enx_onnx_row(const enx_file *f, size_t number_, const void *payload, void *model)
 {
     const row *r = row_of(f, number_);
-    NEED(r, ENX_ARGUMENT);
+    NEED(r && f->plain, ENX_ARGUMENT);
     NEED(f->onnx_size <= SIZE_MAX, ENX_NO_MEMORY);
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
     void **out = take(&f->allocator, r->count, sizeof *out);

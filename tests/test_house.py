@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "importing": {"archive", "onnx_model", "opening", "runtime", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
     "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
-    "prune": {"archive", "data", "export", "latency", "runtime", "summary", "train", "zoo"},
+    "prune": {"archive", "data", "export", "importing", "latency", "runtime", "summary", "train", "zoo"},
     "studies": {
         "archive",
         "calibration",
@@ -83,6 +83,7 @@ MAY_IMPORT = {
         "data",
         "enx",
         "evaluation",
+        "importing",
         "measure",
         "metrics",
         "onnx_model",
@@ -96,7 +97,7 @@ MAY_IMPORT = {
         "zoo",
     },
     "report": {"studies", "study", "weights"},
-    "doctor": {"calibration", "compression", "data", "demo", "onnx_model", "runtime"},
+    "doctor": {"calibration", "compression", "data", "demo", "enx", "onnx_model", "runtime"},
     "cli": None,  # anything
     "__main__": {"cli"},
     "__init__": None,  # names for the type checker; nothing at run time
@@ -326,6 +327,10 @@ def test_every_verb_has_help_with_two_examples(verb: str) -> None:
     assert "--json" in shown or verb == "export"
 
 
+# The calls that the documentation shows, with all that can be asked for.
+DOCUMENTED_AT_LENGTH = {"compress", "compress_within"}
+
+
 def test_no_file_or_function_is_too_long() -> None:
     for path in modules():
         text = path.read_text()
@@ -333,10 +338,9 @@ def test_no_file_or_function_is_too_long() -> None:
         for node in ast.walk(tree_of(path)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert node.end_lineno is not None
-                documented = ast.get_docstring(node) is not None and len(node.body) > 1
-                start = (
-                    node.body[1].lineno if documented else node.lineno
-                )  # arguments may be explained at length
+                # Parameters are counted by the next test. A docstring is counted, unless it is a page.
+                is_page = node.name in DOCUMENTED_AT_LENGTH and len(node.body) > 1
+                start = node.body[1 if is_page else 0].lineno
                 assert node.end_lineno - start < 70, f"{path}:{node.lineno} {node.name} is too long"
 
 

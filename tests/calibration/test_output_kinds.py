@@ -96,7 +96,7 @@ def test_labels_make_classes_of_any_row(by: str) -> None:
     assert found.remarks == ()
 
 
-@pytest.mark.parametrize(("inner", "kind"), [("Sigmoid", "binary"), ("Tanh", "classes")])
+@pytest.mark.parametrize(("inner", "kind"), [("Sigmoid", "binary"), ("Tanh", "values")])
 def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
     value, node = helper.make_tensor_value_info, helper.make_node
     branches = [
@@ -124,3 +124,26 @@ def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
     )
     data = Samples({"x": np.random.default_rng(4).standard_normal((COUNT, 5, 4)).astype(np.float32)})
     assert [loss.kind for loss in find_losses(model, data, threads=1).losses] == [kind]
+
+
+def test_an_output_whose_shape_follows_values_is_left_out() -> None:
+    """Places of what is above 0, as many as there are, beside what each is worth."""
+    value, node = helper.make_tensor_value_info, helper.make_node
+    graph = helper.make_graph(
+        [node("MatMul", ["x", "w"], ["y"]), node("NonZero", ["y"], ["z"]), node("Relu", ["y"], ["r"]),
+         node("Reshape", ["r", "flat"], ["f"]), node("Greater", ["f", "zero"], ["g"]),
+         node("NonZero", ["g"], ["p"]), node("Squeeze", ["p", "first"], ["q"]), node("Gather", ["f", "q"], ["kept"])],
+        "g",
+        [value("x", TensorProto.FLOAT, [1, 4])],
+        [value("y", TensorProto.FLOAT, [1, 8]), value("kept", TensorProto.FLOAT, ["k"])],
+        [numpy_helper.from_array(np.random.default_rng(5).standard_normal((4, 8)).astype(np.float32), "w"),
+         numpy_helper.from_array(np.array([-1], np.int64), "flat"), numpy_helper.from_array(np.float32(0), "zero"),
+         numpy_helper.from_array(np.array([0], np.int64), "first")],
+    )  # fmt: skip
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    rows = np.random.default_rng(6).standard_normal((COUNT, 1, 4)).astype(np.float32)
+    found = find_losses(model, Samples({"x": list(rows)}, stacked=False), threads=1)
+    assert [loss.name for loss in found.losses] == ["y"]
+    assert found.remarks[-1] == "output 'kept' is left out: its shape follows values"

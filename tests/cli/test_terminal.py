@@ -327,9 +327,18 @@ def test_progress_away_from_a_terminal_is_a_line_now_and_then() -> None:
 
 
 def test_the_first_use_says_that_it_compiles(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = False
     monkeypatch.setattr("enxuto.cli._is_announcing", False)
+    monkeypatch.setattr("enxuto.machine.kernels.is_anything_kept", lambda: kept)
     assert "compiling" not in invoke("zoo", "resnet20").stderr  # nothing there is compiled
     with redirect_stderr(io.StringIO()) as stderr:
         compiling.announce_compiling()
         compiling.announce_compiling()
     assert stderr.getvalue().count("first use: compiling") == 1
+    kept = True
+    monkeypatch.setattr("enxuto.cli._is_announcing", False)
+    invoke("zoo", "resnet20")
+    with redirect_stderr(io.StringIO()) as stderr:
+        compiling.announce_compiling()
+    assert "compiling" in stderr.getvalue()
+    assert "first use" not in stderr.getvalue()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto
@@ -94,6 +95,7 @@ def find_losses(
     threads: int = 0,
     peel: bool = True,
     labelled: bool = False,
+    known: Mapping[str, str] | None = None,
 ) -> JudgedOutputs:
     """Return how a model's outputs are judged.
 
@@ -104,6 +106,7 @@ def find_losses(
         threads: of ONNX Runtime.
         peel: whether values in front of a softmax may be measured in place of an output.
         labelled: whether labels of the data count the model's outputs, so that a row of numbers is scores of classes.
+        known: by output the kind that other samples of the same model told, which these need not tell again.
 
     Raises:
         UsageError: a name asked for is no output's, or no output is left.
@@ -112,8 +115,10 @@ def find_losses(
     _check_choices(choices or {}, [item.name for item in model.proto.graph.output])
     model = computed_outputs(model)
     names = [item.name for item in model.proto.graph.output]
-    if peel and not choices and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
-        answers = _class_answers(model, samples, threads, labelled=labelled)
+    known = known or {}
+    one_list = len(names) == 1 and len(samples.columns) == 1 and samples.stacked
+    if peel and not choices and one_list and known.get(names[0], "classes") == "classes":
+        answers = _class_answers(model, samples, threads, labelled=labelled or names[0] in known)
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
             return JudgedOutputs((OutputLoss(names[0], "classes", value),), answers=answers)
@@ -125,7 +130,12 @@ def find_losses(
         if kind == "ignore":
             continue
         pieces = [outputs[number] for outputs in found]
-        made, remark = _output_loss(model, name, kind, groups, pieces, threads, labelled)
+        if not (kind or name in known) and _shape_varies(groups, pieces):
+            remarks.append(f"output {name!r} is left out: its shape follows values")
+            continue
+        made, remark = _output_loss(
+            model, name, kind or known.get(name, ""), groups, pieces, threads, labelled
+        )
         remarks += [remark] if remark else []
         if isinstance(made, OutputLoss) and not peel and made.value != name:
             made = _unpeeled(model, name, made)
@@ -141,6 +151,16 @@ def find_losses(
             f"no output of the model can be judged: {why}; compress it without data", code="E035"
         )
     return JudgedOutputs(tuple(losses), tuple(remarks))
+
+
+def _shape_varies(groups: Sequence[Group], pieces: Sequence[np.ndarray]) -> bool:
+    """Say whether an output has several shapes for samples whose inputs have one."""
+    shapes: dict[Any, tuple[int, ...]] = {}
+    for group, piece in zip(groups, pieces, strict=True):
+        key = tuple(array.shape for array in group.feeds.values())
+        if shapes.setdefault(key, piece.shape) != piece.shape:
+            return True
+    return False
 
 
 def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples:

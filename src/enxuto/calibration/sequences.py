@@ -50,7 +50,9 @@ def single_steps(model: Model, samples: Samples, count: int, *, seed: int = 0, t
                 steps.append(feeds)
             number += 1
     columns = {name: [feeds[name] for feeds in steps] for name in samples.columns}
-    return replace(samples, columns=columns, stacked=False, feedback={}, constant=frozenset(), _digests={})
+    return replace(
+        samples, columns=columns, stacked=False, feedback={}, constant=frozenset(), labels=None, _digests={}
+    )
 
 
 def _steps(runner: Runner, group: Group, names: Sequence[str]) -> Iterator[tuple[Feeds, list[np.ndarray]]]:

@@ -2,9 +2,9 @@
 
 Images have four axes, with 1, 3 or 4 channels first or last. Sound is a long axis with nothing beside it. Other inputs
 of three or four axes are spectra, smooth in both directions. Whole numbers are ids, some frequent and most rare (Zipf),
-below the rows of the table that they point into. Masks are ones, segments zeros, positions count up, states are noise,
-rates are 16,000 a second. All else are normalised features: independent noise of variance 1. Sizes that are free are
-tried in turn until the model runs.
+below the rows of the table that they point into. Masks are ones, segments zeros, positions count up, rates are 16,000 a
+second. States are what the model gives after the samples before, zeros at first. All else are normalised features:
+independent noise of variance 1. Sizes that are free are tried in turn until the model runs.
 
 How wide the values of images are is written nowhere, unless a model carries its preprocessing. −1 … 1 is assumed, or
 −127.5 … 127.5 where outputs hardly differ from one narrower image to the next.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ml_dtypes
@@ -34,11 +34,12 @@ _SIDES = ((128, 128), (48, 192), (224, 224), (32, 128), (64, 64), (28, 28), (256
 _LENGTHS = (64, 576, 16000, 512, 1024, 32)
 _CHANNELS = (1, 3, 4)
 _LONG = 400  # a shorter axis holds features, not sound
-_FEW_PIXELS = 1 << 13
+_COUNTS = ((1 << 12, 16), (1 << 15, 8), (1 << 62, 4))  # samples, for so many values in one at most
 _BYTES = 256
 _RATE = 16000
 _LOUDNESS = 0.1  # root mean square of sound, of full scale
 _NARROW, _WIDE = 1.0, 127.5
+_STATES = ("state", "states", "hidden", "cache", "memory")
 _HARDLY = 0.02  # of the outputs' mean square: what differs between samples
 
 Array = NDArray[Any]
@@ -53,14 +54,13 @@ class SyntheticInputs:
 
 
 def synthetic_inputs(
-    model: Model, preprocess: Preprocess | None = None, *, count: int = 8, seed: int = 0, threads: int = 0
+    model: Model, preprocess: Preprocess | None = None, *, seed: int = 0, threads: int = 0
 ) -> SyntheticInputs:
     """Return synthetic inputs on which a model runs, the same for the same arguments.
 
     Args:
         model: the model.
         preprocess: what makes its input of pixels, where that is known.
-        count: samples; twice as many where they are small images.
         seed: of all noise.
         threads: of ONNX Runtime; 0 takes one per processor.
 
@@ -71,9 +71,9 @@ def synthetic_inputs(
     runner = Runner(model, threads=threads)
     failure = "its outputs are not finite numbers"
     for sides, length in _free_sizes(runner.inputs):
-        maker = _Maker(count, sides, length, id_limits(model), preprocess, seed)
+        maker = _Maker(sides, length, id_limits(model), preprocess, seed)
         try:
-            made = maker.make(runner.inputs, _NARROW)
+            made = _with_states(runner, maker.make(runner.inputs, _NARROW))
             spread = _spread(runner, made.samples)
             if spread < _HARDLY and maker.guesses_width(runner.inputs):
                 wide = maker.make(runner.inputs, _WIDE)
@@ -100,7 +100,6 @@ def _free_sizes(inputs: Sequence[InputInfo]) -> Iterator[tuple[tuple[int, int], 
 class _Maker:
     """Makes the arrays of all inputs, with one choice of the sizes that are free."""
 
-    count: int
     sides: tuple[int, int]
     length: int
     limits: Mapping[str, int]
@@ -113,8 +112,8 @@ class _Maker:
         """Return samples of all inputs; width: the largest value of images."""
         self.generator, self.told = np.random.default_rng(self.seed), []
         stacked = len(inputs) == 1 or all(item.shape and item.shape[0] is None for item in inputs)
-        pixels = [self._picture_sides(item) for item in inputs if _channel_axis(item) is not None]
-        count = 2 * self.count if pixels and all(a * b <= _FEW_PIXELS for a, b in pixels) else self.count
+        values = sum(self._sample(item, width).size for item in inputs)
+        count = next(count for most, count in _COUNTS if values <= most)
         columns: dict[str, Array | list[Array]] = {}
         for item in inputs:
             rows = [self._sample(item, width).astype(item.dtype) for _ in range(count)]
@@ -140,7 +139,7 @@ class _Maker:
         """Return the shape of one sample: 1 along the first axis, and where a state has a free size."""
         if not item.shape:
             return ()
-        free = 1 if _named(item, "state", "hidden", "cache", "memory") else self.length
+        free = 1 if _named(item, *_STATES) else self.length
         sizes = [free if size is None else size for size in item.shape]
         if item.shape[0] is None or len(item.shape) == 1 or item.shape[0] == 1:
             sizes[0] = 1 if item.shape[0] in (None, 1) else sizes[0]
@@ -171,8 +170,8 @@ class _Maker:
 
     def _floats(self, item: InputInfo, shape: tuple[int, ...]) -> tuple[str, Array]:
         longer = [size for size in shape[1:] if size > 1]
-        if _named(item, "state", "hidden", "cache", "memory"):
-            return "states", 0.5 * self.generator.standard_normal(shape)
+        if _named(item, *_STATES):
+            return "states", np.zeros(shape)
         if _named(item, "mask"):
             return "ones", np.ones(shape)
         if (
@@ -234,6 +233,24 @@ def _spread(runner: Runner, samples: Samples) -> float:
         power = float(np.mean(rows**2))
         largest = max(largest, float(rows.var(axis=0).mean()) / power if power > 0 else 0.0)
     return largest
+
+
+def _with_states(runner: Runner, made: SyntheticInputs) -> SyntheticInputs:
+    """Return samples whose states are those that the model gives after the samples before, from zeros on."""
+    states = [item for item in runner.inputs if _named(item, *_STATES) and _is_float(item)]
+    if not states or made.samples.stacked:
+        return made
+    columns = {name: list(column) for name, column in made.samples.columns.items()}
+    feeds = {item.name: np.zeros_like(columns[item.name][0]) for item in states}
+    for index in range(len(made.samples)):
+        for name, state in feeds.items():
+            columns[name][index] = state
+        left = runner.run({name: column[index] for name, column in columns.items()})
+        for name, state in feeds.items():
+            place = next((i for i, one in enumerate(left) if one.shape == state.shape), None)
+            if place is not None:
+                feeds[name] = left.pop(place).astype(state.dtype)
+    return replace(made, samples=replace(made.samples, columns=columns, _digests={}))
 
 
 def _parts(samples: Samples) -> Iterator[Group]:

@@ -124,6 +124,7 @@ def run(
         except ModelError as error:
             layers = []
             warn(str(error))
+    _warn_of_chance(answers, one, str(first))
     drawn = (
         None
         if sheet is None
@@ -144,8 +145,7 @@ def run(
     _show_changes(answers, every=options.all)
     if layers:
         _show_layers(layers, min(images, len(dataset)), every=options.all)
-    left_out = _unmatched(one, other)
-    if left_out:
+    if left_out := _unmatched(one, other):
         note(f"weights that are not in both by name and shape: {left_out}")
     if drawn is not None:
         note(f"{sheet}: {drawn} of {len(answers.changed_images())} images whose answer changed")
@@ -184,7 +184,7 @@ def _shows_outputs(
     if not (options.outputs or options.feedback or may_hold_arrays(data)):
         return False
     model, metadata = load_with_metadata(first)
-    samples = named_arrays(data, model, options.feedback)
+    samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
     if samples is None:
@@ -195,6 +195,23 @@ def _shows_outputs(
         second, model, load(second), samples, options.outputs, threads=options.threads, json=options.json
     )
     return True
+
+
+def _warn_of_chance(answers: AnswerComparison, model: Model, name: str) -> None:
+    """Warn where the first model's answers have nothing to do with the labels."""
+    from enxuto.metrics import compare_with_chance
+    from enxuto.opening import class_count
+
+    chance = compare_with_chance(
+        answers.first,
+        answers.expected,
+        class_count(model) or int(max(answers.first.max(), answers.expected.max())) + 1,
+    )
+    if not chance.better:
+        warn(
+            f"{name}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            "are the labels those of the model, in its order, and the preprocessing its own?"
+        )
 
 
 def _show_answers(answers: AnswerComparison, title: str) -> None:

@@ -140,7 +140,7 @@ def run(
     _write(place, curves, options.max_drop, ".svg" if options.svg else ".png")
     made = provenance(
         samples=curves[0].original["samples"], seed=image_options.seed, data=curves[0].data_hash,
-        threads=computing.threads,
+        threads=computing.thread_count,
     )  # fmt: skip
     write_provenance(place, made)
     if json:

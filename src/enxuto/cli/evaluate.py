@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
-from enxuto.cli.shared.common_options import Json, Threads
+from enxuto.cli.shared.common_options import Batch, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import (
     Feedback,
@@ -26,8 +26,8 @@ from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_tabl
 from enxuto.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.data import Dataset
-    from enxuto.evaluation import Evaluation
+    from enxuto.data import Dataset, Preprocess
+    from enxuto.evaluation import Evaluation, ReferenceComparison
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -56,7 +56,7 @@ class EvaluateOptions:
     ] = None
     outputs: Outputs = ()
     feedback: Feedback = ()
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Images per run.")] = 64
+    batch: Batch = 64
     threads: Threads = 0
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show precision, recall and F1 of every class.")
@@ -130,6 +130,20 @@ def run(
         result = replace(result, kl=None, scores_are=None, reference_are=None)
     if not isinstance(result, ReferenceComparison):
         _warn_of_chance(result.metrics["confusion"], str(source))
+    _show(result, source, data, chosen, remarks, options)
+
+
+def _show(
+    result: Evaluation | ReferenceComparison,
+    source: Path,
+    data: Path,
+    chosen: Preprocess,
+    remarks: list[str],
+    options: EvaluateOptions,
+) -> None:
+    """Print what was measured, as JSON or as tables."""
+    from enxuto.evaluation import ReferenceComparison
+
     if options.json:
         print_json(
             {
@@ -139,7 +153,7 @@ def run(
                 **(result.to_dict() if isinstance(result, ReferenceComparison) else _as_json(result)),
                 "remarks": remarks,
                 "provenance": provenance(
-                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
+                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=options.threads
                 ),
             }
         )
@@ -164,7 +178,7 @@ def _shows_outputs(
     if not (options.outputs or options.feedback or may_hold_arrays(data)):
         return False
     model, metadata = load_with_metadata(source)
-    samples = named_arrays(data, model, options.feedback)
+    samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
     if options.reference is None:

@@ -159,7 +159,12 @@ def to_data(
 
 
 def named_samples(
-    data: DataLike, model: Model, feedback: Mapping[str, str] | None = None, *, name: str = "data="
+    data: DataLike,
+    model: Model,
+    feedback: Mapping[str, str] | None = None,
+    *,
+    name: str = "data=",
+    labels: str | None = None,
 ) -> Samples | None:
     """Return named arrays (in files, a dict, dicts of samples) as samples of a model; None where data hold none.
 
@@ -168,6 +173,7 @@ def named_samples(
         model: whose inputs are named. States that have no array are zeros; a remark of the samples says so.
         feedback: by output's name the input that it is at the next step. Samples are then sequences.
         name: of the argument, for messages.
+        labels: name of the array of classes, see `fit_samples`.
 
     Raises:
         DataError: arrays do not fit the model.
@@ -180,6 +186,7 @@ def named_samples(
     inputs = Runner(model, threads=1).inputs
     fed_back = check_feedback(model, to_feedback(feedback) or {})
     how: dict[str, Any] = {
+        "labels": labels,
         "limits": id_limits(model),
         "states": find_states(model) | fed_back,
         "feedback": {one: state.outputs[0] for one, state in fed_back.items()},

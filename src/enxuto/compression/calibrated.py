@@ -8,7 +8,7 @@ calibrates. With neither, synthetic images calibrate, and no answers can be boun
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,8 @@ def compress_within(
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
     is_classifier = judged_outputs.answers is not None
-    opened = _Opened(model, preprocess, outputs, threads, is_classifier)
+    known = {loss.name: loss.kind for loss in judged_outputs.losses}
+    opened = _Opened(model, preprocess, outputs, threads, is_classifier, known)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
@@ -175,7 +176,7 @@ def compress_within(
         return CalibratedResult(found, None, calibration)
     reporter = opened.judge(parts.held_out)
     assert reporter is not None, "there are held-out samples"
-    chance = reporter.by_chance if isinstance(reporter, Judge) and parts.held_out.labelled else None
+    chance = reporter.by_chance if parts.held_out.labelled else None
     held_out = reporter(found.outcome.model)
     violation = bounds.violation(held_out) if found.fits else None
     return CalibratedResult(found, held_out, calibration, chance, violation)
@@ -209,13 +210,14 @@ def images_of(model: Model, data: Dataset, preprocess: Preprocess) -> npt.NDArra
 
 @dataclass(frozen=True)
 class _Opened:
-    """Makes judges of samples: of a classifier of images with labels, or of all outputs."""
+    """Makes judges of samples: of a classifier of images with labels, or of all outputs, whose kinds are `known`."""
 
     model: Model
     preprocess: Preprocess
     choices: OutputChoices | None
     threads: int
     is_classifier: bool
+    known: Mapping[str, str]
 
     def judge(
         self, data: Dataset | Samples | None, bounds: Bounds | None = None
@@ -226,15 +228,20 @@ class _Opened:
             if bounds is not None:
                 return _judge(self.model, data, self.preprocess, self.threads, bounds)
             return Judge(self.model, data, self.preprocess, threads=self.threads, batch=_BATCH)
-        if bounds is not None and bounds.max_drop is not None:
-            raise UsageError(
-                "max_drop= counts right answers, and these outputs are no single list of classes with labels; bound "
-                "max_kl=, min_agreement= or min_snr=",
-                code="E035",
-            )
         found = data if isinstance(data, Samples) else images_of(self.model, data, self.preprocess)
         samples = run_together(self.model, samples_of(self.model, found), threads=self.threads)
-        return OutputJudge(self.model, samples, self.choices, threads=self.threads)
+        if isinstance(data, Dataset) and data.labelled:
+            samples = replace(samples, labels=data.labels)
+        judge = OutputJudge(self.model, samples, self.choices, threads=self.threads, known=self.known)
+        if bounds is not None and bounds.max_drop is not None:
+            if judge.by_chance is None:
+                raise UsageError(
+                    "max_drop= counts right answers, and these outputs are no single list of classes with labels; "
+                    "bound max_kl=, min_agreement= or min_snr=",
+                    code="E035",
+                )
+            _require_better(judge.by_chance, samples.path)
+        return judge
 
 
 def _judge(
@@ -248,16 +255,21 @@ def _judge(
     if judging is None:
         return None
     judge = Judge(model, judging, preprocess, threads=threads, batch=_BATCH)
-    chance = judge.by_chance
-    if bounds.max_drop is not None and not chance.better:
+    if bounds.max_drop is not None:
+        _require_better(judge.by_chance, judging.path)
+    return judge
+
+
+def _require_better(chance: ChanceComparison, path: str) -> None:
+    """Raise `DataError` where the original's top-1 is no better than chance."""
+    if not chance.better:
         raise DataError(
-            f"{judging.path}: the original's top-1 is {chance.right} of {chance.samples} images that judge "
+            f"{path}: the original's top-1 is {chance.right} of {chance.samples} images that judge "
             f"({chance.right / chance.samples:.1%}), no better than chance ({chance.expected:.1%}), so that no points "
             "of top-1 can be lost; are the labels those of the model, in its order, the preprocessing the model's, and "
             "are there enough images? min_agreement= and max_kl= need no labels",
             code="E061",
         )
-    return judge
 
 
 def _synthetic(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt.NDArray[np.float32]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enxuto.compression import data_free
 from enxuto.compression.arguments import (
     DataLike,
     ModelLike,
@@ -26,9 +25,9 @@ from enxuto.compression.arguments import (
     to_scheme,
     to_size,
 )
-from enxuto.compression.at_price import PricedModel
 from enxuto.compression.calibrated import CalibratedResult, compress_within
-from enxuto.compression.data_free import DEFAULT_SCHEME
+from enxuto.compression.data_free import Steps, check_steps
+from enxuto.compression.data_free_prices import START_PRICE, DataFreePrices
 from enxuto.compression.judge import Bounds, JudgeScore, Measure, ScoreJudge
 from enxuto.compression.result import CompressionResult, Report
 from enxuto.compression.search import SearchResult, search
@@ -36,7 +35,6 @@ from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import split_images
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.samples import Samples
-from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import parameters
 from enxuto.errors import BudgetError, DataError, UsageError
 from enxuto.files import to_path
@@ -48,8 +46,6 @@ from enxuto.quantize.schemes import Scheme
 from enxuto.rounding.data_free import Rounding
 
 __all__ = ["compress"]
-
-_PRICE = 1e-6  # what the scheme's own steps count as where a judge searches them; a halved step costs four times less
 
 
 def compress(
@@ -74,7 +70,8 @@ def compress(
     rounding: Rounding | None = None,
     roles: Collection[Role | str] | str = DEFAULT_ROLES,
     keep_exact: Sequence[str] | str = (),
-    fold_bn: bool = False,
+    fold_bn: bool | None = None,
+    steps: Steps = "measured",
     metadata: Mapping[str, Any] | None = None,
     seed: int = 0,
     threads: int = 0,
@@ -83,7 +80,7 @@ def compress(
 ) -> CompressionResult:
     """Make an ONNX model several times smaller, without retraining; with a few images, within a stated loss.
 
-    Without images, steps are chosen so that nearly all answers stay as they are:
+    Without images, steps are chosen by synthetic inputs so that nearly all answers stay as they are:
 
     >>> import enxuto
     >>> enxuto.compress("model.onnx").save("model.enx")                 # doctest: +SKIP
@@ -125,7 +122,9 @@ def compress(
         rounding: `trellis` (smallest, the default), `nearest` (default with a scheme) or `rate`. Not with images.
         roles: which weights are quantized: kernel, depthwise, matrix, bias, norm, other.
         keep_exact: names of weights (with * and ?) that are not quantized.
-        fold_bn: fold batch normalisation into the convolutions before it; calibrated rounding always does.
+        fold_bn: fold batch normalisation into the convolutions before it; calibrated rounding and measured steps do.
+        steps: without images and scheme, `measured` by the model's outputs on synthetic inputs, or `balanced`: by the
+            weights alone, without running the model, which fits most networks.
         metadata: JSON values to store in the file.
         seed: which images do what.
         threads: 0 takes one per processor; the result does not depend on it.
@@ -188,10 +187,12 @@ def compress(
             raise UsageError(f"{name}= says how data are judged; give data= or calibration=", code="E023")
     if bounds is not None and bounds.limits_answers:
         raise UsageError("a bound on the answers needs images to judge by; give data=", code="E023")
-    work = _Plain(original, scheme, rounding, roles, keep_exact, fold_bn, facts, threads, progress)
+    work = DataFreePrices(
+        original, scheme, rounding, roles, keep_exact, fold_bn, facts, threads, progress, check_steps(steps)
+    )
     if bounds is not None and bounds.limits_loss:
         assert score is not None, "a bound on a judge has a judge"
-        searched = search(work.at_price, bounds, _PRICE, weights=parameters(original), score=score)
+        searched = search(work.at_price, bounds, START_PRICE, weights=parameters(original), score=score)
         return _result(searched, parameters(original), None, searched.score)
     compressed = work.compress(scheme, bits=None if size is None else size.bits)
     measured = None if score is None else score(compressed)
@@ -215,36 +216,6 @@ def _bounds(
     return Bounds(
         max_drop, min_agreement, max_kl, None if size is None else size.bytes, max_judge_drop, min_snr
     )
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """Compression without images, with all that stays the same while a judge searches the steps."""
-
-    model: Model
-    scheme: Scheme | None
-    rounding: Rounding | None
-    roles: Collection[Role | str]
-    keep_exact: Sequence[str]
-    fold_bn: bool
-    metadata: dict[str, Any]
-    threads: int
-    progress: Progress | None
-
-    def compress(
-        self, scheme: Scheme | None, *, bits: float | None = None, rounding: Rounding | None = None
-    ) -> CompressedModel:
-        return data_free.compress(
-            self.model, scheme, bits=bits, rounding=rounding or self.rounding, roles=self.roles,
-            keep_exact=self.keep_exact, fold_bn=self.fold_bn, metadata=self.metadata, threads=self.threads,
-            progress=self.progress,
-        )  # fmt: skip
-
-    def at_price(self, price: float) -> PricedModel:
-        """Steps scaled as a price does in calibrated rounding: a price four times as high doubles them."""
-        scheme = (self.scheme or DEFAULT_SCHEME).scale_steps((price / _PRICE) ** 0.5)
-        rounding: Rounding = "trellis" if self.scheme is None else "nearest"
-        return PricedModel(self.compress(scheme, rounding=self.rounding or rounding), price, ())
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,14 @@ from enxuto.calibration.sequences import single_steps
 from enxuto.compression.judge import Bounds, Judgement, OutputResult
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
-from enxuto.errors import ModelError, UsageError
-from enxuto.metrics import mean_divergence, wilson_interval
+from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.metrics import (
+    ChanceComparison,
+    compare_with_chance,
+    mean_divergence,
+    paired_interval,
+    wilson_interval,
+)
 from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.metrics.signal import measure_output
 from enxuto.onnx_model import Model
@@ -40,17 +47,38 @@ class OutputJudge:
         *,
         threads: int = 0,
         peel: bool = True,
+        known: Mapping[str, str] | None = None,
     ) -> None:
+        """known: by output the kind that other samples told."""
         self._samples = samples
         self._threads = threads
         self._groups = samples.groups()
         steps = single_steps(reference, samples, _STEPS, threads=threads)
-        found = find_losses(reference, steps, choices, threads=threads, peel=peel)
+        found = find_losses(
+            reference, steps, choices, threads=threads, peel=peel, labelled=samples.labelled, known=known
+        )
         self._references = run_groups(found.measured(reference), self._groups, threads=threads)
         self.judged_outputs = replace(
             found,
             losses=tuple(self._scaled(number, loss) for number, loss in enumerate(found.losses)),
         )
+        self._answers = self._classes_of(self._references) if samples.labelled else None
+        if (
+            self._answers is not None
+            and samples.labels is not None
+            and samples.labels.max() >= self._class_count()
+        ):
+            raise DataError(
+                f"{samples.path} has label {samples.labels.max()}, and the model {self._class_count()} outputs",
+                code="E042",
+            )
+
+    @property
+    def by_chance(self) -> ChanceComparison | None:
+        """How the original's top-1 compares with chance; None without labels or a single list of classes."""
+        if self._answers is None or self._samples.labels is None:
+            return None
+        return compare_with_chance(self._answers, self._samples.labels, self._class_count())
 
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""
@@ -83,16 +111,47 @@ class OutputJudge:
             interval = (100 * low, 100 * high)
         return Judgement(
             samples=len(self._samples),
-            top1=None,
-            drop=None,
-            drop_interval=None,
             agreement=share,
             agreement_interval=interval,
             kl=_mean([(one.loss, loss.weight) for one, loss in answers]) if answers else math.nan,
             data_hash=self._samples.hash,
             values_loss=_mean([(one.loss, loss.weight) for one, loss in values]) if values else None,
             outputs=results,
+            **self._right_answers(found),
         )
+
+    def _right_answers(self, found: Sequence[Sequence[np.ndarray]]) -> dict[str, Any]:
+        """Return the fields of a `Judgement` on right answers; nothing where there are none to know."""
+        labels, answers = self._samples.labels, self._classes_of(found) if self._answers is not None else None
+        if labels is None or answers is None or self._answers is None:
+            return {"top1": None, "drop": None, "drop_interval": None}
+        right, was_right = answers == labels, self._answers == labels
+        lost, won = int(np.count_nonzero(was_right & ~right)), int(np.count_nonzero(right & ~was_right))
+        least, most = paired_interval(lost, won, len(labels))
+        return {
+            "original_top1": 100 * float(was_right.mean()), "top1": 100 * float(right.mean()),
+            "drop": 100 * (lost - won) / len(labels), "drop_interval": (100 * least, 100 * most),
+        }  # fmt: skip
+
+    def _classes_of(self, outputs: Sequence[Sequence[np.ndarray]]) -> np.ndarray | None:
+        """Return the class (N,) of every sample, −1 for NaN; None where no output is a single list of classes."""
+        losses = self.judged_outputs.losses
+        place = next((number for number, loss in enumerate(losses) if loss.kind == "classes"), None)
+        if place is None or self._samples.feedback:
+            return None
+        rows = [
+            found[place].reshape(group.count, -1)
+            for found, group in zip(outputs, self._groups, strict=True)
+            if found[place].size == group.count * max(found[place].shape[1:], default=0)
+        ]
+        if len(rows) < len(self._groups) or len({row.shape[1] for row in rows}) > 1:
+            return None
+        scores = np.concatenate(rows)
+        return np.asarray(np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1)), np.int64)
+
+    def _class_count(self) -> int:
+        place = next(n for n, loss in enumerate(self.judged_outputs.losses) if loss.kind == "classes")
+        return int(self._references[0][place].size // self._groups[0].count)
 
     def _scaled(self, number: int, loss: OutputLoss) -> OutputLoss:
         if loss.kind != "values":

@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +22,26 @@ from enxuto.calibration.synthetic_inputs import synthetic_inputs
 from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess
-from enxuto.onnx_model import Model
+from enxuto.enx.file import CompressedModel
+from enxuto.errors import EnxutoError
+from enxuto.onnx_model import Model, Role
+from enxuto.opening import onnx_metadata, preprocess_of
 from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.schemes import BalancedSteps, MeasuredSteps, NetworkStats, Scheme, TensorStats
 
-__all__ = ["Response", "measure_steps"]
+__all__ = ["Response", "find_response", "measure_steps"]
 
 _ALLOWED_DIVERGENCE = (
     5e-4  # nats: one answer in a hundred changes at about that (docs/decisions/measured-steps.md)
 )
 _ALLOWED_ERROR = 0.8e-4  # of outputs' variance: 41 dB
 _FEW_SCORES = 10  # rows of fewer scores without a softmax may be values as well
-_GROUPS = 16  # of tensors, that are moved apart from the others
+_GROUPS = 12  # of tensors, that are moved apart from the others
 _FACTOR = 4.0  # on steps, where one group is moved: what it does stands out from rounding of float32
 _DRAWS = 2
 _TRIALS = 5
+_RUINED = 100.0  # 0.05 nats, or 21 dB
+_LARGEST = 1 << 30  # bytes of a model that is run some thirty times
 _FINEST, _COARSEST = -24, 4  # quarter octaves on all steps
 _MOST = 6  # quarter octaves of a group against the others
 _TRUST = 0.7  # how far one draw's ratio of losses is followed
@@ -51,7 +57,6 @@ class Response:
     def __init__(self, model: Model, preprocess: Preprocess | None = None, *, threads: int = 0) -> None:
         found = synthetic_inputs(model, preprocess, threads=threads)
         self.inputs = found.description
-        self._model = model
         judge = OutputJudge(model, found.samples, threads=threads)
         judged = judge.judged_outputs
         few = judged.answers is not None and judged.answers.classes < _FEW_SCORES
@@ -64,9 +69,35 @@ class Response:
         """Return how the outputs of a model compare with the original's."""
         return self._judge.compare(self._judge.judged_outputs.measured(model))
 
-    def loss(self, weights: Mapping[str, NDArray[np.generic]]) -> float:
-        """Return what is lost with other weights, in units of what the default may lose: 1 is just within it."""
-        return loss_of(self.judge(self._model.replace_weights(weights)))
+    def loss(self, model: Model) -> float:
+        """Return what a model loses, in units of what the default may lose: 1 is just within the promise."""
+        return loss_of(self.judge(model))
+
+    def doubt(self, compressed: CompressedModel) -> str | None:
+        """Return what to say of a file whose outputs are far from the original's; None where they are near."""
+        judged = self.judge(compressed.to_model())
+        if loss_of(judged) <= _RUINED:
+            return None
+        return (
+            f"this size may ruin the model: on synthetic inputs ({self.inputs}) its outputs keep {judged.describe()}; "
+            "give inputs of the model's own kind to calibrate by (calibration= or data=), or more bits"
+        )
+
+
+def find_response(
+    model: Model, metadata: Mapping[str, Any], *, threads: int = 0
+) -> tuple[Response | None, str]:
+    """Return a model's response, and None with the reason where it has none.
+
+    metadata: of the file to be made; its preprocessing, or what the model carries, makes inputs of images.
+    """
+    if model.size_bound() > _LARGEST:
+        return None, "it is too large to be run for this"
+    preprocess = preprocess_of(dict(metadata)) or preprocess_of(onnx_metadata(model))
+    try:
+        return Response(model, preprocess, threads=threads), ""
+    except EnxutoError as error:
+        return None, str(error)
 
 
 def loss_of(judgement: Judgement) -> float:
@@ -90,7 +121,9 @@ class _Meter:
 
     def loss(self, scheme: Scheme, names: Sequence[str], draw: int = 0) -> float:
         """Return the loss with these tensors moved."""
-        return self.response.loss({name: self._moved(scheme, name, draw) for name in names})
+        return self.response.loss(
+            self.model.replace_weights({name: self._moved(scheme, name, draw) for name in names})
+        )
 
     def _moved(self, scheme: Scheme, name: str, draw: int) -> NDArray[np.generic]:
         quantizer = scheme.quantizer(self.tensors[name], self.network)
@@ -156,7 +189,11 @@ def _next_power(tried: Mapping[int, float], power: int) -> int:
 
 
 def _groups(tensors: Mapping[str, TensorStats]) -> list[list[str]]:
-    """Return the tensors by themselves, or neighbours of the same role together where there are many."""
+    """Return the tensors by themselves, or neighbours of the same role together where there are many.
+
+    Biases are left out: they are too small for other factors to save much.
+    """
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor.info.role is not Role.BIAS}
     if len(tensors) <= _GROUPS:
         return [[name] for name in tensors]
     alike: dict[tuple[str, bool], list[str]] = {}

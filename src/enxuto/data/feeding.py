@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _BATCH = 32
+_LABELS = ("label", "labels")  # what an array of classes may be called
 _KINDS = {"f": "floats", "i": "whole numbers", "u": "whole numbers", "b": "truth values"}
 
 Array = NDArray[Any]
@@ -44,14 +45,24 @@ def read_samples(
     states: Mapping[str, StateLike] | None = None,
     limits: Mapping[str, int] | None = None,
     feedback: Mapping[str, str] | None = None,
+    labels: str | None = None,
 ) -> Samples:
     """Read named arrays as what a model takes; see `fit_samples`."""
     known = states or {}
     columns, alone = read_named_arrays(
-        path, [item.name for item in inputs if item.name not in known], list(known)
+        path,
+        [item.name for item in inputs if item.name not in known],
+        [*known, *([labels] if labels else _LABELS)],
     )
     return fit_samples(
-        columns, inputs, path=str(path), alone=alone, states=states, limits=limits, feedback=feedback
+        columns,
+        inputs,
+        path=str(path),
+        alone=alone,
+        states=states,
+        limits=limits,
+        feedback=feedback,
+        labels=labels,
     )
 
 
@@ -81,6 +92,7 @@ def fit_samples(
     states: Mapping[str, StateLike] | None = None,
     limits: Mapping[str, int] | None = None,
     feedback: Mapping[str, str] | None = None,
+    labels: str | None = None,
 ) -> Samples:
     """Return samples of a model from arrays by name.
 
@@ -93,26 +105,15 @@ def fit_samples(
         limits: by input name the number of rows of the table that its ids point into.
         feedback: by input the output that it is at the next step. Samples are then sequences, whose arrays have an axis
             of steps behind that of the samples; arrays of inputs that are fed back are what these begin with.
+        labels: name of the array (N,) of classes; by default `label` or `labels`, where there is one that is no input.
 
     Raises:
         DataError: arrays are missing, of no input, or fit no input in type, shape or values; a line that makes a file
             that fits is in the message.
     """
     known, states, feedback = {item.name: item for item in inputs}, states or {}, feedback or {}
-    stray = [name for name in columns if name not in known]
-    missing = [name for name in known if name not in columns and name not in states]
-    if missing or (stray and len(stray) == len(columns)):
-        have = ", ".join(columns) or "none"
-        raise DataError(
-            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
-            f"make one with: {_text_of_file(inputs, states, feedback)}",
-            code="E044",
-        )
-    if stray:
-        raise DataError(
-            f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
-            code="E044",
-        )
+    columns, classes = _take_labels(columns, known, labels, path)
+    _check_names(columns, inputs, states, feedback, path)
     fixed = {name for name, column in columns.items() if _is_constant(column, known[name])}
     for name, column in columns.items():
         if name not in fixed and isinstance(column, np.ndarray) and not column.ndim:
@@ -127,6 +128,8 @@ def fit_samples(
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise DataError(f"{path}: inputs have different numbers of samples ({told})", code="E044")
     count = next(iter(counts.values()))
+    if classes is not None and len(classes) != count:
+        raise DataError(f"{path}: there are {len(classes)} labels for {count} samples", code="E042")
     constant = frozenset(fixed)
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
@@ -152,7 +155,33 @@ def fit_samples(
     return Samples(
         {name: columns_made[name] for name in known}, path, stacked, feedback=feedback,
         constant=constant if feedback else frozenset(), remarks=tuple(remarks),
+        labels=classes,
     )  # fmt: skip
+
+
+def _check_names(
+    columns: Columns,
+    inputs: Sequence[InputLike],
+    states: Mapping[str, StateLike],
+    feedback: Mapping[str, str],
+    path: str,
+) -> None:
+    """Raise `DataError` unless there is an array for every input that needs one, and none for another."""
+    known = {item.name: item for item in inputs}
+    stray = [name for name in columns if name not in known]
+    missing = [name for name in known if name not in columns and name not in states]
+    if missing or (stray and len(stray) == len(columns)):
+        have = ", ".join(columns) or "none"
+        raise DataError(
+            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
+            f"make one with: {_text_of_file(inputs, states, feedback)}",
+            code="E044",
+        )
+    if stray:
+        raise DataError(
+            f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
+            code="E044",
+        )
 
 
 def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> Samples:
@@ -284,6 +313,27 @@ def _check_steps(made: Mapping[str, Array | Sequence[Array]], path: str, feedbac
                     f"{path}: sample {number} has {len(other)} steps of {first!r} and {len(array)} of {name!r}",
                     code="E044",
                 )
+
+
+def _take_labels(
+    columns: Columns, known: Mapping[str, InputLike], asked: str | None, path: str
+) -> tuple[Columns, NDArray[np.int64] | None]:
+    """Return the arrays without labels, and the labels (N,); None where there are none."""
+    name = asked or next((one for one in _LABELS if one in columns and one not in known), None)
+    if name is None:
+        return columns, None
+    if name not in columns or name in known:
+        what = (
+            "is an input of the model" if name in known else f"is not there; there are {', '.join(columns)}"
+        )
+        raise DataError(f"{path}: the array of labels {name!r} {what}", code="E042")
+    rows = [np.asarray(one) for one in np.atleast_1d(columns[name])]
+    if any(one.size != 1 or one.dtype.kind not in "iu" or int(one.reshape(())) < 0 for one in rows):
+        raise DataError(
+            f"{path}: labels in {name!r} are a whole number from 0 up for each sample", code="E042"
+        )
+    rest = {one: column for one, column in columns.items() if one != name}
+    return rest, np.array([int(one.reshape(())) for one in rows], np.int64)
 
 
 def _text_of_file(

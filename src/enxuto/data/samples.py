@@ -97,6 +97,7 @@ class Samples:
     columns: by input name an array (N, …), or a list of N arrays as the input takes them. path: for messages. stacked:
     whether samples of equal shapes may be run together, along the first axis; else one at a time. feedback, constant:
     as of a `Group`, where samples are sequences. remarks: what was taken for granted, to be said once.
+    labels: classes (N,), None without.
     """
 
     columns: Mapping[str, Array | Sequence[Array]]
@@ -106,6 +107,7 @@ class Samples:
     feedback: Mapping[str, str] = field(default_factory=dict)
     constant: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
+    labels: NDArray[np.int64] | None = None
     _digests: dict[int, bytes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -142,6 +144,8 @@ class Samples:
             for name, array in sorted(self.sample(index).items()):
                 digest.update(repr((name, array.dtype.str, array.shape)).encode())
                 digest.update(np.ascontiguousarray(array).tobytes())
+            if self.labels is not None:
+                digest.update(repr(int(self.labels[index])).encode())
             found.append(digest.digest())
         fed_back = repr(sorted(self.feedback.items())).encode() if self.feedback else b""
         return hashlib.sha256(b"".join(sorted(found)) + fed_back).hexdigest()[:16]
@@ -178,20 +182,25 @@ class Samples:
             else [column[int(index)] for index in chosen]
             for name, column in self.columns.items()
         }
-        return replace(self, columns=columns, _digests={})
+        return replace(self, columns=columns, labels=self._labels(chosen), _digests={})
 
     def head(self, count: int) -> Samples:
         """Return the first samples; arrays are views."""
-        return replace(self, columns={name: column[:count] for name, column in self.columns.items()})
+        columns = {name: column[:count] for name, column in self.columns.items()}
+        return replace(self, columns=columns, labels=self._labels(slice(count)))
 
     def tail(self, start: int) -> Samples:
         """Return the samples from `start` on; there may be none."""
-        return replace(self, columns={name: column[start:] for name, column in self.columns.items()})
+        columns = {name: column[start:] for name, column in self.columns.items()}
+        return replace(self, columns=columns, labels=self._labels(slice(start, None)))
+
+    def _labels(self, chosen: slice | NDArray[np.int64]) -> NDArray[np.int64] | None:
+        return None if self.labels is None else self.labels[chosen]
 
     @property
     def labelled(self) -> bool:
-        """Whether samples have labels: named arrays have none."""
-        return False
+        """Whether samples have labels."""
+        return self.labels is not None
 
     def split(self, fractions: Sequence[float], seed: int = 0, *, stratified: bool = False) -> list[Samples]:
         """Return disjoint random parts of these fractions, each in the order of the samples.

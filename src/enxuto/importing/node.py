@@ -84,11 +84,11 @@ class Node:
         """Whether the node has an attribute of this name."""
         return has_attribute(self.proto, name)
 
-    def int(self, name: str, default: int = 0) -> int:
+    def int(self, name: str, default: Integer = 0) -> Integer:
         """An integer attribute."""
         return int_attribute(self.proto, name, default)
 
-    def ints(self, name: str) -> tuple[int, ...]:
+    def ints(self, name: str) -> tuple[Integer, ...]:
         """A list of integers, empty where it is left out."""
         return ints_attribute(self.proto, name)
 

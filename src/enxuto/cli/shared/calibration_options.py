@@ -37,10 +37,10 @@ CALIBRATED_STAGES = (
 )  # fmt: skip
 """What a search does, in its order; from rounding on once for every trial."""
 
-PLAIN_STAGES = ("measuring the original", "coding")
+PLAIN_STAGES = ("measuring the original", "measuring the response", "coding")
 """What compression without images does; where a size was given, `SEARCH_STAGES`."""
 
-SEARCH_STAGES = ("measuring the original", "searching steps", "coding")
+SEARCH_STAGES = ("measuring the original", "measuring the response", "searching steps", "coding")
 """What compression without images to a given size does."""
 
 _PANEL = "Calibration"
@@ -287,7 +287,7 @@ class CalibrationOptions(DataOptions):
         """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
         if self.data is None:
             return None
-        arrays = named_arrays(self.data, model, self.feedback)
+        arrays = named_arrays(self.data, model, self.feedback, self.label_column)
         if arrays is not None:
             return arrays
         data = self.open(self.data, labelled=self.max_drop is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
 import traceback
@@ -33,6 +34,7 @@ __all__ = [
     "output_rows",
     "parse_feedback",
     "parse_outputs",
+    "right_rows",
     "show_outputs",
 ]
 
@@ -56,11 +58,16 @@ Feedback = Annotated[
 ]
 
 
-def named_arrays(path: str | Path, model: Model, feedback: Sequence[str] = ()) -> Samples | None:
-    """Return the arrays by input name that a path holds, as the model takes them; None where it holds images."""
+def named_arrays(
+    path: str | Path, model: Model, feedback: Sequence[str] = (), labels: str | None = None
+) -> Samples | None:
+    """Return the arrays by input name that a path holds, as the model takes them; None where it holds images.
+
+    labels: name of the array of classes.
+    """
     from enxuto.compression.arguments import named_samples
 
-    found = named_samples(str(path), model, parse_feedback(feedback))
+    found = named_samples(str(path), model, parse_feedback(feedback), labels=labels)
     if found is None:
         if feedback:
             raise UsageError(
@@ -123,13 +130,26 @@ def show_outputs(
         note(remark)
     if json:
         made = provenance(samples=judgement.samples, data=judgement.data_hash, threads=threads)
-        values = {**judgement.to_dict(), "snr_db": judgement.snr_db}
+        exact = judgement.snr_db is None or math.isinf(judgement.snr_db)  # JSON has no infinity
+        values = {**judgement.to_dict(), "snr_db": None if exact else judgement.snr_db}
         print_json({"model": str(source), **values, "remarks": list(judged.remarks), "provenance": made})
         return
     rows = [("samples", f"{judgement.samples:,} (data {judgement.data_hash})")]
-    rows += [*output_rows(judgement), *signal_rows(judgement)]
+    rows += [*right_rows(judgement), *output_rows(judgement), *signal_rows(judgement)]
     show_table(f"{source} beside the reference", {"measure": "left", "value": "left"}, rows)
     note(f"the outputs were taken for {judged.describe()}")
+
+
+def right_rows(judgement: Judgement) -> list[tuple[str, str]]:
+    """Top-1 and what was lost of it; nothing where images have no labels."""
+    if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
+        return []
+    low, high = judgement.drop_interval
+    return [
+        ("original's top-1", f"{judgement.original_top1:.2f} %"),
+        ("top-1", f"{judgement.top1:.2f} %"),
+        ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+    ]
 
 
 def signal_rows(judgement: Judgement) -> list[tuple[str, str]]:
@@ -214,6 +234,8 @@ def load_measure(spec: str) -> Measure:
             raise
         except Exception as error:
             note(traceback.format_exc().rstrip())
-            raise UsageError(f"--judge {spec} raised {error_reason(error)}; nothing was written") from error
+            raise UsageError(
+                f"--judge {spec} raised {type(error).__name__}: {error_reason(error)}; nothing was written"
+            ) from error
 
     return judged
