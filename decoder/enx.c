@@ -16,7 +16,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(ENX_SMALL)
 #define INLINE __attribute__((always_inline)) inline
 #else
 #define INLINE inline
@@ -1586,9 +1586,11 @@ static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count,
                         if (line && column + 1 < width) around += SUMS;
                         look_around(c, &l, count, column);
                     }
+#ifndef ENX_SMALL
                     if (w.end - w.at >= 4 * MOST_WORDS)
                         decode_weights(c, &l, count, near, on_trellis, 1, sums, more, around, column, at, length, &w);
                     else
+#endif
                         decode_weights(c, &l, count, near, on_trellis, 0, sums, more, around, column, at, length, &w);
                 }
             }
