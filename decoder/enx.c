@@ -1046,16 +1046,9 @@ static int less_tensor(const void *context, size_t a, size_t b)
     return compare_names(t[a].name, t[a].name_size, t[b].name, t[b].name_size) < 0;
 }
 
-static int read_table(enx_file *f)
+/* Points the tensors to their names and shapes, which do not move any more, and sees that no name is there twice. */
+static int settle_tensors(enx_file *f)
 {
-    static const char *const keys[] = {"metadata", "parts"};
-    const uint8_t *text = f->plain, *end = text + f->table_size, *value[2], *p = skip_value(text, end, NULL);
-    int depth = 0;
-    NEED(p && blank(p, end) == end, ENX_TABLE);
-    NEED(object(text, end, keys, 2, value) && value[0] && value[1], ENX_TABLE);
-    NEED(*value[0] == '{' && skip_value(value[0], end, &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
-    p = value[1];
-    for (int first = 1; next_item(&p, end, first); first = 0) RETURN_IF(read_row(f, p, end));
     tensor *t = TENSORS(f);
     size_t count = f->tensors.count;
     f->by_name = take(&f->allocator, count, sizeof *f->by_name);
@@ -1068,6 +1061,19 @@ static int read_table(enx_file *f)
     sort(f->by_name, count, less_tensor, t);
     for (size_t i = 1; i < count; i++) NEED(less_tensor(t, f->by_name[i - 1], f->by_name[i]), ENX_TABLE);
     return ENX_OK;
+}
+
+static int read_table(enx_file *f)
+{
+    static const char *const keys[] = {"metadata", "parts"};
+    const uint8_t *text = f->plain, *end = text + f->table_size, *value[2], *p = skip_value(text, end, NULL);
+    int depth = 0;
+    NEED(p && blank(p, end) == end, ENX_TABLE);
+    NEED(object(text, end, keys, 2, value) && value[0] && value[1], ENX_TABLE);
+    NEED(*value[0] == '{' && skip_value(value[0], end, &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
+    p = value[1];
+    for (int first = 1; next_item(&p, end, first); first = 0) RETURN_IF(read_row(f, p, end));
+    return settle_tensors(f);
 }
 
 /* -------------------------------------------------------------------------------------- exact values, coder order0 */
@@ -1294,7 +1300,7 @@ typedef struct {
     uint32_t *slots;           /* by row and token: its frequency, and above 16 bits where its slots begin */
     uint8_t *row_of;           /* by own class, N (7 of them) and Y (SUMS): the first row of the weight's class */
     uint8_t *sure_of;          /* by own class and |Z| (TOTALS) */
-    void *line;                /* for the levels of a line of a kernel */
+    void *line;                /* memory for `line` and `sums` of lanes */
 } contexts;
 
 static uint32_t hazard(int exponent)
@@ -1493,40 +1499,42 @@ static INLINE uint32_t next_magnitude(const contexts *c, size_t row_, const uint
     return magnitude;
 }
 
-/* What is known of weights that are decoded together, one of each strand (a kernel, on a trellis a row of kernels). */
-enum { LANES = 4, MOST_WORDS = 3 * LANES }; /* words that a weight of each strand takes at most */
+/* Weights are decoded together, one of each of LANES strands (a strand: a kernel, on a trellis a row of kernels). What
+ * neighbours tell is added up for all of them at once: levels, kept within NEAR, and behind them their magnitudes. */
+enum { LANES = 4, MOST_BYTES = 3 * 4 }; /* three words: what a weight takes at most */
+typedef int16_t cell[2 * LANES];
 typedef struct {
     uint64_t x[LANES];
-    unsigned path[LANES];                         /* on a trellis: eight times the state */
-    int16_t left[LANES], before[LANES];           /* neighbours: left, and above left */
-    int16_t y[LANES], z[LANES];                   /* what they add up to */
-    int16_t (*line)[LANES];                       /* the line above, a zero at both ends; it becomes this one */
+    unsigned path[LANES]; /* on a trellis: eight times the state */
+    cell *line;           /* the line above, which becomes this one; a cell of zeros at both ends */
+    cell *sums;           /* of this line: over the three neighbours above */
 } lanes;
 
-/* Sums over the neighbours of the weights in `column`, for all strands alike: a compiler may do them at once. */
-static INLINE void look_around(const contexts *c, lanes *l, unsigned count, size_t column)
+/* Z and Y over the neighbours above, of each column. Loops of a known length, so that compilers use vectors for them. */
+static INLINE void sum_above(const contexts *c, const lanes *l, size_t width)
 {
-    const int16_t *above = l->line[column + 1], *right = l->line[column + 2];
-    for (unsigned i = 0; i < count; i++) {
-        const int p = l->left[i], q = above[i], r = l->before[i], s = right[i];
-        l->y[i] = (int16_t)(2 * ((p < 0 ? -p : p) + (q < 0 ? -q : q)) + (r < 0 ? -r : r) + (s < 0 ? -s : s));
-        l->z[i] = (int16_t)(c->weight[0] * p + c->weight[1] * q + c->weight[2] * r + c->weight[3] * s);
+    const int16_t first = (int16_t)c->weight[1], second = (int16_t)c->weight[2], third = (int16_t)c->weight[3];
+    for (size_t column = 0; column < width; column++) {
+        const int16_t *before = l->line[column], *above = l->line[column + 1], *right = l->line[column + 2];
+        cell sum;
+        for (int i = 0; i < LANES; i++) sum[i] = (int16_t)(first * above[i] + second * before[i] + third * right[i]);
+        for (int i = LANES; i < 2 * LANES; i++) sum[i] = (int16_t)(2 * above[i] + before[i] + right[i]);
+        memcpy(l->sums[column], sum, sizeof sum);
     }
-    for (unsigned i = 0; i < count; i++) l->before[i] = above[i];
 }
 
-/* The weight of strand i whose numbers add up to `sum`, `at` where it goes to. */
-static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int near, int on_trellis, int sure, int sum,
-                                 size_t around, size_t column, int32_t *at, words *w)
+/* The weight of strand i in `column` of a line, `at` where it goes to; `own` points to its class. */
+static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int near, int on_trellis, int sure,
+                                 const uint8_t *own, size_t around, size_t column, int32_t *at, words *w)
 {
-    const size_t own = c->own_class[NUMBERS + sum];
     const uint16_t *shares = c->share[0];
-    size_t row_ = on_trellis ? 2 * own : own;
+    size_t row_ = on_trellis ? 2 * (size_t)*own : *own;
     int z = 0;
     if (near) {
-        z = l->z[i];
-        row_ = c->row_of[own * (7 * SUMS) + around + (size_t)l->y[i]];
-        shares = c->share[c->sure_of[own * TOTALS + (size_t)(z < 0 ? -z : z)]];
+        const int16_t *left = l->line[column], *sums = l->sums[column];
+        z = sums[i] + c->weight[0] * left[i];
+        row_ = c->row_of[*own * (size_t)(7 * SUMS) + around + (size_t)(sums[LANES + i] + 2 * left[LANES + i])];
+        shares = c->share[c->sure_of[*own * (size_t)TOTALS + (size_t)(z < 0 ? -z : z)]];
     }
     if (on_trellis) row_ += is_odd(l->path[i]);
     uint32_t other;
@@ -1536,34 +1544,45 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
     if (on_trellis) l->path[i] = behind_level(l->path[i], magnitude & 1);
     if (near) {
         const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
-        l->left[i] = l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
+        l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
+        l->line[column + 1][LANES + i] = (int16_t)seen;
     }
 }
 
-/* A weight of each strand, the first at `at`, the others each `length` behind. */
+/* A weight of each strand, the first at `at`, the others each `length` behind; `own`: of the first position. */
 static INLINE void decode_weights(const contexts *c, lanes *l, unsigned count, int near, int on_trellis, int sure,
-                                  const int *sums, int more, size_t around, size_t column, int32_t *at, size_t length, words *w)
+                                  const uint8_t *const *own, int more, size_t around, size_t column, int32_t *at,
+                                  size_t length, words *w)
 {
 #ifndef ENX_SMALL
     if (count == LANES) { /* spelt out, so that states stay in registers */
-        decode_weight(c, l, 0, near, on_trellis, sure, sums[0] + more, around, column, at, w);
-        decode_weight(c, l, 1, near, on_trellis, sure, sums[1] + more, around, column, at + length, w);
-        decode_weight(c, l, 2, near, on_trellis, sure, sums[2] + more, around, column, at + 2 * length, w);
-        decode_weight(c, l, 3, near, on_trellis, sure, sums[3] + more, around, column, at + 3 * length, w);
+        decode_weight(c, l, 0, near, on_trellis, sure, own[0] + more, around, column, at, w);
+        decode_weight(c, l, 1, near, on_trellis, sure, own[1] + more, around, column, at + length, w);
+        decode_weight(c, l, 2, near, on_trellis, sure, own[2] + more, around, column, at + 2 * length, w);
+        decode_weight(c, l, 3, near, on_trellis, sure, own[3] + more, around, column, at + 3 * length, w);
         return;
     }
 #endif
     for (unsigned i = 0; i < count; i++)
-        decode_weight(c, l, i, near, on_trellis, sure, sums[i] + more, around, column, at + i * length, w);
+        decode_weight(c, l, i, near, on_trellis, sure, own[i] + more, around, column, at + i * length, w);
+}
+
+/* The same where words may run out, for whatever is not common: small, and no part of the loops that call it. */
+static void decode_carefully(const contexts *c, lanes *l, unsigned count, const uint8_t *const *own, int more,
+                             size_t around, size_t column, int32_t *at, size_t length, words *w)
+{
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(c, l, i, c->row_of != NULL, c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
 }
 
 /* `groups` times `count` strands of `strand` kernels each; `numbers`: of their rows (and columns, without a trellis).
  * What is constant where this is called makes a loop of its own. */
-static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count, int near, int on_trellis, int single,
-                                  const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
+static INLINE void decode_strands(const contexts *c, lanes *all, int common, unsigned count, int near, int on_trellis,
+                                  int single, const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
 {
     const size_t width = single ? 1 : (size_t)c->width, places = single ? 1 : (size_t)c->places;
     const size_t length = strand * places;
+    const int8_t *by_column = on_trellis ? c->column_number : NULL;
     lanes l = *all;
     words w = *w_;
     for (size_t g = 0; g < groups; g++, numbers += count, out += count * length) {
@@ -1571,27 +1590,29 @@ static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count,
         for (unsigned i = 0; i < count; i++) l.path[i] = 0;
         for (size_t k = 0; k < strand; k++) {
             const int8_t *place = c->place_number;
-            int sums[LANES] = {0, 0, 0, 0};
-            for (unsigned i = 0; i < count; i++)
-                sums[i] = numbers[i] + (on_trellis && c->column_number ? c->column_number[k] : 0);
-            if (near) memset(l.line, 0, sizeof *l.line * (width + 2));
+            const uint8_t *own[LANES] = {0, 0, 0, 0};
+            for (unsigned i = 0; i < count; i++) own[i] = c->own_class + NUMBERS + numbers[i] + (by_column ? by_column[k] : 0);
+            if (near) memset(l.line, 0, sizeof(cell) * (width + 2));
             for (size_t line = 0; line < places; line += width) {
-                if (near)
-                    for (unsigned i = 0; i < count; i++) l.left[i] = l.before[i] = 0;
+                if (near) sum_above(c, &l, width);
                 for (size_t column = 0; column < width; column++, at++) {
                     const int more = place ? *place++ : 0;
                     size_t around = 0;
-                    if (near) {
-                        around = SUMS * (column ? (line ? 5u : 2u) : line ? 2u : 0u);
-                        if (line && column + 1 < width) around += SUMS;
-                        look_around(c, &l, count, column);
+                    if (near) around = SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
+#ifdef ENX_SMALL
+                    (void)common;
+                    decode_carefully(c, &l, count, own, more, around, column, at, length, &w);
+#else
+                    if (common && w.end - w.at >= MOST_BYTES * (int)count) {
+                        decode_weights(c, &l, count, near, on_trellis, 1, own, more, around, column, at, length, &w);
+                    } else {
+                        lanes copy = l; /* of which an address may be taken */
+                        words rest = w;
+                        decode_carefully(c, &copy, count, own, more, around, column, at, length, &rest);
+                        l = copy;
+                        w = rest;
                     }
-#ifndef ENX_SMALL
-                    if (w.end - w.at >= 4 * MOST_WORDS)
-                        decode_weights(c, &l, count, near, on_trellis, 1, sums, more, around, column, at, length, &w);
-                    else
 #endif
-                        decode_weights(c, &l, count, near, on_trellis, 0, sums, more, around, column, at, length, &w);
                 }
             }
         }
@@ -1625,6 +1646,7 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
     lanes l;
     memset(&l, 0, sizeof l);
     l.line = line;
+    l.sums = l.line ? l.line + c->width + 2 : NULL;
     NEED(length >= states * width && (length - states * width) % 4 == 0, ENX_PAYLOAD);
     for (unsigned i = 0; i < states; i++) {
         for (uint64_t j = 0; j < width; j++) l.x[i] |= (uint64_t)*data++ << 8 * j;
@@ -1643,21 +1665,21 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
             if (c->on_trellis) at->row++;
             else step_on(c, at);
         }
-#define STRANDS(count, near, trellis, single) \
-    decode_strands(c, &l, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
+#define STRANDS(common, count, near, trellis, single) \
+    decode_strands(c, &l, common, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
 #ifndef ENX_SMALL /* loops of their own for what is common */
         const int kind = (c->places == 1) + 2 * near + 4 * c->on_trellis;
-        if (together == LANES && kind == 1) STRANDS(LANES, 0, 0, 1);
-        else if (together == LANES && kind == 2) STRANDS(LANES, 1, 0, 0);
-        else if (together == LANES && kind == 5) STRANDS(LANES, 0, 1, 1);
-        else if (together == LANES && kind == 6) STRANDS(LANES, 1, 1, 0);
-        else if (together == 1 && kind == 1) STRANDS(1, 0, 0, 1);
-        else if (together == 1 && kind == 2) STRANDS(1, 1, 0, 0);
-        else if (together == 1 && kind == 5) STRANDS(1, 0, 1, 1);
-        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 0);
+        if (together == LANES && kind == 1) STRANDS(1, LANES, 0, 0, 1);
+        else if (together == LANES && kind == 2) STRANDS(1, LANES, 1, 0, 0);
+        else if (together == LANES && kind == 5) STRANDS(1, LANES, 0, 1, 1);
+        else if (together == LANES && kind == 6) STRANDS(1, LANES, 1, 1, 0);
+        else if (together == 1 && kind == 1) STRANDS(1, 1, 0, 0, 1);
+        else if (together == 1 && kind == 2) STRANDS(1, 1, 1, 0, 0);
+        else if (together == 1 && kind == 5) STRANDS(1, 1, 0, 1, 1);
+        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 1, 0);
         else
 #endif
-            STRANDS(together, near, c->on_trellis, 0);
+            STRANDS(0, together, near, c->on_trellis, 0);
         done += now;
         out += now * strand * c->places;
     }
@@ -1669,7 +1691,7 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
 {
     bits b = bits_of(data, size);
     RETURN_IF(read_contexts(a, &b, c));
-    if (c->row_of) NEED(c->line = take(a, c->width + 2, sizeof(int16_t[LANES])), ENX_NO_MEMORY);
+    if (c->row_of) NEED(c->line = take(a, 2 * c->width + 2, sizeof(cell)), ENX_NO_MEMORY);
     const uint64_t strand = c->on_trellis ? c->columns : 1, strands = c->kernels / strand;
     const uint64_t most = ((uint64_t)1 << 18) / (c->places * strand), step = most ? most : 1;
     const uint64_t chunks = (strands + step - 1) / step;
@@ -1814,62 +1836,76 @@ static int magnitude_value(const row *r, uint32_t a, float *value)
     return ENX_OK;
 }
 
-/* Levels of one tensor (in memory that may be `out` itself, where elements have four bytes) to its values. */
-static int reconstruct(const row *r, const tensor *t, const int32_t *levels, const float *steps, const int32_t *exponents, uint8_t *out)
+/* Levels on a trellis to what they stand for, in place: `rows` rows, each beginning in state 0. */
+static int leave_trellis(int32_t *levels, uint64_t rows, uint64_t length)
+{
+    for (uint64_t i = 0; i < rows; i++) {
+        unsigned state = 0;
+        for (uint64_t j = 0; j < length; j++, levels++) {
+            const int32_t level = *levels, sign = (level > 0) - (level < 0);
+            NEED(level > -(1 << 30) && level < 1 << 30, ENX_PAYLOAD);
+            *levels = 2 * level - (sign & (0 - (int32_t)is_odd(state)));
+            state = behind_level(state, level & 1);
+        }
+    }
+    return ENX_OK;
+}
+
+/* `count` values (level + add * its sign) * by * then, every step in float32; where `each` is not NULL, each[i] takes the
+ * place of `then`. `out` may be where the levels are: a block of them is read before its values are written. */
+static void scale(const int32_t *levels, uint64_t count, float add, float by, float then, const float *each, int type, uint8_t *out)
+{
+    enum { BLOCK = 64 };
+    const unsigned size = type_bytes((uint64_t)type);
+    float x[BLOCK];
+    for (uint64_t done = 0; done < count; done += BLOCK) {
+        const unsigned now = count - done < BLOCK ? (unsigned)(count - done) : BLOCK;
+        for (unsigned i = 0; i < now; i++) {
+            const int32_t level = levels[done + i];
+            const float sign = (float)((level > 0) - (level < 0)), moved = (float)level + sign * add;
+            const float scaled = moved * by;
+            x[i] = scaled * (each ? each[done + i] : then);
+        }
+        if (type == 1)
+            for (unsigned i = 0; i < now; i++) write32(out + 4 * (done + i), float_bits(x[i]));
+        else
+            for (unsigned i = 0; i < now; i++) store(out + size * (done + i), type, x[i]);
+    }
+}
+
+/* Levels of one tensor (in memory that may be `out` itself, where elements have four bytes) to its values. `steps`: what
+ * read_steps found, NULL for nothing. The levels are lost. */
+static int reconstruct(const row *r, const tensor *t, int32_t *levels, const float *steps, uint8_t *out)
 {
     const unsigned size = type_bytes((uint64_t)t->type);
     const uint64_t n = t->elements;
     if (r->kind == DEAD_ZONE) {
-        uint64_t inner = 1, along = 1;
-        if (r->axis >= 0) {
-            along = t->shape[r->axis];
-            for (int i = r->axis + 1; i < t->rank; i++) inner *= t->shape[i];
-        }
-        const float add = (float)(r->delta - 0.5), one = (float)r->step;
-        for (uint64_t i = 0, left = inner, s = 0; i < n; i++) {
-            const int32_t level = levels[i];
-            const float step = steps ? steps[s] : one;
-            float x = (float)(level < 0 ? -(int64_t)level : level) + add;
-            x = x * step;
-            store(out + i * size, t->type, level ? (level < 0 ? -x : x) : 0.0f);
-            if (--left == 0) left = inner, s = s + 1 == along ? 0 : s + 1;
-        }
+        const uint64_t along = steps ? t->shape[r->axis] : 1;
+        const float add = (float)(r->delta - 0.5);
+        uint64_t inner = n;
+        if (steps) inner = 1;
+        for (int i = r->axis + 1; steps && i < t->rank; i++) inner *= t->shape[i];
+        if (steps && inner == 1) /* the last axis, or what lies behind it has one element: a step for each value */
+            for (uint64_t at = 0; at < n; at += along) scale(levels + at, along, add, 1, 1, steps, t->type, out + at * size);
+        else
+            for (uint64_t at = 0, s = 0; at < n; at += inner, s = s + 1 == along ? 0 : s + 1)
+                scale(levels + at, inner, add, steps ? steps[s] : (float)r->step, 1, NULL, t->type, out + at * size);
         return ENX_OK;
     }
     if (r->kind == GRID) {
-        const uint64_t columns = t->rank > 1 ? t->shape[1] : 1;
-        uint64_t inner = 1;
-        for (int i = 2; i < t->rank; i++) inner *= t->shape[i];
-        const int32_t *of_rows = r->axes & 1 ? exponents : NULL;
-        const int32_t *of_columns = r->axes & 2 ? exponents + (r->axes & 1 ? t->shape[0] : 0) : NULL;
-        float by_row = (float)r->step, by_column = 1.0f;
-        unsigned state = 0;
-        uint64_t rr = 0, cc = 0, left = inner;
-        if (of_rows) /* all of them have to be finite */
-            for (uint64_t i = 0; i < t->shape[0]; i++) NEED(is_finite((double)(by_row * quarter_power(of_rows[i]))), ENX_PAYLOAD);
-        for (uint64_t i = 0; i < n; i++) {
-            if (left == inner) {
-                if (cc == 0) {
-                    state = 0;
-                    by_row = (float)r->step;
-                    if (of_rows) by_row = by_row * quarter_power(of_rows[rr]);
-                }
-                if (of_columns) by_column = quarter_power(of_columns[cc]);
-            }
-            int64_t level = levels[i];
-            if (r->trellis) {
-                NEED(level > -((int64_t)1 << 30) && level < (int64_t)1 << 30, ENX_PAYLOAD);
-                const int odd = (int)(level & 1);
-                level = 2 * level - (is_odd(state) ? (level > 0) - (level < 0) : 0);
-                state = behind_level(state, odd);
-            }
-            float x = (float)level * by_row;
-            x = x * by_column;
-            store(out + i * size, t->type, level ? x : 0.0f);
-            if (--left == 0) {
-                left = inner;
-                if (++cc == columns) cc = 0, rr++;
-            }
+        const uint64_t rows = t->rank > 0 ? t->shape[0] : 1, columns = t->rank > 1 ? t->shape[1] : 1;
+        const uint64_t length = n && rows ? n / rows : 0, inner = length && columns ? length / columns : 0;
+        const float *of_rows = r->axes & 1 ? steps : NULL;
+        const float *of_columns = r->axes & 2 ? steps + (r->axes & 1 ? rows : 0) : NULL;
+        if (!n) return ENX_OK;
+        if (r->trellis) RETURN_IF(leave_trellis(levels, rows, length));
+        for (uint64_t i = 0; i < rows; i++, levels += length, out += length * size) {
+            const float by = of_rows ? of_rows[i] : (float)r->step;
+            if (of_columns && inner > 1)
+                for (uint64_t j = 0; j < columns; j++)
+                    scale(levels + j * inner, inner, 0, by, of_columns[j], NULL, t->type, out + j * inner * size);
+            else
+                scale(levels, length, 0, by, 1, of_columns, t->type, out);
         }
         return ENX_OK;
     }
@@ -2712,6 +2748,24 @@ int enx_open(enx_file **file, const void *beginning, size_t have, const enx_allo
     return code;
 }
 
+int enx_open_row(enx_file **file, const char *json, size_t size, const enx_allocator *allocator)
+{
+    const enx_allocator a = allocator_or_default(allocator);
+    const uint8_t *text = (const uint8_t *)json, *end = text + size, *behind = skip_value(text, end, NULL);
+    *file = NULL;
+    NEED(behind && blank(behind, end) == end, ENX_TABLE);
+    enx_file *f = take(&a, 1, sizeof *f);
+    NEED(f, ENX_NO_MEMORY);
+    memset(f, 0, sizeof *f);
+    f->allocator = a;
+    f->file_size = MOST;
+    int code = read_row(f, text, end);
+    if (code == ENX_OK) code = settle_tensors(f);
+    if (code == ENX_OK) *file = f;
+    else enx_close(f);
+    return code;
+}
+
 void enx_close(enx_file *f)
 {
     if (!f) return;
@@ -2803,27 +2857,33 @@ static int exact_values(const enx_file *f, const row *r, const uint8_t *data, vo
     return code;
 }
 
-/* The steps, or a grid's exponents, in front of the levels. */
-static int read_steps(const enx_file *f, const row *r, const uint8_t *data, void **steps)
+/* The steps in front of the levels: of a dead zone along its axis; of a grid along axis 0, the step for all in them,
+ * and then along axis 1. NULL where there are none. */
+static int read_steps(const enx_file *f, const row *r, const uint8_t *data, float **steps)
 {
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
+    const uint64_t rows = r->axes & 1 ? t->shape[0] : 0;
     uint64_t count = 0;
     if (r->kind == DEAD_ZONE) count = r->axis >= 0 ? t->shape[r->axis] : 0;
-    else count = (r->axes & 1 ? t->shape[0] : 0) + (r->axes & 2 ? t->shape[1] : 0);
+    else count = rows + (r->axes & 2 ? t->shape[1] : 0);
     *steps = NULL;
     if (!r->steps_bytes) return ENX_OK;
-    *steps = take(&f->allocator, count, 4);
-    NEED(*steps, ENX_NO_MEMORY);
-    if (r->kind == GRID) {
-        const int32_t *e = *steps;
-        RETURN_IF(order0_levels(&f->allocator, data, (size_t)r->steps_bytes, *steps, count));
-        for (uint64_t i = 0; i < count; i++) NEED(e[i] >= -96 && e[i] <= 96, ENX_PAYLOAD);
-        return ENX_OK;
-    }
-    uint8_t *bytes = *steps;
-    RETURN_IF(planes(&f->allocator, data, (size_t)r->steps_bytes, bytes, count, 4));
+    uint8_t *bytes = take(&f->allocator, count, 4);
+    NEED(bytes, ENX_NO_MEMORY);
+    *steps = (float *)(void *)bytes;
+    if (r->kind == DEAD_ZONE) RETURN_IF(planes(&f->allocator, data, (size_t)r->steps_bytes, bytes, count, 4));
+    else RETURN_IF(order0_levels(&f->allocator, data, (size_t)r->steps_bytes, (int32_t *)(void *)bytes, count));
     for (uint64_t i = 0; i < count; i++) {
-        const float step = bits_float(read32(bytes + 4 * i));
+        float step;
+        if (r->kind == DEAD_ZONE) {
+            step = bits_float(read32(bytes + 4 * i));
+        } else {
+            int32_t exponent;
+            memcpy(&exponent, bytes + 4 * i, 4);
+            NEED(exponent >= -96 && exponent <= 96, ENX_PAYLOAD);
+            step = quarter_power(exponent);
+            if (i < rows) step = (float)r->step * step;
+        }
         NEED(step > 0 && is_finite((double)step), ENX_PAYLOAD);
         memcpy(bytes + 4 * i, &step, 4);
     }
@@ -2841,12 +2901,12 @@ int enx_decode(const enx_file *f, size_t number_, const void *payload, void *con
     /* Levels take four bytes, as float32 does: they are decoded where the values will be, if that is aligned. */
     const int in_place = r->count == 1 && t->type == 1 && (uintptr_t)out[0] % sizeof(int32_t) == 0;
     int32_t *levels = in_place ? out[0] : take(&f->allocator, r->items, sizeof *levels);
-    void *steps = NULL;
+    float *steps = NULL;
     int code = levels || !r->items ? read_steps(f, r, data, &steps) : ENX_NO_MEMORY;
     if (code == ENX_OK) code = row_levels(f, r, data, levels);
-    const int32_t *at = levels;
+    int32_t *at = levels;
     for (size_t i = 0; i < r->count && code == ENX_OK; i++, t++) {
-        code = reconstruct(r, t, at, r->kind == DEAD_ZONE ? steps : NULL, r->kind == GRID ? steps : NULL, out[i]);
+        code = reconstruct(r, t, at, steps, out[i]);
         at += t->elements;
     }
     give_back(&f->allocator, steps);
@@ -2858,6 +2918,7 @@ uint64_t enx_onnx_size(const enx_file *f) { return f->onnx_size; }
 
 int enx_onnx_begin(const enx_file *f, void *model)
 {
+    NEED(f->plain, ENX_ARGUMENT); /* a row alone has no model */
     write_graph((enx_file *)f, model); /* sets the places that are set already */
     return ENX_OK;
 }
@@ -2865,7 +2926,7 @@ int enx_onnx_begin(const enx_file *f, void *model)
 int enx_onnx_row(const enx_file *f, size_t number_, const void *payload, void *model)
 {
     const row *r = row_of(f, number_);
-    NEED(r, ENX_ARGUMENT);
+    NEED(r && f->plain, ENX_ARGUMENT);
     NEED(f->onnx_size <= SIZE_MAX, ENX_NO_MEMORY);
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
     void **out = take(&f->allocator, r->count, sizeof *out);

@@ -18,6 +18,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
+# Before NumPy and PyTorch are loaded. Tests share processors, and threads that wait for each other in loops take them
+# from all others: beside one other process, eigenvectors of a 64 × 64 matrix take 60 times as long on two threads as on
+# one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
@@ -40,7 +46,7 @@ SOURCE = TESTS.parent / "src"
 TORCH = frozenset({"torch", "torchvision", "captum", "torch_pruning"})
 BROWSER = frozenset({"playwright"})
 # These rooms import PyTorch when their names are first used, which their imports do not show.
-LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "measure", "prune", "train", "zoo"))
+LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "importing", "measure", "prune", "train", "zoo"))
 EXTRAS = frozenset({"constriction", "distributed", "matplotlib", "pyarrow", "scipy", "sklearn", "zstandard"})
 SLOW_FOLDERS = frozenset(
     {"acceptance", "benchmarks", "calibration", "cli", "compare", "compression", "decoder", "machine", "report",

@@ -23,7 +23,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import EnxutoError, FormatError, UsageError
+from enxuto.errors import EnxutoError, FormatError, UsageError, does_not_exist
 from enxuto.files import atomic_write, open_regular_file
 from enxuto.machine.signals import hold_interrupts
 
@@ -144,7 +144,7 @@ def _translate_errors(path: Path, kind: str) -> Iterator[None]:
     except EnxutoError:
         raise
     except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist; check the name of the {kind}", code="E010") from error
+        raise UsageError(does_not_exist(path, kind), code="E010") from error
     except OSError as error:
         if error.filename is None:  # not of opening it: damaged bytes lead readers beyond its end
             raise FormatError(

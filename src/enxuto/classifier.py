@@ -27,7 +27,7 @@ from PIL import Image
 from enxuto.data import Preprocess
 from enxuto.data.images import IMAGE_FORMATS, decode_image
 from enxuto.data.labels import Label
-from enxuto.errors import DataError, EnxutoError, ModelError, UsageError
+from enxuto.errors import DataError, EnxutoError, ModelError, UsageError, does_not_exist
 from enxuto.files import read_small_file
 from enxuto.metrics.divergence import ScoreKindDetector
 from enxuto.onnx_model import Ending, Model, output_ending
@@ -243,7 +243,7 @@ def image_paths(patterns: Iterable[str | Path]) -> list[Path]:
             found += matching
     for path in found:
         if not path.exists():
-            raise DataError(f"there is no image {path}; check the path", code="E010")
+            raise DataError(does_not_exist(path, "image"), code="E010")
     return list(dict.fromkeys(found))
 
 
@@ -252,7 +252,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     try:
         return decode_image(read_small_file(fspath(path), _LARGEST_FILE))
     except FileNotFoundError as error:
-        raise DataError(f"there is no image {fspath(path)}; check the path", code="E010") from error
+        raise DataError(does_not_exist(fspath(path), "image"), code="E010") from error
     except OSError as error:
         raise DataError(
             f"cannot read {fspath(path)}: {error.strerror or error}; name an image", code="E011"

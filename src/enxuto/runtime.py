@@ -94,7 +94,7 @@ class Runner:
         info = self._first_input()
         check_shape(info, batch.shape)
         count, fixed = batch.shape[0], info.shape[0]
-        batch = np.ascontiguousarray(batch, dtype=info.dtype)
+        batch = as_input(info, batch)
         if fixed is None or fixed == count:
             return self.run({info.name: batch}, names)
         parts = []
@@ -151,6 +151,18 @@ def activations(
     """The intermediate values `names` for a batch (N, …) of the first input."""
     runner = Runner(model, extra_outputs=names)
     return dict(zip(names, runner.outputs(batch, names), strict=True))
+
+
+def as_input(info: InputInfo, values: np.ndarray) -> np.ndarray:
+    """Return values in an input's type; `DataError` for what is no whole number of it where it takes those."""
+    made = np.ascontiguousarray(values, dtype=info.dtype)
+    if info.dtype.kind in "iu" and values.dtype.kind == "f" and not np.array_equal(made, values):
+        raise DataError(
+            f"input {info.name!r} takes {info.dtype.name}, not numbers such as {values[made != values][0]:g}; "
+            "feed pixels as they are (divide_by=1)",
+            code="E046",
+        )
+    return made
 
 
 def check_shape(info: InputInfo, shape: Sequence[int]) -> None:

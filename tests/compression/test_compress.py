@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 import enxuto
+from enxuto.compression import data_free
 from enxuto.data import preset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, DataError, UsageError
@@ -47,7 +48,7 @@ def distance(original: Any, compressed: Any) -> float:
 @pytest.mark.parametrize("options", [{}, {"bits": 3}, {"fold_bn": True, "keep_exact": ["*"]}])
 def test_without_images_the_file_is_that_of_data_free_compression(options: dict[str, Any]) -> None:
     small = enxuto.compress(MODEL, **options)
-    assert small.to_bytes() == data_free.compress(MODEL, **options).to_bytes()
+    assert small.to_bytes() == data_free.compress(MODEL, **options, steps="measured").to_bytes()
     assert small.report is None
     assert small.trials == ()
     assert small.file_bytes == len(small.to_bytes())

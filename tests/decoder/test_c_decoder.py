@@ -30,11 +30,6 @@ FILES = 2500 * int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
-    return Decoder.built(tmp_path_factory.mktemp("decoder"))
-
-
-@pytest.fixture(scope="module")
 def bases() -> dict[str, Taken]:
     return enx_variants.bases()
 

@@ -178,15 +178,17 @@ def weights() -> dict[str, Any]:
     assert shape is not None
     assert layer is not None
     return {
-        "net": {
-            **shape.to_dict(),
-            "layers": [{**layer.to_dict(), "role": "kernel", "shape": [6, 100]}],
-            "dependence": [
-                dependent("conv1", [6, 5, 3, 3], {"outputs": (0.5, 0.02), "columns": (-0.25, 0.1)}),
-                dependent("conv2", [8, 6], {"outputs": (0.125, 0.04)}),
-            ],
-            "seed": 0,
-        }
+        "models": [
+            {
+                **shape.to_dict(),
+                "layers": [{**layer.to_dict(), "role": "kernel", "shape": [6, 100]}],
+                "dependence": [
+                    dependent("conv1", [6, 5, 3, 3], {"outputs": (0.5, 0.02), "columns": (-0.25, 0.1)}),
+                    dependent("conv2", [8, 6], {"outputs": (0.125, 0.04)}),
+                ],
+                "seed": 0,
+            }
+        ],
     }
 
 

@@ -62,8 +62,8 @@ class Spacing:
 
     @property
     def trellis(self) -> bool:
-        """Whether levels are those of a trellis: if a row's weights lie together in memory: all but x·W."""
-        return not self._swapped
+        """Whether levels are those of a trellis: where the rows of memory are those of the matrix, not for x·W."""
+        return self.curvature.layer.kind not in ("columns", "cell")
 
     def step(self, price: float) -> float:
         """Return the step of which levels are multiples at a price: B, or less on a trellis."""
@@ -83,6 +83,8 @@ class Spacing:
         columns = tuple(self.columns.tolist()) if self.columns.any() else ()
         if self._swapped:
             rows, columns = columns, rows
+        elif self.curvature.layer.kind == "cell":  # (1, O, I): its rows are the second axis
+            rows, columns = (), rows
         return Grid(self.step(price), rows, columns, self.trellis)
 
     def steps(self, price: float) -> tuple[Float64, Float64]:
@@ -119,6 +121,9 @@ def choose_spacing(curvature: Curvature) -> Spacing:
     per_channel = b.reshape(b.shape[0], -1, _positions(curvature)).mean(axis=2).mean(axis=0)
     rows = _exponents(a.reshape(-1), weights).reshape(a.shape)
     columns = _exponents(per_channel, weights)
+    if curvature.layer.kind == "cell":  # a grid has no factors along a third axis
+        columns = np.zeros_like(columns)
+        rows = rows if len(rows) == 1 else np.zeros_like(rows)
     return Spacing(curvature, rows, columns)
 
 

@@ -6,6 +6,8 @@ follows from them at a price is told by the `Calibration` that is returned.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,12 +19,15 @@ from enxuto.calibration.bias_correction import channel_means, correcting_samples
 from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.curvature import Curvature, estimate_curvatures
 from enxuto.calibration.layers import LinearLayer, calibrated_layers, without_outputs
+from enxuto.calibration.other_weights import measure_others, other_weights
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses
 from enxuto.calibration.running import run_freely, samples_of, watch_layers
 from enxuto.calibration.sensitivity import References, measure_sensitivities, run_groups
-from enxuto.data.samples import Samples
-from enxuto.errors import DataError
+from enxuto.calibration.straight_model import straighten
+from enxuto.data.samples import Group, Samples
+from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
+from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model, fold_batch_norm
 from enxuto.progress import Progress
 from enxuto.runtime import advise_on_failure
@@ -40,7 +45,7 @@ def calibrate(
     data: Samples | npt.NDArray[np.float32],
     *,
     choices: OutputChoices | None = None,
-    judged_outputs: JudgedOutputs | None = None,
+    labelled: bool = False,
     source: str = "",
     seed: int = 0,
     threads: int = 0,
@@ -55,7 +60,7 @@ def calibrate(
         model: with float weights.
         data: what the model is fed, or images (N, …), float32 as its one input takes them, best some hundreds.
         choices: by output what it is judged as; found out by default.
-        judged_outputs: how outputs are judged, where that is known already.
+        labelled: whether labels of the data count the model's outputs.
         source: what the data are, for the record.
         seed: of all that is sampled.
         threads: 0 for one per processor.
@@ -71,11 +76,12 @@ def calibrate(
             f"calibration needs at least 2 images, got {len(data)}; some hundreds are best", code="E043"
         )
     folded_model, folded = fold_batch_norm(model)
-    calibrated_layers(folded_model, [item.name for item in folded_model.proto.graph.output])
     samples = samples_of(folded_model, data)
-    judged_outputs = judged_outputs or find_losses(folded_model, samples, choices, threads=threads)
-    measured = judged_outputs.measured(folded_model)
-    layers = _measured_layers(measured, judged_outputs, folded_model)
+    straight = straighten(folded_model, samples.groups(), threads=threads)
+    _check_something_to_calibrate(straight)
+    judged_outputs = find_losses(folded_model, samples, choices, threads=threads, labelled=labelled)
+    measured = judged_outputs.measured(straight)
+    layers = _measured_layers(measured, judged_outputs, straight)
     runs, samples = run_freely(measured, model, samples, judged_outputs, threads)
     report = progress or _ignore_progress
     moments, references, reason = watch_layers(
@@ -86,14 +92,15 @@ def calibrate(
             references[0][0].reshape(len(samples), -1),
             partial(scores_of_noise, runs, next(iter(samples.groups()[0].feeds.values())), threads),
         )
-    curvatures = estimate_curvatures(folded_model, layers, moments, len(samples), threads, report)
+    curvatures = estimate_curvatures(straight, layers, moments, len(samples), threads, report)
+    meter = _Meter(
+        runs, *_few_groups(runs, samples, references, judged_outputs, threads), judged_outputs.losses, threads
+    )
     few = samples.head(correcting_samples(samples)).groups()
     return Calibration(
         model=folded_model,
         layers=layers,
-        curvatures=_with_sensitivities(
-            curvatures, runs, samples, references, judged_outputs, threads, report
-        ),
+        curvatures=meter.with_sensitivities(curvatures, report),
         samples=samples,
         references=references,
         means=channel_means(runs, layers, few, threads=threads),
@@ -103,7 +110,18 @@ def calibrate(
         source=source,
         seed=seed,
         judged_outputs=judged_outputs,
+        others=meter.others(folded_model, layers, report),
+        straight=straight,
     )
+
+
+def _check_something_to_calibrate(model: Model) -> None:
+    if not calibrated_layers(model, [item.name for item in model.proto.graph.output]) and not other_weights(
+        model, ()
+    ):
+        raise UsageError(
+            "the model has no float kernel or matrix to calibrate; compress it without data", code="E036"
+        )
 
 
 def _measured_layers(measured: Model, judged_outputs: JudgedOutputs, model: Model) -> list[LinearLayer]:
@@ -112,32 +130,57 @@ def _measured_layers(measured: Model, judged_outputs: JudgedOutputs, model: Mode
     return without_outputs(calibrated_layers(measured, values), model)
 
 
-def _with_sensitivities(
-    curvatures: dict[str, Curvature],
-    runs: Model,
-    samples: Samples,
-    references: References,
-    judged_outputs: JudgedOutputs,
-    threads: int,
-    report: Progress,
-) -> dict[str, Curvature]:
-    """Return the curvatures with the sensitivities of their layers, measured on some of the samples."""
+def _few_groups(
+    runs: Model, samples: Samples, references: References, judged_outputs: JudgedOutputs, threads: int
+) -> tuple[list[Group], References]:
+    """Return the samples that measure sensitivities, and the original's outputs for them."""
     fewest = _FEWEST_SENSITIVE if judged_outputs.answers is not None else _FEWEST_PLACES
     groups = samples.head(min(256, max(fewest, _SENSITIVITY_VALUES // samples.values))).groups()
-    sensitivities = measure_sensitivities(
-        runs,
-        [choose_spacing(one) for one in curvatures.values()],
-        groups,
-        [[found[: group.count] for found in references[0]] for group in groups]
-        if len(references) == 1
-        else run_groups(runs, groups, threads=threads),
-        losses=judged_outputs.losses,
-        threads=threads,
-        progress=lambda done, total: report("measuring sensitivities", *_layers_run(done, total)),
-    )
-    # A layer that nothing seems to depend on still keeps a millionth of the largest sensitivity.
-    least = 1e-6 * max(sensitivities.values(), default=1.0)
-    return {name: one.with_sensitivity(max(sensitivities[name], least)) for name, one in curvatures.items()}
+    if len(references) == 1:
+        return groups, [[found[: group.count] for found in references[0]] for group in groups]
+    return groups, run_groups(runs, groups, threads=threads)
+
+
+@dataclass(frozen=True)
+class _Meter:
+    """Measures on some of the samples what errors in a weight cost."""
+
+    runs: Model
+    groups: list[Group]
+    references: References
+    losses: Sequence[OutputLoss]
+    threads: int
+
+    def with_sensitivities(self, curvatures: dict[str, Curvature], report: Progress) -> dict[str, Curvature]:
+        """Return the curvatures with the sensitivities of their layers."""
+        sensitivities = measure_sensitivities(
+            self.runs,
+            [choose_spacing(one) for one in curvatures.values()],
+            self.groups,
+            self.references,
+            losses=self.losses,
+            threads=self.threads,
+            progress=lambda done, total: report("measuring sensitivities", *_layers_run(done, total)),
+        )
+        # A layer that nothing seems to depend on still keeps a millionth of the largest sensitivity.
+        least = 1e-6 * max(sensitivities.values(), default=1.0)
+        return {
+            name: one.with_sensitivity(max(sensitivities[name], least)) for name, one in curvatures.items()
+        }
+
+    def others(self, model: Model, layers: Sequence[LinearLayer], report: Progress) -> dict[str, float]:
+        """Return the losses of a model's other weights at default steps, 0 for those that are not run."""
+        held = [layer.weight for layer in layers]
+        measured = measure_others(
+            self.runs,
+            held,
+            self.groups,
+            self.references,
+            self.losses,
+            threads=self.threads,
+            progress=report,
+        )
+        return {name: measured.get(name, 0.0) for name in other_weights(model, held)}
 
 
 def _layers_run(done: int, total: int) -> tuple[int, int]:

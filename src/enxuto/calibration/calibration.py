@@ -20,12 +20,14 @@ from enxuto.calibration.bias_correction import choose_biases
 from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layer_rounding import count_paths, round_layers
 from enxuto.calibration.layers import LinearLayer
+from enxuto.calibration.other_weights import quantizers_at
 from enxuto.calibration.outputs import JudgedOutputs
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, free_batch
 from enxuto.progress import Progress
 from enxuto.quantize.grid import Grid
+from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = ["Calibration"]
@@ -38,7 +40,8 @@ class Calibration:
     references: of every group of samples what is measured of the model's outputs. judged_outputs: how it is measured; a
     softmax at the end of a classifier is left out of all measurements. means: mean outputs of the layers for each
     sample of the bias correction. reason: why there are no gradients, so that errors of different outputs count as
-    unrelated; None where there are.
+    unrelated; None where there are. others: by the name of every weight that no layer holds its loss at default steps
+    (`calibration.other_weights`). straight: the model as it is run, without branches (`calibration.straight_model`).
     """
 
     model: Model
@@ -53,6 +56,8 @@ class Calibration:
     source: str = ""
     seed: int = 0
     judged_outputs: JudgedOutputs = field(default_factory=lambda: JudgedOutputs((), answers=Answers()))
+    others: dict[str, float] = field(default_factory=dict)
+    straight: Model | None = None
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
 
     def round_at(
@@ -66,6 +71,11 @@ class Calibration:
         return round_layers(
             self.model, layers, spacings, price, paths=self.paths, threads=self.threads, progress=progress
         )
+
+    def other_quantizers(self, price: float) -> dict[str, Quantizer]:
+        """Return the quantizers of weights that no layer holds, by name, at a price in nats per bit."""
+        spacings = {layer.weight: self._spacing(layer.weight) for layer in self.layers}
+        return quantizers_at(self.model, self.others, spacings, price)
 
     @property
     def answers(self) -> Answers:
@@ -87,7 +97,7 @@ class Calibration:
     @cached_property
     def logits_model(self) -> Model:
         """The model that is measured, as the samples are run: with a free batch size where these are run together."""
-        measured = self.judged_outputs.measured(self.model)
+        measured = self.judged_outputs.measured(self.straight or self.model)
         return free_batch(measured) if self.samples.stacked else measured
 
     @property
@@ -97,6 +107,8 @@ class Calibration:
 
     def price_of_bits(self, bits: float) -> float:
         """Return a first guess of the price at which weights take about `bits` bits each."""
+        if not self.layers:
+            return 1e-5
         spacings = [self._spacing(layer.weight) for layer in self.layers]
         return price_of_bits(spacings, [self.model.load(layer.weight) for layer in self.layers], bits)
 

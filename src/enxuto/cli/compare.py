@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.shared.answers import kind_of_scores, sample_batch, warn_of_other_outputs
+from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
 from enxuto.cli.shared.common_options import All, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import (
+    Feedback,
     Outputs,
     image_arrays,
     may_hold_arrays,
@@ -22,7 +23,7 @@ from enxuto.cli.shared.judging import (
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
-from enxuto.errors import ModelError, UsageError
+from enxuto.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compare import AnswerComparison, LayerDifference
@@ -56,6 +57,7 @@ class CompareOptions:
     ] = None
     sheet_images: Annotated[int, typer.Option(min=1, metavar="N", help="Draw at most N images into it.")] = 60
     outputs: Outputs = ()
+    feedback: Feedback = ()
     all: All = False
     threads: Threads = 0
     json: Json = False
@@ -89,12 +91,22 @@ def run(
         return
     dataset = image_options.open(data)
     (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
-    dataset, _ = match_labels(dataset, one, metadata, image_options.labels)
-    chosen = preprocess.choose(preprocess_of(metadata))
+    chosen = preprocess.choose(preprocess_of(metadata), one)
     sample = sample_batch(dataset, chosen)
     (kind, reason), (other_kind, other_reason) = (
         kind_of_scores(model, sample, threads) for model in (one, other)
     )
+    try:
+        check_class_scores(one, str(first))
+        dataset, _ = match_labels(dataset, one, metadata, image_options.labels)
+    except (DataError, ModelError) as error:
+        if reason is None:
+            raise
+        note(f"outputs are compared, and nothing with labels: {error}")
+        show_outputs(
+            second, one, other, image_arrays(dataset, chosen, one), (), threads=threads, json=options.json
+        )
+        return
     with progress_bar("comparing answers", _STAGES) as progress:
         answers = compare_answers(
             Runner(one, threads=threads).scores, Runner(other, threads=threads).scores, dataset, preprocess=chosen,
@@ -112,6 +124,7 @@ def run(
         except ModelError as error:
             layers = []
             warn(str(error))
+    _warn_of_chance(answers, one, str(first))
     drawn = (
         None
         if sheet is None
@@ -132,8 +145,7 @@ def run(
     _show_changes(answers, every=options.all)
     if layers:
         _show_layers(layers, min(images, len(dataset)), every=options.all)
-    left_out = _unmatched(one, other)
-    if left_out:
+    if left_out := _unmatched(one, other):
         note(f"weights that are not in both by name and shape: {left_out}")
     if drawn is not None:
         note(f"{sheet}: {drawn} of {len(answers.changed_images())} images whose answer changed")
@@ -169,20 +181,37 @@ def _shows_outputs(
     """Compare all outputs and show them, where data are named arrays or what outputs are is said."""
     from enxuto.opening import load, load_with_metadata, preprocess_of
 
-    if not (options.outputs or may_hold_arrays(data)):
+    if not (options.outputs or options.feedback or may_hold_arrays(data)):
         return False
     model, metadata = load_with_metadata(first)
-    samples = named_arrays(data, model)
+    samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
     if samples is None:
         samples = image_arrays(
-            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata)), model
+            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata), model), model
         )
     show_outputs(
         second, model, load(second), samples, options.outputs, threads=options.threads, json=options.json
     )
     return True
+
+
+def _warn_of_chance(answers: AnswerComparison, model: Model, name: str) -> None:
+    """Warn where the first model's answers have nothing to do with the labels."""
+    from enxuto.metrics import compare_with_chance
+    from enxuto.opening import class_count
+
+    chance = compare_with_chance(
+        answers.first,
+        answers.expected,
+        class_count(model) or int(max(answers.first.max(), answers.expected.max())) + 1,
+    )
+    if not chance.better:
+        warn(
+            f"{name}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            "are the labels those of the model, in its order, and the preprocessing its own?"
+        )
 
 
 def _show_answers(answers: AnswerComparison, title: str) -> None:

@@ -86,7 +86,7 @@ def run(
         judging = parts.held_out
         before = evaluate(Runner(model).scores, judging, preprocess=preprocess)
         metadata = {**known, "original": original_sizes(source)}
-        with progress_bar("searching steps", SEARCH_STAGES[1:]) as progress:
+        with progress_bar("searching steps", SEARCH_STAGES[2:]) as progress:
             without_images = compress(model, bits=bits, metadata=metadata, progress=progress)
         with progress_bar("watching layers", CALIBRATED_STAGES[1:-1]) as progress:
             calibrated = _compress_calibrated(model, parts, preprocess, metadata, progress)

@@ -10,6 +10,7 @@ import typer
 
 from enxuto.cli.shared.common_options import InputShape, Json
 from enxuto.cli.shared.data_options import DATA, ImageOptions
+from enxuto.cli.shared.judging import named_arrays
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table
 from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import FormatError, UsageError
@@ -26,7 +27,7 @@ The exit code is 1 where anything is wrong. Exact tensors must be equal bit for 
 The file must have been made from this original: it holds a hash of its weights. Files made by calibrated rounding
 before there were such hashes cannot be compared.
 
-`--run N` also runs both models on N inputs and compares their outputs. The inputs are random, or images of `--data`.
+`--run N` also runs both models on N inputs and compares their outputs. The inputs are random, or those of `--data`.
 An error as large as the output itself is wrong; smaller ones are for you to judge.
 
 ```
@@ -49,7 +50,9 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=DATA, metavar="DATA", help="Images for --run, instead of random inputs."
+            rich_help_panel=DATA,
+            metavar="DATA",
+            help="Images, or arrays by input name, for --run, instead of random inputs.",
         ),
     ] = None,
     image_options: ImageOptions,
@@ -103,7 +106,8 @@ def _run_both(
     from enxuto.opening import preprocess_of
 
     images = None
-    if data is not None:
+    samples = None if data is None else named_arrays(data, original)
+    if data is not None and samples is None:
         images = replace(image_options, limit=min(inputs, image_options.limit or inputs)).open(
             data, labelled=False
         )
@@ -116,6 +120,7 @@ def _run_both(
         made,
         inputs,
         images=images,
+        samples=samples,
         preprocess=preprocess_of(compressed.metadata),
         seed=image_options.seed,
         shape=shape,
@@ -152,7 +157,7 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
 
 
 def _show_trial(trial: TrialRun) -> None:
-    what = f"random inputs, seed {trial.seed}" if trial.data is None else f"images, data {trial.data}"
+    what = f"random inputs, seed {trial.seed}" if trial.data is None else f"inputs, data {trial.data}"
     show_table(
         f"outputs on {trial.inputs} {what}",
         {"output": "left", "largest error": "right", "relative error": "right", "same largest": "right"},

@@ -11,12 +11,17 @@ from enxuto.enx.learned import is_float_weight
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.onnx_model import Model, Role
 
-__all__ = ["DEFAULT_ROLES", "check_roles", "matching_names", "quantizable_weights"]
+__all__ = ["DEFAULT_ROLES", "check_roles", "matching_names", "quantizable_weights", "with_biases"]
 
 DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
 """What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
 
 _FEWEST = 32  # elements; a smaller tensor costs more as a row of the table than it can save
+
+
+def with_biases(roles: Collection[Role | str]) -> Collection[Role | str]:
+    """Return roles with that of biases, where they are at least the usual ones; a choice of fewer stays as it is."""
+    return (*roles, Role.BIAS) if set(DEFAULT_ROLES) <= set(roles) else roles
 
 
 def quantizable_weights(

@@ -23,7 +23,7 @@ import numpy as np
 from enxuto.enx.head import lzma_filters
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
-from enxuto.errors import DataError, FormatError
+from enxuto.errors import DataError, FormatError, does_not_exist
 from enxuto.files import atomic_write, open_regular_file, to_path
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
@@ -76,9 +76,10 @@ class CompressedModel:
                 return _read(file, place)
         except IsADirectoryError as error:
             raise DataError(f"{place} is a folder; name an .enx file", code="E011") from error
+        except FileNotFoundError as error:
+            raise DataError(does_not_exist(place, ".enx file"), code="E010") from error
         except OSError as error:
-            code = "E010" if isinstance(error, FileNotFoundError) else "E011"
-            raise DataError(f"cannot read {place}: {error.strerror}; check the path", code=code) from error
+            raise DataError(f"cannot read {place}: {error.strerror}; check the path", code="E011") from error
         except FormatError as error:
             raise FormatError(f"{place}: {error}", code=error.code) from error
 

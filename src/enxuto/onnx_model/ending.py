@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.onnx_model.attributes import constant_tensor
 from enxuto.onnx_model.model import Model
-from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS
+from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS, subgraphs
 from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
 __all__ = [
@@ -181,6 +181,8 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
     softmax = _softmax(maker, node)
     if softmax is not None:
         return softmax
+    if kind == "If":
+        return _of_branches(model, maker, node, value, depth)
     if kind in _MOVES:
         return _ending(model, maker, node.input[0], depth + 1)
     if kind in ("Add", "Max"):  # a floor under probabilities, as in ln(p + 1e-9)
@@ -191,6 +193,10 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
                 return floored
     if kind in ("Log", "Exp"):
         return _curved(_ending(model, maker, node.input[0], depth + 1), kind)
+    if kind == "ReduceMean":  # of yeses and noes it is one
+        averaged = _ending(model, maker, node.input[0], depth + 1)
+        if averaged.kind == "squashed":
+            return averaged
     if kind in _MIXES:
         inner = [_ending(model, maker, name, depth + 1) for name in node.input if name and name not in model]
         inner = [one for one, name in zip(inner, _computed(model, maker, node), strict=True) if name]
@@ -198,6 +204,19 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
         if inner and all(one.kind != "open" for one in inner):
             return Ending("mixed", f"{kind} of {inner[0].operator}")
     return Ending("open")
+
+
+def _of_branches(
+    model: Model, maker: Mapping[str, NodeProto], node: NodeProto, value: str, depth: int
+) -> Ending:
+    """Return what makes an output of an If, where all branches agree; nothing in them can be measured by itself."""
+    place = list(node.output).index(value)
+    found = []
+    for _, graph in subgraphs(node):
+        inside = {**maker, **{name: one for one in graph.node for name in one.output if name}}
+        found.append(_ending(model, inside, graph.output[place].name, depth + 1))
+    same = {one.kind for one in found}
+    return Ending(found[0].kind, found[0].operator) if len(same) == 1 else Ending("open")
 
 
 def _computed(model: Model, maker: Mapping[str, NodeProto], node: NodeProto) -> list[bool]:

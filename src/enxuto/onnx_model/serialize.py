@@ -25,6 +25,7 @@ _RAW_DATA = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 
 
 def serialize(proto: ModelProto) -> bytes:
+    """Return the bytes of a message; `ModelError` where they are more than protobuf can hold."""
     try:
         return bytes(proto.SerializeToString(deterministic=True))
     except DAMAGED as error:
@@ -63,6 +64,7 @@ def pieces(model: Model) -> Iterator[bytes | memoryview]:
 
 
 def is_main_initializer(slot: Slot) -> bool:
+    """Say whether a weight is an initializer of the main graph, not of a subgraph nor an attribute of a node."""
     return slot.scope_path == "" and slot.location == "initializer"
 
 
