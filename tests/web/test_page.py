@@ -67,7 +67,9 @@ def visit(site: str, browser: Browser) -> Callable[..., Any]:
         context = browser.new_context(**settings)
         page, errors = context.new_page(), []
         page.set_default_timeout(30_000)
-        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{site}/index.html")
         page.get_by_text("Draw a digit from 0 to 9.").wait_for()
@@ -116,7 +118,12 @@ def test_a_digit_is_drawn_with_the_keyboard(visit: Callable[..., Any]) -> None:
 
 
 def test_a_phone_shows_all_and_takes_a_finger(visit: Callable[..., Any]) -> None:
-    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
+    phone = {
+        "viewport": {"width": 390, "height": 844},
+        "has_touch": True,
+        "is_mobile": True,
+        "color_scheme": "dark",
+    }
     with visit(**phone) as page:
         page.locator("#file").set_input_files(PACK / "sound" / "network.enx")
         page.locator("#facts").wait_for()
@@ -127,7 +134,9 @@ def test_a_phone_shows_all_and_takes_a_finger(visit: Callable[..., Any]) -> None
 
 def test_bytes_that_travelled_are_those_of_the_files(visit: Callable[..., Any]) -> None:
     with visit() as page:
-        sizes = [int(text.replace(",", "")) for text in page.locator("#travelled .number").all_inner_texts()[1:]]
+        sizes = [
+            int(text.replace(",", "")) for text in page.locator("#travelled .number").all_inner_texts()[1:]
+        ]
     assert sizes[:2] == [DIGITS.stat().st_size, (ROOT / "js" / "enx.wasm").stat().st_size]
     assert sizes[3] == sum(sizes[:3])
     scripts = [path for path in (ROOT / "docs" / "web").iterdir() if path.suffix in (".html", ".css", ".js")]
@@ -143,7 +152,9 @@ def python_scores() -> np.ndarray:
     return running.run(None, {running.get_inputs()[0].name: batch})[0]
 
 
-def test_the_page_answers_as_onnxruntime_in_python(visit: Callable[..., Any], python_scores: np.ndarray) -> None:
+def test_the_page_answers_as_onnxruntime_in_python(
+    visit: Callable[..., Any], python_scores: np.ndarray
+) -> None:
     """Its own arithmetic, and onnxruntime-web through `session`, on images of the demo."""
     code = """async (images) => {
       const { decode, session } = await import("./enxuto/index.js");
@@ -174,10 +185,15 @@ def test_a_file_of_ones_own_is_shown_and_classifies_an_image(
     with visit() as page:
         page.locator("#file").set_input_files(DIGITS)
         page.locator("#facts").wait_for()
-        assert "digits.enx: 9,958 bytes gave an ONNX model of 280,405 bytes" in page.locator("#opened").inner_text()
+        assert (
+            "digits.enx: 9,958 bytes gave an ONNX model of 280,405 bytes"
+            in page.locator("#opened").inner_text()
+        )
         names = page.locator("#tensors tbody tr td:first-child").all_inner_texts()
         assert sorted(names) == sorted(f"{n}.{of}" for n in (0, 3, 7, 9, 11) for of in ("weight", "bias"))
-        ledger = [int(text.replace(",", "")) for text in page.locator("#ledger td:nth-child(2)").all_inner_texts()]
+        ledger = [
+            int(text.replace(",", "")) for text in page.locator("#ledger td:nth-child(2)").all_inner_texts()
+        ]
         assert ledger[-1] == sum(ledger[:-1]) == DIGITS.stat().st_size
         size = sum((web_page.RUNTIME_FOLDER / name).stat().st_size for name in web_page.RUNTIME)
         page.get_by_text(f"loads onnxruntime-web from beside this page, {size / 1e6:.1f} MB").wait_for()
@@ -206,8 +222,14 @@ def damaged() -> dict[str, tuple[bytes, str]]:
         "cut off in its head": (sound[:20], "the file was cut off: it is shorter than it says"),
         "cut off in a payload": (sound[:-1], "the file was cut off: it is shorter than it says"),
         "added to": (sound + b"\n", "the file was added to: it is longer than it says"),
-        "a changed head": (sound[:60] + bytes([sound[60] ^ 1]) + sound[61:], "the head of the file is damaged"),
-        "a changed payload": (sound[:-9] + bytes([sound[-9] ^ 1]) + sound[-8:], "the values of a tensor are damaged"),
+        "a changed head": (
+            sound[:60] + bytes([sound[60] ^ 1]) + sound[61:],
+            "the head of the file is damaged",
+        ),
+        "a changed payload": (
+            sound[:-9] + bytes([sound[-9] ^ 1]) + sound[-8:],
+            "the values of a tensor are damaged",
+        ),
     }
 
 
@@ -244,6 +266,8 @@ def test_pixels_become_a_batch_as_in_python(visit: Callable[..., Any]) -> None:
             wanted = preprocess.apply([image])
             shape = [None, *wanted.shape[1:]]
             input_ = {"name": "x", "type": 1, "shape": shape}
-            found, found_shape = page.evaluate(code, [pixels, input_, json.loads(json.dumps(preprocess.to_dict()))])
+            found, found_shape = page.evaluate(
+                code, [pixels, input_, json.loads(json.dumps(preprocess.to_dict()))]
+            )
             assert found_shape == list(wanted.shape)
             np.testing.assert_allclose(np.reshape(found, wanted.shape), wanted, atol=1e-5)
