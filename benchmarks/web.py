@@ -2,11 +2,11 @@
 
     python benchmarks/web.py MODEL.onnx MODEL.enx [--runs 20] [--json web.json]
 
-MODEL.enx is what `enxuto compress MODEL.onnx` made. A headless Chromium fetches it from a server on this machine; its time
-is from the start of the fetch to the Uint8Array of the ONNX model, once with a fresh page (the first run compiles the
-decoder) and at best of many. The C decoder decodes the same file in between. All share one processor core. Bytes are those
-of the page of `docs/web`, of the decoder, of onnxruntime-web and of the model, each compressed by brotli where that makes it
-shorter. Needs a C compiler, Node and, in js/, `npm install`.
+MODEL.enx is what `enxuto compress MODEL.onnx` made. A headless Chromium fetches it from a server on this machine; its
+time is from the start of the fetch to the Uint8Array of the ONNX model, once with a fresh page (the first run compiles
+the decoder) and at best of many. The C decoder decodes the same file in between. All share one processor core. Bytes
+are those of the page of `docs/web`, of the decoder, of onnxruntime-web and of the model, each compressed by brotli
+where that makes it shorter. Needs a C compiler, Node and, in js/, `npm install`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from int8_baseline import quantize_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "site_parts"))
-import web_page
+import web_page  # noqa: E402
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 RUN = """async (wanted) => {
@@ -111,9 +111,8 @@ def show(found: dict[str, Any]) -> None:
     rate = found["native"] / found["warm"]
     print(f"from first byte to Uint8Array, fresh page   {1e3 * found['fresh']:8.0f} ms")
     print(f"the same, best of all runs                  {1e3 * found['warm']:8.0f} ms")
-    print(
-        f"native C, best of all runs                  {1e3 * found['native']:8.0f} ms    WebAssembly has {rate:.2f} of its speed"
-    )
+    print(f"native C, best of all runs                  {1e3 * found['native']:8.0f} ms")
+    print(f"WebAssembly's speed, native C = 1           {rate:8.2f}")
     sizes = found["bytes"]
     shared = sizes["page"] + sizes["runtime"]
     print(f"\n{'bytes that travel':<24}{'enxuto':>14}{'int8, brotli':>14}")

@@ -1,4 +1,4 @@
-"""The page of `docs/web`, as `make web` builds it, in a headless Chromium: drawing, files of one's own, onnxruntime-web."""
+"""The page of `docs/web`, as `make web` builds it, in a headless Chromium: drawing, own files, onnxruntime-web."""
 
 from __future__ import annotations
 
