@@ -1,6 +1,6 @@
 """Other people's models, none an image classifier of the kind enxuto was made with: every way to make them smaller.
 
-    python benchmarks/others.py [--models pitch …] [--methods calibrated …] [--bits 4 3 2.5] [--json FILE] [--table FILE]
+    python benchmarks/others.py [--models pitch …] [--methods calibrated …] [--bits 4 3 2.5] [--table others.md]
 
 Needs `../shared/models/other` and `../shared/data`; `--models demo` needs nothing. For each model: the default,
 calibrated files of 4, 3 and 2.5 bits a weight (all bytes of the file count; 98 to 100 % of what is allowed), int8 by

@@ -142,6 +142,10 @@ WRONG_TYPES = {
     "predict a list": lambda: enxuto.load(DEMO).predict([3]),
     "top": lambda: enxuto.load(DEMO).predict(np.zeros((8, 8), np.uint8), top="2"),
     "progress": lambda: enxuto.compress(DEMO, progress=3),
+    "threads": lambda: enxuto.load(DEMO, threads="2"),
+    "threads below 0": lambda: enxuto.load(DEMO, threads=-1),
+    "options": lambda: enxuto.session(DEMO, options=3),
+    "step": lambda: enxuto.quantize.DeadZone("a"),
     "metadata": lambda: enxuto.compress(DEMO, metadata=[1]),
     "cache": lambda: enxuto.compress(DEMO, cache=3),
 }

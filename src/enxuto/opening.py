@@ -149,7 +149,7 @@ def class_count(model: Model) -> int | None:
 def session(
     path: str | Path,
     *,
-    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    providers: str | Sequence[str | tuple[str, dict[str, Any]]] | None = None,
     options: onnxruntime.SessionOptions | None = None,
     threads: int = 0,
 ) -> onnxruntime.InferenceSession:

@@ -20,7 +20,7 @@ import onnxruntime
 from onnx import ModelProto
 
 from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
-from enxuto.machine.processors import processors
+from enxuto.machine.processors import check_threads, processors
 from enxuto.onnx_model import Model
 
 __all__ = ["InputInfo", "Runner", "activations", "advise_on_failure", "session"]
@@ -246,7 +246,7 @@ def session(
     model: Model,
     *,
     threads: int = 0,
-    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    providers: str | Sequence[str | tuple[str, dict[str, Any]]] | None = None,
     options: onnxruntime.SessionOptions | None = None,
 ) -> onnxruntime.InferenceSession:
     """A plain ONNX Runtime session, quiet. From 2 GB on the model passes through a temporary file.
@@ -261,13 +261,15 @@ def session(
         ModelError: ONNX Runtime refuses the model.
         UsageError: a provider is not installed, `threads` is negative, or given beside `options`.
     """
-    if threads < 0:
-        raise UsageError(f"threads= is 0, for one per processor, or more, not {threads}")
+    check_threads(threads)
+    if options is not None and not isinstance(options, onnxruntime.SessionOptions):
+        raise UsageError(f"options= takes onnxruntime.SessionOptions, not {type(options).__name__}")
     if options is not None and threads:
         raise UsageError(
             "threads= is a part of options=, as intra_op_num_threads; give one of them", code="E022"
         )
-    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
+    chosen = ["CPUExecutionProvider"] if providers is None else providers
+    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
     names = [provider if isinstance(provider, str) else provider[0] for provider in chosen]
     known = onnxruntime.get_available_providers()
     for name in names:

@@ -140,7 +140,9 @@ def test_an_output_whose_shape_follows_values_is_left_out() -> None:
          numpy_helper.from_array(np.array([-1], np.int64), "flat"), numpy_helper.from_array(np.float32(0), "zero"),
          numpy_helper.from_array(np.array([0], np.int64), "first")],
     )  # fmt: skip
-    model = Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
     rows = np.random.default_rng(6).standard_normal((COUNT, 1, 4)).astype(np.float32)
     found = find_losses(model, Samples({"x": list(rows)}, stacked=False), threads=1)
     assert [loss.name for loss in found.losses] == ["y"]

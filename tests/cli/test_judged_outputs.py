@@ -21,6 +21,7 @@ from enxuto.data import open_dataset
 from enxuto.enx.file import CompressedModel
 from enxuto.onnx_model import Model
 from enxuto.opening import load, load_with_metadata, preprocess_of
+from enxuto.report.results import read_results
 from enxuto.runtime import Runner
 from enxuto.studies.curve.modes import default_settings
 from enxuto.studies.curve.points import Subject, points
@@ -213,6 +214,12 @@ def test_curve_compare_and_evaluate_say_the_same_of_outputs(
     assert [line["setting"] for line in lines] == ["original", "enxuto, 8 bits", "enxuto, default"]
     assert float(lines[2]["snr_db"]) == pytest.approx(evaluated["snr_db"], rel=1e-12)
     assert (tmp_path / "s" / "sharp-outputs.png").exists()
+    (tmp_path / "curve.json").write_text(curve.stdout)
+    for source in (tmp_path / "s", tmp_path / "curve.json"):
+        (shown,) = read_results([source]).exhibits
+        assert (shown.kind, shown.title) == ("rate-curve", "sharp: rate and what is kept")
+        assert [row[0] for row in shown.tables[0].rows] == ["original", "enxuto, 8 bits", "enxuto, default"]
+        assert [measure.key for measure in shown.charts[0].y] == ["snr"]
 
 
 def test_compress_curve_compare_and_evaluate_say_the_same_of_classes(

@@ -231,3 +231,13 @@ def test_everything_public_is_shown_in_a_line_or_two(cache: Path, tmp_path: Path
         assert part in text, name
         assert len(text) <= 400, text
         assert text.count("\n") <= 1, text
+
+
+def test_progress_is_a_function_or_a_bar_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    exact = {"keep_exact": "*", "threads": 1}
+    plain = enxuto.compress(MODEL, progress=lambda stage, done, total: told.append(stage), **exact)
+    assert capfd.readouterr() == ("", "")
+    shown = enxuto.compress(MODEL, progress=True, **exact)
+    assert capfd.readouterr().out == ""
+    assert enxuto.compress(MODEL, progress=False, **exact).to_bytes() == shown.to_bytes() == plain.to_bytes()

@@ -309,7 +309,8 @@ def labelled_classifier(tmp_path: Path) -> tuple[Path, Arrays]:
         [numpy_helper.from_array(weight, "w")],
     )
     onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "l.onnx"
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "l.onnx",
     )
     a, b = random.standard_normal((2, 60, WIDTH)).astype(np.float32)
     return tmp_path / "l.onnx", {"a": a, "b": b, "label": ((a + b) @ weight).argmax(axis=1)}
@@ -333,8 +334,14 @@ def test_labels_of_arrays_count_right_answers(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, [str(word) for word in (*asked, "--label-column", "kind")])
     assert said.exit_code == 0, said.output
     scores = Runner(small.model).run({"a": data["a"], "b": data["b"]})[0]
-    assert json.loads(said.stdout)["top1"] == pytest.approx(100 * np.mean(scores.argmax(axis=1) == data["label"]))
+    assert json.loads(said.stdout)["top1"] == pytest.approx(
+        100 * np.mean(scores.argmax(axis=1) == data["label"])
+    )
     assert json.loads(said.stdout)["original_top1"] == 100
+    alone = [model, "--data", tmp_path / "l.npz", "--label-column", "kind", "--json"]
+    said = CliRunner().invoke(app, ["evaluate", *map(str, alone)])
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout)["top1"] == 100
 
 
 LABELS: dict[str, tuple[Any, str]] = {

@@ -165,6 +165,7 @@ STATES: dict[str, tuple[str, list[Any], list[Any], tuple[int, ...] | None]] = {
     "no output of its shape": ("encoder_hidden_states", ["n", "t", 8], ["n", "t", 9], None),
     "another rank": ("state", ["n", 8], ["n", 1, 8], None),
     "no state": ("image", ["n", 8], ["n", 8], None),
+    "a letter that no output's name begins with": ("h", ["n", 8], ["n", 8], None),
     "a part of a word": ("estate", ["n", 8], ["n", 8], None),
 }
 

@@ -22,7 +22,7 @@ from enxuto.cli.shared.judging import (
 )
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, show_table, warn
 from enxuto.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -125,13 +125,10 @@ def run(
             layers = []
             warn(str(error))
     _warn_of_chance(answers, one, str(first))
-    drawn = (
-        None
-        if sheet is None
-        else contact_sheet(
-            dataset, answers, sheet, names=(first.name, second.name), max_images=options.sheet_images
-        )
-    )
+    drawn = None
+    if sheet is not None:
+        titles = first.name, second.name
+        drawn = contact_sheet(dataset, answers, sheet, names=titles, max_images=options.sheet_images)
     if options.json:
         values = answers.to_dict()
         made = provenance(
@@ -146,7 +143,7 @@ def run(
     if layers:
         _show_layers(layers, min(images, len(dataset)), every=options.all)
     if left_out := _unmatched(one, other):
-        note(f"weights that are not in both by name and shape: {left_out}")
+        note(f"not compared, as only one model has a weight of this name and shape: {left_out}")
     if drawn is not None:
         note(f"{sheet}: {drawn} of {len(answers.changed_images())} images whose answer changed")
 
@@ -166,7 +163,7 @@ def _compare_weights(first: Path, second: Path, options: CompareOptions) -> None
         return
     _show_layers(layers, 0, every=options.all)
     if left_out := _unmatched(one, other):
-        note(f"weights that are not in both by name and shape: {left_out}")
+        note(f"not compared, as only one model has a weight of this name and shape: {left_out}")
     note("only weights were compared; --data compares answers too")
 
 
@@ -258,7 +255,7 @@ def _show_changes(answers: AnswerComparison, *, every: bool) -> None:
             ],
             caption=None
             if most is None or len(changes) <= most
-            else f"{most} of {len(changes)} kinds; --all shows all",
+            else f"the {most} most frequent of {len(changes)} kinds; --all shows all",
         )
         show_table(
             "confusion",
@@ -268,7 +265,7 @@ def _show_changes(answers: AnswerComparison, *, every: bool) -> None:
                  f"{one.second - one.first:+d}")
                 for one in cells[:most]
             ],
-            caption=None if most is None or len(cells) <= most else f"{most} of {len(cells)} cells that differ",
+            caption=None if most is None or len(cells) <= most else f"the {most} largest of {len(cells)} differences",
         )  # fmt: skip
 
 
@@ -276,13 +273,13 @@ def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> 
     """Weights that differ: the worst by the output of their layer, or all in the order of the model."""
     differ = [layer for layer in layers if layer.changed]
     if not differ:
-        note("all weights are equal")
+        say("all weights are equal")
         return
     shown = differ
     if not every:
         shown = sorted(differ, key=lambda layer: min(layer.weight_snr, layer.output_snr or math.inf))[:_WORST]
     show_table(
-        "weights and what their layers put out",
+        "weights, and outputs of their layers: signal over error in dB",
         {
             "weight": "left", "role": "left", "shape": "left", "weight, dB": "right", "largest change / rms": "right",
             "changed": "right", "output, dB": "right",
@@ -295,10 +292,16 @@ def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> 
             )
             for layer in shown
         ],
-        caption=f"{len(shown)} of {len(differ)} weights that differ, {len(layers) - len(differ)} are equal; "
-        + (f"outputs on {images} images" if images else "outputs need --data"),
+        caption=_count_layers(len(shown), len(differ), len(layers))
+        + (f"Outputs of layers on {images} images." if images else "Outputs of layers need --data."),
         give_way=("role", "shape", "largest change / rms", "changed"),
     )  # fmt: skip
+
+
+def _count_layers(shown: int, differ: int, layers: int) -> str:
+    """Say how many weights differ, and which of them are shown."""
+    equal = f"{differ} weights differ, {layers - differ} are equal. "
+    return equal if shown == differ else f"{equal}Shown are the {shown} worst; --all shows all. "
 
 
 def _decibel(ratio: float) -> str:

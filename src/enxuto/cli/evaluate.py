@@ -19,6 +19,7 @@ from enxuto.cli.shared.judging import (
     may_hold_arrays,
     named_arrays,
     show_outputs,
+    show_right_answers,
 )
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
@@ -181,6 +182,11 @@ def _shows_outputs(
     samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
+    if options.reference is None and samples is not None and samples.labelled:
+        show_right_answers(
+            source, model, samples, options.outputs, threads=options.threads, json=options.json
+        )
+        return True
     if options.reference is None:
         raise UsageError(
             f"{data} has no labels: give --reference, the model whose outputs these are compared with",

@@ -16,7 +16,7 @@ from enxuto.cli.shared.terminal import print_json, show_table
 if TYPE_CHECKING:
     from enxuto.enx.file import CompressedModel
 
-_MOST_VALUES = 8  # of a list in the metadata; longer ones are counted
+_MOST_VALUES = 10  # of a list in the metadata; longer ones are counted
 
 HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
 
@@ -41,6 +41,7 @@ def run(
 
 
 def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> None:
+    from enxuto.enx.fingerprint import FINGERPRINT_KEY
     from enxuto.enx.inspect import tensor_facts
     from enxuto.enx.ledger import ledger_of
 
@@ -68,7 +69,7 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
         row
         for key, value in compressed.metadata.items()
         if key not in ("original", "parameters")
-        for row in _metadata_rows(key, value)
+        for row in _metadata_rows("hash of the original's weights" if key == FINGERPRINT_KEY else key, value)
     ]
     if rows_of_metadata:
         show_table("metadata", {"key": "left", "value": "left"}, rows_of_metadata)

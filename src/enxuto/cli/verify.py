@@ -11,7 +11,8 @@ import typer
 from enxuto.cli.shared.common_options import InputShape, Json
 from enxuto.cli.shared.data_options import DATA, ImageOptions
 from enxuto.cli.shared.judging import named_arrays
-from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import print_json, progress_bar, say, show_table
 from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import FormatError, UsageError
 
@@ -86,7 +87,9 @@ def run(
     problems = (*result.problems, *(() if trial is None else trial.problems))
     if json:
         print_json({**result.to_dict(), "ok": not problems, "problems": list(problems),
-                    "run": None if trial is None else trial.to_dict()})  # fmt: skip
+                    "run": None if trial is None else trial.to_dict(),
+                    "provenance": provenance(samples=inputs, seed=None if trial is None else trial.seed,
+                                             data=None if trial is None else trial.data)})  # fmt: skip
     else:
         _show(result, source, trial)
     if problems:
@@ -143,7 +146,7 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
     if trial is not None:
         _show_trial(trial)
     for problem in (*result.problems, *(() if trial is None else trial.problems)):
-        note(f"problem: {problem}")
+        say(f"problem: {problem}")
     if result.ok and (trial is None or not trial.problems):
         exact = sum(check.exact for check in result.checks)
         moved = sum(check.bound is None for check in quantized)
@@ -153,7 +156,7 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
             more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
             more += "; made from these weights, by their hash" if known else ""
-        note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+        say(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
 
 
 def _show_trial(trial: TrialRun) -> None:

@@ -32,8 +32,8 @@ __all__ = [
     "SizeAsked",
     "byte_size",
     "check_count",
+    "check_metadata_type",
     "check_number",
-    "check_reporting",
     "named_samples",
     "to_data",
     "to_dataset",
@@ -97,10 +97,8 @@ def check_count(name: str, value: object, least: int = 0) -> int:
     return int(value)
 
 
-def check_reporting(progress: object, metadata: object) -> None:
-    """Raise `UsageError` where a progress callback cannot be called, or metadata are no mapping; None is neither."""
-    if progress is not None and not callable(progress):
-        raise UsageError(f"progress= takes a function of (stage, done, total), not {progress!r:.80}")
+def check_metadata_type(metadata: object) -> None:
+    """Raise `UsageError` where metadata are neither a mapping nor None."""
     if metadata is not None and not isinstance(metadata, Mapping):
         raise UsageError(f"metadata= takes a dict of JSON values, not {type(metadata).__name__}")
 

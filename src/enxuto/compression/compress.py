@@ -14,8 +14,8 @@ from enxuto.compression.arguments import (
     PreprocessLike,
     SizeAsked,
     check_count,
+    check_metadata_type,
     check_number,
-    check_reporting,
     to_data,
     to_feedback,
     to_model,
@@ -40,7 +40,7 @@ from enxuto.errors import BudgetError, DataError, UsageError
 from enxuto.files import to_path
 from enxuto.onnx_model import Model, Role
 from enxuto.opening import class_count, labels_of, onnx_metadata, plain_preprocess_of, preprocess_of
-from enxuto.progress import Progress
+from enxuto.progress import Progress, offers_bar
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import Scheme
 from enxuto.rounding.data_free import Rounding
@@ -48,6 +48,7 @@ from enxuto.rounding.data_free import Rounding
 __all__ = ["compress"]
 
 
+@offers_bar
 def compress(
     model: ModelLike,
     scheme: Scheme | Quantizer | None = None,
@@ -76,7 +77,7 @@ def compress(
     seed: int = 0,
     threads: int = 0,
     cache: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> CompressionResult:
     """Make an ONNX model several times smaller, without retraining; with a few images, within a stated loss.
 
@@ -130,7 +131,8 @@ def compress(
         threads: 0 takes one per processor; the result does not depend on it.
         cache: folder where calibrations and trials are kept, so that another bound does not measure again; by
             default the user's cache.
-        progress: called with (stage, done, total).
+        progress: True shows a bar on stderr; a function is called with (stage, done, total). By default nothing is
+            shown.
 
     Returns:
         A `CompressionResult`: `save(path)`, `model`, `report`, `trials`, `file_bytes`, `bits_per_weight`.
@@ -145,7 +147,8 @@ def compress(
         raise UsageError(f"judge= takes a function of two sessions, not {judge!r:.80}")
     if judge is None and max_judge_drop is not None:
         raise UsageError("max_judge_drop= is a bound on what judge= gives; give that too", code="E023")
-    check_reporting(progress, metadata)
+    assert not isinstance(progress, bool), "`offers_bar` has taken it"
+    check_metadata_type(metadata)
     folder = None if cache is None else to_path(cache, "cache= is a folder: a path")
     threads, seed = check_count("threads", threads), check_count("seed", seed)
     roles, keep_exact = to_names("roles", roles), to_names("keep_exact", keep_exact)

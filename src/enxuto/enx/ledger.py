@@ -68,8 +68,8 @@ class Ledger:
                 "name": row.name,
                 "bytes": round(row.bytes),
                 "measured": row.measured,
-                "ratio": round(self.ratio(row), 3) if math.isfinite(self.ratio(row)) else None,
-                "bits_per_parameter": round(self.bits(row), 4),
+                "ratio": self.ratio(row) if math.isfinite(self.ratio(row)) else None,
+                "bits_per_parameter": self.bits(row),
             }
             for row in self.rows
         ]

@@ -24,6 +24,8 @@ def hoist_weights(model: Model) -> Model:
 
     Names of weights stay. A weight whose name is another value's of the main graph stays where it is.
     """
+    if not any(True for node in model.proto.graph.node for _ in subgraphs(node)):
+        return model
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     graph = proto.graph

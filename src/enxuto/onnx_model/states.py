@@ -21,9 +21,9 @@ from enxuto.onnx_model.scopes import subgraphs
 __all__ = ["State", "check_feedback", "find_states"]
 
 _NAMES = re.compile(
-    r"(?<![a-z])(states?|hidden|cell|memory|mems?|past|caches?|h_?[0n]|c_?[0n]|[hc]x|[hc]|[hc]_?(in|prev)|"
-    r"initial_[hc])(?![a-z])"
+    r"(?<![a-z])(states?|hidden|cell|past|caches?|h_?[0n]|c_?[0n]|[hc]x|[hc]_?(in|prev)|initial_[hc])(?![a-z])"
 )
+_LETTERS = ("h", "c")  # states where an output's name begins so: hn, c_out
 _GROWS = re.compile(r"(?<![a-z])(past|caches?)(?![a-z])")  # with every step: empty before the first
 _CELLS = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # the places of initial states
 _MOVES = frozenset(
@@ -51,9 +51,13 @@ def find_states(model: Model) -> dict[str, State]:
     named = _begins(graph, {item.name for item in graph.input if item.name not in model})
     found = {}
     for item in graph.input:
-        if item.name in model or not (item.name in named or _NAMES.search(_words(item.name))):
+        outputs = list(graph.output)
+        letter = item.name in _LETTERS
+        if letter and item.name not in named:
+            outputs = [one for one in outputs if one.name.startswith(item.name)]
+        if item.name in model or not (letter or item.name in named or _NAMES.search(_words(item.name))):
             continue
-        state = _state(item, list(graph.output))
+        state = _state(item, outputs)
         if state.outputs and state.dtype.kind in "fV":
             found[item.name] = state
     return found if len(found) < sum(item.name not in model for item in graph.input) else {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.terminal import note, print_json, show_table
+from enxuto.cli.shared.terminal import note, print_json, show_table, warn
 from enxuto.errors import EnxutoError, UsageError, error_reason
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "parse_outputs",
     "right_rows",
     "show_outputs",
+    "show_right_answers",
 ]
 
 Outputs = Annotated[
@@ -138,6 +139,42 @@ def show_outputs(
     rows += [*right_rows(judgement), *output_rows(judgement), *signal_rows(judgement)]
     show_table(f"{source} beside the reference", {"measure": "left", "value": "left"}, rows)
     note(f"the outputs were taken for {judged.describe()}")
+
+
+def show_right_answers(
+    source: Path, model: Model, samples: Samples, asked: Sequence[str], *, threads: int, json: bool
+) -> None:
+    """Show how many answers of a model are right, on samples with labels."""
+    from enxuto.calibration.outputs import run_together
+    from enxuto.compression.output_judge import OutputJudge
+    from enxuto.metrics import wilson_interval
+
+    judge = OutputJudge(
+        model, run_together(model, samples, threads=threads), parse_outputs(asked), threads=threads
+    )
+    chance = judge.by_chance
+    if chance is None:
+        raise UsageError(
+            f"{source} has no output that is a single list of classes, which labels could count "
+            f"({judge.judged_outputs.describe()}); give --reference",
+            code="E035",
+        )
+    low, high = wilson_interval(chance.right, chance.samples)
+    if not chance.better:
+        warn(
+            f"{source}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            "are the labels those of the model, in its order?"
+        )
+    if json:
+        made = provenance(samples=chance.samples, data=samples.hash, threads=threads)
+        print_json({"model": str(source), "samples": chance.samples, "top1": 100 * chance.right / chance.samples,
+                    "top1_interval": [100 * low, 100 * high], "provenance": made})  # fmt: skip
+        return
+    rows = [
+        ("samples", f"{chance.samples:,} (data {samples.hash})"),
+        ("top-1", f"{chance.right / chance.samples:.2%} (95 % interval {low:.2%} to {high:.2%})"),
+    ]
+    show_table(f"{source} on {samples.path}", {"measure": "left", "value": "left"}, rows)
 
 
 def right_rows(judgement: Judgement) -> list[tuple[str, str]]:

@@ -110,12 +110,13 @@ def _name_options(message: str) -> str:
 
 def note(message: str) -> None:
     """Write a remark to stderr."""
-    _say(sys.stderr, escape_invisible(_name_options(message)))
+    _say(sys.stderr, _fit(escape_invisible(_name_options(message)), sys.stderr))
 
 
 def warn(message: str) -> None:
     """Write a warning to stderr."""
-    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(_name_options(message))}")
+    text = _fit(f"warning: {one_line(_name_options(message))}", sys.stderr)
+    _say(sys.stderr, ("warning:", "yellow"), text.removeprefix("warning:"))
 
 
 @contextmanager
@@ -130,7 +131,13 @@ def warnings_as_remarks() -> Iterator[None]:
 
 def say(message: str) -> None:
     """Write a line of a result to stdout."""
-    _say(sys.stdout, escape_invisible(message))
+    _say(sys.stdout, _fit(escape_invisible(message), sys.stdout))
+
+
+def _fit(text: str, stream: TextIO | None) -> str:
+    """Return a line with breaks between words where a terminal is too narrow for it."""
+    console = _console(stream)
+    return "\n".join(wrap(as_encodable(text, stream), console.width)) if console.is_terminal else text
 
 
 def write_text(text: str) -> None:

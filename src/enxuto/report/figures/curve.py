@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from enxuto.report.exhibit import Chart, Frame, Measure, Series
+from enxuto.report.exhibit import Chart
 from enxuto.report.pictures import Panel, draw_panels, make_panels
+from enxuto.report.readers.output_rates import outputs_chart
 from enxuto.report.readers.rates import rate_chart
 from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD
-from enxuto.studies.curve.output_tables import snr_of
 from enxuto.studies.curve.tables import Curve
 
 __all__ = ["draw_curve", "draw_outputs"]
@@ -64,39 +63,13 @@ def draw_outputs(curve: Curve, folder: str | Path, ending: str) -> Path | None:
 
     ending: `.png` or `.svg`. Raises `UsageError` without matplotlib, or where a file cannot be written.
     """
-    measures = (Measure("snr", "signal to error, dB"), Measure("agreement", "same answers %"))
-    methods = list(dict.fromkeys(str(row["method"]) for row in curve.rows))
-    series = []
-    for number, method in enumerate(methods):
-        rows = sorted(
-            (row for row in curve.rows if row["method"] == method), key=lambda row: float(row["file_bits"])
-        )
-        points = tuple(
-            (row["file_bits"], _finite(snr_of(row)), row["agreement"], row["setting"]) for row in rows
-        )
-        series.append(Series(method, points, "line", number))
-    known = [
-        measure
-        for place, measure in enumerate(measures, 1)
-        if any(row[place] for one in series for row in one.rows)
-    ]
-    if not known:
+    chart = outputs_chart(curve)
+    if chart is None:
         return None
-    chart = Chart(
-        title=f"{curve.model}: rate and what is kept",
-        columns=("file_bits", "snr", "agreement", "setting"),
-        x=(Measure("file_bits", "whole file, bits per weight", log=2),),
-        y=tuple(known),
-        frames=(Frame(curve.model, tuple(series)),),
-    )
     path = Path(folder) / f"{curve.model}-outputs{ending}"
-    panels = [Panel(chart, chart.frames[0], chart.x[0], measure, measure.label) for measure in known]
+    panels = [Panel(chart, chart.frames[0], chart.x[0], measure, measure.label) for measure in chart.y]
     draw_panels(panels, path, title=f"{curve.model}: {curve.about}", columns=len(panels))
     return path
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value
 
 
 def _select(chart: Chart, methods: Sequence[str]) -> Chart | None:
