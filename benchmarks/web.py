@@ -106,14 +106,17 @@ def travelled(folder: Path, int8: Path, quality: int) -> dict[str, int]:
     return {name: sum(next(sizes) for _ in group) for name, group in parts.items()}
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print the tables."""
+def show_times(found: dict[str, Any]) -> None:
+    """Print how long decoding takes."""
     rate = found["native"] / found["warm"]
     print(f"from first byte to Uint8Array, fresh page   {1e3 * found['fresh']:8.0f} ms")
     print(f"the same, best of all runs                  {1e3 * found['warm']:8.0f} ms")
     print(f"native C, best of all runs                  {1e3 * found['native']:8.0f} ms")
-    print(f"WebAssembly's speed, native C = 1           {rate:8.2f}")
-    sizes = found["bytes"]
+    print(f"WebAssembly's speed, native C = 1           {rate:8.2f}", flush=True)
+
+
+def show_bytes(sizes: dict[str, int]) -> None:
+    """Print what travels, beside the int8 model's page."""
     shared = sizes["page"] + sizes["runtime"]
     print(f"\n{'bytes that travel':<24}{'enxuto':>14}{'int8, brotli':>14}")
     for what, one, other in (
@@ -159,8 +162,9 @@ def main() -> int:
         browser.close()
         server.shutdown()
         server.server_close()
+        show_times(results)
         results["bytes"] = travelled(folder, int8, options.quality)
-    show(results)
+        show_bytes(results["bytes"])
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
