@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from rule_forms import PLANE, Form, floats, graph, integers, made, node
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.gradients.backward import Backward
@@ -16,6 +15,7 @@ from enxuto.calibration.gradients.graph import UnsupportedError
 from enxuto.compression.at_price import compress_at
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
+from rule_forms import PLANE, Form, floats, graph, integers, made, node
 
 BRANCHES = [
     helper.make_graph([made("Tanh", ["h"], [name])], name, [], [helper.make_tensor_value_info(name, 1, None)])
