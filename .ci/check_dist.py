@@ -14,7 +14,13 @@ import zipfile
 from pathlib import Path
 
 CONSTRAINTS = Path(__file__).parent.parent / "constraints.txt"
-PACKAGED = ("enxuto/demo/digits.onnx", "enxuto/demo/digits.npz", "enxuto/py.typed")
+PACKAGED = (
+    "enxuto/demo/digits.onnx",
+    "enxuto/demo/digits.npz",
+    "enxuto/enx/enx.c",
+    "enxuto/enx/enx.h",
+    "enxuto/py.typed",
+)
 
 
 def check(folder: Path) -> None:

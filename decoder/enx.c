@@ -16,7 +16,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-#if defined(__GNUC__) && !defined(ENX_SMALL)
+#if defined(__GNUC__)
 #define INLINE __attribute__((always_inline)) inline
 #else
 #define INLINE inline
@@ -72,6 +72,14 @@ static int reserve(const enx_allocator *a, list *items, size_t more, size_t size
     return ENX_OK;
 }
 
+static int append(const enx_allocator *a, list *to, const void *items, size_t count, size_t size)
+{
+    RETURN_IF(reserve(a, to, count, size));
+    if (count) memcpy(to->data + to->count * size, items, count * size);
+    to->count += count;
+    return ENX_OK;
+}
+
 static uint16_t read16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 static uint32_t read32(const uint8_t *p)
 {
@@ -93,6 +101,22 @@ static uint32_t crc32_of(uint32_t crc, const uint8_t *data, size_t size)
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
     crc = ~crc;
+#ifndef ENX_SMALL /* long data eight bytes at a time, by tables made of the one above (Kounavis and Berry, 2005) */
+    if (size >= 4096) {
+        uint32_t by[8][256];
+        for (unsigned i = 0; i < 256; i++) {
+            const uint32_t half = i >> 4 ^ table[i & 15];
+            by[0][i] = half >> 4 ^ table[half & 15];
+        }
+        for (unsigned j = 1; j < 8; j++)
+            for (unsigned i = 0; i < 256; i++) by[j][i] = by[j - 1][i] >> 8 ^ by[0][by[j - 1][i] & 255];
+        for (; size >= 8; data += 8, size -= 8) {
+            const uint32_t low = read32(data) ^ crc, high = read32(data + 4);
+            crc = by[7][low & 255] ^ by[6][low >> 8 & 255] ^ by[5][low >> 16 & 255] ^ by[4][low >> 24]
+                ^ by[3][high & 255] ^ by[2][high >> 8 & 255] ^ by[1][high >> 16 & 255] ^ by[0][high >> 24];
+        }
+    }
+#endif
     for (size_t i = 0; i < size; i++) {
         crc ^= data[i];
         crc = crc >> 4 ^ table[crc & 15];
@@ -121,7 +145,8 @@ static uint64_t get(bits *b, unsigned width) /* width <= 57 */
     const uint8_t *p = b->data + (b->at >> 3);
     unsigned skip = (unsigned)(b->at & 7), bytes = (skip + width + 7) / 8;
     uint64_t window = 0;
-    for (unsigned i = 0; i < bytes; i++) window |= (uint64_t)p[i] << 8 * i;
+    if (b->end - b->at >= 64) window = read64(p); /* eight bytes are there: no need to count */
+    else for (unsigned i = 0; i < bytes; i++) window |= (uint64_t)p[i] << 8 * i;
     b->at += width;
     return window >> skip & (((uint64_t)1 << width) - 1);
 }
@@ -505,27 +530,6 @@ static void multiply_add(natural *n, uint32_t factor, uint32_t add)
     if (carry && n->count < LIMBS) n->limb[n->count++] = (uint32_t)carry;
 }
 
-static int bit_length(const natural *n)
-{
-    if (!n->count) return 0;
-    int length = 32 * (n->count - 1);
-    for (uint32_t top = n->limb[n->count - 1]; top; top >>= 1) length++;
-    return length;
-}
-
-static void shift_left(natural *n, int by)
-{
-    int limbs = by / 32, rest = by % 32;
-    if (!n->count || !by) return;
-    for (int i = n->count + limbs; i >= 0 && i < LIMBS; i--) {
-        uint64_t low = i - limbs - 1 >= 0 && i - limbs - 1 < n->count ? n->limb[i - limbs - 1] : 0;
-        uint64_t high = i - limbs >= 0 && i - limbs < n->count ? n->limb[i - limbs] : 0;
-        n->limb[i] = (uint32_t)((high << 32 | low) << rest >> 32);
-    }
-    n->count = n->count + limbs + 1 < LIMBS ? n->count + limbs + 1 : LIMBS;
-    while (n->count && !n->limb[n->count - 1]) n->count--;
-}
-
 static int compare(const natural *a, const natural *b)
 {
     if (a->count != b->count) return a->count < b->count ? -1 : 1;
@@ -604,33 +608,19 @@ static double decimal(const uint8_t *p, const uint8_t *end)
     if (sticky) multiply_add(&n, 10, 1), exponent--; /* a digit more stands for all that were left out */
     for (; exponent > 0; exponent--) multiply_add(&n, 10, 0);
     for (; exponent < 0; exponent++) multiply_add(&d, 10, 0);
-    /* n / d = q * 2^-shift with q of 64 bits, by long division */
-    int shift = 64 - bit_length(&n) + bit_length(&d);
-    if (shift > 0) shift_left(&n, shift);
-    else shift_left(&d, -shift);
+    /* n / d = q * 2^e with q of 64 bits, by long division, once n / d lies between 2^63 and 2^64 */
+    int e = 0;
+    for (; compare(&n, &d) < 0; e--) multiply_add(&n, 2, 0);
+    for (; compare(&n, &d) >= 0; e++) multiply_add(&d, 2, 0);
     uint64_t q = 0;
-    natural step = d;
-    int extra = 0; /* the quotient may have 65 bits: its first is taken off ahead */
-    shift_left(&step, 64);
-    if (compare(&n, &step) >= 0) {
-        subtract(&n, &step);
-        extra = 1;
+    for (int i = 0; i < 64; i++, e--) {
+        multiply_add(&n, 2, 0);
+        q <<= 1;
+        if (compare(&n, &d) < 0) continue;
+        subtract(&n, &d);
+        q |= 1;
     }
-    for (int i = 63; i >= 0; i--) {
-        step = d;
-        shift_left(&step, i);
-        if (compare(&n, &step) >= 0) {
-            subtract(&n, &step);
-            q |= (uint64_t)1 << i;
-        }
-    }
-    int rest = n.count != 0;
-    if (extra) {
-        rest |= (int)(q & 1);
-        q = q >> 1 | (uint64_t)1 << 63;
-        shift--;
-    }
-    double value = rounded(q, rest, -shift);
+    double value = rounded(q, n.count != 0, e);
     return negative ? -value : value;
 }
 
@@ -822,7 +812,8 @@ typedef struct {
 } row;
 
 typedef struct {
-    uint64_t length_at, begin, old_size, new_size; /* of a message in the graph; length_at: of its length */
+    size_t length_at, begin, old_size; /* of a message in the graph; length_at: of its length */
+    uint64_t new_size;
     size_t tensor;                                 /* SIZE_MAX: a message that holds one */
 } edit;
 
@@ -875,9 +866,7 @@ static int read_tensor(enx_file *f, const uint8_t *p, const uint8_t *end)
     unsigned size;
     for (p = value[0] + 1; *p != '"';) {
         p = character(p, end, c, &size);
-        RETURN_IF(reserve(&f->allocator, &f->names, size, 1));
-        memcpy(f->names.data + f->names.count, c, size);
-        f->names.count += size;
+        RETURN_IF(append(&f->allocator, &f->names, c, size, 1));
     }
     t.name_size = f->names.count - t.name_at;
     t.shape_at = f->shapes.count;
@@ -890,15 +879,12 @@ static int read_tensor(enx_file *f, const uint8_t *p, const uint8_t *end)
         NEED(bound <= MOST / (length ? length : 1), ENX_TABLE);
         bound *= length ? length : 1;
         t.elements *= length;
-        RETURN_IF(reserve(&f->allocator, &f->shapes, 1, sizeof(uint64_t)));
-        memcpy(f->shapes.data + sizeof(uint64_t) * f->shapes.count++, &length, sizeof length);
+        RETURN_IF(append(&f->allocator, &f->shapes, &length, 1, sizeof length));
         t.rank++;
     }
     t.bytes = bytes_of(t.elements, t.type);
     t.row = f->rows.count;
-    RETURN_IF(reserve(&f->allocator, &f->tensors, 1, sizeof t));
-    memcpy(f->tensors.data + sizeof t * f->tensors.count++, &t, sizeof t);
-    return ENX_OK;
+    return append(&f->allocator, &f->tensors, &t, 1, sizeof t);
 }
 
 static int positive_float32(double x) { float y = (float)x; return y > 0 && is_finite(y); }
@@ -1024,9 +1010,7 @@ static int read_row(enx_file *f, const uint8_t *p, const uint8_t *end)
     r.offset = f->payloads;
     f->payloads += r.bytes;
     NEED(f->payloads <= f->file_size, ENX_TABLE);
-    RETURN_IF(reserve(&f->allocator, &f->rows, 1, sizeof r));
-    memcpy(f->rows.data + sizeof r * f->rows.count++, &r, sizeof r);
-    return ENX_OK;
+    return append(&f->allocator, &f->rows, &r, 1, sizeof r);
 }
 
 static int compare_names(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size)
@@ -1062,16 +1046,9 @@ static int less_tensor(const void *context, size_t a, size_t b)
     return compare_names(t[a].name, t[a].name_size, t[b].name, t[b].name_size) < 0;
 }
 
-static int read_table(enx_file *f)
+/* Points the tensors to their names and shapes, which do not move any more, and sees that no name is there twice. */
+static int settle_tensors(enx_file *f)
 {
-    static const char *const keys[] = {"metadata", "parts"};
-    const uint8_t *text = f->plain, *end = text + f->table_size, *value[2], *p = skip_value(text, end, NULL);
-    int depth = 0;
-    NEED(p && blank(p, end) == end, ENX_TABLE);
-    NEED(object(text, end, keys, 2, value) && value[0] && value[1], ENX_TABLE);
-    NEED(*value[0] == '{' && skip_value(value[0], end, &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
-    p = value[1];
-    for (int first = 1; next_item(&p, end, first); first = 0) RETURN_IF(read_row(f, p, end));
     tensor *t = TENSORS(f);
     size_t count = f->tensors.count;
     f->by_name = take(&f->allocator, count, sizeof *f->by_name);
@@ -1086,17 +1063,31 @@ static int read_table(enx_file *f)
     return ENX_OK;
 }
 
+static int read_table(enx_file *f)
+{
+    static const char *const keys[] = {"metadata", "parts"};
+    const uint8_t *text = f->plain, *end = text + f->table_size, *value[2], *p = skip_value(text, end, NULL);
+    int depth = 0;
+    NEED(p && blank(p, end) == end, ENX_TABLE);
+    NEED(object(text, end, keys, 2, value) && value[0] && value[1], ENX_TABLE);
+    NEED(*value[0] == '{' && skip_value(value[0], end, &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
+    p = value[1];
+    for (int first = 1; next_item(&p, end, first); first = 0) RETURN_IF(read_row(f, p, end));
+    return settle_tensors(f);
+}
+
 /* -------------------------------------------------------------------------------------- exact values, coder order0 */
 
-enum { ORDER0_TOKENS = 8192, ORDER0_SLOTS = 1 << 15, ORDER0_CHUNK = 1 << 18 };
+enum { ORDER0_TOKENS = 8192, ORDER0_CHUNK = 1 << 18, RAW = 1 << 16 }; /* RAW: above all levels without raw bits */
 
 typedef struct {
     unsigned shift, direct, k, tokens;
-    uint32_t frequency[ORDER0_TOKENS], start[ORDER0_TOKENS];
-    uint16_t token[ORDER0_SLOTS];
+    int plain;       /* whether no token has raw bits */
+    uint64_t *slots; /* of each of 2^k: frequency of its token (16 bits), place in it (16), level or RAW + token (32) */
+    uint16_t frequency[ORDER0_TOKENS];
 } order0;
 
-static int read_frequencies(bits *b, order0 *o)
+static int read_frequencies(const enx_allocator *a, bits *b, order0 *o)
 {
     uint8_t before[2];
     o->shift = (unsigned)get(b, 5);
@@ -1115,22 +1106,63 @@ static int read_frequencies(bits *b, order0 *o)
             unsigned z = ones(b, 64);
             c += z & 1 ? -(int)(z / 2 + 1) : (int)(z / 2);
             NEED(!b->failed && c >= 0 && c <= (int)o->k, ENX_PAYLOAD);
+            uint32_t frequency = 0;
             if (c) {
                 unsigned j = c - 1 < (int)m ? (unsigned)c - 1 : m;
-                o->frequency[t] = (uint32_t)((((uint64_t)1 << j) + get(b, j)) << ((unsigned)c - 1 - j));
+                frequency = (uint32_t)((((uint64_t)1 << j) + get(b, j)) << ((unsigned)c - 1 - j));
             }
-            sum += o->frequency[t];
+            sum += frequency;
             NEED(sum < whole, ENX_PAYLOAD);
+            o->frequency[t] = (uint16_t)frequency;
         }
         before[t & 1] = (uint8_t)c;
     }
-    o->frequency[largest] = whole - sum;
+    o->frequency[largest] = (uint16_t)(whole - sum);
     align(b);
     NEED(!b->failed, ENX_PAYLOAD);
-    uint32_t at = 0;
+    o->plain = 1;
+    o->slots = take(a, whole, sizeof *o->slots);
+    NEED(o->slots, ENX_NO_MEMORY);
+    uint64_t *slot = o->slots;
     for (unsigned t = 0; t < tokens; t++) {
-        o->start[t] = at;
-        for (uint32_t i = 0; i < o->frequency[t]; i++) o->token[at++] = (uint16_t)t;
+        const int has_raw = o->shift || t > 2 * o->direct;
+        const uint32_t value = has_raw ? RAW + t : t & 1 ? (t + 1) / 2 : 0 - t / 2;
+        if (has_raw && o->frequency[t]) o->plain = 0;
+        for (uint32_t i = 0; i < o->frequency[t]; i++) *slot++ = (uint64_t)value << 32 | i << 16 | o->frequency[t];
+    }
+    return ENX_OK;
+}
+
+/* The next level or token of state x. Whether a word is due is close to a coin flip, so that it is no branch. */
+static INLINE int32_t order0_next(const uint64_t *slots, unsigned k, uint64_t *state, const uint8_t **word)
+{
+    uint64_t x = *state;
+    const uint64_t slot = slots[x & (((uint64_t)1 << k) - 1)];
+    x = (slot & 0xffff) * (x >> k) + (slot >> 16 & 0xffff);
+    const uint64_t due = 0 - (uint64_t)(x < (uint64_t)1 << 24); /* all bits, or none */
+    *state = x ^ ((x ^ (x << 16 | read16(*word))) & due);
+    *word += due & 2;
+    return (int32_t)(slot >> 32);
+}
+
+/* Puts the raw bits of `count` levels in their places. */
+static int order0_join(const order0 *o, bits *raw, int32_t *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (out[i] < RAW) continue;
+        const unsigned t = (unsigned)out[i] - RAW;
+        const int64_t low = (int64_t)get(raw, o->shift);
+        int64_t q = (t + 1) / 2;
+        int negative = !(t & 1);
+        if (t > 2 * o->direct) {
+            const unsigned e = (t - 2 * o->direct - 1) / 2;
+            negative = (t - 2 * o->direct - 1) & 1;
+            NEED(e + o->shift <= 33, ENX_PAYLOAD);
+            q = o->direct + ((int64_t)1 << e) + (int64_t)get(raw, e);
+        }
+        const int64_t level = (negative ? -q : q) * ((int64_t)1 << o->shift) + low;
+        NEED(level >= INT32_MIN && level <= INT32_MAX, ENX_PAYLOAD);
+        out[i] = (int32_t)level;
     }
     return ENX_OK;
 }
@@ -1138,37 +1170,36 @@ static int read_frequencies(bits *b, order0 *o)
 /* One chunk of `count` levels: its bytes from `data` on, `words` words and then raw bits up to `end`. */
 static int order0_chunk(const order0 *o, const uint8_t *data, uint64_t words, const uint8_t *end, int32_t *out, size_t count)
 {
-    unsigned lanes = count >= 1 << 15 ? 4 : 1;
-    uint64_t x[4], mask = ((uint64_t)1 << o->k) - 1;
+    enum { BLOCK = 1 << 12 }; /* as much as stays in the nearest cache, a multiple of the lanes */
+    const unsigned lanes = count >= 1 << 15 ? 4 : 1, k = o->k;
+    const uint64_t *slots = o->slots;
+    uint64_t x[4] = {0, 0, 0, 0};
     NEED((uint64_t)(end - data) / 2 >= words && (uint64_t)(end - data) - 2 * words >= 5 * lanes, ENX_PAYLOAD);
     for (unsigned i = 0; i < lanes; i++, data += 5) {
         x[i] = read32(data) | (uint64_t)data[4] << 32;
         NEED(x[i] >= (uint64_t)1 << 24, ENX_PAYLOAD);
     }
-    static const uint8_t nothing[2] = {0, 0};
     const uint8_t *word = data, *last = data + 2 * words;
     bits raw = bits_of(last, (size_t)(end - last));
-    unsigned direct = o->direct;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t s = x[i & (lanes - 1)];
-        unsigned t = o->token[s & mask];
-        s = o->frequency[t] * (s >> o->k) + (s & mask) - o->start[t];
-        const unsigned taken = s < (uint64_t)1 << 24; /* no branch: it could not be guessed */
-        NEED(!taken | (word < last), ENX_PAYLOAD);
-        s = s << 16 * taken | (read16(word < last ? word : nothing) & (0 - (uint64_t)taken));
-        word += 2 * taken;
-        x[i & (lanes - 1)] = s;
-        int64_t low = o->shift ? (int64_t)get(&raw, o->shift) : 0, q = (t + 1) / 2;
-        int negative = !(t & 1);
-        if (t > 2 * direct) {
-            unsigned e = (t - 2 * direct - 1) / 2;
-            negative = (t - 2 * direct - 1) & 1;
-            NEED(e + o->shift <= 33, ENX_PAYLOAD);
-            q = direct + ((int64_t)1 << e) + (int64_t)get(&raw, e);
+    for (size_t begin = 0; begin < count; begin += BLOCK) {
+        const size_t stop = count - begin < BLOCK ? count : begin + BLOCK;
+        size_t i = begin;
+#ifndef ENX_SMALL
+        for (; lanes == 4 && i + 4 <= stop && last - word >= 8; i += 4) { /* whatever comes, the words are there */
+            out[i] = order0_next(slots, k, &x[0], &word);
+            out[i + 1] = order0_next(slots, k, &x[1], &word);
+            out[i + 2] = order0_next(slots, k, &x[2], &word);
+            out[i + 3] = order0_next(slots, k, &x[3], &word);
         }
-        int64_t level = (negative ? -q : q) * ((int64_t)1 << o->shift) + low;
-        NEED(level >= INT32_MIN && level <= INT32_MAX, ENX_PAYLOAD);
-        out[i] = (int32_t)level;
+#endif
+        for (; i < stop; i++) {
+            static const uint8_t nothing[2] = {0, 0};
+            const uint8_t *from = word < last ? word : nothing, *at = from;
+            out[i] = order0_next(slots, k, &x[i & (lanes - 1)], &at);
+            NEED(at == from || word < last, ENX_PAYLOAD);
+            word += at - from;
+        }
+        if (!o->plain) RETURN_IF(order0_join(o, &raw, out + begin, stop - begin));
     }
     for (unsigned i = 0; i < lanes; i++) NEED(x[i] == (uint64_t)1 << 24, ENX_PAYLOAD);
     align(&raw);
@@ -1180,8 +1211,9 @@ static int order0_levels(const enx_allocator *a, const uint8_t *data, size_t siz
     if (!count) return size ? ENX_PAYLOAD : ENX_OK;
     order0 *o = take(a, 1, sizeof *o);
     NEED(o, ENX_NO_MEMORY);
+    o->slots = NULL;
     bits b = bits_of(data, size);
-    int code = read_frequencies(&b, o);
+    int code = read_frequencies(a, &b, o);
     /* the lengths stand before all chunks: a second reader passes over them to where the chunks begin */
     bits lengths = b;
     uint64_t chunks = (count + ORDER0_CHUNK - 1) / ORDER0_CHUNK;
@@ -1205,6 +1237,7 @@ static int order0_levels(const enx_allocator *a, const uint8_t *data, size_t siz
         code = order0_chunk(o, at, words, stop, out + c * ORDER0_CHUNK, now);
         at = stop;
     }
+    give_back(a, o->slots);
     give_back(a, o);
     return code;
 }
@@ -1240,21 +1273,34 @@ static int planes(const enx_allocator *a, const uint8_t *data, size_t size, uint
 
 /* ------------------------------------------------------------------------------------ coders contexts and trellis */
 
-static const uint8_t next_state[2][8] = {{0, 5, 1, 6, 2, 4, 3, 7}, {2, 7, 3, 4, 0, 6, 1, 5}};
+/* The trellis. A state is kept as eight times its number: the next one is then a byte of one of two words. */
+#define EIGHT_STATES(a, b, c, d, e, f, g, h) \
+    ((uint64_t)((a) | (b) << 8 | (c) << 16 | (d) << 24) * 8 | (uint64_t)((e) | (f) << 8 | (g) << 16 | (h) << 24) << 35)
 
-enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1 };
+static INLINE unsigned behind_level(unsigned state, int odd)
+{
+    const uint64_t next = odd ? EIGHT_STATES(2, 7, 3, 4, 0, 6, 1, 5) : EIGHT_STATES(0, 5, 1, 6, 2, 4, 3, 7);
+    return (unsigned)(next >> state) & 56;
+}
 
+static INLINE unsigned is_odd(unsigned state) { return state >> 3 & 1; }
+
+enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1, NUMBERS = 3 * 31 };
+
+/* Tables have a row for each class; on a trellis two, for even states and for odd ones. */
 typedef struct {
-    int classes, direct, groups, tokens, looking, on_trellis, offset;
+    int classes, direct, groups, tokens, looking, on_trellis;
     uint64_t rows, columns, places, width, kernels; /* places: positions of a kernel; width: of its lines */
     int8_t *row_number, *column_number, *place_number; /* NULL where all are 0 */
     int shift[5], weight[4];
     uint32_t mean[CLASSES], smallest[TOKENS];
-    uint16_t share[5][4];                 /* of 256, that the sign is the neighbours'; 256 for a token 0, which has none */
-    uint32_t slots[2 * CLASSES][TOKENS];  /* a token's frequency, and above 16 bits where its slots begin */
-    uint8_t token[2 * CLASSES][4096];
-    uint8_t class_of[CLASSES][7][SUMS]; /* by own class, N and Y */
-    uint8_t sure_of[CLASSES][TOTALS];   /* by own class and |Z| */
+    uint8_t own_class[2 * NUMBERS + 1]; /* by the sum of the numbers of row, column and position, from -NUMBERS on */
+    uint16_t share[5][TOKENS]; /* of 256, that the sign is the neighbours'; 256 for a token 0, which has none */
+    uint8_t *token;            /* by row and slot: 4096 in a row */
+    uint32_t *slots;           /* by row and token: its frequency, and above 16 bits where its slots begin */
+    uint8_t *row_of;           /* by own class, N (7 of them) and Y (SUMS): the first row of the weight's class */
+    uint8_t *sure_of;          /* by own class and |Z| (TOTALS) */
+    void *line;                /* memory for `line` and `sums` of lanes */
 } contexts;
 
 static uint32_t hazard(int exponent)
@@ -1265,11 +1311,11 @@ static uint32_t hazard(int exponent)
     return h ? h : 1;
 }
 
-static void class_frequencies(const int *exponent, int hazards, contexts *c, int class_)
+static void class_frequencies(const int *exponent, int hazards, contexts *c, int row_)
 {
     uint64_t left = (uint64_t)1 << 30;
     uint64_t stay = 65536 - hazard(exponent[hazards - 1]);
-    uint32_t sum = 0, *slots = c->slots[class_];
+    uint32_t sum = 0, *slots = c->slots + row_ * TOKENS;
     int largest = 0;
     for (int t = 0; t < c->tokens; t++) {
         uint64_t mass;
@@ -1288,7 +1334,7 @@ static void class_frequencies(const int *exponent, int hazards, contexts *c, int
     }
     slots[largest] = slots[largest] + 4096 - sum;
     for (uint32_t t = 0, at = 0; t < (uint32_t)c->tokens; t++) {
-        memset(c->token[class_] + at, (int)t, slots[t]);
+        memset(c->token + 4096 * row_ + at, (int)t, slots[t]);
         at += slots[t];
         slots[t] |= (at - slots[t]) << 16;
     }
@@ -1309,11 +1355,34 @@ static int read_scales(const enx_allocator *a, bits *b, int there, uint64_t coun
     return ENX_OK;
 }
 
+static int tables_of_neighbours(const enx_allocator *a, contexts *c)
+{
+    static const int edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
+    c->row_of = take(a, (uint64_t)c->classes, 7 * SUMS);
+    c->sure_of = take(a, (uint64_t)c->classes, TOTALS);
+    NEED(c->row_of && c->sure_of, ENX_NO_MEMORY);
+    uint8_t *row_ = c->row_of, *sure_ = c->sure_of;
+    for (int own = 0; own < c->classes; own++) {
+        const int64_t mean = c->mean[own];
+        for (int n = 0; n < 7; n++)
+            for (int y = 0; y < SUMS; y++) {
+                int step = 0;
+                for (int i = 0; i < 4; i++) step += 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[i] * (n + 3) * mean;
+                *row_++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * (c->on_trellis ? 2 : 1));
+            }
+        for (int z = 0; z < TOTALS; z++) {
+            int s = 0;
+            for (int i = 0; i < 4; i++) s += 128 * (int64_t)z >= sure[i] * mean;
+            *sure_++ = (uint8_t)s;
+        }
+    }
+    return ENX_OK;
+}
+
 static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
 {
     static const int usual[5][3] = {{0, 0, 0}, {2, 3, 3}, {4, 6, 7}, {6, 9, 11}, {8, 12, 13}};
     static const int moved[9] = {-1, -1, 0, 1, 2, 3, 3, -1, 0};
-    static const int edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
     int exponent[CLASSES][16], there[3];
     c->classes = (int)get(b, 5) + 1;
     int hazards = (int)get(b, 4) + 1;
@@ -1326,7 +1395,10 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
     for (int t = 0; t < c->tokens; t++)
         c->smallest[t] = t <= c->direct ? (uint32_t)t : (uint32_t)c->direct + ((uint32_t)1 << (t - c->direct - 1));
     unsigned low = (unsigned)get(b, 2);
-    const int k = c->classes;
+    const int k = c->classes, rows_each = c->on_trellis ? 2 : 1;
+    c->token = take(a, (uint64_t)(k * rows_each), 4096);
+    c->slots = take(a, (uint64_t)(k * rows_each), sizeof *c->slots * TOKENS);
+    NEED(c->token && c->slots, ENX_NO_MEMORY);
     for (int i = k - 1; i >= 0; i--)
         for (int m = 0; m < hazards; m++) {
             int expected = m ? exponent[i][m - 1] : 0;
@@ -1338,10 +1410,11 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             NEED(!b->failed && exponent[i][m] >= -64 && exponent[i][m] <= 63, ENX_PAYLOAD);
         }
     for (int i = 0; i < k; i++) {
-        class_frequencies(exponent[i], hazards, c, i);
+        class_frequencies(exponent[i], hazards, c, i * rows_each);
+        const uint32_t *slots = c->slots + i * rows_each * TOKENS;
         uint64_t sum = 0;
         for (int t = 0; t < c->tokens; t++)
-            sum += (uint64_t)(c->slots[i][t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
+            sum += (uint64_t)(slots[t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
         c->mean[i] = sum / 64 ? (uint32_t)(sum / 64) : 1;
     }
     if (c->on_trellis) {
@@ -1353,10 +1426,11 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             odd[0] = exponent[i][0] + narrower;
             NEED(!b->failed && odd[0] >= -64 && odd[0] <= 63, ENX_PAYLOAD);
             memcpy(odd + 1, exponent[i] + (hazards > 1), sizeof(int) * (size_t)(hazards > 1 ? hazards - 1 : 1));
-            class_frequencies(odd, hazards > 1 ? hazards : 2, c, k + i);
+            class_frequencies(odd, hazards > 1 ? hazards : 2, c, 2 * i + 1);
         }
     }
-    c->offset = (int)get(b, 7) - 64;
+    const int offset = (int)get(b, 7) - 64;
+    for (int i = -NUMBERS; i <= NUMBERS; i++) c->own_class[NUMBERS + i] = (uint8_t)clamp(i + offset, 0, k - 1);
     RETURN_IF(read_scales(a, b, there[0], c->rows, &c->row_number));
     RETURN_IF(read_scales(a, b, there[1], c->columns, &c->column_number));
     RETURN_IF(read_scales(a, b, there[2], c->places, &c->place_number));
@@ -1370,6 +1444,7 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             NEED(!b->failed && e >= -64 && e <= 63, ENX_PAYLOAD);
             c->share[i][j + 1] = (uint16_t)clamp((int)(hazard(e) >> 8), 1, 255);
         }
+        for (int t = 4; t < TOKENS; t++) c->share[i][t] = c->share[i][3];
     }
     if (c->looking) {
         int heavy = 0;
@@ -1384,89 +1459,164 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
     }
     align(b);
     NEED(!b->failed, ENX_PAYLOAD);
-    for (int own = 0; own < k; own++) {
-        const int64_t mean = c->mean[own];
-        for (int n = 0; n < 7; n++)
-            for (int y = 0; y < SUMS; y++) {
-                int step = 0;
-                for (int i = 0; i < 4; i++) step += 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[i] * (n + 3) * mean;
-                c->class_of[own][n][y] = (uint8_t)(c->looking ? clamp(own + c->shift[step], 0, k - 1) : own);
-            }
-        for (int z = 0; z < TOTALS; z++) {
-            int s = 0;
-            for (int i = 0; i < 4; i++) s += 128 * (int64_t)z >= sure[i] * mean;
-            c->sure_of[own][z] = (uint8_t)(c->looking ? s : 0);
-        }
-    }
-    return ENX_OK;
+    return c->looking && c->places > 1 ? tables_of_neighbours(a, c) : ENX_OK;
 }
 
 typedef struct { const uint8_t *at, *end; } words;
 
-/* What is not taken is read all the same, so that no branch has to be guessed: `end` is followed by nothing. */
-static INLINE uint64_t refilled(uint64_t x, words *w)
+/* The word is read whether it is due or not, so that no branch has to be guessed. `sure`: there are words left. */
+static INLINE uint64_t refilled(uint64_t x, words *w, int sure)
 {
     static const uint8_t nothing[4] = {0, 0, 0, 0};
-    const int there = w->at < w->end, taken = there & (x < (uint64_t)1 << 31);
-    const uint64_t word = read32(there ? w->at : nothing);
-    w->at += 4 * taken;
-    return x << 32 * taken | (word & (0 - (uint64_t)taken));
+    const int there = sure || w->at < w->end;
+    const uint64_t due = 0 - (uint64_t)(there & (x < (uint64_t)1 << 31)); /* all bits, or none */
+    const uint64_t longer = x << 32 | read32(there ? w->at : nothing);
+    w->at += due & 4;
+    return x ^ ((x ^ longer) & due);
 }
 
-/* What the neighbours of a weight tell: its class, how sure they are of its sign, and their weighted sum. */
-typedef struct { unsigned class_, sure; int total; } around;
-
-/* Which neighbours lie inside of the kernel is the same for a position in all kernels. */
-typedef struct { int left, above, right, n; } inside;
-
-static INLINE inside inside_of(size_t p, size_t width)
-{
-    const size_t column = p % width;
-    inside in = {column > 0, p >= width, column + 1 < width && p >= width, 0};
-    in.n = 2 * in.left + 2 * in.above + (in.left & in.above) + in.right;
-    return in;
-}
-
-static INLINE int magnitude_of(int v) { return v < 0 ? -v : v; }
-
-/* The weight at `at`, behind the levels of its kernel that are there already. */
-static INLINE around look_around(const contexts *c, const int32_t *at, size_t width, inside in, int own)
-{
-    const int left = in.left ? clamp(at[-1], -NEAR, NEAR) : 0;
-    const int above = in.above ? clamp(*(at - width), -NEAR, NEAR) : 0;
-    const int before = in.left & in.above ? clamp(*(at - width - 1), -NEAR, NEAR) : 0;
-    const int right = in.right ? clamp(*(at - width + 1), -NEAR, NEAR) : 0;
-    const int y = 2 * (magnitude_of(left) + magnitude_of(above)) + magnitude_of(before) + magnitude_of(right);
-    around a;
-    a.total = c->weight[0] * left + c->weight[1] * above + c->weight[2] * before + c->weight[3] * right;
-    a.class_ = c->class_of[own][in.n][y];
-    a.sure = c->sure_of[own][magnitude_of(a.total)];
-    return a;
-}
-
-/* The next level, which state x is taken to. */
-static INLINE int32_t next_level(const contexts *c, around a, uint64_t *state, words *w)
+/* The next magnitude, which state x is taken to; *other: all bits set if the sign is not the expected one. */
+static INLINE uint32_t next_magnitude(const contexts *c, size_t row_, const uint16_t *shares, uint64_t *state, words *w,
+                                      int sure, uint32_t *other)
 {
     uint64_t x = *state;
-    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[a.class_][slot], slots = c->slots[a.class_][t];
+    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[row_ * 4096 + slot], slots = c->slots[row_ * TOKENS + t];
     x = (uint64_t)(slots & 0xffff) * (x >> 12) + slot - (slots >> 16);
-    const uint32_t share = c->share[a.sure][t < 3 ? t : 3], chance = (uint32_t)(x & 255);
-    const uint32_t other = 0 - (uint32_t)(chance >= share); /* all bits set if the sign is not the neighbours' */
-    x = (uint64_t)((share ^ other) + (257 & other)) * (x >> 8) + chance - (share & other); /* share, or 256 - share */
-    x = refilled(x, w);
-    uint32_t magnitude = c->smallest[t];
-    if ((int)t > c->direct)
+    const uint32_t share = shares[t], chance = (uint32_t)(x & 255), o = 0 - (uint32_t)(chance >= share);
+    x = (uint64_t)((share ^ o) + (257 & o)) * (x >> 8) + chance - (share & o); /* share, or 256 - share */
+    x = refilled(x, w, sure);
+    *other = o;
+    uint32_t magnitude = t;
+    if ((int)t > c->direct) {
+        magnitude = c->smallest[t];
         for (int e = (int)t - c->direct - 1, i = 0; i < e; i += 16) {
             const int width = e - i < 16 ? e - i : 16;
             magnitude += (uint32_t)(x & (((uint32_t)1 << width) - 1)) << i;
-            x = refilled(x >> width, w);
+            x = refilled(x >> width, w, sure);
         }
+    }
     *state = x;
-    const uint32_t minus = other ^ (0 - (uint32_t)(a.total < 0));
-    return (int32_t)((magnitude ^ minus) - minus);
+    return magnitude;
 }
 
-/* Which row and column kernel n of the payload lies in: of several tensors, each is a row. */
+/* Weights are decoded together, one of each of LANES strands (a strand: a kernel, on a trellis a row of kernels). What
+ * neighbours tell is added up for all of them at once: levels, kept within NEAR, and behind them their magnitudes. */
+enum { LANES = 4, MOST_BYTES = 3 * 4 }; /* three words: what a weight takes at most */
+typedef int16_t cell[2 * LANES];
+typedef struct {
+    uint64_t x[LANES];
+    unsigned path[LANES]; /* on a trellis: eight times the state */
+    cell *line;           /* the line above, which becomes this one; a cell of zeros at both ends */
+    cell *sums;           /* of this line: over the three neighbours above */
+} lanes;
+
+/* Z and Y over the neighbours above, of each column. Loops of a known length, so that compilers use vectors for them. */
+static INLINE void sum_above(const contexts *c, const lanes *l, size_t width)
+{
+    const int16_t first = (int16_t)c->weight[1], second = (int16_t)c->weight[2], third = (int16_t)c->weight[3];
+    for (size_t column = 0; column < width; column++) {
+        const int16_t *before = l->line[column], *above = l->line[column + 1], *right = l->line[column + 2];
+        cell sum;
+        for (int i = 0; i < LANES; i++) sum[i] = (int16_t)(first * above[i] + second * before[i] + third * right[i]);
+        for (int i = LANES; i < 2 * LANES; i++) sum[i] = (int16_t)(2 * above[i] + before[i] + right[i]);
+        memcpy(l->sums[column], sum, sizeof sum);
+    }
+}
+
+/* The weight of strand i in `column` of a line, `at` where it goes to; `own` points to its class. */
+static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int near, int on_trellis, int sure,
+                                 const uint8_t *own, size_t around, size_t column, int32_t *at, words *w)
+{
+    const uint16_t *shares = c->share[0];
+    size_t row_ = on_trellis ? 2 * (size_t)*own : *own;
+    int z = 0;
+    if (near) {
+        const int16_t *left = l->line[column], *sums = l->sums[column];
+        z = sums[i] + c->weight[0] * left[i];
+        row_ = c->row_of[*own * (size_t)(7 * SUMS) + around + (size_t)(sums[LANES + i] + 2 * left[LANES + i])];
+        shares = c->share[c->sure_of[*own * (size_t)TOTALS + (size_t)(z < 0 ? -z : z)]];
+    }
+    if (on_trellis) row_ += is_odd(l->path[i]);
+    uint32_t other;
+    const uint32_t magnitude = next_magnitude(c, row_, shares, &l->x[i], w, sure, &other);
+    const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
+    *at = (int32_t)((magnitude ^ minus) - minus);
+    if (on_trellis) l->path[i] = behind_level(l->path[i], magnitude & 1);
+    if (near) {
+        const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
+        l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
+        l->line[column + 1][LANES + i] = (int16_t)seen;
+    }
+}
+
+/* A weight of each strand, the first at `at`, the others each `length` behind; `own`: of the first position. */
+static INLINE void decode_weights(const contexts *c, lanes *l, unsigned count, int near, int on_trellis, int sure,
+                                  const uint8_t *const *own, int more, size_t around, size_t column, int32_t *at,
+                                  size_t length, words *w)
+{
+#ifndef ENX_SMALL
+    if (count == LANES) { /* spelt out, so that states stay in registers */
+        decode_weight(c, l, 0, near, on_trellis, sure, own[0] + more, around, column, at, w);
+        decode_weight(c, l, 1, near, on_trellis, sure, own[1] + more, around, column, at + length, w);
+        decode_weight(c, l, 2, near, on_trellis, sure, own[2] + more, around, column, at + 2 * length, w);
+        decode_weight(c, l, 3, near, on_trellis, sure, own[3] + more, around, column, at + 3 * length, w);
+        return;
+    }
+#endif
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(c, l, i, near, on_trellis, sure, own[i] + more, around, column, at + i * length, w);
+}
+
+/* The same where words may run out, for whatever is not common: small, and no part of the loops that call it. */
+static void decode_carefully(const contexts *c, lanes *l, unsigned count, const uint8_t *const *own, int more,
+                             size_t around, size_t column, int32_t *at, size_t length, words *w)
+{
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(c, l, i, c->row_of != NULL, c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+}
+
+/* `groups` times `count` strands of `strand` kernels each; `numbers`: of their rows (and columns, without a trellis).
+ * What is constant where this is called makes a loop of its own. */
+static INLINE void decode_strands(const contexts *c, lanes *all, int common, unsigned count, int near, int on_trellis,
+                                  int single, const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
+{
+    const size_t width = single ? 1 : (size_t)c->width, places = single ? 1 : (size_t)c->places;
+    const size_t length = strand * places;
+    const int8_t *by_column = on_trellis ? c->column_number : NULL;
+    lanes l = *all;
+    words w = *w_;
+    for (size_t g = 0; g < groups; g++, numbers += count, out += count * length) {
+        int32_t *at = out;
+        for (unsigned i = 0; i < count; i++) l.path[i] = 0;
+        for (size_t k = 0; k < strand; k++) {
+            const int8_t *place = c->place_number;
+            const uint8_t *own[LANES] = {0, 0, 0, 0};
+            for (unsigned i = 0; i < count; i++) own[i] = c->own_class + NUMBERS + numbers[i] + (by_column ? by_column[k] : 0);
+            if (near) memset(l.line, 0, sizeof(cell) * (width + 2));
+            for (size_t line = 0; line < places; line += width) {
+                if (near) sum_above(c, &l, width);
+                for (size_t column = 0; column < width; column++, at++) {
+                    const int more = place ? *place++ : 0;
+                    size_t around = 0;
+                    if (near) around = SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
+                    if (common && w.end - w.at >= MOST_BYTES * (int)count) {
+                        decode_weights(c, &l, count, near, on_trellis, 1, own, more, around, column, at, length, &w);
+                    } else {
+                        lanes copy = l; /* of which an address may be taken */
+                        words rest = w;
+                        decode_carefully(c, &copy, count, own, more, around, column, at, length, &rest);
+                        l = copy;
+                        w = rest;
+                    }
+                }
+            }
+        }
+    }
+    *all = l;
+    *w_ = w;
+}
+
+/* Which row and column the next kernel of the payload lies in: of several tensors, each is a row. */
 typedef struct { uint64_t row, column, in_row; const tensor *tensors; } place;
 
 static void step_on(const contexts *c, place *at)
@@ -1479,78 +1629,56 @@ static void step_on(const contexts *c, place *at)
     while (at->row < c->rows && at->in_row >= at->tensors[at->row].elements) at->in_row = 0, at->row++;
 }
 
-/* Strands that advance together, of which the i-th begins at out + i * strand * places. What is constant where this is
- * called makes a loop of its own. */
-static INLINE void decode_group(const contexts *c, unsigned lanes, int near, int on_trellis, const place *start,
-                                uint64_t strand, int32_t *out, uint64_t *states, words *all)
-{
-    const size_t places = (size_t)c->places, width = (size_t)c->width, length = (size_t)strand * places;
-    const int top = c->classes - 1;
-    uint64_t x[4] = {0, 0, 0, 0};
-    unsigned path[4] = {0, 0, 0, 0};
-    words w = *all;
-    for (unsigned i = 0; i < lanes; i++) x[i] = states[i];
-    for (size_t k = 0; k < strand; k++, out += places) {
-        int base[4] = {0, 0, 0, 0};
-        for (unsigned i = 0; i < lanes; i++) {
-            const size_t column = on_trellis ? k : (size_t)start[i].column;
-            base[i] = c->offset + (c->row_number ? c->row_number[start[i].row] : 0) +
-                      (c->column_number ? c->column_number[column] : 0);
-        }
-        for (size_t p = 0; p < places; p++) {
-            const int more = c->place_number ? c->place_number[p] : 0;
-            const inside in = near ? inside_of(p, width) : (inside){0, 0, 0, 0};
-            for (unsigned i = 0; i < lanes; i++) {
-                int32_t *at = out + i * length + p;
-                const int own = clamp(base[i] + more, 0, top);
-                around a = {c->class_of[own][0][0], 0, 0};
-                if (near) a = look_around(c, at, width, in, own);
-                if (on_trellis) a.class_ += path[i] & 1 ? (unsigned)c->classes : 0;
-                *at = next_level(c, a, &x[i], &w);
-                if (on_trellis) path[i] = next_state[*at & 1][path[i]];
-            }
-        }
-    }
-    for (unsigned i = 0; i < lanes; i++) states[i] = x[i];
-    *all = w;
-}
-
 /* A chunk of kernels (on a trellis: of rows of `strand` kernels), `length` bytes, to levels from `out` on. */
 static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t length, int32_t *out, uint64_t strands,
-                          uint64_t strand, place *at)
+                          uint64_t strand, place *at, void *line)
 {
+    enum { BLOCK = 256 };
     const uint64_t count = strands * strand * c->places;
-    const unsigned lanes = count >= 1 << 16 ? 4 : 1;
-    const uint64_t width = lanes > 1 ? 8 : length < 5 ? length : 5 + (length - 5) % 4;
-    uint64_t x[4] = {0, 0, 0, 0};
-    NEED(length >= lanes * width && (length - lanes * width) % 4 == 0, ENX_PAYLOAD);
-    for (unsigned i = 0; i < lanes; i++) {
-        for (uint64_t j = 0; j < width; j++) x[i] |= (uint64_t)*data++ << 8 * j;
-        NEED(x[i] < (uint64_t)1 << 63 && (lanes == 1 || x[i] >= (uint64_t)1 << 31), ENX_PAYLOAD);
+    const unsigned states = count >= 1 << 16 ? LANES : 1;
+    const uint64_t width = states > 1 ? 8 : length < 5 ? length : 5 + (length - 5) % 4;
+    int16_t numbers[BLOCK];
+    lanes l;
+    memset(&l, 0, sizeof l);
+    l.line = line;
+    l.sums = l.line ? l.line + c->width + 2 : NULL;
+    NEED(length >= states * width && (length - states * width) % 4 == 0, ENX_PAYLOAD);
+    for (unsigned i = 0; i < states; i++) {
+        for (uint64_t j = 0; j < width; j++) l.x[i] |= (uint64_t)*data++ << 8 * j;
+        NEED(l.x[i] < (uint64_t)1 << 63 && (states == 1 || l.x[i] >= (uint64_t)1 << 31), ENX_PAYLOAD);
     }
-    words w = {data, data + (length - lanes * width)};
-    const int near = c->looking && c->places > 1;
-    for (uint64_t group = 0; group < strands; group += lanes) {
-        const unsigned now = strands - group < lanes ? (unsigned)(strands - group) : lanes;
-        int32_t *begin = out + group * strand * c->places;
-        place start[4];
-        for (unsigned i = 0; i < now; i++) {
-            start[i] = *at;
+    words w = {data, data + (length - states * width)};
+    const int near = c->row_of != NULL;
+    for (uint64_t done = 0; done < strands;) {
+        const size_t left = strands - done < BLOCK ? (size_t)(strands - done) : BLOCK;
+        const unsigned together = left < states ? (unsigned)left : states;
+        const size_t now = left - left % together, groups = now / together;
+        for (size_t i = 0; i < now; i++) {
+            int sum = c->row_number ? c->row_number[at->row] : 0;
+            if (c->column_number && !c->on_trellis) sum += c->column_number[at->column];
+            numbers[i] = (int16_t)sum;
             if (c->on_trellis) at->row++;
             else step_on(c, at);
         }
+#define STRANDS(common, count, near, trellis, single) \
+    decode_strands(c, &l, common, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
 #ifndef ENX_SMALL /* loops of their own for what is common */
-        if (now == 4 && c->on_trellis && near) decode_group(c, 4, 1, 1, start, strand, begin, x, &w);
-        else if (now == 4 && c->on_trellis) decode_group(c, 4, 0, 1, start, strand, begin, x, &w);
-        else if (now == 4 && near) decode_group(c, 4, 1, 0, start, strand, begin, x, &w);
-        else if (now == 4) decode_group(c, 4, 0, 0, start, strand, begin, x, &w);
-        else if (lanes == 1 && c->on_trellis && near) decode_group(c, 1, 1, 1, start, strand, begin, x, &w);
-        else if (lanes == 1 && c->on_trellis) decode_group(c, 1, 0, 1, start, strand, begin, x, &w);
+        const int kind = (c->places == 1) + 2 * near + 4 * c->on_trellis;
+        if (together == LANES && kind == 1) STRANDS(1, LANES, 0, 0, 1);
+        else if (together == LANES && kind == 2) STRANDS(1, LANES, 1, 0, 0);
+        else if (together == LANES && kind == 5) STRANDS(1, LANES, 0, 1, 1);
+        else if (together == LANES && kind == 6) STRANDS(1, LANES, 1, 1, 0);
+        else if (together == 1 && kind == 1) STRANDS(1, 1, 0, 0, 1);
+        else if (together == 1 && kind == 2) STRANDS(1, 1, 1, 0, 0);
+        else if (together == 1 && kind == 5) STRANDS(1, 1, 0, 1, 1);
+        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 1, 0);
         else
 #endif
-            decode_group(c, now, near, c->on_trellis, start, strand, begin, x, &w);
+            STRANDS(0, together, near, c->on_trellis, 0);
+        done += now;
+        out += now * strand * c->places;
     }
-    for (unsigned i = 0; i < lanes; i++) NEED(x[i] == (lanes == 1 ? 0 : (uint64_t)1 << 31), ENX_PAYLOAD);
+    for (unsigned i = 0; i < states; i++) NEED(l.x[i] == (states == 1 ? 0 : (uint64_t)1 << 31), ENX_PAYLOAD);
     return w.at == w.end ? ENX_OK : ENX_PAYLOAD;
 }
 
@@ -1558,6 +1686,7 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
 {
     bits b = bits_of(data, size);
     RETURN_IF(read_contexts(a, &b, c));
+    if (c->row_of) NEED(c->line = take(a, 2 * c->width + 2, sizeof(cell)), ENX_NO_MEMORY);
     const uint64_t strand = c->on_trellis ? c->columns : 1, strands = c->kernels / strand;
     const uint64_t most = ((uint64_t)1 << 18) / (c->places * strand), step = most ? most : 1;
     const uint64_t chunks = (strands + step - 1) / step;
@@ -1574,7 +1703,7 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
         const uint64_t left = (uint64_t)(end - from), length = i + 1 < chunks ? varint(&lengths) : left;
         const uint64_t now = i + 1 < chunks ? step : strands - i * step;
         NEED(length <= left, ENX_PAYLOAD);
-        RETURN_IF(contexts_chunk(c, from, length, out + i * step * strand * c->places, now, strand, &at));
+        RETURN_IF(contexts_chunk(c, from, length, out + i * step * strand * c->places, now, strand, &at, c->line));
         from += length;
     }
     return ENX_OK;
@@ -1601,6 +1730,11 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
     give_back(a, c->row_number);
     give_back(a, c->column_number);
     give_back(a, c->place_number);
+    give_back(a, c->token);
+    give_back(a, c->slots);
+    give_back(a, c->row_of);
+    give_back(a, c->sure_of);
+    give_back(a, c->line);
     give_back(a, c);
     return code;
 }
@@ -1697,62 +1831,76 @@ static int magnitude_value(const row *r, uint32_t a, float *value)
     return ENX_OK;
 }
 
-/* Levels of one tensor (in memory that may be `out` itself, where elements have four bytes) to its values. */
-static int reconstruct(const row *r, const tensor *t, const int32_t *levels, const float *steps, const int32_t *exponents, uint8_t *out)
+/* Levels on a trellis to what they stand for, in place: `rows` rows, each beginning in state 0. */
+static int leave_trellis(int32_t *levels, uint64_t rows, uint64_t length)
+{
+    for (uint64_t i = 0; i < rows; i++) {
+        unsigned state = 0;
+        for (uint64_t j = 0; j < length; j++, levels++) {
+            const int32_t level = *levels, sign = (level > 0) - (level < 0);
+            NEED(level > -(1 << 30) && level < 1 << 30, ENX_PAYLOAD);
+            *levels = 2 * level - (sign & (0 - (int32_t)is_odd(state)));
+            state = behind_level(state, level & 1);
+        }
+    }
+    return ENX_OK;
+}
+
+/* `count` values (level + add * its sign) * by * then, every step in float32; where `each` is not NULL, each[i] takes the
+ * place of `then`. `out` may be where the levels are: a block of them is read before its values are written. */
+static void scale(const int32_t *levels, uint64_t count, float add, float by, float then, const float *each, int type, uint8_t *out)
+{
+    enum { BLOCK = 64 };
+    const unsigned size = type_bytes((uint64_t)type);
+    float x[BLOCK];
+    for (uint64_t done = 0; done < count; done += BLOCK) {
+        const unsigned now = count - done < BLOCK ? (unsigned)(count - done) : BLOCK;
+        for (unsigned i = 0; i < now; i++) {
+            const int32_t level = levels[done + i];
+            const float sign = (float)((level > 0) - (level < 0)), moved = (float)level + sign * add;
+            const float scaled = moved * by;
+            x[i] = scaled * (each ? each[done + i] : then);
+        }
+        if (type == 1)
+            for (unsigned i = 0; i < now; i++) write32(out + 4 * (done + i), float_bits(x[i]));
+        else
+            for (unsigned i = 0; i < now; i++) store(out + size * (done + i), type, x[i]);
+    }
+}
+
+/* Levels of one tensor (in memory that may be `out` itself, where elements have four bytes) to its values. `steps`: what
+ * read_steps found, NULL for nothing. The levels are lost. */
+static int reconstruct(const row *r, const tensor *t, int32_t *levels, const float *steps, uint8_t *out)
 {
     const unsigned size = type_bytes((uint64_t)t->type);
     const uint64_t n = t->elements;
     if (r->kind == DEAD_ZONE) {
-        uint64_t inner = 1, along = 1;
-        if (r->axis >= 0) {
-            along = t->shape[r->axis];
-            for (int i = r->axis + 1; i < t->rank; i++) inner *= t->shape[i];
-        }
-        const float add = (float)(r->delta - 0.5), one = (float)r->step;
-        for (uint64_t i = 0, left = inner, s = 0; i < n; i++) {
-            const int32_t level = levels[i];
-            const float step = steps ? steps[s] : one;
-            float x = (float)(level < 0 ? -(int64_t)level : level) + add;
-            x = x * step;
-            store(out + i * size, t->type, level ? (level < 0 ? -x : x) : 0.0f);
-            if (--left == 0) left = inner, s = s + 1 == along ? 0 : s + 1;
-        }
+        const uint64_t along = steps ? t->shape[r->axis] : 1;
+        const float add = (float)(r->delta - 0.5);
+        uint64_t inner = n;
+        if (steps) inner = 1;
+        for (int i = r->axis + 1; steps && i < t->rank; i++) inner *= t->shape[i];
+        if (steps && inner == 1) /* the last axis, or what lies behind it has one element: a step for each value */
+            for (uint64_t at = 0; at < n; at += along) scale(levels + at, along, add, 1, 1, steps, t->type, out + at * size);
+        else
+            for (uint64_t at = 0, s = 0; at < n; at += inner, s = s + 1 == along ? 0 : s + 1)
+                scale(levels + at, inner, add, steps ? steps[s] : (float)r->step, 1, NULL, t->type, out + at * size);
         return ENX_OK;
     }
     if (r->kind == GRID) {
-        const uint64_t columns = t->rank > 1 ? t->shape[1] : 1;
-        uint64_t inner = 1;
-        for (int i = 2; i < t->rank; i++) inner *= t->shape[i];
-        const int32_t *of_rows = r->axes & 1 ? exponents : NULL;
-        const int32_t *of_columns = r->axes & 2 ? exponents + (r->axes & 1 ? t->shape[0] : 0) : NULL;
-        float by_row = (float)r->step, by_column = 1.0f;
-        unsigned state = 0;
-        uint64_t rr = 0, cc = 0, left = inner;
-        if (of_rows) /* all of them have to be finite */
-            for (uint64_t i = 0; i < t->shape[0]; i++) NEED(is_finite((double)(by_row * quarter_power(of_rows[i]))), ENX_PAYLOAD);
-        for (uint64_t i = 0; i < n; i++) {
-            if (left == inner) {
-                if (cc == 0) {
-                    state = 0;
-                    by_row = (float)r->step;
-                    if (of_rows) by_row = by_row * quarter_power(of_rows[rr]);
-                }
-                if (of_columns) by_column = quarter_power(of_columns[cc]);
-            }
-            int64_t level = levels[i];
-            if (r->trellis) {
-                NEED(level > -((int64_t)1 << 30) && level < (int64_t)1 << 30, ENX_PAYLOAD);
-                const unsigned odd = (unsigned)level & 1;
-                level = 2 * level - (state & 1 ? (level > 0) - (level < 0) : 0);
-                state = next_state[odd][state];
-            }
-            float x = (float)level * by_row;
-            x = x * by_column;
-            store(out + i * size, t->type, level ? x : 0.0f);
-            if (--left == 0) {
-                left = inner;
-                if (++cc == columns) cc = 0, rr++;
-            }
+        const uint64_t rows = t->rank > 0 ? t->shape[0] : 1, columns = t->rank > 1 ? t->shape[1] : 1;
+        const uint64_t length = n && rows ? n / rows : 0, inner = length && columns ? length / columns : 0;
+        const float *of_rows = r->axes & 1 ? steps : NULL;
+        const float *of_columns = r->axes & 2 ? steps + (r->axes & 1 ? rows : 0) : NULL;
+        if (!n) return ENX_OK;
+        if (r->trellis) RETURN_IF(leave_trellis(levels, rows, length));
+        for (uint64_t i = 0; i < rows; i++, levels += length, out += length * size) {
+            const float by = of_rows ? of_rows[i] : (float)r->step;
+            if (of_columns && inner > 1)
+                for (uint64_t j = 0; j < columns; j++)
+                    scale(levels + j * inner, inner, 0, by, of_columns[j], NULL, t->type, out + j * inner * size);
+            else
+                scale(levels, length, 0, by, 1, of_columns, t->type, out);
         }
         return ENX_OK;
     }
@@ -1826,9 +1974,9 @@ enum { LEVELS_DEEP = 101, SMALL_GRAPH = 1 << 20 };
 
 /* A field at `at`: its number, how it is written, its value (of a number, or the length of what follows) and where
  * that begins. 0 where there is none. Numbers have to be as short as they can be. */
-typedef struct { uint64_t start, begin, end, value; uint32_t number; unsigned wire; } found;
+typedef struct { size_t start, begin, end; uint64_t value; uint32_t number; unsigned wire; } found;
 
-static int leb128(const uint8_t *data, uint64_t *at, uint64_t end, uint64_t *value)
+static int leb128(const uint8_t *data, size_t *at, size_t end, uint64_t *value)
 {
     *value = 0;
     for (unsigned shift = 0; shift < 70; shift += 7) {
@@ -1841,7 +1989,7 @@ static int leb128(const uint8_t *data, uint64_t *at, uint64_t end, uint64_t *val
     return 0;
 }
 
-static int next_field(const uint8_t *data, uint64_t at, uint64_t end, found *f)
+static int next_field(const uint8_t *data, size_t at, size_t end, found *f)
 {
     uint64_t key;
     f->start = at;
@@ -1857,7 +2005,7 @@ static int next_field(const uint8_t *data, uint64_t at, uint64_t end, found *f)
     }
     const uint64_t length = f->wire == 2 ? f->value : f->wire == 1 ? 8 : f->wire == 5 ? 4 : 0;
     if ((f->wire != 0 && !length && f->wire != 2) || length > end - at) return 0;
-    f->end = at + length;
+    f->end = at + (size_t)length;
     return 1;
 }
 
@@ -1897,24 +2045,25 @@ static int meaning(int kind, const found *f, const field **defined)
 
 static int packed_numbers(const uint8_t *data, const found *f, int what)
 {
-    const uint64_t size = f->end - f->begin;
+    const size_t size = f->end - f->begin;
     if (!size) return 0;
+    uint64_t value;
     if (what == FLOAT32 || what == FLOAT64) return size % (what == FLOAT32 ? 4 : 8) == 0;
-    for (uint64_t at = f->begin, value; at < f->end;)
+    for (size_t at = f->begin; at < f->end;)
         if (!leb128(data, &at, f->end, &value) || (what == INT32 && !fits_int32(value))) return 0;
     return 1;
 }
 
 /* A name that a graph or a function (a scope, counted from 1) defines: where it is in the graph's bytes. */
 enum { BY_INITIALIZER, BY_INPUT, BY_OUTPUT };
-typedef struct { uint64_t at, size; uint32_t scope, by; } definition;
+typedef struct { size_t at, size; uint32_t scope, by; } definition;
 
 /* What tells a model-local function from others: domain, name and overload in the graph's bytes. */
-typedef struct { uint64_t at[3], size[3]; } function;
+typedef struct { size_t at[3], size[3]; } function;
 
 /* A tensor of the graph that may be a weight. */
 typedef struct {
-    uint64_t length_at, begin, end;
+    size_t length_at, begin, end;
     size_t name_at, name_size; /* in the walk's names, path included; size 0: it has none */
     uint64_t elements, bytes, new_size;
     int type, emptied, whole, external, possible, weight;
@@ -1922,15 +2071,16 @@ typedef struct {
 
 typedef struct {
     int kind;
-    uint64_t end, at, length_at, begin;
+    size_t end, at, length_at, begin;
     int64_t grown;              /* bytes that what is inside takes more */
     size_t path;                /* length of the path that precedes the names of weights */
     uint32_t scope;             /* of a graph or function whose names are looked at */
     int named;                  /* 0: what is inside are no weights */
-    uint64_t once[2];           /* fields that have occurred, by their place in `messages` */
+    uint32_t once;              /* fields that have occurred, by their place in `messages` */
+    int chosen;                 /* one of those that exclude each other has */
     size_t label, label_size;   /* of a node: in the graph's bytes */
-    uint64_t constant;          /* of a node: where its attribute is that is a weight; 0: none */
-    uint64_t output, output_size;
+    size_t constant;            /* of a node: where its attribute is that is a weight; 0: none */
+    size_t output, output_size;
     uint64_t type;              /* of an attribute */
     unsigned index;             /* of an attribute: graphs so far */
 } frame;
@@ -1952,17 +2102,9 @@ static uint64_t letters(const uint8_t *text, size_t size)
     return count;
 }
 
-static int append(const enx_allocator *a, list *to, const uint8_t *data, size_t size)
-{
-    RETURN_IF(reserve(a, to, size, 1));
-    if (size) memcpy(to->data + to->count, data, size);
-    to->count += size;
-    return ENX_OK;
-}
-
 static int append_text(const enx_allocator *a, list *to, const char *text)
 {
-    return append(a, to, (const uint8_t *)text, strlen(text));
+    return append(a, to, text, strlen(text), 1);
 }
 
 static int same(const uint8_t *data, uint64_t size, const char *text)
@@ -1971,11 +2113,11 @@ static int same(const uint8_t *data, uint64_t size, const char *text)
 }
 
 /* The last of a message's fields of that number that is written as text or message; 0 where there is none. */
-static int last_field(const uint8_t *data, uint64_t begin, uint64_t end, uint32_t wanted, found *result)
+static int last_field(const uint8_t *data, size_t begin, size_t end, uint32_t wanted, found *result)
 {
     found f;
     int there = 0;
-    for (uint64_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
+    for (size_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
         if (f.number == wanted && f.wire == 2) {
             *result = f;
             there = 1;
@@ -1987,9 +2129,7 @@ static int define(walk *w, uint32_t scope, uint32_t by, const found *name)
 {
     const definition d = {name->begin, name->end - name->begin, scope, by};
     if (!d.size) return ENX_OK;
-    RETURN_IF(reserve(&w->f->allocator, &w->definitions, 1, sizeof d));
-    memcpy(w->definitions.data + sizeof d * w->definitions.count++, &d, sizeof d);
-    return ENX_OK;
+    return append(&w->f->allocator, &w->definitions, &d, 1, sizeof d);
 }
 
 /* Notes the names that a graph's initializers and inputs, or a function's inputs define. */
@@ -1998,17 +2138,16 @@ static int define_names(walk *w, frame *n)
     const uint8_t *data = w->data;
     found f, inner, name;
     n->scope = ++w->scopes;
-    for (uint64_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
+    for (size_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
         if (f.wire != 2) continue;
-        if (n->kind == FUNCTION) {
-            if (f.number == 4) RETURN_IF(define(w, n->scope, BY_INPUT, &f));
-        } else if (f.number == 5) {
-            if (last_field(data, f.begin, f.end, 8, &name)) RETURN_IF(define(w, n->scope, BY_INITIALIZER, &name));
-        } else if (f.number == 11) {
-            if (last_field(data, f.begin, f.end, 1, &name)) RETURN_IF(define(w, n->scope, BY_INPUT, &name));
-        } else if (f.number == 15 && last_field(data, f.begin, f.end, 1, &inner)) {
-            if (last_field(data, inner.begin, inner.end, 8, &name)) RETURN_IF(define(w, n->scope, BY_INITIALIZER, &name));
-        }
+        int there = 0;
+        name = f;
+        if (n->kind == FUNCTION) there = f.number == 4;
+        else if (f.number == 5) there = last_field(data, f.begin, f.end, 8, &name);
+        else if (f.number == 11) there = last_field(data, f.begin, f.end, 1, &name);
+        else if (f.number == 15 && last_field(data, f.begin, f.end, 1, &inner))
+            there = last_field(data, inner.begin, inner.end, 8, &name);
+        if (there) RETURN_IF(define(w, n->scope, n->kind == FUNCTION || f.number == 11 ? BY_INPUT : BY_INITIALIZER, &name));
     }
     return ENX_OK;
 }
@@ -2017,16 +2156,16 @@ static int define_names(walk *w, frame *n)
 static int define_outputs(walk *w, uint32_t scope, const frame *n)
 {
     found f;
-    for (uint64_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &f); at = f.end)
+    for (size_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &f); at = f.end)
         if (f.number == 2 && f.wire == 2) RETURN_IF(define(w, scope, BY_OUTPUT, &f));
     return ENX_OK;
 }
 
-static uint64_t count_fields(const uint8_t *data, uint64_t begin, uint64_t end, uint32_t one, uint32_t other)
+static uint64_t count_fields(const uint8_t *data, size_t begin, size_t end, uint32_t one, uint32_t other)
 {
     found f;
     uint64_t count = 0;
-    for (uint64_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
+    for (size_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
         count += f.wire == 2 && (f.number == one || f.number == other);
     return count;
 }
@@ -2044,10 +2183,10 @@ static void look_at_node(const uint8_t *data, frame *n)
 {
     found f;
     uint64_t outputs = 0;
-    uint64_t name = 0, name_size = 0, op = 0, op_size = 0, domain_size = 0, domain = 0;
-    for (uint64_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
+    size_t name = 0, name_size = 0, op = 0, op_size = 0, domain_size = 0, domain = 0;
+    for (size_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
         if (f.wire != 2) continue;
-        const uint64_t size = f.end - f.begin;
+        const size_t size = f.end - f.begin;
         if (f.number == 2) {
             outputs++;
             if (!n->label_size && size) n->label = (size_t)f.begin, n->label_size = (size_t)size;
@@ -2062,7 +2201,7 @@ static void look_at_node(const uint8_t *data, frame *n)
     if (!n->label_size) n->label = (size_t)op, n->label_size = (size_t)op_size;
     if (outputs != 1 || !n->output_size || !same(data + op, op_size, "Constant")) return;
     if (domain_size && !same(data + domain, domain_size, "ai.onnx")) return;
-    for (uint64_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
+    for (size_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
         found called;
         if (f.number != 5 || f.wire != 2 || !last_field(data, f.begin, f.end, 1, &called)) continue;
         if (!same(data + called.begin, called.end - called.begin, "value")) continue;
@@ -2084,14 +2223,14 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
     c.name_size = w->names.count - name_at;
     c.elements = 1;
     c.possible = 1;
-    uint64_t bound = 1, raw = 0, counts[3] = {0, 0, 0};
+    uint64_t bound = 1, raw = 0;
     int rank = 0, has_raw = 0;
     uint64_t kept = 0;
     found f;
-    for (uint64_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
+    for (size_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
         const field *d;
         const int what = meaning(TENSOR, &f, &d);
-        const uint64_t size = f.end - f.begin;
+        const size_t size = f.end - f.begin;
         if (what != UNKNOWN && f.number == 1) {
             rank++;
             if (f.value > MOST || bound > MOST / (f.value ? f.value : 1)) c.possible = 0;
@@ -2101,14 +2240,6 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
         if (what != UNKNOWN && f.number == 13) c.external = 1;
         if (what != UNKNOWN && f.number == 14) c.emptied = f.value == 1;
         if (what != UNKNOWN && f.number == 9) raw = size, has_raw = 1;
-        if (what != UNKNOWN && f.number == 4) counts[0] = size / 4;
-        if (what != UNKNOWN && f.number == 10) counts[2] = size / 8;
-        if (what != UNKNOWN && (f.number == 5 || f.number == 7 || f.number == 11)) {
-            uint64_t numbers = 0;
-            for (uint64_t i = f.begin; i < f.end; i++) numbers += w->data[i] < 128;
-            if (f.number == 5) counts[1] = numbers;
-            else counts[0] = f.number == 7 && c.type != 7 ? counts[0] : numbers, (void)0;
-        }
         if (what == UNKNOWN || f.number == 1 || f.number == 2 || f.number == 8 || f.number == 12 || f.number == 16)
             kept += f.end - f.start;
     }
@@ -2121,13 +2252,13 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
         c.whole = raw == c.bytes;
     } else {
         uint64_t numbers = 0;
-        for (uint64_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
+        for (size_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
             const int type = c.type;
             const uint32_t of_type = type == 1 || type == 14 ? 4 : type == 11 || type == 15 ? 10
                                    : type == 7 ? 7 : type == 12 || type == 13 ? 11 : 5;
             if (f.number != of_type || f.wire != 2) continue;
             if (of_type == 4 || of_type == 10) numbers += (f.end - f.begin) / (of_type == 4 ? 4 : 8);
-            else for (uint64_t i = f.begin; i < f.end; i++) numbers += w->data[i] < 128;
+            else for (size_t i = f.begin; i < f.end; i++) numbers += w->data[i] < 128;
         }
         const uint64_t each = c.type == 14 || c.type == 15 ? 2 : 1; /* complex numbers are two */
         const uint64_t items = type_packed((uint64_t)c.type) > 1 ? c.bytes : c.elements * each;
@@ -2141,17 +2272,13 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
         w->names.count = name_at;
         return ENX_OK;
     }
-    RETURN_IF(reserve(&w->f->allocator, &w->candidates, 1, sizeof c));
-    memcpy(w->candidates.data + sizeof c * w->candidates.count++, &c, sizeof c);
-    return ENX_OK;
+    return append(&w->f->allocator, &w->candidates, &c, 1, sizeof c);
 }
 
-static int add_edit(enx_file *f, uint64_t length_at, uint64_t begin, uint64_t old_size, uint64_t new_size, size_t of)
+static int add_edit(enx_file *f, size_t length_at, size_t begin, size_t old_size, uint64_t new_size, size_t of)
 {
     const edit e = {length_at, begin, old_size, new_size, of};
-    RETURN_IF(reserve(&f->allocator, &f->edits, 1, sizeof e));
-    memcpy(f->edits.data + sizeof e * f->edits.count++, &e, sizeof e);
-    return ENX_OK;
+    return append(&f->allocator, &f->edits, &e, 1, sizeof e);
 }
 
 /* Goes into a message inside the one on top of the stack. */
@@ -2185,10 +2312,10 @@ static int enter(walk *w, int kind, const found *f)
             unsigned index = up->index;
             if (f->number == 11) up->index++;
             if (!n->named) break;
-            RETURN_IF(append(a, &w->path, w->data + node->label, node->label_size));
+            RETURN_IF(append(a, &w->path, w->data + node->label, node->label_size, 1));
             RETURN_IF(append_text(a, &w->path, "."));
             if (last_field(w->data, up->begin, up->end, 1, &called))
-                RETURN_IF(append(a, &w->path, w->data + called.begin, (size_t)(called.end - called.begin)));
+                RETURN_IF(append(a, &w->path, w->data + called.begin, (size_t)(called.end - called.begin), 1));
             if (f->number == 11) {
                 *--digit = 0;
                 do *--digit = (char)('0' + index % 10);
@@ -2212,14 +2339,13 @@ static int enter(walk *w, int kind, const found *f)
             if (there) key.at[i] = part.begin, key.size[i] = part.end - part.begin;
             if (i == 2 && (!there || part.begin == part.end)) break;
             if (i) RETURN_IF(append_text(a, &w->path, ":"));
-            if (there) RETURN_IF(append(a, &w->path, w->data + part.begin, (size_t)(part.end - part.begin)));
+            if (there) RETURN_IF(append(a, &w->path, w->data + part.begin, (size_t)(part.end - part.begin), 1));
         }
         RETURN_IF(append_text(a, &w->path, "/"));
         n->path = w->path.count;
         n->named = 1;
         RETURN_IF(pay_for_names(w, n->path, count_fields(w->data, n->begin, n->end, 7, 7)));
-        RETURN_IF(reserve(a, &w->functions, 1, sizeof key));
-        memcpy(w->functions.data + sizeof key * w->functions.count++, &key, sizeof key);
+        RETURN_IF(append(a, &w->functions, &key, 1, sizeof key));
         RETURN_IF(define_names(w, n));
         break;
     }
@@ -2233,7 +2359,7 @@ static int enter(walk *w, int kind, const found *f)
         n->named = up->named && up->kind == NODE;
         if (n->named) {
             found type;
-            for (uint64_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &type); at = type.end)
+            for (size_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &type); at = type.end)
                 if (type.number == 20 && type.wire == 0) n->type = type.value;
         }
         break;
@@ -2244,15 +2370,15 @@ static int enter(walk *w, int kind, const found *f)
         if (up->kind == GRAPH && up->named) {
             if (last_field(w->data, n->begin, n->end, 8, &called) && called.end > called.begin) {
                 named = 1;
-                RETURN_IF(append(a, &w->names, w->path.data, w->path.count));
-                RETURN_IF(append(a, &w->names, w->data + called.begin, (size_t)(called.end - called.begin)));
+                RETURN_IF(append(a, &w->names, w->path.data, w->path.count, 1));
+                RETURN_IF(append(a, &w->names, w->data + called.begin, (size_t)(called.end - called.begin), 1));
             }
         } else if (up->kind == ATTRIBUTE && up->named && f->number == 5) {
             const frame *node = &w->stack[w->depth - 3];
             if (node->constant && node->constant == up->begin) {
                 named = 1;
-                RETURN_IF(append(a, &w->names, w->path.data, w->path.count));
-                RETURN_IF(append(a, &w->names, w->data + node->output, (size_t)node->output_size));
+                RETURN_IF(append(a, &w->names, w->path.data, w->path.count, 1));
+                RETURN_IF(append(a, &w->names, w->data + node->output, (size_t)node->output_size, 1));
             }
         }
         RETURN_IF(look_at_tensor(w, n, name_at, named));
@@ -2274,7 +2400,8 @@ static int leave(walk *w)
     frame *n = &w->stack[--w->depth];
     if (w->depth) {
         frame *up = &w->stack[w->depth - 1];
-        const uint64_t old_size = n->end - n->begin, new_size = old_size + (uint64_t)n->grown;
+        const size_t old_size = n->end - n->begin;
+        const uint64_t new_size = old_size + (uint64_t)n->grown;
         if (n->grown || n->kind == TENSOR) {
             up->grown += n->grown + (int64_t)leb128_size(new_size) - (int64_t)leb128_size(old_size);
             if (n->kind != TENSOR) RETURN_IF(add_edit(w->f, n->length_at, n->begin, old_size, new_size, SIZE_MAX));
@@ -2299,12 +2426,12 @@ static int step_in(walk *w)
     const int often = d->what & 192;
     if (often != MANY) {
         const size_t place_ = (size_t)(d - messages[n->kind]);
-        const uint64_t mark = (uint64_t)1 << place_;
-        NEED(!(n->once[0] & mark), ENX_GRAPH);
-        n->once[0] |= mark;
+        const uint32_t mark = (uint32_t)1 << place_;
+        NEED(!(n->once & mark), ENX_GRAPH);
+        n->once |= mark;
         if (often == CHOICE) {
-            NEED(!n->once[1], ENX_GRAPH);
-            n->once[1] = 1;
+            NEED(!n->chosen, ENX_GRAPH);
+            n->chosen = 1;
         }
     }
     if (often == PACKED) return packed_numbers(w->data, &f, what) ? ENX_OK : ENX_GRAPH;
@@ -2340,7 +2467,7 @@ static int same_shape(const walk *w, const candidate *c, const tensor *t)
 {
     found f;
     int rank = 0;
-    for (uint64_t at = c->begin; at < c->end && next_field(w->data, at, c->end, &f); at = f.end) {
+    for (size_t at = c->begin; at < c->end && next_field(w->data, at, c->end, &f); at = f.end) {
         if (f.number != 1 || f.wire != 0) continue;
         if (rank == t->rank || t->shape[rank++] != f.value) return 0;
     }
@@ -2456,8 +2583,8 @@ static int place_weights(enx_file *f)
 static uint8_t *kept_fields(const uint8_t *data, const edit *e, int part, uint8_t *out)
 {
     found f;
-    const uint64_t end = e->begin + e->old_size;
-    for (uint64_t at = e->begin; at < end && next_field(data, at, end, &f); at = f.end) {
+    const size_t end = e->begin + e->old_size;
+    for (size_t at = e->begin; at < end && next_field(data, at, end, &f); at = f.end) {
         const field *d;
         const int unknown = meaning(TENSOR, &f, &d) == UNKNOWN;
         const int front = !unknown && (f.number == 1 || f.number == 2 || f.number == 8);
@@ -2474,7 +2601,8 @@ static void write_graph(enx_file *f, uint8_t *out)
 {
     const uint8_t *data = f->plain + f->table_size;
     const edit *e = (const edit *)(const void *)f->edits.data;
-    uint64_t from = 0, at = 0;
+    size_t from = 0;
+    uint64_t at = 0;
     for (size_t i = 0; i < f->edits.count; i++, e++) {
         if (out) memcpy(out + at, data + from, (size_t)(e->length_at - from));
         at += e->length_at - from;
@@ -2485,8 +2613,8 @@ static void write_graph(enx_file *f, uint8_t *out)
         tensor *t = TENSORS(f) + e->tensor;
         uint64_t behind = 0;
         found field_;
-        const uint64_t end = e->begin + e->old_size;
-        for (uint64_t p = e->begin; p < end && next_field(data, p, end, &field_); p = field_.end) {
+        const size_t end = e->begin + e->old_size;
+        for (size_t p = e->begin; p < end && next_field(data, p, end, &field_); p = field_.end) {
             const field *d;
             if (meaning(TENSOR, &field_, &d) == UNKNOWN || field_.number == 12 || field_.number == 16)
                 behind += field_.end - field_.start;
@@ -2507,13 +2635,13 @@ static void write_graph(enx_file *f, uint8_t *out)
 static int read_graph(enx_file *f)
 {
     const uint8_t *data = f->plain + f->table_size;
-    const uint64_t size = f->graph_size;
+    const size_t size = f->graph_size;
     walk *w = take(&f->allocator, 1, sizeof *w);
     NEED(w, ENX_NO_MEMORY);
     memset(w, 0, sizeof *w);
     w->f = f;
     w->data = data;
-    w->left = 8 * size + ((uint64_t)1 << 24);
+    w->left = 8 * (uint64_t)size + ((uint64_t)1 << 24);
     w->stack[0].kind = MODEL;
     w->stack[0].end = size;
     w->depth = 1;
@@ -2521,12 +2649,12 @@ static int read_graph(enx_file *f)
     while (code == ENX_OK && w->depth) {
         const frame *n = &w->stack[w->depth - 1];
         code = n->at < n->end ? step_in(w) : leave(w);
-        if (size > SMALL_GRAPH && w->costs > 24 * size + ((uint64_t)1 << 26)) code = ENX_GRAPH;
+        if (size > SMALL_GRAPH && w->costs > 24 * (uint64_t)size + ((uint64_t)1 << 26)) code = ENX_GRAPH;
     }
     found graph, part;
     if (code == ENX_OK) {
         int versions = 0, inside = 0;
-        for (uint64_t at = 0; at < size && next_field(data, at, size, &part); at = part.end)
+        for (size_t at = 0; at < size && next_field(data, at, size, &part); at = part.end)
             versions |= (part.number == 1 && part.wire == 0 && part.value) || (part.number == 8 && part.wire == 2);
         if (last_field(data, 0, size, 7, &graph))
             inside = count_fields(data, graph.begin, graph.end, 1, 12) > 0;
@@ -2610,6 +2738,24 @@ int enx_open(enx_file **file, const void *beginning, size_t have, const enx_allo
     memset(f, 0, sizeof *f);
     f->allocator = a;
     const int code = read_head(f, beginning, have);
+    if (code == ENX_OK) *file = f;
+    else enx_close(f);
+    return code;
+}
+
+int enx_open_row(enx_file **file, const char *json, size_t size, const enx_allocator *allocator)
+{
+    const enx_allocator a = allocator_or_default(allocator);
+    const uint8_t *text = (const uint8_t *)json, *end = text + size, *behind = skip_value(text, end, NULL);
+    *file = NULL;
+    NEED(behind && blank(behind, end) == end, ENX_TABLE);
+    enx_file *f = take(&a, 1, sizeof *f);
+    NEED(f, ENX_NO_MEMORY);
+    memset(f, 0, sizeof *f);
+    f->allocator = a;
+    f->file_size = MOST;
+    int code = read_row(f, text, end);
+    if (code == ENX_OK) code = settle_tensors(f);
     if (code == ENX_OK) *file = f;
     else enx_close(f);
     return code;
@@ -2706,27 +2852,33 @@ static int exact_values(const enx_file *f, const row *r, const uint8_t *data, vo
     return code;
 }
 
-/* The steps, or a grid's exponents, in front of the levels. */
-static int read_steps(const enx_file *f, const row *r, const uint8_t *data, void **steps)
+/* The steps in front of the levels: of a dead zone along its axis; of a grid along axis 0, the step for all in them,
+ * and then along axis 1. NULL where there are none. */
+static int read_steps(const enx_file *f, const row *r, const uint8_t *data, float **steps)
 {
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
+    const uint64_t rows = r->axes & 1 ? t->shape[0] : 0;
     uint64_t count = 0;
     if (r->kind == DEAD_ZONE) count = r->axis >= 0 ? t->shape[r->axis] : 0;
-    else count = (r->axes & 1 ? t->shape[0] : 0) + (r->axes & 2 ? t->shape[1] : 0);
+    else count = rows + (r->axes & 2 ? t->shape[1] : 0);
     *steps = NULL;
     if (!r->steps_bytes) return ENX_OK;
-    *steps = take(&f->allocator, count, 4);
-    NEED(*steps, ENX_NO_MEMORY);
-    if (r->kind == GRID) {
-        const int32_t *e = *steps;
-        RETURN_IF(order0_levels(&f->allocator, data, (size_t)r->steps_bytes, *steps, count));
-        for (uint64_t i = 0; i < count; i++) NEED(e[i] >= -96 && e[i] <= 96, ENX_PAYLOAD);
-        return ENX_OK;
-    }
-    uint8_t *bytes = *steps;
-    RETURN_IF(planes(&f->allocator, data, (size_t)r->steps_bytes, bytes, count, 4));
+    uint8_t *bytes = take(&f->allocator, count, 4);
+    NEED(bytes, ENX_NO_MEMORY);
+    *steps = (float *)(void *)bytes;
+    if (r->kind == DEAD_ZONE) RETURN_IF(planes(&f->allocator, data, (size_t)r->steps_bytes, bytes, count, 4));
+    else RETURN_IF(order0_levels(&f->allocator, data, (size_t)r->steps_bytes, (int32_t *)(void *)bytes, count));
     for (uint64_t i = 0; i < count; i++) {
-        const float step = bits_float(read32(bytes + 4 * i));
+        float step;
+        if (r->kind == DEAD_ZONE) {
+            step = bits_float(read32(bytes + 4 * i));
+        } else {
+            int32_t exponent;
+            memcpy(&exponent, bytes + 4 * i, 4);
+            NEED(exponent >= -96 && exponent <= 96, ENX_PAYLOAD);
+            step = quarter_power(exponent);
+            if (i < rows) step = (float)r->step * step;
+        }
         NEED(step > 0 && is_finite((double)step), ENX_PAYLOAD);
         memcpy(bytes + 4 * i, &step, 4);
     }
@@ -2744,12 +2896,12 @@ int enx_decode(const enx_file *f, size_t number_, const void *payload, void *con
     /* Levels take four bytes, as float32 does: they are decoded where the values will be, if that is aligned. */
     const int in_place = r->count == 1 && t->type == 1 && (uintptr_t)out[0] % sizeof(int32_t) == 0;
     int32_t *levels = in_place ? out[0] : take(&f->allocator, r->items, sizeof *levels);
-    void *steps = NULL;
+    float *steps = NULL;
     int code = levels || !r->items ? read_steps(f, r, data, &steps) : ENX_NO_MEMORY;
     if (code == ENX_OK) code = row_levels(f, r, data, levels);
-    const int32_t *at = levels;
+    int32_t *at = levels;
     for (size_t i = 0; i < r->count && code == ENX_OK; i++, t++) {
-        code = reconstruct(r, t, at, r->kind == DEAD_ZONE ? steps : NULL, r->kind == GRID ? steps : NULL, out[i]);
+        code = reconstruct(r, t, at, steps, out[i]);
         at += t->elements;
     }
     give_back(&f->allocator, steps);
@@ -2761,6 +2913,7 @@ uint64_t enx_onnx_size(const enx_file *f) { return f->onnx_size; }
 
 int enx_onnx_begin(const enx_file *f, void *model)
 {
+    NEED(f->plain, ENX_ARGUMENT); /* a row alone has no model */
     write_graph((enx_file *)f, model); /* sets the places that are set already */
     return ENX_OK;
 }
@@ -2768,7 +2921,7 @@ int enx_onnx_begin(const enx_file *f, void *model)
 int enx_onnx_row(const enx_file *f, size_t number_, const void *payload, void *model)
 {
     const row *r = row_of(f, number_);
-    NEED(r, ENX_ARGUMENT);
+    NEED(r && f->plain, ENX_ARGUMENT);
     NEED(f->onnx_size <= SIZE_MAX, ENX_NO_MEMORY);
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
     void **out = take(&f->allocator, r->count, sizeof *out);

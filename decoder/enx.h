@@ -81,6 +81,10 @@ uint64_t enx_head_size(const void *beginning, size_t have);
 /* Reads and checks prefix, table and graph. `have` bytes are at hand, the file may be longer; nothing of `beginning`
  * is kept. A file that is at hand whole should be checked against enx_file_size. */
 int enx_open(enx_file **file, const void *beginning, size_t have, const enx_allocator *allocator);
+
+/* A row of the table by itself, as JSON, for who has read the table: enx_decode and enx_levels take it as row 0 of a file
+ * that has no model. */
+int enx_open_row(enx_file **file, const char *json, size_t size, const enx_allocator *allocator);
 void enx_close(enx_file *file);
 uint64_t enx_file_size(const enx_file *file);
 

@@ -60,13 +60,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found. threads: environment variables (None: not set) and what libraries take by themselves."""
+    """All that was found. threads: environment variables (None: not set) and what libraries take by themselves.
+
+    decoder: what decodes `.enx` files here, and where it is or why.
+    """
 
     python: str
     enxuto: str
     packages: tuple[Package, ...]
     machine: dict[str, Any]
     threads: dict[str, str | int | None]
+    decoder: str
     caches: tuple[Cache, ...]
     problems: tuple[Problem, ...]
 
@@ -90,7 +94,13 @@ def examine(*, trial: bool = True) -> Report:
         _cache("calibrations", calibration_folder()),
         _numba_cache(),
     )
-    problems = [*_package_problems(packages), *_machine_problems(facts), *_place_problems(caches)]
+    decoder, hindrances = _decoder()
+    problems = [
+        *_package_problems(packages),
+        *_machine_problems(facts),
+        *_place_problems(caches),
+        *hindrances,
+    ]
     if trial:
         problems += _trial()
     return Report(
@@ -103,6 +113,7 @@ def examine(*, trial: bool = True) -> Report:
             "ONNX Runtime by default": facts["cores"],
             "PyTorch by default": None if torch is None else int(torch.get_num_threads()),
         },
+        decoder=decoder,
         caches=caches,
         problems=tuple(problems),
     )
@@ -171,6 +182,16 @@ def _machine_problems(facts: dict[str, Any]) -> Iterator[Problem]:
         )
 
 
+def _decoder() -> tuple[str, list[Problem]]:
+    """What decodes here, and what stands in the way of the one that was asked for."""
+    try:
+        from enxuto.enx.native import decoder_name
+
+        return decoder_name(), []
+    except (EnxutoError, ImportError) as error:  # without Numba, which is a problem of its own
+        return "none", [Problem("error", error_reason(error))]
+
+
 def _place_problems(caches: tuple[Cache, ...]) -> Iterator[Problem]:
     for cache in caches:
         place = Path(cache.path)
@@ -203,7 +224,7 @@ def _trial() -> list[Problem]:
 
 def _trial_error() -> float:
     """The largest error of a score after compression, over the largest score, on one random image."""
-    from enxuto.compression.plain import compress
+    from enxuto.compression.data_free import compress
     from enxuto.demo import MODEL
     from enxuto.onnx_model import Model
     from enxuto.runtime import Runner

@@ -19,7 +19,7 @@ import enx_variants
 from c_decoder import Decoder
 from enx_samples import DEMO, Taken, small_model
 from enx_variants import BAD, GOOD, mutated, normal, variant
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import FormatError
 from hostile_graphs import text
@@ -27,11 +27,6 @@ from make_golden import cases
 
 SEED = int(os.environ.get("ENXUTO_FUZZ_SEED", "1"))
 FILES = 2500 * int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
-
-
-@pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
-    return Decoder.built(tmp_path_factory.mktemp("decoder"))
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,7 @@ def _show(report: Report, *, trial: bool) -> None:
             ("processor", facts["cpu"]), ("processors usable", f"{facts['cores']}{quota}"), ("memory", memory),
             ("system", facts["system"]), ("GPU for PyTorch", facts["gpu"] or "none"),
             ("ONNX Runtime could use", ", ".join(facts["providers"]) or "–"),
+            (".enx files are decoded by", report.decoder),
         ],
     )  # fmt: skip
     rows = [(name, "not set" if value is None else str(value)) for name, value in report.threads.items()]

@@ -204,7 +204,7 @@ def run(
         note(f"interrupted; what is finished is in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
     made = provenance(
-        samples=count_images(images), seed=list(study.seeds), data=images.hash, threads=computing.threads
+        samples=count_images(images), seed=list(study.seeds), data=images.hash, threads=computing.thread_count
     )
     about = {"network": study.architecture.to_dict(), "data": images.hash}
     place = tables_folder(folder, f"{_stem(network)}-{data_name(data)}", about, _about)
@@ -253,7 +253,7 @@ def _study(
         retrain_epochs=options.retrain_epochs,
         score_images=filters.score_images,
         timed=(1, 128) if options.speed else (),
-        threads=computing.threads,
+        threads=computing.thread_count,
         paths=paths,
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.common_options import Json
+from enxuto.cli.shared.common_options import Json, Threads
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.model_files import is_model_file, open_network_file
@@ -30,6 +30,7 @@ from enxuto.cli.shared.training_options import (
 )
 from enxuto.cli.shared.values import parse_share
 from enxuto.errors import UsageError, did_you_mean
+from enxuto.machine.processors import processors
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class PruneOptions:
             help="The early checkpoint that --retrain rewind goes back to, epoch-NNN.pt.",
         ),
     ] = None
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")] = 1
+    threads: Threads = 1
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time the network before and after.")] = (
         True
     )
@@ -177,6 +178,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")
     rewind_to = options.rewind_checkpoint
+    threads = options.threads or processors()
     places = {**image_options.paths(data), "network": absolute_path(folder / "given.pt")}
     if rewind_to is not None:
         places["rewind"] = absolute_path(rewind_to)
@@ -187,7 +189,7 @@ def run(
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
-            results = Study(points, folder).run(Serial(options.threads), report)
+            results = Study(points, folder).run(Serial(threads), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
@@ -196,9 +198,9 @@ def run(
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
     made = provenance(
-        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=options.threads
+        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=threads
     )
-    timed = options.threads if options.speed else None
+    timed = threads if options.speed else None
     finish(points, results, images, folder, made, timed=timed, as_json=options.json)
 
 

@@ -18,13 +18,14 @@ from typing import IO
 import numpy as np
 
 from enxuto.codec import Coder, decode, decode_bytes, decode_levels, encode, encode_bytes, encode_levels
+from enxuto.enx import native
 from enxuto.enx.table import ExactRow, LevelsRow, Row, TensorEntry, describe
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
 from enxuto.quantize.tensor import QuantizedTensor
 
-__all__ = ["FileSlice", "Payload", "Spool", "most_elements"]
+__all__ = ["CodedInFile", "Payload", "Spool", "most_elements"]
 
 _EXPANSION = 4096
 _SLACK = 65536
@@ -36,8 +37,8 @@ def most_elements(payload_bytes: int) -> int:
 
 
 @dataclass(frozen=True)
-class FileSlice:
-    """Bytes that still lie in a file."""
+class CodedInFile:
+    """Bytes of a payload that still lie in the file it was opened from."""
 
     path: Path
     offset: int
@@ -79,7 +80,7 @@ class Spool:
                 self._file.flush()
         except OSError:
             return payload
-        return Payload(payload.row, SpoolSlice(self, offset, payload.row.bytes))
+        return Payload(payload.row, CodedInSpool(self, offset, payload.row.bytes))
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of the file."""
@@ -90,7 +91,7 @@ class Spool:
 
 
 @dataclass(frozen=True)
-class SpoolSlice:
+class CodedInSpool:
     """Bytes that were put aside."""
 
     spool: Spool
@@ -107,7 +108,7 @@ class Payload:
     """One row of the table and its payload, in memory or in the file it was read from."""
 
     row: Row
-    _data: bytes | FileSlice | SpoolSlice = field(repr=False)
+    _data: bytes | CodedInFile | CodedInSpool = field(repr=False)
 
     @classmethod
     def levels_of(
@@ -152,7 +153,7 @@ class Payload:
     @property
     def data(self) -> bytes:
         """Its bytes; `FormatError` where it does not match its checksum."""
-        data = self._data if isinstance(self._data, bytes) else self._data.read()
+        data = self._read()
         if len(data) != self.row.bytes or zlib.crc32(data) != int(self.row.crc32, 16):
             raise FormatError(
                 f"the payload of {self.row.label} does not match its checksum: the file is damaged",
@@ -164,14 +165,20 @@ class Payload:
             )
         return data
 
+    def _read(self) -> bytes:
+        return self._data if isinstance(self._data, bytes) else self._data.read()
+
     def levels(self, *, threads: int = 1) -> dict[str, QuantizedTensor]:
         """Decode the integer levels of the quantized tensors in this payload."""
         row = self._levels_row()
-        data = memoryview(self.data)[: row.coded_bytes]
+        whole = self.data
+        data = memoryview(whole)[: row.coded_bytes]
+        levels = native.decode_levels(row, whole) if threads <= 1 else None
         try:
             quantizer = _read_quantizer(row, data)
-            shapes = [entry.shape for entry in row.tensors]
-            levels = decode(row.coder, data[row.steps_bytes :], shapes, threads=threads)
+            if levels is None:
+                shapes = [entry.shape for entry in row.tensors]
+                levels = decode(row.coder, data[row.steps_bytes :], shapes, threads=threads)
         except (FormatError, UsageError) as error:
             raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
         decoded = {}
@@ -196,7 +203,12 @@ class Payload:
         return self.row
 
     def arrays(self, *, threads: int = 1) -> dict[str, np.ndarray]:
-        """Decode the values of all tensors in this payload, in their own types."""
+        """Decode the values of all tensors in this payload, in their own types.
+
+        The C decoder does so where it is there (`native`); with `threads` Python's compiled loops share the work.
+        """
+        if threads <= 1 and (values := native.decode_values(self.row, self._read())) is not None:
+            return values
         if isinstance(self.row, ExactRow):
             return self._exact_arrays(self.row)
         types = {entry.name: entry.dtype for entry in self.row.tensors}

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from enxuto.archive import digest, is_plain_int, read_archive, same_number_kind, write_archive
+from enxuto.archive import digest, is_whole_number, read_archive, same_number_kind, write_archive
 from enxuto.errors import EnxutoError, FormatError, UsageError
 from enxuto.importing.load import network_from_graph
 from enxuto.importing.network import OnnxNetwork
@@ -79,7 +79,7 @@ def read_module(path: str | Path) -> OnnxNetwork:
 def _rebuild(graph: bytes, shape: Any, state: Mapping[str, Any], path: str | Path) -> OnnxNetwork:
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise FormatError(f"{path} is damaged: its model holds something else than tensors", code="E052")
-    if not isinstance(shape, Sequence) or not all(is_plain_int(size) for size in shape):
+    if not isinstance(shape, Sequence) or not all(is_whole_number(size) for size in shape):
         raise FormatError(f"{path} is damaged: its input shape is none", code="E052")
     try:
         check_graph_size(graph, sum(value.numel() for value in state.values()))

@@ -1,0 +1,1 @@
+../../../decoder/enx.h
