@@ -62,7 +62,9 @@ class SizeOptions:
 
     bits: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Make the best file of at most X bits per parameter, every byte counted."),
+        typer.Option(
+            metavar="X", help="Make the best file of at most X bits per parameter, every byte counted."
+        ),
     ] = None
     target_size: Annotated[
         str | None,
