@@ -89,7 +89,10 @@ def run(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="By default the same name with .enx. - writes to stdout."
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The file; by default the same name with .enx. - writes to stdout.",
         ),
     ] = None,
     force: Force = False,
