@@ -112,11 +112,12 @@ def compress_within(
     samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
     if isinstance(samples, Samples):
-        together = run_together(model, samples, threads=threads)
-        samples = single_steps(model, together, images, seed=seed, threads=threads)
+        samples = run_together(model, samples, threads=threads)
+        samples = single_steps(model, samples, images, seed=seed, threads=threads)
     labelled = parts.held_out is not None and parts.held_out.labelled
-    fed = samples_of(model, samples)
-    judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled)
+    judged_outputs = find_losses(
+        model, samples_of(model, samples), outputs, threads=threads, labelled=labelled
+    )
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
     is_classifier = judged_outputs.answers is not None
@@ -136,9 +137,7 @@ def compress_within(
     )  # fmt: skip
 
     if calibration.judged_outputs.answers is not None:
-        check_scores_vary(
-            calibration.scores
-        )  # one that ignores its input too: a search would keep nothing of it
+        check_scores_vary(calibration.scores)  # of one that ignores its input a search would keep nothing
 
     def make(price: float) -> PricedModel:
         outcome = compress_at(
