@@ -29,6 +29,7 @@ SMALL = {
     "study": "--points 2 --milliseconds 1 --rounds 1",
     "train": "--network lenet5-cifar --images 64 --rounds 1 --device cpu",
     "views": "--help",
+    "web": f"{MODEL} {BENCHMARKS.parent / 'docs' / 'web' / 'digits.enx'} --runs 1 --quality 1",
 }
 """Arguments for each; a new benchmark must say its own here."""
 

@@ -186,8 +186,8 @@ def check_feeds(feeds: Feeds, inputs: Sequence[InputLike], place: str, *, batch:
     for item in inputs:
         if item.name in feeds and not _shape_fits(feeds[item.name].shape, item.shape, batch=batch):
             raise DataError(
-                f"{place}: {describe_input(item)} cannot be {_text(feeds[item.name].shape)}; "
-                f"make a file that fits with: {feeds_text(inputs)}",
+                f"{place}: {describe_input(item)} cannot be {_text(feeds[item.name].shape)}; make a file that fits "
+                f"with: {feeds_text(inputs)}",
                 code="E044",
             )
 
@@ -325,7 +325,7 @@ def _shape_fits(shape: Sequence[int], wanted: Sequence[int | None], *, batch: bo
 
 
 def describe_input(item: InputLike) -> str:
-    """Return an input's name, type and shape for a message."""
+    """Return an input's name, type and shape, for messages."""
     return f"input {item.name!r} ({item.dtype.name}, {_text(item.shape)})"
 
 

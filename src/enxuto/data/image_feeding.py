@@ -1,4 +1,4 @@
-"""Images of a data set as samples of a model's one input."""
+"""A data set's images as samples of a model's one input of images."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _pixels(array: Array, item: InputLike, dataset: Dataset) -> Array:
     found = array.astype(item.dtype, copy=False)
     if item.dtype.kind in "iu" and not np.array_equal(found, array):
         raise DataError(
-            f"{dataset.path}: {describe_input(item)} takes whole numbers, and preprocessing makes fractions; "
-            "feed pixels as they are (divide_by=1)",
+            f"{dataset.path}: {describe_input(item)} takes whole numbers, and preprocessing makes fractions; feed "
+            "pixels as they are (divide_by=1)",
             code="E046",
         )
     return found
