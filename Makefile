@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Each process has half of the folders, so that most fixtures are made once; who is done takes tests from the other.
+SHARED := -n 2 --dist worksteal
 
 .PHONY: help demo test quick lint format bench docs acceptance agreement fuzz minimum dist recompile clean
 
@@ -53,19 +55,19 @@ demo: $(VENV)/core.stamp  ## shrink a small real network, also calibrated, decod
 	@$(BIN)/enxuto demo
 
 test: $(VENV)/browser.stamp lint  ## lint and run the test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(SHARED)
 
 QUICK := not acceptance and not slow and not torch and not browser
 quick: $(VENV)/quick.stamp  ## the core's tests, without PyTorch and browser: under a minute once set up
-	$(BIN)/python -m pytest -n 2 -q -m "$(QUICK)"
+	$(BIN)/python -m pytest $(SHARED) -q -m "$(QUICK)"
 
 minimum: $(MINIMUM)/stamp  ## the quick tests on the oldest versions that are declared
-	$(MINIMUM)/bin/python -m pytest -n 2 -q -m "$(QUICK) and not extras"
+	$(MINIMUM)/bin/python -m pytest $(SHARED) -q -m "$(QUICK) and not extras"
 
 FUZZ_FACTOR ?= 20
 FUZZ_SEED ?= $(shell date +%s)
 fuzz: $(VENV)/quick.stamp  ## hostile bytes and properties on many more examples; FUZZ_SEED=… repeats a run
-	ENXUTO_FUZZ_FACTOR=$(FUZZ_FACTOR) ENXUTO_FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -n 2 -q \
+	ENXUTO_FUZZ_FACTOR=$(FUZZ_FACTOR) ENXUTO_FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest $(SHARED) -q \
 	  -m "fuzz and not torch and not acceptance" --hypothesis-seed=$(FUZZ_SEED)
 
 dist: $(VENV)/dist.stamp  ## wheel and sdist in dist/, checked: README, license, and the demo from an empty environment
@@ -91,7 +93,7 @@ bench: $(VENV)/dev.stamp  ## benchmarks; timings are ratios within one run
 	$(BIN)/python benchmarks/codec.py
 
 docs: $(VENV)/docs.stamp  ## run the examples of all pages, and build the site in docs/_build/html
-	$(BIN)/python -m pytest -n 2 -q docs
+	$(BIN)/python -m pytest $(SHARED) -q docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 

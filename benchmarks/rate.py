@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.at_price import compress_at
+from enxuto.compression.data_free import compress
 from enxuto.compression.judge import Judge
-from enxuto.compression.plain import compress, parameters
 from enxuto.compression.split import load_images
 from enxuto.data import PRESETS, Dataset, open_dataset
+from enxuto.enx.learned import parameters
 from enxuto.onnx_model import Model
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"

@@ -26,14 +26,15 @@ from typing import Any
 import numba
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.layers import LinearLayer
 from enxuto.codec import fit
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.judge import Judge
-from enxuto.compression.plain import parameters
 from enxuto.compression.split import load_images
 from enxuto.data import PRESETS
+from enxuto.enx.learned import parameters
 from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
@@ -121,17 +122,17 @@ class Otherwise(Calibration):
         """How many paths are followed along a row."""
         return self.way.paths
 
-    def quantize(self, price: float, names: Any = None, progress: Any = None) -> dict[str, QuantizedTensor]:
+    def round_at(self, price: float, names: Any = None, progress: Any = None) -> dict[str, QuantizedTensor]:
         """Return levels as the way has them."""
         if self.way.trellis:
-            return super().quantize(price, names, progress)
+            return super().round_at(price, names, progress)
         return {layer.weight: self._rounded(layer, price) for layer in self.layers}
 
     def _rounded(self, layer: LinearLayer, price: float) -> QuantizedTensor:
         weight, shape = self.model.load(layer.weight), self.model.info(layer.weight).shape
         spacing, curvature = self._spacing(layer.weight), self.curvatures[layer.weight]
         whole = spacing.grid(price)
-        grid = Grid(spacing.plain_step(price * self.way.finer**2), whole.rows, whole.columns)
+        grid = Grid(spacing.step_off_trellis(price * self.way.finer**2), whole.rows, whole.columns)
         rows, columns = spacing.relative_steps()
         matrix = layer.matrix(weight).astype(np.float64)
         levels = curvature.round(matrix, grid.step * rows, columns, paths=self.paths)

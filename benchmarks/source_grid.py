@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from enxuto.codec import entropy
-from enxuto.compression.plain import compress, parameters
+from enxuto.compression.data_free import compress
 from enxuto.data import Dataset, Preprocess, open_dataset, preset
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.evaluation import evaluate
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import DeadZone

@@ -21,9 +21,9 @@ import numpy as np
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.plain import parameters
 from enxuto.compression.split import load_images
 from enxuto.data import PRESETS, Dataset, Preprocess
+from enxuto.enx.learned import parameters
 from enxuto.metrics.divergence import divergence
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner

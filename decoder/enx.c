@@ -16,7 +16,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-#if defined(__GNUC__) && !defined(ENX_SMALL)
+#if defined(__GNUC__)
 #define INLINE __attribute__((always_inline)) inline
 #else
 #define INLINE inline
@@ -69,6 +69,14 @@ static int reserve(const enx_allocator *a, list *items, size_t more, size_t size
     give_back(a, items->data);
     items->data = data;
     items->room = room;
+    return ENX_OK;
+}
+
+static int append(const enx_allocator *a, list *to, const void *items, size_t count, size_t size)
+{
+    RETURN_IF(reserve(a, to, count, size));
+    if (count) memcpy(to->data + to->count * size, items, count * size);
+    to->count += count;
     return ENX_OK;
 }
 
@@ -522,27 +530,6 @@ static void multiply_add(natural *n, uint32_t factor, uint32_t add)
     if (carry && n->count < LIMBS) n->limb[n->count++] = (uint32_t)carry;
 }
 
-static int bit_length(const natural *n)
-{
-    if (!n->count) return 0;
-    int length = 32 * (n->count - 1);
-    for (uint32_t top = n->limb[n->count - 1]; top; top >>= 1) length++;
-    return length;
-}
-
-static void shift_left(natural *n, int by)
-{
-    int limbs = by / 32, rest = by % 32;
-    if (!n->count || !by) return;
-    for (int i = n->count + limbs; i >= 0 && i < LIMBS; i--) {
-        uint64_t low = i - limbs - 1 >= 0 && i - limbs - 1 < n->count ? n->limb[i - limbs - 1] : 0;
-        uint64_t high = i - limbs >= 0 && i - limbs < n->count ? n->limb[i - limbs] : 0;
-        n->limb[i] = (uint32_t)((high << 32 | low) << rest >> 32);
-    }
-    n->count = n->count + limbs + 1 < LIMBS ? n->count + limbs + 1 : LIMBS;
-    while (n->count && !n->limb[n->count - 1]) n->count--;
-}
-
 static int compare(const natural *a, const natural *b)
 {
     if (a->count != b->count) return a->count < b->count ? -1 : 1;
@@ -621,33 +608,19 @@ static double decimal(const uint8_t *p, const uint8_t *end)
     if (sticky) multiply_add(&n, 10, 1), exponent--; /* a digit more stands for all that were left out */
     for (; exponent > 0; exponent--) multiply_add(&n, 10, 0);
     for (; exponent < 0; exponent++) multiply_add(&d, 10, 0);
-    /* n / d = q * 2^-shift with q of 64 bits, by long division */
-    int shift = 64 - bit_length(&n) + bit_length(&d);
-    if (shift > 0) shift_left(&n, shift);
-    else shift_left(&d, -shift);
+    /* n / d = q * 2^e with q of 64 bits, by long division, once n / d lies between 2^63 and 2^64 */
+    int e = 0;
+    for (; compare(&n, &d) < 0; e--) multiply_add(&n, 2, 0);
+    for (; compare(&n, &d) >= 0; e++) multiply_add(&d, 2, 0);
     uint64_t q = 0;
-    natural step = d;
-    int extra = 0; /* the quotient may have 65 bits: its first is taken off ahead */
-    shift_left(&step, 64);
-    if (compare(&n, &step) >= 0) {
-        subtract(&n, &step);
-        extra = 1;
+    for (int i = 0; i < 64; i++, e--) {
+        multiply_add(&n, 2, 0);
+        q <<= 1;
+        if (compare(&n, &d) < 0) continue;
+        subtract(&n, &d);
+        q |= 1;
     }
-    for (int i = 63; i >= 0; i--) {
-        step = d;
-        shift_left(&step, i);
-        if (compare(&n, &step) >= 0) {
-            subtract(&n, &step);
-            q |= (uint64_t)1 << i;
-        }
-    }
-    int rest = n.count != 0;
-    if (extra) {
-        rest |= (int)(q & 1);
-        q = q >> 1 | (uint64_t)1 << 63;
-        shift--;
-    }
-    double value = rounded(q, rest, -shift);
+    double value = rounded(q, n.count != 0, e);
     return negative ? -value : value;
 }
 
@@ -839,7 +812,8 @@ typedef struct {
 } row;
 
 typedef struct {
-    uint64_t length_at, begin, old_size, new_size; /* of a message in the graph; length_at: of its length */
+    size_t length_at, begin, old_size; /* of a message in the graph; length_at: of its length */
+    uint64_t new_size;
     size_t tensor;                                 /* SIZE_MAX: a message that holds one */
 } edit;
 
@@ -892,9 +866,7 @@ static int read_tensor(enx_file *f, const uint8_t *p, const uint8_t *end)
     unsigned size;
     for (p = value[0] + 1; *p != '"';) {
         p = character(p, end, c, &size);
-        RETURN_IF(reserve(&f->allocator, &f->names, size, 1));
-        memcpy(f->names.data + f->names.count, c, size);
-        f->names.count += size;
+        RETURN_IF(append(&f->allocator, &f->names, c, size, 1));
     }
     t.name_size = f->names.count - t.name_at;
     t.shape_at = f->shapes.count;
@@ -907,15 +879,12 @@ static int read_tensor(enx_file *f, const uint8_t *p, const uint8_t *end)
         NEED(bound <= MOST / (length ? length : 1), ENX_TABLE);
         bound *= length ? length : 1;
         t.elements *= length;
-        RETURN_IF(reserve(&f->allocator, &f->shapes, 1, sizeof(uint64_t)));
-        memcpy(f->shapes.data + sizeof(uint64_t) * f->shapes.count++, &length, sizeof length);
+        RETURN_IF(append(&f->allocator, &f->shapes, &length, 1, sizeof length));
         t.rank++;
     }
     t.bytes = bytes_of(t.elements, t.type);
     t.row = f->rows.count;
-    RETURN_IF(reserve(&f->allocator, &f->tensors, 1, sizeof t));
-    memcpy(f->tensors.data + sizeof t * f->tensors.count++, &t, sizeof t);
-    return ENX_OK;
+    return append(&f->allocator, &f->tensors, &t, 1, sizeof t);
 }
 
 static int positive_float32(double x) { float y = (float)x; return y > 0 && is_finite(y); }
@@ -1041,9 +1010,7 @@ static int read_row(enx_file *f, const uint8_t *p, const uint8_t *end)
     r.offset = f->payloads;
     f->payloads += r.bytes;
     NEED(f->payloads <= f->file_size, ENX_TABLE);
-    RETURN_IF(reserve(&f->allocator, &f->rows, 1, sizeof r));
-    memcpy(f->rows.data + sizeof r * f->rows.count++, &r, sizeof r);
-    return ENX_OK;
+    return append(&f->allocator, &f->rows, &r, 1, sizeof r);
 }
 
 static int compare_names(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size)
@@ -2007,9 +1974,9 @@ enum { LEVELS_DEEP = 101, SMALL_GRAPH = 1 << 20 };
 
 /* A field at `at`: its number, how it is written, its value (of a number, or the length of what follows) and where
  * that begins. 0 where there is none. Numbers have to be as short as they can be. */
-typedef struct { uint64_t start, begin, end, value; uint32_t number; unsigned wire; } found;
+typedef struct { size_t start, begin, end; uint64_t value; uint32_t number; unsigned wire; } found;
 
-static int leb128(const uint8_t *data, uint64_t *at, uint64_t end, uint64_t *value)
+static int leb128(const uint8_t *data, size_t *at, size_t end, uint64_t *value)
 {
     *value = 0;
     for (unsigned shift = 0; shift < 70; shift += 7) {
@@ -2022,7 +1989,7 @@ static int leb128(const uint8_t *data, uint64_t *at, uint64_t end, uint64_t *val
     return 0;
 }
 
-static int next_field(const uint8_t *data, uint64_t at, uint64_t end, found *f)
+static int next_field(const uint8_t *data, size_t at, size_t end, found *f)
 {
     uint64_t key;
     f->start = at;
@@ -2038,7 +2005,7 @@ static int next_field(const uint8_t *data, uint64_t at, uint64_t end, found *f)
     }
     const uint64_t length = f->wire == 2 ? f->value : f->wire == 1 ? 8 : f->wire == 5 ? 4 : 0;
     if ((f->wire != 0 && !length && f->wire != 2) || length > end - at) return 0;
-    f->end = at + length;
+    f->end = at + (size_t)length;
     return 1;
 }
 
@@ -2078,24 +2045,25 @@ static int meaning(int kind, const found *f, const field **defined)
 
 static int packed_numbers(const uint8_t *data, const found *f, int what)
 {
-    const uint64_t size = f->end - f->begin;
+    const size_t size = f->end - f->begin;
     if (!size) return 0;
+    uint64_t value;
     if (what == FLOAT32 || what == FLOAT64) return size % (what == FLOAT32 ? 4 : 8) == 0;
-    for (uint64_t at = f->begin, value; at < f->end;)
+    for (size_t at = f->begin; at < f->end;)
         if (!leb128(data, &at, f->end, &value) || (what == INT32 && !fits_int32(value))) return 0;
     return 1;
 }
 
 /* A name that a graph or a function (a scope, counted from 1) defines: where it is in the graph's bytes. */
 enum { BY_INITIALIZER, BY_INPUT, BY_OUTPUT };
-typedef struct { uint64_t at, size; uint32_t scope, by; } definition;
+typedef struct { size_t at, size; uint32_t scope, by; } definition;
 
 /* What tells a model-local function from others: domain, name and overload in the graph's bytes. */
-typedef struct { uint64_t at[3], size[3]; } function;
+typedef struct { size_t at[3], size[3]; } function;
 
 /* A tensor of the graph that may be a weight. */
 typedef struct {
-    uint64_t length_at, begin, end;
+    size_t length_at, begin, end;
     size_t name_at, name_size; /* in the walk's names, path included; size 0: it has none */
     uint64_t elements, bytes, new_size;
     int type, emptied, whole, external, possible, weight;
@@ -2103,15 +2071,16 @@ typedef struct {
 
 typedef struct {
     int kind;
-    uint64_t end, at, length_at, begin;
+    size_t end, at, length_at, begin;
     int64_t grown;              /* bytes that what is inside takes more */
     size_t path;                /* length of the path that precedes the names of weights */
     uint32_t scope;             /* of a graph or function whose names are looked at */
     int named;                  /* 0: what is inside are no weights */
-    uint64_t once[2];           /* fields that have occurred, by their place in `messages` */
+    uint32_t once;              /* fields that have occurred, by their place in `messages` */
+    int chosen;                 /* one of those that exclude each other has */
     size_t label, label_size;   /* of a node: in the graph's bytes */
-    uint64_t constant;          /* of a node: where its attribute is that is a weight; 0: none */
-    uint64_t output, output_size;
+    size_t constant;            /* of a node: where its attribute is that is a weight; 0: none */
+    size_t output, output_size;
     uint64_t type;              /* of an attribute */
     unsigned index;             /* of an attribute: graphs so far */
 } frame;
@@ -2133,17 +2102,9 @@ static uint64_t letters(const uint8_t *text, size_t size)
     return count;
 }
 
-static int append(const enx_allocator *a, list *to, const uint8_t *data, size_t size)
-{
-    RETURN_IF(reserve(a, to, size, 1));
-    if (size) memcpy(to->data + to->count, data, size);
-    to->count += size;
-    return ENX_OK;
-}
-
 static int append_text(const enx_allocator *a, list *to, const char *text)
 {
-    return append(a, to, (const uint8_t *)text, strlen(text));
+    return append(a, to, text, strlen(text), 1);
 }
 
 static int same(const uint8_t *data, uint64_t size, const char *text)
@@ -2152,11 +2113,11 @@ static int same(const uint8_t *data, uint64_t size, const char *text)
 }
 
 /* The last of a message's fields of that number that is written as text or message; 0 where there is none. */
-static int last_field(const uint8_t *data, uint64_t begin, uint64_t end, uint32_t wanted, found *result)
+static int last_field(const uint8_t *data, size_t begin, size_t end, uint32_t wanted, found *result)
 {
     found f;
     int there = 0;
-    for (uint64_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
+    for (size_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
         if (f.number == wanted && f.wire == 2) {
             *result = f;
             there = 1;
@@ -2168,9 +2129,7 @@ static int define(walk *w, uint32_t scope, uint32_t by, const found *name)
 {
     const definition d = {name->begin, name->end - name->begin, scope, by};
     if (!d.size) return ENX_OK;
-    RETURN_IF(reserve(&w->f->allocator, &w->definitions, 1, sizeof d));
-    memcpy(w->definitions.data + sizeof d * w->definitions.count++, &d, sizeof d);
-    return ENX_OK;
+    return append(&w->f->allocator, &w->definitions, &d, 1, sizeof d);
 }
 
 /* Notes the names that a graph's initializers and inputs, or a function's inputs define. */
@@ -2179,17 +2138,16 @@ static int define_names(walk *w, frame *n)
     const uint8_t *data = w->data;
     found f, inner, name;
     n->scope = ++w->scopes;
-    for (uint64_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
+    for (size_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
         if (f.wire != 2) continue;
-        if (n->kind == FUNCTION) {
-            if (f.number == 4) RETURN_IF(define(w, n->scope, BY_INPUT, &f));
-        } else if (f.number == 5) {
-            if (last_field(data, f.begin, f.end, 8, &name)) RETURN_IF(define(w, n->scope, BY_INITIALIZER, &name));
-        } else if (f.number == 11) {
-            if (last_field(data, f.begin, f.end, 1, &name)) RETURN_IF(define(w, n->scope, BY_INPUT, &name));
-        } else if (f.number == 15 && last_field(data, f.begin, f.end, 1, &inner)) {
-            if (last_field(data, inner.begin, inner.end, 8, &name)) RETURN_IF(define(w, n->scope, BY_INITIALIZER, &name));
-        }
+        int there = 0;
+        name = f;
+        if (n->kind == FUNCTION) there = f.number == 4;
+        else if (f.number == 5) there = last_field(data, f.begin, f.end, 8, &name);
+        else if (f.number == 11) there = last_field(data, f.begin, f.end, 1, &name);
+        else if (f.number == 15 && last_field(data, f.begin, f.end, 1, &inner))
+            there = last_field(data, inner.begin, inner.end, 8, &name);
+        if (there) RETURN_IF(define(w, n->scope, n->kind == FUNCTION || f.number == 11 ? BY_INPUT : BY_INITIALIZER, &name));
     }
     return ENX_OK;
 }
@@ -2198,16 +2156,16 @@ static int define_names(walk *w, frame *n)
 static int define_outputs(walk *w, uint32_t scope, const frame *n)
 {
     found f;
-    for (uint64_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &f); at = f.end)
+    for (size_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &f); at = f.end)
         if (f.number == 2 && f.wire == 2) RETURN_IF(define(w, scope, BY_OUTPUT, &f));
     return ENX_OK;
 }
 
-static uint64_t count_fields(const uint8_t *data, uint64_t begin, uint64_t end, uint32_t one, uint32_t other)
+static uint64_t count_fields(const uint8_t *data, size_t begin, size_t end, uint32_t one, uint32_t other)
 {
     found f;
     uint64_t count = 0;
-    for (uint64_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
+    for (size_t at = begin; at < end && next_field(data, at, end, &f); at = f.end)
         count += f.wire == 2 && (f.number == one || f.number == other);
     return count;
 }
@@ -2225,10 +2183,10 @@ static void look_at_node(const uint8_t *data, frame *n)
 {
     found f;
     uint64_t outputs = 0;
-    uint64_t name = 0, name_size = 0, op = 0, op_size = 0, domain_size = 0, domain = 0;
-    for (uint64_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
+    size_t name = 0, name_size = 0, op = 0, op_size = 0, domain_size = 0, domain = 0;
+    for (size_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
         if (f.wire != 2) continue;
-        const uint64_t size = f.end - f.begin;
+        const size_t size = f.end - f.begin;
         if (f.number == 2) {
             outputs++;
             if (!n->label_size && size) n->label = (size_t)f.begin, n->label_size = (size_t)size;
@@ -2243,7 +2201,7 @@ static void look_at_node(const uint8_t *data, frame *n)
     if (!n->label_size) n->label = (size_t)op, n->label_size = (size_t)op_size;
     if (outputs != 1 || !n->output_size || !same(data + op, op_size, "Constant")) return;
     if (domain_size && !same(data + domain, domain_size, "ai.onnx")) return;
-    for (uint64_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
+    for (size_t at = n->begin; at < n->end && next_field(data, at, n->end, &f); at = f.end) {
         found called;
         if (f.number != 5 || f.wire != 2 || !last_field(data, f.begin, f.end, 1, &called)) continue;
         if (!same(data + called.begin, called.end - called.begin, "value")) continue;
@@ -2265,14 +2223,14 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
     c.name_size = w->names.count - name_at;
     c.elements = 1;
     c.possible = 1;
-    uint64_t bound = 1, raw = 0, counts[3] = {0, 0, 0};
+    uint64_t bound = 1, raw = 0;
     int rank = 0, has_raw = 0;
     uint64_t kept = 0;
     found f;
-    for (uint64_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
+    for (size_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
         const field *d;
         const int what = meaning(TENSOR, &f, &d);
-        const uint64_t size = f.end - f.begin;
+        const size_t size = f.end - f.begin;
         if (what != UNKNOWN && f.number == 1) {
             rank++;
             if (f.value > MOST || bound > MOST / (f.value ? f.value : 1)) c.possible = 0;
@@ -2282,14 +2240,6 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
         if (what != UNKNOWN && f.number == 13) c.external = 1;
         if (what != UNKNOWN && f.number == 14) c.emptied = f.value == 1;
         if (what != UNKNOWN && f.number == 9) raw = size, has_raw = 1;
-        if (what != UNKNOWN && f.number == 4) counts[0] = size / 4;
-        if (what != UNKNOWN && f.number == 10) counts[2] = size / 8;
-        if (what != UNKNOWN && (f.number == 5 || f.number == 7 || f.number == 11)) {
-            uint64_t numbers = 0;
-            for (uint64_t i = f.begin; i < f.end; i++) numbers += w->data[i] < 128;
-            if (f.number == 5) counts[1] = numbers;
-            else counts[0] = f.number == 7 && c.type != 7 ? counts[0] : numbers, (void)0;
-        }
         if (what == UNKNOWN || f.number == 1 || f.number == 2 || f.number == 8 || f.number == 12 || f.number == 16)
             kept += f.end - f.start;
     }
@@ -2302,13 +2252,13 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
         c.whole = raw == c.bytes;
     } else {
         uint64_t numbers = 0;
-        for (uint64_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
+        for (size_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
             const int type = c.type;
             const uint32_t of_type = type == 1 || type == 14 ? 4 : type == 11 || type == 15 ? 10
                                    : type == 7 ? 7 : type == 12 || type == 13 ? 11 : 5;
             if (f.number != of_type || f.wire != 2) continue;
             if (of_type == 4 || of_type == 10) numbers += (f.end - f.begin) / (of_type == 4 ? 4 : 8);
-            else for (uint64_t i = f.begin; i < f.end; i++) numbers += w->data[i] < 128;
+            else for (size_t i = f.begin; i < f.end; i++) numbers += w->data[i] < 128;
         }
         const uint64_t each = c.type == 14 || c.type == 15 ? 2 : 1; /* complex numbers are two */
         const uint64_t items = type_packed((uint64_t)c.type) > 1 ? c.bytes : c.elements * each;
@@ -2322,17 +2272,13 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
         w->names.count = name_at;
         return ENX_OK;
     }
-    RETURN_IF(reserve(&w->f->allocator, &w->candidates, 1, sizeof c));
-    memcpy(w->candidates.data + sizeof c * w->candidates.count++, &c, sizeof c);
-    return ENX_OK;
+    return append(&w->f->allocator, &w->candidates, &c, 1, sizeof c);
 }
 
-static int add_edit(enx_file *f, uint64_t length_at, uint64_t begin, uint64_t old_size, uint64_t new_size, size_t of)
+static int add_edit(enx_file *f, size_t length_at, size_t begin, size_t old_size, uint64_t new_size, size_t of)
 {
     const edit e = {length_at, begin, old_size, new_size, of};
-    RETURN_IF(reserve(&f->allocator, &f->edits, 1, sizeof e));
-    memcpy(f->edits.data + sizeof e * f->edits.count++, &e, sizeof e);
-    return ENX_OK;
+    return append(&f->allocator, &f->edits, &e, 1, sizeof e);
 }
 
 /* Goes into a message inside the one on top of the stack. */
@@ -2366,10 +2312,10 @@ static int enter(walk *w, int kind, const found *f)
             unsigned index = up->index;
             if (f->number == 11) up->index++;
             if (!n->named) break;
-            RETURN_IF(append(a, &w->path, w->data + node->label, node->label_size));
+            RETURN_IF(append(a, &w->path, w->data + node->label, node->label_size, 1));
             RETURN_IF(append_text(a, &w->path, "."));
             if (last_field(w->data, up->begin, up->end, 1, &called))
-                RETURN_IF(append(a, &w->path, w->data + called.begin, (size_t)(called.end - called.begin)));
+                RETURN_IF(append(a, &w->path, w->data + called.begin, (size_t)(called.end - called.begin), 1));
             if (f->number == 11) {
                 *--digit = 0;
                 do *--digit = (char)('0' + index % 10);
@@ -2393,14 +2339,13 @@ static int enter(walk *w, int kind, const found *f)
             if (there) key.at[i] = part.begin, key.size[i] = part.end - part.begin;
             if (i == 2 && (!there || part.begin == part.end)) break;
             if (i) RETURN_IF(append_text(a, &w->path, ":"));
-            if (there) RETURN_IF(append(a, &w->path, w->data + part.begin, (size_t)(part.end - part.begin)));
+            if (there) RETURN_IF(append(a, &w->path, w->data + part.begin, (size_t)(part.end - part.begin), 1));
         }
         RETURN_IF(append_text(a, &w->path, "/"));
         n->path = w->path.count;
         n->named = 1;
         RETURN_IF(pay_for_names(w, n->path, count_fields(w->data, n->begin, n->end, 7, 7)));
-        RETURN_IF(reserve(a, &w->functions, 1, sizeof key));
-        memcpy(w->functions.data + sizeof key * w->functions.count++, &key, sizeof key);
+        RETURN_IF(append(a, &w->functions, &key, 1, sizeof key));
         RETURN_IF(define_names(w, n));
         break;
     }
@@ -2414,7 +2359,7 @@ static int enter(walk *w, int kind, const found *f)
         n->named = up->named && up->kind == NODE;
         if (n->named) {
             found type;
-            for (uint64_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &type); at = type.end)
+            for (size_t at = n->begin; at < n->end && next_field(w->data, at, n->end, &type); at = type.end)
                 if (type.number == 20 && type.wire == 0) n->type = type.value;
         }
         break;
@@ -2425,15 +2370,15 @@ static int enter(walk *w, int kind, const found *f)
         if (up->kind == GRAPH && up->named) {
             if (last_field(w->data, n->begin, n->end, 8, &called) && called.end > called.begin) {
                 named = 1;
-                RETURN_IF(append(a, &w->names, w->path.data, w->path.count));
-                RETURN_IF(append(a, &w->names, w->data + called.begin, (size_t)(called.end - called.begin)));
+                RETURN_IF(append(a, &w->names, w->path.data, w->path.count, 1));
+                RETURN_IF(append(a, &w->names, w->data + called.begin, (size_t)(called.end - called.begin), 1));
             }
         } else if (up->kind == ATTRIBUTE && up->named && f->number == 5) {
             const frame *node = &w->stack[w->depth - 3];
             if (node->constant && node->constant == up->begin) {
                 named = 1;
-                RETURN_IF(append(a, &w->names, w->path.data, w->path.count));
-                RETURN_IF(append(a, &w->names, w->data + node->output, (size_t)node->output_size));
+                RETURN_IF(append(a, &w->names, w->path.data, w->path.count, 1));
+                RETURN_IF(append(a, &w->names, w->data + node->output, (size_t)node->output_size, 1));
             }
         }
         RETURN_IF(look_at_tensor(w, n, name_at, named));
@@ -2455,7 +2400,8 @@ static int leave(walk *w)
     frame *n = &w->stack[--w->depth];
     if (w->depth) {
         frame *up = &w->stack[w->depth - 1];
-        const uint64_t old_size = n->end - n->begin, new_size = old_size + (uint64_t)n->grown;
+        const size_t old_size = n->end - n->begin;
+        const uint64_t new_size = old_size + (uint64_t)n->grown;
         if (n->grown || n->kind == TENSOR) {
             up->grown += n->grown + (int64_t)leb128_size(new_size) - (int64_t)leb128_size(old_size);
             if (n->kind != TENSOR) RETURN_IF(add_edit(w->f, n->length_at, n->begin, old_size, new_size, SIZE_MAX));
@@ -2480,12 +2426,12 @@ static int step_in(walk *w)
     const int often = d->what & 192;
     if (often != MANY) {
         const size_t place_ = (size_t)(d - messages[n->kind]);
-        const uint64_t mark = (uint64_t)1 << place_;
-        NEED(!(n->once[0] & mark), ENX_GRAPH);
-        n->once[0] |= mark;
+        const uint32_t mark = (uint32_t)1 << place_;
+        NEED(!(n->once & mark), ENX_GRAPH);
+        n->once |= mark;
         if (often == CHOICE) {
-            NEED(!n->once[1], ENX_GRAPH);
-            n->once[1] = 1;
+            NEED(!n->chosen, ENX_GRAPH);
+            n->chosen = 1;
         }
     }
     if (often == PACKED) return packed_numbers(w->data, &f, what) ? ENX_OK : ENX_GRAPH;
@@ -2521,7 +2467,7 @@ static int same_shape(const walk *w, const candidate *c, const tensor *t)
 {
     found f;
     int rank = 0;
-    for (uint64_t at = c->begin; at < c->end && next_field(w->data, at, c->end, &f); at = f.end) {
+    for (size_t at = c->begin; at < c->end && next_field(w->data, at, c->end, &f); at = f.end) {
         if (f.number != 1 || f.wire != 0) continue;
         if (rank == t->rank || t->shape[rank++] != f.value) return 0;
     }
@@ -2637,8 +2583,8 @@ static int place_weights(enx_file *f)
 static uint8_t *kept_fields(const uint8_t *data, const edit *e, int part, uint8_t *out)
 {
     found f;
-    const uint64_t end = e->begin + e->old_size;
-    for (uint64_t at = e->begin; at < end && next_field(data, at, end, &f); at = f.end) {
+    const size_t end = e->begin + e->old_size;
+    for (size_t at = e->begin; at < end && next_field(data, at, end, &f); at = f.end) {
         const field *d;
         const int unknown = meaning(TENSOR, &f, &d) == UNKNOWN;
         const int front = !unknown && (f.number == 1 || f.number == 2 || f.number == 8);
@@ -2655,7 +2601,8 @@ static void write_graph(enx_file *f, uint8_t *out)
 {
     const uint8_t *data = f->plain + f->table_size;
     const edit *e = (const edit *)(const void *)f->edits.data;
-    uint64_t from = 0, at = 0;
+    size_t from = 0;
+    uint64_t at = 0;
     for (size_t i = 0; i < f->edits.count; i++, e++) {
         if (out) memcpy(out + at, data + from, (size_t)(e->length_at - from));
         at += e->length_at - from;
@@ -2666,8 +2613,8 @@ static void write_graph(enx_file *f, uint8_t *out)
         tensor *t = TENSORS(f) + e->tensor;
         uint64_t behind = 0;
         found field_;
-        const uint64_t end = e->begin + e->old_size;
-        for (uint64_t p = e->begin; p < end && next_field(data, p, end, &field_); p = field_.end) {
+        const size_t end = e->begin + e->old_size;
+        for (size_t p = e->begin; p < end && next_field(data, p, end, &field_); p = field_.end) {
             const field *d;
             if (meaning(TENSOR, &field_, &d) == UNKNOWN || field_.number == 12 || field_.number == 16)
                 behind += field_.end - field_.start;
@@ -2688,13 +2635,13 @@ static void write_graph(enx_file *f, uint8_t *out)
 static int read_graph(enx_file *f)
 {
     const uint8_t *data = f->plain + f->table_size;
-    const uint64_t size = f->graph_size;
+    const size_t size = f->graph_size;
     walk *w = take(&f->allocator, 1, sizeof *w);
     NEED(w, ENX_NO_MEMORY);
     memset(w, 0, sizeof *w);
     w->f = f;
     w->data = data;
-    w->left = 8 * size + ((uint64_t)1 << 24);
+    w->left = 8 * (uint64_t)size + ((uint64_t)1 << 24);
     w->stack[0].kind = MODEL;
     w->stack[0].end = size;
     w->depth = 1;
@@ -2702,12 +2649,12 @@ static int read_graph(enx_file *f)
     while (code == ENX_OK && w->depth) {
         const frame *n = &w->stack[w->depth - 1];
         code = n->at < n->end ? step_in(w) : leave(w);
-        if (size > SMALL_GRAPH && w->costs > 24 * size + ((uint64_t)1 << 26)) code = ENX_GRAPH;
+        if (size > SMALL_GRAPH && w->costs > 24 * (uint64_t)size + ((uint64_t)1 << 26)) code = ENX_GRAPH;
     }
     found graph, part;
     if (code == ENX_OK) {
         int versions = 0, inside = 0;
-        for (uint64_t at = 0; at < size && next_field(data, at, size, &part); at = part.end)
+        for (size_t at = 0; at < size && next_field(data, at, size, &part); at = part.end)
             versions |= (part.number == 1 && part.wire == 0 && part.value) || (part.number == 8 && part.wire == 2);
         if (last_field(data, 0, size, 7, &graph))
             inside = count_fields(data, graph.begin, graph.end, 1, 12) > 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
@@ -52,8 +53,12 @@ class Decoder:
 
     @classmethod
     def built(cls, folder: Path) -> Decoder:
-        """Compile the driver with sanitizers."""
-        return cls(compiled(folder / "driver", "-I", ROOT / "decoder", *SANITIZED, *SOURCES))
+        """Compile the driver with sanitizers, into a folder; as it is where that holds it already."""
+        driver = folder / "driver"
+        if not driver.exists():
+            made = compiled(folder / f"driver-{os.getpid()}", "-I", ROOT / "decoder", *SANITIZED, *SOURCES)
+            made.rename(driver)
+        return cls(driver)
 
     def decode(self, files: Iterable[bytes], *arguments: str) -> list[Verdict]:
         """Decode files in one process; it must come to its end."""

@@ -14,8 +14,15 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import sys
 from functools import cache
 from pathlib import Path
+
+# Before NumPy and PyTorch are loaded. Tests share processors, and threads that wait for each other in loops take them
+# from all others: beside one other process, eigenvectors of a 64 × 64 matrix take 60 times as long on two threads as on
+# one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -26,6 +33,10 @@ from enxuto import cli
 # a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests start many processes: where nothing may be kept, each of them would compile the package's sources anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # What verbs write on stderr does not depend on whether loops were compiled before.
 cli._is_announcing = True
 
@@ -35,7 +46,7 @@ SOURCE = TESTS.parent / "src"
 TORCH = frozenset({"torch", "torchvision", "captum", "torch_pruning"})
 BROWSER = frozenset({"playwright"})
 # These rooms import PyTorch when their names are first used, which their imports do not show.
-LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "measure", "prune", "train", "zoo"))
+LAZY_ROOMS = tuple(f"enxuto.{room}" for room in ("export", "importing", "measure", "prune", "train", "zoo"))
 EXTRAS = frozenset({"constriction", "distributed", "matplotlib", "pyarrow", "scipy", "sklearn", "zstandard"})
 SLOW_FOLDERS = frozenset(
     {"acceptance", "benchmarks", "calibration", "cli", "compare", "compression", "decoder", "machine", "report",
@@ -72,6 +83,7 @@ def helpers() -> dict[str, Path]:
     return {path.stem: path for path in TESTS.rglob("*.py") if path.name != "conftest.py"}
 
 
+@cache
 def own_files(name: str) -> list[Path]:
     """The files that importing a module of enxuto or of the tests runs."""
     parts = name.split(".")
@@ -102,6 +114,7 @@ def needs(path: Path, packages: frozenset[str]) -> bool:
     return False
 
 
+@cache
 def markers_of(path: Path) -> list[str]:
     """The markers that a test file gets by itself."""
     packages = {"torch": TORCH, "browser": BROWSER, "extras": EXTRAS}

@@ -16,7 +16,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from enx_samples import Taken, small_model
 from enxuto.codec import encode, encode_bytes
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry

@@ -24,7 +24,7 @@ from onnx import TensorProto, helper
 
 import enx_variants
 from enx_samples import DEMO, Taken
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry

@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto import CompressedModel
 from enxuto.codec import Coder
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.fingerprint import FINGERPRINT_KEY
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import ExactRow, TensorEntry

@@ -92,7 +92,7 @@ def main() -> None:
     import enxuto.cli
     from enxuto.demo import MODEL
 
-    for module in ("opening", "compression.plain", "enx.ledger", "enx.verify", "summary", "runtime"):
+    for module in ("opening", "compression.data_free", "enx.ledger", "enx.verify", "summary", "runtime"):
         __import__(f"enxuto.{module}")
     with tempfile.TemporaryDirectory() as folder:  # compiles, and loads what is loaded late
         file = Path(folder) / "demo.enx"

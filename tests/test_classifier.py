@@ -65,11 +65,11 @@ def test_probabilities_are_the_softmax_of_the_scores(model: LoadedModel, files: 
 
 
 def test_every_kind_of_image_gives_the_same_answer(model: LoadedModel, files: list[Path]) -> None:
-    (expected,) = model.predict(files[0], top=3)
+    expected = model.predict(files[0], top=3)
     assert len(expected) == 3
     grey = PIXELS[0]
     for image in (str(files[0]), Image.open(files[0]), grey, grey[:, :, np.newaxis], np.stack([grey] * 3, 2)):
-        assert model.predict(image, top=3) == [expected]
+        assert model.predict(image, top=3) == expected
         (again, also) = model.predict([image, files[0]], top=3)
         assert [found.index for found in again] == [found.index for found in also]
     batch = np.repeat(PIXELS[:4, :, :, np.newaxis], 3, axis=3)
@@ -82,11 +82,11 @@ def test_many_images_go_through_in_batches_in_order(model: LoadedModel) -> None:
 
 
 def test_names_are_the_models_or_those_given(model: LoadedModel, files: list[Path]) -> None:
-    (answer,) = model.predict(files[1], top=1)
+    answer = model.predict(files[1], top=1)
     assert answer[0].name == str(answer[0].index)
     named = model.configure(labels=NAMES)
-    assert named.predict(files[1], top=1)[0][0].name == NAMES[answer[0].index]
-    assert named.configure(labels=[[name, "other"] for name in NAMES]).predict(files[1])[0][0].name in NAMES
+    assert named.predict(files[1], top=1)[0].name == NAMES[answer[0].index]
+    assert named.configure(labels=[[name, "other"] for name in NAMES]).predict(files[1])[0].name in NAMES
     assert model.labels != named.labels
     with pytest.raises(UsageError, match="E042") as caught:
         model.configure(labels=NAMES[:9]).predict(files[1])
@@ -103,8 +103,7 @@ def test_the_file_keeps_preprocessing_and_names(
     assert loaded.preprocess == model.preprocess
     assert loaded.labels == NAMES
     assert (
-        loaded.predict(files[2], top=1)[0][0].name
-        == NAMES[expected_probabilities(PIXELS[2:3]).argmax(1).item()]
+        loaded.predict(files[2], top=1)[0].name == NAMES[expected_probabilities(PIXELS[2:3]).argmax(1).item()]
     )
 
 
@@ -128,7 +127,7 @@ def test_it_is_still_a_model(model: LoadedModel, tmp_path: Path) -> None:
 )
 def test_a_softmax_of_the_model_is_not_taken_twice(nodes: list[NodeProto], tmp_path: Path) -> None:
     row = expected_probabilities(PIXELS[:1])[0]
-    (answer,) = with_ending(tmp_path, nodes).predict(PIXELS[0], top=10)
+    answer = with_ending(tmp_path, nodes).predict(PIXELS[0], top=10)
     assert [found.probability for found in answer] == pytest.approx(np.sort(row)[::-1], rel=1e-4)
 
 
@@ -143,12 +142,12 @@ def test_a_softmax_that_the_graph_hides_is_seen_by_its_values(tmp_path: Path) ->
         for name in ("then", "other")
     )
     node = helper.make_node("If", ["always"], ["y"], then_branch=then, else_branch=other)
-    (answer,) = with_ending(tmp_path, [node], always=np.array(True)).predict(PIXELS[0], top=1)
+    answer = with_ending(tmp_path, [node], always=np.array(True)).predict(PIXELS[0], top=1)
     assert answer[0].probability == pytest.approx(expected_probabilities(PIXELS[:1]).max(), rel=1e-4)
 
 
 def test_sigmoids_stand_each_by_themselves(tmp_path: Path) -> None:
-    (answer,) = with_ending(tmp_path, [helper.make_node("Sigmoid", ["z"], ["y"])]).predict(PIXELS[1], top=10)
+    answer = with_ending(tmp_path, [helper.make_node("Sigmoid", ["z"], ["y"])]).predict(PIXELS[1], top=10)
     batch = (PIXELS[1:2].astype(np.float32) / 255)[:, np.newaxis]
     scores = np.asarray(enxuto.session(MODEL, threads=1).run(None, {"image": batch})[0], np.float64)[0]
     expected = np.sort(1 / (1 + np.exp(-scores)))[::-1]

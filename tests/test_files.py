@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from enx_samples import small_model
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
 from enxuto.machine.signals import hold_interrupts

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from enx_samples import small_model
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import CODES, EnxutoError
 from enxuto.onnx_model import Model

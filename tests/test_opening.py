@@ -12,7 +12,7 @@ import pytest
 import enxuto
 from enx_samples import DEMO, Taken, small_model, small_proto, weights_of
 from enxuto import opening as api
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.data import Preprocess, preset
 from enxuto.errors import DataError, EnxutoError, FormatError, ModelError, UsageError
 from enxuto.onnx_model import Model
@@ -142,6 +142,10 @@ WRONG_TYPES = {
     "predict a list": lambda: enxuto.load(DEMO).predict([3]),
     "top": lambda: enxuto.load(DEMO).predict(np.zeros((8, 8), np.uint8), top="2"),
     "progress": lambda: enxuto.compress(DEMO, progress=3),
+    "threads": lambda: enxuto.load(DEMO, threads="2"),
+    "threads below 0": lambda: enxuto.load(DEMO, threads=-1),
+    "options": lambda: enxuto.session(DEMO, options=3),
+    "step": lambda: enxuto.quantize.DeadZone("a"),
     "metadata": lambda: enxuto.compress(DEMO, metadata=[1]),
     "cache": lambda: enxuto.compress(DEMO, cache=3),
 }

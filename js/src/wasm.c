@@ -105,16 +105,8 @@ EXPORT(open) int open(const void *beginning, size_t have)
     return enx_open(&file, beginning, have, &allocator);
 }
 
-EXPORT(close) void close(void)
-{
-    enx_close(file);
-    file = NULL;
-}
-
-EXPORT(message) const char *message(int code) { return enx_message(code); }
 EXPORT(file_size) double file_size(void) { return (double)enx_file_size(file); }
 EXPORT(rows) size_t rows(void) { return enx_rows(file); }
-EXPORT(row_offset) double row_offset(size_t row) { return (double)enx_row_offset(file, row); }
 EXPORT(row_size) double row_size(size_t row) { return (double)enx_row_size(file, row); }
 EXPORT(onnx_size) double onnx_size(void) { return (double)enx_onnx_size(file); }
 EXPORT(onnx_begin) int onnx_begin(void *model) { return enx_onnx_begin(file, model); }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from enxuto.enx.verify import verify
     from enxuto.errors import BudgetError, DataError, EnxutoError, FormatError, ModelError, UsageError
     from enxuto.evaluation import Evaluation
+    from enxuto.importing.entry import load_module
     from enxuto.model_evaluation import evaluate
     from enxuto.onnx_model import Model
     from enxuto.opening import session
@@ -55,6 +56,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "load_module",
     "open_dataset",
     "quantize",
     "session",
@@ -72,6 +74,7 @@ _HOMES = {
     "data": ("Dataset", "Preprocess", "open_dataset"),
     "errors": ("BudgetError", "DataError", "EnxutoError", "FormatError", "ModelError", "UsageError"),
     "evaluation": ("Evaluation",),
+    "importing.entry": ("load_module",),
     "model_evaluation": ("evaluate",),
     "onnx_model": ("Model",),
     "runtime": ("Runner",),

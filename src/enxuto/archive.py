@@ -23,14 +23,14 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import EnxutoError, FormatError, UsageError
+from enxuto.errors import EnxutoError, FormatError, UsageError, does_not_exist
 from enxuto.files import atomic_write, open_regular_file
 from enxuto.machine.signals import hold_interrupts
 
 __all__ = [
     "STATE_KEYS",
     "digest",
-    "is_plain_int",
+    "is_whole_number",
     "read_archive",
     "read_state",
     "same_number_kind",
@@ -123,7 +123,7 @@ def same_number_kind(one: Tensor, other: Tensor) -> bool:
     return one.is_floating_point() == other.is_floating_point() and one.is_complex() == other.is_complex()
 
 
-def is_plain_int(value: object) -> bool:
+def is_whole_number(value: object) -> bool:
     """Whether a value is a whole number and no truth value."""
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -144,7 +144,7 @@ def _translate_errors(path: Path, kind: str) -> Iterator[None]:
     except EnxutoError:
         raise
     except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist; check the name of the {kind}", code="E010") from error
+        raise UsageError(does_not_exist(path, kind), code="E010") from error
     except OSError as error:
         if error.filename is None:  # not of opening it: damaged bytes lead readers beyond its end
             raise FormatError(

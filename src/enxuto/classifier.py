@@ -18,7 +18,7 @@ from functools import cached_property
 from itertools import groupby
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,9 @@ from PIL import Image
 from enxuto.data import Preprocess
 from enxuto.data.images import IMAGE_FORMATS, decode_image
 from enxuto.data.labels import Label
-from enxuto.errors import DataError, EnxutoError, ModelError, UsageError
+from enxuto.errors import DataError, EnxutoError, ModelError, UsageError, does_not_exist
 from enxuto.files import read_small_file
+from enxuto.machine.processors import check_threads
 from enxuto.metrics.divergence import ScoreKindDetector
 from enxuto.onnx_model import Ending, Model, output_ending
 from enxuto.opening import labels_of, load_with_metadata, preprocess_of
@@ -94,7 +95,16 @@ class LoadedModel(Model):
             threads=self.threads,
         )
 
-    def predict(self, images: ImageLike | Iterable[ImageLike], top: int = 5) -> list[list[ClassScore]]:
+    @overload
+    def predict(self, images: str | PathLike[str] | Image.Image, top: int = 5) -> list[ClassScore]: ...  # type: ignore[overload-overlap] # texts are iterable too
+
+    @overload
+    def predict(self, images: NDArray[np.uint8], top: int = 5) -> list[Any]: ...
+
+    @overload
+    def predict(self, images: Iterable[ImageLike], top: int = 5) -> list[list[ClassScore]]: ...
+
+    def predict(self, images: ImageLike | Iterable[ImageLike], top: int = 5) -> list[Any]:
         """Say which classes images belong to.
 
         Args:
@@ -102,7 +112,7 @@ class LoadedModel(Model):
             top: how many classes to return for an image, the most probable first.
 
         Returns:
-            A list for every image, in order; a single image gives a list with one entry.
+            The classes of a single image; of several, a list of classes for each image, in order.
 
         Raises:
             UsageError: E020 for a `top` below 1, E046 where no preprocessing is known, E042 for labels of another
@@ -125,7 +135,7 @@ class LoadedModel(Model):
         shaped = ((name, _batch_of_one(name, image, preprocess)) for name, image in _name_images(images))
         for names, batch in _batches(shaped):
             found += [self._top(row, top) for row in self._probabilities(names, batch)]
-        return found
+        return found[0] if _is_one_image(images) else found
 
     def _probabilities(self, names: Sequence[str], batch: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities (N, classes) for a preprocessed batch (N, …)."""
@@ -213,6 +223,7 @@ def load(path: str | Path, *, threads: int = 0) -> LoadedModel:
         DataError, ModelError: the file cannot be read.
         FormatError: an `.enx` file is damaged.
     """
+    check_threads(threads)
     model, metadata = load_with_metadata(path, threads=threads)
     return LoadedModel(
         model, preprocess=preprocess_of(metadata), labels=labels_of(model, metadata), threads=threads
@@ -243,7 +254,7 @@ def image_paths(patterns: Iterable[str | Path]) -> list[Path]:
             found += matching
     for path in found:
         if not path.exists():
-            raise DataError(f"there is no image {path}; check the path", code="E010")
+            raise DataError(does_not_exist(path, "image"), code="E010")
     return list(dict.fromkeys(found))
 
 
@@ -252,7 +263,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     try:
         return decode_image(read_small_file(fspath(path), _LARGEST_FILE))
     except FileNotFoundError as error:
-        raise DataError(f"there is no image {fspath(path)}; check the path", code="E010") from error
+        raise DataError(does_not_exist(fspath(path), "image"), code="E010") from error
     except OSError as error:
         raise DataError(
             f"cannot read {fspath(path)}: {error.strerror or error}; name an image", code="E011"
@@ -261,11 +272,15 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         raise DataError(f"{fspath(path)} {error}", code="E041") from error
 
 
-def _name_images(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str, ImageLike]]:
-    """Yield what an image is called in messages, and the image: its path, or its number."""
-    alone = isinstance(images, (str, PathLike, Image.Image)) or (
+def _is_one_image(images: object) -> bool:
+    return isinstance(images, (str, PathLike, Image.Image)) or (
         isinstance(images, np.ndarray) and images.ndim < 4
     )
+
+
+def _name_images(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str, ImageLike]]:
+    """Yield what an image is called in messages, and the image: its path, or its number."""
+    alone = _is_one_image(images)
     if not alone and not isinstance(images, Iterable):
         raise UsageError(f"{_IMAGES}, not {type(images).__name__}")
     several: Iterable[Any] = [images] if alone else images  # type: ignore[assignment]

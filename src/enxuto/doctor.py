@@ -224,7 +224,7 @@ def _trial() -> list[Problem]:
 
 def _trial_error() -> float:
     """The largest error of a score after compression, over the largest score, on one random image."""
-    from enxuto.compression.plain import compress
+    from enxuto.compression.data_free import compress
     from enxuto.demo import MODEL
     from enxuto.onnx_model import Model
     from enxuto.runtime import Runner

@@ -22,6 +22,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "did_you_mean",
+    "does_not_exist",
     "error_reason",
     "import_optional",
     "install",
@@ -176,6 +177,11 @@ def error_reason(error: BaseException) -> str:
     """Return another library's error as one line of at most 300 characters; its kind where it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def does_not_exist(path: object, kind: str, hint: str = "") -> str:
+    """Return the message for a file that is missing, the same for every kind of file; hint: `did_you_mean`'s."""
+    return f"{path} does not exist{hint}; check the name of the {kind}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from enxuto.errors import UsageError
+from enxuto.errors import UsageError, does_not_exist
 from enxuto.machine.leftovers import clear, prefix_of, temporary
 
 __all__ = [
@@ -181,10 +181,11 @@ def read_toml(path: str | Path, table: str) -> dict[str, Any]:
     """
     try:
         values = parse_toml(read_small_file(path, _LARGEST_TOML).decode("utf-8").replace("\r\n", "\n"))
+    except FileNotFoundError as error:
+        raise UsageError(does_not_exist(path, "TOML file"), code="E010") from error
     except OSError as error:
-        code = "E010" if isinstance(error, FileNotFoundError) else "E011"
         raise UsageError(
-            f"cannot read {path}: {error.strerror or error}; name a TOML file", code=code
+            f"cannot read {path}: {error.strerror or error}; name a TOML file", code="E011"
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error

@@ -27,7 +27,7 @@ from enxuto.evaluation import Evaluation, Predict
 from enxuto.files import to_path
 from enxuto.metrics import ScoreKind
 from enxuto.onnx_model import Model
-from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
+from enxuto.opening import class_count, labels_of, onnx_metadata, plain_preprocess_of, preprocess_of
 from enxuto.runtime import Runner
 
 __all__ = ["PredictLike", "evaluate"]
@@ -156,10 +156,12 @@ def _choose_preprocess(
     if not dataset.prepared:
         if not isinstance(model, LoadedModel):
             raise UsageError("no preprocessing is known of a function; give preprocess=", code="E046")
+        chosen = plain_preprocess_of(model)
+        how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
         warnings.warn(
-            "no preprocessing is known for this model: pixels are divided by 255 and nothing else; give preprocess=",
-            stacklevel=3,
+            f"no preprocessing is known for this model: pixels are {how}; give preprocess=", stacklevel=3
         )
+        return chosen
     return Preprocess()
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enxuto.data import Preprocess
+from enxuto.data import Preprocess, plain_preprocess
 from enxuto.data.labels import Label, parse_labels
 from enxuto.enx.file import CompressedModel, is_enx
 from enxuto.errors import EnxutoError, ModelError
 from enxuto.files import to_path
-from enxuto.onnx_model import Model
-from enxuto.onnx_model.carried import CARRIED, LABELS_KEY, PREPROCESS_KEY
+from enxuto.onnx_model import Model, numpy_dtype
+from enxuto.onnx_model.carried import CARRIED, LABELS_ELSEWHERE, LABELS_KEY, PREPROCESS_KEY
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,12 +28,10 @@ __all__ = [
     "load",
     "load_with_metadata",
     "onnx_metadata",
+    "plain_preprocess_of",
     "preprocess_of",
     "session",
 ]
-
-_LABELS_ELSEWHERE = ("names", "labels", "classes", "class_names", "id2label", "label2id", "categories")
-"""Keys under which exporters of others keep class names: JSON, or a Python literal (Ultralytics' `names`)."""
 
 _LONGEST_LITERAL = 2**22  # characters; Python's parser takes some hundred times as many bytes
 
@@ -83,6 +81,17 @@ def preprocess_of(metadata: dict[str, Any]) -> Preprocess | None:
         return None
 
 
+def plain_preprocess_of(model: Model) -> Preprocess:
+    """Return what images need at least to fit a model's first input, where no preprocessing is known."""
+    item = next((item for item in model.proto.graph.input if item.name not in model), None)
+    if item is None:
+        return Preprocess()
+    kind = item.type.tensor_type
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+    dtype = numpy_dtype(kind.elem_type)
+    return plain_preprocess(sizes, dtype is not None and dtype.kind in "iu")
+
+
 def labels_of(model: Model, metadata: dict[str, Any]) -> tuple[Label, ...] | None:
     """Return a model's class names in the order of its outputs; None where it names none (or they are damaged).
 
@@ -92,7 +101,7 @@ def labels_of(model: Model, metadata: dict[str, Any]) -> tuple[Label, ...] | Non
     if found is not None:
         return found
     props = {prop.key: prop.value for prop in model.proto.metadata_props}
-    for key in _LABELS_ELSEWHERE:
+    for key in LABELS_ELSEWHERE:
         found = parse_labels(_literal(props[key])) if key in props else None
         if found is not None:
             return found
@@ -140,7 +149,7 @@ def class_count(model: Model) -> int | None:
 def session(
     path: str | Path,
     *,
-    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    providers: str | Sequence[str | tuple[str, dict[str, Any]]] | None = None,
     options: onnxruntime.SessionOptions | None = None,
     threads: int = 0,
 ) -> onnxruntime.InferenceSession:

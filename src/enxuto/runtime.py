@@ -20,7 +20,7 @@ import onnxruntime
 from onnx import ModelProto
 
 from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
-from enxuto.machine.processors import processors
+from enxuto.machine.processors import check_threads, processors
 from enxuto.onnx_model import Model
 
 __all__ = ["InputInfo", "Runner", "activations", "advise_on_failure", "session"]
@@ -94,7 +94,7 @@ class Runner:
         info = self._first_input()
         check_shape(info, batch.shape)
         count, fixed = batch.shape[0], info.shape[0]
-        batch = np.ascontiguousarray(batch, dtype=info.dtype)
+        batch = as_input(info, batch)
         if fixed is None or fixed == count:
             return self.run({info.name: batch}, names)
         parts = []
@@ -151,6 +151,18 @@ def activations(
     """The intermediate values `names` for a batch (N, …) of the first input."""
     runner = Runner(model, extra_outputs=names)
     return dict(zip(names, runner.outputs(batch, names), strict=True))
+
+
+def as_input(info: InputInfo, values: np.ndarray) -> np.ndarray:
+    """Return values in an input's type; `DataError` for what is no whole number of it where it takes those."""
+    made = np.ascontiguousarray(values, dtype=info.dtype)
+    if info.dtype.kind in "iu" and values.dtype.kind == "f" and not np.array_equal(made, values):
+        raise DataError(
+            f"input {info.name!r} takes {info.dtype.name}, not numbers such as {values[made != values][0]:g}; "
+            "feed pixels as they are (divide_by=1)",
+            code="E046",
+        )
+    return made
 
 
 def check_shape(info: InputInfo, shape: Sequence[int]) -> None:
@@ -234,7 +246,7 @@ def session(
     model: Model,
     *,
     threads: int = 0,
-    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    providers: str | Sequence[str | tuple[str, dict[str, Any]]] | None = None,
     options: onnxruntime.SessionOptions | None = None,
 ) -> onnxruntime.InferenceSession:
     """A plain ONNX Runtime session, quiet. From 2 GB on the model passes through a temporary file.
@@ -249,13 +261,15 @@ def session(
         ModelError: ONNX Runtime refuses the model.
         UsageError: a provider is not installed, `threads` is negative, or given beside `options`.
     """
-    if threads < 0:
-        raise UsageError(f"threads= is 0, for one per processor, or more, not {threads}")
+    check_threads(threads)
+    if options is not None and not isinstance(options, onnxruntime.SessionOptions):
+        raise UsageError(f"options= takes onnxruntime.SessionOptions, not {type(options).__name__}")
     if options is not None and threads:
         raise UsageError(
             "threads= is a part of options=, as intra_op_num_threads; give one of them", code="E022"
         )
-    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
+    chosen = ["CPUExecutionProvider"] if providers is None else providers
+    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
     names = [provider if isinstance(provider, str) else provider[0] for provider in chosen]
     known = onnxruntime.get_available_providers()
     for name in names:

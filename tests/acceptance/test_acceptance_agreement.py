@@ -7,8 +7,9 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from enxuto.compression.plain import compress, parameters
+from enxuto.compression.data_free import compress
 from enxuto.data import open_dataset, preset
+from enxuto.enx.learned import parameters
 from enxuto.evaluation import Predict, evaluate
 from enxuto.onnx_model import Model
 

@@ -21,6 +21,7 @@ SMALL = {
     "decoders": "--rows 16",
     "int8_baseline": f"{MODEL} int8.onnx",
     "large_layer": "--inputs 64 --outputs 16 --images 16 --threads 1",
+    "others": "--models demo --bits 4 --methods int8 calibrated --threads 1",
     "prune_speed": "--network lenet5-cifar --rounds 1 --repeats 1",
     "rate": "--help",
     "rounding": "--help",

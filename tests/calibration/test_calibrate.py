@@ -97,10 +97,10 @@ def test_biases_stay_where_correcting_them_makes_it_worse(monkeypatch: pytest.Mo
     for count, harm, kept in ((96, 30.0, True), (96, 0.0, False), (70, 30.0, False)):
         calibration = calibrate(model_of(nodes, w=KERNEL, b=bias), images[:count], threads=1)
         monkeypatch.setattr(
-            "enxuto.calibration.calibrate.correct_biases",
+            "enxuto.calibration.bias_correction.correct_biases",
             lambda *given, harm=harm, **options: {"b": (bias + harm * np.arange(4)).astype(np.float32)},
         )
-        found = calibration.correct_biases(calibration.quantize(1e-6))["b"]
+        found = calibration.correct_biases(calibration.round_at(1e-6))["b"]
         np.testing.assert_allclose(found, bias if kept else bias + harm * np.arange(4), atol=1e-5)
         methods = {layer.name: layer.method for layer in compress_at(calibration, 1e-6).layers}
         assert methods["1 biases"] == ("corrected" if harm and not kept else "kept")

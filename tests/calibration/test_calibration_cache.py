@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from enxuto.calibration.cache import cached_calibration, calibration_key
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.at_price import compress_at
 from enxuto.demo import MODEL
 from enxuto.onnx_model import Model

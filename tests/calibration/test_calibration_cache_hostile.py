@@ -18,7 +18,8 @@ import pytest
 
 from enxuto.calibration import cache as calibration_cache
 from enxuto.calibration.cache import cached_calibration, calibration_key
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.demo import MODEL
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner

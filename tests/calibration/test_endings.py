@@ -13,7 +13,8 @@ from scipy.special import log_softmax
 
 from enxuto.calibration.answers import kind_of_scores
 from enxuto.calibration.cache import cached_calibration
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.calibrated import compress_within
 from enxuto.compression.judge import Bounds, Judge, Judgement
@@ -59,8 +60,8 @@ FORMS: dict[str, Callable[[], Model]] = {
 def fast() -> Iterator[None]:
     """Few paths and few trials: what is looked at does not depend on them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("enxuto.calibration.calibrate._MOST_PATHS", 2)
-        patch.setattr("enxuto.calibration.calibrate._FEWEST_PATHS", 1)
+        patch.setattr("enxuto.calibration.layer_rounding._MOST_PATHS", 2)
+        patch.setattr("enxuto.calibration.layer_rounding._FEWEST_PATHS", 1)
         patch.setattr("enxuto.compression.search._TRIALS", 4)
         yield
 

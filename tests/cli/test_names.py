@@ -50,6 +50,6 @@ def test_a_misspelt_name_is_answered_with_the_one_meant(
     known = {"NET": digits, "DATA": images}
     result = invoke(*(known.get(word, word) if isinstance(word, str) else word for word in words))
     assert result.exit_code == 2, result.output
-    said = " ".join(result.stderr.replace("│", " ").split())
-    assert f"mean {meant!r}" in said or f"did you mean {meant}" in said or f"options: {meant}" in said, said
-    assert "[E021]" in said or kind in ("verb", "option", "data set", "augmentation"), said
+    said = result.stderr
+    assert f"did you mean {meant!r}" in said, said
+    assert "[E021]" in said or kind in ("data set", "augmentation"), said

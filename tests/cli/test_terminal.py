@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +26,7 @@ import enxuto
 from enxuto.cli import _VERBS
 from enxuto.cli.evaluate import _as_json
 from enxuto.cli.shared.progress import PlainProgress, Stages, time_left
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.ledger import ledger_of
 from enxuto.errors import install, needs
 from enxuto.evaluation import Evaluation
@@ -37,6 +37,7 @@ from enxuto.progress import ProgressCounter
 from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.schemes import SameQuantizer
 from enxuto.weights.tonin_published import BEST, SIMILAR, find_published
+from warm import WITH_TORCH, Warm
 
 Invoke = Callable[..., Result]
 
@@ -107,13 +108,20 @@ def run(words: str, *, folder: Path, **more: str) -> subprocess.CompletedProcess
     return subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=folder, env=there, capture_output=True)
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with Warm(*WITH_TORCH) as process:
+        yield process
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-def test_any_encoding_will_do(tmp_path: Path, encoding: str) -> None:
-    path = steering_model(tmp_path / "m.onnx")
-    os.rename(path, os.fsencode(tmp_path) + b"/m\xff\xe2\x98\x83.onnx")
-    done = run("enxuto compress m*.onnx -o m.enx --no-xz && enxuto inspect m.enx && enxuto summary lenet5",
-               folder=tmp_path, PYTHONIOENCODING=encoding)  # fmt: skip
-    assert (done.returncode, b"internal" in done.stderr) == (0, False), done.stderr
+def test_any_encoding_will_do(tmp_path: Path, encoding: str, warm: Warm) -> None:
+    name = os.fsdecode(b"m\xff\xe2\x98\x83.onnx")
+    os.rename(steering_model(tmp_path / "m.onnx"), tmp_path / name)
+    lines = (["compress", name, "-o", "m.enx", "--no-xz"], ["inspect", "m.enx"], ["summary", "lenet5"])
+    done = warm.start(*lines, cwd=tmp_path, encoding=encoding)
+    assert (done.wait(), b"internal" in done.stderr) == (0, False), done.stderr
     assert (tmp_path / "m.enx").exists()
     text = done.stdout.decode(encoding)
     assert "order-0 entropy" in text
@@ -265,7 +273,7 @@ def test_calibration_tells_work_that_adds_up(digits: Path) -> None:
 
     images = np.random.default_rng(0).normal(size=(8, 1, 8, 8)).astype(np.float32)
     calibration = calibrate(Model.read(digits), images, progress=progress)
-    calibration.quantize(1e-4, progress=progress)
+    calibration.round_at(1e-4, progress=progress)
     for what in ("watching layers", "factoring", "measuring sensitivities", "rounding"):
         done = [one for one, _ in told[what]]
         (total,) = {total for _, total in told[what]}
@@ -319,9 +327,18 @@ def test_progress_away_from_a_terminal_is_a_line_now_and_then() -> None:
 
 
 def test_the_first_use_says_that_it_compiles(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = False
     monkeypatch.setattr("enxuto.cli._is_announcing", False)
+    monkeypatch.setattr("enxuto.machine.kernels.is_anything_kept", lambda: kept)
     assert "compiling" not in invoke("zoo", "resnet20").stderr  # nothing there is compiled
     with redirect_stderr(io.StringIO()) as stderr:
         compiling.announce_compiling()
         compiling.announce_compiling()
     assert stderr.getvalue().count("first use: compiling") == 1
+    kept = True
+    monkeypatch.setattr("enxuto.cli._is_announcing", False)
+    invoke("zoo", "resnet20")
+    with redirect_stderr(io.StringIO()) as stderr:
+        compiling.announce_compiling()
+    assert "compiling" in stderr.getvalue()
+    assert "first use" not in stderr.getvalue()

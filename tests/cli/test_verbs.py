@@ -182,7 +182,7 @@ def test_verify_finds_damage_and_another_model(invoke: Invoke, digits: Path) -> 
     model.replace_weights({name: model.load(name) + np.float32(1)}).write(digits)
     other = invoke("verify", small, digits)
     assert other.exit_code == 1
-    assert name in other.stderr
+    assert name in other.stdout
 
 
 def test_preprocessing_from_flags_and_toml(invoke: Invoke, digits: Path, images: Path) -> None:

@@ -22,7 +22,8 @@ def test_everything_of_a_model(invoke: Invoke, digits: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     result = invoke("weights", digits, "--layers", "--dependence", "--output", out, "--svg", "--json")
     assert result.exit_code == 0, result.output
-    said = json.loads(result.stdout)["digits"]
+    (said,) = json.loads(result.stdout)["models"]
+    assert said["name"] == "digits"
     assert len(said["fits"]) == 10
     assert [fit["sse"] for fit in said["fits"]] == sorted(fit["sse"] for fit in said["fits"])
     assert said["count"] > sum(

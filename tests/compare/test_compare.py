@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from enxuto.compare import AnswerComparison, compare_answers, compare_layers, contact_sheet
 from enxuto.compare.answers import AnswerChange, Confusion
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import ModelError, UsageError

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from enxuto.cli import app
 from enxuto.compare.trial_run import compare_outputs
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import enxuto
-from enxuto.compression import plain
+from enxuto.compression import data_free
 from enxuto.data import preset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, DataError, UsageError
@@ -46,9 +46,9 @@ def distance(original: Any, compressed: Any) -> float:
 
 
 @pytest.mark.parametrize("options", [{}, {"bits": 3}, {"fold_bn": True, "keep_exact": ["*"]}])
-def test_without_images_the_file_is_that_of_plain_compression(options: dict[str, Any]) -> None:
+def test_without_images_the_file_is_that_of_data_free_compression(options: dict[str, Any]) -> None:
     small = enxuto.compress(MODEL, **options)
-    assert small.to_bytes() == plain.compress(MODEL, **options).to_bytes()
+    assert small.to_bytes() == data_free.compress(MODEL, **options, steps="measured").to_bytes()
     assert small.report is None
     assert small.trials == ()
     assert small.file_bytes == len(small.to_bytes())
@@ -231,3 +231,13 @@ def test_everything_public_is_shown_in_a_line_or_two(cache: Path, tmp_path: Path
         assert part in text, name
         assert len(text) <= 400, text
         assert text.count("\n") <= 1, text
+
+
+def test_progress_is_a_function_or_a_bar_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    exact = {"keep_exact": "*", "threads": 1}
+    plain = enxuto.compress(MODEL, progress=lambda stage, done, total: told.append(stage), **exact)
+    assert capfd.readouterr() == ("", "")
+    shown = enxuto.compress(MODEL, progress=True, **exact)
+    assert capfd.readouterr().out == ""
+    assert enxuto.compress(MODEL, progress=False, **exact).to_bytes() == shown.to_bytes() == plain.to_bytes()

@@ -293,3 +293,71 @@ def test_directions_behind_a_squashing_function_are_those_before_it() -> None:
 def test_a_thousandth_of_the_variance_is_thirty_decibels() -> None:
     assert decibels(1e-3) == pytest.approx(30)
     assert decibels(0.0) == float("inf")
+
+
+def labelled_classifier(tmp_path: Path) -> tuple[Path, Arrays]:
+    """Two inputs whose sum a matrix sorts into three classes, and the classes."""
+    random = np.random.default_rng(5)
+    node = helper.make_node
+    nodes = [node("Add", ["a", "b"], ["s"]), node("MatMul", ["s", "w"], ["l"]), node("Softmax", ["l"], ["y"])]
+    weight = random.standard_normal((WIDTH, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("a", ["n", WIDTH]), value("b", ["n", WIDTH])],
+        [value("y", ["n", 3])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "l.onnx",
+    )
+    a, b = random.standard_normal((2, 60, WIDTH)).astype(np.float32)
+    return tmp_path / "l.onnx", {"a": a, "b": b, "label": ((a + b) @ weight).argmax(axis=1)}
+
+
+def test_labels_of_arrays_count_right_answers(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from enxuto.cli import app
+
+    model, data = labelled_classifier(tmp_path)
+    small = enxuto.compress(str(model), data=dict(data), max_drop=10, threads=1, cache=tmp_path / "cache")
+    assert small.report is not None
+    assert small.report.original_top1 == 100
+    assert small.report.drop is not None
+    assert small.report.drop_interval is not None
+    assert small.report.drop_interval[0] < small.report.drop_interval[1], "an interval always has a width"
+    small.save(tmp_path / "l.enx")
+    np.savez(tmp_path / "l.npz", a=data["a"], b=data["b"], kind=data["label"])
+    asked = ["evaluate", tmp_path / "l.enx", "--data", tmp_path / "l.npz", "--reference", model, "--json"]
+    said = CliRunner().invoke(app, [str(word) for word in (*asked, "--label-column", "kind")])
+    assert said.exit_code == 0, said.output
+    scores = Runner(small.model).run({"a": data["a"], "b": data["b"]})[0]
+    assert json.loads(said.stdout)["top1"] == pytest.approx(
+        100 * np.mean(scores.argmax(axis=1) == data["label"])
+    )
+    assert json.loads(said.stdout)["original_top1"] == 100
+    alone = [model, "--data", tmp_path / "l.npz", "--label-column", "kind", "--json"]
+    said = CliRunner().invoke(app, ["evaluate", *map(str, alone)])
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout)["top1"] == 100
+
+
+LABELS: dict[str, tuple[Any, str]] = {
+    "as many as others": (np.zeros(59, np.int64), "59 labels for 60 samples"),
+    "of classes that the model lacks": (np.full(60, 3), "label 3, and the model 3 outputs"),
+    "negative": (np.full(60, -1), "a whole number from 0 up"),
+    "floats": (np.zeros(60), "a whole number from 0 up"),
+    "that have nothing to do with the answers": (np.arange(60) % 3, "no better than chance"),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_of_arrays_that_do_not_fit(name: str, tmp_path: Path) -> None:
+    labels, words = LABELS[name]
+    model, data = labelled_classifier(tmp_path)
+    with pytest.raises(DataError, match=words):
+        enxuto.compress(
+            str(model), data={**data, "label": labels}, max_drop=1, threads=1, cache=tmp_path / "cache"
+        )

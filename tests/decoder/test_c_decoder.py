@@ -17,17 +17,12 @@ from c_decoder import Decoder
 from decoders_agree import difference, disagreements, large_bases, package_model, same_model
 from enx_samples import DEMO, Taken, small_model
 from enx_variants import BAD, GOOD, variant
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from hostile_graphs import text
 from make_golden import cases
 
 SEED = int(os.environ.get("ENXUTO_FUZZ_SEED", "1"))
 FILES = 2500 * int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
-
-
-@pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
-    return Decoder.built(tmp_path_factory.mktemp("decoder"))
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,6 @@ DAMAGED: dict[str, str] = EXPECTED["damaged"]
 example = load_example()
 
 
-@pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
-    return Decoder.built(tmp_path_factory.mktemp("decoder"))
-
-
 def data_of(kind: str, name: str) -> bytes:
     return (FOLDER / kind / name).read_bytes()
 

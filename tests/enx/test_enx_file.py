@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from enx_samples import DEMO, MAGIC, Taken, small_model, weights_of, with_prefix
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import FORMAT_VERSION, CompressedModel, is_enx
 from enxuto.enx.payload import Payload, most_elements
 from enxuto.enx.table import TensorEntry

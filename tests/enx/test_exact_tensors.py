@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import ExactRow
 from enxuto.enx.verify import verify

@@ -20,7 +20,7 @@ from enx_samples import noise, small_model
 from enxuto.calibration.calibrate import calibrate
 from enxuto.cli import app
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import LevelsRow
 from enxuto.enx.verify import verify

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from enx_samples import Taken, decoded, head_filters, small_model, with_prefix
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.ledger import ledger_of
 from enxuto.enx.verify import verify

@@ -19,7 +19,7 @@ import pytest
 from onnx import ModelProto, TensorProto
 
 from enx_samples import Taken, small_model, small_proto
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from hostile_graphs import KINDS, TABLES, enx_of, onnx_of
 from measured_runs import WAYS
 

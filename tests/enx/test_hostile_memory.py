@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import TensorProto, helper, numpy_helper
 
 from enx_samples import Taken, noise
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import FormatError
 from enxuto.onnx_model import Model

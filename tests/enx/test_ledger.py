@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from enx_samples import DEMO, small_model
 from enxuto.codec import entropy
-from enxuto.compression.plain import compress, parameters
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.enx.ledger import Ledger, LedgerRow, entropy_bytes, ledger_of, original_sizes
 from enxuto.onnx_model import Model
 from enxuto.quantize.scalar import DeadZone, Half

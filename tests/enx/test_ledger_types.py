@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from enxuto.compression.plain import compress, parameters
+from enxuto.compression.data_free import compress
+from enxuto.enx.learned import parameters
 from enxuto.enx.ledger import ledger_of
 from enxuto.onnx_model import Model
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from enx_samples import DEMO, noise, small_model, small_proto
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.verify import verify
 from enxuto.onnx_model import Model

@@ -16,7 +16,7 @@ from torch import nn
 
 import enxuto.export.network as network_file
 from enxuto import zoo
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.data import Preprocess
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import LevelsRow

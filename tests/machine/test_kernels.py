@@ -21,8 +21,8 @@ from types import ModuleType
 import pytest
 
 import enxuto
+from enxuto.machine.folders import cache_folder, is_private, temporary_folder
 from enxuto.machine.kernels import cache_place
-from enxuto.machine.places import cache_folder, is_private, temporary_folder
 
 SOURCE = Path(enxuto.__file__).parent
 LOOPS = """

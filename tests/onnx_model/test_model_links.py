@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 import enxuto
 from enxuto.errors import ModelError
 from enxuto.onnx_model import Model
-from enxuto.onnx_model.write import files
+from enxuto.onnx_model.data_files import files
 
 WEIGHT = np.random.default_rng(3).normal(size=(64, 32)).astype(np.float32)
 

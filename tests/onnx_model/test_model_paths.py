@@ -15,7 +15,8 @@ import pytest
 from onnx import NodeProto, TensorProto, helper
 from onnx_graphs import constant, initializer, model_of
 
-from enxuto.compression.plain import DEFAULT_ROLES, compress, quantizable_weights
+from enxuto.compression.data_free import compress
+from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights
 from enxuto.enx.table import LevelsRow
 from enxuto.onnx_model import Model, Role
 

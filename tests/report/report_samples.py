@@ -178,15 +178,17 @@ def weights() -> dict[str, Any]:
     assert shape is not None
     assert layer is not None
     return {
-        "net": {
-            **shape.to_dict(),
-            "layers": [{**layer.to_dict(), "role": "kernel", "shape": [6, 100]}],
-            "dependence": [
-                dependent("conv1", [6, 5, 3, 3], {"outputs": (0.5, 0.02), "columns": (-0.25, 0.1)}),
-                dependent("conv2", [8, 6], {"outputs": (0.125, 0.04)}),
-            ],
-            "seed": 0,
-        }
+        "models": [
+            {
+                **shape.to_dict(),
+                "layers": [{**layer.to_dict(), "role": "kernel", "shape": [6, 100]}],
+                "dependence": [
+                    dependent("conv1", [6, 5, 3, 3], {"outputs": (0.5, 0.02), "columns": (-0.25, 0.1)}),
+                    dependent("conv2", [8, 6], {"outputs": (0.125, 0.04)}),
+                ],
+                "seed": 0,
+            }
+        ],
     }
 
 
@@ -254,7 +256,7 @@ def souza_records() -> list[dict[str, Any]]:
             name, "souza.network",
             {"network": name, "scale": "smoke", "classes": 10, "config": {"epochs": 2}},
             {
-                "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},
+                "data_set": "CIFAR-10", "train": {"hash": "aa", "samples": 512}, "test": {"hash": "bb", "samples": 500},
                 "training": {"epochs": 2, "stopped": "all epochs done", "loss": 1.0, "seconds": 3.0},
                 "measures": {
                     "top1": 0.5, "top5": None, "loss": 1.0, "samples": 500, "data_hash": "bb", "parameters": parameters,

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from enxuto.compression.plain import compress, parameters
+from enxuto.compression.data_free import compress
 from enxuto.data import open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import DataError, UsageError
 from enxuto.evaluation import evaluate

@@ -10,9 +10,9 @@ import pytest
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
-from enxuto.compression.plain import parameters
 from enxuto.data import Dataset, open_dataset
 from enxuto.demo import MODEL, TEST_IMAGES
+from enxuto.enx.learned import parameters
 from enxuto.evaluation import evaluate
 from enxuto.onnx_model import Model
 from enxuto.opening import load_with_metadata, preprocess_of

@@ -24,13 +24,16 @@ from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.runtime import Runner
 from enxuto.studies.images import open_images
 from enxuto.studies.souza import network as souza_network
+from enxuto.studies.souza.data_sets import _CIFAR100, published_name
 from enxuto.studies.souza.points import SCALES, SouzaStudy, points
-from enxuto.studies.souza.published import NETWORKS, PUBLISHED
+from enxuto.studies.souza.published import MEGABYTE, NETWORKS, PUBLISHED
 from enxuto.studies.souza.records import make_records
+from enxuto.studies.souza.source_tables import comparison_table
 from enxuto.studies.souza.tables import as_csv, tables
 from enxuto.study import Executor, Local, Point, Serial, Study, StudyResults
 from enxuto.study.store import refuse_earlier_form
 from enxuto.tables import as_markdown
+from enxuto.train.config import TrainConfig
 
 DSC = ("squeezenet-dsc",)
 BOTH = ("squeezenet-dsc", "squeezenet-cifar")
@@ -278,12 +281,13 @@ def test_senseless_studies_are_refused_before_anything_is_loaded(
 
 
 def test_published_counts_are_the_zoos_and_the_sources_sentences_hold() -> None:
-    for classes, rows in PUBLISHED.items():
+    assert tuple(PUBLISHED) == ("CIFAR-10", "CIFAR-100")
+    for classes, rows in zip((10, 100), PUBLISHED.values(), strict=True):
         assert tuple(rows) == NETWORKS
         for name, row in rows.items():
             assert row.parameters == zoo.entry(name).counts[classes]
             assert (row.top5 is None) == (classes == 10)
-    ten, hundred = ([rows[name] for name in NETWORKS[:2]] for rows in (PUBLISHED[10], PUBLISHED[100]))
+    ten, hundred = ([rows[name] for name in NETWORKS[:2]] for rows in PUBLISHED.values())
     assert ten[0].parameters / ten[1].parameters == pytest.approx(0.333, abs=5e-4)
     assert ten[0].size / ten[1].size == pytest.approx(0.361, abs=5e-4)
     assert ten[0].top1 - ten[1].top1 == pytest.approx(-1.07)
@@ -299,10 +303,39 @@ def test_published_numbers_and_tables_bring_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("data_set", PUBLISHED)
+@pytest.mark.parametrize("network", NETWORKS[1:])
+def test_the_sources_megabytes_are_those_of_saved_networks(data_set: str, network: str) -> None:
+    """SqueezeNet-DSC is 3 % smaller when saved here than printed for CIFAR-10, so it is left out."""
+    saved = 4 * sum(
+        value.numel() for value in zoo.build(network, classes=int(data_set[6:])).state_dict().values()
+    )
+    assert saved / MEGABYTE[data_set] == pytest.approx(PUBLISHED[data_set][network].size, rel=0.025)
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (
+            ("truck", "Airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"),
+            "CIFAR-10",
+        ),
+        (tuple(_CIFAR100.replace("_", " ").split()), None),
+        (tuple(name.replace("_", " ") for name in _CIFAR100.split()), "CIFAR-100"),
+        (tuple("0123456789"), None),
+        (None, None),
+    ],
+)
+def test_published_data_is_known_by_its_classes(names: tuple[str, ...] | None, title: str | None) -> None:
+    assert published_name(names) == title
+
+
 def made_up(classes: int) -> dict[str, Any]:
     times = {"batch": 1, "repeats": 9, "mean": 1.234, "std": 0.056, "median": 1.2, "p95": 1.5}
     return {
         "point": "p", "network": "squeezenet-dsc", "classes": classes, "seed": 7, "scale": "full",
+        "data_set": {10: "CIFAR-10", 100: "CIFAR-100"}.get(classes),
+        "config": TrainConfig.from_recipe("souza", {"seed": 7}).to_dict(),
         "train": {"hash": "h", "samples": 50_000}, "test": {"hash": "t", "samples": 10_000},
         "training": {"epochs": 93, "stopped": "schedule", "loss": 0.1, "seconds": 5.0},
         "machine": {"cpu": "A CPU", "cores": 2, "gpu": None},
@@ -333,6 +366,53 @@ def test_tables_show_ours_beside_the_published() -> None:
     assert tables([])[0].rows == ()
 
 
+def test_published_numbers_stand_beside_the_same_data_only() -> None:
+    text = as_markdown(tables([made_up(10) | {"data_set": None}]))  # ten classes of something else
+    assert "| squeezenet-dsc | 87.65 | 87.0 – 88.3 | – | 248,670 | – |" in text
+    assert "Souza 2020, all of CIFAR" not in text
+    assert "its MB is 1,024,000 bytes for CIFAR-10" in as_markdown(tables([made_up(10)]))
+    assert "its MB is 1,048,576 bytes for CIFAR-100" in as_markdown(tables([made_up(100)]))
+
+
+def test_a_shortened_protocol_is_not_called_the_protocol() -> None:
+    full, short = made_up(10), made_up(10)
+    short["config"] |= {"epochs": 4}
+    assert "not the protocol" not in as_markdown(tables([full]))
+    assert "Scale full (not the protocol)" in as_markdown(tables([full, short]))
+
+
+def test_tables_of_the_source() -> None:
+    """Comparisons and changes of the published rows are those of the source's text, sections 5.1 to 5.6."""
+    records = [made_up(classes) | {"network": name} for classes in (10, 100) for name in NETWORKS]
+    found = {table.title: table for table in tables(records[:5], records)}
+    assert found["Times on GPU and CPU, ms"].rows[0] == (
+        "squeezenet-dsc", "–", "1.23 ± 0.06", "5.25 ± 0.10", "6.06 ± 0.36"
+    )  # fmt: skip
+    text = {row[0]: row[2] for row in comparison_table([_with_gpu(record) for record in records[:5]]).rows}
+    assert text["squeezenet-dsc: share of squeezenet-cifar's parameters, %"] == "33.3"
+    assert text["squeezenet-dsc: share of squeezenet-cifar's size, %"] == "36.1"
+    assert text["squeezenet-dsc: top-1 against squeezenet-cifar, points"] == "-1.07"
+    assert text["squeezenet-dsc: top-1 against vgg19-cifar, points"] == "-2.81"
+    assert text["squeezenet-cifar: time saved by a GPU, %"] == "50.7"
+    assert text["squeezenet-dsc: time saved by a GPU, %"] == "13.4"
+    hundred = {row[0]: row[2] for row in comparison_table(records[5:]).rows}
+    assert hundred["squeezenet-dsc: top-5 against squeezenet-cifar, points"] == "-3.06"
+    rows = found["squeezenet-cifar on 2 data sets"].rows
+    assert [row[:2] for row in rows] == [
+        ("CIFAR-10", "measured"), ("CIFAR-10", "published"), ("CIFAR-100", "measured"), ("CIFAR-100", "published"),
+        ("change", "measured"), ("change", "published"),
+    ]  # fmt: skip
+    assert rows[-1][2:] == ("-18.81", "–", "+6.2 %", "+6.2 %", "+1.9 %", "+3.0 %")
+    assert not [title for title in (table.title for table in tables(records[:5])) if "data sets" in title]
+
+
+def _with_gpu(record: dict[str, Any]) -> dict[str, Any]:
+    latency = record["measures"]["latency"]
+    return record | {
+        "measures": record["measures"] | {"latency": latency | {"PyTorch, GPU": latency["PyTorch, CPU"]}}
+    }
+
+
 def test_csv_keeps_full_numbers() -> None:
     (row,) = csv.DictReader(io.StringIO(as_csv([made_up(10)])))
     assert (row["top1"], row["published_top1"], row["published_gpu_mean_ms"]) == ("0.87654", "88.32", "5.25")
@@ -358,7 +438,7 @@ def test_the_verb_gives_records_and_published_numbers_as_json(
     assert "1 of 1 points are recorded already" in result.stderr
     found = json.loads(result.stdout)
     assert found["records"] == [finished[1]]
-    assert found["published"]["10"]["vgg19-cifar"]["top1"] == 91.13
+    assert found["published"]["CIFAR-10"]["vgg19-cifar"]["top1"] == 91.13
     assert found["provenance"]["samples"] == {"train": 48, "test": 20}
     assert found["provenance"]["command"].startswith("enxuto study souza --data train.npz --test test.npz")
     assert json.loads((finished[0] / "provenance.json").read_text()) == found["provenance"]

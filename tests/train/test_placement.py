@@ -5,6 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+import torch
+
+from enxuto.train import placement
+from enxuto.train.config import TrainConfig
+from enxuto.train.placement import Placement
+from enxuto.train.processes import current_processes
+
 # One process that forks for each way of saying it, as torch is slow to import and its settings are the process's.
 PROGRAM = """
 import contextlib, os, sys, torch
@@ -64,3 +72,14 @@ def test_tf32_stays_as_the_user_set_it() -> None:
     """In the older way and in the newer, on and off, inside a run on a GPU and after it; so does cuDNN's own switch."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.stdout == "all\n", done.stderr
+
+
+@pytest.mark.parametrize("units", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "mixed", "auto"])
+def test_mixed_precision_where_it_pays(precision: str, units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "processor_has_bfloat16", lambda: units)
+    config = TrainConfig.from_recipe(None, {"precision": precision, "device": "cpu"})
+    chosen = Placement.of(config, current_processes())
+    mixed = precision == "mixed" or (precision == "auto" and units)
+    assert chosen.mixed is (torch.bfloat16 if mixed else None)
+    assert [note.split(" on ")[0] for note in chosen.notes()] == ["precision=mixed"] * (mixed and not units)

@@ -43,6 +43,12 @@ def test_souza_patience_counts_stable_epochs_in_a_row() -> None:
     assert stops.index(True) == 6
 
 
+@pytest.mark.parametrize(("rise_is_stable", "factor"), [(False, 1), (True, 0.1)])
+def test_a_rise_may_count_as_stable(rise_is_stable: bool, factor: float) -> None:
+    rule = Souza(0.1, 0.01, 2, 4, rise_is_stable)
+    assert follow(rule, [1.0, 3.0, 5.0, 4.0])[0] == pytest.approx([1, 1, 1, factor])
+
+
 def test_plateau_by_hand() -> None:
     rule = Plateau(0.1, patience=2)
     losses = [1.0, 0.9, 0.95, 0.92, 0.91, 0.8, 0.8, 0.8]

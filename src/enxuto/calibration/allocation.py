@@ -29,8 +29,8 @@ __all__ = ["Spacing", "choose_spacing", "price_of_bits"]
 _EXPONENT = 0.5
 _SIDE_BITS = 2.5  # what an exponent costs in a file
 _SIDE_HEAD = 64.0  # and a list of them, besides
-_TRELLIS_STEP = (
-    0.65  # of the plain one at the same price: both grids together are finer, each alone is coarser
+_TRELLIS_STEP_AT_EQUAL_PRICE = (
+    0.65  # of that off the trellis: both grids together are finer, each alone is coarser
 )
 _SAMPLE, _WIDEST = (
     1 << 14,
@@ -62,15 +62,15 @@ class Spacing:
 
     @property
     def trellis(self) -> bool:
-        """Whether levels are those of a trellis: if a row's weights lie together in memory: all but x·W."""
-        return not self._swapped
+        """Whether levels are those of a trellis: where the rows of memory are those of the matrix, not for x·W."""
+        return self.curvature.layer.kind not in ("columns", "cell")
 
     def step(self, price: float) -> float:
         """Return the step of which levels are multiples at a price: B, or less on a trellis."""
-        share = _TRELLIS_STEP if self.trellis else 1.0
-        return short_float32(max(share * self.plain_step(price), _SMALLEST))
+        share = _TRELLIS_STEP_AT_EQUAL_PRICE if self.trellis else 1.0
+        return short_float32(max(share * self.step_off_trellis(price), _SMALLEST))
 
-    def plain_step(self, price: float) -> float:
+    def step_off_trellis(self, price: float) -> float:
         """Return B at a price of so many nats per bit."""
         denominator = math.log(2) * self.curvature.sensitivity * self._unit_loss
         if denominator <= 0:
@@ -83,6 +83,8 @@ class Spacing:
         columns = tuple(self.columns.tolist()) if self.columns.any() else ()
         if self._swapped:
             rows, columns = columns, rows
+        elif self.curvature.layer.kind == "cell":  # (1, O, I): its rows are the second axis
+            rows, columns = (), rows
         return Grid(self.step(price), rows, columns, self.trellis)
 
     def steps(self, price: float) -> tuple[Float64, Float64]:
@@ -119,6 +121,9 @@ def choose_spacing(curvature: Curvature) -> Spacing:
     per_channel = b.reshape(b.shape[0], -1, _positions(curvature)).mean(axis=2).mean(axis=0)
     rows = _exponents(a.reshape(-1), weights).reshape(a.shape)
     columns = _exponents(per_channel, weights)
+    if curvature.layer.kind == "cell":  # a grid has no factors along a third axis
+        columns = np.zeros_like(columns)
+        rows = rows if len(rows) == 1 else np.zeros_like(rows)
     return Spacing(curvature, rows, columns)
 
 
@@ -133,7 +138,7 @@ def price_of_bits(spacings: Sequence[Spacing], weights: Sequence[np.ndarray], bi
     ]  # at a step of 1
 
     def bits_at(price: float) -> float:
-        steps = [one.plain_step(price) for one in spacings]
+        steps = [one.step_off_trellis(price) for one in spacings]
         found = [_entropy(sample / step) for sample, step in zip(samples, steps, strict=True)]
         return float(np.dot(sizes, found))
 

@@ -183,10 +183,13 @@ def check_scores_vary(
         )
 
 
-def scores_of_noise(model: Model, images: npt.NDArray[np.float32], threads: int) -> npt.NDArray[Any]:
+def scores_of_noise(model: Model, images: npt.NDArray[Any], threads: int) -> npt.NDArray[Any]:
     """Return scores (4, C) of noise about the mean of the images (N, …), three times as wide as they are."""
     noise = np.random.default_rng(0).standard_normal((4, *images.shape[1:]), np.float32)
     wide = noise * np.float32(3 * (images.std() or 1.0)) + np.float32(images.mean())
+    if images.dtype.kind in "iu":
+        known = np.iinfo(images.dtype.name)
+        wide = np.clip(np.rint(wide), known.min, known.max)
     return Runner(model, threads=threads).scores(wide)
 
 

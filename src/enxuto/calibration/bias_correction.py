@@ -13,7 +13,9 @@ empirical Bayes form.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +23,17 @@ import numpy.typing as npt
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
-from enxuto.data.samples import Group
+from enxuto.calibration.sensitivity import References, model_loss, run_groups
+from enxuto.data.samples import Group, Samples
+from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
+from enxuto.progress import Progress
 
-__all__ = ["channel_means", "correct_biases", "shrink_shift"]
+__all__ = ["channel_means", "choose_biases", "correct_biases", "correcting_samples", "shrink_shift"]
+
+_VALUES = 1 << 24  # numbers in the samples that correct biases, beyond the fewest
+_FEWEST_SAMPLES, _MOST_SAMPLES = 16, 64
+_VALIDATION_SAMPLES = 16  # at least, that tell whether the correction did any good
 
 Float64 = npt.NDArray[np.float64]
 
@@ -41,6 +50,7 @@ def channel_means(
 
     samples: groups, which are run together, or images (N, …), which are run `batch` at a time.
     """
+    layers = [layer for layer in layers if not layer.start]  # of cells nothing is corrected
     runs = PartialRuns(model, [layer.output for layer in layers])
     parts: dict[str, list[Float64]] = {layer.weight: [] for layer in layers}
     whole = [group_of(model, samples)] if isinstance(samples, np.ndarray) else None
@@ -49,6 +59,65 @@ def channel_means(
             for group, value in zip(groups, values, strict=True):
                 parts[layer.weight].append(_means(layer, value, group.count))
     return {name: np.concatenate(means) for name, means in parts.items()}
+
+
+def correcting_samples(samples: Samples) -> int:
+    """Return how many samples correct biases: they are all in memory at once."""
+    return min(_MOST_SAMPLES, max(_FEWEST_SAMPLES, _VALUES // samples.values))
+
+
+def choose_biases(
+    model: Model,
+    layers: Sequence[LinearLayer],
+    weights: Mapping[str, np.ndarray],
+    means: Mapping[str, Float64],
+    samples: Samples,
+    references: References,
+    losses: Sequence[OutputLoss],
+    *,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, np.ndarray]:
+    """Return biases that go with quantized weights: corrected ones, or the model's own where those do better.
+
+    The loss on samples that the correction has not seen decides. With fewer than 16 of those, biases are corrected.
+
+    Args:
+        model: the original; its outputs are what is measured.
+        layers: of the model, in the order of execution.
+        weights: quantized weights by name.
+        means: `channel_means` of the original over the first `correcting_samples`.
+        samples: that calibrate.
+        references: the original's outputs for every group of all samples.
+        losses: of the outputs.
+        threads: of ONNX Runtime; 0 is its own default.
+        progress: called with ("correcting biases", layers done, layers in all).
+    """
+    count = correcting_samples(samples)
+    corrected = correct_biases(
+        model,
+        layers,
+        weights,
+        means,
+        samples.head(count).groups(),
+        threads=threads,
+        progress=None if progress is None else partial(progress, "correcting biases"),
+    )
+    unseen = samples.tail(count).head(count)
+    if len(unseen) < _VALIDATION_SAMPLES:
+        return corrected
+    groups = unseen.groups()
+    if len(references) == 1 and len(groups) == 1:
+        expected: References = [[found[count : count + groups[0].count] for found in references[0]]]
+    else:
+        expected = run_groups(model, groups, threads=threads)
+    original = {name: model.load(name) for name in corrected}
+    found = [
+        model_loss(model.replace_weights({**weights, **biases}), groups, expected, losses, threads=threads)
+        for biases in (corrected, original)
+    ]
+    # NaN is never the better one.
+    return corrected if found[0] <= found[1] or math.isnan(found[1]) else original
 
 
 def correct_biases(
@@ -72,6 +141,7 @@ def correct_biases(
         threads: of ONNX Runtime; 0 is its own default.
         progress: called with (layers done, layers in all).
     """
+    layers = [layer for layer in layers if not layer.start]
     runs = PartialRuns(model, [layer.output for layer in layers])
     groups = [group_of(model, samples)] if isinstance(samples, np.ndarray) else list(samples)
     current = dict(weights)

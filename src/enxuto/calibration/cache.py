@@ -23,10 +23,13 @@ import numpy.typing as npt
 
 from enxuto._version import __version__
 from enxuto.calibration.answers import Answers
-from enxuto.calibration.calibrate import Calibration, samples_of
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layers import linear_layers
+from enxuto.calibration.other_weights import other_weights
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices
+from enxuto.calibration.running import samples_of
+from enxuto.calibration.straight_model import straighten
 from enxuto.data.published import cache_folder
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
@@ -37,7 +40,7 @@ from enxuto.onnx_model import Model, fold_batch_norm
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 9  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 10  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -47,11 +50,24 @@ def calibration_folder() -> Path:
 
 
 def calibration_key(
-    model: Model, data: Samples | npt.NDArray[np.float32], seed: int, choices: OutputChoices | None = None
+    model: Model,
+    data: Samples | npt.NDArray[np.float32],
+    seed: int,
+    choices: OutputChoices | None = None,
+    *,
+    labelled: bool = False,
 ) -> str:
     """Return 32 hex digits that change with whatever a calibration depends on."""
     samples = samples_of(model, data)
-    facts = [_LAYOUT, __version__, seed, len(samples), samples.stacked, sorted((choices or {}).items())]
+    facts = [
+        _LAYOUT,
+        __version__,
+        seed,
+        len(samples),
+        samples.stacked,
+        sorted((choices or {}).items()),
+        labelled,
+    ]
     found = hashlib.sha256(json.dumps(facts).encode())
     for name in model.weight_names:
         found.update(name.encode())
@@ -73,6 +89,7 @@ def cached_calibration(
     seed: int,
     threads: int,
     choices: OutputChoices | None = None,
+    labelled: bool = False,
     folder: Path | None = None,
 ) -> Calibration:
     """Return the cached calibration of this model and these images, or make it and write it to the cache.
@@ -85,9 +102,12 @@ def cached_calibration(
         seed: of the calibration.
         threads: of a calibration read from the cache.
         choices: by output what it is judged as.
+        labelled: whether labels of the data count the model's outputs.
         folder: of the cache, by default `calibration_folder()`. Where it cannot be written, nothing is cached.
     """
-    place = (folder or calibration_folder()) / f"{calibration_key(model, data, seed, choices)}.npz"
+    place = (
+        folder or calibration_folder()
+    ) / f"{calibration_key(model, data, seed, choices, labelled=labelled)}.npz"
     found = _load(place, model, samples_of(model, data), source, seed, threads)
     if found is not None:
         return found
@@ -113,12 +133,14 @@ def _save(place: Path, calibration: Calibration) -> None:
         "stacked": calibration.samples.stacked,
         "groups": len(calibration.references),
         "layers": {},
+        "others": calibration.others,
     }
     for number, layer in enumerate(calibration.layers):
         curvature = calibration.curvatures[layer.weight]
         arrays |= {f"{number} in {i}": block for i, block in enumerate(curvature.inputs)}
         arrays |= {f"{number} out {i}": block for i, block in enumerate(curvature.outputs)}
-        arrays[f"{number} means"] = calibration.means[layer.weight]
+        if layer.weight in calibration.means:
+            arrays[f"{number} means"] = calibration.means[layer.weight]
         facts["layers"][layer.weight] = {
             "blocks": [len(curvature.inputs), len(curvature.outputs)],
             "calibrated": curvature.calibrated,
@@ -148,8 +170,9 @@ def _load(
         held = _arrays(place.read_bytes())
         facts = json.loads(held.pop("facts").tobytes())
         _require(_digest(held, facts) == facts["digest"])
-        layers = [layer for layer in linear_layers(folded) if layer.weight in facts["layers"]]
-        _require(len(layers) == len(facts["layers"]) > 0)
+        straight = straighten(folded, samples.groups(), threads=threads)
+        layers = [layer for layer in linear_layers(straight) if layer.weight in facts["layers"]]
+        _require(len(layers) == len(facts["layers"]))
         curvatures, means = {}, {}
         for number, layer in enumerate(layers):
             facts_of_layer = facts["layers"][layer.weight]
@@ -164,9 +187,14 @@ def _load(
             sensitivity = float(facts_of_layer["sensitivity"])
             _require(math.isfinite(sensitivity) and sensitivity >= 0)
             curvatures[layer.weight] = curvature.with_sensitivity(sensitivity)
+            if layer.start:  # of cells nothing is corrected
+                continue
             means[layer.weight] = _float_array(held, f"{number} means", np.float64, 2)
             _require(means[layer.weight].shape[1] == matrix.shape[0] * matrix.shape[1])
             _require(0 < len(means[layer.weight]) <= len(samples))
+        others = {name: float(lost) for name, lost in facts["others"].items()}
+        _require(list(others) == other_weights(folded, facts["layers"]) and len(layers) + len(others) > 0)
+        _require(all(math.isfinite(lost) and lost >= 0 for lost in others.values()))
         samples = replace(samples, stacked=facts["stacked"] is True)
         judged_outputs = _read_judged_outputs(facts, folded)
         references = _references(held, facts["groups"], samples, judged_outputs)
@@ -178,7 +206,7 @@ def _load(
     return Calibration(
         model=folded, layers=layers, curvatures=curvatures, samples=samples, references=references, means=means,
         reason=reason, folded=names, threads=threads, source=source, seed=seed,
-        judged_outputs=judged_outputs,
+        judged_outputs=judged_outputs, others=others, straight=straight,
     )  # fmt: skip
 
 

@@ -1,16 +1,16 @@
 """The layers of a model that multiply inputs by weights, each as a matrix times a vector of inputs.
 
 A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input. Gemm and
-MatMul are matrices already. In this form rounding errors are weighted by the statistics of inputs. A weight may pass
-through Identity and Cast. Left out: transposed convolutions, recurrent layers, weights read by several operators or
-from inside subgraphs; they are rounded to nearest.
+MatMul are matrices already, and recurrent cells have two (`calibration.cells`). In this form rounding errors are
+weighted by the statistics of inputs. A weight may pass through Identity and Cast. Left out: transposed convolutions,
+weights read by several operators or from inside subgraphs (`calibration.other_weights`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx import NodeProto
 
-from enxuto.errors import UsageError
+from enxuto.calibration.cells import cell_weights, hidden_name
+from enxuto.calibration.gradients.cells import gates_name, is_cell
 from enxuto.onnx_model import (
     Model,
     Role,
@@ -42,8 +43,10 @@ class LinearLayer:
     A bias counts as the layer's only where no other node reads it, no caller may replace it, and it has one value per
     output.
 
-    kind: conv (weight (O, I/groups, *kernel)), which has a window; rows (O, I) for Gemm with transB; columns (I, O)
-    otherwise.
+    kind: conv (weight (O, I/groups, *kernel)), which has a window; rows (O, I) for Gemm with transB; cell (groups, O,
+    I) for recurrent cells; columns (I, O) otherwise. Of cells, start: the name of what goes in, before which weights
+    may be replaced; direction: the one whose weights these are, None for all; order: by row that of the operator's
+    matrix.
     """
 
     weight: str
@@ -53,6 +56,14 @@ class LinearLayer:
     kind: str
     groups: int = 1
     window: Window | None = None
+    start: str = ""
+    direction: int | None = None
+    order: tuple[int, ...] = ()
+
+    @property
+    def before(self) -> str:
+        """The value up to which the model can run without the weight."""
+        return self.start or self.input
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         """Return the weight as (groups, outputs per group, inputs): a view, for those that are large."""
@@ -60,24 +71,28 @@ class LinearLayer:
             return weight.reshape(
                 self.groups, weight.shape[0] // self.groups, -1
             )  # (g o) i kh kw -> g o (i kh kw)
+        if self.kind == "cell":
+            return weight
         return (weight if self.kind == "rows" else weight.T)[None]
 
     def restore(self, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return a matrix (groups, outputs, inputs) in the weight's own shape; the inverse of `matrix`."""
-        if self.kind == "conv":
+        if self.kind in ("conv", "cell"):
             return matrix.reshape(shape)
         return np.ascontiguousarray(matrix[0] if self.kind == "rows" else matrix[0].T)
 
     @property
     def channel_axis(self) -> int:
         """The axis of output channels in the weight."""
-        return 1 if self.kind == "columns" else 0
+        return 1 if self.kind in ("columns", "cell") else 0
 
     def vectors(self, x: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
         """Return input vectors (groups, samples, inputs), float32, of an activation `x`.
 
         For a convolution these are patches at no more than `most` positions an image, drawn with `generator`.
         """
+        if self.start:
+            return self._of_cell(x)
         if self.window is None:
             return np.ascontiguousarray(x.reshape(1, -1, x.shape[-1]), np.float32)
         windows = sliding_window_view(_pad(x, self.window), self.window.extents, axis=tuple(range(2, x.ndim)))
@@ -100,6 +115,9 @@ class LinearLayer:
 
         Where an image has more than `most` positions, so many are drawn, and enlarged to stand for all of them.
         """
+        if self.start:
+            columns = self._of_cell(y)
+            return columns[:, :, list(self.order)] if self.order else columns
         if self.kind != "conv":
             return np.ascontiguousarray(y.reshape(1, -1, y.shape[-1]), np.float32)
         flat = y.reshape(y.shape[0], self.groups, y.shape[1] // self.groups, -1)  # n g o p
@@ -110,15 +128,31 @@ class LinearLayer:
         ordered = np.ascontiguousarray(flat.transpose(1, 0, 3, 2), np.float32)  # n g o p -> g n p o
         return ordered.reshape(self.groups, -1, ordered.shape[3])
 
+    def _of_cell(self, x: np.ndarray) -> np.ndarray:
+        """Return (groups, steps × batch, width) of (steps, batch, width), or of (steps, directions, batch, width)."""
+        whole = x[:, None] if x.ndim == 3 else x
+        if self.direction is not None and whole.shape[1] > 1:
+            whole = whole[:, self.direction : self.direction + 1]
+        rows = np.moveaxis(whole, 1, 0).reshape(whole.shape[1], -1, whole.shape[-1])
+        return np.ascontiguousarray(np.broadcast_to(rows, (self.groups, *rows.shape[1:])), np.float32)
 
-def linear_layers(model: Model) -> list[LinearLayer]:
-    """Return the layers of the main graph that are the only readers of their weights, in the order of execution."""
+
+def linear_layers(model: Model, needed: Collection[str] | None = None) -> list[LinearLayer]:
+    """Return the layers of the main graph that are the only readers of their weights, in the order of execution.
+
+    needed: names of which a layer's node gives one; by default all nodes are looked at.
+    """
     nodes = model.proto.graph.node
     reads = read_counts(model.proto)
     made_by = {name: node for node in nodes for name in node.output if name}
     found = []
     for node in nodes:
         if node.domain not in ("", "ai.onnx") or len(node.input) < 2:
+            continue
+        if needed is not None and not any(name in needed for name in node.output):
+            continue
+        if is_cell(node):
+            found += _cell_layers(node, model, made_by, reads)
             continue
         layer = _layer(node, model, made_by, reads)
         if layer is not None:
@@ -139,27 +173,22 @@ def without_outputs(layers: Sequence[LinearLayer], model: Model) -> list[LinearL
 def calibrated_layers(model: Model, outputs: Sequence[str] | None = None) -> list[LinearLayer]:
     """Return the layers with representable float weights that values depend on, by default the first output.
 
-    Raises `ModelError` where a weight is not finite, `UsageError` where there is no such layer.
+    Raises `ModelError` where a weight is not finite.
     """
     needed = {model.proto.graph.output[0].name} if outputs is None else set(outputs)
     for node in reversed(model.proto.graph.node):
         if needed.intersection(node.output):
             needed.update(reads_of(node))
-    layers = [layer for layer in linear_layers(model) if layer.output in needed]
+    layers = linear_layers(model, needed)
     for layer in layers:
         check_finite(layer.weight, model.load(layer.weight))
-    layers = [
+    return [
         layer
         for layer in layers
         if is_representable(
             model.info(layer.weight).dtype, float(np.abs(model.load(layer.weight)).max(initial=0))
         )
     ]
-    if not layers:
-        raise UsageError(
-            "the model has no convolution or matrix to calibrate; compress it without images", code="E036"
-        )
-    return layers
 
 
 def _own_weight(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
@@ -206,6 +235,32 @@ def _layer(
         return None
     kind = "rows" if node.op_type == "Gemm" and int_attribute(node, "transB") else "columns"
     return LinearLayer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
+
+
+def _cell_layers(
+    node: NodeProto, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]
+) -> list[LinearLayer]:
+    """Return the layers of a recurrent cell; those of its hidden states where the graph has these as a value."""
+    found = []
+    for place, given in ((1, node.input[0]), (2, hidden_name(node))):
+        if place == 2 and given not in made_by:
+            continue
+        for weight in cell_weights(model, node.input[place], made_by, reads):
+            shape = model.info(weight.name).shape
+            found.append(
+                LinearLayer(
+                    weight=weight.name,
+                    bias=None,
+                    input=given,
+                    output=gates_name(node),
+                    kind="cell" if len(shape) == 3 else "rows",
+                    groups=shape[0] if len(shape) == 3 else 1,
+                    start=node.input[0],
+                    direction=weight.direction,
+                    order=weight.order,
+                )
+            )
+    return found
 
 
 def _is_scaled(gemm: NodeProto) -> bool:

@@ -140,7 +140,7 @@ class _Collector:
 
     def add(self, batch: Group, fold: int) -> None:
         """Add one batch."""
-        backward = None if self.reason is not None else self._backward_for(batch)
+        backward = None if self.reason is not None or not self.layers else self._backward_for(batch)
         if backward is not None:
             found, values = backward.values(batch.feeds)
         else:

@@ -10,17 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 
 from enxuto.calibration.answers import Answers, inspect_answers
+from enxuto.calibration.output_kinds import (
+    behind_arg_max,
+    compacts,
+    holds_chances,
+    kind_of_output,
+    looks_like_values,
+)
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, EnxutoError, UsageError, did_you_mean
 from enxuto.metrics.divergence import log_probabilities
 from enxuto.metrics.losses import LOSS_KINDS, OutputLoss, output_variance
-from enxuto.onnx_model import Model, fixed_batch, int_attribute, output_ending, reads_of
+from enxuto.onnx_model import Model, fixed_batch, output_ending
+from enxuto.onnx_model.carried import names_classes
+from enxuto.runtime import Runner
 
 __all__ = ["JudgedOutputs", "OutputChoices", "find_losses", "measured_model", "run_together"]
 
@@ -29,8 +39,6 @@ OutputChoices = Mapping[str, tuple[str, float]]
 
 _SAME = 2e-2  # of a probability
 _SAMPLES = 16  # that tell what outputs are
-_COMPACTS = frozenset({"NonMaxSuppression", "Unique", "Compress"})
-_YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,8 @@ def find_losses(
     *,
     threads: int = 0,
     peel: bool = True,
+    labelled: bool = False,
+    known: Mapping[str, str] | None = None,
 ) -> JudgedOutputs:
     """Return how a model's outputs are judged.
 
@@ -95,6 +105,8 @@ def find_losses(
         choices: by output's name what to take it for.
         threads: of ONNX Runtime.
         peel: whether values in front of a softmax may be measured in place of an output.
+        labelled: whether labels of the data count the model's outputs, so that a row of numbers is scores of classes.
+        known: by output the kind that other samples of the same model told, which these need not tell again.
 
     Raises:
         UsageError: a name asked for is no output's, or no output is left.
@@ -103,8 +115,10 @@ def find_losses(
     _check_choices(choices or {}, [item.name for item in model.proto.graph.output])
     model = computed_outputs(model)
     names = [item.name for item in model.proto.graph.output]
-    if peel and not choices and len(names) == 1 and len(samples.columns) == 1 and samples.stacked:
-        answers = _class_answers(model, samples, threads)
+    known = known or {}
+    one_list = len(names) == 1 and len(samples.columns) == 1 and samples.stacked
+    if peel and not choices and one_list and known.get(names[0], "classes") == "classes":
+        answers = _class_answers(model, samples, threads, labelled=labelled or names[0] in known)
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
             return JudgedOutputs((OutputLoss(names[0], "classes", value),), answers=answers)
@@ -116,7 +130,13 @@ def find_losses(
         if kind == "ignore":
             continue
         pieces = [outputs[number] for outputs in found]
-        made = _output_loss(model, name, kind, groups, pieces, threads)
+        if not (kind or name in known) and _shape_varies(groups, pieces):
+            remarks.append(f"output {name!r} is left out: its shape follows values")
+            continue
+        made, remark = _output_loss(
+            model, name, kind or known.get(name, ""), groups, pieces, threads, labelled
+        )
+        remarks += [remark] if remark else []
         if isinstance(made, OutputLoss) and not peel and made.value != name:
             made = _unpeeled(model, name, made)
         if isinstance(made, str):
@@ -133,11 +153,24 @@ def find_losses(
     return JudgedOutputs(tuple(losses), tuple(remarks))
 
 
+def _shape_varies(groups: Sequence[Group], pieces: Sequence[np.ndarray]) -> bool:
+    """Say whether an output has several shapes for samples whose inputs have one."""
+    shapes: dict[Any, tuple[int, ...]] = {}
+    for group, piece in zip(groups, pieces, strict=True):
+        key = tuple(array.shape for array in group.feeds.values())
+        if shapes.setdefault(key, piece.shape) != piece.shape:
+            return True
+    return False
+
+
 def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples:
     """Return samples that are run one by one where a model gives them other outputs together.
 
     Raises `DataError` where the model does not run on a sample, naming its arrays.
     """
+    if samples.feedback:
+        _run_named(model, replace(samples.head(1).groups()[0]), samples, threads)
+        return samples
     model = computed_outputs(model)
     two = next((group for group in samples.head(64).groups() if group.count > 1), None)
     if two is None:
@@ -161,15 +194,22 @@ def _run_named(model: Model, group: Group, samples: Samples, threads: int) -> li
         raise DataError(f"{samples.path}: {error} (fed {told})", code=error.code) from error
 
 
-def _class_answers(model: Model, samples: Samples, threads: int) -> Answers | None:
+def _class_answers(model: Model, samples: Samples, threads: int, *, labelled: bool) -> Answers | None:
     groups = samples.groups()
     if len(groups) != 1 or groups[0].count < 2:
         return None
     (images,) = groups[0].feeds.values()
-    if images.dtype.kind not in "f":
+    if images.dtype.kind not in "f" and not (images.dtype == np.uint8 and images.ndim == 4):
         return None  # what tells answers from noise needs images
-    found = inspect_answers(model, images[: max(32, 2 * fixed_batch(model))], threads=threads)
-    return found if found.reason is None else None
+    few = images[: max(32, 2 * fixed_batch(model))]
+    found = inspect_answers(model, few, threads=threads)
+    if found.reason is not None:
+        return None
+    if found.kind == "logits" and not found.operator and not labelled and not names_classes(model.proto):
+        name, scores = model.proto.graph.output[0].name, Runner(model, threads=threads).scores(few)
+        if looks_like_values(name, scores.reshape(len(few), -1)) or holds_chances(model, name, [scores]):
+            return None
+    return found
 
 
 def _check_choices(choices: OutputChoices, names: Sequence[str]) -> None:
@@ -188,17 +228,23 @@ def _check_choices(choices: OutputChoices, names: Sequence[str]) -> None:
 
 
 def _output_loss(
-    model: Model, name: str, choices: str, groups: Sequence[Group], pieces: list[np.ndarray], threads: int
-) -> OutputLoss | str:
-    """Return the loss of an output, or why it has none."""
+    model: Model,
+    name: str,
+    asked: str,
+    groups: Sequence[Group],
+    pieces: list[np.ndarray],
+    threads: int,
+    labelled: bool,
+) -> tuple[OutputLoss | str, str]:
+    """Return the loss of an output, or why it has none, and a remark on what it was taken for (or none)."""
     if pieces[0].dtype.kind not in "fV":
-        peeled = _behind_arg_max(model, name)
-        if peeled is None or choices in ("values", "binary"):
-            return f"it holds {pieces[0].dtype.name}, not real numbers"
+        peeled = behind_arg_max(model, name)
+        if peeled is None or asked in ("values", "binary"):
+            return f"it holds {pieces[0].dtype.name}, not real numbers", ""
         value, axis = peeled
-        return OutputLoss(name, "classes", value, axis=axis, operator="ArgMax")
-    if _compacts(model, name):
-        return "its shape follows values"
+        return OutputLoss(name, "classes", value, axis=axis, operator="ArgMax"), ""
+    if compacts(model, name):
+        return "its shape follows values", ""
     for piece in pieces:
         if not np.isfinite(piece.astype(np.float64)).all() and not np.isneginf(piece).any():
             raise DataError(
@@ -206,35 +252,22 @@ def _output_loss(
                 code="E035",
             )
     end = output_ending(model, name)
-    kind = choices or _kind(end.kind, end.operator, groups, pieces)
+    kind, remark = asked, ""
+    if not kind:
+        kind, remark = kind_of_output(model, name, end, groups, pieces, labelled=labelled)
     if kind == "classes":
-        return _classes(model, name, groups, pieces, threads)
+        return _classes(model, name, groups, pieces, threads), remark
     if kind == "binary":
         lowest, highest = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
         shares = lowest >= 0 and highest <= 1
         operator = end.operator if end.kind == "squashed" else ""
-        return OutputLoss(name, "binary", name, "probabilities" if shares else "logits", operator=operator)
+        return OutputLoss(
+            name, "binary", name, "probabilities" if shares else "logits", operator=operator
+        ), ""
     scale = output_variance([(p, group.count) for p, group in zip(pieces, groups, strict=True)])
     if not scale > 0:
-        return "it is the same for all samples"
-    return OutputLoss(name, "values", name, scale=scale)
-
-
-def _kind(ending: str, operator: str, groups: Sequence[Group], pieces: Sequence[np.ndarray]) -> str:
-    if ending in ("probabilities", "log-probabilities"):
-        return "classes"
-    if ending == "squashed" and operator in _YES_NO:
-        return "binary"
-    if ending != "open":
-        return "values"
-    rows = all(
-        piece.ndim == 2 and piece.shape[0] == group.count and piece.shape[1] > 1
-        for piece, group in zip(pieces, groups, strict=True)
-    )
-    if not rows:
-        return "values"
-    lengths = np.concatenate([np.square(piece.astype(np.float64)).sum(axis=1) for piece in pieces])
-    return "values" if np.abs(np.sqrt(lengths) - 1).max() < 1e-3 else "classes"
+        return "it is the same for all samples", ""
+    return OutputLoss(name, "values", name, scale=scale), remark
 
 
 def _classes(
@@ -288,29 +321,3 @@ def _agree(logits: np.ndarray, output: np.ndarray, peeled: OutputLoss, whole: Ou
         moved = np.moveaxis(value, loss.axis or 0, -1)
         both.append(np.exp(log_probabilities(moved.reshape(-1, moved.shape[-1]), loss.scores_are)))
     return bool(np.abs(both[0] - both[1]).max() <= _SAME)
-
-
-def _behind_arg_max(model: Model, name: str) -> tuple[str, int] | None:
-    """Return the value whose largest place an output tells, and the axis; None for other outputs."""
-    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
-    node = maker.get(name)
-    while node is not None and node.op_type in ("Cast", "Identity", "Squeeze"):
-        node = maker.get(node.input[0])
-    if node is None or node.op_type != "ArgMax" or node.input[0] not in maker:
-        return None
-    return node.input[0], int_attribute(node, "axis")
-
-
-def _compacts(model: Model, name: str) -> bool:
-    """Say whether an output's shape follows values: a node before it picks as many of them as there are."""
-    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
-    pending, seen = [name], set[str]()
-    while pending:
-        node: NodeProto | None = maker.get(pending.pop())
-        if node is None or node.output[0] in seen:
-            continue
-        seen.add(node.output[0])
-        if node.op_type in _COMPACTS:
-            return True
-        pending += [value for value in reads_of(node) if value in maker]
-    return False

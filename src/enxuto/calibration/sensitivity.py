@@ -27,12 +27,14 @@ from enxuto.calibration.allocation import Spacing, price_of_bits
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
+from enxuto.calibration.sequences import run_sequence, sequence_runner
 from enxuto.data.samples import Group
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 
 __all__ = [
+    "LOSS_BAND",
     "References",
     "blend_sensitivities",
     "losses_of_groups",
@@ -42,7 +44,10 @@ __all__ = [
 ]
 
 _BITS = 2.5  # a weight: where layers are measured
-_BAND = (1e-3, 0.1)  # nats, for the search without gradients: above noise, small enough for a quadratic law
+LOSS_BAND = (
+    1e-3,
+    0.1,
+)  # nats, for the search without gradients: above noise, small enough for a quadratic law
 _PARTS = 10  # of the images, left out in turn to see how much is chance
 _LEAST = 1e-2  # of the mean: what the other parts may say at least
 _TRIALS = 4
@@ -58,11 +63,14 @@ References: TypeAlias = Sequence[Sequence[np.ndarray]]
 def run_groups(
     model: Model, groups: Sequence[Group], *, batch: int = 8, threads: int = 0
 ) -> list[list[np.ndarray]]:
-    """Return a model's outputs for every group of samples, `batch` of which are run at a time."""
+    """Return a model's outputs for every group of samples, `batch` of which are run at a time; for all of its steps."""
     runner = Runner(model, threads=threads)
     names = [item.name for item in model.proto.graph.output]
     found = []
     for group in groups:
+        if group.feedback:
+            found.append(run_sequence(sequence_runner(model, group, threads=threads), group, names))
+            continue
         parts = [runner.values(part.feeds, names) for part in group.parts(batch)]
         if len(parts) > 1:
             parts = [[np.concatenate(pieces) for pieces in zip(*parts, strict=True)]]
@@ -137,7 +145,7 @@ def measure_sensitivities(
     price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
     measured: dict[str, Float64] = {}
     for done, (spacing, scores) in enumerate(meter.each_layer(ready), 1):
-        each = meter.divergences_per_cost(spacing, spacing.plain_step(price), scores)[0]
+        each = meter.divergences_per_cost(spacing, spacing.step_off_trellis(price), scores)[0]
         if each.mean() > 0 and expected[spacing.curvature.layer.weight] > 0:
             measured[spacing.curvature.layer.weight] = each
         if progress is not None:
@@ -205,7 +213,7 @@ class _Meter:
     def each_layer(self, spacings: Sequence[Spacing]) -> Iterator[tuple[Spacing, _Scores]]:
         """Yield each layer in the order of execution, with a function from replaced weights to scores."""
         if spacings:
-            runs = PartialRuns(self.model, [spacing.curvature.layer.input for spacing in spacings])
+            runs = PartialRuns(self.model, [spacing.curvature.layer.before for spacing in spacings])
             yield from zip(spacings, runs.tails_of_groups(self.groups, threads=self.threads), strict=True)
 
     def search(self, spacing: Spacing, scores: _Scores) -> float:
@@ -217,9 +225,9 @@ class _Meter:
             each, cost = self.divergences_per_cost(spacing, scale, scores)
             found = float(each.mean()) * cost
             best = max(float(each.mean()), 0.0)
-            if _BAND[0] <= found <= _BAND[1]:
+            if LOSS_BAND[0] <= found <= LOSS_BAND[1]:
                 break
-            scale *= min(4.0, max(0.1, math.sqrt(math.sqrt(_BAND[0] * _BAND[1]) / max(found, 1e-12))))
+            scale *= min(4.0, max(0.1, math.sqrt(math.sqrt(LOSS_BAND[0] * LOSS_BAND[1]) / max(found, 1e-12))))
         return best
 
     def divergences_per_cost(self, spacing: Spacing, step: float, scores: _Scores) -> tuple[Float64, float]:

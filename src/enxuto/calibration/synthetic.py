@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["synthetic_images"]
+__all__ = ["smooth_noise", "synthetic_images"]
 
 _LAYERS = 6
 _MIXING = 0.35  # of each channel's own noise, beside what all channels share
@@ -29,7 +29,7 @@ def synthetic_images(
     for number in range(count):
         picture = _texture(generator, height, width, channels)
         for _ in range(generator.integers(1, _LAYERS)):
-            outline = _noise(generator, height, width, generator.uniform(2.0, 3.5))
+            outline = smooth_noise(generator, height, width, generator.uniform(2.0, 3.5))
             cover = outline > generator.normal(0, 0.7)
             picture[cover] = _texture(generator, height, width, channels)[cover]
         made[number] = np.clip(np.rint(255 * picture), 0, 255)
@@ -41,15 +41,17 @@ def _texture(
 ) -> npt.NDArray[np.float64]:
     """Return one surface (h, w, c) around a random colour."""
     slope = generator.uniform(1.0, 2.2)
-    shared = _noise(generator, height, width, slope)
-    own = np.stack([_noise(generator, height, width, slope) for _ in range(channels)], axis=2)
+    shared = smooth_noise(generator, height, width, slope)
+    own = np.stack([smooth_noise(generator, height, width, slope) for _ in range(channels)], axis=2)
     contrast = generator.uniform(0.03, 0.25)
     colour = generator.uniform(0.05, 0.95) + generator.normal(0, 0.1, channels)
     return np.asarray(colour + contrast * ((1 - _MIXING) * shared[:, :, None] + _MIXING * own))
 
 
-def _noise(generator: np.random.Generator, height: int, width: int, slope: float) -> npt.NDArray[np.float64]:
-    """Return noise (h, w) of mean 0 and variance 1 whose power falls as 1/f**slope."""
+def smooth_noise(
+    generator: np.random.Generator, height: int, width: int, slope: float
+) -> npt.NDArray[np.float64]:
+    """Return noise (h, w) of mean 0 and variance 1 whose power falls as 1/f**slope; zeros where there is one place."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = 1.0
     amplitude = frequency ** (-slope / 2)

@@ -47,6 +47,7 @@ _VERBS = (
 
 _is_announcing = False  # once a process
 _COMPILING = "first use: compiling for this processor, once per installation, in about a minute"
+_COMPILING_MORE = "compiling what is used for the first time, in some seconds"
 
 app = typer.Typer(
     name="enxuto",
@@ -79,7 +80,13 @@ def _root(
     global _is_announcing
     if not _is_announcing:
         _is_announcing = True
-        on_first_compile(lambda: note(_COMPILING))
+        on_first_compile(_say_that_it_compiles)
+
+
+def _say_that_it_compiles() -> None:
+    from enxuto.machine.kernels import is_anything_kept
+
+    note(_COMPILING_MORE if is_anything_kept() else _COMPILING)
 
 
 for _verb in _VERBS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.shared.common_options import Json, Threads
+from enxuto.cli.shared.common_options import Batches, Json, Threads
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, show_table
 from enxuto.cli.shared.values import parse_input_shapes
@@ -35,9 +35,7 @@ enxuto bench original.onnx pruned.onnx --batch 1,128 --threads 1 --repeats 100
 class BenchOptions:
     """What is run how often."""
 
-    batch: Annotated[
-        tuple[int, ...], typer.Option(metavar="N,…", help="Batch sizes to measure, such as 1,32.")
-    ] = (1,)
+    batch: Batches = (1,)
     repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Measured runs of each model.")] = 50
     warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Runs before the measured ones.")] = 5
     input_shape: Annotated[

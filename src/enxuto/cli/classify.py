@@ -95,7 +95,7 @@ def _answer(
                 if not answers:
                     model.predict(path)  # makes the session, which is no part of an image's time
                 start = time.perf_counter()
-                (classes,) = model.predict(path, top)
+                classes = model.predict(path, top)
                 answers.append((path, classes, 1000 * (time.perf_counter() - start)))
             except DataError as error:
                 if len(unread) == len(paths) - 1:  # none has an answer

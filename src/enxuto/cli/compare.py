@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.shared.answers import kind_of_scores, sample_batch, warn_of_other_outputs
+from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
 from enxuto.cli.shared.common_options import All, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
 from enxuto.cli.shared.judging import (
+    Feedback,
     Outputs,
     image_arrays,
     may_hold_arrays,
@@ -21,8 +22,8 @@ from enxuto.cli.shared.judging import (
 )
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
-from enxuto.errors import ModelError, UsageError
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, say, show_table, warn
+from enxuto.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compare import AnswerComparison, LayerDifference
@@ -56,6 +57,7 @@ class CompareOptions:
     ] = None
     sheet_images: Annotated[int, typer.Option(min=1, metavar="N", help="Draw at most N images into it.")] = 60
     outputs: Outputs = ()
+    feedback: Feedback = ()
     all: All = False
     threads: Threads = 0
     json: Json = False
@@ -89,12 +91,22 @@ def run(
         return
     dataset = image_options.open(data)
     (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
-    dataset, _ = match_labels(dataset, one, metadata, image_options.labels)
-    chosen = preprocess.choose(preprocess_of(metadata))
+    chosen = preprocess.choose(preprocess_of(metadata), one)
     sample = sample_batch(dataset, chosen)
     (kind, reason), (other_kind, other_reason) = (
         kind_of_scores(model, sample, threads) for model in (one, other)
     )
+    try:
+        check_class_scores(one, str(first))
+        dataset, _ = match_labels(dataset, one, metadata, image_options.labels)
+    except (DataError, ModelError) as error:
+        if reason is None:
+            raise
+        note(f"outputs are compared, and nothing with labels: {error}")
+        show_outputs(
+            second, one, other, image_arrays(dataset, chosen, one), (), threads=threads, json=options.json
+        )
+        return
     with progress_bar("comparing answers", _STAGES) as progress:
         answers = compare_answers(
             Runner(one, threads=threads).scores, Runner(other, threads=threads).scores, dataset, preprocess=chosen,
@@ -112,13 +124,11 @@ def run(
         except ModelError as error:
             layers = []
             warn(str(error))
-    drawn = (
-        None
-        if sheet is None
-        else contact_sheet(
-            dataset, answers, sheet, names=(first.name, second.name), max_images=options.sheet_images
-        )
-    )
+    _warn_of_chance(answers, one, str(first))
+    drawn = None
+    if sheet is not None:
+        titles = first.name, second.name
+        drawn = contact_sheet(dataset, answers, sheet, names=titles, max_images=options.sheet_images)
     if options.json:
         values = answers.to_dict()
         made = provenance(
@@ -132,9 +142,8 @@ def run(
     _show_changes(answers, every=options.all)
     if layers:
         _show_layers(layers, min(images, len(dataset)), every=options.all)
-    left_out = _unmatched(one, other)
-    if left_out:
-        note(f"weights that are not in both by name and shape: {left_out}")
+    if left_out := _unmatched(one, other):
+        note(f"not compared, as only one model has a weight of this name and shape: {left_out}")
     if drawn is not None:
         note(f"{sheet}: {drawn} of {len(answers.changed_images())} images whose answer changed")
 
@@ -154,7 +163,7 @@ def _compare_weights(first: Path, second: Path, options: CompareOptions) -> None
         return
     _show_layers(layers, 0, every=options.all)
     if left_out := _unmatched(one, other):
-        note(f"weights that are not in both by name and shape: {left_out}")
+        note(f"not compared, as only one model has a weight of this name and shape: {left_out}")
     note("only weights were compared; --data compares answers too")
 
 
@@ -169,20 +178,37 @@ def _shows_outputs(
     """Compare all outputs and show them, where data are named arrays or what outputs are is said."""
     from enxuto.opening import load, load_with_metadata, preprocess_of
 
-    if not (options.outputs or may_hold_arrays(data)):
+    if not (options.outputs or options.feedback or may_hold_arrays(data)):
         return False
     model, metadata = load_with_metadata(first)
-    samples = named_arrays(data, model)
+    samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
     if samples is None:
         samples = image_arrays(
-            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata)), model
+            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata), model), model
         )
     show_outputs(
         second, model, load(second), samples, options.outputs, threads=options.threads, json=options.json
     )
     return True
+
+
+def _warn_of_chance(answers: AnswerComparison, model: Model, name: str) -> None:
+    """Warn where the first model's answers have nothing to do with the labels."""
+    from enxuto.metrics import compare_with_chance
+    from enxuto.opening import class_count
+
+    chance = compare_with_chance(
+        answers.first,
+        answers.expected,
+        class_count(model) or int(max(answers.first.max(), answers.expected.max())) + 1,
+    )
+    if not chance.better:
+        warn(
+            f"{name}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            "are the labels those of the model, in its order, and the preprocessing its own?"
+        )
 
 
 def _show_answers(answers: AnswerComparison, title: str) -> None:
@@ -229,7 +255,7 @@ def _show_changes(answers: AnswerComparison, *, every: bool) -> None:
             ],
             caption=None
             if most is None or len(changes) <= most
-            else f"{most} of {len(changes)} kinds; --all shows all",
+            else f"the {most} most frequent of {len(changes)} kinds; --all shows all",
         )
         show_table(
             "confusion",
@@ -239,7 +265,7 @@ def _show_changes(answers: AnswerComparison, *, every: bool) -> None:
                  f"{one.second - one.first:+d}")
                 for one in cells[:most]
             ],
-            caption=None if most is None or len(cells) <= most else f"{most} of {len(cells)} cells that differ",
+            caption=None if most is None or len(cells) <= most else f"the {most} largest of {len(cells)} differences",
         )  # fmt: skip
 
 
@@ -247,13 +273,13 @@ def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> 
     """Weights that differ: the worst by the output of their layer, or all in the order of the model."""
     differ = [layer for layer in layers if layer.changed]
     if not differ:
-        note("all weights are equal")
+        say("all weights are equal")
         return
     shown = differ
     if not every:
         shown = sorted(differ, key=lambda layer: min(layer.weight_snr, layer.output_snr or math.inf))[:_WORST]
     show_table(
-        "weights and what their layers put out",
+        "weights, and outputs of their layers: signal over error in dB",
         {
             "weight": "left", "role": "left", "shape": "left", "weight, dB": "right", "largest change / rms": "right",
             "changed": "right", "output, dB": "right",
@@ -266,10 +292,16 @@ def _show_layers(layers: list[LayerDifference], images: int, *, every: bool) -> 
             )
             for layer in shown
         ],
-        caption=f"{len(shown)} of {len(differ)} weights that differ, {len(layers) - len(differ)} are equal; "
-        + (f"outputs on {images} images" if images else "outputs need --data"),
+        caption=_count_layers(len(shown), len(differ), len(layers))
+        + (f"Outputs of layers on {images} images." if images else "Outputs of layers need --data."),
         give_way=("role", "shape", "largest change / rms", "changed"),
     )  # fmt: skip
+
+
+def _count_layers(shown: int, differ: int, layers: int) -> str:
+    """Say how many weights differ, and which of them are shown."""
+    equal = f"{differ} weights differ, {layers - differ} are equal. "
+    return equal if shown == differ else f"{equal}Shown are the {shown} worst; --all shows all. "
 
 
 def _decibel(ratio: float) -> str:

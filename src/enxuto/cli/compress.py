@@ -16,22 +16,27 @@ from enxuto.cli.shared.calibration_options import (
     SizeOptions,
 )
 from enxuto.cli.shared.common_options import Force, Json, Threads
+from enxuto.cli.shared.judging import load_measure
 from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.outputs import default_file, write_to_stdout, writes_to_stdout
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.scheme_options import SchemeOptions
-from enxuto.cli.shared.terminal import note, print_json, progress_bar
+from enxuto.cli.shared.terminal import note, print_json, progress_bar, warnings_as_remarks
 from enxuto.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.compression.result import CompressionResult
+    from enxuto.enx.file import CompressedModel
     from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
+    from enxuto.quantize.schemes import Scheme
 
 HELP = """Make an ONNX model several times smaller without retraining, and with a few images twice as small again.
 
-Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements).
+Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements):
+synthetic inputs tell how fine that is. `--steps balanced` does without and never runs the model.
 `--bits 4` or `--target-size 300KB` fixes the size instead.
 
 With images, rounding is calibrated: it steers errors to where the model does not notice them. `--calibration` takes
@@ -64,8 +69,12 @@ class TensorOptions:
         typer.Option(metavar="ROLE,…", help="Quantize tensors of these roles too: bias, norm, other."),
     ] = ()
     fold_bn: Annotated[
-        bool, typer.Option("--fold-bn", help="Fold batch normalisation into convolutions.")
-    ] = False
+        bool | None,
+        typer.Option(
+            "--fold-bn/--no-fold-bn",
+            help="Fold batch normalisation into convolutions; by default where steps are measured.",
+        ),
+    ] = None
     keep_docs: Annotated[
         bool, typer.Option("--keep-docs", help="Keep documentation strings and stack traces in the graph.")
     ] = False
@@ -95,7 +104,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Read, quantize, code, write, and show the ledger."""
-    from enxuto.compression.plain import DEFAULT_ROLES, compress
+    from enxuto.compression.data_free import compress
+    from enxuto.compression.selection import DEFAULT_ROLES, check_roles, matching_names
     from enxuto.enx.ledger import ledger_of, original_sizes
     from enxuto.onnx_model import Model
     from enxuto.opening import onnx_metadata, preprocess_of
@@ -104,16 +114,22 @@ def run(
     scheme = quantizer.scheme()
     streamed = writes_to_stdout(output, json=json)
     model = Model.read(source, keep_docs=tensors.keep_docs)
-    target = output or default_file(source.with_suffix(".enx"), force=force)
     metadata: dict[str, Any] = onnx_metadata(model)
     stored = preprocess_of(metadata)
-    if (chosen := preprocess.build(stored)) is not None:
+    if (chosen := preprocess.build(stored, model)) is not None:
         metadata["preprocess"] = chosen.to_dict()
-    result = None
-    with progress_bar("measuring the original", _stages(size, calibration)) as progress:
+    roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
+    rounding = quantizer.choose_rounding()
+    check_roles(roles)
+    matching_names(model, tensors.keep_exact)
+    target = output or default_file(source.with_suffix(".enx"), force=force)
+    result = judged = None
+    with (
+        warnings_as_remarks(),
+        progress_bar("measuring the original", _stages(size, calibration)) as progress,
+    ):
         progress("measuring the original", 0, 1)
         metadata["original"] = original_sizes(source, xz=xz)
-        roles = (*DEFAULT_ROLES, *tensors.quantize_roles)
         if calibration.is_calibrated:
             result = calibration.compress(
                 model, size, calibration.inputs_of_images(preprocess, stored, model), metadata=metadata, roles=roles,
@@ -121,32 +137,96 @@ def run(
             )  # fmt: skip
             compressed = result.outcome.model
         else:
-            if tensors.fold_bn:
-                metadata["folded"] = True
-            compressed = compress(
-                model, scheme, bits=size.bits_per_parameter(model), rounding=quantizer.choose_rounding(), roles=roles,
-                keep_exact=tensors.keep_exact, fold_bn=tensors.fold_bn, metadata=metadata, threads=threads,
-                progress=progress,
-            )  # fmt: skip
+            how: dict[str, Any] = {
+                "rounding": rounding, "roles": roles, "keep_exact": tensors.keep_exact, "fold_bn": tensors.fold_bn,
+                "metadata": metadata, "threads": threads, "progress": progress,
+                "steps": "measured",
+            }  # fmt: skip
+            if calibration.judge is not None:
+                judged = _search_by_judge(model, scheme, calibration, how)
+                compressed = judged.result.compressed
+            else:
+                compressed = compress(model, scheme, bits=size.bits_per_parameter(model), **how)
     written = write_to_stdout([compressed.to_bytes()]) if streamed else compressed.save(target)
     ledger = ledger_of(compressed, file_bytes=written)
     if streamed:
         note(f"wrote {written:,} B to stdout")
     elif json:
-        print_json(_as_json(target, ledger, model, result, threads))
+        print_json(
+            _as_json(target, ledger, model, result, threads) | ({} if judged is None else judged.to_dict())
+        )
     else:
         show_ledger(ledger, f"{source.name} → {target}")
-        _show_remarks(model, result, report=calibration.report)
+        _show_remarks(model, compressed, result, report=calibration.report)
+        if judged is not None:
+            note(judged.describe())
+    if judged is not None and judged.violation is not None:
+        raise BudgetError(
+            f"{target}: the bound cannot be met: {judged.violation}; the nearest found was written"
+        )
     if result is not None and not result.search.fits:
         raise BudgetError(
             f"{target}: the bound cannot be met: {result.search.violation}; the nearest found was written"
         )
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What a search by a judge alone found. violation: why its bound does not hold, None where it does."""
+
+    result: CompressionResult
+    violation: str | None = None
+
+    def describe(self) -> str:
+        """Return what the judge gave, for a remark."""
+        report = self.result.report
+        assert report is not None, "there is a judge"
+        return (
+            f"the judge gives {report.judge_compressed:.6g}, and the original {report.judge_original:.6g} "
+            f"({len(self.result.trials)} trials)"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-safe values."""
+        report = self.result.report
+        assert report is not None, "there is a judge"
+        return {
+            "fits": self.violation is None,
+            "judge": {"original": report.judge_original, "compressed": report.judge_compressed},
+            "trials": [
+                {"price": one.price, "bytes": one.bytes, "fits": one.fits, "judged": None}
+                for one in self.result.trials
+            ],
+        }
+
+
+def _search_by_judge(
+    model: Model, scheme: Scheme | None, calibration: CalibrationOptions, how: dict[str, Any]
+) -> _Judged:
+    """Search the coarsest steps that a caller's judge allows, without data."""
+    from enxuto.compression.compress import compress
+    from enxuto.compression.result import CompressionResult
+
+    assert calibration.judge is not None, "only searches by a judge come here"
+    try:
+        found = compress(
+            model,
+            scheme,
+            judge=load_measure(calibration.judge),
+            max_judge_drop=calibration.max_judge_drop,
+            **how,
+        )
+    except BudgetError as error:
+        if not isinstance(error.result, CompressionResult):
+            raise
+        return _Judged(error.result, str(error).partition(": ")[2].partition(";")[0])
+    return _Judged(found)
+
+
 def _stages(size: SizeOptions, calibration: CalibrationOptions) -> tuple[str, ...]:
     if calibration.is_calibrated:
         return CALIBRATED_STAGES
-    return PLAIN_STAGES if size == SizeOptions() else SEARCH_STAGES
+    return PLAIN_STAGES if size == SizeOptions() and calibration.judge is None else SEARCH_STAGES
 
 
 def _refuse_contradictions(
@@ -157,6 +237,8 @@ def _refuse_contradictions(
         raise UsageError(
             "a size and a bound on the answers cannot both be searched; give one of them", code="E022"
         )
+    if calibration.judge is not None and size != SizeOptions():
+        raise UsageError("a size and --max-judge-drop cannot both be searched; give one of them", code="E022")
     if calibration.is_bounded and calibration.data is None:
         raise UsageError("a bound on the answers needs images to judge by; give --data", code="E023")
     if calibration.is_calibrated and (quantizer != SchemeOptions() or tensors.fold_bn):
@@ -185,12 +267,22 @@ def _as_json(
     }  # fmt: skip
 
 
-def _show_remarks(model: Model, result: CalibratedResult | None, *, report: bool) -> None:
-    """Show what the ledger does not: the answers on held-out images, and what was left out."""
+def _show_remarks(
+    model: Model, compressed: CompressedModel, result: CalibratedResult | None, *, report: bool
+) -> None:
+    """Show what the ledger does not: the answers on held-out images, how steps were chosen, what was left out."""
     from enxuto.cli.shared.calibration_results import show_result
 
     if result is not None:
         show_result(result, report=report)
+    steps = compressed.metadata.get("steps", {})
+    if "inputs" in steps:
+        finer = -steps.get("octaves_finer", 0.0)
+        note(
+            f"steps by what the model makes of synthetic inputs ({steps['inputs']}): 2^{finer:+.2f} times the usual"
+        )
+    elif "balanced" in steps:
+        note(f"steps by the weights alone, since the model cannot be tried: {steps['balanced']}")
     if model.stripped_bytes:
         note(
             f"left out {model.stripped_bytes:,} B of documentation and value types "

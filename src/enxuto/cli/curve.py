@@ -12,7 +12,9 @@ import typer
 
 from enxuto.cli.shared.calibration_options import CalibrationImages
 from enxuto.cli.shared.common_options import All, Json
+from enxuto.cli.shared.curve_points import Given, add_name, make_output_points
 from enxuto.cli.shared.data_options import DATA, DataOptions, class_names, match_labels
+from enxuto.cli.shared.judging import Feedback, Outputs
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance, write_provenance
@@ -40,6 +42,9 @@ HELP = """Compress models in many ways, evaluate each file, and show rate agains
 The ways are the source's grid (dead-zone with six δ, μ-law, 2^2 to 2^24 levels, minifloats, half), enxuto's default
 scheme at several bits per weight, and calibrated rounding at several prices. Images that calibrate judge no point:
 they are `--images` of `--data`, or as many of `--calibration`. `--images 0` leaves out calibrated rounding.
+
+With arrays by input name as data, with `--outputs`, and where a model gives no scores of classes, points show the
+signal-to-noise ratio of values and the divergence of classes instead.
 
 Each point is recorded in the folder `--output`. The same command resumes there, with a wider grid too. `--workers`
 computes in several processes, `--scheduler` on a Dask cluster, and `--merge` takes in what other machines recorded.
@@ -93,6 +98,8 @@ class CurveOptions:
             help="Show the smallest file of each method that loses at most X points of top-1.",
         ),
     ] = 0.8
+    outputs: Outputs = ()
+    feedback: Feedback = ()
     svg: Svg = False
     all: All = False
     json: Json = False
@@ -108,6 +115,7 @@ def run(
 ) -> None:
     """Make the points, compute them, show what came out."""
     from enxuto.studies.curve.tables import curves_of
+    from enxuto.studies.kinds import CURVE_MEASURE, CURVE_OUTPUTS
     from enxuto.study import Study
 
     json = options.json
@@ -116,9 +124,10 @@ def run(
     )
     calibrating = _calibration(options, image_options.seed)
     settings = _settings(options, calibrating)
-    points, names = _points(
-        sources, data, image_options, preprocess, settings, calibrating, options.calibration
-    )
+    given = Given(sources, data, image_options, preprocess, settings, calibrating)
+    found = make_output_points(given, options)
+    points, names = _points(given, options.calibration) if found is None else found
+    kind = CURVE_MEASURE if found is None else CURVE_OUTPUTS
     merge_records(folder, computing.merge)
 
     def name(result: Result) -> str:
@@ -126,12 +135,12 @@ def run(
 
     with study_progress("curve", name) as report:
         results = Study(points, folder).run(computing.executor(), report)
-    curves = curves_of(results, names)
+    curves = curves_of(results, names, kind)
     place = tables_folder(folder, data, {"data": curves[0].data_hash}, _data_of)
     _write(place, curves, options.max_drop, ".svg" if options.svg else ".png")
     made = provenance(
         samples=curves[0].original["samples"], seed=image_options.seed, data=curves[0].data_hash,
-        threads=computing.threads,
+        threads=computing.thread_count,
     )  # fmt: skip
     write_provenance(place, made)
     if json:
@@ -149,9 +158,9 @@ def _name(result: Result, names: Mapping[str, str]) -> str:
 
 
 def _data_of(result: Result) -> dict[str, Any] | None:
-    from enxuto.studies.kinds import CURVE_MEASURE
+    from enxuto.studies.kinds import CURVE_MEASURE, CURVE_OUTPUTS
 
-    return {"data": result.data_hash} if result.kind == CURVE_MEASURE else None
+    return {"data": result.data_hash} if result.kind in (CURVE_MEASURE, CURVE_OUTPUTS) else None
 
 
 def _calibration(options: CurveOptions, seed: int) -> CalibrationSplit | None:
@@ -206,60 +215,57 @@ def _settings(options: CurveOptions, calibrating: CalibrationSplit | None) -> li
     return settings + ([] if calibrating is None else calibrated_settings(bits, calibrating.to_dict()))
 
 
-def _points(
-    sources: list[Path],
-    data: str,
-    image_options: DataOptions,
-    preprocess: PreprocessOptions,
-    settings: list[dict[str, Any]],
-    calibrating: CalibrationSplit | None,
-    calibration: str | None,
-) -> tuple[list[Point], dict[str, str]]:
+def _points(given: Given, calibration: str | None) -> tuple[list[Point], dict[str, str]]:
     """The points of all models, and the models' names by their hashes; equal file names get their folders too."""
     from enxuto.opening import load_with_metadata, preprocess_of
     from enxuto.studies.curve.points import Subject, points
 
+    image_options = given.image_options
     all_points: list[Point] = []
     names: dict[str, str] = {}
-    dataset = image_options.open(data)
-    for source in sources:
+    dataset = image_options.open(given.data)
+    for source in given.sources:
         model, metadata = load_with_metadata(source)
         # Said only where it moves labels: it is a part of what the points are known by.
         opening = image_options.arguments()
         if match_labels(dataset, model, metadata, image_options.labels)[1].output_by_label is not None:
             opening["names"] = list(class_names(image_options.labels, model, metadata) or ())
-        chosen = preprocess.choose(preprocess_of(metadata))
-        subject = Subject.open(source.stem, source, data, opening, chosen, calibrating, calibration)
-        all_points += points(subject, settings)
-        taken = any(name == source.stem and known != subject.model_hash for known, name in names.items())
-        names.setdefault(
-            subject.model_hash, f"{source.stem}-{subject.model_hash[:8]}" if taken else source.stem
+        chosen = given.preprocess.choose(preprocess_of(metadata), model)
+        subject = Subject.open(
+            source.stem, source, given.data, opening, chosen, given.calibrating, calibration
         )
+        all_points += points(subject, given.settings)
+        add_name(names, source, subject.model_hash)
     return all_points, names
 
 
 def _tables(curves: list[Curve], max_drop: float, *, all_points: bool) -> list[Table]:
+    from enxuto.studies.curve.output_tables import outputs_table
     from enxuto.studies.curve.tables import best_table, points_table
 
+    if any("outputs" in curve.original for curve in curves):
+        return [outputs_table(curve) for curve in curves]
     return [best_table(curves, max_drop)] + ([points_table(curve) for curve in curves] if all_points else [])
 
 
 def _write(folder: Path, curves: list[Curve], max_drop: float, ending: str) -> None:
     """Tables and charts into the folder of the study."""
     from enxuto.files import atomic_write
-    from enxuto.report.figures.curve import draw_curve
+    from enxuto.report.figures.curve import draw_curve, draw_outputs
+    from enxuto.studies.curve.output_tables import outputs_csv
     from enxuto.studies.curve.tables import curve_csv
     from enxuto.tables import as_markdown
 
+    of_outputs = any("outputs" in curve.original for curve in curves)
     texts = {
         "curve.md": as_markdown(_tables(curves, max_drop, all_points=True)),
-        "curve.csv": curve_csv(curves),
+        "curve.csv": outputs_csv(curves) if of_outputs else curve_csv(curves),
     }
     for name, text in texts.items():
         with atomic_write(folder / name) as file:
             file.write(text.encode())
     for curve in curves:
-        draw_curve(curve, folder, ending)
+        draw_outputs(curve, folder, ending) if of_outputs else draw_curve(curve, folder, ending)
 
 
 def _as_json(curves: list[Curve], results: StudyResults) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from enxuto.cli.shared.common_options import Force, Json, Threads
 from enxuto.cli.shared.outputs import default_file, write_to_stdout, writes_to_stdout
+from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json
 
 HELP = """Turn an `.enx` file back into a plain ONNX model that any runtime accepts.
@@ -41,14 +42,15 @@ def run(
     from enxuto.onnx_model import total_bytes
 
     streamed = writes_to_stdout(output, json=json)
-    target = output or default_file(source.with_suffix(".restored.onnx"), force=force)
     compressed = CompressedModel.read(source)
+    target = output or default_file(source.with_suffix(".restored.onnx"), force=force)
     if streamed:
         write_to_stdout([compressed.to_model(threads=threads).to_bytes()])
         return
     compressed.write_onnx(target, threads=threads)
     size = total_bytes(target)
     if json:
-        print_json({"output": str(target), "bytes": size, "enx_bytes": compressed.file_bytes})
+        print_json({"output": str(target), "bytes": size, "enx_bytes": compressed.file_bytes,
+                    "provenance": provenance(threads=threads)})  # fmt: skip
     else:
         note(f"wrote {target} ({size:,} B) from {source.stat().st_size:,} B")

@@ -62,7 +62,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Compress, calibrate and compress, decode, verify, evaluate."""
-    from enxuto.compression.plain import compress
+    from enxuto.compression.data_free import compress
     from enxuto.compression.split import split_images
     from enxuto.data import Preprocess, open_dataset
     from enxuto.demo import MODEL, TEST_IMAGES
@@ -86,11 +86,11 @@ def run(
         judging = parts.held_out
         before = evaluate(Runner(model).scores, judging, preprocess=preprocess)
         metadata = {**known, "original": original_sizes(source)}
-        with progress_bar("searching steps", SEARCH_STAGES[1:]) as progress:
-            plain = compress(model, bits=bits, metadata=metadata, progress=progress)
+        with progress_bar("searching steps", SEARCH_STAGES[2:]) as progress:
+            without_images = compress(model, bits=bits, metadata=metadata, progress=progress)
         with progress_bar("watching layers", CALIBRATED_STAGES[1:-1]) as progress:
             calibrated = _compress_calibrated(model, parts, preprocess, metadata, progress)
-        first = _save_and_evaluate(plain, model, Path(place) / "digits.enx", judging, preprocess)
+        first = _save_and_evaluate(without_images, model, Path(place) / "digits.enx", judging, preprocess)
         second = _save_and_evaluate(
             calibrated, model, Path(place) / "digits-calibrated.enx", judging, preprocess
         )

@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.answers import kind_of_scores, sample_batch, warn_of_other_outputs
-from enxuto.cli.shared.common_options import Json, Threads
+from enxuto.cli.shared.answers import check_class_scores, kind_of_scores, sample_batch, warn_of_other_outputs
+from enxuto.cli.shared.common_options import Batch, Json, Threads
 from enxuto.cli.shared.data_options import DATA, DataOptions, match_labels
-from enxuto.cli.shared.judging import Outputs, image_arrays, may_hold_arrays, named_arrays, show_outputs
+from enxuto.cli.shared.judging import (
+    Feedback,
+    Outputs,
+    image_arrays,
+    may_hold_arrays,
+    named_arrays,
+    show_outputs,
+    show_right_answers,
+)
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table, warn
-from enxuto.errors import UsageError
+from enxuto.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from enxuto.data import Dataset
-    from enxuto.evaluation import Evaluation
+    from enxuto.data import Dataset, Preprocess
+    from enxuto.evaluation import Evaluation, ReferenceComparison
 
 HELP = """Evaluate an ONNX model or `.enx` file on labelled images; with `--reference`, compare answers too.
 
@@ -48,7 +56,8 @@ class EvaluateOptions:
         typer.Option(metavar="MODEL", help="Model to compare the answers with, such as the original."),
     ] = None
     outputs: Outputs = ()
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Images per run.")] = 64
+    feedback: Feedback = ()
+    batch: Batch = 64
     threads: Threads = 0
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Show precision, recall and F1 of every class.")
@@ -75,11 +84,27 @@ def run(
     dataset = image_options.open(data, labelled=reference is None)
     _check_options(dataset, options)
     model, metadata = load_with_metadata(source)
-    dataset, _ = match_labels(dataset, model, metadata, image_options.labels)
-    chosen = preprocess.choose(preprocess_of(metadata))
+    chosen = preprocess.choose(preprocess_of(metadata), model)
     original = load(reference) if reference else None
     sample = sample_batch(dataset, chosen)
     kind, reason = kind_of_scores(model, sample, threads)
+    try:
+        check_class_scores(model, str(source))
+        dataset, _ = match_labels(dataset, model, metadata, image_options.labels)
+    except (DataError, ModelError) as error:
+        if original is None or reason is None:
+            raise
+        note(f"outputs are compared with the reference's, and nothing with labels: {error}")
+        show_outputs(
+            source,
+            original,
+            model,
+            image_arrays(dataset, chosen, model),
+            (),
+            threads=threads,
+            json=options.json,
+        )
+        return
     kind_of_other, reason_of_other = (
         ("auto", None) if original is None else kind_of_scores(original, sample, threads)
     )
@@ -106,6 +131,20 @@ def run(
         result = replace(result, kl=None, scores_are=None, reference_are=None)
     if not isinstance(result, ReferenceComparison):
         _warn_of_chance(result.metrics["confusion"], str(source))
+    _show(result, source, data, chosen, remarks, options)
+
+
+def _show(
+    result: Evaluation | ReferenceComparison,
+    source: Path,
+    data: Path,
+    chosen: Preprocess,
+    remarks: list[str],
+    options: EvaluateOptions,
+) -> None:
+    """Print what was measured, as JSON or as tables."""
+    from enxuto.evaluation import ReferenceComparison
+
     if options.json:
         print_json(
             {
@@ -115,7 +154,7 @@ def run(
                 **(result.to_dict() if isinstance(result, ReferenceComparison) else _as_json(result)),
                 "remarks": remarks,
                 "provenance": provenance(
-                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=threads
+                    samples=result.samples, seed=result.seed, data=result.data_hash, threads=options.threads
                 ),
             }
         )
@@ -137,12 +176,17 @@ def _shows_outputs(
     """Compare all outputs with the reference's and show them, where data are named arrays or outputs no classes."""
     from enxuto.opening import load, load_with_metadata, preprocess_of
 
-    if not (options.outputs or may_hold_arrays(data)):
+    if not (options.outputs or options.feedback or may_hold_arrays(data)):
         return False
     model, metadata = load_with_metadata(source)
-    samples = named_arrays(data, model)
+    samples = named_arrays(data, model, options.feedback, image_options.label_column)
     if samples is None and not options.outputs:
         return False
+    if options.reference is None and samples is not None and samples.labelled:
+        show_right_answers(
+            source, model, samples, options.outputs, threads=options.threads, json=options.json
+        )
+        return True
     if options.reference is None:
         raise UsageError(
             f"{data} has no labels: give --reference, the model whose outputs these are compared with",
@@ -150,7 +194,7 @@ def _shows_outputs(
         )
     if samples is None:
         samples = image_arrays(
-            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata)), model
+            image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata), model), model
         )
     show_outputs(
         source,

@@ -14,7 +14,7 @@ from enxuto.cli.shared.preprocess_options import BasePreprocess, read_preprocess
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.cli.shared.training_options import Network
 from enxuto.cli.shared.values import parse_input_shape
-from enxuto.errors import DataError, UsageError
+from enxuto.errors import DataError, UsageError, does_not_exist
 from enxuto.files import read_small_file
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ def _read_class_names(path: Path | None) -> list[str] | None:
         return None
     try:
         text = read_small_file(path, _LARGEST_LABELS).decode("utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(does_not_exist(path, "file of labels"), code="E010") from error
     except OSError as error:
         raise UsageError(
             f"cannot read the labels in {path}: {error.strerror or error}", code="E011"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,8 @@ from enxuto.cli.shared.terminal import print_json, show_table
 
 if TYPE_CHECKING:
     from enxuto.enx.file import CompressedModel
+
+_MOST_VALUES = 10  # of a list in the metadata; longer ones are counted
 
 HELP = """Show the size ledger, the metadata and the tensor table of an `.enx` file, or the weights of an ONNX model.
 
@@ -39,6 +41,7 @@ def run(
 
 
 def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> None:
+    from enxuto.enx.fingerprint import FINGERPRINT_KEY
     from enxuto.enx.inspect import tensor_facts
     from enxuto.enx.ledger import ledger_of
 
@@ -58,22 +61,36 @@ def _show_compressed(compressed: CompressedModel, source: Path, json: bool) -> N
             for heading in headings
         },
         [_cells(row) for row in rows],
-        caption=f"table, graph and signature: {compressed.head_bytes:,} B. "
-        "Entropy: of order 0, bits per value; coder contexts can do with less.",
+        caption=f"table, graph and signature: {compressed.head_bytes:,} B. Entropy: the fewest bits per value when "
+        "each is coded alone. The coders contexts and trellis also look at neighbours, and can need fewer.",
         give_way=("coder", "entropy", "step", "shape"),
     )
-    metadata = {
-        key: value for key, value in compressed.metadata.items() if key not in ("original", "parameters")
-    }
-    if metadata:
-        show_table(
-            "metadata",
-            {"key": "left", "value": "left"},
-            [
-                (key, f"{len(value)} entries" if isinstance(value, list) else str(value))
-                for key, value in metadata.items()
-            ],
-        )
+    rows_of_metadata = [
+        row
+        for key, value in compressed.metadata.items()
+        if key not in ("original", "parameters")
+        for row in _metadata_rows("hash of the original's weights" if key == FINGERPRINT_KEY else key, value)
+    ]
+    if rows_of_metadata:
+        show_table("metadata", {"key": "left", "value": "left"}, rows_of_metadata)
+
+
+def _metadata_rows(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield a row for a value, or for each value inside it, such as `preprocess.mean`."""
+    if isinstance(value, dict):
+        for inner, one in value.items():
+            yield from _metadata_rows(f"{key}.{inner}", one)
+    elif isinstance(value, list):
+        short = len(value) <= _MOST_VALUES and not any(isinstance(one, (dict, list)) for one in value)
+        yield key, ", ".join(map(_value_text, value)) if short else f"{len(value):,} entries"
+    else:
+        yield key, _value_text(value)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
@@ -81,8 +98,8 @@ def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
     return (
         facts["name"],
         _shape_text(facts["shape"]),
-        facts["quantizer"],
-        facts["step"],
+        _quantizer_text(facts),
+        _step_text(facts),
         facts["coder"],
         "shared" if facts["bytes"] is None else f"{facts['bytes']:,}",
         "" if facts["bits"] is None else f"{facts['bits']:.3f}",
@@ -90,12 +107,28 @@ def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _quantizer_text(facts: dict[str, Any]) -> str:
+    delta = facts["settings"].get("delta")
+    return str(facts["quantizer"]) if delta is None else f"{facts['quantizer']} δ={delta:g}"
+
+
+def _step_text(facts: dict[str, Any]) -> str:
+    """Return the step, its range, or the numbers that a quantizer without a step has in its place."""
+    step = facts["step"]
+    if isinstance(step, list):
+        return f"{step[0]:.3g} – {step[1]:.3g}"
+    if step is not None:
+        return f"{step:.4g}"
+    numbers = {name: value for name, value in facts["settings"].items() if isinstance(value, (int, float))}
+    return " ".join(f"{name}={value:g}" for name, value in numbers.items())
+
+
 def _shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
 def _show_onnx(source: Path, json: bool) -> None:
-    from enxuto.compression.plain import parameters
+    from enxuto.enx.learned import parameters
     from enxuto.onnx_model import Model, total_bytes
 
     model = Model.read(source)

@@ -185,7 +185,7 @@ def run(
         note(f"interrupted; what is finished is in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
     made = provenance(
-        samples=count_images(images), seed=list(study.seeds), data=images.hash, threads=computing.threads
+        samples=count_images(images), seed=list(study.seeds), data=images.hash, threads=computing.thread_count
     )
     about = {"network": study.architecture.to_dict(), "data": images.hash}
     place = tables_folder(folder, f"{network}-{data_name(data)}", about, _about)
@@ -232,7 +232,7 @@ def _study(
         retrain_epochs=options.retrain_epochs,
         score_images=filters.score_images,
         timed=(1, 128) if options.speed else (),
-        threads=computing.threads,
+        threads=computing.thread_count,
         paths=image_options.paths(data),
     )
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.common_options import Json
+from enxuto.cli.shared.common_options import Json, Threads
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
+from enxuto.cli.shared.model_files import is_model_file, open_network_file
+from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.pruning_results import finish
@@ -28,6 +30,7 @@ from enxuto.cli.shared.training_options import (
 )
 from enxuto.cli.shared.values import parse_share
 from enxuto.errors import UsageError, did_you_mean
+from enxuto.machine.processors import processors
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
@@ -40,12 +43,13 @@ __all__ = ["HELP", "run"]
 
 HELP = """Prune a trained network: remove its least important filters, in one round or several, and train it again.
 
-NETWORK is a name that `enxuto zoo` lists or `module:factory`, with trained `--weights`; or a file that an earlier prune
-wrote. Each round takes `--amount` of what is left. Filters are really removed, and the result is compared with the
+NETWORK is an ONNX or .enx file; a name that `enxuto zoo` lists or `module:factory`, with trained `--weights`; or a file
+that an earlier prune wrote. Each round takes `--amount` of what is left. Filters are really removed, and the result is compared with the
 network whose removed filters are zero. The folder gets `model.pt`, which loads by itself, and `model.onnx`. The same
 command resumes there. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
+enxuto prune model.onnx --data cifar10 --preprocess resnet-cifar --macs 65% -o small
 enxuto prune lenet5 --weights runs/lenet5/best.pt --data mnist/ --amount 20% --rounds 5 --retrain lr-rewind -o small
 enxuto prune vgg16-cifar --weights best.pt --data cifar10 --criterion deeplift --target macs --amount 50% -o half
 ```
@@ -69,7 +73,16 @@ class PruneOptions:
             help="For a pruned file of your own network: what makes it. Its code is run; the file does not choose it.",
         ),
     ] = None
+    preprocess: BasePreprocess = None
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Prune in N rounds; 1 is one-shot.")] = 1
+    macs: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_CHOICE,
+            metavar="SHARE",
+            help="Leave this share of the MACs after all rounds: 65%, instead of --target and --amount.",
+        ),
+    ] = None
     criterion: Annotated[
         str,
         typer.Option(
@@ -107,7 +120,7 @@ class PruneOptions:
             help="The early checkpoint that --retrain rewind goes back to, epoch-NNN.pt.",
         ),
     ] = None
-    threads: Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")] = 1
+    threads: Threads = 1
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time the network before and after.")] = (
         True
     )
@@ -120,7 +133,7 @@ def run(
         typer.Argument(
             metavar="NETWORK",
             autocompletion=complete_networks,
-            help="A network of the zoo, module:factory, or a pruned network's file.",
+            help="An ONNX or .enx file, a network of the zoo, module:factory, or a pruned network's file.",
         ),
     ],
     data: Annotated[
@@ -143,25 +156,27 @@ def run(
     from enxuto.studies.pruning import prune_points
     from enxuto.study import Serial, Study
 
-    amount = parse_share(filters.amount)
+    amount, target = _amount(options, filters)
     selection = Selection(
-        target=filters.target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]
+        target=target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]
         floor=filters.min_filters, multiple=filters.multiple,
     )  # fmt: skip
     _check_names(options)
-    weights = _read_weights(network, options.weights)
-    earlier = _read_pruned(network, options.factory)
+    weights, earlier = _read_start(network, options)
     config, last_lr = _training(weights, options, image_options.seed)
     labels = _find_labels(image_options.labels, options.weights)
     asked = replace(image_options, labels=labels)
+    whole = None if earlier is None else earlier.architecture
     selected = asked.select(
-        network if earlier is None else earlier.architecture.name, labels=asked.class_order(), weights=weights
-    )
+        network if whole is None else whole.name, labels=asked.class_order(), weights=weights,
+        input_shape=None if whole is None or whole.graph is None else whole.input_shape,
+    )  # fmt: skip
     images = open_both_parts(selected, data, image_options.test)
     unpruned = earlier or _build(network, weights, images)
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")
     rewind_to = options.rewind_checkpoint
+    threads = options.threads or processors()
     places = {**image_options.paths(data), "network": absolute_path(folder / "given.pt")}
     if rewind_to is not None:
         places["rewind"] = absolute_path(rewind_to)
@@ -172,7 +187,7 @@ def run(
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
-            results = Study(points, folder).run(Serial(options.threads), report)
+            results = Study(points, folder).run(Serial(threads), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {folder}: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
@@ -181,9 +196,9 @@ def run(
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
     made = provenance(
-        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=options.threads
+        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=threads
     )
-    timed = options.threads if options.speed else None
+    timed = threads if options.speed else None
     finish(points, results, images, folder, made, timed=timed, as_json=options.json)
 
 
@@ -213,6 +228,33 @@ def _check_names(options: PruneOptions) -> None:
             "--retrain-epochs and --set are of the training after each round; say how by --retrain",
             code="E024",
         )
+
+
+def _amount(options: PruneOptions, filters: FilterOptions) -> tuple[float, str]:
+    """The share that each round takes, and of what."""
+    if options.macs is None:
+        return parse_share(filters.amount), filters.target
+    if (filters.amount, filters.target) != (FilterOptions.amount, FilterOptions.target):
+        raise UsageError("--macs says how much is left; leave out --amount and --target", code="E022")
+    return 1 - parse_share(options.macs) ** (1 / options.rounds), "macs"
+
+
+def _read_start(
+    network: str, options: PruneOptions
+) -> tuple[TrainedWeights | None, StartingNetwork | None]:
+    """The weights of a network to be built, and the network itself where a file holds it."""
+    if is_model_file(network):
+        if options.weights is not None or options.factory is not None:
+            raise UsageError(
+                f"{network} has its own weights and layers; leave out --weights and --factory", code="E024"
+            )
+        held = open_network_file(network, options.preprocess)
+        return held.normalisation, held.start
+    if options.preprocess is not None:
+        raise UsageError(
+            "--preprocess is for ONNX and .enx files; other networks come with their training's", code="E024"
+        )
+    return _read_weights(network, options.weights), _read_pruned(network, options.factory)
 
 
 def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.common_options import Json
+from enxuto.cli.shared.common_options import Json, Workers, WorkerThreads
 from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance, write_provenance
@@ -21,6 +21,7 @@ from enxuto.cli.shared.study_options import (
     data_name,
     exit_on_failures,
     merge_records,
+    share_threads,
     show_study_table,
     tables_folder,
 )
@@ -36,7 +37,6 @@ from enxuto.cli.shared.training_options import (
 )
 from enxuto.cli.shared.values import parse_image_size
 from enxuto.errors import UsageError, did_you_mean
-from enxuto.machine.processors import processors
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ enxuto study souza --data train.parquet --test test.parquet --scale full --netwo
 """
 
 _STUDIES = ("souza",)
-_RUN = "Computing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,24 +84,8 @@ class StudyOptions:
         typer.Option(metavar="N", help="CPU threads while latency is measured; 0 takes one per processor."),
     ] = 1
     settings: Settings = None
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            rich_help_panel=_RUN,
-            metavar="N",
-            help="Number of processes; 0 computes in this one. Default: 1.",
-        ),
-    ] = None
-    threads: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            rich_help_panel=_RUN,
-            metavar="N",
-            help="Threads of each process; 0 shares the processors among them.",
-        ),
-    ] = 0
+    workers: Workers = None
+    threads: WorkerThreads = 0
     scheduler: Scheduler = None
     merge: Merge = ()
     json: Json = False
@@ -146,9 +129,7 @@ def run(
     )
     refuse_earlier_form(folder)
     workers = 1 if options.workers is None and options.scheduler is None else options.workers
-    threads = options.threads
-    if not threads:
-        threads = 1 if options.scheduler is not None else max(1, processors() // max(1, workers or 1))
+    threads = share_threads(options.threads, workers or 0, options.scheduler)
     executor = choose_executor(workers, threads, options.scheduler)
     images = open_both_parts(study.image_selection(), data, image_options.test)
     merge_records(folder, options.merge)
@@ -206,19 +187,19 @@ def _show(
     from enxuto.report.figures.souza import draw_trainings
     from enxuto.studies.souza.files import write_tables
     from enxuto.studies.souza.published import PUBLISHED
-    from enxuto.studies.souza.records import make_records
+    from enxuto.studies.souza.records import make_records, same_training
     from enxuto.studies.souza.tables import tables
+    from enxuto.study import Store
 
     records = make_records(results)
-    write_tables(records, target)
-    draw_trainings(records, folder, target)
+    all_data = same_training(make_records(Store(folder).results()), records)
+    write_tables(records, target, all_data)
+    draw_trainings(records, folder, target, all_data)
     write_provenance(target, made)
     for record in records:
         note(_line(record, folder))
     if as_json:
-        published = {
-            str(classes): {k: vars(row) for k, row in rows.items()} for classes, rows in PUBLISHED.items()
-        }
+        published = {name: {k: vars(row) for k, row in rows.items()} for name, rows in PUBLISHED.items()}
         failed = [{"network": _name(one), "error": one.error} for one in results.failed]
         print_json(
             {
@@ -231,7 +212,7 @@ def _show(
             }
         )
         return
-    for table in tables(records):
+    for table in tables(records, all_data):
         show_study_table(table)
     note(
         f"in {target}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"

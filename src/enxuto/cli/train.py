@@ -40,10 +40,10 @@ __all__ = ["HELP", "run"]
 
 HELP = """Train a network on labelled images; the folder gets checkpoints, the history, and what an export needs.
 
-NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes are souza, lottery, resnet, alexnet (protocols
-of the sources) and quick; docs/training.md has all settings. A run that was stopped or killed resumes with `--resume`
-and gives the same result. For several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4
--m enxuto train …`. Needs PyTorch: `pip install '.[train]'` in a checkout.
+NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes are souza, souza-program, lottery, resnet,
+alexnet (protocols of the sources) and quick; docs/training.md has all settings. A run that was stopped or killed
+resumes with `--resume` and gives the same result. For several GPUs, or several processes on a CPU: `torchrun
+--standalone --nproc-per-node 4 -m enxuto train …`. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 -o runs/dsc
@@ -73,7 +73,7 @@ class TrainOptions:
         typer.Option(
             rich_help_panel=_TRAIN,
             metavar="NAME",
-            help="souza, lottery, resnet, alexnet or quick (the default).",
+            help="souza, souza-program, lottery, resnet, alexnet or quick (the default).",
         ),
     ] = None
     config: Annotated[

@@ -10,7 +10,9 @@ import typer
 
 from enxuto.cli.shared.common_options import InputShape, Json
 from enxuto.cli.shared.data_options import DATA, ImageOptions
-from enxuto.cli.shared.terminal import note, print_json, progress_bar, show_table
+from enxuto.cli.shared.judging import named_arrays
+from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.terminal import print_json, progress_bar, say, show_table
 from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import FormatError, UsageError
 
@@ -26,7 +28,7 @@ The exit code is 1 where anything is wrong. Exact tensors must be equal bit for 
 The file must have been made from this original: it holds a hash of its weights. Files made by calibrated rounding
 before there were such hashes cannot be compared.
 
-`--run N` also runs both models on N inputs and compares their outputs. The inputs are random, or images of `--data`.
+`--run N` also runs both models on N inputs and compares their outputs. The inputs are random, or those of `--data`.
 An error as large as the output itself is wrong; smaller ones are for you to judge.
 
 ```
@@ -49,7 +51,9 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=DATA, metavar="DATA", help="Images for --run, instead of random inputs."
+            rich_help_panel=DATA,
+            metavar="DATA",
+            help="Images, or arrays by input name, for --run, instead of random inputs.",
         ),
     ] = None,
     image_options: ImageOptions,
@@ -83,7 +87,9 @@ def run(
     problems = (*result.problems, *(() if trial is None else trial.problems))
     if json:
         print_json({**result.to_dict(), "ok": not problems, "problems": list(problems),
-                    "run": None if trial is None else trial.to_dict()})  # fmt: skip
+                    "run": None if trial is None else trial.to_dict(),
+                    "provenance": provenance(samples=inputs, seed=None if trial is None else trial.seed,
+                                             data=None if trial is None else trial.data)})  # fmt: skip
     else:
         _show(result, source, trial)
     if problems:
@@ -103,7 +109,8 @@ def _run_both(
     from enxuto.opening import preprocess_of
 
     images = None
-    if data is not None:
+    samples = None if data is None else named_arrays(data, original)
+    if data is not None and samples is None:
         images = replace(image_options, limit=min(inputs, image_options.limit or inputs)).open(
             data, labelled=False
         )
@@ -116,6 +123,7 @@ def _run_both(
         made,
         inputs,
         images=images,
+        samples=samples,
         preprocess=preprocess_of(compressed.metadata),
         seed=image_options.seed,
         shape=shape,
@@ -138,7 +146,7 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
     if trial is not None:
         _show_trial(trial)
     for problem in (*result.problems, *(() if trial is None else trial.problems)):
-        note(f"problem: {problem}")
+        say(f"problem: {problem}")
     if result.ok and (trial is None or not trial.problems):
         exact = sum(check.exact for check in result.checks)
         moved = sum(check.bound is None for check in quantized)
@@ -148,11 +156,11 @@ def _show(result: Verification, source: Path, trial: TrialRun | None) -> None:
             more = f"; {exact} exact tensors equal bit for bit, {len(quantized) - moved} within their steps"
             more += f", {moved} moved by calibrated rounding, which has no bound" if moved else ""
             more += "; made from these weights, by their hash" if known else ""
-        note(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
+        say(f"{source} is sound: {result.payloads} payloads, {result.tensors} tensors{more}")
 
 
 def _show_trial(trial: TrialRun) -> None:
-    what = f"random inputs, seed {trial.seed}" if trial.data is None else f"images, data {trial.data}"
+    what = f"random inputs, seed {trial.seed}" if trial.data is None else f"inputs, data {trial.data}"
     show_table(
         f"outputs on {trial.inputs} {what}",
         {"output": "left", "largest error": "right", "relative error": "right", "same largest": "right"},

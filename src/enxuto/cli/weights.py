@@ -100,13 +100,15 @@ def _as_json(
     seed: int,
 ) -> dict[str, Any]:
     return {
-        name: {
-            **shape.to_dict(),
-            "layers": [layer.to_dict() for layer in layers_by_model.get(name, ())],
-            "dependence": [one.to_dict() for one in dependence_by_model.get(name, ())],
-            "seed": seed,
-        }
-        for name, shape in shapes.items()
+        "models": [
+            {
+                **shape.to_dict(),
+                "layers": [layer.to_dict() for layer in layers_by_model.get(name, ())],
+                "dependence": [one.to_dict() for one in dependence_by_model.get(name, ())],
+                "seed": seed,
+            }
+            for name, shape in shapes.items()
+        ]
     }
 
 

@@ -133,12 +133,12 @@ def _read_numbers(
         while ones < _ESCAPE and position < end and (data[position >> 3] >> (position & 7)) & 1:
             ones += 1
             position += 1
-        plain = ones == _ESCAPE
-        position += 0 if plain else 1
-        width = 8 if plain else low
+        escaped = ones == _ESCAPE
+        position += 0 if escaped else 1
+        width = 8 if escaped else low
         if position + width > end:
             return -1
-        value = 0 if plain else ones << low
+        value = 0 if escaped else ones << low
         for bit in range(width):
             value |= ((data[position >> 3] >> (position & 7)) & 1) << bit
             position += 1

@@ -25,7 +25,7 @@ from enxuto.codec.neighbours import look_around
 from enxuto.errors import FormatError
 from enxuto.quantize.trellis import NEXT, odd_states
 
-__all__ = ["CHUNK", "LARGEST", "decode_contexts", "encode_contexts"]
+__all__ = ["CHUNK", "LARGEST", "decode_contexts", "encode_contexts", "is_codable"]
 
 CHUNK = 1 << 18  # weights, unless a single kernel (on a trellis: row) has more
 LARGEST = (1 << 30) - 1  # magnitude that this coder takes
@@ -36,6 +36,11 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
+
+
+def is_codable(levels: Int32) -> bool:
+    """Say whether this coder takes the levels: some, and none beyond `LARGEST`."""
+    return levels.size > 0 and int(levels.min()) >= -LARGEST and int(levels.max()) <= LARGEST
 
 
 def encode_contexts(levels: Int32, layout: Layout, model: ContextModel, *, threads: int = 1) -> bytes:
@@ -151,7 +156,7 @@ class _Coder:
         states, bases = np.array(read, np.int64), self._bases(out, first)
         following = None if model.zeros is None else NEXT.reshape(-1)
         if model.eighths is None:
-            ended = rans.decode_plain(
+            ended = rans.decode_alone(
                 bases,
                 model.offsets,
                 slots,

@@ -33,7 +33,7 @@ __all__ = [
     "SIGN_TOTAL",
     "SUM_ROW",
     "decode",
-    "decode_plain",
+    "decode_alone",
     "slot_table",
 ]
 
@@ -78,7 +78,7 @@ def slot_table(table: Int64) -> Int32:
     return np.concatenate(rows).astype(np.int32)
 
 
-def decode_plain(
+def decode_alone(
     bases: Int16,
     offsets: Int16,
     slots: Int32,
@@ -93,7 +93,7 @@ def decode_plain(
     """Decode as `decode` does, weights that do not look at their neighbours."""
     paths, own, spots = _allocate_lanes(len(states))
     class_of_sum = _classes_of_sums(len(slots), following)
-    ended: bool = _decode_plain(
+    ended: bool = _decode_alone(
         bases, offsets, class_of_sum, slots, signs, direct, strand, following, states, paths, own, spots, words,
         out.shape[1], out.reshape(-1),
     )  # fmt: skip
@@ -101,7 +101,7 @@ def decode_plain(
 
 
 @compiled
-def _decode_plain(
+def _decode_alone(
     bases: Int16,
     offsets: Int16,
     class_of_sum: Int64,
@@ -250,7 +250,7 @@ def _decode(
 ) -> bool:
     strands, lanes = flat.shape[0] // (strand * positions), states.shape[0]
     position: Any = np.int64(0)
-    plain = (
+    unclipped = (
         np.int64(direct) if direct < _CLIP else _CLIP
     )  # above, a token is no magnitude, or clipped for neighbours
     w0, w1, w2, w3 = eighths[0], eighths[1], eighths[2], eighths[3]
@@ -278,7 +278,7 @@ def _decode(
                         x = (x << 32) | np.int64(words[np.uint64(position)])
                         position += 1
                     seen = token
-                    if token > plain:
+                    if token > unclipped:
                         if token > direct:
                             token, x, position = _read_raw(token - direct - 1, x, position, words)
                             token += direct

@@ -14,11 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from enxuto.errors import UsageError
 from enxuto.machine.kernels import clamp, compiled
 
-__all__ = ["Layout", "Pictures"]
+__all__ = ["Layout", "Pictures", "Shapes", "flatten"]
+
+Shapes = Sequence[Sequence[int]]
+"""Of the tensors of a payload, in their order."""
 
 Int16 = npt.NDArray[np.int16]
+Int32 = npt.NDArray[np.int32]
 UInt32 = npt.NDArray[np.uint32]
 Int64 = npt.NDArray[np.int64]
 
@@ -36,7 +41,7 @@ class Layout:
     width: int
 
     @classmethod
-    def of(cls, shapes: Sequence[Sequence[int]]) -> Layout:
+    def of(cls, shapes: Shapes) -> Layout:
         """Return the layout of tensors of those shapes, one after the other in C order."""
         if len(shapes) != 1:
             sizes = np.array([math.prod(shape) for shape in shapes], np.int64)
@@ -76,6 +81,20 @@ def _sums(starts: Int64, rows: Int16, columns: Int16, first: int, row: int, out:
             column += 1 if by_column else 0
         done = stop
         row += 1
+
+
+def flatten(levels: Int32, shapes: Shapes | None) -> tuple[Int32, Layout]:
+    """Return levels as (n,) int32, and their layout: of tensors of these shapes, by default of one as it is.
+
+    Raises `UsageError` where the levels do not fill the tensors.
+    """
+    flat = np.ascontiguousarray(levels, dtype=np.int32).reshape(-1)
+    if not flat.size:
+        shapes = [(0,)]  # whatever the shapes: of rows of no elements there may be any number
+    layout = Layout.of([levels.shape] if shapes is None else shapes)
+    if layout.kernels * layout.positions != flat.size:
+        raise UsageError(f"{flat.size} levels do not fill tensors of shapes {shapes}", code="E022")
+    return flat, layout
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ class _ChunkDecoder:
         self._values = values
         self._widths = (orders + tokenizer.shift).astype(np.uint8)
         marks = MARK + np.arange(len(values), dtype=np.int64)
-        self._plain = not self._widths[table.frequencies > 0].any()
+        self._without_raw_bits = not self._widths[table.frequencies > 0].any()
         decoded = np.where(self._widths > 0, marks, values)
         self._table = rans.slot_table(table.frequencies, decoded.astype(np.int32))
 
@@ -222,7 +222,7 @@ class _ChunkDecoder:
         if states.min() < rans.LOWER or not rans.decode(self._table, self._bits, states, stream, out):
             raise FormatError("a payload's coded words do not decode", code="E052")
         packed = np.frombuffer(body[head + 2 * words :], np.uint8)
-        if self._plain:
+        if self._without_raw_bits:
             if packed.size:
                 raise FormatError("a payload has raw bits where none belong")
         elif not join(out, self._shift, self._values, self._widths, packed):

@@ -1,6 +1,6 @@
 """How far apart the outputs of a model and of one made from it are, on the same few inputs.
 
-Inputs are images, or drawn at random by the inputs' types and shapes. Random inputs show whether the second model
+Inputs are images, named arrays, or drawn at random by types and shapes. Random inputs show whether the second model
 computes what the first does, not how well either answers. Not here: labels and what they count (`evaluation`).
 """
 
@@ -14,10 +14,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from enxuto.data import Dataset, Preprocess
+from enxuto.data import Dataset, Preprocess, plain_preprocess
+from enxuto.data.samples import Samples
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model
-from enxuto.runtime import InputInfo, Runner, check_shape
+from enxuto.runtime import InputInfo, Runner, as_input, check_shape
 
 __all__ = ["OutputCheck", "TrialRun", "compare_outputs"]
 
@@ -48,7 +49,7 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class TrialRun:
-    """What came out: `inputs` were run, drawn by `seed` or the images of `data` (their hash)."""
+    """What came out: `inputs` were run, drawn by `seed` or of `data` (their hash)."""
 
     inputs: int
     seed: int
@@ -71,6 +72,7 @@ def compare_outputs(
     inputs: int,
     *,
     images: Dataset | None = None,
+    samples: Samples | None = None,
     preprocess: Preprocess | None = None,
     seed: int = 0,
     shape: Sequence[int] | None = None,
@@ -84,7 +86,8 @@ def compare_outputs(
         inputs: how many inputs.
         images: inputs from the front of this data set, through `preprocess`. Without it, inputs are random: standard
             normal numbers, any bytes, 0 and 1 for other integers, both truth values.
-        preprocess: of the images; the default one where None.
+        samples: inputs from the front of named arrays.
+        preprocess: of the images; what the input needs at least where None.
         seed: of random inputs.
         shape: sizes behind the first axis, for random inputs of models that leave them open.
         threads: of ONNX Runtime; 0: one a core.
@@ -96,20 +99,34 @@ def compare_outputs(
     if inputs < 1:
         raise UsageError(f"at least 1 input must be run, not {inputs}")
     one, two = Runner(original, threads=threads), Runner(candidate, threads=threads)
-    feeds = (
-        _random_feeds(one, inputs, seed, shape)
-        if images is None
-        else _image_feeds(one, images, preprocess or Preprocess(), inputs)
-    )
+    feeds: Iterator[tuple[int, dict[str, np.ndarray]]]
+    if samples is not None:
+        groups = samples.head(inputs).groups()
+        feeds = ((part.count, part.feeds) for group in groups for part in group.parts(_BATCH))
+    elif images is not None:
+        feeds = _image_feeds(one, images, preprocess, inputs)
+    else:
+        feeds = _random_feeds(one, inputs, seed, shape)
+    given = samples if samples is not None else images
     collected: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in one.output_names}
     count = 0
     for batch, feed in feeds:
-        first, second = one.run(feed), two.run(feed, one.output_names)
+        first, second = _run(one, feed, given), two.run(feed, one.output_names)
         for name, a, b in zip(one.output_names, first, second, strict=True):
             collected[name].append((np.asarray(a), np.asarray(b)))
         count += batch
     outputs = tuple(_compare_output(name, pairs) for name, pairs in collected.items())
-    return TrialRun(count, seed, None if images is None else images.hash, outputs)
+    return TrialRun(count, seed, None if given is None else given.hash, outputs)
+
+
+def _run(runner: Runner, feed: dict[str, np.ndarray], given: Samples | Dataset | None) -> list[np.ndarray]:
+    try:
+        return runner.run(feed)
+    except DataError as error:
+        if given is None:
+            raise
+        told = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in feed.items())
+        raise DataError(f"{given.path}: {error} (fed {told})", code=error.code) from error
 
 
 def _random_feeds(
@@ -167,7 +184,7 @@ def _random_values(rng: np.random.Generator, info: InputInfo, sizes: Sequence[in
 
 
 def _image_feeds(
-    runner: Runner, images: Dataset, preprocess: Preprocess, inputs: int
+    runner: Runner, images: Dataset, preprocess: Preprocess | None, inputs: int
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Batches of images; where the batch size is fixed, the last image is repeated to fill it."""
     if len(runner.inputs) != 1:
@@ -175,6 +192,7 @@ def _image_feeds(
             f"the model has {len(runner.inputs)} inputs; images go into models with one", code="E044"
         )
     info = runner.inputs[0]
+    preprocess = preprocess or plain_preprocess(info.shape, info.dtype.kind in "iu")
     wanted = min(inputs, len(images))
     batch, whole = _batch_size(runner, wanted)
     for start in range(0, wanted, batch):
@@ -182,7 +200,7 @@ def _image_feeds(
         filled = indices + indices[-1:] * (batch - len(indices) if whole else 0)
         values = preprocess.apply([images.image(index) for index in filled])
         check_shape(info, values.shape)
-        yield len(indices), {info.name: np.ascontiguousarray(values, dtype=info.dtype)}
+        yield len(indices), {info.name: as_input(info, values)}
 
 
 def _compare_output(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> OutputCheck:

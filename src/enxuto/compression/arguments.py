@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,8 +18,9 @@ from onnx import ModelProto
 from enxuto.data import Dataset, Preprocess, dataset_of_arrays, open_dataset, preset
 from enxuto.data.feeding import columns_of, fit_samples, holds_named_arrays, read_samples
 from enxuto.data.samples import Samples
+from enxuto.enx.learned import parameters
 from enxuto.errors import UsageError
-from enxuto.onnx_model import Model, Role, id_limits
+from enxuto.onnx_model import Model, Role, check_feedback, find_states, id_limits
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import SameQuantizer, Scheme
 from enxuto.runtime import Runner
@@ -27,17 +29,21 @@ __all__ = [
     "DataLike",
     "ModelLike",
     "PreprocessLike",
+    "SizeAsked",
     "byte_size",
     "check_count",
+    "check_metadata_type",
     "check_number",
-    "check_reporting",
+    "named_samples",
     "to_data",
     "to_dataset",
+    "to_feedback",
     "to_model",
     "to_names",
     "to_outputs",
     "to_preprocess",
     "to_scheme",
+    "to_size",
 ]
 
 ModelLike: TypeAlias = str | PathLike[str] | Model | ModelProto | bytes
@@ -91,10 +97,8 @@ def check_count(name: str, value: object, least: int = 0) -> int:
     return int(value)
 
 
-def check_reporting(progress: object, metadata: object) -> None:
-    """Raise `UsageError` where a progress callback cannot be called, or metadata are no mapping; None is neither."""
-    if progress is not None and not callable(progress):
-        raise UsageError(f"progress= takes a function of (stage, done, total), not {progress!r:.80}")
+def check_metadata_type(metadata: object) -> None:
+    """Raise `UsageError` where metadata are neither a mapping nor None."""
     if metadata is not None and not isinstance(metadata, Mapping):
         raise UsageError(f"metadata= takes a dict of JSON values, not {type(metadata).__name__}")
 
@@ -129,16 +133,79 @@ def to_dataset(name: str, data: DataLike, *, labelled: bool, seed: int) -> Datas
     )
 
 
-def to_data(name: str, data: DataLike, model: Model, *, labelled: bool, seed: int) -> Dataset | Samples:
-    """Return images as a data set, and named arrays (in files, a dict, dicts of samples) as samples of a model."""
-    given = columns_of(data, ()) if not isinstance(data, (str, PathLike)) else None
-    if given is None and not (isinstance(data, (str, PathLike)) and _names_inputs(fspath(data), model)):
-        return data if isinstance(data, Samples) else to_dataset(name, data, labelled=labelled, seed=seed)
+def to_data(
+    name: str,
+    data: DataLike,
+    model: Model,
+    *,
+    labelled: bool,
+    seed: int,
+    feedback: Mapping[str, str] | None = None,
+) -> Dataset | Samples:
+    """Return images as a data set, and named arrays (in files, a dict, dicts of samples) as samples of a model.
+
+    feedback: by output the input that it is at the next step; `UsageError` where the data are no named arrays.
+    """
+    found = named_samples(data, model, feedback, name=f"{name}=")
+    if found is not None:
+        return found
+    if feedback:
+        raise UsageError(
+            f"feedback= is of named arrays, in sequences, which {name}= does not hold", code="E024"
+        )
+    return data if isinstance(data, Samples) else to_dataset(name, data, labelled=labelled, seed=seed)
+
+
+def named_samples(
+    data: DataLike,
+    model: Model,
+    feedback: Mapping[str, str] | None = None,
+    *,
+    name: str = "data=",
+    labels: str | None = None,
+) -> Samples | None:
+    """Return named arrays (in files, a dict, dicts of samples) as samples of a model; None where data hold none.
+
+    Args:
+        data: a path or arrays.
+        model: whose inputs are named. States that have no array are zeros; a remark of the samples says so.
+        feedback: by output's name the input that it is at the next step. Samples are then sequences.
+        name: of the argument, for messages.
+        labels: name of the array of classes, see `fit_samples`.
+
+    Raises:
+        DataError: arrays do not fit the model.
+        UsageError: what is fed back does not fit.
+    """
+    path = fspath(data) if isinstance(data, (str, PathLike)) else None
+    given = columns_of(data, ()) if path is None else None
+    if given is None and not (path is not None and _names_inputs(path, model)):
+        return None
     inputs = Runner(model, threads=1).inputs
-    limits = id_limits(model)
+    fed_back = check_feedback(model, to_feedback(feedback) or {})
+    how: dict[str, Any] = {
+        "labels": labels,
+        "limits": id_limits(model),
+        "states": find_states(model) | fed_back,
+        "feedback": {one: state.outputs[0] for one, state in fed_back.items()},
+    }
     if given is not None:
-        return fit_samples(given[0], inputs, path=f"{name}=", alone=given[1], limits=limits)
-    return read_samples(fspath(data), inputs, limits=limits)  # type: ignore[arg-type]
+        return fit_samples(given[0], inputs, path=name, alone=given[1], **how)
+    return read_samples(str(path), inputs, **how)
+
+
+def to_feedback(feedback: object) -> dict[str, str] | None:
+    """Return what is fed back, by output's name the input; None where nothing is."""
+    if feedback is None:
+        return None
+    if not isinstance(feedback, Mapping) or not all(
+        isinstance(name, str) for pair in feedback.items() for name in pair
+    ):
+        raise UsageError(
+            f"feedback= takes a dict of output names and input names, such as {{'stateN': 'state'}}, not "
+            f"{feedback!r:.80}"
+        )
+    return dict(feedback)
 
 
 def to_outputs(outputs: Mapping[str, Any] | None) -> dict[str, tuple[str, float]] | None:
@@ -195,3 +262,28 @@ def to_names(name: str, values: Collection[str | Role] | str) -> Sequence[str]:
     if isinstance(values, Collection) and all(isinstance(value, str) for value in values):
         return tuple(values)
     raise UsageError(f"{name}= takes names, not {values!r:.80}")
+
+
+@dataclass(frozen=True)
+class SizeAsked:
+    """The size asked for: bits per learned value, and bytes."""
+
+    bits: float
+    bytes: int
+
+
+def to_size(bits: float | None, target_size: int | str | None, model: Model) -> SizeAsked | None:
+    """Return the size that a file shall have; None where none is given."""
+    if bits is not None and target_size is not None:
+        raise UsageError("bits= and target_size= both fix the size; give one of them", code="E022")
+    if target_size is not None:
+        size = byte_size(target_size)
+        if size < 1:
+            raise UsageError(f"target_size= is at least 1 byte, not {target_size!r}")
+        return SizeAsked(8 * size / max(1, parameters(model)), size)
+    wanted = check_number("bits", bits)
+    if wanted is None:
+        return None
+    if not 0 < wanted < float("inf"):
+        raise UsageError(f"bits per weight are a positive number, not {wanted}")
+    return SizeAsked(wanted, max(1, int(min(2.0**62, wanted * parameters(model) / 8))))

@@ -1,7 +1,9 @@
 """`compress_at`: a calibration and a price for bits → `CompressedModel`, and what every tensor got.
 
 Layers that were calibrated take the levels of calibrated rounding, their biases are corrected, where that helps, and
-coded together with one step; other tensors that `compress` would quantize take its default steps; the rest stays exact.
+coded together with one step. Kernels and matrices of no layer take steps by the same price
+(`calibration.other_weights`); other tensors that `compress` would quantize take its default steps; the rest stays
+exact.
 """
 
 from __future__ import annotations
@@ -12,14 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from enxuto.calibration.calibrate import Calibration
-from enxuto.compression.plain import (
-    DEFAULT_ROLES,
-    DEFAULT_SCHEME,
-    matching_names,
-    measure_tensors,
-    quantizable_weights,
-)
+from enxuto.calibration.calibration import Calibration
+from enxuto.compression.data_free import DEFAULT_SCHEME, measure_tensors
+from enxuto.compression.selection import DEFAULT_ROLES, matching_names, quantizable_weights
 from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import check_metadata
@@ -27,6 +24,7 @@ from enxuto.onnx_model import Role, check_finite
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.rounding.data_free import round_weight
 
 __all__ = ["LayerReport", "PricedModel", "compress_at"]
 
@@ -40,8 +38,9 @@ _BIAS_SHARE = (
 class LayerReport:
     """How one tensor was coded.
 
-    loss: the divergence expected of its errors, in nats, None where unknown. method: calibrated, nearest or default; of
-    the biases corrected, or kept where correcting them did no good.
+    loss: the divergence expected of its errors, in nats, None where unknown. method: calibrated, nearest, measured
+    (steps by the price, without feedback) or default; of the biases corrected, or kept where correcting them did no
+    good.
     """
 
     name: str
@@ -120,7 +119,7 @@ def compress_at(
     for info in model.infos():
         if info.role is not Role.OTHER:
             check_finite(info.name, model.load(info.name), mask=info.operand)
-    tensors = calibration.quantize(price, names, progress)
+    tensors = calibration.round_at(price, names, progress)
     biases = calibration.correct_biases(tensors, progress)
     assembly = Assembly(model, facts, calibration.threads, biases)
     losses = calibration.losses(tensors)
@@ -133,7 +132,7 @@ def compress_at(
         _report(calibration, name, tensors[name], losses[name], size) for name, size in sizes.items() if size
     ]
     reports += _add_biases(assembly, calibration, price, {n: a for n, a in biases.items() if n not in exact})
-    reports += _add_others(assembly, calibration, [name for name in names if name not in tensors])
+    reports += _add_others(assembly, calibration, price, [name for name in names if name not in tensors])
     return PricedModel(assembly.finish(), price, tuple(reports))
 
 
@@ -169,16 +168,25 @@ def _add_biases(
     return [LayerReport(f"{len(biases)} biases", values.size, step, size, None, None, method)]
 
 
-def _add_others(assembly: Assembly, calibration: Calibration, names: list[str]) -> list[LayerReport]:
-    """Code tensors that no calibration covers with the default steps."""
+def _add_others(
+    assembly: Assembly, calibration: Calibration, price: float, names: list[str]
+) -> list[LayerReport]:
+    """Code tensors that no layer holds: kernels and matrices at the price's steps, others at the default's."""
     tensors, network = measure_tensors(calibration.model, names)
+    priced = calibration.other_quantizers(price)
 
     def quantize(name: str) -> tuple[Quantizer, np.ndarray]:
+        weight = np.asarray(calibration.model.load(name), np.float32)
+        if name in priced:
+            return round_weight(weight, priced[name], "trellis")
         quantizer = DEFAULT_SCHEME.quantizer(tensors[name], network)
-        return quantizer, quantizer.quantize(np.asarray(calibration.model.load(name), np.float32))
+        return quantizer, quantizer.quantize(weight)
 
     return [
-        LayerReport(name, tensors[name].info.elements, tensors[name].rms, size, None, None, "default")
+        LayerReport(
+            name, tensors[name].info.elements, tensors[name].rms, size, None, None,
+            "measured" if calibration.others.get(name) else "default",
+        )
         for name, size in assembly.add_each(list(tensors), quantize).items()
         if size
-    ]
+    ]  # fmt: skip

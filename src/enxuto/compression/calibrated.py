@@ -8,7 +8,7 @@ calibrates. With neither, synthetic images calibrate, and no answers can be boun
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,23 @@ import numpy.typing as npt
 
 from enxuto.calibration.answers import check_scores_vary
 from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
-from enxuto.calibration.calibrate import Calibration, calibrate, samples_of
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
+from enxuto.calibration.running import samples_of
+from enxuto.calibration.sequences import single_steps
 from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.output_judge import OutputJudge, check_bounds_fit
-from enxuto.compression.plain import DEFAULT_ROLES, parameters
 from enxuto.compression.search import SearchResult, Trial, search
+from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import ImageSplit, load_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.feeding import image_samples
 from enxuto.data.samples import Samples, feeds_text
+from enxuto.enx.learned import parameters
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.metrics import ChanceComparison
@@ -41,7 +45,7 @@ __all__ = ["CalibratedResult", "compress_within", "images_of"]
 
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
-_BATCH = 32
+_BATCH = 64  # as the verbs that compare: sums in another order differ in the last digit
 
 
 @dataclass(frozen=True)
@@ -107,22 +111,35 @@ def compress_within(
     """
     samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
-    samples = samples if isinstance(samples, np.ndarray) else run_together(model, samples, threads=threads)
-    judged_outputs = find_losses(model, samples_of(model, samples), outputs, threads=threads)
+    if isinstance(samples, Samples):
+        samples = run_together(model, samples, threads=threads)
+        samples = single_steps(model, samples, images, seed=seed, threads=threads)
+    labelled = parts.held_out is not None and parts.held_out.labelled
+    judged_outputs = find_losses(
+        model, samples_of(model, samples), outputs, threads=threads, labelled=labelled
+    )
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
-    plain = judged_outputs.answers is not None
-    opened = _Opened(model, preprocess, outputs, threads, plain)
+    is_classifier = judged_outputs.answers is not None
+    known = {loss.name: loss.kind for loss in judged_outputs.losses}
+    opened = _Opened(model, preprocess, outputs, threads, is_classifier, known)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
         return calibrate(
-            model, samples, choices=outputs, source=source, seed=seed, threads=threads, progress=progress
+            model,
+            samples,
+            choices=outputs,
+            labelled=labelled,
+            source=source,
+            seed=seed,
+            threads=threads,
+            progress=progress,
         )
 
     calibration = cached_calibration(
         model, samples, measure, source=source, seed=seed, threads=threads or processors(), choices=outputs,
-        folder=cache,
+        labelled=labelled, folder=cache,
     )  # fmt: skip
 
     if calibration.judged_outputs.answers is not None:
@@ -141,7 +158,7 @@ def compress_within(
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
     log = TrialLog(
         cache or calibration_folder(),
-        calibration_key(model, samples, seed, outputs),
+        calibration_key(model, samples, seed, outputs, labelled=labelled),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
         [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
     )
@@ -159,7 +176,7 @@ def compress_within(
         return CalibratedResult(found, None, calibration)
     reporter = opened.judge(parts.held_out)
     assert reporter is not None, "there are held-out samples"
-    chance = reporter.by_chance if isinstance(reporter, Judge) and parts.held_out.labelled else None
+    chance = reporter.by_chance if parts.held_out.labelled else None
     held_out = reporter(found.outcome.model)
     violation = bounds.violation(held_out) if found.fits else None
     return CalibratedResult(found, held_out, calibration, chance, violation)
@@ -193,32 +210,38 @@ def images_of(model: Model, data: Dataset, preprocess: Preprocess) -> npt.NDArra
 
 @dataclass(frozen=True)
 class _Opened:
-    """Makes judges of samples: of a classifier of images with labels, or of all outputs."""
+    """Makes judges of samples: of a classifier of images with labels, or of all outputs, whose kinds are `known`."""
 
     model: Model
     preprocess: Preprocess
     choices: OutputChoices | None
     threads: int
-    plain: bool
+    is_classifier: bool
+    known: Mapping[str, str]
 
     def judge(
         self, data: Dataset | Samples | None, bounds: Bounds | None = None
     ) -> Judge | OutputJudge | None:
         if data is None:
             return None
-        if isinstance(data, Dataset) and self.plain:
+        if isinstance(data, Dataset) and self.is_classifier:
             if bounds is not None:
                 return _judge(self.model, data, self.preprocess, self.threads, bounds)
             return Judge(self.model, data, self.preprocess, threads=self.threads, batch=_BATCH)
-        if bounds is not None and bounds.max_drop is not None:
-            raise UsageError(
-                "max_drop= counts right answers, and these outputs are no single list of classes with labels; bound "
-                "max_kl=, min_agreement= or min_snr=",
-                code="E035",
-            )
         found = data if isinstance(data, Samples) else images_of(self.model, data, self.preprocess)
         samples = run_together(self.model, samples_of(self.model, found), threads=self.threads)
-        return OutputJudge(self.model, samples, self.choices, threads=self.threads)
+        if isinstance(data, Dataset) and data.labelled:
+            samples = replace(samples, labels=data.labels)
+        judge = OutputJudge(self.model, samples, self.choices, threads=self.threads, known=self.known)
+        if bounds is not None and bounds.max_drop is not None:
+            if judge.by_chance is None:
+                raise UsageError(
+                    "max_drop= counts right answers, and these outputs are no single list of classes with labels; "
+                    "bound max_kl=, min_agreement= or min_snr=",
+                    code="E035",
+                )
+            _require_better(judge.by_chance, samples.path)
+        return judge
 
 
 def _judge(
@@ -232,16 +255,21 @@ def _judge(
     if judging is None:
         return None
     judge = Judge(model, judging, preprocess, threads=threads, batch=_BATCH)
-    chance = judge.by_chance
-    if bounds.max_drop is not None and not chance.better:
+    if bounds.max_drop is not None:
+        _require_better(judge.by_chance, judging.path)
+    return judge
+
+
+def _require_better(chance: ChanceComparison, path: str) -> None:
+    """Raise `DataError` where the original's top-1 is no better than chance."""
+    if not chance.better:
         raise DataError(
-            f"{judging.path}: the original's top-1 is {chance.right} of {chance.samples} images that judge "
+            f"{path}: the original's top-1 is {chance.right} of {chance.samples} images that judge "
             f"({chance.right / chance.samples:.1%}), no better than chance ({chance.expected:.1%}), so that no points "
             "of top-1 can be lost; are the labels those of the model, in its order, the preprocessing the model's, and "
             "are there enough images? min_agreement= and max_kl= need no labels",
             code="E061",
         )
-    return judge
 
 
 def _synthetic(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt.NDArray[np.float32]:

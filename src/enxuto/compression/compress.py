@@ -8,46 +8,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enxuto.compression import plain
 from enxuto.compression.arguments import (
     DataLike,
     ModelLike,
     PreprocessLike,
-    byte_size,
+    SizeAsked,
     check_count,
+    check_metadata_type,
     check_number,
-    check_reporting,
     to_data,
+    to_feedback,
     to_model,
     to_names,
     to_outputs,
     to_preprocess,
     to_scheme,
+    to_size,
 )
-from enxuto.compression.at_price import PricedModel
 from enxuto.compression.calibrated import CalibratedResult, compress_within
+from enxuto.compression.data_free import Steps, check_steps
+from enxuto.compression.data_free_prices import START_PRICE, DataFreePrices
 from enxuto.compression.judge import Bounds, JudgeScore, Measure, ScoreJudge
-from enxuto.compression.plain import DEFAULT_ROLES, DEFAULT_SCHEME, parameters
 from enxuto.compression.result import CompressionResult, Report
 from enxuto.compression.search import SearchResult, search
+from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import split_images
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.samples import Samples
-from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.errors import BudgetError, DataError, UsageError
 from enxuto.files import to_path
 from enxuto.onnx_model import Model, Role
-from enxuto.opening import class_count, labels_of, onnx_metadata, preprocess_of
-from enxuto.progress import Progress
+from enxuto.opening import class_count, labels_of, onnx_metadata, plain_preprocess_of, preprocess_of
+from enxuto.progress import Progress, offers_bar
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import Scheme
-from enxuto.rounding.plain import Rounding
+from enxuto.rounding.data_free import Rounding
 
 __all__ = ["compress"]
 
-_PRICE = 1e-6  # what the scheme's own steps count as where a judge searches them; a halved step costs four times less
 
-
+@offers_bar
 def compress(
     model: ModelLike,
     scheme: Scheme | Quantizer | None = None,
@@ -62,6 +63,7 @@ def compress(
     max_judge_drop: float | None = None,
     min_snr: float | None = None,
     outputs: Mapping[str, Any] | None = None,
+    feedback: Mapping[str, str] | None = None,
     bits: float | None = None,
     target_size: int | str | None = None,
     synthetic: bool = False,
@@ -69,16 +71,17 @@ def compress(
     rounding: Rounding | None = None,
     roles: Collection[Role | str] | str = DEFAULT_ROLES,
     keep_exact: Sequence[str] | str = (),
-    fold_bn: bool = False,
+    fold_bn: bool | None = None,
+    steps: Steps = "measured",
     metadata: Mapping[str, Any] | None = None,
     seed: int = 0,
     threads: int = 0,
     cache: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> CompressionResult:
     """Make an ONNX model several times smaller, without retraining; with a few images, within a stated loss.
 
-    Without images, steps are chosen so that nearly all answers stay as they are:
+    Without images, steps are chosen by synthetic inputs so that nearly all answers stay as they are:
 
     >>> import enxuto
     >>> enxuto.compress("model.onnx").save("model.enx")                 # doctest: +SKIP
@@ -111,6 +114,8 @@ def compress(
         min_snr: bound: decibels that outputs of values must stay above their error on `data`, such as 30.
         outputs: by output name what it is judged as: `values`, `binary`, `classes` or `ignore`, or (kind, weight). By
             default found from the graph.
+        feedback: for recurrent models: by output name the input that it is at the next step, such as
+            `{"stateN": "state"}`. Samples are then sequences, (N, steps, …). Other states are zeros.
         bits: bits per learned value that the whole file may take; excludes bounds on a loss.
         target_size: bytes that the file may take, such as `65536`, `"300KB"` or `"1.5MB"`; the same.
         synthetic: calibrate by synthetic images, without any of your own.
@@ -118,13 +123,16 @@ def compress(
         rounding: `trellis` (smallest, the default), `nearest` (default with a scheme) or `rate`. Not with images.
         roles: which weights are quantized: kernel, depthwise, matrix, bias, norm, other.
         keep_exact: names of weights (with * and ?) that are not quantized.
-        fold_bn: fold batch normalisation into the convolutions before it; calibrated rounding always does.
+        fold_bn: fold batch normalisation into the convolutions before it; calibrated rounding and measured steps do.
+        steps: without images and scheme, `measured` by the model's outputs on synthetic inputs, or `balanced`: by the
+            weights alone, without running the model, which fits most networks.
         metadata: JSON values to store in the file.
         seed: which images do what.
         threads: 0 takes one per processor; the result does not depend on it.
         cache: folder where calibrations and trials are kept, so that another bound does not measure again; by
             default the user's cache.
-        progress: called with (stage, done, total).
+        progress: True shows a bar on stderr; a function is called with (stage, done, total). By default nothing is
+            shown.
 
     Returns:
         A `CompressionResult`: `save(path)`, `model`, `report`, `trials`, `file_bytes`, `bits_per_weight`.
@@ -139,7 +147,8 @@ def compress(
         raise UsageError(f"judge= takes a function of two sessions, not {judge!r:.80}")
     if judge is None and max_judge_drop is not None:
         raise UsageError("max_judge_drop= is a bound on what judge= gives; give that too", code="E023")
-    check_reporting(progress, metadata)
+    assert not isinstance(progress, bool), "`offers_bar` has taken it"
+    check_metadata_type(metadata)
     folder = None if cache is None else to_path(cache, "cache= is a folder: a path")
     threads, seed = check_count("threads", threads), check_count("seed", seed)
     roles, keep_exact = to_names("roles", roles), to_names("keep_exact", keep_exact)
@@ -153,7 +162,7 @@ def compress(
             code="E022",
         )
     original = to_model(model)
-    size = _size(bits, target_size, original)
+    size = to_size(bits, target_size, original)
     bounds = _bounds(
         check_number("max_drop", max_drop),
         check_number("min_agreement", min_agreement),
@@ -173,45 +182,24 @@ def compress(
         found = source.compress(
             data, calibration, chosen, synthetic=synthetic, metadata=known | facts, roles=roles,
             keep_exact=keep_exact, threads=threads, cache=folder, progress=progress, score=score,
-            outputs=to_outputs(outputs),
+            outputs=to_outputs(outputs), feedback=to_feedback(feedback),
         )  # fmt: skip
         return _result(found.search, parameters(original), found, _final_score(score, found.search))
-    if outputs is not None:
-        raise UsageError("outputs= says how data are judged; give data= or calibration=", code="E023")
+    for name, given in (("outputs", outputs), ("feedback", feedback)):
+        if given is not None:
+            raise UsageError(f"{name}= says how data are judged; give data= or calibration=", code="E023")
     if bounds is not None and bounds.limits_answers:
         raise UsageError("a bound on the answers needs images to judge by; give data=", code="E023")
-    work = _Plain(original, scheme, rounding, roles, keep_exact, fold_bn, facts, threads, progress)
+    work = DataFreePrices(
+        original, scheme, rounding, roles, keep_exact, fold_bn, facts, threads, progress, check_steps(steps)
+    )
     if bounds is not None and bounds.limits_loss:
         assert score is not None, "a bound on a judge has a judge"
-        searched = search(work.at_price, bounds, _PRICE, weights=parameters(original), score=score)
+        searched = search(work.at_price, bounds, START_PRICE, weights=parameters(original), score=score)
         return _result(searched, parameters(original), None, searched.score)
     compressed = work.compress(scheme, bits=None if size is None else size.bits)
     measured = None if score is None else score(compressed)
     return CompressionResult(compressed, parameters(original), Report.of(None, measured))
-
-
-@dataclass(frozen=True)
-class _Size:
-    """The size asked for: bits per learned value, and bytes."""
-
-    bits: float
-    bytes: int
-
-
-def _size(bits: float | None, target_size: int | str | None, model: Model) -> _Size | None:
-    if bits is not None and target_size is not None:
-        raise UsageError("bits= and target_size= both fix the size; give one of them", code="E022")
-    if target_size is not None:
-        size = byte_size(target_size)
-        if size < 1:
-            raise UsageError(f"target_size= is at least 1 byte, not {target_size!r}")
-        return _Size(8 * size / max(1, parameters(model)), size)
-    wanted = check_number("bits", bits)
-    if wanted is None:
-        return None
-    if not 0 < wanted < float("inf"):
-        raise UsageError(f"bits per weight are a positive number, not {wanted}")
-    return _Size(wanted, max(1, int(min(2.0**62, wanted * parameters(model) / 8))))
 
 
 def _bounds(
@@ -220,7 +208,7 @@ def _bounds(
     max_kl: float | None,
     max_judge_drop: float | None,
     min_snr: float | None,
-    size: _Size | None,
+    size: SizeAsked | None,
     *,
     needed: bool,
 ) -> Bounds | None:
@@ -231,36 +219,6 @@ def _bounds(
     return Bounds(
         max_drop, min_agreement, max_kl, None if size is None else size.bytes, max_judge_drop, min_snr
     )
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """Compression without images, with all that stays the same while a judge searches the steps."""
-
-    model: Model
-    scheme: Scheme | None
-    rounding: Rounding | None
-    roles: Collection[Role | str]
-    keep_exact: Sequence[str]
-    fold_bn: bool
-    metadata: dict[str, Any]
-    threads: int
-    progress: Progress | None
-
-    def compress(
-        self, scheme: Scheme | None, *, bits: float | None = None, rounding: Rounding | None = None
-    ) -> CompressedModel:
-        return plain.compress(
-            self.model, scheme, bits=bits, rounding=rounding or self.rounding, roles=self.roles,
-            keep_exact=self.keep_exact, fold_bn=self.fold_bn, metadata=self.metadata, threads=self.threads,
-            progress=self.progress,
-        )  # fmt: skip
-
-    def at_price(self, price: float) -> PricedModel:
-        """Steps scaled as a price does in calibrated rounding: a price four times as high doubles them."""
-        scheme = (self.scheme or DEFAULT_SCHEME).scale_steps((price / _PRICE) ** 0.5)
-        rounding: Rounding = "trellis" if self.scheme is None else "nearest"
-        return PricedModel(self.compress(scheme, rounding=self.rounding or rounding), price, ())
 
 
 @dataclass(frozen=True)
@@ -280,32 +238,34 @@ class _Images:
         preprocess: Preprocess | None,
         *,
         synthetic: bool,
+        feedback: Mapping[str, str] | None,
         **how: Any,
     ) -> CalibratedResult:
         """Open, split, search. how: further arguments of `compress_within`."""
-        labelled = self.bounds.max_drop is not None
-        judging = (
-            None
-            if data is None
-            else self._fit_labels(to_data("data", data, self.model, labelled=labelled, seed=self.seed))
-        )
-        other = (
-            None
-            if calibration is None
-            else to_data("calibration", calibration, self.model, labelled=False, seed=self.seed)
-        )
+
+        def open_data(name: str, given: DataLike | None, labelled: bool) -> Dataset | Samples | None:
+            if given is None:
+                return None
+            return to_data(name, given, self.model, labelled=labelled, seed=self.seed, feedback=feedback)
+
+        judging = open_data("data", data, self.bounds.max_drop is not None)
+        judging = None if judging is None else self._fit_labels(judging)
+        other = open_data("calibration", calibration, False)
         if synthetic and other is not None:
             raise UsageError(
                 "synthetic= and calibration= both say what calibrates; give one of them", code="E022"
             )
         parts = split_images(judging, other, self.bounds, self.count, self.seed, synthetic=synthetic)
         opened = [dataset for dataset in (judging, other) if dataset is not None]
+        for one in opened:
+            for remark in one.remarks if isinstance(one, Samples) else ():
+                warnings.warn(remark, stacklevel=4)
         chosen = preprocess or preprocess_of(self.known)
         if chosen is None and not all(isinstance(one, Samples) or one.prepared for one in opened):
+            chosen = plain_preprocess_of(self.model)
+            fed = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
             warnings.warn(
-                "no preprocessing is known for this model: pixels are divided by 255 and nothing else; give "
-                "preprocess=",
-                stacklevel=3,
+                f"no preprocessing is known for this model: pixels are {fed}; give preprocess=", stacklevel=3
             )
         return compress_within(
             self.model, self.bounds, parts, chosen or Preprocess(), images=self.count, seed=self.seed, **how

@@ -21,10 +21,12 @@ from enxuto.metrics import (
     compare_with_chance,
     divergences,
     log_probabilities,
+    mean_divergence,
     paired_interval,
     wilson_interval,
 )
 from enxuto.metrics.losses import decibels
+from enxuto.metrics.signal import OutputSignal
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner, session
 
@@ -123,13 +125,14 @@ class Bounds:
 class OutputResult:
     """What was lost of one output: nats for classes and binary ones, in units of the variance for values.
 
-    same: percent of answers that stay; None for values.
+    same: percent of answers that stay; None for values. signal: errors of values and images, where they are measured.
     """
 
     name: str
     kind: str
     loss: float
     same: float | None = None
+    signal: OutputSignal | None = None
 
     @property
     def snr_db(self) -> float | None:
@@ -183,7 +186,8 @@ class Judgement:
         """JSON-safe values; a divergence that is not known is None."""
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
         values["kl"] = None if math.isnan(self.kl) else self.kl
-        for one in values["outputs"]:
+        for one, result in zip(values["outputs"], self.outputs, strict=True):
+            one["signal"] = None if result.signal is None else result.signal.to_dict()
             one["loss"] = None if math.isnan(one["loss"]) else one["loss"]
         return values
 
@@ -196,7 +200,7 @@ class Judge:
     """
 
     def __init__(
-        self, reference: Model, dataset: Dataset, preprocess: Preprocess, *, threads: int = 0, batch: int = 32
+        self, reference: Model, dataset: Dataset, preprocess: Preprocess, *, threads: int = 0, batch: int = 64
     ) -> None:
         self._dataset = dataset
         self._preprocess = preprocess
@@ -239,7 +243,7 @@ class Judge:
             drop_interval=(100 * least, 100 * most),
             agreement=100 * float(same.mean()),
             agreement_interval=(100 * low, 100 * high),
-            kl=float(np.maximum(each, 0).mean()),
+            kl=mean_divergence(each),
             data_hash=self._dataset.hash,
         )
         if self._dataset.labelled:
@@ -280,8 +284,14 @@ class ScoreJudge:
             raise UsageError(f"judge= gives the original {self.original}, which nothing can be compared with")
 
     def __call__(self, compressed: CompressedModel) -> JudgeScore:
-        """Return how a compressed model scores, beside the original's score."""
-        return JudgeScore(self.original, self._score(session(compressed.to_model(), threads=self._threads)))
+        """Return how a compressed model scores, beside the original's score; `UsageError` for NaN."""
+        found = self._score(session(compressed.to_model(), threads=self._threads))
+        if math.isnan(found):
+            raise UsageError(
+                f"judge= gives NaN for a compressed model ({compressed.file_bytes:,} B); return a number for every "
+                "model, such as the lowest there is for one that fails"
+            )
+        return JudgeScore(self.original, found)
 
     def _score(self, judged: onnxruntime.InferenceSession) -> float:
         value = self._measure(self._session, judged)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses, run_together
 from enxuto.calibration.sensitivity import run_groups
+from enxuto.calibration.sequences import single_steps
 from enxuto.compression.judge import Bounds, Judgement, OutputResult
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
-from enxuto.errors import ModelError, UsageError
-from enxuto.metrics import wilson_interval
+from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.metrics import (
+    ChanceComparison,
+    compare_with_chance,
+    mean_divergence,
+    paired_interval,
+    wilson_interval,
+)
 from enxuto.metrics.losses import OutputLoss, output_variance
+from enxuto.metrics.signal import measure_output
 from enxuto.onnx_model import Model
 
 __all__ = ["OutputJudge", "check_bounds_fit", "compare_outputs", "output_results"]
 
+_STEPS = 64  # of sequences, that tell what outputs are
 _LOST = 1e300  # the loss of values that are no numbers
 
 
@@ -37,26 +47,48 @@ class OutputJudge:
         *,
         threads: int = 0,
         peel: bool = True,
+        known: Mapping[str, str] | None = None,
     ) -> None:
+        """known: by output the kind that other samples told."""
         self._samples = samples
         self._threads = threads
         self._groups = samples.groups()
-        found = find_losses(reference, samples, choices, threads=threads, peel=peel)
+        steps = single_steps(reference, samples, _STEPS, threads=threads)
+        found = find_losses(
+            reference, steps, choices, threads=threads, peel=peel, labelled=samples.labelled, known=known
+        )
         self._references = run_groups(found.measured(reference), self._groups, threads=threads)
         self.judged_outputs = replace(
             found,
             losses=tuple(self._scaled(number, loss) for number, loss in enumerate(found.losses)),
         )
+        self._answers = self._classes_of(self._references) if samples.labelled else None
+        if (
+            self._answers is not None
+            and samples.labels is not None
+            and samples.labels.max() >= self._class_count()
+        ):
+            raise DataError(
+                f"{samples.path} has label {samples.labels.max()}, and the model {self._class_count()} outputs",
+                code="E042",
+            )
+
+    @property
+    def by_chance(self) -> ChanceComparison | None:
+        """How the original's top-1 compares with chance; None without labels or a single list of classes."""
+        if self._answers is None or self._samples.labels is None:
+            return None
+        return compare_with_chance(self._answers, self._samples.labels, self._class_count())
 
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""
         return self.compare(self.judged_outputs.measured(compressed.to_model()))
 
-    def compare(self, measured: Model) -> Judgement:
-        """Return how a model compares whose outputs are those that are measured."""
+    def compare(self, measured: Model, *, signals: bool = False) -> Judgement:
+        """Return how a model compares whose outputs are those that are measured; signals: with errors of values."""
         found = run_groups(measured, self._groups, threads=self._threads)
-        counts = [group.count for group in self._groups]
-        results = output_results(self.judged_outputs.losses, counts, self._references, found)
+        counts = [group.rows for group in self._groups]
+        results = output_results(self.judged_outputs.losses, counts, self._references, found, signals=signals)
         answers = [
             (one, loss)
             for one, loss in zip(results, self.judged_outputs.losses, strict=True)
@@ -79,22 +111,53 @@ class OutputJudge:
             interval = (100 * low, 100 * high)
         return Judgement(
             samples=len(self._samples),
-            top1=None,
-            drop=None,
-            drop_interval=None,
             agreement=share,
             agreement_interval=interval,
             kl=_mean([(one.loss, loss.weight) for one, loss in answers]) if answers else math.nan,
             data_hash=self._samples.hash,
             values_loss=_mean([(one.loss, loss.weight) for one, loss in values]) if values else None,
             outputs=results,
+            **self._right_answers(found),
         )
+
+    def _right_answers(self, found: Sequence[Sequence[np.ndarray]]) -> dict[str, Any]:
+        """Return the fields of a `Judgement` on right answers; nothing where there are none to know."""
+        labels, answers = self._samples.labels, self._classes_of(found) if self._answers is not None else None
+        if labels is None or answers is None or self._answers is None:
+            return {"top1": None, "drop": None, "drop_interval": None}
+        right, was_right = answers == labels, self._answers == labels
+        lost, won = int(np.count_nonzero(was_right & ~right)), int(np.count_nonzero(right & ~was_right))
+        least, most = paired_interval(lost, won, len(labels))
+        return {
+            "original_top1": 100 * float(was_right.mean()), "top1": 100 * float(right.mean()),
+            "drop": 100 * (lost - won) / len(labels), "drop_interval": (100 * least, 100 * most),
+        }  # fmt: skip
+
+    def _classes_of(self, outputs: Sequence[Sequence[np.ndarray]]) -> np.ndarray | None:
+        """Return the class (N,) of every sample, −1 for NaN; None where no output is a single list of classes."""
+        losses = self.judged_outputs.losses
+        place = next((number for number, loss in enumerate(losses) if loss.kind == "classes"), None)
+        if place is None or self._samples.feedback:
+            return None
+        rows = [
+            found[place].reshape(group.count, -1)
+            for found, group in zip(outputs, self._groups, strict=True)
+            if found[place].size == group.count * max(found[place].shape[1:], default=0)
+        ]
+        if len(rows) < len(self._groups) or len({row.shape[1] for row in rows}) > 1:
+            return None
+        scores = np.concatenate(rows)
+        return np.asarray(np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1)), np.int64)
+
+    def _class_count(self) -> int:
+        place = next(n for n, loss in enumerate(self.judged_outputs.losses) if loss.kind == "classes")
+        return int(self._references[0][place].size // self._groups[0].count)
 
     def _scaled(self, number: int, loss: OutputLoss) -> OutputLoss:
         if loss.kind != "values":
             return loss
         pieces = [
-            (outputs[number], group.count)
+            (outputs[number], group.rows)
             for outputs, group in zip(self._references, self._groups, strict=True)
         ]
         return replace(loss, scale=output_variance(pieces) or loss.scale)
@@ -130,7 +193,7 @@ def compare_outputs(
     )
     if any(value is not None and value not in made for value in needed):
         judge = OutputJudge(reference, samples, choices, threads=threads, peel=False)
-    return judge.compare(judge.judged_outputs.measured(model)), judge.judged_outputs
+    return judge.compare(judge.judged_outputs.measured(model), signals=True), judge.judged_outputs
 
 
 def output_results(
@@ -138,10 +201,13 @@ def output_results(
     counts: Sequence[int],
     references: Sequence[Sequence[np.ndarray]],
     found: Sequence[Sequence[np.ndarray]],
+    *,
+    signals: bool = False,
 ) -> tuple[OutputResult, ...]:
     """Return what was lost of each output, over groups of samples.
 
-    counts: samples of each group. references, found: for each group the measured outputs.
+    counts: samples, or steps of a sequence, of each group. references, found: for each group the measured outputs.
+    signals: whether errors of values and of images are measured too.
     """
     results = []
     for number, loss in enumerate(losses):
@@ -150,13 +216,16 @@ def output_results(
             lost.append(loss.each(before[number], after[number], count))
             equal = loss.same(before[number], after[number], count)
             same.append(np.zeros(0) if equal is None else equal)
-        mean = float(np.maximum(np.concatenate(lost), 0).mean())
+        mean = mean_divergence(np.concatenate(lost))
         whole = np.concatenate(same)
         if math.isnan(mean) and loss.kind == "values":
             mean = _LOST
-        results.append(
-            OutputResult(loss.name, loss.kind, mean, 100 * float(whole.mean()) if whole.size else None)
-        )
+        share = 100 * float(whole.mean()) if whole.size else None
+        signal = None
+        if signals and loss.kind != "classes" and loss.value == loss.name:
+            pairs = [(before[number], after[number]) for before, after in zip(references, found, strict=True)]
+            signal = measure_output(pairs)
+        results.append(OutputResult(loss.name, loss.kind, mean, share, signal))
     return tuple(results)
 
 

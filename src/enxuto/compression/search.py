@@ -14,6 +14,7 @@ from typing import Protocol
 
 from enxuto.compression.at_price import PricedModel
 from enxuto.compression.judge import Bounds, Judgement, JudgeScore
+from enxuto.compression.size_search import SizeSearch
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
 
@@ -23,7 +24,6 @@ _FINEST, _COARSEST = 1e-14, 1e-1  # nats per bit: some 14 bits a weight, and nex
 _FACTOR = 4.0  # between prices until a bound is passed: a bit a weight
 _MUCH_COARSER = 64.0  # three bits a weight
 _CLOSE = 1.10  # prices nearer than this are as good as equal: 0.07 bits a weight
-_SIZE_TOLERANCE = 0.002
 _TRIALS = 16
 
 
@@ -135,6 +135,7 @@ class _Search:
     best: Trial | None = None
     best_outcome: PricedModel | None = None
     finest: float = _FINEST
+    slope: float = 2.2  # of log2 price per bit a weight: 2 at high rates, more at low ones
 
     def attempt(self, price: float) -> Trial:
         """Try a price, or remember it; keep the outcome if it is the best so far."""
@@ -197,13 +198,10 @@ class _Search:
 
     def by_size(self, price: float) -> SearchResult:
         """Follow the law that a halved step costs a bit, then interpolate between what is too large and what fits."""
-        aim = self.bounds.max_bytes
-        assert aim is not None, "only searches for a size come here"
-        fits: tuple[float, int] | None = None
-        large: tuple[float, int] | None = None
-        slope = 2.2  # of log2 price per bit a weight: 2 at high rates, more at low ones
+        most = self.bounds.max_bytes
+        assert most is not None, "only searches for a size come here"
+        search = SizeSearch(most, self._next_outside, margin=0.05, closest=1e-3)
         while len(self.trials) < _TRIALS:
-            before = self.trials[-1:]
             try:
                 trial = self.attempt(price)
             except UsageError:  # levels of more than 31 bits: the size leaves room for more than there is
@@ -214,24 +212,21 @@ class _Search:
                 if self.best is not None and price < self.finest:
                     break
                 continue
-            here = (math.log2(price), trial.bytes)
-            if trial.fits:
-                fits = here if fits is None or here[1] > fits[1] else fits
-                if trial.bytes >= aim * (1 - _SIZE_TOLERANCE):
-                    break
-            else:
-                large = here if large is None or here[1] < large[1] else large
-            if fits and large:
-                if abs(fits[0] - large[0]) < 1e-3:
-                    break
-                share = (large[1] - aim * (1 - _SIZE_TOLERANCE / 2)) / (large[1] - fits[1])
-                power = large[0] + (fits[0] - large[0]) * min(0.95, max(0.05, share))
-            else:
-                if before and before[0].bytes != trial.bytes:
-                    moved = here[0] - math.log2(before[0].price)
-                    slope = min(12.0, max(2.0, moved * self.weights / 8 / (before[0].bytes - trial.bytes)))
-                power = here[0] + slope * 8 * (trial.bytes - aim * (1 - _SIZE_TOLERANCE / 2)) / self.weights
+            known = [end[1] for end in (search.too_large, search.fits) if end is not None]
+            power = search.next_power(math.log2(price), trial.bytes)
+            if power is None:
+                break
+            if len(known) == 2 and abs(trial.bytes - most) >= abs(known[trial.fits] - most):
+                break  # at this distance sizes no longer follow the price
             price = min(_COARSEST, max(self.finest, 2.0**power))
             if any(trial.price == price for trial in self.trials):
                 break
         return self.result()
+
+    def _next_outside(self, power: float, excess: float, number: int) -> float:
+        """Return log2 of the price after one with which the file has so many bytes more than are aimed at."""
+        if len(self.trials) > 1 and self.trials[-2].bytes != self.trials[-1].bytes:
+            last, trial = self.trials[-2:]
+            moved = power - math.log2(last.price)
+            self.slope = min(12.0, max(2.0, moved * self.weights / 8 / (last.bytes - trial.bytes)))
+        return power + self.slope * 8 * excess / self.weights

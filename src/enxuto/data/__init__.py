@@ -6,7 +6,7 @@ from enxuto.data.arrays import dataset_of_arrays
 from enxuto.data.dataset import Dataset
 from enxuto.data.labels import LabelMatching, read_labels
 from enxuto.data.opening import FORMATS, open_dataset
-from enxuto.data.preprocess import PRESETS, Preprocess, preset
+from enxuto.data.preprocess import PRESETS, Preprocess, plain_preprocess, preset
 from enxuto.data.published import PUBLISHED, cache_folder, locate
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "download",
     "locate",
     "open_dataset",
+    "plain_preprocess",
     "preset",
     "read_labels",
 ]

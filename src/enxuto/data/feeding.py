@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from enxuto.data.dataset import Dataset
 from enxuto.data.preprocess import Preprocess
 from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
-from enxuto.data.samples import Feeds, InputLike, Samples, feeds_text
+from enxuto.data.samples import Feeds, InputLike, Samples, StateLike, feeds_text
 from enxuto.errors import DataError
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _BATCH = 32
+_LABELS = ("label", "labels")  # what an array of classes may be called
 _KINDS = {"f": "floats", "i": "whole numbers", "u": "whole numbers", "b": "truth values"}
 
 Array = NDArray[Any]
@@ -41,14 +42,27 @@ def read_samples(
     path: str | Path,
     inputs: Sequence[InputLike],
     *,
-    optional: Sequence[str] = (),
+    states: Mapping[str, StateLike] | None = None,
     limits: Mapping[str, int] | None = None,
-    steps: bool = False,
+    feedback: Mapping[str, str] | None = None,
+    labels: str | None = None,
 ) -> Samples:
     """Read named arrays as what a model takes; see `fit_samples`."""
-    columns, alone = read_named_arrays(path, [item.name for item in inputs])
+    known = states or {}
+    columns, alone = read_named_arrays(
+        path,
+        [item.name for item in inputs if item.name not in known],
+        [*known, *([labels] if labels else _LABELS)],
+    )
     return fit_samples(
-        columns, inputs, path=str(path), alone=alone, optional=optional, limits=limits, steps=steps
+        columns,
+        inputs,
+        path=str(path),
+        alone=alone,
+        states=states,
+        limits=limits,
+        feedback=feedback,
+        labels=labels,
     )
 
 
@@ -75,9 +89,10 @@ def fit_samples(
     *,
     path: str = "arrays",
     alone: bool = False,
-    optional: Sequence[str] = (),
+    states: Mapping[str, StateLike] | None = None,
     limits: Mapping[str, int] | None = None,
-    steps: bool = False,
+    feedback: Mapping[str, str] | None = None,
+    labels: str | None = None,
 ) -> Samples:
     """Return samples of a model from arrays by name.
 
@@ -86,30 +101,26 @@ def fit_samples(
         inputs: what the model takes.
         path: for messages.
         alone: whether arrays in lists are of one sample each, which may lack the axis of a batch.
-        optional: inputs that are zeros where they have no arrays, such as a state.
+        states: by name the inputs that are states: zeros where they are given no array.
         limits: by input name the number of rows of the table that its ids point into.
-        steps: whether samples are sequences.
+        feedback: by input the output that it is at the next step. Samples are then sequences, whose arrays have an axis
+            of steps behind that of the samples; arrays of inputs that are fed back are what these begin with.
+        labels: name of the array (N,) of classes; by default `label` or `labels`, where there is one that is no input.
 
     Raises:
         DataError: arrays are missing, of no input, or fit no input in type, shape or values; a line that makes a file
             that fits is in the message.
     """
-    known = {item.name: item for item in inputs}
-    stray = [name for name in columns if name not in known]
-    missing = [name for name in known if name not in columns and name not in optional]
-    if missing or (stray and len(stray) == len(columns)):
-        have = ", ".join(columns) or "none"
-        raise DataError(
-            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
-            f"make one with: {feeds_text(inputs)}",
-            code="E044",
-        )
-    if stray:
-        raise DataError(
-            f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
-            code="E044",
-        )
+    known, states, feedback = {item.name: item for item in inputs}, states or {}, feedback or {}
+    columns, classes = _take_labels(columns, known, labels, path)
+    _check_names(columns, inputs, states, feedback, path)
     fixed = {name for name, column in columns.items() if _is_constant(column, known[name])}
+    for name, column in columns.items():
+        if name not in fixed and isinstance(column, np.ndarray) and not column.ndim:
+            raise DataError(
+                f"{path}: the array for {_describe(known[name])} is a single number, without an axis for samples",
+                code="E044",
+            )
     counts = {name: len(column) for name, column in columns.items() if name not in fixed}
     if not counts or min(counts.values()) == 0:
         raise DataError(f"{path} holds no samples; give every input at least one", code="E043")
@@ -117,15 +128,60 @@ def fit_samples(
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise DataError(f"{path}: inputs have different numbers of samples ({told})", code="E044")
     count = next(iter(counts.values()))
+    if classes is not None and len(classes) != count:
+        raise DataError(f"{path}: there are {len(classes)} labels for {count} samples", code="E042")
+    constant = frozenset(fixed)
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
         if name in columns:
             column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
-            one = alone or name in fixed
-            made[name] = _fit_column(column, item, path, one, steps and name not in fixed, limits or {})
-    _check_steps(made, fixed, path, steps)
-    stacked = all(item.shape and item.shape[0] is None for item in inputs) and not steps
-    return Samples(_one_by_one(made) if not stacked else made, path, stacked)
+            steps = bool(feedback) and name not in fixed and name not in feedback
+            made[name] = _fit_column(column, item, path, alone or name in fixed, steps, limits or {})
+    _check_steps(
+        {name: one for name, one in made.items() if name not in fixed | set(feedback)}, path, feedback
+    )
+    stacked = all(item.shape and item.shape[0] is None for item in inputs) and not feedback
+    remarks = []
+    for name in (name for name in states if name not in columns):
+        zeros = states[name].zeros()
+        made[name] = np.repeat(zeros, count, axis=0) if stacked and len(zeros) == 1 else [zeros] * count
+        if name not in feedback:
+            constant |= {name}
+            remarks.append(
+                f"input {name!r} is a state and has no array, so that it is zeros; "
+                f"feedback={states[name].outputs[0]}={name} feeds it back over sequences"
+            )
+    columns_made = made if stacked else _one_by_one(made)
+    return Samples(
+        {name: columns_made[name] for name in known}, path, stacked, feedback=feedback,
+        constant=constant if feedback else frozenset(), remarks=tuple(remarks),
+        labels=classes,
+    )  # fmt: skip
+
+
+def _check_names(
+    columns: Columns,
+    inputs: Sequence[InputLike],
+    states: Mapping[str, StateLike],
+    feedback: Mapping[str, str],
+    path: str,
+) -> None:
+    """Raise `DataError` unless there is an array for every input that needs one, and none for another."""
+    known = {item.name: item for item in inputs}
+    stray = [name for name in columns if name not in known]
+    missing = [name for name in known if name not in columns and name not in states]
+    if missing or (stray and len(stray) == len(columns)):
+        have = ", ".join(columns) or "none"
+        raise DataError(
+            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
+            f"make one with: {_text_of_file(inputs, states, feedback)}",
+            code="E044",
+        )
+    if stray:
+        raise DataError(
+            f"{path} has an array {stray[0]!r}, and the model has no such input; its inputs are {', '.join(known)}",
+            code="E044",
+        )
 
 
 def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> Samples:
@@ -148,9 +204,21 @@ def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> 
     for number, row in enumerate(rows):
         check_feeds({item.name: row}, [item], f"{dataset.path}: {dataset.name(number)}", batch=True)
     if isinstance(column, np.ndarray):
-        return Samples({item.name: column.astype(item.dtype, copy=False)}, str(dataset.path))
-    cast = [row.astype(item.dtype, copy=False) for row in column]
+        return Samples({item.name: _pixels(column, item, dataset)}, str(dataset.path))
+    cast = [_pixels(row, item, dataset) for row in column]
     return Samples({item.name: cast}, str(dataset.path), stacked=item.shape[0] is None)
+
+
+def _pixels(array: Array, item: InputLike, dataset: Dataset) -> Array:
+    """Return preprocessed images in the input's type, of which whole numbers stay what they are."""
+    found = array.astype(item.dtype, copy=False)
+    if item.dtype.kind in "iu" and not np.array_equal(found, array):
+        raise DataError(
+            f"{dataset.path}: {_describe(item)} takes whole numbers, and preprocessing makes fractions; feed pixels as "
+            "they are (divide_by=1)",
+            code="E046",
+        )
+    return found
 
 
 def check_feeds(feeds: Feeds, inputs: Sequence[InputLike], place: str, *, batch: bool = False) -> None:
@@ -191,7 +259,7 @@ def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bo
     inner = array.shape[1:] if steps else array.shape
     for shape in (inner, (1, *inner)):
         if _shape_fits(shape, item.shape):
-            return array.reshape(*array.shape[: int(steps)], *shape)
+            return array.reshape((*array.shape[: int(steps)], *shape))
     what = "a step of a sequence" if steps else "a sample"
     raise DataError(
         f"{place}: {_describe(item)} cannot be {_text(inner)} ({what} of it); "
@@ -235,21 +303,44 @@ def _check_values(array: Array, item: InputLike, place: str, limits: Mapping[str
         )
 
 
-def _check_steps(
-    made: Mapping[str, Array | Sequence[Array]], fixed: set[str], path: str, steps: bool
-) -> None:
-    if not steps:
-        return
-    for name, column in made.items():
-        if name in fixed:
-            continue
-        first = next(other for other in made if other not in fixed)
+def _check_steps(made: Mapping[str, Array | Sequence[Array]], path: str, feedback: Mapping[str, str]) -> None:
+    """Raise `DataError` where the inputs of a sequence have different numbers of steps."""
+    first = next(iter(made), "")
+    for name, column in made.items() if feedback else ():
         for number, (array, other) in enumerate(zip(column, made[first], strict=True)):
             if len(array) != len(other):
                 raise DataError(
                     f"{path}: sample {number} has {len(other)} steps of {first!r} and {len(array)} of {name!r}",
                     code="E044",
                 )
+
+
+def _take_labels(
+    columns: Columns, known: Mapping[str, InputLike], asked: str | None, path: str
+) -> tuple[Columns, NDArray[np.int64] | None]:
+    """Return the arrays without labels, and the labels (N,); None where there are none."""
+    name = asked or next((one for one in _LABELS if one in columns and one not in known), None)
+    if name is None:
+        return columns, None
+    if name not in columns or name in known:
+        what = (
+            "is an input of the model" if name in known else f"is not there; there are {', '.join(columns)}"
+        )
+        raise DataError(f"{path}: the array of labels {name!r} {what}", code="E042")
+    rows = [np.asarray(one) for one in np.atleast_1d(columns[name])]
+    if any(one.size != 1 or one.dtype.kind not in "iu" or int(one.reshape(())) < 0 for one in rows):
+        raise DataError(
+            f"{path}: labels in {name!r} are a whole number from 0 up for each sample", code="E042"
+        )
+    rest = {one: column for one, column in columns.items() if one != name}
+    return rest, np.array([int(one.reshape(())) for one in rows], np.int64)
+
+
+def _text_of_file(
+    inputs: Sequence[InputLike], states: Mapping[str, StateLike], feedback: Mapping[str, str]
+) -> str:
+    """Return the line that makes a file: without states, and with an axis of steps where samples are sequences."""
+    return feeds_text([item for item in inputs if item.name not in states], steps=16 if feedback else None)
 
 
 def _is_constant(column: Array | Sequence[Array], item: InputLike) -> bool:

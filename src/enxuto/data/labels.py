@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from enxuto.errors import DataError, UsageError, error_reason
+from enxuto.errors import DataError, UsageError, does_not_exist, error_reason
 
 __all__ = ["Label", "LabelMatching", "match_labels", "parse_labels", "read_labels"]
 
@@ -248,14 +248,14 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
     """
     place = Path(path)
     try:
+        if not place.exists():
+            raise UsageError(does_not_exist(path, "file of labels"), code="E010")
         if not place.is_file():
             raise UsageError(
                 f"{path} is no file of labels; name a text file with a name a line, or JSON", code="E010"
             )
         if place.stat().st_size > _LARGEST_FILE:
-            raise UsageError(
-                f"{path} is too large for a file of labels; name one with a name a line, or JSON"
-            )
+            raise UsageError(f"{path} is too large; a file of labels has a name a line, or JSON")
         text = place.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no text; a file of labels has a name a line, or JSON") from error

@@ -18,7 +18,7 @@ from enxuto.data.readers.parquet import read_parquet
 from enxuto.data.readers.table import ADIENCE_FOLD, TABLE_SUFFIXES, read_table
 from enxuto.data.selection import random_sample
 from enxuto.data.source import Source
-from enxuto.errors import DataError, UsageError, did_you_mean
+from enxuto.errors import DataError, UsageError, did_you_mean, does_not_exist
 from enxuto.files import to_path
 
 __all__ = ["FORMATS", "open_dataset"]
@@ -93,7 +93,7 @@ def _check_exists(place: Path) -> None:
     if os.path.exists(place):
         raise DataError(f"{place} is neither a file nor a folder; name a data file or folder", code="E011")
     hint = did_you_mean(str(place), PUBLISHED)
-    raise DataError(f"{place} does not exist{hint}; name a data file or folder", code="E010")
+    raise DataError(does_not_exist(place, "data file or folder", hint), code="E010")
 
 
 def _read(

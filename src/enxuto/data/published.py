@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from enxuto.errors import DataError, UsageError, did_you_mean
-from enxuto.machine.places import cache_folder
+from enxuto.machine.folders import cache_folder
 
 __all__ = ["PUBLISHED", "PublishedDataset", "RemoteFile", "cache_folder", "find_published", "locate"]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from enxuto.errors import DataError
 
-__all__ = ["Feeds", "Group", "InputLike", "Samples", "feeds_text"]
+__all__ = ["Feeds", "Group", "InputLike", "Samples", "StateLike", "feeds_text"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -42,12 +42,43 @@ class InputLike(Protocol):
         """Its element type."""
 
 
+class StateLike(Protocol):
+    """What is known of an input that is a state."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Outputs that may give it back."""
+
+    def zeros(self) -> Array:
+        """Return the state before the first step."""
+
+
 @dataclass(frozen=True)
 class Group:
-    """Samples that a model is run on at once: `feeds` of equal shapes, `count` samples."""
+    """Samples that a model is run on at once: `feeds` of equal shapes, `count` samples.
+
+    feedback: by input the output that it is at the next step; then feeds are one sequence, with an axis of steps first,
+    but for `constant` ones and for the states that it begins with.
+    """
 
     feeds: Feeds
     count: int
+    feedback: Mapping[str, str] = field(default_factory=dict)
+    constant: frozenset[str] = frozenset()
+
+    @property
+    def rows(self) -> int:
+        """How many times outputs are given: once a sample, or once a step of a sequence."""
+        return self.count if not self.feedback else len(next(iter(self.stepwise.values())))
+
+    @property
+    def stepwise(self) -> Feeds:
+        """The arrays of a sequence that have an axis of steps."""
+        return {
+            name: array
+            for name, array in self.feeds.items()
+            if name not in self.feedback and name not in self.constant
+        }
 
     def parts(self, size: int) -> Iterator[Group]:
         """Yield the group's samples, `size` at a time."""
@@ -64,13 +95,19 @@ class Samples:
     """Named arrays, a set for every sample.
 
     columns: by input name an array (N, …), or a list of N arrays as the input takes them. path: for messages. stacked:
-    whether samples of equal shapes may be run together, along the first axis; else one at a time.
+    whether samples of equal shapes may be run together, along the first axis; else one at a time. feedback, constant:
+    as of a `Group`, where samples are sequences. remarks: what was taken for granted, to be said once.
+    labels: classes (N,), None without.
     """
 
     columns: Mapping[str, Array | Sequence[Array]]
     path: str = "arrays"
     stacked: bool = True
     seed: int = 0
+    feedback: Mapping[str, str] = field(default_factory=dict)
+    constant: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
+    labels: NDArray[np.int64] | None = None
     _digests: dict[int, bytes] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -107,11 +144,16 @@ class Samples:
             for name, array in sorted(self.sample(index).items()):
                 digest.update(repr((name, array.dtype.str, array.shape)).encode())
                 digest.update(np.ascontiguousarray(array).tobytes())
+            if self.labels is not None:
+                digest.update(repr(int(self.labels[index])).encode())
             found.append(digest.digest())
-        return hashlib.sha256(b"".join(sorted(found))).hexdigest()[:16]
+        fed_back = repr(sorted(self.feedback.items())).encode() if self.feedback else b""
+        return hashlib.sha256(b"".join(sorted(found)) + fed_back).hexdigest()[:16]
 
     def groups(self) -> list[Group]:
         """Return all samples, those of equal shapes together, in the order in which shapes first occur."""
+        if self.feedback:
+            return [Group(self.sample(i), 1, self.feedback, self.constant) for i in range(len(self))]
         if all(isinstance(column, np.ndarray) for column in self.columns.values()) and self.stacked:
             return [Group({name: np.asarray(column) for name, column in self.columns.items()}, len(self))]
         alike: dict[Any, list[Feeds]] = {}
@@ -140,20 +182,25 @@ class Samples:
             else [column[int(index)] for index in chosen]
             for name, column in self.columns.items()
         }
-        return replace(self, columns=columns, _digests={})
+        return replace(self, columns=columns, labels=self._labels(chosen), _digests={})
 
     def head(self, count: int) -> Samples:
         """Return the first samples; arrays are views."""
-        return replace(self, columns={name: column[:count] for name, column in self.columns.items()})
+        columns = {name: column[:count] for name, column in self.columns.items()}
+        return replace(self, columns=columns, labels=self._labels(slice(count)))
 
     def tail(self, start: int) -> Samples:
         """Return the samples from `start` on; there may be none."""
-        return replace(self, columns={name: column[start:] for name, column in self.columns.items()})
+        columns = {name: column[start:] for name, column in self.columns.items()}
+        return replace(self, columns=columns, labels=self._labels(slice(start, None)))
+
+    def _labels(self, chosen: slice | NDArray[np.int64]) -> NDArray[np.int64] | None:
+        return None if self.labels is None else self.labels[chosen]
 
     @property
     def labelled(self) -> bool:
-        """Whether samples have labels: named arrays have none."""
-        return False
+        """Whether samples have labels."""
+        return self.labels is not None
 
     def split(self, fractions: Sequence[float], seed: int = 0, *, stratified: bool = False) -> list[Samples]:
         """Return disjoint random parts of these fractions, each in the order of the samples.
@@ -170,10 +217,19 @@ class Samples:
         return [self.take(np.sort(part)) for part in parts]
 
 
-def feeds_text(inputs: Sequence[InputLike], *, samples: int = 100) -> str:
-    """Return the line of Python that makes a file with arrays of these inputs, to be copied."""
+def feeds_text(inputs: Sequence[InputLike], *, samples: int = 100, steps: int | None = None) -> str:
+    """Return the line of Python that makes a file with arrays of these inputs, to be copied; steps: of a sequence."""
     arrays = []
     for item in inputs:
+        if steps is not None and item.shape:
+            sizes = (
+                samples,
+                steps,
+                *(size or 1 for size in item.shape[:1]),
+                *(size or 8 for size in item.shape[1:]),
+            )
+            arrays.append(f"{item.name!r}: np.zeros({sizes}, {item.dtype.name!r})")
+            continue
         rest = [8 if size is None else size for size in item.shape[1:]]
         free = bool(item.shape) and item.shape[0] in (None, 1)
         shape = (samples, *rest) if free else (samples, *(size or 1 for size in item.shape))

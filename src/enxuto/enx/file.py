@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from enxuto.enx.head import lzma_filters
-from enxuto.enx.payload import FileSlice, Payload, most_elements
+from enxuto.enx.payload import CodedInFile, Payload, most_elements
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
-from enxuto.errors import DataError, FormatError
+from enxuto.errors import DataError, FormatError, does_not_exist
 from enxuto.files import atomic_write, open_regular_file, to_path
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
@@ -76,9 +76,10 @@ class CompressedModel:
                 return _read(file, place)
         except IsADirectoryError as error:
             raise DataError(f"{place} is a folder; name an .enx file", code="E011") from error
+        except FileNotFoundError as error:
+            raise DataError(does_not_exist(place, ".enx file"), code="E010") from error
         except OSError as error:
-            code = "E010" if isinstance(error, FileNotFoundError) else "E011"
-            raise DataError(f"cannot read {place}: {error.strerror}; check the path", code=code) from error
+            raise DataError(f"cannot read {place}: {error.strerror}; check the path", code="E011") from error
         except FormatError as error:
             raise FormatError(f"{place}: {error}", code=error.code) from error
 
@@ -155,16 +156,16 @@ class CompressedModel:
         text = dump_header(
             Header(metadata=self.metadata, parts=tuple(payload.row for payload in self.payloads))
         )
-        plain = text + self.skeleton
+        unpacked = text + self.skeleton
         packed: tuple[bytes, bytes] = self.__dict__.get("_packed", (b"", b""))
         if (
             packed[0] != text
         ):  # the metadata may have changed since; packing takes seconds where weights are inside
-            packed = text, lzma.compress(plain, lzma.FORMAT_RAW, filters=lzma_filters(len(plain)))
+            packed = text, lzma.compress(unpacked, lzma.FORMAT_RAW, filters=lzma_filters(len(unpacked)))
             self.__dict__["_packed"] = packed
         stored, method = packed[1], _LZMA
-        if len(stored) >= len(plain) or len(plain) > _most_plain(len(stored)):
-            stored, method = plain, _STORED
+        if len(stored) >= len(unpacked) or len(unpacked) > _most_unpacked(len(stored)):
+            stored, method = unpacked, _STORED
         total = _PREFIX.size + len(stored) + sum(payload.row.bytes for payload in self.payloads)
         version = max((_version(payload.row) for payload in self.payloads), default=_PLAIN)
         fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
@@ -172,7 +173,7 @@ class CompressedModel:
         return _PREFIX.pack(*fields, checksum) + stored
 
 
-def _most_plain(stored: int) -> int:
+def _most_unpacked(stored: int) -> int:
     """Return how many bytes of table and graph a head of `stored` bytes may unfold to.
 
     Far more than any network needs (its head shrinks to a tenth), and few enough that what a reader makes of them,
@@ -209,23 +210,23 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
         raise FormatError(
             f"the file has {actual} bytes where it says {total}; it was cut off or added to", code="E051"
         )
-    plain_bytes = json_bytes + graph_bytes
-    if _PREFIX.size + stored > total or plain_bytes > _most_plain(stored) or plain_bytes >= _LIMIT:
+    unpacked_bytes = json_bytes + graph_bytes
+    if _PREFIX.size + stored > total or unpacked_bytes > _most_unpacked(stored) or unpacked_bytes >= _LIMIT:
         raise FormatError("the lengths in the file's first bytes contradict each other")
     file.seek(_PREFIX.size)
     head = file.read(stored)
     if zlib.crc32(prefix[:-4] + head) != checksum:
         raise FormatError("the head does not match its checksum: the file is damaged", code="E052")
-    plain = _inflate(head, method, plain_bytes)
-    header = parse_header(plain[:json_bytes])
-    skeleton = plain[json_bytes:]
+    unpacked = _inflate(head, method, unpacked_bytes)
+    header = parse_header(unpacked[:json_bytes])
+    skeleton = unpacked[json_bytes:]
     _check_rows(header.parts, total - _PREFIX.size - stored, skeleton)
     payloads = []
     position = _PREFIX.size + stored
     for row in header.parts:
         payloads.append(
             Payload(
-                row, file.read(row.bytes) if total <= _IN_MEMORY else FileSlice(path, position, row.bytes)
+                row, file.read(row.bytes) if total <= _IN_MEMORY else CodedInFile(path, position, row.bytes)
             )
         )
         position += row.bytes
@@ -233,26 +234,26 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
 
 
 def _inflate(head: bytes, method: int, length: int) -> bytes:
-    """Return the head's `length` plain bytes; memory is bounded by `length`."""
+    """Return the head's `length` unpacked bytes; memory is bounded by `length`."""
     if method == _STORED:
-        plain = head
+        unpacked = head
     elif method == _LZMA:
         decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(length))
         try:
-            plain = decoder.decompress(head, max_length=length + 1)
+            unpacked = decoder.decompress(head, max_length=length + 1)
         except lzma.LZMAError as error:
             raise FormatError("the head does not decompress: the file is damaged", code="E052") from error
     else:
         raise FormatError(
             f"compression method {method} is not known here; a newer enxuto may read it", code="E053"
         )
-    if len(plain) != length:
+    if len(unpacked) != length:
         raise FormatError("the head is not as long as the file says")
     if method == _LZMA and (not decoder.eof or decoder.unused_data):
         raise FormatError(
             "the head does not end where its compression ends: the file is damaged", code="E052"
         )
-    return plain
+    return unpacked
 
 
 def _check_rows(rows: Sequence[Row], payload_bytes: int, skeleton: bytes) -> None:

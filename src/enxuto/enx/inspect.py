@@ -8,8 +8,8 @@ from os import PathLike
 from typing import Any
 
 from enxuto.codec import entropy
-from enxuto.enx.assemble import parameters
 from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.learned import parameters
 from enxuto.enx.ledger import Ledger, ledger_of, parameter_count
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import LevelsRow, TensorEntry
@@ -99,7 +99,11 @@ def inspect(path: str | PathLike[str] | CompressedModel | Model) -> Inspection:
 
 
 def tensor_facts(entry: TensorEntry, payload: Payload) -> dict[str, Any]:
-    """Return how one tensor is coded; bytes and bits are None where several tensors share a payload."""
+    """Return how one tensor is coded.
+
+    `step` is None where the quantizer has none, and [least, greatest] where rows or columns have their own; `settings`
+    are the quantizer's other numbers. Bytes and bits are None where several tensors share a payload.
+    """
     row = payload.row
     alone = len(row.tensors) == 1
     facts: dict[str, Any] = {
@@ -108,7 +112,8 @@ def tensor_facts(entry: TensorEntry, payload: Payload) -> dict[str, Any]:
         "type": str(entry.dtype),
         "quantizer": "exact",
         "coder": row.coder,
-        "step": "",
+        "step": None,
+        "settings": {},
         "bytes": row.bytes if alone else None,
         "bits": 8 * row.bytes / entry.elements if alone and entry.elements else None,
         "entropy": None,
@@ -118,13 +123,7 @@ def tensor_facts(entry: TensorEntry, payload: Payload) -> dict[str, Any]:
         fields = row.quantizer.model_dump(exclude_none=True)
         facts["quantizer"] = fields.pop("kind")
         step = getattr(tensor.quantizer, "step", None)
-        if isinstance(step, tuple):
-            facts["step"] = f"{min(step):.3g} – {max(step):.3g}"
-        elif step is not None:
-            facts["step"] = f"{step:.4g}"
-        else:
-            facts["step"] = " ".join(f"{name}={value:g}" for name, value in fields.items())
-        if "delta" in fields:
-            facts["quantizer"] += f" δ={fields['delta']:g}"
+        facts["step"] = [min(step), max(step)] if isinstance(step, tuple) else step
+        facts["settings"] = {name: value for name, value in fields.items() if name != "step"}
         facts["entropy"] = entropy(tensor.levels)
     return facts

@@ -66,10 +66,10 @@ class Ledger:
         rows = [
             {
                 "name": row.name,
-                "bytes": round(row.bytes, 1) if not row.measured else int(row.bytes),
+                "bytes": round(row.bytes),
                 "measured": row.measured,
-                "ratio": round(self.ratio(row), 3) if math.isfinite(self.ratio(row)) else None,
-                "bits_per_parameter": round(self.bits(row), 4),
+                "ratio": self.ratio(row) if math.isfinite(self.ratio(row)) else None,
+                "bits_per_parameter": self.bits(row),
             }
             for row in self.rows
         ]

@@ -25,7 +25,7 @@ from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
 from enxuto.quantize.tensor import QuantizedTensor
 
-__all__ = ["FileSlice", "Payload", "Spool", "most_elements"]
+__all__ = ["CodedInFile", "Payload", "Spool", "most_elements"]
 
 _EXPANSION = 4096
 _SLACK = 65536
@@ -37,8 +37,8 @@ def most_elements(payload_bytes: int) -> int:
 
 
 @dataclass(frozen=True)
-class FileSlice:
-    """Bytes that still lie in a file."""
+class CodedInFile:
+    """Bytes of a payload that still lie in the file it was opened from."""
 
     path: Path
     offset: int
@@ -80,7 +80,7 @@ class Spool:
                 self._file.flush()
         except OSError:
             return payload
-        return Payload(payload.row, SpoolSlice(self, offset, payload.row.bytes))
+        return Payload(payload.row, CodedInSpool(self, offset, payload.row.bytes))
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes of the file."""
@@ -91,7 +91,7 @@ class Spool:
 
 
 @dataclass(frozen=True)
-class SpoolSlice:
+class CodedInSpool:
     """Bytes that were put aside."""
 
     spool: Spool
@@ -108,7 +108,7 @@ class Payload:
     """One row of the table and its payload, in memory or in the file it was read from."""
 
     row: Row
-    _data: bytes | FileSlice | SpoolSlice = field(repr=False)
+    _data: bytes | CodedInFile | CodedInSpool = field(repr=False)
 
     @classmethod
     def levels_of(

@@ -28,7 +28,7 @@ import numpy as np
 from enxuto import zoo
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, error_reason, import_optional
-from enxuto.export.tidy import tidy
+from enxuto.export.tidy import rename_initializers, tidy
 from enxuto.onnx_model import Model
 from enxuto.opening import LABELS_KEY, PREPROCESS_KEY
 from enxuto.runtime import Runner
@@ -167,7 +167,7 @@ def _run_module(module: nn.Module, batch: Any, name: str) -> np.ndarray:
         raise ModelError(
             f"{name} does not run on images of {shape}: {error_reason(error)}", code="E034"
         ) from error
-    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
+    if not isinstance(outputs, torch.Tensor) or outputs.dim() < 2 or outputs[0].numel() != outputs.shape[1]:
         raise ModelError(f"{name} must return one tensor (batch, classes) to be exported", code="E035")
     return np.asarray(outputs.cpu().numpy())
 
@@ -200,6 +200,9 @@ def _to_onnx(module: nn.Module, batch: Any, name: str, opset: int) -> ModelProto
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
         raise ModelError(f"torch cannot export {name}: {error_reason(error)}", code="E032") from error
     tidy(proto, {*dict(module.named_parameters()), *dict(module.named_buffers())})
+    rename_initializers(
+        proto, getattr(module, "initializers", {})
+    )  # what a graph called them, where it came from one
     return proto
 
 

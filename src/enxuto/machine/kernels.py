@@ -22,9 +22,9 @@ import numpy as np
 from numba.core import caching, config, dispatcher
 
 from enxuto.machine.compiling import announce_compiling, on_first_compile
-from enxuto.machine.places import cache_folder, is_private, is_writable, temporary_folder
+from enxuto.machine.folders import cache_folder, is_private, is_writable, temporary_folder
 
-__all__ = ["cache_place", "clamp", "compiled", "inlined", "on_first_compile"]
+__all__ = ["cache_place", "clamp", "compiled", "inlined", "is_anything_kept", "on_first_compile"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,6 +84,15 @@ def cache_place(folder: Path) -> Path | None:
             return temporary / "kernels" / inner
     _say("compiled loops can be kept nowhere, so that every run takes some seconds more to compile them")
     return None
+
+
+def is_anything_kept() -> bool:
+    """Say whether code of any loop of this package was compiled and kept before."""
+    package = Path(__file__).parent.parent
+    places = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
+    places += [folder / "kernels" for folder in (cache_folder(), temporary_folder()) if folder is not None]
+    found = (place.glob("*/*-checked.*.nbi") for place in places)
+    return any(any(files) for files in (*found, package.glob("*/__pycache__/*-checked.*.nbi")))
 
 
 def _usable(folder: Path, inner: str) -> bool:

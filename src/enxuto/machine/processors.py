@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 
-__all__ = ["processors", "quota"]
+from enxuto.errors import UsageError
+
+__all__ = ["check_threads", "processors", "quota"]
 
 
 def processors() -> int:
@@ -19,6 +22,12 @@ def processors() -> int:
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     bound = _own_quota()
     return max(1, there if bound is None else min(there, int(bound)))
+
+
+def check_threads(threads: object) -> None:
+    """Raise `UsageError` where a caller's `threads` is no whole number from 0 (one per processor) up."""
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 0:
+        raise UsageError(f"threads= takes a whole number, 0 for one per processor, not {threads!r}")
 
 
 def quota(root: Path = Path("/")) -> float | None:

@@ -119,15 +119,15 @@ def measure(
     scores = score(model, test)
     channels, height, width = test.images.shape[1:]
     shape = (channels, height, width)
-    plain = to_cpu(model)
+    on_cpu = to_cpu(model)
     times = {
         ORT_CPU: latency([Runner(files.onnx, threads=threads)], repeats=repeats, warmup=10, seed=seed)[0][0],
-        TORCH_CPU: torch_latency(plain, shape, repeats=repeats, threads=threads, seed=seed),
+        TORCH_CPU: torch_latency(on_cpu, shape, repeats=repeats, threads=threads, seed=seed),
     }
     if torch.cuda.is_available():
         device = torch.device("cuda")
         times[TORCH_GPU] = torch_latency(
-            copy.deepcopy(plain).to(device), shape, device=device, repeats=repeats, seed=seed
+            copy.deepcopy(on_cpu).to(device), shape, device=device, repeats=repeats, seed=seed
         )
     return Measurements(
         top1=scores.top1,
@@ -136,7 +136,7 @@ def measure(
         samples=scores.samples,
         data_hash=test.hash,
         parameters=sum(weight.numel() for weight in model.parameters()),
-        macs=summarize_module(plain, shape).macs,
+        macs=summarize_module(on_cpu, shape).macs,
         onnx_bytes=files.onnx.stat().st_size,
         state_bytes=files.state.stat().st_size,
         latency=times,

@@ -6,7 +6,7 @@ The tests compare with scikit-learn. Not here: running a model (`evaluate` does)
 from enxuto.metrics.agreement import AgreementMetrics, AgreementResult
 from enxuto.metrics.chance import ChanceComparison, compare_confusion_with_chance, compare_with_chance
 from enxuto.metrics.classification import ClassificationMetrics, ClassificationResult
-from enxuto.metrics.divergence import ScoreKind, divergence, divergences, log_probabilities
+from enxuto.metrics.divergence import ScoreKind, divergence, divergences, log_probabilities, mean_divergence
 from enxuto.metrics.interval import binomial_tail, paired_interval, wilson_interval
 from enxuto.metrics.ranking import cumulative_gain, dcg, expected_ranks, ndcg, reciprocal_rank
 from enxuto.metrics.signal import SignalMetrics, SignalResult
@@ -29,6 +29,7 @@ __all__ = [
     "divergences",
     "expected_ranks",
     "log_probabilities",
+    "mean_divergence",
     "ndcg",
     "paired_interval",
     "reciprocal_rank",

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from enxuto.errors import DataError, UsageError
-from enxuto.metrics.divergence import KINDS, ScoreKind, ScoreKindDetector, divergences, log_probabilities
+from enxuto.metrics.divergence import (
+    KINDS,
+    ScoreKind,
+    ScoreKindDetector,
+    divergences,
+    log_probabilities,
+    mean_divergence,
+)
 from enxuto.metrics.scores import check_scores
 
 __all__ = ["AgreementMetrics", "AgreementResult"]
@@ -54,7 +61,7 @@ class AgreementMetrics:
         self._seen = ScoreKindDetector(), ScoreKindDetector()
         self._samples = self._agreeing = 0
         # By what the scores of both are taken for: what `auto` means is known only in the end.
-        self._divergence: dict[tuple[ScoreKind, ScoreKind], float] = defaultdict(float)
+        self._divergence: dict[tuple[ScoreKind, ScoreKind], list[NDArray[np.float64]]] = defaultdict(list)
 
     def update(self, scores: ArrayLike, reference: ArrayLike) -> None:
         """Add a batch: scores of the model and of the reference, both (N, C).
@@ -76,9 +83,7 @@ class AgreementMetrics:
         ]
         for kind, model in logs[0].items():
             for other, target in logs[1].items():
-                each = divergences(target, model)
-                # Rounding alone can make it negative.
-                self._divergence[kind, other] += float(np.maximum(each, 0).sum())
+                self._divergence[kind, other].append(divergences(target, model))
         self._agreeing += int((both[0].argmax(axis=1) == both[1].argmax(axis=1)).sum())
         self._samples += len(both[0])
 
@@ -93,7 +98,7 @@ class AgreementMetrics:
         return AgreementResult(
             samples=self._samples,
             agreement=self._agreeing / self._samples,
-            kl=self._divergence[one, other] / self._samples,
+            kl=mean_divergence(np.concatenate(self._divergence[one, other])),
             scores_are=one,
             reference_are=other,
         )

@@ -27,6 +27,7 @@ __all__ = [
     "divergence",
     "divergences",
     "log_probabilities",
+    "mean_divergence",
 ]
 
 ScoreKind = Literal["logits", "probabilities", "log-probabilities", "auto"]
@@ -83,7 +84,18 @@ def divergence(
 ) -> float:
     """Return the mean D(reference ‖ scores) in nats, 0 or more, of scores (N, C); NaN where any row has none."""
     each = divergences(log_probabilities(reference, reference_are), log_probabilities(scores, scores_are))
-    return float(np.maximum(each, 0).mean())
+    return mean_divergence(each)
+
+
+def mean_divergence(each: Float64) -> float:
+    """Return the mean (0 or more, NaN where any is) of samples' divergences (N,), rounded once.
+
+    So the order of samples and the size of batches do not matter: whatever measures the same samples says the same.
+    """
+    try:
+        return math.fsum(np.maximum(each, 0)) / len(each)
+    except OverflowError:
+        return math.inf
 
 
 @dataclass

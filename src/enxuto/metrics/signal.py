@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from enxuto.errors import DataError, UsageError
+from enxuto.metrics.ssim import SSIM_WINDOW, ssim
 
-__all__ = ["SignalMetrics", "SignalResult"]
+__all__ = ["OutputSignal", "SignalMetrics", "SignalResult", "as_images", "measure_output"]
+
+_CHANNELS = (1, 3, 4)  # of what is taken for an image
+_NEAR = 0.1  # of the range of images: what a network's may lie beyond it
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,61 @@ class SignalResult:
     def to_dict(self) -> dict[str, float | None]:
         """JSON-safe values: None stands for infinite decibels."""
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class OutputSignal:
+    """Errors of an output of a model. ssim: of images (`metrics.ssim`), the mean over samples; None for others."""
+
+    figures: SignalResult
+    ssim: float | None = None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """JSON-safe values: None stands for infinite decibels."""
+        return {**self.figures.to_dict(), "ssim": self.ssim}
+
+
+def measure_output(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> OutputSignal | None:
+    """Return the errors of an output, None where shapes differ or values are not finite.
+
+    pairs: of every group of samples the original's output and the other's, samples first. PSNR's peak of images is 1 or
+    255 where their values lie within such a range, else the range of the original's values.
+    """
+    images = [as_images(before) for before, _ in pairs]
+    lowest = min(float(np.min(before)) for before, _ in pairs)
+    highest = max(float(np.max(before)) for before, _ in pairs)
+    peak = next(
+        (
+            peak
+            for peak in (1.0, 255.0)
+            if lowest >= -_NEAR * peak and _NEAR * peak < highest <= (1 + _NEAR) * peak
+        ),
+        highest - lowest,
+    )
+    whole = all(one is not None for one in images)
+    metrics = SignalMetrics(peak if whole and peak > 0 else None)
+    similar, count = 0.0, 0
+    try:
+        for (before, after), one in zip(pairs, images, strict=True):
+            metrics.update(before, after)
+            other = as_images(after)
+            if whole and one is not None and other is not None and peak > 0:
+                similar += len(one) * ssim(one, other, peak)
+                count += len(one)
+    except DataError:
+        return None
+    return OutputSignal(metrics.result(), similar / count if count else None)
+
+
+def as_images(value: NDArray[Any]) -> NDArray[Any] | None:
+    """Return an output (N, C, H, W) or (N, H, W, C) of images as (N, C, H, W); None where it is of others."""
+    if value.ndim == 4 and value.shape[1] in _CHANNELS:
+        found = value
+    elif value.ndim == 4 and value.shape[3] in _CHANNELS:
+        found = value.transpose(0, 3, 1, 2)
+    else:
+        return None
+    return found if min(found.shape[2:]) >= SSIM_WINDOW else None
 
 
 class SignalMetrics:

@@ -12,6 +12,8 @@ from enxuto.onnx_model.attributes import (
     text_attribute,
 )
 from enxuto.onnx_model.batch import fixed_batch, free_batch
+from enxuto.onnx_model.branches import hoist_weights, inline_branches
+from enxuto.onnx_model.data_files import files, total_bytes
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
     Ending,
@@ -26,33 +28,40 @@ from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.roles import Role
-from enxuto.onnx_model.scopes import read_counts, reads_of
+from enxuto.onnx_model.scopes import STANDARD_DOMAINS, read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
+from enxuto.onnx_model.states import State, check_feedback, find_states
 from enxuto.onnx_model.tensors import check_finite
 from enxuto.onnx_model.windows import Window, window_of
-from enxuto.onnx_model.write import files, total_bytes, write_streaming
+from enxuto.onnx_model.write import write_streaming
 
 __all__ = [
+    "STANDARD_DOMAINS",
     "Ending",
     "Model",
     "Role",
+    "State",
     "WeightInfo",
     "Window",
     "append_logarithm",
     "array_bytes",
     "array_from_bytes",
     "byte_count",
+    "check_feedback",
     "check_finite",
     "constant_tensor",
     "cut_before_softmax",
     "files",
     "fill",
+    "find_states",
     "fixed_batch",
     "float_attribute",
     "fold_batch_norm",
     "free_batch",
     "has_attribute",
+    "hoist_weights",
     "id_limits",
+    "inline_branches",
     "int_attribute",
     "ints_attribute",
     "keeps_positions",

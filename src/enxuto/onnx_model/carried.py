@@ -13,7 +13,15 @@ from onnx import ModelProto
 
 from enxuto.onnx_model.messages import DAMAGED
 
-__all__ = ["CARRIED", "LABELS_KEY", "PREPROCESS_KEY", "remove_carried", "write_carried"]
+__all__ = [
+    "CARRIED",
+    "LABELS_ELSEWHERE",
+    "LABELS_KEY",
+    "PREPROCESS_KEY",
+    "names_classes",
+    "remove_carried",
+    "write_carried",
+]
 
 PREPROCESS_KEY = "enxuto.preprocess"
 """Metadata key of an ONNX model under which its preprocessing stands, as JSON of `Preprocess.to_dict`."""
@@ -21,8 +29,16 @@ PREPROCESS_KEY = "enxuto.preprocess"
 LABELS_KEY = "enxuto.labels"
 """Metadata key of an ONNX model under which its class names stand, as a JSON list."""
 
+LABELS_ELSEWHERE = ("names", "labels", "classes", "class_names", "id2label", "label2id", "categories")
+"""Keys under which exporters of others keep class names: JSON, or a Python literal (Ultralytics' `names`)."""
+
 CARRIED: Mapping[str, str] = {"preprocess": PREPROCESS_KEY, "labels": LABELS_KEY}
 """Key of the same fact in an `.enx` file's metadata → in an ONNX model's."""
+
+
+def names_classes(proto: ModelProto) -> bool:
+    """Say whether a model carries class names, readable or not."""
+    return any(prop.key in (LABELS_KEY, *LABELS_ELSEWHERE) for prop in proto.metadata_props)
 
 
 def write_carried(graph: bytes, metadata: Mapping[str, Any], *, add: bool) -> bytes:

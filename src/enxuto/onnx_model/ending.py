@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.onnx_model.attributes import constant_tensor
 from enxuto.onnx_model.model import Model
-from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS
+from enxuto.onnx_model.scopes import FREE_INITIALIZERS, STANDARD_DOMAINS, subgraphs
 from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
 __all__ = [
@@ -181,6 +181,8 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
     softmax = _softmax(maker, node)
     if softmax is not None:
         return softmax
+    if kind == "If":
+        return _of_branches(model, maker, node, value, depth)
     if kind in _MOVES:
         return _ending(model, maker, node.input[0], depth + 1)
     if kind in ("Add", "Max"):  # a floor under probabilities, as in ln(p + 1e-9)
@@ -191,6 +193,10 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
                 return floored
     if kind in ("Log", "Exp"):
         return _curved(_ending(model, maker, node.input[0], depth + 1), kind)
+    if kind == "ReduceMean":  # of yeses and noes it is one
+        averaged = _ending(model, maker, node.input[0], depth + 1)
+        if averaged.kind == "squashed":
+            return averaged
     if kind in _MIXES:
         inner = [_ending(model, maker, name, depth + 1) for name in node.input if name and name not in model]
         inner = [one for one, name in zip(inner, _computed(model, maker, node), strict=True) if name]
@@ -198,6 +204,19 @@ def _ending(model: Model, maker: Mapping[str, NodeProto], value: str, depth: int
         if inner and all(one.kind != "open" for one in inner):
             return Ending("mixed", f"{kind} of {inner[0].operator}")
     return Ending("open")
+
+
+def _of_branches(
+    model: Model, maker: Mapping[str, NodeProto], node: NodeProto, value: str, depth: int
+) -> Ending:
+    """Return what makes an output of an If, where all branches agree; nothing in them can be measured by itself."""
+    place = list(node.output).index(value)
+    found = []
+    for _, graph in subgraphs(node):
+        inside = {**maker, **{name: one for one in graph.node for name in one.output if name}}
+        found.append(_ending(model, inside, graph.output[place].name, depth + 1))
+    same = {one.kind for one in found}
+    return Ending(found[0].kind, found[0].operator) if len(same) == 1 else Ending("open")
 
 
 def _computed(model: Model, maker: Mapping[str, NodeProto], node: NodeProto) -> list[bool]:
@@ -240,23 +259,23 @@ def _softmax(maker: Mapping[str, NodeProto], node: NodeProto) -> Ending | None:
         return Ending("log-probabilities", "LogSoftmax", node.input[0])
     if node.op_type not in ("Div", "Mul", "Sub"):
         return None
-    one, other = (_plain(maker, name) for name in node.input)
+    one, other = (_behind_movements(maker, name) for name in node.input)
     if node.op_type == "Mul":  # exp(x) · (1 / Σ exp(x)), the factors in either order
         if _kind_of(maker, one) == "Reciprocal":
             one, other = other, one
         if _kind_of(maker, other) != "Reciprocal":
             return None
-        other = _plain(maker, maker[other].input[0])
+        other = _behind_movements(maker, maker[other].input[0])
     if node.op_type in ("Div", "Mul"):  # exp(x) / Σ exp(x)
         whole = _kind_of(maker, one) == "Exp" and _sums(maker, other, one)
         return Ending("probabilities", "Softmax", _shifted(maker, maker[one].input[0])) if whole else None
-    if _kind_of(maker, other) == "ReduceLogSumExp" and _plain(maker, maker[other].input[0]) == one:
+    if _kind_of(maker, other) == "ReduceLogSumExp" and _behind_movements(maker, maker[other].input[0]) == one:
         return Ending("log-probabilities", "LogSoftmax", _shifted(maker, one))
     if _kind_of(maker, other) != "Log":  # x − ln Σ exp(x)
         return None
-    summed = _plain(maker, maker[other].input[0])
-    power = _plain(maker, maker[summed].input[0]) if _kind_of(maker, summed) in _ADDS else ""
-    if _kind_of(maker, power) != "Exp" or _plain(maker, maker[power].input[0]) != one:
+    summed = _behind_movements(maker, maker[other].input[0])
+    power = _behind_movements(maker, maker[summed].input[0]) if _kind_of(maker, summed) in _ADDS else ""
+    if _kind_of(maker, power) != "Exp" or _behind_movements(maker, maker[power].input[0]) != one:
         return None
     return Ending("log-probabilities", "LogSoftmax", _shifted(maker, one))
 
@@ -265,7 +284,7 @@ def _kind_of(maker: Mapping[str, NodeProto], value: str) -> str:
     return maker[value].op_type if value in maker else ""
 
 
-def _plain(maker: Mapping[str, NodeProto], value: str) -> str:
+def _behind_movements(maker: Mapping[str, NodeProto], value: str) -> str:
     """Return the value behind operators that only move, broadcast or convert it, as JAX and TensorFlow write sums.
 
     A graph that this misreads is found by its values (`calibration.answers`).
@@ -278,20 +297,20 @@ def _plain(maker: Mapping[str, NodeProto], value: str) -> str:
 
 
 def _sums(maker: Mapping[str, NodeProto], value: str, of: str) -> bool:
-    return _kind_of(maker, value) in _ADDS and _plain(maker, maker[value].input[0]) == of
+    return _kind_of(maker, value) in _ADDS and _behind_movements(maker, maker[value].input[0]) == of
 
 
 def _shifted(maker: Mapping[str, NodeProto], value: str) -> str:
     """Return x where the value is x − max(x), or x − max(x, a constant), itself otherwise."""
-    node = maker.get(_plain(maker, value))
+    node = maker.get(_behind_movements(maker, value))
     if node is None or node.op_type != "Sub":
         return value
-    taken, most = _plain(maker, node.input[0]), _plain(maker, node.input[1])
+    taken, most = _behind_movements(maker, node.input[0]), _behind_movements(maker, node.input[1])
     greatest = [most]
     if _kind_of(maker, most) in ("Max", "Where"):  # −∞ at least, or finite at least
-        greatest = [_plain(maker, name) for name in maker[most].input]
+        greatest = [_behind_movements(maker, name) for name in maker[most].input]
     largest = any(
-        _kind_of(maker, name) == "ReduceMax" and _plain(maker, maker[name].input[0]) == taken
+        _kind_of(maker, name) == "ReduceMax" and _behind_movements(maker, maker[name].input[0]) == taken
         for name in greatest
     )
     return taken if largest else value

@@ -60,7 +60,7 @@ class _Folding:
 
     def fold(self, norm: NodeProto) -> str | None:
         """Fold one batch norm if that is possible, and return the name of the layer it went into."""
-        layer = self._made_by.get(norm.input[0]) if self._is_plain(norm) else None
+        layer = self._made_by.get(norm.input[0]) if self._is_foldable(norm) else None
         if layer is None or not self._is_open(layer):
             return None
         arrays = self._fold_arrays(layer, norm)
@@ -95,7 +95,7 @@ class _Folding:
         data: dict[str, WeightData] = {name: InMemory(array) for name, array in self._arrays.items()}
         return self._model.with_proto(self.proto, data)
 
-    def _is_plain(self, norm: NodeProto) -> bool:
+    def _is_foldable(self, norm: NodeProto) -> bool:
         """A batch norm at inference with constant parameters and one output, its input read by it alone."""
         return (
             norm.op_type == "BatchNormalization"

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError, EncodeError, Message  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
-from enxuto.errors import ModelError
+from enxuto.errors import ModelError, does_not_exist
 from enxuto.files import open_regular_file
 from enxuto.onnx_model.wire import check_wire
 
@@ -101,6 +101,6 @@ def file_bytes(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise ModelError(f"{path} is a folder; name the .onnx file in it", code="E011") from error
     except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist; check the name of the model file", code="E010") from error
+        raise ModelError(does_not_exist(path, "model file"), code="E010") from error
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}", code="E011") from error

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from enxuto import zoo
-from enxuto.errors import UsageError
+from enxuto.errors import ModelError, UsageError
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.rounds import UnprunedNetwork
 from enxuto.summary.target import build_module
@@ -90,6 +90,8 @@ def slice_epochs(config: TrainConfig, start: int, stop: int) -> TrainConfig:
 
 def build_unpruned(architecture: Architecture, seed: int) -> nn.Module:
     """The unpruned network with fresh weights by this seed; torch's global random state stays as it was."""
+    if architecture.graph is not None:
+        return _with_fresh_weights(architecture, seed)
     if ":" not in architecture.name:
         return zoo.build(
             architecture.name, classes=architecture.classes, channels=architecture.input_shape[0], seed=seed,
@@ -98,6 +100,26 @@ def build_unpruned(architecture: Architecture, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build_module(architecture.name)
+
+
+def _with_fresh_weights(architecture: Architecture, seed: int) -> nn.Module:
+    """A graph's layers with PyTorch's own fresh weights; weights that belong to no layer have no known beginning."""
+    network = architecture.build()
+    own = {f"{path}.{name}" for path, part in network.named_modules() if hasattr(part, "reset_parameters")
+           for name, _ in part.named_parameters(recurse=False)}  # fmt: skip
+    other = next((name for name, _ in network.named_parameters() if name not in own), None)
+    if other is not None:
+        raise ModelError(
+            f"{architecture.name} cannot get fresh weights: {other!r} belongs to no layer; take another way of retraining",
+            code="E032",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        for part in network.modules():
+            reset = getattr(part, "reset_parameters", None)
+            if reset is not None:
+                reset()
+    return network
 
 
 def reinitialise(unpruned: UnprunedNetwork, kept: KeptChannels, seed: int) -> nn.Module:

@@ -82,7 +82,12 @@ class DeadZone:
         # Whatever number type was given: files, equality and hashes know floats only.
         several = isinstance(self.step, tuple)
         given: tuple[float, ...] = self.step if isinstance(self.step, tuple) else (self.step,)
-        steps = np.asarray(given, np.float64)
+        try:
+            steps = np.asarray(given, np.float64)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"the quantization step must be a positive number, not {self.step!r:.80}"
+            ) from error
         object.__setattr__(self, "step", tuple(steps.tolist()) if several else float(steps[0]))
         wrong = steps[~(np.isfinite(steps) & (steps > 0))]
         if steps.size == 0 or wrong.size:

@@ -7,8 +7,8 @@ A scheme maps a tensor's statistics to a quantizer. `SameQuantizer` gives all te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ from enxuto.quantize.scalar import DeadZone, Minifloat, MuLaw, Quantizer, short_
 __all__ = [
     "BalancedSteps",
     "FittedMinifloat",
+    "MeasuredSteps",
     "NetworkStats",
     "Per",
     "RangeSteps",
@@ -237,9 +238,29 @@ class BalancedSteps:
         channels = np.where(tensor.channel_rms > 0, tensor.channel_rms, rms)
         return _per_channel(share * np.sqrt(channels * rms), self.delta, tensor)
 
-    def scale_steps(self, factor: float) -> Scheme:
+    def scale_steps(self, factor: float) -> BalancedSteps:
         """Scale all steps."""
         return replace(self, scale=self.scale * factor)
+
+
+@dataclass(frozen=True)
+class MeasuredSteps:
+    """Balanced steps, each tensor's times 2^(e/4), as a network's response says (`compression.response`).
+
+    exponents: e by tensor name; 0 where a name is missing.
+    """
+
+    base: BalancedSteps
+    exponents: Mapping[str, int] = field(default_factory=dict)
+
+    def quantizer(self, tensor: TensorStats, network: NetworkStats) -> Quantizer:
+        """Return the quantizer of one tensor."""
+        factor = 2.0 ** (self.exponents.get(tensor.info.name, 0) / 4)
+        return self.base.scale_steps(factor).quantizer(tensor, network)
+
+    def scale_steps(self, factor: float) -> MeasuredSteps:
+        """Scale all steps."""
+        return replace(self, base=self.base.scale_steps(factor))
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,9 @@ class Chart:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values, numbers to six digits, for the page's script."""
-        plain = ("title", "columns", "bars", "stacked", "hover", "mark", "note")
+        copied = ("title", "columns", "bars", "stacked", "hover", "mark", "note")
         return {
-            **{name: getattr(self, name) for name in plain},
+            **{name: getattr(self, name) for name in copied},
             "x": [vars(one) for one in self.x],
             "y": [vars(one) for one in self.y],
             "frames": [

@@ -42,10 +42,10 @@ def file_names(titles: list[str]) -> list[str]:
     """Names for files from titles: plain letters, digits and dashes, no two alike even where case does not count."""
     found: list[str] = []
     for title in titles:
-        plain = re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.")[:80] or "table"
-        name, number = plain, 2
+        slug = re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.")[:80] or "table"
+        name, number = slug, 2
         while name in found:
-            name, number = f"{plain}-{number}", number + 1
+            name, number = f"{slug}-{number}", number + 1
         found.append(name)
     return found
 
@@ -65,5 +65,5 @@ def _markdown(results: Results) -> str:
 
 
 def _origin(exhibit: Exhibit) -> str:
-    plain = [(markdown_text(name), one_line(value).replace("`", "'")) for name, value in exhibit.origin]
-    return "".join(f"- {name}: `{value}`\n" for name, value in plain)
+    origin = [(markdown_text(name), one_line(value).replace("`", "'")) for name, value in exhibit.origin]
+    return "".join(f"- {name}: `{value}`\n" for name, value in origin)

@@ -1,4 +1,4 @@
 """Weights become levels.
 
-Without images (`plain`, `viterbi`), or with feedback of errors (`feedback`, `row_search`, `paths`).
+Without images (`data_free`, `viterbi`), or with feedback of errors (`feedback`, `row_search`, `paths`).
 """

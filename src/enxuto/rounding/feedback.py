@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from enxuto.machine.kernels import clamp, compiled, inlined
 from enxuto.quantize.trellis import NEXT
-from enxuto.rounding.paths import Extensions, History, Paths
-from enxuto.rounding.row_search import LARGEST, allocate_search, pass_on, search_row
+from enxuto.rounding.paths import SearchMemory
+from enxuto.rounding.row_search import LARGEST, Columns, allocate_search, pass_on, search_row
 
 __all__ = [
     "loss",
@@ -47,11 +47,14 @@ def upper_factor(second: Float64) -> Float64:
     return np.ascontiguousarray(np.triu(inverse[::-1, ::-1]))
 
 
-def loss(error: Float64, inputs: Float64, outputs: Float64 | None = None) -> float:
-    """Return tr(G E H Eᵀ) for an error E (R, C), H = `inputs` (C, C) and G = `outputs` (R, R), by default 1."""
-    spread = error @ inputs
-    if outputs is not None:
-        error = outputs @ error
+def loss(error: Float64, input_moment: Float64, gradient_moment: Float64 | None = None) -> float:
+    """Return tr(G E H Eᵀ) for an error E (R, C), H = `input_moment` (C, C), G = `gradient_moment` (R, R).
+
+    Without a G it is the unit matrix.
+    """
+    spread = error @ input_moment
+    if gradient_moment is not None:
+        error = gradient_moment @ error
     return float(np.einsum("rc,rc->", error, spread))
 
 
@@ -59,28 +62,31 @@ def round_matrix(
     weights: Float64,
     row_steps: Float64,
     column_steps: Float64,
-    inputs: Float64,
-    outputs: Float64,
+    column_factor: Float64,
+    row_factor: Float64,
     levels: Int32,
     *,
     paths: int = 1,
 ) -> bool:
     """Fill `levels` (R, C) for `weights` (R, C), which are overwritten; False if a level leaves 31 bits.
 
-    The step of weight (r, j) is row_steps[r]·column_steps[j]. inputs: U (C, C); outputs: V (R, R). paths: how many are
-    followed along each row; one alone takes the nearest level of each weight. Cost: R·C² multiplications for what
-    errors do to the row and to later ones, R²·C/2 for handing that on, and up to 200 more for each path of a weight.
+    The step of weight (r, j) is row_steps[r]·column_steps[j]. column_factor: U (C, C); row_factor: V (R, R); both from
+    `upper_factor`. paths: how many are followed along each row; one alone takes the nearest level of each weight.
+    Cost: R·C² multiplications for what errors do to the row and to later ones, R²·C/2 for handing that on, and up to
+    200 more for each path of a weight.
     """
     states = np.zeros(len(weights), np.int64)
-    return _round_rows(weights, row_steps, column_steps, inputs, outputs, _NO_TRELLIS, states, paths, levels)
+    return _round_rows(
+        weights, row_steps, column_steps, column_factor, row_factor, _NO_TRELLIS, states, paths, levels
+    )
 
 
 def round_on_trellis(
     weights: Float64,
     row_steps: Float64,
     column_steps: Float64,
-    inputs: Float64,
-    outputs: Float64,
+    column_factor: Float64,
+    row_factor: Float64,
     states: Int64,
     levels: Int32,
     *,
@@ -90,34 +96,35 @@ def round_on_trellis(
 
     states (R,): where each row begins on the trellis; overwritten by where it ends.
     """
-    return _round_rows(weights, row_steps, column_steps, inputs, outputs, NEXT, states, paths, levels)
+    return _round_rows(
+        weights, row_steps, column_steps, column_factor, row_factor, NEXT, states, paths, levels
+    )
 
 
 def _round_rows(
     weights: Float64,
     row_steps: Float64,
     column_steps: Float64,
-    inputs: Float64,
-    outputs: Float64,
+    column_factor: Float64,
+    row_factor: Float64,
     following: Int64,
     states: Int64,
     paths: int,
     levels: Int32,
 ) -> bool:
-    own, shared = np.diagonal(inputs), np.diagonal(outputs)
-    shares, (rows, columns) = outputs / shared[:, None], weights.shape
+    own, shared = np.diagonal(column_factor), np.diagonal(row_factor)
+    shares, (rows, columns) = row_factor / shared[:, None], weights.shape
     coupled = bool(np.triu(shares, 1).any())
+    ratios = (column_factor / own[:, None]).astype(np.float32)
     done: bool = _round_all_rows(
         weights,
         row_steps,
-        column_steps,
-        (own.max() / own) ** 2,
-        (inputs / own[:, None]).astype(np.float32),
+        Columns(column_steps, (own.max() / own) ** 2, ratios),
         shares,
         coupled,
         following,
         states,
-        *allocate_search(paths, columns),
+        allocate_search(paths, columns),
         np.empty(columns),
         np.zeros((rows if coupled else 1, columns)),
         levels,
@@ -129,51 +136,36 @@ def _round_rows(
 def _round_all_rows(
     weights: Float64,
     row_steps: Float64,
-    column_steps: Float64,
-    costs: Float64,
-    ratios: Float32,
+    columns: Columns,
     shares: Float64,
     coupled: bool,
     following: Int64,
     states: Int64,
-    paths: Paths,
-    extensions: Extensions,
-    history: History,
+    memory: SearchMemory,
     errors: Float64,
     taken: Float64,
     levels: Int32,
 ) -> bool:
     """Round row by row. Errors move later rows when those are next in turn, many at a time.
 
-    coupled: whether errors of a row move later ones. paths, extensions, history, errors (C,): memory of a row;
-    taken (R, C): for what each row takes from those behind, over V_rs/V_rr, or of one row if they are not coupled.
+    coupled: whether errors of a row move later ones. memory, errors (C,): what a row is worked out in. taken (R, C):
+    for what each row takes from those behind, over V_rs/V_rr, or of one row if they are not coupled.
     """
-    one_path = len(paths.losses) == 1 and len(following) == 1
+    one_path = len(memory.paths.losses) == 1 and len(following) == 1
     for r in range(len(weights)):
         row = weights[r]
         if coupled:
             _move_row(weights, taken, shares, r)
         if one_path:
-            found = _round_row(row, row_steps[r], column_steps, ratios, levels[r], errors)
+            found = _round_row(row, row_steps[r], columns.steps, columns.ratios, levels[r], errors)
         else:
             found, states[r] = search_row(
-                row,
-                row_steps[r],
-                column_steps,
-                costs,
-                ratios,
-                following,
-                states[r],
-                paths,
-                extensions,
-                history,
-                levels[r],
-                errors,
+                row, row_steps[r], columns, following, states[r], memory, levels[r], errors
             )
         if not found:
             return False
         if coupled:
-            _spread(taken[r], errors, ratios)
+            _spread(taken[r], errors, columns.ratios)
     return True
 
 

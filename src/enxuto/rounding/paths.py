@@ -20,6 +20,7 @@ __all__ = [
     "Extensions",
     "History",
     "Paths",
+    "SearchMemory",
     "allocate_paths",
     "begin_row",
     "extend_paths",
@@ -80,10 +81,18 @@ class History(NamedTuple):
     earlier_errors: Float32
 
 
+class SearchMemory(NamedTuple):
+    """Arrays that a search works in; the same ones serve row after row."""
+
+    paths: Paths
+    extensions: Extensions
+    history: History
+
+
 # Indices count unsigned where speed matters: one that might be negative is looked at each time.
 
 
-def allocate_paths(max_paths: int, span: int) -> tuple[Paths, Extensions, History]:
+def allocate_paths(max_paths: int, span: int) -> SearchMemory:
     """Return arrays for `max_paths` paths through rows, `span` weights at a time (a multiple of `BATCH`)."""
     paths = Paths(
         np.zeros(max_paths),
@@ -108,7 +117,7 @@ def allocate_paths(max_paths: int, span: int) -> tuple[Paths, Extensions, Histor
         np.zeros((span // BATCH, max_paths), np.uint64),
         np.zeros((span, max_paths), np.float32),
     )
-    return paths, extensions, history
+    return SearchMemory(paths, extensions, history)
 
 
 @inlined

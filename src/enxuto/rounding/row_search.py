@@ -2,9 +2,8 @@
 
 A path is a choice of levels so far, with what its errors take from the weights behind. Each is extended by the two
 levels nearest to the next weight as it has moved it, of either parity, and the best of all extensions are kept. On a
-trellis
-(`quantize.trellis`) paths may meet in a state; they are not equal then, as they would be for Viterbi's algorithm, since
-their errors go on to move what comes.
+trellis (`quantize.trellis`) paths may meet in a state; they are not equal then, as they would be for Viterbi's
+algorithm, since their errors go on to move what comes.
 
 What paths take from the weights behind is worked out eight weights at a time (a batch), and for the rest of a span of
 128 weights. At the end of a span the best path settles the levels of the span before, whose errors then move the rest
@@ -19,7 +18,7 @@ Source: M-algorithm (Anderson & Mohan 1984, IEEE Trans. Commun. 32) with feedbac
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,8 @@ from enxuto.machine.kernels import compiled, inlined
 from enxuto.rounding.paths import (
     BATCH,
     Extensions,
-    History,
     Paths,
+    SearchMemory,
     allocate_paths,
     begin_row,
     extend_paths,
@@ -37,7 +36,7 @@ from enxuto.rounding.paths import (
     settle_paths,
 )
 
-__all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "allocate_search", "pass_on", "search_row"]
+__all__ = ["LARGEST", "LARGEST_ON_TRELLIS", "Columns", "allocate_search", "pass_on", "search_row"]
 
 LARGEST_ON_TRELLIS = 1073741822.0
 LARGEST = 2147483646.0  # off the trellis
@@ -55,7 +54,19 @@ UInt64 = npt.NDArray[np.uint64]
 # slow in the innermost loops.
 
 
-def allocate_search(max_paths: int, length: int) -> tuple[Paths, Extensions, History]:
+class Columns(NamedTuple):
+    """What holds for column j of every row.
+
+    steps (C,): in units of the row's. costs (C,): of the square of an error, in such units. ratios (C, C): what an
+    error of j takes from weight k > j.
+    """
+
+    steps: Float64
+    costs: Float64
+    ratios: Float32
+
+
+def allocate_search(max_paths: int, length: int) -> SearchMemory:
     """Return arrays for the search along rows of `length` weights, with at most `max_paths` paths."""
     return allocate_paths(max_paths, min(_SPAN, -(-length // BATCH) * BATCH))
 
@@ -64,25 +75,22 @@ def allocate_search(max_paths: int, length: int) -> tuple[Paths, Extensions, His
 def search_row(
     row: Float64,
     unit: float,
-    steps: Float64,
-    costs: Float64,
-    ratios: Float32,
+    columns: Columns,
     following: Int64,
     first: int,
-    paths: Paths,
-    extensions: Extensions,
-    history: History,
+    memory: SearchMemory,
     levels: Int32,
     errors: Float64,
 ) -> tuple[bool, int]:
     """Fill levels (C,) of a row (C,), and errors (C,) of its weights as they were moved; as many paths as have room.
 
-    The row is overwritten. The step of weight j is unit·steps[j]; costs (C,) of the square of its error. ratios (C, C):
-    what an error of j takes from weight k > j. following (states, 2): the state after an even and after an odd level,
-    from state `first` on; one state alone is no trellis. paths, extensions, history: from `allocate_search`,
-    reused for each row. Returns whether levels are within bounds, and the last state.
+    The row is overwritten. The step of weight j is unit·columns.steps[j]. following (states, 2): the state after an
+    even and after an odd level, from state `first` on; one state alone is no trellis. memory: from `allocate_search`.
+    Returns whether levels are within bounds, and the last state.
     """
-    length, plain = len(row), len(following) == 1
+    paths, extensions, history = memory.paths, memory.extensions, memory.history
+    steps, costs, ratios = columns.steps, columns.costs, columns.ratios
+    length, off_trellis = len(row), len(following) == 1
     span = len(history.earlier_errors)
     begin_row(paths, extensions, first)
     side: Any = np.int64(0)
@@ -98,7 +106,7 @@ def search_row(
             for j in range(head, tail):
                 _shift(extensions.shifts, paths, half, ratios, start, head, j)
                 if not _try_levels(
-                    row[j] / unit, extensions, paths, steps[j], costs[j] * steps[j] ** 2, plain
+                    row[j] / unit, extensions, paths, steps[j], costs[j] * steps[j] ** 2, off_trellis
                 ):
                     return False, 0
                 _select_best(extensions.totals, extensions.picks, paths.losses)
@@ -216,7 +224,7 @@ def _shift(shifts: Float64, paths: Paths, half: int, ratios: Float32, start: int
 
 @inlined
 def _try_levels(
-    weight: float, extensions: Extensions, paths: Paths, step: float, cost: float, plain: bool
+    weight: float, extensions: Extensions, paths: Paths, step: float, cost: float, off_trellis: bool
 ) -> bool:
     """Try on each path the two levels nearest to a weight, of either parity; False if one is out of bounds."""
     totals, levels, errors, losses, shifts = (
@@ -226,11 +234,11 @@ def _try_levels(
         paths.losses,
         extensions.shifts,
     )
-    count, grid = np.uint64(len(losses)), 1.0 if plain else 2.0
-    largest, outside = LARGEST if plain else LARGEST_ON_TRELLIS, 0
+    count, grid = np.uint64(len(losses)), 1.0 if off_trellis else 2.0
+    largest, outside = LARGEST if off_trellis else LARGEST_ON_TRELLIS, 0
     for path in range(count):
         scaled = (weight - shifts[path]) / step
-        odd = 0.0 if plain else np.float64(paths.states[path] & 1)
+        odd = 0.0 if off_trellis else np.float64(paths.states[path] & 1)
         # In an odd state levels ±k stand for ±(2k − 1): zero lies between 1 and −1. The same rule stands, with
         # branches, in `viterbi`; as one function for both, this loop takes twice as long.
         sign = -1.0 if odd * scaled < 0 else 1.0

@@ -15,6 +15,7 @@ from enxuto.study.point import Point
 __all__ = [
     "CURVE_CALIBRATE",
     "CURVE_MEASURE",
+    "CURVE_OUTPUTS",
     "FUNCTIONS",
     "LOTTERY_ROUND",
     "LOTTERY_SPEED",
@@ -26,6 +27,7 @@ __all__ = [
 
 CURVE_MEASURE = "curve.measure"
 CURVE_CALIBRATE = "curve.calibrate"
+CURVE_OUTPUTS = "curve.outputs"
 LOTTERY_UNPRUNED = "lottery.unpruned"
 LOTTERY_START = "lottery.start"
 LOTTERY_ROUND = "lottery.round"
@@ -36,6 +38,7 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
     {
         CURVE_MEASURE: "enxuto.studies.curve.points:measure_point",
         CURVE_CALIBRATE: "enxuto.studies.curve.calibration:calibrate_point",
+        CURVE_OUTPUTS: "enxuto.studies.curve.outputs:measure_outputs",
         LOTTERY_UNPRUNED: "enxuto.studies.lottery.round:train_unpruned",
         LOTTERY_START: "enxuto.studies.lottery.round:load_start",
         LOTTERY_ROUND: "enxuto.studies.lottery.round:prune_round",

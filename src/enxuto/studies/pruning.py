@@ -12,10 +12,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from enxuto.archive import read_archive, read_state, same_number_kind
+from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, error_reason
+from enxuto.importing.load import network_of
+from enxuto.onnx_model import cut_before_softmax, output_ending
+from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
 from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
@@ -103,6 +108,33 @@ class StartingNetwork:
         """Take a network that was pruned before; factory: as in `load_pruned`."""
         pruned = load_pruned(path, factory)
         return cls(pruned.network, pruned.architecture, pruned.kept)
+
+    @classmethod
+    def of_file(cls, path: str | Path, input_shape: Sequence[int] | None = None) -> tuple[StartingNetwork, Preprocess | None]:
+        """Take the network of an ONNX or `.enx` file, and the preprocessing that the file names.
+
+        A softmax at the end is left out, as training and criteria take logits.
+
+        Raises:
+            ModelError: an operator has no module, or the network is no classifier of one input and output.
+        """
+        model, metadata = load_with_metadata(path)
+        ending = output_ending(model)
+        if ending.kind == "probabilities" and ending.before is not None:
+            model = cut_before_softmax(model, ending.before)
+        network = network_of(model, input_shape, metadata)
+        if len(network.signature.inputs) != 1 or len(network.signature.outputs) != 1:
+            raise ModelError(f"{path} has several inputs or outputs, which no classifier has", code="E035")
+        with torch.no_grad():
+            scores = network(torch.zeros(1, *network.input_shape))
+        if scores.dim() != 2:
+            raise ModelError(
+                f"{path} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)", code="E035"
+            )
+        name = Path(path).stem.replace(":", "_") or "network"
+        architecture = Architecture(name, network.input_shape, graph=network.graph)
+        kept = UnprunedNetwork.from_architecture(architecture).channels.keep_all()
+        return cls(network, architecture, kept), preprocess_of(metadata)
 
     @property
     def hash(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from enxuto.archive import digest, is_plain_int, read_archive, write_archive
+from enxuto.archive import digest, is_whole_number, read_archive, write_archive
 from enxuto.errors import FormatError
 
 __all__ = ["BEST", "LAST", "Checkpoint", "epoch_file"]
@@ -42,7 +42,7 @@ def _is_history(value: object) -> bool:
 
 def _is_data_summary(value: object) -> bool:
     """Whether these are the data's classes, means and deviations (above 0)."""
-    if not isinstance(value, Mapping) or not is_plain_int(value.get("classes")):
+    if not isinstance(value, Mapping) or not is_whole_number(value.get("classes")):
         return False
     mean, std = value.get("mean"), value.get("std")
     if not isinstance(mean, list) or not isinstance(std, list):
@@ -52,7 +52,7 @@ def _is_data_summary(value: object) -> bool:
 
 
 _KINDS = {
-    "epoch": is_plain_int,
+    "epoch": is_whole_number,
     "model": _is_state,
     "order": lambda value: isinstance(value, Tensor),
     "generators": lambda value: isinstance(value, list),

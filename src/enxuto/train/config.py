@@ -22,6 +22,8 @@ from enxuto.files import parse_toml, read_toml
 
 __all__ = ["RECIPES", "TrainConfig", "parse_setting"]
 
+_LATER = ("rise_is_stable",)  # fields that came after studies were recorded
+
 Optimizer = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax", "nadam"
 ]
@@ -77,6 +79,8 @@ class TrainConfig(BaseModel):
     """souza: stable epochs in a row before the learning rate falls; plateau: epochs in a row without a better loss."""
     stable_change: Positive = 0.01
     """souza: an epoch is stable when its loss differs by less than this from that of the epoch before."""
+    rise_is_stable: bool = False
+    """souza: an epoch whose loss rises, however much, is stable too, as in the source's own program."""
     stabilisations: Annotated[int, Field(ge=1)] = 4
     """souza: training stops after this many stabilisations."""
     warmup: Share = 0.3
@@ -100,8 +104,9 @@ class TrainConfig(BaseModel):
     """Of the weights (where the command line builds the network), the split, the order and the augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is a GPU where there is one."""
-    precision: Literal["float32", "mixed"] = "float32"
-    """`mixed`: bfloat16 where the device has it, else float16 with a scaled loss; the weights stay float32."""
+    precision: Literal["float32", "mixed", "auto"] = "float32"
+    """`mixed`: bfloat16 where the device has it, else float16 with a scaled loss; the weights stay float32. `auto`:
+    mixed on a GPU and on processors with bfloat16 units, float32 on others, where mixed takes several times as long."""
     channels_last: bool = False
     """Keep images as (batch, height, width, channels) in memory, which GPUs with mixed precision like."""
     sync_batch_norm: bool = False
@@ -171,8 +176,16 @@ class TrainConfig(BaseModel):
             raise UsageError(f"{path}: {error}", code=error.code) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON-safe values; `TrainConfig.from_recipe(None, values)` gives an equal object back."""
-        return self.model_dump(mode="json")
+        """Fields as JSON-safe values; `TrainConfig.from_recipe(None, values)` gives an equal object back.
+
+        Fields of `_LATER` are left out at their defaults, as the points of studies were known without them.
+        """
+        values = self.model_dump(mode="json")
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in _LATER or value != type(self).model_fields[name].default
+        }
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -266,10 +279,22 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "label_smoothing": 0.05,
             "augment": "crop-flip",
         },
+        "souza-program": {
+            "optimizer": "rmsprop",
+            "lr": 0.01,
+            "batch": 128,
+            "epochs": 200,
+            "schedule": "souza",
+            "patience": 10,
+            "rise_is_stable": True,
+            "augment": "crop-flip",
+        },
     }
 )
 """Name → fields of `TrainConfig`.
 
 The sources leave open, and this is our choice: Souza's optimizer (SGD with momentum 0.9, as in the program the work
-builds on), how long a plateau lasts, and the epochs of the lectures' two.
+builds on), how long a plateau lasts, and the epochs of the lectures' two. `souza-program` is what the dissertation's
+own program does: RMSprop (later Adam: `optimizer=adam`) at 0.01, crops and flips, ten stable epochs in a row, a rise of
+the loss counted as stable. That program also keeps the epoch that is best on the test images; this does not.
 """

@@ -18,7 +18,7 @@ from enxuto.train.batches import TrainingData
 from enxuto.train.config import TrainConfig
 from enxuto.train.processes import Processes, current_processes
 
-__all__ = ["Placement", "check_machine", "repeatable_kernels", "uses_gpu"]
+__all__ = ["Placement", "check_machine", "processor_has_bfloat16", "repeatable_kernels", "uses_gpu"]
 
 _SHARE_FOR_DATA = 0.25  # of the GPU's free memory: data below it live there, others travel batch by batch
 
@@ -73,8 +73,20 @@ class Placement:
         gpu = uses_gpu(config)
         device = torch.device("cuda", processes.local_rank) if gpu else torch.device("cpu")
         half = torch.bfloat16 if not gpu or _has_bfloat16(device) else torch.float16
+        mixed = config.precision == "mixed" or (
+            config.precision == "auto" and (gpu or processor_has_bfloat16())
+        )
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        return cls(device, half if config.precision == "mixed" else None, layout)
+        return cls(device, half if mixed else None, layout)
+
+    def notes(self) -> list[str]:
+        """What a user should know of the placement, a line each."""
+        if self.mixed is None or self.device.type != "cpu" or processor_has_bfloat16():
+            return []
+        return [
+            "precision=mixed on a processor without bfloat16 units, which takes several times as long as float32; "
+            "set precision=auto or float32"
+        ]
 
     @contextmanager
     def explain_compile_errors(self) -> Iterator[None]:
@@ -156,6 +168,14 @@ def repeatable_kernels() -> Iterator[None]:
         yield
     finally:
         cudnn.benchmark, cudnn.deterministic = before
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16 itself; others convert every value, and are slower than in float32.
+
+    By what torch finds of x86 (AVX-512 BF16, AMX); False for other kinds, of which it does not say.
+    """
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _has_bfloat16(device: torch.device) -> bool:

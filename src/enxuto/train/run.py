@@ -77,6 +77,7 @@ class TrainingRun:
             make_schedule(config),
             placement.scaler(),
             torch.Generator().manual_seed(config.seed),
+            notes=placement.notes(),
         )
 
     @property
@@ -154,7 +155,8 @@ class TrainingRun:
             write_history(self.records, self.folder)
 
     def _check_same_run(self, checkpoint: Checkpoint, path: Path) -> None:
-        before, now = TrainConfig.from_recipe(None, checkpoint.config).to_dict(), self.config.to_dict()
+        before = TrainConfig.from_recipe(None, checkpoint.config).model_dump(mode="json")
+        now = self.config.model_dump(mode="json")
         for name in before:
             old, new = before[name], now[name]
             if name == "threads":  # they decide the last bits, as the machine does: noted, not refused

@@ -165,12 +165,19 @@ class Souza(_SteadyMomentum):
     the epoch before; `patience` stable epochs in a row are a stabilisation; each multiplies the rate by
     `lr_factor`, and the last of `stabilisations` ends the run instead.
 
-    Patience 1 is the text; the authors' own program waits for 10 such epochs. Whether these must follow each other
-    is not said; here they must.
+    Patience 1 is the text. The author's own program waits for 10 such epochs in a row, and subtracts the losses without
+    taking the absolute value, so that an epoch whose loss rises is stable: `rise_is_stable`.
     """
 
-    def __init__(self, lr_factor: float, stable_change: float, patience: int, stabilisations: int) -> None:
-        self._lr_factor, self._stable_change = lr_factor, stable_change
+    def __init__(
+        self,
+        lr_factor: float,
+        stable_change: float,
+        patience: int,
+        stabilisations: int,
+        rise_is_stable: bool = False,
+    ) -> None:
+        self._lr_factor, self._stable_change, self._rise_is_stable = lr_factor, stable_change, rise_is_stable
         self._patience, self._stabilisations = patience, stabilisations
         self._previous: float | None = None
         self._stable = 0
@@ -182,7 +189,8 @@ class Souza(_SteadyMomentum):
 
     def observe(self, loss: float, validation_loss: float | None) -> bool:
         """Compare with the epoch before; True at the last stabilisation."""
-        stable = self._previous is not None and abs(loss - self._previous) < self._stable_change
+        fall = math.inf if self._previous is None else self._previous - loss
+        stable = (fall if self._rise_is_stable else abs(fall)) < self._stable_change
         self._previous = loss
         self._stable = self._stable + 1 if stable else 0
         if self._stable >= self._patience:
@@ -210,7 +218,13 @@ def make_schedule(config: TrainConfig) -> Schedule:
         case "plateau":
             return Plateau(config.lr_factor, config.patience)
         case "souza":
-            return Souza(config.lr_factor, config.stable_change, config.patience, config.stabilisations)
+            return Souza(
+                config.lr_factor,
+                config.stable_change,
+                config.patience,
+                config.stabilisations,
+                config.rise_is_stable,
+            )
         case "cosine":
             return Cosine(config.epochs)
         case "onecycle":

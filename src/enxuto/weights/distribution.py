@@ -94,9 +94,9 @@ class WeightDistribution:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values; fits ranked by SSE."""
-        plain = ("name", "role", "count", "mean", "std", "least", "most", "kurtosis", "inside")
+        copied = ("name", "role", "count", "mean", "std", "least", "most", "kurtosis", "inside")
         return {
-            **{key: getattr(self, key) for key in plain},
+            **{key: getattr(self, key) for key in copied},
             "shape": None if self.shape is None else list(self.shape),
             "edges": [float(self.edges[0]), float(self.edges[-1])],
             "density": [float(value) for value in self.density],

@@ -55,4 +55,4 @@ def _suggestion(name: str) -> str:
     close = [folded[match] for match in difflib.get_close_matches(wanted, folded, n=4, cutoff=0.6)]
     begins = [known for folded_name, known in folded.items() if folded_name.startswith(wanted)]
     found = list(dict.fromkeys(begins + close))[:4]
-    return f"did you mean {', '.join(found)}?" if found else "enxuto.zoo.names() lists all"
+    return f"did you mean {', '.join(map(repr, found))}?" if found else "enxuto.zoo.names() lists all"

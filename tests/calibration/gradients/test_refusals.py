@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from rule_forms import PLANE, Form, floats, graph, integers, made, node
 
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.gradients.backward import Backward
@@ -16,6 +15,7 @@ from enxuto.calibration.gradients.graph import UnsupportedError
 from enxuto.compression.at_price import compress_at
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
+from rule_forms import PLANE, Form, floats, graph, integers, made, node
 
 BRANCHES = [
     helper.make_graph([made("Tanh", ["h"], [name])], name, [], [helper.make_tensor_value_info(name, 1, None)])
@@ -93,7 +93,8 @@ def test_what_has_no_gradient_is_refused_and_calibrated_without(name: str) -> No
     proto.graph.initializer.append(numpy_helper.from_array(floats(width, 3), "last"))
     model = Model.from_proto(proto)
     calibration = calibrate(model, x, threads=1)
-    assert calibration.reason is not None
+    # A branch that all samples take is calibrated as if there were no other.
+    assert (calibration.reason is None) == (name == "a branch")
     found = compress_at(calibration, calibration.price_of_bits(8)).model.to_model()
     # Random dropout and rounding to integers have no outputs to compare.
     if name not in ("dropout that trains", "cast to integers"):

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import numpy as np
 from onnx import NodeProto
 
+from enxuto.calibration.gradients.cells import is_cell, unroll_cells
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, UnsupportedError, feed_name
 from enxuto.calibration.gradients.rules import RULES, split_rule
 from enxuto.data.samples import Group
@@ -58,6 +59,7 @@ class Backward:
         self._scores = [item.name for item in graph.output]
         self._inputs = [item.name for item in graph.input if item.name not in model]
         batch = example if isinstance(example, Group) else Group({self._inputs[0]: example}, len(example))
+        model = _without_cells(model, batch, threads)
         nodes = _between(model, self.wanted, self._scores)
         runs = self._probe(model, nodes, batch, threads)
         values, static = runs[0], _static(model)
@@ -67,6 +69,7 @@ class Backward:
             single={name: value.shape for name, value in runs[1].items()} if len(runs) > 1 else {},
             static={name: value for name, value in values.items() if name in static},
             dtypes={name: value.dtype for name, value in values.items() if value.dtype.kind in "iub"},
+            alone=isinstance(example, Group) and example.count == 1,
         )
         self._cotangents = ["cotangent", *(f"cotangent {i}" for i in range(1, len(self._scores)))]
         gradients = _walk(maker, nodes, self.wanted, dict(zip(self._scores, self._cotangents, strict=True)))
@@ -133,6 +136,24 @@ class Backward:
                 for name, gradient in found.items():
                     if gradient.shape != values[name].shape:
                         raise UnsupportedError(f"the gradient at {name!r} cannot be worked out here")
+
+
+def _without_cells(model: Model, batch: Group, threads: int) -> Model:
+    """Return the model with recurrent cells written out for the lengths that sequences have in this batch."""
+    fed = sorted({node.input[0] for node in model.proto.graph.node if is_cell(node)})
+    if not fed:
+        return model
+    computed = [name for name in fed if name not in batch.feeds and name not in model]
+    with _refuse("the sequences of this model"):
+        values = Runner(model, threads=threads, extra_outputs=computed).values(batch.feeds, computed)
+    shapes = {name: array.shape for name, array in batch.feeds.items()}
+    shapes |= {name: value.shape for name, value in zip(computed, values, strict=True)}
+    try:
+        return unroll_cells(model, shapes)
+    except UnsupportedError:
+        raise
+    except (ModelError, LookupError, TypeError, ValueError) as error:  # a form that is not written out
+        raise UnsupportedError("no gradient is known here for this form of a recurrent cell") from error
 
 
 def _fed(value: np.ndarray) -> np.ndarray:

@@ -41,7 +41,8 @@ class GraphMaker:
     """Collects the nodes of the backward graph.
 
     source: the model. shapes: of its values for the example batch; single: for one image of it, empty where the example
-    is one image. static: values that follow from weights alone. dtypes: of values that are not float.
+    is one image. static: values that follow from weights alone. dtypes: of values that are not float. alone: whether
+    samples are only ever run one by one, so that no axis follows their number.
     """
 
     source: Model
@@ -52,6 +53,7 @@ class GraphMaker:
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     forward: set[str] = field(default_factory=set)
+    alone: bool = False
     _count: int = 0
 
     def op(self, kind: str, *inputs: Operand, **attributes: Any) -> str:
@@ -110,7 +112,7 @@ class GraphMaker:
     def batch_axis(self, name: str) -> int | None:
         """Return the axis whose size follows the number of images, None where no size does."""
         shape = self.shape(name)
-        if self.is_constant(name) or not shape:
+        if self.is_constant(name) or not shape or self.alone:
             return None
         if not self.single:
             return 0

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from enxuto.cli.shared.terminal import warn
+from enxuto.errors import ModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from enxuto.metrics import ScoreKind
     from enxuto.onnx_model import Model
 
-__all__ = ["kind_of_scores", "sample_batch", "warn_of_other_outputs"]
+__all__ = ["check_class_scores", "kind_of_scores", "sample_batch", "warn_of_other_outputs"]
 
 _SAMPLE = 8  # images that tell what scores are
 
@@ -24,6 +25,20 @@ def sample_batch(dataset: Dataset, preprocess: Preprocess) -> np.ndarray:
     """Return some images (N, …) as models take them."""
     with closing(dataset.batches(_SAMPLE, preprocess)) as batches:
         return next(images for images, _ in batches)
+
+
+def check_class_scores(model: Model, name: str) -> None:
+    """Raise `ModelError` where a model's first output can be no list of classes by its shape, where that is known."""
+    from enxuto.opening import class_count
+    from enxuto.runtime import Runner
+
+    shape = Runner(model, threads=1).output_shapes[0]
+    if class_count(model) is None and shape and None not in shape[1:]:
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ModelError(
+            f"{name}: the first output has the shape ({sizes}), and a list of classes one size above 1",
+            code="E035",
+        )
 
 
 def kind_of_scores(model: Model, sample: np.ndarray, threads: int) -> tuple[ScoreKind, str | None]:

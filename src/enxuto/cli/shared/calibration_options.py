@@ -11,7 +11,7 @@ import typer
 
 from enxuto.cli.shared.calibration_results import say_trial
 from enxuto.cli.shared.data_options import DataOptions, match_labels
-from enxuto.cli.shared.judging import load_judge, named_arrays, parse_outputs
+from enxuto.cli.shared.judging import Feedback, Outputs, load_judge, named_arrays, parse_outputs
 from enxuto.cli.shared.terminal import note
 from enxuto.errors import DataError, UsageError
 
@@ -37,10 +37,10 @@ CALIBRATED_STAGES = (
 )  # fmt: skip
 """What a search does, in its order; from rounding on once for every trial."""
 
-PLAIN_STAGES = ("measuring the original", "coding")
+PLAIN_STAGES = ("measuring the original", "measuring the response", "coding")
 """What compression without images does; where a size was given, `SEARCH_STAGES`."""
 
-SEARCH_STAGES = ("measuring the original", "searching steps", "coding")
+SEARCH_STAGES = ("measuring the original", "measuring the response", "searching steps", "coding")
 """What compression without images to a given size does."""
 
 _PANEL = "Calibration"
@@ -84,7 +84,7 @@ class SizeOptions:
     def bits_per_parameter(self, model: Model) -> float | None:
         """Return the bits per parameter that the size given comes to, None where none was given."""
         from enxuto.compression.arguments import byte_size
-        from enxuto.compression.plain import parameters
+        from enxuto.enx.learned import parameters
 
         if self.target_size is None:
             return self.bits
@@ -150,22 +150,16 @@ class CalibrationOptions(DataOptions):
             help="Find the smallest file whose outputs of values stay DB decibels above their error.",
         ),
     ] = None
-    outputs: Annotated[
-        tuple[str, ...],
-        typer.Option(
-            rich_help_panel=_PANEL,
-            metavar="NAME=KIND,…",
-            help="Judge these outputs as values, binary, classes or ignore them, with a weight: NAME=values:2. Found "
-            "out by default.",
-        ),
-    ] = ()
+    outputs: Outputs = ()
+    feedback: Feedback = ()
     judge: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=_PANEL,
             metavar="MODULE:FUNCTION",
             help="Judge by a Python function of two ONNX Runtime sessions, of the original and of a compressed model, "
-            "that returns a number, higher is better.",
+            "that returns a number, higher is better. Without --data and --calibration the steps of the default are "
+            "searched.",
         ),
     ] = None
     max_judge_drop: Annotated[
@@ -189,12 +183,11 @@ class CalibrationOptions(DataOptions):
             )
         if (self.judge is None) != (self.max_judge_drop is None):
             raise UsageError("--judge and --max-judge-drop go together; give both", code="E023")
-        if self.judge is not None and not self.is_calibrated:
-            raise UsageError(
-                "--judge needs --data, --calibration or --synthetic to calibrate by", code="E023"
-            )
-        if self.outputs and not self.is_calibrated:
-            raise UsageError("--outputs says how data are judged; give --data or --calibration", code="E023")
+        for name, given in (("--outputs", self.outputs), ("--feedback", self.feedback)):
+            if given and not self.is_calibrated:
+                raise UsageError(
+                    f"{name} says how data are judged; give --data or --calibration", code="E023"
+                )
         if self.report and not self.is_calibrated:
             raise UsageError(
                 "--report is of calibrated rounding; give --data, --calibration or --synthetic", code="E024"
@@ -254,8 +247,8 @@ class CalibrationOptions(DataOptions):
         """
         from enxuto.compression.calibrated import compress_within
         from enxuto.compression.judge import Bounds
-        from enxuto.compression.plain import parameters
         from enxuto.compression.split import split_images
+        from enxuto.enx.learned import parameters
 
         bits = size.bits_per_parameter(model)
         most = None if bits is None else max(1, int(min(2.0**62, bits * parameters(model) / 8)))
@@ -287,14 +280,14 @@ class CalibrationOptions(DataOptions):
         names = [item.name for item in model.proto.graph.input if item.name not in model]
         given = [path for path in (self.data, self.calibration) if path is not None]
         if given and all(holds_named_arrays(path, names) for path in given):
-            return preprocess.build(stored) or Preprocess()
-        return preprocess.choose(stored)
+            return preprocess.build(stored, model) or Preprocess()
+        return preprocess.choose(stored, model)
 
     def _open_data(self, model: Model, metadata: Mapping[str, Any]) -> Dataset | Samples | None:
         """The images of --data; labels, which only a bound on top-1 needs, count the model's outputs."""
         if self.data is None:
             return None
-        arrays = named_arrays(self.data, model)
+        arrays = named_arrays(self.data, model, self.feedback, self.label_column)
         if arrays is not None:
             return arrays
         data = self.open(self.data, labelled=self.max_drop is not None)
@@ -313,7 +306,7 @@ class CalibrationOptions(DataOptions):
         """The images of --calibration; options of images are of --data where both are given."""
         if self.calibration is None:
             return None
-        arrays = named_arrays(self.calibration, model)
+        arrays = named_arrays(self.calibration, model, self.feedback)
         if arrays is not None:
             return arrays
         options = DataOptions(

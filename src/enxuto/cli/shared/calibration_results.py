@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from enxuto.cli.shared.judging import output_rows
+from enxuto.cli.shared.judging import output_rows, right_rows
 from enxuto.cli.shared.terminal import note, show_table, warn
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
             f"on {judgement.samples:,} held-out {'samples' if judgement.outputs else 'images'}",
             {"measure": "left", "value": "left"},
             [
-                *_right_answers(judgement),
+                *right_rows(judgement),
                 *output_rows(judgement),
             ],
             caption=f"data {judgement.data_hash}, seed {result.calibration.seed}",
@@ -115,18 +115,6 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
         )
     if result.calibration.reason is not None:
         note(f"rounding treated outputs as unrelated: {result.calibration.reason}")
-
-
-def _right_answers(judgement: Judgement) -> list[tuple[str, str]]:
-    """Top-1 and what was lost of it; nothing where images have no labels."""
-    if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
-        return []
-    low, high = judgement.drop_interval
-    return [
-        ("original's top-1", f"{judgement.original_top1:.2f} %"),
-        ("top-1", f"{judgement.top1:.2f} %"),
-        ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
-    ]
 
 
 def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
 import traceback
@@ -13,24 +14,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.terminal import note, print_json, show_table
+from enxuto.cli.shared.terminal import note, print_json, show_table, warn
 from enxuto.errors import EnxutoError, UsageError, error_reason
 
 if TYPE_CHECKING:
-    from enxuto.compression.judge import Judgement, ScoreJudge
+    from enxuto.compression.judge import Judgement, Measure, ScoreJudge
     from enxuto.data import Dataset, Preprocess
     from enxuto.data.samples import Samples
     from enxuto.onnx_model import Model
 
 __all__ = [
+    "Feedback",
     "Outputs",
     "image_arrays",
     "load_judge",
+    "load_measure",
     "may_hold_arrays",
     "named_arrays",
     "output_rows",
+    "parse_feedback",
     "parse_outputs",
+    "right_rows",
     "show_outputs",
+    "show_right_answers",
 ]
 
 Outputs = Annotated[
@@ -43,18 +49,49 @@ Outputs = Annotated[
 ]
 
 
-def named_arrays(path: str | Path, model: Model) -> Samples | None:
-    """Return the arrays by input name that a path holds, as the model takes them; None where it holds images."""
-    from enxuto.data.feeding import holds_named_arrays, read_samples
-    from enxuto.onnx_model import id_limits
-    from enxuto.runtime import Runner
+Feedback = Annotated[
+    tuple[str, ...],
+    typer.Option(
+        metavar="OUTPUT=INPUT,…",
+        help="Feed outputs of a recurrent model back to inputs, step by step; arrays are then sequences, samples "
+        "first, then steps. Other states are zeros.",
+    ),
+]
 
-    names = [item.name for item in model.proto.graph.input if item.name not in model]
-    if not holds_named_arrays(path, names):
+
+def named_arrays(
+    path: str | Path, model: Model, feedback: Sequence[str] = (), labels: str | None = None
+) -> Samples | None:
+    """Return the arrays by input name that a path holds, as the model takes them; None where it holds images.
+
+    labels: name of the array of classes.
+    """
+    from enxuto.compression.arguments import named_samples
+
+    found = named_samples(str(path), model, parse_feedback(feedback), labels=labels)
+    if found is None:
+        if feedback:
+            raise UsageError(
+                f"--feedback is of arrays by input name, in sequences; {path} holds images", code="E024"
+            )
         return None
-    found = read_samples(path, Runner(model, threads=1).inputs, limits=id_limits(model))
-    note(f"{path}: {len(found):,} samples of {', '.join(found.inputs)}")
+    given = [name for name in found.inputs if name not in found.feedback]
+    steps = f" in sequences, {', '.join(found.feedback)} fed back" if found.feedback else ""
+    note(f"{path}: {len(found):,} samples of {', '.join(given)}{steps}")
+    for remark in found.remarks:
+        note(remark)
     return found
+
+
+def parse_feedback(asked: Sequence[str]) -> dict[str, str] | None:
+    """Return what is fed back, from `OUTPUT=INPUT`: by output's name the input; None where nothing is asked."""
+    found = {}
+    for text in asked:
+        output, equals, name = text.partition("=")
+        if not output or not equals or not name:
+            raise UsageError(f"--feedback takes OUTPUT=INPUT, such as stateN=state, not {text!r}")
+        found[output] = name
+    return found or None
 
 
 def may_hold_arrays(path: str | Path) -> bool:
@@ -94,12 +131,79 @@ def show_outputs(
         note(remark)
     if json:
         made = provenance(samples=judgement.samples, data=judgement.data_hash, threads=threads)
-        values = {**judgement.to_dict(), "snr_db": judgement.snr_db}
+        exact = judgement.snr_db is None or math.isinf(judgement.snr_db)  # JSON has no infinity
+        values = {**judgement.to_dict(), "snr_db": None if exact else judgement.snr_db}
         print_json({"model": str(source), **values, "remarks": list(judged.remarks), "provenance": made})
         return
-    rows = [("samples", f"{judgement.samples:,} (data {judgement.data_hash})"), *output_rows(judgement)]
+    rows = [("samples", f"{judgement.samples:,} (data {judgement.data_hash})")]
+    rows += [*right_rows(judgement), *output_rows(judgement), *signal_rows(judgement)]
     show_table(f"{source} beside the reference", {"measure": "left", "value": "left"}, rows)
     note(f"the outputs were taken for {judged.describe()}")
+
+
+def show_right_answers(
+    source: Path, model: Model, samples: Samples, asked: Sequence[str], *, threads: int, json: bool
+) -> None:
+    """Show how many answers of a model are right, on samples with labels."""
+    from enxuto.calibration.outputs import run_together
+    from enxuto.compression.output_judge import OutputJudge
+    from enxuto.metrics import wilson_interval
+
+    judge = OutputJudge(
+        model, run_together(model, samples, threads=threads), parse_outputs(asked), threads=threads
+    )
+    chance = judge.by_chance
+    if chance is None:
+        raise UsageError(
+            f"{source} has no output that is a single list of classes, which labels could count "
+            f"({judge.judged_outputs.describe()}); give --reference",
+            code="E035",
+        )
+    low, high = wilson_interval(chance.right, chance.samples)
+    if not chance.better:
+        warn(
+            f"{source}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
+            "are the labels those of the model, in its order?"
+        )
+    if json:
+        made = provenance(samples=chance.samples, data=samples.hash, threads=threads)
+        print_json({"model": str(source), "samples": chance.samples, "top1": 100 * chance.right / chance.samples,
+                    "top1_interval": [100 * low, 100 * high], "provenance": made})  # fmt: skip
+        return
+    rows = [
+        ("samples", f"{chance.samples:,} (data {samples.hash})"),
+        ("top-1", f"{chance.right / chance.samples:.2%} (95 % interval {low:.2%} to {high:.2%})"),
+    ]
+    show_table(f"{source} on {samples.path}", {"measure": "left", "value": "left"}, rows)
+
+
+def right_rows(judgement: Judgement) -> list[tuple[str, str]]:
+    """Top-1 and what was lost of it; nothing where images have no labels."""
+    if judgement.top1 is None or judgement.drop is None or judgement.drop_interval is None:
+        return []
+    low, high = judgement.drop_interval
+    return [
+        ("original's top-1", f"{judgement.original_top1:.2f} %"),
+        ("top-1", f"{judgement.top1:.2f} %"),
+        ("lost", f"{judgement.drop:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"),
+    ]
+
+
+def signal_rows(judgement: Judgement) -> list[tuple[str, str]]:
+    """Return the errors of outputs that are images."""
+    rows = []
+    for one in judgement.outputs:
+        if one.signal is None or one.signal.ssim is None:
+            continue
+        of = f" {one.name}" if len(judgement.outputs) > 1 else ""
+        figures = one.signal.figures
+        rows += [
+            (f"{name}{of}", f"{getattr(figures, name.lower()):.6g}")
+            for name in ("SSE", "MSE", "RMSE", "SAE", "MAE")
+        ]
+        rows.append((f"PSNR{of}", f"{figures.psnr_db:.2f} dB (peak {figures.peak:g})"))
+        rows.append((f"SSIM{of}", f"{one.signal.ssim:.6f}"))
+    return rows
 
 
 def output_rows(judgement: Judgement) -> list[tuple[str, str]]:
@@ -135,12 +239,17 @@ def parse_outputs(asked: Sequence[str]) -> dict[str, tuple[str, float]] | None:
 
 
 def load_judge(spec: str, model: Model, *, threads: int) -> ScoreJudge:
-    """Return a judge by the function that `module:function` names; the working directory is searched first.
+    """Return a judge by the function that `module:function` names; see `load_measure`."""
+    from enxuto.compression.judge import ScoreJudge
+
+    return ScoreJudge(load_measure(spec), model, threads=threads)
+
+
+def load_measure(spec: str) -> Measure:
+    """Return the function that `module:function` names; the working directory is searched first.
 
     What the function raises is a `UsageError` that says so, after its traceback on stderr.
     """
-    from enxuto.compression.judge import ScoreJudge
-
     module, colon, function = spec.partition(":")
     if not colon or not module or not function:
         raise UsageError(f"--judge takes module:function, such as scores:accuracy, not {spec!r}")
@@ -162,6 +271,8 @@ def load_judge(spec: str, model: Model, *, threads: int) -> ScoreJudge:
             raise
         except Exception as error:
             note(traceback.format_exc().rstrip())
-            raise UsageError(f"--judge {spec} raised {error_reason(error)}; nothing was written") from error
+            raise UsageError(
+                f"--judge {spec} raised {type(error).__name__}: {error_reason(error)}; nothing was written"
+            ) from error
 
-    return ScoreJudge(judged, model, threads=threads)
+    return judged

@@ -68,8 +68,8 @@ def expand_options(verb: Callable[..., None], guard: Guard) -> Callable[..., Non
         values = {name: lists[name].parse(value) if name in lists else value for name, value in given.items()}
         with guard(values):
             built = {name: _build(group, values) for name, group in groups.items()}
-            plain = {name: values[name] for name in hints if name in values and name not in groups}
-            verb(**plain, **built)
+            alone = {name: values[name] for name in hints if name in values and name not in groups}
+            verb(**alone, **built)
 
     signature = inspect.Signature(parameters)
     run.__signature__ = signature  # type: ignore[attr-defined]

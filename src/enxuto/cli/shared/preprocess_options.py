@@ -14,6 +14,7 @@ from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.data import Preprocess
+    from enxuto.onnx_model import Model
 
 __all__ = ["BasePreprocess", "PreprocessOptions", "read_preprocess"]
 
@@ -83,8 +84,11 @@ class PreprocessOptions:
         str | None, typer.Option(rich_help_panel=_PANEL, metavar="NAME", help="NCHW or NHWC.")
     ] = None
 
-    def build(self, stored: Preprocess | None) -> Preprocess | None:
-        """Return the settings given, over the preset or file or else `stored`; None if there is neither."""
+    def build(self, stored: Preprocess | None, model: Model | None = None) -> Preprocess | None:
+        """Return the settings given, over the preset or file or else `stored`; None if there is neither.
+
+        model: what images need at least to fit its input counts where nothing else is given.
+        """
         from enxuto.data import Preprocess
 
         settings = {
@@ -101,23 +105,27 @@ class PreprocessOptions:
         base = stored if self.preprocess is None else read_preprocess(self.preprocess)
         if not changes:
             return base
-        values = (base or Preprocess()).to_dict() | changes
+        values = (base or _plain(model)).to_dict() | changes
         return Preprocess.from_dict({name: None if value == () else value for name, value in values.items()})
 
-    def choose(self, stored: Preprocess | None) -> Preprocess:
+    def choose(self, stored: Preprocess | None, model: Model | None = None) -> Preprocess:
         """Return the settings given over those that the model carries; warn where they differ or none is known."""
-        from enxuto.data import Preprocess
-
-        chosen = self.build(stored)
+        chosen = self.build(stored, model)
         if chosen is None:
-            warn(
-                "no preprocessing is known for this model: pixels are divided by 255 and nothing else; "
-                "say --preprocess …"
-            )
-            return Preprocess()
+            chosen = _plain(model)
+            how = "fed as they are, 0 to 255" if chosen.divide_by == 1 else "divided by 255 and nothing else"
+            warn(f"no preprocessing is known for this model: pixels are {how}; say --preprocess …")
+            return chosen
         if stored is not None and (differences := chosen.differences(stored)):
             warn(f"the preprocessing differs from the model's own: {'; '.join(differences)}")
         return chosen
+
+
+def _plain(model: Model | None) -> Preprocess:
+    from enxuto.data import Preprocess
+    from enxuto.opening import plain_preprocess_of
+
+    return Preprocess() if model is None else plain_preprocess_of(model)
 
 
 def read_preprocess(name: str) -> Preprocess:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperGroup
 
+from enxuto.cli.shared.refusals import one_line_refusals
 from enxuto.cli.shared.streams import replace_unencodable
-from enxuto.escaping import anonymise, escape_invisible, json_text
+from enxuto.escaping import anonymise, json_text
 from enxuto.files import atomic_write
 
 __all__ = ["EnxutoCommands", "command_line", "provenance", "write_provenance"]
@@ -35,13 +35,14 @@ class EnxutoCommands(TyperGroup):
         return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Parse as usual; what a refusal repeats of the command line cannot steer the terminal."""
-        with _visible_refusals():
+        """Parse as usual; what is refused is said in one line."""
+        with one_line_refusals():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run as usual, likewise."""
-        with _visible_refusals():
+        verb = next((word for word in _arguments or () if not word.startswith("-")), "")
+        with one_line_refusals(verb if verb in self.commands else ""):
             return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -49,18 +50,6 @@ class EnxutoCommands(TyperGroup):
         global _arguments
         _arguments = tuple(args)
         return super().parse_args(ctx, args)
-
-
-@contextmanager
-def _visible_refusals() -> Iterator[None]:
-    """Make the message of a usage error visible: it repeats words, and names of files may come from a wildcard."""
-    try:
-        yield
-    except Exception as error:
-        message = getattr(error, "message", None)
-        if isinstance(message, str) and hasattr(error, "format_message"):
-            vars(error)["message"] = escape_invisible(message, keep="\n")
-        raise
 
 
 def provenance(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from enxuto.compression.plain import DEFAULT_SCHEME
+from enxuto.compression.data_free import DEFAULT_SCHEME
 from enxuto.errors import UsageError
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw
 from enxuto.quantize.schemes import (

@@ -11,7 +11,7 @@ from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from enxuto.quantize.schemes import Scheme
-    from enxuto.rounding.plain import Rounding
+    from enxuto.rounding.data_free import Rounding
 
 __all__ = ["QUANTIZERS", "SchemeOptions"]
 
@@ -47,7 +47,7 @@ class SchemeOptions:
         ),
     ] = None
     levels: Annotated[
-        int | None, typer.Option(rich_help_panel=_PANEL, metavar="I", help="Use 2^I steps over the range.")
+        int | None, typer.Option(rich_help_panel=_PANEL, metavar="I", help="Use 2^I levels over the range.")
     ] = None
     range: Annotated[
         tuple[float, float] | None,
@@ -77,6 +77,14 @@ class SchemeOptions:
             help="Exponent bits and mantissa bits of --quantizer minifloat, such as 4,3.",
         ),
     ] = None
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="NAME",
+            help="measured (default): by the model's outputs on synthetic inputs; balanced: by the weights alone.",
+        ),
+    ] = None
     rounding: Annotated[
         str | None,
         typer.Option(
@@ -87,8 +95,13 @@ class SchemeOptions:
         ),
     ] = None
 
-    def scheme(self) -> Scheme:
-        """Return the scheme; `UsageError` for options that contradict each other or the quantizer."""
+    @property
+    def measured(self) -> bool:
+        """Whether steps are measured: where the user chose neither a quantizer nor balanced steps."""
+        return replace(self, rounding=None) == SchemeOptions(steps=self.steps) and self.steps != "balanced"
+
+    def scheme(self) -> Scheme | None:
+        """Return the scheme, None for measured steps; `UsageError` for options that contradict each other."""
         if self.quantizer not in QUANTIZERS:
             raise UsageError(
                 f"no quantizer is called {self.quantizer!r}{did_you_mean(self.quantizer, QUANTIZERS)}; "
@@ -101,6 +114,8 @@ class SchemeOptions:
                 code="E021",
             )
         self._refuse_strays()
+        if self.measured:
+            return None
         from enxuto.cli.shared.scheme import build_scheme
 
         return build_scheme(self)
@@ -108,10 +123,10 @@ class SchemeOptions:
     def choose_rounding(self) -> Rounding:
         """Return how levels are chosen: as --rounding says, else to nearest where the user chose the quantizer."""
         if self.rounding is not None:
-            from enxuto.rounding.plain import check_rounding
+            from enxuto.rounding.data_free import check_rounding
 
             return check_rounding(self.rounding)
-        return "trellis" if replace(self, per=None) == SchemeOptions() else "nearest"
+        return "trellis" if replace(self, per=None, steps=None) == SchemeOptions() else "nearest"
 
     def _refuse_strays(self) -> None:
         """Refuse options that the chosen quantizer has no use for."""
@@ -134,6 +149,15 @@ class SchemeOptions:
                     else f"has no meaning for {self.quantizer}"
                 )
                 raise UsageError(f"{option} {needs}; leave it out or choose another --quantizer", code="E024")
+        if self.steps is not None:
+            from enxuto.compression.data_free import check_steps
+
+            if check_steps(self.steps) == "measured" and not self.measured:
+                raise UsageError(
+                    "--steps measured chooses the steps of a dead-zone quantizer itself; leave out --quantizer and the "
+                    "like",
+                    code="E022",
+                )
         if self.step is not None and self.levels is not None:
             raise UsageError("--step and --levels both fix the step; give one of them", code="E022")
         if self.range is not None and not self.range[0] < self.range[1]:

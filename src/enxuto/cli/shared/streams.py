@@ -13,7 +13,7 @@ from enxuto.errors import UsageError
 
 __all__ = ["as_encodable", "discard", "replace_unencodable", "write"]
 
-_PLAIN = "enxuto-plain"
+_ASCII = "enxuto-ascii"
 _INSTEAD = {
     "×": "x", "…": "..", "–": "-", "—": "-", "−": "-", "≈": "~", "→": "->", "←": "<-", "─": "-", "█": "#", "·": "-",
     "±": "+/-", "μ": "mu", "µ": "u", "δ": "delta", "Δ": "delta", "‖": "||", "≥": ">=", "≤": "<=", "∞": "inf",
@@ -33,11 +33,11 @@ def _replacement(error: UnicodeError) -> tuple[str, int]:
 def _look_alike(character: str) -> str:
     if character in _INSTEAD:
         return _INSTEAD[character]
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return plain or character.encode("ascii", "backslashreplace").decode()
+    letters = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return letters or character.encode("ascii", "backslashreplace").decode()
 
 
-codecs.register_error(_PLAIN, _replacement)
+codecs.register_error(_ASCII, _replacement)
 
 
 def replace_unencodable() -> None:
@@ -45,7 +45,7 @@ def replace_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors=_PLAIN)
+            reconfigure(errors=_ASCII)
 
 
 def as_encodable(text: str, stream: TextIO | None) -> str:
@@ -53,7 +53,7 @@ def as_encodable(text: str, stream: TextIO | None) -> str:
     if text.isascii():
         return text
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, _PLAIN).decode(encoding)
+    return text.encode(encoding, _ASCII).decode(encoding)
 
 
 def write(stream: TextIO | None, text: str) -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from enxuto.cli.shared.common_options import COMPUTING, Workers, WorkerThreads
 from enxuto.cli.shared.terminal import note, show_table, warn
 from enxuto.errors import UsageError
+from enxuto.machine.processors import processors
 
 if TYPE_CHECKING:
     from enxuto.study import Executor, Result, StudyResults
@@ -26,20 +28,19 @@ __all__ = [
     "data_name",
     "exit_on_failures",
     "merge_records",
+    "share_threads",
     "show_study_table",
     "tables_folder",
 ]
 
-_PANEL = "Computing"
-
 Scheduler = Annotated[
     str | None,
-    typer.Option(rich_help_panel=_PANEL, metavar="tcp://…", help="Compute on the Dask cluster there."),
+    typer.Option(rich_help_panel=COMPUTING, metavar="tcp://…", help="Compute on the Dask cluster there."),
 ]
 Merge = Annotated[
     tuple[Path, ...],
     typer.Option(
-        rich_help_panel=_PANEL,
+        rich_help_panel=COMPUTING,
         metavar="PATH,…",
         help="Take in what other machines recorded of the same study: folders, or files records.jsonl.",
     ),
@@ -51,24 +52,31 @@ Svg = Annotated[bool, typer.Option("--svg", help="Write charts as SVG instead of
 class ComputingOptions:
     """Where the points of a study are computed."""
 
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            rich_help_panel=_PANEL,
-            metavar="N",
-            help="Number of processes; 0 computes in this one. By default one per processor.",
-        ),
-    ] = None
-    threads: Annotated[
-        int, typer.Option(min=1, rich_help_panel=_PANEL, metavar="N", help="Threads of each process.")
-    ] = 1
+    workers: Workers = None
+    threads: WorkerThreads = 1
     scheduler: Scheduler = None
     merge: Merge = ()
 
     def executor(self) -> Executor:
         """Return what computes the points. Raises `UsageError` for workers beside a scheduler."""
-        return choose_executor(self.workers, self.threads, self.scheduler)
+        return choose_executor(self.workers, self.thread_count, self.scheduler)
+
+    @property
+    def thread_count(self) -> int:
+        """How many threads each process has."""
+        return share_threads(
+            self.threads, self.workers or (0 if self.workers == 0 else processors()), self.scheduler
+        )
+
+
+def share_threads(threads: int, workers: int, scheduler: str | None) -> int:
+    """Return how many threads each process has: as many as asked for, for 0 its share of the processors.
+
+    workers: how many processes there are; 0 is this one alone. A process of a cluster (scheduler) has one thread.
+    """
+    if threads:
+        return threads
+    return 1 if scheduler is not None else max(1, processors() // max(1, workers))
 
 
 def choose_executor(workers: int | None, threads: int, scheduler: str | None) -> Executor:

@@ -12,7 +12,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
@@ -30,6 +32,7 @@ from enxuto.machine.signals import exit_code
 
 __all__ = [
     "add_schema",
+    "fail",
     "handle_errors",
     "human_bytes",
     "note",
@@ -39,6 +42,7 @@ __all__ = [
     "set_debug",
     "show_table",
     "warn",
+    "warnings_as_remarks",
     "write_text",
 ]
 
@@ -69,33 +73,32 @@ def handle_errors(verb: Callable[P, R]) -> Callable[P, R]:
         try:
             return verb(*args, **kwargs)
         except EnxutoError as error:
-            _fail(f"{error} [{error.code}]", error.exit_code)
+            fail(f"{error} [{error.code}]", error.exit_code)
         except KeyboardInterrupt as interrupt:
-            _fail("interrupted; no file was left half-written", exit_code(interrupt))
+            fail("interrupted; no file was left half-written", exit_code(interrupt))
         except MemoryError:
-            _fail("not enough memory; try fewer threads or a smaller batch [E092]", 2)
+            fail("not enough memory; try fewer threads or a smaller batch [E092]", 2)
         except BrokenPipeError:
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort):
             raise
         except OSError as error:  # a folder that may not be entered, a name too long, a disk that fails
             where = "" if error.filename is None else f" {os.fsdecode(error.filename)}"
-            _fail(
+            fail(
                 f"cannot use{where or ' a file'}: {error.strerror or error}; check the path and its folder [E011]",
                 2,
             )
         except Exception as error:  # the outermost boundary: one line instead of a traceback
             if type(error).__module__.startswith("typer"):
                 raise
-            _fail(
-                f"internal error: {type(error).__name__}: {error} (run `enxuto --debug …` and report it)", 2
-            )
+            fail(f"internal error: {type(error).__name__}: {error} (run `enxuto --debug …` and report it)", 2)
         raise AssertionError("unreachable")
 
     return run
 
 
-def _fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> None:
+    """End the verb with an error of one line and an exit code."""
     _say(sys.stderr, ("error:", "red"), f" {one_line(_name_options(message))}")
     raise typer.Exit(code)
 
@@ -107,17 +110,34 @@ def _name_options(message: str) -> str:
 
 def note(message: str) -> None:
     """Write a remark to stderr."""
-    _say(sys.stderr, escape_invisible(_name_options(message)))
+    _say(sys.stderr, _fit(escape_invisible(_name_options(message)), sys.stderr))
 
 
 def warn(message: str) -> None:
     """Write a warning to stderr."""
-    _say(sys.stderr, ("warning:", "yellow"), f" {one_line(_name_options(message))}")
+    text = _fit(f"warning: {one_line(_name_options(message))}", sys.stderr)
+    _say(sys.stderr, ("warning:", "yellow"), text.removeprefix("warning:"))
+
+
+@contextmanager
+def warnings_as_remarks() -> Iterator[None]:
+    """Write warnings that the library gives in the block to stderr, in our words, when it ends."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for one in found:
+        warn(str(one.message))
 
 
 def say(message: str) -> None:
     """Write a line of a result to stdout."""
-    _say(sys.stdout, escape_invisible(message))
+    _say(sys.stdout, _fit(escape_invisible(message), sys.stdout))
+
+
+def _fit(text: str, stream: TextIO | None) -> str:
+    """Return a line with breaks between words where a terminal is too narrow for it."""
+    console = _console(stream)
+    return "\n".join(wrap(as_encodable(text, stream), console.width)) if console.is_terminal else text
 
 
 def write_text(text: str) -> None:

@@ -80,6 +80,7 @@ class TrainingDataOptions(DataOptions):
         test_limit: int | None = None,
         labels: tuple[Label, ...] | None = None,
         weights: TrainedWeights | None = None,
+        input_shape: tuple[int, ...] | None = None,
     ) -> ImageSelection:
         """Return which images to train and test on.
 
@@ -88,13 +89,14 @@ class TrainingDataOptions(DataOptions):
             limit, test_limit: how many images there are by default; None takes all.
             labels: the classes in the order of the outputs.
             weights: trained weights, whose training normalised images in its own way.
+            input_shape: what the network takes, for one that is not of the zoo.
         """
         from enxuto import zoo
         from enxuto.studies.images import ImageSelection
 
         size = parse_image_size(self.resize)
-        if size is None and ":" not in network:
-            _, height, width = zoo.input_shape(network)
+        if size is None and (input_shape is not None or ":" not in network):
+            _, height, width = zoo.input_shape(network) if input_shape is None else input_shape
             size = height, width
         return ImageSelection(
             train=self.limit or limit, test=self.test_limit or test_limit, seed=self.seed, size=size,

@@ -162,7 +162,7 @@ def _is_circular_link(folder: Path) -> bool:
 def _direct_files(folder: Path) -> list[Path]:
     """The files in a folder, sorted: plain ones and links to them, as reading a pipe would wait for ever."""
     with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if _is_plain(entry))
+        return sorted(Path(entry.path) for entry in entries if _is_regular(entry))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -174,12 +174,12 @@ def _files(folder: Path) -> list[Path]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
-                elif _is_plain(entry):
+                elif _is_regular(entry):
                     found.append(Path(entry.path))
     return sorted(found)
 
 
-def _is_plain(entry: os.DirEntry[str]) -> bool:
+def _is_regular(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
     except OSError:  # a link in a circle

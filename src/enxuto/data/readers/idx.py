@@ -104,8 +104,8 @@ def _pair_of_file(
 def _find_labels(images: Path, require_labels: bool) -> Path | None:
     """The labels file beside an images file, gzipped or not; None where there is none and none is needed."""
     name = images.name.replace("images", "labels").replace("idx3", "idx1")
-    plain = name.removesuffix(".gz")
-    for candidate in (name, plain, plain + ".gz"):
+    unzipped = name.removesuffix(".gz")
+    for candidate in (name, unzipped, unzipped + ".gz"):
         if images.with_name(candidate).is_file():
             return images.with_name(candidate)
     if not require_labels:

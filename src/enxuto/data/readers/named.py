@@ -51,12 +51,15 @@ def holds_named_arrays(path: str | Path, names: Collection[str]) -> bool:
     return False
 
 
-def read_named_arrays(path: str | Path, names: Sequence[str]) -> tuple[Columns, bool]:
+def read_named_arrays(
+    path: str | Path, names: Sequence[str], states: Sequence[str] = ()
+) -> tuple[Columns, bool]:
     """Return the arrays, and whether those of lists lack no axis: each is what one sample feeds.
 
     Args:
         path: a file or folder for which `holds_named_arrays`.
         names: of the model's inputs; a `.npy` file is for the only one.
+        states: names of further inputs, which need no arrays.
 
     Raises:
         DataError: nothing is there, or samples have different names.
@@ -70,7 +73,7 @@ def read_named_arrays(path: str | Path, names: Sequence[str]) -> tuple[Columns, 
             return dict(_read_archive(place)), False
         if place.suffix == ".npy":
             return {_only(place, names): _read_npy(place)}, False
-        return (_read_rows(place) if place.suffix in _ROWS else _read_parquet(place, names)), True
+        return (_read_rows(place) if place.suffix in _ROWS else _read_parquet(place, [*names, *states])), True
 
 
 def _array_files(folder: Path) -> list[Path]:

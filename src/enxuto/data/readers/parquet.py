@@ -236,5 +236,5 @@ def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
         names = features[label]["names"]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError):
         return None
-    plain = isinstance(names, list) and all(isinstance(name, (str, int)) for name in names)
-    return tuple(str(name) for name in names) if plain and names else None
+    usable = isinstance(names, list) and all(isinstance(name, (str, int)) for name in names)
+    return tuple(str(name) for name in names) if usable and names else None

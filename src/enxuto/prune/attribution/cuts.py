@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.overrides import resolve_name
 
 from enxuto.errors import ModelError
-from enxuto.prune.attribution.rules import plain_name, refusal
+from enxuto.prune.attribution.rules import base_name, refusal
 
 __all__ = ["DetachedValues", "leaves_torch", "reads_number", "tensors_in", "watch_writes"]
 
@@ -94,7 +94,7 @@ class DetachedValues:
 
     def mark(self, func: Callable[..., Any], results: Iterable[object], sources: Sequence[Tensor]) -> None:
         """Note what a function of `sources` gave: all tensors among `results` that have no gradient."""
-        if plain_name(func) in _SHAPE_ONLY and len(sources) == 1:
+        if base_name(func) in _SHAPE_ONLY and len(sources) == 1:
             return
         origin = next((known for source in sources if (known := self._origin(source)) is not None), None)
         memory = {_storage(source)._cdata for source in sources if source.requires_grad}
@@ -108,7 +108,7 @@ class DetachedValues:
 
     def check(self, func: Callable[..., Any], args: Sequence[object], cut: Sequence[Tensor]) -> None:
         """Refuse a function that combines cut-off values with activations; one that reads shapes alone may."""
-        name = plain_name(func)
+        name = base_name(func)
         if name in _SHAPE_OF_SECOND and args and all(args[0] is not tensor for tensor in cut):
             return
         raise self.error(cut[0], f"{resolve_name(func) or name} uses it")
@@ -119,7 +119,7 @@ class DetachedValues:
             origin = self._origin(tensor)
             if origin is not None and origin.shared:
                 raise self.error(
-                    tensor, f"{resolve_name(func) or plain_name(func)} overwrites the activation by it"
+                    tensor, f"{resolve_name(func) or base_name(func)} overwrites the activation by it"
                 )
 
     def error(self, tensor: Tensor, use: str) -> ModelError:

@@ -24,7 +24,7 @@ from enxuto.prune.attribution.cuts import (
     watch_writes,
 )
 from enxuto.prune.attribution.layers import Network
-from enxuto.prune.attribution.rules import Kind, activations, is_in_place, kind_of, plain_name, refusal
+from enxuto.prune.attribution.rules import Kind, activations, base_name, is_in_place, kind_of, refusal
 
 __all__ = ["Dispatch", "Rules"]
 
@@ -162,7 +162,7 @@ class Dispatch(TorchFunctionMode):
 def _call_unlisted(func: Any, args: Any, kwargs: Any) -> Any:
     """Call what has no kind: shapes and properties pass, anything that depends on the images does not."""
     result = func(*args, **kwargs)
-    if plain_name(func) != "get" and activations([result]):
+    if base_name(func) != "get" and activations([result]):
         raise refusal(func)
     return result
 

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from enxuto.errors import DataError, ModelError
-from enxuto.prune.attribution.rules import plain_name
+from enxuto.prune.attribution.rules import base_name
 from enxuto.zoo.modes import evaluation_mode
 
 __all__ = [
@@ -70,7 +70,7 @@ def validate_classes(classes: Tensor, logits: Tensor) -> Tensor:
 
 def is_layer_call(func: Callable[..., Any]) -> bool:
     """Whether a torch function is a convolution or a linear layer: called with an input, weights, and a bias."""
-    return plain_name(func) in _CALLS
+    return base_name(func) in _CALLS
 
 
 def per_filter(values: Tensor, layer: FilterLayer) -> Tensor:

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from enxuto.errors import ModelError
-from enxuto.prune.attribution.rules import is_in_place, plain_name, refusal
+from enxuto.prune.attribution.rules import base_name, is_in_place, refusal
 
 __all__ = ["MAX_POOLS", "ReferenceRules", "ReferenceValues", "SampleRules"]
 
@@ -75,13 +75,13 @@ class ReferenceRules:
 
     def elementwise(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Keep the input."""
-        self._keep(plain_name(func), args[0])
+        self._keep(base_name(func), args[0])
         output: Tensor = func(*args, **kwargs)
         return output
 
     def product(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Keep both factors."""
-        self._keep(plain_name(func), *args[:2])
+        self._keep(base_name(func), *args[:2])
         output: Tensor = func(*args, **kwargs)
         return output
 
@@ -91,7 +91,7 @@ class ReferenceRules:
 
     def read(self, func: Any, value: Any) -> None:
         """Keep the number."""
-        self.recorded.append(ReferenceValues(plain_name(func), (), value))
+        self.recorded.append(ReferenceValues(base_name(func), (), value))
 
     def _keep(self, function: str, *values: Tensor) -> None:
         self.recorded.append(ReferenceValues(function, tuple(value.detach().clone() for value in values)))
@@ -129,7 +129,7 @@ class SampleRules:
     def elementwise(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Δy/Δx. The function gets copies, so that one that works in place does not show."""
         x, rest = args[0], args[1:]
-        (reference,) = self._recall(plain_name(func)).values
+        (reference,) = self._recall(base_name(func)).values
         copy = x.detach().clone()
         version = copy._version
 
@@ -148,9 +148,9 @@ class SampleRules:
     def product(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Each factor by the mean of the other's sample and reference."""
         a, b, *rest = args
-        a_reference, b_reference = self._recall(plain_name(func)).values
+        a_reference, b_reference = self._recall(base_name(func)).values
         overwrites = is_in_place(func)
-        if overwrites and plain_name(func) not in ("mul", "multiply"):
+        if overwrites and base_name(func) not in ("mul", "multiply"):
             raise refusal(func, "a product in place is known only element by element")
         call = torch.mul if overwrites else func
         value = call(a.detach(), b.detach(), *rest, **kwargs)
@@ -163,10 +163,10 @@ class SampleRules:
         """Give all of Δy to the element that holds the larger maximum."""
         if kwargs.pop("return_indices", False):
             raise refusal(func, "its indices depend on the images")
-        pool, dimensions = MAX_POOLS[plain_name(func)]
-        (reference,) = self._recall(plain_name(func)).values
+        pool, dimensions = MAX_POOLS[base_name(func)]
+        (reference,) = self._recall(base_name(func)).values
         x, *rest = args
-        if len(rest) >= (2 if plain_name(func).startswith("adaptive") else 6):
+        if len(rest) >= (2 if base_name(func).startswith("adaptive") else 6):
             raise refusal(func, "give return_indices by its name")
         output: Tensor = _MaxPool.apply(  # type: ignore[no-untyped-call]
             x, reference, lambda values: pool(values, *rest, **kwargs, return_indices=True), dimensions
@@ -175,7 +175,7 @@ class SampleRules:
 
     def read(self, func: Any, value: Any) -> None:
         """The number must be that of the references: then it is no change that has to be explained."""
-        if self._recall(plain_name(func)).read != value:
+        if self._recall(base_name(func)).read != value:
             raise refusal(
                 func,
                 "the number that it reads differs between images and references: the network's way depends on the "

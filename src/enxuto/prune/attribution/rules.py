@@ -22,7 +22,7 @@ from torch.overrides import resolve_name
 
 from enxuto.errors import ModelError
 
-__all__ = ["Kind", "activations", "is_in_place", "kind_of", "plain_name", "refusal"]
+__all__ = ["Kind", "activations", "base_name", "is_in_place", "kind_of", "refusal"]
 
 
 class Kind(Enum):
@@ -78,7 +78,7 @@ _KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
-def plain_name(func: Callable[..., Any]) -> str:
+def base_name(func: Callable[..., Any]) -> str:
     """Return a function's name without what marks it as in place or as an operator: `relu` for `Tensor.relu_`."""
     name = str(getattr(func, "__name__", ""))
     if name in _KINDS:
@@ -96,7 +96,7 @@ def is_in_place(func: Callable[..., Any]) -> bool:
 
 def kind_of(func: Callable[..., Any]) -> Kind | None:
     """Return what kind of function it is; None where the table does not have it."""
-    return _KINDS.get(plain_name(func))
+    return _KINDS.get(base_name(func))
 
 
 def activations(values: Iterable[object]) -> list[Tensor]:
@@ -120,5 +120,5 @@ def refusal(func: Callable[..., Any], reason: str = "") -> ModelError:
     )
     where = "" if reason else " in enxuto.prune.attribution.rules"
     return ModelError(
-        f"attribution cannot pass {resolve_name(func) or plain_name(func)}: {reason}{where}", code="E032"
+        f"attribution cannot pass {resolve_name(func) or base_name(func)}: {reason}{where}", code="E032"
     )

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from enxuto.prune.attribution.dispatch import Dispatch
 from enxuto.prune.attribution.layers import is_layer_call, run_detached, validate_classes
-from enxuto.prune.attribution.rules import is_in_place, plain_name, refusal
+from enxuto.prune.attribution.rules import base_name, is_in_place, refusal
 
 __all__ = ["LayerRelevance", "relevance"]
 
@@ -108,7 +108,7 @@ class _Relevance:
         called = _split_call(func, args, kwargs)
         output = _carry(func(*args, **kwargs).detach(), _positive_part(called, called.weight))
         self._watch(name, output)
-        self._last = _LayerOutput(output, name, output._version, plain_name(func), called)
+        self._last = _LayerOutput(output, name, output._version, base_name(func), called)
         return output
 
     def batch_norm(self, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -141,7 +141,7 @@ class _Relevance:
         """Half to each factor."""
         a, b, *rest = args
         overwrites = is_in_place(func)
-        if overwrites and plain_name(func) not in ("mul", "multiply"):
+        if overwrites and base_name(func) not in ("mul", "multiply"):
             raise refusal(func, "a product in place is known only element by element")
         call = torch.mul if overwrites else func
         both = (call(a, b.detach(), *rest, **kwargs) + call(a.detach(), b, *rest, **kwargs)) / 2

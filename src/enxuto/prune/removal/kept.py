@@ -6,6 +6,7 @@ removed. `compose` turns a plan for an already pruned network into one for the o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,22 +26,30 @@ class Architecture:
     """How to build the unpruned network again.
 
     name: of the zoo, or `module:factory`, called without arguments. input_shape: (channels, height, width).
-    classes and options go to `zoo.build` and belong to names of the zoo alone.
+    classes and options go to `zoo.build` and belong to names of the zoo alone. graph: of a network that was read from a
+    file (`OnnxNetwork.graph`); then the name is only what people call it.
     """
 
     name: str
     input_shape: tuple[int, ...]
     classes: int | None = None
     options: Mapping[str, OptionValue] = field(default_factory=dict, hash=False)
+    graph: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.graph is not None and (":" in self.name or self.classes is not None or self.options):
+            raise UsageError("a network of a graph has no factory, no classes and no options", code="E022")
         if ":" in self.name and (self.classes is not None or self.options):
             raise UsageError(
                 f"{self.name} is called without arguments: it takes no classes and no options", code="E022"
             )
 
     def build(self) -> nn.Module:
-        """The unpruned network; its weights are fresh and always the same for a name of the zoo."""
+        """The unpruned network; its weights are fresh and always the same for a name of the zoo, zeros for a graph."""
+        if self.graph is not None:
+            from enxuto.importing.load import network_from_graph
+
+            return network_from_graph(self.graph, self.input_shape)
         if ":" in self.name:
             from enxuto.summary import build_module
 
@@ -50,12 +59,14 @@ class Architecture:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` reads it."""
+        """JSON-safe; `from_dict` reads it. A graph is there by its SHA-256, as it may have megabytes."""
+        own = {} if self.graph is None else {"graph": hashlib.sha256(self.graph).hexdigest()}
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
             "classes": self.classes,
             "options": dict(self.options),
+            **own,
         }
 
     @property
@@ -64,14 +75,16 @@ class Architecture:
         return self.name if ":" in self.name else None
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], factory: str | None = None) -> Architecture:
+    def from_dict(
+        cls, values: Mapping[str, Any], factory: str | None = None, graph: bytes | None = None
+    ) -> Architecture:
         """Build from `to_dict`'s output.
 
         `values` may come from anyone's file, so a factory named there is never called: the caller must give it, and the
         result names the caller's.
 
         Raises:
-            FormatError: `values` are something else.
+            FormatError: `values` are something else, or `graph` is not the one that they speak of.
             UsageError: the caller gives a factory and the network is one of the zoo, or the other way round.
         """
         try:
@@ -103,7 +116,10 @@ class Architecture:
                 if ":" in name
                 else f"this is the zoo's {name[:80]!r} and needs no factory; leave out {factory!r}"
             )
-        return cls(factory or name, shape, classes, options)
+        expected = values.get("graph")
+        if expected != (None if graph is None else hashlib.sha256(graph).hexdigest()):
+            raise FormatError("the graph of this architecture is missing, or is another")
+        return cls(factory or name, shape, classes, options, graph)
 
 
 @dataclass(frozen=True)

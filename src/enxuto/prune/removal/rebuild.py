@@ -21,15 +21,16 @@ from torch import Tensor, nn
 from enxuto import zoo
 from enxuto.archive import digest, read_archive, same_number_kind, write_archive
 from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError, error_reason
+from enxuto.importing.checkpoint import check_graph_size
 from enxuto.prune.channels.tracing import trace
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.remove import remove
 
-__all__ = ["PrunedNetwork", "check_declared_size", "load_pruned", "save_pruned"]
+__all__ = ["PrunedNetwork", "check_declared_size", "load_pruned", "read_graph", "save_pruned"]
 
 _FORMAT = "enxuto pruned network"
 _VERSION = 2
-_PARTS = ("architecture", "plan", "metadata", "model")
+_PARTS = ("architecture", "plan", "metadata", "model", "graph")
 _TIMES = 64  # what a file may ask to build: so many times its own tensors, or the zoo's
 _PIXELS = 3 << 20
 
@@ -73,6 +74,7 @@ def save_pruned(
         "plan": kept.to_dict(),
         "metadata": dict(metadata or {}),
         "model": state,
+        **({} if architecture.graph is None else {"graph": architecture.graph}),
     }
     write_archive(path, _FORMAT, _VERSION, contents)
 
@@ -91,7 +93,8 @@ def load_pruned(path: str | Path, factory: str | None = None) -> PrunedNetwork:
     """
     contents = _read_parts(Path(path))
     try:
-        architecture = Architecture.from_dict(_read_mapping(contents, "architecture", path), factory)
+        described = _read_mapping(contents, "architecture", path)
+        architecture = Architecture.from_dict(described, factory, _graph_in(contents, path))
         kept = KeptChannels.from_dict(_read_mapping(contents, "plan", path))
     except (FormatError, UsageError) as error:
         raise type(error)(f"{path}: {error}") from error
@@ -124,6 +127,9 @@ def check_declared_size(architecture: Architecture, state: Mapping[str, Tensor])
     Counts, sizes and options come from files, and what is built by them takes memory and time. Raises `UsageError` or
     `ModelError` with the reason.
     """
+    if architecture.graph is not None:
+        check_graph_size(architecture.graph, sum(value.numel() for value in state.values()))
+        return
     item = zoo.entry(architecture.name)
     numbers = [value for value in architecture.options.values() if isinstance(value, (int, float))]
     if not all(math.isfinite(value) and abs(value) <= _TIMES * 16 for value in numbers):
@@ -144,6 +150,18 @@ def check_declared_size(architecture: Architecture, state: Mapping[str, Tensor])
         raise ModelError(
             "it would be far larger than the tensors in the file; the file is damaged or was forged"
         )
+
+
+def _graph_in(contents: Mapping[str, Any], path: str | Path) -> bytes | None:
+    graph = contents.get("graph")
+    if graph is not None and not isinstance(graph, bytes):
+        raise FormatError(f"{path} is damaged: its graph is none", code="E052")
+    return graph
+
+
+def read_graph(path: str | Path) -> bytes | None:
+    """The graph in a file that `save_pruned` wrote, None where the network is one of the zoo or a factory's."""
+    return _graph_in(_read_parts(Path(path)), path)
 
 
 def _rebuild(architecture: Architecture, kept: KeptChannels, path: str | Path) -> nn.Module:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from enxuto.report.exhibit import Chart
 from enxuto.report.pictures import Panel, draw_panels, make_panels
+from enxuto.report.readers.output_rates import outputs_chart
 from enxuto.report.readers.rates import rate_chart
 from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD
 from enxuto.studies.curve.tables import Curve
 
-__all__ = ["draw_curve"]
+__all__ = ["draw_curve", "draw_outputs"]
 
 _METRICS = ("top1", "top5", "macro_precision", "macro_recall", "macro_f1", "mrr")
 _METHODS = ("midrise", "midtread", "μ-law", "minifloat", "half", DEFAULT_METHOD, CALIBRATED_METHOD)
@@ -55,6 +56,20 @@ def draw_curve(curve: Curve, folder: str | Path, ending: str) -> list[Path]:
         path = Path(folder) / f"{curve.model}-bytes{ending}"
         written.append(draw_panels([whole, close], path, title=title, columns=2))
     return written
+
+
+def draw_outputs(curve: Curve, folder: str | Path, ending: str) -> Path | None:
+    """Draw rate against what is kept of outputs, `MODEL-outputs`; None where no point has a finite figure.
+
+    ending: `.png` or `.svg`. Raises `UsageError` without matplotlib, or where a file cannot be written.
+    """
+    chart = outputs_chart(curve)
+    if chart is None:
+        return None
+    path = Path(folder) / f"{curve.model}-outputs{ending}"
+    panels = [Panel(chart, chart.frames[0], chart.x[0], measure, measure.label) for measure in chart.y]
+    draw_panels(panels, path, title=f"{curve.model}: {curve.about}", columns=len(panels))
+    return path
 
 
 def _select(chart: Chart, methods: Sequence[str]) -> Chart | None:

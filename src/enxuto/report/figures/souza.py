@@ -6,19 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enxuto.report.figures.training import draw_losses, draw_training
+from enxuto.report.figures.training import draw_losses_of_data_sets, draw_training
 from enxuto.studies.souza.records import histories
+from enxuto.studies.souza.source_tables import data_set_title
 
 __all__ = ["draw_trainings"]
 
 
 def draw_trainings(
-    records: Sequence[Mapping[str, Any]], folder: str | Path, losses_in: str | Path
+    records: Sequence[Mapping[str, Any]],
+    folder: str | Path,
+    losses_in: str | Path,
+    all_data: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
     """Draw `training.png` and `.svg` into each network's folder, and `losses.png` into `losses_in`; the files written.
 
-    folder: the study's. Networks whose history is gone are left out. Raises `UsageError` without matplotlib, or where a
-    file cannot be written.
+    The losses have a panel for each data set, as figure 35 of the source.
+
+    folder: the study's. all_data: records of these and other data sets, for the losses; by default `records`.
+    Networks whose history is gone are left out. Raises `UsageError` without matplotlib, or where a file cannot be
+    written.
     """
     epochs = histories(folder, records)
     written = []
@@ -27,6 +34,12 @@ def draw_trainings(
         for ending in ("png", "svg") if name in epochs else ():
             path = Path(folder) / str(record["folder"]) / f"training.{ending}"
             written.append(draw_training(epochs[name], path, title=f"{name}, seed {record['seed']}"))
-    if epochs:
-        written.append(draw_losses(epochs, Path(losses_in) / "losses.png", title="Training loss"))
+    panels: dict[str, list[Mapping[str, Any]]] = {}
+    for record in all_data or records:
+        panels.setdefault(data_set_title(record), []).append(record)
+    losses = {title: found for title, shown in panels.items() if (found := histories(folder, shown))}
+    if losses:
+        written.append(
+            draw_losses_of_data_sets(losses, Path(losses_in) / "losses.png", title="Training loss")
+        )
     return written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -13,8 +13,9 @@ from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.values import Checked, Count, Number, Share, shell_command
 from enxuto.studies.kinds import SOUZA_NETWORK
-from enxuto.studies.souza.published import PUBLISHED
-from enxuto.studies.souza.records import make_records
+from enxuto.studies.souza.published import MEGABYTE
+from enxuto.studies.souza.records import make_records, same_training
+from enxuto.studies.souza.source_tables import published_row
 from enxuto.studies.souza.tables import tables
 
 __all__ = ["matches", "read"]
@@ -68,6 +69,7 @@ class _Record(Checked):
     versions: dict[str, str] = Field(default_factory=dict)
     finished: str | None = None
     data: str | None = None
+    data_set: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -93,27 +95,36 @@ def read(document: Document) -> list[Exhibit]:
     """
     values = {"records": make_records(document.results)} if document.results else document.values
     groups: dict[str, list[_Record]] = {}
-    for one in _Study.model_validate(values).records:
+    every = _Study.model_validate(values).records
+    for one in every:
         groups.setdefault(one.alike, []).append(one)
     if not groups:
         raise DataError("no network is finished yet", code="E080")
-    count = len(groups)
+    count, all_data = len(groups), [one.model_dump() for one in every]
     return [
         _exhibit(
-            records, document, "" if count == 1 else f" ({number} of {count}, data {records[0].train.hash})"
+            records,
+            document,
+            "" if count == 1 else f" ({number} of {count}, data {records[0].train.hash})",
+            all_data if number == count else (),
         )
         for number, records in enumerate(groups.values(), start=1)
     ]
 
 
-def _exhibit(records: list[_Record], document: Document, title_end: str) -> Exhibit:
-    """The exhibit of some networks; title_end: ends the title, so that titles of one document differ."""
-    first = records[0]
+def _exhibit(
+    records: list[_Record], document: Document, title_end: str, all_data: Sequence[Mapping[str, Any]]
+) -> Exhibit:
+    """The exhibit of some networks.
+
+    title_end: ends the title, so that titles of one document differ. all_data: records of all data sets.
+    """
+    first, shown = records[0], [record.model_dump() for record in records]
     return Exhibit(
         "networks",
-        f"Networks trained alike, {first.classes} classes, scale {first.scale}{title_end}",
+        f"Networks trained alike, {first.data_set or f'{first.classes} classes'}, scale {first.scale}{title_end}",
         (_chart(records),),
-        tuple(tables([record.model_dump() for record in records])),
+        tuple(tables(shown, same_training(all_data, shown))),
         origin(
             document.name,
             provenance_of(document, first.data),
@@ -138,9 +149,10 @@ def _chart(records: list[_Record]) -> Chart:
     ]  # fmt: skip
     published: list[tuple[Cell, ...]] = []
     for one in records:
-        known = PUBLISHED.get(one.classes, {}).get(one.network)
-        if known is not None:
-            published.append((known.parameters, known.size * 1.024, None, known.top1, known.title))
+        known = published_row(one.model_dump())
+        if known is not None and one.data_set is not None:
+            size = known.size * MEGABYTE[one.data_set] / 1e6
+            published.append((known.parameters, size, None, known.top1, known.title))
     series = [
         Series("measured", tuple(measured), "points", 0),
         Series("published", tuple(published), "points", 1),

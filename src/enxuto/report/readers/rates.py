@@ -13,10 +13,11 @@ from pydantic import Field
 
 from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.readers.output_rates import holds_outputs, read_outputs
 from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, WithProvenance
 from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD, method_names
 from enxuto.studies.curve.tables import Curve, best_table, curves_of, points_table
-from enxuto.studies.kinds import CURVE_MEASURE
+from enxuto.studies.kinds import CURVE_MEASURE, CURVE_OUTPUTS
 
 __all__ = ["matches", "rate_chart", "read"]
 
@@ -94,18 +95,21 @@ def matches(values: Mapping[str, Any]) -> bool:
     """Whether these are points of curves."""
     models = values.get("models")
     printed = isinstance(models, list) and any(isinstance(one, dict) and "points" in one for one in models)
-    return printed or CURVE_MEASURE in kinds_of(values)
+    return printed or bool({CURVE_MEASURE, CURVE_OUTPUTS} & set(kinds_of(values)))
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit a model."""
+    if not document.results and holds_outputs(document.values):
+        return read_outputs(document)
     if document.results:
         mine = [one for one in document.results if one.kind == CURVE_MEASURE]
         for result in mine:
             _Settings.model_validate(result.settings)
             if result.values is not None:
                 _Values.model_validate(result.values)
-        return [_exhibit(curve, document, _collect_origin(curve)) for curve in curves_of(mine)]
+        shown = [_exhibit(curve, document, _collect_origin(curve)) for curve in curves_of(mine)]
+        return shown + read_outputs(document)
     found = _Models.model_validate(document.values)
     curves = [
         Curve(

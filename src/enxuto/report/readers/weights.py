@@ -100,20 +100,21 @@ class _Model(_Shape):
 
 
 def matches(values: Mapping[str, Any]) -> bool:
-    """Whether any value is a model with a histogram."""
-    return any(isinstance(one, dict) and "density" in one and "fits" in one for one in values.values())
+    """Whether there is a list of models, any of them with a histogram."""
+    models = values.get("models")
+    return isinstance(models, list) and any(_is_histogram(one) for one in models)
+
+
+def _is_histogram(value: object) -> bool:
+    return isinstance(value, dict) and "density" in value and "fits" in value
 
 
 def read(document: Document) -> list[Exhibit]:
     """One exhibit a model. Raises `DataError` for distributions that are not known here."""
-    models = {
-        name: _Model.model_validate(value)
-        for name, value in document.values.items()
-        if isinstance(value, dict) and "density" in value
-    }
+    models = [_Model.model_validate(value) for value in document.values["models"] if _is_histogram(value)]
     exhibits = []
-    for name, model in models.items():
-        shape = model.rebuild()
+    for model in models:
+        name, shape = model.name, model.rebuild()
         layers = [layer.rebuild() for layer in model.layers]
         tables: list[Table] = [similar_table([shape], "sse"), similar_table([shape], "kl")]
         charts = [histogram_chart(name, shape, layers)]

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from enxuto.calibration.cache import cached_calibration
-from enxuto.calibration.calibrate import Calibration, calibrate
+from enxuto.calibration.calibrate import calibrate
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.judge import Bounds
 from enxuto.compression.split import ImageSplit, load_images, split_images
 from enxuto.data import Dataset, Preprocess, open_dataset
+from enxuto.data.samples import Samples
 from enxuto.errors import DataError
 from enxuto.opening import load
 from enxuto.study.point import Task
@@ -43,7 +45,7 @@ class CalibrationSplit:
         """JSON values."""
         return asdict(self)
 
-    def split(self, data: Dataset, calibration_data: Dataset | None) -> ImageSplit:
+    def split(self, data: Dataset | Samples, calibration_data: Dataset | Samples | None) -> ImageSplit:
         """Split images into those that calibrate and those that judge (`reporting`).
 
         Args:

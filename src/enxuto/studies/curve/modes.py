@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from enxuto.compression.plain import compress, parameters
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Half, Minifloat, MuLaw, Quantizer
 from enxuto.quantize.schemes import SameQuantizer
 
 if TYPE_CHECKING:
-    from enxuto.calibration.calibrate import Calibration
+    from enxuto.calibration.calibration import Calibration
 
 __all__ = [
     "CALIBRATED_METHOD",

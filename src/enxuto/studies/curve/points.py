@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from enxuto._version import __version__
 from enxuto.calibration.answers import kind_of_scores
 from enxuto.codec import entropy
-from enxuto.compression.plain import parameters
 from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.learned import parameters
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import DataError
-from enxuto.evaluation import Evaluation, evaluate
+from enxuto.evaluation import Evaluation, evaluate, predict_batches
 from enxuto.metrics import ScoreKind, wilson_interval
 from enxuto.onnx_model import Model, files
 from enxuto.opening import load
@@ -42,7 +42,16 @@ from enxuto.studies.kinds import CURVE_CALIBRATE, CURVE_MEASURE, make_point
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point, Task
 
-__all__ = ["ORIGINAL", "Subject", "entropy_bits", "measure_point", "points"]
+__all__ = [
+    "ORIGINAL",
+    "Subject",
+    "entropy_bits",
+    "hash_model",
+    "measure_point",
+    "original_entropy",
+    "points",
+    "resolve",
+]
 
 ORIGINAL: dict[str, Any] = {"mode": "original", "method": "original", "i": 32}
 _CODE = f"enxuto {__version__}, curve 2"
@@ -92,7 +101,7 @@ class Subject:
     ) -> Subject:
         """Open the model and the images, and hash them. Raises `DataError` and `ModelError` for what cannot be read."""
         dataset = open_dataset(images, **data)
-        known = (name, model.resolve(), _resolve(images), dict(data), preprocess, _hash_model(model))
+        known = (name, model.resolve(), resolve(images), dict(data), preprocess, hash_model(model))
         labels = None if dataset.classes is None else tuple(map(str, dataset.classes))
         if calibration_split is None:
             return cls(*known, dataset.hash, labels=labels)
@@ -101,7 +110,7 @@ class Subject:
         )
         if parts.calibration is None or parts.held_out is None:
             raise DataError(f"{images}: no images to calibrate by and to judge by", code="E043")
-        other = None if calibration is None else _resolve(calibration)
+        other = None if calibration is None else resolve(calibration)
         return cls(*known, parts.held_out.hash, calibration_split, other, parts.calibration.hash, labels)
 
 
@@ -156,7 +165,7 @@ def measure_point(task: Task) -> dict[str, Any]:
         "model": task.paths["name"],
         "weights": weights,
         "quantized": quantized,
-        "entropy_bits": bound if quantized else _original_entropy(prepared.model),
+        "entropy_bits": bound if quantized else original_entropy(prepared.model),
         "file_bytes": compressed.file_bytes,
         "file_bits": 8 * compressed.file_bytes / weights,
         "broken": finite.broken,
@@ -181,7 +190,7 @@ def entropy_bits(compressed: CompressedModel) -> tuple[float, int]:
     return sum(float(entropy(tensor.levels)) * tensor.levels.size for tensor in tensors) / count, count
 
 
-def _original_entropy(model: Model) -> float:
+def original_entropy(model: Model) -> float:
     """Entropy of the distinct float32 values of all learned weights, in bits per weight."""
     values = [
         np.asarray(model.load(i.name), np.float32).reshape(-1) for i in model.infos() if i.role != "other"
@@ -230,7 +239,7 @@ def _prepare(
     threads: int,
 ) -> _Prepared:
     """What all points of a model and data set share, once a process. Raises `DataError` where files have changed."""
-    if _hash_model(Path(model)) != model_hash:
+    if hash_model(Path(model)) != model_hash:
         raise DataError(
             f"{model} is not the file that this study began with; use another folder for it", code="E080"
         )
@@ -240,7 +249,7 @@ def _prepare(
     )
     loaded = load(model, threads=threads)
     runner = _FiniteScores(Runner(loaded, threads=threads))
-    reference = [runner.scores(batch) for batch, _ in dataset.batches(_BATCH, how)]
+    reference = [scores for (scores,), _ in predict_batches([runner.scores], dataset, how, _BATCH)]
     if dataset.hash != data_hash:
         raise DataError(
             f"{images} does not hold the images that this study began with; use another folder for it",
@@ -257,7 +266,7 @@ def _judged_images(dataset: Dataset, held_out: Mapping[str, Any] | None) -> Data
     return CalibrationSplit(**held_out).split(dataset, None).held_out or dataset
 
 
-def _resolve(path: str) -> str:
+def resolve(path: str) -> str:
     """A path that any process finds; the name of a published set as it is."""
     return str(Path(path).resolve()) if Path(path).exists() else path
 
@@ -301,7 +310,7 @@ class _FiniteScores:
         return scores
 
 
-def _hash_model(model: Path) -> str:
+def hash_model(model: Path) -> str:
     """Sixteen hex digits of a model's bytes, those of its external data included."""
     digest = hashlib.sha256()
     for place in [model] if is_enx(model) else files(model):

@@ -75,15 +75,17 @@ def kind_of(row: Mapping[str, Any]) -> str:
     return method if method in KINDS else _GRID
 
 
-def curves_of(results: Iterable[Result], names: Mapping[str, str] | None = None) -> list[Curve]:
+def curves_of(
+    results: Iterable[Result], names: Mapping[str, str] | None = None, kind: str = CURVE_MEASURE
+) -> list[Curve]:
     """Curves by model, images and all else that their points share; failed points are left out.
 
-    names: what models are called by their hashes; others as they were when they were measured. Raises `DataError`
-    where an original is missing.
+    names: what models are called by their hashes; others as they were when they were measured. kind: of the points.
+    Raises `DataError` where an original is missing.
     """
     groups: dict[str, list[Result]] = {}
     for result in results:
-        if result.kind == CURVE_MEASURE:
+        if result.kind == kind:
             shared = {key: value for key, value in result.settings.items() if key != "compress"}
             key = content_hash({**shared, "data_hash": result.data_hash, "code": result.code})
             groups.setdefault(key, []).append(result)

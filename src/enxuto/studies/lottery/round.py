@@ -21,7 +21,7 @@ from enxuto.metrics import wilson_interval
 from enxuto.prune.criteria.scores import Criterion, scores
 from enxuto.prune.criteria.weights import Random
 from enxuto.prune.removal.kept import Architecture, KeptChannels
-from enxuto.prune.removal.rebuild import load_pruned, save_pruned
+from enxuto.prune.removal.rebuild import load_pruned, read_graph, save_pruned
 from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import build_unpruned, reinitialise
 from enxuto.prune.rounds import PruningStep, Selection, UnprunedNetwork
@@ -37,7 +37,7 @@ from enxuto.train.history import History
 from enxuto.train.loop import fit
 from enxuto.train.validation import score
 
-__all__ = ["NETWORK", "TRAINING", "load_start", "network_file", "prune_round", "train_unpruned"]
+__all__ = ["NETWORK", "TRAINING", "architecture_of", "load_start", "network_file", "prune_round", "train_unpruned"]
 
 NETWORK, TRAINING = "network.pt", "training"
 
@@ -212,20 +212,26 @@ def network_file(predecessor: Predecessor) -> Path:
 
 def _load_unpruned(task: Task) -> UnprunedNetwork:
     torch.set_num_threads(task.threads)
-    architecture = _architecture_of(task.settings["network"])
+    architecture = architecture_of(task)
     if task.settings.get("factory_code") != network_settings(architecture).get("factory_code"):
         raise DataError(
             f"the code of {architecture.name} is not that which this study began with; run the study again",
             code="E080",
         )
-    return _build_unpruned(json.dumps(task.settings["network"], sort_keys=True))
+    return _build_unpruned(json.dumps(task.settings["network"], sort_keys=True), architecture.graph)
 
 
 @lru_cache(maxsize=2)
-def _build_unpruned(architecture: str) -> UnprunedNetwork:
-    return UnprunedNetwork.from_architecture(_architecture_of(json.loads(architecture)))
+def _build_unpruned(architecture: str, graph: bytes | None) -> UnprunedNetwork:
+    return UnprunedNetwork.from_architecture(_architecture_of(json.loads(architecture), graph))
 
 
-def _architecture_of(values: Mapping[str, Any]) -> Architecture:
-    """The network of a point's settings, which are what the user asked for, a factory too; no file is asked."""
-    return Architecture.from_dict(values, values["name"] if ":" in values["name"] else None)
+def architecture_of(task: Task) -> Architecture:
+    """The network of a point's settings; its graph, where it has one, is in the file at the path `network`."""
+    values = task.settings["network"]
+    return _architecture_of(values, read_graph(task.paths["network"]) if "graph" in values else None)
+
+
+def _architecture_of(values: Mapping[str, Any], graph: bytes | None) -> Architecture:
+    """What the user asked for, a factory too; no file is asked which."""
+    return Architecture.from_dict(values, values["name"] if ":" in values["name"] else None, graph)

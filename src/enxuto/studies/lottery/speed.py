@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from enxuto.measure.timing import torch_latency
-from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.removal.rebuild import load_pruned
 from enxuto.prune.retrain import build_unpruned
 from enxuto.prune.speed import latencies
-from enxuto.studies.lottery.round import network_file
+from enxuto.studies.lottery.round import architecture_of, network_file
 from enxuto.study.point import Task
 
 __all__ = ["time_arm"]
@@ -30,8 +29,7 @@ def time_arm(task: Task) -> dict[str, Any]:
 
     A row's `round` is 0 for the unpruned network, then as the points come.
     """
-    asked = task.settings["network"]  # by the user, a factory too
-    architecture = Architecture.from_dict(asked, asked["name"] if ":" in asked["name"] else None)
+    architecture = architecture_of(task)
     torch.set_num_threads(task.threads)
     networks = [build_unpruned(architecture, 0).eval()]
     networks += [

@@ -13,9 +13,14 @@ from enxuto.tables import as_markdown
 __all__ = ["write_tables"]
 
 
-def write_tables(records: Sequence[Mapping[str, Any]], folder: str | Path) -> list[Path]:
-    """Write `souza.md` and `souza.csv`; the files written. Raises `UsageError` where the folder cannot be written."""
-    texts = {"souza.md": as_markdown(tables(records)), "souza.csv": as_csv(records)}
+def write_tables(
+    records: Sequence[Mapping[str, Any]], folder: str | Path, all_data: Sequence[Mapping[str, Any]] = ()
+) -> list[Path]:
+    """Write `souza.md` and `souza.csv` into the folder; the files written.
+
+    records, all_data: as `tables` takes them. Raises `UsageError` where the folder cannot be written.
+    """
+    texts = {"souza.md": as_markdown(tables(records, all_data)), "souza.csv": as_csv(records)}
     for name, text in texts.items():
         with atomic_write(Path(folder) / name) as file:
             file.write(text.encode())

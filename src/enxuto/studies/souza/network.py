@@ -11,6 +11,7 @@ from typing import Any
 from enxuto import zoo
 from enxuto.measure import measure, write_network
 from enxuto.studies.images import open_point_images
+from enxuto.studies.souza.data_sets import published_name
 from enxuto.study.point import Task
 from enxuto.train.config import TrainConfig
 from enxuto.train.loop import fit
@@ -37,6 +38,7 @@ def train_network(task: Task) -> dict[str, Any]:
         network, images.test, written, threads=latency["threads"], repeats=latency["repeats"], seed=task.seed
     )
     return {
+        "data_set": published_name(images.labels),
         "train": {"hash": images.train.hash, "samples": len(images.train)},
         "test": {"hash": images.test.hash, "samples": len(images.test)},
         "training": {

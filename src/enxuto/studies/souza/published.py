@@ -3,8 +3,8 @@
 C. O. de Souza, "Usando Convolução Separável em Profundidade na Otimização da Arquitetura SqueezeNet", 2020. Trained
 on a Titan Xp; latency of one image, mean ± standard deviation of all test images, on it and on a Core i7-7700K, in
 PyTorch. Sizes are those of the saved file. The text does not say what its MB is: four of the five networks, saved here,
-have the published size to 0.1 % in units of 1,024,000 bytes (SqueezeNet-DSC 3 % less). Where table 9 contradicts
-tables 1 to 5 (SqueezeNet on GPU) the latter stand.
+have the published size to 0.1 % in units of 1,024,000 bytes for CIFAR-10 and of 2^20 bytes for CIFAR-100
+(SqueezeNet-DSC 3 % less). Where table 9 contradicts tables 1 to 5 (SqueezeNet on GPU) the latter stand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["NETWORKS", "PUBLISHED", "Row"]
+__all__ = ["MEGABYTE", "NETWORKS", "PUBLISHED", "Row"]
 
 NETWORKS = ("squeezenet-dsc", "squeezenet-cifar", "mobilenet-cifar", "alexnet-cifar", "vgg19-cifar")
 """Names in the zoo, in the order of the source's tables."""
@@ -46,10 +46,13 @@ _CIFAR100 = (
     Row("AlexNet", 72.97, 92.16, 36_240_292, 138.33, (0.81, 0.09), (15.56, 0.15)),
     Row("VGG19", 73.74, 91.09, 20_086_692, 76.71, (1.66, 0.08), (16.50, 0.21)),
 )
-PUBLISHED: Mapping[int, Mapping[str, Row]] = MappingProxyType(
+PUBLISHED: Mapping[str, Mapping[str, Row]] = MappingProxyType(
     {
-        10: MappingProxyType(dict(zip(NETWORKS, _CIFAR10, strict=True))),
-        100: MappingProxyType(dict(zip(NETWORKS, _CIFAR100, strict=True))),
+        "CIFAR-10": MappingProxyType(dict(zip(NETWORKS, _CIFAR10, strict=True))),
+        "CIFAR-100": MappingProxyType(dict(zip(NETWORKS, _CIFAR100, strict=True))),
     }
 )
-"""Number of classes (10: CIFAR-10, 100: CIFAR-100) → network → results."""
+"""Data set → network → results."""
+
+MEGABYTE: Mapping[str, int] = MappingProxyType({"CIFAR-10": 1_024_000, "CIFAR-100": 2**20})
+"""Data set → bytes of what the source calls a megabyte there."""

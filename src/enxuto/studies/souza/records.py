@@ -11,7 +11,7 @@ from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.study.store import FOLDERS
 from enxuto.study.store_result import Result
 
-__all__ = ["histories", "make_records"]
+__all__ = ["histories", "make_records", "same_training"]
 
 
 def make_records(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -25,6 +25,7 @@ def make_records(results: Iterable[Result]) -> list[dict[str, Any]]:
             "classes": one.settings["classes"],
             "config": one.settings["config"],
             "data": one.data_hash,
+            "data_set": None,  # of records made before it was noted
             "folder": f"{FOLDERS}/{one.point}",
             **one.values,
             "versions": one.versions,
@@ -34,6 +35,19 @@ def make_records(results: Iterable[Result]) -> list[dict[str, Any]]:
         for one in results
         if one.kind == SOUZA_NETWORK and one.values is not None
     ]
+
+
+def same_training(
+    records: Iterable[Mapping[str, Any]], like: Iterable[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The records whose scale, seed and training are those of a record in `like`, whatever their images are."""
+
+    def training(record: Mapping[str, Any]) -> str:
+        config = {key: value for key, value in record["config"].items() if key != "threads"}
+        return json.dumps([record["scale"], record["seed"], config], sort_keys=True)
+
+    wanted = set(map(training, like))
+    return [record for record in records if training(record) in wanted]
 
 
 def histories(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -7,20 +7,30 @@ from typing import Any
 
 from enxuto.escaping import csv_text
 from enxuto.metrics import wilson_interval
-from enxuto.studies.souza.published import PUBLISHED, Row
+from enxuto.studies.souza.published import MEGABYTE, Row
+from enxuto.studies.souza.source_tables import (
+    NONE,
+    comparison_table,
+    network_tables,
+    published_row,
+    time_table,
+)
 from enxuto.tables import Table
 
 __all__ = ["as_csv", "tables"]
 
-_NONE = "–"
 _RUNTIMES = (("PyTorch, GPU", "gpu"), ("PyTorch, CPU", "cpu"), ("ONNX Runtime, CPU", None))
 
 Record = Mapping[str, Any]
 
 
-def tables(records: Sequence[Record]) -> list[Table]:
-    """Two tables, as tables 6 to 9 of the source: accuracy, parameters and size; latency of one image."""
-    return [_accuracy(records), _latency(records)]
+def tables(records: Sequence[Record], all_data: Sequence[Record] = ()) -> list[Table]:
+    """The tables of networks on one data set, as tables 6 to 9 of the source, with its text's comparisons.
+
+    all_data: records of these and other data sets. Networks that have several in it get a table each, as tables 1 to 5.
+    """
+    compared = [table for table in (comparison_table(records),) if table.rows]
+    return [_accuracy(records), time_table(records), _latency(records), *compared, *network_tables(all_data)]
 
 
 def _accuracy(records: Sequence[Record]) -> Table:
@@ -31,7 +41,7 @@ def _accuracy(records: Sequence[Record]) -> Table:
     columns += ["epochs", "training s"]
     rows = []
     for record in records:
-        measures, known = record["measures"], _published(record)
+        measures, known = record["measures"], published_row(record)
         row = [record["network"], _percent(measures["top1"]), _interval(measures), _cell(known, "top1")]
         row += [_percent(measures["top5"]), _cell(known, "top5")] if top5 else []
         row += [f"{measures['parameters']:,}", _cell(known, "parameters")]
@@ -39,23 +49,22 @@ def _accuracy(records: Sequence[Record]) -> Table:
         row += [f"{measures['onnx_bytes'] / 1e6:.2f}", f"{measures['macs']:,}"]
         row += [str(record["training"]["epochs"]), f"{record['training']['seconds']:,.0f}"]
         rows.append(tuple(row))
-    published = "Published: Souza 2020, all of CIFAR, up to 200 epochs"
-    caption = f"{_about(records)}. {published}. Size: the saved weights, MB: 10⁶ bytes (published: 1,024,000)"
+    caption = f"{_about(records)}. {_published_caption(records)}Size: the saved weights, MB: 10⁶ bytes"
     return Table("Accuracy, parameters, size", tuple(columns), tuple(rows), caption)
 
 
 def _latency(records: Sequence[Record]) -> Table:
     rows = []
     for record in records:
-        known = _published(record)
+        known = published_row(record)
         for runtime, published in _RUNTIMES:
             times = record["measures"]["latency"].get(runtime)
             row = [str(record["network"]), runtime]
-            row += [_NONE] * 3 if times is None else [
+            row += [NONE] * 3 if times is None else [
                 f"{times['mean']:.2f} ± {times['std']:.2f}", f"{times['median']:.2f}", f"{times['p95']:.2f}"
             ]  # fmt: skip
             known_times = None if known is None or published is None else getattr(known, published)
-            row.append(_NONE if known_times is None else "{:.2f} ± {:.2f}".format(*known_times))
+            row.append(NONE if known_times is None else "{:.2f} ± {:.2f}".format(*known_times))
             rows.append(tuple(row))
     columns = ("network", "run by", "mean ± std", "median", "p95", "published mean ± std")
     caption = f"{_machines(records)}. Published: PyTorch on a Titan Xp and a Core i7-7700K"
@@ -66,8 +75,10 @@ def as_csv(records: Sequence[Record]) -> str:
     """A line a network, plain numbers with full precision: ours, then the published ones."""
     rows = []
     for record in records:
-        measures, known = record["measures"], _published(record)
-        row: dict[str, Any] = {key: record[key] for key in ("network", "scale", "seed", "classes", "point")}
+        measures, known = record["measures"], published_row(record)
+        row: dict[str, Any] = {
+            key: record.get(key) for key in ("network", "scale", "seed", "classes", "data_set", "point")
+        }
         row |= {key: value for key, value in measures.items() if key != "latency"}
         row |= {f"train_{key}": record["train"][key] for key in ("hash", "samples")}
         row |= {
@@ -87,10 +98,6 @@ def as_csv(records: Sequence[Record]) -> str:
     return csv_text(list(rows[0]) if rows else ["network"], [list(row.values()) for row in rows])
 
 
-def _published(record: Record) -> Row | None:
-    return PUBLISHED.get(record["classes"], {}).get(record["network"])
-
-
 def _about(records: Sequence[Record]) -> str:
     """Samples, seeds and scales: an accuracy without them says nothing."""
     if not records:
@@ -101,8 +108,28 @@ def _about(records: Sequence[Record]) -> str:
         _join_texts(str(r["seed"]) for r in records),
         _join_texts(str(r["scale"]) for r in records),
     )
-    aside = "" if scales == "full" else " (not the protocol)"
+    aside = "" if all(map(_is_protocol, records)) else " (not the protocol)"
     return f"Scale {scales}{aside}: trained on {samples} images, tested on {tested}, seed {seeds}"
+
+
+def _is_protocol(record: Record) -> bool:
+    """Whether the record is of the source's protocol: all images, its recipe, up to 200 epochs."""
+    from enxuto.train.config import TrainConfig  # which brings no torch, but takes time
+
+    if record["scale"] != "full":
+        return False
+    config = record.get("config")
+    protocol = TrainConfig.from_recipe("souza", {"seed": record["seed"]}).to_dict()
+    return config is None or {**config, "threads": None} == {**protocol, "threads": None}
+
+
+def _published_caption(records: Sequence[Record]) -> str:
+    """What the published numbers are, and the size of their MB; nothing where none stands in the table."""
+    names = dict.fromkeys(record["data_set"] for record in records if published_row(record) is not None)
+    if not names:
+        return ""
+    sizes = ", ".join(f"{MEGABYTE[name]:,} bytes for {name}" for name in names)
+    return f"Published: Souza 2020, all of CIFAR, up to 200 epochs, its MB is {sizes}. "
 
 
 def _machines(records: Sequence[Record]) -> str:
@@ -123,7 +150,7 @@ def _join_texts(texts: Iterable[str]) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return _NONE if share is None else f"{100 * share:.2f}"
+    return NONE if share is None else f"{100 * share:.2f}"
 
 
 def _interval(measures: Mapping[str, Any]) -> str:
@@ -137,5 +164,5 @@ def _cell(row: Row | None, field: str) -> str:
     """A published number, or a dash where the source has none."""
     value = None if row is None else getattr(row, field)
     if value is None:
-        return _NONE
+        return NONE
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"

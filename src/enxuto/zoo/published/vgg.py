@@ -9,7 +9,7 @@ __all__ = ["ENTRIES"]
 _PAPER = "Simonyan, Zisserman 2014, Very deep convolutional networks for large-scale image recognition"
 _SOUZA = "Souza 2020, Convolução separável em profundidade na arquitetura SqueezeNet, 4.3.4"
 
-# Depth: parameters plain, parameters with batch norm, multiply–accumulates, column of table 1.
+# Depth: parameters without and with batch norm, multiply–accumulates, column of table 1.
 _IMAGENET = {
     11: (132_863_336, 132_868_840, 7_609_090_048, "A"),
     13: (133_047_848, 133_053_736, 11_308_466_176, "B"),
@@ -19,7 +19,7 @@ _IMAGENET = {
 
 
 def _imagenet(depth: int, *, norm: bool) -> Entry:
-    plain, with_norm, macs, column = _IMAGENET[depth]
+    without_norm, with_norm, macs, column = _IMAGENET[depth]
     return Entry(
         name=f"vgg{depth}-bn" if norm else f"vgg{depth}",
         family="vgg",
@@ -28,7 +28,7 @@ def _imagenet(depth: int, *, norm: bool) -> Entry:
         year=2014,
         input_shape=(3, 224, 224),
         classes=1000,
-        counts={1000: with_norm if norm else plain},
+        counts={1000: with_norm if norm else without_norm},
         macs=macs,
         options=("dropout",),
         note=f"Published count. Column {column} of the paper's table 1.",

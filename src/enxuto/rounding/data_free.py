@@ -32,7 +32,7 @@ _ROUNDS = 4
 _WIDEST = 1 << 12  # levels of a weight beyond which neighbouring ones cost the same
 _AT_ONCE = 1 << 22  # weights whose path is looked for at a time
 _LOWEST = -100.0  # log2 of the shortest step on a trellis
-_TRELLIS_STEP = 0.56  # of the plain one: about its squared error, with a sixth of a bit less
+_TRELLIS_STEP_AT_EQUAL_ERROR = 0.56  # of that off the trellis: about its squared error, a sixth of a bit less
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -99,7 +99,7 @@ def _round_on_trellis(weight: Float32, quantizer: DeadZone) -> tuple[Grid, Int32
 
 def _make_grid(quantizer: DeadZone) -> Grid | None:
     """Return the grid with a trellis that takes a quantizer's place, None where there is none."""
-    steps = np.log2(_TRELLIS_STEP * np.atleast_1d(np.asarray(quantizer.step, np.float64)))
+    steps = np.log2(_TRELLIS_STEP_AT_EQUAL_ERROR * np.atleast_1d(np.asarray(quantizer.step, np.float64)))
     if quantizer.axis not in (None, 0, 1) or not _LOWEST < steps.mean() < -_LOWEST:
         return None
     base = short_float32(float(np.exp2(steps.mean())))

@@ -430,7 +430,52 @@ def parts() -> dict[str, Form]:
     return found
 
 
+def cells() -> dict[str, Form]:
+    """Recurrent cells over 4 steps, with and without biases, first states, and a GRU's reset before its product."""
+    found: dict[str, Form] = {}
+    given: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "reverse": {"direction": "reverse"},
+        "both ways": {"direction": "bidirectional"},
+        "reset late": {"linear_before_reset": 1},
+        "last state": {},
+        "old": {},
+    }
+    for kind, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1)):
+        for name, attributes in given.items():
+            if name == "reset late" and kind != "GRU":
+                continue
+            ways = 2 if name == "both ways" else 1
+            held = {
+                "w": floats(ways, gates * 2, 3),
+                "r": floats(ways, gates * 2, 2),
+                "b": floats(ways, gates * 4),
+            }
+            inputs, outputs = ["t", "w", "r", "b"], ["a"]
+            if name == "last state":
+                inputs = ["t", "w", "r", "", "", "h0", "c0"][: 7 if kind == "LSTM" else 6]
+                # A first state that follows the images, so that their number is free.
+                outputs = ["", "a"]
+            before = [made("Transpose", ["h"], ["t"], perm=[1, 0, 2])]
+            if name == "last state":
+                states = ["h0", "c0"][: len(inputs) - 5]
+                before += [made("MatMul", ["t", f"to {state}"], [f"all {state}"]) for state in states]
+                before += [
+                    made("ReduceSum", [f"all {state}", "axis"], [state], keepdims=1) for state in states
+                ]
+                held |= {f"to {state}": floats(3, 2) for state in states} | {"axis": integers(0)}
+            after = made("Transpose", ["a"], ["y"], perm=[1, 0, 2] if name == "last state" else [2, 0, 1, 3])
+            found[f"cell {kind} {name}"] = (
+                [*before, made(kind, inputs, outputs, hidden_size=2, **attributes), after],
+                held,
+                (4, 3),
+                11 if name == "old" else 14,
+            )
+    return found
+
+
 FORMS: dict[str, Form] = {
+    **cells(),
     **pools(),
     **sums(),
     **activations(),

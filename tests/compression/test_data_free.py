@@ -13,13 +13,15 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from enx_samples import DEMO, noise, small_model, small_proto, weights_of
 from enxuto.codec import entropy
-from enxuto.compression.plain import DEFAULT_ROLES, compress, parameters, quantizable_weights
+from enxuto.compression.data_free import compress
+from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.errors import BudgetError, ModelError, UsageError
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import DeadZone, Half
 from enxuto.quantize.schemes import BalancedSteps, RangeSteps, SameQuantizer
-from enxuto.rounding.plain import ROUNDINGS
+from enxuto.rounding.data_free import ROUNDINGS
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 

@@ -6,18 +6,22 @@ exactly. Not here: how levels are chosen (`rounding`), calibrated rounding, sear
 
 from __future__ import annotations
 
-import fnmatch
 import math
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from enxuto.codec import entropy
-from enxuto.enx.assemble import Assembly, is_float_weight, parameters
+from enxuto.compression.response import Response, find_response, measure_steps
+from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights, with_biases
+from enxuto.compression.size_search import SizeSearch
+from enxuto.enx.assemble import Assembly
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.learned import parameters
 from enxuto.enx.table import check_metadata
 from enxuto.errors import BudgetError, UsageError, did_you_mean
 from enxuto.machine.processors import processors
@@ -32,28 +36,18 @@ from enxuto.quantize.schemes import (
     is_representable,
     statistics,
 )
-from enxuto.rounding.plain import Rounding, check_quantizer, check_rounding, round_weight
+from enxuto.rounding.data_free import Rounding, check_quantizer, check_rounding, round_weight
 
-__all__ = [
-    "DEFAULT_ROLES",
-    "DEFAULT_SCHEME",
-    "compress",
-    "matching_names",
-    "measure_tensors",
-    "parameters",
-    "quantizable_weights",
-]
+__all__ = ["DEFAULT_SCHEME", "STEPS", "Steps", "check_steps", "compress", "measure_tensors"]
 
-DEFAULT_ROLES: tuple[Role, ...] = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX)
-"""What is quantized unless told otherwise: biases, normalisation and what has no known use stay exact."""
+Steps: TypeAlias = Literal["measured", "balanced"]
+STEPS: tuple[Steps, ...] = get_args(Steps)
 
-DEFAULT_SCHEME: Scheme = BalancedSteps(scale=0.045)
+DEFAULT_SCHEME = BalancedSteps(scale=0.045)
 """Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
 
-_FEWEST = 32  # elements; a smaller tensor costs more as a row of the table than it can save
-_BITS_TOLERANCE = 0.002
 _TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
-_PATIENCE = 3  # tries before the coarsest steps of all decide whether the bits can be reached
+_PATIENCE = 4  # tries before the coarsest steps of all decide whether the bits can be reached
 _REACH = 30.0  # log2 of the factors on steps that a search tries
 
 
@@ -65,10 +59,11 @@ def compress(
     rounding: Rounding | None = None,
     roles: Collection[Role | str] = DEFAULT_ROLES,
     keep_exact: Sequence[str] = (),
-    fold_bn: bool = False,
+    fold_bn: bool | None = None,
     metadata: dict[str, Any] | None = None,
     threads: int = 0,
     progress: Progress | None = None,
+    steps: Steps = "balanced",
 ) -> CompressedModel:
     """Quantize the weights of an ONNX model without any data, and entropy-code them.
 
@@ -81,10 +76,13 @@ def compress(
             (default with one, decoded a bit faster) or `rate` (weighs errors against the coder's bits).
         roles: which weights are quantized.
         keep_exact: names (with * and ?) of tensors that are not quantized, whatever their role.
-        fold_bn: fold batch normalisation into the convolutions before it.
+        fold_bn: fold batch normalisation into the convolutions before it; by default where steps are measured.
         metadata: stored in the file as JSON.
         threads: 0 takes one per processor; the result does not depend on it.
         progress: called with stage, amount done, total.
+        steps: without a scheme, `balanced` by statistics of the weights alone, or `measured`: with factors by which
+            the model's outputs on synthetic inputs just keep what the default promises (`compression.response`).
+            Where the model cannot be run, its steps are balanced, and `steps` in the metadata says why.
 
     Raises:
         ModelError: the model cannot be read, or weights are not finite.
@@ -95,36 +93,44 @@ def compress(
     chosen = check_rounding(("nearest" if scheme else "trellis") if rounding is None else rounding)
     read = model if isinstance(model, Model) else Model.read(model)
     facts = dict(metadata or {})
-    if fold_bn:
-        read, _ = fold_batch_norm(read)
-        facts["folded"] = True  # so that `verify` folds the original too
+    names = quantizable_weights(read, roles, keep_exact)
+    response, counted = None, 0
+    if scheme is None and check_steps(steps) == "measured" and names:
+        if progress is not None:
+            progress("measuring the response", 0, 1)
+        response, reason = find_response(read, facts, threads=threads)
+        facts["steps"] = {"balanced": reason} if response is None else {"inputs": response.inputs}
+    if response is not None:
+        counted = facts["parameters"] = parameters(read)  # of what is given, folded or not
+        names = quantizable_weights(read, roles := with_biases(roles), keep_exact)
+    # What is to stay exact, or to be quantized by itself, is folded into nothing unless that is asked for.
+    if fold_bn or (fold_bn is None and response is not None and not keep_exact and Role.NORM not in roles):
+        read, folded = fold_batch_norm(read)
+        names = quantizable_weights(read, roles, keep_exact)
+        if folded or fold_bn:
+            facts["folded"] = True  # so that `verify` folds the original too
     if chosen == "rate":
         facts["rounding"] = chosen  # `verify` then allows a whole step
-    names = quantizable_weights(read, roles, keep_exact)
-    work = _PlainCompression(
-        read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress, chosen
+    work = _DataFreeCompression(
+        read, names, scheme or DEFAULT_SCHEME, facts, threads or processors(), progress, chosen, counted
     )
-    return work.run() if bits is None else work.search(bits)
+    if response is None or not work.names:
+        return work.run() if bits is None else work.search(bits)
+    work.measure(response)
+    made = work.run() if bits is None else work.search(bits)
+    if (doubt := response.doubt(made)) is not None:
+        warnings.warn(doubt, stacklevel=2)
+    return made
 
 
-def quantizable_weights(
-    model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()
-) -> list[str]:
-    """Return the names of float weights with one of `roles` that no pattern of `keep_exact` matches.
-
-    A pattern that matches no weight at all is a `UsageError`, and so is a role that does not exist.
-    """
-    chosen = check_roles(roles)
-    kept = matching_names(model, keep_exact)
-    return [
-        info.name
-        for info in model.infos()
-        if info.role in chosen
-        and is_float_weight(info)
-        and info.elements >= _FEWEST
-        and info.name not in kept
-        and not (info.operand and np.isinf(model.load(info.name)).any())  # a mask
-    ]
+def check_steps(steps: str) -> Steps:
+    """Return one of `STEPS`; any other word is a `UsageError`."""
+    for known in STEPS:
+        if steps == known:
+            return known
+    raise UsageError(
+        f"steps are {' or '.join(STEPS)}, not {steps!r}{did_you_mean(str(steps), STEPS)}", code="E021"
+    )
 
 
 def measure_tensors(model: Model, names: Iterable[str]) -> tuple[dict[str, TensorStats], NetworkStats]:
@@ -134,37 +140,8 @@ def measure_tensors(model: Model, names: Iterable[str]) -> tuple[dict[str, Tenso
     return (tensors, network) if len(usable) == len(tensors) else statistics(model, usable)
 
 
-def matching_names(model: Model, patterns: Iterable[str]) -> set[str]:
-    """Return the weights whose names match one of `patterns`; one that matches none is a `UsageError`."""
-    kept: set[str] = set()
-    for pattern in patterns:
-        # A name stands for itself, whatever brackets it has.
-        matched = [n for n in model.weight_names if n == pattern or fnmatch.fnmatchcase(n, pattern)]
-        if not matched:
-            raise UsageError(
-                f"no weight is named {pattern!r}{did_you_mean(pattern, model.weight_names)}; "
-                "`enxuto inspect` lists the names",
-                code="E021",
-            )
-        kept.update(matched)
-    return kept
-
-
-def check_roles(roles: Collection[Role | str]) -> set[Role]:
-    """Return the roles meant; `UsageError` for one that does not exist."""
-    known = set(Role)
-    for role in roles:
-        if role not in known:
-            hint = did_you_mean(str(role), [str(name) for name in Role])
-            raise UsageError(
-                f"no role is called {str(role)!r}{hint}; roles are {', '.join(Role)}",
-                code="E021",
-            )
-    return {Role(role) for role in roles}
-
-
 @dataclass
-class _PlainCompression:
+class _DataFreeCompression:
     """One compression: what stays the same while a search tries several schemes."""
 
     model: Model
@@ -174,6 +151,7 @@ class _PlainCompression:
     threads: int
     progress: Progress | None
     rounding: Rounding = "nearest"
+    parameters: int = 0  # by which bits are counted; 0: the model's
     tensors: dict[str, TensorStats] = field(init=False)
     network: NetworkStats = field(init=False)
 
@@ -183,11 +161,21 @@ class _PlainCompression:
                 check_finite(info.name, self.model.load(info.name), mask=info.operand)
         self.tensors, self.network = measure_tensors(self.model, self.names)
         self.names = list(self.tensors)
-        self.parameters = parameters(self.model)
+        self.parameters = self.parameters or parameters(self.model)
         for name in self.names[
             :1
         ]:  # before a search mistakes a rounding that does not fit for a step too fine
             check_quantizer(self.scheme.quantizer(self.tensors[name], self.network), self.rounding)
+
+    def measure(self, response: Response) -> None:
+        """Choose the scheme by the model's response."""
+        assert isinstance(self.scheme, BalancedSteps), "other schemes are the caller's choice"
+        self.scheme = measure_steps(
+            self.model, response, self.tensors, self.network, self.scheme,
+            lambda done, of: self._report("measuring the response", done, of),
+        )  # fmt: skip
+        finer = math.log2(DEFAULT_SCHEME.scale / self.scheme.base.scale)
+        self.metadata["steps"]["octaves_finer"] = round(finer, 2)
 
     def run(self) -> CompressedModel:
         """Quantize and code everything."""
@@ -212,13 +200,11 @@ class _PlainCompression:
             exact = Assembly(self.model, self.metadata, self.threads).finish()
             if 8 * exact.file_bytes <= budget:
                 return exact  # nothing is finer
-        aim = budget * (1 - _BITS_TOLERANCE / 2)
-        large: tuple[float, float] | None = None  # (power, bits of the file): the coarsest too large
-        fits: tuple[float, float] | None = None  # and the finest that fits
+        search = SizeSearch(budget, self._next_outside, margin=0.1, closest=1e-4)
         best: CompressedModel | None = None
         too_fine: UsageError | None = None
-        power = self._first_power(start, budget)
-        for trial in range(_TRIALS):
+        power: float | None = self._first_power(start, budget)
+        while power is not None and search.tries < _TRIALS:
             self.scheme = start.scale_steps(2.0**power)
             try:
                 found = self.run()
@@ -226,29 +212,25 @@ class _PlainCompression:
             except UsageError as error:  # a step too fine for 31-bit levels
                 too_fine, measured = error, 2 * budget
             if measured <= budget:
-                fits = power, measured
                 best = found if best is None or found.file_bytes > best.file_bytes else best
-                if measured >= budget * (1 - _BITS_TOLERANCE):
-                    break
-            elif power == _REACH:
-                break
-            else:
-                large = power, measured
-            if fits and large:
-                share = (large[1] - aim) / (large[1] - fits[1])
-                power = large[0] + (fits[0] - large[0]) * min(0.9, max(0.1, share))
-                if fits[0] - large[0] < 1e-4:
-                    break
-            elif trial == _PATIENCE and not fits:
-                power = _REACH
-            else:
-                step = (measured - aim) / max(1, self._quantized)
-                power = min(_REACH, max(-_REACH, power + step * 1.25 * 2**trial))
+            power = search.next_power(power, measured)
         if best is None:
             raise too_fine or BudgetError(
                 f"{bits:g} bits per weight cannot be reached: what is not quantized takes more"
             )
         return best
+
+    def _next_outside(self, power: float, excess: float, number: int) -> float | None:
+        """Return the power after one with which the file exceeds the size aimed at by so many bits.
+
+        A halved step costs a weight a bit, or less; each try goes twice as far as the one before.
+        """
+        if excess > 0 and power == _REACH:
+            return None  # there are no coarser steps
+        if number == _PATIENCE and excess > 0:
+            return _REACH
+        step = excess / max(1, self._quantized)
+        return float(min(_REACH, max(-_REACH, power + step * 1.25 * 2 ** (number - 1))))
 
     @property
     def _quantized(self) -> int:

@@ -10,7 +10,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 import enxuto
 from enx_samples import noise
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.errors import ModelError
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner

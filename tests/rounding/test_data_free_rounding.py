@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from enx_samples import DEMO
 from enxuto.codec import entropy, fit
-from enxuto.compression.plain import compress
+from enxuto.compression.data_free import compress
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.verify import verify
 from enxuto.errors import UsageError
@@ -21,7 +21,7 @@ from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half
 from enxuto.quantize.trellis import multiples
-from enxuto.rounding.plain import ROUNDINGS, round_weight
+from enxuto.rounding.data_free import ROUNDINGS, round_weight
 from enxuto.rounding.viterbi import nearest_path
 
 WEIGHTS = np.random.default_rng(0).laplace(0, 1, (40, 30, 3, 3)).astype(np.float32)
@@ -69,7 +69,7 @@ def test_what_no_grid_on_a_trellis_fits_is_rounded_to_nearest() -> None:
 def test_pieces_of_a_weight_are_rounded_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = DeadZone(tuple(np.geomspace(0.5, 2, 40).tolist()), axis=0)
     whole = round_weight(WEIGHTS, steps, "trellis")[1]
-    monkeypatch.setattr("enxuto.rounding.plain._AT_ONCE", 1000)
+    monkeypatch.setattr("enxuto.rounding.data_free._AT_ONCE", 1000)
     np.testing.assert_array_equal(round_weight(WEIGHTS, steps, "trellis")[1], whole)
 
 

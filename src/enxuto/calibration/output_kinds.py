@@ -1,0 +1,174 @@
+"""What an output is where its graph does not say so: classes, yes or no, or values, from names, shapes and responses.
+
+A row of numbers a sample may be logits of classes or several quantities. Names decide where they speak (`logits`,
+`boxes`). Else responses do: training on classes pulls scores apart, so that what all columns do together is small (the
+gradient of the divergence adds up to 0 over classes), while quantities such as quality scores or embeddings' columns go
+together or each its own way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import GraphProto, NodeProto
+
+from enxuto.data.samples import Group
+from enxuto.onnx_model import Ending, Model, int_attribute, reads_of
+from enxuto.onnx_model.carried import names_classes
+from enxuto.onnx_model.scopes import subgraphs
+
+__all__ = [
+    "behind_arg_max",
+    "compacts",
+    "holds_chances",
+    "kind_of_output",
+    "looks_like_values",
+    "values_remark",
+]
+
+_COMPACTS = frozenset({"NonMaxSuppression", "Unique", "Compress"})
+_YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})
+_KEEPS_SHARES = frozenset(  # whose results lie between 0 and 1 where their inputs do
+    {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "ReduceMean", "ReduceMax",
+     "ReduceMin", "Slice", "Split", "Gather", "Concat", "Dropout", "Resize", "MaxPool", "AveragePool",
+     "QuantizeLinear", "DequantizeLinear"}
+)  # fmt: skip
+_SAYS_CLASSES = re.compile(r"logit|prob|class|label|softmax|categor|score|pred")
+_SAYS_VALUES = re.compile(
+    r"box|bbox|regress|coord|landmark|keypoint|point|depth|disparity|angle|pose|embed|feature|hidden|pool|offset|"
+    r"delta|mask|flow|quality|mos|valence|arousal|(?<![a-z])age(?![a-z])"
+)
+_TOGETHER = 1.25  # of columns that move independently: what quantities that go together are above
+_APART = 0.75  # below it columns are pulled apart, as scores of classes are
+_ONE = 1 - 1e-3  # of what columns that move as one come to
+_FEW = 32  # columns
+_FEWEST = 4  # samples
+
+
+def kind_of_output(
+    model: Model,
+    name: str,
+    ending: Ending,
+    groups: Sequence[Group],
+    pieces: Sequence[np.ndarray],
+    *,
+    labelled: bool = False,
+) -> tuple[str, str]:
+    """Return what an output of real numbers is taken for, and a remark where that is a guess that may be wrong.
+
+    Args:
+        model: the original.
+        name: of the output.
+        ending: what the graph says of it.
+        groups: samples, for how many there are.
+        pieces: what the output is for each group.
+        labelled: whether labels of the data count the model's outputs.
+    """
+    if ending.kind in ("probabilities", "log-probabilities"):
+        return "classes", ""
+    if ending.kind == "squashed" and ending.operator in _YES_NO:
+        return "binary", ""
+    if holds_chances(model, name, pieces):
+        return "binary", ""
+    if ending.kind != "open":
+        return "values", ""
+    rows = all(
+        piece.ndim == 2 and piece.shape[0] == group.count and piece.shape[1] > 1
+        for piece, group in zip(pieces, groups, strict=True)
+    )
+    if not rows or len({piece.shape[1] for piece in pieces}) > 1:
+        return "values", ""
+    whole = np.concatenate([piece.astype(np.float64) for piece in pieces])
+    lengths = np.sqrt(np.square(whole).sum(axis=1))
+    if np.abs(lengths - 1).max() < 1e-3:
+        return "values", ""
+    if not labelled and not names_classes(model.proto) and looks_like_values(name, whole):
+        return "values", values_remark(name)
+    return "classes", ""
+
+
+def holds_chances(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
+    """Say whether an output is made of nothing but what sigmoids give, in branches of an If too."""
+    within = all(float(piece.min()) >= 0 and float(piece.max()) <= 1 for piece in pieces)
+    return within and _all_shares(model.proto.graph, {}, name)
+
+
+def values_remark(name: str) -> str:
+    """Return the remark on a row of numbers that is taken for quantities."""
+    return (
+        f"output {name!r} looks like quantities, not scores of classes; outputs={name}=classes says otherwise"
+    )
+
+
+def looks_like_values(name: str, scores: np.ndarray) -> bool:
+    """Say whether a row of numbers a sample, scores (N, C), is quantities rather than logits of classes.
+
+    Where the name says neither or both: few columns that move together, more than independent ones would, or that are
+    not pulled apart and of which the same is the largest for all samples.
+    """
+    words = name.lower()
+    says = bool(_SAYS_CLASSES.search(words)), bool(_SAYS_VALUES.search(words))
+    if says[0] != says[1]:
+        return says[1]
+    samples, columns = scores.shape
+    if samples < _FEWEST or columns > _FEW or not np.isfinite(scores).all():
+        return False
+    each = float(scores.var(axis=0).mean())
+    together = columns * float(scores.mean(axis=1).var()) / each if each > 0 else 0.0
+    one_winner = len(np.unique(scores.argmax(axis=1))) == 1
+    if together > _ONE * columns:  # one number, written several times, which calibration refuses
+        return False
+    return together > _TOGETHER or (one_winner and together > _APART)
+
+
+def behind_arg_max(model: Model, name: str) -> tuple[str, int] | None:
+    """Return the value whose largest place an output tells, and the axis; None for other outputs."""
+    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
+    node = maker.get(name)
+    while node is not None and node.op_type in ("Cast", "Identity", "Squeeze"):
+        node = maker.get(node.input[0])
+    if node is None or node.op_type != "ArgMax" or node.input[0] not in maker:
+        return None
+    return node.input[0], int_attribute(node, "axis")
+
+
+def compacts(model: Model, name: str) -> bool:
+    """Say whether an output's shape follows values: a node before it picks as many of them as there are."""
+    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
+    pending, seen = [name], set[str]()
+    while pending:
+        node: NodeProto | None = maker.get(pending.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        if node.op_type in _COMPACTS:
+            return True
+        pending += [value for value in reads_of(node) if value in maker]
+    return False
+
+
+def _all_shares(graph: GraphProto, outer: Mapping[str, NodeProto], value: str) -> bool:
+    """Say whether a value is made of nothing but what sigmoids give; branches of an If are looked into."""
+    maker = {**outer, **{name: node for node in graph.node for name in node.output if name}}
+    pending, seen, found = [value], set[str](), False
+    while pending:
+        name = pending.pop()
+        node = maker.get(name)
+        if node is None or name in seen:
+            return False
+        seen.add(name)
+        if node.op_type in _YES_NO:
+            found = True
+        elif node.op_type == "If":
+            place = list(node.output).index(name)
+            for _, inner in subgraphs(node):
+                if not _all_shares(inner, maker, inner.output[place].name):
+                    return False
+            found = True
+        elif node.op_type in _KEEPS_SHARES:
+            pending += node.input if node.op_type == "Concat" else node.input[:1]
+        else:
+            return False
+    return found

@@ -1,0 +1,229 @@
+"""Build an `OnnxNetwork`: node by node, each run at once on an example, so that rules know all shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import NodeProto
+from torch import Tensor, nn
+
+from enxuto.errors import EnxutoError, ModelError, error_reason
+from enxuto.importing.check import opset_of
+from enxuto.importing.constants import evaluate, is_constant
+from enxuto.importing.modules import Apply
+from enxuto.importing.names import Places, layer_path
+from enxuto.importing.network import OnnxNetwork, Step, needed_steps
+from enxuto.importing.node import Built, Node
+from enxuto.importing.patterns import join_biases, join_shuffles
+from enxuto.importing.rules import RULES
+from enxuto.importing.sizes import SIZE_RULES
+from enxuto.importing.values import Value, to_tensor
+from enxuto.onnx_model import Model
+
+__all__ = ["build"]
+
+
+def build(model: Model, examples: Sequence[Tensor], inputs: Sequence[str]) -> OnnxNetwork:
+    """The network of a graph whose operators are known to have rules.
+
+    Args:
+        model: the graph and its weights.
+        examples: a batch for each input.
+        inputs: the inputs' names.
+
+    Raises:
+        ModelError: a node has a form that no module is made of, or does not run.
+    """
+    graph = model.proto.graph
+    outputs = [item.name for item in graph.output]
+    builder = _Builder(model, outputs)
+    for name, example in zip(inputs, examples, strict=True):
+        builder.values[name] = Value(name, example=example)
+    with torch.no_grad():
+        for node in join_biases(list(graph.node), set(outputs), builder.constant_rank):
+            builder.add(node)
+    return builder.finish(inputs, outputs, [tuple(example.shape[1:]) for example in examples])
+
+
+class _Builder:
+    """The network in the making: values by name, steps so far, and where every tensor went."""
+
+    def __init__(self, model: Model, outputs: Sequence[str]) -> None:
+        self.network = OnnxNetwork().eval()
+        self.places = Places(self.network)
+        self.opset = opset_of(model)
+        self.values: dict[str, Value] = {}
+        self._model = model
+        self._steps: list[Step] = []
+        self._layers: dict[tuple[Any, ...], str] = {}
+        self._tensors: dict[str, list[tuple[np.ndarray, nn.Parameter | Tensor]]] = {}
+        self._reads = Counter(name for node in model.proto.graph.node for name in node.input)
+        self._reads.update(outputs)
+
+    def constant_rank(self, name: str) -> int | None:
+        """The number of axes of a weight, None for what is no weight."""
+        return len(self._model.info(name).shape) if name in self._model else None
+
+    def add(self, node: NodeProto) -> None:
+        """Fold a constant, or add the step of a node and run it."""
+        inputs = [self._value(name) if name else None for name in node.input]
+        known = {value.name for value in inputs if value is not None and value.constant is not None}
+        if all(name in self._model for name in node.output):
+            return  # a constant: read when asked for
+        if is_constant(node, known):
+            for value in evaluate(node, self.opset, inputs):
+                self.values[value.name] = value
+            return
+        seen = Node(node, self.opset, inputs)
+        given = [value for value in inputs if value is not None]
+        sizes = any(value.is_sizes for value in given) and all(
+            value.is_sizes or value.constant is not None for value in given
+        )
+        try:
+            if sizes or node.op_type in ("Shape", "Size"):
+                self._add_sizes(seen)
+            else:
+                self._add_module(seen, RULES[node.op_type](seen))
+        except EnxutoError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
+            raise seen.refusal(error_reason(error)) from error
+
+    def _value(self, name: str) -> Value:
+        if name not in self.values:
+            if name not in self._model:
+                raise ModelError(f"nothing makes the value {name!r}", code="E031")
+            self.values[name] = Value(name, self._model.load(name), source=name)
+        return self.values[name]
+
+    def _add_sizes(self, node: Node) -> None:
+        module = SIZE_RULES[node.operator](node)
+        given = [value for value in node.inputs if value is not None]
+        module.numbers = {
+            position: value.constant for position, value in enumerate(given) if value.constant is not None
+        }
+        names = [value.name for value in given if value.constant is None]
+        self._run(node, self.places.put_operator(node.operator, module), names, [node.proto.output[0]])
+
+    def _add_module(self, node: Node, built: Built) -> None:
+        path = self._put(node, built)
+        names = [self._operand(node, position) for position in built.inputs]
+        outputs = list(node.proto.output)
+        while len(outputs) > 1 and not self._reads[outputs[-1]]:
+            outputs.pop()
+        if built.before is not None:
+            padded = f"{outputs[0]}, padded input"
+            self._run(node, self.places.put_operator("Pad", built.before), names[:1], [padded])
+            names[0] = padded
+        if built.after is None:
+            self._run(node, path, names, outputs)
+            return
+        whole = f"{outputs[0]}, before it is cut"
+        self._run(node, path, names, [whole])
+        self._run(node, self.places.put_operator("Crop", built.after), [whole], outputs)
+
+    def _run(self, node: Node, path: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Call the module at `path` on examples, keep its results, and note the step."""
+        given = [self._example(name) if name else None for name in inputs]
+        found = self.network.get_submodule(path)(*given)
+        results = list(found) if len(outputs) > 1 else [found]
+        if len(outputs) > 1 and not isinstance(found, (tuple, list)):
+            raise node.refusal("more than its first output is read")
+        for name, result in zip(outputs, results, strict=True):
+            self.values[name] = Value(name, example=result)
+        self._steps.append(Step(path, tuple(inputs), tuple(outputs)))
+
+    def _example(self, name: str) -> Any:
+        if name in self.network.operands:
+            path, _, attribute = self.network.operands[name].rpartition(".")
+            return getattr(self.network.get_submodule(path), attribute)
+        return self.values[name].example
+
+    def _put(self, node: Node, built: Built) -> str:
+        """Put the module into the network; one that holds the same tensors in the same way is used again."""
+        module = built.module
+        if not built.state:
+            return self.places.put_operator(node.operator, module.eval())
+        names = {attribute: self._source(node, position) for attribute, (position, _) in built.state.items()}
+        form = (repr(module), *names.items())
+        if form in self._layers:
+            return self._layers[form]
+        for attribute, (_, array) in built.state.items():
+            if attribute in built.buffers:
+                module._buffers[attribute] = to_tensor(array)
+            else:
+                module._parameters[attribute] = self._parameter(names[attribute], array)
+        if isinstance(module._buffers.get("num_batches_tracked"), Tensor):
+            module._buffers["num_batches_tracked"] = torch.tensor(0)
+        path = self.places.put_layer(layer_path(names["weight"], "weight"), module.eval())
+        self._layers[form] = path
+        self.network.initializers.update({f"{path}.{attribute}": name for attribute, name in names.items()})
+        return path
+
+    def _source(self, node: Node, position: int) -> str:
+        value = node.value(position)
+        return value.source or value.name
+
+    def _parameter(self, name: str, array: np.ndarray) -> nn.Parameter:
+        """The parameter that holds these numbers of an initializer; readers of one initializer share it."""
+        for known, tensor in self._tensors.get(name, []):
+            if (
+                isinstance(tensor, nn.Parameter)
+                and known.shape == array.shape
+                and np.array_equal(known, array)
+            ):
+                return tensor
+        parameter = nn.Parameter(to_tensor(array))
+        self._tensors.setdefault(name, []).append((array, parameter))
+        return parameter
+
+    def _operand(self, node: Node, position: int) -> str:
+        """The name by which a step reads an input; a constant one becomes a parameter or a buffer."""
+        value = node.inputs[position]
+        if value is None or value.constant is None or value.name in self.network.operands:
+            return "" if value is None else value.name
+        name = value.source or value.name
+        path, owner, attribute = self.places.owner(name)
+        array = value.constant
+        if array.dtype.kind == "f" and array.size > 1 and np.isfinite(array).all():
+            owner.register_parameter(attribute, self._parameter(name, array))
+        else:
+            owner.register_buffer(attribute, to_tensor(array))
+        key = f"{path}.{attribute}" if path else attribute
+        self.network.operands[value.name] = key
+        self.network.initializers[key] = name
+        return value.name
+
+    def finish(
+        self, inputs: Sequence[str], outputs: Sequence[str], shapes: Sequence[tuple[int, ...]]
+    ) -> OnnxNetwork:
+        """Join what is one layer, drop what no output depends on."""
+        network = self.network
+        for name in outputs:
+            if not isinstance(self._value(name).example, Tensor):
+                raise ModelError(f"the output {name!r} does not depend on the images", code="E032")
+        known = {
+            name: tuple(value.example.shape)
+            for name, value in self.values.items()
+            if isinstance(value.example, Tensor)
+        }
+        steps = join_shuffles(
+            self._steps, network.get_submodule, known, outputs,
+            lambda module: self.places.put_operator("ChannelShuffle", module.eval()),
+        )  # fmt: skip
+        network.steps = needed_steps(steps, outputs, [*network.operands])
+        used = {step.module for step in network.steps}
+        for step in self._steps:
+            module = network.get_submodule(step.module) if step.module not in used else None
+            if isinstance(module, Apply) or (
+                module is not None and not any(True for _ in module.parameters())
+            ):
+                parent, _, last = step.module.rpartition(".")
+                network.get_submodule(parent)._modules.pop(last, None)
+                used.add(step.module)
+        network.signature = type(network.signature)(tuple(inputs), tuple(outputs), tuple(shapes))
+        return network

@@ -1,0 +1,47 @@
+"""Name every operator that no module can be made of, before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onnx import NodeProto
+
+from enxuto.errors import ModelError
+from enxuto.importing.constants import is_constant
+from enxuto.importing.rules import RULES
+from enxuto.importing.sizes import SIZE_RULES
+from enxuto.onnx_model import Model
+
+__all__ = ["check_operators", "opset_of"]
+
+
+def opset_of(model: Model) -> int:
+    """The version of ONNX's own operators."""
+    return next((item.version for item in model.proto.opset_import if item.domain in ("", "ai.onnx")), 1)
+
+
+def check_operators(nodes: Iterable[NodeProto], constants: set[str]) -> None:
+    """Raise `ModelError` with the names of all operators that have no rule; `constants` names the weights."""
+    known, sizes = set(constants), set[str]()
+    unknown: dict[str, None] = {}
+    for node in nodes:
+        inputs = [name for name in node.input if name]
+        if is_constant(node, known):
+            known.update(node.output)
+            continue
+        own = node.domain in ("", "ai.onnx")
+        if own and node.op_type in ("Shape", "Size"):
+            sizes.update(node.output)
+        elif own and inputs and all(name in sizes or name in known for name in inputs):
+            sizes.update(node.output)
+            if node.op_type not in SIZE_RULES:
+                unknown[f"{node.op_type} of sizes"] = None
+        elif not own or node.op_type not in RULES:
+            unknown[node.op_type if own else f"{node.domain}:{node.op_type}"] = None
+    if unknown:
+        kinds = "operators" if len(unknown) > 1 else "operator"
+        raise ModelError(
+            f"no PyTorch module can be made of the {kinds} {', '.join(sorted(unknown))}; what can be is listed in "
+            "docs/reference/importing.md",
+            code="E032",
+        )
