@@ -4,7 +4,8 @@
 
 Levels of a matrix and of 3×3 kernels are coded by each coder; both decode the same payload, in turns. Times are
 processor time, the best of several runs, and mean something only as ratios within one run. With --first-use also what
-that of each costs, with nothing compiled: decoding the packaged network in a process of its own. Needs a C compiler (`cc`).
+that of each costs, with nothing compiled: decoding the packaged network in a process of its own. Needs a C compiler
+(`cc`).
 """
 
 from __future__ import annotations
