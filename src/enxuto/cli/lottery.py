@@ -11,7 +11,9 @@ import typer
 
 from enxuto.cli.shared.common_options import All, Json
 from enxuto.cli.shared.data_options import DATA
+from enxuto.cli.shared.model_files import NetworkFile, is_model_file, open_network_file
 from enxuto.cli.shared.outputs import check_folder
+from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.cli.shared.provenance import provenance, write_provenance
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.study_options import (
@@ -39,12 +41,17 @@ from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from enxuto.prune.removal.kept import Architecture
     from enxuto.studies.images import ImageSelection
     from enxuto.studies.lottery.points import LotteryStudy
     from enxuto.studies.lottery.results import Lottery
     from enxuto.study import Result, StudyResults
 
 __all__ = ["HELP", "run"]
+
+_GRAPH = "given.pt"
 
 HELP = """Search winning tickets: pruned networks as accurate as the unpruned one, on several seeds, beside controls.
 
@@ -137,6 +144,7 @@ class LotteryOptions:
         bool,
         typer.Option("--speed/--no-speed", help="Time the first seed's networks at batch 1 and 128 too."),
     ] = False
+    preprocess: BasePreprocess = None
     svg: Svg = False
     all: All = False
     json: Json = False
@@ -165,12 +173,20 @@ def run(
             code="E021",
         )
     folder = options.folder or check_folder(
-        "lottery", Path("studies") / f"lottery-{network.replace(':', '.')}-{data_name(data)}-{scale}"
+        "lottery", Path("studies") / f"lottery-{_stem(network)}-{data_name(data)}-{scale}"
     )
+    held = open_network_file(network, options.preprocess) if is_model_file(network) else None
+    if held is None and options.preprocess is not None:
+        raise UsageError("--preprocess is for ONNX and .enx files", code="E024")
     selected = image_options.select(
-        network, limit=SCALES[scale].train, test_limit=SCALES[scale].test, labels=image_options.class_order()
-    )
-    make = partial(_study, network, options, filters, selected, image_options, computing, data)
+        network, limit=SCALES[scale].train, test_limit=SCALES[scale].test, labels=image_options.class_order(),
+        weights=None if held is None else held.normalisation,
+        input_shape=None if held is None else held.start.architecture.input_shape,
+    )  # fmt: skip
+    make = partial(
+        _study, network if held is None else held.start.architecture, options, filters, selected, computing,
+        _paths(image_options, data, folder, held), image_options.seed,
+    )  # fmt: skip
     make((1, 1, 1), 2)  # what cannot be is refused before anything is opened
     images = open_both_parts(selected, data, image_options.test)
     study = make(tuple(images.train.images.shape[1:]), images.train.classes)
@@ -178,6 +194,9 @@ def run(
     note(f"{len(work)} points: {len(study.seeds)} seeds × {len(study.arms())} arms × {study.rounds} rounds, and the "
          "unpruned networks")  # fmt: skip
     merge_records(folder, computing.merge)
+    if held is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.start.write(folder / _GRAPH)
     try:
         with study_progress("lottery", _name) as report:
             results = Study(work, folder).run(computing.executor(), report)
@@ -188,18 +207,18 @@ def run(
         samples=count_images(images), seed=list(study.seeds), data=images.hash, threads=computing.thread_count
     )
     about = {"network": study.architecture.to_dict(), "data": images.hash}
-    place = tables_folder(folder, f"{network}-{data_name(data)}", about, _about)
+    place = tables_folder(folder, f"{_stem(network)}-{data_name(data)}", about, _about)
     _show(Lottery.of(results), results, folder, place, made, options)
 
 
 def _study(
-    network: str,
+    network: str | Architecture,
     options: LotteryOptions,
     filters: FilterOptions,
     selected: ImageSelection,
-    image_options: TrainingDataOptions,
     computing: ComputingOptions,
-    data: str,
+    paths: Mapping[str, str],
+    seed: int,
     shape: tuple[int, ...],
     classes: int,
 ) -> LotteryStudy:
@@ -213,15 +232,17 @@ def _study(
     config = TrainConfig.from_recipe(
         options.recipe or scale.recipe, {**recipe, **parse_settings(options.settings)}
     )
+    if isinstance(network, str):
+        network = Architecture(network, shape, None if ":" in network else classes)
     return LotteryStudy(
-        Architecture(network, shape, None if ":" in network else classes),
+        network,
         images=selected,
         config=config,
         criteria=options.criteria,
         modes=options.retrain,
         scopes=options.scopes,
         schedules=options.schedules,
-        seeds=tuple(range(image_options.seed, image_options.seed + (options.seeds or scale.seeds))),
+        seeds=tuple(range(seed, seed + (options.seeds or scale.seeds))),
         rounds=options.rounds or scale.rounds,
         amount=parse_share(filters.amount),
         target=filters.target,
@@ -233,8 +254,20 @@ def _study(
         score_images=filters.score_images,
         timed=(1, 128) if options.speed else (),
         threads=computing.thread_count,
-        paths=image_options.paths(data),
+        paths=paths,
     )
+
+
+def _stem(network: str) -> str:
+    return Path(network).stem if is_model_file(network) else network.replace(":", ".")
+
+
+def _paths(
+    image_options: TrainingDataOptions, data: str, folder: Path, held: NetworkFile | None
+) -> dict[str, str]:
+    """Where points find the images and, of a network from a file, its graph."""
+    own = {} if held is None else {"network": str((folder / _GRAPH).resolve())}
+    return {**image_options.paths(data), **own}
 
 
 def _about(result: Result) -> dict[str, Any] | None:

@@ -44,9 +44,10 @@ __all__ = ["HELP", "run"]
 HELP = """Prune a trained network: remove its least important filters, in one round or several, and train it again.
 
 NETWORK is an ONNX or .enx file; a name that `enxuto zoo` lists or `module:factory`, with trained `--weights`; or a file
-that an earlier prune wrote. Each round takes `--amount` of what is left. Filters are really removed, and the result is compared with the
-network whose removed filters are zero. The folder gets `model.pt`, which loads by itself, and `model.onnx`. The same
-command resumes there. Needs PyTorch: `pip install '.[train]'` in a checkout.
+that an earlier prune wrote. Each round takes `--amount` of what is left. Filters are really removed, and the result is
+compared with the network whose removed filters are zero. With `--retrain none` nothing is trained: what reads removed
+filters is refitted by least squares on `--score-images`, without labels. The folder gets `model.pt`, which loads by
+itself, and `model.onnx`. The same command resumes there. Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto prune model.onnx --data cifar10 --preprocess resnet-cifar --macs 65% -o small
@@ -88,7 +89,8 @@ class PruneOptions:
         typer.Option(
             rich_help_panel=_CHOICE,
             metavar="NAME",
-            help="l1, l2, random, gradient-activation, taylor, deeplift, lrp or conductance.",
+            help="l1, l2, random, gradient-activation, taylor, deeplift, lrp or conductance; with --retrain none also "
+            "cost: the loss that is left after refitting.",
         ),
     ] = "l1"
     scope: Annotated[
@@ -104,7 +106,7 @@ class PruneOptions:
         typer.Option(
             rich_help_panel=_AGAIN,
             metavar="NAME",
-            help="After each round: none, fine-tune, lr-rewind, rewind or reinit.",
+            help="After each round: none (least squares, without labels), fine-tune, lr-rewind, rewind or reinit.",
         ),
     ] = "none"
     retrain_epochs: Annotated[
@@ -204,12 +206,13 @@ def run(
 
 def _check_names(options: PruneOptions) -> None:
     from enxuto.prune.criteria.scores import CRITERIA
+    from enxuto.prune.refit.pruner import COST
     from enxuto.prune.retrain import MODES
 
-    if options.criterion not in CRITERIA:
+    if options.criterion not in (*CRITERIA, COST):
         raise UsageError(
-            f"no criterion {options.criterion!r}{did_you_mean(options.criterion, CRITERIA)}: "
-            f"choose one of {', '.join(CRITERIA)}",
+            f"no criterion {options.criterion!r}{did_you_mean(options.criterion, [*CRITERIA, COST])}: "
+            f"choose one of {', '.join([*CRITERIA, COST])}",
             code="E021",
         )
     if options.retrain not in MODES:
@@ -218,6 +221,8 @@ def _check_names(options: PruneOptions) -> None:
             f"choose one of {', '.join(MODES)}",
             code="E021",
         )
+    if options.criterion == COST and options.retrain != "none":
+        raise UsageError("--criterion cost is of refitting: it goes with --retrain none", code="E022")
     if (options.retrain == "rewind") != (options.rewind_checkpoint is not None):
         raise UsageError(
             "--retrain rewind needs --rewind-checkpoint with an early checkpoint, and nothing else does",
@@ -239,9 +244,7 @@ def _amount(options: PruneOptions, filters: FilterOptions) -> tuple[float, str]:
     return 1 - parse_share(options.macs) ** (1 / options.rounds), "macs"
 
 
-def _read_start(
-    network: str, options: PruneOptions
-) -> tuple[TrainedWeights | None, StartingNetwork | None]:
+def _read_start(network: str, options: PruneOptions) -> tuple[TrainedWeights | None, StartingNetwork | None]:
     """The weights of a network to be built, and the network itself where a file holds it."""
     if is_model_file(network):
         if options.weights is not None or options.factory is not None:

@@ -16,9 +16,9 @@ __all__ = ["HELP", "run"]
 
 HELP = """Show the layer table of a network: volumes, kernels, parameters, memory, operations, receptive fields.
 
-MODEL is an ONNX file, a name that `enxuto zoo` lists, or `module:factory`, a function without arguments that returns
-a torch module; a factory needs `--input-shape C,H,W`. The network is not run, and its weights are not read. Below the
-layers a table of stages shows where parameters, activations and operations are.
+MODEL is an ONNX or .enx file, a name that `enxuto zoo` lists, or `module:factory`, a function without arguments that
+returns a torch module; a factory needs `--input-shape C,H,W`. The network is not run, and its weights are not read.
+Below the layers a table of stages shows where parameters, activations and operations are.
 
 ```
 enxuto summary vgg16 --count lecture
@@ -36,7 +36,7 @@ def run(
         typer.Argument(
             metavar="MODEL",
             autocompletion=complete_networks,
-            help="An ONNX file, a network of the zoo, or module:factory.",
+            help="An ONNX or .enx file, a network of the zoo, or module:factory.",
         ),
     ],
     input_shape: InputShape = None,

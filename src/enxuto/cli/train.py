@@ -12,9 +12,11 @@ import typer
 
 from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.data_options import DATA, say_matching
+from enxuto.cli.shared.model_files import is_model_file
 from enxuto.cli.shared.options import was_given
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.starting_networks import StartingPoint, StartOptions, open_start
 from enxuto.cli.shared.terminal import note, print_json, show_table, warn
 from enxuto.cli.shared.training_options import Network, Settings, TrainingDataOptions, parse_settings
 from enxuto.cli.shared.training_results import (
@@ -23,6 +25,7 @@ from enxuto.cli.shared.training_results import (
     result_rows,
     scores_json,
     training_progress,
+    write_best_module,
     write_export_inputs,
 )
 from enxuto.cli.shared.values import parse_image_size
@@ -40,13 +43,15 @@ __all__ = ["HELP", "run"]
 
 HELP = """Train a network on labelled images; the folder gets checkpoints, the history, and what an export needs.
 
-NETWORK is a name that `enxuto zoo` lists, or `module:factory`. Recipes are souza, souza-program, lottery, resnet,
-alexnet (protocols of the sources) and quick; docs/training.md has all settings. A run that was stopped or killed
-resumes with `--resume` and gives the same result. For several GPUs, or several processes on a CPU: `torchrun
---standalone --nproc-per-node 4 -m enxuto train …`. Needs PyTorch: `pip install '.[train]'` in a checkout.
+NETWORK is a name that `enxuto zoo` lists, `module:factory`, or an ONNX or .enx file, which is trained on and becomes
+`model.onnx` in the folder. Recipes are souza, souza-program, lottery, resnet, alexnet (protocols of the sources) and
+quick; docs/training.md has all settings. A run that was stopped or killed resumes with `--resume` and gives the same
+result. For several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m enxuto train …`.
+Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 -o runs/dsc
+enxuto train model.onnx --preprocess imagenet --data flowers/ --classes 5 --freeze 'features.*' --epochs 3
 enxuto train lenet5 --data mnist/ --epochs 5 --set lr=0.02 --set optimizer=adam --json
 ```
 """
@@ -94,19 +99,21 @@ def run(
         Path, typer.Option(rich_help_panel=DATA, metavar="DATA", help="Data file or folder to train on.")
     ],
     options: TrainOptions,
+    start_options: StartOptions,
     image_options: TrainingDataOptions,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
     config = _configuration(options, image_options.seed if was_given(context, "seed") else None)
     image_options = replace(image_options, seed=config.seed)
-    folder = options.folder or check_folder("train", Path("runs") / network.replace(":", "."))
+    name = Path(network).stem if is_model_file(network) else network.replace(":", ".")
+    folder = options.folder or check_folder("train", Path("runs") / name)
     size = parse_image_size(image_options.resize)
-    _check_network(network)
     _check_folder(folder, resume=options.resume)
     _check_torch(config)
-    parts = _load(network, Path(data), image_options, size, config)
+    start = open_start(network, start_options)
+    parts = _load(start, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
-    model = _build(network, train, config.seed)
+    model = start.build(train, config.seed)
     if _is_reporting():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
@@ -115,9 +122,11 @@ def run(
         return
     for remark in history.notes:
         warn(remark)
-    export = write_export_inputs(network, folder, train, parts.classes)
     plot_history(network, history, folder)
     scores = None if parts.test is None else _score_best(model, folder, parts.test)
+    export = write_export_inputs(network, folder, train, parts.classes)
+    if start.file is not None:
+        export = write_best_module(model, folder, train, parts.classes)
     if options.json:
         print_json(
             {
@@ -160,13 +169,6 @@ def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
     return TrainConfig.from_toml(options.config, settings)
 
 
-def _check_network(network: str) -> None:
-    from enxuto import zoo
-
-    if ":" not in network:
-        zoo.entry(network)
-
-
 def _check_folder(folder: Path, *, resume: bool) -> None:
     there = (folder / "last.pt").exists()
     if there and not resume:
@@ -197,7 +199,7 @@ class _Parts:
 
 
 def _load(
-    network: str,
+    start: StartingPoint,
     data: Path,
     image_options: TrainingDataOptions,
     size: tuple[int, int] | None,
@@ -218,10 +220,10 @@ def _load(
         options = replace(image_options, split="test", limit=image_options.test_limit, seed=seed)
         test_set = _open(Path(image_options.test), options, fall_back=True)
         test_set = _match(test_set, names or dataset.classes, _count_classes(dataset))
-    whole = _decode(dataset, size or _size_for(network, dataset))
-    train, validation = (
-        whole.split(config.validation, config.seed) if config.validation > 0 else (whole, None)
-    )
+    whole = start.normalise(_decode(dataset, size or _size_for(start, dataset)))
+    train, validation = whole, None
+    if config.validation > 0:
+        train, validation = map(start.normalise, whole.split(config.validation, config.seed))
     test = None if test_set is None else _decode_test(test_set, train)
     return _Parts(train, validation, test, whole.hash, dataset.classes)
 
@@ -261,19 +263,17 @@ def _match(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None)
     return matched
 
 
-def _size_for(network: str, dataset: Dataset) -> tuple[int, int] | None:
+def _size_for(start: StartingPoint, dataset: Dataset) -> tuple[int, int] | None:
     """The size to resize to: the network's, where the images have another; None for networks of others."""
-    from enxuto import zoo
-
-    if ":" in network:
+    if start.size is None:
         return None
-    _, height, width = zoo.input_shape(network)
+    height, width = start.size
     shape = dataset.image_shape
     if shape is not None and shape[:2] == (height, width):
         return None
     actual = "of several sizes" if shape is None else f"{shape[0]}×{shape[1]}"
     if _is_reporting():
-        note(f"images are {actual} and are resized to {height}×{width}, the size of {network}")
+        note(f"images are {actual} and are resized to {height}×{width}, the size of {start.network}")
     return height, width
 
 
@@ -294,20 +294,6 @@ def _decode_test(dataset: Dataset, train: TrainingData) -> TrainingData:
     # Said only where it differs: it becomes a part of what identifies the data.
     wanted = None if shape is not None and shape[2] == channels else ("L" if channels == 1 else "RGB")
     return TrainingData.from_dataset(dataset, size, channels=wanted).like(train)
-
-
-def _build(network: str, train: TrainingData, seed: int) -> nn.Module:
-    from enxuto import zoo
-
-    if ":" not in network:
-        return zoo.build(network, classes=train.classes, channels=train.images.shape[1], seed=seed)
-    import torch
-
-    from enxuto.summary.target import build_module
-
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return build_module(network)
 
 
 def _train(

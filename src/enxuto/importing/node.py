@@ -15,6 +15,8 @@ from enxuto.onnx_model import float_attribute, has_attribute, int_attribute, int
 
 __all__ = ["Built", "Node", "Rule"]
 
+Integer = int  # `Node.int` hides the name within the class
+
 
 @dataclass(frozen=True)
 class Built:

@@ -5,7 +5,7 @@
 - `lr-rewind`: the weights stay, the whole schedule runs again (Renda et al., arXiv:2003.02389);
 - `fine-tune`: the weights stay, and so does the last learning rate of the first training;
 - `reinit`: the pruned architecture with fresh weights and the whole schedule: the control of every claim;
-- `none`: nothing is trained.
+- `none`: nothing is trained; `enxuto prune` refits what reads the removed filters (`refit`).
 
 Schedules laid out over the whole run (cosine, one cycle) and those that watch the loss cannot be entered in the middle:
 they run as a whole after rewinding too.
@@ -110,7 +110,7 @@ def _with_fresh_weights(architecture: Architecture, seed: int) -> nn.Module:
     other = next((name for name, _ in network.named_parameters() if name not in own), None)
     if other is not None:
         raise ModelError(
-            f"{architecture.name} cannot get fresh weights: {other!r} belongs to no layer; take another way of retraining",
+            f"{architecture.name} cannot get fresh weights: {other!r} belongs to no layer; retrain in another way",
             code="E032",
         )
     with torch.random.fork_rng(devices=[]):

@@ -180,7 +180,7 @@ class UnprunedNetwork:
         Raises:
             UsageError: as `choose_units` does.
         """
-        removed_groups = self._removed_groups(kept)
+        removed_groups = self.removed_groups(kept)
         groups = [
             group
             for group in self.channels.groups
@@ -199,7 +199,7 @@ class UnprunedNetwork:
             )
             for group in groups
         ]
-        total = self._target_measure(selection.target, timer)
+        total = self.target_measure(selection.target, timer)
 
         def after(chosen: Iterable[int]) -> frozenset[int]:
             return removed_groups | {groups[number].number for number in chosen}
@@ -212,7 +212,7 @@ class UnprunedNetwork:
         removed = after(choice.removed)
         return PruningStep(self.channels.without_groups(removed), share_left, total(removed) / whole)
 
-    def _removed_groups(self, kept: KeptChannels) -> frozenset[int]:
+    def removed_groups(self, kept: KeptChannels) -> frozenset[int]:
         """Numbers of the groups that a plan removed."""
         there = {layer: set(positions) for layer, positions in kept.layers.items()}
         return frozenset(
@@ -221,7 +221,7 @@ class UnprunedNetwork:
             if any(positions[0] not in there[layer] for layer, positions in group.filters.items())
         )
 
-    def _target_measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
+    def target_measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
         """From numbers of removed groups to what is left of the target."""
         groups = self.channels.groups
         match target:

@@ -19,7 +19,7 @@ from enxuto.archive import read_archive, read_state, same_number_kind
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, error_reason
 from enxuto.importing.load import network_of
-from enxuto.onnx_model import cut_before_softmax, output_ending
+from enxuto.onnx_model import Model, cut_before_softmax, output_ending
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
@@ -65,11 +65,15 @@ class TrainedWeights:
 
 @dataclass(frozen=True)
 class StartingNetwork:
-    """The trained network that rounds begin with. kept: all of its channels, or those that an earlier pruning left."""
+    """The trained network that rounds begin with.
+
+    kept: all of its channels, or those that an earlier pruning left. source: the model of the file that it comes from.
+    """
 
     network: nn.Module = field(hash=False)
     architecture: Architecture
     kept: KeptChannels
+    source: Model | None = field(default=None, hash=False)
 
     @classmethod
     def of(
@@ -110,7 +114,9 @@ class StartingNetwork:
         return cls(pruned.network, pruned.architecture, pruned.kept)
 
     @classmethod
-    def of_file(cls, path: str | Path, input_shape: Sequence[int] | None = None) -> tuple[StartingNetwork, Preprocess | None]:
+    def of_file(
+        cls, path: str | Path, input_shape: Sequence[int] | None = None
+    ) -> tuple[StartingNetwork, Preprocess | None]:
         """Take the network of an ONNX or `.enx` file, and the preprocessing that the file names.
 
         A softmax at the end is left out, as training and criteria take logits.
@@ -129,12 +135,13 @@ class StartingNetwork:
             scores = network(torch.zeros(1, *network.input_shape))
         if scores.dim() != 2:
             raise ModelError(
-                f"{path} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)", code="E035"
+                f"{path} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)",
+                code="E035",
             )
         name = Path(path).stem.replace(":", "_") or "network"
         architecture = Architecture(name, network.input_shape, graph=network.graph)
         kept = UnprunedNetwork.from_architecture(architecture).channels.keep_all()
-        return cls(network, architecture, kept), preprocess_of(metadata)
+        return cls(network, architecture, kept, model), preprocess_of(metadata)
 
     @property
     def hash(self) -> str:
@@ -191,13 +198,15 @@ def prune_points(
         )
     shared = {**network_settings(start.architecture), "images": images.to_dict()}
     rewind = {} if early is None else {"rewind": state_hash(early)}
+    refit = {"refit": True} if arm.mode == "none" else {}
     settings = {**shared, "weights": start.hash, "last_lr": last_lr}
     first = make_point(LOTTERY_START, settings, seed, data_hash, code=CODE, paths=paths)
     points = [first]
     for number, left in enumerate(shares_left(amount, rounds), start=1):
         settings = {
             **shared, "arm": asdict(arm), "round": number, "left": left, "selection": asdict(selection),
-            "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None, **rewind,
+            "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None,
+            **rewind, **refit,
         }  # fmt: skip
         after = [first] if number == 1 else [first, points[-1]]
         points.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))

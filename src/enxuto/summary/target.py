@@ -1,4 +1,4 @@
-"""`summarize`: the layer table of whatever a user can name: a network of the zoo, a factory, an ONNX file."""
+"""`summarize`: the layer table of whatever a user can name: a network of the zoo, a factory, an ONNX or `.enx` file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto import zoo
 from enxuto.errors import ModelError, UsageError, error_reason, import_optional
-from enxuto.onnx_model import Model
+from enxuto.opening import load
 from enxuto.summary.onnx_graph import summarize_onnx
 from enxuto.summary.table import Summary
 
@@ -24,7 +24,7 @@ __all__ = ["build_module", "summarize", "summarize_network"]
 def summarize(
     target: str | Path, *, input_shape: Sequence[int] | None = None, classes: int | None = None
 ) -> Summary:
-    """The layer table of `target`: an ONNX file, a zoo name, or `module:factory`.
+    """The layer table of `target`: an ONNX or `.enx` file, a zoo name, or `module:factory`.
 
     `input_shape` is (channels, height, width): needed for a factory and for ONNX files that leave sizes open,
     and by default the entry's for a zoo name. `classes` is for zoo names. Raises `UsageError` where the target
@@ -33,7 +33,7 @@ def summarize(
     name = str(target)
     if names_file(name):
         _check_classes(name, classes)
-        return summarize_onnx(Model.read(name), input_shape=input_shape, source=name)
+        return summarize_onnx(load(name), input_shape=input_shape, source=name)
     if ":" in name:
         _check_classes(name, classes)
         if input_shape is None:

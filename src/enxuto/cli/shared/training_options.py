@@ -34,7 +34,9 @@ __all__ = [
 Network = Annotated[
     str,
     typer.Argument(
-        metavar="NETWORK", autocompletion=complete_networks, help="A network of the zoo, or module:factory."
+        metavar="NETWORK",
+        autocompletion=complete_networks,
+        help="A network of the zoo, module:factory, or an ONNX or .enx file.",
     ),
 ]
 

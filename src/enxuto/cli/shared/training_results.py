@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enxuto.cli.shared.model_files import is_model_file
 from enxuto.cli.shared.progress import clock_time
 from enxuto.cli.shared.terminal import note, progress_bar
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from enxuto.train import History, Scores, TrainingData, TrainingProgress
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "result_rows",
     "scores_json",
     "training_progress",
+    "write_best_module",
     "write_export_inputs",
 ]
 
@@ -72,9 +76,10 @@ def write_export_inputs(
         str(folder / "best.pt"),
     ]
     shape = tuple(train.images.shape[1:])
-    if ":" not in network:
+    own = ":" in network or is_model_file(network)
+    if not own:
         words += ["--classes", str(train.classes)]
-    if ":" in network or shape != zoo.input_shape(network):
+    if own or shape != zoo.input_shape(network):
         words += ["--input-shape", ",".join(map(str, shape))]
     if shape[0] in (1, 3):
         values = train.preprocess().to_dict()
@@ -87,6 +92,20 @@ def write_export_inputs(
             file.write("".join(f"{name}\n" for name in classes).encode())
         words += ["--labels", str(folder / "labels.txt")]
     return shlex.join(words)
+
+
+def write_best_module(
+    model: nn.Module, folder: Path, train: TrainingData, classes: Sequence[str] | None
+) -> str:
+    """Write the best epoch of a network that came from an ONNX or `.enx` file as model.onnx; returns its path."""
+    from enxuto.export import export_onnx
+    from enxuto.train import Checkpoint
+
+    model.load_state_dict(Checkpoint.read(folder / "best.pt").model)
+    shape = tuple(train.images.shape[1:])
+    preprocess = train.preprocess() if shape[0] in (1, 3) else None
+    export_onnx(model.cpu(), folder / "model.onnx", input_shape=shape, preprocess=preprocess, labels=classes)
+    return str(folder / "model.onnx")
 
 
 def plot_history(network: str, history: History, folder: Path) -> None:

@@ -112,10 +112,10 @@ def _cubic(share: np.ndarray, a: float) -> list[tuple[int, np.ndarray]]:
     """The weights of the four neighbours: R. Keys, Cubic convolution interpolation, 1981."""
 
     def near(d: np.ndarray) -> np.ndarray:
-        return ((a + 2) * d - (a + 3)) * d * d + 1
+        return np.asarray(((a + 2) * d - (a + 3)) * d * d + 1)
 
     def far(d: np.ndarray) -> np.ndarray:
-        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        return np.asarray(((a * d - 5 * a) * d + 8 * a) * d - 4 * a)
 
     return [(-1, far(share + 1)), (0, near(share)), (1, near(1 - share)), (2, far(2 - share))]
 

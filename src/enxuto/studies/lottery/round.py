@@ -20,6 +20,7 @@ from enxuto.errors import DataError
 from enxuto.metrics import wilson_interval
 from enxuto.prune.criteria.scores import Criterion, scores
 from enxuto.prune.criteria.weights import Random
+from enxuto.prune.refit.pruner import COST, Refitter
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import load_pruned, read_graph, save_pruned
 from enxuto.prune.removal.remove import slice_state
@@ -37,7 +38,15 @@ from enxuto.train.history import History
 from enxuto.train.loop import fit
 from enxuto.train.validation import score
 
-__all__ = ["NETWORK", "TRAINING", "architecture_of", "load_start", "network_file", "prune_round", "train_unpruned"]
+__all__ = [
+    "NETWORK",
+    "TRAINING",
+    "architecture_of",
+    "load_start",
+    "network_file",
+    "prune_round",
+    "train_unpruned",
+]
 
 NETWORK, TRAINING = "network.pt", "training"
 
@@ -74,13 +83,19 @@ def prune_round(task: Task) -> dict[str, Any]:
     first, arm = task.predecessors[0], Arm(**settings["arm"])
     state, kept = _starting_state(task, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
+    whole = unpruned.expand_state(state, kept)
+    refitter = (
+        _refitter(task, unpruned, whole, images) if settings["round"] and settings.get("refit") else None
+    )
     step = (
-        _choose_filters(task, unpruned, state, kept, images)
+        _choose_filters(task, unpruned, state, kept, images, refitter)
         if settings["round"]
         else PruningStep(kept, 1.0, 1.0)
     )
-    smaller = unpruned.prune(unpruned.expand_state(state, kept), step.kept)
+    smaller = unpruned.prune(whole, step.kept)
     at_once = score(smaller, images.test).top1
+    if refitter is not None:
+        refitter.apply(smaller, step.kept)
     network = _restore_weights(task, arm, unpruned, smaller, step.kept)
     history = None
     if arm.mode != "none" or settings["gradual"] is not None:
@@ -113,10 +128,15 @@ def _starting_state(
 
 
 def _choose_filters(
-    task: Task, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], kept: KeptChannels, images: Images
-) -> PruningStep:
+    task: Task, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], kept: KeptChannels, images: Images,
+    refitter: Refitter | None,
+) -> PruningStep:  # fmt: skip
     """Score the network as it is and choose what goes."""
     settings = task.settings
+    selection = Selection(**settings["selection"])
+    if refitter is not None and settings["arm"]["criterion"] == COST:
+        measure = unpruned.target_measure(selection.target, None)
+        return refitter.choose(kept, settings["left"], measure, selection.floor)
     network = unpruned.prune(unpruned.expand_state(state, kept), kept, verify=False)
     batches = scoring_batches(images, settings["score_images"], task.seed)
     criterion = settings["arm"]["criterion"]
@@ -128,7 +148,13 @@ def _choose_filters(
         smaller = unpruned.prune(whole.state_dict(), plan, verify=False)
         return relative_latency(smaller, whole, unpruned.architecture.input_shape, threads=threads)
 
-    return unpruned.plan_round(kept, found, settings["left"], Selection(**settings["selection"]), timer=timer)
+    return unpruned.plan_round(kept, found, settings["left"], selection, timer=timer)
+
+
+def _refitter(task: Task, unpruned: UnprunedNetwork, whole: Mapping[str, Tensor], images: Images) -> Refitter:
+    """Moments of the scoring images; nothing looks at their labels."""
+    batches = scoring_batches(images, task.settings["score_images"], task.seed)
+    return Refitter.of(unpruned, whole, (pixels for pixels, _ in batches), task.seed)
 
 
 def _criterion(name: str, seed: int) -> str | Criterion:

@@ -1,0 +1,164 @@
+"""What `enxuto train` begins with: a new network of the zoo, one's own, trained weights, or an ONNX or `.enx` file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enxuto.cli.shared.model_files import is_model_file, open_network_file
+from enxuto.cli.shared.preprocess_options import BasePreprocess
+from enxuto.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from enxuto.studies.pruning import StartingNetwork
+    from enxuto.train import TrainingData
+
+__all__ = ["StartOptions", "StartingPoint", "open_start"]
+
+_PANEL = "Transfer learning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """What training begins with, and what of it stays."""
+
+    weights: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_PANEL, metavar="FILE", help="Begin with these weights of NETWORK."),
+    ] = None
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            rich_help_panel=_PANEL,
+            metavar="N",
+            help="Replace the last layer by a fresh one for N classes.",
+        ),
+    ] = None
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="PATTERN",
+            help="Do not train parameters of these names: 'features.*'. Repeatable.",
+        ),
+    ] = None
+    preprocess: BasePreprocess = None
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A network to train. file: what an ONNX or `.enx` file holds, None for other networks."""
+
+    network: str
+    options: StartOptions
+    file: StartingNetwork | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of its images, None for a network of the user's own."""
+        from enxuto import zoo
+
+        if self.file is None and ":" in self.network:
+            return None
+        shape = zoo.input_shape(self.network) if self.file is None else self.file.architecture.input_shape
+        return shape[1], shape[2]
+
+    def normalise(self, train: TrainingData) -> TrainingData:
+        """The images with the mean and std of the file's training."""
+        if self.mean is None or self.std is None:
+            return train
+        return replace(train, mean=self.mean, std=self.std)
+
+    def build(self, train: TrainingData, seed: int) -> nn.Module:
+        """The network for these images, with a new head and frozen parameters as the options say.
+
+        Raises `UsageError` where the images have other classes than the network.
+        """
+        from enxuto.studies.transfer import freeze
+
+        wanted = self.options.classes
+        if wanted is not None and wanted != train.classes:
+            raise UsageError(
+                f"the images have {train.classes} classes, not {wanted}; leave out --classes", code="E042"
+            )
+        module = self._fresh(train, seed) if self.file is None else self._from_file(train, seed)
+        if self.options.freeze:
+            freeze(module, self.options.freeze)
+        return module
+
+    def _fresh(self, train: TrainingData, seed: int) -> nn.Module:
+        import torch
+
+        from enxuto import zoo
+        from enxuto.archive import read_state
+        from enxuto.studies.transfer import load_without_head
+        from enxuto.summary.target import build_module
+
+        shape = tuple(train.images.shape[1:])
+        if ":" not in self.network:
+            module = zoo.build(self.network, classes=train.classes, channels=shape[0], seed=seed)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                module = build_module(self.network)
+        if self.options.weights is not None:
+            load_without_head(module, read_state(self.options.weights), shape, self.network)
+        return module
+
+    def _from_file(self, train: TrainingData, seed: int) -> nn.Module:
+        import torch
+
+        from enxuto.importing.load import network_of
+        from enxuto.importing.network import OnnxNetwork
+        from enxuto.studies.transfer import replace_head
+
+        assert self.file is not None
+        module, architecture = self.file.network, self.file.architecture
+        with torch.no_grad():
+            outputs = module(torch.zeros(1, *architecture.input_shape)).shape[1]
+        if outputs == train.classes and self.options.classes is None:
+            return module
+        if self.options.classes is None:
+            raise UsageError(
+                f"{self.network} tells {outputs} classes apart, the images have {train.classes}; --classes "
+                f"{train.classes} replaces its last layer",
+                code="E042",
+            )
+        assert isinstance(module, OnnxNetwork)
+        assert self.file.source is not None
+        model = replace_head(self.file.source, module, train.classes, seed)
+        return network_of(model, architecture.input_shape)
+
+
+def open_start(network: str, options: StartOptions) -> StartingPoint:
+    """Check what NETWORK is, and read it where it is a file.
+
+    Raises what `open_network_file` raises, and `UsageError` for an unknown name or options that do not fit it.
+    """
+    from enxuto import zoo
+
+    if is_model_file(network):
+        if options.weights is not None:
+            raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
+        held = open_network_file(network, options.preprocess)
+        return StartingPoint(network, options, held.start, held.normalisation.mean, held.normalisation.std)
+    if options.preprocess is not None:
+        raise UsageError(
+            "--preprocess is for ONNX and .enx files; others take it from their images", code="E024"
+        )
+    if options.classes is not None and options.weights is None:
+        raise UsageError(
+            "--classes replaces the head of a trained network; a new one has as many as the images",
+            code="E024",
+        )
+    if ":" not in network:
+        zoo.entry(network)
+    return StartingPoint(network, options)

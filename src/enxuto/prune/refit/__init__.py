@@ -1,0 +1,1 @@
+"""Pruning without training: what reads the removed filters is refitted by least squares, on images without labels."""

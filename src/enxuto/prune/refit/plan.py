@@ -1,0 +1,182 @@
+"""Prune without training: choose groups by what they cost after refitting, and refit what reads them.
+
+Groups go where they cost least per multiplication, in several steps; after each, the matrices are refitted and the
+costs counted again, so that of two channels that can stand for one another only one goes. All of it works on moments:
+the network runs once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from enxuto.prune.channels.map import ChannelGroup, ChannelMap
+from enxuto.prune.refit.moments import ReaderMoments
+from enxuto.prune.refit.readers import Reader
+from enxuto.prune.refit.solve import RIDGE, column_costs, refit_matrix
+from enxuto.prune.removal.kept import KeptChannels
+from enxuto.prune.removal.remove import removed_atoms
+
+__all__ = ["choose_by_cost", "refit"]
+
+_STEPS = 5
+
+Measure = Callable[[frozenset[int]], float]
+"""From numbers of removed groups to what is left."""
+
+
+def refit(
+    network: nn.Module,
+    smaller: nn.Module,
+    channels: ChannelMap,
+    kept: KeptChannels,
+    readers: Sequence[Reader],
+    moments: Mapping[str, ReaderMoments],
+) -> None:
+    """Give the layers of `smaller` that lost inputs the weights that make up for them, in place.
+
+    Args:
+        network: the one that `smaller` was cut from, and that `moments` are of.
+        smaller: what `remove` made of it by the plan `kept`.
+        channels: of `network`.
+        kept: the plan.
+        readers: of `network`.
+        moments: by layer.
+    """
+    removed = removed_atoms(channels, kept)
+    for reader in readers:
+        if reader.layer not in moments:
+            continue
+        stays = reader.kept(removed)
+        if bool(stays.all()):
+            continue
+        old, new = network.get_submodule(reader.layer), smaller.get_submodule(reader.layer)
+        matrix = _matrix(old)
+        if matrix.shape[1] > len(stays):
+            stays = torch.cat((stays, torch.tensor([True])))
+        found = refit_matrix(matrix, moments[reader.layer], stays)
+        rows = torch.tensor(kept.layers.get(reader.layer, tuple(range(len(found)))))
+        _write(new, found[rows])
+
+
+def _matrix(module: nn.Module) -> Tensor:
+    """[W b], or W where there is no bias, float64."""
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    rows = weight.detach().double().flatten(1)
+    return rows if not isinstance(bias, Tensor) else torch.cat((rows, bias.detach().double()[:, None]), 1)
+
+
+def _write(module: nn.Module, rows: Tensor) -> None:
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    with torch.no_grad():
+        if isinstance(bias, Tensor):
+            bias.copy_(rows[:, -1])
+            rows = rows[:, :-1]
+        weight.copy_(rows.reshape(weight.shape))
+
+
+def choose_by_cost(
+    network: nn.Module,
+    channels: ChannelMap,
+    readers: Sequence[Reader],
+    moments: Mapping[str, ReaderMoments],
+    measure: Measure,
+    share_left: float,
+    *,
+    floor: int = 1,
+    gone: frozenset[int] = frozenset(),
+) -> frozenset[int]:
+    """The numbers of the groups to remove, so that about `share_left` of the measure is left.
+
+    Args:
+        network: whose channels `channels` has.
+        channels: its groups.
+        readers: its layers that read them.
+        moments: by layer.
+        measure: what is left of the MACs, say.
+        share_left: 0…1, of the measure of the unpruned network.
+        floor: filters that each layer keeps at least.
+        gone: groups removed before.
+    """
+    whole, start = measure(frozenset()), measure(gone)
+    matrices = {reader.layer: _matrix(network.get_submodule(reader.layer)) for reader in readers}
+    for step in range(1, _STEPS + 1):
+        wanted = start * (share_left * whole / start) ** (step / _STEPS)
+        costs = _atom_costs(channels, readers, moments, matrices, gone)
+        now = measure(gone)
+        prices = {
+            group.number: sum(costs.get(atom, 0.0) for atom in group.atoms)
+            / max(1.0, now - measure(gone | {group.number}))
+            for group in channels.groups
+            if group.number not in gone
+        }
+        gone = _take(channels, prices, gone, measure, wanted, floor)
+    return gone
+
+
+def _take(
+    channels: ChannelMap,
+    prices: Mapping[int, float],
+    gone: frozenset[int],
+    measure: Measure,
+    wanted: float,
+    floor: int,
+) -> frozenset[int]:
+    """Remove the cheapest groups until the measure is as wanted."""
+    left = {
+        layer: sum(channels.group_of.get(atom) not in gone for atom in atoms)
+        for layer, atoms in channels.layers.items()
+    }
+    order: list[ChannelGroup] = []
+    for number in sorted(prices, key=lambda one: (prices[one], one)):
+        group = channels.groups[number]
+        if all(left[layer] - len(filters) >= floor for layer, filters in group.filters.items()):
+            order.append(group)
+            for layer, filters in group.filters.items():
+                left[layer] -= len(filters)
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if measure(gone | {group.number for group in order[:middle]}) <= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return gone | {group.number for group in order[:low]}
+
+
+def _atom_costs(
+    channels: ChannelMap,
+    readers: Sequence[Reader],
+    moments: Mapping[str, ReaderMoments],
+    matrices: Mapping[str, Tensor],
+    gone: Iterable[int],
+) -> dict[int, float]:
+    """Atom → what losing it costs all that read it, beside what is gone already."""
+    removed = frozenset(atom for number in gone for atom in channels.groups[number].atoms)
+    costs: dict[int, float] = {}
+    for reader in readers:
+        if reader.layer not in moments:
+            continue
+        matrix, seen = matrices[reader.layer], moments[reader.layer]
+        stays = reader.kept(removed)
+        atoms = torch.from_numpy(reader.columns)[stays]
+        if matrix.shape[1] > len(stays):
+            stays = torch.cat((stays, torch.tensor([True])))
+        size = matrix.shape[1]
+        inputs = seen.inputs[:, :size, :size][:, stays][:, :, stays]
+        known = ReaderMoments(inputs, seen.counts, seen.gradients)
+        now = matrix if bool(stays.all()) else refit_matrix(matrix, seen, stays, RIDGE)
+        own = [atom for atom in sorted(set(atoms.tolist())) if atom in channels.group_of]
+        by_size: dict[int, list[int]] = {}
+        places = {atom: torch.nonzero(atoms == atom).flatten() for atom in own}
+        for atom in own:
+            by_size.setdefault(len(places[atom]), []).append(atom)
+        for members in by_size.values():
+            found = column_costs(now, known, torch.stack([places[atom] for atom in members]))
+            for atom, cost in zip(members, found.tolist(), strict=True):
+                costs[atom] = costs.get(atom, 0.0) + max(0.0, cost)
+    return costs

@@ -1,0 +1,67 @@
+"""The layers that read channels through a matrix: convolutions of one group and linear layers.
+
+Grouped, depthwise and transposed convolutions, and convolutions of one or three axes, are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from enxuto.prune.channels.map import ChannelMap
+
+__all__ = ["Reader", "find_readers", "sample_inputs"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer and the atom that each column of its matrix reads: in a convolution one for each kernel position."""
+
+    layer: str
+    columns: np.ndarray
+
+    def kept(self, removed: frozenset[int]) -> Tensor:
+        """Whether each column stays when these atoms are removed."""
+        return torch.from_numpy(~np.isin(self.columns, list(removed)))
+
+
+def find_readers(network: nn.Module, channels: ChannelMap) -> tuple[Reader, ...]:
+    """All readers of channels that may go, in the order of the network's layers; those whose weight is used once."""
+    free = set(channels.group_of)
+    shared = set(channels.aliases.values())
+    found = []
+    for binding in channels.bindings:
+        layer, _, attribute = binding.tensor.rpartition(".")
+        if attribute != "weight" or binding.dim != 1 or binding.groups != 1 or binding.tensor in shared:
+            continue
+        module = network.get_submodule(layer)
+        plain = isinstance(module, nn.Linear) or (
+            isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
+        )
+        if plain and free.intersection(binding.atoms):
+            width = module.weight[0, 0].numel()  # type: ignore[index]
+            found.append(Reader(layer, np.repeat(np.array(binding.atoms), width)))
+    return tuple(found)
+
+
+def sample_inputs(module: nn.Module, x: Tensor, positions: Sequence[int] | None) -> Tensor:
+    """What the columns read at some positions of the output, (batch, positions, columns); None: at all."""
+    if isinstance(module, nn.Linear):
+        return x.reshape(len(x), -1, x.shape[-1])
+    assert isinstance(module, nn.Conv2d)
+    padding = module.padding
+    if isinstance(padding, str):
+        x, padding = _pad_same(module, x) if padding == "same" else x, (0, 0)
+    patches = F.unfold(x, module.kernel_size, module.dilation, padding, module.stride)
+    if positions is not None:
+        patches = patches[:, :, list(positions)]
+    return patches.transpose(1, 2)
+
+
+def _pad_same(module: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.pad(x, module._reversed_padding_repeated_twice)

@@ -1,0 +1,83 @@
+"""Least squares on second moments: the weights that make up for removed columns, and what is lost all the same.
+
+A layer computes y = A x, with A = [W b] and x its inputs and a constant 1. Without the removed columns r the best that
+the kept ones k can do is A' = A_k + A_r H_rk (H_kk + λ D)⁻¹, with H = E[x xᵀ] and D its diagonal. At λ = 0 this is
+W' = W H[:, k] H[k, k]⁻¹; a large λ leaves W as it was. λ is the one that loses least on images left out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from enxuto.prune.refit.moments import ReaderMoments
+
+__all__ = ["RIDGE", "column_costs", "refit_matrix"]
+
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1e3)
+RIDGE = 1e-3  # in costs, which compare filters
+
+
+def refit_matrix(matrix: Tensor, moments: ReaderMoments, kept: Tensor, ridge: float | None = None) -> Tensor:
+    """The matrix of the kept columns.
+
+    Args:
+        matrix: (outputs, K + 1), the bias last; (outputs, K) for a layer without a bias, which gets none.
+        moments: of its inputs.
+        kept: (K + 1,) or (K,), true for columns that stay.
+        ridge: λ; None: the one that loses least on images left out.
+
+    Returns:
+        (outputs, kept columns), float64.
+    """
+    size = matrix.shape[1]
+    folds = moments.inputs[:, :size, :size]
+    total, count = folds.sum(0), moments.counts.sum()
+    if ridge is not None:
+        return _solve(matrix, total / count, kept, ridge)
+    losses = torch.zeros(len(_RIDGES), dtype=torch.float64)
+    for fold, weight in zip(folds, moments.counts, strict=True):
+        if weight == 0 or weight == count:
+            continue
+        others = (total - fold) / (count - weight)
+        for number, ridge in enumerate(_RIDGES):
+            gap = _spread(_solve(matrix, others, kept, ridge), kept) - matrix
+            losses[number] += ((gap @ fold) * gap).sum()
+    return _solve(matrix, total / count, kept, _RIDGES[int(losses.argmin())])
+
+
+def _solve(matrix: Tensor, second: Tensor, kept: Tensor, ridge: float) -> Tensor:
+    own, cross = second[kept][:, kept], second[~kept][:, kept]
+    powers = own.diagonal()
+    own = own + torch.diag(ridge * torch.maximum(powers, 1e-6 * powers.mean()))
+    made_up = torch.cholesky_solve((matrix[:, ~kept] @ cross).T, torch.linalg.cholesky(own)).T
+    return matrix[:, kept] + made_up
+
+
+def _spread(part: Tensor, kept: Tensor) -> Tensor:
+    whole = torch.zeros(part.shape[0], len(kept), dtype=part.dtype)
+    whole[:, kept] = part
+    return whole
+
+
+def column_costs(matrix: Tensor, moments: ReaderMoments, groups: Tensor) -> Tensor:
+    """What it costs, in nats of divergence, to lose each group of columns when the others make up for it.
+
+    The squared error that is left is A_j S_j A_jᵀ with S_j the inverse of the block j of H⁻¹; half of its product with
+    the outputs' gradients is the cost, summed over positions.
+
+    Args:
+        matrix: (outputs, columns) of the kept columns, the bias last where there is one.
+        moments: restricted to these columns.
+        groups: (n, m), the columns of each group.
+
+    Returns:
+        (n,)
+    """
+    second = moments.inputs.sum(0) / moments.counts.sum()
+    powers = second.diagonal()
+    second = second + torch.diag(RIDGE * torch.maximum(powers, 1e-6 * powers.mean()))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(second))
+    blocks = torch.linalg.inv(inverse[groups[:, :, None], groups[:, None, :]])
+    parts = matrix[:, groups].permute(1, 0, 2)  # (n, outputs, m)
+    return 0.5 * torch.einsum("nom,nmk,npk,op->n", parts, blocks, parts, moments.gradients)

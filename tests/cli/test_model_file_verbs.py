@@ -1,0 +1,148 @@
+"""Verbs that take a network, given an ONNX or `.enx` file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from typer.testing import Result
+
+import enxuto
+from enxuto import zoo
+from enxuto.prune import deeplift, load_pruned
+from enxuto.runtime import Runner
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def parts(images: Path, tmp_path: Path) -> tuple[object, ...]:
+    """80 training and 40 test images of digits."""
+    held = np.load(images)
+    for name, chosen in {"train": slice(0, 80), "test": slice(80, 120)}.items():
+        np.savez(tmp_path / f"{name}.npz", images=held["images"][chosen], labels=held["labels"][chosen])
+    return "--data", tmp_path / "train.npz", "--test", tmp_path / "test.npz"
+
+
+def test_prune_leaves_a_smaller_onnx_file(
+    invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "small"
+    asked = ("prune", digits, *parts, "--macs", "60%", "--no-speed", "--json", "-o", out)
+    result = invoke(*asked)
+    assert result.exit_code == 0, result.output
+    last = json.loads(result.stdout)["rounds"][-1]
+    assert last["left"]["macs"] == pytest.approx(0.6, abs=0.1)
+    assert (out / "model.onnx").stat().st_size < digits.stat().st_size
+    pruned = load_pruned(out / "model.pt")
+    batch = torch.rand(4, *pruned.architecture.input_shape)
+    np.testing.assert_allclose(
+        pruned.network(batch).detach().numpy(), Runner(out / "model.onnx").scores(batch.numpy()), atol=1e-4
+    )
+    before, after = (
+        {tensor.name for tensor in onnx.load(path).graph.initializer} for path in (digits, out / "model.onnx")
+    )
+    assert {name for name in after if not name.startswith("shape_")} <= before
+    again = invoke(*asked)  # resumes: nothing is computed twice
+    assert json.loads(again.stdout)["rounds"] == json.loads(result.stdout)["rounds"]
+    further = invoke(
+        "prune", out / "model.pt", *parts, "--amount", "20%", "--no-speed", "--json", "-o", tmp_path / "less"
+    )
+    assert further.exit_code == 0, further.output
+
+
+def test_train_goes_on_with_a_new_head_and_frozen_layers(
+    invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    network = enxuto.load_module(digits)
+    first = next(name for name, _ in network.named_parameters())
+    held = np.load(tmp_path / "train.npz")
+    np.savez(tmp_path / "train.npz", images=held["images"], labels=held["labels"] % 5)
+    asked = ("train", digits, "--data", tmp_path / "train.npz", "--epochs", 1, "--set", "validation=0.2", "--json",
+             "-o", tmp_path / "run")  # fmt: skip
+    refused = invoke(*asked)
+    assert refused.exit_code == 2
+    assert "--classes 5 replaces its last layer" in refused.stderr.replace("\n", " ")
+    result = invoke(*asked, "--classes", 5, "--freeze", first)
+    assert result.exit_code == 0, result.output
+    model = enxuto.Model.read(tmp_path / "run" / "model.onnx")
+    assert Runner(model, threads=1).scores(np.zeros((2, *network.input_shape), np.float32)).shape == (2, 5)
+    name = network.initializers[first]
+    np.testing.assert_array_equal(model.load(name), enxuto.Model.read(digits).load(name))
+    trained = dict(enxuto.load_module(model).named_parameters())
+    assert any(not torch.equal(value, trained[key]) for key, value in network.named_parameters()
+               if key in trained and value.shape == trained[key].shape)  # fmt: skip
+
+
+def test_train_begins_with_weights_of_a_zoo_network(
+    invoke: Invoke, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    torch.save(zoo.build("lenet5", classes=4, channels=1, seed=3).state_dict(), tmp_path / "four.pt")
+    result = invoke(
+        "train", "lenet5", *parts[:2], "--weights", tmp_path / "four.pt", "--classes", 10, "--freeze", "*.weight",
+        "--epochs", 1, "--set", "validation=0.2", "--json", "-o", tmp_path / "run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    before = torch.load(tmp_path / "four.pt", weights_only=True)
+    after = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["model"]
+    kept = [key for key in before if key.endswith(".weight") and before[key].shape == after[key].shape]
+    assert kept
+    assert all(torch.equal(before[key], after[key]) for key in kept)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "said"),
+    [
+        ("prune", ("--weights", "w.pt"), "has its own weights"),
+        ("prune", ("--macs", "50%", "--amount", "30%"), "leave out --amount"),
+        ("train", ("--weights", "w.pt"), "has its own weights"),
+        ("train", ("--freeze", "nothing.*"), "no parameter matches"),
+        ("train", ("--freeze", "*"), "every parameter would be frozen"),
+        ("train", ("--classes", "7"), "the images have 10 classes"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    verb: str,
+    words: tuple[str, ...],
+    said: str,
+    invoke: Invoke,
+    digits: Path,
+    parts: tuple[object, ...],
+    tmp_path: Path,
+) -> None:
+    result = invoke(verb, digits, *(parts if verb == "prune" else parts[:2]), *words, "-o", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.stderr.split())
+
+
+def test_lottery_begins_with_fresh_weights_of_the_graph(
+    invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    result = invoke(
+        "lottery", digits, *parts, "--scale", "smoke", "--seeds", 1, "--rounds", 1, "--criteria", "l1", "--retrain",
+        "rewind", "--json", "-o", tmp_path / "study",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert load_pruned(tmp_path / "study" / "given.pt").architecture.graph
+
+
+def test_summary_reads_enx_files(invoke: Invoke, digits: Path, tmp_path: Path) -> None:
+    enxuto.compress(digits).save(tmp_path / "digits.enx")
+    whole, coded = (
+        json.loads(invoke("summary", path, "--json").stdout) for path in (digits, tmp_path / "digits.enx")
+    )
+    assert whole["layers"] == coded["layers"]
+
+
+def test_attribution_explains_a_network_from_a_file(digits: Path) -> None:
+    network = enxuto.load_module(digits)
+    images = torch.rand(3, *network.input_shape)
+    found = deeplift(network, images, torch.tensor([0, 1, 2]))
+    assert found.relative_error < 1e-3
+    assert set(found.layers) == {key.removesuffix(".weight") for key, value in network.state_dict().items()
+                                 if value.dim() > 1}  # fmt: skip
