@@ -45,9 +45,9 @@ HELP = """Train a network on labelled images; the folder gets checkpoints, the h
 
 NETWORK is a name that `enxuto zoo` lists, `module:factory`, or an ONNX or .enx file, which is trained on and becomes
 `model.onnx` in the folder. Recipes are souza, souza-program, lottery, resnet, alexnet (protocols of the sources) and
-quick; docs/training.md has all settings. A run that was stopped or killed resumes with `--resume` and gives the same result.
-For several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m enxuto train …`. Needs
-PyTorch: `pip install '.[train]'` in a checkout.
+quick; docs/training.md has all settings. A run that was stopped or killed resumes with `--resume` and gives the same
+result. For several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m enxuto train …`.
+Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 -o runs/dsc
