@@ -84,7 +84,7 @@ def _add(
     read = sample_inputs(module, x, places)
     read = torch.cat((read, torch.ones(*read.shape[:2], 1, dtype=read.dtype)), 2)
     if layer not in sums:
-        size, outputs = read.shape[2], module.weight.shape[0]  # type: ignore[index, union-attr]
+        size, outputs = read.shape[2], module.weight.shape[0]  # type: ignore[index]
         sums[layer] = (
             torch.zeros(FOLDS, size, size, dtype=torch.float64), torch.zeros(FOLDS, dtype=torch.float64),
             torch.zeros(int(outputs), int(outputs), dtype=torch.float64),

@@ -170,7 +170,7 @@ def _atom_costs(
         inputs = seen.inputs[:, :size, :size][:, stays][:, :, stays]
         known = ReaderMoments(inputs, seen.counts, seen.gradients)
         now = matrix if bool(stays.all()) else refit_matrix(matrix, seen, stays, RIDGE)
-        own = [atom for atom in atoms.unique().tolist() if atom in channels.group_of]
+        own = [atom for atom in sorted(set(atoms.tolist())) if atom in channels.group_of]
         by_size: dict[int, list[int]] = {}
         places = {atom: torch.nonzero(atoms == atom).flatten() for atom in own}
         for atom in own:

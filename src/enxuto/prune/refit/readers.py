@@ -44,7 +44,7 @@ def find_readers(network: nn.Module, channels: ChannelMap) -> tuple[Reader, ...]
             isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
         )
         if plain and free.intersection(binding.atoms):
-            width = module.weight[0, 0].numel()  # type: ignore[index, union-attr]
+            width = module.weight[0, 0].numel()  # type: ignore[index]
             found.append(Reader(layer, np.repeat(np.array(binding.atoms), width)))
     return tuple(found)
 
@@ -57,7 +57,7 @@ def sample_inputs(module: nn.Module, x: Tensor, positions: Sequence[int] | None)
     padding = module.padding
     if isinstance(padding, str):
         x, padding = _pad_same(module, x) if padding == "same" else x, (0, 0)
-    patches = F.unfold(x, module.kernel_size, module.dilation, padding, module.stride)  # type: ignore[arg-type]
+    patches = F.unfold(x, module.kernel_size, module.dilation, padding, module.stride)
     if positions is not None:
         patches = patches[:, :, list(positions)]
     return patches.transpose(1, 2)
