@@ -1,4 +1,4 @@
-# Every target sets up what it needs; `make demo` works on a machine with Python 3.11+ alone, `make test` also takes a C compiler.
+# Every target sets up what it needs; `make demo` works on a machine with Python 3.11+ alone, `make test` also takes a C compiler and npm.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 # Each process has half of the folders, so that most fixtures are made once; who is done takes tests from the other.
 SHARED := -n 2 --dist worksteal
 
-.PHONY: help demo test quick lint format bench docs acceptance fuzz minimum dist recompile clean
+.PHONY: help demo test quick lint format bench docs web acceptance agreement fuzz minimum dist recompile clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/: .*##/\t/'
@@ -47,7 +47,7 @@ $(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@$(PIP) --editable '.[docs]'
 	@touch $@
 
-$(VENV)/browser.stamp: $(VENV)/dev.stamp tests/report/set_up_browser.sh
+$(VENV)/browser.stamp: $(VENV)/dev.stamp tests/report/set_up_browser.sh js/node_modules/.package-lock.json
 	@tests/report/set_up_browser.sh $(BIN)/python
 	@touch $@
 
@@ -97,8 +97,20 @@ docs: $(VENV)/docs.stamp  ## run the examples of all pages, and build the site i
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
+js/node_modules/.package-lock.json: js/package.json
+	@echo "setting up: onnxruntime-web from npm (once)"
+	@cd js && npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+web: js/node_modules/.package-lock.json  ## the page with the decoder, for any static host, in docs/_build/web
+	@$(PYTHON) docs/site_parts/web_page.py docs/_build/web
+	@echo "see it: python3 -m http.server --directory docs/_build/web"
+
 acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
 	$(BIN)/python -m pytest -m acceptance
+
+agreement: $(VENV)/quick.stamp  ## package, example and C decoder on 100,000 mutated files: some minutes
+	$(BIN)/python -m pytest -m acceptance -s tests/acceptance/test_acceptance_decoders.py
 
 recompile:       ## forget compiled loops, so that they are compiled anew
 	find src \( -name '*.nb[ic]' -o -name 'enx-*.so' \) -delete

@@ -2,8 +2,9 @@
 
     python benchmarks/decoders.py [--rows 1024] [--json decoders.json]
 
-Levels of a matrix and of 3×3 kernels are coded by each coder; both decode the same payload. Times are processor time,
-the best of several runs, and mean something only as ratios within one run. Needs a C compiler (`cc`).
+Levels of a matrix and of 3×3 kernels are coded by each coder; both decode the same payload, in turns. Times are
+processor time, the best of several runs, and mean something only as ratios within one run. Then what the first use of
+each costs, with nothing compiled: decoding the packaged network in a process of its own. Needs a C compiler (`cc`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from enxuto.codec import Coder
+from enxuto.codec import Coder, decode
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry
@@ -50,28 +54,49 @@ def file_of(levels: np.ndarray, coder: Coder) -> CompressedModel:
     return CompressedModel(proto.SerializeToString(), (part,), {})
 
 
-def best(decode: Callable[[], object], repeats: int = 5) -> float:
-    """The least processor time of several runs, in seconds."""
-    times = []
+def best(*decoders: Callable[[], object], repeats: int = 15) -> list[float]:
+    """The least processor time of several runs of each, in seconds; they take turns, so that all meet the same load."""
+    times: list[list[float]] = [[] for _ in decoders]
     for _ in range(repeats):
-        start = time.process_time()
-        decode()
-        times.append(time.process_time() - start)
-    return max(min(times), 1e-9)
+        for run, taken in zip(decoders, times, strict=True):
+            start = time.process_time()
+            run()
+            taken.append(time.process_time() - start)
+    return [max(min(taken), 1e-9) for taken in times]
+
+
+def first_use(decoder: str, folder: Path) -> float:
+    """Processor seconds of a process that decodes the packaged network, its compilers among them; nothing is kept."""
+    package = folder / decoder / "enxuto"
+    shutil.copytree(
+        SOURCE.parents[1] / "src" / "enxuto", package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    program = "from enxuto import load; import sys; load(sys.argv[1], threads=1)"
+    file = SOURCE.parents[1] / "tests" / "conformance" / "sound" / "digits.enx"
+    environment = os.environ | {
+        "PYTHONPATH": str(package.parent), "ENXUTO_DECODER": decoder, "NUMBA_CACHE_DIR": str(folder / f"{decoder}-kept")
+    }  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def measure(enx: ctypes.CDLL, levels: np.ndarray, coder: Coder) -> tuple[float, float]:
-    """Million weights a second in C and in the package; both must give the levels back."""
+    """Million weights a second in C and in the package's own loops; both must give the levels back."""
     compressed = file_of(levels, coder)
     data, (part,), file = compressed.to_bytes(), compressed.payloads, ctypes.c_void_p()
     found = np.empty(levels.size, np.int32)
     place = found.ctypes.data_as(ctypes.c_void_p)
     assert enx.enx_open(ctypes.byref(file), data, ctypes.c_size_t(len(data)), None) == 0
-    in_c = best(lambda: enx.enx_levels(file, ctypes.c_size_t(0), part.data, place))
+    payload, shapes = part.data, [levels.shape]
+    coded = memoryview(payload)[: part.row.coded_bytes]
+    np.testing.assert_array_equal(decode(coder, coded, shapes).reshape(levels.shape), levels)
+    in_c, in_package = best(
+        lambda: enx.enx_levels(file, ctypes.c_size_t(0), payload, place), lambda: decode(coder, coded, shapes)
+    )
     enx.enx_close(file)
     np.testing.assert_array_equal(found, levels.reshape(-1))
-    np.testing.assert_array_equal(part.levels()["w"].levels, levels)
-    in_package = best(part.levels)
     return levels.size / in_c / 1e6, levels.size / in_package / 1e6
 
 
@@ -95,6 +120,10 @@ def main() -> int:
                 in_c, in_package = measure(enx, levels, coder)
                 results.append({"levels": name, "coder": coder, "c": in_c, "package": in_package})
                 print(f"{name:<14}{coder:<10}{in_c:>9.1f}{in_package:>14.1f}{in_c / in_package:>8.2f}")
+        for decoder in ("c", "numba"):
+            seconds = first_use(decoder, Path(folder))
+            results.append({"first use": decoder, "seconds": seconds})
+            print(f"first use, {decoder}: {seconds:.1f} s of processor time")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0

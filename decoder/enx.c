@@ -16,7 +16,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(ENX_SMALL)
 #define INLINE __attribute__((always_inline)) inline
 #else
 #define INLINE inline
@@ -1599,6 +1599,10 @@ static INLINE void decode_strands(const contexts *c, lanes *all, int common, uns
                     const int more = place ? *place++ : 0;
                     size_t around = 0;
                     if (near) around = SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
+#ifdef ENX_SMALL
+                    (void)common;
+                    decode_carefully(c, &l, count, own, more, around, column, at, length, &w);
+#else
                     if (common && w.end - w.at >= MOST_BYTES * (int)count) {
                         decode_weights(c, &l, count, near, on_trellis, 1, own, more, around, column, at, length, &w);
                     } else {
@@ -1608,6 +1612,7 @@ static INLINE void decode_strands(const contexts *c, lanes *all, int common, uns
                         l = copy;
                         w = rest;
                     }
+#endif
                 }
             }
         }

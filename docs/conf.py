@@ -7,13 +7,13 @@ from pathlib import Path
 
 from enxuto import __version__
 
-sys.path.insert(0, str(Path(__file__).parent / "site_parts"))  # the last three extensions
+sys.path.insert(0, str(Path(__file__).parent / "site_parts"))  # the last four extensions
 
 project = "enxuto"
 author = "the authors of enxuto"
 release = version = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "command_pages", "docstrings", "mathml"]
-exclude_patterns = ["_build"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "command_pages", "docstrings", "mathml", "web_page"]
+exclude_patterns = ["_build", "web"]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3

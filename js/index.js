@@ -1,6 +1,19 @@
 /** Reads `.enx` files: decoder/enx.c as WebAssembly (enx.wasm), fed with a file's bytes as they arrive. */
 
-const CODES = ["OK", "NOT_ENX", "CUT_OFF", "TOO_LONG", "VERSION", "HEAD", "TABLE", "GRAPH", "PAYLOAD", "NO_MEMORY", "ARGUMENT"];
+// What enx_message of decoder/enx.c says, by number; its texts are not in the module, which is small so.
+const MESSAGES = [
+  ["OK", "the file is sound"],
+  ["NOT_ENX", "not an .enx file: it does not begin with the format's signature"],
+  ["CUT_OFF", "the file was cut off: it is shorter than it says"],
+  ["TOO_LONG", "the file was added to: it is longer than it says"],
+  ["VERSION", "the file's version is not known here; a newer decoder may read it"],
+  ["HEAD", "the head of the file is damaged"],
+  ["TABLE", "the table of tensors in the file is damaged"],
+  ["GRAPH", "the model graph in the file is damaged, or does not fit the table"],
+  ["PAYLOAD", "the values of a tensor are damaged"],
+  ["NO_MEMORY", "there is not enough memory"],
+  ["ARGUMENT", "there is no such row or tensor, or too little room for the result"],
+];
 const [CUT_OFF, TOO_LONG, NO_MEMORY] = [2, 3, 9];
 const PREFIX = 36;
 
@@ -43,12 +56,7 @@ class Decoder {
   }
 
   error(code) {
-    return new EnxError(CODES[code], this.text(this.wasm.message(code) >>> 0));
-  }
-
-  text(begin, size) {
-    const bytes = new Uint8Array(this.wasm.memory.buffer, begin);
-    return new TextDecoder().decode(bytes.slice(0, size ?? bytes.indexOf(0)));
+    return new EnxError(...MESSAGES[code]);
   }
 
   allocate(size) {
@@ -69,7 +77,8 @@ class Decoder {
   table() {
     return this.lend(new Uint8Array(4), (place) => {
       const begin = this.wasm.table(place) >>> 0;
-      return JSON.parse(this.text(begin, new DataView(this.wasm.memory.buffer).getUint32(place, true)));
+      const memory = this.wasm.memory.buffer;
+      return JSON.parse(new TextDecoder().decode(new Uint8Array(memory, begin, new DataView(memory).getUint32(place, true))));
     });
   }
 }

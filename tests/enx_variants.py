@@ -68,7 +68,8 @@ def normal(model: ModelProto) -> bytes:
     tensors = sorted(same.graph.initializer, key=lambda tensor: tensor.name)
     del same.graph.initializer[:]
     for tensor in tensors:
-        if tensor.data_type != TensorProto.STRING:
+        numbers = set(TensorProto.DataType.values()) - {TensorProto.UNDEFINED, TensorProto.STRING}
+        if tensor.data_type in numbers:
             data = numpy_helper.to_array(tensor).tobytes()
             for field in ("int64_data", "float_data", "int32_data"):
                 tensor.ClearField(field)

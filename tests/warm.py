@@ -1,4 +1,4 @@
-"""Run the command line in children of a process that has it loaded: a fork takes no time, a start takes seconds.
+"""Run the command line, or a script, in forks of a process that has it loaded: a fork takes no time, a start seconds.
 
 A child is a process of its own, with its own streams, folder and signals, that can be killed at any moment. What
 belongs to the start itself (interrupts while modules are imported, what is written when the interpreter ends) is
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 
 CORE = ("enxuto.cli", "enxuto.enx.ledger", "enxuto.opening", "enxuto.runtime")
 WITH_TORCH = (*CORE, "enxuto.summary", "torch")
-_SECONDS = 120
+_SECONDS = 600
 
 
 class WarmProcess:
@@ -69,11 +70,19 @@ class Warm(AbstractContextManager["Warm"]):
         )
         assert self._read()["ready"]
 
-    def start(self, *lines: list[str], cwd: Path, before: str = "", encoding: str = "utf-8") -> WarmProcess:
+    def start(
+        self,
+        *lines: list[str],
+        cwd: Path,
+        script: Path | None = None,
+        before: str = "",
+        encoding: str = "utf-8",
+    ) -> WarmProcess:
         """Run lines of `enxuto`, each a list of words, one after the other until one fails.
 
         Args:
-            lines: what follows `enxuto`.
+            lines: what follows `enxuto`, or the script's name.
+            script: what is run in place of `enxuto`.
             cwd: the current folder.
             before: code that is run first.
             encoding: of what is printed, as PYTHONIOENCODING would have it.
@@ -85,6 +94,7 @@ class Warm(AbstractContextManager["Warm"]):
         self._count += 1
         job = {
             "lines": lines,
+            "script": None if script is None else str(script),
             "cwd": str(cwd),
             "before": before,
             "encoding": encoding,
@@ -128,11 +138,19 @@ def _run(job: dict[str, Any]) -> int:
     from enxuto.__main__ import main
 
     exec(job["before"], {})  # noqa: S102 - of a test
+    script = job["script"]
+    if script is not None:
+        sys.path[0] = str(Path(script).parent)
     for line in job["lines"]:
-        sys.argv = ["enxuto", *line]
+        sys.argv = [script or "enxuto", *line]
         try:
-            main()
+            if script is None:
+                main()
+            else:
+                runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
+            if isinstance(end.code, str):
+                sys.stderr.write(f"{end.code}\n")
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
             if code:
                 return code

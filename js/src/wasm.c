@@ -1,4 +1,4 @@
-/* decoder/enx.c as a WebAssembly module: an allocator, the few functions of string.h, and what JavaScript calls.
+/* decoder/enx.c as a WebAssembly module: an allocator, two functions of string.h, and what JavaScript calls.
  *
  * Memory is handed out from the module's own, which grows as needed: first fit, blocks one behind the other, each with a
  * header; free neighbours are merged while memory is searched.
@@ -10,11 +10,6 @@
 #include "enx.h"
 
 #define EXPORT(name) __attribute__((export_name(#name)))
-
-/* With bulk memory the compiler makes one instruction of each of these, and no call of itself. */
-void *memcpy(void *restrict to, const void *restrict from, size_t size) { return __builtin_memcpy(to, from, size); }
-void *memmove(void *to, const void *from, size_t size) { return __builtin_memmove(to, from, size); }
-void *memset(void *to, int value, size_t size) { return __builtin_memset(to, value, size); }
 
 int memcmp(const void *a, const void *b, size_t size)
 {

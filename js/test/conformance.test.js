@@ -55,12 +55,51 @@ test("many decode at once", async () => {
   names.forEach((name, index) => assert.equal(sha256(models[index]), expected.sound[name].onnx_sha256));
 });
 
-test("tensors are decoded before the last bytes arrive", async () => {
-  const data = await read("sound", "digits.enx");
+test("tensors are decoded while the rest is still on its way", async () => {
+  const data = await read("sound", "network.enx");
+  const payloads = (await inspect(data)).table.parts.map((part) => part.bytes);
   const seen = [];
-  await decode(stream(data, 256), { onProgress: (progress) => seen.push(progress) });
-  assert.ok(seen.some(({ decoded, received, total }) => decoded > 0 && received < total));
-  assert.deepEqual(seen.at(-1), { received: data.length, total: data.length, decoded: seen.at(-1).payloads, payloads: seen.at(-1).payloads });
+  let told;
+  // The bytes of a payload are handed over only when those before it have been decoded: who waits for the end never ends.
+  let [at, row, end] = [0, -1, data.length - payloads.reduce((a, b) => a + b)];
+  const slow = new ReadableStream({
+    async pull(controller) {
+      while (at === end && row >= 0 && (seen.at(-1)?.decoded ?? 0) <= row) await new Promise((resolve) => (told = resolve));
+      if (at === end) {
+        if (++row === payloads.length) return controller.close();
+        end += payloads[row];
+      }
+      controller.enqueue(data.subarray(at, end));
+      at = end;
+    },
+  }, { highWaterMark: 0 });
+  const model = await decode(slow, { onProgress: (progress) => (seen.push(progress), told?.()) });
+  assert.equal(sha256(model), expected.sound["network.enx"].onnx_sha256);
+  assert.equal(seen.at(-1).decoded, payloads.length);
+  assert.ok(seen.filter(({ decoded, received, total }) => decoded > 0 && received < total).length >= payloads.length - 1);
+});
+
+for (const [name, begin] of Object.entries({
+  "a Git LFS pointer": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
+  "a page": "<!doctype html><title>Not found</title>",
+  "an ONNX model": "\x08\x08\x12\x07pytorch:",
+})) {
+  test(`${name} is no .enx file`, async () => {
+    const bytes = new TextEncoder().encode(begin.padEnd(200));
+    const refused = { name: "EnxError", code: "NOT_ENX", message: "not an .enx file: it does not begin with the format's signature" };
+    for (const source of [bytes, stream(bytes, 50), new Response(bytes)]) await assert.rejects(decode(source), refused);
+    await assert.rejects(session(bytes, { ort: {} }), refused);
+  });
+}
+
+test("a file that is changed anywhere is refused, and never takes the process down", async () => {
+  const data = await read("sound", "bundle.enx");
+  for (let at = 0; at < data.length; at += 7) {
+    const changed = data.slice();
+    changed[at] ^= 1 << at % 8;
+    await assert.rejects(decode(changed), EnxError, `byte ${at}`);
+    await assert.rejects(decode(data.subarray(0, at)), { name: "EnxError", code: at ? "CUT_OFF" : "NOT_ENX" });
+  }
 });
 
 test("what is no file is refused in one sentence", async () => {

@@ -5,13 +5,13 @@ Those that need the networks and images of `../shared` show their help: that imp
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from enxuto.demo import MODEL
+from warm import WITH_TORCH, Warm
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 SMALL = {
@@ -29,16 +29,22 @@ SMALL = {
     "study": "--points 2 --milliseconds 1 --rounds 1",
     "train": "--network lenet5-cifar --images 64 --rounds 1 --device cpu",
     "views": "--help",
+    "web": f"{MODEL} {BENCHMARKS.parent / 'docs' / 'web' / 'digits.enx'} --runs 1 --quality 1",
 }
 """Arguments for each; a new benchmark must say its own here."""
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with Warm(*WITH_TORCH, "enxuto.train") as process:
+        yield process
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
-def test_every_benchmark_runs(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *SMALL[name].split()]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+def test_every_benchmark_runs(name: str, warm: Warm, tmp_path: Path) -> None:
+    found = warm.start(SMALL[name].split(), cwd=tmp_path, script=BENCHMARKS / f"{name}.py")
     # 1 says that a bound on speed was missed, as it may be at this size.
-    assert found.returncode in (0, 1), found.stderr
-    assert "Traceback" not in found.stderr, found.stderr
+    assert found.wait() in (0, 1), found.stderr
+    assert b"Traceback" not in found.stderr, found.stderr
     assert found.stdout.strip()

@@ -17,7 +17,6 @@ from enxuto.runtime import Runner
 
 node = helper.make_node
 RANDOM = np.random.default_rng(3)
-PLANES = RANDOM.standard_normal((24, 4, 5, 5)).astype(np.float32)
 ROWS = RANDOM.standard_normal((24, 3, 6)).astype(np.float32)
 IDS = RANDOM.integers(0, 40, (24, 7))
 
@@ -28,12 +27,6 @@ def floats(*shape: int) -> np.ndarray:
 
 Kind = tuple[list[NodeProto], dict[str, np.ndarray], np.ndarray]
 KINDS: dict[str, Kind] = {
-    "transposed convolution": (
-        [node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2])], {"w": floats(4, 6, 3, 3)}, PLANES
-    ),
-    "grouped transposed convolution": (
-        [node("ConvTranspose", ["x", "w"], ["y"], group=2)], {"w": floats(4, 3, 2, 2)}, PLANES
-    ),
     "embedding": (
         [node("Gather", ["w", "x"], ["e"]), node("MatMul", ["e", "m"], ["y"])],
         {"w": floats(40, 5), "m": floats(5, 16)},

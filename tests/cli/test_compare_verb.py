@@ -33,7 +33,7 @@ def test_a_model_and_itself(invoke: Invoke, digits: Path, images: Path, tmp_path
         "compare", digits, digits, "--data", images, "--limit", 20, "--sheet", tmp_path / "none.png"
     )
     assert shown.exit_code == 0, shown.output
-    assert "all weights are equal" in shown.stderr
+    assert "all weights are equal" in shown.stdout
     assert "changed answers" not in shown.stdout
     assert "0 of 0 images" in shown.stderr
 
@@ -43,7 +43,7 @@ def test_weights_alone(invoke: Invoke, digits: Path, tmp_path: Path) -> None:
     assert invoke("compress", digits, "--bits", 0.8, "-o", small).exit_code == 0
     shown = invoke("compare", digits, small)
     assert shown.exit_code == 0, shown.output
-    assert "outputs need --data" in shown.stdout
+    assert "Outputs of layers need --data" in shown.stdout
     said = json.loads(invoke("compare", digits, small, "--json").stdout)
     changed = [layer for layer in said["layers"] if layer["changed"]]
     assert changed

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import copy
 import os
-import random
 import struct
-from itertools import islice
 from pathlib import Path
 
 import pytest
-from onnx import ModelProto
 
 import enx_variants
 from c_decoder import Decoder
+from decoders_agree import difference, disagreements, large_bases, package_model, same_model
 from enx_samples import DEMO, Taken, small_model
-from enx_variants import BAD, GOOD, mutated, normal, variant
+from enx_variants import BAD, GOOD, variant
 from enxuto.compression.data_free import compress
-from enxuto.enx.file import CompressedModel
-from enxuto.errors import FormatError
 from hostile_graphs import text
 from make_golden import cases
 
@@ -32,19 +28,6 @@ FILES = 2500 * int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
 @pytest.fixture(scope="module")
 def bases() -> dict[str, Taken]:
     return enx_variants.bases()
-
-
-def package_model(data: bytes, path: Path) -> bytes | str:
-    """The ONNX model that the package reads of a file, or what it says against it."""
-    path.write_bytes(data)
-    try:
-        return CompressedModel.read(path).to_model(threads=1).to_bytes()
-    except FormatError as error:
-        return str(error)
-
-
-def same_model(one: bytes, other: bytes) -> bool:
-    return one == other or normal(ModelProto.FromString(one)) == normal(ModelProto.FromString(other))
 
 
 @pytest.mark.parametrize("name", list(cases()))
@@ -80,17 +63,28 @@ def test_what_the_page_allows_is_read_and_what_it_forbids_refused(
 
 @pytest.mark.fuzz
 def test_chance_finds_no_difference(decoder: Decoder, bases: dict[str, Taken], tmp_path: Path) -> None:
-    read = 0
-    for first in range(0, FILES, 2500):
-        files = list(islice(mutated(random.Random(f"{SEED} {first}"), bases), min(2500, FILES - first)))
-        for index, (data, verdict) in enumerate(zip(files, decoder.decode(files), strict=True)):
-            wanted = package_model(data, tmp_path / "m.enx")
-            at = f"ENXUTO_FUZZ_SEED={SEED}, file {first + index}"
-            assert (verdict.code == "OK") == isinstance(wanted, bytes), f"{at}: {verdict.code}, {wanted!r}"
-            if isinstance(wanted, bytes):
-                read += 1
-                assert same_model(verdict.model, wanted), at
+    read, lines = disagreements(decoder, bases, f"{SEED}", FILES, tmp_path / "m.enx", ask_example=False)
+    assert not lines, "\n".join(lines)
     assert FILES // 100 < read < FILES
+
+
+@pytest.mark.fuzz
+def test_chance_finds_no_difference_with_the_example(
+    decoder: Decoder, bases: dict[str, Taken], tmp_path: Path
+) -> None:
+    assert disagreements(decoder, bases, f"{SEED} example", FILES // 25, tmp_path / "m.enx")[1] == []
+
+
+@pytest.mark.fuzz
+def test_chance_finds_no_difference_in_long_payloads(decoder: Decoder, tmp_path: Path) -> None:
+    """Payloads of four states, and their loops of their own."""
+    bases, place = large_bases(), tmp_path / "m.enx"
+    for taken, verdict in zip(
+        bases.values(), decoder.decode(b.to_bytes() for b in bases.values()), strict=True
+    ):
+        assert verdict.code == "OK"
+        assert not difference(taken.to_bytes(), verdict, place, ask_example=False)
+    assert disagreements(decoder, bases, f"{SEED} long", FILES // 25, place, ask_example=False)[1] == []
 
 
 def test_codes_tell_what_is_wrong(decoder: Decoder, bases: dict[str, Taken]) -> None:

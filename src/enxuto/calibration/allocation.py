@@ -63,7 +63,7 @@ class Spacing:
     @property
     def trellis(self) -> bool:
         """Whether levels are those of a trellis: where the rows of memory are those of the matrix, not for x·W."""
-        return self.curvature.layer.kind not in ("columns", "cell")
+        return self.curvature.layer.kind not in ("columns", "cell", "transposed")
 
     def step(self, price: float) -> float:
         """Return the step of which levels are multiples at a price: B, or less on a trellis."""
@@ -85,6 +85,8 @@ class Spacing:
             rows, columns = columns, rows
         elif self.curvature.layer.kind == "cell":  # (1, O, I): its rows are the second axis
             rows, columns = (), rows
+        elif self.curvature.layer.kind == "transposed":  # (I, O, …)
+            rows, columns = columns, ()
         return Grid(self.step(price), rows, columns, self.trellis)
 
     def steps(self, price: float) -> tuple[Float64, Float64]:
@@ -124,6 +126,10 @@ def choose_spacing(curvature: Curvature) -> Spacing:
     if curvature.layer.kind == "cell":  # a grid has no factors along a third axis
         columns = np.zeros_like(columns)
         rows = rows if len(rows) == 1 else np.zeros_like(rows)
+    if (
+        curvature.layer.kind == "transposed"
+    ):  # its rows share an axis with kernel positions, its columns with groups
+        rows, columns = np.zeros_like(rows), columns if len(rows) == 1 else np.zeros_like(columns)
     return Spacing(curvature, rows, columns)
 
 

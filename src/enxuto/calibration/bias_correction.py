@@ -50,7 +50,7 @@ def channel_means(
 
     samples: groups, which are run together, or images (N, …), which are run `batch` at a time.
     """
-    layers = [layer for layer in layers if not layer.start]  # of cells nothing is corrected
+    layers = [layer for layer in layers if layer.corrected]
     runs = PartialRuns(model, [layer.output for layer in layers])
     parts: dict[str, list[Float64]] = {layer.weight: [] for layer in layers}
     whole = [group_of(model, samples)] if isinstance(samples, np.ndarray) else None
@@ -141,7 +141,7 @@ def correct_biases(
         threads: of ONNX Runtime; 0 is its own default.
         progress: called with (layers done, layers in all).
     """
-    layers = [layer for layer in layers if not layer.start]
+    layers = [layer for layer in layers if layer.corrected]
     runs = PartialRuns(model, [layer.output for layer in layers])
     groups = [group_of(model, samples)] if isinstance(samples, np.ndarray) else list(samples)
     current = dict(weights)

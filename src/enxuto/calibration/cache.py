@@ -187,7 +187,7 @@ def _load(
             sensitivity = float(facts_of_layer["sensitivity"])
             _require(math.isfinite(sensitivity) and sensitivity >= 0)
             curvatures[layer.weight] = curvature.with_sensitivity(sensitivity)
-            if layer.start:  # of cells nothing is corrected
+            if not layer.corrected:
                 continue
             means[layer.weight] = _float_array(held, f"{number} means", np.float64, 2)
             _require(means[layer.weight].shape[1] == matrix.shape[0] * matrix.shape[1])

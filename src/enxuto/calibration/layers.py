@@ -1,9 +1,10 @@
 """The layers of a model that multiply inputs by weights, each as a matrix times a vector of inputs.
 
 A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input. Gemm and
-MatMul are matrices already, and recurrent cells have two (`calibration.cells`). In this form rounding errors are
-weighted by the statistics of inputs. A weight may pass through Identity and Cast. Left out: transposed convolutions,
-weights read by several operators or from inside subgraphs (`calibration.other_weights`).
+MatMul are matrices already, and recurrent cells have two (`calibration.cells`). A transposed convolution's matrix gives
+all kernel positions of all outputs from one position of its input. In this form rounding errors are
+weighted by the statistics of inputs. A weight may pass through Identity and Cast. Left out: weights read by several
+operators or from inside subgraphs (`calibration.other_weights`).
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ class LinearLayer:
     output.
 
     kind: conv (weight (O, I/groups, *kernel)), which has a window; rows (O, I) for Gemm with transB; cell (groups, O,
-    I) for recurrent cells; columns (I, O) otherwise. Of cells, start: the name of what goes in, before which weights
-    may be replaced; direction: the one whose weights these are, None for all; order: by row that of the operator's
-    matrix.
+    I) for recurrent cells; transposed (I, O/groups, *kernel); columns (I, O) otherwise. Of cells, start: the name of
+    what goes in, before which weights may be replaced; direction: the one whose weights these are, None for all; order:
+    by row that of the operator's matrix.
     """
 
     weight: str
@@ -61,6 +62,16 @@ class LinearLayer:
     order: tuple[int, ...] = ()
 
     @property
+    def has_gradients(self) -> bool:
+        """Whether there is a value whose gradient is that of the matrix's outputs."""
+        return self.kind != "transposed"
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a shift of the output's mean can be taken off a bias of the layer."""
+        return self.kind != "transposed" and not self.start
+
+    @property
     def before(self) -> str:
         """The value up to which the model can run without the weight."""
         return self.start or self.input
@@ -73,12 +84,16 @@ class LinearLayer:
             )  # (g o) i kh kw -> g o (i kh kw)
         if self.kind == "cell":
             return weight
+        if self.kind == "transposed":  # (g i) o kh kw -> g (o kh kw) i
+            return weight.reshape(self.groups, weight.shape[0] // self.groups, -1).transpose(0, 2, 1)
         return (weight if self.kind == "rows" else weight.T)[None]
 
     def restore(self, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return a matrix (groups, outputs, inputs) in the weight's own shape; the inverse of `matrix`."""
         if self.kind in ("conv", "cell"):
             return matrix.reshape(shape)
+        if self.kind == "transposed":
+            return np.ascontiguousarray(matrix.transpose(0, 2, 1)).reshape(shape)
         return np.ascontiguousarray(matrix[0] if self.kind == "rows" else matrix[0].T)
 
     @property
@@ -93,6 +108,8 @@ class LinearLayer:
         """
         if self.start:
             return self._of_cell(x)
+        if self.kind == "transposed":
+            return self._columns(x, most, generator)
         if self.window is None:
             return np.ascontiguousarray(x.reshape(1, -1, x.shape[-1]), np.float32)
         windows = sliding_window_view(_pad(x, self.window), self.window.extents, axis=tuple(range(2, x.ndim)))
@@ -120,11 +137,17 @@ class LinearLayer:
             return columns[:, :, list(self.order)] if self.order else columns
         if self.kind != "conv":
             return np.ascontiguousarray(y.reshape(1, -1, y.shape[-1]), np.float32)
+        return self._columns(y, most, generator, scale=True)
+
+    def _columns(
+        self, y: np.ndarray, most: int, generator: np.random.Generator, *, scale: bool = False
+    ) -> np.ndarray:
+        """Return (groups, N × positions, channels of a group) of (N, channels, …) at no more than `most` positions."""
         flat = y.reshape(y.shape[0], self.groups, y.shape[1] // self.groups, -1)  # n g o p
         count = flat.shape[3]
         if count > most:
             chosen = np.sort(generator.choice(count, most, replace=False))
-            flat = flat[..., chosen] * np.float32(math.sqrt(count / most))
+            flat = flat[..., chosen] * np.float32(math.sqrt(count / most) if scale else 1)
         ordered = np.ascontiguousarray(flat.transpose(1, 0, 3, 2), np.float32)  # n g o p -> g n p o
         return ordered.reshape(self.groups, -1, ordered.shape[3])
 
@@ -207,7 +230,7 @@ def _layer(
     node: NodeProto, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]
 ) -> LinearLayer | None:
     """Return a node's layer, None if it is of another kind or its weight is no constant of its own."""
-    if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[0] in model:
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.input[0] in model:
         return None
     weight = _own_weight(node.input[1], model, made_by, reads)
     if weight is None:
@@ -215,6 +238,9 @@ def _layer(
     shape = model.info(weight).shape
     if not shape:
         return None
+    if node.op_type == "ConvTranspose":
+        groups = int_attribute(node, "group", 1)
+        return LinearLayer(weight, None, node.input[0], node.output[0], "transposed", groups)
     outputs = shape[0] if node.op_type == "Conv" or int_attribute(node, "transB") else shape[-1]
     bias = _own_weight(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
     if bias is not None and (

@@ -140,7 +140,7 @@ class _Collector:
 
     def add(self, batch: Group, fold: int) -> None:
         """Add one batch."""
-        backward = None if self.reason is not None or not self.layers else self._backward_for(batch)
+        backward = None if self.reason is not None or not self._watched() else self._backward_for(batch)
         if backward is not None:
             found, values = backward.values(batch.feeds)
         else:
@@ -174,7 +174,7 @@ class _Collector:
         except (DataError, ModelError) as error:  # batches may be unlike the first in ways not foreseen
             self._drop_gradients(str(error))
             return
-        for layer in self.layers:
+        for layer in self._watched():
             columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
             self.sums[layer.weight].add_gradients(columns, batch.count, fold)
 
@@ -182,7 +182,7 @@ class _Collector:
         """Return the backward graph for the batch's shapes, which it is made for; None for more shapes than a few."""
         key = tuple(array.shape[1:] if batch.count > 1 else array.shape for array in batch.feeds.values())
         if not self._backwards or (key not in self._backwards and len(self._backwards) < _SHAPES):
-            outputs = [layer.output for layer in self.layers]
+            outputs = [layer.output for layer in self._watched()]
             try:
                 self._backwards[key] = Backward(
                     self.model, outputs, batch, also=self._names(), threads=self.threads
@@ -199,6 +199,9 @@ class _Collector:
         names = list(dict.fromkeys([*outputs, *self._names()]))
         values = dict(zip(names, self._runner.values(batch.feeds, names), strict=True))
         return [values[name] for name in outputs], {**batch.feeds, **values}
+
+    def _watched(self) -> list[LinearLayer]:
+        return [layer for layer in self.layers if layer.has_gradients]
 
     def _names(self) -> list[str]:
         fed = {item.name for item in self.model.proto.graph.input}

@@ -1,9 +1,9 @@
 """Weights that no calibrated layer holds: how much the loss rises with their steps, measured one weight at a time.
 
-These are kernels of transposed convolutions, recurrent cells, embeddings, matrices that several operators read, weights
-inside of If and Loop. Nothing is known of their inputs, so that they are rounded without feedback. But their steps
-follow the same price as those of layers. A step that is f times the default's loses c·f² and saves log2 f bits a
-weight; at a price of λ nats a bit the least of the sum is at f² = λn/(2 c ln 2).
+These are embeddings, matrices that several operators read, factors of an Einsum, weights inside of If and Loop. Nothing
+is known of their inputs, so that they are rounded without feedback. But their steps follow the same price as those of
+layers. A step that is f times the default's loses c·f² and saves log2 f bits a weight; at a price of λ nats a bit the
+least of the sum is at f² = λn/(2 c ln 2).
 
 c is the loss at default steps, measured where it is above noise and small enough to be quadratic. Where the samples
 tell nothing of a weight (it is in the branch that none of them takes), or there are too many to measure, it gets the

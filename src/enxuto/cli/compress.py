@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 HELP = """Make an ONNX model several times smaller without retraining, and with a few images twice as small again.
 
-Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements):
-synthetic inputs tell how fine that is. `--steps balanced` does without and never runs the model.
+Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements).
+`--steps measured` tries the model on synthetic inputs to tell how fine that is, and which layers need it most.
 `--bits 4` or `--target-size 300KB` fixes the size instead.
 
 With images, rounding is calibrated: it steers errors to where the model does not notice them. `--calibration` takes
@@ -46,7 +46,8 @@ any folder of images of the kind that the model will meet. `--data` takes images
 held-out images are shown. `--synthetic` calibrates without any images.
 
 `--levels 8 --range -1,1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
-Biases and normalisation stay exact unless `--quantize-roles` names them; calibrated rounding folds and corrects them.
+Then biases and normalisation stay exact unless `--quantize-roles` names them. Measured steps fold normalisation and
+round biases too, finely; calibrated rounding folds and corrects them.
 
     enxuto compress model.onnx -o model.enx
     enxuto compress model.onnx --data photos.parquet --preprocess imagenet --max-drop 0.5 --report
@@ -88,7 +89,10 @@ def run(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="By default the same name with .enx. - writes to stdout."
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The file; by default the same name with .enx. - writes to stdout.",
         ),
     ] = None,
     force: Force = False,
@@ -140,7 +144,7 @@ def run(
             how: dict[str, Any] = {
                 "rounding": rounding, "roles": roles, "keep_exact": tensors.keep_exact, "fold_bn": tensors.fold_bn,
                 "metadata": metadata, "threads": threads, "progress": progress,
-                "steps": "measured",
+                "steps": "measured" if scheme is None else "balanced",
             }  # fmt: skip
             if calibration.judge is not None:
                 judged = _search_by_judge(model, scheme, calibration, how)

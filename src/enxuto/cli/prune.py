@@ -244,9 +244,7 @@ def _amount(options: PruneOptions, filters: FilterOptions) -> tuple[float, str]:
     return 1 - parse_share(options.macs) ** (1 / options.rounds), "macs"
 
 
-def _read_start(
-    network: str, options: PruneOptions
-) -> tuple[TrainedWeights | None, StartingNetwork | None]:
+def _read_start(network: str, options: PruneOptions) -> tuple[TrainedWeights | None, StartingNetwork | None]:
     """The weights of a network to be built, and the network itself where a file holds it."""
     if is_model_file(network):
         if options.weights is not None or options.factory is not None:

@@ -43,7 +43,7 @@ def run(
     source: Annotated[Path, typer.Argument(metavar="FILE.enx", help="The compressed model.")],
     *,
     original: Annotated[
-        Path | None, typer.Argument(metavar="[MODEL.onnx]", help="The model it was made from.")
+        Path | None, typer.Argument(metavar="MODEL.onnx", help="The model it was made from.")
     ] = None,
     inputs: Annotated[
         int | None, typer.Option("--run", min=1, metavar="N", help="Run both models on N inputs.")

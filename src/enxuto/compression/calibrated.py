@@ -31,7 +31,7 @@ from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import ImageSplit, load_images
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
-from enxuto.data.feeding import image_samples
+from enxuto.data.image_feeding import image_samples
 from enxuto.data.samples import Samples, feeds_text
 from enxuto.enx.learned import parameters
 from enxuto.errors import DataError, UsageError
@@ -127,15 +127,9 @@ def compress_within(
 
     def measure() -> Calibration:
         return calibrate(
-            model,
-            samples,
-            choices=outputs,
-            labelled=labelled,
-            source=source,
-            seed=seed,
-            threads=threads,
+            model, samples, choices=outputs, labelled=labelled, source=source, seed=seed, threads=threads,
             progress=progress,
-        )
+        )  # fmt: skip
 
     calibration = cached_calibration(
         model, samples, measure, source=source, seed=seed, threads=threads or processors(), choices=outputs,
@@ -143,9 +137,7 @@ def compress_within(
     )  # fmt: skip
 
     if calibration.judged_outputs.answers is not None:
-        check_scores_vary(
-            calibration.scores
-        )  # one that ignores its input too: a search would keep nothing of it
+        check_scores_vary(calibration.scores)  # of one that ignores its input a search would keep nothing
 
     def make(price: float) -> PricedModel:
         outcome = compress_at(

@@ -72,7 +72,7 @@ def compress(
     roles: Collection[Role | str] | str = DEFAULT_ROLES,
     keep_exact: Sequence[str] | str = (),
     fold_bn: bool | None = None,
-    steps: Steps = "measured",
+    steps: Steps = "balanced",
     metadata: Mapping[str, Any] | None = None,
     seed: int = 0,
     threads: int = 0,
@@ -81,7 +81,7 @@ def compress(
 ) -> CompressionResult:
     """Make an ONNX model several times smaller, without retraining; with a few images, within a stated loss.
 
-    Without images, steps are chosen by synthetic inputs so that nearly all answers stay as they are:
+    Without images, steps are chosen so that nearly all answers stay as they are:
 
     >>> import enxuto
     >>> enxuto.compress("model.onnx").save("model.enx")                 # doctest: +SKIP
@@ -124,8 +124,8 @@ def compress(
         roles: which weights are quantized: kernel, depthwise, matrix, bias, norm, other.
         keep_exact: names of weights (with * and ?) that are not quantized.
         fold_bn: fold batch normalisation into the convolutions before it; calibrated rounding and measured steps do.
-        steps: without images and scheme, `measured` by the model's outputs on synthetic inputs, or `balanced`: by the
-            weights alone, without running the model, which fits most networks.
+        steps: without images and scheme, `balanced` by the weights alone, without running the model, which fits most
+            networks; or `measured` by the model's outputs on synthetic inputs.
         metadata: JSON values to store in the file.
         seed: which images do what.
         threads: 0 takes one per processor; the result does not depend on it.

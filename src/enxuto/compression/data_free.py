@@ -44,7 +44,7 @@ Steps: TypeAlias = Literal["measured", "balanced"]
 STEPS: tuple[Steps, ...] = get_args(Steps)
 
 DEFAULT_SCHEME = BalancedSteps(scale=0.045)
-"""Chosen so that top-1 answers change on less than 1 % of the images on the networks of `docs/results.md`."""
+"""Balanced steps: answers change on less than 1 % of the images on three networks of `docs/results.md`."""
 
 _TRIALS = 12  # files made in a search for bits; three or four suffice as a rule
 _PATIENCE = 4  # tries before the coarsest steps of all decide whether the bits can be reached

@@ -25,6 +25,7 @@ from enxuto.data import Preprocess
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import EnxutoError
 from enxuto.onnx_model import Model, Role
+from enxuto.onnx_model.scopes import scopes
 from enxuto.opening import onnx_metadata, preprocess_of
 from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.schemes import BalancedSteps, MeasuredSteps, NetworkStats, Scheme, TensorStats
@@ -93,6 +94,8 @@ def find_response(
     """
     if model.size_bound() > _LARGEST:
         return None, "it is too large to be run for this"
+    if any(node.op_type == "Loop" for scope in scopes(model.proto) for node in scope.body.node):
+        return None, "it has a Loop, which may run without end"
     preprocess = preprocess_of(dict(metadata)) or preprocess_of(onnx_metadata(model))
     try:
         return Response(model, preprocess, threads=threads), ""

@@ -1,4 +1,4 @@
-"""Arrays and images held against what a model takes: names, types, shapes, values, ranges of ids → `Samples`.
+"""Arrays held against what a model takes: names, types, shapes, values, ranges of ids → `Samples`.
 
 An array by an input's name has the samples along its first axis. It may stand for the input's own first axis (a
 batch), or lie before all of the input's axes, as that of a state (N, 2, 1, 128) does. What one sample is given alone (a
@@ -9,7 +9,6 @@ more axis, of steps, lies behind that of the samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enxuto.data.dataset import Dataset
-from enxuto.data.preprocess import Preprocess
 from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
 from enxuto.data.samples import Feeds, InputLike, Samples, StateLike, feeds_text
 from enxuto.errors import DataError
@@ -25,13 +23,12 @@ from enxuto.errors import DataError
 __all__ = [
     "check_feeds",
     "columns_of",
+    "describe_input",
     "fit_samples",
     "holds_named_arrays",
-    "image_samples",
     "read_samples",
 ]
 
-_BATCH = 32
 _LABELS = ("label", "labels")  # what an array of classes may be called
 _KINDS = {"f": "floats", "i": "whole numbers", "u": "whole numbers", "b": "truth values"}
 
@@ -118,7 +115,7 @@ def fit_samples(
     for name, column in columns.items():
         if name not in fixed and isinstance(column, np.ndarray) and not column.ndim:
             raise DataError(
-                f"{path}: the array for {_describe(known[name])} is a single number, without an axis for samples",
+                f"{path}: the array for {describe_input(known[name])} is a single number, without an axis for samples",
                 code="E044",
             )
     counts = {name: len(column) for name, column in columns.items() if name not in fixed}
@@ -173,7 +170,7 @@ def _check_names(
     if missing or (stray and len(stray) == len(columns)):
         have = ", ".join(columns) or "none"
         raise DataError(
-            f"{path} has no array for {_describe(known[missing[0]]) if missing else 'any input'} (it has {have}); "
+            f"{path} has no array for {describe_input(known[missing[0]]) if missing else 'any input'} (it has {have}); "
             f"make one with: {_text_of_file(inputs, states, feedback)}",
             code="E044",
         )
@@ -184,50 +181,13 @@ def _check_names(
         )
 
 
-def image_samples(dataset: Dataset, preprocess: Preprocess, item: InputLike) -> Samples:
-    """Return a data set's images as samples of a model's one input of images.
-
-    Images may differ in size where the input has sizes that are not fixed. Raises `DataError` for one that cannot be
-    read or does not fit.
-    """
-    column: Array | list[Array]
-    try:
-        with closing(dataset.batches(_BATCH, preprocess)) as batches:
-            column = np.concatenate([images for images, _ in batches])
-    except (DataError, ValueError) as error:  # of sizes that differ
-        if (isinstance(error, DataError) and error.code != "E044") or None not in item.shape[1:]:
-            raise
-        column = [
-            preprocess.to_batch([preprocess.prepare_image(dataset.image(i))]) for i in range(len(dataset))
-        ]
-    rows = [column[:1]] if isinstance(column, np.ndarray) else column
-    for number, row in enumerate(rows):
-        check_feeds({item.name: row}, [item], f"{dataset.path}: {dataset.name(number)}", batch=True)
-    if isinstance(column, np.ndarray):
-        return Samples({item.name: _pixels(column, item, dataset)}, str(dataset.path))
-    cast = [_pixels(row, item, dataset) for row in column]
-    return Samples({item.name: cast}, str(dataset.path), stacked=item.shape[0] is None)
-
-
-def _pixels(array: Array, item: InputLike, dataset: Dataset) -> Array:
-    """Return preprocessed images in the input's type, of which whole numbers stay what they are."""
-    found = array.astype(item.dtype, copy=False)
-    if item.dtype.kind in "iu" and not np.array_equal(found, array):
-        raise DataError(
-            f"{dataset.path}: {_describe(item)} takes whole numbers, and preprocessing makes fractions; feed pixels as "
-            "they are (divide_by=1)",
-            code="E046",
-        )
-    return found
-
-
 def check_feeds(feeds: Feeds, inputs: Sequence[InputLike], place: str, *, batch: bool = False) -> None:
     """Raise `DataError` where arrays cannot be fed, by input; batch: whatever the number of rows."""
     for item in inputs:
         if item.name in feeds and not _shape_fits(feeds[item.name].shape, item.shape, batch=batch):
             raise DataError(
-                f"{place}: {_describe(item)} cannot be {_text(feeds[item.name].shape)}; make a file that fits with: "
-                f"{feeds_text(inputs)}",
+                f"{place}: {describe_input(item)} cannot be {_text(feeds[item.name].shape)}; make a file that fits "
+                f"with: {feeds_text(inputs)}",
                 code="E044",
             )
 
@@ -262,7 +222,7 @@ def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bo
             return array.reshape((*array.shape[: int(steps)], *shape))
     what = "a step of a sequence" if steps else "a sample"
     raise DataError(
-        f"{place}: {_describe(item)} cannot be {_text(inner)} ({what} of it); "
+        f"{place}: {describe_input(item)} cannot be {_text(inner)} ({what} of it); "
         f"make a file that fits with: {feeds_text([item])}",
         code="E044",
     )
@@ -276,14 +236,14 @@ def _convert(array: Array, item: InputLike, place: str) -> Array:
     fits = fits or (wanted in "iu" and kind == "b")
     if not fits:
         raise DataError(
-            f"{place}: {_describe(item)} takes {_KINDS.get(wanted, item.dtype.name)}, not {array.dtype.name}",
+            f"{place}: {describe_input(item)} takes {_KINDS.get(wanted, item.dtype.name)}, not {array.dtype.name}",
             code="E044",
         )
     if wanted in "iu" and array.size:
         low, high = np.iinfo(item.dtype).min, np.iinfo(item.dtype).max
         if int(array.min()) < low or int(array.max()) > high:
             raise DataError(
-                f"{place}: {_describe(item)} takes {item.dtype.name}, and there is {array.min()} to {array.max()}",
+                f"{place}: {describe_input(item)} takes {item.dtype.name}, and there is {array.min()} to {array.max()}",
                 code="E044",
             )
     return np.ascontiguousarray(array.astype(item.dtype, copy=False)).reshape(array.shape)
@@ -364,7 +324,8 @@ def _shape_fits(shape: Sequence[int], wanted: Sequence[int | None], *, batch: bo
     return all(want in (None, got) for got, want in (pairs[1:] if batch else pairs))
 
 
-def _describe(item: InputLike) -> str:
+def describe_input(item: InputLike) -> str:
+    """Return an input's name, type and shape, for messages."""
     return f"input {item.name!r} ({item.dtype.name}, {_text(item.shape)})"
 
 

@@ -135,7 +135,8 @@ class StartingNetwork:
             scores = network(torch.zeros(1, *network.input_shape))
         if scores.dim() != 2:
             raise ModelError(
-                f"{path} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)", code="E035"
+                f"{path} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)",
+                code="E035",
             )
         name = Path(path).stem.replace(":", "_") or "network"
         architecture = Architecture(name, network.input_shape, graph=network.graph)

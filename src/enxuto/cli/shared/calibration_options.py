@@ -62,12 +62,14 @@ class SizeOptions:
 
     bits: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Make the file as good as X bits per parameter allow."),
+        typer.Option(
+            metavar="X", help="Make the best file of at most X bits per parameter, every byte counted."
+        ),
     ] = None
     target_size: Annotated[
         str | None,
         typer.Option(
-            metavar="BYTES", help="Make the file as good as so many bytes allow: 300KB, 1.5MB, 65536."
+            metavar="BYTES", help="Make the best file of at most so many bytes: 300KB, 1.5MB, 65536."
         ),
     ] = None
 
@@ -100,8 +102,8 @@ class CalibrationOptions(DataOptions):
         typer.Option(
             rich_help_panel=_PANEL,
             metavar="DATA",
-            help="Images that calibrate, judge the search, and show the result, each image for one of these. Only "
-            "--max-drop needs labels. Or arrays by input name: .npz, a folder of .npz or .npy, .jsonl, Parquet.",
+            help="Images: some calibrate, some judge the search, and the rest report the result. Only --max-drop "
+            "needs labels. Or arrays by input name: .npz, a folder of .npz or .npy, .jsonl, Parquet.",
         ),
     ] = None
     calibration: CalibrationImages = None

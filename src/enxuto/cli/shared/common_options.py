@@ -50,7 +50,9 @@ Batches = Annotated[
     typer.Option("--batch", metavar="N,…", help="Samples per run; of several numbers, each is measured."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that has the default name.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Overwrite the file of the default name, if it is there.")
+]
 All = Annotated[bool, typer.Option("--all", help="Show every row of the tables, not the most telling alone.")]
 InputShape = Annotated[
     str | None,

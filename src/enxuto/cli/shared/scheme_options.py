@@ -82,7 +82,7 @@ class SchemeOptions:
         typer.Option(
             rich_help_panel=_PANEL,
             metavar="NAME",
-            help="measured (default): by the model's outputs on synthetic inputs; balanced: by the weights alone.",
+            help="balanced (default): by the weights alone; measured: by the model's outputs on synthetic inputs.",
         ),
     ] = None
     rounding: Annotated[
@@ -97,8 +97,8 @@ class SchemeOptions:
 
     @property
     def measured(self) -> bool:
-        """Whether steps are measured: where the user chose neither a quantizer nor balanced steps."""
-        return replace(self, rounding=None) == SchemeOptions(steps=self.steps) and self.steps != "balanced"
+        """Whether steps are measured, and not the user's choice of a quantizer."""
+        return self.steps == "measured" and replace(self, rounding=None) == SchemeOptions(steps="measured")
 
     def scheme(self) -> Scheme | None:
         """Return the scheme, None for measured steps; `UsageError` for options that contradict each other."""

@@ -38,7 +38,15 @@ from enxuto.train.history import History
 from enxuto.train.loop import fit
 from enxuto.train.validation import score
 
-__all__ = ["NETWORK", "TRAINING", "architecture_of", "load_start", "network_file", "prune_round", "train_unpruned"]
+__all__ = [
+    "NETWORK",
+    "TRAINING",
+    "architecture_of",
+    "load_start",
+    "network_file",
+    "prune_round",
+    "train_unpruned",
+]
 
 NETWORK, TRAINING = "network.pt", "training"
 
@@ -76,7 +84,9 @@ def prune_round(task: Task) -> dict[str, Any]:
     state, kept = _starting_state(task, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
     whole = unpruned.expand_state(state, kept)
-    refitter = _refitter(task, unpruned, whole, images) if settings["round"] and settings.get("refit") else None
+    refitter = (
+        _refitter(task, unpruned, whole, images) if settings["round"] and settings.get("refit") else None
+    )
     step = (
         _choose_filters(task, unpruned, state, kept, images, refitter)
         if settings["round"]
@@ -141,9 +151,7 @@ def _choose_filters(
     return unpruned.plan_round(kept, found, settings["left"], selection, timer=timer)
 
 
-def _refitter(
-    task: Task, unpruned: UnprunedNetwork, whole: Mapping[str, Tensor], images: Images
-) -> Refitter:
+def _refitter(task: Task, unpruned: UnprunedNetwork, whole: Mapping[str, Tensor], images: Images) -> Refitter:
     """Moments of the scoring images; nothing looks at their labels."""
     batches = scoring_batches(images, task.settings["score_images"], task.seed)
     return Refitter.of(unpruned, whole, (pixels for pixels, _ in batches), task.seed)

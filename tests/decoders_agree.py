@@ -1,0 +1,125 @@
+"""Three decoders on the same files: the package's compiled loops, `examples/decode_enx.py`, and C in one process.
+
+`disagreements` counts what was read and names each file on which they differ, by the seed that makes it again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+import enx_variants
+from c_decoder import Decoder, Verdict
+from enx_samples import Taken
+from enx_variants import mutated, normal
+from enxuto.codec import Coder
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.payload import Payload
+from enxuto.enx.table import TensorEntry
+from enxuto.errors import FormatError
+from enxuto.quantize.grid import Grid
+from make_conformance import load_example
+
+BATCH = 500
+
+example = load_example()
+
+
+@contextmanager
+def loops_only() -> Iterator[None]:
+    """Have the package decode without the C decoder, which is what it is compared with."""
+    before = os.environ.get("ENXUTO_DECODER")
+    os.environ["ENXUTO_DECODER"] = "numba"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ENXUTO_DECODER"]
+        else:
+            os.environ["ENXUTO_DECODER"] = before
+
+
+def package_model(data: bytes, path: Path) -> bytes | str:
+    """The ONNX model that the package's own loops read of a file, or what the package says against it."""
+    path.write_bytes(data)
+    with loops_only():
+        try:
+            return CompressedModel.read(path).to_model(threads=1).to_bytes()
+        except FormatError as error:
+            return str(error)
+
+
+def example_model(data: bytes) -> bytes | str:
+    """The ONNX model that `examples/decode_enx.py` reads of a file, or what it says against it."""
+    try:
+        model: bytes = example.restore(data)
+        return model
+    except ValueError as error:
+        return str(error)
+
+
+def same_model(one: bytes, other: bytes) -> bool:
+    """Whether two ONNX files hold the same, however their fields are ordered."""
+    return one == other or normal(ModelProto.FromString(one)) == normal(ModelProto.FromString(other))
+
+
+def difference(data: bytes, verdict: Verdict, path: Path, *, ask_example: bool = True) -> str:
+    """Say where the decoders differ on a file, nothing where they agree."""
+    wanted, read = package_model(data, path), verdict.code == "OK"
+    if read != isinstance(wanted, bytes) or (
+        isinstance(wanted, bytes) and not same_model(verdict.model, wanted)
+    ):
+        return f"C says {verdict.code}, the package {wanted if isinstance(wanted, str) else 'another model'}"
+    if ask_example and (found := example_model(data)) != verdict.model and (read or isinstance(found, bytes)):
+        return f"C says {verdict.code}, the example {found if isinstance(found, str) else 'another model'}"
+    return ""
+
+
+def disagreements(
+    decoder: Decoder, bases: dict[str, Taken], seed: str, count: int, path: Path, *, ask_example: bool = True
+) -> tuple[int, list[str]]:
+    """Return how many of `count` mutated files were read, and a line for each on which the decoders differ."""
+    read, lines = 0, []
+    for first in range(0, count, BATCH):
+        files = list(islice(mutated(random.Random(f"{seed} {first}"), bases), min(BATCH, count - first)))
+        for index, (data, verdict) in enumerate(zip(files, decoder.decode(files), strict=True)):
+            read += verdict.code == "OK"
+            if said := difference(data, verdict, path, ask_example=ask_example):
+                lines.append(f"seed {seed}, file {first + index}: {said}")
+    return read, lines
+
+
+def large_bases() -> dict[str, Taken]:
+    """Files whose payloads are long enough for four states, of every coder, for kernels and for a matrix."""
+    rng = np.random.default_rng(5)
+    levels = np.rint(rng.laplace(0, 1.2, (128, 64, 3, 3))).astype(np.int32)
+    levels[3, :5] *= 4000  # raw bits
+    shapes: Iterable[tuple[str, Coder, np.ndarray]] = (
+        ("plain", "order0", levels), ("kernels", "contexts", levels), ("kernels, trellis", "trellis", levels),
+        ("matrix", "contexts", levels.reshape(128, -1)), ("matrix, trellis", "trellis", levels.reshape(128, -1)),
+    )  # fmt: skip
+    return {name: Taken.apart(file_of(array, coder).to_bytes()) for name, coder, array in shapes}
+
+
+def file_of(levels: np.ndarray, coder: Coder) -> CompressedModel:
+    """A file of one quantized tensor."""
+    tensor = TensorProto(name="w", data_type=1, dims=levels.shape, data_location=TensorProto.EXTERNAL)
+    graph = helper.make_graph([], "g", [], [helper.make_tensor_value_info("w", 1, levels.shape)], [tensor])
+    proto: ModelProto = helper.make_model(graph, ir_version=8)
+    grid = Grid(0.01, trellis=coder == "trellis")
+    entry = TensorEntry(name="w", shape=levels.shape, type=1)
+    return CompressedModel(
+        proto.SerializeToString(), (Payload.levels_of([entry], grid, levels, coder=coder),), {}
+    )
+
+
+def every_base() -> dict[str, Taken]:
+    """What `disagreements` mutates where many files are tried."""
+    return enx_variants.bases()
