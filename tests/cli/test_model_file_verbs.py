@@ -33,7 +33,19 @@ def test_prune_leaves_a_smaller_onnx_file(
     invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "small"
-    asked = ("prune", digits, *parts, "--macs", "60%", "--no-speed", "--json", "-o", out)
+    asked = (
+        "prune",
+        digits,
+        *parts,
+        "--criterion",
+        "cost",
+        "--macs",
+        "60%",
+        "--no-speed",
+        "--json",
+        "-o",
+        out,
+    )
     result = invoke(*asked)
     assert result.exit_code == 0, result.output
     last = json.loads(result.stdout)["rounds"][-1]
@@ -99,6 +111,7 @@ def test_train_begins_with_weights_of_a_zoo_network(
     ("verb", "words", "said"),
     [
         ("prune", ("--weights", "w.pt"), "has its own weights"),
+        ("prune", ("--criterion", "cost", "--retrain", "fine-tune"), "goes with --retrain none"),
         ("prune", ("--macs", "50%", "--amount", "30%"), "leave out --amount"),
         ("train", ("--weights", "w.pt"), "has its own weights"),
         ("train", ("--freeze", "nothing.*"), "no parameter matches"),
