@@ -69,7 +69,7 @@ MAY_IMPORT = {
         "opening",
         "runtime",
     },
-    "summary": {"onnx_model", "opening", "zoo"},
+    "summary": {"enx", "onnx_model", "opening", "zoo"},
     "train": {"archive", "data", "zoo"},
     "importing": {"archive", "onnx_model", "opening", "runtime", "zoo"},
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto.data import Preprocess, plain_preprocess
 from enxuto.data.labels import Label, parse_labels
-from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.signature import is_enx
 from enxuto.errors import EnxutoError, ModelError
 from enxuto.files import to_path
 from enxuto.onnx_model import Model, numpy_dtype

@@ -60,7 +60,7 @@ def test_a_stated_loss(invoke: Invoke, digits: Path, images: Path) -> None:
     assert read.metadata["calibrated"]["images"] == 64
     verified = invoke("verify", small, digits)
     assert verified.exit_code == 0
-    assert "10 moved by calibrated rounding" in verified.stderr
+    assert "10 moved by calibrated rounding" in verified.stdout
     x = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
     shape = Runner(load(digits)).inputs[0].shape[1:]
     x = np.resize(x, (3, *[int(size or 8) for size in shape]))

@@ -268,7 +268,7 @@ def test_a_lottery_that_cannot_be_is_one_line(
 def test_an_unknown_network_is_told_first(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
     result = invoke("prune", "lenet6", "--data", pictures / "train.npz", "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "did you mean lenet5" in result.stderr
+    assert "did you mean 'lenet5'" in result.stderr
 
 
 def test_a_file_of_ones_own_network_needs_its_factory_by_name(

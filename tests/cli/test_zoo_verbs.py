@@ -162,7 +162,7 @@ def test_summary_refuses_in_one_line(invoke: Invoke, mynets: str, tmp_path: Path
     )
     assert "cannot import" in refused(invoke("summary", "no_such_module:f", "--input-shape", "3,8,8"))
     assert "does not exist" in refused(invoke("summary", tmp_path / "none.onnx"))
-    assert "did you mean resnet50" in refused(invoke("summary", "resnet5O"))
+    assert "did you mean 'resnet50'" in refused(invoke("summary", "resnet5O"))
     assert "--input-shape takes" in refused(invoke("summary", "lenet5", "--input-shape", "3,big"))
     assert "--count is" in refused(invoke("summary", "lenet5", "--count", "some"))
     assert "exclude each other" in refused(invoke("summary", "lenet5", "--json", "--markdown"))

@@ -13,8 +13,9 @@ import pytest
 
 from enx_samples import DEMO, MAGIC, Taken, small_model, weights_of, with_prefix
 from enxuto.compression.data_free import compress
-from enxuto.enx.file import FORMAT_VERSION, CompressedModel, is_enx
+from enxuto.enx.file import FORMAT_VERSION, CompressedModel
 from enxuto.enx.payload import Payload, most_elements
+from enxuto.enx.signature import is_enx
 from enxuto.enx.table import TensorEntry
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
@@ -207,7 +208,7 @@ def test_what_is_not_known_is_a_format_error_that_names_it(
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=r"missing\.enx does not exist"):
         CompressedModel.read(tmp_path / "missing.enx")
     with pytest.raises(DataError, match="folder"):
         CompressedModel.read(tmp_path)

@@ -195,9 +195,9 @@ def test_the_verb_says_so_and_ends_with_1(files: dict[str, CompressedModel], tmp
     MODEL.replace_weights(zeros).write(tmp_path / "zero.onnx")
     sound = invoke("verify", tmp_path / "m.enx", tmp_path / "m.onnx", "--run", 20)
     assert sound.exit_code == 0, sound.output
-    assert "made from these weights, by their hash" in sound.stderr
+    assert "made from these weights, by their hash" in sound.stdout
     assert "outputs on 20 random inputs, seed 0" in sound.stdout
     result = invoke("verify", tmp_path / "m.enx", tmp_path / "zero.onnx")
     assert result.exit_code == 1
-    assert "sound" not in result.stderr
-    assert "'fc.w' was not made from these weights" in result.stderr
+    assert "sound" not in result.output
+    assert "'fc.w' was not made from these weights" in result.stdout

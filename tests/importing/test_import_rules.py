@@ -21,7 +21,8 @@ from rule_forms import PLANE, Form, floats, graph, integers, made, node
 
 # What has derivatives but no module: said in docs/reference/importing.md.
 WITHOUT = frozenset({
-    "GatherElements", "GatherND", "GlobalLpPool", "LpNormalization", "LpPool", "RMSNormalization", "TopK", "Trilu",
+    "GRU", "GatherElements", "GatherND", "GlobalLpPool", "LSTM", "LpNormalization", "LpPool", "RMSNormalization", "RNN",
+    "TopK", "Trilu",
 })  # fmt: skip
 REFUSED = ("average 1: dilated", "average 2: dilated", "average 3: dilated", "Resize: smoothed",
            "LayerNormalization by computed scales")  # fmt: skip

@@ -13,6 +13,7 @@ from enxuto.study.point import import_function, is_kind
 IDS = {
     "curve.measure": "f4bf8fe4cd098a95",
     "curve.calibrate": "c65bf3658dd03fa8",
+    "curve.outputs": "91d85fb8ebfbe0da",
     "lottery.unpruned": "4a27e62142301e53",
     "lottery.start": "edfff0224b45561c",
     "lottery.round": "b72ef32a8cf5c24d",

@@ -49,10 +49,10 @@ def test_entries_are_complete(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("squeezenet_dsc", "there is no network called 'squeezenet_dsc'; did you mean squeezenet-dsc"),
-        ("resnet-20-cifar", "did you mean resnet20-cifar"),
-        ("MobileNet", "did you mean mobilenet"),
-        ("vgg", "did you mean vgg11, vgg13, vgg16, vgg19"),
+        ("squeezenet_dsc", "there is no network called 'squeezenet_dsc'; did you mean 'squeezenet-dsc'"),
+        ("resnet-20-cifar", "did you mean 'resnet20-cifar'"),
+        ("MobileNet", "did you mean 'mobilenet'"),
+        ("vgg", "did you mean 'vgg11', 'vgg13', 'vgg16', 'vgg19'"),
         ("transformer", "there is no network called 'transformer'; enxuto.zoo.names() lists all"),
     ],
 )

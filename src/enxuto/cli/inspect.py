@@ -32,7 +32,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Read the file and show what is in it."""
-    from enxuto.enx.file import CompressedModel, is_enx
+    from enxuto.enx.file import CompressedModel
+    from enxuto.enx.signature import is_enx
 
     if is_enx(source) or source.suffix == ".enx":
         _show_compressed(CompressedModel.read(source), source, json)

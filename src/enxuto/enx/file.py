@@ -22,6 +22,7 @@ import numpy as np
 
 from enxuto.enx.head import lzma_filters
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
+from enxuto.enx.signature import MAGIC
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.errors import DataError, FormatError, does_not_exist
 from enxuto.files import atomic_write, open_regular_file, to_path
@@ -30,9 +31,8 @@ from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.onnx_model.carried import write_carried
 from enxuto.onnx_model.messages import looks_like_onnx
 
-__all__ = ["FORMAT_VERSION", "CompressedModel", "is_enx"]
+__all__ = ["FORMAT_VERSION", "CompressedModel"]
 
-MAGIC = b"\x89ENX\r\n\x1a\n"
 FORMAT_VERSION = 3
 """The newest; files that an older reader understands too say an older one."""
 _PLAIN = 1  # files without coder `contexts` and quantizer `grid`
@@ -42,15 +42,6 @@ _STORED, _LZMA = 0, 1
 _HEAD_EXPANSION, _HEAD_SLACK = 64, 1 << 18
 _LIMIT = 1 << 31
 _IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by payload
-
-
-def is_enx(path: str | Path) -> bool:
-    """Say whether a file begins with the format's signature; a missing file does not."""
-    try:
-        with open_regular_file(path) as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,10 +8,11 @@ from os import PathLike
 from typing import Any
 
 from enxuto.codec import entropy
-from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import parameters
 from enxuto.enx.ledger import Ledger, ledger_of, parameter_count
 from enxuto.enx.payload import Payload
+from enxuto.enx.signature import is_enx
 from enxuto.enx.table import LevelsRow, TensorEntry
 from enxuto.files import to_path
 from enxuto.onnx_model import Model, total_bytes

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enxuto import zoo
+from enxuto.enx.signature import is_enx
 from enxuto.errors import ModelError, UsageError, error_reason, import_optional
-from enxuto.opening import load
+from enxuto.onnx_model import Model
 from enxuto.summary.onnx_graph import summarize_onnx
 from enxuto.summary.table import Summary
 
@@ -33,7 +34,7 @@ def summarize(
     name = str(target)
     if names_file(name):
         _check_classes(name, classes)
-        return summarize_onnx(load(name), input_shape=input_shape, source=name)
+        return summarize_onnx(_read(name), input_shape=input_shape, source=name)
     if ":" in name:
         _check_classes(name, classes)
         if input_shape is None:
@@ -43,6 +44,15 @@ def summarize(
 
         return summarize_module(module, input_shape, source=name)
     return summarize_network(name, input_shape=input_shape, classes=classes)
+
+
+def _read(name: str) -> Model:
+    """Read an ONNX or `.enx` file; what decodes the latter takes time to import, so only where it is needed."""
+    if not is_enx(name):
+        return Model.read(name)
+    from enxuto.opening import load
+
+    return load(name)
 
 
 def summarize_network(

@@ -187,7 +187,7 @@ def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
 
 def _files_of(source: Path) -> list[Path]:
     """A file, and where it is an ONNX model those with its data."""
-    from enxuto.enx.file import is_enx
+    from enxuto.enx.signature import is_enx
     from enxuto.onnx_model import files
 
     if is_enx(source) or source.suffix.lower() != ".onnx":

@@ -27,8 +27,9 @@ from enxuto._version import __version__
 from enxuto.calibration.answers import kind_of_scores
 from enxuto.codec import entropy
 from enxuto.data import Dataset, Preprocess, open_dataset
-from enxuto.enx.file import CompressedModel, is_enx
+from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import parameters
+from enxuto.enx.signature import is_enx
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import DataError
 from enxuto.evaluation import Evaluation, evaluate, predict_batches
