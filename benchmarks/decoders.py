@@ -1,10 +1,11 @@
 """Decoding speed of the C decoder beside the Python package's compiled loops, on one core, in one run.
 
-    python benchmarks/decoders.py [--rows 1024] [--json decoders.json]
+    python benchmarks/decoders.py [--rows 1024] [--first-use] [--json decoders.json]
 
 Levels of a matrix and of 3×3 kernels are coded by each coder; both decode the same payload, in turns. Times are
-processor time, the best of several runs, and mean something only as ratios within one run. Then what the first use of
-each costs, with nothing compiled: decoding the packaged network in a process of its own. Needs a C compiler (`cc`).
+processor time, the best of several runs, and mean something only as ratios within one run. With --first-use also what
+that of each costs, with nothing compiled: decoding the packaged network in a process of its own. Needs a C compiler
+(`cc`).
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=1024, help="rows of the matrix (default: %(default)s)")
+    parser.add_argument("--first-use", action="store_true", help="time the first use of both, too")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -120,7 +122,7 @@ def main() -> int:
                 in_c, in_package = measure(enx, levels, coder)
                 results.append({"levels": name, "coder": coder, "c": in_c, "package": in_package})
                 print(f"{name:<14}{coder:<10}{in_c:>9.1f}{in_package:>14.1f}{in_c / in_package:>8.2f}")
-        for decoder in ("c", "numba"):
+        for decoder in ("c", "numba") if options.first_use else ():
             seconds = first_use(decoder, Path(folder))
             results.append({"first use": decoder, "seconds": seconds})
             print(f"first use, {decoder}: {seconds:.1f} s of processor time")

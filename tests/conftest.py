@@ -53,9 +53,9 @@ SLOW_FOLDERS = frozenset(
      "studies", "study", "web", "weights"}
 )  # fmt: skip
 SLOW_FILES = frozenset(
-    {"test_damaged_data", "test_doctor", "test_documents", "test_encode_example", "test_files_killed", "test_golden",
-     "test_hostile", "test_hostile_graphs", "test_hostile_memory", "test_hostile_mutations", "test_house",
-     "test_one_verdict"}
+    {"test_carried", "test_damaged_data", "test_doctor", "test_documents", "test_encode_example", "test_exact_tensors",
+     "test_files_killed", "test_golden", "test_hostile", "test_hostile_graphs", "test_hostile_memory",
+     "test_hostile_mutations", "test_house", "test_image_formats", "test_one_verdict"}
 )  # fmt: skip
 
 FUZZ_FACTOR = int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))

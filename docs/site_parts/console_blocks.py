@@ -48,6 +48,10 @@ def parse_commands(block: str) -> list[Command]:
     return found
 
 
+_COMPILING = re.compile(r"(first use: )?compiling ")
+"""A remark that depends on what was run before."""
+
+
 def run_command(line: str) -> str:
     """Run one command in the present folder with this Python's programs first; return both streams.
 
@@ -61,7 +65,7 @@ def run_command(line: str) -> str:
     )  # fmt: skip
     if done.returncode:
         raise AssertionError(f"$ {line}\nended with {done.returncode}:\n{done.stdout}")
-    return done.stdout
+    return "".join(part for part in done.stdout.splitlines(keepends=True) if not _COMPILING.match(part))
 
 
 def find_difference(shown: str, printed: str) -> str | None:

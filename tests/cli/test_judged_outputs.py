@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from typer.testing import Result
 
+from enxuto.compression.data_free import compress
 from enxuto.compression.judge import Judge
 from enxuto.data import open_dataset
 from enxuto.enx.file import CompressedModel
@@ -186,7 +187,7 @@ def test_outputs_that_are_no_list_of_classes_are_compared(
             image = Image.fromarray(random.integers(0, 255, (16, 16)).astype(np.uint8))
             image.save(tmp_path / "photos" / name / f"{number}.png")
     for words in (("evaluate", sharpener, "--reference", sharpener), ("compare", sharpener, sharpener)):
-        result = invoke(*words, "--data", tmp_path / "photos", "--json")
+        result = invoke(*words, "--data", tmp_path / "photos", "--channels", "L", "--json")
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["outputs"][0]["kind"] == "values"
         assert "nothing with labels: " in result.stderr
@@ -198,7 +199,7 @@ def test_curve_compare_and_evaluate_say_the_same_of_outputs(
     """To the last digit, and NumPy nearly so."""
     np.savez(tmp_path / "a.npz", x=random.random((12, 1, 16, 16)).astype(np.float32))
     data = ("--data", tmp_path / "a.npz")
-    assert invoke("compress", sharpener, "-o", tmp_path / "a.enx").exit_code == 0
+    compress(Model.read(sharpener), rounding="trellis").save(tmp_path / "a.enx")
     few = ("--methods", "enxuto", "--bits", 8, "--images", 0, "--workers", 0, "-o", tmp_path / "s")
     curve = invoke("curve", sharpener, *data, *few, "--json")
     assert curve.exit_code == 0, curve.output
@@ -225,7 +226,7 @@ def test_curve_compare_and_evaluate_say_the_same_of_outputs(
 def test_compress_curve_compare_and_evaluate_say_the_same_of_classes(
     invoke: Invoke, digits: Path, images: Path, tmp_path: Path
 ) -> None:
-    assert invoke("compress", digits, "-o", tmp_path / "a.enx").exit_code == 0
+    compress(Model.read(digits), rounding="trellis").save(tmp_path / "a.enx")
     how = preprocess_of(load_with_metadata(digits)[1])
     assert how is not None
     subject = Subject.open("digits", digits, str(images), {}, how)

@@ -132,6 +132,7 @@ def test_the_shorter_coder_is_taken(levels: np.ndarray) -> None:
     assert codec.encoded_size(levels) == min(sizes["order0"], sizes["contexts"])
 
 
+@pytest.mark.slow
 def test_states_of_the_trellis_tell_the_zeros() -> None:
     """In odd states zero takes half as wide a zone: coded without the states, levels cost 4 % more."""
     values = RNG(3).laplace(0, 1.0, (200, 300))

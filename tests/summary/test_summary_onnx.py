@@ -46,6 +46,7 @@ def test_every_graph_of_the_onnx_package_is_expected() -> None:
     assert {path.name for path in LIGHT.glob("light_*.onnx")} == set(EXPECTED)
 
 
+@pytest.mark.torch  # the zoo's networks are built
 @pytest.mark.parametrize(
     ("file", "name"),
     [
