@@ -60,6 +60,8 @@ SLOW_FILES = frozenset(
 
 FUZZ_FACTOR = int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
 """How many times as many examples every property is tried on (`make fuzz`)."""
+QUICK_SHARE = 0.2
+"""Of a property's examples, where slow tests are left out (`make quick`)."""
 
 
 @cache
@@ -137,8 +139,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their files, and give properties more examples where that is asked for."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by their files; give properties more examples where that is asked for, fewer where time is short."""
+    is_quick = "not slow" in str(config.option.markexpr) and FUZZ_FACTOR == 1
     for item in items:
         for marker in markers_of(item.path):
             item.add_marker(marker)
@@ -153,3 +156,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 phases=[Phase.explicit, Phase.generate, Phase.target, Phase.shrink],
             )
             item.add_marker("fuzz")
+        elif is_quick and hasattr(function, "_hypothesis_internal_use_settings"):
+            given = function._hypothesis_internal_use_settings
+            function._hypothesis_internal_use_settings = settings(
+                given, max_examples=max(5, int(given.max_examples * QUICK_SHARE))
+            )

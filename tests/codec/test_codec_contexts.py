@@ -234,6 +234,7 @@ def test_any_bytes_decode_or_are_refused(data: bytes, shape: list[int], trellis:
     assert levels.size == np.prod(shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "levels", [scaled(30, 60), smooth(12, 10), np.array([2**29, -7] * 99)], ids=["matrix", "kernels", "far"]
 )

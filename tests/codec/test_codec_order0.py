@@ -140,6 +140,7 @@ def test_any_bytes_decode_or_are_refused(data: bytes, count: int) -> None:
     assert levels.shape == (count,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.5, 4.0, 3000.0])
 def test_damaged_payloads_decode_or_are_refused(scale: float) -> None:
     """Without checksums in front: the decoder itself must hold against every byte."""

@@ -88,6 +88,7 @@ def test_folder_corrupt_and_vanished_files_are_named(animals: Path) -> None:
         data.image(1)
 
 
+@pytest.mark.slow
 def test_every_truncation_and_change_of_an_image_is_one_error_or_an_image(animals: Path) -> None:
     stream = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
@@ -290,6 +291,7 @@ def test_npz_header_that_claims_terabytes_is_refused(tmp_path: Path) -> None:
         open_dataset(tmp_path / "d.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_npz_every_truncation_and_change_is_an_error_or_the_same_data(tmp_path: Path, save: Any) -> None:
     target = tmp_path / "d.npz"

@@ -137,6 +137,7 @@ def test_other_quantizers_round_to_nearest_only(quantizer: Half | DeadZone, roun
         round_weight(WEIGHTS, quantizer, rounding)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_a_file_of_each_way(rounding: str, tmp_path: Path) -> None:
     model = Model.read(DEMO)
