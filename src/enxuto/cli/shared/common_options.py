@@ -53,7 +53,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Overwrite the file of the default name, if it is there.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Show every row of the tables, not the most telling alone.")]
+All = Annotated[bool, typer.Option("--all", help="Show every row of the tables, not only the most telling.")]
 InputShape = Annotated[
     str | None,
     typer.Option("--input-shape", metavar="C,H,W", help="Channels, height and width of the input."),
