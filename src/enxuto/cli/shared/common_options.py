@@ -40,8 +40,7 @@ Workers = Annotated[
         min=0,
         rich_help_panel=COMPUTING,
         metavar="N",
-        help="Number of processes; 0 computes in this one. By default one per processor, or one where each has "
-        "them all.",
+        help="Number of processes; 0 computes in this one. By default the number of processors divided by --threads.",
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Samples per run.")]
