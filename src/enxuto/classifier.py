@@ -30,7 +30,7 @@ from enxuto.data.labels import Label
 from enxuto.errors import DataError, EnxutoError, ModelError, UsageError, does_not_exist
 from enxuto.files import read_small_file
 from enxuto.machine.processors import check_threads
-from enxuto.metrics.divergence import ScoreKindDetector
+from enxuto.metrics.score_kinds import ScoreKindDetector
 from enxuto.onnx_model import Ending, Model, output_ending
 from enxuto.opening import labels_of, load_with_metadata, preprocess_of
 

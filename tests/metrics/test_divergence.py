@@ -11,7 +11,7 @@ from scipy.stats import entropy
 
 from enxuto.errors import UsageError
 from enxuto.metrics import AgreementMetrics, divergence, divergences, log_probabilities
-from enxuto.metrics.divergence import ScoreKindDetector
+from enxuto.metrics.score_kinds import ScoreKindDetector
 
 LEAST = math.log(2.0**-126)
 random = np.random.default_rng(0)

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from onnx import NodeProto
 
 from enxuto.errors import DataError, ModelError, UsageError
-from enxuto.metrics.divergence import LEAST, ScoreKind, ScoreKindDetector, log_probabilities
+from enxuto.metrics.divergence import LEAST, log_probabilities
+from enxuto.metrics.score_kinds import ScoreKind, ScoreKindDetector
 from enxuto.onnx_model import (
     Ending,
     Model,

@@ -34,8 +34,8 @@ from enxuto.data.published import cache_folder
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.files import atomic_write
-from enxuto.metrics.divergence import KINDS
 from enxuto.metrics.losses import LOSS_KINDS, OutputLoss
+from enxuto.metrics.score_kinds import KINDS
 from enxuto.onnx_model import Model, fold_batch_norm
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]

@@ -24,7 +24,7 @@ from enxuto.runtime import Runner
 
 __all__ = ["CellWeight", "cell_weights", "hidden_name", "with_hidden_states"]
 
-_MOST = 1 << 24  # elements that float32 can number
+_MOST_NUMBERED = 1 << 24  # elements that float32 can number
 _OPSET = 13  # from which Slice and Unsqueeze take axes as inputs
 
 
@@ -32,8 +32,8 @@ _OPSET = 13  # from which Slice and Unsqueeze take axes as inputs
 class CellWeight:
     """A weight behind one of a cell's matrices (directions, gates × hidden, inputs).
 
-    direction: the one that it belongs to, None where it holds all. order: by its own rows those of the operator's
-    matrix; empty where they are the same.
+    direction: the one that it belongs to, None where it holds all. order: `order[i]` is the row of the operator's
+    matrix that holds the weight's row i; empty where the rows are the same.
     """
 
     name: str
@@ -112,7 +112,7 @@ def cell_weights(
     for name in sorted(leaves):
         info = model.info(name)
         own = info.role is Role.MATRIX and len(info.shape) in (2, 3) and inside[name] == reads[name]
-        if not own or info.elements >= _MOST:
+        if not own or info.elements >= _MOST_NUMBERED:
             continue
         numbered = (1 + np.arange(info.elements, dtype=np.float32)).reshape(info.shape).astype(info.dtype)
         if info.dtype.itemsize < 4:  # halves cannot number that many

@@ -46,8 +46,8 @@ any folder of images of the kind that the model will meet. `--data` takes images
 held-out images are shown. `--synthetic` calibrates without any images.
 
 `--levels 8 --range -1,1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
-Then biases and normalisation stay exact unless `--quantize-roles` names them. Measured steps fold normalisation and
-round biases too, finely; calibrated rounding folds and corrects them.
+Then biases and normalisation stay exact unless `--quantize-roles` names them. Measured steps fold normalisation into
+the weights and round biases finely. Calibrated rounding folds it too and corrects biases.
 
     enxuto compress model.onnx -o model.enx
     enxuto compress model.onnx --data photos.parquet --preprocess imagenet --max-drop 0.5 --report

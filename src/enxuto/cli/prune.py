@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "run"]
 
-HELP = """Prune a trained network: remove its least important filters, in one round or several, and train it again.
+HELP = """Remove the least important filters of a trained network, in one round or several, then refit or retrain it.
 
 NETWORK is an ONNX or .enx file; a name that `enxuto zoo` lists or `module:factory`, with trained `--weights`; or a file
 that an earlier prune wrote. Each round takes `--amount` of what is left. Filters are really removed, and the result is

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.common_options import Json, Workers, WorkerThreads
+from enxuto.cli.shared.common_options import COMPUTING, Json, WorkerThreads
 from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance, write_provenance
@@ -84,7 +84,15 @@ class StudyOptions:
         typer.Option(metavar="N", help="CPU threads while latency is measured; 0 takes one per processor."),
     ] = 1
     settings: Settings = None
-    workers: Workers = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            rich_help_panel=COMPUTING,
+            metavar="N",
+            help="Number of processes; 0 computes in this one. By default one.",
+        ),
+    ] = None
     threads: WorkerThreads = 0
     scheduler: Scheduler = None
     merge: Merge = ()

@@ -1,4 +1,4 @@
-"""`enxuto verify`: checksums, decoding, comparison with the original, of weights and of answers."""
+"""`enxuto verify`: test checksums and decoding; compare weights and outputs with the original's."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ def _run_both(
             data, labelled=False
         )
     try:
-        made = compressed.to_model()
+        decoded = compressed.to_model()
     except FormatError:
         return None
     return compare_outputs(
         original,
-        made,
+        decoded,
         inputs,
         images=images,
         samples=samples,

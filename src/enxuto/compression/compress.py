@@ -96,38 +96,38 @@ def compress(
         model: path of an ONNX file, `Model`, `onnx.ModelProto`, or the bytes of an ONNX file.
         scheme: which quantizer each tensor gets, from `enxuto.quantize`; a single quantizer is that of all tensors. By
             default steps that keep answers as they are. Not with images.
-        data: what judges and is reported on: a path, a `Dataset`, or arrays: images, or (images, labels). uint8
-            arrays (N, H, W, C) are preprocessed, float arrays (N, C, H, W) taken as the model's input. Only `max_drop`
-            needs labels. For models of any inputs named arrays: a dict of arrays (N, …), dicts, one a sample, or files
-            of such: `.npz`, a folder of `.npz` or `.npy`, `.jsonl`, Parquet.
-        calibration: images that calibrate, in the same forms, labels unused; by default a part of `data`.
+        data: images that judge and that the report is measured on; a bound or a size goes with them. They are a path,
+            a `Dataset`, an array of images, or (images, labels). Arrays (N, H, W, C) of uint8 are preprocessed. Arrays
+            (N, C, H, W) of floats are the model's input as they are. Only `max_drop` needs labels. A model of other
+            inputs takes named arrays: a dict of arrays (N, …), a dict for each sample, or files of them (`.npz`, a
+            folder of `.npz` or `.npy`, `.jsonl`, Parquet).
+        calibration: images that calibrate, in the same forms; their labels are not used. By default a part of `data`.
         preprocess: how images become the model's input: a preset (`imagenet`, `resnet-cifar`, …), a `Preprocess`, or a
             dict of its settings. By default the model's own, as far as it carries one. Stored in the file.
         max_drop: bound: points of top-1 that may be lost on `data`, such as 0.5.
         min_agreement: bound: percent of the original's answers on `data` that must stay, such as 99.
         max_kl: bound: mean divergence from the original's answers on `data`, in nats, such as 0.02.
-        judge: function of two `onnxruntime.InferenceSession`, of the original and of a compressed model, that returns
-            a number, higher is better. It is called once with the original twice, for the original's own score.
-        max_judge_drop: bound: how much lower than the original's the score of `judge` may be. Without images this
-            searches the scheme's steps, for models of any kind (detectors, embeddings); with images, calibrated
-            rounding.
+        judge: function of two `onnxruntime.InferenceSession`, the original's and a compressed model's. It returns a
+            number; a higher one is better. One call gets the original twice and so gives the original's own score.
+        max_judge_drop: bound: how far the score of `judge` may fall below the original's. It suits models of any kind
+            (detectors, embeddings). Without images the scheme's steps are searched, with images calibrated rounding.
         min_snr: bound: decibels that outputs of values must stay above their error on `data`, such as 30.
         outputs: by output name what it is judged as: `values`, `binary`, `classes` or `ignore`, or (kind, weight). By
             default found from the graph.
-        feedback: for recurrent models: by output name the input that it is at the next step, such as
-            `{"stateN": "state"}`. Samples are then sequences, (N, steps, …). Other states are zeros.
+        feedback: for recurrent models: the name of an output, and of the input that takes its value at the next step,
+            such as `{"stateN": "state"}`. Samples are then sequences, (N, steps, …). Other states are zeros.
         bits: bits per learned value that the whole file may take; excludes bounds on a loss.
-        target_size: bytes that the file may take, such as `65536`, `"300KB"` or `"1.5MB"`; the same.
+        target_size: bytes that the file may take, such as `65536`, `"300KB"` or `"1.5MB"`; excludes them too.
         synthetic: calibrate by synthetic images, without any of your own.
         images: how many images calibrate.
         rounding: `trellis` (smallest, the default), `nearest` (default with a scheme) or `rate`. Not with images.
         roles: which weights are quantized: kernel, depthwise, matrix, bias, norm, other.
         keep_exact: names of weights (with * and ?) that are not quantized.
         fold_bn: fold batch normalisation into the convolutions before it; calibrated rounding and measured steps do.
-        steps: without images and scheme, `balanced` by the weights alone, without running the model, which fits most
-            networks; or `measured` by the model's outputs on synthetic inputs.
+        steps: how steps are chosen without images and scheme. `balanced` looks at the weights alone, does not run the
+            model, and fits most networks. `measured` looks at the model's outputs on synthetic inputs.
         metadata: JSON values to store in the file.
-        seed: which images do what.
+        seed: of the draw of images that calibrate, that judge, and that are held out.
         threads: 0 takes one per processor; the result does not depend on it.
         cache: folder where calibrations and trials are kept, so that another bound does not measure again; by
             default the user's cache.
@@ -135,7 +135,8 @@ def compress(
             shown.
 
     Returns:
-        A `CompressionResult`: `save(path)`, `model`, `report`, `trials`, `file_bytes`, `bits_per_weight`.
+        A `CompressionResult`: `save(path)`, `model`, `report`, `trials`, `file_bytes`, `bits_per_weight`. What `save`
+        writes, `enxuto.load`, `enxuto.evaluate` and `enxuto.verify` read.
 
     Raises:
         UsageError: arguments have wrong types or contradict each other; no output of the model can be judged.

@@ -6,9 +6,10 @@ The tests compare with scikit-learn. Not here: running a model (`evaluate` does)
 from enxuto.metrics.agreement import AgreementMetrics, AgreementResult
 from enxuto.metrics.chance import ChanceComparison, compare_confusion_with_chance, compare_with_chance
 from enxuto.metrics.classification import ClassificationMetrics, ClassificationResult
-from enxuto.metrics.divergence import ScoreKind, divergence, divergences, log_probabilities, mean_divergence
+from enxuto.metrics.divergence import divergence, divergences, log_probabilities, mean_divergence
 from enxuto.metrics.interval import binomial_tail, paired_interval, wilson_interval
 from enxuto.metrics.ranking import cumulative_gain, dcg, expected_ranks, ndcg, reciprocal_rank
+from enxuto.metrics.score_kinds import ScoreKind
 from enxuto.metrics.signal import SignalMetrics, SignalResult
 
 __all__ = [

@@ -13,14 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from enxuto.errors import DataError, UsageError
-from enxuto.metrics.divergence import (
-    KINDS,
-    ScoreKind,
-    ScoreKindDetector,
-    divergences,
-    log_probabilities,
-    mean_divergence,
-)
+from enxuto.metrics.divergence import divergences, log_probabilities, mean_divergence
+from enxuto.metrics.score_kinds import KINDS, ScoreKind, ScoreKindDetector
 from enxuto.metrics.scores import check_scores
 
 __all__ = ["AgreementMetrics", "AgreementResult"]

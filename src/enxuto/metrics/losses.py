@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from enxuto.metrics.divergence import ScoreKind, divergences, log_probabilities
+from enxuto.metrics.divergence import divergences, log_probabilities
+from enxuto.metrics.score_kinds import ScoreKind
 
 __all__ = ["LOSS_KINDS", "LossKind", "OutputLoss", "decibels", "fisher_direction", "output_variance"]
 

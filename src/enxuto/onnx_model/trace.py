@@ -31,8 +31,8 @@ Reader = tuple[str, NodeProto, int]
 class Use:
     """`node` reads a weight as input `index`, in `shape`; axis i of that is axis `axes[i]` of the weight.
 
-    path: of the scope that the node is in. Where a part of the weight or several joined are read, sizes in `shape` may
-    be those of the whole weight; its length is right.
+    path: of the scope that the node is in. Where the node reads a part of the weight, or several weights joined, the
+    sizes in `shape` may be those of the whole weight. Their number is right.
     """
 
     node: NodeProto

@@ -61,7 +61,7 @@ def save(figure: Figure, path: str | Path) -> Path:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(axis.get_major_formatter(), ScalarFormatter):
-                # `drawn` calls formatters for one number at a time, for which a `ScalarFormatter` gives no text.
+                # `prepare_to_save` calls formatters for one number at a time: then a `ScalarFormatter` gives no text.
                 axis.set_major_formatter("{x:g}")
     kind = target.suffix.removeprefix(".")
     # Without these an SVG holds the date and random identifiers.

@@ -19,19 +19,21 @@ __all__ = ["fold_shapes"]
 _MOVERS = frozenset(
     {"Gather", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Transpose", "Identity", "Cast"}
 )
-_SUMS = frozenset({"Add", "Sub", "Mul", "Div", "Mod", "Floor", "Ceil", "Neg", "Min", "Max", "ReduceProd"})
+_ARITHMETIC = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Mod", "Floor", "Ceil", "Neg", "Min", "Max", "ReduceProd"}
+)
 _CHOICES = frozenset({"Equal", "Where", "Not", "And", "Or", "Less", "Greater", "Range"})
-_FOLDED = _MOVERS | _SUMS | _CHOICES
+_FOLDED = _MOVERS | _ARITHMETIC | _CHOICES
 _LARGEST = 1024  # elements
 
 
 def fold_shapes(proto: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Replace what can be computed from small constants and known `shapes`, in place; whether there was any."""
-    known = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer if _is_here(t)}
+    """Replace what follows from small constants and known `shapes`, in place. Return whether there was any."""
+    known = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer if _carries_small_data(t)}
     folded: dict[str, np.ndarray] = {}
     kept: list[NodeProto] = []
     for node in proto.graph.node:
-        values = _value(node, known, shapes, proto)
+        values = _known_value(node, known, shapes, proto)
         if values is None:
             kept.append(node)
             continue
@@ -45,23 +47,27 @@ def fold_shapes(proto: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> boo
     return bool(folded)
 
 
-def _is_here(tensor: TensorProto) -> bool:
-    """Whether a small tensor carries its data (weights were left out)."""
+def _carries_small_data(tensor: TensorProto) -> bool:
+    """Say whether a tensor is small and carries its data (weights were left out)."""
     small = prod(tensor.dims) <= _LARGEST
     return bool(
         small and tensor.data_location != TensorProto.EXTERNAL and tensor.data_type != TensorProto.STRING
     )
 
 
-def _value(
+def _known_value(
     node: NodeProto, known: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], proto: ModelProto
 ) -> np.ndarray | None:
-    """What a node of one output computes, if that is small and can be known."""
+    """Return what a node of one output computes, None where that is large or not known."""
     if len(node.output) != 1:
         return None
     if node.op_type == "Constant":
         tensor = constant_tensor(node)
-        return np.asarray(numpy_helper.to_array(tensor)) if tensor is not None and _is_here(tensor) else None
+        return (
+            np.asarray(numpy_helper.to_array(tensor))
+            if tensor is not None and _carries_small_data(tensor)
+            else None
+        )
     if node.op_type == "Shape" and node.input[0] in shapes:
         start = int_attribute(node, "start")
         end = int_attribute(node, "end") if has_attribute(node, "end") else None
@@ -72,10 +78,10 @@ def _value(
         allowed = int(np.prod(known[node.input[0]])) <= _LARGEST
     else:
         allowed = node.op_type in _FOLDED
-    return _computed(node, known, proto) if allowed else None
+    return _compute(node, known, proto) if allowed else None
 
 
-def _computed(node: NodeProto, known: Mapping[str, np.ndarray], proto: ModelProto) -> np.ndarray | None:
+def _compute(node: NodeProto, known: Mapping[str, np.ndarray], proto: ModelProto) -> np.ndarray | None:
     from onnx.reference import ReferenceEvaluator  # slow to import, and few models need it
 
     graph = helper.make_graph(

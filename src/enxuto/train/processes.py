@@ -1,9 +1,8 @@
 """Several processes training one network: which one this is, and what they exchange.
 
 `torchrun` says by environment variables how many processes there are; without it there is one. Gradients are
-DistributedDataParallel's business. Batch statistics of batch normalisation stay each process's own, as is usual, so
-that a network with it trains a little differently on several processes, unless `sync_batch_norm` is set; one without
-it does not.
+DistributedDataParallel's business. Each process keeps its own batch statistics of batch normalisation, as is usual.
+So a network with it trains a little differently on several processes, unless `sync_batch_norm` is set.
 """
 
 from __future__ import annotations

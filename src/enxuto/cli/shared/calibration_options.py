@@ -159,8 +159,8 @@ class CalibrationOptions(DataOptions):
         typer.Option(
             rich_help_panel=_PANEL,
             metavar="MODULE:FUNCTION",
-            help="Judge by a Python function of two ONNX Runtime sessions, of the original and of a compressed model, "
-            "that returns a number, higher is better. Without --data and --calibration the steps of the default are "
+            help="Judge by a Python function of two ONNX Runtime sessions, the original's and a compressed model's. It "
+            "returns a number; a higher one is better. Without --data, --calibration and --synthetic, steps are "
             "searched.",
         ),
     ] = None

@@ -40,8 +40,7 @@ Workers = Annotated[
         min=0,
         rich_help_panel=COMPUTING,
         metavar="N",
-        help="Number of processes; 0 computes in this one. By default one per processor, or one where each has "
-        "them all.",
+        help="Number of processes; 0 computes in this one. By default the number of processors divided by --threads.",
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Samples per run.")]
@@ -53,7 +52,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Overwrite the file of the default name, if it is there.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Show every row of the tables, not the most telling alone.")]
+All = Annotated[bool, typer.Option("--all", help="Show every row of the tables, not only the most telling.")]
 InputShape = Annotated[
     str | None,
     typer.Option("--input-shape", metavar="C,H,W", help="Channels, height and width of the input."),

@@ -43,8 +43,8 @@ Outputs = Annotated[
     tuple[str, ...],
     typer.Option(
         metavar="NAME=KIND,…",
-        help="Judge these outputs as values, binary, classes or ignore them, with a weight: NAME=values:2. Found out "
-        "by default.",
+        help="Judge these outputs as values, binary or classes, or ignore them. A weight may follow: NAME=values:2. "
+        "By default the graph tells.",
     ),
 ]
 
@@ -53,7 +53,7 @@ Feedback = Annotated[
     tuple[str, ...],
     typer.Option(
         metavar="OUTPUT=INPUT,…",
-        help="Feed outputs of a recurrent model back to inputs, step by step; arrays are then sequences, samples "
+        help="Feed outputs of a recurrent model back to inputs, step by step. Arrays are then sequences: samples "
         "first, then steps. Other states are zeros.",
     ),
 ]

@@ -83,7 +83,7 @@ def choose_executor(workers: int | None, threads: int, scheduler: str | None) ->
     """Return what computes the points of a study.
 
     Args:
-        workers: processes; 0 computes in this one, None takes one per processor.
+        workers: processes; 0 computes in this one, None takes the number of processors divided by `threads`.
         threads: of each process.
         scheduler: address of a Dask cluster, which has workers of its own.
 

@@ -22,14 +22,14 @@ def _all_inputs(function: Any) -> Rule:
             raise node.refusal(
                 "before opset 7 operands broadcast by rules of their own; convert it to a later opset"
             )
-        numbers = _numbers(node)
+        numbers = _single_numbers(node)
         inputs = [position for position in range(len(node.inputs)) if position not in numbers]
         return Built(Apply(function, numbers=numbers), inputs=inputs)
 
     return rule
 
 
-def _numbers(node: Node) -> dict[int, float]:
+def _single_numbers(node: Node) -> dict[int, float]:
     """Operands that are single numbers and add no axis to the result, where another operand is a tensor."""
     if len(node.inputs) != 2:
         return {}
@@ -55,7 +55,7 @@ def _multiply(a: Any, b: Any) -> Any:
 
 
 def _divide(a: Any, b: Any) -> Any:
-    """Of integers as C divides them, towards zero."""
+    """Divide; integers are divided as in C, towards zero."""
     whole = all(
         not isinstance(x, float) and not (isinstance(x, Tensor) and x.is_floating_point()) for x in (a, b)
     )
@@ -68,7 +68,7 @@ def _power(a: Any, b: Any) -> Any:
 
 def _modulus(node: Node) -> Built:
     function = torch.fmod if node.int("fmod") else torch.remainder
-    numbers = _numbers(node)
+    numbers = _single_numbers(node)
     return Built(
         Apply(function, numbers=numbers), inputs=[position for position in (0, 1) if position not in numbers]
     )

@@ -1,10 +1,11 @@
 """`trace`: which channels of a network belong together, found by following them through the operators that run.
 
-Beside each activation goes an integer tensor that names the channel each element belongs to (`run`);
-operators that move data move the names, others tie or bind them (`moves`, `rules`). No graph is
-taken from autograd, so option-A shortcuts, grouped convolutions with shuffles, chunks, reused modules and frozen
-parameters come out right. Where a module's code may hold sizes of its own (a reshape to 400, a split at 16), a channel
-is removed for trial, also from a copy without dead rectifiers, and what fails must stay.
+Beside each activation goes an integer tensor that names the channel each element belongs to (`run`). Operators that
+move data move the names; others tie or bind them (`moves`, `rules`). No graph is taken from autograd, so option-A
+shortcuts, grouped convolutions with shuffles, chunks, reused modules and frozen parameters come out right.
+
+A module's code may hold sizes of its own (a reshape to 400, a split at 16). There a channel is removed for trial, also
+from a copy without dead rectifiers. A channel whose removal fails must stay.
 
 Left out: networks whose path depends on the data (the path of the example is followed), inputs that are no tensors.
 """
@@ -66,7 +67,7 @@ def _failing_sites(network: nn.Module, channels: ChannelMap, book: NameBook) -> 
     for site in dict.fromkeys(book.sites):
         atoms = set(book.roots(torch.tensor(sorted(site.names))).tolist())
         numbers = [channels.group_of[atom] for atom in sorted(atoms) if atom in channels.group_of]
-        if numbers:  # one that tries no other site, where there is one
+        if numbers:  # a group that tries no other site, if any is left
             chosen[next((number for number in numbers if number not in chosen), numbers[0])].append(site)
     if not chosen or all(_is_removable(one, channels, chosen) for one in networks):
         return []
@@ -181,7 +182,7 @@ def _groups(
     balances: list[BalancedParts],
     stay: dict[int, str],
 ) -> tuple[ChannelGroup, ...]:
-    """The smallest removable sets, in the order of the layers; adds to `stay` what turns out to have none."""
+    """The smallest removable sets, in the order of the layers. Atoms that are in no such set are added to `stay`."""
     makers: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for layer, atoms in layers.items():
         for position, atom in enumerate(atoms):
