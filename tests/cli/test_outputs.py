@@ -324,7 +324,7 @@ def test_an_error_of_the_system_names_the_file(invoke: Invoke, monkeypatch: pyte
         raise OSError(5, "Input/output error", "/mnt/gone/a.enx")
 
     monkeypatch.setattr("enxuto.cli.inspect.is_enx", failing, raising=False)
-    monkeypatch.setattr("enxuto.enx.file.is_enx", failing)
+    monkeypatch.setattr("enxuto.enx.signature.is_enx", failing)
     line = refused(invoke("inspect", "a.enx"))
     assert (
         line == "error: cannot use /mnt/gone/a.enx: Input/output error; check the path and its folder [E011]"
