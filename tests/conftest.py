@@ -3,6 +3,7 @@
 - `torch`: the file needs PyTorch; it imports it, or a module of enxuto or of the tests that does.
 - `browser`: it needs a browser.
 - `extras`: it needs packages beside the core's and pytest.
+- `recent`: oracles of it are newer than the oldest versions that are declared.
 - `slow`: it lies in a folder whose tests start processes, calibrate or compress whole networks, or is named below.
 
 With `-m "not torch"` files that need PyTorch are not even imported. Where a test needs it only when it runs (a verb
@@ -57,6 +58,8 @@ SLOW_FILES = frozenset(
      "test_files_killed", "test_golden", "test_hostile", "test_hostile_graphs", "test_hostile_memory",
      "test_hostile_mutations", "test_house", "test_image_formats", "test_one_verdict"}
 )  # fmt: skip
+
+RECENT_FILES = frozenset({"test_native"})  # onnx 1.16 writes no bfloat16, which its helpers need
 
 FUZZ_FACTOR = int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
 """How many times as many examples every property is tried on (`make fuzz`)."""
@@ -124,6 +127,8 @@ def markers_of(path: Path) -> list[str]:
     parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ("",)
     if parts[0] in SLOW_FOLDERS or path.stem in SLOW_FILES:
         found.append("slow")
+    if path.stem in RECENT_FILES:
+        found.append("recent")
     return found
 
 
@@ -134,7 +139,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not collection_path.name.startswith("test_"):
         return None
     chosen = str(config.option.markexpr)
-    excluded = [marker for marker in ("torch", "browser", "extras", "slow") if f"not {marker}" in chosen]
+    excluded = [
+        marker for marker in ("torch", "browser", "extras", "slow", "recent") if f"not {marker}" in chosen
+    ]
     return True if excluded and set(excluded) & set(markers_of(collection_path)) else None
 
 

@@ -145,6 +145,7 @@ def test_metadata_of_another_file_bring_no_hash_along(files: dict[str, Compresse
     assert verify(compress(other, metadata=handed_on), other).ok
 
 
+@pytest.mark.recent
 @pytest.mark.parametrize("kind", [np.float64, np.float16, np.dtype(ml_dtypes.bfloat16)], ids=str)
 def test_other_types(kind: np.dtype) -> None:
     values = noise(40, 50, scale=1).astype(kind)

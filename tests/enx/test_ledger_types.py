@@ -32,6 +32,7 @@ def model_of_layer(weight: np.ndarray, kind: int) -> Model:
     return Model.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
 
 
+@pytest.mark.recent
 @pytest.mark.parametrize(
     ("dtype", "kind", "each"),
     [

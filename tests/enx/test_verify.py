@@ -58,6 +58,7 @@ def test_one_flipped_weight_is_found(name: str, scheme: Scheme) -> None:
     assert f"'{name}'" in result.problems[0]
 
 
+@pytest.mark.recent
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.dtype(ml_dtypes.bfloat16)], ids=str)
 @pytest.mark.parametrize("step", [1e-5, 0.03])
 def test_other_float_types_are_judged_too(dtype: np.dtype, step: float) -> None:

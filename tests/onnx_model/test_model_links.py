@@ -116,6 +116,7 @@ def test_links_that_onnx_runtime_follows_are_followed(case: str, tmp_path: Path)
     assert np.allclose(wanted, WEIGHT.sum(0), atol=1e-4)
 
 
+@pytest.mark.recent
 @pytest.mark.parametrize("case", REFUSED)
 def test_links_that_onnx_runtime_refuses_are_refused(case: str, tmp_path: Path) -> None:
     place = REFUSED[case](tmp_path)

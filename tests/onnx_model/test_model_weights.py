@@ -83,6 +83,7 @@ def test_every_type_survives_every_way(type_name: Any, shape: Any, tmp_path: Pat
     assert onnx.load(tmp_path / "m.onnx").graph.initializer[0].raw_data == proto.graph.initializer[0].raw_data
 
 
+@pytest.mark.recent
 @pytest.mark.parametrize("type_name", TYPES)
 def test_typed_fields_are_read_as_onnx_reads_them(type_name: Any) -> None:
     code = TensorProto.DataType.Value(type_name)

@@ -252,6 +252,7 @@ def test_operators_of_unknown_shape_are_a_remark() -> None:
     assert [row.activations for row in table.layers] == [48, 0]
 
 
+@pytest.mark.recent
 @pytest.mark.parametrize(
     "node",
     [
