@@ -25,13 +25,12 @@ from enxuto.compression.calibrated import images_of
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess, open_dataset
 from enxuto.data.samples import Samples
-from enxuto.enx.learned import parameters
 from enxuto.errors import DataError
 from enxuto.onnx_model import Model
 from enxuto.opening import load
 from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.studies.curve.modes import ModeInput, compress_by_mode
-from enxuto.studies.curve.points import ORIGINAL, entropy_bits, hash_model, original_entropy, resolve
+from enxuto.studies.curve.points import ORIGINAL, hash_model, measure_rate, resolve
 from enxuto.studies.kinds import CURVE_OUTPUTS, make_point
 from enxuto.study.point import Point, Task
 
@@ -103,15 +102,9 @@ def measure_outputs(task: Task) -> dict[str, Any]:
     source = ModeInput(prepared.model, task.threads, prepared.calibration)
     compressed = compress_by_mode(task.settings["compress"], source)
     judged = prepared.judge(compressed)
-    weights = parameters(prepared.model)
-    bound, quantized = entropy_bits(compressed)
     return {
         "model": task.paths["name"],
-        "weights": weights,
-        "quantized": quantized,
-        "entropy_bits": bound if quantized else original_entropy(prepared.model),
-        "file_bytes": compressed.file_bytes,
-        "file_bits": 8 * compressed.file_bytes / max(1, weights),
+        **measure_rate(prepared.model, compressed),
         **{name: value for name, value in judged.to_dict().items() if name in _SHOWN},
         "seed": int(task.settings["data"].get("seed", 0)),
         **({"calibrated": compressed.metadata["calibrated"]} if "calibrated" in compressed.metadata else {}),

@@ -49,7 +49,7 @@ __all__ = [
     "entropy_bits",
     "hash_model",
     "measure_point",
-    "original_entropy",
+    "measure_rate",
     "points",
     "resolve",
 ]
@@ -160,18 +160,28 @@ def measure_point(task: Task) -> dict[str, Any]:
         reference=lambda batch: next(reference),  # `evaluate` asks once a batch, in order
         scores_are=prepared.kind, reference_are=prepared.kind,
     )  # fmt: skip
-    weights = parameters(prepared.model)
-    bound, quantized = entropy_bits(compressed)
     return {
         "model": task.paths["name"],
-        "weights": weights,
-        "quantized": quantized,
-        "entropy_bits": bound if quantized else original_entropy(prepared.model),
-        "file_bytes": compressed.file_bytes,
-        "file_bits": 8 * compressed.file_bytes / weights,
+        **measure_rate(prepared.model, compressed),
         "broken": finite.broken,
         **_metrics(result),
         **({"calibrated": compressed.metadata["calibrated"]} if "calibrated" in compressed.metadata else {}),
+    }
+
+
+def measure_rate(model: Model, compressed: CompressedModel) -> dict[str, Any]:
+    """Return the rates of a compressed model, as the values of its point.
+
+    The entropy is of the levels, in bits each; where no weight is quantized, of the original's distinct values.
+    """
+    weights = parameters(model)
+    bound, quantized = entropy_bits(compressed)
+    return {
+        "weights": weights,
+        "quantized": quantized,
+        "entropy_bits": bound if quantized else _original_entropy(model),
+        "file_bytes": compressed.file_bytes,
+        "file_bits": 8 * compressed.file_bytes / max(1, weights),
     }
 
 
@@ -191,7 +201,7 @@ def entropy_bits(compressed: CompressedModel) -> tuple[float, int]:
     return sum(float(entropy(tensor.levels)) * tensor.levels.size for tensor in tensors) / count, count
 
 
-def original_entropy(model: Model) -> float:
+def _original_entropy(model: Model) -> float:
     """Entropy of the distinct float32 values of all learned weights, in bits per weight."""
     values = [
         np.asarray(model.load(i.name), np.float32).reshape(-1) for i in model.infos() if i.role != "other"
