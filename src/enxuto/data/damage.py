@@ -18,7 +18,7 @@ from pathlib import Path
 
 from enxuto.errors import DataError, FormatError, error_reason
 
-__all__ = ["READ_ERRORS", "translate_read_errors"]
+__all__ = ["READ_ERRORS", "translate_archive_errors", "translate_read_errors"]
 
 READ_ERRORS = (
     OSError,
@@ -65,4 +65,18 @@ def translate_read_errors(path: str | Path) -> Iterator[None]:
     except READ_ERRORS as error:
         raise FormatError(
             f"{path} cannot be read ({error_reason(error)}); fetch or write it again", code="E052"
+        ) from error
+
+
+@contextmanager
+def translate_archive_errors(path: Path) -> Iterator[None]:
+    """Inside, what a damaged `.npz` archive causes becomes one `FormatError`; what lacks memory stays as it is."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except READ_ERRORS as error:
+        raise FormatError(
+            f"{path} is not a whole .npz archive that can be read ({error_reason(error)}); write it again",
+            code="E052",
         ) from error

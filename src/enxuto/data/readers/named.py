@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from enxuto.data.damage import READ_ERRORS, translate_read_errors
+from enxuto.data.damage import READ_ERRORS, translate_archive_errors, translate_read_errors
 from enxuto.data.readers.npz import read_array
 from enxuto.data.readers.parquet import open_parquet
 from enxuto.errors import DataError, EnxutoError, FormatError, error_reason
@@ -107,19 +107,10 @@ def _read_folder(folder: Path, names: Sequence[str]) -> Columns:
 
 
 def _read_archive(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {
-                info.filename.removesuffix(".npy"): read_array(path, archive, info)
-                for info in archive.infolist()
-            }
-    except MemoryError:
-        raise
-    except READ_ERRORS as error:
-        raise FormatError(
-            f"{path} is not a whole .npz archive that can be read ({error_reason(error)}); write it again",
-            code="E052",
-        ) from error
+    with translate_archive_errors(path), zipfile.ZipFile(path) as archive:
+        return {
+            info.filename.removesuffix(".npy"): read_array(path, archive, info) for info in archive.infolist()
+        }
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

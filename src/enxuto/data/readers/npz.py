@@ -14,9 +14,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from enxuto.data.damage import READ_ERRORS
+from enxuto.data.damage import translate_archive_errors
 from enxuto.data.source import Source, int64_labels, no_labels
-from enxuto.errors import DataError, FormatError, error_reason
+from enxuto.errors import DataError, FormatError
 
 __all__ = ["read_array", "read_npz"]
 
@@ -32,26 +32,18 @@ def read_npz(path: Path, *, split: str | None, require_labels: bool = True) -> S
     """
     if split is not None:
         raise DataError(f"{path} is one archive, without parts; leave out split", code="E024")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            needed = ("images", "labels") if require_labels else ("images",)
-            missing = [name for name in needed if name not in names]
-            if missing:
-                there = ", ".join(list(names)[:10]) or "none"
-                raise DataError(f"{path} has no array {' or '.join(missing)}; it has {there}")
-            arrays = {
-                name: read_array(path, archive, names[name])
-                for name in ("images", "labels", "classes")
-                if name in names
-            }
-    except MemoryError:
-        raise
-    except READ_ERRORS as error:
-        raise FormatError(
-            f"{path} is not a whole .npz archive that can be read ({error_reason(error)}); write it again",
-            code="E052",
-        ) from error
+    with translate_archive_errors(path), zipfile.ZipFile(path) as archive:
+        names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        needed = ("images", "labels") if require_labels else ("images",)
+        missing = [name for name in needed if name not in names]
+        if missing:
+            there = ", ".join(list(names)[:10]) or "none"
+            raise DataError(f"{path} has no array {' or '.join(missing)}; it has {there}")
+        arrays = {
+            name: read_array(path, archive, names[name])
+            for name in ("images", "labels", "classes")
+            if name in names
+        }
     pixels = _validate_images(path, arrays["images"])
     labels, classes = no_labels(len(pixels)), None
     if "labels" in arrays:
