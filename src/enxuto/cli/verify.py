@@ -169,6 +169,10 @@ def _show_trial(trial: TrialRun) -> None:
              "–" if one.agreement is None else f"{one.agreement:.1%}")
             for one in trial.outputs
         ],
+        caption=None if trial.data is not None else (
+            "Random inputs show that both models run alike. They are not what the model was made for: with --data "
+            "these figures say what the file keeps."
+        ),
     )  # fmt: skip
 
 
