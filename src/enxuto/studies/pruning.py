@@ -23,6 +23,7 @@ from enxuto.onnx_model import Model, cut_before_softmax, output_ending
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
+from enxuto.prune.retrain import REFITTED
 from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
 from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_START, make_point
@@ -125,23 +126,31 @@ class StartingNetwork:
             ModelError: an operator has no module, or the network is no classifier of one input and output.
         """
         model, metadata = load_with_metadata(path)
+        return cls.of_model(model, metadata, Path(path).stem, input_shape), preprocess_of(metadata)
+
+    @classmethod
+    def of_model(
+        cls, model: Model, metadata: Mapping[str, Any], name: str, input_shape: Sequence[int] | None = None
+    ) -> StartingNetwork:
+        """Take the network of a model, as `of_file` does. name: what messages call it."""
         ending = output_ending(model)
         if ending.kind == "probabilities" and ending.before is not None:
             model = cut_before_softmax(model, ending.before)
         network = network_of(model, input_shape, metadata)
         if len(network.signature.inputs) != 1 or len(network.signature.outputs) != 1:
-            raise ModelError(f"{path} has several inputs or outputs, which no classifier has", code="E035")
+            raise ModelError(f"{name} has several inputs or outputs, which no classifier has", code="E035")
         with torch.no_grad():
             scores = network(torch.zeros(1, *network.input_shape))
         if scores.dim() != 2:
             raise ModelError(
-                f"{path} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)",
+                f"{name} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)",
                 code="E035",
             )
-        name = Path(path).stem.replace(":", "_") or "network"
-        architecture = Architecture(name, network.input_shape, graph=network.graph)
+        architecture = Architecture(
+            name.replace(":", "_") or "network", network.input_shape, graph=network.graph
+        )
         kept = UnprunedNetwork.from_architecture(architecture).channels.keep_all()
-        return cls(network, architecture, kept, model), preprocess_of(metadata)
+        return cls(network, architecture, kept, model)
 
     @property
     def hash(self) -> str:
@@ -169,6 +178,7 @@ def prune_points(
     seed: int,
     paths: Mapping[str, str],
     early: Mapping[str, Tensor] | None = None,
+    minutes: float | None = None,
 ) -> list[Point]:
     """The network as it is, then its rounds, each after the one before.
 
@@ -188,6 +198,7 @@ def prune_points(
         paths: `data`, perhaps `test`, `network` (what `start.write` wrote), and perhaps `rewind`, an early checkpoint
             of the same network.
         early: the state in the checkpoint `rewind`.
+        minutes: of distillation after each round, instead of the epochs of `config`.
 
     Raises:
         UsageError: for `rewind` without `early`, or `early` without `rewind`.
@@ -198,7 +209,9 @@ def prune_points(
         )
     shared = {**network_settings(start.architecture), "images": images.to_dict()}
     rewind = {} if early is None else {"rewind": state_hash(early)}
-    refit = {"refit": True} if arm.mode == "none" else {}
+    refit: dict[str, Any] = {"refit": True} if arm.mode in REFITTED else {}
+    if minutes is not None:
+        refit["minutes"] = minutes
     settings = {**shared, "weights": start.hash, "last_lr": last_lr}
     first = make_point(LOTTERY_START, settings, seed, data_hash, code=CODE, paths=paths)
     points = [first]

@@ -34,6 +34,7 @@ from enxuto.studies.pruning import StartingNetwork
 from enxuto.study.point import Predecessor, Task
 from enxuto.train.checkpoint import Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
+from enxuto.train.distillation import Teacher, distil
 from enxuto.train.history import History
 from enxuto.train.loop import fit
 from enxuto.train.validation import score
@@ -100,7 +101,14 @@ def prune_round(task: Task) -> dict[str, Any]:
     history = None
     if arm.mode != "none" or settings["gradual"] is not None:
         config = retraining_of(settings, first.values["last_lr"]).model_copy(update={"threads": task.threads})
-        history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
+        folder = task.folder / TRAINING
+        if arm.mode == "distil":
+            teacher = load_pruned(network_file(first), unpruned.architecture.factory).network
+            history = distil(
+                network, Teacher(teacher), images.train, config, folder, minutes=settings.get("minutes")
+            )
+        else:
+            history = fit(network, images.train, None, config, folder=folder, resume=True)
         network.cpu()
     values = _measure_network(task, unpruned, network, step.kept, images, history)
     shutil.rmtree(
