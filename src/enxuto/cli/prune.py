@@ -154,7 +154,7 @@ def run(
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
     from enxuto.prune.rounds import Selection
-    from enxuto.studies.lottery.points import Arm
+    from enxuto.studies.lottery.arms import Arm
     from enxuto.studies.pruning import prune_points
     from enxuto.study import Serial, Study
 
@@ -162,6 +162,7 @@ def run(
     selection = Selection(
         target=target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]
         floor=filters.min_filters, multiple=filters.multiple,
+        layers=filters.layers,  # type: ignore[arg-type]
     )  # fmt: skip
     _check_names(options)
     weights, earlier = _read_start(network, options)
@@ -184,7 +185,8 @@ def run(
         places["rewind"] = absolute_path(rewind_to)
     points = prune_points(
         unpruned, selected, images.hash, Arm(options.criterion, options.retrain, options.scope), selection,
-        amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.score_images,
+        amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.scoring_count(),
+        reference=filters.reference,
         seed=image_options.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
     )  # fmt: skip
     try:

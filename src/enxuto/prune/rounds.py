@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -30,10 +30,23 @@ from enxuto.prune.target_network import macs_left, parameters_left
 from enxuto.prune.targets import FiltersLeft
 from enxuto.summary.torch_module import summarize_module
 
-__all__ = ["TARGETS", "NetworkSize", "PruningStep", "Selection", "Target", "UnprunedNetwork", "shares_left"]
+__all__ = [
+    "LAYERS",
+    "TARGETS",
+    "Layers",
+    "NetworkSize",
+    "PruningStep",
+    "Selection",
+    "Target",
+    "UnprunedNetwork",
+    "shares_left",
+]
 
 Target = Literal["filters", "parameters", "macs", "latency"]
 TARGETS: tuple[str, ...] = get_args(Target)
+
+Layers = Literal["all", "convolutions"]
+LAYERS: tuple[str, ...] = get_args(Layers)
 
 Timer = Callable[[KeptChannels], float]
 """The latency of the network that a plan leaves, relative to the unpruned one's."""
@@ -53,15 +66,29 @@ def shares_left(amount: float, rounds: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Selection:
-    """How filters are chosen: the measure of which a share is left, and the settings of `ranking.choose_units`."""
+    """How filters are chosen: the measure of which a share is left, and the settings of `ranking.choose_units`.
+
+    layers: `convolutions` leaves linear layers as they are and counts filters of convolutions alone, as the
+    source does.
+    """
 
     target: Target = "filters"
     scope: Scope = "global"
     normalise: Normalise = "none"
     floor: int = 1
     multiple: int = 1
+    layers: Layers = "all"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; the layers only where they are not all, as points were known without."""
+        return {key: value for key, value in vars(self).items() if key != "layers" or value != "all"}
 
     def __post_init__(self) -> None:
+        if self.layers not in LAYERS:
+            hint = did_you_mean(self.layers, LAYERS)
+            raise UsageError(
+                f"no layers {self.layers!r}{hint}: choose one of {', '.join(LAYERS)}", code="E021"
+            )
         if self.target not in TARGETS:
             hint = did_you_mean(self.target, TARGETS)
             raise UsageError(
@@ -180,6 +207,9 @@ class UnprunedNetwork:
         Raises:
             UsageError: as `choose_units` does.
         """
+        if selection.layers != "all":
+            chosen_layers = self.layers_of(selection.layers)
+            scores = {layer: values for layer, values in scores.items() if layer in chosen_layers}
         removed_groups = self.removed_groups(kept)
         groups = [
             group
@@ -199,7 +229,7 @@ class UnprunedNetwork:
             )
             for group in groups
         ]
-        total = self.target_measure(selection.target, timer)
+        total = self.target_measure(selection.target, timer, selection.layers)
 
         def after(chosen: Iterable[int]) -> frozenset[int]:
             return removed_groups | {groups[number].number for number in chosen}
@@ -212,6 +242,34 @@ class UnprunedNetwork:
         removed = after(choice.removed)
         return PruningStep(self.channels.without_groups(removed), share_left, total(removed) / whole)
 
+    def plan_alike(self, kept: KeptChannels, like: KeptChannels, seed: int) -> KeptChannels:
+        """Remove filters by chance until each layer has as many left as in another plan: a control of that plan.
+
+        Args:
+            kept: the plan so far; its layers have at least as many filters left.
+            like: the plan whose numbers are to be left.
+            seed: of the draw.
+
+        Raises:
+            UsageError: a layer has fewer filters left than the other plan.
+        """
+        families: dict[tuple[tuple[str, int], ...], list[int]] = {}
+        for group in self.channels.groups:
+            alike = tuple(sorted((layer, len(positions)) for layer, positions in group.filters.items()))
+            families.setdefault(alike, []).append(group.number)
+        removed, wanted = set(self.removed_groups(kept)), self.removed_groups(like)
+        generator = np.random.default_rng(seed)
+        for alike, numbers in families.items():
+            there = [number for number in numbers if number not in removed]
+            missing = len(wanted.intersection(numbers)) - (len(numbers) - len(there))
+            if missing < 0:
+                raise UsageError(
+                    f"{', '.join(layer for layer, _ in alike)}: fewer filters are left than are to be",
+                    code="E023",
+                )
+            removed.update(generator.choice(there, missing, replace=False).tolist())
+        return self.channels.without_groups(frozenset(removed))
+
     def removed_groups(self, kept: KeptChannels) -> frozenset[int]:
         """Numbers of the groups that a plan removed."""
         there = {layer: set(positions) for layer, positions in kept.layers.items()}
@@ -221,12 +279,23 @@ class UnprunedNetwork:
             if any(positions[0] not in there[layer] for layer, positions in group.filters.items())
         )
 
-    def target_measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
-        """From numbers of removed groups to what is left of the target."""
+    def layers_of(self, layers: Layers) -> tuple[str, ...]:
+        """Names of the hidden layers that a selection is about."""
+        if layers == "all":
+            return self.hidden_layers
+        weights = {layer: self.network.get_submodule(layer).weight for layer in self.hidden_layers}
+        return tuple(
+            layer for layer, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 2
+        )
+
+    def target_measure(
+        self, target: Target, timer: Timer | None, layers: Layers = "all"
+    ) -> Callable[[frozenset[int]], float]:
+        """From numbers of removed groups to what is left of the target; filters are those of the layers."""
         groups = self.channels.groups
         match target:
             case "filters":
-                widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.hidden_layers}
+                widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.layers_of(layers)}
                 filters = FiltersLeft(groups, widths)
                 return lambda removed_groups: filters(sorted(removed_groups))
             case "parameters":
