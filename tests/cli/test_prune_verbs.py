@@ -254,6 +254,30 @@ def test_a_lottery_runs_resumes_and_tells_its_tickets(invoke: Invoke, pictures: 
     }
 
 
+def test_a_collapsed_layer_is_a_result(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    result = invoke("lottery", "lenet5", "--data", pictures / "train.npz", "--test", pictures / "test.npz", "-o", out,
+                    "--workers", 0, "--criteria", "l1", "--rounds", 2, "--set", "epochs=2", "--set", "batch=20",
+                    "--seeds", 1, "--retrain", "lr-rewind", "--amount", "60%", "--floor", 0, "--speed",
+                    "--layers", "convolutions", "--all", "--json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    levels = json.loads(result.stdout)["levels"]
+    assert [(level["control"], level["round"]) for level in levels] == [
+        ("", 1), ("", 2), ("fresh", 1), ("fresh", 2), ("random", 1), ("random", 2),
+    ]  # fmt: skip
+    # L1 norms of thin layers are small: of 6 and 16 filters, the first round leaves 9 and the second 4 of c3.
+    assert [round(22 * level["left"]["filters"]) for level in levels if not level["control"]] != []
+    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    collapsed = [one["values"] for one in records if one["values"].get("collapsed")]
+    assert collapsed
+    for values in collapsed:
+        assert values["collapsed"] == ["features.c1"]
+        assert values["widths"]["features.c1"] == 0
+    verdicts = (out / "lottery.md").read_text()
+    assert "| collapsed |" in verdicts
+    assert invoke("prune", "lenet5", "--floor", 0, "--data", "x", "-o", tmp_path / "p").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

@@ -17,7 +17,8 @@ from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import build_unpruned, reinitialise, retraining_config, slice_epochs
-from enxuto.prune.rounds import Selection, UnprunedNetwork, _measure_size, shares_left
+from enxuto.prune.rounds import UnprunedNetwork, _measure_size, shares_left
+from enxuto.prune.selection import Selection
 from enxuto.summary.torch_module import summarize_module
 from enxuto.train.config import TrainConfig
 from enxuto.train.schedules import make_schedule

@@ -20,7 +20,7 @@ from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import DataError, UsageError
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture
-from enxuto.prune.rounds import Selection
+from enxuto.prune.selection import Selection
 from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.studies.curve.points import Subject
 from enxuto.studies.curve.points import points as curve_points

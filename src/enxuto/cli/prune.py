@@ -153,11 +153,15 @@ def run(
 ) -> None:
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
-    from enxuto.prune.rounds import Selection
+    from enxuto.prune.selection import Selection
     from enxuto.studies.lottery.arms import Arm
     from enxuto.studies.pruning import prune_points
     from enxuto.study import Serial, Study
 
+    if filters.min_filters < 1:
+        raise UsageError(
+            "--min-filters is 1 or more here; enxuto lottery records that a layer collapses", code="E022"
+        )
     amount, target = _amount(options, filters)
     selection = Selection(
         target=target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]

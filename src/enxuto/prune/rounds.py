@@ -11,42 +11,32 @@ scores (`scores`), the order of removal (`ranking`) and training (`retrain`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import ModelError, UsageError, did_you_mean
+from enxuto.errors import ModelError, UsageError
 from enxuto.prune.attribution.layers import output_layers
 from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.channels.tracing import trace
-from enxuto.prune.ranking import Normalise, Scope, choose_units
+from enxuto.prune.ranking import choose_units
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.remove import remove, slice_state
+from enxuto.prune.selection import Layers, Selection, Target
 from enxuto.prune.target_network import macs_left, parameters_left
 from enxuto.prune.targets import FiltersLeft
 from enxuto.summary.torch_module import summarize_module
 
 __all__ = [
-    "LAYERS",
-    "TARGETS",
-    "Layers",
+    "LayerCollapseError",
     "NetworkSize",
     "PruningStep",
-    "Selection",
-    "Target",
     "UnprunedNetwork",
     "shares_left",
 ]
-
-Target = Literal["filters", "parameters", "macs", "latency"]
-TARGETS: tuple[str, ...] = get_args(Target)
-
-Layers = Literal["all", "convolutions"]
-LAYERS: tuple[str, ...] = get_args(Layers)
 
 Timer = Callable[[KeptChannels], float]
 """The latency of the network that a plan leaves, relative to the unpruned one's."""
@@ -62,38 +52,6 @@ def shares_left(amount: float, rounds: int) -> tuple[float, ...]:
             f"a round takes more than 0 % and less than 100 %, in one round or more, not {amount:.4g} in {rounds}"
         )
     return tuple((1 - amount) ** count for count in range(1, rounds + 1))
-
-
-@dataclass(frozen=True)
-class Selection:
-    """How filters are chosen: the measure of which a share is left, and the settings of `ranking.choose_units`.
-
-    layers: `convolutions` leaves linear layers as they are and counts filters of convolutions alone, as the
-    source does.
-    """
-
-    target: Target = "filters"
-    scope: Scope = "global"
-    normalise: Normalise = "none"
-    floor: int = 1
-    multiple: int = 1
-    layers: Layers = "all"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values; the layers only where they are not all, as points were known without."""
-        return {key: value for key, value in vars(self).items() if key != "layers" or value != "all"}
-
-    def __post_init__(self) -> None:
-        if self.layers not in LAYERS:
-            hint = did_you_mean(self.layers, LAYERS)
-            raise UsageError(
-                f"no layers {self.layers!r}{hint}: choose one of {', '.join(LAYERS)}", code="E021"
-            )
-        if self.target not in TARGETS:
-            hint = did_you_mean(self.target, TARGETS)
-            raise UsageError(
-                f"no target {self.target!r}{hint}: choose one of {', '.join(TARGETS)}", code="E021"
-            )
 
 
 @dataclass(frozen=True)
@@ -123,6 +81,19 @@ class PruningStep:
     kept: KeptChannels
     requested: float
     achieved: float
+
+
+class LayerCollapseError(UsageError):
+    """A round that would leave layers without a filter.
+
+    layers: their names. groups: all that would be removed. requested, achieved: as in `PruningStep`.
+    """
+
+    def __init__(
+        self, layers: Sequence[str], groups: frozenset[int], requested: float, achieved: float
+    ) -> None:
+        super().__init__(f"nothing would be left of {layers[0]}; keep at least one filter of each layer")
+        self.layers, self.groups, self.requested, self.achieved = tuple(layers), groups, requested, achieved
 
 
 @dataclass(frozen=True)
@@ -206,6 +177,7 @@ class UnprunedNetwork:
 
         Raises:
             UsageError: as `choose_units` does.
+            LayerCollapseError: the floor is 0, and a layer would lose all of its filters.
         """
         if selection.layers != "all":
             chosen_layers = self.layers_of(selection.layers)
@@ -240,7 +212,21 @@ class UnprunedNetwork:
             scope=selection.scope, normalise=selection.normalise, floor=selection.floor, multiple=selection.multiple,
         )  # fmt: skip
         removed = after(choice.removed)
+        if selection.floor < 1:
+            self._refuse_collapse(removed, share_left, total(removed) / whole)
         return PruningStep(self.channels.without_groups(removed), share_left, total(removed) / whole)
+
+    def _refuse_collapse(self, removed: frozenset[int], requested: float, achieved: float) -> None:
+        gone = self.atoms_of(removed)
+        empty = [layer for layer, atoms in self.channels.layers.items() if gone.issuperset(atoms)]
+        if empty:
+            raise LayerCollapseError(empty, removed, requested, achieved)
+
+    def atoms_of(self, groups: frozenset[int]) -> frozenset[int]:
+        """The channels of groups, by their numbers in the channel map."""
+        return frozenset(
+            atom for group in self.channels.groups if group.number in groups for atom in group.atoms
+        )
 
     def plan_alike(self, kept: KeptChannels, like: KeptChannels, seed: int) -> KeptChannels:
         """Remove filters by chance until each layer has as many left as in another plan: a control of that plan.

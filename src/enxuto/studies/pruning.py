@@ -23,7 +23,8 @@ from enxuto.onnx_model import Model, cut_before_softmax, output_ending
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
-from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
+from enxuto.prune.rounds import UnprunedNetwork, shares_left
+from enxuto.prune.selection import Selection
 from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_START, make_point
 from enxuto.studies.lottery.arms import Arm

@@ -46,7 +46,12 @@ class FilterOptions:
     min_filters: Annotated[
         int,
         typer.Option(
-            min=1, rich_help_panel=_PANEL, metavar="N", help="Keep at least N filters of each layer."
+            "--min-filters",
+            "--floor",
+            min=0,
+            rich_help_panel=_PANEL,
+            metavar="N",
+            help="Keep at least N filters of each layer. With 0, which is for lottery, a layer may collapse.",
         ),
     ] = 1
     multiple: Annotated[
@@ -69,6 +74,8 @@ class FilterOptions:
     score_images: Annotated[
         str,
         typer.Option(
+            "--score-images",
+            "--images",
             rich_help_panel=_PANEL,
             metavar="N|all",
             help="Score filters on N training images, or on all. By default 512.",

@@ -23,7 +23,8 @@ from enxuto.errors import UsageError, did_you_mean
 from enxuto.prune.criteria.scores import CRITERIA, REFERENCES
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import MODES, retraining_config, slice_epochs
-from enxuto.prune.rounds import LAYERS, Selection, shares_left
+from enxuto.prune.rounds import shares_left
+from enxuto.prune.selection import LAYERS, Selection
 from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED, make_point
 from enxuto.studies.lottery.arms import CONTROLS, Arm, with_same_plan

@@ -26,10 +26,12 @@ from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import load_pruned, read_graph, save_pruned
 from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import build_unpruned, reinitialise
-from enxuto.prune.rounds import PruningStep, Selection, UnprunedNetwork
+from enxuto.prune.rounds import LayerCollapseError, PruningStep, UnprunedNetwork
+from enxuto.prune.selection import Selection
 from enxuto.prune.speed import relative_latency
 from enxuto.studies.images import Images, open_point_images, scoring_batches
 from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.collapse import earlier_collapse, measure_collapsed
 from enxuto.studies.lottery.points import network_settings, retraining_of
 from enxuto.studies.network_hashes import state_hash
 from enxuto.studies.pruning import StartingNetwork
@@ -86,6 +88,9 @@ def prune_round(task: Task) -> dict[str, Any]:
     """Score, choose, remove, train again, measure: the values of one round."""
     (images, held), unpruned, settings = _open_images(task), _load_unpruned(task), task.settings
     first, arm = task.predecessors[0], Arm(**settings["arm"])
+    ended = earlier_collapse(task)
+    if ended is not None:
+        return {**ended, "removed_now": {}}
     state, kept = _starting_state(task, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
     whole = unpruned.expand_state(state, kept)
@@ -96,7 +101,10 @@ def prune_round(task: Task) -> dict[str, Any]:
     if arm.control:
         step = _take_sizes(task, arm, unpruned, kept)
     elif settings["round"]:
-        step = _choose_filters(task, unpruned, state, kept, images, refitter)
+        try:
+            step = _choose_filters(task, unpruned, state, kept, images, refitter)
+        except LayerCollapseError as collapse:
+            return measure_collapsed(unpruned, whole, kept, collapse, images)
     smaller = unpruned.prune(whole, step.kept)
     at_once = None if arm.control == "fresh" else score(smaller, images.test).top1
     if refitter is not None:

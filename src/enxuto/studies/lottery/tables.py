@@ -192,6 +192,8 @@ def _verdict(level: Level) -> str:
     claim = level.claim
     if claim is None:
         return "in training"
+    if any(values.get("collapsed") for values in level.values.values()):
+        return "collapsed"
     if level.arm.is_compared_with:
         return "control, as good as the unpruned" if claim.by_median else "control"
     if claim.beyond_spread:
