@@ -79,15 +79,20 @@ def run(
 ) -> None:
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
-    from enxuto.prune.rounds import Selection
-    from enxuto.studies.lottery.points import Arm
+    from enxuto.prune.selection import Selection
+    from enxuto.studies.lottery.arms import Arm
     from enxuto.studies.pruning import prune_points
     from enxuto.study import Serial, Study
 
+    if filters.min_filters < 1:
+        raise UsageError(
+            "--min-filters is 1 or more here; enxuto lottery records that a layer collapses", code="E022"
+        )
     amount, target = _amount(options, filters)
     selection = Selection(
         target=target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]
         floor=filters.min_filters, multiple=filters.multiple,
+        layers=filters.layers,  # type: ignore[arg-type]
     )  # fmt: skip
     _check_names(options)
     weights, earlier = _read_start(network, options)
@@ -110,7 +115,8 @@ def run(
         places["rewind"] = absolute_path(rewind_to)
     points = prune_points(
         unpruned, selected, images.hash, Arm(options.criterion, options.retrain, options.scope), selection,
-        amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.score_images,
+        amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.scoring_count(),
+        reference=filters.reference,
         seed=image_options.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
         minutes=options.minutes,
     )  # fmt: skip

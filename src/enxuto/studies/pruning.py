@@ -8,7 +8,7 @@ of its images. Left out: networks whose factory needs arguments.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
 from enxuto.prune.retrain import REFITTED
-from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
+from enxuto.prune.rounds import UnprunedNetwork, shares_left
+from enxuto.prune.selection import Selection
 from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_START, make_point
-from enxuto.studies.lottery.points import CODE, Arm, network_settings
+from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.points import CODE, network_settings, reference_settings
 from enxuto.studies.network_hashes import state_hash
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
@@ -175,6 +177,7 @@ def prune_points(
     config: Mapping[str, Any],
     last_lr: float,
     score_images: int | None,
+    reference: str = "blur",
     seed: int,
     paths: Mapping[str, str],
     early: Mapping[str, Tensor] | None = None,
@@ -194,6 +197,7 @@ def prune_points(
         config: of the training that follows each round.
         last_lr: the learning rate that the training of `start` ended with.
         score_images: training images that the criterion looks at, None for all.
+        reference: what DeepLIFT and conductance compare an image with, of `criteria.scores.REFERENCES`.
         seed: of the points.
         paths: `data`, perhaps `test`, `network` (what `start.write` wrote), and perhaps `rewind`, an early checkpoint
             of the same network.
@@ -209,17 +213,18 @@ def prune_points(
         )
     shared = {**network_settings(start.architecture), "images": images.to_dict()}
     rewind = {} if early is None else {"rewind": state_hash(early)}
-    refit: dict[str, Any] = {"refit": True} if arm.mode in REFITTED else {}
+    refit: dict[str, Any] = {"refit": "in order"} if arm.mode in REFITTED else {}
     if minutes is not None:
         refit["minutes"] = minutes
+    compared = reference_settings(reference)
     settings = {**shared, "weights": start.hash, "last_lr": last_lr}
     first = make_point(LOTTERY_START, settings, seed, data_hash, code=CODE, paths=paths)
     points = [first]
     for number, left in enumerate(shares_left(amount, rounds), start=1):
         settings = {
-            **shared, "arm": asdict(arm), "round": number, "left": left, "selection": asdict(selection),
+            **shared, "arm": arm.to_dict(), "round": number, "left": left, "selection": selection.to_dict(),
             "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None,
-            **rewind, **refit,
+            **rewind, **refit, **compared,
         }  # fmt: skip
         after = [first] if number == 1 else [first, points[-1]]
         points.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))

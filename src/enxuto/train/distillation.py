@@ -33,6 +33,7 @@ def distil(
     config: TrainConfig,
     folder: Path,
     *,
+    validation: TrainingData | None = None,
     minutes: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> History:
@@ -43,6 +44,7 @@ def distil(
         train: the images; their labels mean nothing.
         config: of the training.
         folder: of the checkpoints.
+        validation: images with labels that are scored after each epoch.
         minutes: how long it may take on this machine, instead of the epochs of `config`. The length that fits is
             measured once and kept in the folder.
         progress: as for `fit`.
@@ -55,7 +57,9 @@ def distil(
         config = config.model_copy(update={"epochs": epochs})
         if images < len(train):
             train = train.subset(random_sample(len(train), images, config.seed))
-    return fit(student, train, None, config, folder=folder, resume=True, progress=progress, teacher=teacher)
+    return fit(
+        student, train, validation, config, folder=folder, resume=True, progress=progress, teacher=teacher
+    )
 
 
 def _length(
