@@ -74,7 +74,7 @@ class Bench:
         """The filters that stay."""
         measure = self.unpruned.target_measure("macs", None)
         if self.args.criterion == COST:
-            return self.refitter.choose(self.start.kept, share, measure).kept
+            return self.refitter.choose(self.start.kept, share, measure, 1, self.args.multiple).kept
         shape = self.start.architecture.input_shape
         found = scores(self.start.network, [(torch.zeros(1, *shape), torch.tensor([0]))], self.args.criterion)
         selection = Selection("macs", normalise=self.args.normalise, multiple=self.args.multiple)
