@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from enxuto.model_evaluation import evaluate
     from enxuto.onnx_model import Model
     from enxuto.opening import session
+    from enxuto.retraining.settings import Retraining
     from enxuto.runtime import Runner
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Preprocess",
+    "Retraining",
     "Runner",
     "UsageError",
     "__version__",
@@ -77,6 +79,7 @@ _HOMES = {
     "importing.entry": ("load_module",),
     "model_evaluation": ("evaluate",),
     "onnx_model": ("Model",),
+    "retraining.settings": ("Retraining",),
     "runtime": ("Runner",),
 }
 

@@ -26,6 +26,14 @@ from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.output_judge import OutputJudge, check_bounds_fit
+from enxuto.compression.retrainer import (
+    Retrained,
+    Retrainer,
+    RetrainingCheck,
+    TaskSettings,
+    after_retraining,
+    retraining_task,
+)
 from enxuto.compression.search import SearchResult, Trial, search
 from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import ImageSplit, load_images
@@ -53,7 +61,8 @@ class CalibratedResult:
     """What a search found, and how its outcome does on the held-out images (None without data).
 
     by_chance: how the original's top-1 on the held-out images compares with chance. held_out_violation: the bound that
-    does not hold on these images, though it holds on those that judged the search.
+    does not hold on these images, though it holds on those that judged the search. retrained: what retraining found,
+    whose best file is then the outcome. before_retraining: how the calibrated file does on the held-out images.
     """
 
     search: SearchResult
@@ -61,6 +70,8 @@ class CalibratedResult:
     calibration: Calibration
     by_chance: ChanceComparison | None = None
     held_out_violation: str | None = None
+    retrained: Retrained | None = None
+    before_retraining: Judgement | None = None
 
     @property
     def outcome(self) -> PricedModel:
@@ -86,8 +97,10 @@ def compress_within(
     on_trial: Callable[[Trial], None] | None = None,
     score: ScoreJudge | None = None,
     outputs: OutputChoices | None = None,
+    retrain: Retrainer | None = None,
+    on_check: Callable[[RetrainingCheck], None] | None = None,
 ) -> CalibratedResult:
-    """Calibrate, search, and report.
+    """Calibrate, search, retrain if asked to, and report.
 
     Args:
         model: the original.
@@ -104,11 +117,15 @@ def compress_within(
         on_trial: called after every trial, remembered ones too.
         score: a caller's judge, for `max_judge_drop`; its searches remember no trials.
         outputs: by output what it is judged as; found out by default.
+        retrain: makes a better file of the one found; `parts` then has images for training (`split_for_training`).
+        on_check: called with every file that retraining makes on its way.
 
     Raises:
         DataError: images do not fit the model, or top-1 is bounded but the original's is no better than chance.
         UsageError: no output can be judged, or not by what is bounded.
     """
+    if retrain is not None:
+        retrain.check_packages()
     samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
     if isinstance(samples, Samples):
@@ -164,14 +181,42 @@ def compress_within(
         store=log,
         on_trial=on_trial,
     )
-    if parts.held_out is None:
-        return CalibratedResult(found, None, calibration)
-    reporter = opened.judge(parts.held_out)
-    assert reporter is not None, "there are held-out samples"
-    chance = reporter.by_chance if parts.held_out.labelled else None
+    retrained = None
+    if retrain is not None:
+        chooser = judge or opened.judge(parts.judging)
+        assert chooser is not None, "images that train go with images that judge"
+        how = TaskSettings(
+            metadata or {}, roles, tuple(keep_exact), seed, threads, log.path, progress, on_check
+        )
+        data = parts.training
+        training = images_of(model, data, preprocess) if isinstance(data, Dataset) else data
+        retrained = retrain(
+            retraining_task(calibration, found.outcome, training, preprocess, bounds, chooser, how)
+        )
+    return _report(found, retrained, calibration, bounds, opened.judge(parts.held_out))
+
+
+def _report(
+    searched: SearchResult,
+    retrained: Retrained | None,
+    calibration: Calibration,
+    bounds: Bounds,
+    reporter: Judge | OutputJudge | None,
+) -> CalibratedResult:
+    """Return the result, with figures of the held-out images where there are any."""
+    found = searched if retrained is None else after_retraining(searched, retrained)
+    if reporter is None:
+        return CalibratedResult(found, None, calibration, retrained=retrained)
     held_out = reporter(found.outcome.model)
-    violation = bounds.violation(held_out) if found.fits else None
-    return CalibratedResult(found, held_out, calibration, chance, violation)
+    return CalibratedResult(
+        found,
+        held_out,
+        calibration,
+        reporter.by_chance if held_out.top1 is not None else None,
+        bounds.violation(held_out) if found.fits else None,
+        retrained,
+        None if retrained is None else reporter(searched.outcome.model),
+    )
 
 
 def _calibration_samples(
