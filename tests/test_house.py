@@ -105,6 +105,21 @@ MAY_IMPORT = {
         "weights",
         "zoo",
     },
+    "slimming": {
+        "compression",
+        "data",
+        "enx",
+        "export",
+        "latency",
+        "onnx_model",
+        "opening",
+        "prune",
+        "runtime",
+        "studies",
+        "study",
+        "summary",
+        "train",
+    },
     "report": {"studies", "study", "weights"},
     "doctor": {"calibration", "compression", "data", "demo", "enx", "onnx_model", "runtime"},
     "cli": None,  # anything
@@ -123,6 +138,7 @@ WITH_TORCH = {
     "prune",
     "retraining",
     "studies",
+    "slimming",
     "cli",
 }
 NO_TORCH = set(MAY_IMPORT) - WITH_TORCH

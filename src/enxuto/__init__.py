@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from enxuto.opening import session
     from enxuto.retraining.settings import Retraining
     from enxuto.runtime import Runner
+    from enxuto.slimming.entry import slim
+    from enxuto.slimming.result import SlimResult
 
 __all__ = [
     "BudgetError",
@@ -52,6 +54,7 @@ __all__ = [
     "Preprocess",
     "Retraining",
     "Runner",
+    "SlimResult",
     "UsageError",
     "__version__",
     "compress",
@@ -62,6 +65,7 @@ __all__ = [
     "open_dataset",
     "quantize",
     "session",
+    "slim",
     "verify",
 ]
 
@@ -81,6 +85,8 @@ _HOMES = {
     "onnx_model": ("Model",),
     "retraining.settings": ("Retraining",),
     "runtime": ("Runner",),
+    "slimming.entry": ("slim",),
+    "slimming.result": ("SlimResult",),
 }
 
 

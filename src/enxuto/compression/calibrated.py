@@ -30,6 +30,7 @@ from enxuto.compression.retrainer import (
     Retrained,
     Retrainer,
     RetrainingCheck,
+    RetrainingTask,
     TaskSettings,
     after_retraining,
     retraining_task,
@@ -97,6 +98,8 @@ def compress_within(
     on_trial: Callable[[Trial], None] | None = None,
     score: ScoreJudge | None = None,
     outputs: OutputChoices | None = None,
+    reference: Model | None = None,
+    first_price: float | None = None,
     retrain: Retrainer | None = None,
     on_check: Callable[[RetrainingCheck], None] | None = None,
 ) -> CalibratedResult:
@@ -117,6 +120,8 @@ def compress_within(
         on_trial: called after every trial, remembered ones too.
         score: a caller's judge, for `max_judge_drop`; its searches remember no trials.
         outputs: by output what it is judged as; found out by default.
+        reference: whose answers the bounds are about, where `model` was made from another one; by default `model`.
+        first_price: that is tried first, such as that of a like model.
         retrain: makes a better file of the one found; `parts` then has images for training (`split_for_training`).
         on_check: called with every file that retraining makes on its way.
 
@@ -124,8 +129,6 @@ def compress_within(
         DataError: images do not fit the model, or top-1 is bounded but the original's is no better than chance.
         UsageError: no output can be judged, or not by what is bounded.
     """
-    if retrain is not None:
-        retrain.check_packages()
     samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
     if isinstance(samples, Samples):
@@ -139,7 +142,7 @@ def compress_within(
         check_bounds_fit(bounds, judged_outputs)
     is_classifier = judged_outputs.answers is not None
     known = {loss.name: loss.kind for loss in judged_outputs.losses}
-    opened = _Opened(model, preprocess, outputs, threads, is_classifier, known)
+    opened = _Opened(reference or model, preprocess, outputs, threads, is_classifier, known)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
@@ -165,35 +168,45 @@ def compress_within(
         return outcome
 
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
+    origin = [source, *([] if reference is None else [calibration_key(reference, samples, seed, outputs)])]
     log = TrialLog(
         cache or calibration_folder(),
         calibration_key(model, samples, seed, outputs, labelled=labelled),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
-        [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
+        [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), *origin],
     )
     found = search(
         make,
         bounds,
-        calibration.price_of_bits(min(bits, _MOST_BITS)),
+        calibration.price_of_bits(min(bits, _MOST_BITS)) if first_price is None else first_price,
         judge=judge,
         score=score,
         weights=parameters(calibration.model),
         store=log,
         on_trial=on_trial,
     )
+    how = TaskSettings(metadata or {}, roles, tuple(keep_exact), seed, threads, log.path, progress, on_check)
     retrained = None
     if retrain is not None:
-        chooser = judge or opened.judge(parts.judging)
-        assert chooser is not None, "images that train go with images that judge"
-        how = TaskSettings(
-            metadata or {}, roles, tuple(keep_exact), seed, threads, log.path, progress, on_check
-        )
-        data = parts.training
-        training = images_of(model, data, preprocess) if isinstance(data, Dataset) else data
-        retrained = retrain(
-            retraining_task(calibration, found.outcome, training, preprocess, bounds, chooser, how)
-        )
+        retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))
     return _report(found, retrained, calibration, bounds, opened.judge(parts.held_out))
+
+
+def _task(
+    calibration: Calibration,
+    found: SearchResult,
+    parts: ImageSplit,
+    opened: _Opened,
+    judge: Judge | OutputJudge | None,
+    bounds: Bounds,
+    how: TaskSettings,
+) -> RetrainingTask:
+    """Return what is to be retrained, from the images that train and those that choose."""
+    chooser = judge or opened.judge(parts.judging)
+    assert chooser is not None, "images that train go with images that choose"
+    data, preprocess = parts.training, opened.preprocess
+    images = images_of(opened.model, data, preprocess) if isinstance(data, Dataset) else data
+    return retraining_task(calibration, found.outcome, images, preprocess, bounds, chooser, how)
 
 
 def _report(

@@ -211,10 +211,11 @@ def compress(
 def _check_retrainer(retrain: Retrainer | None, *, calibrates: bool, judge: Measure | None) -> None:
     if retrain is None:
         return
-    if not callable(retrain):
+    if not (callable(retrain) and hasattr(retrain, "check_packages")):
         raise UsageError(f"retrain= takes enxuto.Retraining(minutes=30) and the like, not {retrain!r:.80}")
     if not calibrates:
         raise UsageError("retraining needs images to train on and to judge by; give data=", code="E023")
+    retrain.check_packages()
     if judge is not None:
         raise UsageError(
             "retraining is bounded by max_kl=, min_agreement= or max_drop=; leave out judge=", code="E022"

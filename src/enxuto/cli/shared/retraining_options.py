@@ -73,6 +73,9 @@ class RetrainingOptions:
                 "--retrain is bounded by --max-kl, --min-agreement or --max-drop; leave out --judge",
                 code="E022",
             )
+        retrainer = self.retrainer()
+        if retrainer is not None:
+            retrainer.check_packages()
 
     def retrainer(self) -> Retrainer | None:
         """Return what retrains; None where nothing is to."""
