@@ -75,6 +75,15 @@ MAY_IMPORT = {
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
     "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
     "prune": {"archive", "data", "export", "importing", "latency", "runtime", "summary", "train", "zoo"},
+    "retraining": {
+        "archive",
+        "codec",
+        "compression",
+        "importing",
+        "metrics",
+        "onnx_model",
+        "quantize",
+    },
     "studies": {
         "archive",
         "calibration",
@@ -127,6 +136,7 @@ WITH_TORCH = {
     "train",
     "measure",
     "prune",
+    "retraining",
     "studies",
     "slimming",
     "cli",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from enxuto.model_evaluation import evaluate
     from enxuto.onnx_model import Model
     from enxuto.opening import session
+    from enxuto.retraining.settings import Retraining
     from enxuto.runtime import Runner
     from enxuto.slimming.entry import slim
     from enxuto.slimming.result import SlimResult
@@ -51,6 +52,7 @@ __all__ = [
     "Model",
     "ModelError",
     "Preprocess",
+    "Retraining",
     "Runner",
     "SlimResult",
     "UsageError",
@@ -81,6 +83,7 @@ _HOMES = {
     "importing.entry": ("load_module",),
     "model_evaluation": ("evaluate",),
     "onnx_model": ("Model",),
+    "retraining.settings": ("Retraining",),
     "runtime": ("Runner",),
     "slimming.entry": ("slim",),
     "slimming.result": ("SlimResult",),

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import enxuto
 from enxuto.cli import app
+from enxuto.compression.judge import Bounds
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, UsageError
 from enxuto.onnx_model import Model
@@ -128,3 +129,40 @@ def test_the_interval_of_a_median_is_by_rank(count: int, ends: tuple[int, int]) 
 def test_what_contradicts_itself_is_refused(given: dict[str, float], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         enxuto.slim(MODEL, data=TEST_IMAGES, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "wanted", "share"),
+    [(0.0, 0.5, 0.5), (0.2, 0.6, 0.5), (0.5, 0.7, 0.4), (0.9, 0.5, None)],
+)
+def test_a_share_of_the_latency_is_found_by_timing(
+    monkeypatch: pytest.MonkeyPatch, fixed: float, wanted: float, share: float | None
+) -> None:
+    """Of a network whose latency is a fixed part, and one in proportion to its multiplications."""
+    from enxuto.slimming import search
+
+    timed: list[float] = []
+
+    class Work:
+        model = None
+
+        def plan(self, share: float) -> tuple[float, float]:
+            return share, share
+
+        def untrained(self, kept: float) -> float:
+            return kept
+
+    def latency_share(model: float, original: None, *, threads: int) -> float:
+        timed.append(fixed + (1 - fixed) * model)
+        return timed[-1]
+
+    monkeypatch.setattr(search, "latency_share", latency_share)
+    finder = search.SlimSearch(Work(), Bounds(max_kl=1), None, None, {})  # type: ignore[arg-type]
+    remarks: list[str] = []
+    found = finder._share_of_latency(wanted, remarks)
+    assert len(timed) <= 5
+    if share is None:
+        assert "no pruned network" in remarks[0]
+    else:
+        assert not remarks
+        assert share - 0.1 <= found <= share + 1e-9

@@ -61,16 +61,24 @@ class Calibration:
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
 
     def round_at(
-        self, price: float, names: Collection[str] | None = None, progress: Progress | None = None
+        self,
+        price: float,
+        names: Collection[str] | None = None,
+        progress: Progress | None = None,
+        *,
+        trellis: bool = True,
     ) -> dict[str, QuantizedTensor]:
         """Return levels and quantizers of layers' weights (all, or those named) at a price in nats per bit.
 
         Layers of models that are not judged as one list of classes are refitted on the way (`calibration.refit`).
+        trellis: whether levels may be those of a trellis; else all are multiples of their steps.
         """
         if not price > 0:
             raise UsageError(f"the price of a bit is a positive number of nats, not {price}")
         layers = [layer for layer in self.layers if names is None or layer.weight in names]
         spacings = {layer.weight: self._spacing(layer.weight) for layer in layers}
+        if not trellis:
+            spacings = {name: spacing.off_trellis() for name, spacing in spacings.items()}
         if self.judged_outputs.answers is not None:
             return round_layers(
                 self.model, layers, spacings, price, paths=self.paths, threads=self.threads, progress=progress

@@ -30,6 +30,7 @@ __all__ = ["Found", "SlimSearch"]
 
 _LEAST_SHARE = 0.05
 _TIMINGS = 5
+_CLEARANCE = 0.01  # of the share, as timings differ
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,12 @@ class SlimSearch:
                 high = share
             if high - low < 0.04:
                 break
-            nearer = share * wanted / took
+            slope = (1 - took) / (1 - share)  # a line through the original and what was timed last
+            nearer = 1 - (1 - wanted) / slope - _CLEARANCE if slope > 0 else low
             share = nearer if low < nearer < high else (low + high) / 2
         if within is None:
             remarks.append(
                 f"no pruned network was timed at {wanted:.0%} of the latency; the smallest tried has "
-                f"{share:.0%} of the multiplications"
+                f"{high:.0%} of the multiplications"
             )
-        return within or low
+        return within or high
