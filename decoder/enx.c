@@ -16,6 +16,11 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+/* ENX_SMALL: for boards; ENX_BRIEF: a little faster and larger, for WebAssembly. */
+#ifdef ENX_SMALL
+#define ENX_BRIEF
+#endif
+
 #if defined(__GNUC__) && !defined(ENX_SMALL)
 #define INLINE __attribute__((always_inline)) inline
 #else
@@ -80,18 +85,27 @@ static int append(const enx_allocator *a, list *to, const void *items, size_t co
     return ENX_OK;
 }
 
-static uint16_t read16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
-static uint32_t read32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+/* Numbers are stored with their lowest byte first, as most processors have them. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LITTLE_ENDIAN_ 1
+#else
+#define LITTLE_ENDIAN_ 0
+#endif
+#define READ(name, type) static INLINE type name(const uint8_t *p) \
+{ \
+    type v = 0; \
+    if (LITTLE_ENDIAN_) memcpy(&v, p, sizeof v); \
+    else for (unsigned i = 0; i < sizeof v; i++) v = (type)(v | (type)p[i] << 8 * i); \
+    return v; \
 }
-static uint64_t read64(const uint8_t *p) { return read32(p) | (uint64_t)read32(p + 4) << 32; }
-static void write32(uint8_t *p, uint32_t v)
+READ(read16, uint16_t)
+READ(read32, uint32_t)
+READ(read64, uint64_t)
+
+static INLINE void write32(uint8_t *p, uint32_t v)
 {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)(v >> 16);
-    p[3] = (uint8_t)(v >> 24);
+    if (LITTLE_ENDIAN_) memcpy(p, &v, sizeof v);
+    else for (unsigned i = 0; i < sizeof v; i++) p[i] = (uint8_t)(v >> 8 * i);
 }
 
 /* CRC-32 of zlib, half a byte at a time: the table is small enough for a board. */
@@ -134,21 +148,27 @@ static bits bits_of(const uint8_t *data, size_t size)
     return b;
 }
 
+/* The next 57 bits at least; zeros behind the end. */
+static INLINE uint64_t peek(const bits *b)
+{
+    const uint8_t *p = b->data + (b->at >> 3);
+    uint64_t window = 0;
+    if (b->end - b->at >= 64) window = read64(p);
+    else for (unsigned i = 0; 8 * (uint64_t)i < b->end - (b->at & ~(uint64_t)7); i++) window |= (uint64_t)p[i] << 8 * i;
+    return window >> (b->at & 7);
+}
+
+static INLINE void pass(bits *b, unsigned width)
+{
+    if (width > b->end - b->at) b->failed = 1, b->at = b->end;
+    else b->at += width;
+}
+
 static uint64_t get(bits *b, unsigned width) /* width <= 57 */
 {
-    if (width > b->end - b->at) {
-        b->failed = 1;
-        b->at = b->end;
-        return 0;
-    }
-    if (!width) return 0;
-    const uint8_t *p = b->data + (b->at >> 3);
-    unsigned skip = (unsigned)(b->at & 7), bytes = (skip + width + 7) / 8;
-    uint64_t window = 0;
-    if (b->end - b->at >= 64) window = read64(p); /* eight bytes are there: no need to count */
-    else for (unsigned i = 0; i < bytes; i++) window |= (uint64_t)p[i] << 8 * i;
-    b->at += width;
-    return window >> skip & (((uint64_t)1 << width) - 1);
+    const uint64_t window = peek(b);
+    pass(b, width);
+    return b->failed ? 0 : window & (((uint64_t)1 << width) - 1);
 }
 
 static void align(bits *b) /* what is left of a byte is zero */
@@ -1148,22 +1168,27 @@ static INLINE int32_t order0_next(const uint64_t *slots, unsigned k, uint64_t *s
 /* Puts the raw bits of `count` levels in their places. */
 static int order0_join(const order0 *o, bits *raw, int32_t *out, size_t count)
 {
+    const unsigned shift = o->shift, direct = o->direct;
+    bits b = *raw;
     for (size_t i = 0; i < count; i++) {
         if (out[i] < RAW) continue;
         const unsigned t = (unsigned)out[i] - RAW;
-        const int64_t low = (int64_t)get(raw, o->shift);
-        int64_t q = (t + 1) / 2;
-        int negative = !(t & 1);
-        if (t > 2 * o->direct) {
-            const unsigned e = (t - 2 * o->direct - 1) / 2;
-            negative = (t - 2 * o->direct - 1) & 1;
-            NEED(e + o->shift <= 33, ENX_PAYLOAD);
-            q = o->direct + ((int64_t)1 << e) + (int64_t)get(raw, e);
+        const uint64_t window = peek(&b);
+        unsigned e = 0, negative = !(t & 1);
+        uint64_t q = (t + 1) / 2;
+        if (t > 2 * direct) {
+            e = (t - 2 * direct - 1) / 2;
+            negative = (t - 2 * direct - 1) & 1;
+            NEED(e + shift <= 33, ENX_PAYLOAD);
+            q = direct + ((uint64_t)1 << e) + (window >> shift & (((uint64_t)1 << e) - 1));
         }
-        const int64_t level = (negative ? -q : q) * ((int64_t)1 << o->shift) + low;
-        NEED(level >= INT32_MIN && level <= INT32_MAX, ENX_PAYLOAD);
+        pass(&b, shift + e);
+        const int64_t high = (int64_t)((q ^ (0 - (uint64_t)negative)) + negative) * ((int64_t)1 << shift);
+        const int64_t level = high + (int64_t)(window & (((uint64_t)1 << shift) - 1));
+        NEED(level == (int32_t)level, ENX_PAYLOAD);
         out[i] = (int32_t)level;
     }
+    *raw = b;
     return ENX_OK;
 }
 
@@ -1273,14 +1298,17 @@ static int planes(const enx_allocator *a, const uint8_t *data, size_t size, uint
 
 /* ------------------------------------------------------------------------------------ coders contexts and trellis */
 
-/* The trellis. A state is kept as eight times its number: the next one is then a byte of one of two words. */
+/* The trellis. A state is kept as eight times its number: the next one is then a byte of one of two words, by whether
+ * the level is odd. That is close to a coin flip, so that it is no branch. */
 #define EIGHT_STATES(a, b, c, d, e, f, g, h) \
-    ((uint64_t)((a) | (b) << 8 | (c) << 16 | (d) << 24) * 8 | (uint64_t)((e) | (f) << 8 | (g) << 16 | (h) << 24) << 35)
+    ((uint64_t)((a) | (b) << 8 | (c) << 16 | (d) << 24) * 8 + ((uint64_t)((e) | (f) << 8 | (g) << 16 | (h) << 24) << 35))
+#define BEHIND_EVEN EIGHT_STATES(0, 5, 1, 6, 2, 4, 3, 7)
+#define BEHIND_ODD EIGHT_STATES(2, 7, 3, 4, 0, 6, 1, 5)
 
-static INLINE unsigned behind_level(unsigned state, int odd)
+static INLINE unsigned behind_level(unsigned state, int32_t level)
 {
-    const uint64_t next = odd ? EIGHT_STATES(2, 7, 3, 4, 0, 6, 1, 5) : EIGHT_STATES(0, 5, 1, 6, 2, 4, 3, 7);
-    return (unsigned)(next >> state) & 56;
+    const uint64_t odd = 0 - (uint64_t)(level & 1);
+    return (unsigned)((BEHIND_EVEN ^ ((BEHIND_EVEN ^ BEHIND_ODD) & odd)) >> state) & 56;
 }
 
 static INLINE unsigned is_odd(unsigned state) { return state >> 3 & 1; }
@@ -1475,28 +1503,39 @@ static INLINE uint64_t refilled(uint64_t x, words *w, int sure)
     return x ^ ((x ^ longer) & due);
 }
 
+/* What each weight asks for, where the compiler sees that storing levels does not change it. */
+typedef struct { const contexts *c; const uint8_t *token; const uint32_t *slots; uint32_t direct; } tables;
+
+static tables tables_of(const contexts *c)
+{
+    const tables t = {c, c->token, c->slots, (uint32_t)c->direct};
+    return t;
+}
+
+/* The rest of a magnitude whose token t has one, and raw bits. */
+static INLINE uint32_t long_magnitude(const contexts *c, uint32_t t, uint64_t *state, words *w, int sure)
+{
+    uint32_t magnitude = c->smallest[t];
+    for (int e = (int)t - c->direct - 1, i = 0; i < e; i += 16) {
+        const int width = e - i < 16 ? e - i : 16;
+        magnitude += (uint32_t)(*state & (((uint32_t)1 << width) - 1)) << i;
+        *state = refilled(*state >> width, w, sure);
+    }
+    return magnitude;
+}
+
 /* The next magnitude, which state x is taken to; *other: all bits set if the sign is not the expected one. */
-static INLINE uint32_t next_magnitude(const contexts *c, size_t row_, const uint16_t *shares, uint64_t *state, words *w,
+static INLINE uint32_t next_magnitude(const tables *k, size_t row_, const uint16_t *shares, uint64_t *state, words *w,
                                       int sure, uint32_t *other)
 {
     uint64_t x = *state;
-    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[row_ * 4096 + slot], slots = c->slots[row_ * TOKENS + t];
+    const uint32_t slot = (uint32_t)(x & 4095), t = k->token[row_ * 4096 + slot], slots = k->slots[row_ * TOKENS + t];
     x = (uint64_t)(slots & 0xffff) * (x >> 12) + slot - (slots >> 16);
     const uint32_t share = shares[t], chance = (uint32_t)(x & 255), o = 0 - (uint32_t)(chance >= share);
     x = (uint64_t)((share ^ o) + (257 & o)) * (x >> 8) + chance - (share & o); /* share, or 256 - share */
-    x = refilled(x, w, sure);
+    *state = refilled(x, w, sure);
     *other = o;
-    uint32_t magnitude = t;
-    if ((int)t > c->direct) {
-        magnitude = c->smallest[t];
-        for (int e = (int)t - c->direct - 1, i = 0; i < e; i += 16) {
-            const int width = e - i < 16 ? e - i : 16;
-            magnitude += (uint32_t)(x & (((uint32_t)1 << width) - 1)) << i;
-            x = refilled(x >> width, w, sure);
-        }
-    }
-    *state = x;
-    return magnitude;
+    return t > k->direct ? long_magnitude(k->c, t, state, w, sure) : t;
 }
 
 /* Weights are decoded together, one of each of LANES strands (a strand: a kernel, on a trellis a row of kernels). What
@@ -1524,9 +1563,10 @@ static INLINE void sum_above(const contexts *c, const lanes *l, size_t width)
 }
 
 /* The weight of strand i in `column` of a line, `at` where it goes to; `own` points to its class. */
-static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int near, int on_trellis, int sure,
+static INLINE void decode_weight(const tables *k, lanes *l, unsigned i, int near, int on_trellis, int sure,
                                  const uint8_t *own, size_t around, size_t column, int32_t *at, words *w)
 {
+    const contexts *c = k->c;
     const uint16_t *shares = c->share[0];
     size_t row_ = on_trellis ? 2 * (size_t)*own : *own;
     int z = 0;
@@ -1538,10 +1578,10 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
     }
     if (on_trellis) row_ += is_odd(l->path[i]);
     uint32_t other;
-    const uint32_t magnitude = next_magnitude(c, row_, shares, &l->x[i], w, sure, &other);
+    const uint32_t magnitude = next_magnitude(k, row_, shares, &l->x[i], w, sure, &other);
     const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
     *at = (int32_t)((magnitude ^ minus) - minus);
-    if (on_trellis) l->path[i] = behind_level(l->path[i], magnitude & 1);
+    if (on_trellis) l->path[i] = behind_level(l->path[i], (int32_t)magnitude);
     if (near) {
         const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
         l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
@@ -1549,40 +1589,52 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
     }
 }
 
-/* A weight of each strand, the first at `at`, the others each `length` behind; `own`: of the first position. */
-static INLINE void decode_weights(const contexts *c, lanes *l, unsigned count, int near, int on_trellis, int sure,
-                                  const uint8_t *const *own, int more, size_t around, size_t column, int32_t *at,
-                                  size_t length, words *w)
-{
-#ifndef ENX_SMALL
-    if (count == LANES) { /* spelt out, so that states stay in registers */
-        decode_weight(c, l, 0, near, on_trellis, sure, own[0] + more, around, column, at, w);
-        decode_weight(c, l, 1, near, on_trellis, sure, own[1] + more, around, column, at + length, w);
-        decode_weight(c, l, 2, near, on_trellis, sure, own[2] + more, around, column, at + 2 * length, w);
-        decode_weight(c, l, 3, near, on_trellis, sure, own[3] + more, around, column, at + 3 * length, w);
-        return;
-    }
-#endif
-    for (unsigned i = 0; i < count; i++)
-        decode_weight(c, l, i, near, on_trellis, sure, own[i] + more, around, column, at + i * length, w);
-}
-
+#ifndef ENX_BRIEF
 /* The same where words may run out, for whatever is not common: small, and no part of the loops that call it. */
-static void decode_carefully(const contexts *c, lanes *l, unsigned count, const uint8_t *const *own, int more,
+static void decode_carefully(const tables *k, lanes *l, unsigned count, const uint8_t *const *own, int more,
                              size_t around, size_t column, int32_t *at, size_t length, words *w)
 {
     for (unsigned i = 0; i < count; i++)
-        decode_weight(c, l, i, c->row_of != NULL, c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+        decode_weight(k, l, i, k->c->row_of != NULL, k->c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+}
+#endif
+
+/* A weight of each strand, the first at `at`, the others each `length` behind; `own`: of the first position. */
+static INLINE void decode_weights(const tables *k, lanes *l, unsigned count, int near, int on_trellis,
+                                  const uint8_t *const *own, int more, size_t around, size_t column, int32_t *at,
+                                  size_t length, words *w)
+{
+#ifndef ENX_BRIEF
+    if (w->end - w->at < MOST_BYTES * (int)count) {
+        lanes copy = *l; /* of which an address may be taken */
+        words rest = *w;
+        decode_carefully(k, &copy, count, own, more, around, column, at, length, &rest);
+        *l = copy;
+        *w = rest;
+    } else if (count == LANES) { /* spelt out, so that states stay in registers */
+        decode_weight(k, l, 0, near, on_trellis, 1, own[0] + more, around, column, at, w);
+        decode_weight(k, l, 1, near, on_trellis, 1, own[1] + more, around, column, at + length, w);
+        decode_weight(k, l, 2, near, on_trellis, 1, own[2] + more, around, column, at + 2 * length, w);
+        decode_weight(k, l, 3, near, on_trellis, 1, own[3] + more, around, column, at + 3 * length, w);
+    } else {
+        for (unsigned i = 0; i < count; i++)
+            decode_weight(k, l, i, near, on_trellis, 1, own[i] + more, around, column, at + i * length, w);
+    }
+#else
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(k, l, i, near, on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+#endif
 }
 
 /* `groups` times `count` strands of `strand` kernels each; `numbers`: of their rows (and columns, without a trellis).
  * What is constant where this is called makes a loop of its own. */
-static INLINE void decode_strands(const contexts *c, lanes *all, int common, unsigned count, int near, int on_trellis,
+static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count, int near, int on_trellis,
                                   int single, const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
 {
     const size_t width = single ? 1 : (size_t)c->width, places = single ? 1 : (size_t)c->places;
     const size_t length = strand * places;
     const int8_t *by_column = on_trellis ? c->column_number : NULL;
+    const tables fast = tables_of(c);
     lanes l = *all;
     words w = *w_;
     for (size_t g = 0; g < groups; g++, numbers += count, out += count * length) {
@@ -1599,20 +1651,7 @@ static INLINE void decode_strands(const contexts *c, lanes *all, int common, uns
                     const int more = place ? *place++ : 0;
                     size_t around = 0;
                     if (near) around = SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
-#ifdef ENX_SMALL
-                    (void)common;
-                    decode_carefully(c, &l, count, own, more, around, column, at, length, &w);
-#else
-                    if (common && w.end - w.at >= MOST_BYTES * (int)count) {
-                        decode_weights(c, &l, count, near, on_trellis, 1, own, more, around, column, at, length, &w);
-                    } else {
-                        lanes copy = l; /* of which an address may be taken */
-                        words rest = w;
-                        decode_carefully(c, &copy, count, own, more, around, column, at, length, &rest);
-                        l = copy;
-                        w = rest;
-                    }
-#endif
+                    decode_weights(&fast, &l, count, near, on_trellis, own, more, around, column, at, length, &w);
                 }
             }
         }
@@ -1621,17 +1660,18 @@ static INLINE void decode_strands(const contexts *c, lanes *all, int common, uns
     *w_ = w;
 }
 
-/* Which row and column the next kernel of the payload lies in: of several tensors, each is a row. */
-typedef struct { uint64_t row, column, in_row; const tensor *tensors; } place;
+/* Which row the next strand of the payload lies in, and which of its `strands` it is; of several tensors, each is a row. */
+typedef struct { uint64_t row, strand, strands; const tensor *tensors; } place;
 
-static void step_on(const contexts *c, place *at)
+/* Goes on by `count` strands of the row, and past rows that have none. */
+static void step_on(const contexts *c, place *at, size_t count)
 {
-    at->in_row++;
-    if (!at->tensors) {
-        if (++at->column == c->columns) at->column = 0, at->row++;
-        return;
+    at->strand += count;
+    while (at->strand == at->strands && at->row < c->rows) {
+        at->row++;
+        at->strand = 0;
+        if (at->tensors && at->row < c->rows) at->strands = at->tensors[at->row].elements;
     }
-    while (at->row < c->rows && at->in_row >= at->tensors[at->row].elements) at->in_row = 0, at->row++;
 }
 
 /* A chunk of kernels (on a trellis: of rows of `strand` kernels), `length` bytes, to levels from `out` on. */
@@ -1658,28 +1698,32 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
         const size_t left = strands - done < BLOCK ? (size_t)(strands - done) : BLOCK;
         const unsigned together = left < states ? (unsigned)left : states;
         const size_t now = left - left % together, groups = now / together;
-        for (size_t i = 0; i < now; i++) {
-            int sum = c->row_number ? c->row_number[at->row] : 0;
-            if (c->column_number && !c->on_trellis) sum += c->column_number[at->column];
-            numbers[i] = (int16_t)sum;
-            if (c->on_trellis) at->row++;
-            else step_on(c, at);
+        for (size_t i = 0; i < now;) { /* strands of one row at a time */
+            const int8_t *by_column = c->on_trellis ? NULL : c->column_number;
+            int16_t of_row = c->row_number ? c->row_number[at->row] : 0;
+            const uint64_t left_of_row = at->strands - at->strand;
+            const size_t run = left_of_row < now - i ? (size_t)left_of_row : now - i;
+            if (by_column && at->tensors) of_row = (int16_t)(of_row + by_column[0]); /* several tensors are one column */
+            for (size_t j = 0; j < run; j++)
+                numbers[i + j] = (int16_t)(by_column && !at->tensors ? of_row + by_column[at->strand + j] : of_row);
+            step_on(c, at, run);
+            i += run;
         }
-#define STRANDS(common, count, near, trellis, single) \
-    decode_strands(c, &l, common, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
-#ifndef ENX_SMALL /* loops of their own for what is common */
+#define STRANDS(count, near, trellis, single) \
+    decode_strands(c, &l, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
+#ifndef ENX_BRIEF /* loops of their own for what is common */
         const int kind = (c->places == 1) + 2 * near + 4 * c->on_trellis;
-        if (together == LANES && kind == 1) STRANDS(1, LANES, 0, 0, 1);
-        else if (together == LANES && kind == 2) STRANDS(1, LANES, 1, 0, 0);
-        else if (together == LANES && kind == 5) STRANDS(1, LANES, 0, 1, 1);
-        else if (together == LANES && kind == 6) STRANDS(1, LANES, 1, 1, 0);
-        else if (together == 1 && kind == 1) STRANDS(1, 1, 0, 0, 1);
-        else if (together == 1 && kind == 2) STRANDS(1, 1, 1, 0, 0);
-        else if (together == 1 && kind == 5) STRANDS(1, 1, 0, 1, 1);
-        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 1, 0);
+        if (together == LANES && kind == 1) STRANDS(LANES, 0, 0, 1);
+        else if (together == LANES && kind == 2) STRANDS(LANES, 1, 0, 0);
+        else if (together == LANES && kind == 5) STRANDS(LANES, 0, 1, 1);
+        else if (together == LANES && kind == 6) STRANDS(LANES, 1, 1, 0);
+        else if (together == 1 && kind == 1) STRANDS(1, 0, 0, 1);
+        else if (together == 1 && kind == 2) STRANDS(1, 1, 0, 0);
+        else if (together == 1 && kind == 5) STRANDS(1, 0, 1, 1);
+        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 0);
         else
 #endif
-            STRANDS(0, together, near, c->on_trellis, 0);
+            STRANDS(together, near, c->on_trellis, 0);
         done += now;
         out += now * strand * c->places;
     }
@@ -1701,9 +1745,8 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
         NEED(!b.failed, ENX_PAYLOAD);
     }
     const uint8_t *from = data + b.at / 8, *end = data + size;
-    place at = {0, 0, 0, several};
-    if (several) /* empty tensors in front */
-        while (at.row < c->rows && !several[at.row].elements) at.row++;
+    place at = {0, 0, several ? several->elements : c->columns / strand, several};
+    step_on(c, &at, 0); /* past empty tensors in front */
     for (uint64_t i = 0; i < chunks; i++) {
         const uint64_t left = (uint64_t)(end - from), length = i + 1 < chunks ? varint(&lengths) : left;
         const uint64_t now = i + 1 < chunks ? step : strands - i * step;
@@ -1746,8 +1789,8 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
 
 /* ---------------------------------------------------------------------------------------------------- quantizers */
 
-static uint32_t float_bits(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
-static float bits_float(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
+static INLINE uint32_t float_bits(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
+static INLINE float bits_float(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
 
 /* 2 to the power of e, |e| <= 1022, in float64. */
 static double power_of_two(int e)
@@ -1845,7 +1888,7 @@ static int leave_trellis(int32_t *levels, uint64_t rows, uint64_t length)
             const int32_t level = *levels, sign = (level > 0) - (level < 0);
             NEED(level > -(1 << 30) && level < 1 << 30, ENX_PAYLOAD);
             *levels = 2 * level - (sign & (0 - (int32_t)is_odd(state)));
-            state = behind_level(state, level & 1);
+            state = behind_level(state, level);
         }
     }
     return ENX_OK;
@@ -1862,7 +1905,8 @@ static void scale(const int32_t *levels, uint64_t count, float add, float by, fl
         const unsigned now = count - done < BLOCK ? (unsigned)(count - done) : BLOCK;
         for (unsigned i = 0; i < now; i++) {
             const int32_t level = levels[done + i];
-            const float sign = (float)((level > 0) - (level < 0)), moved = (float)level + sign * add;
+            float moved = (float)level;
+            if (add != 0) moved = moved + (float)((level > 0) - (level < 0)) * add;
             const float scaled = moved * by;
             x[i] = scaled * (each ? each[done + i] : then);
         }
