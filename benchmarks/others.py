@@ -293,7 +293,7 @@ def of_size(calibration: Calibration, bits: float, aim: float) -> CompressedMode
 def plain_row(bench: Bench, bits: float | None) -> dict[str, Any]:
     """Return the row of a file without data: the default, or of so many bits a weight."""
     started = time.perf_counter()
-    file = compress(bench.model, bits=bits, threads=bench.threads)
+    file = compress(bench.model, bits=bits, threads=bench.threads, steps="checked")
     method = "default" if bits is None else f"without data, {bits:g} bits"
     return bench.row(method, file.file_bytes, file.to_model(), time.perf_counter() - started)
 
@@ -367,7 +367,7 @@ def run(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if case.held_out is None:
         started = time.perf_counter()
-        size = compress(case.path, threads=arguments.threads).file_bytes
+        size = compress(case.path, threads=arguments.threads, steps="checked").file_bytes
         line = f"| {name} | default | {size:,} | – | – | – | – | {time.perf_counter() - started:.0f} |"
         print(line, flush=True)
         return {**sizes, "rows": [{"method": "default", "bytes": size, "line": line}]}

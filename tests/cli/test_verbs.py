@@ -158,7 +158,7 @@ def test_levels_lie_on_a_trellis_unless_the_user_says_what_they_are(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--steps", "equal"), "steps are measured or balanced, not 'equal'"),
+        (("--steps", "equal"), "steps are checked or balanced or measured, not 'equal'"),
         (("--steps", "measured", "--levels", "8"), "chooses the steps of a dead-zone quantizer itself"),
         (("--rounding", "up"), "rounding is nearest, rate, trellis, not 'up'"),
         (("--rounding", "rate", "--synthetic"), "chooses its own quantizers and levels"),

@@ -100,6 +100,50 @@ def test_no_general_packer_makes_less_of_it(kind: str) -> None:
     assert len(file) <= best + 400, "the prefix, the table's fixed keys and the metadata take no more"
 
 
+def quantized_model(form: str, layers: int = 3, width: int = 192) -> ModelProto:
+    """A chain of int8 layers in one of the forms that quantizers write, with a scale and a zero point each."""
+    nodes, given, last = [], [], "x"
+    for n in range(layers):
+        weight, scale, zero = f"w{n}_quantized", f"w{n}_scale", f"w{n}_zero_point"
+        given += [
+            numpy_helper.from_array(gaussian(width, width), weight),
+            numpy_helper.from_array(np.float32(0.01 * (n + 1)).reshape(()), scale),
+            numpy_helper.from_array(np.int8(0).reshape(()), zero),
+        ]
+        made = f"y{n}"
+        if form == "QDQ":
+            nodes += [helper.make_node("DequantizeLinear", [weight, scale, zero], [f"w{n}"]),
+                      helper.make_node("MatMul", [last, f"w{n}"], [made])]  # fmt: skip
+        elif form == "QOperator":
+            nodes += [helper.make_node("QuantizeLinear", [last, scale, zero], [f"q{n}"]),
+                      helper.make_node("QLinearMatMul", [f"q{n}", scale, zero, weight, scale, zero, scale, zero],
+                                       [f"r{n}"]),
+                      helper.make_node("DequantizeLinear", [f"r{n}", scale, zero], [made])]  # fmt: skip
+        else:
+            nodes += [helper.make_node("DynamicQuantizeLinear", [last], [f"q{n}", f"s{n}", f"z{n}"]),
+                      helper.make_node("MatMulInteger", [f"q{n}", weight, f"z{n}", zero], [f"i{n}"]),
+                      helper.make_node("Cast", [f"i{n}"], [f"f{n}"], to=TensorProto.FLOAT),
+                      helper.make_node("Mul", [f"f{n}", scale], [made])]  # fmt: skip
+        last = made
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width]) for name in ("x", last)]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], given)
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
+def test_no_general_packer_makes_less_of_a_quantized_network(form: str) -> None:
+    proto = quantized_model(form)
+    plain = proto.SerializeToString()
+    made = compress(Model.from_proto(proto), threads=1, steps="checked")
+    best = min(
+        len(lzma.compress(plain, preset=9 | lzma.PRESET_EXTREME)),
+        len(zstandard.ZstdCompressor(level=19).compress(plain)),
+    )
+    assert len(made.to_bytes()) <= best
+    assert all(isinstance(payload.row, ExactRow) for payload in made.payloads)
+    assert verify(made, Model.from_proto(proto)).ok
+
+
 @pytest.mark.parametrize("kind", TENSORS)
 def test_every_value_comes_back(kind: str, tmp_path: Any) -> None:
     original = Model.from_proto(model_of_tensors(TENSORS[kind]))

@@ -12,6 +12,7 @@ How wide the values of images are is written nowhere, unless a model carries its
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,9 +35,13 @@ _SIDES = ((128, 128), (48, 192), (224, 224), (32, 128), (64, 64), (28, 28), (256
 _LENGTHS = (64, 576, 16000, 512, 1024, 32)
 _CHANNELS = (1, 3, 4)
 _LONG = 400  # a shorter axis holds features, not sound
-_COUNTS = ((1 << 12, 16), (1 << 15, 8), (1 << 62, 4))  # samples, for so many values in one at most
+_COUNTS = ((1 << 12, 16), (1 << 15, 8), (1 << 22, 4))  # samples, for so many values in one at most
+_MANY = ((1 << 12, 64), (1 << 15, 16), (1 << 22, 4))  # the same, for a model that is run a few times only
+_MOST = 1 << 22  # values in a sample
+_TEXTS = 8  # of these where inputs are rows of ids, each of which all weights of a network work on
 _BYTES = 256
 _RATE = 16000
+_HARMONICS = 20
 _LOUDNESS = 0.1  # root mean square of sound, of full scale
 _NARROW, _WIDE = 1.0, 127.5
 _STATES = ("state", "states", "hidden", "cache", "memory")
@@ -54,7 +59,7 @@ class SyntheticInputs:
 
 
 def synthetic_inputs(
-    model: Model, preprocess: Preprocess | None = None, *, seed: int = 0, threads: int = 0
+    model: Model, preprocess: Preprocess | None = None, *, seed: int = 0, threads: int = 0, many: bool = False
 ) -> SyntheticInputs:
     """Return synthetic inputs on which a model runs, the same for the same arguments.
 
@@ -63,6 +68,7 @@ def synthetic_inputs(
         preprocess: what makes its input of pixels, where that is known.
         seed: of all noise.
         threads: of ONNX Runtime; 0 takes one per processor.
+        many: other numbers of samples, for a model that is run a few times only: more of images, fewer of ids.
 
     Raises:
         UsageError: the model runs on none of the inputs tried, or gives no finite numbers.
@@ -71,7 +77,7 @@ def synthetic_inputs(
     runner = Runner(model, threads=threads)
     failure = "its outputs are not finite numbers"
     for sides, length in _free_sizes(runner.inputs):
-        maker = _Maker(sides, length, id_limits(model), preprocess, seed)
+        maker = _Maker(sides, length, id_limits(model), preprocess, seed, _MANY if many else _COUNTS)
         try:
             made = _with_states(runner, maker.make(runner.inputs, _NARROW))
             spread = _spread(runner, made.samples)
@@ -105,6 +111,7 @@ class _Maker:
     limits: Mapping[str, int]
     preprocess: Preprocess | None
     seed: int
+    counts: Sequence[tuple[int, int]]
     generator: np.random.Generator = field(init=False)
     told: list[str] = field(default_factory=list)
 
@@ -112,8 +119,14 @@ class _Maker:
         """Return samples of all inputs; width: the largest value of images."""
         self.generator, self.told = np.random.default_rng(self.seed), []
         stacked = len(inputs) == 1 or all(item.shape and item.shape[0] is None for item in inputs)
+        sizes = [self._size(item) for item in inputs]
+        if sum(sizes) > _MOST:
+            raise UsageError(f"its inputs have {sum(sizes):,} values, which takes too long", code="E032")
         values = sum(self._sample(item, width).size for item in inputs)
-        count = next(count for most, count in _COUNTS if values <= most)
+        count = next(count for most, count in self.counts if values <= most)
+        ids = any(_is_row_of_ids(item) and size > 1 for item, size in zip(inputs, sizes, strict=True))
+        if self.counts is _MANY and ids:
+            count = min(count, _TEXTS)
         columns: dict[str, Array | list[Array]] = {}
         for item in inputs:
             rows = [self._sample(item, width).astype(item.dtype) for _ in range(count)]
@@ -144,6 +157,13 @@ class _Maker:
         if item.shape[0] is None or len(item.shape) == 1 or item.shape[0] == 1:
             sizes[0] = 1 if item.shape[0] in (None, 1) else sizes[0]
         return tuple(sizes)
+
+    def _size(self, item: InputInfo) -> int:
+        """Return how many values a sample of an input has."""
+        axis = _channel_axis(item)
+        if axis is None:
+            return math.prod(self._shape(item))
+        return math.prod(self._picture_sides(item)) * (item.shape[axis] or 3)
 
     def _picture_sides(self, item: InputInfo) -> tuple[int, int]:
         sides = item.shape[2:] if _channel_axis(item) == 1 else item.shape[1:3]
@@ -190,9 +210,12 @@ class _Maker:
         return "normalised features", self.generator.standard_normal(shape)
 
     def _sound(self, length: int) -> Array:
+        """Return a voice in noise (length,): from clean to hardly heard, with pauses."""
         colour = self.generator.uniform(0.0, 2.0)
-        swell = np.exp(smooth_noise(self.generator, 1, length, 2.0)[0])
-        made = smooth_noise(self.generator, 1, length, colour)[0] * swell
+        noise = smooth_noise(self.generator, 1, length, colour)[0]
+        voice = _voice(self.generator, length) * np.exp(smooth_noise(self.generator, 1, length, 2.0)[0])
+        loudest = 10 ** (self.generator.uniform(-10, 40) / 20)  # of the voice over the noise
+        made = loudest * voice / max(float(voice.std()), 1e-9) + noise
         return np.asarray(_LOUDNESS * made / max(float(made.std()), 1e-9))
 
     def _whole_numbers(self, item: InputInfo, shape: tuple[int, ...]) -> tuple[str, Array]:
@@ -211,6 +234,21 @@ class _Maker:
         order = self.generator.permutation(most)
         chosen = self.generator.choice(most, shape, p=odds / odds.sum())
         return f"ids below {most:,}", order[chosen]
+
+
+def _voice(generator: np.random.Generator, length: int) -> Array:
+    """Return harmonics (length,) of a wandering pitch, in two syllables a second."""
+    seconds = np.arange(length) / _RATE
+    knots = np.arange(0, seconds[-1] + 0.25, 0.25)
+    wander = np.interp(seconds, knots, generator.normal(0, 0.2, len(knots)))
+    phase = 2 * np.pi * np.cumsum(generator.uniform(90, 250) * 2**wander) / _RATE
+    slope, turn, start = (
+        generator.uniform(0.5, 1.5),
+        generator.uniform(0, 6.3, _HARMONICS),
+        generator.uniform(0, 6.3),
+    )
+    tones = sum((1 + n) ** -slope * np.sin((1 + n) * phase + turn[n]) for n in range(_HARMONICS))
+    return np.asarray(tones * np.clip(np.sin(4 * np.pi * seconds + start) + 0.5, 0, 1))
 
 
 def _spread(runner: Runner, samples: Samples) -> float:
@@ -265,6 +303,10 @@ def _channel_axis(item: InputInfo) -> int | None:
     if item.shape[1] in _CHANNELS:
         return 1
     return 3 if item.shape[3] in _CHANNELS else None
+
+
+def _is_row_of_ids(item: InputInfo) -> bool:
+    return not _is_float(item) and _channel_axis(item) is None
 
 
 def _is_float(item: InputInfo) -> bool:

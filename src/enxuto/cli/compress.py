@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,8 +29,8 @@ from enxuto.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.compression.promise import StepsReport
     from enxuto.compression.result import CompressionResult
-    from enxuto.enx.file import CompressedModel
     from enxuto.enx.ledger import Ledger
     from enxuto.onnx_model import Model
     from enxuto.quantize.schemes import Scheme
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 HELP = """Make an ONNX model several times smaller; with a few images twice as small again; by retraining smaller still.
 
 Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements).
-`--steps measured` tries the model on synthetic inputs to tell how fine that is, and which layers need it most.
-`--bits 4` or `--target-size 300KB` fixes the size instead.
+A few runs of the model on synthetic inputs check that: its outputs have to keep 40 dB, or 99 % of the answers. Where
+they keep less, or far more, all steps become finer or coarser. `--steps balanced` does not run the model.
+`--bits 4` or `--target-size 300KB` fixes the size instead; synthetic inputs then tell which layers need it most.
 
 With images, rounding is calibrated: it steers errors to where the model does not notice them. `--calibration` takes
 any folder of images of the kind that the model will meet. `--data` takes images that also judge the result; only
@@ -51,8 +53,8 @@ and the original is the teacher. Most of `--data` then trains (or all of `--cali
 Ctrl-C keeps the best file so far; the same command goes on from the last checkpoint.
 
 `--levels 8 --range -1,1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
-Then biases and normalisation stay exact unless `--quantize-roles` names them. Measured steps fold normalisation into
-the weights and round biases finely. Calibrated rounding folds it too and corrects biases.
+Then biases and normalisation stay exact unless `--quantize-roles` names them. Measured steps, and those of a size, fold
+normalisation into the weights and round biases finely. Calibrated rounding folds it too and corrects biases.
 
     enxuto compress model.onnx -o model.enx
     enxuto compress model.onnx --data photos.parquet --preprocess imagenet --max-drop 0.5 --report
@@ -79,7 +81,7 @@ class TensorOptions:
         bool | None,
         typer.Option(
             "--fold-bn/--no-fold-bn",
-            help="Fold batch normalisation into convolutions; by default where steps are measured.",
+            help="Fold batch normalisation into convolutions; by default where steps are measured, or a size is given.",
         ),
     ] = None
     keep_docs: Annotated[
@@ -136,6 +138,7 @@ def run(
     matching_names(model, tensors.keep_exact)
     target = output or default_file(source.with_suffix(".enx"), force=force)
     result = judged = None
+    checked: list[StepsReport] = []
     with (
         warnings_as_remarks(),
         progress_bar("measuring the original", _stages(size, calibration)) as progress,
@@ -152,24 +155,28 @@ def run(
             how: dict[str, Any] = {
                 "rounding": rounding, "roles": roles, "keep_exact": tensors.keep_exact, "fold_bn": tensors.fold_bn,
                 "metadata": metadata, "threads": threads, "progress": progress,
-                "steps": "measured" if scheme is None else "balanced",
+                "steps": quantizer.chosen_steps(),
             }  # fmt: skip
             if calibration.judge is not None:
                 judged = _search_by_judge(model, scheme, calibration, how)
                 compressed = judged.result.compressed
             else:
-                compressed = compress(model, scheme, bits=size.bits_per_parameter(model), **how)
+                compressed = compress(
+                    model, scheme, bits=size.bits_per_parameter(model), tell=checked.append, **how
+                )
     written = write_to_stdout([compressed.to_bytes()]) if streamed else compressed.save(target)
     ledger = ledger_of(compressed, file_bytes=written)
     if streamed:
         note(f"wrote {written:,} B to stdout")
     elif json:
         print_json(
-            _as_json(target, ledger, model, result, threads) | ({} if judged is None else judged.to_dict())
+            _as_json(target, ledger, model, result, threads)
+            | ({} if judged is None else judged.to_dict())
+            | ({"steps": checked[0].to_dict()} if checked else {})
         )
     else:
         show_ledger(ledger, f"{source.name} → {target}")
-        _show_remarks(model, compressed, result, report=calibration.report)
+        _show_remarks(model, result, checked, report=calibration.report)
         if judged is not None:
             note(judged.describe())
     if judged is not None and judged.violation is not None:
@@ -280,7 +287,7 @@ def _as_json(
 
 
 def _show_remarks(
-    model: Model, compressed: CompressedModel, result: CalibratedResult | None, *, report: bool
+    model: Model, result: CalibratedResult | None, checked: Sequence[StepsReport], *, report: bool
 ) -> None:
     """Show what the ledger does not: the answers on held-out images, how steps were chosen, what was left out."""
     from enxuto.cli.shared.calibration_results import show_result
@@ -289,14 +296,8 @@ def _show_remarks(
     if result is not None:
         show_result(result, report=report)
         show_retraining(result)
-    steps = compressed.metadata.get("steps", {})
-    if "inputs" in steps:
-        finer = -steps.get("octaves_finer", 0.0)
-        note(
-            f"steps by what the model makes of synthetic inputs ({steps['inputs']}): 2^{finer:+.2f} times the usual"
-        )
-    elif "balanced" in steps:
-        note(f"steps by the weights alone, since the model cannot be tried: {steps['balanced']}")
+    for report_on_steps in checked:
+        note(report_on_steps.describe())
     if model.stripped_bytes:
         note(
             f"left out {model.stripped_bytes:,} B of documentation and value types "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -16,7 +16,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from enxuto.codec import entropy
-from enxuto.compression.response import Response, find_response, measure_steps
+from enxuto.compression.judge import Judgement
+from enxuto.compression.promise import Promise, StepsReport, keep_promise
+from enxuto.compression.response import NoiseMeter, Response, find_response, measure_steps, spread_steps
 from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights, with_biases
 from enxuto.compression.size_search import SizeSearch
 from enxuto.enx.assemble import Assembly
@@ -40,7 +42,7 @@ from enxuto.rounding.data_free import Rounding, check_quantizer, check_rounding,
 
 __all__ = ["DEFAULT_SCHEME", "STEPS", "Steps", "check_steps", "compress", "measure_tensors"]
 
-Steps: TypeAlias = Literal["measured", "balanced"]
+Steps: TypeAlias = Literal["checked", "balanced", "measured"]
 STEPS: tuple[Steps, ...] = get_args(Steps)
 
 DEFAULT_SCHEME = BalancedSteps(scale=0.045)
@@ -64,6 +66,7 @@ def compress(
     threads: int = 0,
     progress: Progress | None = None,
     steps: Steps = "balanced",
+    tell: Callable[[StepsReport], None] | None = None,
 ) -> CompressedModel:
     """Quantize the weights of an ONNX model without any data, and entropy-code them.
 
@@ -76,13 +79,16 @@ def compress(
             (default with one, decoded a bit faster) or `rate` (weighs errors against the coder's bits).
         roles: which weights are quantized.
         keep_exact: names (with * and ?) of tensors that are not quantized, whatever their role.
-        fold_bn: fold batch normalisation into the convolutions before it; by default where steps are measured.
+        fold_bn: fold batch normalisation into the convolutions before it; by default where steps are measured, or
+            checked for a size.
         metadata: stored in the file as JSON.
         threads: 0 takes one per processor; the result does not depend on it.
         progress: called with stage, amount done, total.
-        steps: without a scheme, `balanced` by statistics of the weights alone, or `measured`: with factors by which
-            the model's outputs on synthetic inputs just keep what the default promises (`compression.response`).
-            Where the model cannot be run, its steps are balanced, and `steps` in the metadata says why.
+        steps: without a scheme, `balanced` by statistics of the weights alone; `checked`, with one factor where the
+            model's outputs on synthetic inputs keep less than the default promises, or far more (`promise`), and to a
+            size (`bits`) with a factor for each tensor; or `measured`, with factors by which they just keep it
+            (`response`). Where the model cannot be run, its steps are balanced.
+        tell: called with how steps were chosen, where that was checked or tried to be.
 
     Raises:
         ModelError: the model cannot be read, or weights are not finite.
@@ -95,16 +101,23 @@ def compress(
     facts = dict(metadata or {})
     names = quantizable_weights(read, roles, keep_exact)
     response, counted = None, 0
-    if scheme is None and check_steps(steps) == "measured" and names:
+    apart = check_steps(steps) == "measured" or bits is not None  # a factor for each tensor, not one for all
+    if scheme is None and steps != "balanced" and names:
         if progress is not None:
             progress("measuring the response", 0, 1)
-        response, reason = find_response(read, facts, threads=threads)
-        facts["steps"] = {"balanced": reason} if response is None else {"inputs": response.inputs}
-    if response is not None:
+        response, reason = find_response(
+            read, facts, threads=threads if steps == "measured" else 1, many=not apart
+        )
+        if steps == "measured":
+            facts["steps"] = {"balanced": reason} if response is None else {"inputs": response.inputs}
+        if response is None and tell is not None:
+            tell(StepsReport(reason=reason))
+    if response is not None and apart:
         counted = facts["parameters"] = parameters(read)  # of what is given, folded or not
         names = quantizable_weights(read, roles := with_biases(roles), keep_exact)
     # What is to stay exact, or to be quantized by itself, is folded into nothing unless that is asked for.
-    if fold_bn or (fold_bn is None and response is not None and not keep_exact and Role.NORM not in roles):
+    free = response is not None and apart and not keep_exact and Role.NORM not in roles
+    if fold_bn or (fold_bn is None and free):
         read, folded = fold_batch_norm(read)
         names = quantizable_weights(read, roles, keep_exact)
         if folded or fold_bn:
@@ -116,9 +129,10 @@ def compress(
     )
     if response is None or not work.names:
         return work.run() if bits is None else work.search(bits)
-    work.measure(response)
-    made = work.run() if bits is None else work.search(bits)
-    if (doubt := response.doubt(made)) is not None:
+    made, judged, report = work.run_by_response(response, bits, steps)
+    if tell is not None:
+        tell(report)
+    if (doubt := response.doubt(judged)) is not None:
         warnings.warn(doubt, stacklevel=2)
     return made
 
@@ -167,15 +181,37 @@ class _DataFreeCompression:
         ]:  # before a search mistakes a rounding that does not fit for a step too fine
             check_quantizer(self.scheme.quantizer(self.tensors[name], self.network), self.rounding)
 
-    def measure(self, response: Response) -> None:
-        """Choose the scheme by the model's response."""
-        assert isinstance(self.scheme, BalancedSteps), "other schemes are the caller's choice"
-        self.scheme = measure_steps(
-            self.model, response, self.tensors, self.network, self.scheme,
-            lambda done, of: self._report("measuring the response", done, of),
-        )  # fmt: skip
-        finer = math.log2(DEFAULT_SCHEME.scale / self.scheme.base.scale)
-        self.metadata["steps"]["octaves_finer"] = round(finer, 2)
+    def run_by_response(
+        self, response: Response, bits: float | None, steps: Steps
+    ) -> tuple[CompressedModel, Judgement, StepsReport]:
+        """Choose the scheme by the model's response, quantize and code; return how it was chosen too."""
+        base = self.scheme
+        assert isinstance(base, BalancedSteps), "other schemes are the caller's choice"
+        meter = NoiseMeter(self.model, response, self.tensors, self.network)
+
+        def tell(done: int, of: int) -> None:
+            self._report("measuring the response", done, of)
+
+        if steps == "checked" and bits is None:
+            return keep_promise(meter, base, self._run_scaled, tell)
+        if steps == "measured":
+            scheme = measure_steps(meter, base, tell)
+            self.metadata["steps"]["octaves_finer"] = round(math.log2(base.scale / scheme.base.scale), 2)
+        else:
+            scheme = spread_steps(meter, base, tell)
+        self.scheme = scheme
+        made = self.run() if bits is None else self.search(bits)
+        judged = response.judge(made.to_model())
+        return made, judged, Promise(response).report(judged)
+
+    def _run_scaled(self, power: int) -> CompressedModel:
+        """Return the file whose steps are 2^(power/4) times the usual ones."""
+        assert isinstance(DEFAULT_SCHEME, BalancedSteps), "which can be scaled"
+        self.scheme = DEFAULT_SCHEME.scale_steps(2.0 ** (power / 4))
+        self.metadata.pop("steps", None)
+        if power:
+            self.metadata["steps"] = {"octaves_finer": -power / 4}
+        return self.run()
 
     def run(self) -> CompressedModel:
         """Quantize and code everything."""

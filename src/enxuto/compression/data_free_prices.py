@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from enxuto.compression import data_free
 from enxuto.compression.at_price import PricedModel
 from enxuto.compression.data_free import DEFAULT_SCHEME, Steps
+from enxuto.compression.promise import StepsReport
 from enxuto.enx.file import CompressedModel
 from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
@@ -38,6 +39,8 @@ class DataFreePrices:
     threads: int
     progress: Progress | None
     steps: Steps
+    reports: list[StepsReport] = field(default_factory=list)
+    """How steps were chosen, as far as that was checked."""
 
     def compress(
         self, scheme: Scheme | None, *, bits: float | None = None, rounding: Rounding | None = None
@@ -46,7 +49,7 @@ class DataFreePrices:
         return data_free.compress(
             self.model, scheme, bits=bits, rounding=rounding or self.rounding, roles=self.roles,
             keep_exact=self.keep_exact, fold_bn=self.fold_bn, metadata=self.metadata, threads=self.threads,
-            progress=self.progress, steps=self.steps,
+            progress=self.progress, steps=self.steps, tell=self.reports.append,
         )  # fmt: skip
 
     def at_price(self, price: float) -> PricedModel:

@@ -80,6 +80,17 @@ class OutputJudge:
             return None
         return compare_with_chance(self._answers, self._samples.labels, self._class_count())
 
+    def uncertainties(self) -> tuple[float, ...]:
+        """Return for each output how unsure the reference's answers are on average (`OutputLoss.uncertainty`)."""
+        found = []
+        for number, loss in enumerate(self.judged_outputs.losses):
+            unsure = [
+                loss.uncertainty(outputs[number], group.rows)
+                for outputs, group in zip(self._references, self._groups, strict=True)
+            ]
+            found.append(float(np.concatenate(unsure).mean()))
+        return tuple(found)
+
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""
         return self.compare(self.judged_outputs.measured(compressed.to_model()))

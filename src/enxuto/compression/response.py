@@ -22,7 +22,6 @@ from enxuto.calibration.synthetic_inputs import synthetic_inputs
 from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess
-from enxuto.enx.file import CompressedModel
 from enxuto.errors import EnxutoError
 from enxuto.onnx_model import Model, Role
 from enxuto.onnx_model.scopes import scopes
@@ -30,7 +29,7 @@ from enxuto.opening import onnx_metadata, preprocess_of
 from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.schemes import BalancedSteps, MeasuredSteps, NetworkStats, Scheme, TensorStats
 
-__all__ = ["Response", "find_response", "measure_steps"]
+__all__ = ["NoiseMeter", "Response", "find_response", "loss_of", "measure_steps", "spread_steps"]
 
 _ALLOWED_DIVERGENCE = (
     5e-4  # nats: one answer in a hundred changes at about that (docs/decisions/measured-steps.md)
@@ -51,12 +50,15 @@ _TRUST = 0.7  # how far one draw's ratio of losses is followed
 class Response:
     """A model's outputs on synthetic inputs, and what other weights make of them.
 
-    inputs: what is fed, in words. Raises `UsageError` or `ModelError` where the model runs on nothing tried or has no
-    output that can be judged.
+    inputs: what is fed, in words. samples: how many. Raises `UsageError` or `ModelError` where the model runs on
+    nothing tried or has no output that can be judged.
     """
 
-    def __init__(self, model: Model, preprocess: Preprocess | None = None, *, threads: int = 0) -> None:
-        found = synthetic_inputs(model, preprocess, threads=threads)
+    def __init__(
+        self, model: Model, preprocess: Preprocess | None = None, *, threads: int = 0, many: bool = False
+    ) -> None:
+        """many: as in `synthetic_inputs`."""
+        found = synthetic_inputs(model, preprocess, threads=threads, many=many)
         self.inputs = found.description
         judge = OutputJudge(model, found.samples, threads=threads)
         judged = judge.judged_outputs
@@ -65,18 +67,18 @@ class Response:
             choices = {judged.losses[0].name: ("values", 1.0)}
             judge = OutputJudge(model, found.samples, choices, threads=threads)
         self._judge = judge
+        self.samples = len(found.samples)
 
     def judge(self, model: Model) -> Judgement:
         """Return how the outputs of a model compare with the original's."""
         return self._judge.compare(self._judge.judged_outputs.measured(model))
 
-    def loss(self, model: Model) -> float:
-        """Return what a model loses, in units of what the default may lose: 1 is just within the promise."""
-        return loss_of(self.judge(model))
+    def uncertainties(self) -> tuple[float, ...]:
+        """Return how unsure the original's answers are, for each output."""
+        return self._judge.uncertainties()
 
-    def doubt(self, compressed: CompressedModel) -> str | None:
+    def doubt(self, judged: Judgement) -> str | None:
         """Return what to say of a file whose outputs are far from the original's; None where they are near."""
-        judged = self.judge(compressed.to_model())
         if loss_of(judged) <= _RUINED:
             return None
         return (
@@ -86,11 +88,12 @@ class Response:
 
 
 def find_response(
-    model: Model, metadata: Mapping[str, Any], *, threads: int = 0
+    model: Model, metadata: Mapping[str, Any], *, threads: int = 0, many: bool = False
 ) -> tuple[Response | None, str]:
     """Return a model's response, and None with the reason where it has none.
 
     metadata: of the file to be made; its preprocessing, or what the model carries, makes inputs of images.
+    many: as in `synthetic_inputs`.
     """
     if model.size_bound() > _LARGEST:
         return None, "it is too large to be run for this"
@@ -98,7 +101,9 @@ def find_response(
         return None, "it has a Loop, which may run without end"
     preprocess = preprocess_of(dict(metadata)) or preprocess_of(onnx_metadata(model))
     try:
-        return Response(model, preprocess, threads=threads), ""
+        return Response(model, preprocess, threads=threads, many=many), ""
+    except MemoryError:
+        return None, "there is not enough memory to run it"
     except EnxutoError as error:
         return None, str(error)
 
@@ -114,8 +119,8 @@ def loss_of(judgement: Judgement) -> float:
 
 
 @dataclass
-class _Meter:
-    """Moves weights as steps of a scheme would."""
+class NoiseMeter:
+    """Moves weights at random, as far as steps of a scheme would, and measures what outputs make of it."""
 
     model: Model
     response: Response
@@ -124,9 +129,19 @@ class _Meter:
 
     def loss(self, scheme: Scheme, names: Sequence[str], draw: int = 0) -> float:
         """Return the loss with these tensors moved."""
-        return self.response.loss(
-            self.model.replace_weights({name: self._moved(scheme, name, draw) for name in names})
-        )
+        return loss_of(self._judged(scheme, names, draw))
+
+    def mean_loss(self, scheme: Scheme, draws: int) -> float:
+        """Return the mean loss over several draws of noise, with all tensors moved."""
+        return float(np.mean([loss_of(judged) for judged in self.judgements(scheme, draws)]))
+
+    def judgements(self, scheme: Scheme, draws: int) -> list[Judgement]:
+        """Return how outputs compare for several draws of noise, with all tensors moved."""
+        return [self._judged(scheme, list(self.tensors), draw) for draw in range(draws)]
+
+    def _judged(self, scheme: Scheme, names: Sequence[str], draw: int) -> Judgement:
+        moved = {name: self._moved(scheme, name, draw) for name in names}
+        return self.response.judge(self.model.replace_weights(moved))
 
     def _moved(self, scheme: Scheme, name: str, draw: int) -> NDArray[np.generic]:
         quantizer = scheme.quantizer(self.tensors[name], self.network)
@@ -141,44 +156,46 @@ class _Meter:
 
 
 def measure_steps(
-    model: Model,
-    response: Response,
-    tensors: Mapping[str, TensorStats],
-    network: NetworkStats,
-    base: BalancedSteps,
-    progress: Callable[[int, int], None] | None = None,
+    meter: NoiseMeter, base: BalancedSteps, progress: Callable[[int, int], None] | None = None
 ) -> MeasuredSteps:
     """Return balanced steps with a factor for each tensor, with which the response just keeps the promise.
 
     Args:
-        model: the model.
-        response: its outputs on synthetic inputs.
-        tensors: statistics of the weights to be quantized, by name, in the order of the graph.
-        network: statistics of all of them.
+        meter: of the model's response.
         base: the steps that factors are taken of.
         progress: called with runs done and of how many.
     """
-    meter = _Meter(model, response, tensors, network)
-    groups = _groups(tensors)
-    total = len(groups) + _DRAWS * _TRIALS
     tell = progress or (lambda done, of: None)
-    losses = []
-    for number, names in enumerate(groups):
-        tell(number, total)
-        losses.append(meter.loss(base.scale_steps(_FACTOR), names))
-    exponents = _exponents(groups, losses, tensors)
+    groups = len(_groups(meter.tensors))
+    total = groups + _DRAWS * _TRIALS
+    spread = spread_steps(meter, base, lambda done, of: tell(done, total))
     power, tried = 0, dict[int, float]()
     for trial in range(_TRIALS):
-        tell(len(groups) + _DRAWS * trial, total)
-        scheme = MeasuredSteps(base, exponents).scale_steps(2.0 ** (power / 4))
-        tried[power] = float(np.mean([meter.loss(scheme, list(tensors), draw) for draw in range(_DRAWS)]))
+        tell(groups + _DRAWS * trial, total)
+        tried[power] = meter.mean_loss(spread.scale_steps(2.0 ** (power / 4)), _DRAWS)
         power = _next_power(tried, power)
         if power in tried:
             break
     fits = [power for power, loss in tried.items() if loss <= 1]
     best = max(fits) if fits else min(tried)
     tell(total, total)
-    return MeasuredSteps(base, exponents).scale_steps(2.0 ** (best / 4))
+    return spread.scale_steps(2.0 ** (best / 4))
+
+
+def spread_steps(
+    meter: NoiseMeter, base: BalancedSteps, progress: Callable[[int, int], None] | None = None
+) -> MeasuredSteps:
+    """Return balanced steps with a factor for each tensor, at which further bits gain as much in all of them.
+
+    The arguments are those of `measure_steps`.
+    """
+    groups = _groups(meter.tensors)
+    losses = []
+    for number, names in enumerate(groups):
+        if progress is not None:
+            progress(number, len(groups))
+        losses.append(meter.loss(base.scale_steps(_FACTOR), names))
+    return MeasuredSteps(base, _exponents(groups, losses, meter.tensors))
 
 
 def _next_power(tried: Mapping[int, float], power: int) -> int:

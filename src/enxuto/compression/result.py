@@ -11,6 +11,7 @@ from typing import Any
 from enxuto.compression.at_price import LayerReport
 from enxuto.compression.calibrated import CalibratedResult
 from enxuto.compression.judge import Judgement, JudgeScore, OutputResult
+from enxuto.compression.promise import StepsReport
 from enxuto.compression.search import Trial
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.ledger import Ledger, ledger_of
@@ -111,6 +112,7 @@ class CompressionResult:
         trials: the files that a search tried, in order; empty where there was none.
         layers: how each tensor was coded; empty without calibration.
         calibrated: the whole outcome of calibration and search; None without calibration.
+        steps: how steps were chosen by synthetic inputs, and what outputs keep on those; None where that was not tried.
     """
 
     compressed: CompressedModel
@@ -119,6 +121,7 @@ class CompressionResult:
     trials: tuple[Trial, ...] = ()
     layers: tuple[LayerReport, ...] = ()
     calibrated: CalibratedResult | None = None
+    steps: StepsReport | None = None
 
     @cached_property
     def model(self) -> Model:

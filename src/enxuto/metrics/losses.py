@@ -89,6 +89,21 @@ class OutputLoss:
             equal = ((one > bar) == (other > bar)) & ~np.isnan(other)
         return np.asarray(equal.reshape(count, -1).mean(axis=1), np.float64)
 
+    def uncertainty(self, value: NDArray[Any], count: int) -> Float64:
+        """Return how unsure each sample's answers are: 1 − Σp², 0 for a sure answer; zeros for values, which have none.
+
+        Noise of variance s² in the logits costs a divergence of about s²/2 times that.
+        """
+        if self.kind == "values":
+            return np.zeros(count)
+        if self.kind == "classes":
+            chances = np.exp(log_probabilities(self._by_class(value, count), self.scores_are))
+            unsure = 1 - np.square(chances).sum(axis=1)
+        else:
+            p = self._chances(_rows(value, count))
+            unsure = 2 * p * (1 - p)
+        return np.asarray(unsure.reshape(count, -1).mean(axis=1), np.float64)
+
     def direction(
         self, value: NDArray[Any], count: int, generator: np.random.Generator
     ) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import typer
 from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from enxuto.compression.data_free import Steps
     from enxuto.quantize.schemes import Scheme
     from enxuto.rounding.data_free import Rounding
 
@@ -82,7 +83,8 @@ class SchemeOptions:
         typer.Option(
             rich_help_panel=_PANEL,
             metavar="NAME",
-            help="balanced (default): by the weights alone; measured: by the model's outputs on synthetic inputs.",
+            help="checked (default): made finer or coarser by a few runs on synthetic inputs; balanced: by the weights "
+            "alone, without a run; measured: by some thirty runs, a factor for each tensor.",
         ),
     ] = None
     rounding: Annotated[
@@ -95,13 +97,24 @@ class SchemeOptions:
         ),
     ] = None
 
-    @property
-    def measured(self) -> bool:
-        """Whether steps are measured, and not the user's choice of a quantizer."""
-        return self.steps == "measured" and replace(self, rounding=None) == SchemeOptions(steps="measured")
+    def chosen_steps(self) -> Steps:
+        """Return how steps are chosen; `balanced` where the quantizer is the user's choice."""
+        from enxuto.compression.data_free import check_steps
+
+        plain = replace(self, rounding=None, steps=None) == SchemeOptions()
+        if self.steps is None:
+            return "checked" if plain else "balanced"
+        chosen = check_steps(self.steps)
+        if chosen != "balanced" and not plain:
+            raise UsageError(
+                f"--steps {chosen} chooses the steps of a dead-zone quantizer itself; leave out --quantizer and the "
+                "like",
+                code="E022",
+            )
+        return chosen
 
     def scheme(self) -> Scheme | None:
-        """Return the scheme, None for measured steps; `UsageError` for options that contradict each other."""
+        """Return the scheme, None where steps are checked or measured; `UsageError` for options that contradict."""
         if self.quantizer not in QUANTIZERS:
             raise UsageError(
                 f"no quantizer is called {self.quantizer!r}{did_you_mean(self.quantizer, QUANTIZERS)}; "
@@ -114,7 +127,7 @@ class SchemeOptions:
                 code="E021",
             )
         self._refuse_strays()
-        if self.measured:
+        if self.chosen_steps() != "balanced":
             return None
         from enxuto.cli.shared.scheme import build_scheme
 
@@ -149,15 +162,6 @@ class SchemeOptions:
                     else f"has no meaning for {self.quantizer}"
                 )
                 raise UsageError(f"{option} {needs}; leave it out or choose another --quantizer", code="E024")
-        if self.steps is not None:
-            from enxuto.compression.data_free import check_steps
-
-            if check_steps(self.steps) == "measured" and not self.measured:
-                raise UsageError(
-                    "--steps measured chooses the steps of a dead-zone quantizer itself; leave out --quantizer and the "
-                    "like",
-                    code="E022",
-                )
         if self.step is not None and self.levels is not None:
             raise UsageError("--step and --levels both fix the step; give one of them", code="E022")
         if self.range is not None and not self.range[0] < self.range[1]:
