@@ -75,6 +75,15 @@ MAY_IMPORT = {
     "export": {"archive", "data", "onnx_model", "opening", "runtime", "zoo"},
     "measure": {"data", "export", "latency", "runtime", "summary", "train", "zoo"},
     "prune": {"archive", "data", "export", "importing", "latency", "runtime", "summary", "train", "zoo"},
+    "retraining": {
+        "archive",
+        "codec",
+        "compression",
+        "importing",
+        "metrics",
+        "onnx_model",
+        "quantize",
+    },
     "studies": {
         "archive",
         "calibration",
@@ -96,6 +105,21 @@ MAY_IMPORT = {
         "weights",
         "zoo",
     },
+    "slimming": {
+        "compression",
+        "data",
+        "enx",
+        "export",
+        "latency",
+        "onnx_model",
+        "opening",
+        "prune",
+        "runtime",
+        "studies",
+        "study",
+        "summary",
+        "train",
+    },
     "report": {"studies", "study", "weights"},
     "doctor": {"calibration", "compression", "data", "demo", "enx", "onnx_model", "runtime"},
     "cli": None,  # anything
@@ -112,7 +136,9 @@ WITH_TORCH = {
     "train",
     "measure",
     "prune",
+    "retraining",
     "studies",
+    "slimming",
     "cli",
 }
 NO_TORCH = set(MAY_IMPORT) - WITH_TORCH

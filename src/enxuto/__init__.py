@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from enxuto.model_evaluation import evaluate
     from enxuto.onnx_model import Model
     from enxuto.opening import session
+    from enxuto.retraining.settings import Retraining
     from enxuto.runtime import Runner
+    from enxuto.slimming.entry import slim
+    from enxuto.slimming.result import SlimResult
 
 __all__ = [
     "BudgetError",
@@ -49,7 +52,9 @@ __all__ = [
     "Model",
     "ModelError",
     "Preprocess",
+    "Retraining",
     "Runner",
+    "SlimResult",
     "UsageError",
     "__version__",
     "compress",
@@ -60,6 +65,7 @@ __all__ = [
     "open_dataset",
     "quantize",
     "session",
+    "slim",
     "verify",
 ]
 
@@ -77,7 +83,10 @@ _HOMES = {
     "importing.entry": ("load_module",),
     "model_evaluation": ("evaluate",),
     "onnx_model": ("Model",),
+    "retraining.settings": ("Retraining",),
     "runtime": ("Runner",),
+    "slimming.entry": ("slim",),
+    "slimming.result": ("SlimResult",),
 }
 
 

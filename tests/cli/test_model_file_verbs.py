@@ -68,6 +68,21 @@ def test_prune_leaves_a_smaller_onnx_file(
     assert further.exit_code == 0, further.output
 
 
+def test_prune_learns_the_unpruned_networks_answers(
+    invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "small"
+    result = invoke(
+        "prune", digits, *parts, "--criterion", "cost", "--macs", "50%", "--retrain", "distil", "--retrain-epochs", 2,
+        "--set", "batch=32", "--no-speed", "--json", "-o", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    last = json.loads(result.stdout)["rounds"][-1]
+    assert len(last["losses"]) == 2
+    assert last["losses"][1] < last["losses"][0] < 1  # a divergence of answers that are nearly the same
+    assert last["top1"] >= 0.9
+
+
 def test_train_goes_on_with_a_new_head_and_frozen_layers(
     invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -113,6 +128,12 @@ def test_train_begins_with_weights_of_a_zoo_network(
         ("prune", ("--weights", "w.pt"), "has its own weights"),
         ("prune", ("--criterion", "cost", "--retrain", "fine-tune"), "goes with --retrain none"),
         ("prune", ("--macs", "50%", "--amount", "30%"), "leave out --amount"),
+        ("prune", ("--minutes", "1"), "how long --retrain distil takes"),
+        (
+            "prune",
+            ("--minutes", "1", "--retrain", "distil", "--retrain-epochs", "2"),
+            "instead of --retrain-epochs",
+        ),
         ("train", ("--weights", "w.pt"), "has its own weights"),
         ("train", ("--freeze", "nothing.*"), "no parameter matches"),
         ("train", ("--freeze", "*"), "every parameter would be frozen"),

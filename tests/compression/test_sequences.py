@@ -91,6 +91,20 @@ def test_outputs_are_fed_back_step_by_step(model: Path, begin: float | None) -> 
         np.testing.assert_allclose(y, loop(x, state)[0], atol=1e-5)
 
 
+def test_a_number_may_be_given_for_every_step() -> None:
+    """An input without axes, such as a sampling rate, of which an array holds one number a step."""
+    proto = cell()
+    proto.graph.node[3].input[0] = "louder"
+    proto.graph.node.insert(3, helper.make_node("Mul", ["c", "gain"], ["louder"]))
+    proto.graph.input.append(helper.make_tensor_value_info("gain", 1, []))
+    read = Model.from_proto(proto)
+    data = {"x": sound(3), "gain": np.ones((3, 5), np.float32)}
+    found = named_samples(data, read, FED_BACK)
+    assert found is not None
+    for x, (y, _) in zip(data["x"], run_groups(read, found.groups(), threads=1), strict=True):
+        np.testing.assert_allclose(y, loop(x)[0], atol=1e-5)
+
+
 def test_calibration_sees_steps_with_the_states_of_the_original(model: Path) -> None:
     read = Model.read(model)
     found = named_samples({"x": sound()}, read, FED_BACK)

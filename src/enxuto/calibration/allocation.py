@@ -45,10 +45,16 @@ class Spacing:
     """The relative steps of a layer's weights; `grid(price)` gives the quantizer at a price."""
 
     def __init__(
-        self, curvature: Curvature, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+        self,
+        curvature: Curvature,
+        rows: npt.NDArray[np.int64],
+        columns: npt.NDArray[np.int64],
+        *,
+        may_use_trellis: bool = True,
     ) -> None:
         """rows (g, O), columns (C / kernel positions,): exponents of 2^¼."""
         self.curvature = curvature
+        self._may_use_trellis = may_use_trellis
         self.rows = rows
         self.columns = columns
         layer = curvature.layer
@@ -63,7 +69,11 @@ class Spacing:
     @property
     def trellis(self) -> bool:
         """Whether levels are those of a trellis: where the rows of memory are those of the matrix, not for x·W."""
-        return self.curvature.layer.kind not in ("columns", "cell", "transposed")
+        return self._may_use_trellis and self.curvature.layer.kind not in ("columns", "cell", "transposed")
+
+    def off_trellis(self) -> Spacing:
+        """Return the same relative steps for levels that are multiples of them."""
+        return Spacing(self.curvature, self.rows, self.columns, may_use_trellis=False)
 
     def step(self, price: float) -> float:
         """Return the step of which levels are multiples at a price: B, or less on a trellis."""

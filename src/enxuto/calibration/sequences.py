@@ -60,7 +60,7 @@ def _steps(runner: Runner, group: Group, names: Sequence[str]) -> Iterator[tuple
     states = {name: group.feeds[name] for name in group.feedback}
     fed_back = list(group.feedback.values())
     for number in range(group.rows):
-        feeds = {name: array[number] for name, array in group.stepwise.items()}
+        feeds = {name: np.asarray(array[number]) for name, array in group.stepwise.items()}
         feeds |= {name: group.feeds[name] for name in group.constant} | states
         found = runner.run(feeds, [*names, *fed_back])
         yield feeds, found[: len(names)]

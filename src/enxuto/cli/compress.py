@@ -21,6 +21,7 @@ from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.outputs import default_file, write_to_stdout, writes_to_stdout
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
 from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.retraining_options import RetrainingOptions
 from enxuto.cli.shared.scheme_options import SchemeOptions
 from enxuto.cli.shared.terminal import note, print_json, progress_bar, warnings_as_remarks
 from enxuto.errors import BudgetError, UsageError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from enxuto.onnx_model import Model
     from enxuto.quantize.schemes import Scheme
 
-HELP = """Make an ONNX model several times smaller without retraining, and with a few images twice as small again.
+HELP = """Make an ONNX model several times smaller; with a few images twice as small again; by retraining smaller still.
 
 Without options, the steps are so fine that nearly all answers stay as they are (`docs/results.md` has measurements).
 `--steps measured` tries the model on synthetic inputs to tell how fine that is, and which layers need it most.
@@ -45,12 +46,17 @@ any folder of images of the kind that the model will meet. `--data` takes images
 (percent of equal answers) or `--max-kl 0.02`. The smallest file that keeps the bound is searched, and its answers on
 held-out images are shown. `--synthetic` calibrates without any images.
 
+With many images and time, `--retrain --minutes 30` goes on from there: weights are trained to be coded in fewer bits,
+and the original is the teacher. Most of `--data` then trains (or all of `--calibration`), the rest chooses and reports.
+Ctrl-C keeps the best file so far; the same command goes on from the last checkpoint.
+
 `--levels 8 --range -1,1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
 Then biases and normalisation stay exact unless `--quantize-roles` names them. Measured steps fold normalisation into
 the weights and round biases finely. Calibrated rounding folds it too and corrects biases.
 
     enxuto compress model.onnx -o model.enx
     enxuto compress model.onnx --data photos.parquet --preprocess imagenet --max-drop 0.5 --report
+    enxuto compress model.onnx --retrain --minutes 30 --data photos/ --preprocess imagenet --bits 1
     enxuto compress model.onnx -o small.enx --bits 2.5 --calibration photos/ --preprocess imagenet
 """
 
@@ -101,6 +107,7 @@ def run(
     calibration: CalibrationOptions,
     preprocess: PreprocessOptions,
     quantizer: SchemeOptions,
+    retraining: RetrainingOptions,
     threads: Threads = 0,
     xz: Annotated[
         bool, typer.Option("--xz/--no-xz", help="Measure what xz makes of the original, for the ledger.")
@@ -115,6 +122,7 @@ def run(
     from enxuto.opening import onnx_metadata, preprocess_of
 
     _refuse_contradictions(size, quantizer, tensors, calibration)
+    retraining.check_fits(calibration)
     scheme = quantizer.scheme()
     streamed = writes_to_stdout(output, json=json)
     model = Model.read(source, keep_docs=tensors.keep_docs)
@@ -137,7 +145,7 @@ def run(
         if calibration.is_calibrated:
             result = calibration.compress(
                 model, size, calibration.inputs_of_images(preprocess, stored, model), metadata=metadata, roles=roles,
-                keep_exact=tensors.keep_exact, threads=threads, progress=progress,
+                keep_exact=tensors.keep_exact, threads=threads, progress=progress, retrain=retraining.retrainer(),
             )  # fmt: skip
             compressed = result.outcome.model
         else:
@@ -276,9 +284,11 @@ def _show_remarks(
 ) -> None:
     """Show what the ledger does not: the answers on held-out images, how steps were chosen, what was left out."""
     from enxuto.cli.shared.calibration_results import show_result
+    from enxuto.cli.shared.retraining_results import show_retraining
 
     if result is not None:
         show_result(result, report=report)
+        show_retraining(result)
     steps = compressed.metadata.get("steps", {})
     if "inputs" in steps:
         finer = -steps.get("octaves_finer", 0.0)

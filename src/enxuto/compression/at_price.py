@@ -26,7 +26,7 @@ from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
 from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.rounding.data_free import round_weight
 
-__all__ = ["LayerReport", "PricedModel", "compress_at"]
+__all__ = ["LayerReport", "PricedModel", "bias_step_at", "code_levels", "compress_at"]
 
 
 _BIAS_SHARE = (
@@ -111,16 +111,47 @@ def compress_at(
         UsageError: options do not fit.
         ModelError: weights are not finite.
     """
-    facts = {**(metadata or {}), "folded": True, "calibrated": calibration.provenance(price)}
-    check_metadata(facts)
+    check_metadata(_facts(calibration, price, metadata))
     model = calibration.model
     names = quantizable_weights(model, roles, keep_exact)
-    exact = matching_names(model, keep_exact)
+    matching_names(model, keep_exact)
     for info in model.infos():
         if info.role is not Role.OTHER:
             check_finite(info.name, model.load(info.name), mask=info.operand)
     tensors = calibration.round_at(price, names, progress)
     biases = calibration.correct_biases(tensors, progress)
+    return code_levels(
+        calibration, price, tensors, biases, metadata=metadata, roles=roles, keep_exact=keep_exact, progress=progress
+    )  # fmt: skip
+
+
+def code_levels(
+    calibration: Calibration,
+    price: float,
+    tensors: Mapping[str, QuantizedTensor],
+    biases: Mapping[str, np.ndarray],
+    *,
+    bias_step: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    roles: Collection[Role | str] = DEFAULT_ROLES,
+    keep_exact: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> PricedModel:
+    """Make a file of levels that are there already, coded as they are; all other tensors are rounded at the price.
+
+    Args:
+        calibration: of the model.
+        price: in nats per bit.
+        tensors: levels and quantizers of weights of layers, by name.
+        biases: values of biases, by name.
+        bias_step: of which biases become multiples; by default the price's.
+        metadata, roles, keep_exact: as for `compress_at`.
+        progress: called with ("coding", tensors done, tensors in all).
+    """
+    facts = _facts(calibration, price, metadata)
+    model = calibration.model
+    names = quantizable_weights(model, roles, keep_exact)
+    exact = matching_names(model, keep_exact)
     assembly = Assembly(model, facts, calibration.threads, biases)
     losses = calibration.losses(tensors)
     sizes = assembly.add_each(
@@ -131,9 +162,19 @@ def compress_at(
     reports = [
         _report(calibration, name, tensors[name], losses[name], size) for name, size in sizes.items() if size
     ]
-    reports += _add_biases(assembly, calibration, price, {n: a for n, a in biases.items() if n not in exact})
+    step = bias_step_at(calibration, price) if bias_step is None else bias_step
+    reports += _add_biases(assembly, calibration, step, {n: a for n, a in biases.items() if n not in exact})
     reports += _add_others(assembly, calibration, price, [name for name in names if name not in tensors])
     return PricedModel(assembly.finish(), price, tuple(reports))
+
+
+def bias_step_at(calibration: Calibration, price: float) -> float:
+    """Return the step that all biases share at a price."""
+    return short_float32(_BIAS_SHARE * calibration.bias_step(price))
+
+
+def _facts(calibration: Calibration, price: float, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**(metadata or {}), "folded": True, "calibrated": calibration.provenance(price)}
 
 
 def _report(
@@ -152,12 +193,11 @@ def _report(
 
 
 def _add_biases(
-    assembly: Assembly, calibration: Calibration, price: float, biases: dict[str, np.ndarray]
+    assembly: Assembly, calibration: Calibration, step: float, biases: dict[str, np.ndarray]
 ) -> list[LayerReport]:
     """Code biases, all with one step."""
     if not biases:
         return []
-    step = short_float32(_BIAS_SHARE * calibration.bias_step(price))
     quantizer = DeadZone(step, 0.5)
     values = np.concatenate([np.asarray(bias, np.float32).reshape(-1) for bias in biases.values()])
     size = assembly.add(list(biases), quantizer, quantizer.quantize(values))

@@ -26,6 +26,15 @@ from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.output_judge import OutputJudge, check_bounds_fit
+from enxuto.compression.retrainer import (
+    Retrained,
+    Retrainer,
+    RetrainingCheck,
+    RetrainingTask,
+    TaskSettings,
+    after_retraining,
+    retraining_task,
+)
 from enxuto.compression.search import SearchResult, Trial, search
 from enxuto.compression.selection import DEFAULT_ROLES
 from enxuto.compression.split import ImageSplit, load_images
@@ -53,7 +62,8 @@ class CalibratedResult:
     """What a search found, and how its outcome does on the held-out images (None without data).
 
     by_chance: how the original's top-1 on the held-out images compares with chance. held_out_violation: the bound that
-    does not hold on these images, though it holds on those that judged the search.
+    does not hold on these images, though it holds on those that judged the search. retrained: what retraining found,
+    whose best file is then the outcome. before_retraining: how the calibrated file does on the held-out images.
     """
 
     search: SearchResult
@@ -61,6 +71,8 @@ class CalibratedResult:
     calibration: Calibration
     by_chance: ChanceComparison | None = None
     held_out_violation: str | None = None
+    retrained: Retrained | None = None
+    before_retraining: Judgement | None = None
 
     @property
     def outcome(self) -> PricedModel:
@@ -86,8 +98,12 @@ def compress_within(
     on_trial: Callable[[Trial], None] | None = None,
     score: ScoreJudge | None = None,
     outputs: OutputChoices | None = None,
+    reference: Model | None = None,
+    first_price: float | None = None,
+    retrain: Retrainer | None = None,
+    on_check: Callable[[RetrainingCheck], None] | None = None,
 ) -> CalibratedResult:
-    """Calibrate, search, and report.
+    """Calibrate, search, retrain if asked to, and report.
 
     Args:
         model: the original.
@@ -104,6 +120,10 @@ def compress_within(
         on_trial: called after every trial, remembered ones too.
         score: a caller's judge, for `max_judge_drop`; its searches remember no trials.
         outputs: by output what it is judged as; found out by default.
+        reference: whose answers the bounds are about, where `model` was made from another one; by default `model`.
+        first_price: that is tried first, such as that of a like model.
+        retrain: makes a better file of the one found; `parts` then has images for training (`split_for_training`).
+        on_check: called with every file that retraining makes on its way.
 
     Raises:
         DataError: images do not fit the model, or top-1 is bounded but the original's is no better than chance.
@@ -122,7 +142,7 @@ def compress_within(
         check_bounds_fit(bounds, judged_outputs)
     is_classifier = judged_outputs.answers is not None
     known = {loss.name: loss.kind for loss in judged_outputs.losses}
-    opened = _Opened(model, preprocess, outputs, threads, is_classifier, known)
+    opened = _Opened(reference or model, preprocess, outputs, threads, is_classifier, known)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
@@ -148,30 +168,68 @@ def compress_within(
         return outcome
 
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
+    origin = [source, *([] if reference is None else [calibration_key(reference, samples, seed, outputs)])]
     log = TrialLog(
         cache or calibration_folder(),
         calibration_key(model, samples, seed, outputs, labelled=labelled),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
-        [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
+        [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), *origin],
     )
     found = search(
         make,
         bounds,
-        calibration.price_of_bits(min(bits, _MOST_BITS)),
+        calibration.price_of_bits(min(bits, _MOST_BITS)) if first_price is None else first_price,
         judge=judge,
         score=score,
         weights=parameters(calibration.model),
         store=log,
         on_trial=on_trial,
     )
-    if parts.held_out is None:
-        return CalibratedResult(found, None, calibration)
-    reporter = opened.judge(parts.held_out)
-    assert reporter is not None, "there are held-out samples"
-    chance = reporter.by_chance if parts.held_out.labelled else None
+    how = TaskSettings(metadata or {}, roles, tuple(keep_exact), seed, threads, log.path, progress, on_check)
+    retrained = None
+    if retrain is not None:
+        retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))
+    return _report(found, retrained, calibration, bounds, opened.judge(parts.held_out))
+
+
+def _task(
+    calibration: Calibration,
+    found: SearchResult,
+    parts: ImageSplit,
+    opened: _Opened,
+    judge: Judge | OutputJudge | None,
+    bounds: Bounds,
+    how: TaskSettings,
+) -> RetrainingTask:
+    """Return what is to be retrained, from the images that train and those that choose."""
+    chooser = judge or opened.judge(parts.judging)
+    assert chooser is not None, "images that train go with images that choose"
+    data, preprocess = parts.training, opened.preprocess
+    images = images_of(opened.model, data, preprocess) if isinstance(data, Dataset) else data
+    return retraining_task(calibration, found.outcome, images, preprocess, bounds, chooser, how)
+
+
+def _report(
+    searched: SearchResult,
+    retrained: Retrained | None,
+    calibration: Calibration,
+    bounds: Bounds,
+    reporter: Judge | OutputJudge | None,
+) -> CalibratedResult:
+    """Return the result, with figures of the held-out images where there are any."""
+    found = searched if retrained is None else after_retraining(searched, retrained)
+    if reporter is None:
+        return CalibratedResult(found, None, calibration, retrained=retrained)
     held_out = reporter(found.outcome.model)
-    violation = bounds.violation(held_out) if found.fits else None
-    return CalibratedResult(found, held_out, calibration, chance, violation)
+    return CalibratedResult(
+        found,
+        held_out,
+        calibration,
+        reporter.by_chance if held_out.top1 is not None else None,
+        bounds.violation(held_out) if found.fits else None,
+        retrained,
+        None if retrained is None else reporter(searched.outcome.model),
+    )
 
 
 def _calibration_samples(

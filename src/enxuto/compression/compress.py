@@ -30,9 +30,10 @@ from enxuto.compression.data_free import Steps, check_steps
 from enxuto.compression.data_free_prices import START_PRICE, DataFreePrices
 from enxuto.compression.judge import Bounds, JudgeScore, Measure, ScoreJudge
 from enxuto.compression.result import CompressionResult, Report
+from enxuto.compression.retrainer import Retrainer
 from enxuto.compression.search import SearchResult, search
 from enxuto.compression.selection import DEFAULT_ROLES
-from enxuto.compression.split import split_images
+from enxuto.compression.split import split_for_training, split_images
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.samples import Samples
 from enxuto.enx.learned import parameters
@@ -66,6 +67,7 @@ def compress(
     feedback: Mapping[str, str] | None = None,
     bits: float | None = None,
     target_size: int | str | None = None,
+    retrain: Retrainer | None = None,
     synthetic: bool = False,
     images: int = 256,
     rounding: Rounding | None = None,
@@ -79,7 +81,7 @@ def compress(
     cache: str | Path | None = None,
     progress: Progress | bool | None = None,
 ) -> CompressionResult:
-    """Make an ONNX model several times smaller, without retraining; with a few images, within a stated loss.
+    """Make an ONNX model several times smaller; with a few images, within a stated loss; with many, by retraining.
 
     Without images, steps are chosen so that nearly all answers stay as they are:
 
@@ -118,6 +120,8 @@ def compress(
             such as `{"stateN": "state"}`. Samples are then sequences, (N, steps, …). Other states are zeros.
         bits: bits per learned value that the whole file may take; excludes bounds on a loss.
         target_size: bytes that the file may take, such as `65536`, `"300KB"` or `"1.5MB"`; excludes them too.
+        retrain: `enxuto.Retraining(minutes=30)`, which needs PyTorch: the calibrated file is trained further, with the
+            original as its teacher, towards fewer bits. Images of `calibration` train, or most of `data`.
         synthetic: calibrate by synthetic images, without any of your own.
         images: how many images calibrate.
         rounding: `trellis` (smallest, the default), `nearest` (default with a scheme) or `rate`. Not with images.
@@ -162,6 +166,7 @@ def compress(
             "fold_bn=",
             code="E022",
         )
+    _check_retrainer(retrain, calibrates=calibrates and not synthetic, judge=judge)
     original = to_model(model)
     size = to_size(bits, target_size, original)
     bounds = _bounds(
@@ -183,7 +188,7 @@ def compress(
         found = source.compress(
             data, calibration, chosen, synthetic=synthetic, metadata=known | facts, roles=roles,
             keep_exact=keep_exact, threads=threads, cache=folder, progress=progress, score=score,
-            outputs=to_outputs(outputs), feedback=to_feedback(feedback),
+            outputs=to_outputs(outputs), feedback=to_feedback(feedback), retrain=retrain,
         )  # fmt: skip
         return _result(found.search, parameters(original), found, _final_score(score, found.search))
     for name, given in (("outputs", outputs), ("feedback", feedback)):
@@ -201,6 +206,20 @@ def compress(
     compressed = work.compress(scheme, bits=None if size is None else size.bits)
     measured = None if score is None else score(compressed)
     return CompressionResult(compressed, parameters(original), Report.of(None, measured))
+
+
+def _check_retrainer(retrain: Retrainer | None, *, calibrates: bool, judge: Measure | None) -> None:
+    if retrain is None:
+        return
+    if not (callable(retrain) and hasattr(retrain, "check_packages")):
+        raise UsageError(f"retrain= takes enxuto.Retraining(minutes=30) and the like, not {retrain!r:.80}")
+    if not calibrates:
+        raise UsageError("retraining needs images to train on and to judge by; give data=", code="E023")
+    retrain.check_packages()
+    if judge is not None:
+        raise UsageError(
+            "retraining is bounded by max_kl=, min_agreement= or max_drop=; leave out judge=", code="E022"
+        )
 
 
 def _bounds(
@@ -240,6 +259,7 @@ class _Images:
         *,
         synthetic: bool,
         feedback: Mapping[str, str] | None,
+        retrain: Retrainer | None,
         **how: Any,
     ) -> CalibratedResult:
         """Open, split, search. how: further arguments of `compress_within`."""
@@ -256,7 +276,10 @@ class _Images:
             raise UsageError(
                 "synthetic= and calibration= both say what calibrates; give one of them", code="E022"
             )
-        parts = split_images(judging, other, self.bounds, self.count, self.seed, synthetic=synthetic)
+        if retrain is not None:
+            parts = split_for_training(judging, other, self.bounds, self.count, self.seed)
+        else:
+            parts = split_images(judging, other, self.bounds, self.count, self.seed, synthetic=synthetic)
         opened = [dataset for dataset in (judging, other) if dataset is not None]
         for one in opened:
             for remark in one.remarks if isinstance(one, Samples) else ():
@@ -269,8 +292,9 @@ class _Images:
                 f"no preprocessing is known for this model: pixels are {fed}; give preprocess=", stacklevel=3
             )
         return compress_within(
-            self.model, self.bounds, parts, chosen or Preprocess(), images=self.count, seed=self.seed, **how
-        )
+            self.model, self.bounds, parts, chosen or Preprocess(), images=self.count, seed=self.seed,
+            retrain=retrain, **how,
+        )  # fmt: skip
 
     def _fit_labels(self, dataset: Dataset | Samples) -> Dataset | Samples:
         """Return the data set with labels that count the model's outputs, or without where they do not and need not."""

@@ -14,20 +14,27 @@ from enxuto.data import Dataset, Preprocess
 from enxuto.data.samples import Samples
 from enxuto.errors import DataError, UsageError
 
-__all__ = ["ImageSplit", "load_images", "split_images"]
+__all__ = ["ImageSplit", "load_images", "split_for_training", "split_images"]
 
 _MOST_CALIBRATING = 1 / 3  # of a data set that has to judge and report too
 _BATCH = 32
+_MOST_JUDGING = 10_000  # images of a data set that also trains, which judge and report
+_FEWEST_JUDGING = 1000  # of them, where these are no more than two thirds
+_JUDGING_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Images for calibration, for judging trials, and held out for the report; None where a part is not needed."""
+    """Images for calibration, for judging trials, held out for the report, and for training; None where not needed.
+
+    Those that calibrate are some of those for training.
+    """
 
     # Each a Dataset or Samples, as the parts are made of one or the other.
     calibration: Any
     judging: Any
     held_out: Any
+    training: Any = None
 
 
 def split_images(
@@ -78,6 +85,39 @@ def split_images(
         return ImageSplit(calibration, None, rest)
     judging, held_out = rest.split([0.5, 0.5], seed, stratified=False)
     return ImageSplit(calibration, judging, held_out)
+
+
+def split_for_training(
+    data: Dataset | Samples | None,
+    calibration: Dataset | Samples | None,
+    bounds: Bounds,
+    images: int,
+    seed: int,
+) -> ImageSplit:
+    """Split a data set for retraining: images that train (and calibrate), that choose among files, and that report.
+
+    Where `calibration` is given, all of it trains; otherwise four fifths of `data` do, or more where it is large.
+
+    Raises:
+        DataError: there are too few images, or no labels where top-1 is bounded.
+        UsageError: there are no images to judge by.
+    """
+    if data is None:
+        raise UsageError("retraining needs images to judge by; give data=", code="E023")
+    training, rest = calibration, data
+    if training is None:
+        wanted = min(max(_JUDGING_SHARE * len(data), _FEWEST_JUDGING), _MOST_JUDGING, 2 / 3 * len(data))
+        share = 1 - wanted / len(data)
+        if share * len(data) < 2:
+            raise DataError(
+                f"{data.path}: {len(data)} images are too few to train, judge and report", code="E043"
+            )
+        training, rest = data.split([share, 1 - share], seed, stratified=False)
+    split = split_images(rest, training, bounds, images, seed)
+    judging, held_out = split.judging, split.held_out
+    if judging is None:
+        judging, held_out = held_out.split([0.5, 0.5], seed, stratified=False)
+    return ImageSplit(split.calibration, judging, held_out, training)
 
 
 def load_images(dataset: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from enxuto.compression.judge import Judgement
 
-__all__ = ["TrialLog"]
+__all__ = ["TrialLog", "read_judgement"]
 
 _MOST = 64 << 20  # bytes; a trial takes 300
 
@@ -66,13 +66,13 @@ class TrialLog:
             price, size = _number(row["price"]), row["bytes"]
             if not (price > 0 and type(size) is int and 0 < size < 1 << 63):
                 return
-            self._trials[price] = (size, _judgement(row["judgement"]))
+            self._trials[price] = (size, read_judgement(row["judgement"]))
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError):
             return
 
 
-def _judgement(stored: Any) -> Judgement | None:
-    """Return the judgement that a line holds; `ValueError`, `TypeError` or `KeyError` for what is none."""
+def read_judgement(stored: Any) -> Judgement | None:
+    """Return the judgement of a `to_dict`; `ValueError`, `TypeError` or `KeyError` for what is none."""
     if stored is None:
         return None
     if not isinstance(stored, dict):

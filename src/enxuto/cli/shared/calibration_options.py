@@ -12,12 +12,14 @@ import typer
 from enxuto.cli.shared.calibration_results import say_trial
 from enxuto.cli.shared.data_options import DataOptions, match_labels
 from enxuto.cli.shared.judging import Feedback, Outputs, load_judge, named_arrays, parse_outputs
+from enxuto.cli.shared.retraining_results import say_check
 from enxuto.cli.shared.terminal import note
 from enxuto.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from enxuto.cli.shared.preprocess_options import PreprocessOptions
     from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.compression.retrainer import Retrainer
     from enxuto.data import Dataset, Preprocess
     from enxuto.data.samples import Samples
     from enxuto.onnx_model import Model, Role
@@ -33,7 +35,7 @@ __all__ = [
 
 CALIBRATED_STAGES = (
     "measuring the original", "watching layers", "factoring", "measuring sensitivities", "rounding",
-    "correcting biases", "coding", "judging",
+    "correcting biases", "coding", "judging", "retraining", "training the control",
 )  # fmt: skip
 """What a search does, in its order; from rounding on once for every trial."""
 
@@ -234,6 +236,7 @@ class CalibrationOptions(DataOptions):
         keep_exact: Sequence[str],
         threads: int,
         progress: Callable[[str, int, int], None],
+        retrain: Retrainer | None = None,
     ) -> CalibratedResult:
         """Open the images, search the file, and write every trial on stderr.
 
@@ -246,10 +249,11 @@ class CalibrationOptions(DataOptions):
             keep_exact: names of tensors not to quantize, with `*` and `?`.
             threads: 0 takes one per processor.
             progress: is given the stage, and how much of how much of it is done.
+            retrain: goes on from the file that is found.
         """
         from enxuto.compression.calibrated import compress_within
         from enxuto.compression.judge import Bounds
-        from enxuto.compression.split import split_images
+        from enxuto.compression.split import split_for_training, split_images
         from enxuto.enx.learned import parameters
 
         bits = size.bits_per_parameter(model)
@@ -265,11 +269,14 @@ class CalibrationOptions(DataOptions):
         )
         score = None if self.judge is None else load_judge(self.judge, model, threads=threads)
         data, calibration = self._open_data(model, metadata), self._open_calibration(model)
-        split = split_images(data, calibration, bounds, self.images, self.seed, synthetic=self.synthetic)
+        if retrain is None:
+            split = split_images(data, calibration, bounds, self.images, self.seed, synthetic=self.synthetic)
+        else:
+            split = split_for_training(data, calibration, bounds, self.images, self.seed)
         return compress_within(
             model, bounds, split, preprocess, images=self.images, metadata=metadata, roles=roles,
             keep_exact=keep_exact, seed=self.seed, threads=threads, progress=progress, on_trial=say_trial,
-            outputs=parse_outputs(self.outputs), score=score,
+            outputs=parse_outputs(self.outputs), score=score, retrain=retrain, on_check=say_check,
         )  # fmt: skip
 
     def inputs_of_images(

@@ -14,20 +14,21 @@ if TYPE_CHECKING:
     from enxuto.compression.judge import Judgement
     from enxuto.compression.search import Trial
 
-__all__ = ["image_counts", "result_json", "say_trial", "show_result"]
+__all__ = ["describe_answers", "image_counts", "result_json", "say_trial", "show_result"]
 
 _BAR = 8  # characters
 
 
 def say_trial(trial: Trial) -> None:
     """Write on stderr what a trial of the search came to."""
-    judged = "" if trial.judgement is None else "  " + _answers(trial.judgement)
+    judged = "" if trial.judgement is None else "  " + describe_answers(trial.judgement)
     if trial.score is not None:
         judged += f"  judge {trial.score.compressed:.6g} of {trial.score.original:.6g}"
     note(f"tried {trial.bytes:,} B{judged}  {'fits' if trial.fits else 'exceeds a bound'}")
 
 
-def _answers(judgement: Judgement) -> str:
+def describe_answers(judgement: Judgement) -> str:
+    """Return the measures of a judgement in a few words."""
     top = ""
     if judgement.drop is not None:
         top = f"top-1 {judgement.top1:.2f} % of {judgement.original_top1:.2f} %, {judgement.drop:+.2f} points lost, "
@@ -48,6 +49,7 @@ def result_json(result: CalibratedResult) -> dict[str, Any]:
         "outputs_are": result.calibration.judged_outputs.describe(),
         "reported": None if result.held_out is None else result.held_out.to_dict(),
         "missed": result.held_out_violation,
+        **({} if result.retrained is None else {"retrained": retraining_json(result)}),
         "trials": [
             {
                 "price": trial.price,
@@ -58,6 +60,16 @@ def result_json(result: CalibratedResult) -> dict[str, Any]:
             for trial in search.trials
         ],
         "layers": result.outcome.to_list(),
+    }
+
+
+def retraining_json(result: CalibratedResult) -> dict[str, Any]:
+    """Return what retraining found, and how the calibrated file does on the held-out images, for --json."""
+    assert result.retrained is not None, "there was retraining"
+    before = result.before_retraining
+    return {
+        **result.retrained.to_dict(),
+        "calibrated_reported": None if before is None else before.to_dict(),
     }
 
 

@@ -1,0 +1,68 @@
+"""What `compress --retrain` shows: files made on the way, and the measures of calibrated, retrained and control."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enxuto.cli.shared.calibration_results import describe_answers
+from enxuto.cli.shared.terminal import note, show_table
+
+if TYPE_CHECKING:
+    from enxuto.compression.calibrated import CalibratedResult
+    from enxuto.compression.judge import Judgement
+    from enxuto.compression.retrainer import RetrainingCheck
+
+__all__ = ["say_check", "show_retraining"]
+
+
+def say_check(check: RetrainingCheck) -> None:
+    """Write on stderr what a file made while training came to."""
+    fits = "fits" if check.fits else "exceeds a bound"
+    note(
+        f"after {check.images:,} images, {check.seconds / 60:.1f} min: {check.bytes:,} B  "
+        f"{describe_answers(check.judgement)}  {fits}"
+    )
+
+
+def show_retraining(result: CalibratedResult) -> None:
+    """Write the measures of the calibrated and of the retrained file on the held-out images, side by side."""
+    retrained, before, after = result.retrained, result.before_retraining, result.held_out
+    if retrained is None or before is None or after is None:
+        return
+    rows = [("calibrated", f"{retrained.start.bytes:,}", *_measures(before))]
+    if retrained.improved:
+        rows.append(("retrained", f"{retrained.best.bytes:,}", *_measures(after)))
+    show_table(
+        f"on {after.samples:,} held-out images",
+        {"file": "left", "bytes": "right", "top-1": "right", "same answers": "right", "KL or SNR": "right"},
+        rows,
+        caption=_length(result),
+    )
+    if retrained.control is not None:
+        control = retrained.control
+        top1 = "" if control.top1 is None else f", top-1 {control.top1:.2f} %"
+        same = "" if control.agreement is None else f"{control.agreement:.2f} % same answers, "
+        note(
+            f"control, trained as long without rounding, on the images that choose: {same}KL {control.kl:.3g}{top1}: "
+            "so much the training alone changes"
+        )
+    if not retrained.improved:
+        note("retraining found no better file within the bound; the calibrated one was kept")
+    if retrained.ended:
+        note(f"training ended early: {retrained.ended}; the best file until then was taken")
+
+
+def _length(result: CalibratedResult) -> str:
+    retrained = result.retrained
+    assert retrained is not None, "only retraining has a length"
+    return (
+        f"{retrained.images:,} images seen ({retrained.epochs:.3g} epochs) in {retrained.seconds / 60:.1f} min; "
+        f"--epochs {retrained.planned_epochs:.6g} repeats it"
+    )
+
+
+def _measures(judgement: Judgement) -> tuple[str, str, str]:
+    top1 = "–" if judgement.top1 is None else f"{judgement.top1:.2f} %"
+    same = "–" if judgement.agreement is None else f"{judgement.agreement:.2f} %"
+    last = f"{judgement.kl:.3g} nats" if judgement.snr_db is None else f"{judgement.snr_db:.2f} dB"
+    return top1, same, last

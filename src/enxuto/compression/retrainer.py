@@ -1,0 +1,248 @@
+"""What the search hands to a retrainer (`enxuto.retraining`), and what it gets back.
+
+Retraining needs PyTorch, which this room does without: it calls whatever it is given.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.calibration.calibration import Calibration
+from enxuto.compression.at_price import PricedModel, code_levels
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.search import SearchResult
+from enxuto.compression.trial_log import read_judgement
+from enxuto.data import Preprocess
+from enxuto.data.samples import Samples
+from enxuto.enx.file import CompressedModel
+from enxuto.errors import UsageError
+from enxuto.onnx_model import Role
+from enxuto.progress import Progress
+from enxuto.quantize.tensor import QuantizedTensor
+
+__all__ = [
+    "Retrained",
+    "Retrainer",
+    "RetrainingCheck",
+    "RetrainingControl",
+    "RetrainingTask",
+    "TaskSettings",
+    "after_retraining",
+    "retraining_task",
+]
+
+_MOST_BYTES = 2 << 30  # of training images in memory
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What a retrainer needs besides a file, images and a judge.
+
+    metadata, roles, keep_exact: as for `compress_at`. record: the file that the search's trials are kept in;
+    checkpoints lie beside it. progress: called with ("retraining", done, total). on_check: called with every file made.
+    """
+
+    metadata: Mapping[str, Any]
+    roles: Collection[Role | str]
+    keep_exact: tuple[str, ...]
+    seed: int
+    threads: int
+    record: Path
+    progress: Progress | None = None
+    on_check: Callable[[RetrainingCheck], None] | None = None
+
+
+@dataclass(frozen=True)
+class RetrainingTask:
+    """A calibrated file to start from, images to train on, and what judges.
+
+    images: (N, …) float32, as the model takes them; none of them judges or is reported on. pictures: whether axes 2 and
+    3 are height and width.
+    """
+
+    calibration: Calibration
+    start: PricedModel
+    images: npt.NDArray[np.float32]
+    pictures: bool
+    bounds: Bounds
+    judge: Callable[[CompressedModel], Judgement]
+    settings: TaskSettings
+
+    def check(self, outcome: PricedModel, images: int, seconds: float) -> RetrainingCheck:
+        """Return how a file does, made after so many images and seconds."""
+        judgement, size = self.judge(outcome.model), outcome.model.file_bytes
+        return RetrainingCheck(
+            images, seconds, outcome.price, size, judgement, self._violation(size, judgement)
+        )
+
+    def better(self, one: RetrainingCheck, other: RetrainingCheck) -> bool:
+        """Say whether a file is better than another: smaller within a bound on a loss, or nearer within a size."""
+        if one.fits != other.fits:
+            return one.fits
+        if self.bounds.max_bytes is not None and one.fits:
+            return one.loss < other.loss
+        return (one.fits or self.bounds.max_bytes is not None) and one.bytes < other.bytes
+
+    def _violation(self, size: int, judgement: Judgement) -> str | None:
+        if self.bounds.max_bytes is None:
+            return self.bounds.violation(judgement)
+        return None if size <= self.bounds.max_bytes else f"the file takes {size:,} bytes"
+
+    def code(
+        self,
+        price: float,
+        tensors: Mapping[str, QuantizedTensor],
+        biases: Mapping[str, np.ndarray],
+        step: float,
+    ) -> PricedModel:
+        """Return the file of trained levels and of biases that are multiples of `step`; the rest as at a price."""
+        return code_levels(
+            self.calibration, price, tensors, biases, bias_step=step, metadata=self.settings.metadata,
+            roles=self.settings.roles, keep_exact=self.settings.keep_exact,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RetrainingCheck:
+    """A file made while training: after how many images, at which price in nats per bit, and how it was judged."""
+
+    images: int
+    seconds: float
+    price: float
+    bytes: int
+    judgement: Judgement
+    violation: str | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether all bounds hold."""
+        return self.violation is None
+
+    @property
+    def loss(self) -> float:
+        """The loss that files of one size are compared by: nats, and errors of values in units of their variance."""
+        both = (self.judgement.kl, self.judgement.values_loss)
+        known = [one for one in both if one is not None and not math.isnan(one)]
+        return sum(known) if known else math.inf
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> RetrainingCheck:
+        """Return what `to_dict` made a dict of; `ValueError`, `KeyError` or `TypeError` for any other."""
+        judgement = read_judgement(row["judged"])
+        if judgement is None:
+            raise ValueError("a check has a judgement")
+        return cls(row["images"], row["seconds"], row["price"], row["bytes"], judgement, row["violation"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values."""
+        return {
+            "images": self.images, "seconds": self.seconds, "price": self.price, "bytes": self.bytes,
+            "violation": self.violation, "judged": self.judgement.to_dict(),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What retraining found. outcome: the best file, which may be the one it started from.
+
+    best: how `outcome` was judged. start: how the calibrated file was, by the same images. images: that were seen.
+    ended: why training ended early, "" where it did not. control: the same training without rounding and without a
+    price, on the images that choose, where it was asked for.
+    """
+
+    outcome: PricedModel
+    best: RetrainingCheck
+    start: RetrainingCheck
+    checks: tuple[RetrainingCheck, ...]
+    images: int
+    epochs: float
+    planned_epochs: float
+    seconds: float
+    ended: str = ""
+    control: RetrainingControl | None = None
+
+    @property
+    def improved(self) -> bool:
+        """Whether the outcome is not the calibrated file."""
+        return self.best is not self.start
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values."""
+        return {
+            "improved": self.improved, "images": self.images, "epochs": self.epochs,
+            "planned_epochs": self.planned_epochs, "seconds": round(self.seconds, 1), "ended": self.ended,
+            "calibrated": self.start.to_dict(), "best": self.best.to_dict(),
+            "checks": [one.to_dict() for one in self.checks],
+            "control": None if self.control is None else vars(self.control),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RetrainingControl:
+    """What the same training without rounding does: percent of answers that stay, nats, and percent of right ones."""
+
+    agreement: float | None
+    kl: float
+    top1: float | None = None
+
+
+class Retrainer(Protocol):
+    """Anything that makes a better file of a calibrated one."""
+
+    def check_packages(self) -> None:
+        """Raise `UsageError` where a package is missing."""
+
+    def __call__(self, task: RetrainingTask) -> Retrained:
+        """Return the best file found, at worst the one of the task."""
+        ...
+
+
+def retraining_task(
+    calibration: Calibration,
+    start: PricedModel,
+    images: npt.NDArray[np.float32] | Samples,
+    preprocess: Preprocess,
+    bounds: Bounds,
+    judge: Callable[[CompressedModel], Judgement],
+    settings: TaskSettings,
+) -> RetrainingTask:
+    """Return the task of a search's outcome.
+
+    Args:
+        images: an array of images, or samples of a model with one input.
+        preprocess: how the images were made.
+
+    Raises `UsageError` for samples that are no single array.
+    """
+    pictures = isinstance(images, np.ndarray)
+    if isinstance(images, Samples):
+        column = next(iter(images.columns.values()))
+        if len(images.columns) > 1 or not isinstance(column, np.ndarray) or column.dtype.kind != "f":
+            raise UsageError(
+                "retraining takes images of one size, or samples (N, …) of numbers for a model of one input",
+                code="E032",
+            )
+        images = column
+    pictures = pictures and images.ndim == 4 and preprocess.layout == "NCHW"
+    if images.nbytes > _MOST_BYTES:
+        count = max(2, _MOST_BYTES * len(images) // images.nbytes)
+        warnings.warn(f"{count:,} of {len(images):,} images train: more do not fit into 2 GB", stacklevel=3)
+        chosen = np.sort(np.random.default_rng(settings.seed).choice(len(images), count, replace=False))
+        images = images[chosen]
+    return RetrainingTask(
+        calibration, start, np.asarray(images, np.float32), pictures, bounds, judge, settings
+    )
+
+
+def after_retraining(search: SearchResult, retrained: Retrained) -> SearchResult:
+    """Return a search's result with the best file that retraining found as its outcome."""
+    best = retrained.best
+    return replace(search, outcome=retrained.outcome, fits=best.fits, violation=best.violation)

@@ -1,0 +1,126 @@
+"""`Descent`: one step after another down the divergence from the original plus the price of the bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from enxuto.importing.network import OnnxNetwork
+from enxuto.metrics.losses import OutputLoss
+from enxuto.retraining.averages import Averages
+from enxuto.retraining.divergence import divergence_from
+from enxuto.retraining.images import TrainingImages
+from enxuto.retraining.schedule import Schedule
+from enxuto.retraining.student import Student
+
+__all__ = ["Descent"]
+
+_BETAS = (0.9, 0.99)
+_EPSILON = 1e-16  # far below the gradients of a network whose answers hardly change
+_STEP, _ROWS, _BIAS = 0.1, 0.4, 0.05  # learning rates beside that of the weights
+
+
+class Descent:
+    """A student that learns from a teacher. step: how many steps are done; averages: of what was learned."""
+
+    def __init__(
+        self,
+        student: Student,
+        teacher: OnnxNetwork,
+        images: TrainingImages,
+        losses: tuple[OutputLoss, ...],
+        rate: float,
+    ) -> None:
+        """rate: the highest learning rate of weights, in steps of their grids."""
+        self.student, self.images = student, images
+        self._teacher, self._losses = teacher, losses
+        self.optimizer = _optimizer(student, rate)
+        self.averages = Averages(student)
+        self.step = 0
+
+    def learn(self, schedule: Schedule, price: float) -> bool:
+        """Take one step at a price in nats per bit; False, with nothing changed, where the loss is no number."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["most"] * schedule.rate(self.step)
+        loss = self.loss(self.step)
+        if price > 0:
+            loss = loss + price * self.student.bits()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if not (math.isfinite(float(loss.detach())) and _are_finite(self.student)):
+            return False
+        self.optimizer.step()
+        self.averages.update(schedule.steps)
+        self.step += 1
+        return True
+
+    def loss(self, step: int) -> Tensor:
+        """Return the divergence on the images of a step."""
+        images = self.images.batch_at(step)
+        with torch.no_grad():
+            reference = _tuple(self._teacher(images))
+        return divergence_from(reference, _tuple(self.student(images)), self._losses)
+
+    def scale_steps(self, factor: float) -> None:
+        """Make all steps larger by a factor; what is learned, and its averages, stay the values that they are."""
+        if factor == 1:
+            return
+        places = {id(parameter): number for number, parameter in enumerate(self.student.parameters())}
+        with torch.no_grad():
+            for weight in self.student.weights.values():
+                for tensor in (weight.latent, self.averages.values[places[id(weight.latent)]]):
+                    tensor /= factor
+                for tensor in (weight.log_step, self.averages.values[places[id(weight.log_step)]]):
+                    tensor += math.log2(factor)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next step depends on, but the rate model, as plain values and tensors."""
+        return {
+            "step": self.step,
+            "parameters": [parameter.detach().clone() for parameter in self.student.parameters()],
+            "averages": [value.clone() for value in self.averages.values],
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state; `ValueError` or `KeyError` where it is of another network."""
+        parameters = list(self.student.parameters())
+        for values in (state["parameters"], state["averages"]):
+            if [value.shape for value in values] != [parameter.shape for parameter in parameters]:
+                raise ValueError("the tensors of a checkpoint have other shapes")
+        self.optimizer.load_state_dict(state["optimizer"])
+        with torch.no_grad():
+            for parameter, value in zip(parameters, state["parameters"], strict=True):
+                parameter.copy_(value)
+        self.averages.values = [value.clone() for value in state["averages"]]
+        self.averages.count = self.step = int(state["step"])
+        self.student.refresh_rates()
+
+
+def _optimizer(student: Student, rate: float) -> torch.optim.Optimizer:
+    weights, biases = student.weights.values(), student.biases.values()
+    groups = [
+        ([weight.latent for weight in weights], 1.0),
+        ([weight.log_step for weight in weights], _STEP),
+        ([weight.rows for weight in weights if weight.rows.numel()], _ROWS),
+        ([bias.latent for bias in biases], _BIAS),
+    ]
+    return torch.optim.Adam(
+        [{"params": params, "most": rate * share} for params, share in groups if params],
+        lr=rate,
+        betas=_BETAS,
+        eps=_EPSILON,
+    )
+
+
+def _are_finite(student: Student) -> bool:
+    gradients = (parameter.grad for parameter in student.parameters())
+    return all(bool(torch.isfinite(gradient).all()) for gradient in gradients if gradient is not None)
+
+
+def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)

@@ -1,0 +1,46 @@
+"""How far the network in training is from the original, as a loss with gradients: `metrics.losses`, for PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from enxuto.metrics.losses import OutputLoss
+
+__all__ = ["divergence_from"]
+
+
+def divergence_from(
+    reference: Sequence[Tensor], found: Sequence[Tensor], losses: Sequence[OutputLoss]
+) -> Tensor:
+    """Return the mean loss over a batch, in nats (values: in units of the output's variance), weighted over outputs.
+
+    Args:
+        reference: the original's measured outputs (N, …).
+        found: those of the network in training.
+        losses: how each is measured.
+    """
+    total = torch.zeros(())
+    for loss, one, other in zip(losses, reference, found, strict=True):
+        total = total + loss.weight * _one_loss(loss, one, other)
+    return total / sum(loss.weight for loss in losses)
+
+
+def _one_loss(loss: OutputLoss, reference: Tensor, found: Tensor) -> Tensor:
+    if loss.kind == "values":
+        return F.mse_loss(found, reference) / loss.scale
+    if loss.kind == "binary":
+        if loss.scores_are == "probabilities":
+            reference, found = (torch.logit(value, eps=1e-6) for value in (reference, found))
+        p = torch.sigmoid(reference)
+        return F.binary_cross_entropy_with_logits(found, p) - F.binary_cross_entropy_with_logits(reference, p)
+    axis = 1 if loss.axis is None else loss.axis
+    if loss.axis is None:
+        reference, found = reference.flatten(1), found.flatten(1)
+    if loss.scores_are == "probabilities":
+        reference, found = (torch.log(value.clamp_min(1e-12)) for value in (reference, found))
+    log_p, log_q = F.log_softmax(reference, axis), F.log_softmax(found, axis)
+    return torch.mean(torch.sum(log_p.exp() * (log_p - log_q), axis))

@@ -1,0 +1,111 @@
+"""Weights that are rounded in the forward pass: latent numbers of steps → levels → values, as the file will hold them.
+
+A latent number counts steps. Its level is the nearest whole number, and the value is the level times the grid's steps,
+in the order of operations of `Grid.reconstruct`, so that the network in training gives what the file will give.
+Gradients pass through both roundings as if there were none (Bengio et al. 2013, "Estimating or propagating gradients
+through stochastic neurons", arXiv:1308.3432). The step of a layer is learned, and a factor for every row, which the
+file has as an exponent of 2^¼ and which is therefore rounded too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from enxuto.quantize.grid import MOST_EXPONENT, Grid
+from enxuto.quantize.scalar import DeadZone, short_float32
+from enxuto.quantize.tensor import QuantizedTensor
+
+__all__ = ["LearnedLevels", "RoundedBias", "round_through"]
+
+_WITHIN = 0.3  # of its level, that a latent number starts
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Return x rounded, half to even, exactly; gradients pass as if it were not."""
+    return _RoundThrough.apply(x)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _RoundThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class LearnedLevels(nn.Module):
+    """A weight as levels on a grid whose step and row factors are learned.
+
+    latent: numbers of steps, in the shape of the weight. log_step: log2 of the step. rows: exponents of 2^¼ along the
+    grid's axis of rows, as real numbers; empty where the grid has none. columns: exponents along the other axis.
+    """
+
+    column_factors: Tensor
+
+    def __init__(self, weight: np.ndarray, start: QuantizedTensor, *, rounded: bool = True) -> None:
+        """Start at levels rounded otherwise (off a trellis), as near to the weight as they allow.
+
+        rounded: False for a weight that stays unrounded, and starts as it is.
+        """
+        super().__init__()
+        self.rounded = rounded
+        grid = start.quantizer
+        if not isinstance(grid, Grid) or grid.trellis:
+            raise TypeError("levels are learned on a grid, and not on a trellis")
+        rows, columns = grid.steps(weight.shape)
+        exact = weight.astype(np.float64) / (rows.astype(np.float64) * columns)
+        near = np.clip(exact, start.levels - _WITHIN, start.levels + _WITHIN) if rounded else exact
+        self.latent = nn.Parameter(torch.from_numpy(near.astype(np.float32)))
+        self.log_step = nn.Parameter(torch.tensor(math.log2(grid.step)))
+        exponents = grid.rows or (0,) * (weight.shape[0] if weight.ndim > 1 else 0)
+        self.rows = nn.Parameter(torch.tensor(exponents, dtype=torch.float32))
+        self.columns = grid.columns
+        self.register_buffer("column_factors", torch.from_numpy(np.array(columns)), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Return the weight's values."""
+        levels = round_through(self.latent) if self.rounded else self.latent
+        step = torch.exp2(self.log_step)
+        if not self.rows.numel():
+            return levels * step * self.column_factors
+        exponents = round_through(self.rows).clamp(-MOST_EXPONENT, MOST_EXPONENT)
+        factors = torch.exp2(exponents / 4).reshape(-1, *[1] * (levels.dim() - 1))
+        return (levels * (step * factors)) * self.column_factors
+
+    def quantized(self) -> QuantizedTensor:
+        """Return the levels and the grid as they go into a file; exponents are counted from the usual one."""
+        levels = torch.round(self.latent).to(torch.int32).numpy().copy()
+        exponents = np.rint(self.rows.detach().numpy()).astype(np.int64)
+        step = 2.0 ** float(self.log_step.detach())
+        if exponents.size:
+            usual = int(np.bincount(exponents - exponents.min()).argmax() + exponents.min())
+            exponents, step = exponents - usual, step * 2.0 ** (usual / 4)
+        exponents = np.clip(exponents, -MOST_EXPONENT, MOST_EXPONENT)
+        rows = tuple(exponents.tolist()) if exponents.any() else ()
+        return QuantizedTensor(levels, Grid(short_float32(step), rows, self.columns))
+
+
+class RoundedBias(nn.Module):
+    """A bias rounded to multiples of a step that does not change."""
+
+    def __init__(self, bias: np.ndarray, step: float, *, rounded: bool = True) -> None:
+        super().__init__()
+        self.rounded = rounded
+        self.step = step
+        self.latent = nn.Parameter(torch.from_numpy(np.array(bias, np.float32)))
+
+    def forward(self) -> Tensor:
+        """Return the bias's values."""
+        return round_through(self.latent / self.step) * self.step if self.rounded else self.latent
+
+    def values(self) -> np.ndarray:
+        """Return the values that a file with this step holds, in the shape of the bias."""
+        quantizer = DeadZone(self.step, 0.5)
+        return quantizer.reconstruct(quantizer.quantize(self.latent.detach().numpy().copy()))

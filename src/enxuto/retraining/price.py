@@ -1,0 +1,85 @@
+"""The price of a bit while training: steered so that the file ends at the size, or at the loss, that was asked for.
+
+With the price all steps grow or shrink, as its square root (`calibration.allocation`). Gradients of the rate alone
+would take thousands of steps: those of single batches scatter far more than a price weighs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from enxuto.compression.judge import Bounds, Judgement
+
+__all__ = ["PriceOfBits", "excess_of"]
+
+_GAIN = 1.4  # of the logarithm of the price, for each factor e that the bytes of levels are off
+_MOST = 0.25  # that the logarithm moves at once
+_BY_LOSS = 0.45  # that it moves at a check, at most
+_MARGIN = 0.985  # of the size: averaged weights are not quite those that are steered
+_GLIDE = 0.35  # of the training, in which the size comes down
+
+
+@dataclass
+class PriceOfBits:
+    """price: in nats per bit. first: bytes of the file that training starts from.
+
+    With a bound on the size, the size aimed at falls geometrically over the first part of the training. With a bound
+    on a loss the price follows every check: up where there is room, down where there is none, less and less far.
+    """
+
+    price: float
+    bounds: Bounds
+    first: float
+
+    def aim(self, progress: float) -> float | None:
+        """Return the bytes aimed at after a share of the training; None where no size is bounded."""
+        if self.bounds.max_bytes is None:
+            return None
+        last = _MARGIN * self.bounds.max_bytes
+        share = min(1.0, progress / _GLIDE)
+        return self.first * (last / self.first) ** share if self.first > last else last
+
+    def follow_size(self, levels: float, rest: float, progress: float) -> float:
+        """Move the price by how far the bytes of levels are from what is aimed at; return the factor for steps.
+
+        rest: bytes of the file beside the levels.
+        """
+        aim = self.aim(progress)
+        if aim is None:
+            return 1.0
+        left = max(aim - rest, 0.1 * levels, 1.0)
+        return self._move(_clip(_GAIN * math.log(max(1.0, levels) / left), _MOST))
+
+    def follow_loss(self, judgement: Judgement, progress: float) -> float:
+        """Move the price by how far a judgement is from the bound; return the factor for steps."""
+        if self.bounds.max_bytes is not None:
+            return 1.0
+        most = _BY_LOSS * (1 - 0.7 * progress)
+        return self._move(-_clip(excess_of(self.bounds, judgement), 1.0) * most)
+
+    def _move(self, by: float) -> float:
+        self.price *= math.exp(by)
+        return math.exp(by / 2)
+
+
+def excess_of(bounds: Bounds, judgement: Judgement) -> float:
+    """Return how far a loss is above its bound, in parts of the bound: −0.1 is a tenth below; the worst of several.
+
+    Points of top-1 count in parts of the bound or of one point, whichever is more.
+    """
+    found: list[float] = []
+    if bounds.max_kl is not None:
+        found.append(judgement.kl / bounds.max_kl - 1)
+    if bounds.min_agreement is not None:
+        room = max(0.05, 100 - bounds.min_agreement)
+        found.append((bounds.min_agreement - (judgement.agreement or 0.0)) / room)
+    if bounds.max_drop is not None and judgement.drop is not None:
+        found.append((judgement.drop - bounds.max_drop) / max(1.0, abs(bounds.max_drop)))
+    if bounds.min_snr is not None:
+        found.append((bounds.min_snr - (judgement.snr_db or 0.0)) / 3)
+    return math.inf if any(math.isnan(one) for one in found) else max(found, default=0.0)
+
+
+def _clip(value: float, most: float) -> float:
+    return min(most, max(-most, value))

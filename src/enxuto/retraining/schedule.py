@@ -1,0 +1,53 @@
+"""How many steps a training has, and how far weights move in each: a short rise, then a cosine down to nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from enxuto.retraining.settings import Retraining
+
+__all__ = ["Schedule", "measured_schedule"]
+
+_DEFAULT_MINUTES = 10.0
+_WARM = 0.03  # of the steps
+_TIMED = 4  # steps that tell how long one takes
+_FEWEST = 20  # steps
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """steps: of the training."""
+
+    steps: int
+
+    def progress(self, step: int) -> float:
+        """Return the share of the training that is done."""
+        return step / self.steps
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, as a share of the highest."""
+        done = (step + 0.5) / self.steps
+        return min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def is_check(self, step: int, checks: int) -> bool:
+        """Say whether a file is made after so many steps."""
+        return step * checks // self.steps > (step - 1) * checks // self.steps
+
+
+def measured_schedule(
+    settings: Retraining, steps_per_epoch: float, judging: float, seconds_of: Callable[[int], float]
+) -> Schedule:
+    """Return the schedule that was asked for; where minutes were, steps are timed first.
+
+    Args:
+        settings: epochs or minutes.
+        steps_per_epoch: of the training images.
+        judging: seconds that one check takes.
+        seconds_of: runs so many steps and returns the seconds that one takes.
+    """
+    if settings.epochs is not None:
+        return Schedule(max(1, round(settings.epochs * steps_per_epoch)))
+    left = 60 * (settings.minutes or _DEFAULT_MINUTES) - settings.checks * judging
+    return Schedule(max(_FEWEST, int(left / seconds_of(_TIMED))))

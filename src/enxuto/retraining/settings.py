@@ -1,0 +1,62 @@
+"""`Retraining`: how long and how `enxuto.compress` retrains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enxuto.errors import UsageError, import_optional
+
+if TYPE_CHECKING:
+    from enxuto.compression.retrainer import Retrained, RetrainingTask
+
+__all__ = ["Retraining"]
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Retrain with rounded weights; the original is the teacher, and no labels are needed.
+
+        enxuto.compress("model.onnx", data="photos/", max_kl=0.05, retrain=enxuto.Retraining(minutes=30))
+
+    Args:
+        minutes: about how long; how many epochs these are is measured at the start. Default 10, without `epochs`.
+        epochs: how many times every training image is seen, such as 2.5; repeats byte for byte on the same machine.
+        batch: images a step.
+        rate: how far a weight moves at most in a step, in steps of its grid; falls to 0 along a cosine.
+        mix: the share of batches whose images are mixed in pairs.
+        checks: how often a file is made and judged on the way.
+        control: also train as long without rounding, to tell how much of the change is the training itself.
+    """
+
+    minutes: float | None = None
+    epochs: float | None = None
+    batch: int = 64
+    rate: float = 0.004
+    mix: float = 0.5
+    checks: int = 16
+    control: bool = False
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and self.epochs is not None:
+            raise UsageError("minutes= and epochs= both say how long; give one of them", code="E022")
+        for name in ("minutes", "epochs", "rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name}= is a positive number, not {value}")
+        if not 0 <= self.mix <= 1:
+            raise UsageError(f"mix= is a share from 0 to 1, not {self.mix}")
+        for name, least in (("batch", 2), ("checks", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name}= is a whole number from {least} up, not {getattr(self, name)}")
+
+    def check_packages(self) -> None:
+        """Raise `UsageError` where PyTorch is missing: before hours of calibration, not behind them."""
+        import_optional("torch", "retrain", "PyTorch", "train")
+
+    def __call__(self, task: RetrainingTask) -> Retrained:
+        """Retrain; `ModelError` where the graph has no module."""
+        from enxuto.retraining.training import retrain
+
+        return retrain(task, self)

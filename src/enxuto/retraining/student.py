@@ -1,0 +1,122 @@
+"""The network in training: the original's graph, run with weights that come from levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from enxuto.importing.load import network_of
+from enxuto.importing.network import OnnxNetwork
+from enxuto.onnx_model import Model
+from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.retraining.levels import LearnedLevels, RoundedBias
+from enxuto.retraining.rate import RateModel
+
+__all__ = ["Student", "teacher_of"]
+
+
+def teacher_of(model: Model) -> OnnxNetwork:
+    """Return a model as a network that does not learn."""
+    network = network_of(model)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network
+
+
+class Student(nn.Module):
+    """A network whose weights are levels and whose biases are rounded; all else is as in the file it starts from.
+
+    weights, biases: what is learned, by the initializers' names. A tensor that the network holds in another form than
+    the graph (cut, scaled) is not among them.
+    """
+
+    def __init__(
+        self,
+        start: Model,
+        weights: Mapping[str, np.ndarray],
+        levels: Mapping[str, QuantizedTensor],
+        biases: Mapping[str, np.ndarray],
+        bias_step: float,
+        *,
+        rounded: bool = True,
+    ) -> None:
+        """Args:
+        start: the model as the file it starts from gives it; its outputs are those that are measured.
+        weights: of the original, by name.
+        levels: off a trellis, of these weights, to begin with.
+        biases: by name, to begin with.
+        bias_step: of which they are multiples.
+        rounded: False for a control, whose weights and biases are not rounded.
+        """
+        super().__init__()
+        network = teacher_of(start)
+        self._network = [network]  # in a list: its own parameters are none of this module's
+        self._keys: dict[str, tuple[str, bool]] = {}
+        self.weights: dict[str, LearnedLevels] = {}
+        self.biases: dict[str, RoundedBias] = {}
+        state = dict(network.named_parameters())
+        for key, name in network.initializers.items():
+            if key not in state:
+                continue
+            transposed = _is_transposed(state[key], start.load(name))
+            if transposed is None:
+                continue
+            if name in levels:
+                self.weights[name] = LearnedLevels(weights[name], levels[name], rounded=rounded)
+            elif name in biases:
+                self.biases[name] = RoundedBias(biases[name], bias_step, rounded=rounded)
+            else:
+                continue
+            self._keys[key] = (name, transposed)
+        self.rates = {name: RateModel() for name in self.weights}
+        self._parts = nn.ModuleList([*self.weights.values(), *self.biases.values()])
+        self.refresh_rates()
+
+    @property
+    def network(self) -> OnnxNetwork:
+        """The network that is run."""
+        return self._network[0]
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the measured outputs."""
+        values: dict[str, Tensor] = {}
+        for key, (name, transposed) in self._keys.items():
+            value = self.weights[name]() if name in self.weights else self.biases[name]()
+            values[key] = value.T if transposed else value
+        return functional_call(self.network, values, (images,))
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Return the values of all that is learned, by the initializers' names."""
+        parts = {**self.weights, **self.biases}
+        return {name: part().detach().numpy().copy() for name, part in parts.items()}
+
+    def refresh_rates(self) -> None:
+        """Fit the coder to the levels as they are now."""
+        for name, weight in self.weights.items():
+            self.rates[name].refresh(torch.round(weight.latent.detach()).to(torch.int32).numpy())
+
+    def bits(self) -> Tensor:
+        """Return the bits of all levels, with gradients."""
+        total = torch.zeros(())
+        for name, weight in self.weights.items():
+            total = total + self.rates[name].bits(weight.latent)
+        return total
+
+    def bits_of_levels(self) -> float:
+        """Return the bits of all levels as the rate model has them."""
+        return sum(self.rates[name].bits_of_levels(weight.latent) for name, weight in self.weights.items())
+
+
+def _is_transposed(parameter: Tensor, array: np.ndarray) -> bool | None:
+    """Say whether a parameter is an initializer transposed; None where it is in another form."""
+    held = parameter.detach().numpy()
+    if held.shape == array.shape and np.array_equal(held, array):
+        return False
+    if array.ndim == 2 and held.shape == array.T.shape and np.array_equal(held, array.T):
+        return True
+    return None

@@ -1,0 +1,219 @@
+"""`retrain`: train towards a bound; make, judge and keep files on the way, and end with the best of them."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from enxuto.compression.at_price import PricedModel
+from enxuto.compression.retrainer import Retrained, RetrainingCheck, RetrainingControl, RetrainingTask
+from enxuto.machine.processors import processors
+from enxuto.machine.signals import Terminated
+from enxuto.retraining.checkpoint import RetrainingCheckpoint
+from enxuto.retraining.control import train_control
+from enxuto.retraining.descent import Descent
+from enxuto.retraining.images import TrainingImages
+from enxuto.retraining.price import PriceOfBits
+from enxuto.retraining.schedule import Schedule, measured_schedule
+from enxuto.retraining.settings import Retraining
+from enxuto.retraining.start import start_of
+from enxuto.retraining.student import teacher_of
+
+__all__ = ["retrain"]
+
+_REFRESHES = 100  # of the rate model, in a training
+_FEWEST_BETWEEN = 20  # steps
+_SECONDS_BETWEEN = 60.0  # checkpoints
+_TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
+
+
+def retrain(task: RetrainingTask, settings: Retraining) -> Retrained:
+    """Return the best file that training finds, at worst the one it starts from."""
+    with _threads(task.settings.threads or processors()):
+        run = _Run(task, settings)
+        ended = run.train()
+        control = run.control() if settings.control and not ended else None
+        return run.result(ended, control)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Run:
+    """One training: the descent, the price, and the best file so far."""
+
+    def __init__(self, task: RetrainingTask, settings: Retraining) -> None:
+        self.task, self.settings = task, settings
+        self.began = time.monotonic()
+        self.first = self.found = task.check(task.start, 0, 0.0)
+        self.outcome = task.start
+        judging = time.monotonic() - self.began
+        self.start = start_of(task)
+        self.teacher = teacher_of(task.calibration.logits_model)
+        self.images = TrainingImages(
+            task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
+        )
+        self.descent = Descent(
+            self.start.student, self.teacher, self.images, task.calibration.judged_outputs.losses, settings.rate
+        )  # fmt: skip
+        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
+        self.checks: list[RetrainingCheck] = []
+        self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
+        self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
+        self.checkpoint = RetrainingCheckpoint(task, settings)
+        self.seconds = 0.0  # of earlier runs
+        saved = self.checkpoint.read()
+        if saved is None or not self._resume(saved):
+            self._count_rest(self._file_of(self.descent.averages.values, self.start.price).model.file_bytes)
+            self.schedule: Schedule = measured_schedule(
+                settings, self.images.steps_per_epoch, judging, self._time_steps
+            )
+        self.saved_at = self.began
+
+    def train(self) -> str:
+        """Train to the end; return why it ended early, "" where it did not."""
+        progress = self.task.settings.progress
+        try:
+            while self.descent.step < self.schedule.steps:
+                if not self.descent.learn(self.schedule, self.price.price):
+                    return "the loss became NaN or infinite"
+                self._look_around()
+                if progress is not None:
+                    progress("retraining", self.descent.step, self.schedule.steps)
+        except Terminated:
+            raise
+        except KeyboardInterrupt:
+            return "interrupted"
+        self.checkpoint.remove()
+        return ""
+
+    def _look_around(self) -> None:
+        """From time to time fit the rate model again, move the price, and make and judge a file."""
+        step, steps = self.descent.step, self.schedule.steps
+        student, last = self.descent.student, step == steps
+        if step % max(_FEWEST_BETWEEN, steps // _REFRESHES) and not last:
+            return
+        student.refresh_rates()
+        if not last:
+            size = student.bits_of_levels() / 8
+            self.descent.scale_steps(self.price.follow_size(size, self.beside, step / steps))
+            student.refresh_rates()
+        if last or len(self.checks) < int(step / steps * self.settings.checks):
+            self._check()
+        if not last and time.monotonic() - self.saved_at > _SECONDS_BETWEEN:
+            self._save()
+
+    def _check(self) -> None:
+        """Make a file of the averages, judge it, keep it if it is the best, and move the price."""
+        outcome = self._file_of(self.descent.averages.values, self.price.price)
+        most = self.task.bounds.max_bytes
+        for _ in range(_TRIMS if most is not None and self.descent.step == self.schedule.steps else 0):
+            size = outcome.model.file_bytes
+            if most is None or not most < size < _NEARLY * most:
+                break
+            levels = max(1.0, most - self.beside)
+            self.descent.scale_steps(min(1.2, 1 + (size - most) / levels))
+            outcome = self._file_of(self.descent.averages.values, self.price.price)
+        found = self.task.check(
+            outcome, self.descent.step * self.settings.batch, self.seconds + time.monotonic() - self.began
+        )
+        self._count_rest(found.bytes)
+        self.checks.append(found)
+        if self.task.better(found, self.found):
+            self.outcome, self.found = outcome, found
+            self.best = [value.clone() for value in self.descent.averages.values]
+        self.descent.scale_steps(
+            self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
+        )
+        self.descent.student.refresh_rates()
+        if self.task.settings.on_check is not None:
+            self.task.settings.on_check(found)
+
+    def _count_rest(self, size: int) -> None:
+        """Take in how many bytes of a file of the averages are not in the rate model."""
+        student = self.descent.student
+        with self.descent.averages.applied():
+            student.refresh_rates()
+            self.beside = size - student.bits_of_levels() / 8
+        student.refresh_rates()
+
+    def _file_of(self, values: list[torch.Tensor], price: float) -> PricedModel:
+        """Return the file that parameters give."""
+        student = self.descent.student
+        with self.descent.averages.applied(values):
+            tensors = {name: weight.quantized() for name, weight in student.weights.items()}
+            biases = {name: bias.values() for name, bias in student.biases.items()}
+        return self.task.code(price, tensors, biases, self.start.bias_step)
+
+    def _time_steps(self, count: int) -> float:
+        """Return the seconds that a step takes, its update apart; nothing is learned."""
+        began = time.monotonic()
+        for number in range(count + 1):
+            if number == 1:
+                began = time.monotonic()
+            (self.descent.loss(number) + self.descent.student.bits()).backward()  # type: ignore[no-untyped-call]
+        return (time.monotonic() - began) / count
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        checks = [self.first, *self.checks]
+        self.checkpoint.write({
+            **self.descent.state(),
+            "steps": self.schedule.steps,
+            "price": self.price.price,
+            "beside": self.beside,
+            "best": self.best,
+            "best_number": checks.index(self.found),
+            "checks": json.dumps([one.to_dict() for one in checks]),
+            "seconds": self.seconds + time.monotonic() - self.began,
+        })  # fmt: skip
+
+    def _resume(self, saved: Mapping[str, Any]) -> bool:
+        """Go on from a checkpoint; False, with a warning, where it does not fit."""
+        try:
+            checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
+            self.descent.restore(saved)
+            self.schedule = Schedule(int(saved["steps"]))
+            self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
+            self.seconds = float(saved["seconds"])
+            self.best, self.found = saved["best"], checks[saved["best_number"]]
+            if self.best is not None:
+                self.outcome = self._file_of(self.best, self.found.price)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            warnings.warn(f"retraining starts anew: the checkpoint does not fit ({error})", stacklevel=2)
+            return False
+        self.first, *self.checks = checks
+        return True
+
+    def control(self) -> RetrainingControl:
+        """Train as long without rounding, and judge that."""
+        return train_control(self.task, self.settings, self.schedule, self.teacher, self.images)
+
+    def result(self, ended: str, control: RetrainingControl | None) -> Retrained:
+        """Return what was found."""
+        per_epoch = self.images.steps_per_epoch
+        return Retrained(
+            outcome=self.outcome,
+            best=self.found,
+            start=self.first,
+            checks=tuple(self.checks),
+            images=self.descent.step * self.settings.batch,
+            epochs=self.descent.step / per_epoch,
+            planned_epochs=self.schedule.steps / per_epoch,
+            seconds=self.seconds + time.monotonic() - self.began,
+            ended=ended,
+            control=control,
+        )

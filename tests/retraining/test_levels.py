@@ -1,0 +1,110 @@
+"""Weights rounded in the forward pass, and what their levels are said to cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from enxuto.codec import encoded_size
+from enxuto.quantize.grid import Grid
+from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.retraining.levels import LearnedLevels, RoundedBias, round_through
+from enxuto.retraining.rate import RateModel
+
+GRIDS = {
+    "one step": ((6, 5, 3, 3), Grid(0.07)),
+    "rows": ((6, 5, 3, 3), Grid(0.07, (0, 1, -2, 0, 0, 3))),
+    "rows and columns": ((6, 5, 3, 3), Grid(0.07, (0, 1, -2, 0, 0, 3), (1, 0, 0, -4, 2))),
+    "columns of a matrix": ((6, 5), Grid(0.07, (), (1, 0, 0, -4, 2))),
+}
+
+
+def started(case: str) -> tuple[np.ndarray, QuantizedTensor, LearnedLevels]:
+    shape, grid = GRIDS[case]
+    weight = np.random.default_rng(0).laplace(0, 0.1, shape).astype(np.float32)
+    levels = grid.quantize(weight)
+    levels.reshape(-1)[::7] += 1  # as feedback moves some away from the nearest
+    start = QuantizedTensor(levels, grid)
+    return weight, start, LearnedLevels(weight, start)
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_training_starts_at_the_given_levels_on_the_given_grid(case: str) -> None:
+    _, start, weight = started(case)
+    np.testing.assert_allclose(weight().detach().numpy(), start.reconstruct(), rtol=2e-6)
+    np.testing.assert_array_equal(weight.quantized().levels, start.levels)
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_the_forward_pass_gives_what_the_file_will_give(case: str) -> None:
+    _, _, weight = started(case)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        weight.latent += torch.randn(weight.latent.shape, generator=generator)
+        weight.rows += 3 * torch.randn(weight.rows.shape, generator=generator)
+        weight.log_step += 0.3
+    np.testing.assert_allclose(weight().detach().numpy(), weight.quantized().reconstruct(), rtol=2e-6)
+
+
+def test_a_control_starts_at_the_weight_itself() -> None:
+    weight, start, _ = started("rows and columns")
+    free = LearnedLevels(weight, start, rounded=False)
+    np.testing.assert_allclose(free().detach().numpy(), weight, rtol=1e-5, atol=1e-8)
+
+
+def test_levels_on_a_trellis_are_refused() -> None:
+    with pytest.raises(TypeError, match="trellis"):
+        LearnedLevels(
+            np.ones((2, 2), np.float32), QuantizedTensor(np.ones((2, 2), np.int32), Grid(1.0, trellis=True))
+        )
+
+
+def test_gradients_pass_through_rounding() -> None:
+    x = torch.tensor([-1.6, -0.2, 0.5, 1.5, 2.5], requires_grad=True)
+    rounded = round_through(x)
+    assert rounded.tolist() == [-2.0, 0.0, 0.0, 2.0, 2.0]
+    (rounded * torch.arange(5.0)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_biases_are_multiples_of_their_step_as_the_file_gives_them() -> None:
+    bias = RoundedBias(np.array([0.3, -0.11, 0.0, 5.02], np.float32), 0.25)
+    np.testing.assert_array_equal(bias.values(), np.array([0.25, 0.0, 0.0, 5.0], np.float32))
+    np.testing.assert_array_equal(bias().detach().numpy(), bias.values())
+
+
+@pytest.mark.parametrize("spread", [0.15, 0.3, 0.6, 1.5])
+@pytest.mark.parametrize("uneven", [False, True])
+def test_the_rate_is_near_what_the_coder_spends(spread: float, uneven: bool) -> None:
+    generator = np.random.default_rng(3)
+    scales = np.exp(generator.normal(0, 0.7, (48, 1, 1, 1))) if uneven else 1.0
+    latent = (generator.laplace(0, spread, (48, 32, 3, 3)) * scales).astype(np.float32)
+    levels = np.rint(latent).astype(np.int32)
+    model = RateModel()
+    model.refresh(levels)
+    spent = 8 * encoded_size(levels, [levels.shape])
+    assert model.bits_of_levels(torch.from_numpy(latent)) == pytest.approx(
+        spent, rel=0.08
+    )  # scales are written too
+
+
+def test_the_slope_of_the_rate_is_what_the_next_level_costs() -> None:
+    levels = np.random.default_rng(4).laplace(0, 0.8, (16, 16, 3, 3)).round().astype(np.int32)
+    model = RateModel()
+    model.refresh(levels)
+    latent = torch.from_numpy(levels.astype(np.float32)) + 0.25
+    latent.requires_grad_(True)
+    model.bits(latent).backward()
+    assert latent.grad is not None
+    with torch.no_grad():
+        one = latent[:1, :1, :1, :1]
+        both = []
+        for move in (0.0, 1.0):
+            moved = latent.detach().clone()
+            moved[0, 0, 0, 0] = torch.floor(one).item() + move
+            both.append(float(model.bits(moved)))
+    assert float(latent.grad[0, 0, 0, 0]) == pytest.approx(both[1] - both[0], abs=0.05)
+    assert bool((latent.grad[torch.from_numpy(levels) >= 1] > 0).all())  # smaller is cheaper
+    assert bool((latent.grad[torch.from_numpy(levels) <= -2] < 0).all())

@@ -1,0 +1,84 @@
+"""The price of a bit follows the size or the loss that was asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.retraining.price import PriceOfBits, excess_of
+from enxuto.retraining.schedule import Schedule, measured_schedule
+from enxuto.retraining.settings import Retraining
+
+
+def judged(**figures: Any) -> Judgement:
+    known: dict[str, Any] = {
+        "samples": 100, "top1": 80.0, "drop": 0.0, "drop_interval": None, "agreement": 95.0,
+        "agreement_interval": None, "kl": 0.05, "data_hash": "",
+    }  # fmt: skip
+    return Judgement(**{**known, **figures})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "room", "excess"),
+    [
+        (Bounds(max_kl=0.1), {"kl": 0.05}, {"kl": 0.2}),
+        (Bounds(min_agreement=90), {"agreement": 95.0}, {"agreement": 85.0}),
+        (Bounds(max_drop=0.5), {"drop": 0.0}, {"drop": 2.0}),
+        (Bounds(max_drop=-0.5), {"drop": -1.0}, {"drop": 0.0}),
+        (Bounds(min_snr=30), {"values_loss": 1e-4}, {"values_loss": 1e-2}),
+        (Bounds(max_kl=0.1, min_agreement=90), {"kl": 0.01}, {"kl": 0.01, "agreement": 80.0}),
+        (Bounds(max_kl=0.1), {"kl": 0.0}, {"kl": math.nan}),
+    ],
+)
+def test_the_price_rises_where_there_is_room_and_falls_where_a_bound_is_passed(
+    bounds: Bounds, room: dict[str, float], excess: dict[str, float]
+) -> None:
+    for figures, rises in ((room, True), (excess, False)):
+        judgement = judged(**figures)
+        assert (excess_of(bounds, judgement) < 0) == rises
+        assert (excess_of(bounds, judgement) <= 0) == (bounds.violation(judgement) is None)
+        price = PriceOfBits(1e-6, bounds, 1000.0)
+        price.follow_loss(judgement, 0.5)
+        assert (price.price > 1e-6) == rises
+        price.follow_size(1e9, 0.0, 0.5)  # no size is bounded
+        assert 1e-7 < price.price < 1e-5
+
+
+def test_the_size_aimed_at_comes_down_and_the_price_follows() -> None:
+    price = PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0)
+    aims = [price.aim(share) or 0.0 for share in (0.0, 0.1, 0.2, 0.5, 1.0)]
+    assert aims[0] == 1000
+    assert aims == sorted(aims, reverse=True)
+    assert aims[-1] == aims[-2] < 500
+    price.follow_size(1000.0, 100.0, 1.0)
+    assert price.price > 1e-6
+    price.follow_size(10.0, 100.0, 1.0)
+    price.follow_size(10.0, 100.0, 1.0)
+    assert price.price < 1e-6
+    before = price.price
+    price.follow_loss(judged(kl=9.0), 1.0)
+    assert price.price == before
+
+
+def test_a_file_that_is_small_enough_already_keeps_its_size_aimed_at() -> None:
+    assert PriceOfBits(1e-6, Bounds(max_bytes=5000), 1000.0).aim(0.0) == pytest.approx(4925)
+
+
+def test_the_schedule_has_the_steps_asked_for() -> None:
+    assert measured_schedule(Retraining(epochs=2.5), 40, 1.0, lambda _: math.nan).steps == 100
+    timed = measured_schedule(Retraining(minutes=1, checks=10), 40, 3.0, lambda _: 0.5)
+    assert timed.steps == 60  # half of the minute goes to checks
+    assert measured_schedule(Retraining(), 40, 0.0, lambda _: 1.0).steps == 600
+    assert measured_schedule(Retraining(minutes=0.01), 40, 9.0, lambda _: 1.0).steps == 20
+
+
+def test_learning_rates_rise_shortly_and_end_near_nothing() -> None:
+    schedule = Schedule(200)
+    rates = [schedule.rate(step) for step in range(200)]
+    assert max(rates) <= 1
+    assert rates[0] < 0.2 < 0.95 < max(rates)
+    assert rates[-1] < 1e-3
+    assert all(rate > 0 for rate in rates)

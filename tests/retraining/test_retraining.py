@@ -1,0 +1,278 @@
+"""`enxuto.compress(…, retrain=…)` on a tiny network: bounds kept, bytes repeated, interrupted and resumed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import enxuto
+from enxuto.compression.judge import Bounds
+from enxuto.compression.retrainer import TaskSettings
+from enxuto.compression.split import split_for_training
+from enxuto.data import dataset_of_arrays
+from enxuto.errors import UsageError
+from enxuto.retraining import training
+from enxuto.retraining.checkpoint import RetrainingCheckpoint
+from enxuto.retraining.divergence import divergence_from
+
+CLASSES = {"y": "classes"}
+FEW = enxuto.Retraining(epochs=1.5, batch=16, checks=3, rate=0.03)
+
+
+def tiny_network() -> onnx.ModelProto:
+    """Two convolutions and a matrix for 8×8 images, ten classes."""
+    generator = np.random.default_rng(0)
+    shapes = {"c1": (8, 1, 3, 3), "c2": (16, 8, 3, 3), "f": (10, 256)}
+    weights = {
+        name: generator.laplace(0, 1 / np.sqrt(np.prod(shape[1:])), shape) for name, shape in shapes.items()
+    }
+    weights |= {f"{name}b": generator.normal(0, 0.1, shape[0]) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "c1", "c1b"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "c2", "c2b"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["e"]),
+        helper.make_node("Gemm", ["e", "f", "fb"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )  # fmt: skip
+    made: onnx.ModelProto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    return made
+
+
+MODEL = tiny_network()
+
+
+def images(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 1, 8, 8)).astype(np.float32)
+
+
+TRAINING, JUDGING = images(512, 1), images(120, 2)
+
+
+@pytest.fixture(autouse=True)
+def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enxuto.compression.search._TRIALS", 3)
+
+
+@pytest.fixture(scope="module")
+def calibrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("calibrations")
+
+
+def compress(cache: Path, retrain: Any = FEW, **options: Any) -> enxuto.CompressionResult:
+    bound = {"bits": 3.1} if not options.keys() & {"bits", "max_kl", "min_agreement"} else {}
+    return enxuto.compress(
+        MODEL, data=JUDGING, calibration=TRAINING, images=64, outputs=CLASSES, retrain=retrain, cache=cache, threads=1,
+        **{**bound, **options},
+    )  # fmt: skip
+
+
+def retrained_of(result: enxuto.CompressionResult) -> Any:
+    assert result.calibrated is not None
+    assert result.calibrated.retrained is not None
+    return result.calibrated.retrained
+
+
+@pytest.fixture(scope="module")
+def trained(calibrations: Path) -> enxuto.CompressionResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enxuto.compression.search._TRIALS", 3)
+        return compress(
+            calibrations, enxuto.Retraining(epochs=3, batch=16, checks=3, rate=0.03, control=True)
+        )
+
+
+def test_training_finds_a_better_file_of_the_size(trained: enxuto.CompressionResult) -> None:
+    found = retrained_of(trained)
+    assert found.improved
+    assert found.best.loss < found.start.loss
+    assert trained.file_bytes == found.best.bytes == len(trained.to_bytes())
+    assert 8 * trained.file_bytes <= 3.1 * trained.parameters
+    assert found.images == 3 * 512
+    assert len(found.checks) == 3
+    before = trained.calibrated.before_retraining if trained.calibrated is not None else None
+    assert before is not None
+    assert trained.report is not None
+    assert trained.report.kl is not None
+    assert trained.report.kl < before.kl
+    assert found.control is not None
+    assert 0 <= found.control.kl < before.kl
+
+
+def test_the_file_is_an_ordinary_one(trained: enxuto.CompressionResult, tmp_path: Path) -> None:
+    trained.save(tmp_path / "model.enx")
+    assert enxuto.verify(tmp_path / "model.enx", enxuto.Model.from_proto(MODEL)).ok
+    assert set(trained.model.weight_names) == {item.name for item in MODEL.graph.initializer}
+
+
+@pytest.fixture(scope="module")
+def whole(calibrations: Path) -> enxuto.CompressionResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enxuto.compression.search._TRIALS", 3)
+        return compress(calibrations)
+
+
+def test_the_same_seed_gives_the_same_bytes(calibrations: Path, whole: enxuto.CompressionResult) -> None:
+    assert compress(calibrations).to_bytes() == whole.to_bytes()
+
+
+@pytest.mark.parametrize("bound", [{"max_kl": 0.05}, {"min_agreement": 85.0}])
+def test_a_bound_on_the_loss_is_kept_and_the_file_is_no_larger(
+    bound: dict[str, float], calibrations: Path
+) -> None:
+    result = compress(calibrations, **bound)
+    found = retrained_of(result)
+    assert found.best.fits
+    assert found.best.bytes <= found.start.bytes
+    assert Bounds(**bound).violation(found.best.judgement) is None
+
+
+class Stops:
+    """Progress that raises at one step of a training."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage == "retraining" and done == self.step:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_keeps_the_best_file_and_goes_on_bit_for_bit(
+    calibrations: Path, whole: enxuto.CompressionResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN", -1.0)
+    stopped = compress(calibrations, progress=Stops(30))
+    found = retrained_of(stopped)
+    assert found.ended == "interrupted"
+    assert found.images == 30 * 16
+    assert found.best.fits
+    seen: list[int] = []
+    again = compress(
+        calibrations, progress=lambda stage, done, _: seen.append(done) if stage == "retraining" else None
+    )
+    assert seen[0] == 21  # it went on from the checkpoint
+    assert again.to_bytes() == whole.to_bytes()
+    assert [one.bytes for one in retrained_of(again).checks] == [
+        one.bytes for one in retrained_of(whole).checks
+    ]
+    assert not list(calibrations.glob("*.retraining.pt"))
+
+
+@pytest.mark.parametrize("contents", [b"", b"PK\x03\x04 torn", b"not an archive"])
+def test_a_damaged_checkpoint_is_left_alone_with_a_warning(contents: bytes, tmp_path: Path) -> None:
+    settings = TaskSettings({}, (), (), 0, 1, tmp_path / "search.trials.jsonl")
+    task: Any = SimpleNamespace(settings=settings, bounds=Bounds(max_bytes=9), images=TRAINING)
+    checkpoint = RetrainingCheckpoint(task, FEW)
+    assert checkpoint.read() is None
+    checkpoint.write({"step": 3})
+    assert (checkpoint.read() or {})["step"] == 3
+    other = RetrainingCheckpoint(task, replace(FEW, rate=0.5))
+    assert other.path != checkpoint.path
+    checkpoint.path.replace(other.path)
+    assert other.read() is None  # of other settings
+    checkpoint.path.write_bytes(contents)
+    with pytest.warns(UserWarning, match="starts anew"):
+        assert checkpoint.read() is None
+
+
+def test_a_loss_that_is_no_number_ends_training_with_the_best_file(
+    calibrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def diverging(*args: Any) -> torch.Tensor:
+        calls.append(1)
+        return divergence_from(*args) * (torch.nan if len(calls) > 30 else 1.0)
+
+    monkeypatch.setattr("enxuto.retraining.descent.divergence_from", diverging)
+    result = compress(calibrations)
+    found = retrained_of(result)
+    assert found.ended == "the loss became NaN or infinite"
+    assert found.best.fits
+    assert result.report is not None
+    assert result.report.kl is not None
+    assert np.isfinite(result.report.kl)
+
+
+def test_what_training_makes_worse_is_not_handed_back(calibrations: Path) -> None:
+    ruinous = enxuto.Retraining(epochs=1, batch=16, checks=1, rate=30.0)
+    result = compress(calibrations, ruinous, max_kl=0.15)
+    assert not retrained_of(result).improved
+    plain = enxuto.compress(
+        MODEL, data=JUDGING, calibration=TRAINING, images=64, outputs=CLASSES, max_kl=0.15, cache=calibrations,
+        threads=1,
+    )  # fmt: skip
+    assert result.to_bytes() == plain.to_bytes()
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("bounds", [Bounds(max_bytes=100), Bounds(max_kl=0.1)])
+def test_images_that_train_choose_and_report_are_different_ones(bounds: Bounds, labelled: bool) -> None:
+    every = np.arange(3000, dtype=np.float32).reshape(-1, 1, 1, 1)
+    data = dataset_of_arrays(every, np.zeros(3000, np.int64)) if labelled else dataset_of_arrays(every)
+    parts = split_for_training(data, None, bounds, 64, 0)
+    found = [
+        {float(part.image(i).reshape(-1)[0]) for i in range(len(part))}
+        for part in (parts.training, parts.judging, parts.held_out)
+    ]
+    assert sum(map(len, found)) == len(set().union(*found)) == 3000
+    assert len(parts.training) == 2000
+    calibrating = {float(parts.calibration.image(i).reshape(-1)[0]) for i in range(len(parts.calibration))}
+    assert calibrating <= found[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "needs images"),
+        ({"synthetic": True, "bits": 2}, "needs images"),
+        ({"calibration": TRAINING, "bits": 2}, "to judge by"),
+        ({"data": JUDGING, "judge": lambda a, b: 0.0, "max_judge_drop": 1}, "leave out judge="),
+        ({"data": JUDGING, "bits": 2, "retrain": "yes"}, "retrain= takes"),
+    ],
+)
+def test_what_retraining_cannot_do_is_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        enxuto.compress(MODEL, **{"retrain": FEW, **options})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"minutes": 1, "epochs": 1},
+        {"minutes": 0},
+        {"epochs": float("nan")},
+        {"mix": 2},
+        {"batch": 1},
+        {"checks": 0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        enxuto.Retraining(**settings)
+
+
+def test_without_pytorch_the_error_names_the_extra(
+    calibrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UsageError, match=r"\[train\]"):
+        compress(calibrations)
