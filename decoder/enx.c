@@ -115,19 +115,18 @@ static uint32_t crc32_of(uint32_t crc, const uint8_t *data, size_t size)
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
     crc = ~crc;
-#ifndef ENX_SMALL /* long data eight bytes at a time, by tables made of the one above (Kounavis and Berry, 2005) */
+#ifndef ENX_SMALL /* long data four bytes at a time, by tables made of the one above (Kounavis and Berry, 2005) */
     if (size >= 4096) {
-        uint32_t by[8][256];
+        uint32_t by[4][256];
         for (unsigned i = 0; i < 256; i++) {
             const uint32_t half = i >> 4 ^ table[i & 15];
             by[0][i] = half >> 4 ^ table[half & 15];
         }
-        for (unsigned j = 1; j < 8; j++)
+        for (unsigned j = 1; j < 4; j++)
             for (unsigned i = 0; i < 256; i++) by[j][i] = by[j - 1][i] >> 8 ^ by[0][by[j - 1][i] & 255];
-        for (; size >= 8; data += 8, size -= 8) {
-            const uint32_t low = read32(data) ^ crc, high = read32(data + 4);
-            crc = by[7][low & 255] ^ by[6][low >> 8 & 255] ^ by[5][low >> 16 & 255] ^ by[4][low >> 24]
-                ^ by[3][high & 255] ^ by[2][high >> 8 & 255] ^ by[1][high >> 16 & 255] ^ by[0][high >> 24];
+        for (; size >= 4; data += 4, size -= 4) {
+            crc ^= read32(data);
+            crc = by[3][crc & 255] ^ by[2][crc >> 8 & 255] ^ by[1][crc >> 16 & 255] ^ by[0][crc >> 24];
         }
     }
 #endif
@@ -396,17 +395,17 @@ static int unfold(const enx_allocator *a, const uint8_t *in, size_t in_size, uin
 /* A character of UTF-8 at p: its length, 0 where it is none (overlong, a surrogate, beyond U+10FFFF, cut off). */
 static unsigned utf8_length(const uint8_t *p, const uint8_t *end)
 {
-    size_t left = (size_t)(end - p);
-    if (left < 1) return 0;
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    if (p >= end) return 0;
     if (p[0] < 0x80) return 1;
-    unsigned length = p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
-                    : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-    if (!length || left < length) return 0;
-    for (unsigned i = 1; i < length; i++)
+    const unsigned length = p[0] < 0xc0 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf8 ? 4 : 0;
+    if (!length || (size_t)(end - p) < length) return 0;
+    uint32_t c = p[0] & (0x7fu >> length);
+    for (unsigned i = 1; i < length; i++) {
         if ((p[i] & 0xc0) != 0x80) return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)) return 0;
-    if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
-    return length;
+        c = c << 6 | (p[i] & 63);
+    }
+    return c < least[length] || c >> 11 == 0xd800 >> 11 || c > 0x10ffff ? 0 : length;
 }
 
 static int is_text(const uint8_t *p, size_t size)
@@ -467,24 +466,9 @@ static const uint8_t *character(const uint8_t *p, const uint8_t *end, uint8_t *o
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
         p += 6;
     }
-    if (c < 0x80) {
-        out[0] = (uint8_t)c;
-    } else if (c < 0x800) {
-        *size = 2;
-        out[0] = (uint8_t)(0xc0 | c >> 6);
-        out[1] = (uint8_t)(0x80 | (c & 63));
-    } else if (c < 0x10000) {
-        *size = 3;
-        out[0] = (uint8_t)(0xe0 | c >> 12);
-        out[1] = (uint8_t)(0x80 | (c >> 6 & 63));
-        out[2] = (uint8_t)(0x80 | (c & 63));
-    } else {
-        *size = 4;
-        out[0] = (uint8_t)(0xf0 | c >> 18);
-        out[1] = (uint8_t)(0x80 | (c >> 12 & 63));
-        out[2] = (uint8_t)(0x80 | (c >> 6 & 63));
-        out[3] = (uint8_t)(0x80 | (c & 63));
-    }
+    *size = 1u + (unsigned)(c >= 0x80) + (unsigned)(c >= 0x800) + (unsigned)(c >= 0x10000);
+    for (unsigned i = *size - 1; i; i--, c >>= 6) out[i] = (uint8_t)(0x80 | (c & 63));
+    out[0] = (uint8_t)(*size == 1 ? c : 0xf00u >> *size | c);
     return p;
 }
 
@@ -569,25 +553,23 @@ static void subtract(natural *a, const natural *b) /* a >= b */
     while (a->count && !a->limb[a->count - 1]) a->count--;
 }
 
-/* m * 2^e with `sticky` for what lies below m's last bit, rounded to the nearest float64, ties to even. */
-static double rounded(uint64_t m, int sticky, int e)
+/* q * 2^e, of which the highest bit of q is set, with `sticky` for what lies below its last bit: the nearest float64, ties
+ * to even. Where rounding carries, the bits of the exponent behind those of the fraction take it. */
+static double rounded(uint64_t q, int sticky, int e)
 {
-    if (!m) return 0;
-    while (!(m >> 63)) {
-        m <<= 1;
-        e--;
+    int exponent = e + 63 + 1023, drop = 11;
+    if (exponent < 1) { /* subnormal: fewer bits */
+        drop += 1 - exponent;
+        exponent = 1;
     }
-    int keep = 53;
-    if (e + 64 < -1021) keep = 53 - (-1021 - (e + 64)); /* subnormal: fewer bits */
-    if (keep < 0) return 0;
-    uint64_t kept = keep ? m >> (64 - keep) : 0;
-    uint64_t below = keep ? m << keep : m;
-    uint64_t half = (uint64_t)1 << 63;
-    if (below > half || (below == half && (sticky || (kept & 1)))) kept++;
-    e += 64 - keep;
-    double value = (double)kept;
-    for (; e > 0 && value < 1e308 * 10; e--) value *= 2;
-    for (; e < 0; e++) value *= 0.5; /* exact: the bits that would be lost are gone already */
+    if (exponent > 2046) exponent = 2047, q = 0; /* infinite; the sum below adds nothing to it */
+    if (drop > 64) return 0;
+    const uint64_t below = q << (64 - drop), half = (uint64_t)1 << 63;
+    uint64_t u = drop < 64 ? q >> drop : 0;
+    u += below > half || (below == half && (sticky || (u & 1)));
+    u += (uint64_t)(exponent - (exponent < 2047)) << 52;
+    double value;
+    memcpy(&value, &u, 8);
     return value;
 }
 
@@ -689,35 +671,35 @@ enum { JSON_DEPTH = 900, MOST_DIGITS = 4300 };
 /* Where the value at p ends. `depth`: how deep objects and lists lie in each other, at most JSON_DEPTH. */
 static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int *depth)
 {
-    uint8_t kinds[JSON_DEPTH]; /* '{' or '[' of those that are open */
-    int open = 0, deepest = 0, whole;
+    uint8_t kinds[JSON_DEPTH]; /* what closes those that are open */
+    int open = 0, deepest = 0, whole, keyed = 0; /* keyed: a key comes before the value */
     for (;;) {
         p = blank(p, end);
+        if (keyed) {
+            p = skip_string(p, end);
+            if (!p || (p = blank(p, end)) >= end || *p++ != ':') return NULL;
+            p = blank(p, end);
+        }
         if (p >= end) return NULL;
-        if (*p == '{' || *p == '[') {
+        const uint8_t *begin = p;
+        keyed = *p == '{';
+        if (keyed || *p == '[') {
             if (open == JSON_DEPTH) return NULL;
-            kinds[open++] = *p;
+            kinds[open++] = (uint8_t)(*p + 2);
             if (open > deepest) deepest = open;
-            const uint8_t closing = *p == '{' ? '}' : ']';
             p = blank(p + 1, end);
             if (p >= end) return NULL;
-            if (*p != closing) {
-                if (closing == ']') continue;
-                p = skip_string(p, end);
-                if (!p || (p = blank(p, end)) >= end || *p++ != ':') return NULL;
-                continue;
-            }
+            if (*p != kinds[open - 1]) continue;
             p++;
             open--;
         } else if (*p == '"') {
             p = skip_string(p, end);
         } else if (*p == 't' || *p == 'f' || *p == 'n') {
             const char *word = *p == 't' ? "true" : *p == 'f' ? "false" : "null";
-            size_t length = strlen(word);
+            const size_t length = strlen(word);
             if ((size_t)(end - p) < length || memcmp(p, word, length) != 0) return NULL;
             p += length;
         } else {
-            const uint8_t *begin = p;
             p = skip_number(p, end, &whole);
             if (!p || (whole ? p - begin - (*begin == '-') > MOST_DIGITS : !is_within_float64(begin, p))) return NULL;
         }
@@ -730,15 +712,12 @@ static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int *dept
             }
             p = blank(p, end);
             if (p >= end) return NULL;
+            keyed = kinds[open - 1] == '}';
             if (*p == ',') {
-                p = blank(p + 1, end);
-                if (kinds[open - 1] == '{') {
-                    p = skip_string(p, end);
-                    if (!p || (p = blank(p, end)) >= end || *p++ != ':') return NULL;
-                }
+                p++;
                 break;
             }
-            if (*p != (kinds[open - 1] == '{' ? '}' : ']')) return NULL;
+            if (*p != kinds[open - 1]) return NULL;
             p++;
             open--;
         }

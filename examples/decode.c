@@ -2,8 +2,7 @@
  *
  * cc -std=c99 -O2 -I decoder examples/decode.c decoder/enx.c -o decode
  * ./decode model.enx               lists the tensors with their first values
- * ./decode model.enx model.onnx    writes the ONNX model
- */
+ * ./decode model.enx model.onnx    writes the ONNX model */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* decoder/enx.c as a WebAssembly module: an allocator, two functions of string.h, and what JavaScript calls.
  *
- * Memory is handed out from the module's own, which grows as needed: first fit, blocks one behind the other, each with a
- * header; free neighbours are merged while memory is searched.
+ * Memory is handed out from the module's own, which grows as needed: blocks one behind the other, each with a header. The
+ * last ones are taken back as soon as all behind them are released too: a payload's memory is free again when it is decoded.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -28,61 +28,32 @@ size_t strlen(const char *text)
 
 /* ------------------------------------------------------------------------------------------------------- memory */
 
-typedef struct { size_t size, used; uint64_t filler; } block; /* size: of what follows; 16 bytes keep it aligned */
+typedef struct block { struct block *before; size_t used; uint64_t filler; } block; /* 16 bytes keep what follows aligned */
 
 extern uint8_t __heap_base;
-static uint8_t *begin, *end; /* of all blocks */
-
-static block *behind(block *b) { return (block *)(void *)((uint8_t *)(b + 1) + b->size); }
-
-/* More memory at the end: a block of at least `size` bytes, merged with a free one in front. */
-static block *grow(block *last, size_t size)
-{
-    const size_t pages = (size + sizeof(block) + 65535) >> 16;
-    if (__builtin_wasm_memory_grow(0, pages) == (size_t)-1) return NULL;
-    block *b = (block *)(void *)end;
-    end += pages << 16;
-    if (last && !last->used) {
-        last->size += pages << 16;
-        return last;
-    }
-    b->size = (pages << 16) - sizeof(block);
-    b->used = 0;
-    return b;
-}
+static block *last;
+static uint8_t *end; /* of the last block */
 
 EXPORT(allocate) void *allocate(size_t size)
 {
-    block *last = NULL, *found = NULL;
     if (size > 0xfffe0000u) return NULL;
-    size = (size + 15) & ~(size_t)15;
-    if (!begin) {
-        begin = (uint8_t *)(((uintptr_t)&__heap_base + 15) & ~(uintptr_t)15);
-        end = (uint8_t *)(__builtin_wasm_memory_size(0) << 16);
-        block *b = (block *)(void *)begin;
-        b->size = (size_t)(end - begin) - sizeof(block);
-        b->used = 0;
-    }
-    for (block *b = (block *)(void *)begin; (uint8_t *)b < end && !found; last = b, b = behind(b)) {
-        if (b->used) continue;
-        for (block *next = behind(b); (uint8_t *)next < end && !next->used; next = behind(b)) b->size += sizeof(block) + next->size;
-        if (b->size >= size) found = b;
-    }
-    if (!found) found = grow(last, size);
-    if (!found) return NULL;
-    if (found->size >= size + sizeof(block) + 64) {
-        const size_t rest = found->size - size - sizeof(block);
-        found->size = size;
-        behind(found)->size = rest;
-        behind(found)->used = 0;
-    }
-    found->used = 1;
-    return found + 1;
+    if (!end) end = (uint8_t *)(((uintptr_t)&__heap_base + 15) & ~(uintptr_t)15);
+    size = sizeof(block) + ((size + 15) & ~(size_t)15);
+    const size_t room = (__builtin_wasm_memory_size(0) << 16) - (uintptr_t)end;
+    if (size > room && __builtin_wasm_memory_grow(0, (size - room + 65535) >> 16) == (size_t)-1) return NULL;
+    block *b = (block *)(void *)end;
+    b->before = last;
+    b->used = 1;
+    last = b;
+    end += size;
+    return b + 1;
 }
 
 EXPORT(release) void release(void *memory)
 {
-    if (memory) ((block *)memory - 1)->used = 0;
+    if (!memory) return;
+    ((block *)memory - 1)->used = 0;
+    for (; last && !last->used; last = last->before) end = (uint8_t *)last;
 }
 
 static void *allocate_for(void *user, size_t size) { (void)user; return allocate(size); }
