@@ -25,6 +25,7 @@ SMALL = {
     "prune_refit": f"{MODEL} --data {TEST_IMAGES} --images 32 --shares 0.7",
     "prune_speed": "--network lenet5-cifar --rounds 1 --repeats 1",
     "rate": "--help",
+    "retrained": "--help",
     "rounding": "--help",
     "source_grid": "--help",
     "study": "--points 2 --milliseconds 1 --rounds 1",
