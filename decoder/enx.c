@@ -787,7 +787,7 @@ static int float_value(const uint8_t *p, const uint8_t *end, double *value)
 
 /* --------------------------------------------------------------------------------------------------------- table */
 
-enum { ORDER0, CONTEXTS, TRELLIS, PLANES };
+enum { ORDER0, CONTEXTS, TRELLIS, TRELLIS_32, PLANES };
 enum { DEAD_ZONE, GRID, MU_LAW, MINIFLOAT, HALF };
 
 typedef struct {
@@ -804,7 +804,8 @@ typedef struct {
 typedef struct {
     uint64_t offset, bytes, padding, steps_bytes, items;
     uint32_t crc;
-    int coder, kind, axes, axis, trellis; /* axes of a grid: bit 0, bit 1; axis: of a dead zone, -1 for none */
+    int coder, kind, axes, axis; /* axes of a grid: bit 0, bit 1; axis: of a dead zone, -1 for none */
+    int trellis;                 /* the number of its states, or 0 */
     size_t first, count;                  /* tensors */
     double delta, step, mu, x_max, exponent, scale;
     uint32_t levels;
@@ -937,8 +938,10 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
             steps = r->axes != 0;
         }
         if (value[ON_TRELLIS]) {
-            NEED(*value[ON_TRELLIS] == 't' || *value[ON_TRELLIS] == 'f', ENX_TABLE);
-            r->trellis = *value[ON_TRELLIS] == 't';
+            whole = *value[ON_TRELLIS] == 't' ? 8 : 0;
+            if (!whole && *value[ON_TRELLIS] != 'f')
+                NEED(natural_value(value[ON_TRELLIS], end, 32, &whole) && whole == 32, ENX_TABLE);
+            r->trellis = (int)whole;
         }
         break;
     case MU_LAW:
@@ -964,20 +967,20 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
         break;
     }
     NEED(steps == (r->steps_bytes > 0), ENX_TABLE);
-    if (r->coder == TRELLIS || r->trellis) NEED(r->count == 1 && t->rank > 0, ENX_TABLE);
+    if (r->coder == TRELLIS || r->coder == TRELLIS_32 || r->trellis) NEED(r->count == 1 && t->rank > 0, ENX_TABLE);
     return ENX_OK;
 }
 
 static int read_row(enx_file *f, const uint8_t *p, const uint8_t *end)
 {
     static const char *const keys[] = {"tensors", "bytes", "crc32", "coder", "padding", "quantizer", "steps_bytes"};
-    static const char *const coders[] = {"order0", "contexts", "trellis", "planes"};
+    static const char *const coders[] = {"order0", "contexts", "trellis", "trellis-32", "planes"};
     const uint8_t *value[7];
     row r;
     memset(&r, 0, sizeof r);
     NEED(object(p, end, keys, 7, value) && value[0] && value[1] && value[2] && value[3], ENX_TABLE);
-    while (r.coder < 4 && !is_string(value[3], end, coders[r.coder])) r.coder++;
-    NEED(r.coder < 4 && (r.coder == PLANES) == !value[5], ENX_TABLE);
+    while (r.coder <= PLANES && !is_string(value[3], end, coders[r.coder])) r.coder++;
+    NEED(r.coder <= PLANES && (r.coder == PLANES) == !value[5], ENX_TABLE);
     NEED(natural_value(value[1], end, MOST, &r.bytes), ENX_TABLE);
     if (value[4]) NEED(natural_value(value[4], end, MOST, &r.padding), ENX_TABLE);
     if (value[6]) NEED(r.coder != PLANES && natural_value(value[6], end, MOST, &r.steps_bytes), ENX_TABLE);
@@ -1273,23 +1276,29 @@ static int planes(const enx_allocator *a, const uint8_t *data, size_t size, uint
 
 /* ------------------------------------------------------------------------------------ coders contexts and trellis */
 
-/* The trellis. A state is kept as eight times its number: the next one is then a byte of one of two words. */
-#define EIGHT_STATES(a, b, c, d, e, f, g, h) \
-    ((uint64_t)((a) | (b) << 8 | (c) << 16 | (d) << 24) * 8 | (uint64_t)((e) | (f) << 8 | (g) << 16 | (h) << 24) << 35)
+/* A trellis: the state behind an even level, and what an odd one changes in it; `ends`: the last bits of a state that
+ * coders tell apart. */
+typedef struct { const uint8_t *behind; unsigned change, ends; } machine;
 
-static INLINE unsigned behind_level(unsigned state, int odd)
+static machine machine_of(int states)
 {
-    const uint64_t next = odd ? EIGHT_STATES(2, 7, 3, 4, 0, 6, 1, 5) : EIGHT_STATES(0, 5, 1, 6, 2, 4, 3, 7);
-    return (unsigned)(next >> state) & 56;
+    static const uint8_t behind[] = {0, 5, 1, 6, 2, 4, 3, 7, /* of 8 states, then of 32 */
+        0, 30, 1, 31, 2, 28, 3, 29, 4, 26, 5, 27, 6, 24, 7, 25, 8, 22, 9, 23, 10, 20, 11, 21, 12, 18, 13, 19, 14, 16, 15, 17};
+    const machine of_8 = {behind, 2, 1}, of_32 = {behind + 8, 11, 3};
+    return states == 8 ? of_8 : of_32;
 }
 
-static INLINE unsigned is_odd(unsigned state) { return state >> 3 & 1; }
+static INLINE unsigned behind_level(machine m, unsigned state, uint32_t level)
+{
+    return m.behind[state] ^ (m.change & (0 - (level & 1)));
+}
 
 enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1, NUMBERS = 3 * 31 };
 
-/* Tables have a row for each class; on a trellis two, for even states and for odd ones. */
+/* Tables have a row for each class; on a trellis two or four, for each end of its state. */
 typedef struct {
-    int classes, direct, groups, tokens, looking, on_trellis;
+    int classes, direct, groups, tokens, looking, on_trellis, rows_each; /* rows_each: of a class */
+    machine trellis;
     uint64_t rows, columns, places, width, kernels; /* places: positions of a kernel; width: of its lines */
     int8_t *row_number, *column_number, *place_number; /* NULL where all are 0 */
     int shift[5], weight[4];
@@ -1368,7 +1377,7 @@ static int tables_of_neighbours(const enx_allocator *a, contexts *c)
             for (int y = 0; y < SUMS; y++) {
                 int step = 0;
                 for (int i = 0; i < 4; i++) step += 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[i] * (n + 3) * mean;
-                *row_++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * (c->on_trellis ? 2 : 1));
+                *row_++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * c->rows_each);
             }
         for (int z = 0; z < TOTALS; z++) {
             int s = 0;
@@ -1395,7 +1404,7 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
     for (int t = 0; t < c->tokens; t++)
         c->smallest[t] = t <= c->direct ? (uint32_t)t : (uint32_t)c->direct + ((uint32_t)1 << (t - c->direct - 1));
     unsigned low = (unsigned)get(b, 2);
-    const int k = c->classes, rows_each = c->on_trellis ? 2 : 1;
+    const int k = c->classes, rows_each = c->rows_each;
     c->token = take(a, (uint64_t)(k * rows_each), 4096);
     c->slots = take(a, (uint64_t)(k * rows_each), sizeof *c->slots * TOKENS);
     NEED(c->token && c->slots, ENX_NO_MEMORY);
@@ -1417,16 +1426,24 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             sum += (uint64_t)(slots[t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
         c->mean[i] = sum / 64 ? (uint32_t)(sum / 64) : 1;
     }
-    if (c->on_trellis) {
-        int narrower = -5;
-        low = (unsigned)get(b, 2);
-        for (int i = k - 1; i >= 0; i--) {
-            int odd[17];
-            narrower += number(b, low);
-            odd[0] = exponent[i][0] + narrower;
-            NEED(!b->failed && odd[0] >= -64 && odd[0] <= 63, ENX_PAYLOAD);
-            memcpy(odd + 1, exponent[i] + (hazards > 1), sizeof(int) * (size_t)(hazards > 1 ? hazards - 1 : 1));
-            class_frequencies(odd, hazards > 1 ? hazards : 2, c, 2 * i + 1);
+    if (c->on_trellis) low = (unsigned)get(b, 2);
+    for (int end = 1; end < rows_each; end++) {
+        static const int8_t usual[][2] = {{-5, 0}, {-5, -3}, {3, -1}, {-1, -5}};
+        const int firsts = rows_each / 2, rest = firsts < hazards ? firsts : hazards - 1;
+        int first[2][CLASSES], own[18];
+        for (int m = 0; m < firsts; m++) {
+            int shift = usual[rows_each == 2 ? 0 : end][m];
+            for (int i = k - 1; i >= 0; i--) {
+                shift += number(b, low);
+                first[m][i] = exponent[i][m < hazards ? m : hazards - 1] + shift;
+                NEED(!b->failed && first[m][i] >= -64 && first[m][i] <= 63, ENX_PAYLOAD);
+            }
+        }
+        for (int i = 0; i < k; i++) {
+            own[0] = first[0][i];
+            own[firsts - 1] = first[firsts - 1][i];
+            memcpy(own + firsts, exponent[i] + rest, sizeof(int) * (size_t)(hazards - rest));
+            class_frequencies(own, firsts + hazards - rest, c, rows_each * i + end);
         }
     }
     const int offset = (int)get(b, 7) - 64;
@@ -1505,7 +1522,7 @@ enum { LANES = 4, MOST_BYTES = 3 * 4 }; /* three words: what a weight takes at m
 typedef int16_t cell[2 * LANES];
 typedef struct {
     uint64_t x[LANES];
-    unsigned path[LANES]; /* on a trellis: eight times the state */
+    unsigned path[LANES]; /* on a trellis: the state */
     cell *line;           /* the line above, which becomes this one; a cell of zeros at both ends */
     cell *sums;           /* of this line: over the three neighbours above */
 } lanes;
@@ -1528,7 +1545,7 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
                                  const uint8_t *own, size_t around, size_t column, int32_t *at, words *w)
 {
     const uint16_t *shares = c->share[0];
-    size_t row_ = on_trellis ? 2 * (size_t)*own : *own;
+    size_t row_ = on_trellis ? (size_t)(c->rows_each * *own) : *own;
     int z = 0;
     if (near) {
         const int16_t *left = l->line[column], *sums = l->sums[column];
@@ -1536,12 +1553,12 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
         row_ = c->row_of[*own * (size_t)(7 * SUMS) + around + (size_t)(sums[LANES + i] + 2 * left[LANES + i])];
         shares = c->share[c->sure_of[*own * (size_t)TOTALS + (size_t)(z < 0 ? -z : z)]];
     }
-    if (on_trellis) row_ += is_odd(l->path[i]);
+    if (on_trellis) row_ += l->path[i] & c->trellis.ends;
     uint32_t other;
     const uint32_t magnitude = next_magnitude(c, row_, shares, &l->x[i], w, sure, &other);
     const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
     *at = (int32_t)((magnitude ^ minus) - minus);
-    if (on_trellis) l->path[i] = behind_level(l->path[i], magnitude & 1);
+    if (on_trellis) l->path[i] = behind_level(c->trellis, l->path[i], magnitude);
     if (near) {
         const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
         l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
@@ -1721,7 +1738,9 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
     contexts *c = take(a, 1, sizeof *c);
     NEED(c, ENX_NO_MEMORY);
     memset(c, 0, sizeof *c);
-    c->on_trellis = r->coder == TRELLIS;
+    c->on_trellis = r->coder != CONTEXTS;
+    c->trellis = machine_of(r->coder == TRELLIS ? 8 : 32);
+    c->rows_each = c->on_trellis ? (int)c->trellis.ends + 1 : 1;
     c->rows = r->count;
     c->columns = c->places = c->width = 1;
     if (r->count == 1) {
@@ -1837,15 +1856,15 @@ static int magnitude_value(const row *r, uint32_t a, float *value)
 }
 
 /* Levels on a trellis to what they stand for, in place: `rows` rows, each beginning in state 0. */
-static int leave_trellis(int32_t *levels, uint64_t rows, uint64_t length)
+static int leave_trellis(machine trellis, int32_t *levels, uint64_t rows, uint64_t length)
 {
     for (uint64_t i = 0; i < rows; i++) {
         unsigned state = 0;
         for (uint64_t j = 0; j < length; j++, levels++) {
             const int32_t level = *levels, sign = (level > 0) - (level < 0);
             NEED(level > -(1 << 30) && level < 1 << 30, ENX_PAYLOAD);
-            *levels = 2 * level - (sign & (0 - (int32_t)is_odd(state)));
-            state = behind_level(state, level & 1);
+            *levels = 2 * level - (sign & (0 - (int32_t)(state & 1)));
+            state = behind_level(trellis, state, (uint32_t)level);
         }
     }
     return ENX_OK;
@@ -1898,7 +1917,7 @@ static int reconstruct(const row *r, const tensor *t, int32_t *levels, const flo
         const float *of_rows = r->axes & 1 ? steps : NULL;
         const float *of_columns = r->axes & 2 ? steps + (r->axes & 1 ? rows : 0) : NULL;
         if (!n) return ENX_OK;
-        if (r->trellis) RETURN_IF(leave_trellis(levels, rows, length));
+        if (r->trellis) RETURN_IF(leave_trellis(machine_of(r->trellis), levels, rows, length));
         for (uint64_t i = 0; i < rows; i++, levels += length, out += length * size) {
             const float by = of_rows ? of_rows[i] : (float)r->step;
             if (of_columns && inner > 1)
@@ -2713,7 +2732,7 @@ static int read_head(enx_file *f, const uint8_t *data, size_t have)
     NEED(have >= PREFIX, ENX_CUT_OFF);
     const unsigned version = read16(data + 8), method = read16(data + 10);
     const uint32_t stored = read32(data + 20), table = read32(data + 24), graph = read32(data + 28);
-    NEED(version >= 1 && version <= 3, ENX_VERSION);
+    NEED(version >= 1 && version <= 4, ENX_VERSION);
     f->file_size = read64(data + 12);
     const uint64_t plain = (uint64_t)table + graph;
     NEED(PREFIX + (uint64_t)stored <= f->file_size, ENX_HEAD);

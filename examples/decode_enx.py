@@ -28,8 +28,13 @@ MOST = 1 << 40
 DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 DAMAGE += (struct.error, lzma.LZMAError)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
-EVEN, ODD = (0, 5, 1, 6, 2, 4, 3, 7), (2, 7, 3, 4, 0, 6, 1, 5)  # the trellis: states behind such levels
-HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand"
+# The trellis of 8 and of 32 states: the state behind an even level, and what an odd level changes in it.
+EVEN = {8: (0, 5, 1, 6, 2, 4, 3, 7), 32: [s >> 1 ^ 30 * (s & 1) for s in range(32)]}
+ODD = {8: 2, 32: 11}
+TRELLISES = {"trellis": 8, "trellis-32": 32}  # coders
+# For states that end in 1, 2, 3: what their first hazards differ by, as a rule, from those of states that end in 0.
+SHIFTS = {0: (), 8: ((-5,),), 32: ((-5, -3), (3, -1), (-1, -5))}
+HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand states"
 Contexts = namedtuple("Contexts", HEAD)
 
 
@@ -42,7 +47,7 @@ def read_head(data):
     """Prefix and head: return the table, the graph's bytes and the offset of the first payload."""
     need(data[:8] == b"\x89ENX\r\n\x1a\n" and len(data) >= 36, "not an .enx file")
     version, method, length, stored, table_size, graph_size, crc = struct.unpack_from("<HHQIIII", data, 8)
-    need(version in (1, 2, 3) and length == len(data) >= 36 + stored, "unknown version, or wrong length")
+    need(version in (1, 2, 3, 4) and length == len(data) >= 36 + stored, "unknown version, or wrong length")
     head, plain = data[36 : 36 + stored], table_size + graph_size
     need(zlib.crc32(data[:32] + head) == crc and method <= 1, "the head's checksum or method is wrong")
     need(plain <= 64 * stored + (1 << 18) and plain < 1 << 31, "the head is too long")
@@ -79,7 +84,7 @@ def keyed(value, keys, more=()):
 def check_row(row):
     """What the page asks of a row of the table, whatever its payload is."""
     exact = row["coder"] == "planes"
-    need(exact or row["coder"] in ("order0", "contexts", "trellis"), "an unknown coder")
+    need(exact or row["coder"] in ("order0", "contexts", *TRELLISES), "an unknown coder")
     need(keyed(row, ROW, () if exact else ("quantizer", "steps_bytes")), "unknown or missing keys in a row")
     padding, split = row.get("padding", 0), row.get("steps_bytes", 0)
     need(natural(row["bytes"]) and natural(padding) and natural(split), "a number is wrong")
@@ -104,7 +109,9 @@ def check_quantizer(q, split, shapes):
         need(math.isfinite(float(q[key])), f"{key} is too large")
     kind, axes = q["kind"], [q["axis"]] if "axis" in q else q.get("axes", [])
     need(type(axes) is list and all(type(axis) is int for axis in axes), "axes are wrong")
-    need(type(q.get("trellis", False)) is bool and bool(axes) == (split > 0), "steps and axes do not fit")
+    states = q.get("trellis", False)
+    need(type(states) is bool or (type(states) is int and states == 32), "no such trellis")
+    need(bool(axes) == (split > 0), "steps and axes do not fit")
     one = len(shapes) == 1 and math.prod(shapes[0]) > 0
     need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
     if "step" in q:
@@ -150,12 +157,12 @@ def decode_row(row, payload):
     need(end >= split and not any(payload[end:]) and len(widths) == 1, "wrong padding or types")
     need(sum(counts) <= 4096 * len(payload) + 65536, "more elements than the payload may stand for")
     data, width, shapes = payload[split:end], widths.pop(), [entry["shape"] for entry in row["tensors"]]
-    values, trellis = b"", row["coder"] == "trellis"
+    values, trellis = b"", TRELLISES.get(row["coder"], 0)
     if trellis or (not exact and quantizer.get("trellis")):
         need(len(shapes) == 1 and shapes[0], "a trellis takes one tensor")
     if not exact and not any(counts):
         need(not data, "there are bytes where there are no levels")
-    elif row["coder"] in ("contexts", "trellis"):
+    elif trellis or row["coder"] == "contexts":
         values = decode_contexts(data, shapes, trellis)
     else:
         values = (decode_planes if exact else decode_order0)(data, sum(counts), width)
@@ -175,7 +182,9 @@ def decode_row(row, payload):
                 need(all(0 < step < math.inf for step in steps), "a step is out of range")
             if quantizer["kind"] == "grid":
                 steps, inner = grid_steps(quantizer, shape, payload[:split]), 1
-            units = multiples(levels, math.prod(shape[1:])) if quantizer.get("trellis") else levels
+            states = quantizer.get("trellis")
+            states = 8 if states is True else states
+            units = multiples(levels, math.prod(shape[1:]), states) if states else levels
             keys = [(level, steps[i // inner % len(steps)]) for i, level in enumerate(units)]
             known = {key: to_bytes(value_of(*key, quantizer), entry["type"]) for key in set(keys)}
             data = b"".join(known[key] for key in keys)
@@ -317,17 +326,20 @@ def read_classes(reader, k, m):
 
 
 def read_contexts(reader, shapes, trellis):
-    """Return the head of a payload of coder `contexts` or `trellis`, of tensors of those shapes."""
+    """Return the head of a payload of coder `contexts`, or of a trellis of so many states, of tensors of those shapes."""
     k, m, direct, groups = reader.bits(5) + 1, reader.bits(4) + 1, reader.bits(6), reader.bits(5)
     looking, scaled = reader.bits(1), [reader.bits(1) for _ in range(3)]
     need(direct + groups < 64 and groups <= 30, "too many tokens")
     hazards = read_classes(reader, k, m)
     tables = [frequencies(line, direct, groups) for line in hazards]
-    if trellis:
-        numbers = reader.numbers(k)[::-1]
-        zeros = [line[0] - 5 + sum(numbers[c:]) for c, line in enumerate(hazards)]
-        odd = [[zero, *(line[1:] or line)] for zero, line in zip(zeros, hazards, strict=True)]
-        tables += [frequencies(line, direct, groups) for line in odd]
+    numbers = iter(reader.numbers(k * sum(map(len, SHIFTS[trellis]))) if trellis else ())
+    for end in SHIFTS[trellis]:
+        others = [line[min(len(end), m - 1) :] for line in hazards]
+        for i, shift in enumerate(end):
+            for c in range(k - 1, -1, -1):
+                shift += next(numbers)
+                others[c].insert(i, hazards[c][min(i, m - 1)] + shift)
+        tables += [frequencies(line, direct, groups) for line in others]
     slots = [[(t, f, i) for t, f in enumerate(table) for i in range(f)] for table in tables]
     smallest = [t if t <= direct else direct + (1 << (t - direct - 1)) for t in range(direct + 1 + groups)]
     sums = [sum(f * min(a, 1 << 20) for f, a in zip(table, smallest, strict=True)) for table in tables[:k]]
@@ -355,7 +367,7 @@ def read_contexts(reader, shapes, trellis):
     means = [max(1, total // 64) for total in sums]
     return Contexts(
         bases, positions, width, slots, means, direct, smallest, signs, looking, moves[:5], moves[5:],
-        sizes[1] if trellis else 0,
+        sizes[1] if trellis else 0, trellis,
     )  # fmt: skip
 
 
@@ -375,19 +387,19 @@ def contexts_of(head, kernel, p, own):
     )
 
 
-def multiples(levels, length):
+def multiples(levels, length, states):
     """Return what levels stand for that depend on each other in rows of that length."""
     found, state = [], 0
     need(all(abs(level) < 1 << 30 for level in levels), "a level on a trellis is too large")
     for i, level in enumerate(levels):
         state = state if i % length else 0
         found.append(2 * level - (state % 2 and (level > 0) - (level < 0)))
-        state = (ODD if level % 2 else EVEN)[state]
+        state = EVEN[states][state] ^ level % 2 * ODD[states]
     return found
 
 
 def decode_contexts(data, shapes, trellis):
-    """Coders `contexts` and `trellis`: return the integer levels of tensors of those shapes."""
+    """Coder `contexts`, and those of a trellis: return the integer levels of tensors of those shapes."""
     reader, levels = Reader(data), []
     head = read_contexts(reader, shapes, trellis)
     reader.align()
@@ -424,7 +436,7 @@ def decode_chunk(head, bases, kernels, reader, length):
     for row, n, p in order:
         own, path = clamp(bases[n] + head.positions[p], 0, len(head.means) - 1), paths.get(row, 0)
         c, sure, total = contexts_of(head, kernels[n], p, own)
-        c += len(head.means) if head.strand and path % 2 else 0
+        c += len(head.means) * (path & len(SHIFTS[head.states]))
         x = states[row % lanes]
         token, f, rest = head.slots[c][x % 4096]
         x = f * (x >> 12) + rest
@@ -436,7 +448,8 @@ def decode_chunk(head, bases, kernels, reader, length):
             bits = min(16, token - head.direct - 1 - i)
             level, x = level + (x % (1 << bits) << i), refilled(x >> bits)
         kernels[n][p], states[row % lanes] = level if like == (total >= 0) else -level, x
-        paths[row] = (ODD if level % 2 else EVEN)[path]
+        if head.states:
+            paths[row] = EVEN[head.states][path] ^ level % 2 * ODD[head.states]
     need(set(states) == {0 if lanes == 1 else 1 << 31} and not stream, "a chunk does not end as it should")
     return [level for kernel in kernels for level in kernel]
 

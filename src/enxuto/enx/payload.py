@@ -126,7 +126,7 @@ class Payload:
         """
         steps = _encode_steps(quantizer)
         shapes = [entry.shape for entry in entries]
-        trellis = isinstance(quantizer, Grid) and quantizer.trellis
+        trellis = quantizer.trellis if isinstance(quantizer, Grid) else 0
         chosen, coded = encode(levels, shapes, coder=coder, trellis=trellis, threads=threads)
         data, padding = _pad(steps + coded, levels.size)
         row = LevelsRow(

@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from enxuto.codec import TRELLIS_CODERS, Coder
 from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.onnx_model import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
+from enxuto.quantize.trellis import NEWEST
 
 __all__ = [
     "ExactRow",
@@ -144,12 +146,13 @@ class _GridFields(_Checked):
     kind: Literal["grid"] = "grid"
     step: float
     axes: tuple[Annotated[int, Field(ge=0, le=1)], ...] = ()  # not `Literal`, which takes true for 1
-    trellis: bool = False
+    trellis: bool | Annotated[int, Field(ge=NEWEST, le=NEWEST)] = False  # true: of eight states
 
     def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
         values = tuple(int(exponent) for exponent in steps)  # along `axes`, one axis after the other
         split = shape[0] if 0 in self.axes else 0
-        return Grid(self.step, values[:split], values[split:], self.trellis)
+        states = 8 if self.trellis is True else int(self.trellis)
+        return Grid(self.step, values[:split], values[split:], states)
 
 
 QuantizerFields: TypeAlias = _DeadZoneFields | _MuLawFields | _MinifloatFields | _HalfFields | _GridFields
@@ -170,7 +173,7 @@ def describe(quantizer: Quantizer) -> QuantizerFields:
             return _HalfFields()
         case Grid(step=step, rows=rows, columns=columns, trellis=trellis):
             axes = (*((0,) if rows else ()), *((1,) if columns else ()))
-            return _GridFields(step=step, axes=axes, trellis=trellis)
+            return _GridFields(step=step, axes=axes, trellis=trellis == 8 or trellis)
     raise UsageError(f"the file format has no quantizer {quantizer!r}")
 
 
@@ -206,7 +209,7 @@ class _RowFields(_Checked):
 class LevelsRow(_RowFields):
     """Quantized tensors: a quantizer, and a payload of integer levels (of all tensors, one after the other)."""
 
-    coder: Literal["order0", "contexts", "trellis"] = "order0"
+    coder: Coder = "order0"
     quantizer: QuantizerFields = Field(discriminator="kind")
     steps_bytes: _Count = 0
 
@@ -216,7 +219,7 @@ class LevelsRow(_RowFields):
         for entry in self.tensors:
             if entry.data_type not in FLOAT_TYPES:
                 raise ValueError(f"element type {entry.data_type} cannot be quantized")
-        if (self.coder == "trellis" or self.on_trellis) and not (
+        if (TRELLIS_CODERS.get(self.coder) or self.trellis) and not (
             len(self.tensors) == 1 and len(self.tensors[0].shape) > 0
         ):
             raise ValueError("a trellis takes one tensor with axes")
@@ -240,9 +243,10 @@ class LevelsRow(_RowFields):
         return self
 
     @property
-    def on_trellis(self) -> bool:
-        """Whether levels are those of dependent quantization."""
-        return isinstance(self.quantizer, _GridFields) and self.quantizer.trellis
+    def trellis(self) -> int:
+        """The number of states that what levels stand for depends on, 0 without a trellis."""
+        states = self.quantizer.trellis if isinstance(self.quantizer, _GridFields) else 0
+        return 8 if states is True else int(states)
 
     @property
     def _step_axes(self) -> tuple[int, ...]:
@@ -311,7 +315,7 @@ def dump_header(header: Header) -> bytes:
         for absent_is_zero in ("steps_bytes", "padding"):
             if row.get(absent_is_zero) == 0:
                 del row[absent_is_zero]
-        if row.get("quantizer", {}).get("trellis") is False:
+        if row.get("quantizer", {}).get("trellis") in (False, 0):
             del row["quantizer"]["trellis"]
     return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 

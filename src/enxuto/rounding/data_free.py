@@ -20,6 +20,7 @@ from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.kernels import compiled
 from enxuto.quantize.grid import MOST_EXPONENT, Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
+from enxuto.quantize.trellis import NEWEST
 from enxuto.rounding.viterbi import nearest_path
 
 __all__ = ["ROUNDINGS", "Rounding", "check_quantizer", "check_rounding", "round_weight"]
@@ -108,8 +109,8 @@ def _make_grid(quantizer: DeadZone) -> Grid | None:
         return None
     factors = tuple(exponents.tolist()) if exponents.any() else ()
     if quantizer.axis == 1:
-        return Grid(base, columns=factors, trellis=True)
-    return Grid(base, rows=factors if quantizer.axis == 0 else (), trellis=True)
+        return Grid(base, columns=factors, trellis=NEWEST)
+    return Grid(base, rows=factors if quantizer.axis == 0 else (), trellis=NEWEST)
 
 
 def _round_by_rate(weight: Float32, quantizer: DeadZone) -> Int32:
