@@ -931,7 +931,7 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
             p = value[AXES];
             for (int first = 1; next_item(&p, end, first); first = 0) {
                 NEED(natural_value(p, end, 1, &whole) && (int)whole > last, ENX_TABLE);
-                NEED(single && (int)whole < t->rank, ENX_TABLE);
+                NEED(r->count > 1 ? r->items && !whole : single && (int)whole < t->rank, ENX_TABLE);
                 last = (int)whole;
                 r->axes |= 1 << last;
             }
@@ -2718,7 +2718,7 @@ const char *enx_message(int code)
     }
 }
 
-enum { PREFIX = 36 };
+enum { PREFIX = 36, VERSIONS = 4 };
 static const uint8_t signature[8] = {0x89, 'E', 'N', 'X', '\r', '\n', 0x1a, '\n'};
 
 uint64_t enx_head_size(const void *beginning, size_t have)
@@ -2732,7 +2732,7 @@ static int read_head(enx_file *f, const uint8_t *data, size_t have)
     NEED(have >= PREFIX, ENX_CUT_OFF);
     const unsigned version = read16(data + 8), method = read16(data + 10);
     const uint32_t stored = read32(data + 20), table = read32(data + 24), graph = read32(data + 28);
-    NEED(version >= 1 && version <= 4, ENX_VERSION);
+    NEED(version >= 1 && version <= VERSIONS, ENX_VERSION);
     f->file_size = read64(data + 12);
     const uint64_t plain = (uint64_t)table + graph;
     NEED(PREFIX + (uint64_t)stored <= f->file_size, ENX_HEAD);
@@ -2877,11 +2877,11 @@ static int exact_values(const enx_file *f, const row *r, const uint8_t *data, vo
 }
 
 /* The steps in front of the levels: of a dead zone along its axis; of a grid along axis 0, the step for all in them,
- * and then along axis 1. NULL where there are none. */
+ * and then along axis 1; of several tensors, one for each. NULL where there are none. */
 static int read_steps(const enx_file *f, const row *r, const uint8_t *data, float **steps)
 {
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
-    const uint64_t rows = r->axes & 1 ? t->shape[0] : 0;
+    const uint64_t rows = !(r->axes & 1) ? 0 : r->count > 1 ? r->count : t->shape[0];
     uint64_t count = 0;
     if (r->kind == DEAD_ZONE) count = r->axis >= 0 ? t->shape[r->axis] : 0;
     else count = rows + (r->axes & 2 ? t->shape[1] : 0);
@@ -2925,7 +2925,12 @@ int enx_decode(const enx_file *f, size_t number_, const void *payload, void *con
     if (code == ENX_OK) code = row_levels(f, r, data, levels);
     int32_t *at = levels;
     for (size_t i = 0; i < r->count && code == ENX_OK; i++, t++) {
-        code = reconstruct(r, t, at, steps, out[i]);
+        row own = *r;
+        if (r->count > 1 && steps) { /* a step for each tensor */
+            own.axes = 0;
+            own.step = (double)steps[i];
+        }
+        code = reconstruct(&own, t, at, r->count > 1 ? NULL : steps, out[i]);
         at += t->elements;
     }
     give_back(&f->allocator, steps);
@@ -2970,8 +2975,8 @@ int enx_to_onnx(const void *file, size_t size, const enx_allocator *allocator, e
     enx_file *f;
     if (size >= PREFIX && memcmp(data, signature, 8) == 0) {
         const uint64_t total = read64(data + 12);
-        NEED(read16(data + 8) < 1 || read16(data + 8) > 3 || total <= size, ENX_CUT_OFF);
-        NEED(read16(data + 8) < 1 || read16(data + 8) > 3 || total >= size, ENX_TOO_LONG);
+        NEED(read16(data + 8) < 1 || read16(data + 8) > VERSIONS || total <= size, ENX_CUT_OFF);
+        NEED(read16(data + 8) < 1 || read16(data + 8) > VERSIONS || total >= size, ENX_TOO_LONG);
     }
     RETURN_IF(enx_open(&f, file, size, allocator));
     int code = f->onnx_size <= SIZE_MAX ? ENX_OK : ENX_NO_MEMORY;

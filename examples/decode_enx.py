@@ -112,8 +112,11 @@ def check_quantizer(q, split, shapes):
     states = q.get("trellis", False)
     need(type(states) is bool or (type(states) is int and states == 32), "no such trellis")
     need(bool(axes) == (split > 0), "steps and axes do not fit")
-    one = len(shapes) == 1 and math.prod(shapes[0]) > 0
-    need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
+    if axes and len(shapes) > 1:
+        need(axes == [0] and kind == "grid" and any(map(math.prod, shapes)), "the axes do not fit")
+    else:
+        one = len(shapes) == 1 and math.prod(shapes[0]) > 0
+        need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
     if "step" in q:
         need(0 < float32(q["step"]) < math.inf, "a step is out of range")
     if kind == "dead-zone":
@@ -166,7 +169,11 @@ def decode_row(row, payload):
         values = decode_contexts(data, shapes, trellis)
     else:
         values = (decode_planes if exact else decode_order0)(data, sum(counts), width)
-    for entry, count in zip(row["tensors"], counts, strict=True):
+    of_tensors = []  # steps, where each of several tensors has its own
+    if not exact and len(shapes) > 1 and quantizer.get("axes"):
+        of_tensors = [step for step, _ in grid_steps(quantizer, [len(shapes)], payload[:split])]
+        need(all(of_tensors), "a step is too small")
+    for index, (entry, count) in enumerate(zip(row["tensors"], counts, strict=True)):
         data, levels, shape = values[at : at + count * width], None, entry["shape"]
         at += count * width
         if exact:
@@ -180,7 +187,9 @@ def decode_row(row, payload):
                 n, inner = shape[quantizer["axis"]], math.prod(shape[quantizer["axis"] + 1 :])
                 steps = struct.unpack(f"<{n}f", decode_planes(payload[:split], n, 4))
                 need(all(0 < step < math.inf for step in steps), "a step is out of range")
-            if quantizer["kind"] == "grid":
+            if of_tensors:
+                steps = [(of_tensors[index], 1.0)]
+            elif quantizer["kind"] == "grid":
                 steps, inner = grid_steps(quantizer, shape, payload[:split]), 1
             states = quantizer.get("trellis")
             states = 8 if states is True else states

@@ -133,13 +133,14 @@ def damaged(bases: dict[str, Taken]) -> dict[str, tuple[bytes, str]]:
         "a flipped bit in a payload": (data[:-1] + bytes([data[-1] ^ 1]), "PAYLOAD"),
     }
     payloads = {"padding that is not zero", "levels outside a minifloat", "bytes for no elements", "a truth value of 2",
-                "filled with ones", "level beyond a trellis"}  # fmt: skip
+                "filled with ones", "level beyond a trellis", "steps of tensors that no float32 has",
+                "steps of tensors beyond float32"}  # fmt: skip
     graphs = list(enx_variants.BAD)[list(enx_variants.BAD).index("emptied and not listed") :]
     graphs += ["type in the table alone", "shape in the table alone"]
     for name in enx_variants.BAD:
         code = "PAYLOAD" if name in payloads else "GRAPH" if name in graphs else "TABLE"
         files[name] = (enx_variants.variant(name, bases), code)
-    for name, base in (("order0", "dead zone"), ("contexts", "contexts"), ("trellis", "trellis")):
+    for name, base in (("order0", "dead zone"), ("contexts", "contexts"), ("trellis", "trellis"), ("trellis of 32", "trellis of 32")):
         taken = copy.deepcopy(bases[base])
         payload = bytearray(taken.payloads[0])
         payload[len(payload) // 2] ^= 16

@@ -22,7 +22,8 @@ from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.progress import Progress
-from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
+from enxuto.quantize.grid import MOST_EXPONENT, Grid
+from enxuto.quantize.scalar import Quantizer, short_float32
 from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.rounding.data_free import round_weight
 
@@ -154,18 +155,30 @@ def _report(
 def _add_biases(
     assembly: Assembly, calibration: Calibration, price: float, biases: dict[str, np.ndarray]
 ) -> list[LayerReport]:
-    """Code biases, all with one step."""
+    """Code biases together, with a step for each layer."""
     if not biases:
         return []
-    step = short_float32(_BIAS_SHARE * calibration.bias_step(price))
-    quantizer = DeadZone(step, 0.5)
-    values = np.concatenate([np.asarray(bias, np.float32).reshape(-1) for bias in biases.values()])
-    size = assembly.add(list(biases), quantizer, quantizer.quantize(values))
+    quantizer = _bias_grid([calibration.bias_steps(price)[name] for name in biases])
+    values = [np.asarray(bias, np.float32).reshape(-1) for bias in biases.values()]
+    levels = [
+        (quantizer.of_row(row) if quantizer.rows else quantizer).quantize(one) for row, one in enumerate(values)
+    ]
+    size = assembly.add(list(biases), quantizer, np.concatenate(levels))
     if not size:
         return []
+    count, step = sum(one.size for one in values), quantizer.step
     moved = any(not np.array_equal(bias, calibration.model.load(name)) for name, bias in biases.items())
     method = "corrected" if moved else "kept"
-    return [LayerReport(f"{len(biases)} biases", values.size, step, size, None, None, method)]
+    return [LayerReport(f"{len(biases)} biases", count, step, size, None, None, method)]
+
+
+def _bias_grid(steps: Sequence[float]) -> Grid:
+    """Return a grid with a row for each bias, whose steps are `_BIAS_SHARE` of these, to half octaves."""
+    logs = np.log2(_BIAS_SHARE * np.asarray(steps))
+    base = short_float32(float(np.exp2(np.median(logs))))
+    exponents = 2 * np.rint(2 * (logs - np.log2(base))).astype(np.int64)
+    rows = np.clip(exponents, -MOST_EXPONENT, MOST_EXPONENT).tolist()
+    return Grid(base, tuple(rows) if len(rows) > 1 and any(rows) else ())
 
 
 def _add_others(

@@ -181,6 +181,8 @@ def _version(row: Row) -> int:
         return _PLAIN
     if states := max(TRELLIS_CODERS.get(row.coder, 0), row.trellis):
         return _EIGHT_STATES if states == 8 else FORMAT_VERSION
+    if row.steps_are_for_tensors and row.steps_bytes:
+        return FORMAT_VERSION
     return _CONTEXTS if row.coder == "contexts" or row.quantizer.kind == "grid" else _PLAIN
 
 

@@ -183,9 +183,9 @@ class Payload:
             raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
         decoded = {}
         position = 0
-        for entry in row.tensors:
+        for index, entry in enumerate(row.tensors):
             own = levels[position : position + entry.elements].reshape(entry.shape)
-            decoded[entry.name] = QuantizedTensor(own, quantizer)
+            decoded[entry.name] = QuantizedTensor(own, _quantizer_of_tensor(row, quantizer, index))
             position += entry.elements
         return decoded
 
@@ -251,7 +251,18 @@ def _read_quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
         steps = decode_levels(stored, row.step_count)
     elif row.steps_bytes:
         steps = np.frombuffer(decode_bytes(stored, row.step_count, 4), "<f4")
-    return row.quantizer.build(steps, row.tensors[0].shape)
+    several = row.steps_are_for_tensors and row.steps_bytes
+    return row.quantizer.build(steps, (row.step_count,) if several else row.tensors[0].shape)
+
+
+def _quantizer_of_tensor(row: LevelsRow, quantizer: Quantizer, index: int) -> Quantizer:
+    """Return the quantizer of one of a row's tensors: with a step of its own where each has one."""
+    if not (row.steps_are_for_tensors and row.steps_bytes and isinstance(quantizer, Grid)):
+        return quantizer
+    try:
+        return quantizer.of_row(index)
+    except UsageError as error:
+        raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
 
 
 def _pad(payload: bytes, elements: int) -> tuple[bytes, int]:

@@ -173,7 +173,7 @@ def describe(quantizer: Quantizer) -> QuantizerFields:
             return _HalfFields()
         case Grid(step=step, rows=rows, columns=columns, trellis=trellis):
             axes = (*((0,) if rows else ()), *((1,) if columns else ()))
-            return _GridFields(step=step, axes=axes, trellis=trellis == 8 or trellis)
+            return _GridFields(step=step, axes=axes, trellis=True if trellis == 8 else trellis or False)
     raise UsageError(f"the file format has no quantizer {quantizer!r}")
 
 
@@ -238,9 +238,19 @@ class LevelsRow(_RowFields):
             raise ValueError("steps in the payload need the axis they belong to")
         if self.steps_bytes > self.coded_bytes:
             raise ValueError("the steps are longer than the payload")
-        if axes and (len(self.tensors) > 1 or max(axes) >= len(self.tensors[0].shape) or not self.items):
+        if axes and not (self.items and self._axes_fit(axes)):
             raise ValueError("the steps' axis does not fit the tensor")
         return self
+
+    def _axes_fit(self, axes: tuple[int, ...]) -> bool:
+        if self.steps_are_for_tensors:
+            return axes == (0,) and self.steps_are_exponents
+        return max(axes) < len(self.tensors[0].shape)
+
+    @property
+    def steps_are_for_tensors(self) -> bool:
+        """Whether each of several tensors has a step of its own, where there are any."""
+        return len(self.tensors) > 1
 
     @property
     def trellis(self) -> int:
@@ -256,8 +266,12 @@ class LevelsRow(_RowFields):
 
     @property
     def step_count(self) -> int:
-        """Number of steps or exponents in the payload: the sum of the tensor's lengths along the quantizer's axes."""
-        return sum(self.tensors[0].shape[axis] for axis in self._step_axes)
+        """Number of steps or exponents in the payload.
+
+        The sum of the tensor's lengths along the quantizer's axes, or with axes the number of several tensors.
+        """
+        shape = (len(self.tensors),) if self.steps_are_for_tensors else self.tensors[0].shape
+        return sum(shape[axis] for axis in self._step_axes)
 
     @property
     def steps_are_exponents(self) -> bool:
