@@ -1276,21 +1276,14 @@ static int planes(const enx_allocator *a, const uint8_t *data, size_t size, uint
 
 /* ------------------------------------------------------------------------------------ coders contexts and trellis */
 
-/* A trellis: the state behind an even level, and what an odd one changes in it; `ends`: the last bits of a state that
- * coders tell apart. */
-typedef struct { const uint8_t *behind; unsigned change, ends; } machine;
+/* A trellis: what an odd level changes in the state behind it, and then that state for even levels, by the state before. */
+static const uint8_t trellis_8[] = {2, 0, 5, 1, 6, 2, 4, 3, 7};
+static const uint8_t trellis_32[] = {11, 0, 30, 1, 31, 2, 28, 3, 29, 4, 26, 5, 27, 6, 24, 7, 25, 8, 22, 9, 23, 10, 20, 11, 21, 12,
+                                     18, 13, 19, 14, 16, 15, 17};
 
-static machine machine_of(int states)
+static INLINE unsigned behind_level(const uint8_t *trellis, unsigned state, uint32_t level)
 {
-    static const uint8_t behind[] = {0, 5, 1, 6, 2, 4, 3, 7, /* of 8 states, then of 32 */
-        0, 30, 1, 31, 2, 28, 3, 29, 4, 26, 5, 27, 6, 24, 7, 25, 8, 22, 9, 23, 10, 20, 11, 21, 12, 18, 13, 19, 14, 16, 15, 17};
-    const machine of_8 = {behind, 2, 1}, of_32 = {behind + 8, 11, 3};
-    return states == 8 ? of_8 : of_32;
-}
-
-static INLINE unsigned behind_level(machine m, unsigned state, uint32_t level)
-{
-    return m.behind[state] ^ (m.change & (0 - (level & 1)));
+    return trellis[1 + state] ^ (trellis[0] & (0 - (level & 1)));
 }
 
 enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1, NUMBERS = 3 * 31 };
@@ -1298,7 +1291,7 @@ enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * 
 /* Tables have a row for each class; on a trellis two or four, for each end of its state. */
 typedef struct {
     int classes, direct, groups, tokens, looking, on_trellis, rows_each; /* rows_each: of a class */
-    machine trellis;
+    const uint8_t *trellis;
     uint64_t rows, columns, places, width, kernels; /* places: positions of a kernel; width: of its lines */
     int8_t *row_number, *column_number, *place_number; /* NULL where all are 0 */
     int shift[5], weight[4];
@@ -1418,21 +1411,13 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             exponent[i][m] = expected + number(b, low);
             NEED(!b->failed && exponent[i][m] >= -64 && exponent[i][m] <= 63, ENX_PAYLOAD);
         }
-    for (int i = 0; i < k; i++) {
-        class_frequencies(exponent[i], hazards, c, i * rows_each);
-        const uint32_t *slots = c->slots + i * rows_each * TOKENS;
-        uint64_t sum = 0;
-        for (int t = 0; t < c->tokens; t++)
-            sum += (uint64_t)(slots[t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
-        c->mean[i] = sum / 64 ? (uint32_t)(sum / 64) : 1;
-    }
-    if (c->on_trellis) low = (unsigned)get(b, 2);
-    for (int end = 1; end < rows_each; end++) {
-        static const int8_t usual[][2] = {{-5, 0}, {-5, -3}, {3, -1}, {-1, -5}};
-        const int firsts = rows_each / 2, rest = firsts < hazards ? firsts : hazards - 1;
+    for (int end = 0; end < rows_each; end++) { /* the first hazards are others for each end of the state but 0 */
+        static const int8_t usual[][2] = {{-5, -3}, {3, -1}, {-1, -5}};
+        const int firsts = end ? rows_each / 2 : 0, rest = firsts < hazards ? firsts : hazards - 1;
         int first[2][CLASSES], own[18];
+        if (end == 1) low = (unsigned)get(b, 2);
         for (int m = 0; m < firsts; m++) {
-            int shift = usual[rows_each == 2 ? 0 : end][m];
+            int shift = usual[end - 1][m];
             for (int i = k - 1; i >= 0; i--) {
                 shift += number(b, low);
                 first[m][i] = exponent[i][m < hazards ? m : hazards - 1] + shift;
@@ -1440,11 +1425,17 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             }
         }
         for (int i = 0; i < k; i++) {
-            own[0] = first[0][i];
-            own[firsts - 1] = first[firsts - 1][i];
-            memcpy(own + firsts, exponent[i] + rest, sizeof(int) * (size_t)(hazards - rest));
-            class_frequencies(own, firsts + hazards - rest, c, rows_each * i + end);
+            const int count = firsts + hazards - rest;
+            for (int m = 0; m < count; m++) own[m] = m < firsts ? first[m][i] : exponent[i][m - firsts + rest];
+            class_frequencies(own, count, c, rows_each * i + end);
         }
+    }
+    for (int i = 0; i < k; i++) {
+        const uint32_t *slots = c->slots + i * rows_each * TOKENS;
+        uint64_t sum = 0;
+        for (int t = 0; t < c->tokens; t++)
+            sum += (uint64_t)(slots[t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
+        c->mean[i] = sum / 64 ? (uint32_t)(sum / 64) : 1;
     }
     const int offset = (int)get(b, 7) - 64;
     for (int i = -NUMBERS; i <= NUMBERS; i++) c->own_class[NUMBERS + i] = (uint8_t)clamp(i + offset, 0, k - 1);
@@ -1553,7 +1544,7 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
         row_ = c->row_of[*own * (size_t)(7 * SUMS) + around + (size_t)(sums[LANES + i] + 2 * left[LANES + i])];
         shares = c->share[c->sure_of[*own * (size_t)TOTALS + (size_t)(z < 0 ? -z : z)]];
     }
-    if (on_trellis) row_ += l->path[i] & c->trellis.ends;
+    if (on_trellis) row_ += l->path[i] & (unsigned)(c->rows_each - 1);
     uint32_t other;
     const uint32_t magnitude = next_magnitude(c, row_, shares, &l->x[i], w, sure, &other);
     const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
@@ -1739,8 +1730,8 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
     NEED(c, ENX_NO_MEMORY);
     memset(c, 0, sizeof *c);
     c->on_trellis = r->coder != CONTEXTS;
-    c->trellis = machine_of(r->coder == TRELLIS ? 8 : 32);
-    c->rows_each = c->on_trellis ? (int)c->trellis.ends + 1 : 1;
+    c->trellis = r->coder == TRELLIS ? trellis_8 : trellis_32;
+    c->rows_each = r->coder == CONTEXTS ? 1 : r->coder == TRELLIS ? 2 : 4;
     c->rows = r->count;
     c->columns = c->places = c->width = 1;
     if (r->count == 1) {
@@ -1856,7 +1847,7 @@ static int magnitude_value(const row *r, uint32_t a, float *value)
 }
 
 /* Levels on a trellis to what they stand for, in place: `rows` rows, each beginning in state 0. */
-static int leave_trellis(machine trellis, int32_t *levels, uint64_t rows, uint64_t length)
+static int leave_trellis(const uint8_t *trellis, int32_t *levels, uint64_t rows, uint64_t length)
 {
     for (uint64_t i = 0; i < rows; i++) {
         unsigned state = 0;
@@ -1917,9 +1908,9 @@ static int reconstruct(const row *r, const tensor *t, int32_t *levels, const flo
         const float *of_rows = r->axes & 1 ? steps : NULL;
         const float *of_columns = r->axes & 2 ? steps + (r->axes & 1 ? rows : 0) : NULL;
         if (!n) return ENX_OK;
-        if (r->trellis) RETURN_IF(leave_trellis(machine_of(r->trellis), levels, rows, length));
+        if (r->trellis) RETURN_IF(leave_trellis(r->trellis == 8 ? trellis_8 : trellis_32, levels, rows, length));
         for (uint64_t i = 0; i < rows; i++, levels += length, out += length * size) {
-            const float by = of_rows ? of_rows[i] : (float)r->step;
+            const float by = of_rows ? of_rows[r->count > 1 ? 0 : i] : (float)r->step;
             if (of_columns && inner > 1)
                 for (uint64_t j = 0; j < columns; j++)
                     scale(levels + j * inner, inner, 0, by, of_columns[j], NULL, t->type, out + j * inner * size);
@@ -2925,12 +2916,7 @@ int enx_decode(const enx_file *f, size_t number_, const void *payload, void *con
     if (code == ENX_OK) code = row_levels(f, r, data, levels);
     int32_t *at = levels;
     for (size_t i = 0; i < r->count && code == ENX_OK; i++, t++) {
-        row own = *r;
-        if (r->count > 1 && steps) { /* a step for each tensor */
-            own.axes = 0;
-            own.step = (double)steps[i];
-        }
-        code = reconstruct(&own, t, at, r->count > 1 ? NULL : steps, out[i]);
+        code = reconstruct(r, t, at, steps && r->count > 1 ? steps + i : steps, out[i]);
         at += t->elements;
     }
     give_back(&f->allocator, steps);

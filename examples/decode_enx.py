@@ -335,7 +335,7 @@ def read_classes(reader, k, m):
 
 
 def read_contexts(reader, shapes, trellis):
-    """Return the head of a payload of coder `contexts`, or of a trellis of so many states, of tensors of those shapes."""
+    """Return the head of a payload of tensors of those shapes; trellis: how many states it has, 0 for `contexts`."""
     k, m, direct, groups = reader.bits(5) + 1, reader.bits(4) + 1, reader.bits(6), reader.bits(5)
     looking, scaled = reader.bits(1), [reader.bits(1) for _ in range(3)]
     need(direct + groups < 64 and groups <= 30, "too many tokens")

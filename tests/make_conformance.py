@@ -140,7 +140,12 @@ def damaged(bases: dict[str, Taken]) -> dict[str, tuple[bytes, str]]:
     for name in enx_variants.BAD:
         code = "PAYLOAD" if name in payloads else "GRAPH" if name in graphs else "TABLE"
         files[name] = (enx_variants.variant(name, bases), code)
-    for name, base in (("order0", "dead zone"), ("contexts", "contexts"), ("trellis", "trellis"), ("trellis of 32", "trellis of 32")):
+    for name, base in (
+        ("order0", "dead zone"),
+        ("contexts", "contexts"),
+        ("trellis", "trellis"),
+        ("trellis of 32", "trellis of 32"),
+    ):
         taken = copy.deepcopy(bases[base])
         payload = bytearray(taken.payloads[0])
         payload[len(payload) // 2] ^= 16

@@ -148,14 +148,15 @@ def shared() -> CompressedModel:
 
 
 def scaled(
-    shapes: list[tuple[int, ...]], levels: np.ndarray, quantizer: Quantizer = DeadZone(2.0**-6)
+    shapes: list[tuple[int, ...]], levels: np.ndarray, quantizer: Quantizer | None = None
 ) -> CompressedModel:
     """One row of levels coded by scales and neighbours, of tensors of those shapes."""
     names = [f"w{i}" for i in range(len(shapes))]
     zeros_of = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
     graph = skeleton(Model.from_proto(model(zeros_of)), names)
     entries = [TensorEntry(name=name, shape=shape, type=1) for name, shape in zip(names, shapes, strict=True)]
-    part = Payload.levels_of(entries, quantizer, levels.astype(np.int32), coder="contexts")
+    steps = quantizer or DeadZone(2.0**-6)
+    part = Payload.levels_of(entries, steps, levels.astype(np.int32), coder="contexts")
     return CompressedModel(graph, (part,), INFO)
 
 

@@ -126,7 +126,11 @@ def test_levels_that_only_order0_takes() -> None:
 def test_the_shorter_coder_is_taken(levels: np.ndarray) -> None:
     levels = levels.astype(np.int32)
     sizes = {one: len(codec.encode(levels, coder=one)[1]) for one in codec.CODERS}
-    for trellis, coders in ((0, ("order0", "contexts")), (8, ("order0", "trellis")), (32, ("order0", "trellis-32"))):
+    for trellis, coders in (
+        (0, ("order0", "contexts")),
+        (8, ("order0", "trellis")),
+        (32, ("order0", "trellis-32")),
+    ):
         chosen, data = codec.encode(levels, trellis=trellis)
         assert len(data) == sizes[chosen] == min(sizes[one] for one in coders)
     assert codec.encoded_size(levels) == min(sizes["order0"], sizes["contexts"])

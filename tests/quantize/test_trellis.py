@@ -49,7 +49,7 @@ def test_a_row_by_hand_of_eight_states() -> None:
 
 
 def test_a_row_by_hand_of_32_states() -> None:
-    """Behind an even level i becomes i/2, rounded down, with its bits 1 to 4 turned if i is odd; 11 more if it is odd."""
+    """Behind an even level i becomes i/2, rounded down, if i is odd exclusive-or 30; behind an odd one that by 11."""
     levels = np.array([[1, 1, 0, -2, 3], [-1, 0, -1, 1, -1]], np.int32)
     assert states_before(levels).tolist() == [[0, 11, 16, 8, 4], [0, 11, 27, 24, 7]]
     assert multiples(levels).tolist() == [[2, 1, 0, -4, 6], [-2, 0, -1, 2, -1]]

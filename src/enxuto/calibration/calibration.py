@@ -165,7 +165,9 @@ class Calibration:
                 before = costs.get(layer.bias, (0.0, 0))
                 cost = curvature.sensitivity * float(weights.sum())
                 costs[layer.bias] = before[0] + cost, before[1] + weights.size
-        usual = _step_at(price, sum(cost for cost, _ in costs.values()), sum(size for _, size in costs.values()))
+        usual = _step_at(
+            price, sum(cost for cost, _ in costs.values()), sum(size for _, size in costs.values())
+        )
         return {name: _step_at(price, *one) if one[0] > 0 else usual for name, one in costs.items()}
 
     def _spacing(self, name: str) -> Spacing:

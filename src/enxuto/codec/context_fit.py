@@ -83,7 +83,7 @@ class FittedModel:
 
 
 def fit_contexts(levels: Int32, layout: Layout, trellis: int = 0) -> FittedModel:
-    """Return the best model found for `levels` (n,) > 0 of that layout, on a trellis of so many states; deterministic."""
+    """Return the best model found for `levels` (n,) > 0 of that layout; trellis: how many states it has, or 0."""
     data = _LevelsToFit(levels.reshape(-1, layout.positions), layout, trellis)
     grids = _GRIDS if levels.size < _SMALL else _GRID
     use_neighbours = layout.positions > 1
@@ -113,11 +113,12 @@ class _LevelsToFit:
         self.tokens = np.empty(self.levels.shape, np.uint8)
         magnitude_tokens(self.levels, self.direct, self.tokens)
         self.factors = self._factors()
-        self.before, self.contexts = np.zeros(0, np.uint8), 1  # the end of the trellis's state before each level
+        self.before: Bytes = np.zeros(0, np.uint8)  # the end of the trellis's state before each level
+        self.contexts = 1
         if self.trellis:
             self.contexts = MACHINES[self.trellis].contexts
             states = states_before(self.levels.reshape(self.layout.sizes[0], -1), self.trellis)
-            self.before = states.reshape(-1) & (self.contexts - 1)
+            self.before = np.asarray(states.reshape(-1) & (self.contexts - 1), np.uint8)
         self.eighths = np.array(EIGHTHS, np.int64)
         self.around, self.totals = np.zeros(0, np.uint8), np.zeros(0, np.int16)
         if self.layout.positions > 1:
@@ -261,9 +262,7 @@ class _Search:
     def cost(self, exponents: Int64, firsts: Int64 | None) -> Floats:
         """Bits of tokens (contexts, K, tokens)."""
         others = [] if firsts is None else [with_firsts(exponents, one) for one in firsts]
-        tables = [
-            frequencies(one, self.data.direct, self.data.groups) for one in (exponents, *others)
-        ]
+        tables = [frequencies(one, self.data.direct, self.data.groups) for one in (exponents, *others)]
         return BITS - np.log2(np.stack(tables))
 
     def improve(self) -> None:

@@ -56,9 +56,7 @@ def encode_contexts(levels: Int32, layout: Layout, model: ContextModel, *, threa
     return write_model(model) + b"".join(varint(len(body)) for body in chunks[:-1]) + b"".join(chunks)
 
 
-def decode_contexts(
-    data: bytes | memoryview, layout: Layout, *, trellis: int = 0, threads: int = 1
-) -> Int32:
+def decode_contexts(data: bytes | memoryview, layout: Layout, *, trellis: int = 0, threads: int = 1) -> Int32:
     """Return the levels (n,) that `encode_contexts` turned into `data`; `FormatError` for any other bytes."""
     view = memoryview(data)
     out = np.empty((layout.kernels, layout.positions), np.int32)
@@ -117,10 +115,12 @@ class _Coder:
         if model.eighths is not None:
             around, sums = np.empty(kernels.size, np.uint8), np.empty(kernels.size, np.int16)
             look_around(kernels, pictures.cells, pictures.stride, pictures.size, model.weights, around, sums)
-        before = np.zeros(0, np.uint8)
+        before: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         if model.trellis:
             rows = kernels.reshape(-1, self.strand * kernels.shape[1])
-            before = states_before(rows, model.trellis).reshape(-1) & (model.contexts - 1)
+            before = np.asarray(
+                states_before(rows, model.trellis).reshape(-1) & (model.contexts - 1), np.uint8
+            )
         escaped = int(np.count_nonzero(np.abs(kernels) > model.direct))
         states, words = (
             np.empty(_lane_count(kernels.size), np.int64),

@@ -214,9 +214,9 @@ def decode(
     """Decode `out` (N, P) from `words`; return whether words and states ended exactly as they must.
 
     `states` (S,) is overwritten; `slots` from `slot_table`; `cells` … `size` from `Pictures`; `following` (16,
-    or 64): the trellis, by twice the state plus the parity, None without one; the others as in `encode`. Never reads outside
-    `words`, whatever they hold. Choices that no processor predicts are arithmetic; whether to read a word is a branch
-    (as arithmetic, in a function of its own, it made each state wait for the others: half the speed).
+    or 64): the trellis, by twice the state plus the parity, None without one; the others as in `encode`. Never reads
+    outside `words`, whatever they hold. Choices that no processor predicts are arithmetic; whether to read a word is a
+    branch (as arithmetic, in a function of its own, it made each state wait for the others: half the speed).
     """
     lanes = len(states)
     paths, own, spots = _allocate_lanes(lanes)

@@ -92,7 +92,7 @@ def fit_exponents(counts: Floats, direct: int, hazards: int, own: int = 1) -> tu
 def _fit_exponents(first: Floats, whole: Floats, usual: Floats, direct: int, own: int, out: Int64) -> float:
     """Fill `out` (K, hazards); return about what writing it takes.
 
-    first, whole (K, tokens): counts in states that end in 0 and in all of them; usual (tokens,): counts added to every class.
+    first, whole (K, tokens): counts in states that end in 0 and in all of them; usual (tokens,): what is added to each.
     """
     hazards, bits = out.shape[1], 0.0
     for c in range(out.shape[0] - 1, -1, -1):

@@ -161,7 +161,8 @@ def _add_biases(
     quantizer = _bias_grid([calibration.bias_steps(price)[name] for name in biases])
     values = [np.asarray(bias, np.float32).reshape(-1) for bias in biases.values()]
     levels = [
-        (quantizer.of_row(row) if quantizer.rows else quantizer).quantize(one) for row, one in enumerate(values)
+        (quantizer.of_row(row) if quantizer.rows else quantizer).quantize(one)
+        for row, one in enumerate(values)
     ]
     size = assembly.add(list(biases), quantizer, np.concatenate(levels))
     if not size:

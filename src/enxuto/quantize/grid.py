@@ -63,7 +63,9 @@ class Grid:
     def of_row(self, row: int) -> Grid:
         """Return the grid of one row by itself; `UsageError` where float32 has no such step."""
         with np.errstate(over="ignore", under="ignore"):
-            return Grid(float(np.float32(self.step) * quarter_octaves(np.asarray(self.rows[row : row + 1]))[0]))
+            return Grid(
+                float(np.float32(self.step) * quarter_octaves(np.asarray(self.rows[row : row + 1]))[0])
+            )
 
     def quantize(self, x: Float32) -> npt.NDArray[np.int32]:
         """Return the nearest level of every element of `x`; `UsageError` on a trellis, where none is nearest alone."""
