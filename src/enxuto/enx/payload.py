@@ -19,7 +19,8 @@ import numpy as np
 
 from enxuto.codec import Coder, decode, decode_bytes, decode_levels, encode, encode_bytes, encode_levels
 from enxuto.enx import native
-from enxuto.enx.table import ExactRow, LevelsRow, Row, TensorEntry, describe
+from enxuto.enx.quantizer_fields import describe
+from enxuto.enx.table import ExactRow, LevelsRow, Row, TensorEntry
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer

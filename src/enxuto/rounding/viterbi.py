@@ -22,17 +22,17 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
-def nearest_path(scaled: Float64) -> Int32 | None:
+def nearest_path(scaled: Float64, states: int = NEWEST) -> Int32 | None:
     """Return levels (R, C) for weights (R, C) in units of their steps; None where one would leave 30 bits.
 
-    No weight is off by more than two steps. Cost: 64 candidates a weight.
+    No weight is off by more than two steps. Cost: two candidates a weight for each of the trellis's states.
     """
     if scaled.size and not float(np.abs(scaled).max()) <= LARGEST_ON_TRELLIS:
         return None
     levels, columns = np.empty(scaled.shape, np.int32), scaled.shape[1]
-    losses, others = np.empty(NEWEST), np.empty(NEWEST)
-    origins, chosen = np.empty((columns, NEWEST), np.uint8), np.empty((columns, NEWEST), np.int32)
-    _search(scaled, MACHINES[NEWEST].following, losses, others, origins, chosen, levels)
+    losses, others = np.empty(states), np.empty(states)
+    origins, chosen = np.empty((columns, states), np.uint8), np.empty((columns, states), np.int32)
+    _search(scaled, MACHINES[states].following, losses, others, origins, chosen, levels)
     return levels
 
 
