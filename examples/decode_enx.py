@@ -28,12 +28,10 @@ MOST = 1 << 40
 DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 DAMAGE += (struct.error, lzma.LZMAError)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
-# The trellis of 8 and of 32 states: the state behind an even level, and what an odd level changes in it.
-EVEN = {8: (0, 5, 1, 6, 2, 4, 3, 7), 32: [s >> 1 ^ 30 * (s & 1) for s in range(32)]}
-ODD = {8: 2, 32: 11}
-TRELLISES = {"trellis": 8, "trellis-32": 32}  # coders
-# For states that end in 1, 2, 3: what their first hazards differ by, as a rule, from those of states that end in 0.
-SHIFTS = {0: (), 8: ((-5,),), 32: ((-5, -3), (3, -1), (-1, -5))}
+TRELLISES = {"trellis": 8, "trellis-32": 32}  # coders, and their numbers of states
+# By states: the state behind even levels, what odd ones change in it, usual shifts of hazards by a state's end.
+EVEN = {0: [0], 8: [0, 5, 1, 6, 2, 4, 3, 7], 32: [s >> 1 ^ 30 * (s % 2) for s in range(32)]}
+ODD, SHIFTS = {0: 0, 8: 2, 32: 11}, {0: [], 8: [[-5]], 32: [[-5, -3], [3, -1], [-1, -5]]}
 HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand states"
 Contexts = namedtuple("Contexts", HEAD)
 
@@ -109,14 +107,9 @@ def check_quantizer(q, split, shapes):
         need(math.isfinite(float(q[key])), f"{key} is too large")
     kind, axes = q["kind"], [q["axis"]] if "axis" in q else q.get("axes", [])
     need(type(axes) is list and all(type(axis) is int for axis in axes), "axes are wrong")
-    states = q.get("trellis", False)
-    need(type(states) is bool or (type(states) is int and states == 32), "no such trellis")
-    need(bool(axes) == (split > 0), "steps and axes do not fit")
-    if axes and len(shapes) > 1:
-        need(axes == [0] and kind == "grid" and any(map(math.prod, shapes)), "the axes do not fit")
-    else:
-        one = len(shapes) == 1 and math.prod(shapes[0]) > 0
-        need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
+    need(repr(q.get("trellis", False)) in ("False", "True", "32"), "no such trellis")
+    fits = set(axes) <= {*range(len(shapes[0]))} if len(shapes) == 1 else axes == [0] and kind == "grid"
+    need(bool(axes) == (split > 0) and (not axes or (fits and any(map(math.prod, shapes)))), "axes are wrong")
     if "step" in q:
         need(0 < float32(q["step"]) < math.inf, "a step is out of range")
     if kind == "dead-zone":
@@ -151,7 +144,7 @@ def decode(data):
 
 def decode_row(row, payload):
     """Yield the tensors of one row of the table."""
-    exact, quantizer, at = row["coder"] == "planes", row.get("quantizer"), 0
+    exact, q, at = row["coder"] == "planes", row.get("quantizer"), 0
     end, split = len(payload) - row.get("padding", 0), row.get("steps_bytes", 0)
     # Packed elements of exact values count as bytes, of which each tensor has whole ones.
     per_byte = [PACKED.get(entry["type"], 1) if exact else 1 for entry in row["tensors"]]
@@ -161,7 +154,7 @@ def decode_row(row, payload):
     need(sum(counts) <= 4096 * len(payload) + 65536, "more elements than the payload may stand for")
     data, width, shapes = payload[split:end], widths.pop(), [entry["shape"] for entry in row["tensors"]]
     values, trellis = b"", TRELLISES.get(row["coder"], 0)
-    if trellis or (not exact and quantizer.get("trellis")):
+    if trellis or (not exact and q.get("trellis")):
         need(len(shapes) == 1 and shapes[0], "a trellis takes one tensor")
     if not exact and not any(counts):
         need(not data, "there are bytes where there are no levels")
@@ -169,10 +162,6 @@ def decode_row(row, payload):
         values = decode_contexts(data, shapes, trellis)
     else:
         values = (decode_planes if exact else decode_order0)(data, sum(counts), width)
-    of_tensors = []  # steps, where each of several tensors has its own
-    if not exact and len(shapes) > 1 and quantizer.get("axes"):
-        of_tensors = [step for step, _ in grid_steps(quantizer, [len(shapes)], payload[:split])]
-        need(all(of_tensors), "a step is too small")
     for index, (entry, count) in enumerate(zip(row["tensors"], counts, strict=True)):
         data, levels, shape = values[at : at + count * width], None, entry["shape"]
         at += count * width
@@ -182,22 +171,20 @@ def decode_row(row, payload):
             need(not spare or data[-1] >> 8 // per * (per - spare) == 0, "the last byte is not filled up")
             need(entry["type"] != 9 or max(data, default=0) <= 1, "a truth value is neither 0 nor 1")
         if not exact:
-            levels, steps, inner = data, [quantizer.get("step")], 1  # inner: elements between two steps
-            if "axis" in quantizer:
-                n, inner = shape[quantizer["axis"]], math.prod(shape[quantizer["axis"] + 1 :])
+            levels, steps, inner = data, [q.get("step")], 1  # inner: elements between two steps
+            if "axis" in q:
+                n, inner = shape[q["axis"]], math.prod(shape[q["axis"] + 1 :])
                 steps = struct.unpack(f"<{n}f", decode_planes(payload[:split], n, 4))
                 need(all(0 < step < math.inf for step in steps), "a step is out of range")
-            if of_tensors:
-                steps = [(of_tensors[index], 1.0)]
-            elif quantizer["kind"] == "grid":
-                steps, inner = grid_steps(quantizer, shape, payload[:split]), 1
-            states = quantizer.get("trellis")
-            states = 8 if states is True else states
-            units = multiples(levels, math.prod(shape[1:]), states) if states else levels
+            if q["kind"] == "grid" and len(shapes) > 1:
+                steps = grid_steps(q, [len(shapes)], payload[:split])[index : index + 1]
+            elif q["kind"] == "grid":
+                steps = grid_steps(q, shape, payload[:split])
+            units = multiples(levels, math.prod(shape[1:]), q["trellis"]) if q.get("trellis") else levels
             keys = [(level, steps[i // inner % len(steps)]) for i, level in enumerate(units)]
-            known = {key: to_bytes(value_of(*key, quantizer), entry["type"]) for key in set(keys)}
+            known = {key: to_bytes(value_of(*key, q), entry["type"]) for key in set(keys)}
             data = b"".join(known[key] for key in keys)
-        yield Tensor(shape, entry["type"], data, levels, quantizer)
+        yield Tensor(shape, entry["type"], data, levels, q)
 
 
 class Reader:
@@ -365,13 +352,10 @@ def read_contexts(reader, shapes, trellis):
     if looking:
         moves = [a + b for a, b in zip([-1, -1, 0, 1, 2, 3, 3, -1, 0], reader.numbers(9), strict=True)]
     need(sum(map(abs, moves[5:])) <= 32, "neighbours weigh too much")
-    rows, columns, positions = scales
     lengths = [math.prod(one) for one in shapes] if several else [sizes[1]] * sizes[0]
-    bases = [
-        row + columns[0 if several else i] + offset
-        for row, n in zip(rows, lengths, strict=True)
-        for i in range(n)
-    ]
+    rows, columns, positions = scales
+    pairs = zip(rows, lengths, strict=True)
+    bases = [row + columns[0 if several else i] + offset for row, n in pairs for i in range(n)]
     width = 1 if several or len(shape) < 3 else shape[-1]
     means = [max(1, total // 64) for total in sums]
     return Contexts(
@@ -391,14 +375,13 @@ def contexts_of(head, kernel, p, own):
     total, mean = sum(w * v for w, v in zip(head.weights, near, strict=True)), head.means[own]
     step = sum(1024 * found + 48 * mean >= edge * (around + 3) * mean for edge in (10, 14, 19, 27))
     sure = sum(128 * abs(total) >= edge * mean for edge in (1, 4, 8, 15))
-    return (
-        (clamp(own + head.shifts[step], 0, len(head.means) - 1), sure, total) if head.looking else (own, 0, 0)
-    )
+    c = clamp(own + head.shifts[step], 0, len(head.means) - 1)
+    return (c, sure, total) if head.looking else (own, 0, 0)
 
 
 def multiples(levels, length, states):
     """Return what levels stand for that depend on each other in rows of that length."""
-    found, state = [], 0
+    found, state, states = [], 0, 8 if states is True else 32
     need(all(abs(level) < 1 << 30 for level in levels), "a level on a trellis is too large")
     for i, level in enumerate(levels):
         state = state if i % length else 0
@@ -412,8 +395,7 @@ def decode_contexts(data, shapes, trellis):
     reader, levels = Reader(data), []
     head = read_contexts(reader, shapes, trellis)
     reader.align()
-    size = len(head.positions)
-    strand = head.strand or 1  # kernels that are decoded one after the other
+    size, strand = len(head.positions), head.strand or 1  # strand: kernels decoded one after the other
     step = max(1, (1 << 18) // (size * strand)) * strand
     chunks = [head.bases[i : i + step] for i in range(0, len(head.bases), step)]
     stored = [reader.varint() for _ in chunks[1:]]
@@ -457,8 +439,7 @@ def decode_chunk(head, bases, kernels, reader, length):
             bits = min(16, token - head.direct - 1 - i)
             level, x = level + (x % (1 << bits) << i), refilled(x >> bits)
         kernels[n][p], states[row % lanes] = level if like == (total >= 0) else -level, x
-        if head.states:
-            paths[row] = EVEN[head.states][path] ^ level % 2 * ODD[head.states]
+        paths[row] = EVEN[head.states][path] ^ level % 2 * ODD[head.states]
     need(set(states) == {0 if lanes == 1 else 1 << 31} and not stream, "a chunk does not end as it should")
     return [level for kernel in kernels for level in kernel]
 
@@ -482,14 +463,13 @@ def grid_steps(q, shape, coded):
     need(axes in ([], [0], [1], [0, 1]) and len(shape) >= len(axes), "a grid's axes do not fit")
     exponents = list(decode_order0(coded, sum(shape[axis] for axis in axes))) if axes else []
     need(all(abs(e) <= 96 for e in exponents), "a grid's factor is too large")
-    hexes = "3F800000 3F9837F0 3FB504F3 3FD744FD"
-    roots = [struct.unpack(">f", bytes.fromhex(x))[0] for x in hexes.split()]
+    roots = struct.unpack(">4f", bytes.fromhex("3F800000 3F9837F0 3FB504F3 3FD744FD"))
     factors = [math.ldexp(roots[e & 3], e >> 2) for e in exponents]
     empty = not math.prod(shape)  # of rows of no elements there may be any number
     rows = factors[: shape[0]] if 0 in axes else [1.0] * (1 if empty else whole[0])
     columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * (0 if empty else whole[1])
     rows = [float32(float32(q["step"]) * row) for row in rows]
-    need(all(map(math.isfinite, rows)), "the steps of a grid lie beyond float32")
+    need(all(0 < row < math.inf for row in rows), "the steps of a grid lie beyond float32")
     return [(row, column) for row in rows for column in columns for _ in range(math.prod(shape[2:]))]
 
 

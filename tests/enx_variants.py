@@ -55,7 +55,7 @@ def bases() -> dict[str, Taken]:
         "rows": built("order0", Grid(0.01, (1, -2, 3, 0, 5)), [["fc.w"]]),
         "trellis": built("trellis", Grid(0.01, trellis=8), [["conv.w"], ["fc.w"]]),
         "trellis of 32": built("trellis-32", Grid(0.01, trellis=32), [["conv.w"], ["fc.w"]]),
-        "steps of tensors": built("contexts", Grid(0.02, (0, -3, 5)), [["conv.b", "bn.scale", "fc.b"]]),
+        "steps of tensors": built("contexts", Grid(0.02, (0, -5, 5)), [["conv.b", "bn.scale", "fc.b"]]),
         "bundle": built("contexts", DeadZone(0.02), [["conv.b", "bn.scale", "fc.b"]]),
     }
     taken = {name: Taken.apart(data) for name, data in files.items()}

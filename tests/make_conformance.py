@@ -30,7 +30,7 @@ from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry
 from enxuto.onnx_model import Model, array_bytes, skeleton
 from enxuto.quantize.grid import Grid
-from make_golden import cases, model, quantized, ramp
+from make_golden import cases, model, more_of_32_states, quantized, ramp
 
 FOLDER = Path(__file__).parent / "conformance"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "decode_enx.py"
@@ -97,7 +97,7 @@ def on_types() -> dict[str, CompressedModel]:
 def sound() -> dict[str, bytes]:
     """All files that must be read, by name."""
     files = {name: make().to_bytes() for name, make in cases().items()}
-    files |= {name: one.to_bytes() for name, one in on_types().items()}
+    files |= {name: one.to_bytes() for name, one in (on_types() | more_of_32_states()).items()}
     files["every type"] = every_type().to_bytes()
     files["digits"] = compress(DEMO, bits=3).to_bytes()
     bases = enx_variants.bases()

@@ -84,7 +84,7 @@ class Grid:
     def reconstruct(self, levels: npt.NDArray[np.int32]) -> Float32:
         """Return the float32 value of every level: two products, each rounded by itself."""
         rows, columns = self.steps(levels.shape)
-        if not np.isfinite(rows).all():  # level 0 would become NaN
+        if not (np.isfinite(rows) & (rows > 0)).all():  # level 0 would become NaN, or all of a row nothing
             raise UsageError("the steps of a grid lie beyond float32")
         if self.trellis:
             if levels.ndim < 1:
