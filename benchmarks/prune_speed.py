@@ -33,7 +33,8 @@ from enxuto.onnx_model import Model
 from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.retrain import build_unpruned
-from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
+from enxuto.prune.rounds import UnprunedNetwork, shares_left
+from enxuto.prune.selection import Selection
 from enxuto.prune.speed import latencies
 from enxuto.runtime import Runner
 from enxuto.summary import summarize_onnx

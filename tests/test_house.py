@@ -96,6 +96,21 @@ MAY_IMPORT = {
         "weights",
         "zoo",
     },
+    "slimming": {
+        "compression",
+        "data",
+        "enx",
+        "export",
+        "latency",
+        "onnx_model",
+        "opening",
+        "prune",
+        "runtime",
+        "studies",
+        "study",
+        "summary",
+        "train",
+    },
     "report": {"studies", "study", "weights"},
     "doctor": {"calibration", "compression", "data", "demo", "enx", "onnx_model", "runtime"},
     "cli": None,  # anything
@@ -113,6 +128,7 @@ WITH_TORCH = {
     "measure",
     "prune",
     "studies",
+    "slimming",
     "cli",
 }
 NO_TORCH = set(MAY_IMPORT) - WITH_TORCH

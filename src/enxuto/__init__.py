@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from enxuto.onnx_model import Model
     from enxuto.opening import session
     from enxuto.runtime import Runner
+    from enxuto.slimming.entry import slim
+    from enxuto.slimming.result import SlimResult
 
 __all__ = [
     "BudgetError",
@@ -50,6 +52,7 @@ __all__ = [
     "ModelError",
     "Preprocess",
     "Runner",
+    "SlimResult",
     "UsageError",
     "__version__",
     "compress",
@@ -60,6 +63,7 @@ __all__ = [
     "open_dataset",
     "quantize",
     "session",
+    "slim",
     "verify",
 ]
 
@@ -78,6 +82,8 @@ _HOMES = {
     "model_evaluation": ("evaluate",),
     "onnx_model": ("Model",),
     "runtime": ("Runner",),
+    "slimming.entry": ("slim",),
+    "slimming.result": ("SlimResult",),
 }
 
 

@@ -228,31 +228,63 @@ def test_a_lottery_runs_resumes_and_tells_its_tickets(invoke: Invoke, pictures: 
     first = invoke(*asked, "--retrain", "rewind")
     assert first.exit_code == 0, first.output
     assert "l1, rewind to 0" in first.stdout
-    assert "random, reinit" in first.stdout
+    assert "above random filters" in " ".join(first.stdout.split())
     assert "40 test images, seeds 0, 1" in " ".join(first.stdout.split())
     more = invoke(*asked, "--retrain", "rewind,lr-rewind", "--schedules", "iterative,gradual", "--json")
     assert more.exit_code == 0, more.output
-    assert "6 of 12 points are recorded already" in more.stderr
+    assert "8 of 20 points are recorded already" in more.stderr
     said = json.loads(more.stdout)
     assert json.loads((out / "lottery.json").read_text())["provenance"] == said["provenance"]
     assert said["provenance"]["seed"] == [0, 1]
     assert sorted(said["unpruned"]["seeds"]) == ["0", "1"]
     assert list(said["unpruned_trained_on"]) == ["lr-rewind"]
+    gone = {}
     for level in said["levels"]:
         assert level["left"]["filters"] == pytest.approx(0.8, abs=0.01)
         assert level["claim"]["of"] == 2
+        gone[level["mode"], level["schedule"], level["control"]] = level["removed_now"]["1"]
+    for mode, schedule in (("rewind", "iterative"), ("lr-rewind", "iterative"), ("none", "gradual")):
+        own, fresh, random = (gone[mode, schedule, control] for control in ("", "fresh", "random"))
+        assert fresh == own  # the very same architecture
+        assert {layer: len(places) for layer, places in random.items()} == {k: len(v) for k, v in own.items()}
+        assert random != own
     assert {path.name for path in out.glob("*.png")} >= {
         "tickets-global-iterative.png",
         "tickets-global-gradual.png",
     }
 
 
+def test_a_collapsed_layer_is_a_result(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    result = invoke("lottery", "lenet5", "--data", pictures / "train.npz", "--test", pictures / "test.npz", "-o", out,
+                    "--workers", 0, "--criteria", "l1", "--rounds", 2, "--set", "epochs=2", "--set", "batch=20",
+                    "--seeds", 1, "--retrain", "lr-rewind", "--amount", "60%", "--floor", 0, "--speed",
+                    "--layers", "convolutions", "--all", "--json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    levels = json.loads(result.stdout)["levels"]
+    assert [(level["control"], level["round"]) for level in levels] == [
+        ("", 1), ("", 2), ("fresh", 1), ("fresh", 2), ("random", 1), ("random", 2),
+    ]  # fmt: skip
+    # L1 norms of thin layers are small: of 6 and 16 filters, the first round leaves 9 and the second 4 of c3.
+    assert [round(22 * level["left"]["filters"]) for level in levels if not level["control"]] != []
+    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    collapsed = [one["values"] for one in records if one["values"].get("collapsed")]
+    assert collapsed
+    for values in collapsed:
+        assert values["collapsed"] == ["features.c1"]
+        assert values["widths"]["features.c1"] == 0
+    verdicts = (out / "lottery.md").read_text()
+    assert "| collapsed |" in verdicts
+    assert invoke("prune", "lenet5", "--floor", 0, "--data", "x", "-o", tmp_path / "p").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
         (("--scale", "huge"), "no scale"), (("--criteria", "l1,luck"), "luck"),
-        (("--rewind-epochs", "x"), "--rewind-epochs"),
-        (("--set", "early_stopping=2"), "leave out validation"),
+        (("--rewind-epochs", "x"), "--rewind-epochs"), (("--controls", "fesh"), "did you mean 'fresh'"),
+        (("--score-images", "some"), "or all"), (("--reference", "zeros"), "did you mean 'zero'"),
+        (("--set", "early_stopping=2"), "leave out early_stopping"),
         (("--scheduler", "tcp://x:1", "--workers", 1), "--workers"),
     ],
 )  # fmt: skip

@@ -17,7 +17,8 @@ from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
 from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import build_unpruned, reinitialise, retraining_config, slice_epochs
-from enxuto.prune.rounds import Selection, UnprunedNetwork, _measure_size, shares_left
+from enxuto.prune.rounds import UnprunedNetwork, _measure_size, shares_left
+from enxuto.prune.selection import Selection
 from enxuto.summary.torch_module import summarize_module
 from enxuto.train.config import TrainConfig
 from enxuto.train.schedules import make_schedule
@@ -128,6 +129,41 @@ def test_what_is_reached_already_removes_nothing(lenet: UnprunedNetwork) -> None
     assert step.kept == kept
     assert step.requested == 0.95
     assert step.achieved == pytest.approx(186 / 226)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [LENET, SHUFFLE, Architecture("resnet20-cifar", (3, 32, 32), 10)],
+    ids=lambda one: one.name,
+)
+def test_random_filters_leave_as_many_of_each_layer(architecture: Architecture) -> None:
+    unpruned = UnprunedNetwork.from_architecture(architecture)
+    network = build_unpruned(architecture, 0)
+    whole = unpruned.channels.keep_all()
+    first = unpruned.plan_round(whole, l1_of(unpruned, network), 0.8, Selection()).kept
+    second = unpruned.plan_round(
+        first, l1_of(unpruned, unpruned.prune(network.state_dict(), first, verify=False)), 0.6, Selection()
+    ).kept
+    plan = unpruned.plan_alike(whole, first, 1)
+    later = unpruned.plan_alike(plan, second, 2)
+    for chosen, like in ((plan, first), (later, second)):
+        assert {k: len(v) for k, v in chosen.layers.items()} == {k: len(v) for k, v in like.layers.items()}
+        assert chosen != like
+    assert all(set(places) <= set(plan.layers[layer]) for layer, places in later.layers.items())
+    assert unpruned.plan_alike(whole, first, 1) == plan != unpruned.plan_alike(whole, first, 3)
+    unpruned.prune(network.state_dict(), later)  # a removal that holds
+    with pytest.raises(UsageError, match="fewer filters are left"):
+        unpruned.plan_alike(second, first, 0)
+
+
+def test_convolutions_alone_are_pruned_and_counted(lenet: UnprunedNetwork) -> None:
+    network = build_unpruned(LENET, 0)
+    found = l1_of(lenet, network)
+    step = lenet.plan_round(lenet.channels.keep_all(), found, 0.5, Selection(layers="convolutions"))
+    left = {layer: len(places) for layer, places in step.kept.layers.items()}
+    assert left["features.c1"] + left["features.c3"] == 11  # half of 22
+    assert (left["classifier.c5"], left["classifier.f6"]) == (120, 84)
+    assert step.achieved == 0.5
 
 
 def test_latency_is_asked_of_the_timer_once_for_each_plan(lenet: UnprunedNetwork) -> None:

@@ -231,7 +231,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         with pytest.raises(UsageError, match="share"):
             choose_units(units, found, share, measure)
     with pytest.raises(UsageError, match="floor"):
-        choose_units(units, found, 0.5, measure, floor=0)
+        choose_units(units, found, 0.5, measure, floor=-1)
     with pytest.raises(UsageError, match="multiples"):
         choose_units(units, found, 0.5, measure, multiple=0)
     with pytest.raises(UsageError, match="E021"):

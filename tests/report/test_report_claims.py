@@ -23,12 +23,14 @@ STEERING = "fc\x1b]0;PWNED\x07\u202egnp.exe\rover"
 
 
 def lottery(control: float) -> list[dict[str, Any]]:
-    """Records of an arm below the unpruned 0.8, its control with fresh weights, and the network only trained on."""
+    """Records of an arm beside the unpruned 0.8, its controls, a chain of fresh weights, and the network trained on."""
     found = samples.lottery_records()
     shared = {"network": found[0]["settings"]["network"]}
     arm = {"mode": "reinit", "criterion": "l1", "scope": "global", "schedule": "iterative", "rewind_epoch": 0}
     for point, settings in (
         ("c1", {**shared, "arm": arm, "round": 1}),
+        ("c2", {**shared, "arm": {**arm, "mode": "rewind", "control": "fresh"}, "round": 1}),
+        ("c3", {**shared, "arm": {**arm, "mode": "rewind", "control": "random"}, "round": 1}),
         ("c0", {**shared, "arm": {**arm, "mode": "fine-tune"}, "round": 0}),
     ):
         values = {**found[1]["values"], "top1": control}
@@ -42,11 +44,12 @@ def test_a_control_is_never_a_winning_ticket(tmp_path: Path) -> None:
     chart = exhibit.charts[0]
     place = chart.columns.index("ticket")
     ringed = {series.name: [row[place] for row in series.rows] for series in chart.frames[0].series}
-    assert ringed["l1, reinit"] == [0]
+    names = ["l1, reinit", "l1, rewind to 0: fresh weights", "l1, rewind to 0: random filters"]
+    assert [ringed[name] for name in names] == [[0], [0], [0]]
     assert ringed["l1, fine-tune (only trained on)"] == [0]
     assert ringed["l1, rewind to 0"] == [1, 0]  # 0.82 and 0.6 beside 0.8
     found = dict(row[:2] for row in exhibit.tables[0].rows)
-    assert found["l1, reinit"] == found["l1, fine-tune (only trained on)"] == "(control)"
+    assert {found[name] for name in [*names, "l1, fine-tune (only trained on)"]} == {"(control)"}
 
 
 def test_a_ticket_needs_all_seeds(tmp_path: Path) -> None:

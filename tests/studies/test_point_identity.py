@@ -20,13 +20,14 @@ from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import DataError, UsageError
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture
-from enxuto.prune.rounds import Selection
+from enxuto.prune.selection import Selection
 from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.studies.curve.points import Subject
 from enxuto.studies.curve.points import points as curve_points
 from enxuto.studies.images import ImageSelection, open_images
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
-from enxuto.studies.lottery.points import Arm, LotteryStudy
+from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.points import LotteryStudy
 from enxuto.studies.lottery.points import points as lottery_points
 from enxuto.studies.lottery.round import _restore_weights
 from enxuto.studies.network_hashes import code_hash, state_hash

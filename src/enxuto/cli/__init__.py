@@ -42,6 +42,7 @@ _VERBS = (
     "report",
     "doctor",
     "prune",
+    "slim",
     "lottery",
 )
 

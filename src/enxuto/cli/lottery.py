@@ -56,14 +56,16 @@ _GRAPH = "given.pt"
 HELP = """Search winning tickets: pruned networks as accurate as the unpruned one, on several seeds, beside controls.
 
 NETWORK is trained once for each seed. Each arm (criterion × retraining × scope × schedule) then prunes and retrains it
-round by round. Two controls are always among the arms: random filters with fresh weights, and the unpruned network
-trained on. Scales are smoke (800 images, 2 epochs, 2 seeds, 2 rounds: minutes on two cores), small (8,000 images, 5
-epochs, 3 seeds, 7 rounds) and full (all images, 160 epochs, 5 seeds, 10 rounds). Every round is recorded when it ends.
-The same command resumes, with more rounds, seeds or arms too. The folder gets tables and charts.
+round by round. Controls of each arm have the sizes of its very rounds: fresh weights in its architecture, and random
+filters retrained in its way. The unpruned network trained on is a third. Scales are smoke (800 images, 2 epochs, 2
+seeds, 2 rounds: minutes on two cores), small (8,000 images, 5 epochs, 3 seeds, 7 rounds) and full, the source's
+protocol (all images, 160 epochs, 5 seeds, 10 rounds, 20 of DeepLIFT, rewinding to epochs 0 to 4, filters scored on all
+training images). Every round is recorded when it ends. The same command resumes, with more rounds, seeds or arms too.
+The folder gets tables and charts.
 
 ```
 enxuto lottery lenet5 --data fashion-mnist --scale smoke
-enxuto lottery vgg16-cifar --data cifar10 --scale full --criteria l1,deeplift --retrain lr-rewind,reinit --speed
+enxuto lottery vgg16-cifar --data cifar10 --scale full --layers convolutions --speed
 ```
 """
 
@@ -97,13 +99,23 @@ class LotteryOptions:
         typer.Option(
             rich_help_panel=_ARMS, metavar="NAME,…", help="rewind, lr-rewind, fine-tune, reinit, none."
         ),
-    ] = ("rewind", "lr-rewind", "fine-tune", "reinit")
+    ] = ("rewind", "lr-rewind", "fine-tune")
+    controls: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            rich_help_panel=_ARMS,
+            metavar="NAME,…",
+            help="What each arm is compared with, at its own sizes: fresh (weights), random (filters), or none.",
+        ),
+    ] = ("fresh", "random")
     rewind_epochs: Annotated[
         tuple[int, ...],
         typer.Option(
-            rich_help_panel=_ARMS, metavar="N,…", help="Epochs that rewind goes back to, an arm for each."
+            rich_help_panel=_ARMS,
+            metavar="N,…",
+            help="Epochs that rewind goes back to, an arm for each; by default the scale's: 0, or 0 to 4 of full.",
         ),
-    ] = (0,)
+    ] = ()
     scopes: Annotated[
         tuple[str, ...], typer.Option(rich_help_panel=_ARMS, metavar="NAME,…", help="global, local.")
     ] = ("global",)
@@ -162,8 +174,9 @@ def run(
 ) -> None:
     """Check, make the points, compute them, show what came out."""
     check_packages("torch", "onnxscript", "matplotlib")
-    from enxuto.studies.lottery.points import SCALES, points
+    from enxuto.studies.lottery.points import points
     from enxuto.studies.lottery.results import Lottery
+    from enxuto.studies.lottery.scales import SCALES
     from enxuto.study import Study
 
     scale = options.scale
@@ -191,7 +204,7 @@ def run(
     images = open_both_parts(selected, data, image_options.test)
     study = make(tuple(images.train.images.shape[1:]), images.train.classes)
     work = points(study, images.hash)
-    note(f"{len(work)} points: {len(study.seeds)} seeds × {len(study.arms())} arms × {study.rounds} rounds, and the "
+    note(f"{len(work)} points: {len(study.seeds)} seeds, {len(study.arms())} arms, their controls, and the "
          "unpruned networks")  # fmt: skip
     merge_records(folder, computing.merge)
     if held is not None:
@@ -224,7 +237,8 @@ def _study(
 ) -> LotteryStudy:
     """The study that the options ask for, of images of this shape (C, H, W) and so many classes."""
     from enxuto.prune.removal.kept import Architecture
-    from enxuto.studies.lottery.points import SCALES, LotteryStudy
+    from enxuto.studies.lottery.points import LotteryStudy
+    from enxuto.studies.lottery.scales import SCALES
     from enxuto.train.config import TrainConfig
 
     scale = SCALES[options.scale]
@@ -244,14 +258,18 @@ def _study(
         schedules=options.schedules,
         seeds=tuple(range(seed, seed + (options.seeds or scale.seeds))),
         rounds=options.rounds or scale.rounds,
+        longer={} if options.rounds else scale.longer,
         amount=parse_share(filters.amount),
         target=filters.target,
         normalise=filters.normalise,
         floor=filters.min_filters,
         multiple=filters.multiple,
-        rewind_epochs=options.rewind_epochs,
+        rewind_epochs=options.rewind_epochs or scale.rewind_epochs,
         retrain_epochs=options.retrain_epochs,
-        score_images=filters.score_images,
+        score_images=filters.scoring_count(scale.score_images),
+        reference=filters.reference,
+        layers=filters.layers,
+        controls=() if options.controls == ("none",) else options.controls,
         timed=(1, 128) if options.speed else (),
         threads=computing.thread_count,
         paths=paths,
@@ -278,7 +296,7 @@ def _about(result: Result) -> dict[str, Any] | None:
 
 
 def _name(result: Result) -> str:
-    from enxuto.studies.lottery.points import Arm
+    from enxuto.studies.lottery.arms import Arm
 
     arm = result.settings.get("arm")
     what = "unpruned" if arm is None else Arm(**arm).label
@@ -296,7 +314,7 @@ def _show(
     """Write tables and charts into `target`, in the study's folder, and print the claims, or all as JSON."""
     from enxuto.report.figures.lottery import draw_lottery
     from enxuto.studies.lottery.files import write_tables
-    from enxuto.studies.lottery.tables import claims_table, levels_table, speeds_table
+    from enxuto.studies.lottery.tables import claims_table, levels_table, published_table, speeds_table
 
     written = write_tables(lottery, target, provenance=made)
     written += draw_lottery(lottery, target, ".svg" if options.svg else ".png")
@@ -307,6 +325,7 @@ def _show(
     else:
         tables: list[Any] = [
             claims_table(lottery),
+            published_table(lottery),
             levels_table(lottery) if options.all else None,
             speeds_table(lottery),
         ]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from enxuto.cli.shared.common_options import Json, Threads
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.model_files import is_model_file, open_network_file
-from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.cli.shared.provenance import provenance
+from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.pruning_results import finish
 from enxuto.cli.shared.study_progress import study_progress
 from enxuto.cli.shared.terminal import note, warn
 from enxuto.cli.shared.training_options import (
-    Settings,
     TrainingDataOptions,
     absolute_path,
     check_packages,
@@ -56,78 +54,6 @@ enxuto prune vgg16-cifar --weights best.pt --data cifar10 --criterion deeplift -
 ```
 """
 
-_CHOICE, _AGAIN = "Which filters", "Retraining"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruneOptions:
-    """What is pruned how often, by which criterion, and how it is trained again."""
-
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Checkpoint of NETWORK, from `enxuto train` or a state dict."),
-    ] = None
-    factory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:FACTORY",
-            help="For a pruned file of your own network: what makes it. Its code is run; the file does not choose it.",
-        ),
-    ] = None
-    preprocess: BasePreprocess = None
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Prune in N rounds; 1 is one-shot.")] = 1
-    macs: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_CHOICE,
-            metavar="SHARE",
-            help="Leave this share of the MACs after all rounds: 65%, instead of --target and --amount.",
-        ),
-    ] = None
-    criterion: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_CHOICE,
-            metavar="NAME",
-            help="l1, l2, random, gradient-activation, taylor, deeplift, lrp or conductance; with --retrain none also "
-            "cost: the loss that is left after refitting.",
-        ),
-    ] = "l1"
-    scope: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_CHOICE,
-            metavar="NAME",
-            help="global ranks all filters together; local takes the same share of every layer.",
-        ),
-    ] = "global"
-    retrain: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_AGAIN,
-            metavar="NAME",
-            help="After each round: none (least squares, without labels), fine-tune, lr-rewind, rewind or reinit.",
-        ),
-    ] = "none"
-    retrain_epochs: Annotated[
-        int | None,
-        typer.Option(min=1, rich_help_panel=_AGAIN, metavar="N", help="The same as --set epochs=N."),
-    ] = None
-    settings: Settings = None
-    rewind_checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            rich_help_panel=_AGAIN,
-            metavar="FILE",
-            help="The early checkpoint that --retrain rewind goes back to, epoch-NNN.pt.",
-        ),
-    ] = None
-    threads: Threads = 1
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time the network before and after.")] = (
-        True
-    )
-    json: Json = False
-
 
 def run(
     network: Annotated[
@@ -153,15 +79,20 @@ def run(
 ) -> None:
     """Check, load, prune round by round, export, show."""
     check_packages("torch", "onnxscript")
-    from enxuto.prune.rounds import Selection
-    from enxuto.studies.lottery.points import Arm
+    from enxuto.prune.selection import Selection
+    from enxuto.studies.lottery.arms import Arm
     from enxuto.studies.pruning import prune_points
     from enxuto.study import Serial, Study
 
+    if filters.min_filters < 1:
+        raise UsageError(
+            "--min-filters is 1 or more here; enxuto lottery records that a layer collapses", code="E022"
+        )
     amount, target = _amount(options, filters)
     selection = Selection(
         target=target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]
         floor=filters.min_filters, multiple=filters.multiple,
+        layers=filters.layers,  # type: ignore[arg-type]
     )  # fmt: skip
     _check_names(options)
     weights, earlier = _read_start(network, options)
@@ -184,8 +115,10 @@ def run(
         places["rewind"] = absolute_path(rewind_to)
     points = prune_points(
         unpruned, selected, images.hash, Arm(options.criterion, options.retrain, options.scope), selection,
-        amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.score_images,
+        amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.scoring_count(),
+        reference=filters.reference,
         seed=image_options.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
+        minutes=options.minutes,
     )  # fmt: skip
     try:
         with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
@@ -207,7 +140,7 @@ def run(
 def _check_names(options: PruneOptions) -> None:
     from enxuto.prune.criteria.scores import CRITERIA
     from enxuto.prune.refit.pruner import COST
-    from enxuto.prune.retrain import MODES
+    from enxuto.prune.retrain import MODES, REFITTED
 
     if options.criterion not in (*CRITERIA, COST):
         raise UsageError(
@@ -221,8 +154,14 @@ def _check_names(options: PruneOptions) -> None:
             f"choose one of {', '.join(MODES)}",
             code="E021",
         )
-    if options.criterion == COST and options.retrain != "none":
-        raise UsageError("--criterion cost is of refitting: it goes with --retrain none", code="E022")
+    if options.criterion == COST and options.retrain not in REFITTED:
+        raise UsageError(
+            "--criterion cost is of refitting: it goes with --retrain none or distil", code="E022"
+        )
+    if options.minutes is not None and (options.retrain != "distil" or options.retrain_epochs is not None):
+        raise UsageError(
+            "--minutes says how long --retrain distil takes, instead of --retrain-epochs", code="E022"
+        )
     if (options.retrain == "rewind") != (options.rewind_checkpoint is not None):
         raise UsageError(
             "--retrain rewind needs --rewind-checkpoint with an early checkpoint, and nothing else does",
@@ -320,13 +259,16 @@ def _training(
     weights: TrainedWeights | None, options: PruneOptions, seed: int
 ) -> tuple[dict[str, Any], float]:
     """The configuration of trainings between rounds, and the last learning rate of the first."""
+    from enxuto.prune.retrain import DISTILLATION
     from enxuto.train.config import TrainConfig
 
     settings = parse_settings(options.settings)
     if options.retrain_epochs is not None:
         settings["epochs"] = options.retrain_epochs
     own = {"validation": 0.0, "early_stopping": None, "keep_epochs": (), "seed": seed}
-    if weights is None or weights.config is None:
+    if options.retrain == "distil":
+        config = TrainConfig.from_recipe(None, {**DISTILLATION, **own, **settings})
+    elif weights is None or weights.config is None:
         config = TrainConfig.from_recipe("quick", {**own, **settings})
     else:
         config = TrainConfig.from_recipe(None, {**weights.config, **own, **settings})

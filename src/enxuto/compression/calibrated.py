@@ -87,6 +87,8 @@ def compress_within(
     on_trial: Callable[[Trial], None] | None = None,
     score: ScoreJudge | None = None,
     outputs: OutputChoices | None = None,
+    reference: Model | None = None,
+    first_price: float | None = None,
 ) -> CalibratedResult:
     """Calibrate, search, and report.
 
@@ -105,6 +107,8 @@ def compress_within(
         on_trial: called after every trial, remembered ones too.
         score: a caller's judge, for `max_judge_drop`; its searches remember no trials.
         outputs: by output what it is judged as; found out by default.
+        reference: whose answers the bounds are about, where `model` was made from another one; by default `model`.
+        first_price: that is tried first, such as that of a like model.
 
     Raises:
         DataError: images do not fit the model, or top-1 is bounded but the original's is no better than chance.
@@ -123,7 +127,7 @@ def compress_within(
         check_bounds_fit(bounds, judged_outputs)
     is_classifier = judged_outputs.answers is not None
     known = {loss.name: loss.kind for loss in judged_outputs.losses}
-    opened = _Opened(model, preprocess, outputs, threads, is_classifier, known)
+    opened = _Opened(reference or model, preprocess, outputs, threads, is_classifier, known)
     judge = opened.judge(parts.judging, bounds) if bounds.limits_answers else None
 
     def measure() -> Calibration:
@@ -149,17 +153,18 @@ def compress_within(
         return outcome
 
     bits = _FIRST_BITS if bounds.max_bytes is None else 8 * bounds.max_bytes / max(1, parameters(model))
+    origin = [source, *([] if reference is None else [calibration_key(reference, samples, seed, outputs)])]
     log = TrialLog(
         cache or calibration_folder(),
         calibration_key(model, samples, seed, outputs, labelled=labelled),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
-        [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), source],
+        [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), *origin],
         FORMAT_VERSION,  # files of another one have other bytes at the same price
     )
     found = search(
         make,
         bounds,
-        calibration.price_of_bits(min(bits, _MOST_BITS)),
+        calibration.price_of_bits(min(bits, _MOST_BITS)) if first_price is None else first_price,
         judge=judge,
         score=score,
         weights=parameters(calibration.model),

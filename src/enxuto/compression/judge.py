@@ -225,7 +225,11 @@ class Judge:
 
     def __call__(self, compressed: CompressedModel) -> Judgement:
         """Return how a compressed model compares."""
-        scores = self._scores(compressed.to_model())
+        return self.of_model(compressed.to_model())
+
+    def of_model(self, model: Model) -> Judgement:
+        """Return how any model of the same images and classes compares."""
+        scores = self._scores(model)
         # The first NaN would count as the largest score.
         answers = np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(1))
         right, was_right = answers == self._labels, self._answers == self._labels

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from enxuto.prune.removal.rebuild import PrunedNetwork, load_pruned, save_pruned
     from enxuto.prune.removal.remove import remove, slice_state
     from enxuto.prune.retrain import MODES, build_unpruned, reinitialise, retraining_config
-    from enxuto.prune.rounds import TARGETS, NetworkSize, PruningStep, Selection, UnprunedNetwork, shares_left
+    from enxuto.prune.rounds import NetworkSize, PruningStep, UnprunedNetwork, shares_left
+    from enxuto.prune.selection import TARGETS, Selection
     from enxuto.prune.speed import latencies, relative_latency
     from enxuto.prune.tickets import Claim, SeedAccuracies, compare_with_controls
 
@@ -83,7 +84,8 @@ _HOMES = {
     "removal.rebuild": ("PrunedNetwork", "load_pruned", "save_pruned"),
     "removal.remove": ("remove", "slice_state"),
     "retrain": ("MODES", "build_unpruned", "reinitialise", "retraining_config"),
-    "rounds": ("TARGETS", "Selection", "NetworkSize", "PruningStep", "UnprunedNetwork", "shares_left"),
+    "selection": ("TARGETS", "Selection"),
+    "rounds": ("NetworkSize", "PruningStep", "UnprunedNetwork", "shares_left"),
     "criteria.scores": ("CRITERIA", "Criterion"),
     "speed": ("latencies", "relative_latency"),
     "tickets": ("Claim", "SeedAccuracies", "compare_with_controls"),

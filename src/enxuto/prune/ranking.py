@@ -170,8 +170,8 @@ def removal_order(
     values: a score for each unit. sizes: layer → its filters, those in no unit too; a layer that is not there has
     those of the units. Units that would leave a layer fewer than `floor` filters are not in it.
     """
-    if floor < 1:
-        raise UsageError(f"the floor must be 1 filter or more, not {floor}")
+    if floor < 0:
+        raise UsageError(f"the floor must be 0 filters or more, not {floor}")
     if scope not in ("global", "local"):
         raise UsageError(
             f"no scope {scope!r}{did_you_mean(scope, get_args(Scope))}: choose global or local", code="E021"

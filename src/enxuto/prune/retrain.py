@@ -5,6 +5,8 @@
 - `lr-rewind`: the weights stay, the whole schedule runs again (Renda et al., arXiv:2003.02389);
 - `fine-tune`: the weights stay, and so does the last learning rate of the first training;
 - `reinit`: the pruned architecture with fresh weights and the whole schedule: the control of every claim;
+- `distil`: the weights stay, refitted where filters went (`refit`), and learn the unpruned network's answers, without
+  labels (`train.distillation`);
 - `none`: nothing is trained; `enxuto prune` refits what reads the removed filters (`refit`).
 
 Schedules laid out over the whole run (cosine, one cycle) and those that watch the loss cannot be entered in the middle:
@@ -15,7 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal, get_args
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +30,34 @@ from enxuto.prune.rounds import UnprunedNetwork
 from enxuto.summary.target import build_module
 from enxuto.train.config import TrainConfig
 
-__all__ = ["MODES", "Mode", "build_unpruned", "reinitialise", "retraining_config", "slice_epochs"]
+__all__ = [
+    "DISTILLATION",
+    "MODES",
+    "REFITTED",
+    "Mode",
+    "build_unpruned",
+    "reinitialise",
+    "retraining_config",
+    "slice_epochs",
+]
 
-Mode = Literal["rewind", "lr-rewind", "fine-tune", "reinit", "none"]
+Mode = Literal["rewind", "lr-rewind", "fine-tune", "distil", "reinit", "none"]
 MODES: tuple[str, ...] = get_args(Mode)
+
+REFITTED = ("none", "distil")
+"""The ways of `enxuto prune` that begin with a refit of what reads removed filters."""
+
+DISTILLATION: Mapping[str, Any] = MappingProxyType(
+    {
+        "optimizer": "adam",
+        "lr": 5e-4,
+        "batch": 128,
+        "epochs": 10,
+        "schedule": "cosine",
+        "augment": "crop-flip",
+    }
+)
+"""Fields of `TrainConfig` that `enxuto prune` distils by: gentle, as the weights are nearly right when it begins."""
 
 _BY_EPOCH = ("constant", "milestones")  # schedules that any epoch can be entered at
 

@@ -11,29 +11,32 @@ scores (`scores`), the order of removal (`ranking`) and training (`retrain`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enxuto.errors import ModelError, UsageError, did_you_mean
+from enxuto.errors import ModelError, UsageError
 from enxuto.prune.attribution.layers import output_layers
 from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.channels.tracing import trace
-from enxuto.prune.ranking import Normalise, Scope, choose_units
+from enxuto.prune.ranking import choose_units
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.remove import remove, slice_state
+from enxuto.prune.selection import Layers, Selection, Target
 from enxuto.prune.target_network import macs_left, parameters_left
 from enxuto.prune.targets import FiltersLeft
 from enxuto.summary.torch_module import summarize_module
 
-__all__ = ["TARGETS", "NetworkSize", "PruningStep", "Selection", "Target", "UnprunedNetwork", "shares_left"]
-
-Target = Literal["filters", "parameters", "macs", "latency"]
-TARGETS: tuple[str, ...] = get_args(Target)
+__all__ = [
+    "LayerCollapseError",
+    "NetworkSize",
+    "PruningStep",
+    "UnprunedNetwork",
+    "shares_left",
+]
 
 Timer = Callable[[KeptChannels], float]
 """The latency of the network that a plan leaves, relative to the unpruned one's."""
@@ -49,24 +52,6 @@ def shares_left(amount: float, rounds: int) -> tuple[float, ...]:
             f"a round takes more than 0 % and less than 100 %, in one round or more, not {amount:.4g} in {rounds}"
         )
     return tuple((1 - amount) ** count for count in range(1, rounds + 1))
-
-
-@dataclass(frozen=True)
-class Selection:
-    """How filters are chosen: the measure of which a share is left, and the settings of `ranking.choose_units`."""
-
-    target: Target = "filters"
-    scope: Scope = "global"
-    normalise: Normalise = "none"
-    floor: int = 1
-    multiple: int = 1
-
-    def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            hint = did_you_mean(self.target, TARGETS)
-            raise UsageError(
-                f"no target {self.target!r}{hint}: choose one of {', '.join(TARGETS)}", code="E021"
-            )
 
 
 @dataclass(frozen=True)
@@ -96,6 +81,19 @@ class PruningStep:
     kept: KeptChannels
     requested: float
     achieved: float
+
+
+class LayerCollapseError(UsageError):
+    """A round that would leave layers without a filter.
+
+    layers: their names. groups: all that would be removed. requested, achieved: as in `PruningStep`.
+    """
+
+    def __init__(
+        self, layers: Sequence[str], groups: frozenset[int], requested: float, achieved: float
+    ) -> None:
+        super().__init__(f"nothing would be left of {layers[0]}; keep at least one filter of each layer")
+        self.layers, self.groups, self.requested, self.achieved = tuple(layers), groups, requested, achieved
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,11 @@ class UnprunedNetwork:
 
         Raises:
             UsageError: as `choose_units` does.
+            LayerCollapseError: the floor is 0, and a layer would lose all of its filters.
         """
+        if selection.layers != "all":
+            chosen_layers = self.layers_of(selection.layers)
+            scores = {layer: values for layer, values in scores.items() if layer in chosen_layers}
         removed_groups = self.removed_groups(kept)
         groups = [
             group
@@ -199,7 +201,7 @@ class UnprunedNetwork:
             )
             for group in groups
         ]
-        total = self.target_measure(selection.target, timer)
+        total = self.target_measure(selection.target, timer, selection.layers)
 
         def after(chosen: Iterable[int]) -> frozenset[int]:
             return removed_groups | {groups[number].number for number in chosen}
@@ -210,7 +212,49 @@ class UnprunedNetwork:
             scope=selection.scope, normalise=selection.normalise, floor=selection.floor, multiple=selection.multiple,
         )  # fmt: skip
         removed = after(choice.removed)
+        if selection.floor < 1:
+            self._refuse_collapse(removed, share_left, total(removed) / whole)
         return PruningStep(self.channels.without_groups(removed), share_left, total(removed) / whole)
+
+    def _refuse_collapse(self, removed: frozenset[int], requested: float, achieved: float) -> None:
+        gone = self.atoms_of(removed)
+        empty = [layer for layer, atoms in self.channels.layers.items() if gone.issuperset(atoms)]
+        if empty:
+            raise LayerCollapseError(empty, removed, requested, achieved)
+
+    def atoms_of(self, groups: frozenset[int]) -> frozenset[int]:
+        """The channels of groups, by their numbers in the channel map."""
+        return frozenset(
+            atom for group in self.channels.groups if group.number in groups for atom in group.atoms
+        )
+
+    def plan_alike(self, kept: KeptChannels, like: KeptChannels, seed: int) -> KeptChannels:
+        """Remove filters by chance until each layer has as many left as in another plan: a control of that plan.
+
+        Args:
+            kept: the plan so far; its layers have at least as many filters left.
+            like: the plan whose numbers are to be left.
+            seed: of the draw.
+
+        Raises:
+            UsageError: a layer has fewer filters left than the other plan.
+        """
+        families: dict[tuple[tuple[str, int], ...], list[int]] = {}
+        for group in self.channels.groups:
+            alike = tuple(sorted((layer, len(positions)) for layer, positions in group.filters.items()))
+            families.setdefault(alike, []).append(group.number)
+        removed, wanted = set(self.removed_groups(kept)), self.removed_groups(like)
+        generator = np.random.default_rng(seed)
+        for alike, numbers in families.items():
+            there = [number for number in numbers if number not in removed]
+            missing = len(wanted.intersection(numbers)) - (len(numbers) - len(there))
+            if missing < 0:
+                raise UsageError(
+                    f"{', '.join(layer for layer, _ in alike)}: fewer filters are left than are to be",
+                    code="E023",
+                )
+            removed.update(generator.choice(there, missing, replace=False).tolist())
+        return self.channels.without_groups(frozenset(removed))
 
     def removed_groups(self, kept: KeptChannels) -> frozenset[int]:
         """Numbers of the groups that a plan removed."""
@@ -221,12 +265,23 @@ class UnprunedNetwork:
             if any(positions[0] not in there[layer] for layer, positions in group.filters.items())
         )
 
-    def target_measure(self, target: Target, timer: Timer | None) -> Callable[[frozenset[int]], float]:
-        """From numbers of removed groups to what is left of the target."""
+    def layers_of(self, layers: Layers) -> tuple[str, ...]:
+        """Names of the hidden layers that a selection is about."""
+        if layers == "all":
+            return self.hidden_layers
+        weights = {layer: self.network.get_submodule(layer).weight for layer in self.hidden_layers}
+        return tuple(
+            layer for layer, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 2
+        )
+
+    def target_measure(
+        self, target: Target, timer: Timer | None, layers: Layers = "all"
+    ) -> Callable[[frozenset[int]], float]:
+        """From numbers of removed groups to what is left of the target; filters are those of the layers."""
         groups = self.channels.groups
         match target:
             case "filters":
-                widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.hidden_layers}
+                widths = {layer: np.empty(self.channels.widths[layer]) for layer in self.layers_of(layers)}
                 filters = FiltersLeft(groups, widths)
                 return lambda removed_groups: filters(sorted(removed_groups))
             case "parameters":

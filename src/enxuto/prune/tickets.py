@@ -2,9 +2,9 @@
 
 A winning ticket is a pruned network that is at least as accurate as the unpruned one. On one seed that is a coin flip:
 unpruned runs differ among themselves. So each claim says how many seeds hold it, whether the median does, whether even
-the worst seed lies above the best unpruned run (`beyond_spread`), and how far the median lies above the controls: the
-same rounds with fresh weights, filters chosen by chance with fresh weights, and the unpruned network trained on
-in the same way. Pure numbers: no torch, no files.
+the worst seed lies above the best unpruned run (`beyond_spread`), and how far the median lies above the controls: fresh
+weights in the very same architecture, filters chosen by chance at the same sizes and retrained in the same way, and the
+unpruned network trained on in the same way. Pure numbers: no torch, no files.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Claim:
 
     seeds: those whose pruned network is at least as accurate as their own unpruned one. of: number of all seeds.
     by_median: the median is at least the unpruned median. beyond_spread: the lowest accuracy is above the highest
-    unpruned one. over_reinit, over_random, over_longer: differences to the controls, None without that control.
-    beats_reinit: the lowest accuracy is above the highest re-initialised one.
+    unpruned one. over_fresh, over_random, over_longer: differences to the controls, None without that control.
+    beats_fresh, beats_random: the lowest accuracy is above the highest one of that control.
     """
 
     seeds: tuple[int, ...]
@@ -75,10 +75,11 @@ class Claim:
     by_median: bool
     beyond_spread: bool
     over_unpruned: float
-    over_reinit: float | None
+    over_fresh: float | None
     over_random: float | None
     over_longer: float | None
-    beats_reinit: bool | None
+    beats_fresh: bool | None
+    beats_random: bool | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -89,7 +90,7 @@ def compare_with_controls(
     runs: SeedAccuracies,
     unpruned: SeedAccuracies,
     *,
-    reinit: SeedAccuracies | None = None,
+    fresh: SeedAccuracies | None = None,
     random: SeedAccuracies | None = None,
     longer: SeedAccuracies | None = None,
 ) -> Claim:
@@ -110,8 +111,9 @@ def compare_with_controls(
         by_median=runs.median >= unpruned.median,
         beyond_spread=runs.is_above(unpruned),
         over_unpruned=runs.median - unpruned.median,
-        over_reinit=above_control(reinit),
+        over_fresh=above_control(fresh),
         over_random=above_control(random),
         over_longer=above_control(longer),
-        beats_reinit=None if reinit is None else runs.is_above(reinit),
+        beats_fresh=None if fresh is None else runs.is_above(fresh),
+        beats_random=None if random is None else runs.is_above(random),
     )

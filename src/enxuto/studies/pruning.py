@@ -8,7 +8,7 @@ of its images. Left out: networks whose factory needs arguments.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ from enxuto.onnx_model import Model, cut_before_softmax, output_ending
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
-from enxuto.prune.rounds import Selection, UnprunedNetwork, shares_left
+from enxuto.prune.retrain import REFITTED
+from enxuto.prune.rounds import UnprunedNetwork, shares_left
+from enxuto.prune.selection import Selection
 from enxuto.studies.images import ImageSelection
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_START, make_point
-from enxuto.studies.lottery.points import CODE, Arm, network_settings
+from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.points import CODE, network_settings, reference_settings
 from enxuto.studies.network_hashes import state_hash
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
@@ -125,23 +128,31 @@ class StartingNetwork:
             ModelError: an operator has no module, or the network is no classifier of one input and output.
         """
         model, metadata = load_with_metadata(path)
+        return cls.of_model(model, metadata, Path(path).stem, input_shape), preprocess_of(metadata)
+
+    @classmethod
+    def of_model(
+        cls, model: Model, metadata: Mapping[str, Any], name: str, input_shape: Sequence[int] | None = None
+    ) -> StartingNetwork:
+        """Take the network of a model, as `of_file` does. name: what messages call it."""
         ending = output_ending(model)
         if ending.kind == "probabilities" and ending.before is not None:
             model = cut_before_softmax(model, ending.before)
         network = network_of(model, input_shape, metadata)
         if len(network.signature.inputs) != 1 or len(network.signature.outputs) != 1:
-            raise ModelError(f"{path} has several inputs or outputs, which no classifier has", code="E035")
+            raise ModelError(f"{name} has several inputs or outputs, which no classifier has", code="E035")
         with torch.no_grad():
             scores = network(torch.zeros(1, *network.input_shape))
         if scores.dim() != 2:
             raise ModelError(
-                f"{path} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)",
+                f"{name} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)",
                 code="E035",
             )
-        name = Path(path).stem.replace(":", "_") or "network"
-        architecture = Architecture(name, network.input_shape, graph=network.graph)
+        architecture = Architecture(
+            name.replace(":", "_") or "network", network.input_shape, graph=network.graph
+        )
         kept = UnprunedNetwork.from_architecture(architecture).channels.keep_all()
-        return cls(network, architecture, kept, model), preprocess_of(metadata)
+        return cls(network, architecture, kept, model)
 
     @property
     def hash(self) -> str:
@@ -166,9 +177,11 @@ def prune_points(
     config: Mapping[str, Any],
     last_lr: float,
     score_images: int | None,
+    reference: str = "blur",
     seed: int,
     paths: Mapping[str, str],
     early: Mapping[str, Tensor] | None = None,
+    minutes: float | None = None,
 ) -> list[Point]:
     """The network as it is, then its rounds, each after the one before.
 
@@ -184,10 +197,12 @@ def prune_points(
         config: of the training that follows each round.
         last_lr: the learning rate that the training of `start` ended with.
         score_images: training images that the criterion looks at, None for all.
+        reference: what DeepLIFT and conductance compare an image with, of `criteria.scores.REFERENCES`.
         seed: of the points.
         paths: `data`, perhaps `test`, `network` (what `start.write` wrote), and perhaps `rewind`, an early checkpoint
             of the same network.
         early: the state in the checkpoint `rewind`.
+        minutes: of distillation after each round, instead of the epochs of `config`.
 
     Raises:
         UsageError: for `rewind` without `early`, or `early` without `rewind`.
@@ -198,15 +213,18 @@ def prune_points(
         )
     shared = {**network_settings(start.architecture), "images": images.to_dict()}
     rewind = {} if early is None else {"rewind": state_hash(early)}
-    refit = {"refit": True} if arm.mode == "none" else {}
+    refit: dict[str, Any] = {"refit": "in order"} if arm.mode in REFITTED else {}
+    if minutes is not None:
+        refit["minutes"] = minutes
+    compared = reference_settings(reference)
     settings = {**shared, "weights": start.hash, "last_lr": last_lr}
     first = make_point(LOTTERY_START, settings, seed, data_hash, code=CODE, paths=paths)
     points = [first]
     for number, left in enumerate(shares_left(amount, rounds), start=1):
         settings = {
-            **shared, "arm": asdict(arm), "round": number, "left": left, "selection": asdict(selection),
+            **shared, "arm": arm.to_dict(), "round": number, "left": left, "selection": selection.to_dict(),
             "score_images": score_images, "retrain_epochs": None, "config": dict(config), "gradual": None,
-            **rewind, **refit,
+            **rewind, **refit, **compared,
         }  # fmt: skip
         after = [first] if number == 1 else [first, points[-1]]
         points.append(make_point(LOTTERY_ROUND, settings, seed, data_hash, after, code=CODE, paths=paths))

@@ -29,6 +29,7 @@ from enxuto.train.placement import Placement, check_machine, uses_gpu
 from enxuto.train.processes import Processes, join_processes
 from enxuto.train.progress import ProgressCallback, ProgressClock
 from enxuto.train.run import TrainingRun
+from enxuto.train.teacher import Teacher
 from enxuto.train.validation import score
 
 __all__ = ["fit"]
@@ -46,6 +47,7 @@ def fit(
     folder: Path | None = None,
     resume: bool = False,
     progress: ProgressCallback | None = None,
+    teacher: Teacher | None = None,
 ) -> History:
     """Train `model` in place; at the end it holds the last epoch's weights, on the device it was trained on.
 
@@ -58,6 +60,7 @@ def fit(
             `config.keep_epochs`. Under torchrun all processes must see it.
         resume: resume from `last.pt`; start where it is missing.
         progress: called every few steps and after each epoch, in the first process.
+        teacher: the network whose answers are learned instead of the labels.
 
     Returns:
         The records of all epochs. Global random states and thread numbers are as before the call.
@@ -81,6 +84,9 @@ def fit(
         if config.sync_batch_norm and processes.count > 1:
             stack.enter_context(synchronise_batch_norms(model))
         run = TrainingRun.start(model, train, validation, config, placement, processes, folder)
+        if teacher is not None:
+            teacher.place(placement.device)
+            run.teacher = teacher
         _open_folder(run, resume=resume)
         clock = ProgressClock(run, progress if processes.is_writer else None)
         while run.stopped == "running":
@@ -141,7 +147,12 @@ def _train_step(run: TrainingRun, images: Tensor, labels: Tensor, total_images: 
     total_images: of the batch over all processes.
     """
     with run.placement.autocast(), explain_single_value(_describe_batch(run.config, len(labels))):
-        loss = _loss(run.network(images), labels, run.config.label_smoothing)
+        outputs = run.network(images)
+        loss = (
+            _loss(outputs, labels, run.config.label_smoothing)
+            if run.teacher is None
+            else run.teacher.loss(outputs, images)
+        )
     run.optimizer.zero_grad(set_to_none=True)
     # Gradients of the processes are averaged; of this they become those of the mean over all images.
     run.scaler.scale(loss * (run.processes.count / total_images)).backward()  # type: ignore[no-untyped-call]

@@ -24,6 +24,7 @@ from enxuto.train.optimizers import make_optimizer
 from enxuto.train.placement import Placement
 from enxuto.train.processes import Processes
 from enxuto.train.schedules import Schedule, make_schedule
+from enxuto.train.teacher import Teacher
 
 __all__ = ["TrainingRun"]
 
@@ -50,6 +51,7 @@ class TrainingRun:
     records: list[EpochRecord] = field(default_factory=list)
     stopped: str = _RUNNING
     notes: list[str] = field(default_factory=list)
+    teacher: Teacher | None = None
 
     @classmethod
     def start(

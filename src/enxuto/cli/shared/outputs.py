@@ -45,6 +45,7 @@ _OWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("best.pt", "history.jsonl", "history.csv", "labels.txt", "preprocess.toml", "training.png"),
     ),
     "prune": (_STUDY, ("given.pt", "model.pt", "model.onnx", "provenance.json")),
+    "slim": (("slim.json",), ("model.enx", "pruned.onnx", "report.html", "provenance.json")),
     "curve": (
         _STUDY,
         ("curve.md", "curve.csv", "provenance.json", "*-methods.*", "*-dead-zones.*", "*-bytes.*"),

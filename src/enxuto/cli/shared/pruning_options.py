@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from enxuto.errors import UsageError
+
 __all__ = ["FilterOptions", "top1_interval"]
 
 _PANEL = "Which filters"
@@ -44,7 +46,12 @@ class FilterOptions:
     min_filters: Annotated[
         int,
         typer.Option(
-            min=1, rich_help_panel=_PANEL, metavar="N", help="Keep at least N filters of each layer."
+            "--min-filters",
+            "--floor",
+            min=0,
+            rich_help_panel=_PANEL,
+            metavar="N",
+            help="Keep at least N filters of each layer. With 0, which is for lottery, a layer may collapse.",
         ),
     ] = 1
     multiple: Annotated[
@@ -56,10 +63,42 @@ class FilterOptions:
             help="Keep a multiple of N filters: 8 and 16 suit hardware.",
         ),
     ] = 1
+    layers: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="NAME",
+            help="Prune all layers or convolutions alone; filters are then counted in those layers.",
+        ),
+    ] = "all"
     score_images: Annotated[
-        int,
-        typer.Option(min=1, rich_help_panel=_PANEL, metavar="N", help="Score filters on N training images."),
-    ] = 512
+        str,
+        typer.Option(
+            "--score-images",
+            "--images",
+            rich_help_panel=_PANEL,
+            metavar="N|all",
+            help="Score filters on N training images, or on all. By default 512.",
+        ),
+    ] = ""
+    reference: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_PANEL,
+            metavar="NAME",
+            help="What deeplift and conductance compare an image with: blur, zero or mean (of the training images).",
+        ),
+    ] = "blur"
+
+    def scoring_count(self, default: int | None = 512) -> int | None:
+        """How many images score filters, None for all. Raises `UsageError` for anything else than a number or all."""
+        if not self.score_images:
+            return default
+        if self.score_images == "all":
+            return None
+        if not self.score_images.isdecimal() or int(self.score_images) < 1:
+            raise UsageError(f"--score-images takes a number of images, or all, not {self.score_images!r}")
+        return int(self.score_images)
 
 
 def top1_interval(values: Mapping[str, Any]) -> str:

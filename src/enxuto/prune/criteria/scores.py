@@ -11,6 +11,7 @@ Left out: which filters must go together and how many go (`ranking`), and normal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from types import MappingProxyType
 from typing import Protocol
@@ -21,11 +22,18 @@ from torch import Tensor, nn
 
 from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
 from enxuto.prune.attribution.layers import output_layers
+from enxuto.prune.attribution.references import (
+    Reference,
+    blur,
+    constant_reference,
+    mean_image,
+    zero_reference,
+)
 from enxuto.prune.criteria.attribution import Conductance, DeepLift, Relevance
 from enxuto.prune.criteria.gradients import GradientActivation, Taylor
 from enxuto.prune.criteria.weights import L1, L2, Random
 
-__all__ = ["CRITERIA", "Criterion", "scores"]
+__all__ = ["CRITERIA", "REFERENCES", "Criterion", "scores", "with_reference"]
 
 
 class Criterion(Protocol):
@@ -49,6 +57,25 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
         "conductance": Conductance(),
     }
 )
+
+REFERENCES: Mapping[str, Callable[[Iterable[tuple[Tensor, Tensor]]], Reference]] = MappingProxyType(
+    {
+        "blur": lambda batches: blur,
+        "zero": lambda batches: zero_reference,
+        "mean": lambda batches: constant_reference(mean_image(batches)),
+    }
+)
+"""What an image is compared with, by name: functions of batches of training images."""
+
+
+def with_reference(name: str, reference: Reference) -> Criterion:
+    """Return the criterion of this name that compares with `reference`, those that compare with nothing as they are."""
+    criterion = CRITERIA[name]
+    return (
+        replace(criterion, reference=reference)
+        if isinstance(criterion, DeepLift | Conductance)
+        else criterion
+    )
 
 
 def scores(

@@ -1,4 +1,4 @@
-"""Prune without training: choose groups by what they cost after refitting, and refit what reads them.
+"""Prune without training: choose groups of filters by what they cost after refitting.
 
 Groups go where they cost least per multiplication, in several steps; after each, the matrices are refitted and the
 costs counted again, so that of two channels that can stand for one another only one goes. All of it works on moments:
@@ -16,49 +16,14 @@ from enxuto.prune.channels.map import ChannelGroup, ChannelMap
 from enxuto.prune.refit.moments import ReaderMoments
 from enxuto.prune.refit.readers import Reader
 from enxuto.prune.refit.solve import RIDGE, column_costs, refit_matrix
-from enxuto.prune.removal.kept import KeptChannels
-from enxuto.prune.removal.remove import removed_atoms
 
-__all__ = ["choose_by_cost", "refit"]
+__all__ = ["Measure", "choose_by_cost"]
 
 _STEPS = 5
 
+
 Measure = Callable[[frozenset[int]], float]
 """From numbers of removed groups to what is left."""
-
-
-def refit(
-    network: nn.Module,
-    smaller: nn.Module,
-    channels: ChannelMap,
-    kept: KeptChannels,
-    readers: Sequence[Reader],
-    moments: Mapping[str, ReaderMoments],
-) -> None:
-    """Give the layers of `smaller` that lost inputs the weights that make up for them, in place.
-
-    Args:
-        network: the one that `smaller` was cut from, and that `moments` are of.
-        smaller: what `remove` made of it by the plan `kept`.
-        channels: of `network`.
-        kept: the plan.
-        readers: of `network`.
-        moments: by layer.
-    """
-    removed = removed_atoms(channels, kept)
-    for reader in readers:
-        if reader.layer not in moments:
-            continue
-        stays = reader.kept(removed)
-        if bool(stays.all()):
-            continue
-        old, new = network.get_submodule(reader.layer), smaller.get_submodule(reader.layer)
-        matrix = _matrix(old)
-        if matrix.shape[1] > len(stays):
-            stays = torch.cat((stays, torch.tensor([True])))
-        found = refit_matrix(matrix, moments[reader.layer], stays)
-        rows = torch.tensor(kept.layers.get(reader.layer, tuple(range(len(found)))))
-        _write(new, found[rows])
 
 
 def _matrix(module: nn.Module) -> Tensor:
@@ -67,16 +32,6 @@ def _matrix(module: nn.Module) -> Tensor:
     assert isinstance(weight, Tensor)
     rows = weight.detach().double().flatten(1)
     return rows if not isinstance(bias, Tensor) else torch.cat((rows, bias.detach().double()[:, None]), 1)
-
-
-def _write(module: nn.Module, rows: Tensor) -> None:
-    weight, bias = module.weight, module.bias
-    assert isinstance(weight, Tensor)
-    with torch.no_grad():
-        if isinstance(bias, Tensor):
-            bias.copy_(rows[:, -1])
-            rows = rows[:, :-1]
-        weight.copy_(rows.reshape(weight.shape))
 
 
 def choose_by_cost(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
+from enxuto.prune.refit.in_order import refit_in_order
 from enxuto.prune.refit.moments import ReaderMoments, collect_moments
-from enxuto.prune.refit.plan import Measure, choose_by_cost, refit
+from enxuto.prune.refit.plan import Measure, choose_by_cost
 from enxuto.prune.refit.readers import Reader, find_readers
 from enxuto.prune.removal.kept import KeptChannels
 from enxuto.prune.rounds import PruningStep, UnprunedNetwork
@@ -18,32 +21,42 @@ __all__ = ["COST", "Refitter"]
 COST = "cost"
 """The criterion of the loss that is left after refitting, beside those of `criteria.scores.CRITERIA`."""
 
+_BATCH = 64
+
 
 @dataclass(frozen=True)
 class Refitter:
-    """What is known of a network before a round: its weights, the layers that read channels, and their moments."""
+    """What is known of a network before a round: its weights, and images, (N, …), as it takes them."""
 
     unpruned: UnprunedNetwork
     state: Mapping[str, Tensor]
-    readers: tuple[Reader, ...]
-    moments: Mapping[str, ReaderMoments]
+    images: Tensor = field(hash=False)
+    seed: int = 0
 
     @classmethod
     def of(
         cls, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], batches: Iterable[Tensor], seed: int = 0
     ) -> Refitter:
-        """Run the network with an unpruned `state` (zeros where channels went before) on normalised images."""
-        network = _with_state(unpruned, state)
-        readers = find_readers(network, unpruned.channels)
+        """Keep an unpruned `state` (zeros where channels went before) and normalised images."""
         held = {name: value.clone() for name, value in state.items()}
-        return cls(unpruned, held, readers, collect_moments(network, readers, batches, seed))
+        return cls(unpruned, held, torch.cat(list(batches)), seed)
+
+    @cached_property
+    def readers(self) -> tuple[Reader, ...]:
+        """The layers that read channels."""
+        return find_readers(self._network(), self.unpruned.channels)
+
+    @cached_property
+    def moments(self) -> dict[str, ReaderMoments]:
+        """What the readers read, and how much the answers depend on what they write."""
+        return collect_moments(self._network(), self.readers, torch.split(self.images, _BATCH), self.seed)
 
     def choose(self, kept: KeptChannels, share_left: float, measure: Measure, floor: int = 1) -> PruningStep:
         """The plan that leaves a share of the unpruned measure and costs least after refitting.
 
         kept: the plan so far.
         """
-        network, channels = _with_state(self.unpruned, self.state), self.unpruned.channels
+        network, channels = self._network(), self.unpruned.channels
         gone = self.unpruned.removed_groups(kept)
         chosen = choose_by_cost(
             network, channels, self.readers, self.moments, measure, share_left, floor=floor, gone=gone
@@ -53,10 +66,8 @@ class Refitter:
 
     def apply(self, smaller: nn.Module, kept: KeptChannels) -> None:
         """Refit what `remove` made of the network by the plan `kept`, in place."""
-        network = _with_state(self.unpruned, self.state)
-        refit(network, smaller, self.unpruned.channels, kept, self.readers, self.moments)
+        refit_in_order(self._network(), smaller, kept, self.images, seed=self.seed)
 
-
-def _with_state(unpruned: UnprunedNetwork, state: Mapping[str, Tensor]) -> nn.Module:
-    unpruned.network.load_state_dict(dict(state))
-    return unpruned.network
+    def _network(self) -> nn.Module:
+        self.unpruned.network.load_state_dict(dict(self.state))
+        return self.unpruned.network

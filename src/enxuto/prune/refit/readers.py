@@ -57,10 +57,22 @@ def sample_inputs(module: nn.Module, x: Tensor, positions: Sequence[int] | None)
     padding = module.padding
     if isinstance(padding, str):
         x, padding = _pad_same(module, x) if padding == "same" else x, (0, 0)
-    patches = F.unfold(x, module.kernel_size, module.dilation, padding, module.stride)
     if positions is not None:
-        patches = patches[:, :, list(positions)]
+        return _patches_at(module, x, padding, positions)
+    patches = F.unfold(x, module.kernel_size, module.dilation, padding, module.stride)
     return patches.transpose(1, 2)
+
+
+def _patches_at(module: nn.Conv2d, x: Tensor, padding: Sequence[int], positions: Sequence[int]) -> Tensor:
+    """The rows of `F.unfold` at some positions, without making the others."""
+    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    reach = [step * (size - 1) + 1 for step, size in zip(module.dilation, module.kernel_size, strict=True)]
+    across = (padded.shape[3] - reach[1]) // module.stride[1] + 1
+    places = torch.tensor(list(positions))
+    rows = (places // across * module.stride[0])[:, None] + torch.arange(0, reach[0], module.dilation[0])
+    columns = (places % across * module.stride[1])[:, None] + torch.arange(0, reach[1], module.dilation[1])
+    found = padded[:, :, rows[:, :, None], columns[:, None, :]]
+    return found.permute(0, 2, 1, 3, 4).flatten(2)
 
 
 def _pad_same(module: nn.Conv2d, x: Tensor) -> Tensor:

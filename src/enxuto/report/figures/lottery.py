@@ -20,12 +20,12 @@ from enxuto.report.pictures import Panel, draw_panels, make_panels
 from enxuto.report.readers.tickets import PrunedRun, UnprunedRun, ticket_chart
 
 if TYPE_CHECKING:
-    from enxuto.studies.lottery.points import Arm
+    from enxuto.studies.lottery.arms import Arm
     from enxuto.studies.lottery.results import Level, Lottery
 
 __all__ = ["draw_lottery"]
 
-_CONTROL = "random, fresh weights"
+_CONTROLS = {"fresh": ", fresh weights", "random": ", random filters"}
 _TRAINED_ON = "unpruned, trained on in the same way"
 _MODES = {
     "rewind": "weights rewound", "lr-rewind": "learning rate rewound", "fine-tune": "fine-tuned",
@@ -47,7 +47,8 @@ def draw_lottery(lottery: Lottery, folder: str | Path, ending: str) -> list[Path
     seed = min(lottery.unpruned.top1)
     first_arms: dict[tuple[str, str, str], Arm] = {}
     for arm in lottery.arms:
-        first_arms.setdefault((arm.criterion, arm.scope, arm.schedule), arm)
+        if not arm.control:
+            first_arms.setdefault((arm.criterion, arm.scope, arm.schedule), arm)
     for names, arm in first_arms.items():
         title = f"{lottery.network}, {arm.label}: filters removed by layer and round, seed {seed}"
         path = place / f"filters-{'-'.join(names)}{ending}"
@@ -60,17 +61,12 @@ def draw_lottery(lottery: Lottery, folder: str | Path, ending: str) -> list[Path
 def _draw_tickets(lottery: Lottery, scope: str, schedule: str, path: Path) -> Path:
     """Accuracy against the parameters left, a panel for each way of retraining, all with the same range."""
     arms = [arm for arm in lottery.arms if (arm.scope, arm.schedule) == (scope, schedule)]
-    controls = [arm for arm in arms if (arm.criterion, arm.mode) == ("random", "reinit")]
-    names = list(
-        dict.fromkeys([*(arm.criterion for arm in arms if arm not in controls), _CONTROL, _TRAINED_ON])
-    )
+    names = list(dict.fromkeys([*(_method(arm) for arm in arms), _TRAINED_ON]))
     everything = _ticket_chart(lottery, arms, names, None)
     panels = []
     for mode, epoch in dict.fromkeys((arm.mode, arm.rewind_epoch) for arm in arms):
         inside = [arm for arm in arms if (arm.mode, arm.rewind_epoch) == (mode, epoch)]
-        chart = _ticket_chart(
-            lottery, [*inside, *(arm for arm in controls if arm not in inside)], names, mode
-        )
+        chart = _ticket_chart(lottery, inside, names, mode)
         title = _MODES[mode] + (f" to epoch {epoch}" if mode == "rewind" else "")
         panels.append(Panel(chart, chart.frames[0], chart.x[0], everything.y[0], title))
     about = "\n".join(textwrap.wrap(lottery.about, 100))
@@ -80,12 +76,17 @@ def _draw_tickets(lottery: Lottery, scope: str, schedule: str, path: Path) -> Pa
     return draw_panels(panels, path, title=f"{title}\n{about}", columns=2)
 
 
+def _method(arm: Arm) -> str:
+    """The name of a line in a panel, whose title says how its networks are retrained."""
+    return arm.criterion + (_CONTROLS[arm.control] if arm.control else "")
+
+
 def _ticket_chart(lottery: Lottery, arms: Sequence[Arm], names: Sequence[str], mode: str | None) -> Chart:
     """The chart of some arms; mode: also of the unpruned network that was trained on in that way."""
     runs = [
         PrunedRun(
-            method=_CONTROL if (arm.criterion, arm.mode) == ("random", "reinit") else arm.criterion,
-            control=arm.mode == "reinit",
+            method=_method(arm),
+            control=arm.is_compared_with,
             seed=seed,
             round=level.round,
             remaining=level.left["parameters"],

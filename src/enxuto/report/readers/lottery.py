@@ -15,6 +15,7 @@ from enxuto.report.readers.removed import PrunedRound, removal_exhibit
 from enxuto.report.readers.tickets import PrunedRun, UnprunedRun, lottery_exhibit
 from enxuto.report.values import Checked, Count, Number, Positive, Share, WithProvenance
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_START, LOTTERY_UNPRUNED
+from enxuto.studies.lottery.arms import Arm
 from enxuto.studies.lottery.published import NETWORK, SPEEDS
 from enxuto.study import Result
 from enxuto.tables import Table
@@ -31,17 +32,12 @@ class _Arm(Checked):
     scope: str
     schedule: str
     rewind_epoch: Count
+    control: str = ""
 
     @property
-    def control(self) -> bool:
-        """Fresh weights: what a ticket is compared with, never one itself."""
-        return self.mode == "reinit"
-
-    @property
-    def label(self) -> str:
-        mode = f"rewind to {self.rewind_epoch}" if self.mode == "rewind" else self.mode
-        apart = [part for part in (self.scope, self.schedule) if part not in ("global", "iterative")]
-        return ", ".join([self.criterion, mode, *apart])
+    def arm(self) -> Arm:
+        """The arm of these names."""
+        return Arm(self.criterion, self.mode, self.scope, self.schedule, self.rewind_epoch, self.control)
 
 
 class _Network(Checked):
@@ -123,8 +119,8 @@ def _summary(document: Document) -> Exhibit:
     found = _Summary.model_validate(document.values)
     runs = [
         PrunedRun(
-            method=level.label,
-            control=level.control,
+            method=level.arm.label,
+            control=level.arm.is_compared_with,
             seed=seed,
             round=level.round,
             remaining=level.left["parameters"],
@@ -159,13 +155,13 @@ def _trained(name: str, results: Sequence[Result], document: Document) -> list[E
         settings = _Settings.model_validate(one.settings)
         if settings.arm is None or settings.round is None:
             continue
-        values, label = _Trained.model_validate(one.values), settings.arm.label
+        values, label = _Trained.model_validate(one.values), settings.arm.arm.label
         # Of a gradual arm the last round alone is a finished training.
         if settings.arm.schedule != "gradual" or settings.round == last:
             runs.append(
                 PrunedRun(
                     method=label if settings.round else f"{label} (only trained on)",
-                    control=settings.arm.control or not settings.round,
+                    control=settings.arm.arm.is_compared_with or not settings.round,
                     seed=one.seed,
                     round=settings.round,
                     remaining=values.left.get("parameters", 1.0),
@@ -204,7 +200,7 @@ def _speeds(results: Sequence[Result], document: Document) -> Exhibit:
     frames, rows, repeats = [], [], 0
     for one in results:
         settings, timed = _Settings.model_validate(one.settings), _Timed.model_validate(one.values)
-        arm = settings.arm.label if settings.arm is not None else "all rounds"
+        arm = settings.arm.arm.label if settings.arm is not None else "all rounds"
         name, repeats = f"{settings.network.name}: {arm}", timed.repeats
         kinds = list(dict.fromkeys((row.device, row.batch) for row in timed.rows))
         series = [

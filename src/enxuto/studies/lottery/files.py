@@ -10,7 +10,13 @@ from typing import Any
 from enxuto._version import __version__
 from enxuto.files import atomic_write
 from enxuto.studies.lottery.results import Lottery
-from enxuto.studies.lottery.tables import claims_table, levels_table, lottery_csv, speeds_table
+from enxuto.studies.lottery.tables import (
+    claims_table,
+    levels_table,
+    lottery_csv,
+    published_table,
+    speeds_table,
+)
 from enxuto.tables import as_markdown
 
 __all__ = ["write_tables"]
@@ -23,7 +29,9 @@ def write_tables(
 
     provenance: how the study was made, for the JSON file. Raises `UsageError` where the folder cannot be written.
     """
-    tables = [claims_table(lottery), levels_table(lottery), speeds_table(lottery)]
+    tables = [
+        claims_table(lottery), published_table(lottery), levels_table(lottery), speeds_table(lottery),
+    ]  # fmt: skip
     values = {"schema": "enxuto.lottery/1", "version": __version__, **lottery.to_dict()}
     values |= {} if provenance is None else {"provenance": dict(provenance)}
     texts = {

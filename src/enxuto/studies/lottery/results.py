@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from enxuto.errors import DataError
 from enxuto.prune.tickets import Claim, SeedAccuracies, compare_with_controls
 from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_SPEED, LOTTERY_UNPRUNED
-from enxuto.studies.lottery.points import Arm
+from enxuto.studies.lottery.arms import Arm, with_same_plan
 from enxuto.study.store_result import Result
 
 __all__ = ["ArmSpeeds", "Level", "Lottery"]
@@ -34,6 +34,11 @@ class Level:
     claim: Claim | None
     values: Mapping[int, Mapping[str, Any]] = field(hash=False)
 
+    @property
+    def epochs(self) -> float | None:
+        """Median of the epochs after which the loss on held-out images was lowest, None where none were held out."""
+        return _median_epochs(self.values.values())
+
 
 @dataclass(frozen=True)
 class ArmSpeeds:
@@ -47,7 +52,11 @@ class ArmSpeeds:
 
 @dataclass(frozen=True)
 class Lottery:
-    """All levels of a study of one network on one set of images."""
+    """All levels of a study of one network on one set of images.
+
+    unpruned_epochs: median of the epochs after which the unpruned networks' loss on held-out images was lowest, None
+    where none were held out.
+    """
 
     network: str
     about: str
@@ -55,6 +64,7 @@ class Lottery:
     trained_on: Mapping[str, SeedAccuracies] = field(hash=False)
     levels: tuple[Level, ...] = ()
     speeds: tuple[ArmSpeeds, ...] = ()
+    unpruned_epochs: float | None = None
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Lottery:
@@ -73,7 +83,9 @@ class Lottery:
             if result.kind == LOTTERY_ROUND and result.values is not None:
                 arm = Arm(**result.settings["arm"])
                 rounds[arm, result.settings["round"]][result.seed] = result.values
-        whole = {key: found for key, found in rounds.items() if found.keys() == firsts.keys()}
+        whole = _share_controls(
+            {key: found for key, found in rounds.items() if found.keys() == firsts.keys()}
+        )
         runs = {
             key: SeedAccuracies({seed: values["top1"] for seed, values in found.items()})
             for key, found in whole.items()
@@ -89,6 +101,7 @@ class Lottery:
         return cls(
             first.settings["network"]["name"], _about(first, sorted(firsts)), unpruned, trained_on, levels,
             tuple(_arm_speeds(result, rounds) for result in done if result.kind == LOTTERY_SPEED),
+            _median_epochs(result.values for result in firsts.values() if result.values),
         )  # fmt: skip
 
     @property
@@ -106,6 +119,7 @@ class Lottery:
             "network": self.network,
             "about": self.about,
             "unpruned": self.unpruned.to_dict(),
+            "unpruned_epochs_to_lowest_validation_loss": self.unpruned_epochs,
             "unpruned_trained_on": {mode: runs.to_dict() for mode, runs in self.trained_on.items()},
             "levels": [
                 {
@@ -113,6 +127,7 @@ class Lottery:
                     "round": level.round,
                     "left": dict(level.left),
                     **level.runs.to_dict(),
+                    "epochs_to_lowest_validation_loss": level.epochs,
                     "claim": None if level.claim is None else level.claim.to_dict(),
                     "removed_now": {
                         str(seed): values["removed_now"] for seed, values in level.values.items()
@@ -138,14 +153,31 @@ def _claim(
     if arm.schedule == "gradual" and number < last:
         return None
 
-    def control(criterion: str) -> SeedAccuracies | None:
-        same = Arm(criterion, "reinit", arm.scope, arm.schedule)
-        return None if same == arm else runs.get((same, number))
-
+    if arm.is_compared_with:
+        return compare_with_controls(runs[arm, number], unpruned)
+    fresh, random = (runs.get((replace(arm, control=name), number)) for name in ("fresh", "random"))
     return compare_with_controls(
-        runs[arm, number], unpruned, reinit=control(arm.criterion), random=control("random"),
-        longer=trained_on.get(arm.mode),
-    )  # fmt: skip
+        runs[arm, number], unpruned, fresh=fresh, random=random, longer=trained_on.get(arm.mode)
+    )
+
+
+def _share_controls(
+    rounds: Mapping[tuple[Arm, int], Mapping[int, Mapping[str, Any]]],
+) -> dict[tuple[Arm, int], Mapping[int, Mapping[str, Any]]]:
+    """Give a round's fresh weights to every arm that has the same filters after it."""
+    found: dict[tuple[Arm, int], Mapping[int, Mapping[str, Any]]] = {}
+    arms = list(dict.fromkeys(arm for arm, _ in rounds))
+    for (arm, number), values in rounds.items():
+        found.setdefault((arm, number), values)
+        if arm.control == "fresh":
+            for other in with_same_plan(arms, replace(arm, control=""), number):
+                found.setdefault((replace(other, control="fresh"), number), values)
+    return found
+
+
+def _median_epochs(values: Iterable[Mapping[str, Any]]) -> float | None:
+    found = [one["epochs_to_lowest"] for one in values if "epochs_to_lowest" in one]
+    return float(median(found)) if found else None
 
 
 def _median_shares(values: Mapping[int, Mapping[str, Any]]) -> dict[str, float]:

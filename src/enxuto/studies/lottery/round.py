@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,27 @@ from torch import Tensor, nn
 
 from enxuto.errors import DataError
 from enxuto.metrics import wilson_interval
-from enxuto.prune.criteria.scores import Criterion, scores
+from enxuto.prune.criteria.scores import REFERENCES, Criterion, scores, with_reference
 from enxuto.prune.criteria.weights import Random
 from enxuto.prune.refit.pruner import COST, Refitter
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import load_pruned, read_graph, save_pruned
 from enxuto.prune.removal.remove import slice_state
 from enxuto.prune.retrain import build_unpruned, reinitialise
-from enxuto.prune.rounds import PruningStep, Selection, UnprunedNetwork
+from enxuto.prune.rounds import LayerCollapseError, PruningStep, UnprunedNetwork
+from enxuto.prune.selection import Selection
 from enxuto.prune.speed import relative_latency
 from enxuto.studies.images import Images, open_point_images, scoring_batches
-from enxuto.studies.lottery.points import Arm, network_settings, retraining_of
+from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.collapse import earlier_collapse, measure_collapsed
+from enxuto.studies.lottery.points import network_settings, retraining_of
 from enxuto.studies.network_hashes import state_hash
 from enxuto.studies.pruning import StartingNetwork
 from enxuto.study.point import Predecessor, Task
+from enxuto.train.batches import TrainingData
 from enxuto.train.checkpoint import Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
+from enxuto.train.distillation import Teacher, distil
 from enxuto.train.history import History
 from enxuto.train.loop import fit
 from enxuto.train.validation import score
@@ -53,10 +59,12 @@ NETWORK, TRAINING = "network.pt", "training"
 
 def train_unpruned(task: Task) -> dict[str, Any]:
     """Train the unpruned network; its checkpoints stay, as rounds rewind to them."""
-    images, unpruned = open_point_images(task), _load_unpruned(task)
-    config = TrainConfig.from_recipe(None, {**task.settings["config"], "threads": task.threads})
+    (images, held), unpruned = _open_images(task), _load_unpruned(task)
+    config = TrainConfig.from_recipe(
+        None, {**task.settings["config"], "validation": 0.0, "threads": task.threads}
+    )
     network = build_unpruned(unpruned.architecture, task.seed)
-    history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
+    history = fit(network, images.train, held, config, folder=task.folder / TRAINING, resume=True)
     kept = unpruned.channels.keep_all()
     return {
         **_measure_network(task, unpruned, network.cpu(), kept, images, history),
@@ -79,28 +87,40 @@ def load_start(task: Task) -> dict[str, Any]:
 
 def prune_round(task: Task) -> dict[str, Any]:
     """Score, choose, remove, train again, measure: the values of one round."""
-    images, unpruned, settings = open_point_images(task), _load_unpruned(task), task.settings
+    (images, held), unpruned, settings = _open_images(task), _load_unpruned(task), task.settings
     first, arm = task.predecessors[0], Arm(**settings["arm"])
+    ended = earlier_collapse(task)
+    if ended is not None:
+        return {**ended, "removed_now": {}}
     state, kept = _starting_state(task, arm, unpruned)
     # Round 0 prunes nothing: the control of training on.
     whole = unpruned.expand_state(state, kept)
     refitter = (
         _refitter(task, unpruned, whole, images) if settings["round"] and settings.get("refit") else None
     )
-    step = (
-        _choose_filters(task, unpruned, state, kept, images, refitter)
-        if settings["round"]
-        else PruningStep(kept, 1.0, 1.0)
-    )
+    step = PruningStep(kept, 1.0, 1.0)
+    if arm.control:
+        step = _take_sizes(task, arm, unpruned, kept)
+    elif settings["round"]:
+        try:
+            step = _choose_filters(task, unpruned, state, kept, images, refitter)
+        except LayerCollapseError as collapse:
+            return measure_collapsed(unpruned, whole, kept, collapse, images)
     smaller = unpruned.prune(whole, step.kept)
-    at_once = score(smaller, images.test).top1
+    at_once = None if arm.control == "fresh" else score(smaller, images.test).top1
     if refitter is not None:
         refitter.apply(smaller, step.kept)
     network = _restore_weights(task, arm, unpruned, smaller, step.kept)
     history = None
     if arm.mode != "none" or settings["gradual"] is not None:
         config = retraining_of(settings, first.values["last_lr"]).model_copy(update={"threads": task.threads})
-        history = fit(network, images.train, None, config, folder=task.folder / TRAINING, resume=True)
+        folder = task.folder / TRAINING
+        if arm.mode == "distil":
+            teacher = Teacher(load_pruned(network_file(first), unpruned.architecture.factory).network)
+            minutes = settings.get("minutes")
+            history = distil(network, teacher, images.train, config, folder, validation=held, minutes=minutes)
+        else:
+            history = fit(network, images.train, held, config, folder=folder, resume=True)
         network.cpu()
     values = _measure_network(task, unpruned, network, step.kept, images, history)
     shutil.rmtree(
@@ -111,20 +131,46 @@ def prune_round(task: Task) -> dict[str, Any]:
         "asked": step.requested,
         "reached": step.achieved,
         "top1_before_retraining": at_once,
-        "removed_now": _removed_filters(kept, step.kept),
+        "removed_now": (
+            task.predecessors[-1].values["removed_now"]
+            if arm.control == "fresh"
+            else _removed_filters(kept, step.kept)
+        ),
     }
+
+
+def _open_images(task: Task) -> tuple[Images, TrainingData | None]:
+    """The point's images, and those of the training part that nothing is trained on, where a share is held out.
+
+    The seed of the images draws them, so that they are the same in all points of a study.
+    """
+    images, share = open_point_images(task), task.settings["config"]["validation"]
+    if not share:
+        return images, None
+    train, held = images.train.split(share, task.settings["images"]["seed"])
+    return replace(images, train=train), held
 
 
 def _starting_state(
     task: Task, arm: Arm, unpruned: UnprunedNetwork
 ) -> tuple[Mapping[str, Tensor], KeptChannels]:
-    """The state and the plan that a round starts from."""
-    gradual = task.settings["gradual"]
+    """The state and the plan that a round starts from; of fresh weights, the plan of the arm's round."""
+    gradual = task.settings["gradual"] if arm.control != "fresh" else None
     if gradual is not None and task.settings["round"] == 1:
         beginning = task.predecessors[0].folder / TRAINING / epoch_file(gradual[0])
         return Checkpoint.read(beginning).model, unpruned.channels.keep_all()
-    held = load_pruned(network_file(task.predecessors[-1]), unpruned.architecture.factory)
+    before = task.predecessors[-2 if arm.control == "random" else -1]
+    held = load_pruned(network_file(before), unpruned.architecture.factory)
     return held.network.state_dict(), held.kept
+
+
+def _take_sizes(task: Task, arm: Arm, unpruned: UnprunedNetwork, kept: KeptChannels) -> PruningStep:
+    """A control's plan: the arm's own, which `fresh` starts from, or as many filters of each layer by chance."""
+    owner = task.predecessors[-1]
+    if arm.control == "random":
+        like = load_pruned(network_file(owner), unpruned.architecture.factory).kept
+        kept = unpruned.plan_alike(kept, like, task.settings["config"]["seed"])
+    return PruningStep(kept, owner.values["asked"], owner.values["reached"])
 
 
 def _choose_filters(
@@ -139,8 +185,7 @@ def _choose_filters(
         return refitter.choose(kept, settings["left"], measure, selection.floor)
     network = unpruned.prune(unpruned.expand_state(state, kept), kept, verify=False)
     batches = scoring_batches(images, settings["score_images"], task.seed)
-    criterion = settings["arm"]["criterion"]
-    found = scores(network, batches, _criterion(criterion, settings["config"]["seed"]))
+    found = scores(network, batches, _criterion(settings, images))
     threads = task.threads
 
     def timer(plan: KeptChannels) -> float:
@@ -157,16 +202,21 @@ def _refitter(task: Task, unpruned: UnprunedNetwork, whole: Mapping[str, Tensor]
     return Refitter.of(unpruned, whole, (pixels for pixels, _ in batches), task.seed)
 
 
-def _criterion(name: str, seed: int) -> str | Criterion:
-    """A criterion by its name; chance by this seed."""
-    return Random(seed) if name == "random" else name
+def _criterion(settings: Mapping[str, Any], images: Images) -> str | Criterion:
+    """A round's criterion: chance by the round's seed; attribution by the reference that was asked for."""
+    name, reference = settings["arm"]["criterion"], settings.get("reference")
+    if name == "random":
+        return Random(settings["config"]["seed"])
+    if reference is None:
+        return str(name)
+    return with_reference(name, REFERENCES[reference](scoring_batches(images, None, 0)))
 
 
 def _restore_weights(
     task: Task, arm: Arm, unpruned: UnprunedNetwork, smaller: nn.Module, kept: KeptChannels
 ) -> nn.Module:
     """Return the pruned network with the weights that its retraining starts from."""
-    if arm.mode == "reinit":
+    if arm.mode == "reinit" or arm.control == "fresh":
         return reinitialise(unpruned, kept, task.settings["config"]["seed"])
     if arm.mode == "rewind":
         early = task.paths.get("rewind")
@@ -204,6 +254,7 @@ def _measure_network(
         "removed": {layer: list(places) for layer, places in kept.removed().items()},
         "losses": [record.loss for record in history.records] if history else [],
         "training_seconds": sum(record.seconds for record in history.records) if history else 0.0,
+        **_learning_speed(history),
     }
     path = task.folder / NETWORK
     metadata: dict[str, Any] = {
@@ -218,6 +269,13 @@ def _measure_network(
         metadata["labels"] = list(images.labels)
     save_pruned(path, network, unpruned.architecture, kept, metadata=metadata)
     return {**values, "file_bytes": path.stat().st_size}
+
+
+def _learning_speed(history: History | None) -> dict[str, Any]:
+    """After how many epochs the loss on held-out images was lowest, where there are any."""
+    losses = [record.validation_loss for record in history.records] if history else []
+    known = [loss for loss in losses if loss is not None]
+    return {"validation_losses": known, "epochs_to_lowest": 1 + known.index(min(known))} if known else {}
 
 
 def _removed_filters(earlier: KeptChannels, later: KeptChannels) -> dict[str, list[int]]:

@@ -33,7 +33,9 @@ def time_arm(task: Task) -> dict[str, Any]:
     torch.set_num_threads(task.threads)
     networks = [build_unpruned(architecture, 0).eval()]
     networks += [
-        load_pruned(network_file(before), architecture.factory).network for before in task.predecessors
+        load_pruned(network_file(before), architecture.factory).network
+        for before in task.predecessors
+        if not before.values.get("collapsed")  # such a network cannot be built
     ]
     rows = _cpu(networks, architecture.input_shape, task.settings["batches"], task.threads)
     if torch.cuda.is_available():

@@ -5,37 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enxuto.escaping import csv_text
-from enxuto.studies.lottery.results import Level, Lottery
+from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.published import SPEEDS, TICKETS
+from enxuto.studies.lottery.results import ArmSpeeds, Level, Lottery
 from enxuto.tables import Table
 
-__all__ = ["claims_table", "levels_table", "lottery_csv", "speeds_table"]
+__all__ = ["claims_table", "levels_table", "lottery_csv", "published_table", "speeds_table"]
+
+PUBLISHED_NETWORK = "vgg16-cifar"
+"""The network of the zoo that the source prunes."""
 
 _NONE = "–"
 
 
 def claims_table(lottery: Lottery) -> Table:
     """A row for each arm: the smallest network that is a ticket by the median, and how much that says."""
-    rows = []
-    for arm in lottery.arms:
-        levels = [level for level in lottery.of_arm(arm) if level.claim is not None]
-        by_median = [level for level in levels if level.claim is not None and level.claim.by_median]
-        beyond = [level for level in levels if level.claim is not None and level.claim.beyond_spread]
-        seeds = sum(len(level.claim.seeds) for level in levels if level.claim is not None)
-        beside = [level.claim.beats_reinit for level in levels if level.claim is not None]
-        compared = [beats for beats in beside if beats is not None]  # not every arm has that control
-        rows.append((
-            *(
-                (arm.label, "control", _NONE, _NONE, "control") if arm.mode == "reinit" else (
-                    arm.label, f"{len(by_median)} of {len(levels)}", _smallest(by_median), _smallest(beyond),
-                    f"{seeds} of {sum(level.claim.of for level in levels if level.claim is not None)}",
-                )
-            ),
-            _NONE if arm.mode == "reinit" or not compared else f"{sum(compared)} of {len(compared)}",
-            _signed(levels[-1].claim.over_unpruned if levels and levels[-1].claim else None),
-        ))  # fmt: skip
+    rows = [_claims_row(lottery, arm) for arm in lottery.arms if not arm.control]
     columns = (
         "arm", "tickets by median", "smallest, parameters %", "smallest beyond spread, %", "tickets by seed",
-        "above fresh weights", "last round − unpruned",
+        "above fresh weights", "above random filters", "last round − unpruned",
     )  # fmt: skip
     runs = lottery.unpruned
     longer = "; ".join(
@@ -43,41 +31,96 @@ def claims_table(lottery: Lottery) -> Table:
         for mode, found in lottery.trained_on.items()
     )
     caption = (
-        f"UnprunedNetwork: median {_percent(runs.median)} % ({_percent(runs.low)} – {_percent(runs.high)})"
+        f"Unpruned network: median {_percent(runs.median)} % ({_percent(runs.low)} – {_percent(runs.high)})"
         f"{'; ' if longer else ''}{longer}. A ticket is at least as accurate as the unpruned network; beyond spread: "
-        "even its worst seed lies above the best unpruned one; above fresh weights: its worst seed lies above the best "
-        f"of the same rounds with fresh weights. Differences in points of median accuracy. {lottery.about}"
+        "even its worst seed lies above the best unpruned one; above fresh weights, above random filters: in so many "
+        "rounds its worst seed lies above the best one of that control, which has the sizes of that very round. "
+        f"Differences in points of median accuracy. {lottery.about}"
     )
     return Table(f"{lottery.network}: winning tickets", columns, tuple(rows), caption)
 
 
+def _claims_row(lottery: Lottery, arm: Arm) -> tuple[str, ...]:
+    found = [(level, level.claim) for level in lottery.of_arm(arm) if level.claim is not None]
+    last = _signed(found[-1][1].over_unpruned if found else None)
+    if arm.is_compared_with:
+        return (arm.label, "control", _NONE, _NONE, "control", _NONE, _NONE, last)
+    by_median = [level for level, claim in found if claim.by_median]
+    beyond = [level for level, claim in found if claim.beyond_spread]
+    seeds = sum(len(claim.seeds) for _, claim in found)
+    return (
+        arm.label, f"{len(by_median)} of {len(found)}", _smallest(by_median), _smallest(beyond),
+        f"{seeds} of {sum(claim.of for _, claim in found)}", _times([claim.beats_fresh for _, claim in found]),
+        _times([claim.beats_random for _, claim in found]), last,
+    )  # fmt: skip
+
+
+def _times(beats: Sequence[bool | None]) -> str:
+    """In how many of the rounds that have the control it is beaten."""
+    compared = [one for one in beats if one is not None]
+    return f"{sum(compared)} of {len(compared)}" if compared else _NONE
+
+
 def levels_table(lottery: Lottery) -> Table:
-    """A row for each arm and round."""
-    rows = []
-    for arm in lottery.arms:
-        for level in lottery.of_arm(arm):
-            claim = level.claim
-            rows.append((
-                arm.label, str(level.round), *(_percent(level.left[key]) for key in ("parameters", "filters", "macs")),
-                _percent(level.runs.median), f"{_percent(level.runs.low)} – {_percent(level.runs.high)}",
-                _NONE if claim is None else f"{len(claim.seeds)} of {claim.of}",
-                *(
-                    _signed(None if claim is None else value)
-                    for value in (() if claim is None else (claim.over_unpruned, claim.over_longer, claim.over_reinit,
-                                                           claim.over_random))
-                ),
-                *(() if claim is not None else (_NONE,) * 4), _verdict(level),
-            ))  # fmt: skip
+    """A row for each arm, control and round."""
+    levels = [level for arm in lottery.arms for level in lottery.of_arm(arm)]
+    timed = lottery.unpruned_epochs is not None
+    rows = [(*_level_cells(level), *([_epochs(level)] if timed else []), _verdict(level)) for level in levels]
     columns = (
         "arm", "round", "parameters %", "filters %", "MACs %", "median top-1 %", "min – max", "tickets", "− unpruned",
-        "− trained on", "− fresh weights", "− random", "verdict",
+        "− trained on", "− fresh weights", "− random", *(["epochs to lowest loss"] if timed else []), "verdict",
     )  # fmt: skip
+    learnt = (
+        f"Epochs: after which the loss on held-out images was lowest; of the unpruned {lottery.unpruned_epochs:g}. "
+        if timed
+        else ""
+    )
     caption = (
         "Left of the unpruned network (medians over seeds). Differences of medians in points, to: the unpruned "
-        "network, the unpruned network trained on in the same way, the same rounds with fresh weights, random filters "
-        f"with fresh weights. {lottery.about}"
+        "network, the unpruned network trained on in the same way, fresh weights in the same architecture, random "
+        f"filters at the same sizes retrained in the same way. {learnt}{lottery.about}"
     )
     return Table(f"{lottery.network}: every round", columns, tuple(rows), caption)
+
+
+def published_table(lottery: Lottery) -> Table | None:
+    """Tickets and speed-ups beside those that the source publishes; None for other networks than its VGG-16.
+
+    Source: G. Magalhães et al., chapter 5 (`published`).
+    """
+    if lottery.network != PUBLISHED_NETWORK:
+        return None
+    how, shares = TICKETS
+    timed = [(device, batch) for device, batch, _ in SPEEDS]
+    faster = {arm.arm: arm for arm in lottery.speeds}
+    rows = [
+        (f"published: {how}", ", ".join(f"{share:.2f}" for share in shares), *(speed for *_, speed in SPEEDS))
+    ]
+    for arm in lottery.arms:
+        if arm.is_compared_with:
+            continue
+        tickets = [
+            _percent(level.left["parameters"])
+            for level in lottery.of_arm(arm)
+            if level.claim is not None and level.claim.by_median
+        ]
+        speeds = [_last_speed(faster[arm], *key) if arm in faster else _NONE for key in timed]
+        rows.append((arm.label, ", ".join(tickets) or "none", *speeds))
+    columns = (
+        "how",
+        "tickets at, % of parameters",
+        *(f"times faster, {device.upper()}, batch {batch}" for device, batch in timed),
+    )
+    caption = (
+        "Tickets by the median; speed-ups of the last round. Published: Magalhães et al. on VGG-16 for CIFAR-10, 160 "
+        f"epochs, five seeds, other machines. Ours: {lottery.about}"
+    )
+    return Table(f"{lottery.network}: beside the published figures", columns, tuple(rows), caption)
+
+
+def _last_speed(timed: ArmSpeeds, device: str, batch: int) -> str:
+    rows = [row for row in timed.rows if (row["device"], row["batch"]) == (device, batch)]
+    return f"{max(rows, key=lambda row: row['round'])['speedup']:.2f}" if rows else _NONE
 
 
 def speeds_table(lottery: Lottery) -> Table | None:
@@ -124,13 +167,35 @@ def lottery_csv(lottery: Lottery) -> str:
     return csv_text(list(rows[0]) if rows else ["criterion"], [list(row.values()) for row in rows])
 
 
+def _level_cells(level: Level) -> tuple[str, ...]:
+    """What is left, how accurate that is, and by how much it differs from each control."""
+    claim, runs = level.claim, level.runs
+    differences = (
+        (None,) * 4
+        if claim is None
+        else (claim.over_unpruned, claim.over_longer, claim.over_fresh, claim.over_random)
+    )
+    return (
+        level.arm.label, str(level.round),
+        *(_percent(level.left[key]) for key in ("parameters", "filters", "macs")),
+        _percent(runs.median), f"{_percent(runs.low)} – {_percent(runs.high)}",
+        _NONE if claim is None else f"{len(claim.seeds)} of {claim.of}", *map(_signed, differences),
+    )  # fmt: skip
+
+
+def _epochs(level: Level) -> str:
+    return _NONE if level.epochs is None else f"{level.epochs:g}"
+
+
 def _verdict(level: Level) -> str:
     """What a level may be called, most careful first."""
     claim = level.claim
     if claim is None:
         return "in training"
-    if level.arm.mode == "reinit":  # fresh weights: what tickets are compared with
-        return "control, as good as the unpruned" if claim.by_median else "no ticket"
+    if any(values.get("collapsed") for values in level.values.values()):
+        return "collapsed"
+    if level.arm.is_compared_with:
+        return "control, as good as the unpruned" if claim.by_median else "control"
     if claim.beyond_spread:
         return "ticket, beyond spread"
     if claim.by_median:

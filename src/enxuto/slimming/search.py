@@ -1,0 +1,131 @@
+"""The split of a loss between pruning and rounding: few shares of the multiplications, each with its smallest file.
+
+Each candidate is pruned, refitted, perhaps distilled, and compressed at what is left of the bound: pruning and rounding
+are judged together, beside the original. Of the candidates the smallest file that keeps the bound is taken. A share
+that breaks the bound by pruning alone, or whose file is no smaller than the one before it, ends the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enxuto.compression.calibrated import CalibratedResult, compress_within
+from enxuto.compression.data_free import compress
+from enxuto.compression.judge import Bounds, Judge
+from enxuto.compression.search import Trial
+from enxuto.compression.split import ImageSplit
+from enxuto.data import Preprocess
+from enxuto.enx.file import CompressedModel
+from enxuto.onnx_model import Model
+from enxuto.progress import Progress
+from enxuto.slimming.aims import Aim
+from enxuto.slimming.measuring import latency_share
+from enxuto.slimming.networks import PruningWork
+from enxuto.slimming.result import Tried
+
+__all__ = ["Found", "SlimSearch"]
+
+_LEAST_SHARE = 0.05
+_TIMINGS = 5
+
+
+@dataclass(frozen=True)
+class Found:
+    """A candidate: the pruned model and its file, or the file without a bound where none keeps it."""
+
+    tried: Tried
+    pruned: Model
+    file: CompressedModel
+    calibrated: CalibratedResult | None
+
+
+@dataclass(frozen=True)
+class SlimSearch:
+    """Tries shares of the multiplications.
+
+    bounds: of the answers, beside those of `work.model`. parts: which images calibrate, judge and report. metadata: of
+    the file. on_candidate, on_trial: called after each.
+    """
+
+    work: PruningWork
+    bounds: Bounds
+    parts: ImageSplit
+    preprocess: Preprocess
+    metadata: Mapping[str, Any]
+    seed: int = 0
+    threads: int = 0
+    cache: Path | None = None
+    progress: Progress | None = None
+    on_candidate: Callable[[Tried], None] | None = None
+    on_trial: Callable[[Trial], None] | None = None
+
+    def run(self, aim: Aim) -> tuple[Found, list[Tried], list[str]]:
+        """The best candidate, all candidates, and remarks."""
+        remarks: list[str] = []
+        shares = aim.shares
+        if aim.latency is not None:
+            shares = (self._share_of_latency(aim.latency, remarks),)
+        judge = Judge(self.work.model, self.parts.judging, self.preprocess, threads=self.threads)
+        best: Found | None = None
+        tried: list[Tried] = []
+        for share in shares:
+            price = None if best is None or best.calibrated is None else best.calibrated.outcome.price
+            found = self._try(share, judge, price)
+            tried.append(found.tried)
+            if self.on_candidate is not None:
+                self.on_candidate(found.tried)
+            fits = found.tried.violation is None
+            smaller = best is None or (found.file.file_bytes < best.file.file_bytes)
+            if best is None or (fits and (best.tried.violation is not None or smaller)):
+                best = found
+            if not fits or not smaller:
+                break
+        assert best is not None, "there is at least one share"
+        return best, tried, remarks
+
+    def _try(self, share: float, judge: Judge, first_price: float | None) -> Found:
+        pruned, achieved = (self.work.model, 1.0) if share >= 1 else self.work.make(share)
+        alone = None if share >= 1 else judge.of_model(pruned)
+        violation = None if alone is None else self.bounds.violation(alone)
+        if violation is not None:
+            # Rounding gives nothing back: the network is rounded finely, so that there is something to look at.
+            file = compress(pruned, metadata=dict(self.metadata), threads=self.threads)
+            tried = Tried(share, achieved, alone, file.file_bytes, None, f"by pruning alone {violation}")
+            return Found(tried, pruned, file, None)
+        result = compress_within(
+            pruned, self.bounds, self.parts, self.preprocess, metadata=self.metadata, seed=self.seed,
+            threads=self.threads, cache=self.cache, progress=self.progress, on_trial=self.on_trial,
+            reference=self.work.model, first_price=first_price,
+        )  # fmt: skip
+        fitting = [one for one in result.search.trials if one.fits]
+        best = min(fitting, key=lambda one: one.bytes, default=None)
+        judged = None if best is None else best.judgement
+        tried = Tried(
+            share, achieved, alone, result.outcome.model.file_bytes, judged, result.search.violation
+        )
+        return Found(tried, pruned, result.outcome.model, result)
+
+    def _share_of_latency(self, wanted: float, remarks: list[str]) -> float:
+        """The largest share of the multiplications, as far as a few timings tell, that runs within the latency."""
+        low, high, share = _LEAST_SHARE, 1.0, wanted
+        within: float | None = None
+        for _ in range(_TIMINGS):
+            kept, _achieved = self.work.plan(share)
+            took = latency_share(self.work.untrained(kept), self.work.model, threads=max(1, self.threads))
+            if took <= wanted:
+                within, low = share, share
+            else:
+                high = share
+            if high - low < 0.04:
+                break
+            nearer = share * wanted / took
+            share = nearer if low < nearer < high else (low + high) / 2
+        if within is None:
+            remarks.append(
+                f"no pruned network was timed at {wanted:.0%} of the latency; the smallest tried has "
+                f"{share:.0%} of the multiplications"
+            )
+        return within or low

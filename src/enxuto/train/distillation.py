@@ -1,0 +1,111 @@
+"""Distillation: a network is trained to give a teacher's answers (`teacher`), for some epochs or for some minutes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from enxuto.data.selection import random_sample
+from enxuto.files import atomic_write
+from enxuto.train.augment import augmentation
+from enxuto.train.batches import TrainingData, training_batches
+from enxuto.train.config import TrainConfig
+from enxuto.train.history import History
+from enxuto.train.loop import fit
+from enxuto.train.progress import ProgressCallback
+from enxuto.train.teacher import Teacher
+from enxuto.zoo.modes import evaluation_mode
+
+__all__ = ["Teacher", "distil", "epochs_within"]
+
+_TIMED_BATCHES = 3
+_LENGTH = "length.json"
+
+
+def distil(
+    student: nn.Module,
+    teacher: Teacher,
+    train: TrainingData,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    validation: TrainingData | None = None,
+    minutes: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> History:
+    """Train `student` in place on the teacher's answers, or resume in `folder`.
+
+    Args:
+        student, teacher: of the same images and classes.
+        train: the images; their labels mean nothing.
+        config: of the training.
+        folder: of the checkpoints.
+        validation: images with labels that are scored after each epoch.
+        minutes: how long it may take on this machine, instead of the epochs of `config`. The length that fits is
+            measured once and kept in the folder.
+        progress: as for `fit`.
+
+    Raises:
+        TrainingError: training diverged.
+    """
+    if minutes is not None:
+        epochs, images = _length(minutes, student, teacher, train, config, folder)
+        config = config.model_copy(update={"epochs": epochs})
+        if images < len(train):
+            train = train.subset(random_sample(len(train), images, config.seed))
+    return fit(
+        student, train, validation, config, folder=folder, resume=True, progress=progress, teacher=teacher
+    )
+
+
+def _length(
+    minutes: float,
+    student: nn.Module,
+    teacher: Teacher,
+    train: TrainingData,
+    config: TrainConfig,
+    folder: Path,
+) -> tuple[int, int]:
+    """(epochs, images), as measured before an interruption or now."""
+    place = folder / _LENGTH
+    if place.is_file():
+        held = json.loads(place.read_text())
+        return int(held["epochs"]), int(held["images"])
+    epochs, images = epochs_within(minutes, student, teacher, train, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(place) as file:
+        file.write(json.dumps({"epochs": epochs, "images": images}).encode())
+    return epochs, images
+
+
+def epochs_within(
+    minutes: float, student: nn.Module, teacher: Teacher, train: TrainingData, config: TrainConfig
+) -> tuple[int, int]:
+    """How many epochs of how many images fit into a time on this machine, (epochs, images); timed on a few batches.
+
+    Of a set whose epoch would take longer, one epoch of as many images as fit. No weight is changed.
+    """
+    batches = training_batches(
+        train, min(config.batch, len(train)), generator=torch.Generator().manual_seed(0),
+        augment=augmentation(config.augment),
+    )  # fmt: skip
+    seen, began = 0, 0.0
+    for step, (images, _) in enumerate(batches):
+        if step == 1:  # the first warms up
+            seen, began = 0, time.perf_counter()
+        if step == 0:
+            began = time.perf_counter()
+        with evaluation_mode(student), torch.enable_grad():
+            loss = teacher.loss(student(images), images)
+            torch.autograd.grad(loss, [one for one in student.parameters() if one.requires_grad])
+        seen += len(images)
+        if step == _TIMED_BATCHES:
+            break
+    fit = int(60 * minutes * seen / max(1e-9, time.perf_counter() - began))
+    if fit < len(train):
+        return 1, min(len(train), max(fit, config.batch))
+    return fit // len(train), len(train)

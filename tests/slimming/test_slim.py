@@ -1,0 +1,130 @@
+"""Slimming: pruned and compressed within one bound, measured on images that chose nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+import enxuto
+from enxuto.cli import app
+from enxuto.demo import MODEL, TEST_IMAGES
+from enxuto.errors import BudgetError, UsageError
+from enxuto.onnx_model import Model
+from enxuto.runtime import Runner
+from enxuto.slimming.aims import Aim, parse_aim
+from enxuto.slimming.measuring import median_interval
+from enxuto.studies.pruning import StartingNetwork
+
+
+@pytest.fixture(scope="module")
+def slimmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object], str]:
+    """The folder, what was printed, and what was said; images have the labels of the packaged set."""
+    folder = tmp_path_factory.mktemp("slim")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ENXUTO_CACHE", str(folder / "cache"))
+    result = CliRunner().invoke(app, words(folder / "out"))
+    patch.undo()
+    assert result.exit_code == 0, result.output
+    return folder / "out", json.loads(result.stdout), result.stderr
+
+
+def words(folder: Path) -> list[str]:
+    return ["slim", str(MODEL), "--data", str(TEST_IMAGES), "--max-drop", "4", "--macs", "60%", "--images", "64",
+            "--threads", "1", "--json", "-o", str(folder)]  # fmt: skip
+
+
+def test_the_file_takes_the_originals_place(slimmed: tuple[Path, dict[str, object], str]) -> None:
+    folder, _, _ = slimmed
+    original, small = Model.read(MODEL), enxuto.load(folder / "model.enx")
+    for kind in ("input", "output"):
+        names = [[item.name for item in getattr(model.proto.graph, kind)] for model in (original, small)]
+        assert names[0] == names[1]
+    x = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
+    assert Runner(small).scores(x).shape == Runner(original).scores(x).shape
+    counts = [
+        sum(np.prod(t.dims) for t in onnx.load(path).graph.initializer)
+        for path in (MODEL, folder / "pruned.onnx")
+    ]
+    assert counts[1] < 0.8 * counts[0]
+
+
+def test_the_table_is_of_held_out_images(slimmed: tuple[Path, dict[str, object], str]) -> None:
+    folder, said, stderr = slimmed
+    rows = said["slim"]
+    assert isinstance(rows, list)
+    assert [row["name"] for row in rows] == ["original", "pruned", ".enx"]
+    assert rows[2]["bytes"] == (folder / "model.enx").stat().st_size
+    assert rows[1]["macs"] == rows[2]["macs"] == pytest.approx(0.6 * rows[0]["macs"], rel=0.1)
+    assert rows[2]["answers"]["samples"] == said["samples"]["reporting"]  # type: ignore[index]
+    assert len(set(said["data"].values())) == 3  # type: ignore[attr-defined]
+    assert "of the multiplications" in stderr
+    page = (folder / "report.html").read_text()
+    assert f"{rows[2]['bytes']:,}" in page
+
+
+def test_what_pruning_alone_breaks_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="by pruning alone") as caught:
+        enxuto.slim(
+            MODEL, data=TEST_IMAGES, max_kl=1e-9, macs="30%", images=32, folder=tmp_path / "work", threads=1
+        )
+    found = caught.value.result
+    assert isinstance(found, enxuto.SlimResult)
+    assert found.save(tmp_path / "nearest.enx") == found.rows[2].bytes
+
+
+def test_a_softmax_comes_back(tmp_path: Path, with_softmax: Callable[[Path], Path]) -> None:
+    from enxuto.slimming.networks import as_onnx
+
+    model = Model.read(with_softmax(tmp_path / "softmax.onnx"))
+    start = StartingNetwork.of_model(model, {}, "digits")
+    made = as_onnx(start.network, start, model)
+    x = np.random.default_rng(0).random((2, 1, 8, 8), dtype=np.float32)
+    np.testing.assert_allclose(Runner(made).scores(x), Runner(model).scores(x), atol=1e-5)
+    assert made.proto.graph.output[0].name == model.proto.graph.output[0].name
+
+
+@pytest.fixture
+def with_softmax() -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        proto = onnx.load(MODEL)
+        logits = proto.graph.output[0].name
+        proto.graph.node.append(onnx.helper.make_node("Softmax", [logits], ["odds"], axis=1))
+        proto.graph.output[0].name = "odds"
+        onnx.save(proto, path)
+        return path
+
+    return make
+
+
+def test_aims() -> None:
+    assert parse_aim("50%", None) == parse_aim(0.5, None) == Aim(macs=0.5)
+    assert parse_aim(None, "30%").shares == ()
+    assert parse_aim(None, None).shares[0] == 1.0
+    for macs, latency in (("50%", "50%"), ("x", None), (0, None), ("150%", None), (float("nan"), None)):
+        with pytest.raises(UsageError):
+            parse_aim(macs, latency)
+
+
+@pytest.mark.parametrize(("count", "ends"), [(5, (0, 4)), (6, (0, 5)), (17, (4, 12)), (30, (9, 20))])
+def test_the_interval_of_a_median_is_by_rank(count: int, ends: tuple[int, int]) -> None:
+    """Ranks as tables of the sign test have them (scipy.stats.binom.ppf(0.025, n, 0.5))."""
+    assert median_interval(list(range(count))[::-1]) == ends
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({}, "needs a bound"),
+        ({"max_kl": 0.1, "macs": 0.5, "target_latency": 0.5}, "give one"),
+        ({"max_kl": 0.1, "minutes": -1}, "positive"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(given: dict[str, float], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        enxuto.slim(MODEL, data=TEST_IMAGES, **given)  # type: ignore[arg-type]
