@@ -16,6 +16,11 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+/* ENX_SMALL: for boards; ENX_BRIEF: a little faster and larger, for WebAssembly. */
+#ifdef ENX_SMALL
+#define ENX_BRIEF
+#endif
+
 #if defined(__GNUC__) && !defined(ENX_SMALL)
 #define INLINE __attribute__((always_inline)) inline
 #else
@@ -80,18 +85,27 @@ static int append(const enx_allocator *a, list *to, const void *items, size_t co
     return ENX_OK;
 }
 
-static uint16_t read16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
-static uint32_t read32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+/* Numbers are stored with their lowest byte first, as most processors have them. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LITTLE_ENDIAN_ 1
+#else
+#define LITTLE_ENDIAN_ 0
+#endif
+#define READ(name, type) static INLINE type name(const uint8_t *p) \
+{ \
+    type v = 0; \
+    if (LITTLE_ENDIAN_) memcpy(&v, p, sizeof v); \
+    else for (unsigned i = 0; i < sizeof v; i++) v = (type)(v | (type)p[i] << 8 * i); \
+    return v; \
 }
-static uint64_t read64(const uint8_t *p) { return read32(p) | (uint64_t)read32(p + 4) << 32; }
-static void write32(uint8_t *p, uint32_t v)
+READ(read16, uint16_t)
+READ(read32, uint32_t)
+READ(read64, uint64_t)
+
+static INLINE void write32(uint8_t *p, uint32_t v)
 {
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)(v >> 16);
-    p[3] = (uint8_t)(v >> 24);
+    if (LITTLE_ENDIAN_) memcpy(p, &v, sizeof v);
+    else for (unsigned i = 0; i < sizeof v; i++) p[i] = (uint8_t)(v >> 8 * i);
 }
 
 /* CRC-32 of zlib, half a byte at a time: the table is small enough for a board. */
@@ -134,21 +148,27 @@ static bits bits_of(const uint8_t *data, size_t size)
     return b;
 }
 
+/* The next 57 bits at least; zeros behind the end. */
+static INLINE uint64_t peek(const bits *b)
+{
+    const uint8_t *p = b->data + (b->at >> 3);
+    uint64_t window = 0;
+    if (b->end - b->at >= 64) window = read64(p);
+    else for (unsigned i = 0; 8 * (uint64_t)i < b->end - (b->at & ~(uint64_t)7); i++) window |= (uint64_t)p[i] << 8 * i;
+    return window >> (b->at & 7);
+}
+
+static INLINE void pass(bits *b, unsigned width)
+{
+    if (width > b->end - b->at) b->failed = 1, b->at = b->end;
+    else b->at += width;
+}
+
 static uint64_t get(bits *b, unsigned width) /* width <= 57 */
 {
-    if (width > b->end - b->at) {
-        b->failed = 1;
-        b->at = b->end;
-        return 0;
-    }
-    if (!width) return 0;
-    const uint8_t *p = b->data + (b->at >> 3);
-    unsigned skip = (unsigned)(b->at & 7), bytes = (skip + width + 7) / 8;
-    uint64_t window = 0;
-    if (b->end - b->at >= 64) window = read64(p); /* eight bytes are there: no need to count */
-    else for (unsigned i = 0; i < bytes; i++) window |= (uint64_t)p[i] << 8 * i;
-    b->at += width;
-    return window >> skip & (((uint64_t)1 << width) - 1);
+    const uint64_t window = peek(b);
+    pass(b, width);
+    return b->failed ? 0 : window & (((uint64_t)1 << width) - 1);
 }
 
 static void align(bits *b) /* what is left of a byte is zero */
@@ -790,6 +810,12 @@ static int float_value(const uint8_t *p, const uint8_t *end, double *value)
 enum { ORDER0, CONTEXTS, TRELLIS, TRELLIS_32, PLANES };
 enum { DEAD_ZONE, GRID, MU_LAW, MINIFLOAT, HALF };
 
+/* A trellis: what an odd level changes in the state behind it, and then that state for even levels, by the state before.
+ * Odd levels are close to a coin flip, so that they are no branch. */
+static const uint8_t trellis_8[] = {2, 0, 5, 1, 6, 2, 4, 3, 7};
+static const uint8_t trellis_32[] = {11, 0, 30, 1, 31, 2, 28, 3, 29, 4, 26, 5, 27, 6, 24, 7, 25, 8, 22, 9, 23, 10, 20, 11, 21, 12,
+                                     18, 13, 19, 14, 16, 15, 17};
+
 typedef struct {
     const uint8_t *name; /* in the file's names */
     size_t name_size, name_at;
@@ -805,7 +831,7 @@ typedef struct {
     uint64_t offset, bytes, padding, steps_bytes, items;
     uint32_t crc;
     int coder, kind, axes, axis; /* axes of a grid: bit 0, bit 1; axis: of a dead zone, -1 for none */
-    int trellis;                 /* the number of its states, or 0 */
+    const uint8_t *trellis;      /* of its levels, or NULL */
     size_t first, count;                  /* tensors */
     double delta, step, mu, x_max, exponent, scale;
     uint32_t levels;
@@ -896,9 +922,9 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
                                        "exponent", "p", "q", "scale"};
     enum { KIND, DELTA, STEP, AXIS, AXES, ON_TRELLIS, LEVELS, MU, X_MAX, EXPONENT, P, Q, SCALE, KEYS };
     static const char *const kinds[] = {"dead-zone", "grid", "mu-law", "minifloat", "half"};
-    static const unsigned required[] = {1 << DELTA, 1 << STEP, 1 << LEVELS | 1 << MU | 1 << X_MAX | 1 << EXPONENT,
+    static const uint16_t required[] = {1 << DELTA, 1 << STEP, 1 << LEVELS | 1 << MU | 1 << X_MAX | 1 << EXPONENT,
                                         1 << P | 1 << Q, 0};
-    static const unsigned optional[] = {1 << STEP | 1 << AXIS, 1 << AXES | 1 << ON_TRELLIS, 0, 1 << SCALE, 0};
+    static const uint16_t optional[] = {1 << STEP | 1 << AXIS, 1 << AXES | 1 << ON_TRELLIS, 0, 1 << SCALE, 0};
     const uint8_t *value[KEYS];
     NEED(object(p, end, keys, KEYS, value) && value[KIND], ENX_TABLE);
     for (r->kind = 0; r->kind < 5 && !is_string(value[KIND], end, kinds[r->kind]);) r->kind++;
@@ -938,10 +964,9 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
             steps = r->axes != 0;
         }
         if (value[ON_TRELLIS]) {
-            whole = *value[ON_TRELLIS] == 't' ? 8 : 0;
-            if (!whole && *value[ON_TRELLIS] != 'f')
-                NEED(natural_value(value[ON_TRELLIS], end, 32, &whole) && whole == 32, ENX_TABLE);
-            r->trellis = (int)whole;
+            const int is_32 = natural_value(value[ON_TRELLIS], end, 32, &whole) && whole == 32;
+            r->trellis = *value[ON_TRELLIS] == 't' ? trellis_8 : is_32 ? trellis_32 : NULL;
+            NEED(r->trellis || *value[ON_TRELLIS] == 'f', ENX_TABLE);
         }
         break;
     case MU_LAW:
@@ -967,7 +992,7 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
         break;
     }
     NEED(steps == (r->steps_bytes > 0), ENX_TABLE);
-    if (r->coder == TRELLIS || r->coder == TRELLIS_32 || r->trellis) NEED(r->count == 1 && t->rank > 0, ENX_TABLE);
+    if (r->coder >= TRELLIS || r->trellis) NEED(r->count == 1 && t->rank > 0, ENX_TABLE);
     return ENX_OK;
 }
 
@@ -1151,22 +1176,27 @@ static INLINE int32_t order0_next(const uint64_t *slots, unsigned k, uint64_t *s
 /* Puts the raw bits of `count` levels in their places. */
 static int order0_join(const order0 *o, bits *raw, int32_t *out, size_t count)
 {
+    const unsigned shift = o->shift, direct = o->direct;
+    bits b = *raw;
     for (size_t i = 0; i < count; i++) {
         if (out[i] < RAW) continue;
         const unsigned t = (unsigned)out[i] - RAW;
-        const int64_t low = (int64_t)get(raw, o->shift);
-        int64_t q = (t + 1) / 2;
-        int negative = !(t & 1);
-        if (t > 2 * o->direct) {
-            const unsigned e = (t - 2 * o->direct - 1) / 2;
-            negative = (t - 2 * o->direct - 1) & 1;
-            NEED(e + o->shift <= 33, ENX_PAYLOAD);
-            q = o->direct + ((int64_t)1 << e) + (int64_t)get(raw, e);
+        const uint64_t window = peek(&b);
+        unsigned e = 0, negative = !(t & 1);
+        uint64_t q = (t + 1) / 2;
+        if (t > 2 * direct) {
+            e = (t - 2 * direct - 1) / 2;
+            negative = (t - 2 * direct - 1) & 1;
+            NEED(e + shift <= 33, ENX_PAYLOAD);
+            q = direct + ((uint64_t)1 << e) + (window >> shift & (((uint64_t)1 << e) - 1));
         }
-        const int64_t level = (negative ? -q : q) * ((int64_t)1 << o->shift) + low;
-        NEED(level >= INT32_MIN && level <= INT32_MAX, ENX_PAYLOAD);
+        pass(&b, shift + e);
+        const int64_t high = (int64_t)((q ^ (0 - (uint64_t)negative)) + negative) * ((int64_t)1 << shift);
+        const int64_t level = high + (int64_t)(window & (((uint64_t)1 << shift) - 1));
+        NEED(level == (int32_t)level, ENX_PAYLOAD);
         out[i] = (int32_t)level;
     }
+    *raw = b;
     return ENX_OK;
 }
 
@@ -1276,11 +1306,6 @@ static int planes(const enx_allocator *a, const uint8_t *data, size_t size, uint
 
 /* ------------------------------------------------------------------------------------ coders contexts and trellis */
 
-/* A trellis: what an odd level changes in the state behind it, and then that state for even levels, by the state before. */
-static const uint8_t trellis_8[] = {2, 0, 5, 1, 6, 2, 4, 3, 7};
-static const uint8_t trellis_32[] = {11, 0, 30, 1, 31, 2, 28, 3, 29, 4, 26, 5, 27, 6, 24, 7, 25, 8, 22, 9, 23, 10, 20, 11, 21, 12,
-                                     18, 13, 19, 14, 16, 15, 17};
-
 static INLINE unsigned behind_level(const uint8_t *trellis, unsigned state, uint32_t level)
 {
     return trellis[1 + state] ^ (trellis[0] & (0 - (level & 1)));
@@ -1307,8 +1332,8 @@ typedef struct {
 
 static uint32_t hazard(int exponent)
 {
-    static const uint64_t roots[] = {32768, 38968, 46341, 55109};
-    uint64_t o = roots[exponent & 3] << (16 + (exponent - (exponent & 3)) / 4);
+    static const uint16_t roots[] = {32768, 38968, 46341, 55109};
+    uint64_t o = (uint64_t)roots[exponent & 3] << (16 + (exponent - (exponent & 3)) / 4);
     uint32_t h = (uint32_t)((o << 16) / (o + ((uint64_t)1 << 31)));
     return h ? h : 1;
 }
@@ -1359,7 +1384,7 @@ static int read_scales(const enx_allocator *a, bits *b, int there, uint64_t coun
 
 static int tables_of_neighbours(const enx_allocator *a, contexts *c)
 {
-    static const int edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
+    static const uint8_t edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
     c->row_of = take(a, (uint64_t)c->classes, 7 * SUMS);
     c->sure_of = take(a, (uint64_t)c->classes, TOTALS);
     NEED(c->row_of && c->sure_of, ENX_NO_MEMORY);
@@ -1383,8 +1408,8 @@ static int tables_of_neighbours(const enx_allocator *a, contexts *c)
 
 static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
 {
-    static const int usual[5][3] = {{0, 0, 0}, {2, 3, 3}, {4, 6, 7}, {6, 9, 11}, {8, 12, 13}};
-    static const int moved[9] = {-1, -1, 0, 1, 2, 3, 3, -1, 0};
+    static const int8_t usual[5][3] = {{0, 0, 0}, {2, 3, 3}, {4, 6, 7}, {6, 9, 11}, {8, 12, 13}};
+    static const int8_t moved[9] = {-1, -1, 0, 1, 2, 3, 3, -1, 0};
     int exponent[CLASSES][16], there[3];
     c->classes = (int)get(b, 5) + 1;
     int hazards = (int)get(b, 4) + 1;
@@ -1412,23 +1437,20 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             NEED(!b->failed && exponent[i][m] >= -64 && exponent[i][m] <= 63, ENX_PAYLOAD);
         }
     for (int end = 0; end < rows_each; end++) { /* the first hazards are others for each end of the state but 0 */
-        static const int8_t usual[][2] = {{-5, -3}, {3, -1}, {-1, -5}};
+        static const int8_t often[][2] = {{-5, -3}, {3, -1}, {-1, -5}};
         const int firsts = end ? rows_each / 2 : 0, rest = firsts < hazards ? firsts : hazards - 1;
-        int first[2][CLASSES], own[18];
+        int own[CLASSES][18];
+        for (int i = 0; i < k; i++) memcpy(own[i] + firsts, exponent[i] + rest, sizeof(int) * (size_t)(hazards - rest));
         if (end == 1) low = (unsigned)get(b, 2);
         for (int m = 0; m < firsts; m++) {
-            int shift = usual[end - 1][m];
+            int shift = often[end - 1][m];
             for (int i = k - 1; i >= 0; i--) {
                 shift += number(b, low);
-                first[m][i] = exponent[i][m < hazards ? m : hazards - 1] + shift;
-                NEED(!b->failed && first[m][i] >= -64 && first[m][i] <= 63, ENX_PAYLOAD);
+                own[i][m] = exponent[i][m < hazards ? m : hazards - 1] + shift;
+                NEED(!b->failed && own[i][m] >= -64 && own[i][m] <= 63, ENX_PAYLOAD);
             }
         }
-        for (int i = 0; i < k; i++) {
-            const int count = firsts + hazards - rest;
-            for (int m = 0; m < count; m++) own[m] = m < firsts ? first[m][i] : exponent[i][m - firsts + rest];
-            class_frequencies(own, count, c, rows_each * i + end);
-        }
+        for (int i = 0; i < k; i++) class_frequencies(own[i], firsts + hazards - rest, c, rows_each * i + end);
     }
     for (int i = 0; i < k; i++) {
         const uint32_t *slots = c->slots + i * rows_each * TOKENS;
@@ -1483,28 +1505,44 @@ static INLINE uint64_t refilled(uint64_t x, words *w, int sure)
     return x ^ ((x ^ longer) & due);
 }
 
+/* What each weight asks for, where the compiler sees that storing levels does not change it. */
+typedef struct {
+    const contexts *c;
+    const uint8_t *token, *trellis;
+    const uint32_t *slots;
+    uint32_t direct, rows_each;
+} tables;
+
+static tables tables_of(const contexts *c)
+{
+    const tables t = {c, c->token, c->trellis, c->slots, (uint32_t)c->direct, (uint32_t)c->rows_each};
+    return t;
+}
+
+/* The rest of a magnitude whose token t has one, and raw bits. */
+static INLINE uint32_t long_magnitude(const contexts *c, uint32_t t, uint64_t *state, words *w, int sure)
+{
+    uint32_t magnitude = c->smallest[t];
+    for (int e = (int)t - c->direct - 1, i = 0; i < e; i += 16) {
+        const int width = e - i < 16 ? e - i : 16;
+        magnitude += (uint32_t)(*state & (((uint32_t)1 << width) - 1)) << i;
+        *state = refilled(*state >> width, w, sure);
+    }
+    return magnitude;
+}
+
 /* The next magnitude, which state x is taken to; *other: all bits set if the sign is not the expected one. */
-static INLINE uint32_t next_magnitude(const contexts *c, size_t row_, const uint16_t *shares, uint64_t *state, words *w,
+static INLINE uint32_t next_magnitude(const tables *k, size_t row_, const uint16_t *shares, uint64_t *state, words *w,
                                       int sure, uint32_t *other)
 {
     uint64_t x = *state;
-    const uint32_t slot = (uint32_t)(x & 4095), t = c->token[row_ * 4096 + slot], slots = c->slots[row_ * TOKENS + t];
+    const uint32_t slot = (uint32_t)(x & 4095), t = k->token[row_ * 4096 + slot], slots = k->slots[row_ * TOKENS + t];
     x = (uint64_t)(slots & 0xffff) * (x >> 12) + slot - (slots >> 16);
     const uint32_t share = shares[t], chance = (uint32_t)(x & 255), o = 0 - (uint32_t)(chance >= share);
     x = (uint64_t)((share ^ o) + (257 & o)) * (x >> 8) + chance - (share & o); /* share, or 256 - share */
-    x = refilled(x, w, sure);
+    *state = refilled(x, w, sure);
     *other = o;
-    uint32_t magnitude = t;
-    if ((int)t > c->direct) {
-        magnitude = c->smallest[t];
-        for (int e = (int)t - c->direct - 1, i = 0; i < e; i += 16) {
-            const int width = e - i < 16 ? e - i : 16;
-            magnitude += (uint32_t)(x & (((uint32_t)1 << width) - 1)) << i;
-            x = refilled(x >> width, w, sure);
-        }
-    }
-    *state = x;
-    return magnitude;
+    return t > k->direct ? long_magnitude(k->c, t, state, w, sure) : t;
 }
 
 /* Weights are decoded together, one of each of LANES strands (a strand: a kernel, on a trellis a row of kernels). What
@@ -1532,11 +1570,12 @@ static INLINE void sum_above(const contexts *c, const lanes *l, size_t width)
 }
 
 /* The weight of strand i in `column` of a line, `at` where it goes to; `own` points to its class. */
-static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int near, int on_trellis, int sure,
+static INLINE void decode_weight(const tables *k, lanes *l, unsigned i, int near, int on_trellis, int sure,
                                  const uint8_t *own, size_t around, size_t column, int32_t *at, words *w)
 {
+    const contexts *c = k->c;
     const uint16_t *shares = c->share[0];
-    size_t row_ = on_trellis ? (size_t)(c->rows_each * *own) : *own;
+    size_t row_ = on_trellis ? (size_t)k->rows_each * *own : *own;
     int z = 0;
     if (near) {
         const int16_t *left = l->line[column], *sums = l->sums[column];
@@ -1544,12 +1583,12 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
         row_ = c->row_of[*own * (size_t)(7 * SUMS) + around + (size_t)(sums[LANES + i] + 2 * left[LANES + i])];
         shares = c->share[c->sure_of[*own * (size_t)TOTALS + (size_t)(z < 0 ? -z : z)]];
     }
-    if (on_trellis) row_ += l->path[i] & (unsigned)(c->rows_each - 1);
+    if (on_trellis) row_ += l->path[i] & (k->rows_each - 1);
     uint32_t other;
-    const uint32_t magnitude = next_magnitude(c, row_, shares, &l->x[i], w, sure, &other);
+    const uint32_t magnitude = next_magnitude(k, row_, shares, &l->x[i], w, sure, &other);
     const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
     *at = (int32_t)((magnitude ^ minus) - minus);
-    if (on_trellis) l->path[i] = behind_level(c->trellis, l->path[i], magnitude);
+    if (on_trellis) l->path[i] = behind_level(k->trellis, l->path[i], magnitude);
     if (near) {
         const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
         l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
@@ -1557,40 +1596,52 @@ static INLINE void decode_weight(const contexts *c, lanes *l, unsigned i, int ne
     }
 }
 
-/* A weight of each strand, the first at `at`, the others each `length` behind; `own`: of the first position. */
-static INLINE void decode_weights(const contexts *c, lanes *l, unsigned count, int near, int on_trellis, int sure,
-                                  const uint8_t *const *own, int more, size_t around, size_t column, int32_t *at,
-                                  size_t length, words *w)
-{
-#ifndef ENX_SMALL
-    if (count == LANES) { /* spelt out, so that states stay in registers */
-        decode_weight(c, l, 0, near, on_trellis, sure, own[0] + more, around, column, at, w);
-        decode_weight(c, l, 1, near, on_trellis, sure, own[1] + more, around, column, at + length, w);
-        decode_weight(c, l, 2, near, on_trellis, sure, own[2] + more, around, column, at + 2 * length, w);
-        decode_weight(c, l, 3, near, on_trellis, sure, own[3] + more, around, column, at + 3 * length, w);
-        return;
-    }
-#endif
-    for (unsigned i = 0; i < count; i++)
-        decode_weight(c, l, i, near, on_trellis, sure, own[i] + more, around, column, at + i * length, w);
-}
-
+#ifndef ENX_BRIEF
 /* The same where words may run out, for whatever is not common: small, and no part of the loops that call it. */
-static void decode_carefully(const contexts *c, lanes *l, unsigned count, const uint8_t *const *own, int more,
+static void decode_carefully(const tables *k, lanes *l, unsigned count, const uint8_t *const *own, int more,
                              size_t around, size_t column, int32_t *at, size_t length, words *w)
 {
     for (unsigned i = 0; i < count; i++)
-        decode_weight(c, l, i, c->row_of != NULL, c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+        decode_weight(k, l, i, k->c->row_of != NULL, k->c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+}
+#endif
+
+/* A weight of each strand, the first at `at`, the others each `length` behind; `own`: of the first position. */
+static INLINE void decode_weights(const tables *k, lanes *l, unsigned count, int near, int on_trellis,
+                                  const uint8_t *const *own, int more, size_t around, size_t column, int32_t *at,
+                                  size_t length, words *w)
+{
+#ifndef ENX_BRIEF
+    if (w->end - w->at < MOST_BYTES * (int)count) {
+        lanes copy = *l; /* of which an address may be taken */
+        words rest = *w;
+        decode_carefully(k, &copy, count, own, more, around, column, at, length, &rest);
+        *l = copy;
+        *w = rest;
+    } else if (count == LANES) { /* spelt out, so that states stay in registers */
+        decode_weight(k, l, 0, near, on_trellis, 1, own[0] + more, around, column, at, w);
+        decode_weight(k, l, 1, near, on_trellis, 1, own[1] + more, around, column, at + length, w);
+        decode_weight(k, l, 2, near, on_trellis, 1, own[2] + more, around, column, at + 2 * length, w);
+        decode_weight(k, l, 3, near, on_trellis, 1, own[3] + more, around, column, at + 3 * length, w);
+    } else {
+        for (unsigned i = 0; i < count; i++)
+            decode_weight(k, l, i, near, on_trellis, 1, own[i] + more, around, column, at + i * length, w);
+    }
+#else
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(k, l, i, near, on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+#endif
 }
 
 /* `groups` times `count` strands of `strand` kernels each; `numbers`: of their rows (and columns, without a trellis).
  * What is constant where this is called makes a loop of its own. */
-static INLINE void decode_strands(const contexts *c, lanes *all, int common, unsigned count, int near, int on_trellis,
+static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count, int near, int on_trellis,
                                   int single, const int16_t *numbers, size_t groups, size_t strand, int32_t *out, words *w_)
 {
     const size_t width = single ? 1 : (size_t)c->width, places = single ? 1 : (size_t)c->places;
     const size_t length = strand * places;
     const int8_t *by_column = on_trellis ? c->column_number : NULL;
+    const tables fast = tables_of(c);
     lanes l = *all;
     words w = *w_;
     for (size_t g = 0; g < groups; g++, numbers += count, out += count * length) {
@@ -1607,20 +1658,7 @@ static INLINE void decode_strands(const contexts *c, lanes *all, int common, uns
                     const int more = place ? *place++ : 0;
                     size_t around = 0;
                     if (near) around = SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
-#ifdef ENX_SMALL
-                    (void)common;
-                    decode_carefully(c, &l, count, own, more, around, column, at, length, &w);
-#else
-                    if (common && w.end - w.at >= MOST_BYTES * (int)count) {
-                        decode_weights(c, &l, count, near, on_trellis, 1, own, more, around, column, at, length, &w);
-                    } else {
-                        lanes copy = l; /* of which an address may be taken */
-                        words rest = w;
-                        decode_carefully(c, &copy, count, own, more, around, column, at, length, &rest);
-                        l = copy;
-                        w = rest;
-                    }
-#endif
+                    decode_weights(&fast, &l, count, near, on_trellis, own, more, around, column, at, length, &w);
                 }
             }
         }
@@ -1629,17 +1667,18 @@ static INLINE void decode_strands(const contexts *c, lanes *all, int common, uns
     *w_ = w;
 }
 
-/* Which row and column the next kernel of the payload lies in: of several tensors, each is a row. */
-typedef struct { uint64_t row, column, in_row; const tensor *tensors; } place;
+/* Which row the next strand of the payload lies in, and which of its `strands` it is; of several tensors, each is a row. */
+typedef struct { uint64_t row, strand, strands; const tensor *tensors; } place;
 
-static void step_on(const contexts *c, place *at)
+/* Goes on by `count` strands of the row, and past rows that have none. */
+static void step_on(const contexts *c, place *at, size_t count)
 {
-    at->in_row++;
-    if (!at->tensors) {
-        if (++at->column == c->columns) at->column = 0, at->row++;
-        return;
+    at->strand += count;
+    while (at->strand == at->strands && at->row < c->rows) {
+        at->row++;
+        at->strand = 0;
+        if (at->tensors && at->row < c->rows) at->strands = at->tensors[at->row].elements;
     }
-    while (at->row < c->rows && at->in_row >= at->tensors[at->row].elements) at->in_row = 0, at->row++;
 }
 
 /* A chunk of kernels (on a trellis: of rows of `strand` kernels), `length` bytes, to levels from `out` on. */
@@ -1666,28 +1705,32 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
         const size_t left = strands - done < BLOCK ? (size_t)(strands - done) : BLOCK;
         const unsigned together = left < states ? (unsigned)left : states;
         const size_t now = left - left % together, groups = now / together;
-        for (size_t i = 0; i < now; i++) {
-            int sum = c->row_number ? c->row_number[at->row] : 0;
-            if (c->column_number && !c->on_trellis) sum += c->column_number[at->column];
-            numbers[i] = (int16_t)sum;
-            if (c->on_trellis) at->row++;
-            else step_on(c, at);
+        for (size_t i = 0; i < now;) { /* strands of one row at a time */
+            const int8_t *by_column = c->on_trellis ? NULL : c->column_number;
+            int16_t of_row = c->row_number ? c->row_number[at->row] : 0;
+            const uint64_t left_of_row = at->strands - at->strand;
+            const size_t run = left_of_row < now - i ? (size_t)left_of_row : now - i;
+            if (by_column && at->tensors) of_row = (int16_t)(of_row + by_column[0]); /* several tensors are one column */
+            for (size_t j = 0; j < run; j++)
+                numbers[i + j] = (int16_t)(by_column && !at->tensors ? of_row + by_column[at->strand + j] : of_row);
+            step_on(c, at, run);
+            i += run;
         }
-#define STRANDS(common, count, near, trellis, single) \
-    decode_strands(c, &l, common, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
-#ifndef ENX_SMALL /* loops of their own for what is common */
+#define STRANDS(count, near, trellis, single) \
+    decode_strands(c, &l, count, near, trellis, single, numbers, groups, (size_t)strand, out, &w)
+#ifndef ENX_BRIEF /* loops of their own for what is common */
         const int kind = (c->places == 1) + 2 * near + 4 * c->on_trellis;
-        if (together == LANES && kind == 1) STRANDS(1, LANES, 0, 0, 1);
-        else if (together == LANES && kind == 2) STRANDS(1, LANES, 1, 0, 0);
-        else if (together == LANES && kind == 5) STRANDS(1, LANES, 0, 1, 1);
-        else if (together == LANES && kind == 6) STRANDS(1, LANES, 1, 1, 0);
-        else if (together == 1 && kind == 1) STRANDS(1, 1, 0, 0, 1);
-        else if (together == 1 && kind == 2) STRANDS(1, 1, 1, 0, 0);
-        else if (together == 1 && kind == 5) STRANDS(1, 1, 0, 1, 1);
-        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 1, 0);
+        if (together == LANES && kind == 1) STRANDS(LANES, 0, 0, 1);
+        else if (together == LANES && kind == 2) STRANDS(LANES, 1, 0, 0);
+        else if (together == LANES && kind == 5) STRANDS(LANES, 0, 1, 1);
+        else if (together == LANES && kind == 6) STRANDS(LANES, 1, 1, 0);
+        else if (together == 1 && kind == 1) STRANDS(1, 0, 0, 1);
+        else if (together == 1 && kind == 2) STRANDS(1, 1, 0, 0);
+        else if (together == 1 && kind == 5) STRANDS(1, 0, 1, 1);
+        else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 0);
         else
 #endif
-            STRANDS(0, together, near, c->on_trellis, 0);
+            STRANDS(together, near, c->on_trellis, 0);
         done += now;
         out += now * strand * c->places;
     }
@@ -1709,9 +1752,8 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
         NEED(!b.failed, ENX_PAYLOAD);
     }
     const uint8_t *from = data + b.at / 8, *end = data + size;
-    place at = {0, 0, 0, several};
-    if (several) /* empty tensors in front */
-        while (at.row < c->rows && !several[at.row].elements) at.row++;
+    place at = {0, 0, several ? several->elements : c->columns / strand, several};
+    step_on(c, &at, 0); /* past empty tensors in front */
     for (uint64_t i = 0; i < chunks; i++) {
         const uint64_t left = (uint64_t)(end - from), length = i + 1 < chunks ? varint(&lengths) : left;
         const uint64_t now = i + 1 < chunks ? step : strands - i * step;
@@ -1731,7 +1773,7 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
     memset(c, 0, sizeof *c);
     c->on_trellis = r->coder != CONTEXTS;
     c->trellis = r->coder == TRELLIS ? trellis_8 : trellis_32;
-    c->rows_each = r->coder == CONTEXTS ? 1 : r->coder == TRELLIS ? 2 : 4;
+    c->rows_each = 1 << (r->coder - CONTEXTS); /* 1, 2 or 4 */
     c->rows = r->count;
     c->columns = c->places = c->width = 1;
     if (r->count == 1) {
@@ -1756,8 +1798,8 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
 
 /* ---------------------------------------------------------------------------------------------------- quantizers */
 
-static uint32_t float_bits(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
-static float bits_float(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
+static INLINE uint32_t float_bits(float x) { uint32_t u; memcpy(&u, &x, 4); return u; }
+static INLINE float bits_float(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
 
 /* 2 to the power of e, |e| <= 1022, in float64. */
 static double power_of_two(int e)
@@ -1872,7 +1914,8 @@ static void scale(const int32_t *levels, uint64_t count, float add, float by, fl
         const unsigned now = count - done < BLOCK ? (unsigned)(count - done) : BLOCK;
         for (unsigned i = 0; i < now; i++) {
             const int32_t level = levels[done + i];
-            const float sign = (float)((level > 0) - (level < 0)), moved = (float)level + sign * add;
+            float moved = (float)level;
+            if (add != 0) moved = moved + (float)((level > 0) - (level < 0)) * add;
             const float scaled = moved * by;
             x[i] = scaled * (each ? each[done + i] : then);
         }
@@ -1908,7 +1951,7 @@ static int reconstruct(const row *r, const tensor *t, int32_t *levels, const flo
         const float *of_rows = r->axes & 1 ? steps : NULL;
         const float *of_columns = r->axes & 2 ? steps + (r->axes & 1 ? rows : 0) : NULL;
         if (!n) return ENX_OK;
-        if (r->trellis) RETURN_IF(leave_trellis(r->trellis == 8 ? trellis_8 : trellis_32, levels, rows, length));
+        if (r->trellis) RETURN_IF(leave_trellis(r->trellis, levels, rows, length));
         for (uint64_t i = 0; i < rows; i++, levels += length, out += length * size) {
             const float by = of_rows ? of_rows[r->count > 1 ? 0 : i] : (float)r->step;
             if (of_columns && inner > 1)
@@ -2345,7 +2388,7 @@ static int enter(walk *w, int kind, const found *f)
         if (n->named) RETURN_IF(define_names(w, n));
         break;
     case FUNCTION: {
-        static const uint32_t parts[3] = {10, 1, 13};
+        static const uint8_t parts[3] = {10, 1, 13};
         function key;
         memset(&key, 0, sizeof key);
         for (int i = 0; i < 3; i++) {
