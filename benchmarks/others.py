@@ -7,7 +7,8 @@ calibrated files of 4, 3 and 2.5 bits a weight (all bytes of the file count; 98 
 ONNX Runtime (static for networks of convolutions, dynamic for others) and int8 under zstd -19. Judged on held-out
 inputs, which calibrate nothing: the signal-to-noise ratio of the worst output of values, the share of answers that
 stay, and the task's own figure. `ratio` is the bytes of a calibrated file over those of a file without data (`--bits`)
-of the same loss, interpolated on a curve of at least three sizes. Models that are int8 already are compared with xz
+of the same loss, interpolated between logarithms on a curve of at least three sizes. `--json` keeps what earlier runs
+measured of other models, so that a table can grow a model at a time. Models that are int8 already are compared with xz
 and zstd -19 of the same bytes.
 """
 
@@ -415,13 +416,15 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     found = sorted(OTHER.glob("*/model.onnx"), key=lambda path: path.stat().st_size)
-    results = []
+    kept = arguments.json is not None and arguments.json.exists()
+    results: list[dict[str, Any]] = json.loads(arguments.json.read_text()) if kept else []
     for name in arguments.models or [path.parent.name for path in found]:
-        results.append(run(name, arguments))
+        result = run(name, arguments)
+        results = [*(one for one in results if one["name"] != name), result]
         if arguments.json:
             arguments.json.write_text(json.dumps(results, indent=1) + "\n")
         if arguments.table:
-            lines = [row["line"] for result in results for row in result["rows"]]
+            lines = [row["line"] for one in results for row in [*one["rows"], *one.get("curve", [])]]
             arguments.table.write_text("\n".join([HEAD, *lines]) + "\n")
     known = [row["ratio"] for result in results for row in result["rows"] if row.get("ratio")]
     if known:

@@ -1,4 +1,4 @@
-"""`enxuto.evaluate`: what a model scores on labelled images, given as files or as objects.
+"""`enxuto.evaluate`: what a model scores on labelled images, or how its outputs follow a reference's on named arrays.
 
 Preprocessing and class names are the model's own where none are given, as `enxuto evaluate` takes them. Not here: the
 metrics and the loop over batches (`evaluation`).
@@ -6,21 +6,34 @@ metrics and the loop over batches (`evaluation`).
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from os import PathLike
-from typing import TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
 from enxuto import evaluation
 from enxuto.calibration.answers import inspect_answers
 from enxuto.classifier import LoadedModel, load
-from enxuto.compression.arguments import DataLike, PreprocessLike, check_count, to_dataset, to_preprocess
+from enxuto.compression.arguments import (
+    DataLike,
+    PreprocessLike,
+    check_count,
+    named_samples,
+    to_dataset,
+    to_outputs,
+    to_preprocess,
+)
+from enxuto.compression.judge import Judgement
+from enxuto.compression.output_judge import compare_outputs
 from enxuto.data import Dataset, Preprocess
+from enxuto.data.feeding import columns_of
 from enxuto.data.labels import Label
+from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
 from enxuto.evaluation import Evaluation, Predict
@@ -38,6 +51,35 @@ PredictLike: TypeAlias = str | PathLike[str] | Model | CompressedModel | Runner 
 _SAMPLE = 8  # images that tell what scores are
 
 
+@overload
+def evaluate(
+    predict: PredictLike,
+    dataset: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    *,
+    reference: PredictLike | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    threads: int = 0,
+) -> Judgement: ...
+
+
+@overload
+def evaluate(
+    predict: PredictLike,
+    dataset: str | PathLike[str] | Dataset | np.ndarray | tuple[np.ndarray, np.ndarray],
+    *,
+    preprocess: PreprocessLike | None = None,
+    labels: Sequence[Label] | None = None,
+    batch_size: int = 64,
+    reference: PredictLike | None = None,
+    scores_are: ScoreKind = "auto",
+    reference_are: ScoreKind = "auto",
+    top: Sequence[int] = (1, 5),
+    outputs: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation: ...
+
+
 def evaluate(
     predict: PredictLike,
     dataset: DataLike,
@@ -49,15 +91,20 @@ def evaluate(
     scores_are: ScoreKind = "auto",
     reference_are: ScoreKind = "auto",
     top: Sequence[int] = (1, 5),
+    outputs: Mapping[str, Any] | None = None,
     threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Score every sample of labelled images once, in order, and measure.
+) -> Evaluation | Judgement:
+    """Score every sample of labelled images once, in order, and measure; or compare all outputs on named arrays.
+
+    Named arrays, also in files, give a `Judgement` of the outputs beside the reference's. Without a reference they have
+    labels, and only top-1 is known.
 
     Args:
         predict: the path of an `.enx` or ONNX file, a model as `enxuto.load` gives it, a `Runner`, or a function:
             float32 batch (N, …) as `preprocess` makes it → scores (N, C).
-        dataset: a path, a `Dataset`, or arrays (images, labels).
+        dataset: a path, a `Dataset`, or arrays (images, labels). Or named arrays of a model: a dict of arrays (N, …) by
+            input name, dicts of a sample each, or files of them.
         preprocess: how images become the model's input: a preset's name, a `Preprocess`, or a dict of its settings. By
             default the model's own; functions and Runners have none.
         labels: class names in the order of the model's outputs, with which the data's classes are matched by name. By
@@ -67,6 +114,8 @@ def evaluate(
         scores_are: logits, probabilities or log-probabilities, by which the divergence goes; `auto` finds out.
         reference_are: the same of the reference.
         top: for which k the share of samples is measured whose class is among the k best.
+        outputs: of named arrays, what outputs are judged as: by name `values`, `binary`, `classes`, `ignore`, or
+            (kind, weight). By default the graph tells.
         threads: threads that decode and run models; 0 takes one per processor.
         progress: called with (samples done, samples in all) after each batch.
 
@@ -80,6 +129,14 @@ def evaluate(
         raise UsageError(f"progress= takes a function of (done, total), not {progress!r:.80}")
     model = _open("predict", predict, threads)
     other = None if reference is None else _open("reference", reference, threads)
+    named = _named(model, dataset)
+    if named is not None:
+        images_only = (
+            preprocess is not None or labels is not None or (scores_are, reference_are) != ("auto", "auto")
+        )
+        return _judge_arrays(model, other, named, outputs, images_only=images_only, threads=threads)
+    if outputs is not None:
+        raise UsageError("outputs= is of named arrays, which dataset= does not hold", code="E024")
     samples = to_dataset("dataset", dataset, labelled=True, seed=0)
     if isinstance(model, LoadedModel) or labels is not None:
         samples = _match(samples, model, labels)
@@ -101,6 +158,67 @@ def evaluate(
         progress=progress,
     )
     return found if known else replace(found, kl=None, scores_are=None, reference_are=None)
+
+
+def _named(model: LoadedModel | Predict, dataset: DataLike) -> Samples | None:
+    """Return named arrays as samples of the model; None for images."""
+    if isinstance(model, LoadedModel):
+        return dataset if isinstance(dataset, Samples) else named_samples(dataset, model, name="dataset=")
+    if columns_of(dataset, ()) is not None:
+        raise UsageError(
+            "named arrays are of a model's inputs; give predict= as a path or a model", code="E024"
+        )
+    return None
+
+
+def _judge_arrays(
+    model: LoadedModel | Predict,
+    reference: LoadedModel | Predict | None,
+    samples: Samples,
+    outputs: Mapping[str, Any] | None,
+    *,
+    images_only: bool,
+    threads: int,
+) -> Judgement:
+    """Return how outputs follow the reference's; without one, top-1 by the samples' labels.
+
+    images_only: whether arguments are given that only images have.
+    """
+    if images_only:
+        raise UsageError(
+            "preprocess=, labels=, scores_are= and reference_are= are of images; named arrays are fed as they are, and "
+            "outputs= says what outputs are",
+            code="E024",
+        )
+    if not isinstance(model, LoadedModel) or not (reference is None or isinstance(reference, LoadedModel)):
+        raise UsageError("named arrays compare models; give reference= as a path or a model", code="E024")
+    if reference is None and not samples.labelled:
+        raise UsageError(
+            "these arrays have no labels: give reference=, the model whose outputs these are compared with",
+            code="E023",
+        )
+    choices = to_outputs(outputs)
+    found, judged = compare_outputs(reference or model, model, samples, choices, threads=threads)
+    for remark in (*samples.remarks, *judged.remarks):
+        warnings.warn(remark, stacklevel=3)
+    if reference is not None:
+        return found
+    if found.top1 is None:
+        raise UsageError(
+            "the model has no output that is a single list of classes, which labels could count "
+            f"({judged.describe()}); give reference=",
+            code="E035",
+        )
+    return replace(
+        found,
+        agreement=None,
+        agreement_interval=None,
+        kl=math.nan,
+        original_top1=None,
+        drop=None,
+        drop_interval=None,
+        outputs=(),
+    )
 
 
 def _open(name: str, given: PredictLike, threads: int) -> LoadedModel | Predict:

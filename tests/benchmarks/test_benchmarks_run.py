@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from enxuto.demo import MODEL
+from enxuto.demo import MODEL, TEST_IMAGES
 from warm import WITH_TORCH, Warm
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
@@ -22,6 +22,7 @@ SMALL = {
     "int8_baseline": f"{MODEL} int8.onnx",
     "large_layer": "--inputs 64 --outputs 16 --images 16 --threads 1",
     "others": "--models demo --bits 4 --methods int8 calibrated --threads 1",
+    "prune_refit": f"{MODEL} --data {TEST_IMAGES} --images 32 --shares 0.7",
     "prune_speed": "--network lenet5-cifar --rounds 1 --repeats 1",
     "rate": "--help",
     "rounding": "--help",

@@ -205,6 +205,11 @@ def test_parameters_and_macs_count_what_neighbours_lose_once() -> None:
     assert SizeLeft(units, shapes, {"a": 1, "b": 1})(()) == 36
     assert SizeLeft(units, shapes, {"a": 1, "b": 1})((0, 4, 5)) == 3 * 3 + 4 * 3
     assert SizeLeft(units, shapes, {"a": 100, "b": 10})((0, 4, 5)) == 900 + 120
+    size = SizeLeft(units, shapes, {"a": 100, "b": 10})
+    for gone in ((), (0,), (4, 5)):
+        assert size.savings(gone) == {
+            number: size(gone) - size((*gone, number)) for number in range(len(units)) if number not in gone
+        }
     found = {"a": np.ones(4), "b": np.ones(6)}
     choice = choose_units(units, found, 0.5, SizeLeft(units, shapes, {"b": 1}), scope="local")
     assert abs(choice.achieved - 0.5) < 0.1

@@ -121,3 +121,21 @@ def test_filters_that_others_can_stand_for_cost_nothing(network: nn.Module) -> N
     assert refitted < 0.02 * plain
     one_of_each = [set(one["first"]) & {0, 5} for one in chosen]
     assert sum(map(bool, one_of_each)) <= 1  # of the two that say the same only one goes
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 3])
+def test_layers_keep_multiples(network: nn.Module, multiple: int) -> None:
+    channels = trace(network, torch.zeros(1, 3, 6, 6))
+    readers = find_readers(network, channels)
+    moments = collect_moments(network, readers, [pictures()])
+
+    def left(gone: frozenset[int]) -> float:
+        return 1 - len(gone) / len(channels.groups)
+
+    gone = choose_by_cost(network, channels, readers, moments, left, 0.6, multiple=multiple)
+    kept = channels.without_groups(gone).layers
+    assert left(gone) <= 0.6
+    assert all(
+        len(kept[layer]) % multiple == 0 or len(kept[layer]) == width
+        for layer, width in channels.widths.items()
+    )

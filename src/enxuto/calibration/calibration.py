@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from enxuto.calibration.allocation import Spacing, choose_spacing, price_of_bits
 from enxuto.calibration.answers import Answers
-from enxuto.calibration.bias_correction import choose_biases
+from enxuto.calibration.bias_correction import choose_biases, correcting_samples
 from enxuto.calibration.curvature import Curvature
-from enxuto.calibration.layer_rounding import count_paths, round_layers
+from enxuto.calibration.layer_rounding import count_paths, round_in_order, round_layers
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.other_weights import quantizers_at
 from enxuto.calibration.outputs import JudgedOutputs
@@ -63,13 +63,27 @@ class Calibration:
     def round_at(
         self, price: float, names: Collection[str] | None = None, progress: Progress | None = None
     ) -> dict[str, QuantizedTensor]:
-        """Return levels and quantizers of layers' weights (all, or those named) at a price in nats per bit."""
+        """Return levels and quantizers of layers' weights (all, or those named) at a price in nats per bit.
+
+        Layers of models that are not judged as one list of classes are refitted on the way (`calibration.refit`).
+        """
         if not price > 0:
             raise UsageError(f"the price of a bit is a positive number of nats, not {price}")
         layers = [layer for layer in self.layers if names is None or layer.weight in names]
         spacings = {layer.weight: self._spacing(layer.weight) for layer in layers}
-        return round_layers(
-            self.model, layers, spacings, price, paths=self.paths, threads=self.threads, progress=progress
+        if self.judged_outputs.answers is not None:
+            return round_layers(
+                self.model, layers, spacings, price, paths=self.paths, threads=self.threads, progress=progress
+            )
+        return round_in_order(
+            self.logits_model,
+            layers,
+            spacings,
+            price,
+            self.samples.head(correcting_samples(self.samples)),
+            paths=self.paths,
+            threads=self.threads,
+            progress=progress,
         )
 
     def other_quantizers(self, price: float) -> dict[str, Quantizer]:

@@ -127,17 +127,20 @@ class LinearLayer:
         ordered = samples.transpose(1, 0, 3, 2, 4)  # n g c p k -> g n p c k
         return np.ascontiguousarray(ordered, np.float32).reshape(self.groups, x.shape[0] * len(positions), -1)
 
-    def output_columns(self, y: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
+    def output_columns(
+        self, y: np.ndarray, most: int, generator: np.random.Generator, *, scaled: bool = True
+    ) -> np.ndarray:
         """Return values of the output, or gradients there, as (groups, samples, outputs per group), float32.
 
-        Where an image has more than `most` positions, so many are drawn, and enlarged to stand for all of them.
+        Where an image has more than `most` positions, so many are drawn, at the places where `vectors` draws them, and
+        enlarged to stand for all of them if they are to be scaled.
         """
         if self.start:
             columns = self._of_cell(y)
             return columns[:, :, list(self.order)] if self.order else columns
         if self.kind != "conv":
             return np.ascontiguousarray(y.reshape(1, -1, y.shape[-1]), np.float32)
-        return self._columns(y, most, generator, scale=True)
+        return self._columns(y, most, generator, scale=scaled)
 
     def _columns(
         self, y: np.ndarray, most: int, generator: np.random.Generator, *, scale: bool = False

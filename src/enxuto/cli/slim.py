@@ -73,6 +73,14 @@ class SlimOptions(DataOptions):
     target_latency: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Leave this share of the latency for one image: 50%.")
     ] = None
+    multiple: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Keep a multiple of N filters in each layer: odd numbers save little time.",
+        ),
+    ] = 4
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -135,7 +143,7 @@ def run(
         with warnings_as_remarks(), progress_bar("opening", _STAGES) as progress:
             work = SlimWork(
                 model, metadata, bounds, aim, options.minutes, options.images, folder, options.seed, threads, progress,
-                say_candidate, say_trial, source.stem,
+                say_candidate, say_trial, options.multiple, source.stem,
             )  # fmt: skip
             result = work.run(judging, calibrating, chosen)
     except KeyboardInterrupt as interrupt:

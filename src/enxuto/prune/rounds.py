@@ -27,7 +27,7 @@ from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.remove import remove, slice_state
 from enxuto.prune.selection import Layers, Selection, Target
 from enxuto.prune.target_network import macs_left, parameters_left
-from enxuto.prune.targets import FiltersLeft
+from enxuto.prune.targets import FiltersLeft, SizeMeasure
 from enxuto.summary.torch_module import summarize_module
 
 __all__ = [
@@ -287,11 +287,10 @@ class UnprunedNetwork:
             case "parameters":
                 trained = [name for name, value in self.network.named_parameters() if value.requires_grad]
                 size = replace(parameters_left(groups, self.network), factors=dict.fromkeys(trained, 1.0))
-                return lambda removed_groups: size(sorted(removed_groups))
+                return SizeMeasure(size)
             case "macs":
                 image = torch.zeros(1, *self.architecture.input_shape)
-                macs = macs_left(groups, self.network, image)
-                return lambda removed_groups: macs(sorted(removed_groups))
+                return SizeMeasure(macs_left(groups, self.network, image))
             case "latency":
                 if timer is None:
                     raise UsageError("the target latency needs a timer that measures it", code="E023")

@@ -8,13 +8,14 @@ of the caller's that prunes, times, and returns seconds.
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-__all__ = ["FiltersLeft", "SizeLeft", "SlicedUnit"]
+__all__ = ["FiltersLeft", "SizeLeft", "SizeMeasure", "SlicedUnit"]
 
 
 class SlicedUnit(Protocol):
@@ -47,6 +48,10 @@ class FiltersLeft:
         return float(sum(map(len, self.scores.values())) - gone)
 
 
+_Positions = dict[tuple[str, int], set[int]]
+"""(parameter, axis) → positions along it."""
+
+
 @dataclass(frozen=True)
 class SizeLeft:
     """Σ factor × size of each parameter: with factors 1 the parameters, with the positions of its use the MACs.
@@ -63,16 +68,51 @@ class SizeLeft:
 
     def __call__(self, removed: Sequence[int]) -> float:
         """Add up what is left."""
-        gone: dict[tuple[str, int], set[int]] = {}
+        gone = self._gone(removed)
+        return sum(self._left(name, gone) for name in self.factors)
+
+    def savings(self, removed: Sequence[int]) -> dict[int, float]:
+        """What each further unit alone takes away, beside what is removed."""
+        gone = self._gone(removed)
+        left = {name: self._left(name, gone) for name in self.factors}
+        found = {}
+        for number in sorted(set(range(len(self.units))) - set(removed)):
+            own: _Positions = {}
+            for tensor, axis, positions in self.units[number].slices:
+                if tensor in self.factors:
+                    own[tensor, axis] = own.get((tensor, axis), gone.get((tensor, axis), set())) | set(
+                        positions
+                    )
+            found[number] = sum(
+                left[name] - self._left(name, ChainMap(own, gone)) for name in {key[0] for key in own}
+            )
+        return found
+
+    def _gone(self, removed: Sequence[int]) -> _Positions:
+        gone: _Positions = {}
         for number in removed:
             for tensor, axis, positions in self.units[number].slices:
                 gone.setdefault((tensor, axis), set()).update(positions)
-        total = 0.0
-        for name, factor in self.factors.items():
-            lost = [len(gone.get((name, axis), ())) for axis in range(len(self.shapes[name]))]
-            if name in self.groups:
-                lost[1] //= self.groups[name]
-            total += factor * math.prod(
-                size - less for size, less in zip(self.shapes[name], lost, strict=True)
-            )
-        return total
+        return gone
+
+    def _left(self, name: str, gone: Mapping[tuple[str, int], set[int]]) -> float:
+        lost = [len(gone.get((name, axis), ())) for axis in range(len(self.shapes[name]))]
+        if name in self.groups:
+            lost[1] //= self.groups[name]
+        sizes = zip(self.shapes[name], lost, strict=True)
+        return self.factors[name] * math.prod(size - less for size, less in sizes)
+
+
+@dataclass(frozen=True)
+class SizeMeasure:
+    """`SizeLeft` as a measure of sets of units."""
+
+    size: SizeLeft
+
+    def __call__(self, removed: frozenset[int]) -> float:
+        """Add up what is left."""
+        return self.size(sorted(removed))
+
+    def savings(self, removed: frozenset[int]) -> dict[int, float]:
+        """What each further unit alone takes away."""
+        return self.size.savings(sorted(removed))

@@ -53,6 +53,7 @@ def slim(
     macs: float | str | None = None,
     target_latency: float | str | None = None,
     minutes: float | None = None,
+    multiple: int = 4,
     images: int = 512,
     folder: str | PathLike[str] = "slim",
     seed: int = 0,
@@ -75,6 +76,8 @@ def slim(
         macs: the share of the multiplications to be left, such as 0.5 or "50%".
         target_latency: the share of the latency to be left. Without either the smallest file is searched.
         minutes: how long each pruned network may learn the original's answers; by default nothing is trained.
+        multiple: layers keep a multiple of so many filters, as far as they had: processors compute 4 to 16 at once,
+            and 11 filters are no faster than 12 or 16.
         images: how many images refit and calibrate.
         folder: where pruned networks are kept, so that an interrupted call goes on.
         seed: of all draws.
@@ -101,7 +104,7 @@ def slim(
         opened, metadata, bounds, parse_aim(macs, target_latency), check_number("minutes", minutes),
         check_count("images", images, 2), to_path(folder, "folder= is a folder: a path"),
         check_count("seed", seed), check_count("threads", threads), progress,
-        name="model" if isinstance(model, Model) else Path(model).stem,
+        multiple=check_count("multiple", multiple, 1), name="model" if isinstance(model, Model) else Path(model).stem,
     )  # fmt: skip
     judging = to_dataset("data", data, labelled=max_drop is not None, seed=work.seed)
     other = (
@@ -158,6 +161,7 @@ class SlimWork:
     progress: Progress | None = None
     on_candidate: Callable[[Tried], None] | None = None
     on_trial: Callable[[Trial], None] | None = None
+    multiple: int = 4
     name: str = "model"
 
     def __post_init__(self) -> None:
@@ -205,7 +209,7 @@ class SlimWork:
             remarks.append("the pruned network is not measurably faster than the original on this machine")
         facts = {
             "model": self.name, "bounds": {key: value for key, value in vars(self.bounds).items() if value is not None},
-            "aim": vars(self.aim), "minutes": self.minutes, "seed": self.seed,
+            "aim": vars(self.aim), "minutes": self.minutes, "multiple": self.multiple, "seed": self.seed,
             "samples": {"calibration": len(parts.calibration), "judging": len(parts.judging),
                         "reporting": len(parts.held_out)},
             "data": {"calibration": parts.calibration.hash, "judging": parts.judging.hash,
@@ -239,7 +243,7 @@ class SlimWork:
             learning = training_data(source, preprocess, classes, load_images)
         return PruningWork(
             start, self.model, images, parts.calibration.hash, self.folder, learning, self.minutes, self.seed, threads,
-            self.progress,
+            self.multiple, self.progress,
         )  # fmt: skip
 
     def _choose(self, preprocess: Preprocess | None) -> Preprocess:

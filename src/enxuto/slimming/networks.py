@@ -31,7 +31,7 @@ from enxuto.train.progress import TrainingProgress
 
 __all__ = ["PruningWork", "as_onnx", "training_data"]
 
-_FORMAT = 1  # of what is kept in the folder: another number makes it anew
+_FORMAT = 2  # of what is kept in the folder: another number makes it anew
 
 
 @dataclass
@@ -39,7 +39,8 @@ class PruningWork:
     """Makes pruned networks, and keeps them in a folder, from which an interrupted run takes them again.
 
     model: the original. images: (N, channels, height, width), as the network takes them; without labels. learning: the
-    images that distillation learns from, None where there is none. minutes: of each distillation.
+    images that distillation learns from, None where there is none. minutes: of each distillation. multiple: of
+    the filters that layers keep.
     """
 
     start: StartingNetwork
@@ -51,6 +52,7 @@ class PruningWork:
     minutes: float | None = None
     seed: int = 0
     threads: int = 1
+    multiple: int = 1
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class PruningWork:
 
     def plan(self, share: float) -> tuple[KeptChannels, float]:
         """Which filters are left at a share of the multiplications, and the share that they have."""
-        step = self._known().choose(self.start.kept, share, self._measure)
+        step = self._known().choose(self.start.kept, share, self._measure, multiple=self.multiple)
         return step.kept, step.achieved
 
     def untrained(self, kept: KeptChannels) -> Model:
@@ -72,7 +74,7 @@ class PruningWork:
         """The pruned network at a share, refitted and where asked distilled, and the share that it has."""
         identity = content_hash({
             "format": _FORMAT, "start": self.start.hash, "images": self.images_hash, "share": share,
-            "minutes": self.minutes, "seed": self.seed,
+            "multiple": self.multiple, "minutes": self.minutes, "seed": self.seed,
             "learning": None if self.learning is None or self.minutes is None else self.learning.hash,
         })  # fmt: skip
         place = self.folder / "networks" / f"{identity}.pt"

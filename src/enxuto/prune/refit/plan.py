@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from enxuto.prune.channels.map import ChannelGroup, ChannelMap
+from enxuto.prune.channels.map import ChannelMap
+from enxuto.prune.ranking import round_to_multiple
 from enxuto.prune.refit.moments import ReaderMoments
 from enxuto.prune.refit.readers import Reader
 from enxuto.prune.refit.solve import RIDGE, column_costs, refit_matrix
+from enxuto.prune.targets import SizeMeasure
 
 __all__ = ["Measure", "choose_by_cost"]
 
@@ -44,6 +46,7 @@ def choose_by_cost(
     *,
     floor: int = 1,
     gone: frozenset[int] = frozenset(),
+    multiple: int = 1,
 ) -> frozenset[int]:
     """The numbers of the groups to remove, so that about `share_left` of the measure is left.
 
@@ -56,51 +59,72 @@ def choose_by_cost(
         share_left: 0…1, of the measure of the unpruned network.
         floor: filters that each layer keeps at least.
         gone: groups removed before.
+        multiple: filters that each layer keeps are a multiple of this, as far as they were.
     """
+    earlier, order = gone, list[int]()
     whole, start = measure(frozenset()), measure(gone)
     matrices = {reader.layer: _matrix(network.get_submodule(reader.layer)) for reader in readers}
     for step in range(1, _STEPS + 1):
         wanted = start * (share_left * whole / start) ** (step / _STEPS)
         costs = _atom_costs(channels, readers, moments, matrices, gone)
-        now = measure(gone)
+        saved = _savings(channels, measure, gone)
         prices = {
-            group.number: sum(costs.get(atom, 0.0) for atom in group.atoms)
-            / max(1.0, now - measure(gone | {group.number}))
+            group.number: sum(costs.get(atom, 0.0) for atom in group.atoms) / max(1.0, saved[group.number])
             for group in channels.groups
             if group.number not in gone
         }
-        gone = _take(channels, prices, gone, measure, wanted, floor)
+        last = step == _STEPS
+        order += _removal_order(channels, prices, gone, floor)
+        count = _count(
+            lambda removed: measure(earlier | removed), wanted, channels, order, multiple if last else 1
+        )
+        gone = earlier | _first(channels, order, count, multiple if last else 1)
+        order = order[:count]
     return gone
 
 
-def _take(
-    channels: ChannelMap,
-    prices: Mapping[int, float],
-    gone: frozenset[int],
-    measure: Measure,
-    wanted: float,
-    floor: int,
-) -> frozenset[int]:
-    """Remove the cheapest groups until the measure is as wanted."""
+def _first(channels: ChannelMap, order: Sequence[int], count: int, multiple: int) -> frozenset[int]:
+    """The first groups of an order, without those that would leave no multiple."""
+    return frozenset(round_to_multiple(channels.groups, order, count, multiple))
+
+
+def _count(measure: Measure, wanted: float, channels: ChannelMap, order: Sequence[int], multiple: int) -> int:
+    """How many groups of an order must go until the measure is as wanted."""
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if measure(_first(channels, order, middle, multiple)) <= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _savings(channels: ChannelMap, measure: Measure, gone: frozenset[int]) -> Mapping[int, float]:
+    """What each group that is left would take away of the measure."""
+    if isinstance(measure, SizeMeasure):
+        return measure.savings(gone)
+    now = measure(gone)
+    numbers = (group.number for group in channels.groups)
+    return {number: now - measure(gone | {number}) for number in numbers if number not in gone}
+
+
+def _removal_order(
+    channels: ChannelMap, prices: Mapping[int, float], gone: frozenset[int], floor: int
+) -> list[int]:
+    """The groups that may still go, the cheapest first."""
     left = {
         layer: sum(channels.group_of.get(atom) not in gone for atom in atoms)
         for layer, atoms in channels.layers.items()
     }
-    order: list[ChannelGroup] = []
+    order: list[int] = []
     for number in sorted(prices, key=lambda one: (prices[one], one)):
-        group = channels.groups[number]
-        if all(left[layer] - len(filters) >= floor for layer, filters in group.filters.items()):
-            order.append(group)
-            for layer, filters in group.filters.items():
-                left[layer] -= len(filters)
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if measure(gone | {group.number for group in order[:middle]}) <= wanted:
-            high = middle
-        else:
-            low = middle + 1
-    return gone | {group.number for group in order[:low]}
+        filters = channels.groups[number].filters
+        if all(left[layer] - len(positions) >= floor for layer, positions in filters.items()):
+            order.append(number)
+            for layer, positions in filters.items():
+                left[layer] -= len(positions)
+    return order
 
 
 def _atom_costs(

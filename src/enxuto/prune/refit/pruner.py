@@ -51,15 +51,25 @@ class Refitter:
         """What the readers read, and how much the answers depend on what they write."""
         return collect_moments(self._network(), self.readers, torch.split(self.images, _BATCH), self.seed)
 
-    def choose(self, kept: KeptChannels, share_left: float, measure: Measure, floor: int = 1) -> PruningStep:
+    def choose(
+        self, kept: KeptChannels, share_left: float, measure: Measure, floor: int = 1, multiple: int = 1
+    ) -> PruningStep:
         """The plan that leaves a share of the unpruned measure and costs least after refitting.
 
-        kept: the plan so far.
+        kept: the plan so far. floor, multiple: of the filters that a layer keeps.
         """
         network, channels = self._network(), self.unpruned.channels
         gone = self.unpruned.removed_groups(kept)
         chosen = choose_by_cost(
-            network, channels, self.readers, self.moments, measure, share_left, floor=floor, gone=gone
+            network,
+            channels,
+            self.readers,
+            self.moments,
+            measure,
+            share_left,
+            floor=floor,
+            gone=gone,
+            multiple=multiple,
         )
         achieved = measure(chosen) / measure(frozenset())
         return PruningStep(channels.without_groups(chosen), share_left, achieved)

@@ -182,7 +182,7 @@ def _choose_filters(
     selection = Selection(**settings["selection"])
     if refitter is not None and settings["arm"]["criterion"] == COST:
         measure = unpruned.target_measure(selection.target, None)
-        return refitter.choose(kept, settings["left"], measure, selection.floor)
+        return refitter.choose(kept, settings["left"], measure, selection.floor, selection.multiple)
     network = unpruned.prune(unpruned.expand_state(state, kept), kept, verify=False)
     batches = scoring_batches(images, settings["score_images"], task.seed)
     found = scores(network, batches, _criterion(settings, images))

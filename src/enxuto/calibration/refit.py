@@ -1,0 +1,246 @@
+"""Layers refitted to what they read once the layers before them are rounded.
+
+Errors of earlier layers reach a layer's inputs, and with them what the layer gives, and what it is added to. Much of
+that is a linear function of the inputs themselves: rounded weights change a channel by a mixture of channels that later
+layers still read. So before a layer is rounded, D is added to its matrix, the ridge regression of what is missing on
+what is read:
+
+    D = argmin Σ ‖y + s − (W + D)·x̂ − ŝ‖² + λ·Σ D²·diag(X̂),   X̂ = Σ x̂ x̂ᵀ
+
+x̂ is what the layer reads behind rounded layers, y what it gave before, and s, ŝ what its output is added to (a
+shortcut), before and now. Means are left to the biases, where the layer has one. λ is the one of a few that
+predicts best on folds of the samples left out; where none beats D = 0, the layer stays as it is.
+
+Source: output reconstruction with quantized inputs, as in Nagel et al. 2020 (arXiv:2004.10568, 3.3, "asymmetric
+reconstruction") and GPTAQ (Li et al. 2025, arXiv:2504.02692), here by regression in front of the rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.calibration.layers import LinearLayer
+from enxuto.calibration.moments import FOLDS, LARGEST_BLOCK
+from enxuto.calibration.partial_runs import PartialRuns
+from enxuto.data.samples import Group
+from enxuto.onnx_model import Model, reads_of
+
+__all__ = ["InputErrors", "refit", "shortcuts", "watch_rounded"]
+
+_POSITIONS = 96  # of a sample
+_FEWEST = 12  # samples: folds of fewer tell nothing
+_RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)  # λ
+_LEAST = 1e-9  # of the mean power, so that inputs that are always 0 divide nothing by 0
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InputErrors:
+    """What a layer reads behind rounded layers, and what it gave before, at some positions of some samples.
+
+    inputs: (g, n, C), x̂. before: (g, n, C), x. missing: (g, n, O), s − ŝ; None without a shortcut. samples: (n,),
+    the number of the sample that a row is of.
+    """
+
+    inputs: Float32
+    before: Float32
+    missing: Float64 | None
+    samples: npt.NDArray[np.int64]
+
+    def left(self, old: Float64, new: Float64) -> Float64:
+        """Return y + s − Ŵ·x̂ − ŝ (g, n, O) for a layer's old matrix and a new one Ŵ (g, O, C)."""
+        found = np.matmul(self.before.astype(np.float64), old.transpose(0, 2, 1))
+        found -= np.matmul(self.inputs.astype(np.float64), new.transpose(0, 2, 1))
+        return np.asarray(found if self.missing is None else found + self.missing)
+
+    def mean_left(self, old: Float64, new: Float64) -> Float64:
+        """Return the mean of what is left for every sample, (N, g·O)."""
+        numbers, places = np.unique(self.samples, return_inverse=True)
+        shares = np.equal.outer(np.arange(len(numbers)), places).astype(np.float64)
+        means = np.matmul(shares / shares.sum(axis=1, keepdims=True), self.left(old, new))
+        return np.asarray(means.transpose(1, 0, 2).reshape(len(numbers), -1))
+
+
+def shortcuts(model: Model, layers: Sequence[LinearLayer]) -> list[str | None]:
+    """Return for each layer the value that an Add adds to its output, None where it has none or needs later layers.
+
+    Constants that are added first, such as biases, are passed over.
+    """
+    nodes = model.proto.graph.node
+    maker = {name: node for node in nodes for name in node.output if name}
+    readers: dict[str, list[int]] = {}
+    for number, node in enumerate(nodes):
+        for name in reads_of(node):
+            readers.setdefault(name, []).append(number)
+    given = {item.name for item in model.proto.graph.output}
+    later = {layer.weight for layer in layers}
+    found: list[str | None] = []
+    for layer in layers:
+        value, other = layer.output, None
+        while other is None and value not in given and len(readers.get(value, ())) == 1:
+            node = nodes[readers[value][0]]
+            if node.op_type != "Add" or node.domain not in ("", "ai.onnx"):
+                break
+            (added,) = [name for name in node.input if name != value] or [None]
+            if added is None:
+                break
+            value, other = node.output[0], None if added in model else added
+        needs = set() if other is None else _ancestors(other, maker)
+        found.append(None if other is None or needs & later else other)
+        later.discard(layer.weight)
+    return found
+
+
+def watch_rounded(
+    model: Model,
+    layers: Sequence[LinearLayer],
+    groups: Sequence[Group],
+    weights: Mapping[str, np.ndarray],
+    *,
+    seed: int = 0,
+    threads: int = 0,
+) -> Iterator[InputErrors | None]:
+    """Yield for each layer, in the order of execution, what it reads now and read before.
+
+    Args:
+        model: the original.
+        layers: of the model; None is yielded for those that cannot be refitted.
+        groups: of samples.
+        weights: by name, what replaces the model's own; the caller adds a layer's before it asks for the next.
+        seed: of the positions.
+        threads: of ONNX Runtime; 0 is its own default.
+    """
+    added = shortcuts(model, layers)
+    stops = []
+    for layer, other in zip(layers, added, strict=True):
+        stops += [layer.before] if other is None else [layer.before, other]
+    runs = PartialRuns(model, stops)
+    before = runs.run_groups(groups, {}, threads=threads)
+    now = runs.run_groups(groups, weights, threads=threads)
+    for layer, other in zip(layers, added, strict=True):
+        read = next(before), next(now)
+        meets = None if other is None else (next(before), next(now))
+        yield _errors(model, layer, groups, read, meets, seed) if _can_be_refitted(model, layer) else None
+
+
+def refit(matrix: np.ndarray, seen: InputErrors, *, centred: bool) -> Float64:
+    """Return a layer's matrix (g, O, C), refitted to what it reads.
+
+    centred: whether means are left to a bias.
+    """
+    old = matrix.astype(np.float64)
+    inputs, missing = seen.inputs.astype(np.float64), seen.left(old, old)
+    if len(np.unique(seen.samples)) < _FEWEST or not (
+        np.isfinite(inputs).all() and np.isfinite(missing).all()
+    ):
+        return old
+    if centred:
+        inputs, missing = (part - part.mean(axis=1, keepdims=True) for part in (inputs, missing))
+    folds = [seen.samples % FOLDS == fold for fold in range(FOLDS)]
+    powers = np.stack([_products(inputs[:, rows], inputs[:, rows]) for rows in folds])
+    shared = np.stack([_products(inputs[:, rows], missing[:, rows]) for rows in folds])
+    ridge = _best_ridge(powers, shared)
+    if ridge is None:
+        return old
+    return np.asarray(old + _solve(powers.sum(0), shared.sum(0), ridge).transpose(0, 2, 1), np.float64)
+
+
+def _best_ridge(powers: Float64, shared: Float64) -> float | None:
+    """Return the λ that predicts best on folds left out; None where predicting nothing is better.
+
+    powers: (F, g, C, C), of inputs. shared: (F, g, C, O), of inputs and what is missing.
+    """
+    best, found = 0.0, None
+    for ridge in _RIDGES:
+        change = 0.0  # of the squared error on folds left out
+        for own_powers, own_shared in zip(powers, shared, strict=True):
+            fitted = _solve(powers.sum(0) - own_powers, shared.sum(0) - own_shared, ridge)
+            change += float(np.sum(fitted * (np.matmul(own_powers, fitted) - 2 * own_shared)))
+        if change < best:
+            best, found = change, ridge
+    return found
+
+
+def _solve(powers: Float64, shared: Float64, ridge: float) -> Float64:
+    """Return D (g, C, O)."""
+    left = powers.copy()
+    diagonal = np.einsum("gcc->gc", left)
+    diagonal += ridge * diagonal + _LEAST * diagonal.mean() + np.finfo(np.float64).tiny
+    try:
+        return np.asarray(np.linalg.solve(left, shared), np.float64)
+    except np.linalg.LinAlgError:  # powers beyond float64
+        return np.zeros_like(shared)
+
+
+def _products(one: Float64, other: Float64) -> Float64:
+    return np.asarray(np.matmul(one.transpose(0, 2, 1), other), np.float64)
+
+
+def _can_be_refitted(model: Model, layer: LinearLayer) -> bool:
+    return layer.corrected and layer.matrix(model.load(layer.weight)).shape[2] <= LARGEST_BLOCK
+
+
+def _errors(
+    model: Model,
+    layer: LinearLayer,
+    groups: Sequence[Group],
+    read: tuple[list[np.ndarray], list[np.ndarray]],
+    meets: tuple[list[np.ndarray], list[np.ndarray]] | None,
+    seed: int,
+) -> InputErrors:
+    """Return what is seen of a layer in values of every group, before and now."""
+    inputs: list[list[np.ndarray]] = [[], []]
+    missing, samples = [], []
+    outputs = layer.matrix(model.load(layer.weight)).shape[1]
+    start = 0
+    for number, group in enumerate(groups):
+        rows = [
+            layer.vectors(values[number], _POSITIONS, np.random.default_rng((seed, number)))
+            for values in read
+        ]
+        count = rows[0].shape[1]
+        some = _spread(count, _POSITIONS * group.count)
+        for found, part in zip(inputs, rows, strict=True):
+            found.append(part[:, some])
+        if meets is not None:
+            both = [
+                layer.output_columns(
+                    values[number], _POSITIONS, np.random.default_rng((seed, number)), scaled=False
+                )
+                for values in meets
+            ]
+            if any(part.shape != (layer.groups, count, outputs) for part in both):
+                meets = None  # it is broadcast
+            else:
+                missing.append(both[0][:, some].astype(np.float64) - both[1][:, some])
+        samples.append(start + some * group.count // max(1, count))
+        start += group.count
+    return InputErrors(
+        np.concatenate(inputs[1], axis=1),
+        np.concatenate(inputs[0], axis=1),
+        None if meets is None else np.concatenate(missing, axis=1),
+        np.concatenate(samples),
+    )
+
+
+def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Return at most so many of `count` rows, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
+def _ancestors(name: str, maker: Mapping[str, object]) -> set[str]:
+    """Return the values that a value is made of, itself among them."""
+    found, pending = set[str](), [name]
+    while pending:
+        value = pending.pop()
+        if value not in found:
+            found.add(value)
+            if value in maker:
+                pending += reads_of(maker[value])  # type: ignore[arg-type]
+    return found
