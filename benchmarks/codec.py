@@ -97,7 +97,7 @@ def xz_coder(levels: np.ndarray) -> Coded:
 CODERS: dict[str, tuple[Callable[[np.ndarray], Coded], int]] = {
     "enxuto order0": (enxuto_coder("order0"), 5),
     "enxuto contexts": (enxuto_coder("contexts"), 5),
-    "enxuto trellis": (enxuto_coder("trellis"), 5),
+    "enxuto trellis-32": (enxuto_coder("trellis-32"), 5),
     "constriction ANS": (constriction_coder, 3),
     "zstd -19": (zstd_coder, 1),
     "xz -6": (xz_coder, 1),

@@ -51,7 +51,7 @@ def use_codec() -> None:
     quantizer.reconstruct(levels)
     for shape in ((8, 6, 3, 3), (8, 54)):
         for coder in codec.CODERS:
-            _, data = codec.encode(levels, [shape], coder=coder, trellis=coder == "trellis")
+            _, data = codec.encode(levels, [shape], coder=coder, trellis=codec.TRELLIS_CODERS.get(coder, 0))
             codec.decode(coder, data, [shape])
     codec.decode_levels(codec.encode_levels(levels * 1_000_003), levels.size)
     nearest_path(weight.reshape(8, -1).astype(np.float64))

@@ -26,14 +26,14 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from enxuto.codec import Coder, decode
+from enxuto.codec import TRELLIS_CODERS, Coder, decode
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry
 from enxuto.quantize.grid import Grid
 
 SOURCE = Path(__file__).resolve().parents[1] / "decoder" / "enx.c"
-CODERS: tuple[Coder, ...] = ("order0", "contexts", "trellis")
+CODERS: tuple[Coder, ...] = ("order0", "contexts", "trellis", "trellis-32")
 
 
 def library(folder: Path) -> ctypes.CDLL:
@@ -50,7 +50,7 @@ def file_of(levels: np.ndarray, coder: Coder) -> CompressedModel:
     graph = helper.make_graph([], "g", [], [output], [tensor])
     proto: ModelProto = helper.make_model(graph, ir_version=8)
     entry = TensorEntry(name="w", shape=levels.shape, type=1)
-    grid = Grid(0.01, trellis=coder == "trellis")
+    grid = Grid(0.01, trellis=TRELLIS_CODERS.get(coder, 0))
     part = Payload.levels_of([entry], grid, levels, coder=coder)
     return CompressedModel(proto.SerializeToString(), (part,), {})
 

@@ -786,8 +786,14 @@ static int float_value(const uint8_t *p, const uint8_t *end, double *value)
 
 /* --------------------------------------------------------------------------------------------------------- table */
 
-enum { ORDER0, CONTEXTS, TRELLIS, PLANES };
+enum { ORDER0, CONTEXTS, TRELLIS, TRELLIS_32, PLANES };
 enum { DEAD_ZONE, GRID, MU_LAW, MINIFLOAT, HALF };
+
+/* A trellis: what an odd level changes in the state behind it, and then that state for even levels, by the state before.
+ * Odd levels are close to a coin flip, so that they are no branch. */
+static const uint8_t trellis_8[] = {2, 0, 5, 1, 6, 2, 4, 3, 7};
+static const uint8_t trellis_32[] = {11, 0, 30, 1, 31, 2, 28, 3, 29, 4, 26, 5, 27, 6, 24, 7, 25, 8, 22, 9, 23, 10, 20, 11, 21, 12,
+                                     18, 13, 19, 14, 16, 15, 17};
 
 typedef struct {
     const uint8_t *name; /* in the file's names */
@@ -803,7 +809,8 @@ typedef struct {
 typedef struct {
     uint64_t offset, bytes, padding, steps_bytes, items;
     uint32_t crc;
-    int coder, kind, axes, axis, trellis; /* axes of a grid: bit 0, bit 1; axis: of a dead zone, -1 for none */
+    int coder, kind, axes, axis; /* axes of a grid: bit 0, bit 1; axis: of a dead zone, -1 for none */
+    const uint8_t *trellis;      /* of its levels, or NULL */
     size_t first, count;                  /* tensors */
     double delta, step, mu, x_max, exponent, scale;
     uint32_t levels;
@@ -894,9 +901,9 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
                                        "exponent", "p", "q", "scale"};
     enum { KIND, DELTA, STEP, AXIS, AXES, ON_TRELLIS, LEVELS, MU, X_MAX, EXPONENT, P, Q, SCALE, KEYS };
     static const char *const kinds[] = {"dead-zone", "grid", "mu-law", "minifloat", "half"};
-    static const unsigned required[] = {1 << DELTA, 1 << STEP, 1 << LEVELS | 1 << MU | 1 << X_MAX | 1 << EXPONENT,
+    static const uint16_t required[] = {1 << DELTA, 1 << STEP, 1 << LEVELS | 1 << MU | 1 << X_MAX | 1 << EXPONENT,
                                         1 << P | 1 << Q, 0};
-    static const unsigned optional[] = {1 << STEP | 1 << AXIS, 1 << AXES | 1 << ON_TRELLIS, 0, 1 << SCALE, 0};
+    static const uint16_t optional[] = {1 << STEP | 1 << AXIS, 1 << AXES | 1 << ON_TRELLIS, 0, 1 << SCALE, 0};
     const uint8_t *value[KEYS];
     NEED(object(p, end, keys, KEYS, value) && value[KIND], ENX_TABLE);
     for (r->kind = 0; r->kind < 5 && !is_string(value[KIND], end, kinds[r->kind]);) r->kind++;
@@ -929,15 +936,16 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
             p = value[AXES];
             for (int first = 1; next_item(&p, end, first); first = 0) {
                 NEED(natural_value(p, end, 1, &whole) && (int)whole > last, ENX_TABLE);
-                NEED(single && (int)whole < t->rank, ENX_TABLE);
+                NEED(r->count > 1 ? r->items && !whole : single && (int)whole < t->rank, ENX_TABLE);
                 last = (int)whole;
                 r->axes |= 1 << last;
             }
             steps = r->axes != 0;
         }
         if (value[ON_TRELLIS]) {
-            NEED(*value[ON_TRELLIS] == 't' || *value[ON_TRELLIS] == 'f', ENX_TABLE);
-            r->trellis = *value[ON_TRELLIS] == 't';
+            const int is_32 = natural_value(value[ON_TRELLIS], end, 32, &whole) && whole == 32;
+            r->trellis = *value[ON_TRELLIS] == 't' ? trellis_8 : is_32 ? trellis_32 : NULL;
+            NEED(r->trellis || *value[ON_TRELLIS] == 'f', ENX_TABLE);
         }
         break;
     case MU_LAW:
@@ -963,20 +971,20 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
         break;
     }
     NEED(steps == (r->steps_bytes > 0), ENX_TABLE);
-    if (r->coder == TRELLIS || r->trellis) NEED(r->count == 1 && t->rank > 0, ENX_TABLE);
+    if (r->coder >= TRELLIS || r->trellis) NEED(r->count == 1 && t->rank > 0, ENX_TABLE);
     return ENX_OK;
 }
 
 static int read_row(enx_file *f, const uint8_t *p, const uint8_t *end)
 {
     static const char *const keys[] = {"tensors", "bytes", "crc32", "coder", "padding", "quantizer", "steps_bytes"};
-    static const char *const coders[] = {"order0", "contexts", "trellis", "planes"};
+    static const char *const coders[] = {"order0", "contexts", "trellis", "trellis-32", "planes"};
     const uint8_t *value[7];
     row r;
     memset(&r, 0, sizeof r);
     NEED(object(p, end, keys, 7, value) && value[0] && value[1] && value[2] && value[3], ENX_TABLE);
-    while (r.coder < 4 && !is_string(value[3], end, coders[r.coder])) r.coder++;
-    NEED(r.coder < 4 && (r.coder == PLANES) == !value[5], ENX_TABLE);
+    while (r.coder <= PLANES && !is_string(value[3], end, coders[r.coder])) r.coder++;
+    NEED(r.coder <= PLANES && (r.coder == PLANES) == !value[5], ENX_TABLE);
     NEED(natural_value(value[1], end, MOST, &r.bytes), ENX_TABLE);
     if (value[4]) NEED(natural_value(value[4], end, MOST, &r.padding), ENX_TABLE);
     if (value[6]) NEED(r.coder != PLANES && natural_value(value[6], end, MOST, &r.steps_bytes), ENX_TABLE);
@@ -1277,26 +1285,17 @@ static int planes(const enx_allocator *a, const uint8_t *data, size_t size, uint
 
 /* ------------------------------------------------------------------------------------ coders contexts and trellis */
 
-/* The trellis. A state is kept as eight times its number: the next one is then a byte of one of two words, by whether
- * the level is odd. That is close to a coin flip, so that it is no branch. */
-#define EIGHT_STATES(a, b, c, d, e, f, g, h) \
-    ((uint64_t)((a) | (b) << 8 | (c) << 16 | (d) << 24) * 8 + ((uint64_t)((e) | (f) << 8 | (g) << 16 | (h) << 24) << 35))
-#define BEHIND_EVEN EIGHT_STATES(0, 5, 1, 6, 2, 4, 3, 7)
-#define BEHIND_ODD EIGHT_STATES(2, 7, 3, 4, 0, 6, 1, 5)
-
-static INLINE unsigned behind_level(unsigned state, int32_t level)
+static INLINE unsigned behind_level(const uint8_t *trellis, unsigned state, uint32_t level)
 {
-    const uint64_t odd = 0 - (uint64_t)(level & 1);
-    return (unsigned)((BEHIND_EVEN ^ ((BEHIND_EVEN ^ BEHIND_ODD) & odd)) >> state) & 56;
+    return trellis[1 + state] ^ (trellis[0] & (0 - (level & 1)));
 }
-
-static INLINE unsigned is_odd(unsigned state) { return state >> 3 & 1; }
 
 enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1, NUMBERS = 3 * 31 };
 
-/* Tables have a row for each class; on a trellis two, for even states and for odd ones. */
+/* Tables have a row for each class; on a trellis two or four, for each end of its state. */
 typedef struct {
-    int classes, direct, groups, tokens, looking, on_trellis;
+    int classes, direct, groups, tokens, looking, on_trellis, rows_each; /* rows_each: of a class */
+    const uint8_t *trellis;
     uint64_t rows, columns, places, width, kernels; /* places: positions of a kernel; width: of its lines */
     int8_t *row_number, *column_number, *place_number; /* NULL where all are 0 */
     int shift[5], weight[4];
@@ -1312,8 +1311,8 @@ typedef struct {
 
 static uint32_t hazard(int exponent)
 {
-    static const uint64_t roots[] = {32768, 38968, 46341, 55109};
-    uint64_t o = roots[exponent & 3] << (16 + (exponent - (exponent & 3)) / 4);
+    static const uint16_t roots[] = {32768, 38968, 46341, 55109};
+    uint64_t o = (uint64_t)roots[exponent & 3] << (16 + (exponent - (exponent & 3)) / 4);
     uint32_t h = (uint32_t)((o << 16) / (o + ((uint64_t)1 << 31)));
     return h ? h : 1;
 }
@@ -1364,7 +1363,7 @@ static int read_scales(const enx_allocator *a, bits *b, int there, uint64_t coun
 
 static int tables_of_neighbours(const enx_allocator *a, contexts *c)
 {
-    static const int edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
+    static const uint8_t edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
     c->row_of = take(a, (uint64_t)c->classes, 7 * SUMS);
     c->sure_of = take(a, (uint64_t)c->classes, TOTALS);
     NEED(c->row_of && c->sure_of, ENX_NO_MEMORY);
@@ -1375,7 +1374,7 @@ static int tables_of_neighbours(const enx_allocator *a, contexts *c)
             for (int y = 0; y < SUMS; y++) {
                 int step = 0;
                 for (int i = 0; i < 4; i++) step += 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[i] * (n + 3) * mean;
-                *row_++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * (c->on_trellis ? 2 : 1));
+                *row_++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * c->rows_each);
             }
         for (int z = 0; z < TOTALS; z++) {
             int s = 0;
@@ -1388,8 +1387,8 @@ static int tables_of_neighbours(const enx_allocator *a, contexts *c)
 
 static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
 {
-    static const int usual[5][3] = {{0, 0, 0}, {2, 3, 3}, {4, 6, 7}, {6, 9, 11}, {8, 12, 13}};
-    static const int moved[9] = {-1, -1, 0, 1, 2, 3, 3, -1, 0};
+    static const int8_t usual[5][3] = {{0, 0, 0}, {2, 3, 3}, {4, 6, 7}, {6, 9, 11}, {8, 12, 13}};
+    static const int8_t moved[9] = {-1, -1, 0, 1, 2, 3, 3, -1, 0};
     int exponent[CLASSES][16], there[3];
     c->classes = (int)get(b, 5) + 1;
     int hazards = (int)get(b, 4) + 1;
@@ -1402,7 +1401,7 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
     for (int t = 0; t < c->tokens; t++)
         c->smallest[t] = t <= c->direct ? (uint32_t)t : (uint32_t)c->direct + ((uint32_t)1 << (t - c->direct - 1));
     unsigned low = (unsigned)get(b, 2);
-    const int k = c->classes, rows_each = c->on_trellis ? 2 : 1;
+    const int k = c->classes, rows_each = c->rows_each;
     c->token = take(a, (uint64_t)(k * rows_each), 4096);
     c->slots = take(a, (uint64_t)(k * rows_each), sizeof *c->slots * TOKENS);
     NEED(c->token && c->slots, ENX_NO_MEMORY);
@@ -1416,25 +1415,28 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             exponent[i][m] = expected + number(b, low);
             NEED(!b->failed && exponent[i][m] >= -64 && exponent[i][m] <= 63, ENX_PAYLOAD);
         }
+    for (int end = 0; end < rows_each; end++) { /* the first hazards are others for each end of the state but 0 */
+        static const int8_t often[][2] = {{-5, -3}, {3, -1}, {-1, -5}};
+        const int firsts = end ? rows_each / 2 : 0, rest = firsts < hazards ? firsts : hazards - 1;
+        int own[CLASSES][18];
+        for (int i = 0; i < k; i++) memcpy(own[i] + firsts, exponent[i] + rest, sizeof(int) * (size_t)(hazards - rest));
+        if (end == 1) low = (unsigned)get(b, 2);
+        for (int m = 0; m < firsts; m++) {
+            int shift = often[end - 1][m];
+            for (int i = k - 1; i >= 0; i--) {
+                shift += number(b, low);
+                own[i][m] = exponent[i][m < hazards ? m : hazards - 1] + shift;
+                NEED(!b->failed && own[i][m] >= -64 && own[i][m] <= 63, ENX_PAYLOAD);
+            }
+        }
+        for (int i = 0; i < k; i++) class_frequencies(own[i], firsts + hazards - rest, c, rows_each * i + end);
+    }
     for (int i = 0; i < k; i++) {
-        class_frequencies(exponent[i], hazards, c, i * rows_each);
         const uint32_t *slots = c->slots + i * rows_each * TOKENS;
         uint64_t sum = 0;
         for (int t = 0; t < c->tokens; t++)
             sum += (uint64_t)(slots[t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
         c->mean[i] = sum / 64 ? (uint32_t)(sum / 64) : 1;
-    }
-    if (c->on_trellis) {
-        int narrower = -5;
-        low = (unsigned)get(b, 2);
-        for (int i = k - 1; i >= 0; i--) {
-            int odd[17];
-            narrower += number(b, low);
-            odd[0] = exponent[i][0] + narrower;
-            NEED(!b->failed && odd[0] >= -64 && odd[0] <= 63, ENX_PAYLOAD);
-            memcpy(odd + 1, exponent[i] + (hazards > 1), sizeof(int) * (size_t)(hazards > 1 ? hazards - 1 : 1));
-            class_frequencies(odd, hazards > 1 ? hazards : 2, c, 2 * i + 1);
-        }
     }
     const int offset = (int)get(b, 7) - 64;
     for (int i = -NUMBERS; i <= NUMBERS; i++) c->own_class[NUMBERS + i] = (uint8_t)clamp(i + offset, 0, k - 1);
@@ -1483,11 +1485,16 @@ static INLINE uint64_t refilled(uint64_t x, words *w, int sure)
 }
 
 /* What each weight asks for, where the compiler sees that storing levels does not change it. */
-typedef struct { const contexts *c; const uint8_t *token; const uint32_t *slots; uint32_t direct; } tables;
+typedef struct {
+    const contexts *c;
+    const uint8_t *token, *trellis;
+    const uint32_t *slots;
+    uint32_t direct, rows_each;
+} tables;
 
 static tables tables_of(const contexts *c)
 {
-    const tables t = {c, c->token, c->slots, (uint32_t)c->direct};
+    const tables t = {c, c->token, c->trellis, c->slots, (uint32_t)c->direct, (uint32_t)c->rows_each};
     return t;
 }
 
@@ -1523,7 +1530,7 @@ enum { LANES = 4, MOST_BYTES = 3 * 4 }; /* three words: what a weight takes at m
 typedef int16_t cell[2 * LANES];
 typedef struct {
     uint64_t x[LANES];
-    unsigned path[LANES]; /* on a trellis: eight times the state */
+    unsigned path[LANES]; /* on a trellis: the state */
     cell *line;           /* the line above, which becomes this one; a cell of zeros at both ends */
     cell *sums;           /* of this line: over the three neighbours above */
 } lanes;
@@ -1547,7 +1554,7 @@ static INLINE void decode_weight(const tables *k, lanes *l, unsigned i, int near
 {
     const contexts *c = k->c;
     const uint16_t *shares = c->share[0];
-    size_t row_ = on_trellis ? 2 * (size_t)*own : *own;
+    size_t row_ = on_trellis ? (size_t)k->rows_each * *own : *own;
     int z = 0;
     if (near) {
         const int16_t *left = l->line[column], *sums = l->sums[column];
@@ -1555,12 +1562,12 @@ static INLINE void decode_weight(const tables *k, lanes *l, unsigned i, int near
         row_ = c->row_of[*own * (size_t)(7 * SUMS) + around + (size_t)(sums[LANES + i] + 2 * left[LANES + i])];
         shares = c->share[c->sure_of[*own * (size_t)TOTALS + (size_t)(z < 0 ? -z : z)]];
     }
-    if (on_trellis) row_ += is_odd(l->path[i]);
+    if (on_trellis) row_ += l->path[i] & (k->rows_each - 1);
     uint32_t other;
     const uint32_t magnitude = next_magnitude(k, row_, shares, &l->x[i], w, sure, &other);
     const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
     *at = (int32_t)((magnitude ^ minus) - minus);
-    if (on_trellis) l->path[i] = behind_level(l->path[i], (int32_t)magnitude);
+    if (on_trellis) l->path[i] = behind_level(k->trellis, l->path[i], magnitude);
     if (near) {
         const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
         l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
@@ -1743,7 +1750,9 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
     contexts *c = take(a, 1, sizeof *c);
     NEED(c, ENX_NO_MEMORY);
     memset(c, 0, sizeof *c);
-    c->on_trellis = r->coder == TRELLIS;
+    c->on_trellis = r->coder != CONTEXTS;
+    c->trellis = r->coder == TRELLIS ? trellis_8 : trellis_32;
+    c->rows_each = 1 << (r->coder - CONTEXTS); /* 1, 2 or 4 */
     c->rows = r->count;
     c->columns = c->places = c->width = 1;
     if (r->count == 1) {
@@ -1859,15 +1868,15 @@ static int magnitude_value(const row *r, uint32_t a, float *value)
 }
 
 /* Levels on a trellis to what they stand for, in place: `rows` rows, each beginning in state 0. */
-static int leave_trellis(int32_t *levels, uint64_t rows, uint64_t length)
+static int leave_trellis(const uint8_t *trellis, int32_t *levels, uint64_t rows, uint64_t length)
 {
     for (uint64_t i = 0; i < rows; i++) {
         unsigned state = 0;
         for (uint64_t j = 0; j < length; j++, levels++) {
             const int32_t level = *levels, sign = (level > 0) - (level < 0);
             NEED(level > -(1 << 30) && level < 1 << 30, ENX_PAYLOAD);
-            *levels = 2 * level - (sign & (0 - (int32_t)is_odd(state)));
-            state = behind_level(state, level);
+            *levels = 2 * level - (sign & (0 - (int32_t)(state & 1)));
+            state = behind_level(trellis, state, (uint32_t)level);
         }
     }
     return ENX_OK;
@@ -1921,9 +1930,9 @@ static int reconstruct(const row *r, const tensor *t, int32_t *levels, const flo
         const float *of_rows = r->axes & 1 ? steps : NULL;
         const float *of_columns = r->axes & 2 ? steps + (r->axes & 1 ? rows : 0) : NULL;
         if (!n) return ENX_OK;
-        if (r->trellis) RETURN_IF(leave_trellis(levels, rows, length));
+        if (r->trellis) RETURN_IF(leave_trellis(r->trellis, levels, rows, length));
         for (uint64_t i = 0; i < rows; i++, levels += length, out += length * size) {
-            const float by = of_rows ? of_rows[i] : (float)r->step;
+            const float by = of_rows ? of_rows[r->count > 1 ? 0 : i] : (float)r->step;
             if (of_columns && inner > 1)
                 for (uint64_t j = 0; j < columns; j++)
                     scale(levels + j * inner, inner, 0, by, of_columns[j], NULL, t->type, out + j * inner * size);
@@ -2358,7 +2367,7 @@ static int enter(walk *w, int kind, const found *f)
         if (n->named) RETURN_IF(define_names(w, n));
         break;
     case FUNCTION: {
-        static const uint32_t parts[3] = {10, 1, 13};
+        static const uint8_t parts[3] = {10, 1, 13};
         function key;
         memset(&key, 0, sizeof key);
         for (int i = 0; i < 3; i++) {
@@ -2722,7 +2731,7 @@ const char *enx_message(int code)
     }
 }
 
-enum { PREFIX = 36 };
+enum { PREFIX = 36, VERSIONS = 4 };
 static const uint8_t signature[8] = {0x89, 'E', 'N', 'X', '\r', '\n', 0x1a, '\n'};
 
 uint64_t enx_head_size(const void *beginning, size_t have)
@@ -2736,7 +2745,7 @@ static int read_head(enx_file *f, const uint8_t *data, size_t have)
     NEED(have >= PREFIX, ENX_CUT_OFF);
     const unsigned version = read16(data + 8), method = read16(data + 10);
     const uint32_t stored = read32(data + 20), table = read32(data + 24), graph = read32(data + 28);
-    NEED(version >= 1 && version <= 3, ENX_VERSION);
+    NEED(version >= 1 && version <= VERSIONS, ENX_VERSION);
     f->file_size = read64(data + 12);
     const uint64_t plain = (uint64_t)table + graph;
     NEED(PREFIX + (uint64_t)stored <= f->file_size, ENX_HEAD);
@@ -2881,11 +2890,11 @@ static int exact_values(const enx_file *f, const row *r, const uint8_t *data, vo
 }
 
 /* The steps in front of the levels: of a dead zone along its axis; of a grid along axis 0, the step for all in them,
- * and then along axis 1. NULL where there are none. */
+ * and then along axis 1; of several tensors, one for each. NULL where there are none. */
 static int read_steps(const enx_file *f, const row *r, const uint8_t *data, float **steps)
 {
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
-    const uint64_t rows = r->axes & 1 ? t->shape[0] : 0;
+    const uint64_t rows = !(r->axes & 1) ? 0 : r->count > 1 ? r->count : t->shape[0];
     uint64_t count = 0;
     if (r->kind == DEAD_ZONE) count = r->axis >= 0 ? t->shape[r->axis] : 0;
     else count = rows + (r->axes & 2 ? t->shape[1] : 0);
@@ -2929,7 +2938,7 @@ int enx_decode(const enx_file *f, size_t number_, const void *payload, void *con
     if (code == ENX_OK) code = row_levels(f, r, data, levels);
     int32_t *at = levels;
     for (size_t i = 0; i < r->count && code == ENX_OK; i++, t++) {
-        code = reconstruct(r, t, at, steps, out[i]);
+        code = reconstruct(r, t, at, steps && r->count > 1 ? steps + i : steps, out[i]);
         at += t->elements;
     }
     give_back(&f->allocator, steps);
@@ -2974,8 +2983,8 @@ int enx_to_onnx(const void *file, size_t size, const enx_allocator *allocator, e
     enx_file *f;
     if (size >= PREFIX && memcmp(data, signature, 8) == 0) {
         const uint64_t total = read64(data + 12);
-        NEED(read16(data + 8) < 1 || read16(data + 8) > 3 || total <= size, ENX_CUT_OFF);
-        NEED(read16(data + 8) < 1 || read16(data + 8) > 3 || total >= size, ENX_TOO_LONG);
+        NEED(read16(data + 8) < 1 || read16(data + 8) > VERSIONS || total <= size, ENX_CUT_OFF);
+        NEED(read16(data + 8) < 1 || read16(data + 8) > VERSIONS || total >= size, ENX_TOO_LONG);
     }
     RETURN_IF(enx_open(&f, file, size, allocator));
     int code = f->onnx_size <= SIZE_MAX ? ENX_OK : ENX_NO_MEMORY;

@@ -28,8 +28,11 @@ MOST = 1 << 40
 DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 DAMAGE += (struct.error, lzma.LZMAError)
 Tensor = namedtuple("Tensor", "shape type data levels quantizer")  # the last two: None if exact
-EVEN, ODD = (0, 5, 1, 6, 2, 4, 3, 7), (2, 7, 3, 4, 0, 6, 1, 5)  # the trellis: states behind such levels
-HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand"
+TRELLISES = {"trellis": 8, "trellis-32": 32}  # coders, and their numbers of states
+# By states: the state behind even levels, what odd ones change in it, usual shifts of hazards by a state's end.
+EVEN = {0: [0], 8: [0, 5, 1, 6, 2, 4, 3, 7], 32: [s >> 1 ^ 30 * (s % 2) for s in range(32)]}
+ODD, SHIFTS = {0: 0, 8: 2, 32: 11}, {0: [], 8: [[-5]], 32: [[-5, -3], [3, -1], [-1, -5]]}
+HEAD = "bases positions width slots means direct smallest signs looking shifts weights strand states"
 Contexts = namedtuple("Contexts", HEAD)
 
 
@@ -42,7 +45,7 @@ def read_head(data):
     """Prefix and head: return the table, the graph's bytes and the offset of the first payload."""
     need(data[:8] == b"\x89ENX\r\n\x1a\n" and len(data) >= 36, "not an .enx file")
     version, method, length, stored, table_size, graph_size, crc = struct.unpack_from("<HHQIIII", data, 8)
-    need(version in (1, 2, 3) and length == len(data) >= 36 + stored, "unknown version, or wrong length")
+    need(version in (1, 2, 3, 4) and length == len(data) >= 36 + stored, "unknown version, or wrong length")
     head, plain = data[36 : 36 + stored], table_size + graph_size
     need(zlib.crc32(data[:32] + head) == crc and method <= 1, "the head's checksum or method is wrong")
     need(plain <= 64 * stored + (1 << 18) and plain < 1 << 31, "the head is too long")
@@ -79,7 +82,7 @@ def keyed(value, keys, more=()):
 def check_row(row):
     """What the page asks of a row of the table, whatever its payload is."""
     exact = row["coder"] == "planes"
-    need(exact or row["coder"] in ("order0", "contexts", "trellis"), "an unknown coder")
+    need(exact or row["coder"] in ("order0", "contexts", *TRELLISES), "an unknown coder")
     need(keyed(row, ROW, () if exact else ("quantizer", "steps_bytes")), "unknown or missing keys in a row")
     padding, split = row.get("padding", 0), row.get("steps_bytes", 0)
     need(natural(row["bytes"]) and natural(padding) and natural(split), "a number is wrong")
@@ -104,9 +107,9 @@ def check_quantizer(q, split, shapes):
         need(math.isfinite(float(q[key])), f"{key} is too large")
     kind, axes = q["kind"], [q["axis"]] if "axis" in q else q.get("axes", [])
     need(type(axes) is list and all(type(axis) is int for axis in axes), "axes are wrong")
-    need(type(q.get("trellis", False)) is bool and bool(axes) == (split > 0), "steps and axes do not fit")
-    one = len(shapes) == 1 and math.prod(shapes[0]) > 0
-    need(not axes or (one and 0 <= min(axes) <= max(axes) < len(shapes[0])), "the axes do not fit")
+    need(repr(q.get("trellis", False)) in ("False", "True", "32"), "no such trellis")
+    fits = set(axes) <= {*range(len(shapes[0]))} if len(shapes) == 1 else axes == [0] and kind == "grid"
+    need(bool(axes) == (split > 0) and (not axes or (fits and any(map(math.prod, shapes)))), "axes are wrong")
     if "step" in q:
         need(0 < float32(q["step"]) < math.inf, "a step is out of range")
     if kind == "dead-zone":
@@ -141,7 +144,7 @@ def decode(data):
 
 def decode_row(row, payload):
     """Yield the tensors of one row of the table."""
-    exact, quantizer, at = row["coder"] == "planes", row.get("quantizer"), 0
+    exact, q, at = row["coder"] == "planes", row.get("quantizer"), 0
     end, split = len(payload) - row.get("padding", 0), row.get("steps_bytes", 0)
     # Packed elements of exact values count as bytes, of which each tensor has whole ones.
     per_byte = [PACKED.get(entry["type"], 1) if exact else 1 for entry in row["tensors"]]
@@ -150,16 +153,16 @@ def decode_row(row, payload):
     need(end >= split and not any(payload[end:]) and len(widths) == 1, "wrong padding or types")
     need(sum(counts) <= 4096 * len(payload) + 65536, "more elements than the payload may stand for")
     data, width, shapes = payload[split:end], widths.pop(), [entry["shape"] for entry in row["tensors"]]
-    values, trellis = b"", row["coder"] == "trellis"
-    if trellis or (not exact and quantizer.get("trellis")):
+    values, trellis = b"", TRELLISES.get(row["coder"], 0)
+    if trellis or (not exact and q.get("trellis")):
         need(len(shapes) == 1 and shapes[0], "a trellis takes one tensor")
     if not exact and not any(counts):
         need(not data, "there are bytes where there are no levels")
-    elif row["coder"] in ("contexts", "trellis"):
+    elif trellis or row["coder"] == "contexts":
         values = decode_contexts(data, shapes, trellis)
     else:
         values = (decode_planes if exact else decode_order0)(data, sum(counts), width)
-    for entry, count in zip(row["tensors"], counts, strict=True):
+    for index, (entry, count) in enumerate(zip(row["tensors"], counts, strict=True)):
         data, levels, shape = values[at : at + count * width], None, entry["shape"]
         at += count * width
         if exact:
@@ -168,18 +171,20 @@ def decode_row(row, payload):
             need(not spare or data[-1] >> 8 // per * (per - spare) == 0, "the last byte is not filled up")
             need(entry["type"] != 9 or max(data, default=0) <= 1, "a truth value is neither 0 nor 1")
         if not exact:
-            levels, steps, inner = data, [quantizer.get("step")], 1  # inner: elements between two steps
-            if "axis" in quantizer:
-                n, inner = shape[quantizer["axis"]], math.prod(shape[quantizer["axis"] + 1 :])
+            levels, steps, inner = data, [q.get("step")], 1  # inner: elements between two steps
+            if "axis" in q:
+                n, inner = shape[q["axis"]], math.prod(shape[q["axis"] + 1 :])
                 steps = struct.unpack(f"<{n}f", decode_planes(payload[:split], n, 4))
                 need(all(0 < step < math.inf for step in steps), "a step is out of range")
-            if quantizer["kind"] == "grid":
-                steps, inner = grid_steps(quantizer, shape, payload[:split]), 1
-            units = multiples(levels, math.prod(shape[1:])) if quantizer.get("trellis") else levels
+            if q["kind"] == "grid" and len(shapes) > 1:
+                steps = grid_steps(q, [len(shapes)], payload[:split])[index : index + 1]
+            elif q["kind"] == "grid":
+                steps = grid_steps(q, shape, payload[:split])
+            units = multiples(levels, math.prod(shape[1:]), q["trellis"]) if q.get("trellis") else levels
             keys = [(level, steps[i // inner % len(steps)]) for i, level in enumerate(units)]
-            known = {key: to_bytes(value_of(*key, quantizer), entry["type"]) for key in set(keys)}
+            known = {key: to_bytes(value_of(*key, q), entry["type"]) for key in set(keys)}
             data = b"".join(known[key] for key in keys)
-        yield Tensor(shape, entry["type"], data, levels, quantizer)
+        yield Tensor(shape, entry["type"], data, levels, q)
 
 
 class Reader:
@@ -317,17 +322,20 @@ def read_classes(reader, k, m):
 
 
 def read_contexts(reader, shapes, trellis):
-    """Return the head of a payload of coder `contexts` or `trellis`, of tensors of those shapes."""
+    """Return the head of a payload of tensors of those shapes; trellis: how many states it has, 0 for `contexts`."""
     k, m, direct, groups = reader.bits(5) + 1, reader.bits(4) + 1, reader.bits(6), reader.bits(5)
     looking, scaled = reader.bits(1), [reader.bits(1) for _ in range(3)]
     need(direct + groups < 64 and groups <= 30, "too many tokens")
     hazards = read_classes(reader, k, m)
     tables = [frequencies(line, direct, groups) for line in hazards]
-    if trellis:
-        numbers = reader.numbers(k)[::-1]
-        zeros = [line[0] - 5 + sum(numbers[c:]) for c, line in enumerate(hazards)]
-        odd = [[zero, *(line[1:] or line)] for zero, line in zip(zeros, hazards, strict=True)]
-        tables += [frequencies(line, direct, groups) for line in odd]
+    numbers = iter(reader.numbers(k * sum(map(len, SHIFTS[trellis]))) if trellis else ())
+    for end in SHIFTS[trellis]:
+        others = [line[min(len(end), m - 1) :] for line in hazards]
+        for i, shift in enumerate(end):
+            for c in range(k - 1, -1, -1):
+                shift += next(numbers)
+                others[c].insert(i, hazards[c][min(i, m - 1)] + shift)
+        tables += [frequencies(line, direct, groups) for line in others]
     slots = [[(t, f, i) for t, f in enumerate(table) for i in range(f)] for table in tables]
     smallest = [t if t <= direct else direct + (1 << (t - direct - 1)) for t in range(direct + 1 + groups)]
     sums = [sum(f * min(a, 1 << 20) for f, a in zip(table, smallest, strict=True)) for table in tables[:k]]
@@ -344,18 +352,15 @@ def read_contexts(reader, shapes, trellis):
     if looking:
         moves = [a + b for a, b in zip([-1, -1, 0, 1, 2, 3, 3, -1, 0], reader.numbers(9), strict=True)]
     need(sum(map(abs, moves[5:])) <= 32, "neighbours weigh too much")
-    rows, columns, positions = scales
     lengths = [math.prod(one) for one in shapes] if several else [sizes[1]] * sizes[0]
-    bases = [
-        row + columns[0 if several else i] + offset
-        for row, n in zip(rows, lengths, strict=True)
-        for i in range(n)
-    ]
+    rows, columns, positions = scales
+    pairs = zip(rows, lengths, strict=True)
+    bases = [row + columns[0 if several else i] + offset for row, n in pairs for i in range(n)]
     width = 1 if several or len(shape) < 3 else shape[-1]
     means = [max(1, total // 64) for total in sums]
     return Contexts(
         bases, positions, width, slots, means, direct, smallest, signs, looking, moves[:5], moves[5:],
-        sizes[1] if trellis else 0,
+        sizes[1] if trellis else 0, trellis,
     )  # fmt: skip
 
 
@@ -370,29 +375,27 @@ def contexts_of(head, kernel, p, own):
     total, mean = sum(w * v for w, v in zip(head.weights, near, strict=True)), head.means[own]
     step = sum(1024 * found + 48 * mean >= edge * (around + 3) * mean for edge in (10, 14, 19, 27))
     sure = sum(128 * abs(total) >= edge * mean for edge in (1, 4, 8, 15))
-    return (
-        (clamp(own + head.shifts[step], 0, len(head.means) - 1), sure, total) if head.looking else (own, 0, 0)
-    )
+    c = clamp(own + head.shifts[step], 0, len(head.means) - 1)
+    return (c, sure, total) if head.looking else (own, 0, 0)
 
 
-def multiples(levels, length):
+def multiples(levels, length, states):
     """Return what levels stand for that depend on each other in rows of that length."""
-    found, state = [], 0
+    found, state, states = [], 0, 8 if states is True else 32
     need(all(abs(level) < 1 << 30 for level in levels), "a level on a trellis is too large")
     for i, level in enumerate(levels):
         state = state if i % length else 0
         found.append(2 * level - (state % 2 and (level > 0) - (level < 0)))
-        state = (ODD if level % 2 else EVEN)[state]
+        state = EVEN[states][state] ^ level % 2 * ODD[states]
     return found
 
 
 def decode_contexts(data, shapes, trellis):
-    """Coders `contexts` and `trellis`: return the integer levels of tensors of those shapes."""
+    """Coder `contexts`, and those of a trellis: return the integer levels of tensors of those shapes."""
     reader, levels = Reader(data), []
     head = read_contexts(reader, shapes, trellis)
     reader.align()
-    size = len(head.positions)
-    strand = head.strand or 1  # kernels that are decoded one after the other
+    size, strand = len(head.positions), head.strand or 1  # strand: kernels decoded one after the other
     step = max(1, (1 << 18) // (size * strand)) * strand
     chunks = [head.bases[i : i + step] for i in range(0, len(head.bases), step)]
     stored = [reader.varint() for _ in chunks[1:]]
@@ -424,7 +427,7 @@ def decode_chunk(head, bases, kernels, reader, length):
     for row, n, p in order:
         own, path = clamp(bases[n] + head.positions[p], 0, len(head.means) - 1), paths.get(row, 0)
         c, sure, total = contexts_of(head, kernels[n], p, own)
-        c += len(head.means) if head.strand and path % 2 else 0
+        c += len(head.means) * (path & len(SHIFTS[head.states]))
         x = states[row % lanes]
         token, f, rest = head.slots[c][x % 4096]
         x = f * (x >> 12) + rest
@@ -436,7 +439,7 @@ def decode_chunk(head, bases, kernels, reader, length):
             bits = min(16, token - head.direct - 1 - i)
             level, x = level + (x % (1 << bits) << i), refilled(x >> bits)
         kernels[n][p], states[row % lanes] = level if like == (total >= 0) else -level, x
-        paths[row] = (ODD if level % 2 else EVEN)[path]
+        paths[row] = EVEN[head.states][path] ^ level % 2 * ODD[head.states]
     need(set(states) == {0 if lanes == 1 else 1 << 31} and not stream, "a chunk does not end as it should")
     return [level for kernel in kernels for level in kernel]
 
@@ -460,14 +463,13 @@ def grid_steps(q, shape, coded):
     need(axes in ([], [0], [1], [0, 1]) and len(shape) >= len(axes), "a grid's axes do not fit")
     exponents = list(decode_order0(coded, sum(shape[axis] for axis in axes))) if axes else []
     need(all(abs(e) <= 96 for e in exponents), "a grid's factor is too large")
-    hexes = "3F800000 3F9837F0 3FB504F3 3FD744FD"
-    roots = [struct.unpack(">f", bytes.fromhex(x))[0] for x in hexes.split()]
+    roots = struct.unpack(">4f", bytes.fromhex("3F800000 3F9837F0 3FB504F3 3FD744FD"))
     factors = [math.ldexp(roots[e & 3], e >> 2) for e in exponents]
     empty = not math.prod(shape)  # of rows of no elements there may be any number
     rows = factors[: shape[0]] if 0 in axes else [1.0] * (1 if empty else whole[0])
     columns = factors[len(factors) - shape[1] :] if 1 in axes else [1.0] * (0 if empty else whole[1])
     rows = [float32(float32(q["step"]) * row) for row in rows]
-    need(all(map(math.isfinite, rows)), "the steps of a grid lie beyond float32")
+    need(all(0 < row < math.inf for row in rows), "the steps of a grid lie beyond float32")
     return [(row, column) for row in rows for column in columns for _ in range(math.prod(shape[2:]))]
 
 

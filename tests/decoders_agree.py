@@ -19,7 +19,7 @@ import enx_variants
 from c_decoder import Decoder, Verdict
 from enx_samples import Taken
 from enx_variants import mutated, normal
-from enxuto.codec import Coder
+from enxuto.codec import TRELLIS_CODERS, Coder
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry
@@ -104,6 +104,7 @@ def large_bases() -> dict[str, Taken]:
     shapes: Iterable[tuple[str, Coder, np.ndarray]] = (
         ("plain", "order0", levels), ("kernels", "contexts", levels), ("kernels, trellis", "trellis", levels),
         ("matrix", "contexts", levels.reshape(128, -1)), ("matrix, trellis", "trellis", levels.reshape(128, -1)),
+        ("kernels, 32 states", "trellis-32", levels), ("matrix, 32 states", "trellis-32", levels.reshape(128, -1)),
     )  # fmt: skip
     return {name: Taken.apart(file_of(array, coder).to_bytes()) for name, coder, array in shapes}
 
@@ -113,7 +114,7 @@ def file_of(levels: np.ndarray, coder: Coder) -> CompressedModel:
     tensor = TensorProto(name="w", data_type=1, dims=levels.shape, data_location=TensorProto.EXTERNAL)
     graph = helper.make_graph([], "g", [], [helper.make_tensor_value_info("w", 1, levels.shape)], [tensor])
     proto: ModelProto = helper.make_model(graph, ir_version=8)
-    grid = Grid(0.01, trellis=coder == "trellis")
+    grid = Grid(0.01, trellis=TRELLIS_CODERS.get(coder, 0))
     entry = TensorEntry(name="w", shape=levels.shape, type=1)
     return CompressedModel(
         proto.SerializeToString(), (Payload.levels_of([entry], grid, levels, coder=coder),), {}

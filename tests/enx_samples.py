@@ -88,7 +88,7 @@ class Taken:
             "<8sHHQIIII", data[:36]
         )
         assert (magic, total) == (MAGIC, len(data))
-        assert version in (1, 2, 3)
+        assert version in (1, 2, 3, 4)
         head = data[36 : 36 + stored]
         assert crc == zlib.crc32(data[:32] + head)
         length = json_bytes + graph_bytes

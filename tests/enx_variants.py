@@ -53,7 +53,9 @@ def bases() -> dict[str, Taken]:
         "default": compress(small_model()).to_bytes(),
         "contexts": built("contexts", Grid(0.01), [["conv.w"], ["fc.w"]]),
         "rows": built("order0", Grid(0.01, (1, -2, 3, 0, 5)), [["fc.w"]]),
-        "trellis": built("trellis", Grid(0.01, trellis=True), [["conv.w"], ["fc.w"]]),
+        "trellis": built("trellis", Grid(0.01, trellis=8), [["conv.w"], ["fc.w"]]),
+        "trellis of 32": built("trellis-32", Grid(0.01, trellis=32), [["conv.w"], ["fc.w"]]),
+        "steps of tensors": built("contexts", Grid(0.02, (0, -5, 5)), [["conv.b", "bn.scale", "fc.b"]]),
         "bundle": built("contexts", DeadZone(0.02), [["conv.b", "bn.scale", "fc.b"]]),
     }
     taken = {name: Taken.apart(data) for name, data in files.items()}
@@ -285,6 +287,8 @@ GOOD: dict[str, tuple[str, Change]] = {
     "delta 0": ("dead zone", quantizer(kind="dead-zone", delta=0.0, step=0.5)),
     "smallest step": ("dead zone", quantizer(kind="dead-zone", delta=0.5, step=1e-45)),
     "grid without axes": ("contexts", quantizer(kind="grid", step=0.5, axes=[], trellis=False)),
+    "two trellises": ("trellis of 32", lambda t: t.table["parts"][0]["quantizer"].update(trellis=True)),
+    "a trellis for the coder alone": ("trellis of 32", quantizer(kind="dead-zone", delta=0.5, step=0.1)),
     "overflowing values": ("dead zone", quantizer(kind="dead-zone", delta=0.5, step=3.4e38)),
     "a list of graphs": ("dead zone", more("o.b.1/q", in_graphs)),
     "a function": ("dead zone", more("d:f:o/q", in_function)),
@@ -371,6 +375,19 @@ BAD: dict[str, tuple[str, Change]] = {
     "steps without axes": ("contexts", row(steps_bytes=2)),
     "an axis too far": ("channels", lambda t: t.table["parts"][0]["quantizer"].update(axis=9)),
     "trellis a number": ("trellis", lambda t: t.table["parts"][0]["quantizer"].update(trellis=1)),
+    "steps of tensors along two axes": (
+        "steps of tensors", lambda t: t.table["parts"][0]["quantizer"].update(axes=[0, 1])),
+    "steps of tensors along another axis": (
+        "steps of tensors", lambda t: t.table["parts"][0]["quantizer"].update(axes=[1])),
+    "steps of tensors of a dead zone": ("steps of tensors", quantizer(kind="dead-zone", delta=0.5, axis=0)),
+    "steps of tensors that no float32 has": (
+        "steps of tensors", lambda t: t.table["parts"][0]["quantizer"].update(step=1e-45)),
+    "steps of tensors beyond float32": (
+        "steps of tensors", lambda t: t.table["parts"][0]["quantizer"].update(step=3e38)),
+    "trellis of 31": ("trellis of 32", lambda t: t.table["parts"][0]["quantizer"].update(trellis=31)),
+    "trellis of none": ("trellis of 32", lambda t: t.table["parts"][0]["quantizer"].update(trellis=0)),
+    "trellis a fraction": ("trellis of 32", lambda t: t.table["parts"][0]["quantizer"].update(trellis=32.0)),
+    "trellis of 32 and several tensors": ("bundle", quantizer(kind="grid", step=1.0, trellis=32)),
     "trellis of several tensors": ("bundle", quantizer(kind="grid", step=1.0, trellis=True)),
     "mu-law of one level": ("mu-law", quantizer(kind="mu-law", levels=1, mu=255.0, x_max=1.0, exponent=8.0)),
     "mu-law of too many": ("mu-law", quantizer(kind="mu-law", levels=2**25, mu=255.0, x_max=1.0, exponent=8.0)),

@@ -30,7 +30,7 @@ from enxuto.enx.payload import Payload
 from enxuto.enx.table import TensorEntry
 from enxuto.onnx_model import Model, array_bytes, skeleton
 from enxuto.quantize.grid import Grid
-from make_golden import cases, model, quantized, ramp
+from make_golden import cases, model, more_of_32_states, quantized, ramp
 
 FOLDER = Path(__file__).parent / "conformance"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "decode_enx.py"
@@ -97,7 +97,7 @@ def on_types() -> dict[str, CompressedModel]:
 def sound() -> dict[str, bytes]:
     """All files that must be read, by name."""
     files = {name: make().to_bytes() for name, make in cases().items()}
-    files |= {name: one.to_bytes() for name, one in on_types().items()}
+    files |= {name: one.to_bytes() for name, one in (on_types() | more_of_32_states()).items()}
     files["every type"] = every_type().to_bytes()
     files["digits"] = compress(DEMO, bits=3).to_bytes()
     bases = enx_variants.bases()
@@ -133,13 +133,19 @@ def damaged(bases: dict[str, Taken]) -> dict[str, tuple[bytes, str]]:
         "a flipped bit in a payload": (data[:-1] + bytes([data[-1] ^ 1]), "PAYLOAD"),
     }
     payloads = {"padding that is not zero", "levels outside a minifloat", "bytes for no elements", "a truth value of 2",
-                "filled with ones", "level beyond a trellis"}  # fmt: skip
+                "filled with ones", "level beyond a trellis", "steps of tensors that no float32 has",
+                "steps of tensors beyond float32"}  # fmt: skip
     graphs = list(enx_variants.BAD)[list(enx_variants.BAD).index("emptied and not listed") :]
     graphs += ["type in the table alone", "shape in the table alone"]
     for name in enx_variants.BAD:
         code = "PAYLOAD" if name in payloads else "GRAPH" if name in graphs else "TABLE"
         files[name] = (enx_variants.variant(name, bases), code)
-    for name, base in (("order0", "dead zone"), ("contexts", "contexts"), ("trellis", "trellis")):
+    for name, base in (
+        ("order0", "dead zone"),
+        ("contexts", "contexts"),
+        ("trellis", "trellis"),
+        ("trellis of 32", "trellis of 32"),
+    ):
         taken = copy.deepcopy(bases[base])
         payload = bytearray(taken.payloads[0])
         payload[len(payload) // 2] ^= 16

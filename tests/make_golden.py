@@ -147,18 +147,22 @@ def shared() -> CompressedModel:
     return CompressedModel(graph, (part,), INFO)
 
 
-def scaled(shapes: list[tuple[int, ...]], levels: np.ndarray) -> CompressedModel:
+def scaled(
+    shapes: list[tuple[int, ...]], levels: np.ndarray, quantizer: Quantizer | None = None
+) -> CompressedModel:
     """One row of levels coded by scales and neighbours, of tensors of those shapes."""
     names = [f"w{i}" for i in range(len(shapes))]
     zeros_of = {name: np.zeros(shape, np.float32) for name, shape in zip(names, shapes, strict=True)}
     graph = skeleton(Model.from_proto(model(zeros_of)), names)
     entries = [TensorEntry(name=name, shape=shape, type=1) for name, shape in zip(names, shapes, strict=True)]
-    part = Payload.levels_of(entries, DeadZone(2.0**-6), levels.astype(np.int32), coder="contexts")
+    steps = quantizer or DeadZone(2.0**-6)
+    part = Payload.levels_of(entries, steps, levels.astype(np.int32), coder="contexts")
     return CompressedModel(graph, (part,), INFO)
 
 
-def on_trellis(levels: np.ndarray, quantizer: Grid, coder: Coder = "trellis") -> CompressedModel:
-    """One tensor of levels of dependent quantization."""
+def on_trellis(levels: np.ndarray, quantizer: Grid, coder: Coder | None = None) -> CompressedModel:
+    """One tensor of levels of dependent quantization, in the quantizer's coder if no other is named."""
+    coder = coder or ("trellis" if quantizer.trellis == 8 else "trellis-32")
     graph = skeleton(Model.from_proto(model({"w": np.zeros(levels.shape, np.float32)})), ["w"])
     entry = TensorEntry(name="w", shape=levels.shape, type=1)
     part = Payload.levels_of([entry], quantizer, levels.astype(np.int32), coder=coder)
@@ -212,12 +216,26 @@ def cases() -> dict[str, Callable[[], CompressedModel]]:
         "lanes": lanes,
         "grid": lambda: quantized(Grid(0.1, (0, -3, 9, 2), (5, 0, -2)), model({"kernel": kernel}, conv)),
         "grid columns": lambda: quantized(Grid(0.07, (), (0, 1, 2, 3, 4, -1, -5, 7)), model({"w": weight})),
-        "trellis": lambda: on_trellis(smooth(6, 4), Grid(2.0**-6, (0, 1, -2, 3, 0, 4), (), True)),
-        "trellis matrix": lambda: on_trellis(ramp(12, 16) * 64 // 5, Grid(2.0**-4, trellis=True)),
-        "trellis order0": lambda: on_trellis(ramp(7, 9) * 64 // 9, Grid(0.1, trellis=True), "order0"),
+        "trellis": lambda: on_trellis(smooth(6, 4), Grid(2.0**-6, (0, 1, -2, 3, 0, 4), (), 8)),
+        "trellis matrix": lambda: on_trellis(ramp(12, 16) * 64 // 5, Grid(2.0**-4, trellis=8)),
+        "trellis order0": lambda: on_trellis(ramp(7, 9) * 64 // 9, Grid(0.1, trellis=8), "order0"),
         "trellis lanes": lambda: on_trellis(
-            np.where(np.arange(5462 * 13).reshape(5462, 13) % 97, 0, 3), Grid(0.1, trellis=True)
+            np.where(np.arange(5462 * 13).reshape(5462, 13) % 97, 0, 3), Grid(0.1, trellis=8)
         ),
+        "steps of tensors": lambda: scaled(
+            [(30,), (5, 0), (), (7, 3)], np.arange(52) * 31 % 23 - 11, Grid(0.1, (0, 7, -5, 2))
+        ),
+        "32 states": lambda: on_trellis(smooth(6, 4), Grid(2.0**-6, (0, 1, -2, 3, 0, 4), (), 32)),
+    }
+
+
+def more_of_32_states() -> dict[str, CompressedModel]:
+    """Files that stand in `tests/conformance` alone, as literals of all would be long."""
+    spread = np.where(np.arange(5462 * 13).reshape(5462, 13) % 97, 0, 3)
+    return {
+        "32 states matrix": on_trellis(ramp(12, 16) * 64 // 5, Grid(2.0**-4, trellis=32)),
+        "32 states order0": on_trellis(ramp(7, 9) * 64 // 9, Grid(0.1, trellis=32), "order0"),
+        "32 states lanes": on_trellis(spread, Grid(0.1, trellis=32)),
     }
 
 

@@ -22,7 +22,7 @@ import enxuto.quantize
 from enxuto.calibration.gradients.rules import RULES
 from enxuto.codec import CODERS, decode, encode
 from enxuto.data import FORMATS, open_dataset
-from enxuto.enx import table
+from enxuto.enx import quantizer_fields
 from enxuto.errors import CODES, EnxutoError, FormatError
 
 ARGUMENTS: dict[str, Any] = {"step": 0.05, "levels": 64, "mu": 255.0, "p": 4, "q": 3}
@@ -71,7 +71,7 @@ def test_every_quantizer(kind: type[Any]) -> None:
 def test_every_quantizer_has_fields_in_the_file() -> None:
     kinds = {
         typing.get_args(fields.model_fields["kind"].annotation)[0]
-        for fields in typing.get_args(table.QuantizerFields)
+        for fields in typing.get_args(quantizer_fields.QuantizerFields)
     }
     assert kinds == {kind.kind for kind in quantizers()}
 

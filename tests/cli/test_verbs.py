@@ -94,7 +94,7 @@ def test_inspect_json_adds_up(invoke: Invoke, digits: Path) -> None:
     assert facts["head_bytes"] + sum(part.row.bytes for part in parts) == file_row["bytes"]
     weights = [tensor for tensor in facts["tensors"] if tensor["entropy"] is not None]
     assert len(weights) == 5
-    assert {tensor["coder"] for tensor in facts["tensors"]} <= {"trellis", "order0", "planes"}
+    assert {tensor["coder"] for tensor in facts["tensors"]} <= {"trellis-32", "order0", "planes"}
     assert all(0.8 * tensor["entropy"] < tensor["bits"] for tensor in weights)
 
 

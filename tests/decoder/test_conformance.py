@@ -39,8 +39,8 @@ def test_the_pack_has_every_kind() -> None:
     rows = [row for name in SOUND for row in example.read_head(data_of("sound", name))[0]["parts"]]
     kept = [row for row in rows if "quantizer" not in row]
     quantized = [row for row in rows if "quantizer" in row]
-    assert {data_of("sound", name)[8] for name in SOUND} == {1, 2, 3}
-    assert {row["coder"] for row in rows} == {"planes", "order0", "contexts", "trellis"}
+    assert {data_of("sound", name)[8] for name in SOUND} == {1, 2, 3, 4}
+    assert {row["coder"] for row in rows} == {"planes", "order0", "contexts", "trellis", "trellis-32"}
     assert {row["quantizer"]["kind"] for row in quantized} == set(example.QUANTIZERS)
     assert {t["type"] for row in quantized for t in row["tensors"]} == {1, 10, 11, 16}
     assert {t["type"] for row in kept for t in row["tensors"]} == {

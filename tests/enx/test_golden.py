@@ -21,6 +21,7 @@ from onnx import ModelProto
 
 import enxuto
 from enxuto import CompressedModel
+from enxuto.codec import TRELLIS_CODERS
 from enxuto.codec.context_model import read_model
 from enxuto.codec.contexts import encode_contexts
 from enxuto.codec.layout import Layout
@@ -358,6 +359,31 @@ GOLDEN = {
             "w": "9a99193f00000000 42b8958e1213064bb66daf0980e8d4c28af395c6",
         },
     ),
+    "steps of tensors": (
+        "iA7FW4GJ0x1ONd5jR61v00000E&%`lJplj!)c^nhnsX9-06mD!fb_127{eGv3-?tw^KaR(%dtbkVe`TsE8}+3o&poN@p}GlC"
+        "kAJw!3;iYJjEWVYqw5(<2`&nsDk@1m~^?EdFukF1zynQ76DhQgSI^EFCy;&8Nz@B)xczn9oiY~RH?qlcvO4n$|Gifxx>FQo{"
+        "r?o44Q;bAWx$))X9Pr3?`WIT-a4L09IK;R7)2LyM!t|FdbGnKQh#+05U8?di}`{F<WMgv2RLV#I%Dc8@H_Dw2ar#9|X7(S0z"
+        "#>;+;yaL!S)^5z)4@ze+G%j#pG+wn0Dik8-VM97)+z-wLaZgv8UnGYno?sN);;krWtX#-3k4kml$PAUsKC1K_ix?L0e=Oc+e"
+        "Ta?lOoSDY|q+1GJQTfqkWg#~w~&ra5tfB&)V;8_3wnC<`X|L^|?|33f#9smFV2O$;!0~{tG0H6;mBT2}RKaj(DUHRO9b!;DX"
+        "sSJgqR8b81K9LReX8",
+        {
+            "w0": "cdcc8cbf9a9999be 731ad7cfd39abd5f8e52d517dca37f352e0054b4",
+            "w1": "",
+            "w2": "31372cbd",
+            "w3": "556d7d3fc3d090bf a0ce0d10aab70903f70a26a18936353a9cfcde43",
+        },
+    ),
+    "32 states": (
+        "iA7FW4GJ0x1ONd5qyYc`00000?f?J)>Hq)$M*si-3tO2_06mD!fb_127{eGv3-?tw^KaR(%dtbkVe`TsE8}+3o&poN@p}GlC"
+        "kAJw!3;iYJjEWVYqw5(;iyfY>SOK$>EI(jVPFi#I1d2LyY{^%k#W~o<VUjG(26k#Klq-;aMDKY^_(H{UnB58nN9Jrxo%hYBB"
+        "6<G*Ffm4?0+{UcSu7mX2HFe0uL5JJ+#_v8g`kMwN$ag6;t#FY5Sbg*m*pQOeX7q{5Q^l%V~ms=hab6YW;#-nXwdpNJ5|EzZ<"
+        "_hkA`7-7esLpn`+-;D6KvmcP;Y1;_uPBG;Jqbm5s}+g;@&^i~lf@n*aa+sOkFu)Bj5VAnAFUE&?SG@G0{@55H6i6)Hc))KNk"
+        "S!Gu8pknpeistfXevjI-Y&sU)iXt~0Zr-M;B(t|uc4%!aHEQ*q0)O)wMDLlqGT<W3sB}(U;+8m#Y#Yz_7={?eKPD2-&-ovW="
+        "-n_r}xpgWmTvI~863mHe<iu9}rpF?E<cM0L+^t8%5#8=A",
+        {
+            "w": "0000c0bd0000a0bd a750a5634688a54b4ea66330a31899f4d74412d9",
+        },
+    ),
 }
 # end of golden files
 # fmt: on
@@ -409,7 +435,8 @@ def test_both_decoders_give_the_literal_values(name: str, tmp_path: Path) -> Non
 
 
 CONTEXTS = (
-    "kernels", "matrix", "far", "bundle", "lanes", "trellis", "trellis matrix", "trellis lanes"
+    "kernels", "matrix", "far", "bundle", "lanes", "trellis", "trellis matrix", "trellis lanes", "steps of tensors",
+    "32 states",
 )  # fmt: skip
 """Files whose models are fitted in floating point, which may differ from one machine to the next."""
 
@@ -421,10 +448,12 @@ def test_the_coder_makes_the_payload_of_the_models_in_it(name: str, tmp_path: Pa
     layout = Layout.of([entry.shape for entry in part.row.tensors])
     levels = np.concatenate([tensor.levels.reshape(-1) for tensor in part.levels().values()])
     head = part.data[part.row.steps_bytes :]
-    model, _ = read_model(head, layout.sizes, part.row.coder == "trellis")
+    states = TRELLIS_CODERS.get(part.row.coder, 0)
+    model, _ = read_model(head, layout.sizes, states)
     assert encode_contexts(levels, layout, model) == head
-    assert (model.shifts is not None) == (name in ("kernels", "lanes", "trellis"))
-    assert (model.zeros is not None) == name.startswith("trellis")
+    assert (model.shifts is not None) == (name in ("kernels", "lanes", "trellis", "32 states"))
+    assert model.contexts == {0: 1, 8: 2, 32: 4}[states]
+    assert states == (8 if name.startswith("trellis") else 32 if name.startswith("32") else 0)
 
 
 WRITTEN_TODAY = {

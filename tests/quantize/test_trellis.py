@@ -19,7 +19,7 @@ from enxuto.enx.table import TensorEntry, parse_header
 from enxuto.errors import FormatError, UsageError
 from enxuto.onnx_model import Model, skeleton
 from enxuto.quantize.grid import Grid
-from enxuto.quantize.trellis import NEXT, STATES, multiples, odd_states
+from enxuto.quantize.trellis import MACHINES, NEWEST, multiples, states_before
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
 from make_golden import model
 
@@ -39,19 +39,35 @@ def searched(
     return levels
 
 
-def test_a_row_by_hand() -> None:
+def test_a_row_by_hand_of_eight_states() -> None:
     """States 0, 2, 3, 6, 3: behind 1, 1, 0 and −2. In the odd ones 0 stays 0, and 3 stands for 5."""
     levels = np.array([[1, 1, 0, -2, 3], [-1, 0, -1, 1, -1]], np.int32)
-    assert odd_states(levels).tolist() == [[0, 0, 1, 0, 1], [0, 0, 1, 1, 1]]
-    assert multiples(levels).tolist() == [[2, 2, 0, -4, 5], [-2, 0, -1, 1, -1]]
-    grid = Grid(0.5, (0, 4), (), trellis=True)
+    assert states_before(levels, 8).tolist() == [[0, 2, 3, 6, 3], [0, 2, 1, 7, 5]]
+    assert multiples(levels, 8).tolist() == [[2, 2, 0, -4, 5], [-2, 0, -1, 1, -1]]
+    grid = Grid(0.5, (0, 4), (), trellis=8)
     assert grid.reconstruct(levels).tolist() == [[1, 1, 0, -2, 2.5], [-2, 0, -1, 1, -1]]
 
 
-def test_every_state_is_left_to_two_and_reached_from_two() -> None:
-    assert STATES == 8
-    assert (NEXT[:, 0] != NEXT[:, 1]).all()
-    assert sorted(NEXT.reshape(-1).tolist()) == sorted([*range(8), *range(8)])
+def test_a_row_by_hand_of_32_states() -> None:
+    """Behind an even level i becomes i/2, rounded down, if i is odd exclusive-or 30; behind an odd one that by 11."""
+    levels = np.array([[1, 1, 0, -2, 3], [-1, 0, -1, 1, -1]], np.int32)
+    assert states_before(levels).tolist() == [[0, 11, 16, 8, 4], [0, 11, 27, 24, 7]]
+    assert multiples(levels).tolist() == [[2, 1, 0, -4, 6], [-2, 0, -1, 2, -1]]
+    grid = Grid(0.5, (0, 4), (), trellis=32)
+    assert grid.reconstruct(levels).tolist() == [[1, 0.5, 0, -2, 3], [-2, 0, -1, 2, -1]]
+
+
+@pytest.mark.parametrize("states", MACHINES)
+def test_every_state_is_left_to_two_and_reached_from_two(states: int) -> None:
+    following = MACHINES[states].following
+    assert following.shape == (states, 2)
+    assert (following[:, 0] != following[:, 1]).all()
+    assert sorted(following.reshape(-1).tolist()) == sorted([*range(states), *range(states)])
+
+
+def test_there_are_no_other_machines() -> None:
+    with pytest.raises(UsageError, match="8 or 32 states, not 16"):
+        Grid(0.5, trellis=16)
 
 
 @given(st.integers(0, 10_000), st.floats(0.2, 3.0))
@@ -69,11 +85,11 @@ def test_the_search_finds_the_best_of_all_paths(seed: int, step: float) -> None:
 
 
 def test_the_error_is_a_decibel_below_that_of_rounding() -> None:
-    """At high rates, where both take as many bits: 1.09 dB for eight states, less what ends of blocks cost."""
+    """At high rates, where both take as many bits: 1.22 dB for 32 states, less what ends of blocks cost."""
     weights = RNG(0).uniform(-500, 500, (20, 1000))
     error = np.square(multiples(searched(weights, 1.0)) - weights).mean()
     gain = 10 * math.log10((2.0**2 / 12) / error)
-    assert 1.05 < gain < 1.09
+    assert 1.16 < gain < 1.23
 
 
 def test_with_feedback_too() -> None:
@@ -110,7 +126,7 @@ def test_pieces_of_a_row_go_on_where_the_last_one_ended() -> None:
     for row in range(3):
         state = 0
         for level in whole[row]:
-            state = int(NEXT[state, level & 1])
+            state = int(MACHINES[NEWEST].following[state, level & 1])
         assert state == states[row]
 
 
@@ -126,11 +142,11 @@ def test_levels_of_31_bits_are_refused(value: float) -> None:
 
 def test_a_grid_on_a_trellis_does_not_round() -> None:
     with pytest.raises(UsageError, match="E022"):
-        Grid(0.1, trellis=True).quantize(np.ones((2, 2), np.float32))
+        Grid(0.1, trellis=32).quantize(np.ones((2, 2), np.float32))
     with pytest.raises(UsageError, match="E022"):
-        Grid(0.1, trellis=True).reconstruct(np.array(1, np.int32))
+        Grid(0.1, trellis=32).reconstruct(np.array(1, np.int32))
     for shape in ((0, 3), (3, 0), (0,)):
-        assert Grid(0.1, trellis=True).reconstruct(np.zeros(shape, np.int32)).shape == shape
+        assert Grid(0.1, trellis=32).reconstruct(np.zeros(shape, np.int32)).shape == shape
 
 
 def row(**changes: object) -> bytes:
@@ -146,16 +162,19 @@ def test_tables_say_what_is_on_a_trellis() -> None:
     parse_header(row(quantizer={"kind": "dead-zone", "step": 0.5, "delta": 0.5}))
     other = {"name": "v", "shape": [2], "type": 1}
     single = {"name": "w", "shape": [], "type": 1}
+    parse_header(row(coder="trellis-32", quantizer={"kind": "grid", "step": 0.5, "trellis": 32}))
+    parse_header(row(quantizer={"kind": "grid", "step": 0.5, "trellis": 32}))
     for tensors in ([{"name": "w", "shape": [2, 3], "type": 1}, other], [single]):
         for coder in CODERS:
             with pytest.raises(FormatError, match="trellis"):
                 parse_header(row(tensors=tensors, coder=coder))
-    with pytest.raises(FormatError):
-        parse_header(row(quantizer={"kind": "grid", "step": 0.5, "trellis": 1}))
+    for states in (0, 1, 8, 16, 32.0, "32", None):
+        with pytest.raises(FormatError):
+            parse_header(row(quantizer={"kind": "grid", "step": 0.5, "trellis": states}))
 
 
-@pytest.mark.parametrize(("trellis", "version"), [(False, 2), (True, 3)])
-def test_a_file_says_the_least_version_that_reads_it(trellis: bool, version: int) -> None:
+@pytest.mark.parametrize(("trellis", "version"), [(0, 2), (8, 3), (32, 4)])
+def test_a_file_says_the_least_version_that_reads_it(trellis: int, version: int) -> None:
     levels = np.arange(12, dtype=np.int32).reshape(3, 4)
     graph = skeleton(Model.from_proto(model({"w": np.zeros((3, 4), np.float32)})), ["w"])
     part = Payload.levels_of(
@@ -164,4 +183,4 @@ def test_a_file_says_the_least_version_that_reads_it(trellis: bool, version: int
     data = CompressedModel(graph, (part,), {}).to_bytes()
     assert data[8] == version
     assert part.levels()["w"].levels.tolist() == levels.tolist()
-    assert ("trellis" in part.row.model_dump_json(exclude_defaults=True)) == trellis
+    assert ("trellis" in part.row.model_dump_json(exclude_defaults=True)) == bool(trellis)

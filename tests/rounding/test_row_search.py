@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from enxuto.calibration.curvature import Curvature
 from enxuto.calibration.layers import LinearLayer
-from enxuto.quantize.trellis import NEXT, multiples
+from enxuto.quantize.trellis import MACHINES, NEWEST, multiples
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
 from enxuto.rounding.row_search import Columns, allocate_search, search_row
 
 OFF_TRELLIS = np.zeros((1, 2), np.int64)
+ON_TRELLIS = MACHINES[NEWEST].following
 
 
 def second_moment(size: int, seed: int = 0) -> np.ndarray:
@@ -57,7 +58,7 @@ def best_of_all(row: np.ndarray, second: np.ndarray, following: np.ndarray) -> f
     return float(np.einsum("nc,cd,nd->n", errors, second, errors).min())
 
 
-@pytest.mark.parametrize("following", [OFF_TRELLIS, NEXT], ids=["plain", "trellis"])
+@pytest.mark.parametrize("following", [OFF_TRELLIS, ON_TRELLIS], ids=["plain", "trellis"])
 @pytest.mark.parametrize("seed", range(6))
 def test_enough_paths_find_the_best_levels_of_all(following: np.ndarray, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -68,7 +69,7 @@ def test_enough_paths_find_the_best_levels_of_all(following: np.ndarray, seed: i
     assert error @ second @ error == pytest.approx(best_of_all(row, second, following), rel=1e-6)
 
 
-@pytest.mark.parametrize("following", [OFF_TRELLIS, NEXT], ids=["plain", "trellis"])
+@pytest.mark.parametrize("following", [OFF_TRELLIS, ON_TRELLIS], ids=["plain", "trellis"])
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 127, 128, 129, 136, 256, 257, 400])
 def test_what_errors_cost_is_what_the_loss_is(following: np.ndarray, length: int) -> None:
     """With H⁻¹ = UᵀU the loss is the sum of (e_j / U_jj)²: it fails if any weight is moved by a wrong error."""
@@ -113,7 +114,7 @@ def test_more_paths_cost_less() -> None:
 )
 def test_no_level_is_far_from_its_weight(row: list[float], unit: float, paths: int, trellis: bool) -> None:
     """Without correlation all that is asked of a level is to be near, whatever the unit; ties, zeros and all."""
-    following = NEXT if trellis else OFF_TRELLIS
+    following = ON_TRELLIS if trellis else OFF_TRELLIS
     weights = np.array(row)
     levels, errors, _ = searched(weights * unit, np.eye(len(row)), following, paths, unit)
     missed = weights - values(levels, following)
@@ -123,7 +124,7 @@ def test_no_level_is_far_from_its_weight(row: list[float], unit: float, paths: i
 
 def test_equal_weights_keep_their_paths() -> None:
     """Zeros make all ways equally good: some path is still there at the end."""
-    levels, errors, _ = searched(np.zeros(300), np.eye(300), NEXT, 16)
+    levels, errors, _ = searched(np.zeros(300), np.eye(300), ON_TRELLIS, 16)
     assert not levels.any()
     assert not errors.any()
 
@@ -133,7 +134,7 @@ def test_a_level_out_of_bounds_ends_the_search() -> None:
     for weight in (1e12, np.nan, np.inf):
         row = np.array([0.0, weight, 0.0])
         given = (1.0, Columns(np.ones(3), np.ones(3), np.eye(3, dtype=np.float32)))
-        assert not search_row(row, *given, NEXT, 0, allocate_search(8, 3), levels, errors)[0]
+        assert not search_row(row, *given, ON_TRELLIS, 0, allocate_search(8, 3), levels, errors)[0]
         assert not search_row(row, *given, OFF_TRELLIS, 0, allocate_search(8, 3), levels, errors)[0]
 
 

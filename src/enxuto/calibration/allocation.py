@@ -23,6 +23,7 @@ import numpy.typing as npt
 from enxuto.calibration.curvature import Curvature
 from enxuto.quantize.grid import MOST_EXPONENT, Grid, quarter_octaves
 from enxuto.quantize.scalar import short_float32
+from enxuto.quantize.trellis import NEWEST
 
 __all__ = ["Spacing", "choose_spacing", "price_of_bits"]
 
@@ -97,7 +98,7 @@ class Spacing:
             rows, columns = (), rows
         elif self.curvature.layer.kind == "transposed":  # (I, O, …)
             rows, columns = columns, ()
-        return Grid(self.step(price), rows, columns, self.trellis)
+        return Grid(self.step(price), rows, columns, NEWEST if self.trellis else 0)
 
     def steps(self, price: float) -> tuple[Float64, Float64]:
         """Return the steps of rows (g, O) and the factors of columns (g, C), as the quantizer has them."""

@@ -176,17 +176,38 @@ class Calibration:
 
     def bias_step(self, price: float) -> float:
         """Return the one step for all biases at a price; a bias is a weight whose input is always 1."""
-        cost = count = 0.0
+        costs = self._bias_costs().values()
+        return _step_at(price, sum(cost for cost, _ in costs), sum(size for _, size in costs))
+
+    def bias_steps(self, price: float) -> dict[str, float]:
+        """Return each layer's step for its bias at a price, by the bias' name.
+
+        Where a layer's is of no consequence, all layers' together counts.
+        """
+        usual = self.bias_step(price)
+        return {
+            name: _step_at(price, *one) if one[0] > 0 else usual for name, one in self._bias_costs().items()
+        }
+
+    def _bias_costs(self) -> dict[str, tuple[float, int]]:
+        """The loss of an error of 1 in all values of a bias, and their number, by its name."""
+        costs: dict[str, tuple[float, int]] = {}
         for layer in self.layers:
             if layer.bias is not None:
                 curvature = self.curvatures[layer.weight]
                 weights = curvature.output_weights()
-                cost += curvature.sensitivity * float(weights.sum())
-                count += weights.size
-        return float(np.sqrt(6 * price * count / (np.log(2) * cost))) if cost > 0 else 2.0**-8
+                before = costs.get(layer.bias, (0.0, 0))
+                cost = curvature.sensitivity * float(weights.sum())
+                costs[layer.bias] = before[0] + cost, before[1] + weights.size
+        return costs
 
     def _spacing(self, name: str) -> Spacing:
         spacing = self._spacings.get(name)
         if spacing is None:
             spacing = self._spacings[name] = choose_spacing(self.curvatures[name])
         return spacing
+
+
+def _step_at(price: float, cost: float, count: int) -> float:
+    """Return the step of so many values whose errors' squares cost that much in all: by the law of high rates."""
+    return float(np.sqrt(6 * price * count / (np.log(2) * cost))) if cost > 0 else 2.0**-8

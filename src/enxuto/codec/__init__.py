@@ -6,13 +6,14 @@ takes whichever is shorter, and `level_costs` says how many bits a level costs. 
 so that further ones can be added and old files keep decoding.
 """
 
-from enxuto.codec.choose import CODERS, Coder, decode, encode, encoded_size
+from enxuto.codec.choose import CODERS, TRELLIS_CODERS, Coder, decode, encode, encoded_size
 from enxuto.codec.level_costs import LevelModel, fit
 from enxuto.codec.order0 import decode_levels, encode_levels, entropy
 from enxuto.codec.planes import decode_bytes, encode_bytes
 
 __all__ = [
     "CODERS",
+    "TRELLIS_CODERS",
     "Coder",
     "LevelModel",
     "decode",

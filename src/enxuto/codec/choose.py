@@ -1,7 +1,7 @@
 """Levels of tensors to bytes with whichever coder makes them shortest, and back.
 
 Coders have names, which files hold: `order0` (one table), `contexts` (scales of rows and columns, neighbours), and
-`trellis` (the same for levels of dependent quantization, by state).
+`trellis` and `trellis-32` (the same for levels of dependent quantization with 8 and 32 states, by state).
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from enxuto.errors import FormatError, UsageError
 
 __all__ = ["CODERS", "Coder", "decode", "encode", "encoded_size"]
 
-Coder: TypeAlias = Literal["order0", "contexts", "trellis"]
+Coder: TypeAlias = Literal["order0", "contexts", "trellis", "trellis-32"]
 CODERS: tuple[Coder, ...] = get_args(Coder)
 """What files call the coders of levels."""
+
+TRELLIS_CODERS: dict[Coder, int] = {"trellis": 8, "trellis-32": 32}
+"""Coders of levels of dependent quantization, and how many states they have."""
 
 Int32 = npt.NDArray[np.int32]
 
@@ -32,7 +35,7 @@ def encode(
     shapes: Shapes | None = None,
     *,
     coder: Coder | None = None,
-    trellis: bool = False,
+    trellis: int = 0,
     threads: int = 1,
 ) -> tuple[Coder, bytes]:
     """Return the name of the coder that makes `levels` shortest, and the bytes.
@@ -44,20 +47,22 @@ def encode(
         shapes: of the tensors; by default `levels` is one tensor. One tensor has a scale for each index of its first
             and second axis and for each position of the others. Of several tensors, each has one scale.
         coder: use this coder.
-        trellis: the levels are of dependent quantization (`enxuto.quantize.trellis`): coder `trellis` is tried instead
-            of `contexts`.
+        trellis: how many states the levels' dependent quantization has (`enxuto.quantize.trellis`): its coder is
+            tried instead of `contexts`. 0 where levels are independent.
         threads: encode chunks on so many threads.
 
     Raises:
-        UsageError: coder `trellis` is asked to take several tensors.
+        UsageError: a coder of a trellis is asked to take several tensors.
     """
     flat, layout = flatten(levels, shapes)
     if coder == "order0" or not is_codable(flat):
         return "order0", encode_levels(flat, threads=threads)
-    chosen: Coder = coder or ("trellis" if trellis and _has_rows(shapes) else "contexts")
-    if chosen == "trellis" and not _has_rows(shapes):
-        raise UsageError("coder trellis takes the levels of one tensor", code="E022")
-    model = fit_contexts(flat, layout, chosen == "trellis").model
+    usual = {states: name for name, states in TRELLIS_CODERS.items()} if _has_rows(shapes) else {}
+    chosen: Coder = coder or usual.get(trellis, "contexts")
+    states = TRELLIS_CODERS.get(chosen, 0)
+    if states and not _has_rows(shapes):
+        raise UsageError(f"coder {chosen} takes the levels of one tensor", code="E022")
+    model = fit_contexts(flat, layout, states).model
     encoded = encode_contexts(flat, layout, model, threads=threads)
     if coder is None and len(order0 := encode_levels(flat, threads=threads)) <= len(encoded):
         return "order0", order0
@@ -66,8 +71,9 @@ def encode(
 
 def decode(coder: Coder, data: bytes | memoryview, shapes: Shapes, *, threads: int = 1) -> Int32:
     """Return the levels (n,) of tensors of these shapes that `encode` coded; `FormatError` for any other `data`."""
-    if coder == "trellis" and not _has_rows(shapes):
-        raise FormatError("coder trellis takes the levels of one tensor")
+    states = TRELLIS_CODERS.get(coder, 0)
+    if states and not _has_rows(shapes):
+        raise FormatError(f"coder {coder} takes the levels of one tensor")
     count = sum(math.prod(shape) for shape in shapes)
     if not count:  # before there is anything per row: of rows of no elements there may be any number
         if len(data):
@@ -76,7 +82,7 @@ def decode(coder: Coder, data: bytes | memoryview, shapes: Shapes, *, threads: i
     if coder == "order0":
         return decode_levels(data, count, threads=threads)
     layout = Layout.of(shapes)
-    return decode_contexts(data, layout, trellis=coder == "trellis", threads=threads)
+    return decode_contexts(data, layout, trellis=states, threads=threads)
 
 
 def encoded_size(levels: Int32, shapes: Shapes | None = None, *, threads: int = 1) -> int:

@@ -21,7 +21,7 @@ from enxuto.codec.context_fit_loops import (
     magnitude_tokens,
     sum_magnitudes,
 )
-from enxuto.codec.context_model import MOST_NUMBER, ContextModel, write_model
+from enxuto.codec.context_model import MOST_NUMBER, USUAL_SHIFTS_BY_END, ContextModel, write_model
 from enxuto.codec.layout import Layout, Pictures
 from enxuto.codec.neighbours import (
     BUCKETS,
@@ -33,15 +33,15 @@ from enxuto.codec.neighbours import (
     sign_table,
     step_table,
 )  # fmt: skip
-from enxuto.codec.stop_odds import BITS, UNIT, frequencies, mean_magnitudes, with_zeros
+from enxuto.codec.stop_odds import BITS, UNIT, frequencies, mean_magnitudes, with_firsts
 from enxuto.codec.stop_odds_fit import (
     fit_exponents,
-    fit_zeros,
+    fit_firsts,
     laplacian_exponents,
     sign_bits,
     sign_exponents,
 )
-from enxuto.quantize.trellis import odd_states
+from enxuto.quantize.trellis import MACHINES, states_before
 
 __all__ = ["FittedModel", "fit_contexts"]
 
@@ -72,8 +72,8 @@ Floats = npt.NDArray[np.float64]
 class FittedModel:
     """A model, the bits it needs (head included, raw bits not), and how its classes' weights fell.
 
-    counts (1, or 2 with a trellis, K, 5, tokens): weights in even and odd states, by class, step of the neighbours
-    and token. signs (5, 3, 2): see `count_signs`.
+    counts (1, or 2 or 4 with a trellis, K, 5, tokens): weights by the end of the trellis's state, class, step of the
+    neighbours and token. signs (5, 3, 2): see `count_signs`.
     """
 
     model: ContextModel
@@ -82,8 +82,8 @@ class FittedModel:
     signs: Int64
 
 
-def fit_contexts(levels: Int32, layout: Layout, trellis: bool = False) -> FittedModel:
-    """Return the best model found for `levels` (n,) > 0 of that layout, on a trellis or not; deterministic."""
+def fit_contexts(levels: Int32, layout: Layout, trellis: int = 0) -> FittedModel:
+    """Return the best model found for `levels` (n,) > 0 of that layout; trellis: how many states it has, or 0."""
     data = _LevelsToFit(levels.reshape(-1, layout.positions), layout, trellis)
     grids = _GRIDS if levels.size < _SMALL else _GRID
     use_neighbours = layout.positions > 1
@@ -100,7 +100,7 @@ class _LevelsToFit:
 
     levels: Int32
     layout: Layout
-    trellis: bool
+    trellis: int
     pictures: Pictures = field(init=False)
     tokens: Bytes = field(init=False)
 
@@ -113,9 +113,12 @@ class _LevelsToFit:
         self.tokens = np.empty(self.levels.shape, np.uint8)
         magnitude_tokens(self.levels, self.direct, self.tokens)
         self.factors = self._factors()
-        self.odd = np.zeros(0, np.uint8)
+        self.before: Bytes = np.zeros(0, np.uint8)  # the end of the trellis's state before each level
+        self.contexts = 1
         if self.trellis:
-            self.odd = odd_states(self.levels.reshape(self.layout.sizes[0], -1)).reshape(-1)
+            self.contexts = MACHINES[self.trellis].contexts
+            states = states_before(self.levels.reshape(self.layout.sizes[0], -1), self.trellis)
+            self.before = np.asarray(states.reshape(-1) & (self.contexts - 1), np.uint8)
         self.eighths = np.array(EIGHTHS, np.int64)
         self.around, self.totals = np.zeros(0, np.uint8), np.zeros(0, np.int16)
         if self.layout.positions > 1:
@@ -196,7 +199,7 @@ class _Search:
     means: Int64 = field(init=False)
     shifts: Int64 = field(init=False)
     exponents: Int64 = field(init=False)
-    zeros: Int64 | None = None
+    firsts: Int64 | None = None
 
     @property
     def around(self) -> Bytes:
@@ -209,25 +212,25 @@ class _Search:
         return self.data.layout.sums(self.numbers[0], self.numbers[1], 0, self.data.layout.kernels)
 
     def counts(self) -> Int64:
-        """Weights by class, step of the neighbours and token, in even and odd states."""
+        """Weights by end of the state, class, step of the neighbours and token."""
         data = self.data
         tokens = data.direct + 1 + data.groups
-        out = np.zeros((1 + data.trellis, len(self.means), SHIFTS, tokens), np.int64)
+        out = np.zeros((data.contexts, len(self.means), SHIFTS, tokens), np.int64)
         steps = step_table(self.means) if self.use_neighbours else np.zeros(0, np.uint8)
         near = data.pictures.around
-        count_tokens(data.tokens, self.around, near, data.odd, self.sums(), self.offsets(), steps, out)
+        count_tokens(data.tokens, self.around, near, data.before, self.sums(), self.offsets(), steps, out)
         return out
 
     def sum_by_reached_class(self, counts: Int64) -> Int64:
-        """The counts by the class that weights are coded with (1 or 2, K, tokens)."""
+        """The counts by the class that weights are coded with (contexts, K, tokens)."""
         if not self.use_neighbours:
             return np.asarray(counts.sum(axis=2))
-        halves, classes, _, tokens = counts.shape
-        out = np.zeros((halves, classes, tokens), np.int64)
+        contexts, classes, _, tokens = counts.shape
+        out = np.zeros((contexts, classes, tokens), np.int64)
         for step, shift in enumerate(self.shifts):
             reached = np.clip(np.arange(classes) + shift, 0, classes - 1)
-            for half in range(halves):
-                np.add.at(out[half], reached, counts[half, :, step])
+            for context in range(contexts):
+                np.add.at(out[context], reached, counts[context, :, step])
         return out
 
     def tables(self, hazards: int | None = None) -> Int64:
@@ -235,29 +238,38 @@ class _Search:
         counts = self.counts()
         reached = self.sum_by_reached_class(counts)
         tokens = reached.shape[2]
+        own = len(USUAL_SHIFTS_BY_END[self.data.trellis][0]) if self.data.trellis else 1
         choices = [hazards] if hazards else [count for count in _HAZARDS if count < tokens] or [2]
         best: tuple[float, Int64, Int64 | None] | None = None
         for count in choices:
-            exponents, bits = fit_exponents(reached.astype(np.float64), self.data.direct, count)
-            zeros = fit_zeros(reached[1].astype(np.float64), exponents) if self.data.trellis else None
-            total = float(np.sum(reached * self.cost(exponents, zeros))) + bits
+            exponents, bits = fit_exponents(reached.astype(np.float64), self.data.direct, count, own)
+            firsts = self._fit_firsts(reached, exponents)
+            total = float(np.sum(reached * self.cost(exponents, firsts))) + bits
             if best is None or total < best[0]:
-                best = total, exponents, zeros
+                best = total, exponents, firsts
         assert best is not None, "there is always a choice"
-        _, self.exponents, self.zeros = best
+        _, self.exponents, self.firsts = best
         return counts
 
-    def cost(self, exponents: Int64, zeros: Int64 | None) -> Floats:
-        """Bits of tokens (1 or 2, K, tokens)."""
-        both = [exponents] if zeros is None else [exponents, with_zeros(exponents, zeros)]
-        tables = [frequencies(one, self.data.direct, self.data.groups) for one in both]
+    def _fit_firsts(self, reached: Int64, exponents: Int64) -> Int64 | None:
+        """First hazards where the trellis's state does not end in 0 (1 or 3, F, K), None without a trellis."""
+        if not self.data.trellis:
+            return None
+        usual = USUAL_SHIFTS_BY_END[self.data.trellis]
+        pairs = zip(reached[1:], usual, strict=True)
+        return np.stack([fit_firsts(counts.astype(np.float64), exponents, shift) for counts, shift in pairs])
+
+    def cost(self, exponents: Int64, firsts: Int64 | None) -> Floats:
+        """Bits of tokens (contexts, K, tokens)."""
+        others = [] if firsts is None else [with_firsts(exponents, one) for one in firsts]
+        tables = [frequencies(one, self.data.direct, self.data.groups) for one in (exponents, *others)]
         return BITS - np.log2(np.stack(tables))
 
     def improve(self) -> None:
         """One round: hazards, then each axis, then the neighbours' shifts."""
         data = self.data
         counts = self.tables(3)
-        cost = self.cost(self.exponents, self.zeros)
+        cost = self.cost(self.exponents, self.firsts)
         if self.use_neighbours:
             self._fit_shifts(counts, cost)
         self.means = mean_magnitudes(frequencies(self.exponents, data.direct, data.groups), data.direct)
@@ -269,7 +281,7 @@ class _Search:
                 continue
             bits = np.zeros((size, 5))
             cost_of_changed_numbers(
-                data.tokens, self.around, data.pictures.around, data.odd, data.layout.starts, self.numbers[0],
+                data.tokens, self.around, data.pictures.around, data.before, data.layout.starts, self.numbers[0],
                 self.numbers[1], self.offsets(), axis, classes, cost.astype(np.float32), bits,
             )  # fmt: skip
             self._move_numbers(axis, bits)
@@ -278,7 +290,7 @@ class _Search:
         """Move each step of the neighbours by as many classes as suits its weights best."""
         classes = cost.shape[1]
         own = np.arange(classes)[None, :] + np.arange(-_FURTHEST, _FURTHEST + 1)[:, None]
-        reached = cost[:, np.clip(own, 0, classes - 1)]  # h m c t: halves, moves, classes, tokens
+        reached = cost[:, np.clip(own, 0, classes - 1)]  # h m c t: contexts, moves, classes, tokens
         totals = np.einsum("hmct,hcst->ms", reached, counts, optimize=True)
         for step in np.flatnonzero(counts.any(axis=(0, 1, 3))):
             self.shifts[step] = int(np.argmin(totals[:, step])) - _FURTHEST
@@ -313,8 +325,9 @@ class _Search:
         rows, columns, positions = self.numbers
         model = ContextModel(
             self.exponents, data.direct, data.groups, (rows, columns, positions), self.offset, odds,
-            self.shifts if self.use_neighbours else None, data.eighths if self.use_neighbours else None, self.zeros,
+            self.shifts if self.use_neighbours else None, data.eighths if self.use_neighbours else None, self.firsts,
+            data.trellis,
         )  # fmt: skip
-        coded = float(np.sum(self.sum_by_reached_class(counts) * self.cost(self.exponents, self.zeros)))
+        coded = float(np.sum(self.sum_by_reached_class(counts) * self.cost(self.exponents, self.firsts)))
         bits = coded + sign_bits(counted, odds)
         return FittedModel(model, bits + 8 * len(write_model(model)), counts, signs)

@@ -62,15 +62,15 @@ def count_tokens(
     tokens: Bytes,
     around: Bytes,
     near: UInt32,
-    odd: Bytes,
+    before: Bytes,
     sums: Int16,
     offsets: Int16,
     step_of: Bytes,
     counts: Int64,
 ) -> None:
-    """Count weights in `counts` (1 or 2, K, 5, tokens): odd state, class, step of the neighbours, magnitude token.
+    """Count weights in `counts` (contexts, K, 5, tokens): end of the state, class, step of the neighbours, token.
 
-    sums (N,), offsets (P,): their sum, kept within the classes, is a weight's class. around, odd (N · P,) or empty.
+    sums (N,), offsets (P,): their sum, kept within the classes, is a weight's class. around, before (N · P,) or empty.
     """
     top = counts.shape[1] - 1
     width = tokens.shape[1]
@@ -80,8 +80,8 @@ def count_tokens(
             step = 2
             if around.shape[0]:
                 step = step_of[c * _AROUND_ROW + near[p] + around[n * width + p]]
-            half = odd[n * width + p] if odd.shape[0] else 0
-            counts[half, c, step, tokens[n, p]] += 1
+            end = before[n * width + p] if before.shape[0] else 0
+            counts[end, c, step, tokens[n, p]] += 1
 
 
 @compiled
@@ -116,7 +116,7 @@ def cost_of_changed_numbers(
     tokens: Bytes,
     around: Bytes,
     near: UInt32,
-    odd: Bytes,
+    before: Bytes,
     starts: Int64,
     rows: Int16,
     columns: Int16,
@@ -128,7 +128,7 @@ def cost_of_changed_numbers(
 ) -> None:
     """Add up in `out` (rows, columns or positions; 2·d + 1) the bits that numbers changed by −d…d would take.
 
-    cost (1 or 2, K, tokens): bits of a token in a class, in even and odd states. Other
+    cost (contexts, K, tokens): bits of a token in a class, by the end of the state. Other
     arguments as above; `class_of`: see `neighbours.class_table`.
     """
     by_column = columns.shape[0] > 1
@@ -143,9 +143,9 @@ def cost_of_changed_numbers(
                 index = row if axis == 0 else column if axis == 1 else p
                 own = base + offsets[p] - reach
                 token = tokens[n, p]
-                half = odd[n * width + p] if odd.shape[0] else 0
+                end = before[n * width + p] if before.shape[0] else 0
                 for change in range(out.shape[1]):
                     c = clamp(own + change, np.int64(0), top)
                     if around.shape[0]:
                         c = np.int64(class_of[c * _AROUND_ROW + near[p] + around[n * width + p]])
-                    out[index, change] += cost[half, c, token]
+                    out[index, change] += cost[end, c, token]

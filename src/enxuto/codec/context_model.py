@@ -16,23 +16,25 @@ import numpy.typing as npt
 
 from enxuto.codec.bits import BitReader, BitWriter
 from enxuto.codec.neighbours import BUCKETS, EIGHTHS, SHIFTS, SIZES, class_table, sign_table, step_table
-from enxuto.codec.stop_odds import LOWEST, frequencies, hazard_of, mean_magnitudes, with_zeros
+from enxuto.codec.stop_odds import LOWEST, frequencies, hazard_of, mean_magnitudes, with_firsts
 from enxuto.errors import FormatError
 from enxuto.machine.kernels import clamp, inlined
 
 __all__ = [
     "MOST_NUMBER",
     "MOST_TOKENS",
-    "USUAL_NARROWER",
+    "USUAL_SHIFTS_BY_END",
     "ContextModel",
     "expected_exponent",
+    "first_hazards",
     "read_model",
     "write_model",
 ]
 
 MOST_TOKENS = 64
 MOST_NUMBER = 31  # of a row, column or position, either way
-USUAL_NARROWER = -5  # quarter octaves between the odds of zero in odd and in even states of a trellis
+USUAL_SHIFTS_BY_END = {8: ((-5,),), 32: ((-5, -3), (3, -1), (-1, -5))}
+"""By a trellis's states: quarter octaves from the first hazards of its states that end in 0 to those of the others."""
 _OFFSET = 64
 _STEEPEST = 8  # hazards of one class and the next are expected to differ by no more
 MOST_EIGHTHS = 32  # that neighbours weigh together, so that sums stay below 1024
@@ -51,8 +53,8 @@ class ContextModel:
     exponents (K, M): odds of the hazards. direct, groups: tokens of magnitudes. numbers: those of rows, columns and
     positions, int16. offset: added to their sum. signs (B, 3): odds that the sign is the neighbours', by how sure
     they are (B = 5, or 1 without neighbours, which then means a plus) and magnitude. shifts (5,), eighths (4,):
-    see `neighbours`; None without neighbours. zeros (K,): odds of zero in odd states
-    of a trellis, None without one.
+    see `neighbours`; None without neighbours. trellis: the number of its states, or 0. firsts (1 or 3, 1 or 2, K):
+    odds of the first hazards where its state ends in 1, 2, 3; None without one.
     """
 
     exponents: Int64
@@ -63,21 +65,26 @@ class ContextModel:
     signs: Int64
     shifts: Int64 | None
     eighths: Int64 | None
-    zeros: Int64 | None = None
+    firsts: Int64 | None = None
+    trellis: int = 0
 
     @property
     def classes(self) -> int:
         """K."""
         return len(self.exponents)
 
+    @property
+    def contexts(self) -> int:
+        """How many ends of a trellis's state are told apart, 1 without one."""
+        return 1 if self.firsts is None else 1 + len(self.firsts)
+
     @cached_property
     def table(self) -> Int64:
-        """Frequencies (K, tokens), or (2K, tokens) with a trellis: in even states, then in odd ones."""
-        even = frequencies(self.exponents, self.direct, self.groups)
-        if self.zeros is None:
-            return even
-        odd = frequencies(with_zeros(self.exponents, self.zeros), self.direct, self.groups)
-        return np.concatenate([even, odd])
+        """Frequencies (K, tokens), or with a trellis (contexts · K, tokens): K for each end of the state."""
+        others = [] if self.firsts is None else [with_firsts(self.exponents, one) for one in self.firsts]
+        return np.concatenate(
+            [frequencies(one, self.direct, self.groups) for one in (self.exponents, *others)]
+        )
 
     @cached_property
     def _means(self) -> Int64:
@@ -128,6 +135,11 @@ def expected_exponent(exponents: Int64, c: int, m: int) -> int:
     return expected
 
 
+def first_hazards(exponents: Int64, count: int) -> Int64:
+    """Return the first hazards (count, K) of exponents (K, M); the last one holds where there are fewer."""
+    return exponents[:, np.minimum(np.arange(count), exponents.shape[1] - 1)].T
+
+
 def write_model(model: ContextModel) -> bytes:
     """Return the head's bytes."""
     out = BitWriter()
@@ -145,8 +157,10 @@ def write_model(model: ContextModel) -> bytes:
     out.write_numbers(
         [int(exponents[place]) - expected_exponent(exponents, *place) for place in _hazard_order(exponents)]
     )
-    if model.zeros is not None:
-        out.write_numbers(np.diff((model.zeros - exponents[:, 0])[::-1], prepend=USUAL_NARROWER))
+    if model.firsts is not None:
+        usual = np.array(USUAL_SHIFTS_BY_END[model.trellis])[:, :, None]
+        shifts = (model.firsts - first_hazards(exponents, usual.shape[1]))[:, :, ::-1]
+        out.write_numbers(np.diff(shifts, axis=2, prepend=usual).reshape(-1))
     out.write(model.offset + _OFFSET, 7)
     for numbers in model.numbers:
         if numbers.any():
@@ -159,14 +173,14 @@ def write_model(model: ContextModel) -> bytes:
 
 
 def read_model(
-    data: bytes | memoryview, sizes: tuple[int, int, int], trellis: bool = False
+    data: bytes | memoryview, sizes: tuple[int, int, int], trellis: int = 0
 ) -> tuple[ContextModel, int]:
     """Read the head of a payload.
 
     Args:
         data: a payload.
         sizes: numbers of rows, columns and positions.
-        trellis: the levels are on a trellis.
+        trellis: how many states the levels' trellis has, or 0.
 
     Returns:
         The model, and the length of the head in bytes.
@@ -185,11 +199,12 @@ def read_model(
         exponents[place] = expected_exponent(exponents, *place) + number
     if exponents.min() < LOWEST or exponents.max() >= -LOWEST:
         raise FormatError("a payload's hazards are out of range")
-    zeros = None
+    firsts = None
     if trellis:
-        narrower = np.cumsum(source.read_numbers(classes)) + USUAL_NARROWER
-        zeros = exponents[:, 0] + narrower[::-1]
-        if zeros.min() < LOWEST or zeros.max() >= -LOWEST:
+        usual = np.array(USUAL_SHIFTS_BY_END[trellis])[:, :, None]
+        changes = source.read_numbers(usual.size * classes).reshape(*usual.shape[:2], classes)
+        firsts = first_hazards(exponents, usual.shape[1]) + (np.cumsum(changes, axis=2) + usual)[:, :, ::-1]
+        if firsts.min() < LOWEST or firsts.max() >= -LOWEST:
             raise FormatError("a payload's hazards are out of range")
     offset = source.read(7) - _OFFSET
     rows, columns, positions = (
@@ -210,7 +225,7 @@ def read_model(
     if eighths is not None and np.abs(eighths).sum() > MOST_EIGHTHS:
         raise FormatError("a payload's weights of neighbours are too large")
     model = ContextModel(
-        exponents, direct, groups, (rows, columns, positions), offset, signs, shifts, eighths, zeros
+        exponents, direct, groups, (rows, columns, positions), offset, signs, shifts, eighths, firsts, trellis
     )
     return model, source.finish()
 

@@ -23,7 +23,7 @@ from enxuto.codec.kernel_encoder import encode
 from enxuto.codec.layout import Layout, Pictures
 from enxuto.codec.neighbours import look_around
 from enxuto.errors import FormatError
-from enxuto.quantize.trellis import NEXT, odd_states
+from enxuto.quantize.trellis import MACHINES, states_before
 
 __all__ = ["CHUNK", "LARGEST", "decode_contexts", "encode_contexts", "is_codable"]
 
@@ -46,7 +46,7 @@ def is_codable(levels: Int32) -> bool:
 def encode_contexts(levels: Int32, layout: Layout, model: ContextModel, *, threads: int = 1) -> bytes:
     """Return `levels` (any shape, of that layout in C order, none of them beyond `LARGEST`) coded by `model`.
 
-    A model with `zeros` takes them as levels on a trellis, whose layout has equal rows.
+    A model with `firsts` takes them as levels on a trellis, whose layout has equal rows.
     """
     if levels.size == 0:
         return b""
@@ -56,9 +56,7 @@ def encode_contexts(levels: Int32, layout: Layout, model: ContextModel, *, threa
     return write_model(model) + b"".join(varint(len(body)) for body in chunks[:-1]) + b"".join(chunks)
 
 
-def decode_contexts(
-    data: bytes | memoryview, layout: Layout, *, trellis: bool = False, threads: int = 1
-) -> Int32:
+def decode_contexts(data: bytes | memoryview, layout: Layout, *, trellis: int = 0, threads: int = 1) -> Int32:
     """Return the levels (n,) that `encode_contexts` turned into `data`; `FormatError` for any other bytes."""
     view = memoryview(data)
     out = np.empty((layout.kernels, layout.positions), np.int32)
@@ -79,9 +77,8 @@ def decode_contexts(
             raise FormatError("a payload is shorter than its chunks", code="E051")
         jobs.append((view[position : position + length], chunk))
         position += length
-    states = 1 if model.zeros is None else 2
     slots = rans.slot_table(
-        np.concatenate(np.split(model.table, states), axis=1).reshape(-1, model.table.shape[1])
+        np.concatenate(np.split(model.table, model.contexts), axis=1).reshape(-1, model.table.shape[1])
     )
     _map_on_threads(lambda job: coder.decode(job[0], out[job[1]], job[1].start, slots), jobs, threads)
     return out.reshape(-1)
@@ -104,7 +101,7 @@ class _Coder:
     @property
     def strand(self) -> int:
         """Kernels that have to be decoded one after the other."""
-        return self.layout.columns if self.model.zeros is not None else 1
+        return self.layout.columns if self.model.trellis else 1
 
     def chunks(self) -> list[slice]:
         """Return which kernels each chunk has."""
@@ -118,9 +115,12 @@ class _Coder:
         if model.eighths is not None:
             around, sums = np.empty(kernels.size, np.uint8), np.empty(kernels.size, np.int16)
             look_around(kernels, pictures.cells, pictures.stride, pictures.size, model.weights, around, sums)
-        odd = np.zeros(0, np.uint8)
-        if model.zeros is not None:
-            odd = odd_states(kernels.reshape(-1, self.strand * kernels.shape[1])).reshape(-1)
+        before: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        if model.trellis:
+            rows = kernels.reshape(-1, self.strand * kernels.shape[1])
+            before = np.asarray(
+                states_before(rows, model.trellis).reshape(-1) & (model.contexts - 1), np.uint8
+            )
         escaped = int(np.count_nonzero(np.abs(kernels) > model.direct))
         states, words = (
             np.empty(_lane_count(kernels.size), np.int64),
@@ -128,7 +128,7 @@ class _Coder:
         )
         begin = encode(
             kernels, self._bases(kernels, first), model.offsets, pictures.around, around, sums,
-            model.class_of, model.sure_of, model.table, model.direct, model.shares, self.strand, odd, states, words,
+            model.class_of, model.sure_of, model.table, model.direct, model.shares, self.strand, before, states, words,
         )  # fmt: skip
         body = words[begin:].astype("<u4").tobytes()
         if len(states) > 1:
@@ -154,7 +154,7 @@ class _Coder:
         if max(read) >> 63 or (lanes > 1 and min(read) < rans.LOWER):
             raise FormatError("a chunk's state is out of range")
         states, bases = np.array(read, np.int64), self._bases(out, first)
-        following = None if model.zeros is None else NEXT.reshape(-1)
+        following = MACHINES[model.trellis].following.reshape(-1) if model.trellis else None
         if model.eighths is None:
             ended = rans.decode_alone(
                 bases,

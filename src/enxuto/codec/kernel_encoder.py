@@ -33,7 +33,7 @@ def encode(
     direct: int,
     signs: Shares,
     strand: int,
-    odd: Bytes,
+    before: Bytes,
     states: Int64,
     words: Words,
 ) -> int:
@@ -41,14 +41,14 @@ def encode(
 
     bases (N,), offsets (P,): their sum, kept within the classes, is a weight's class. near (P,): weights of the
     neighbours. around, sums (N · P,): from `look_around`, or both of size 0. signs (5 · 64,): of 256, how often the
-    sign is the neighbours', by how sure they are and the magnitude's token. strand: kernels in each. odd (N · P,):
-    1 where the trellis is in an odd state, of size 0 without one.
+    sign is the neighbours', by how sure they are and the magnitude's token. strand: kernels in each. before (N · P,):
+    the trellis's state before each level, as far as coders tell it apart; of size 0 without one.
     """
     states[:] = 0 if len(states) == 1 else LOWER
     starts = np.cumsum(table, axis=1) - table
     begin: int = _encode(
-        levels, bases, offsets, near, around, sums, class_of, sure_of, table, starts, direct, signs, strand, odd,
-        states, words,
+        levels, bases, offsets, near, around, sums, class_of, sure_of, table, starts, direct, signs, strand,
+        before, states, words,
     )  # fmt: skip
     return begin
 
@@ -68,7 +68,7 @@ def _encode(
     direct: int,
     signs: Shares,
     strand: int,
-    odd: Bytes,
+    before: Bytes,
     states: Int64,
     words: Words,
 ) -> int:
@@ -76,7 +76,7 @@ def _encode(
     kernels, positions = levels.shape
     strands = kernels // strand
     lanes = states.shape[0]
-    classes = np.int64(table.shape[0] // 2 if odd.shape[0] else table.shape[0])
+    classes = np.int64(class_of.shape[0] // AROUND_ROW)
     top = classes - 1
     position: int = words.shape[0]
     for group in range((strands - 1) // lanes, -1, -1):
@@ -89,8 +89,8 @@ def _encode(
                 total = np.int64(sums[at]) if sums.shape[0] else np.int64(0)
                 found = np.int64(around[at]) if around.shape[0] else np.int64(0)
                 c = np.int64(class_of[base * AROUND_ROW + near[p] + found])
-                if odd.shape[0]:
-                    c += classes * np.int64(odd[at])
+                if before.shape[0]:
+                    c += classes * np.int64(before[at])
                 sure = np.int64(sure_of[base * SUM_ROW + HALF_ROW + total])
                 level = np.int64(levels[n, p])
                 size = abs(level)

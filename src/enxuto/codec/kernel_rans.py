@@ -4,8 +4,8 @@ The state x lives in [2**31, 2**63) and 32-bit words move at a time. A weight is
 12 bits, of the weight's class), a sign (8 bits; certain for a 0) and for shared tokens raw bits; one word at most
 is read behind the first two, one behind each 16 raw bits. Kernels come in strands: single kernels, or with a
 trellis whole rows. Strand n belongs to state n mod S; S strands advance together, position by position, so that a
-processor works on S chains although each weight waits for the last. With a trellis the classes are there twice:
-first for even states, then for odd ones.
+processor works on S chains although each weight waits for the last. With a trellis each class is there twice or four
+times, by the last bits of the state.
 
 A single state starts at 0 when encoding: rANS is a bijection of all natural numbers, so nothing is lost, and a
 small payload saves the four bytes that a state of 2**31 would stand for. Where words are used up, none is read.
@@ -67,7 +67,7 @@ Words = npt.NDArray[np.uint32]
 def slot_table(table: Int64) -> Int32:
     """Return the decoder's table (rows · 4096,): bits 0–12 frequency, 13–24 place within the token, 25–30 token.
 
-    table (rows, tokens): with a trellis each class's row in even states, then its row in odd ones.
+    table (rows, tokens): with a trellis each class's rows by the last bits of the state.
     """
     tokens = np.arange(table.shape[1], dtype=np.int64)
     rows = []
@@ -119,6 +119,8 @@ def _decode_alone(
     flat: Int32,
 ) -> bool:
     strands, lanes = flat.shape[0] // (strand * positions), states.shape[0]
+    told = _bits_told(following)
+    last = (np.int64(1) << told) - 1
     position: Any = np.int64(0)
     for first in range(0, strands, lanes):
         paths[:] = 0
@@ -130,7 +132,7 @@ def _decode_alone(
                 for lane in range(busy):
                     c = class_of_sum[np.uint32(own[lane] + offset)]
                     if following is not None:
-                        c = (c << 1) + (paths[lane] & 1)
+                        c = (c << told) + (paths[lane] & last)
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
                     token = entry >> 25
@@ -175,6 +177,12 @@ def _read_raw(width: np.int64, x: np.int64, position: int, words: Words) -> tupl
 
 
 @inlined
+def _bits_told(following: Int64 | None) -> np.int64:
+    """Return how many of the last bits of a trellis's state a class is told apart by: one of 8 states, two of 32."""
+    return np.int64(0) if following is None else np.int64(1 if following.shape[0] == 16 else 2)
+
+
+@inlined
 def _has_ended(states: Int64, position: int, words: Words) -> bool:
     end = np.int64(0) if states.shape[0] == 1 else _LOWER
     for lane in range(states.shape[0]):
@@ -205,10 +213,10 @@ def decode(
 ) -> bool:
     """Decode `out` (N, P) from `words`; return whether words and states ended exactly as they must.
 
-    `states` (S,) is overwritten; `slots` from `slot_table`; `cells` … `size` from `Pictures`; `following` (16,):
-    the trellis, by twice the state plus the parity, None without one; the others as in `encode`. Never reads outside
-    `words`, whatever they hold. Choices that no processor predicts are arithmetic; whether to read a word is a branch
-    (as arithmetic, in a function of its own, it made each state wait for the others: half the speed).
+    `states` (S,) is overwritten; `slots` from `slot_table`; `cells` … `size` from `Pictures`; `following` (16,
+    or 64): the trellis, by twice the state plus the parity, None without one; the others as in `encode`. Never reads
+    outside `words`, whatever they hold. Choices that no processor predicts are arithmetic; whether to read a word is a
+    branch (as arithmetic, in a function of its own, it made each state wait for the others: half the speed).
     """
     lanes = len(states)
     paths, own, spots = _allocate_lanes(lanes)
@@ -249,6 +257,8 @@ def _decode(
     flat: Int32,
 ) -> bool:
     strands, lanes = flat.shape[0] // (strand * positions), states.shape[0]
+    told = _bits_told(following)
+    last = (np.int64(1) << told) - 1
     position: Any = np.int64(0)
     unclipped = (
         np.int64(direct) if direct < _CLIP else _CLIP
@@ -268,7 +278,7 @@ def _decode(
                     at += stride
                     c = np.int64(class_of[np.uint32(base * AROUND_ROW + weight + found)])
                     if following is not None:
-                        c = (c << 1) + (paths[lane] & 1)
+                        c = (c << told) + (paths[lane] & last)
                     sure = np.int64(sure_of[np.uint32(base * SUM_ROW + HALF_ROW + total)])
                     x = states[lane]
                     entry = np.int64(slots[np.uint32((c << BITS) + (x & _SLOT_MASK))])
@@ -321,5 +331,5 @@ def _begin_kernels(
 
 def _classes_of_sums(slots: int, following: Int64 | None) -> Int64:
     """Return, for sums of numbers and offset from −`_CENTRE` on, the class they stand for, within 0…K−1."""
-    classes = slots // (_SLOTS if following is None else 2 * _SLOTS)
+    classes = slots // (_SLOTS << (0 if following is None else 1 if len(following) == 16 else 2))
     return np.clip(np.arange(-_CENTRE, _CENTRE), 0, classes - 1).astype(np.int64)

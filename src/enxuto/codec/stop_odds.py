@@ -26,7 +26,7 @@ __all__ = [
     "hazard_of",
     "mean_magnitudes",
     "nearest_odds",
-    "with_zeros",
+    "with_firsts",
 ]
 
 BITS = 12  # frequencies of a class sum to 2**BITS
@@ -90,13 +90,13 @@ def frequencies(exponents: Int64, direct: int, groups: int) -> Int64:
     return out
 
 
-def with_zeros(exponents: Int64, zeros: Int64) -> Int64:
-    """Return `exponents` (K, M) with other odds of zero, `zeros` (K,); one that held for all magnitudes stays a second.
+def with_firsts(exponents: Int64, firsts: Int64) -> Int64:
+    """Return `exponents` (K, M) with other first hazards, `firsts` (F, K); one that held for all magnitudes stays last.
 
-    In odd states of a trellis the zone of zero is narrower; what lies beyond falls off as in even ones.
+    In some states of a trellis the zone of zero is narrower; what lies beyond falls off as in the others.
     """
-    rest = exponents[:, 1:] if exponents.shape[1] > 1 else exponents
-    return np.concatenate([zeros[:, None], rest], axis=1)
+    rest = exponents[:, min(len(firsts), exponents.shape[1] - 1) :]
+    return np.concatenate([firsts.T, rest], axis=1)
 
 
 @compiled

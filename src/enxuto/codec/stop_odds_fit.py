@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from enxuto.codec.bits import FURTHEST
-from enxuto.codec.context_model import USUAL_NARROWER, USUAL_SIGNS, expected_exponent
+from enxuto.codec.context_model import USUAL_SIGNS, expected_exponent, first_hazards
 from enxuto.codec.stop_odds import HAZARD, LOWEST
 from enxuto.machine.kernels import clamp, compiled, inlined
 
 __all__ = [
     "fit_exponents",
-    "fit_zeros",
+    "fit_firsts",
     "laplacian_exponents",
     "sign_bits",
     "sign_exponents",
@@ -65,15 +67,16 @@ def _cheapest(stops: float, goes: float, expected: int) -> int:
     return best
 
 
-def fit_exponents(counts: Floats, direct: int, hazards: int) -> tuple[Int64, float]:
+def fit_exponents(counts: Floats, direct: int, hazards: int, own: int = 1) -> tuple[Int64, float]:
     """Fit hazards' exponents; the bits that writing them takes count too.
 
-    The hazard of zero is fitted to even states alone, the others to even and odd states together.
+    The first hazards are fitted to the first counts alone, the others to all together.
 
     Args:
-        counts: weights (1 or 2, K, tokens), in even and odd states, by class and token.
+        counts: weights (contexts, K, tokens), by the end of the trellis's state, class and token.
         direct: the last magnitude that has a token of its own.
         hazards: how many exponents each class gets, at least 2.
+        own: how many of them each end of the state has for itself.
 
     Returns:
         The exponents (K, hazards), and about how many bits writing them takes.
@@ -81,43 +84,52 @@ def fit_exponents(counts: Floats, direct: int, hazards: int) -> tuple[Int64, flo
     out = np.zeros((counts.shape[1], hazards), np.int64)
     whole = counts.sum(axis=0)
     pooled = whole.sum(axis=0)
-    bits = _fit_exponents(counts[0], whole, 0.02 * pooled / pooled.sum(), direct, out)
+    bits = _fit_exponents(counts[0], whole, 0.02 * pooled / pooled.sum(), direct, own, out)
     return out, bits
 
 
 @compiled
-def _fit_exponents(even: Floats, whole: Floats, usual: Floats, direct: int, out: Int64) -> float:
+def _fit_exponents(first: Floats, whole: Floats, usual: Floats, direct: int, own: int, out: Int64) -> float:
     """Fill `out` (K, hazards); return about what writing it takes.
 
-    even, whole (K, tokens): counts in even states and in all of them; usual (tokens,): counts added to every class.
+    first, whole (K, tokens): counts in states that end in 0 and in all of them; usual (tokens,): what is added to each.
     """
     hazards, bits = out.shape[1], 0.0
     for c in range(out.shape[0] - 1, -1, -1):
         for m in range(hazards):
             stops, goes = 0.0, 0.0
             for token in range(m, usual.shape[0]):
-                own = (even[c, token] if m == 0 else whole[c, token]) + usual[token]
+                seen = (first[c, token] if m < own else whole[c, token]) + usual[token]
                 magnitude = float(token) if token <= direct else direct + 1.4 * 2.0 ** (token - direct - 1)
                 if m < hazards - 1:
-                    stops += own if token == m else 0.0
-                    goes += own if token > m else 0.0
+                    stops += seen if token == m else 0.0
+                    goes += seen if token > m else 0.0
                 else:
-                    stops += own
-                    goes += own * (magnitude - m)
+                    stops += seen
+                    goes += seen * (magnitude - m)
             expected = expected_exponent(out, c, m)
             out[c, m] = _cheapest(stops, goes, expected)
             bits += _rice_bits(out[c, m] - expected)
     return bits
 
 
-def fit_zeros(counts: Floats, exponents: Int64) -> Int64:
-    """Return the odds of zero (K,) in odd states for their counts (K, tokens); the bits of writing them count too."""
-    out = np.zeros(exponents.shape[0], np.int64)
-    narrower = USUAL_NARROWER
-    for c in range(exponents.shape[0] - 1, -1, -1):
-        own = int(exponents[c, 0])
+def fit_firsts(counts: Floats, exponents: Int64, usual: Sequence[int]) -> Int64:
+    """Return the first hazards (F, K) for the counts (K, tokens) of one end of the state; writing them counts too.
+
+    usual (F,): what they differ by as a rule from those of states that end in 0.
+    """
+    pairs = zip(first_hazards(exponents, len(usual)), usual, strict=True)
+    return np.stack([_fit_hazard(counts[:, m:], *pair) for m, pair in enumerate(pairs)])
+
+
+def _fit_hazard(counts: Floats, others: Int64, usual: int) -> Int64:
+    """Return a hazard (K,) for counts (K, tokens) of magnitudes that it stops at the first of, beside `others` (K,)."""
+    out = np.zeros(len(others), np.int64)
+    narrower = usual
+    for c in range(len(others) - 1, -1, -1):
+        own = int(others[c])
         expected = min(max(own + narrower, LOWEST), -LOWEST - 1)
-        found = _cheapest(float(counts[c, 0]), float(counts[c, 1:].sum()), expected)
+        found = _cheapest(float(counts[c, :1].sum()), float(counts[c, 1:].sum()), expected)
         # Differences of differences have to fit the code that writes them.
         narrower = min(max(found - own, -60), 60)
         out[c] = own + narrower

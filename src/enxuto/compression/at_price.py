@@ -22,7 +22,8 @@ from enxuto.enx.file import CompressedModel
 from enxuto.enx.table import check_metadata
 from enxuto.onnx_model import Role, check_finite
 from enxuto.progress import Progress
-from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
+from enxuto.quantize.grid import MOST_EXPONENT, Grid
+from enxuto.quantize.scalar import Quantizer, short_float32
 from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.rounding.data_free import round_weight
 
@@ -144,7 +145,7 @@ def code_levels(
         price: in nats per bit.
         tensors: levels and quantizers of weights of layers, by name.
         biases: values of biases, by name.
-        bias_step: of which biases become multiples; by default the price's.
+        bias_step: of which all biases become multiples; by default each layer's has its own, by the price.
         metadata, roles, keep_exact: as for `compress_at`.
         progress: called with ("coding", tensors done, tensors in all).
     """
@@ -162,14 +163,16 @@ def code_levels(
     reports = [
         _report(calibration, name, tensors[name], losses[name], size) for name, size in sizes.items() if size
     ]
-    step = bias_step_at(calibration, price) if bias_step is None else bias_step
-    reports += _add_biases(assembly, calibration, step, {n: a for n, a in biases.items() if n not in exact})
+    coded = {name: bias for name, bias in biases.items() if name not in exact}
+    if coded:
+        grid = _bias_grid(calibration, price, list(coded)) if bias_step is None else Grid(bias_step)
+        reports += _add_biases(assembly, calibration, grid, coded)
     reports += _add_others(assembly, calibration, price, [name for name in names if name not in tensors])
     return PricedModel(assembly.finish(), price, tuple(reports))
 
 
 def bias_step_at(calibration: Calibration, price: float) -> float:
-    """Return the step that all biases share at a price."""
+    """Return the step that all biases would share at a price."""
     return short_float32(_BIAS_SHARE * calibration.bias_step(price))
 
 
@@ -193,19 +196,31 @@ def _report(
 
 
 def _add_biases(
-    assembly: Assembly, calibration: Calibration, step: float, biases: dict[str, np.ndarray]
+    assembly: Assembly, calibration: Calibration, quantizer: Grid, biases: dict[str, np.ndarray]
 ) -> list[LayerReport]:
-    """Code biases, all with one step."""
-    if not biases:
-        return []
-    quantizer = DeadZone(step, 0.5)
-    values = np.concatenate([np.asarray(bias, np.float32).reshape(-1) for bias in biases.values()])
-    size = assembly.add(list(biases), quantizer, quantizer.quantize(values))
+    """Code biases together."""
+    values = [np.asarray(bias, np.float32).reshape(-1) for bias in biases.values()]
+    levels = [
+        (quantizer.of_row(row) if quantizer.rows else quantizer).quantize(one)
+        for row, one in enumerate(values)
+    ]
+    size = assembly.add(list(biases), quantizer, np.concatenate(levels))
     if not size:
         return []
+    count, step = sum(one.size for one in values), quantizer.step
     moved = any(not np.array_equal(bias, calibration.model.load(name)) for name, bias in biases.items())
     method = "corrected" if moved else "kept"
-    return [LayerReport(f"{len(biases)} biases", values.size, step, size, None, None, method)]
+    return [LayerReport(f"{len(biases)} biases", count, step, size, None, None, method)]
+
+
+def _bias_grid(calibration: Calibration, price: float, names: Sequence[str]) -> Grid:
+    """Return a grid with a row for each bias, whose steps are `_BIAS_SHARE` of the price's, to half octaves."""
+    steps = calibration.bias_steps(price)
+    logs = np.log2(_BIAS_SHARE * np.asarray([steps[name] for name in names]))
+    base = short_float32(float(np.exp2(np.median(logs))))
+    exponents = 2 * np.rint(2 * (logs - np.log2(base))).astype(np.int64)
+    rows = np.clip(exponents, -MOST_EXPONENT, MOST_EXPONENT).tolist()
+    return Grid(base, tuple(rows) if len(rows) > 1 and any(rows) else ())
 
 
 def _add_others(

@@ -42,6 +42,7 @@ from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.image_feeding import image_samples
 from enxuto.data.samples import Samples, feeds_text
+from enxuto.enx.file import FORMAT_VERSION
 from enxuto.enx.learned import parameters
 from enxuto.errors import DataError, UsageError
 from enxuto.machine.processors import processors
@@ -174,6 +175,7 @@ def compress_within(
         calibration_key(model, samples, seed, outputs, labelled=labelled),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
         [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), *origin],
+        FORMAT_VERSION,  # files of another one have other bytes at the same price
     )
     found = search(
         make,

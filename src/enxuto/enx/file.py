@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from enxuto.codec import TRELLIS_CODERS
 from enxuto.enx.head import lzma_filters
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
 from enxuto.enx.signature import MAGIC
@@ -33,10 +34,11 @@ from enxuto.onnx_model.messages import looks_like_onnx
 
 __all__ = ["FORMAT_VERSION", "CompressedModel"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The newest; files that an older reader understands too say an older one."""
 _PLAIN = 1  # files without coder `contexts` and quantizer `grid`
 _CONTEXTS = 2  # files without a trellis
+_EIGHT_STATES = 3  # files with no larger trellis
 _PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
 _STORED, _LZMA = 0, 1
 _HEAD_EXPANSION, _HEAD_SLACK = 64, 1 << 18
@@ -177,7 +179,9 @@ def _version(row: Row) -> int:
     """Return the format version whose readers can decode a payload."""
     if not isinstance(row, LevelsRow):
         return _PLAIN
-    if row.coder == "trellis" or row.on_trellis:
+    if states := max(TRELLIS_CODERS.get(row.coder, 0), row.trellis):
+        return _EIGHT_STATES if states == 8 else FORMAT_VERSION
+    if row.steps_are_for_tensors and row.steps_bytes:
         return FORMAT_VERSION
     return _CONTEXTS if row.coder == "contexts" or row.quantizer.kind == "grid" else _PLAIN
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from enxuto.codec import Coder, decode, decode_bytes, decode_levels, encode, encode_bytes, encode_levels
 from enxuto.enx import native
-from enxuto.enx.table import ExactRow, LevelsRow, Row, TensorEntry, describe
+from enxuto.enx.quantizer_fields import describe
+from enxuto.enx.table import ExactRow, LevelsRow, Row, TensorEntry
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
@@ -126,7 +127,7 @@ class Payload:
         """
         steps = _encode_steps(quantizer)
         shapes = [entry.shape for entry in entries]
-        trellis = isinstance(quantizer, Grid) and quantizer.trellis
+        trellis = quantizer.trellis if isinstance(quantizer, Grid) else 0
         chosen, coded = encode(levels, shapes, coder=coder, trellis=trellis, threads=threads)
         data, padding = _pad(steps + coded, levels.size)
         row = LevelsRow(
@@ -183,9 +184,9 @@ class Payload:
             raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
         decoded = {}
         position = 0
-        for entry in row.tensors:
+        for index, entry in enumerate(row.tensors):
             own = levels[position : position + entry.elements].reshape(entry.shape)
-            decoded[entry.name] = QuantizedTensor(own, quantizer)
+            decoded[entry.name] = QuantizedTensor(own, _quantizer_of_tensor(row, quantizer, index))
             position += entry.elements
         return decoded
 
@@ -251,7 +252,18 @@ def _read_quantizer(row: LevelsRow, data: memoryview) -> Quantizer:
         steps = decode_levels(stored, row.step_count)
     elif row.steps_bytes:
         steps = np.frombuffer(decode_bytes(stored, row.step_count, 4), "<f4")
-    return row.quantizer.build(steps, row.tensors[0].shape)
+    several = row.steps_are_for_tensors and row.steps_bytes
+    return row.quantizer.build(steps, (row.step_count,) if several else row.tensors[0].shape)
+
+
+def _quantizer_of_tensor(row: LevelsRow, quantizer: Quantizer, index: int) -> Quantizer:
+    """Return the quantizer of one of a row's tensors: with a step of its own where each has one."""
+    if not (row.steps_are_for_tensors and row.steps_bytes and isinstance(quantizer, Grid)):
+        return quantizer
+    try:
+        return quantizer.of_row(index)
+    except UsageError as error:
+        raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
 
 
 def _pad(payload: bytes, elements: int) -> tuple[bytes, int]:

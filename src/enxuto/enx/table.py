@@ -10,13 +10,13 @@ import math
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from enxuto.codec import TRELLIS_CODERS, Coder
+from enxuto.enx.quantizer_fields import Checked, DeadZoneFields, GridFields, QuantizerFields
 from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.onnx_model import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
-from enxuto.quantize.grid import Grid
-from enxuto.quantize.scalar import DeadZone, Half, Minifloat, MuLaw, Quantizer
 
 __all__ = [
     "ExactRow",
@@ -25,7 +25,6 @@ __all__ = [
     "Row",
     "TensorEntry",
     "check_metadata",
-    "describe",
     "dump_header",
     "parse_header",
 ]
@@ -35,11 +34,7 @@ _MOST_DEPTH = 100
 _Count = Annotated[int, Field(ge=0, le=_MOST_ELEMENTS)]
 
 
-class _Checked(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class TensorEntry(_Checked):
+class TensorEntry(Checked):
     """A tensor: its name in the graph, its shape, its ONNX element type (a number of `TensorProto.DataType`)."""
 
     name: str
@@ -93,88 +88,7 @@ class TensorEntry(_Checked):
         return array
 
 
-def _not_null(value: Any) -> Any:
-    """Refuse null where a field may be absent: that is another thing."""
-    if value is None:
-        raise ValueError("null stands for nothing here; leave the key out")
-    return value
-
-
-class _DeadZoneFields(_Checked):
-    kind: Literal["dead-zone"] = "dead-zone"
-    step: Annotated[float | None, BeforeValidator(_not_null)] = None
-    delta: float
-    axis: Annotated[Annotated[int, Field(ge=0, lt=64)] | None, BeforeValidator(_not_null)] = None
-
-    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
-        if self.axis is None and self.step is not None:
-            return DeadZone(self.step, self.delta)
-        return DeadZone(tuple(float(step) for step in steps), self.delta, self.axis)
-
-
-class _MuLawFields(_Checked):
-    kind: Literal["mu-law"] = "mu-law"
-    levels: int
-    mu: float
-    x_max: float
-    exponent: float
-
-    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
-        return MuLaw(self.levels, self.mu, self.x_max, self.exponent)
-
-
-class _MinifloatFields(_Checked):
-    kind: Literal["minifloat"] = "minifloat"
-    p: int
-    q: int
-    scale: float = 1.0
-
-    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
-        return Minifloat(self.p, self.q, self.scale)
-
-
-class _HalfFields(_Checked):
-    kind: Literal["half"] = "half"
-
-    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
-        return Half()
-
-
-class _GridFields(_Checked):
-    kind: Literal["grid"] = "grid"
-    step: float
-    axes: tuple[Annotated[int, Field(ge=0, le=1)], ...] = ()  # not `Literal`, which takes true for 1
-    trellis: bool = False
-
-    def build(self, steps: np.ndarray, shape: tuple[int, ...]) -> Quantizer:
-        values = tuple(int(exponent) for exponent in steps)  # along `axes`, one axis after the other
-        split = shape[0] if 0 in self.axes else 0
-        return Grid(self.step, values[:split], values[split:], self.trellis)
-
-
-QuantizerFields: TypeAlias = _DeadZoneFields | _MuLawFields | _MinifloatFields | _HalfFields | _GridFields
-
-
-def describe(quantizer: Quantizer) -> QuantizerFields:
-    """Return what the table says of a quantizer; steps per channel go into the payload instead."""
-    match quantizer:
-        case DeadZone(step=tuple(), delta=delta, axis=axis):
-            return _DeadZoneFields(delta=delta, axis=axis)
-        case DeadZone(step=float(step), delta=delta):
-            return _DeadZoneFields(step=step, delta=delta)
-        case MuLaw(levels=levels, mu=mu, x_max=x_max, exponent=float(exponent)):
-            return _MuLawFields(levels=levels, mu=mu, x_max=x_max, exponent=exponent)
-        case Minifloat(p=p, q=q, scale=scale):
-            return _MinifloatFields(p=p, q=q, scale=scale)
-        case Half():
-            return _HalfFields()
-        case Grid(step=step, rows=rows, columns=columns, trellis=trellis):
-            axes = (*((0,) if rows else ()), *((1,) if columns else ()))
-            return _GridFields(step=step, axes=axes, trellis=trellis)
-    raise UsageError(f"the file format has no quantizer {quantizer!r}")
-
-
-class _RowFields(_Checked):
+class _RowFields(Checked):
     tensors: tuple[TensorEntry, ...] = Field(min_length=1)
     bytes: _Count
     padding: _Count = 0
@@ -206,7 +120,7 @@ class _RowFields(_Checked):
 class LevelsRow(_RowFields):
     """Quantized tensors: a quantizer, and a payload of integer levels (of all tensors, one after the other)."""
 
-    coder: Literal["order0", "contexts", "trellis"] = "order0"
+    coder: Coder = "order0"
     quantizer: QuantizerFields = Field(discriminator="kind")
     steps_bytes: _Count = 0
 
@@ -216,17 +130,17 @@ class LevelsRow(_RowFields):
         for entry in self.tensors:
             if entry.data_type not in FLOAT_TYPES:
                 raise ValueError(f"element type {entry.data_type} cannot be quantized")
-        if (self.coder == "trellis" or self.on_trellis) and not (
+        if (TRELLIS_CODERS.get(self.coder) or self.trellis) and not (
             len(self.tensors) == 1 and len(self.tensors[0].shape) > 0
         ):
             raise ValueError("a trellis takes one tensor with axes")
         axes = self._step_axes
-        if isinstance(quantizer, _DeadZoneFields):
+        if isinstance(quantizer, DeadZoneFields):
             if bool(axes) == (quantizer.step is not None):
                 raise ValueError(
                     "a dead-zone quantizer has either one step or an axis and steps in the payload"
                 )
-        elif isinstance(quantizer, _GridFields):
+        elif isinstance(quantizer, GridFields):
             if axes not in ((), (0,), (1,), (0, 1)):
                 raise ValueError("a grid's axes are 0, 1 or both, in that order")
         elif self.steps_bytes:
@@ -235,30 +149,45 @@ class LevelsRow(_RowFields):
             raise ValueError("steps in the payload need the axis they belong to")
         if self.steps_bytes > self.coded_bytes:
             raise ValueError("the steps are longer than the payload")
-        if axes and (len(self.tensors) > 1 or max(axes) >= len(self.tensors[0].shape) or not self.items):
+        if axes and not (self.items and self._axes_fit(axes)):
             raise ValueError("the steps' axis does not fit the tensor")
         return self
 
+    def _axes_fit(self, axes: tuple[int, ...]) -> bool:
+        if self.steps_are_for_tensors:
+            return axes == (0,) and self.steps_are_exponents
+        return max(axes) < len(self.tensors[0].shape)
+
     @property
-    def on_trellis(self) -> bool:
-        """Whether levels are those of dependent quantization."""
-        return isinstance(self.quantizer, _GridFields) and self.quantizer.trellis
+    def steps_are_for_tensors(self) -> bool:
+        """Whether each of several tensors has a step of its own, where there are any."""
+        return len(self.tensors) > 1
+
+    @property
+    def trellis(self) -> int:
+        """The number of states that what levels stand for depends on, 0 without a trellis."""
+        states = self.quantizer.trellis if isinstance(self.quantizer, GridFields) else 0
+        return 8 if states is True else int(states)
 
     @property
     def _step_axes(self) -> tuple[int, ...]:
-        if isinstance(self.quantizer, _DeadZoneFields):
+        if isinstance(self.quantizer, DeadZoneFields):
             return () if self.quantizer.axis is None else (self.quantizer.axis,)
-        return self.quantizer.axes if isinstance(self.quantizer, _GridFields) else ()
+        return self.quantizer.axes if isinstance(self.quantizer, GridFields) else ()
 
     @property
     def step_count(self) -> int:
-        """Number of steps or exponents in the payload: the sum of the tensor's lengths along the quantizer's axes."""
-        return sum(self.tensors[0].shape[axis] for axis in self._step_axes)
+        """Number of steps or exponents in the payload.
+
+        The sum of the tensor's lengths along the quantizer's axes, or with axes the number of several tensors.
+        """
+        shape = (len(self.tensors),) if self.steps_are_for_tensors else self.tensors[0].shape
+        return sum(shape[axis] for axis in self._step_axes)
 
     @property
     def steps_are_exponents(self) -> bool:
         """Whether what stands in the payload before the levels are a grid's exponents, not float32 steps."""
-        return isinstance(self.quantizer, _GridFields)
+        return isinstance(self.quantizer, GridFields)
 
 
 class ExactRow(_RowFields):
@@ -286,7 +215,7 @@ class ExactRow(_RowFields):
 Row: TypeAlias = LevelsRow | ExactRow
 
 
-class Header(_Checked):
+class Header(Checked):
     """The whole table: facts about the model, then a row per payload, in the order of the payloads."""
 
     metadata: dict[str, Any]
@@ -311,7 +240,7 @@ def dump_header(header: Header) -> bytes:
         for absent_is_zero in ("steps_bytes", "padding"):
             if row.get(absent_is_zero) == 0:
                 del row[absent_is_zero]
-        if row.get("quantizer", {}).get("trellis") is False:
+        if row.get("quantizer", {}).get("trellis") in (False, 0):
             del row["quantizer"]["trellis"]
     return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.errors import UsageError
-from enxuto.quantize.trellis import multiples
+from enxuto.quantize.trellis import MACHINES, multiples
 
 __all__ = ["MOST_EXPONENT", "Grid", "quarter_octaves"]
 
@@ -33,15 +33,15 @@ Float32 = npt.NDArray[np.float32]
 class Grid:
     """level = round(x / (Δ·f(r)·f(c))), half to even;  x̂ = (level · (Δ · f(r))) · f(c), with f(e) = 2**(e/4).
 
-    rows, columns: exponents e along axis 0 and axis 1; empty where all are 0. trellis: a level of x̂ is replaced by
-    the steps that it stands for; levels then come from a search (`rounding.feedback`, `rounding.viterbi`), not
-    from `quantize`.
+    rows, columns: exponents e along axis 0 and axis 1; empty where all are 0. trellis: the number of its states, or 0:
+    a level of x̂ is replaced by the steps that it stands for; levels then come from a search (`rounding.feedback`,
+    `rounding.viterbi`), not from `quantize`.
     """
 
     step: float
     rows: tuple[int, ...] = ()
     columns: tuple[int, ...] = ()
-    trellis: bool = False
+    trellis: int = 0
     kind: ClassVar[str] = "grid"
 
     def __post_init__(self) -> None:
@@ -51,12 +51,21 @@ class Grid:
             raise UsageError(f"the quantization step must be a positive float32, not {self.step}")
         if any(abs(exponent) > MOST_EXPONENT for exponent in (*self.rows, *self.columns)):
             raise UsageError(f"the exponents of a grid's factors lie within ±{MOST_EXPONENT}")
+        if self.trellis and self.trellis not in MACHINES:
+            raise UsageError(f"a trellis has {' or '.join(map(str, MACHINES))} states, not {self.trellis}")
 
     def steps(self, shape: tuple[int, ...]) -> tuple[Float32, Float32]:
         """Return Δ·f(r) and f(c), both float32, in shapes that broadcast against `shape`."""
         rows = self._factors(self.rows, shape, 0)
         with np.errstate(over="ignore"):
             return np.float32(self.step) * rows, self._factors(self.columns, shape, 1)
+
+    def of_row(self, row: int) -> Grid:
+        """Return the grid of one row by itself; `UsageError` where float32 has no such step."""
+        with np.errstate(over="ignore", under="ignore"):
+            return Grid(
+                float(np.float32(self.step) * quarter_octaves(np.asarray(self.rows[row : row + 1]))[0])
+            )
 
     def quantize(self, x: Float32) -> npt.NDArray[np.int32]:
         """Return the nearest level of every element of `x`; `UsageError` on a trellis, where none is nearest alone."""
@@ -75,12 +84,12 @@ class Grid:
     def reconstruct(self, levels: npt.NDArray[np.int32]) -> Float32:
         """Return the float32 value of every level: two products, each rounded by itself."""
         rows, columns = self.steps(levels.shape)
-        if not np.isfinite(rows).all():  # level 0 would become NaN
+        if not (np.isfinite(rows) & (rows > 0)).all():  # level 0 would become NaN, or all of a row nothing
             raise UsageError("the steps of a grid lie beyond float32")
         if self.trellis:
             if levels.ndim < 1:
                 raise UsageError("a single number has no rows for a trellis", code="E022")
-            levels = multiples(levels)
+            levels = multiples(levels, self.trellis)
         with np.errstate(over="ignore", under="ignore"):
             return np.asarray((levels.astype(np.float32) * rows) * columns, np.float32)
 

@@ -20,6 +20,7 @@ from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.kernels import compiled
 from enxuto.quantize.grid import MOST_EXPONENT, Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer, short_float32
+from enxuto.quantize.trellis import NEWEST
 from enxuto.rounding.viterbi import nearest_path
 
 __all__ = ["ROUNDINGS", "Rounding", "check_quantizer", "check_rounding", "round_weight"]
@@ -32,7 +33,7 @@ _ROUNDS = 4
 _WIDEST = 1 << 12  # levels of a weight beyond which neighbouring ones cost the same
 _AT_ONCE = 1 << 22  # weights whose path is looked for at a time
 _LOWEST = -100.0  # log2 of the shortest step on a trellis
-_TRELLIS_STEP_AT_EQUAL_ERROR = 0.56  # of that off the trellis: about its squared error, a sixth of a bit less
+_TRELLIS_STEP_AT_EQUAL_ERROR = 0.57  # of that off the trellis: about its squared error, a sixth of a bit less
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -53,7 +54,7 @@ def check_rounding(rounding: str) -> Rounding:
 def round_weight(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> tuple[Quantizer, Int32]:
     """Return the quantizer and the levels of a weight, of any shape.
 
-    quantizer: gives the steps; on a trellis another one takes its place, with steps 0.56 as long and channels' steps
+    quantizer: gives the steps; on a trellis another one takes its place, with steps 0.57 as long and channels' steps
     as powers of 2^¼. Rounded to nearest even so: weights without rows of their own (vectors), steps along a third axis,
     steps further apart than a grid's factors reach (of dead channels, say), levels of more than 30 bits.
 
@@ -108,8 +109,8 @@ def _make_grid(quantizer: DeadZone) -> Grid | None:
         return None
     factors = tuple(exponents.tolist()) if exponents.any() else ()
     if quantizer.axis == 1:
-        return Grid(base, columns=factors, trellis=True)
-    return Grid(base, rows=factors if quantizer.axis == 0 else (), trellis=True)
+        return Grid(base, columns=factors, trellis=NEWEST)
+    return Grid(base, rows=factors if quantizer.axis == 0 else (), trellis=NEWEST)
 
 
 def _round_by_rate(weight: Float32, quantizer: DeadZone) -> Int32:

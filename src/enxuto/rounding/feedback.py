@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.machine.kernels import clamp, compiled, inlined
-from enxuto.quantize.trellis import NEXT
+from enxuto.quantize.trellis import MACHINES, NEWEST
 from enxuto.rounding.paths import SearchMemory
 from enxuto.rounding.row_search import LARGEST, Columns, allocate_search, pass_on, search_row
 
@@ -97,7 +97,15 @@ def round_on_trellis(
     states (R,): where each row begins on the trellis; overwritten by where it ends.
     """
     return _round_rows(
-        weights, row_steps, column_steps, column_factor, row_factor, NEXT, states, paths, levels
+        weights,
+        row_steps,
+        column_steps,
+        column_factor,
+        row_factor,
+        MACHINES[NEWEST].following,
+        states,
+        paths,
+        levels,
     )
 
 

@@ -1,6 +1,6 @@
 """Levels on a trellis where nothing is known of what errors cost: the path of least squared error through each row.
 
-Each of the eight states keeps the best path that leads to it; from a state two levels are worth trying, the nearest
+Each of the states keeps the best path that leads to it; from a state two levels are worth trying, the nearest
 of either parity. Source: Viterbi's algorithm, as trellis-coded quantization has it (Marcellin & Fischer 1990).
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from enxuto.machine.kernels import compiled, inlined
-from enxuto.quantize.trellis import NEXT, STATES
+from enxuto.quantize.trellis import MACHINES, NEWEST
 from enxuto.rounding.row_search import LARGEST_ON_TRELLIS
 
 __all__ = ["nearest_path"]
@@ -22,17 +22,17 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
-def nearest_path(scaled: Float64) -> Int32 | None:
+def nearest_path(scaled: Float64, states: int = NEWEST) -> Int32 | None:
     """Return levels (R, C) for weights (R, C) in units of their steps; None where one would leave 30 bits.
 
-    No weight is off by more than two steps. Cost: 16 candidates a weight.
+    No weight is off by more than two steps. Cost: two candidates a weight for each of the trellis's states.
     """
     if scaled.size and not float(np.abs(scaled).max()) <= LARGEST_ON_TRELLIS:
         return None
     levels, columns = np.empty(scaled.shape, np.int32), scaled.shape[1]
-    losses, others = np.empty(STATES), np.empty(STATES)
-    origins, chosen = np.empty((columns, STATES), np.uint8), np.empty((columns, STATES), np.int32)
-    _search(scaled, NEXT, losses, others, origins, chosen, levels)
+    losses, others = np.empty(states), np.empty(states)
+    origins, chosen = np.empty((columns, states), np.uint8), np.empty((columns, states), np.int32)
+    _search(scaled, MACHINES[states].following, losses, others, origins, chosen, levels)
     return levels
 
 
@@ -46,7 +46,7 @@ def _search(
     chosen: Int32,
     levels: Int32,
 ) -> None:
-    """Fill levels (R, C); losses, others (8,), origins, chosen (C, 8) are room for what it takes."""
+    """Fill levels (R, C); losses, others (states,), origins, chosen (C, states) are room for what it takes."""
     count, (rows, columns) = following.shape[0], scaled.shape
     for r in range(rows):
         for state in range(count):
