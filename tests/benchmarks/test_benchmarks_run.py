@@ -29,6 +29,7 @@ SMALL = {
     "rounding": "--help",
     "source_grid": "--help",
     "study": "--points 2 --milliseconds 1 --rounds 1",
+    "trellis": f"{MODEL} --steps 0.6",
     "train": "--network lenet5-cifar --images 64 --rounds 1 --device cpu",
     "views": "--help",
     "web": f"{MODEL} {BENCHMARKS.parent / 'docs' / 'web' / 'digits.enx'} --runs 1 --quality 1",
