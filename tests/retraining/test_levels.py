@@ -56,7 +56,7 @@ def test_a_control_starts_at_the_weight_itself() -> None:
 def test_levels_on_a_trellis_are_refused() -> None:
     with pytest.raises(TypeError, match="trellis"):
         LearnedLevels(
-            np.ones((2, 2), np.float32), QuantizedTensor(np.ones((2, 2), np.int32), Grid(1.0, trellis=True))
+            np.ones((2, 2), np.float32), QuantizedTensor(np.ones((2, 2), np.int32), Grid(1.0, trellis=32))
         )
 
 
