@@ -63,7 +63,7 @@ def images(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, 1, 8, 8)).astype(np.float32)
 
 
-TRAINING, JUDGING = images(512, 1), images(120, 2)
+TRAINING, JUDGING = images(512, 1), images(600, 2)
 
 
 @pytest.fixture(autouse=True)

@@ -179,14 +179,11 @@ def run(
         _show_remarks(model, result, checked, report=calibration.report)
         if judged is not None:
             note(judged.describe())
-    if judged is not None and judged.violation is not None:
-        raise BudgetError(
-            f"{target}: the bound cannot be met: {judged.violation}; the nearest found was written"
-        )
+    violation = None if judged is None else judged.violation
     if result is not None and not result.search.fits:
-        raise BudgetError(
-            f"{target}: the bound cannot be met: {result.search.violation}; the nearest found was written"
-        )
+        violation = result.search.violation
+    if violation is not None:
+        raise BudgetError(f"{target}: the bound cannot be met: {violation}; the nearest found was written")
 
 
 @dataclass(frozen=True)
