@@ -41,7 +41,7 @@ def test_every_byte_of_the_prefix(compressed: CompressedModel) -> None:
     assert data[:8] == bytes.fromhex("89454e580d0a1a0a")
     coders = {row["coder"] for row in Taken.apart(data).table["parts"]}
     assert int.from_bytes(data[8:10], "little") == (2 if "contexts" in coders else 1)
-    assert FORMAT_VERSION == 3
+    assert FORMAT_VERSION == 4
     method = int.from_bytes(data[10:12], "little")
     assert method == 1
     assert int.from_bytes(data[12:20], "little") == len(data)
@@ -174,7 +174,7 @@ def variants(taken: Taken) -> dict[str, tuple[bytes, str]]:
     )
     return {
         "version 0": (with_prefix(*pieces, 1, version=0), "version 0"),
-        "version 4": (with_prefix(*pieces, 1, version=4), "version 4"),
+        "version 5": (with_prefix(*pieces, 1, version=5), "version 5"),
         "method 2": (with_prefix(*pieces, 2), "method 2"),
         "coder": (changed(parts__0__coder="order1"), "parts.0"),
         "no coder": (changed(parts__0__coder=None), "parts.0"),
@@ -191,7 +191,7 @@ def variants(taken: Taken) -> dict[str, tuple[bytes, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["version 0", "version 4", "method 2", "coder", "no coder", "quantizer", "key of the table", "key of a row",
+    ["version 0", "version 5", "method 2", "coder", "no coder", "quantizer", "key of the table", "key of a row",
      "key of a tensor", "key of a quantizer", "element type", "integers as levels", "delta"],
 )  # fmt: skip
 def test_what_is_not_known_is_a_format_error_that_names_it(

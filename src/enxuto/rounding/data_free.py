@@ -33,6 +33,7 @@ _ROUNDS = 4
 _WIDEST = 1 << 12  # levels of a weight beyond which neighbouring ones cost the same
 _AT_ONCE = 1 << 22  # weights whose path is looked for at a time
 _LOWEST = -100.0  # log2 of the shortest step on a trellis
+_FEW_VALUES, _FIRST = 3, 4096
 _TRELLIS_STEP_AT_EQUAL_ERROR = 0.57  # of that off the trellis: about its squared error, a sixth of a bit less
 
 Float32 = npt.NDArray[np.float32]
@@ -56,7 +57,8 @@ def round_weight(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> t
 
     quantizer: gives the steps; on a trellis another one takes its place, with steps 0.57 as long and channels' steps
     as powers of 2^¼. Rounded to nearest even so: weights without rows of their own (vectors), steps along a third axis,
-    steps further apart than a grid's factors reach (of dead channels, say), levels of more than 30 bits.
+    steps further apart than a grid's factors reach (of dead channels, say), levels of more than 30 bits, and weights of
+    few values, such as binary ones, between which a path would go to and fro.
 
     Raises `UsageError` where a step is too fine, and as `check_quantizer` does.
     """
@@ -65,10 +67,16 @@ def round_weight(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> t
         assert isinstance(quantizer, DeadZone)
         return quantizer, _round_by_rate(weight, quantizer)
     found = None
-    if rounding == "trellis" and weight.ndim > 1 and weight.size > len(weight):
+    if rounding == "trellis" and weight.ndim > 1 and weight.size > len(weight) and not _has_few_values(weight):
         assert isinstance(quantizer, DeadZone)
         found = _round_on_trellis(weight, quantizer)
     return found or (quantizer, quantizer.quantize(weight))
+
+
+def _has_few_values(weight: Float32) -> bool:
+    """Whether a weight has at most `_FEW_VALUES`; nearly all others are told by their first values."""
+    values = weight.reshape(-1)
+    return len(np.unique(values[:_FIRST])) <= _FEW_VALUES and len(np.unique(values)) <= _FEW_VALUES
 
 
 def check_quantizer(quantizer: Quantizer, rounding: Rounding) -> None:
