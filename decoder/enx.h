@@ -1,4 +1,4 @@
-/* enx.h - reads .enx files (docs/format.md, versions 1 to 3) and gives the ONNX model back.
+/* enx.h - reads .enx files (docs/format.md, versions 1 to 4) and gives the ONNX model back.
  *
  *     enx_bytes model;
  *     int code = enx_to_onnx(file, file_size, NULL, &model);      // NULL: malloc and free
