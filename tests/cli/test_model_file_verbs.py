@@ -158,8 +158,8 @@ def test_lottery_begins_with_fresh_weights_of_the_graph(
     invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
 ) -> None:
     result = invoke(
-        "lottery", digits, *parts, "--scale", "smoke", "--seeds", 1, "--rounds", 1, "--criteria", "l1", "--retrain",
-        "rewind", "--json", "-o", tmp_path / "study",
+        "lottery", digits, *parts, "--scale", "smoke", "--seeds", 1, "--rounds", 1, "--criteria", "l1",
+        "--controls", "none", "--retrain", "rewind", "--json", "-o", tmp_path / "study",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert load_pruned(tmp_path / "study" / "given.pt").architecture.graph
