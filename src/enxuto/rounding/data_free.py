@@ -67,7 +67,12 @@ def round_weight(weight: Float32, quantizer: Quantizer, rounding: Rounding) -> t
         assert isinstance(quantizer, DeadZone)
         return quantizer, _round_by_rate(weight, quantizer)
     found = None
-    if rounding == "trellis" and weight.ndim > 1 and weight.size > len(weight) and not _has_few_values(weight):
+    if (
+        rounding == "trellis"
+        and weight.ndim > 1
+        and weight.size > len(weight)
+        and not _has_few_values(weight)
+    ):
         assert isinstance(quantizer, DeadZone)
         found = _round_on_trellis(weight, quantizer)
     return found or (quantizer, quantizer.quantize(weight))
