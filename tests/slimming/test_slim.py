@@ -17,6 +17,7 @@ from enxuto.compression.judge import Bounds
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, UsageError
 from enxuto.onnx_model import Model
+from enxuto.report import read_results
 from enxuto.runtime import Runner
 from enxuto.slimming.aims import Aim, parse_aim
 from enxuto.slimming.measuring import median_interval
@@ -67,6 +68,25 @@ def test_the_table_is_of_held_out_images(slimmed: tuple[Path, dict[str, object],
     assert "of the multiplications" in stderr
     page = (folder / "report.html").read_text()
     assert f"{rows[2]['bytes']:,}" in page
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("violation", "Nothing that was tried keeps the bound: 3 points are lost"),
+        ("missed", "On these images the bound is not kept: 3 points are lost"),
+    ],
+)
+def test_a_page_says_where_the_bound_is_not_kept(
+    slimmed: tuple[Path, dict[str, object], str], tmp_path: Path, key: str, says: str
+) -> None:
+    folder, _, _ = slimmed
+    values = json.loads((folder / "slim.json").read_text()) | {"violation": None, "missed": None}
+    for written, shown in ((values, False), ({**values, key: "3 points are lost"}, True)):
+        path = tmp_path / "slim.json"
+        path.write_text(json.dumps(written))
+        (exhibit,) = read_results([path]).exhibits
+        assert (says in (exhibit.tables[0].caption or "")) == shown
 
 
 def test_what_pruning_alone_breaks_is_said(tmp_path: Path) -> None:

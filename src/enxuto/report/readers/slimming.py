@@ -54,6 +54,20 @@ class _Slim(WithProvenance):
     model: str
     seed: int
     remarks: tuple[str, ...] = ()
+    violation: str | None = None
+    missed: str | None = None
+
+    def warnings(self) -> list[str]:
+        """Where the bound is not kept, and on which images."""
+        found = []
+        if self.violation is not None:
+            found.append(f"Nothing that was tried keeps the bound: {self.violation}")
+        if self.missed is not None:
+            found.append(
+                f"On these images the bound is not kept: {self.missed}. It holds on the images that chose, perhaps by "
+                "luck"
+            )
+        return found
 
 
 def matches(values: Mapping[str, Any]) -> bool:
@@ -91,7 +105,7 @@ def _rows(found: _Slim, title: str) -> Table:
     note = (
         "Answers on held-out images, which chose nothing; latency by ONNX Runtime, one thread, taking turns"
     )
-    return Table(title, columns, tuple(rows), ". ".join([note, *found.remarks]))
+    return Table(title, columns, tuple(rows), ". ".join([note, *found.warnings(), *found.remarks]))
 
 
 def _tried(found: _Slim, title: str) -> Table:
