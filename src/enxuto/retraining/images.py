@@ -48,7 +48,8 @@ class TrainingImages:
             share = torch.from_numpy(generator.random(self.batch).astype(np.float32))
             share = share.reshape(-1, *[1] * (images.dim() - 1))
             images = share * images + (1 - share) * images.roll(1, 0)
-        return images
+        # A processor's convolutions are a fifth faster on channels that lie side by side, and pass them on like that.
+        return images.contiguous(memory_format=torch.channels_last) if self.pictures else images
 
     def _order(self, epoch: int) -> np.ndarray:
         if getattr(self, "_epoch", None) != epoch:

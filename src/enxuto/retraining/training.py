@@ -77,7 +77,9 @@ class _Run:
         self.seconds = 0.0  # of earlier runs
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved):
-            self._count_rest(self._file_of(self.descent.averages.values, self.start.price).model.file_bytes)
+            size = self._file_of(self.descent.averages.values, self.start.price).model.file_bytes
+            self.price.first = float(max(size, task.start.model.file_bytes))
+            self._count_rest(size)
             self.schedule: Schedule = measured_schedule(
                 settings, self.images.steps_per_epoch, judging, self._time_steps
             )
@@ -174,6 +176,7 @@ class _Run:
             **self.descent.state(),
             "steps": self.schedule.steps,
             "price": self.price.price,
+            "first": self.price.first,
             "beside": self.beside,
             "best": self.best,
             "best_number": checks.index(self.found),
@@ -188,6 +191,7 @@ class _Run:
             self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]))
             self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
+            self.price.first = float(saved["first"])
             self.seconds = float(saved["seconds"])
             self.best, self.found = saved["best"], checks[saved["best_number"]]
             if self.best is not None:
