@@ -57,6 +57,7 @@ MAY_IMPORT = {
         "rounding",
         "runtime",
     },
+    "differences": {"codec", "compression", "enx", "onnx_model", "opening", "quantize", "rounding"},
     "model_evaluation": {
         "calibration",
         "classifier",
@@ -79,10 +80,14 @@ MAY_IMPORT = {
         "archive",
         "codec",
         "compression",
+        "enx",
         "importing",
         "metrics",
         "onnx_model",
+        "prune",
         "quantize",
+        "runtime",
+        "summary",
     },
     "studies": {
         "archive",

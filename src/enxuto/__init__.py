@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from enxuto.compression.compress import compress
     from enxuto.compression.result import CompressionResult
     from enxuto.data import Dataset, Preprocess, open_dataset
+    from enxuto.differences.entry import apply, diff
+    from enxuto.differences.patch import Patch
     from enxuto.enx.file import CompressedModel
     from enxuto.enx.inspect import inspect
     from enxuto.enx.verify import verify
@@ -51,13 +53,16 @@ __all__ = [
     "LoadedModel",
     "Model",
     "ModelError",
+    "Patch",
     "Preprocess",
     "Retraining",
     "Runner",
     "SlimResult",
     "UsageError",
     "__version__",
+    "apply",
     "compress",
+    "diff",
     "evaluate",
     "inspect",
     "load",
@@ -74,6 +79,8 @@ _HOMES = {
     "opening": ("session",),
     "compression.compress": ("compress",),
     "compression.result": ("CompressionResult",),
+    "differences.entry": ("apply", "diff"),
+    "differences.patch": ("Patch",),
     "enx.file": ("CompressedModel",),
     "enx.inspect": ("inspect",),
     "enx.verify": ("verify",),

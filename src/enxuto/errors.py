@@ -60,6 +60,7 @@ CODES = {
     "E051": "the file was cut off",
     "E052": "the file is damaged",
     "E053": "the file needs a newer enxuto",
+    "E054": "the difference is to another file",
     "E060": "a bound could not be kept",
     "E061": "the original answers no better than chance",
     "E070": "training diverged",

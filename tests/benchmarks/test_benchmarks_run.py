@@ -19,6 +19,7 @@ SMALL = {
     "compile_time": "",
     "codec": "--levels 20000",
     "decoders": "--rows 16",
+    "differences": f"{MODEL} --data {TEST_IMAGES} --steps 2 --images 128 --test 64",
     "int8_baseline": f"{MODEL} int8.onnx",
     "large_layer": "--inputs 64 --outputs 16 --images 16 --threads 1",
     "others": "--models demo --bits 4 --methods int8 calibrated --threads 1",

@@ -26,6 +26,8 @@ Invoke = Callable[..., Result]
 FILE_OUTPUTS = {
     "compress": ("compress", "absent.onnx", "-o", "OUT"),
     "decompress": ("decompress", "absent.enx", "-o", "OUT"),
+    "diff": ("diff", "absent.enx", "absent.onnx", "-o", "OUT"),
+    "apply": ("apply", "absent.enx", "absent.enxd", "-o", "OUT"),
     "export": ("export", "squeezenet-dsc", "-o", "OUT", "--weights", "absent.pt"),
     "compare": ("compare", "absent.onnx", "absent.enx", "--data", "absent", "--sheet", "OUT"),
     "report": ("report", "absent.json", "-o", "OUT"),
@@ -108,7 +110,7 @@ def test_every_output_of_every_verb_is_listed_here() -> None:
         "config",
         "test",
     }
-    inputs |= {"weights", "labels", "results", "rewind_checkpoint", "merge", "model"}
+    inputs |= {"weights", "labels", "results", "rewind_checkpoint", "merge", "model", "new", "patch"}
     found = set()
     for command in app.registered_commands:
         assert command.callback is not None

@@ -26,6 +26,8 @@ _VERBS = (
     "decompress",
     "inspect",
     "verify",
+    "diff",
+    "apply",
     "evaluate",
     "classify",
     "bench",

@@ -18,7 +18,7 @@ from enxuto.codec.tables import MAX_SYMBOLS, FrequencyTable, best_table, read_ta
 from enxuto.codec.tokens import MARK, Tokenizer, histogram, join, split
 from enxuto.errors import FormatError
 
-__all__ = ["CHUNK", "decode_levels", "encode_levels", "entropy"]
+__all__ = ["CHUNK", "decode_levels", "encode_levels", "entropy", "frame_length"]
 
 CHUNK = 1 << 18
 _MANY = 1 << 15  # chunks of this many levels have four interleaved states, smaller ones a single state
@@ -39,12 +39,17 @@ def entropy(levels: Int32) -> float:
     return max(0.0, float(np.log2(levels.size) - np.sum(counts * np.log2(counts)) / levels.size))
 
 
-def encode_levels(levels: Int32, *, threads: int = 1) -> bytes:
-    """Return `levels` (any shape, in C order) as bytes. The same levels give the same bytes, whatever `threads`."""
+def encode_levels(levels: Int32, *, threads: int = 1, frame: bytes | None = None) -> bytes:
+    """Return `levels` (any shape, in C order) as bytes. The same levels give the same bytes, whatever `threads`.
+
+    frame: the first `frame_length` bytes of other levels' code, whose tokens and table are used; `FormatError` where it
+    is damaged or does not code these levels.
+    """
     flat = np.ascontiguousarray(levels, dtype=np.int32).reshape(-1)
     if flat.size == 0:
         return b""
-    tokenizer, table = _choose(*histogram(flat))
+    counted = histogram(flat)
+    tokenizer, table = _choose(*counted) if frame is None else _read_choice(frame, counted[0])
     head = BitWriter()
     head.write(tokenizer.shift, 5)
     head.write(tokenizer.direct, 11)
@@ -78,15 +83,13 @@ def decode_levels(data: bytes | memoryview, count: int, *, threads: int = 1) -> 
         if len(view):
             raise FormatError("a payload for no levels is not empty")
         return np.zeros(0, np.int32)
-    head = BitReader(view[:2])
-    tokenizer = Tokenizer(head.read(5), head.read(11))
-    table, used = read_table(view[2:])
+    tokenizer, table, used = _read_frame(view)
     values, orders = tokenizer.values(len(table.frequencies))
     if tokenizer.shift + int(orders[-1]) > 32:
         raise FormatError("a payload's levels are wider than 32 bits")
     decoder = _ChunkDecoder(tokenizer, table, values, orders)
     out = np.empty(count, np.int32)
-    jobs = _locate(view, 2 + used, out)
+    jobs = _locate(view, used, out)
     if threads > 1 and len(jobs) > 1:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda job: decoder.decode(*job), jobs))
@@ -94,6 +97,29 @@ def decode_levels(data: bytes | memoryview, count: int, *, threads: int = 1) -> 
         for job in jobs:
             decoder.decode(*job)
     return out
+
+
+def frame_length(data: bytes | memoryview) -> int:
+    """Return how many bytes of `encode_levels`' code, of some levels, say how they are coded."""
+    return _read_frame(memoryview(data))[2]
+
+
+def _read_frame(view: memoryview) -> tuple[Tokenizer, FrequencyTable, int]:
+    """Read tokenizer and table; return them and their length in bytes."""
+    head = BitReader(view[:2])
+    tokenizer = Tokenizer(head.read(5), head.read(11))
+    table, used = read_table(view[2:])
+    return tokenizer, table, 2 + used
+
+
+def _read_choice(frame: bytes, values: Int64) -> tuple[Tokenizer, FrequencyTable]:
+    """Return the tokenizer and table of a frame that codes levels of these values."""
+    tokenizer, table, used = _read_frame(memoryview(frame))
+    tokens, raw = tokenizer.tokens(values)
+    fits = used == len(frame) and int(tokens.max()) < len(table.frequencies) and int(raw.max()) <= 32
+    if not fits or not table.frequencies[tokens].all():
+        raise FormatError("a frame has no code for some of its levels")
+    return tokenizer, table
 
 
 def _choose(values: Int64, counts: Int64) -> tuple[Tokenizer, FrequencyTable]:

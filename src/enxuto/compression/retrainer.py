@@ -29,6 +29,7 @@ from enxuto.progress import Progress
 from enxuto.quantize.tensor import QuantizedTensor
 
 __all__ = [
+    "RemovedFilters",
     "Retrained",
     "Retrainer",
     "RetrainingCheck",
@@ -150,12 +151,30 @@ class RetrainingCheck:
 
 
 @dataclass(frozen=True)
+class RemovedFilters:
+    """Filters that left the network because all their levels were zero.
+
+    filters, of: how many, and how many there were. kept_for_constants: groups of filters of zeros that stay, as
+    their biases make them a constant that others read. macs_before, macs_after: multiplications for one image, 0 where
+    none went. reason: why none went, "" where nothing went wrong.
+    """
+
+    filters: int
+    of: int
+    kept_for_constants: int = 0
+    macs_before: int = 0
+    macs_after: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Retrained:
     """What retraining found. outcome: the best file, which may be the one it started from.
 
     best: how `outcome` was judged. start: how the calibrated file was, by the same images. images: that were seen.
     ended: why training ended early, "" where it did not. control: the same training without rounding and without a
-    price, on the images that choose, where it was asked for.
+    price, on the images that choose, where it was asked for. removed: the filters that left `outcome`, None where it is
+    the file it started from.
     """
 
     outcome: PricedModel
@@ -168,6 +187,7 @@ class Retrained:
     seconds: float
     ended: str = ""
     control: RetrainingControl | None = None
+    removed: RemovedFilters | None = None
 
     @property
     def improved(self) -> bool:
@@ -182,6 +202,7 @@ class Retrained:
             "calibrated": self.start.to_dict(), "best": self.best.to_dict(),
             "checks": [one.to_dict() for one in self.checks],
             "control": None if self.control is None else vars(self.control),
+            "removed": None if self.removed is None else vars(self.removed),
         }  # fmt: skip
 
 

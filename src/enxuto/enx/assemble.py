@@ -62,6 +62,11 @@ class Assembly:
             names, self._spool.put_aside(self._encode(names, quantizer, levels, self._threads))
         )
 
+    def add_payload(self, payload: Payload) -> None:
+        """Add levels that are coded already."""
+        self._payloads.append(self._spool.put_aside(payload))
+        self._seen.update(entry.name for entry in payload.row.tensors)
+
     def add_each(
         self,
         names: Sequence[str],

@@ -9,9 +9,6 @@ Not here: how tensors become payloads (`enx.payload`), which quantizer a tensor 
 
 from __future__ import annotations
 
-import lzma
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from enxuto.codec import TRELLIS_CODERS
-from enxuto.enx.head import lzma_filters
+from enxuto.enx.container import LIMIT, PREFIX, pack, pack_head, read_head
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
 from enxuto.enx.signature import MAGIC
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
@@ -32,17 +29,14 @@ from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.onnx_model.carried import write_carried
 from enxuto.onnx_model.messages import looks_like_onnx
 
-__all__ = ["FORMAT_VERSION", "CompressedModel"]
+__all__ = ["FORMAT_VERSION", "CompressedModel", "check_rows"]
 
 FORMAT_VERSION = 4
 """The newest; files that an older reader understands too say an older one."""
 _PLAIN = 1  # files without coder `contexts` and quantizer `grid`
 _CONTEXTS = 2  # files without a trellis
 _EIGHT_STATES = 3  # files with no larger trellis
-_PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, json, graph, crc
-_STORED, _LZMA = 0, 1
-_HEAD_EXPANSION, _HEAD_SLACK = 64, 1 << 18
-_LIMIT = 1 << 31
+_LIMIT = LIMIT
 _IN_MEMORY = 1 << 26  # files up to this are read whole, larger ones payload by payload
 
 
@@ -80,14 +74,14 @@ class CompressedModel:
         """Write the file, whole or not at all; return its length in bytes."""
         with atomic_write(to_path(path)) as file:
             length = 0
-            for piece in self._pieces():
+            for piece in self.pieces():
                 file.write(piece)
                 length += len(piece)
             return length
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes."""
-        return b"".join(self._pieces())
+        return b"".join(self.pieces())
 
     @property
     def file_bytes(self) -> int:
@@ -139,7 +133,8 @@ class CompressedModel:
                 arrays.update(payload.arrays())
         return arrays
 
-    def _pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the file's bytes: the head, then each payload."""
         yield self._head()
         for payload in self.payloads:
             yield payload.data
@@ -154,25 +149,11 @@ class CompressedModel:
         if (
             packed[0] != text
         ):  # the metadata may have changed since; packing takes seconds where weights are inside
-            packed = text, lzma.compress(unpacked, lzma.FORMAT_RAW, filters=lzma_filters(len(unpacked)))
+            packed = text, pack(unpacked)
             self.__dict__["_packed"] = packed
-        stored, method = packed[1], _LZMA
-        if len(stored) >= len(unpacked) or len(unpacked) > _most_unpacked(len(stored)):
-            stored, method = unpacked, _STORED
-        total = _PREFIX.size + len(stored) + sum(payload.row.bytes for payload in self.payloads)
         version = max((_version(payload.row) for payload in self.payloads), default=_PLAIN)
-        fields = (MAGIC, version, method, total, len(stored), len(text), len(self.skeleton))
-        checksum = zlib.crc32(_PREFIX.pack(*fields, 0)[:-4] + stored)
-        return _PREFIX.pack(*fields, checksum) + stored
-
-
-def _most_unpacked(stored: int) -> int:
-    """Return how many bytes of table and graph a head of `stored` bytes may unfold to.
-
-    Far more than any network needs (its head shrinks to a tenth), and few enough that what a reader makes of them,
-    up to 150 times as much for messages of two bytes, stays small for a small file.
-    """
-    return _HEAD_EXPANSION * stored + _HEAD_SLACK
+        payload_bytes = sum(payload.row.bytes for payload in self.payloads)
+        return pack_head(MAGIC, version, text, self.skeleton, payload_bytes, packed[1])
 
 
 def _version(row: Row) -> int:
@@ -188,36 +169,16 @@ def _version(row: Row) -> int:
 
 def _read(file: BinaryIO, path: Path) -> CompressedModel:
     """Read and check everything but the payloads."""
-    prefix = file.read(_PREFIX.size)
+    prefix = file.read(PREFIX.size)
     if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
         if looks_like_onnx(prefix):
             raise FormatError("not an .enx file but an ONNX model; compress makes .enx files of it")
         raise FormatError("not an .enx file (it does not start with the format's signature)")
-    if len(prefix) < _PREFIX.size:
-        raise FormatError("the file ends within its first bytes; it was cut off", code="E051")
-    _, version, method, total, stored, json_bytes, graph_bytes, checksum = _PREFIX.unpack(prefix)
-    if not _PLAIN <= version <= FORMAT_VERSION:
-        raise FormatError(
-            f"format version {version} is not known here; a newer enxuto may read it", code="E053"
-        )
-    actual = file.seek(0, 2)
-    if actual != total:
-        raise FormatError(
-            f"the file has {actual} bytes where it says {total}; it was cut off or added to", code="E051"
-        )
-    unpacked_bytes = json_bytes + graph_bytes
-    if _PREFIX.size + stored > total or unpacked_bytes > _most_unpacked(stored) or unpacked_bytes >= _LIMIT:
-        raise FormatError("the lengths in the file's first bytes contradict each other")
-    file.seek(_PREFIX.size)
-    head = file.read(stored)
-    if zlib.crc32(prefix[:-4] + head) != checksum:
-        raise FormatError("the head does not match its checksum: the file is damaged", code="E052")
-    unpacked = _inflate(head, method, unpacked_bytes)
-    header = parse_header(unpacked[:json_bytes])
-    skeleton = unpacked[json_bytes:]
-    _check_rows(header.parts, total - _PREFIX.size - stored, skeleton)
+    head = read_head(file, prefix, FORMAT_VERSION)
+    header = parse_header(head.table)
+    skeleton, total, position = head.body, head.length, head.end
+    check_rows(header.parts, total - position, skeleton)
     payloads = []
-    position = _PREFIX.size + stored
     for row in header.parts:
         payloads.append(
             Payload(
@@ -228,30 +189,7 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     return CompressedModel(skeleton, tuple(payloads), header.metadata)
 
 
-def _inflate(head: bytes, method: int, length: int) -> bytes:
-    """Return the head's `length` unpacked bytes; memory is bounded by `length`."""
-    if method == _STORED:
-        unpacked = head
-    elif method == _LZMA:
-        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(length))
-        try:
-            unpacked = decoder.decompress(head, max_length=length + 1)
-        except lzma.LZMAError as error:
-            raise FormatError("the head does not decompress: the file is damaged", code="E052") from error
-    else:
-        raise FormatError(
-            f"compression method {method} is not known here; a newer enxuto may read it", code="E053"
-        )
-    if len(unpacked) != length:
-        raise FormatError("the head is not as long as the file says")
-    if method == _LZMA and (not decoder.eof or decoder.unused_data):
-        raise FormatError(
-            "the head does not end where its compression ends: the file is damaged", code="E052"
-        )
-    return unpacked
-
-
-def _check_rows(rows: Sequence[Row], payload_bytes: int, skeleton: bytes) -> None:
+def check_rows(rows: Sequence[Row], payload_bytes: int, skeleton: bytes) -> None:
     """Check the table against the file's length and against the graph."""
     if sum(row.bytes for row in rows) != payload_bytes:
         raise FormatError("the table's payloads do not fill the file")

@@ -26,7 +26,7 @@ from enxuto.quantize.grid import Grid
 from enxuto.quantize.scalar import DeadZone, Quantizer
 from enxuto.quantize.tensor import QuantizedTensor
 
-__all__ = ["CodedInFile", "Payload", "Spool", "most_elements"]
+__all__ = ["CodedInFile", "Payload", "Spool", "most_elements", "quantizers_of"]
 
 _EXPANSION = 4096
 _SLACK = 65536
@@ -223,17 +223,33 @@ class Payload:
         except UsageError as error:
             raise FormatError(f"the payload of {self.row.label} is damaged: {error}", code="E052") from error
 
-    def _exact_arrays(self, row: ExactRow) -> dict[str, np.ndarray]:
+    def exact_bytes(self) -> bytes:
+        """Decode exact values as ONNX files hold them, one tensor after the other."""
+        row = self.row
+        if not isinstance(row, ExactRow):
+            raise UsageError(f"{row.label} is quantized; it has levels")
         try:
-            data = decode_bytes(memoryview(self.data)[: row.coded_bytes], row.items, row.item_bytes)
+            return decode_bytes(memoryview(self.data)[: row.coded_bytes], row.items, row.item_bytes)
         except FormatError as error:
             raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
+
+    def _exact_arrays(self, row: ExactRow) -> dict[str, np.ndarray]:
+        data = self.exact_bytes()
         arrays = {}
         position = 0
         for entry in row.tensors:
             arrays[entry.name] = entry.from_bytes(data[position : position + entry.stored_bytes])
             position += entry.stored_bytes
         return arrays
+
+
+def quantizers_of(row: LevelsRow, steps: bytes | memoryview) -> list[Quantizer]:
+    """Return the quantizer of each tensor of a row whose payload begins with `steps`; `FormatError` for damage."""
+    try:
+        quantizer = _read_quantizer(row, memoryview(steps))
+    except UsageError as error:
+        raise FormatError(f"the payload of {row.label} is damaged: {error}", code="E052") from error
+    return [_quantizer_of_tensor(row, quantizer, index) for index in range(len(row.tensors))]
 
 
 def _encode_steps(quantizer: Quantizer) -> bytes:

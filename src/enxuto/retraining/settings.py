@@ -27,6 +27,7 @@ class Retraining:
         rate: how far a weight moves at most in a step, in steps of its grid; falls to 0 along a cosine.
         mix: the share of batches whose images are mixed in pairs.
         checks: how often a file is made and judged on the way.
+        also_prune: also price the multiplications of filters, so that whole filters become zero and leave the network.
         control: also train as long without rounding, to tell how much of the change is the training itself.
     """
 
@@ -36,6 +37,7 @@ class Retraining:
     rate: float = 0.004
     mix: float = 0.5
     checks: int = 16
+    also_prune: bool = False
     control: bool = False
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from enxuto.importing.load import network_of
 from enxuto.importing.network import OnnxNetwork
 from enxuto.onnx_model import Model
 from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.retraining.filters import FilterPenalty
 from enxuto.retraining.levels import LearnedLevels, RoundedBias
 from enxuto.retraining.rate import RateModel
 
@@ -74,6 +75,7 @@ class Student(nn.Module):
                 continue
             self._keys[key] = (name, transposed)
         self.rates = {name: RateModel() for name in self.weights}
+        self.penalty: FilterPenalty | None = None
         self._parts = nn.ModuleList([*self.weights.values(), *self.biases.values()])
         self.refresh_rates()
 
@@ -85,8 +87,10 @@ class Student(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """Return the measured outputs."""
         values: dict[str, Tensor] = {}
+        alive = {} if self.penalty is None else self.penalty.alive(self.weights)
         for key, (name, transposed) in self._keys.items():
             value = self.weights[name]() if name in self.weights else self.biases[name]()
+            value = value * alive[name] if name in alive else value
             values[key] = value.T if transposed else value
         return functional_call(self.network, values, (images,))
 
@@ -94,6 +98,18 @@ class Student(nn.Module):
         """Return the values of all that is learned, by the initializers' names."""
         parts = {**self.weights, **self.biases}
         return {name: part().detach().numpy().copy() for name, part in parts.items()}
+
+    def price_filters(self) -> None:
+        """From now on filters cost their multiplications too, and those of zeros have no bias."""
+        self.penalty = FilterPenalty.of(self.network, self.weights, self.bits_of_levels())
+
+    def file_biases(self) -> dict[str, np.ndarray]:
+        """Return the biases as a file holds them."""
+        alive = {} if self.penalty is None else self.penalty.alive(self.weights)
+        return {
+            name: bias.values() * alive[name].numpy() if name in alive else bias.values()
+            for name, bias in self.biases.items()
+        }
 
     def refresh_rates(self) -> None:
         """Fit the coder to the levels as they are now."""
@@ -105,7 +121,7 @@ class Student(nn.Module):
         total = torch.zeros(())
         for name, weight in self.weights.items():
             total = total + self.rates[name].bits(weight.latent)
-        return total
+        return total if self.penalty is None else total + self.penalty.bits(self.weights)
 
     def bits_of_levels(self) -> float:
         """Return the bits of all levels as the rate model has them."""

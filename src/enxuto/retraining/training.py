@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from enxuto.retraining.control import train_control
 from enxuto.retraining.descent import Descent
 from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.price import PriceOfBits
+from enxuto.retraining.removal import remove_dead_filters
 from enxuto.retraining.schedule import Schedule, measured_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
@@ -39,7 +41,16 @@ def retrain(task: RetrainingTask, settings: Retraining) -> Retrained:
         run = _Run(task, settings)
         ended = run.train()
         control = run.control() if settings.control and not ended else None
-        return run.result(ended, control)
+        return _remove_filters(run.result(ended, control))
+
+
+def _remove_filters(found: Retrained) -> Retrained:
+    """Return what was found without the filters that are zero; where nothing better was found, as it is."""
+    if not found.improved:
+        return found
+    model, removed = remove_dead_filters(found.outcome.model)
+    best = replace(found.best, bytes=model.file_bytes)
+    return replace(found, outcome=replace(found.outcome, model=model), best=best, removed=removed)
 
 
 @contextmanager
@@ -62,6 +73,8 @@ class _Run:
         self.outcome = task.start
         judging = time.monotonic() - self.began
         self.start = start_of(task)
+        if settings.also_prune:
+            self.start.student.price_filters()
         self.teacher = teacher_of(task.calibration.logits_model)
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
@@ -157,7 +170,7 @@ class _Run:
         student = self.descent.student
         with self.descent.averages.applied(values):
             tensors = {name: weight.quantized() for name, weight in student.weights.items()}
-            biases = {name: bias.values() for name, bias in student.biases.items()}
+            biases = student.file_biases()
         return self.task.code(price, tensors, biases, self.start.bias_step)
 
     def _time_steps(self, count: int) -> float:

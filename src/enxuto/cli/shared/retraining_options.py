@@ -43,6 +43,14 @@ class RetrainingOptions:
             help="See every training image X times, such as 2.5. The same number gives the same bytes.",
         ),
     ] = None
+    also_prune: Annotated[
+        bool,
+        typer.Option(
+            "--also-prune",
+            rich_help_panel=_PANEL,
+            help="Also price the multiplications of filters while training, so that whole filters leave the network.",
+        ),
+    ] = False
     control: Annotated[
         bool,
         typer.Option(
@@ -56,6 +64,7 @@ class RetrainingOptions:
         given = {
             "--minutes": self.minutes is not None,
             "--epochs": self.epochs is not None,
+            "--also-prune": self.also_prune,
             "--control": self.control,
         }
         stray = next((name for name, value in given.items() if value), None)
@@ -82,7 +91,9 @@ class RetrainingOptions:
         from enxuto.retraining import Retraining
 
         return (
-            Retraining(minutes=self.minutes, epochs=self.epochs, control=self.control)
+            Retraining(
+                minutes=self.minutes, epochs=self.epochs, also_prune=self.also_prune, control=self.control
+            )
             if self.retrain
             else None
         )

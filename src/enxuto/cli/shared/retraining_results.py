@@ -10,7 +10,7 @@ from enxuto.cli.shared.terminal import note, show_table
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
     from enxuto.compression.judge import Judgement
-    from enxuto.compression.retrainer import RetrainingCheck
+    from enxuto.compression.retrainer import RemovedFilters, RetrainingCheck
 
 __all__ = ["say_check", "show_retraining"]
 
@@ -46,10 +46,27 @@ def show_retraining(result: CalibratedResult) -> None:
             f"control, trained as long without rounding, on the images that choose: {same}KL {control.kl:.3g}{top1}: "
             "so much the training alone changes"
         )
+    if retrained.removed is not None:
+        note(_removed(retrained.removed))
     if not retrained.improved:
         note("retraining found no better file within the bound; the calibrated one was kept")
     if retrained.ended:
         note(f"training ended early: {retrained.ended}; the best file until then was taken")
+
+
+def _removed(removed: RemovedFilters) -> str:
+    kept = ""
+    if removed.kept_for_constants:
+        kept = f"; {removed.kept_for_constants} more are zero, but their biases are read as constants"
+    if removed.reason:
+        return removed.reason
+    if not removed.filters:
+        return f"no filter of {removed.of:,} could go{kept}"
+    share = removed.macs_after / max(1, removed.macs_before)
+    return (
+        f"{removed.filters:,} of {removed.of:,} filters were zero and left the network: {removed.macs_before:,} → "
+        f"{removed.macs_after:,} multiplications ({share:.1%}){kept}"
+    )
 
 
 def _length(result: CalibratedResult) -> str:

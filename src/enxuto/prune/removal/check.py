@@ -20,7 +20,7 @@ from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.removal.kept import KeptChannels
 from enxuto.prune.removal.remove import removed_atoms, zero_state
 
-__all__ = ["TOLERANCE", "check_removal"]
+__all__ = ["TOLERANCE", "check_removal", "difference_of_outputs"]
 
 TOLERANCE = 1e-9
 """Largest difference of two outputs in float64, relative to the largest value of the original's."""
@@ -67,6 +67,14 @@ def check_removal(
         f"largest output, first in {where}; nothing was changed",
         code="E034",
     )
+
+
+def difference_of_outputs(network: nn.Module, smaller: nn.Module, inputs: Sequence[Tensor]) -> float:
+    """Return the largest difference of two networks' outputs on the same inputs, relative to the largest value.
+
+    Raises `ModelError` where one of them does not run on these inputs.
+    """
+    return _difference(_run(network, inputs, "original"), _run(smaller, inputs, "pruned"))
 
 
 def _zero_removed(

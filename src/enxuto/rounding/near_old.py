@@ -1,0 +1,141 @@
+"""Levels for weights that have moved since they were last rounded: another level is taken only where it pays.
+
+A difference file holds what moved, so a level that stays costs next to nothing and one that moves several bits. Of
+squared error plus price times bits, the least is taken: for each level by itself, or along the trellis, where the path
+may leave the old one and come back to it.
+
+Source: `rounding.viterbi`, with the rate of a conditional code in the loss (entropy-constrained trellis-coded
+quantization, Fischer & Wang 1992).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from enxuto.machine.kernels import compiled
+from enxuto.quantize.trellis import MACHINES, multiples, states_before
+from enxuto.rounding.row_search import LARGEST_ON_TRELLIS
+
+__all__ = ["carry_along", "move_levels", "move_path"]
+
+_MOVED = 7.0  # bits of a level that moves where those before it stayed, one in some fifty does
+_AMONG_MOVED = 2.0  # of one behind others that moved, off the old path
+_STAYED = 1.0  # of one that stays there
+_FURTHER = 1.5  # more, for each level further away
+
+_FURTHEST_OFF, _FURTHEST_ON_TRELLIS = 1.0, 2.0  # steps that a weight may be off, as `verify` has it
+
+Float64 = npt.NDArray[np.float64]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+def move_levels(scaled: Float64, old: Int32, price: float) -> Int32:
+    """Return levels for weights in steps: the nearest whole numbers, or the old ones where moving does not pay.
+
+    Args:
+        scaled: the weights, in steps of the grid.
+        old: their levels before, of the same shape.
+        price: of a bit, in squared steps.
+    """
+    nearest = np.clip(np.rint(scaled), -(2.0**30 - 1), 2.0**30 - 1)
+    gain = (scaled - old) ** 2 - (scaled - nearest) ** 2
+    bits = _MOVED + _FURTHER * (np.abs(nearest - old) - 1)
+    far = np.abs(scaled - old) > _FURTHEST_OFF
+    return np.where((gain > price * bits) | far, nearest, old).astype(np.int32)
+
+
+def carry_along(old: Int32, change: Float64, stride: int) -> Int32:
+    """Return levels whose sum along each row follows that of the changes to within half a stride.
+
+    What a level does not take of the change so far is carried on to the next (error diffusion), so that small changes
+    of one direction are kept, though none of them alone would move a level.
+
+    Args:
+        old: the levels before (rows, …).
+        change: of the weights since, in steps (rows, …).
+        stride: in levels; 2 on a trellis, where a level stands for two steps and its parity decides the path.
+    """
+    width = float(stride * stride)  # levels of a trellis are two steps apart
+    flat = change.reshape(len(change) if change.ndim else 1, -1)
+    moved = np.rint(np.cumsum(flat, axis=1) / width).astype(np.int64)
+    return np.asarray(old + stride * np.diff(moved, axis=1, prepend=0).reshape(old.shape), np.int32)
+
+
+def move_path(scaled: Float64, old: Int32, states: int, price: float) -> Int32 | None:
+    """Return levels on a trellis for weights in steps; None where one would leave 30 bits.
+
+    Args:
+        scaled: the weights (R, C), in steps of the grid.
+        old: their levels before (R, C), on the same trellis.
+        states: how many the trellis has.
+        price: of a bit, in squared steps.
+    """
+    if scaled.size and not float(np.abs(scaled).max()) <= LARGEST_ON_TRELLIS:
+        return None
+    levels, columns = np.empty(scaled.shape, np.int32), scaled.shape[1]
+    losses, others = np.empty(states), np.empty(states)
+    origins, chosen = np.empty((columns, states), np.uint8), np.empty((columns, states), np.int32)
+    bits = price * np.array([_MOVED, _AMONG_MOVED, _STAYED, _FURTHER])
+    _search(
+        scaled, multiples(old, states), states_before(old, states), MACHINES[states].following, bits, losses, others,
+        origins, chosen, levels,
+    )  # fmt: skip
+    return levels
+
+
+@compiled
+def _search(
+    scaled: Float64,
+    before: Int32,
+    path: npt.NDArray[np.uint8],
+    following: Int64,
+    bits: Float64,
+    losses: Float64,
+    others: Float64,
+    origins: npt.NDArray[np.uint8],
+    chosen: Int32,
+    levels: Int32,
+) -> None:
+    """As `viterbi._search`; before, path (R, C): how many steps the old levels stand for, and their states."""
+    count, (rows, columns) = following.shape[0], scaled.shape
+    for r in range(rows):
+        for state in range(count):
+            losses[state] = 0.0 if state == 0 else np.inf
+        for j in range(columns):
+            others[:] = np.inf
+            for state in range(count):
+                if losses[state] == np.inf:
+                    continue
+                odd = np.int64(state & 1)
+                expected = np.int64((abs(np.int64(before[r, j])) + odd) >> 1)
+                expected = -expected if before[r, j] < 0 else expected
+                same = state == path[r, j]
+                size = (abs(scaled[r, j]) + odd) / 2
+                sign = np.int64(-1 if scaled[r, j] < 0 else 1)
+                for option in range(4):
+                    level = (
+                        sign * (np.int64(np.floor(size)) + option)
+                        if option < 2
+                        else expected + sign * (option - 2)
+                    )
+                    value = 2 * level - odd * np.sign(level)
+                    distance = abs(level - expected)
+                    if option > 1 and abs(scaled[r, j] - value) > _FURTHEST_ON_TRELLIS:
+                        continue
+                    cost = 0.0 if same else bits[2]
+                    if distance > 0:
+                        cost = (bits[0] if same else bits[1]) + bits[3] * (distance - 1)
+                    total = losses[state] + (scaled[r, j] - value) ** 2 + cost
+                    reached = following[state, level & 1]
+                    if total < others[reached]:
+                        others[reached] = total
+                        origins[j, reached], chosen[j, reached] = state, np.int32(level)
+            losses, others = others, losses
+        best = np.int64(0)
+        for state in range(1, count):
+            best = np.int64(state) if losses[state] < losses[best] else best
+        for j in range(columns - 1, -1, -1):
+            levels[r, j] = chosen[j, best]
+            best = np.int64(origins[j, best])

@@ -1,0 +1,204 @@
+"""Difference files: the new file comes back to the byte, whatever kinds of tensors it has, and takes few bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import enxuto
+from enx_samples import small_model
+from enxuto.compression.data_free import compress
+from enxuto.demo import MODEL, TEST_IMAGES
+from enxuto.differences.copies import apply_copies, find_copies
+from enxuto.differences.patch import Patch
+from enxuto.enx.file import CompressedModel
+from enxuto.enx.verify import verify
+from enxuto.errors import DataError, FormatError, UsageError
+from enxuto.onnx_model import Model
+from enxuto.quantize.scalar import Half, Minifloat, MuLaw
+from enxuto.quantize.schemes import RangeSteps, SameQuantizer, Scheme
+
+SCHEMES: dict[str, Callable[[Model], CompressedModel]] = {
+    "trellis": compress,
+    "nearest": lambda model: compress(model, rounding="nearest"),
+    "rate": lambda model: compress(model, rounding="rate"),
+    "channels": lambda model: compress(model, RangeSteps(12, "channel")),
+    "mu-law": lambda model: compress(model, _same(MuLaw(64, 255.0))),
+    "minifloat": lambda model: compress(model, _same(Minifloat(3, 3))),
+    "half": lambda model: compress(model, _same(Half())),
+    "exact": lambda model: compress(model, keep_exact=["*"]),
+    "folded": lambda model: compress(model, fold_bn=True),
+}
+
+
+def _same(quantizer: MuLaw | Minifloat | Half) -> Scheme:
+    return SameQuantizer(quantizer)
+
+
+def floats(model: Model) -> list[str]:
+    return [info.name for info in model.infos() if info.dtype == np.float32 and info.elements > 4]
+
+
+def nudged(model: Model, share: float, names: list[str] | None = None, seed: int = 0) -> Model:
+    """The model with weights moved by a share of their own spread."""
+    generator = np.random.default_rng(seed)
+    arrays = {}
+    for name in names or floats(model):
+        before = np.asarray(model.load(name))
+        move = generator.normal(0, share * float(before.std() or 1), before.shape)
+        arrays[name] = (before + move).astype(before.dtype)
+    return model.replace_weights(arrays)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Model:
+    return Model.read(MODEL)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("share", [0.0, 0.01, 3.0])
+def test_the_new_file_comes_back(scheme: str, share: float, tmp_path: Path) -> None:
+    """A patch read from its file makes the same bytes; what changed nowhere takes next to none."""
+    model = small_model()
+    old = SCHEMES[scheme](model)
+    patch = enxuto.diff(old, nudged(model, share) if share else model)
+    path = tmp_path / "patch.enxd"
+    assert patch.save(path) == path.stat().st_size == patch.file_bytes
+    made = Patch.read(path).apply(old)
+    assert hashlib.sha256(made.to_bytes()).hexdigest() == patch.table.result
+    if not share:
+        assert made.to_bytes() == old.to_bytes()
+        assert patch.file_bytes < 350
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("other", ["trellis", "channels"])
+def test_an_enx_file_made_otherwise_comes_back(scheme: str, other: str) -> None:
+    """Other grids, other coders, exact tensors where there were levels: still to the byte."""
+    old, new = SCHEMES[scheme](small_model()), SCHEMES[other](nudged(small_model(), 0.01))
+    assert enxuto.diff(old, new).apply(old).to_bytes() == new.to_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.int64, np.uint16, np.bool_])
+def test_exact_tensors_of_all_types(dtype: type, digits: Model) -> None:
+    """Differences of exact values wrap around, in words of one to eight bytes."""
+    generator = np.random.default_rng(0)
+    before = (1000 * generator.normal(size=(40, 50))).astype(dtype)
+    after = np.where(generator.random(before.shape) < 0.05, ~before if dtype is np.bool_ else -before, before)
+    models = [_with_constant(digits, array) for array in (before, after)]
+    old, new = (compress(model) for model in models)
+    assert enxuto.diff(old, new).apply(old).to_bytes() == new.to_bytes()
+
+
+def _with_constant(model: Model, array: np.ndarray) -> Model:
+    from onnx import numpy_helper
+
+    proto = model.to_proto()
+    proto.graph.initializer.append(numpy_helper.from_array(array, "table"))
+    return Model.from_proto(proto)
+
+
+def test_a_last_layer_takes_a_tenth(digits: Model) -> None:
+    """One changed tensor costs its own moves and little else, and the answers are those of the new network."""
+    old = enxuto.compress(digits, bits=3, threads=1).compressed
+    last = [name for name in floats(digits) if "fc" in name or "3" in name][-2:]
+    new = nudged(digits, 0.02, last)
+    patch = enxuto.diff(old, new)
+    assert patch.file_bytes < old.file_bytes / 10
+    kept = {name for entry, _ in old.entries() if (name := entry.name) not in last}
+    before, after = old.to_model(), patch.apply(old).to_model()
+    assert all(np.array_equal(before.load(name), after.load(name)) for name in kept)
+
+
+def test_verify_knows_the_new_network(digits: Model) -> None:
+    """Levels that stay where they are, are within what `verify` allows."""
+    for rounding in ("trellis", "nearest"):
+        new = nudged(digits, 0.05)
+        made = enxuto.diff(compress(digits, rounding=rounding), new).apply(
+            compress(digits, rounding=rounding)
+        )
+        assert verify(made, new).ok
+
+
+def test_small_changes_of_a_calibrated_file_are_kept_with_its_original(digits: Model) -> None:
+    """A drift far below a step arrives: sums along rows follow, though no weight moves by itself."""
+    old = enxuto.compress(digits, bits=3, data=TEST_IMAGES, threads=1).compressed
+    assert "calibrated" in old.metadata
+    name = max(floats(digits), key=lambda one: digits.info(one).elements)
+    drift = 0.02 * float(np.abs(digits.load(name)).max())
+    new = digits.replace_weights({name: digits.load(name) + np.float32(drift)})
+    with pytest.warns(UserWarning, match="original="):
+        enxuto.diff(old, new)
+    patch = enxuto.diff(old, new, original=MODEL)
+    moved = patch.apply(old).to_model().load(name) - old.to_model().load(name)
+    assert abs(float(moved.mean()) / drift - 1) < 0.1
+    assert patch.file_bytes < old.file_bytes / 3
+    with pytest.raises(DataError, match="not made from the original"):
+        enxuto.diff(old, new, original=new)
+
+
+def test_a_layer_of_another_shape_is_compressed_anew() -> None:
+    """A head with more classes: what fits stays, the rest is as `compress` has it."""
+    model = small_model()
+    old = compress(model)
+    proto = compress(model).to_model().to_proto()
+    name = max((i for i in proto.graph.initializer if i.data_type == 1), key=lambda i: np.prod(i.dims)).name
+    from onnx import numpy_helper
+
+    for index, tensor in enumerate(proto.graph.initializer):
+        if tensor.name == name:
+            grown = np.concatenate([numpy_helper.to_array(tensor)] * 2)
+            proto.graph.initializer[index].CopyFrom(numpy_helper.from_array(grown, name))
+    new = Model.from_proto(proto)
+    made = enxuto.diff(old, new).apply(old)
+    assert made.to_model().load(name).shape == grown.shape
+    assert float(np.abs(made.to_model().load(name) - grown).max()) < float(np.abs(grown).max()) / 8
+
+
+def test_the_base_must_be_the_one(tmp_path: Path) -> None:
+    """Another file is refused by its hash, also one whose decoded weights are the same."""
+    old, other = compress(small_model()), compress(nudged(small_model(), 0.1))
+    patch = enxuto.diff(old, nudged(small_model(), 0.01))
+    with pytest.raises(FormatError, match="to another file") as caught:
+        patch.apply(other)
+    assert caught.value.code == "E054"
+    other.save(tmp_path / "other.enx")
+    with pytest.raises(FormatError, match="to another file"):
+        enxuto.apply(tmp_path / "other.enx", patch)
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
+def test_prices_that_are_none(price: float) -> None:
+    with pytest.raises(UsageError, match="price="):
+        enxuto.diff(compress(small_model()), small_model(), price=price)
+
+
+def test_a_higher_price_makes_a_shorter_file(digits: Model) -> None:
+    old, new = compress(digits), nudged(digits, 0.03)
+    sizes = [enxuto.diff(old, new, price=price).file_bytes for price in (0.0, 0.01, 0.1, 1.0)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"", b""),
+        (b"", b"abc"),
+        (b"abc" * 100, b""),
+        (b"abc" * 100, b"abc" * 100),
+        (bytes(range(256)) * 4, bytes(range(256)) * 2 + b"other" + bytes(range(256)) * 2),
+        (bytes(range(256)), bytes(range(128, 256)) + bytes(range(128))),
+    ],
+)
+def test_copies(old: bytes, new: bytes) -> None:
+    found = find_copies(old, new)
+    assert apply_copies(old, found, len(new)) == new
+    for length in (len(new) - 1, len(new) + 1):
+        if length >= 0:
+            with pytest.raises(FormatError):
+                apply_copies(old, found, length)
