@@ -65,17 +65,24 @@ class Descent:
             reference = _tuple(self._teacher(images))
         return divergence_from(reference, _tuple(self.student(images)), self._losses)
 
-    def scale_steps(self, factor: float) -> None:
-        """Make all steps larger by a factor; what is learned, and its averages, stay the values that they are."""
+    def grow_steps(self, factor: float) -> None:
+        """Count in steps larger by a factor, so that fewer levels are taken; layers keep their strength.
+
+        Latent numbers shrink by the factor, and a layer's step grows by as much as makes up for the levels that became
+        smaller (by least squares), which is nothing as long as none did. Steps that grew by the factor at once would
+        make every layer stronger by it, as most levels stay; twenty layers without normalisation do not survive that.
+        """
         if factor == 1:
             return
         places = {id(parameter): number for number, parameter in enumerate(self.student.parameters())}
         with torch.no_grad():
             for weight in self.student.weights.values():
+                before = weight()
                 for tensor in (weight.latent, self.averages.values[places[id(weight.latent)]]):
                     tensor /= factor
+                gain = _gain(before, weight())
                 for tensor in (weight.log_step, self.averages.values[places[id(weight.log_step)]]):
-                    tensor += math.log2(factor)
+                    tensor += math.log2(gain)
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on, but the rate model, as plain values and tensors."""
@@ -115,6 +122,12 @@ def _optimizer(student: Student, rate: float) -> torch.optim.Optimizer:
         betas=_BETAS,
         eps=_EPSILON,
     )
+
+
+def _gain(wanted: Tensor, values: Tensor) -> float:
+    """Return what values are best multiplied by, from 1/2 to 2."""
+    gain = float((wanted * values).sum()) / max(float((values * values).sum()), 1e-30)
+    return min(2.0, max(0.5, gain))
 
 
 def _are_finite(student: Student) -> bool:

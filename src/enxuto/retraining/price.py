@@ -1,7 +1,7 @@
 """The price of a bit while training: steered so that the file ends at the size, or at the loss, that was asked for.
 
-With the price all steps grow or shrink, as its square root (`calibration.allocation`). Gradients of the rate alone
-would take thousands of steps: those of single batches scatter far more than a price weighs.
+With the price all steps grow or shrink, as its square root (`calibration.allocation`), a little at a time. Gradients of
+the rate alone would take thousands of steps: those of single batches scatter far more than a price weighs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _MOST = 0.25  # that the logarithm moves at once
 _BY_LOSS = 0.45  # that it moves at a check, at most
 _MARGIN = 0.985  # of the size: averaged weights are not quite those that are steered
 _GLIDE = 0.35  # of the training, in which the size comes down
+_AT_ONCE = 0.01  # of a step, that steps grow or shrink between two fits of the rate model: training makes up for that
 
 
 @dataclass
@@ -31,6 +32,7 @@ class PriceOfBits:
     price: float
     bounds: Bounds
     first: float
+    owed: float = 0.0
 
     def aim(self, progress: float) -> float | None:
         """Return the bytes aimed at after a share of the training; None where no size is bounded."""
@@ -40,27 +42,33 @@ class PriceOfBits:
         share = min(1.0, progress / _GLIDE)
         return self.first * (last / self.first) ** share if self.first > last else last
 
-    def follow_size(self, levels: float, rest: float, progress: float) -> float:
-        """Move the price by how far the bytes of levels are from what is aimed at; return the factor for steps.
+    def follow_size(self, levels: float, rest: float, progress: float) -> None:
+        """Move the price by how far the bytes of levels are from what is aimed at.
 
         rest: bytes of the file beside the levels.
         """
         aim = self.aim(progress)
         if aim is None:
-            return 1.0
+            return
         left = max(aim - rest, 0.1 * levels, 1.0)
-        return self._move(_clip(_GAIN * math.log(max(1.0, levels) / left), _MOST))
+        self._move(_clip(_GAIN * math.log(max(1.0, levels) / left), _MOST))
 
-    def follow_loss(self, judgement: Judgement, progress: float) -> float:
-        """Move the price by how far a judgement is from the bound; return the factor for steps."""
+    def follow_loss(self, judgement: Judgement, progress: float) -> None:
+        """Move the price by how far a judgement is from the bound."""
         if self.bounds.max_bytes is not None:
-            return 1.0
+            return
         most = _BY_LOSS * (1 - 0.7 * progress)
-        return self._move(-_clip(excess_of(self.bounds, judgement), 1.0) * most)
+        self._move(-_clip(excess_of(self.bounds, judgement), 1.0) * most)
 
-    def _move(self, by: float) -> float:
+    def growth(self) -> float:
+        """Return the factor by which steps grow now, and owe it no longer."""
+        now = _clip(self.owed, _AT_ONCE)
+        self.owed -= now
+        return math.exp(now)
+
+    def _move(self, by: float) -> None:
         self.price *= math.exp(by)
-        return math.exp(by / 2)
+        self.owed = _clip(self.owed + by / 2, _MOST)
 
 
 def excess_of(bounds: Bounds, judgement: Judgement) -> float:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from enxuto.calibration.calibration import Calibration
 from enxuto.compression.at_price import bias_step_at
 from enxuto.compression.retrainer import RetrainingTask
 from enxuto.compression.selection import matching_names, quantizable_weights
 from enxuto.errors import ModelError
+from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.retraining.student import Student
 
 __all__ = ["Start", "start_of"]
 
-_MOST_BITS = 1.5  # a weight: a coarser file is approached from here
+_COARSER = 2.0  # times the price of the calibrated file: training makes up for so much
+_TRIES, _NEAR = 6, 0.02  # how often a price is looked for that gives the size, and how near is near enough
 _BIAS_STEP = 2.0  # times the one of calibrated files: training makes up for its errors
 
 
@@ -31,23 +38,58 @@ def start_of(task: RetrainingTask, *, rounded: bool = True) -> Start:
     rounded: False for the control, which starts from the original.
     """
     calibration = task.calibration
-    price = task.start.price
-    if task.bounds.max_bytes is not None:
-        price = min(price, calibration.price_of_bits(_MOST_BITS))
     model = calibration.model
-    names = quantizable_weights(model, task.settings.roles, task.settings.keep_exact)
-    exact = matching_names(model, task.settings.keep_exact)
-    levels = calibration.round_at(price, names, trellis=False)
-    step = _BIAS_STEP * bias_step_at(calibration, price)
     decoded = task.start.model.to_model() if rounded else model
+    exact = matching_names(model, task.settings.keep_exact)
     biases = {
         layer.bias: decoded.load(layer.bias)
         for layer in calibration.layers
         if layer.bias is not None and layer.bias not in exact
     }
+    price, levels = _levels_of(task, biases, to_size=rounded)
+    step = _bias_step(calibration, price)
+    if rounded:
+        corrected = calibration.correct_biases(levels)
+        biases = {name: corrected.get(name, bias) for name, bias in biases.items()}
     weights = {name: model.load(name) for name in levels}
     measured = calibration.judged_outputs.measured(decoded)
     student = Student(measured, weights, levels, biases, step, rounded=rounded)
     if not student.weights:
         raise ModelError("no weight of this model can be retrained", code="E036")
     return Start(student, price, step)
+
+
+def _bias_step(calibration: Calibration, price: float) -> float:
+    return _BIAS_STEP * bias_step_at(calibration, price)
+
+
+def _levels_of(
+    task: RetrainingTask, biases: Mapping[str, np.ndarray], *, to_size: bool
+) -> tuple[float, dict[str, QuantizedTensor]]:
+    """Return the price, and the levels off the trellis, that training starts at.
+
+    With a bound on the size these are calibrated levels of that size: training that had to come down to it would
+    first lose what calibration knows. Else the price is somewhat above the calibrated file's.
+    """
+    calibration, most = task.calibration, task.bounds.max_bytes
+    names = quantizable_weights(calibration.model, task.settings.roles, task.settings.keep_exact)
+    if most is None or not to_size:
+        price = _COARSER * task.start.price
+        return price, calibration.round_at(price, names, trellis=False)
+    price, known = task.start.price, list[tuple[float, float]]()
+    for number in range(_TRIES):
+        levels = calibration.round_at(price, names, trellis=False)
+        size = task.code(price, levels, biases, _bias_step(calibration, price)).model.file_bytes
+        if -_NEAR < math.log(size / most) <= 0 or number == _TRIES - 1:
+            break
+        known.append((math.log(price), math.log(size)))
+        price = math.exp(_next_price(known, math.log(most) - _NEAR / 2))
+    return price, levels
+
+
+def _next_price(known: Sequence[tuple[float, float]], aim: float) -> float:
+    """Return the logarithm of a price at which the logarithm of the size should be `aim`, by the last two tries."""
+    now, size = known[-1]
+    before, first = known[-2] if len(known) > 1 else (now - 1, size + 0.25)
+    slope = min(-0.05, (size - first) / (now - before)) if now != before else -0.25
+    return now + min(2.0, max(-2.0, (aim - size) / slope))

@@ -124,7 +124,8 @@ class _Run:
         student.refresh_rates()
         if not last:
             size = student.bits_of_levels() / 8
-            self.descent.scale_steps(self.price.follow_size(size, self.beside, step / steps))
+            self.price.follow_size(size, self.beside, step / steps)
+            self.descent.grow_steps(self.price.growth())
             student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
             self._check()
@@ -140,7 +141,7 @@ class _Run:
             if most is None or not most < size < _NEARLY * most:
                 break
             levels = max(1.0, most - self.beside)
-            self.descent.scale_steps(min(1.2, 1 + (size - most) / levels))
+            self.descent.grow_steps(min(1.2, 1 + (size - most) / levels))
             outcome = self._file_of(self.descent.averages.values, self.price.price)
         found = self.task.check(
             outcome, self.descent.step * self.settings.batch, self.seconds + time.monotonic() - self.began
@@ -150,9 +151,7 @@ class _Run:
         if self.task.better(found, self.found):
             self.outcome, self.found = outcome, found
             self.best = [value.clone() for value in self.descent.averages.values]
-        self.descent.scale_steps(
-            self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
-        )
+        self.price.follow_loss(found.judgement, self.descent.step / self.schedule.steps)
         self.descent.student.refresh_rates()
         if self.task.settings.on_check is not None:
             self.task.settings.on_check(found)
@@ -190,6 +189,7 @@ class _Run:
             "steps": self.schedule.steps,
             "price": self.price.price,
             "first": self.price.first,
+            "owed": self.price.owed,
             "beside": self.beside,
             "best": self.best,
             "best_number": checks.index(self.found),
@@ -204,7 +204,7 @@ class _Run:
             self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]))
             self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
-            self.price.first = float(saved["first"])
+            self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
             self.seconds = float(saved["seconds"])
             self.best, self.found = saved["best"], checks[saved["best_number"]]
             if self.best is not None:
