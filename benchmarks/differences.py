@@ -3,12 +3,12 @@
     python benchmarks/differences.py resnet20-cifar10.onnx --train cifar10-train.parquet --data cifar10-test.parquet \
         --preprocess resnet-cifar [--bits 2] [--steps 50] [--prices 0.01 0.1]
 
-The network is trained further in two ways: its last layer alone, and all of it for `--steps` steps with small steps of
-SGD (batches of 64, with labels; `--norms`: batch normalisation in training mode). Old files are the default without images and,
-with `--bits`, a calibrated one. For every tuning there is a line for the newer network compressed by itself, with its
-bytes and those of `zstd -19 --patch-from` the old file, and for every price one for the difference file. "KL", "same"
-and top-1 compare with the fine-tuned network on `--test` images of --data that nothing was trained or chosen on. The
-line "old" is the old file's own, to show how far the training went.
+The network is trained further in two ways: its last layer alone, and all of it for `--steps` steps of SGD (batches
+of 64, with labels; `--norms`: batch normalisation in training mode). Old files are the default and, with `--bits`, a
+calibrated one. For every tuning there is a line for the newer network compressed by itself, with its bytes and those of
+`zstd -19 --patch-from` the old file, and for every price one for the difference file. "KL", "same" and top-1 compare
+with the fine-tuned network on `--test` images of --data that nothing was trained or chosen on. The line "old" is the
+old file's own, to show how far the training went.
 """
 
 from __future__ import annotations

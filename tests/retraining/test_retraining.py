@@ -107,6 +107,9 @@ def test_training_finds_a_better_file_of_the_size(trained: enxuto.CompressionRes
     assert 8 * trained.file_bytes <= 3.1 * trained.parameters
     assert found.images == 3 * 512
     assert len(found.checks) == 3
+    assert found.removed is not None
+    assert found.removed.of == 8 + 16 + 10
+    assert found.removed.reason == ""
     before = trained.calibrated.before_retraining if trained.calibrated is not None else None
     assert before is not None
     assert trained.report is not None
