@@ -109,7 +109,7 @@ web: js/node_modules/.package-lock.json  ## the page with the decoder, for any s
 acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
 	$(BIN)/python -m pytest -m acceptance
 
-agreement: $(VENV)/quick.stamp  ## package, example and C decoder on 100,000 mutated files: some minutes
+agreement: $(VENV)/quick.stamp  ## package, example, C and WebAssembly on 100,000 mutated files: long
 	$(BIN)/python -m pytest -m acceptance -s tests/acceptance/test_acceptance_decoders.py
 
 recompile:       ## forget compiled loops, so that they are compiled anew

@@ -1,29 +1,36 @@
 """Encode and decode speed and size of the codec beside other coders, all in one run.
 
-    python benchmarks/codec.py [--levels 10000000] [--json codec.json]
+    python benchmarks/codec.py [--levels 10000000] [--coders enxuto NNCodec] [--json codec.json]
 
 Levels are Laplacian, rounded, of about 2, 3 and 5 bits of entropy; then a matrix and 3×3 kernels as trained networks
 have them: a scale per row and per column, kernels whose neighbours are alike. None are of a trellis search, so that
 coder `trellis` shows its speed here, not what it saves. One thread. Every coder must give the
 levels back; sizes include all tables. Times are processor time, the best of several runs, and mean something only as
-ratios within one run: the last column says how fast the others decode beside enxuto's order-0 coder.
+ratios within one run: the last column says how fast the others decode beside enxuto's order-0 coder. Rows of enxuto
+decode with its loops that Numba compiles, those marked C with `decoder/enx.c` (needs `cc`). NNCodec's C++ coder has a
+row where it is installed (`pip install --no-deps nncodec`, which compiles it).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import importlib.util
 import json
 import lzma
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import constriction
 import numpy as np
 import zstandard
 
+from decoders import file_of, library
 from enxuto.codec import Coder, decode, encode, entropy
 
 Coded = tuple[int, Callable[[], np.ndarray]]
@@ -70,6 +77,50 @@ def enxuto_coder(coder: Coder) -> Callable[[np.ndarray], Coded]:
     return coded
 
 
+@cache
+def in_c() -> ctypes.CDLL:
+    """The C decoder, compiled once."""
+    with tempfile.TemporaryDirectory() as folder:
+        return library(Path(folder))
+
+
+def c_coder(coder: Coder) -> Callable[[np.ndarray], Coded]:
+    """The package's coder, decoded by `decoder/enx.c`."""
+
+    def coded(levels: np.ndarray) -> Coded:
+        compressed, file = file_of(levels, coder), ctypes.c_void_p()
+        data, payload, found = compressed.to_bytes(), compressed.payloads[0], np.empty(levels.size, np.int32)
+        place = found.ctypes.data_as(ctypes.c_void_p)
+        assert in_c().enx_open(ctypes.byref(file), data, ctypes.c_size_t(len(data)), None) == 0
+
+        def decoded() -> np.ndarray:
+            assert in_c().enx_levels(file, ctypes.c_size_t(0), payload.data, place) == 0
+            return found
+
+        return payload.row.coded_bytes, decoded
+
+    return coded
+
+
+def nncodec_coder(levels: np.ndarray) -> Coded:
+    """NNCodec's DeepCABAC for integers without a trellis, with ten greater-than flags."""
+    cabac = importlib.import_module("nncodec.extensions.deepCABAC")
+    whole, off = np.ascontiguousarray(levels, np.int32), (cabac.HdspMode.AlwaysOff, np.zeros(2, np.int8))
+    encoder = cabac.Encoder()
+    encoder.initCtxModels(10, 1)
+    encoder.encodeLayer(whole, 0, 0, 0, 0, 0, np.zeros(len(whole), np.int32), *off, 0, 0)
+    stream, found = encoder.finish(), np.zeros_like(whole)
+
+    def decoded() -> np.ndarray:
+        decoder = cabac.Decoder()
+        decoder.setStream(stream)
+        decoder.initCtxModels(10)
+        decoder.decodeLayer(found, 0, 0, 0, 0, *off, 0, 0)
+        return found
+
+    return len(stream), decoded
+
+
 def constriction_coder(levels: np.ndarray) -> Coded:
     """Constriction's ANS coder with the exact empirical distribution (its table is not counted)."""
     low = int(levels.min())
@@ -98,6 +149,10 @@ CODERS: dict[str, tuple[Callable[[np.ndarray], Coded], int]] = {
     "enxuto order0": (enxuto_coder("order0"), 5),
     "enxuto contexts": (enxuto_coder("contexts"), 5),
     "enxuto trellis-32": (enxuto_coder("trellis-32"), 5),
+    "enxuto order0, C": (c_coder("order0"), 5),
+    "enxuto contexts, C": (c_coder("contexts"), 5),
+    "enxuto trellis-32, C": (c_coder("trellis-32"), 5),
+    "NNCodec": (nncodec_coder, 3),
     "constriction ANS": (constriction_coder, 3),
     "zstd -19": (zstd_coder, 1),
     "xz -6": (xz_coder, 1),
@@ -130,6 +185,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--levels", type=int, default=4_000_000, help="levels per source")
+    parser.add_argument("--coders", nargs="+", default=[""], help="only those whose names begin so")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     sources = {f"Laplacian, {bits:g} bits": laplacian(bits, options.levels, 0) for bits in (2.0, 3.0, 5.0)}
@@ -140,6 +196,10 @@ def main() -> None:
         for shape in ((300, 300), (90, 90, 3, 3)):
             CODERS[name][0](scaled(*shape, seed=1))[1]()
     results = []
+    chosen = [name for name in CODERS if name.startswith(tuple(options.coders))]
+    if "NNCodec" in chosen and importlib.util.find_spec("nncodec") is None:
+        chosen.remove("NNCodec")
+        print("NNCodec is not installed: no row of it\n")
     print(f"{options.levels:,} levels per source, one thread; seed 0\n")
     print(
         "| source | entropy | coder | bits/level | over entropy | encode M/s | decode M/s | decode, order0 = 1 |"
@@ -148,7 +208,7 @@ def main() -> None:
     for source, levels in sources.items():
         bound = entropy(levels)
         own = 0.0
-        for name in CODERS:
+        for name in chosen:
             row = measure(name, levels, bound)
             own = own or row.decode_m_per_s
             results.append(row)

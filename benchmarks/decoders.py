@@ -1,11 +1,12 @@
 """Decoding speed of the C decoder beside the Python package's compiled loops, on one core, in one run.
 
-    python benchmarks/decoders.py [--rows 1024] [--first-use] [--json decoders.json]
+    python benchmarks/decoders.py [--rows 1024] [--first-use] [--wasm] [--json decoders.json]
 
 Levels of a matrix and of 3×3 kernels are coded by each coder; both decode the same payload, in turns. Times are
 processor time, the best of several runs, and mean something only as ratios within one run. With --first-use also what
-that of each costs, with nothing compiled: decoding the packaged network in a process of its own. Needs a C compiler
-(`cc`).
+that of each costs, with nothing compiled: decoding the packaged network in a process of its own. With --wasm also the
+WebAssembly build in Node, compiled in full before it runs, beside C: from a payload to float32 values, in turns.
+Needs a C compiler (`cc`).
 """
 
 from __future__ import annotations
@@ -101,6 +102,32 @@ def measure(enx: ctypes.CDLL, levels: np.ndarray, coder: Coder) -> tuple[float, 
     return levels.size / in_c / 1e6, levels.size / in_package / 1e6
 
 
+def measure_wasm(enx: ctypes.CDLL, levels: np.ndarray, coder: Coder, folder: Path) -> tuple[float, float]:
+    """Million weights a second from a payload to values, in C and in WebAssembly, each the best of three turns."""
+    compressed, file = file_of(levels, coder), ctypes.c_void_p()
+    data, payload = compressed.to_bytes(), compressed.payloads[0].data
+    place = folder / "levels.enx"
+    place.write_bytes(data)
+    values = np.empty(levels.size, np.float32)
+    out = (ctypes.c_void_p * 1)(values.ctypes.data)
+    assert enx.enx_open(ctypes.byref(file), data, ctypes.c_size_t(len(data)), None) == 0
+    script = [
+        shutil.which("node") or "node",
+        "--no-liftoff",
+        "--no-wasm-tier-up",
+        str(Path(__file__).with_name("wasm_rows.mjs")),
+        str(place),
+        "12",
+    ]
+    in_c = in_wasm = float("inf")
+    for _ in range(3):
+        in_c = min(in_c, *best(lambda: enx.enx_decode(file, ctypes.c_size_t(0), payload, out), repeats=12))
+        done = subprocess.run(script, check=True, capture_output=True, text=True)
+        in_wasm = min(in_wasm, float(done.stdout) / 1000)
+    enx.enx_close(file)
+    return levels.size / in_c / 1e6, levels.size / in_wasm / 1e6
+
+
 def main() -> int:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(
@@ -108,6 +135,7 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=int, default=1024, help="rows of the matrix (default: %(default)s)")
     parser.add_argument("--first-use", action="store_true", help="time the first use of both, too")
+    parser.add_argument("--wasm", action="store_true", help="time WebAssembly in Node, too")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -122,6 +150,12 @@ def main() -> int:
                 in_c, in_package = measure(enx, levels, coder)
                 results.append({"levels": name, "coder": coder, "c": in_c, "package": in_package})
                 print(f"{name:<14}{coder:<10}{in_c:>9.1f}{in_package:>14.1f}{in_c / in_package:>8.2f}")
+                if options.wasm:
+                    in_c, in_wasm = measure_wasm(enx, levels, coder, Path(folder))
+                    results.append(
+                        {"levels": name, "coder": coder, "c, values": in_c, "wasm, values": in_wasm}
+                    )
+                    print(f"  to values: C {in_c:.1f}, WebAssembly {in_wasm:.1f} M/s, {in_wasm / in_c:.2f}")
         for decoder in ("c", "numba") if options.first_use else ():
             seconds = first_use(decoder, Path(folder))
             results.append({"first use": decoder, "seconds": seconds})

@@ -108,12 +108,14 @@ static INLINE void write32(uint8_t *p, uint32_t v)
     else for (unsigned i = 0; i < sizeof v; i++) p[i] = (uint8_t)(v >> 8 * i);
 }
 
-/* CRC-32 of zlib, half a byte at a time: the table is small enough for a board. */
+/* CRC-32 of zlib, half a byte at a time: the table is small enough for a board, and made here. */
 static uint32_t crc32_of(uint32_t crc, const uint8_t *data, size_t size)
 {
-    static const uint32_t table[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    uint32_t table[16];
+    for (uint32_t i = 0; i < 16; i++) {
+        table[i] = i;
+        for (int j = 0; j < 4; j++) table[i] = table[i] >> 1 ^ (0xedb88320 & (0 - (table[i] & 1)));
+    }
     crc = ~crc;
 #ifndef ENX_SMALL /* long data four bytes at a time, by tables made of the one above (Kounavis and Berry, 2005) */
     if (size >= 4096) {
@@ -342,46 +344,28 @@ static int unfold(const enx_allocator *a, const uint8_t *in, size_t in_size, uin
             state = state < 4 ? 0 : state < 10 ? state - 3 : state - 6;
             continue;
         }
-        unsigned length;
+        unsigned length, which = 3; /* of the last four distances; 3: it goes, for a new one */
         if (!bit(&rc, p + IS_REP + state)) {
-            rep[3] = rep[2];
-            rep[2] = rep[1];
-            rep[1] = rep[0];
             length = match_length(&rc, p + MATCH_LENGTH);
             state = state < 7 ? 7 : 10;
-            rep[0] = match_distance(&rc, p, length);
-            if (rep[0] == 0xffffffff) { /* the end marker */
-                normalise(&rc);
-                ended = !rc.failed && rc.code == 0 && rc.in == rc.end && done == size;
-                break;
-            }
-        } else if (!bit(&rc, p + IS_REP0 + state)) {
-            if (!bit(&rc, p + IS_REP0_LONG + state)) {
-                if (rep[0] >= done || rep[0] >= window || done == size) break;
-                out[done] = out[done - 1 - rep[0]];
-                done++;
-                state = state < 7 ? 9 : 11;
-                continue;
-            }
-            length = match_length(&rc, p + REP_LENGTH);
-            state = state < 7 ? 8 : 11;
+            rep[3] = match_distance(&rc, p, length);
         } else {
-            uint32_t distance;
-            if (!bit(&rc, p + IS_REP1 + state)) {
-                distance = rep[1];
+            for (which = 0; which < 3 && bit(&rc, p + IS_REP0 + STATES * which + state);) which++;
+            if (!which && !bit(&rc, p + IS_REP0_LONG + state)) {
+                length = 1;
+                state = state < 7 ? 9 : 11;
             } else {
-                if (!bit(&rc, p + IS_REP2 + state)) {
-                    distance = rep[2];
-                } else {
-                    distance = rep[3];
-                    rep[3] = rep[2];
-                }
-                rep[2] = rep[1];
+                length = match_length(&rc, p + REP_LENGTH);
+                state = state < 7 ? 8 : 11;
             }
-            rep[1] = rep[0];
-            rep[0] = distance;
-            length = match_length(&rc, p + REP_LENGTH);
-            state = state < 7 ? 8 : 11;
+        }
+        const uint32_t distance = rep[which];
+        for (; which; which--) rep[which] = rep[which - 1];
+        rep[0] = distance;
+        if (distance == 0xffffffff) { /* the end marker */
+            normalise(&rc);
+            ended = !rc.failed && rc.code == 0 && rc.in == rc.end && done == size;
+            break;
         }
         if (rep[0] >= done || rep[0] >= window || length > size - done) break;
         for (unsigned i = 0; i < length; i++, done++) out[done] = out[done - 1 - rep[0]];
@@ -419,16 +403,16 @@ static int is_text(const uint8_t *p, size_t size)
     return 1;
 }
 
-/* Texts are between p and end, which is where the whole JSON ends. All of these return NULL for what is no JSON. */
-static const uint8_t *blank(const uint8_t *p, const uint8_t *end)
+/* JSON ends with a zero, which is in no text: what goes on only behind what it knows never goes past it. All of these
+ * return NULL for what is no JSON. */
+static const uint8_t *blank(const uint8_t *p)
 {
-    while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')) p++;
+    while (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r') p++;
     return p;
 }
 
-static int hex4(const uint8_t *p, const uint8_t *end, uint32_t *value)
+static int hex4(const uint8_t *p, uint32_t *value)
 {
-    if (end - p < 4) return 0;
     *value = 0;
     for (int i = 0; i < 4; i++) {
         unsigned c = p[i], digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : 16;
@@ -439,16 +423,15 @@ static int hex4(const uint8_t *p, const uint8_t *end, uint32_t *value)
 }
 
 /* The next character of a string as UTF-8 (at most 4 bytes into `out`, their number into *size). */
-static const uint8_t *character(const uint8_t *p, const uint8_t *end, uint8_t *out, unsigned *size)
+static const uint8_t *character(const uint8_t *p, uint8_t *out, unsigned *size)
 {
-    if (p >= end || *p < 0x20) return NULL;
+    if (*p < 0x20) return NULL;
     if (*p != '\\') {
-        *size = utf8_length(p, end);
+        *size = utf8_length(p, p + 4);
         if (!*size) return NULL;
         memcpy(out, p, *size);
         return p + *size;
     }
-    if (end - p < 2) return NULL;
     static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
     *size = 1;
     for (int i = 0; i < 8; i++)
@@ -457,11 +440,11 @@ static const uint8_t *character(const uint8_t *p, const uint8_t *end, uint8_t *o
             return p + 2;
         }
     uint32_t c, low;
-    if (p[1] != 'u' || !hex4(p + 2, end, &c)) return NULL;
+    if (p[1] != 'u' || !hex4(p + 2, &c)) return NULL;
     p += 6;
     if (c >= 0xdc00 && c < 0xe000) return NULL;
     if (c >= 0xd800 && c < 0xdc00) { /* half of a character beyond 16 bits: the other half has to follow */
-        if (end - p < 6 || p[0] != '\\' || p[1] != 'u' || !hex4(p + 2, end, &low)) return NULL;
+        if (p[0] != '\\' || p[1] != 'u' || !hex4(p + 2, &low)) return NULL;
         if (low < 0xdc00 || low >= 0xe000) return NULL;
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
         p += 6;
@@ -472,85 +455,81 @@ static const uint8_t *character(const uint8_t *p, const uint8_t *end, uint8_t *o
     return p;
 }
 
-static const uint8_t *skip_string(const uint8_t *p, const uint8_t *end)
+static const uint8_t *skip_string(const uint8_t *p)
 {
     uint8_t c[4];
     unsigned size;
-    if (p >= end || *p != '"') return NULL;
+    if (*p != '"') return NULL;
     p++;
-    while (p && p < end && *p != '"') p = character(p, end, c, &size);
-    return p && p < end ? p + 1 : NULL;
+    while (p && *p != '"') p = character(p, c, &size);
+    return p ? p + 1 : NULL;
 }
 
-static int is_string(const uint8_t *p, const uint8_t *end, const char *text)
+/* Which of `names` the string at p is: each ends with a zero, the last with two; their number where it is none of them. */
+static unsigned name_among(const uint8_t *p, const char *names)
 {
-    uint8_t c[4];
-    unsigned size;
-    size_t length = strlen(text), at = 0;
-    if (!p || p >= end || *p != '"') return 0;
-    for (p++; *p != '"'; at += size) {
-        p = character(p, end, c, &size);
-        if (!p || length - at < size || memcmp(text + at, c, size) != 0) return 0;
+    unsigned which = 0;
+    for (; *names; names += strlen(names) + 1, which++) {
+        uint8_t c[4];
+        unsigned size, at = 0;
+        const uint8_t *q = p + 1;
+        while (*p == '"' && names[at] && *q != '"') {
+            const uint8_t *next = character(q, c, &size);
+            if (size > 1 || *c != (uint8_t)names[at]) break;
+            q = next;
+            at++;
+        }
+        if (*p == '"' && !names[at] && *q == '"') break;
     }
-    return at == length;
+    return which;
+}
+
+static const uint8_t *digits(const uint8_t *p) /* one at least */
+{
+    if (*p < '0' || *p > '9') return NULL;
+    while (*p >= '0' && *p <= '9') p++;
+    return p;
 }
 
 /* Numbers: where one ends, and whether it has a fraction or an exponent. */
-static const uint8_t *skip_number(const uint8_t *p, const uint8_t *end, int *whole)
+static const uint8_t *skip_number(const uint8_t *p, int *whole)
 {
     *whole = 1;
-    if (p < end && *p == '-') p++;
-    if (p >= end || *p < '0' || *p > '9') return NULL;
-    if (*p == '0') p++;
-    else while (p < end && *p >= '0' && *p <= '9') p++;
-    if (p < end && *p == '.') {
+    if (*p == '-') p++;
+    p = *p == '0' ? p + 1 : digits(p);
+    if (p && *p == '.') {
         *whole = 0;
-        p++;
-        if (p >= end || *p < '0' || *p > '9') return NULL;
-        while (p < end && *p >= '0' && *p <= '9') p++;
+        p = digits(p + 1);
     }
-    if (p < end && (*p | 32) == 'e') {
+    if (p && (*p | 32) == 'e') {
         *whole = 0;
         p++;
-        if (p < end && (*p == '+' || *p == '-')) p++;
-        if (p >= end || *p < '0' || *p > '9') return NULL;
-        while (p < end && *p >= '0' && *p <= '9') p++;
+        if (*p == '+' || *p == '-') p++;
+        p = digits(p);
     }
     return p;
 }
 
-/* Natural numbers of any length, as far as a decimal number needs them: 780 digits times a power of ten or two. */
-enum { LIMBS = 160, DIGITS = 780 };
-typedef struct { uint32_t limb[LIMBS]; int count; } natural;
+/* A number of any length as far as a decimal one needs it, 16 bits a limb, the lowest first: 781 digits before the point, and
+ * behind it so many bits that 10 to the power of -330 still has more than 64. */
+enum { BEHIND = 76, LIMBS = BEHIND + 166, DIGITS = 780 };
 
-static void multiply_add(natural *n, uint32_t factor, uint32_t add)
+static void times_ten(uint16_t *limbs, uint32_t add)
 {
-    uint64_t carry = add;
-    for (int i = 0; i < n->count; i++) {
-        carry += (uint64_t)n->limb[i] * factor;
-        n->limb[i] = (uint32_t)carry;
-        carry >>= 32;
+    for (int i = BEHIND; i < LIMBS; i++, add >>= 16) {
+        add += 10u * limbs[i];
+        limbs[i] = (uint16_t)add;
     }
-    if (carry && n->count < LIMBS) n->limb[n->count++] = (uint32_t)carry;
 }
 
-static int compare(const natural *a, const natural *b)
+static unsigned tenth(uint16_t *limbs) /* the remainder, which tells whether anything is lost below the last limb */
 {
-    if (a->count != b->count) return a->count < b->count ? -1 : 1;
-    for (int i = a->count - 1; i >= 0; i--)
-        if (a->limb[i] != b->limb[i]) return a->limb[i] < b->limb[i] ? -1 : 1;
-    return 0;
-}
-
-static void subtract(natural *a, const natural *b) /* a >= b */
-{
-    int64_t carry = 0;
-    for (int i = 0; i < a->count; i++) {
-        carry += (int64_t)a->limb[i] - (i < b->count ? b->limb[i] : 0);
-        a->limb[i] = (uint32_t)carry;
-        carry >>= 32;
+    uint32_t rest = 0;
+    for (int i = LIMBS; i--; rest %= 10) {
+        rest = rest << 16 | limbs[i];
+        limbs[i] = (uint16_t)(rest / 10);
     }
-    while (a->count && !a->limb[a->count - 1]) a->count--;
+    return rest;
 }
 
 /* q * 2^e, of which the highest bit of q is set, with `sticky` for what lies below its last bit: the nearest float64, ties
@@ -573,132 +552,115 @@ static double rounded(uint64_t q, int sticky, int e)
     return value;
 }
 
-/* The float64 nearest to a number of JSON; infinite where there is none. */
-static double decimal(const uint8_t *p, const uint8_t *end)
+/* The first 19 digits of a number of JSON that are not leading zeros, followed by zeros where it has fewer; 0 for zero.
+ * *point: the number is 0.digits times 10 to the power of that. */
+static uint64_t first_digits(const uint8_t *p, int64_t *point)
 {
-    natural n = {{0}, 0}, d = {{1}, 1};
-    int negative = p < end && *p == '-', digits = 0, behind = 0, sticky = 0;
-    int64_t exponent = 0;
-    if (negative) p++;
-    for (; p < end && ((*p >= '0' && *p <= '9') || *p == '.'); p++) {
-        if (*p == '.') {
-            behind = 1;
+    uint64_t first = 0;
+    int64_t written = 0;
+    int count = 0, behind = 0;
+    *point = 0;
+    for (; *p >= '-' && *p <= '9'; p++) {
+        if (*p < '0') { /* a sign, or the point */
+            behind |= *p == '.';
             continue;
         }
-        if (digits < DIGITS) {
-            multiply_add(&n, 10, *p - (uint32_t)'0');
-            if (n.count) digits++;
-            exponent -= behind;
-        } else {
-            sticky |= *p != '0';
-            exponent += !behind;
+        if (first || *p != '0') *point += !behind;
+        else *point -= behind;
+        if (count < 19) {
+            first = 10 * first + (uint64_t)(*p - '0');
+            count += first != 0;
         }
     }
-    if (p < end && (*p | 32) == 'e') {
-        int down = 0;
-        int64_t written = 0;
-        p++;
-        if (*p == '+' || *p == '-') down = *p++ == '-';
-        for (; p < end && *p >= '0' && *p <= '9'; p++)
-            if (written < 1000000) written = 10 * written + (*p - '0');
-        exponent += down ? -written : written;
-    }
-    if (!n.count) return negative ? -0.0 : 0.0;
-    volatile double huge = 1e308;
-    if (exponent + digits > 310) return negative ? -huge * 10 : huge * 10;
-    if (exponent + digits < -330) return negative ? -0.0 : 0.0;
-    if (sticky) multiply_add(&n, 10, 1), exponent--; /* a digit more stands for all that were left out */
-    for (; exponent > 0; exponent--) multiply_add(&n, 10, 0);
-    for (; exponent < 0; exponent++) multiply_add(&d, 10, 0);
-    /* n / d = q * 2^e with q of 64 bits, by long division, once n / d lies between 2^63 and 2^64 */
-    int e = 0;
-    for (; compare(&n, &d) < 0; e--) multiply_add(&n, 2, 0);
-    for (; compare(&n, &d) >= 0; e++) multiply_add(&d, 2, 0);
+    for (; first && count < 19; count++) first *= 10;
+    if ((*p | 32) != 'e') return first;
+    const int down = *++p == '-';
+    for (p += *p < '0'; *p >= '0' && *p <= '9'; p++)
+        if (written < (int64_t)1 << 40) written = 10 * written + (*p - '0');
+    *point += down ? -written : written;
+    return first;
+}
+
+/* The float64 nearest to a number of JSON; infinite where there is none. */
+static double decimal(const uint8_t *p)
+{
+    uint16_t limbs[LIMBS];
+    int64_t point;
+    const int negative = *p == '-';
+    const uint64_t first = first_digits(p, &point);
+    int count = 0, e = first && point > 0 ? 2000 : -2000; /* rounded to infinity, or to 0 */
     uint64_t q = 0;
-    for (int i = 0; i < 64; i++, e--) {
-        multiply_add(&n, 2, 0);
-        q <<= 1;
-        if (compare(&n, &d) < 0) continue;
-        subtract(&n, &d);
-        q |= 1;
+    unsigned lost = 0;
+    if (first && point >= -330 && point <= 310) {
+        memset(limbs, 0, sizeof limbs);
+        for (; *p >= '-' && *p <= '9'; p++) {
+            if (*p < '0') continue;
+            if (count == DIGITS) {
+                lost |= *p != '0';
+                continue;
+            }
+            times_ten(limbs, *p - (uint32_t)'0');
+            count += count || *p != '0';
+        }
+        for (point -= count; point > 0; point--) times_ten(limbs, 0);
+        for (; point < 0; point++) lost |= tenth(limbs);
+        for (int i = 16 * LIMBS; i--;) {
+            const unsigned one = limbs[i >> 4] >> (i & 15) & 1;
+            if (q >> 63) lost |= one;
+            else q = q << 1 | one, e = i - 16 * BEHIND;
+        }
     }
-    double value = rounded(q, n.count != 0, e);
+    const double value = rounded(q, lost != 0, e);
     return negative ? -value : value;
 }
 
 static int is_finite(double x) { return x - x == 0; }
 
-/* Whether a number of JSON has a float64: it lies below 2^1024 - 2^970, from where on it is rounded to infinity. That
- * number has 309 digits, of which the first 64 tell nearly all others from it. */
-static int is_within_float64(const uint8_t *p, const uint8_t *end)
+/* Whether a number of JSON has a float64: it lies below 2^1024 - 2^970, from where on it is rounded to infinity. The first
+ * digits tell nearly all from that number of 309 digits. */
+static int is_within_float64(const uint8_t *p)
 {
-    static const char limit[] = "1797693134862315807937289714053034150799341327100378269361737789";
-    const uint8_t *const begin = p;
-    int64_t digits = 0, written = 0, behind = 0, at = 0;
-    int seen = 0, order = 0, down = 0;
-    if (p < end && *p == '-') p++;
-    for (; p < end && ((*p >= '0' && *p <= '9') || *p == '.'); p++) {
-        if (*p == '.') {
-            behind = 1;
-            continue;
-        }
-        seen |= *p != '0';
-        if (seen) {
-            if (at < (int64_t)sizeof limit - 1 && !order) order = *p - limit[at++];
-            digits += !behind;
-        } else {
-            digits -= behind;
-        }
-    }
-    if (!seen) return 1;
-    if (p < end) { /* an exponent */
-        p++;
-        if (*p == '+' || *p == '-') down = *p++ == '-';
-        for (; p < end; p++)
-            if (written < (int64_t)1 << 40) written = 10 * written + (*p - '0');
-    }
-    digits += down ? -written : written;
-    if (digits != 309) return digits < 309;
-    if (order) return order < 0;
-    return at < (int64_t)sizeof limit - 1 || is_finite(decimal(begin, end));
+    const uint64_t limit = 1797693134862315807u;
+    int64_t point;
+    const uint64_t first = first_digits(p, &point);
+    if (!first || point != 309) return !first || point < 309;
+    return first == limit ? is_finite(decimal(p)) : first < limit;
 }
 
 enum { JSON_DEPTH = 900, MOST_DIGITS = 4300 };
 
 /* Where the value at p ends. `depth`: how deep objects and lists lie in each other, at most JSON_DEPTH. */
-static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int *depth)
+static const uint8_t *skip_value(const uint8_t *p, int *depth)
 {
     uint8_t kinds[JSON_DEPTH]; /* what closes those that are open */
     int open = 0, deepest = 0, whole, keyed = 0; /* keyed: a key comes before the value */
     for (;;) {
-        p = blank(p, end);
+        p = blank(p);
         if (keyed) {
-            p = skip_string(p, end);
-            if (!p || (p = blank(p, end)) >= end || *p++ != ':') return NULL;
-            p = blank(p, end);
+            p = skip_string(p);
+            if (!p || *(p = blank(p)) != ':') return NULL;
+            p++;
+            p = blank(p);
         }
-        if (p >= end) return NULL;
         const uint8_t *begin = p;
         keyed = *p == '{';
         if (keyed || *p == '[') {
             if (open == JSON_DEPTH) return NULL;
             kinds[open++] = (uint8_t)(*p + 2);
             if (open > deepest) deepest = open;
-            p = blank(p + 1, end);
-            if (p >= end) return NULL;
+            p = blank(p + 1);
             if (*p != kinds[open - 1]) continue;
             p++;
             open--;
         } else if (*p == '"') {
-            p = skip_string(p, end);
+            p = skip_string(p);
         } else if (*p == 't' || *p == 'f' || *p == 'n') {
             const char *word = *p == 't' ? "true" : *p == 'f' ? "false" : "null";
-            const size_t length = strlen(word);
-            if ((size_t)(end - p) < length || memcmp(p, word, length) != 0) return NULL;
-            p += length;
+            for (; *word; word++)
+                if (*p++ != (uint8_t)*word) return NULL;
         } else {
-            p = skip_number(p, end, &whole);
-            if (!p || (whole ? p - begin - (*begin == '-') > MOST_DIGITS : !is_within_float64(begin, p))) return NULL;
+            p = skip_number(p, &whole);
+            if (!p || (whole ? p - begin - (*begin == '-') > MOST_DIGITS : !is_within_float64(begin))) return NULL;
         }
         /* behind a value: close what ends here, or go on to the next one */
         for (;;) {
@@ -707,8 +669,7 @@ static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int *dept
                 if (depth) *depth = deepest;
                 return p;
             }
-            p = blank(p, end);
-            if (p >= end) return NULL;
+            p = blank(p);
             keyed = kinds[open - 1] == '}';
             if (*p == ',') {
                 p++;
@@ -721,63 +682,56 @@ static const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int *dept
     }
 }
 
-/* The values of an object's keys: values[i] for names[i], NULL where it is absent; the last counts where a key occurs
- * twice. 0 where the value is no object or has another key. JSON is known to be sound here. */
-static int object(const uint8_t *p, const uint8_t *end, const char *const *names, size_t count, const uint8_t **values)
+/* The values of an object's keys: values[i] for the i-th of `names`, NULL where it is absent; the last counts where a key
+ * occurs twice. 0 where the value is no object or has another key. JSON is known to be sound here. */
+static int object(const uint8_t *p, const char *names, unsigned count, const uint8_t **values)
 {
-    for (size_t i = 0; i < count; i++) values[i] = NULL;
-    p = blank(p, end);
+    memset(values, 0, count * sizeof *values);
+    p = blank(p);
     if (*p != '{') return 0;
-    p = blank(p + 1, end);
+    p = blank(p + 1);
     while (*p != '}') {
-        size_t i = 0;
-        while (i < count && !is_string(p, end, names[i])) i++;
+        const unsigned i = name_among(p, names);
         if (i == count) return 0;
-        p = blank(skip_string(p, end), end) + 1;
-        values[i] = p = blank(p, end);
-        p = blank(skip_value(p, end, NULL), end);
-        if (*p == ',') p = blank(p + 1, end);
+        p = blank(skip_string(p)) + 1;
+        values[i] = p = blank(p);
+        p = blank(skip_value(p, NULL));
+        if (*p == ',') p = blank(p + 1);
     }
     return 1;
 }
 
 /* Goes through a list: *p is the list at first, then each item; 0 behind the last. */
-static int next_item(const uint8_t **p, const uint8_t *end, int first)
+static int next_item(const uint8_t **p, int first)
 {
-    const uint8_t *q = blank(*p, end);
+    const uint8_t *q = blank(*p);
     if (first) {
-        q = blank(q + 1, end);
+        q = blank(q + 1);
         if (*q == ']') return 0;
     } else {
-        q = blank(skip_value(q, end, NULL), end);
+        q = blank(skip_value(q, NULL));
         if (*q != ',') return 0;
-        q = blank(q + 1, end);
+        q = blank(q + 1);
     }
     *p = q;
     return 1;
 }
 
-static int natural_value(const uint8_t *p, const uint8_t *end, uint64_t most, uint64_t *value)
+static int natural_value(const uint8_t *p, uint64_t most, uint64_t *value)
 {
     int whole;
-    if (!p || *p == '"') return 0;
-    const uint8_t *q = skip_number(p, end, &whole);
-    if (!q || !whole) return 0;
-    int negative = *p == '-';
-    *value = 0;
-    for (p += negative; p < q; p++) {
-        *value = 10 * *value + (uint64_t)(*p - '0');
-        if (*value > most) return 0;
-    }
-    return !negative || !*value;
+    int64_t point;
+    if (!p || !skip_number(p, &whole) || !whole) return 0;
+    *value = first_digits(p, &point);
+    for (; point < 19; point++) *value /= 10;
+    return point == 19 && *value <= most && (*p != '-' || !*value);
 }
 
-static int float_value(const uint8_t *p, const uint8_t *end, double *value)
+static int float_value(const uint8_t *p, double *value)
 {
     int whole;
-    const uint8_t *q = p ? skip_number(p, end, &whole) : NULL;
-    if (!q) return 0;
-    *value = decimal(p, q);
+    if (!p || !skip_number(p, &whole)) return 0;
+    *value = decimal(p);
     return is_finite(*value);
 }
 
@@ -822,11 +776,11 @@ typedef struct {
 
 struct enx_file {
     enx_allocator allocator;
-    uint8_t *plain; /* table, then graph */
+    uint8_t *plain; /* table, then graph, then a byte: where JSON needs a zero behind it, the graph's first one is kept */
     size_t table_size, graph_size;
     uint64_t file_size, payloads;
     list rows, tensors, names, shapes, edits;
-    size_t *by_name; /* tensors in the order of their names */
+    size_t *by_name, *by_place; /* tensors in the order of their names, edits in that of the graph's bytes */
     uint64_t onnx_size;
 };
 
@@ -853,22 +807,21 @@ static int quantizable(int type) { return type == 1 || type == 10 || type == 11 
 #define ROWS(f) ((row *)(void *)(f)->rows.data)
 #define TENSORS(f) ((tensor *)(void *)(f)->tensors.data)
 
-static int read_tensor(enx_file *f, const uint8_t *p, const uint8_t *end)
+static int read_tensor(enx_file *f, const uint8_t *p)
 {
-    static const char *const keys[] = {"name", "shape", "type"};
     const uint8_t *value[3];
     tensor t;
     memset(&t, 0, sizeof t);
-    NEED(object(p, end, keys, 3, value) && value[0] && value[1] && value[2], ENX_TABLE);
+    NEED(object(p, "name\0shape\0type\0", 3, value) && value[0] && value[1] && value[2], ENX_TABLE);
     uint64_t type;
-    NEED(natural_value(value[2], end, 1 << 16, &type) && type_bytes(type), ENX_TABLE);
+    NEED(natural_value(value[2], 1 << 16, &type) && type_bytes(type), ENX_TABLE);
     NEED(*value[0] == '"' && *value[1] == '[', ENX_TABLE);
     t.type = (int)type;
     t.name_at = f->names.count;
     uint8_t c[4];
     unsigned size;
     for (p = value[0] + 1; *p != '"';) {
-        p = character(p, end, c, &size);
+        p = character(p, c, &size);
         RETURN_IF(append(&f->allocator, &f->names, c, size, 1));
     }
     t.name_size = f->names.count - t.name_at;
@@ -876,9 +829,9 @@ static int read_tensor(enx_file *f, const uint8_t *p, const uint8_t *end)
     t.elements = 1;
     uint64_t bound = 1;
     p = value[1];
-    for (int first = 1; next_item(&p, end, first); first = 0) {
+    for (int first = 1; next_item(&p, first); first = 0) {
         uint64_t length;
-        NEED(natural_value(p, end, MOST, &length) && t.rank < 64, ENX_TABLE);
+        NEED(natural_value(p, MOST, &length) && t.rank < 64, ENX_TABLE);
         NEED(bound <= MOST / (length ? length : 1), ENX_TABLE);
         bound *= length ? length : 1;
         t.elements *= length;
@@ -892,19 +845,17 @@ static int read_tensor(enx_file *f, const uint8_t *p, const uint8_t *end)
 
 static int positive_float32(double x) { float y = (float)x; return y > 0 && is_finite(y); }
 
-static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uint8_t *end)
+static int read_quantizer(const enx_file *f, row *r, const uint8_t *p)
 {
-    static const char *const keys[] = {"kind", "delta", "step", "axis", "axes", "trellis", "levels", "mu", "x_max",
-                                       "exponent", "p", "q", "scale"};
+    static const char keys[] = "kind\0delta\0step\0axis\0axes\0trellis\0levels\0mu\0x_max\0exponent\0p\0q\0scale\0";
     enum { KIND, DELTA, STEP, AXIS, AXES, ON_TRELLIS, LEVELS, MU, X_MAX, EXPONENT, P, Q, SCALE, KEYS };
-    static const char *const kinds[] = {"dead-zone", "grid", "mu-law", "minifloat", "half"};
     static const uint16_t required[] = {1 << DELTA, 1 << STEP, 1 << LEVELS | 1 << MU | 1 << X_MAX | 1 << EXPONENT,
                                         1 << P | 1 << Q, 0};
     static const uint16_t optional[] = {1 << STEP | 1 << AXIS, 1 << AXES | 1 << ON_TRELLIS, 0, 1 << SCALE, 0};
     const uint8_t *value[KEYS];
-    NEED(object(p, end, keys, KEYS, value) && value[KIND], ENX_TABLE);
-    for (r->kind = 0; r->kind < 5 && !is_string(value[KIND], end, kinds[r->kind]);) r->kind++;
-    NEED(r->kind < 5, ENX_TABLE);
+    NEED(object(p, keys, KEYS, value) && value[KIND], ENX_TABLE);
+    r->kind = (int)name_among(value[KIND], "dead-zone\0grid\0mu-law\0minifloat\0half\0");
+    NEED(r->kind <= HALF, ENX_TABLE);
     unsigned there = 0;
     for (unsigned i = 1; i < KEYS; i++) there |= value[i] ? 1u << i : 0;
     NEED((there & required[r->kind]) == required[r->kind], ENX_TABLE);
@@ -915,13 +866,13 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
     int steps = 0;
     r->axis = -1;
     r->scale = 1;
-    if (value[STEP]) NEED(float_value(value[STEP], end, &r->step) && positive_float32(r->step), ENX_TABLE);
+    if (value[STEP]) NEED(float_value(value[STEP], &r->step) && positive_float32(r->step), ENX_TABLE);
     switch (r->kind) {
     case DEAD_ZONE:
-        NEED(float_value(value[DELTA], end, &r->delta) && r->delta >= 0 && r->delta <= 1, ENX_TABLE);
+        NEED(float_value(value[DELTA], &r->delta) && r->delta >= 0 && r->delta <= 1, ENX_TABLE);
         NEED(!value[STEP] != !value[AXIS], ENX_TABLE);
         if (value[AXIS]) {
-            NEED(natural_value(value[AXIS], end, 63, &whole) && single && (int)whole < t->rank, ENX_TABLE);
+            NEED(natural_value(value[AXIS], 63, &whole) && single && (int)whole < t->rank, ENX_TABLE);
             r->axis = (int)whole;
             steps = 1;
         }
@@ -931,8 +882,8 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
             NEED(*value[AXES] == '[', ENX_TABLE);
             int last = -1;
             p = value[AXES];
-            for (int first = 1; next_item(&p, end, first); first = 0) {
-                NEED(natural_value(p, end, 1, &whole) && (int)whole > last, ENX_TABLE);
+            for (int first = 1; next_item(&p, first); first = 0) {
+                NEED(natural_value(p, 1, &whole) && (int)whole > last, ENX_TABLE);
                 NEED(r->count > 1 ? r->items && !whole : single && (int)whole < t->rank, ENX_TABLE);
                 last = (int)whole;
                 r->axes |= 1 << last;
@@ -940,27 +891,27 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
             steps = r->axes != 0;
         }
         if (value[ON_TRELLIS]) {
-            const int is_32 = natural_value(value[ON_TRELLIS], end, 32, &whole) && whole == 32;
+            const int is_32 = natural_value(value[ON_TRELLIS], 32, &whole) && whole == 32;
             r->trellis = *value[ON_TRELLIS] == 't' ? trellis_8 : is_32 ? trellis_32 : NULL;
             NEED(r->trellis || *value[ON_TRELLIS] == 'f', ENX_TABLE);
         }
         break;
     case MU_LAW:
-        NEED(natural_value(value[LEVELS], end, 1 << 24, &whole) && whole >= 2, ENX_TABLE);
+        NEED(natural_value(value[LEVELS], 1 << 24, &whole) && whole >= 2, ENX_TABLE);
         r->levels = (uint32_t)whole;
-        NEED(float_value(value[MU], end, &r->mu) && r->mu > 0 && r->mu <= 4294967296.0, ENX_TABLE);
-        NEED(float_value(value[X_MAX], end, &r->x_max) && r->x_max > 0 && r->x_max < 1e30, ENX_TABLE);
+        NEED(float_value(value[MU], &r->mu) && r->mu > 0 && r->mu <= 4294967296.0, ENX_TABLE);
+        NEED(float_value(value[X_MAX], &r->x_max) && r->x_max > 0 && r->x_max < 1e30, ENX_TABLE);
         NEED(is_finite(r->x_max / r->mu), ENX_TABLE);
-        NEED(float_value(value[EXPONENT], end, &r->exponent) && r->exponent > 0 && r->exponent <= 64, ENX_TABLE);
+        NEED(float_value(value[EXPONENT], &r->exponent) && r->exponent > 0 && r->exponent <= 64, ENX_TABLE);
         break;
     case MINIFLOAT:
-        NEED(natural_value(value[P], end, 7, &whole), ENX_TABLE);
+        NEED(natural_value(value[P], 7, &whole), ENX_TABLE);
         r->p = (int)whole;
-        NEED(natural_value(value[Q], end, 12, &whole), ENX_TABLE);
+        NEED(natural_value(value[Q], 12, &whole), ENX_TABLE);
         r->q = (int)whole;
         NEED(r->p + r->q >= 1, ENX_TABLE);
         if (value[SCALE]) {
-            NEED(float_value(value[SCALE], end, &r->scale), ENX_TABLE);
+            NEED(float_value(value[SCALE], &r->scale), ENX_TABLE);
             NEED(r->scale >= 1.0 / ((uint64_t)1 << 60) && r->scale <= (double)((uint64_t)1 << 60), ENX_TABLE);
         }
         break;
@@ -972,32 +923,31 @@ static int read_quantizer(const enx_file *f, row *r, const uint8_t *p, const uin
     return ENX_OK;
 }
 
-static int read_row(enx_file *f, const uint8_t *p, const uint8_t *end)
+static int read_row(enx_file *f, const uint8_t *p)
 {
-    static const char *const keys[] = {"tensors", "bytes", "crc32", "coder", "padding", "quantizer", "steps_bytes"};
-    static const char *const coders[] = {"order0", "contexts", "trellis", "trellis-32", "planes"};
+    static const char keys[] = "tensors\0bytes\0crc32\0coder\0padding\0quantizer\0steps_bytes\0";
     const uint8_t *value[7];
     row r;
     memset(&r, 0, sizeof r);
-    NEED(object(p, end, keys, 7, value) && value[0] && value[1] && value[2] && value[3], ENX_TABLE);
-    while (r.coder <= PLANES && !is_string(value[3], end, coders[r.coder])) r.coder++;
+    NEED(object(p, keys, 7, value) && value[0] && value[1] && value[2] && value[3], ENX_TABLE);
+    r.coder = (int)name_among(value[3], "order0\0contexts\0trellis\0trellis-32\0planes\0");
     NEED(r.coder <= PLANES && (r.coder == PLANES) == !value[5], ENX_TABLE);
-    NEED(natural_value(value[1], end, MOST, &r.bytes), ENX_TABLE);
-    if (value[4]) NEED(natural_value(value[4], end, MOST, &r.padding), ENX_TABLE);
-    if (value[6]) NEED(r.coder != PLANES && natural_value(value[6], end, MOST, &r.steps_bytes), ENX_TABLE);
+    NEED(natural_value(value[1], MOST, &r.bytes), ENX_TABLE);
+    if (value[4]) NEED(natural_value(value[4], MOST, &r.padding), ENX_TABLE);
+    if (value[6]) NEED(r.coder != PLANES && natural_value(value[6], MOST, &r.steps_bytes), ENX_TABLE);
     NEED(r.padding + r.steps_bytes <= r.bytes, ENX_TABLE);
-    const uint8_t *digits = value[2] + 1;
-    NEED(*value[2] == '"' && end - digits > 8 && digits[8] == '"', ENX_TABLE);
+    const uint8_t *hex = value[2] + 1;
+    NEED(*value[2] == '"', ENX_TABLE);
     for (int i = 0; i < 8; i++) {
-        unsigned c = digits[i];
+        unsigned c = hex[i];
         NEED((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'), ENX_TABLE);
         r.crc = r.crc << 4 | (c <= '9' ? c - '0' : c - 'a' + 10);
     }
-    NEED(*value[0] == '[', ENX_TABLE);
+    NEED(hex[8] == '"' && *value[0] == '[', ENX_TABLE);
     r.first = f->tensors.count;
     p = value[0];
-    for (int first = 1; next_item(&p, end, first); first = 0) {
-        RETURN_IF(read_tensor(f, p, end));
+    for (int first = 1; next_item(&p, first); first = 0) {
+        RETURN_IF(read_tensor(f, p));
         const tensor *t = TENSORS(f) + f->tensors.count - 1, *before = TENSORS(f) + r.first;
         if (r.coder == PLANES) {
             NEED(type_bytes((uint64_t)t->type) == type_bytes((uint64_t)before->type), ENX_TABLE);
@@ -1010,7 +960,7 @@ static int read_row(enx_file *f, const uint8_t *p, const uint8_t *end)
         NEED(r.items <= 4096 * r.bytes + 65536, ENX_TABLE);
     }
     NEED(r.count, ENX_TABLE);
-    if (r.coder != PLANES) RETURN_IF(read_quantizer(f, &r, value[5], end));
+    if (r.coder != PLANES) RETURN_IF(read_quantizer(f, &r, value[5]));
     r.offset = f->payloads;
     f->payloads += r.bytes;
     NEED(f->payloads <= f->file_size, ENX_TABLE);
@@ -1023,9 +973,13 @@ static int compare_names(const uint8_t *a, size_t a_size, const uint8_t *b, size
     return order ? order : a_size < b_size ? -1 : a_size > b_size;
 }
 
-/* Heapsort: no recursion, and no input makes it slow. `less(context, a, b)` compares two numbers of things. */
-static void sort(size_t *order, size_t count, int (*less)(const void *, size_t, size_t), const void *context)
+/* The numbers 0 to count - 1 of things in their order, which less(context, a, b) tells; NULL where there is no memory.
+ * Heapsort: no recursion, and no input makes it slow. */
+static size_t *sorted(const enx_allocator *a, size_t count, int (*less)(const void *, size_t, size_t), const void *context)
 {
+    size_t *order = take(a, count, sizeof *order);
+    if (!order) return NULL;
+    for (size_t i = 0; i < count; i++) order[i] = i;
     for (size_t root = count / 2, end = count; end > 1;) {
         if (root) {
             root--;
@@ -1042,6 +996,7 @@ static void sort(size_t *order, size_t count, int (*less)(const void *, size_t, 
             order[child] = swapped;
         }
     }
+    return order;
 }
 
 static int less_tensor(const void *context, size_t a, size_t b)
@@ -1055,28 +1010,29 @@ static int settle_tensors(enx_file *f)
 {
     tensor *t = TENSORS(f);
     size_t count = f->tensors.count;
-    f->by_name = take(&f->allocator, count, sizeof *f->by_name);
-    NEED(f->by_name, ENX_NO_MEMORY);
     for (size_t i = 0; i < count; i++) {
         t[i].name = f->names.data + t[i].name_at;
         t[i].shape = (uint64_t *)(void *)f->shapes.data + t[i].shape_at;
-        f->by_name[i] = i;
     }
-    sort(f->by_name, count, less_tensor, t);
+    NEED(f->by_name = sorted(&f->allocator, count, less_tensor, t), ENX_NO_MEMORY);
     for (size_t i = 1; i < count; i++) NEED(less_tensor(t, f->by_name[i - 1], f->by_name[i]), ENX_TABLE);
     return ENX_OK;
 }
 
-static int read_table(enx_file *f)
+/* The JSON at f->plain, which has size f->table_size, and a zero behind it: a whole table, or a row by itself. */
+static int read_json(enx_file *f, int is_row)
 {
-    static const char *const keys[] = {"metadata", "parts"};
-    const uint8_t *text = f->plain, *end = text + f->table_size, *value[2], *p = skip_value(text, end, NULL);
+    const uint8_t *text = f->plain, *value[2], *p = skip_value(text, NULL);
     int depth = 0;
-    NEED(p && blank(p, end) == end, ENX_TABLE);
-    NEED(object(text, end, keys, 2, value) && value[0] && value[1], ENX_TABLE);
-    NEED(*value[0] == '{' && skip_value(value[0], end, &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
-    p = value[1];
-    for (int first = 1; next_item(&p, end, first); first = 0) RETURN_IF(read_row(f, p, end));
+    NEED(p && blank(p) == text + f->table_size, ENX_TABLE);
+    if (is_row) {
+        RETURN_IF(read_row(f, text));
+    } else {
+        NEED(object(text, "metadata\0parts\0", 2, value) && value[0] && value[1], ENX_TABLE);
+        NEED(*value[0] == '{' && skip_value(value[0], &depth) && depth <= 100 && *value[1] == '[', ENX_TABLE);
+        p = value[1];
+        for (int first = 1; next_item(&p, first); first = 0) RETURN_IF(read_row(f, p));
+    }
     return settle_tensors(f);
 }
 
@@ -2050,11 +2006,10 @@ static unsigned leb128_size(uint64_t value)
     return size;
 }
 
-static uint8_t *write_leb128(uint8_t *out, uint64_t value)
+static void write_leb128(uint8_t *out, uint64_t value)
 {
     for (; value > 127; value >>= 7) *out++ = (uint8_t)(value | 128);
-    *out++ = (uint8_t)value;
-    return out;
+    *out = (uint8_t)value;
 }
 
 static int fits_int32(uint64_t value) { return (int64_t)value >= INT32_MIN && (int64_t)value <= INT32_MAX; }
@@ -2257,47 +2212,38 @@ static int look_at_tensor(walk *w, const frame *t, size_t name_at, int named)
     c.name_size = w->names.count - name_at;
     c.elements = 1;
     c.possible = 1;
-    uint64_t bound = 1, raw = 0;
+    uint64_t bound = 1, kept = 0, numbers[16] = {0}; /* in the fields of numbers, by the field; of raw data, bytes */
     int rank = 0, has_raw = 0;
-    uint64_t kept = 0;
     found f;
     for (size_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
         const field *d;
         const int what = meaning(TENSOR, &f, &d);
         const size_t size = f.end - f.begin;
-        if (what != UNKNOWN && f.number == 1) {
+        if (what == UNKNOWN || f.number < 3 || f.number == 8 || f.number == 12 || f.number == 16) kept += f.end - f.start;
+        if (what == UNKNOWN) continue;
+        if (f.number == 1) {
             rank++;
             if (f.value > MOST || bound > MOST / (f.value ? f.value : 1)) c.possible = 0;
             else bound *= f.value ? f.value : 1, c.elements *= f.value;
         }
-        if (what != UNKNOWN && f.number == 2) c.type = f.value < 1 << 16 ? (int)f.value : 0;
-        if (what != UNKNOWN && f.number == 13) c.external = 1;
-        if (what != UNKNOWN && f.number == 14) c.emptied = f.value == 1;
-        if (what != UNKNOWN && f.number == 9) raw = size, has_raw = 1;
-        if (what == UNKNOWN || f.number == 1 || f.number == 2 || f.number == 8 || f.number == 12 || f.number == 16)
-            kept += f.end - f.start;
+        if (f.number == 2) c.type = f.value < 1 << 16 ? (int)f.value : 0;
+        if (f.number == 13) c.external = 1;
+        if (f.number == 14) c.emptied = f.value == 1;
+        if (f.number == 9) has_raw = 1;
+        if (f.number == 4) numbers[4] = size / 4;
+        else if (f.number == 9 || f.number == 10) numbers[f.number] = size / (f.number == 10 ? 8 : 1);
+        else if (f.number < 12) for (size_t i = f.begin; i < f.end; i++) numbers[f.number] += w->data[i] < 128;
     }
     if (rank > 64) c.possible = 0;
     if (!type_bytes((uint64_t)c.type)) named = 0;
     if (!named) c.name_size = 0;
     if (c.possible && type_bytes((uint64_t)c.type)) c.bytes = bytes_of(c.elements, c.type);
     /* where the data are by type: raw, or in a field of numbers */
-    if (has_raw) {
-        c.whole = raw == c.bytes;
-    } else {
-        uint64_t numbers = 0;
-        for (size_t at = t->begin; at < t->end && next_field(w->data, at, t->end, &f); at = f.end) {
-            const int type = c.type;
-            const uint32_t of_type = type == 1 || type == 14 ? 4 : type == 11 || type == 15 ? 10
-                                   : type == 7 ? 7 : type == 12 || type == 13 ? 11 : 5;
-            if (f.number != of_type || f.wire != 2) continue;
-            if (of_type == 4 || of_type == 10) numbers += (f.end - f.begin) / (of_type == 4 ? 4 : 8);
-            else for (size_t i = f.begin; i < f.end; i++) numbers += w->data[i] < 128;
-        }
-        const uint64_t each = c.type == 14 || c.type == 15 ? 2 : 1; /* complex numbers are two */
-        const uint64_t items = type_packed((uint64_t)c.type) > 1 ? c.bytes : c.elements * each;
-        c.whole = numbers == items;
-    }
+    const int type = c.type;
+    const uint64_t each = type == 14 || type == 15 ? 2 : 1; /* complex numbers are two */
+    if (has_raw) c.whole = numbers[9] == c.bytes;
+    else c.whole = numbers[type == 1 || type == 14 ? 4 : type == 11 || type == 15 ? 10 : type == 7 ? 7 : type == 12 || type == 13 ? 11 : 5]
+                   == (type_packed((uint64_t)type) > 1 ? c.bytes : c.elements * each);
     if (c.emptied) {
         NEED(c.possible && type_bytes((uint64_t)c.type), ENX_GRAPH);
         c.new_size = kept + 1 + leb128_size(c.bytes) + c.bytes;
@@ -2543,21 +2489,18 @@ static int less_function(const void *context, size_t a, size_t b) { return compa
 static int check_definitions(walk *w)
 {
     const enx_allocator *a = &w->f->allocator;
-    const size_t names = w->definitions.count, functions = w->functions.count;
     const definition *d = (const definition *)(const void *)w->definitions.data;
-    size_t *order = take(a, names > functions ? names : functions, sizeof *order);
     int code = ENX_OK;
+    size_t *order = sorted(a, w->definitions.count, less_definition, w);
     NEED(order, ENX_NO_MEMORY);
-    for (size_t i = 0; i < names; i++) order[i] = i;
-    sort(order, names, less_definition, w);
-    for (size_t i = 1; i < names; i++) {
+    for (size_t i = 1; i < w->definitions.count; i++) {
         const definition *one = d + order[i - 1], *other = d + order[i];
         if (one->by == BY_INITIALIZER && other->by == BY_INPUT) continue;
         if (!compare_definitions(w, one, other)) code = ENX_GRAPH;
     }
-    for (size_t i = 0; i < functions; i++) order[i] = i;
-    sort(order, functions, less_function, w);
-    for (size_t i = 1; i < functions; i++)
+    give_back(a, order);
+    NEED(order = sorted(a, w->functions.count, less_function, w), ENX_NO_MEMORY);
+    for (size_t i = 1; i < w->functions.count; i++)
         if (!compare_functions(w, order[i - 1], order[i])) code = ENX_GRAPH;
     give_back(a, order);
     return code;
@@ -2569,10 +2512,8 @@ static int match_weights(walk *w)
     enx_file *f = w->f;
     candidate *c = (candidate *)(void *)w->candidates.data;
     const size_t count = w->candidates.count;
-    size_t *order = take(&f->allocator, count, sizeof *order), filled = 0;
+    size_t *order = sorted(&f->allocator, count, less_candidate, w), filled = 0;
     NEED(order, ENX_NO_MEMORY);
-    for (size_t i = 0; i < count; i++) order[i] = i;
-    if (count) sort(order, count, less_candidate, w);
     for (size_t i = 0; i < count; i++) {
         candidate *one = c + order[i], *before = i ? c + order[i - 1] : NULL;
         one->weight = one->name_size && !(before && before->name_size == one->name_size &&
@@ -2595,75 +2536,49 @@ static int match_weights(walk *w)
     return ENX_OK;
 }
 
-/* Puts the edits in the order of the graph's bytes, and finds where each tensor's data will be. */
-static int place_weights(enx_file *f)
-{
-    const size_t count = f->edits.count;
-    edit *e = (edit *)(void *)f->edits.data, *sorted = take(&f->allocator, count, sizeof *sorted);
-    size_t *order = take(&f->allocator, count, sizeof *order);
-    if (sorted && order) {
-        for (size_t i = 0; i < count; i++) order[i] = i;
-        if (count) sort(order, count, less_edit, e);
-        for (size_t i = 0; i < count; i++) sorted[i] = e[order[i]];
-        if (count) memcpy(e, sorted, count * sizeof *e);
-    }
-    const int code = sorted && order ? ENX_OK : ENX_NO_MEMORY;
-    give_back(&f->allocator, sorted);
-    give_back(&f->allocator, order);
-    return code;
-}
-
-/* Fields of an emptied tensor in front of its data (part 0) and behind it (part 1), to `out`. */
-static uint8_t *kept_fields(const uint8_t *data, const edit *e, int part, uint8_t *out)
+/* Fields of an emptied tensor in front of its data (part 0) or behind it (part 1), to `out` if that is not NULL; their bytes. */
+static size_t kept_fields(const uint8_t *data, const edit *e, int part, uint8_t *out)
 {
     found f;
+    size_t size = 0;
     const size_t end = e->begin + e->old_size;
     for (size_t at = e->begin; at < end && next_field(data, at, end, &f); at = f.end) {
         const field *d;
         const int unknown = meaning(TENSOR, &f, &d) == UNKNOWN;
-        const int front = !unknown && (f.number == 1 || f.number == 2 || f.number == 8);
-        const int behind = unknown || f.number == 12 || f.number == 16;
-        if (part ? !behind : !front) continue;
-        memcpy(out, data + f.start, (size_t)(f.end - f.start));
-        out += f.end - f.start;
+        const int front = f.number == 1 || f.number == 2 || f.number == 8, behind = f.number == 12 || f.number == 16;
+        if (part ? !unknown && !behind : unknown || !front) continue;
+        if (out) memcpy(out + size, data + f.start, f.end - f.start);
+        size += f.end - f.start;
     }
-    return out;
+    return size;
 }
 
 /* Writes the model without its weights' data into `out`, or only counts where `out` is NULL; sets their places. */
 static void write_graph(enx_file *f, uint8_t *out)
 {
     const uint8_t *data = f->plain + f->table_size;
-    const edit *e = (const edit *)(const void *)f->edits.data;
     size_t from = 0;
     uint64_t at = 0;
-    for (size_t i = 0; i < f->edits.count; i++, e++) {
-        if (out) memcpy(out + at, data + from, (size_t)(e->length_at - from));
+    for (size_t i = 0; i < f->edits.count; i++) {
+        const edit *e = (const edit *)(const void *)f->edits.data + f->by_place[i];
+        if (out) memcpy(out + at, data + from, e->length_at - from);
         at += e->length_at - from;
         if (out) write_leb128(out + at, e->new_size);
         at += leb128_size(e->new_size);
         from = e->begin;
         if (e->tensor == SIZE_MAX) continue;
         tensor *t = TENSORS(f) + e->tensor;
-        uint64_t behind = 0;
-        found field_;
-        const size_t end = e->begin + e->old_size;
-        for (size_t p = e->begin; p < end && next_field(data, p, end, &field_); p = field_.end) {
-            const field *d;
-            if (meaning(TENSOR, &field_, &d) == UNKNOWN || field_.number == 12 || field_.number == 16)
-                behind += field_.end - field_.start;
-        }
-        t->place = at + e->new_size - behind - t->bytes;
+        t->place = at + e->new_size - kept_fields(data, e, 1, NULL) - t->bytes;
         if (out) {
-            uint8_t *p = kept_fields(data, e, 0, out + at);
+            uint8_t *p = out + at + kept_fields(data, e, 0, out + at);
             *p++ = 9 << 3 | 2;
             write_leb128(p, t->bytes);
             kept_fields(data, e, 1, out + t->place + t->bytes);
         }
         at += e->new_size;
-        from = end;
+        from += e->old_size;
     }
-    if (out) memcpy(out + at, data + from, (size_t)(f->graph_size - from));
+    if (out) memcpy(out + at, data + from, f->graph_size - from);
 }
 
 static int read_graph(enx_file *f)
@@ -2703,7 +2618,7 @@ static int read_graph(enx_file *f)
     give_back(&f->allocator, w->candidates.data);
     give_back(&f->allocator, w);
     RETURN_IF(code);
-    RETURN_IF(place_weights(f));
+    NEED(f->by_place = sorted(&f->allocator, f->edits.count, less_edit, f->edits.data), ENX_NO_MEMORY);
     write_graph(f, NULL);
     return ENX_OK;
 }
@@ -2751,14 +2666,17 @@ static int read_head(enx_file *f, const uint8_t *data, size_t have)
     NEED(crc32_of(crc32_of(0, data, 32), data + PREFIX, stored) == read32(data + 32), ENX_HEAD);
     NEED(method <= 1, ENX_VERSION);
     NEED(method == 1 || plain == stored, ENX_HEAD);
-    f->plain = take(&f->allocator, plain, 1);
+    f->plain = take(&f->allocator, plain + 1, 1);
     NEED(f->plain, ENX_NO_MEMORY);
     f->table_size = table;
     f->graph_size = graph;
     if (method == 0) memcpy(f->plain, data + PREFIX, stored);
     else RETURN_IF(unfold(&f->allocator, data + PREFIX, stored, f->plain, (size_t)plain));
     f->payloads = PREFIX + (uint64_t)stored;
-    RETURN_IF(read_table(f));
+    uint8_t *behind = f->plain + table, kept = plain > table ? *behind : 0;
+    *behind = 0;
+    RETURN_IF(read_json(f, 0));
+    *behind = kept;
     NEED(f->payloads == f->file_size, ENX_TABLE);
     return read_graph(f);
 }
@@ -2780,16 +2698,20 @@ int enx_open(enx_file **file, const void *beginning, size_t have, const enx_allo
 int enx_open_row(enx_file **file, const char *json, size_t size, const enx_allocator *allocator)
 {
     const enx_allocator a = allocator_or_default(allocator);
-    const uint8_t *text = (const uint8_t *)json, *end = text + size, *behind = skip_value(text, end, NULL);
     *file = NULL;
-    NEED(behind && blank(behind, end) == end, ENX_TABLE);
     enx_file *f = take(&a, 1, sizeof *f);
     NEED(f, ENX_NO_MEMORY);
     memset(f, 0, sizeof *f);
     f->allocator = a;
     f->file_size = MOST;
-    int code = read_row(f, text, end);
-    if (code == ENX_OK) code = settle_tensors(f);
+    f->table_size = size;
+    f->plain = take(&a, (uint64_t)size + 1, 1);
+    int code = f->plain ? ENX_OK : ENX_NO_MEMORY;
+    if (code == ENX_OK) {
+        if (size) memcpy(f->plain, json, size);
+        f->plain[size] = 0;
+        code = read_json(f, 1);
+    }
     if (code == ENX_OK) *file = f;
     else enx_close(f);
     return code;
@@ -2806,6 +2728,7 @@ void enx_close(enx_file *f)
     give_back(&a, f->shapes.data);
     give_back(&a, f->edits.data);
     give_back(&a, f->by_name);
+    give_back(&a, f->by_place);
     give_back(&a, f);
 }
 
@@ -2947,7 +2870,7 @@ uint64_t enx_onnx_size(const enx_file *f) { return f->onnx_size; }
 
 int enx_onnx_begin(const enx_file *f, void *model)
 {
-    NEED(f->plain, ENX_ARGUMENT); /* a row alone has no model */
+    NEED(f->graph_size, ENX_ARGUMENT); /* a row alone has no model */
     write_graph((enx_file *)f, model); /* sets the places that are set already */
     return ENX_OK;
 }
@@ -2955,7 +2878,7 @@ int enx_onnx_begin(const enx_file *f, void *model)
 int enx_onnx_row(const enx_file *f, size_t number_, const void *payload, void *model)
 {
     const row *r = row_of(f, number_);
-    NEED(r && f->plain, ENX_ARGUMENT);
+    NEED(r && f->graph_size, ENX_ARGUMENT);
     NEED(f->onnx_size <= SIZE_MAX, ENX_NO_MEMORY);
     const tensor *t = (const tensor *)(const void *)f->tensors.data + r->first;
     void **out = take(&f->allocator, r->count, sizeof *out);

@@ -119,10 +119,16 @@ class Arrivals {
   }
 }
 
+/** A Uint8Array of the same memory; undefined for what is no bytes. */
+function bytesOf(data) {
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  return ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : undefined;
+}
+
 async function* piecesOf(source) {
-  if (source instanceof ArrayBuffer) source = new Uint8Array(source);
-  if (ArrayBuffer.isView(source)) {
-    yield new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+  const bytes = bytesOf(source);
+  if (bytes) {
+    yield bytes;
     return;
   }
   if (typeof source?.getReader !== "function") {
@@ -133,7 +139,9 @@ async function* piecesOf(source) {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      yield value;
+      const piece = bytesOf(value);
+      if (!piece) throw new TypeError("the stream gives something else than bytes");
+      yield piece;
     }
   } finally {
     await reader.cancel().catch(() => {}); // what is left is not wanted; nothing happens if all was read

@@ -1,4 +1,7 @@
-"""The C decoder, compiled with this machine's compiler, as a function of Python; `tests/decoder/driver.c` runs it."""
+"""The C decoder, compiled with this machine's compiler, as a function of Python; `tests/decoder/driver.c` runs it.
+
+`in_webassembly` is the same of the JavaScript package, which Node runs.
+"""
 
 from __future__ import annotations
 
@@ -62,13 +65,26 @@ class Decoder:
 
     def decode(self, files: Iterable[bytes], *arguments: str) -> list[Verdict]:
         """Decode files in one process; it must come to its end."""
-        sent = b"".join(struct.pack("<I", len(data)) + data for data in files)
-        done = subprocess.run([self.path, *arguments], input=sent, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
-        verdicts, at = [], 0
-        while at < len(done.stdout):
-            code, memory, size = struct.unpack_from("<IQQ", done.stdout, at)
-            at += 20
-            verdicts.append(Verdict(CODES[code], done.stdout[at : at + size], memory))
-            at += size
-        return verdicts
+        return verdicts_of([self.path, *arguments], files)
+
+
+def in_webassembly(files: Iterable[bytes]) -> list[Verdict]:
+    """Decode files with `js/` in one process of Node."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.fail("Node was not found: install it (Debian, Ubuntu: apt-get install nodejs npm)")
+    return verdicts_of([node, ROOT / "tests" / "web" / "verdicts.js"], files)
+
+
+def verdicts_of(command: list[str | Path], files: Iterable[bytes]) -> list[Verdict]:
+    """Hand files to a program that answers as `tests/decoder/driver.c` does."""
+    sent = b"".join(struct.pack("<I", len(data)) + data for data in files)
+    done = subprocess.run(command, input=sent, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    verdicts, at = [], 0
+    while at < len(done.stdout):
+        code, memory, size = struct.unpack_from("<IQQ", done.stdout, at)
+        at += 20
+        verdicts.append(Verdict(CODES[code], done.stdout[at : at + size], memory))
+        at += size
+    return verdicts

@@ -1,4 +1,4 @@
-"""Three decoders on the same files: the package's compiled loops, `examples/decode_enx.py`, and C in one process.
+"""Decoders on the same files: the package's compiled loops, `examples/decode_enx.py`, C, and its WebAssembly build.
 
 `disagreements` counts what was read and names each file on which they differ, by the seed that makes it again.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 import enx_variants
-from c_decoder import Decoder, Verdict
+from c_decoder import Decoder, Verdict, in_webassembly
 from enx_samples import Taken
 from enx_variants import mutated, normal
 from enxuto.codec import TRELLIS_CODERS, Coder
@@ -82,16 +82,42 @@ def difference(data: bytes, verdict: Verdict, path: Path, *, ask_example: bool =
     return ""
 
 
+def two_builds_differ(one: Verdict, other: Verdict) -> str:
+    """Say where C and WebAssembly differ, which see at another moment that a file's length is not what it says."""
+    if {one.code, other.code} & {"CUT_OFF", "TOO_LONG"} and "OK" not in (one.code, other.code):
+        return ""
+    same = (one.code, one.model) == (other.code, other.model)
+    return "" if same else f"C says {one.code}, WebAssembly {other.code}, or they give different models"
+
+
+def builds_disagree(decoder: Decoder, bases: dict[str, Taken], seed: str, count: int) -> list[str]:
+    """Return a line for each of `count` mutated files on which C and WebAssembly differ."""
+    files = list(islice(mutated(random.Random(seed), bases), count))
+    both = zip(decoder.decode(files), in_webassembly(files), strict=True)
+    return [f"file {i}: {said}" for i, pair in enumerate(both) if (said := two_builds_differ(*pair))]
+
+
 def disagreements(
-    decoder: Decoder, bases: dict[str, Taken], seed: str, count: int, path: Path, *, ask_example: bool = True
+    decoder: Decoder,
+    bases: dict[str, Taken],
+    seed: str,
+    count: int,
+    path: Path,
+    *,
+    ask_example: bool = True,
+    ask_webassembly: bool = False,
 ) -> tuple[int, list[str]]:
     """Return how many of `count` mutated files were read, and a line for each on which the decoders differ."""
     read, lines = 0, []
     for first in range(0, count, BATCH):
         files = list(islice(mutated(random.Random(f"{seed} {first}"), bases), min(BATCH, count - first)))
-        for index, (data, verdict) in enumerate(zip(files, decoder.decode(files), strict=True)):
+        verdicts = decoder.decode(files)
+        others = in_webassembly(files) if ask_webassembly else verdicts
+        for index, (data, verdict, other) in enumerate(zip(files, verdicts, others, strict=True)):
             read += verdict.code == "OK"
-            if said := difference(data, verdict, path, ask_example=ask_example):
+            if said := two_builds_differ(verdict, other) or difference(
+                data, verdict, path, ask_example=ask_example
+            ):
                 lines.append(f"seed {seed}, file {first + index}: {said}")
     return read, lines
 

@@ -1,4 +1,4 @@
-"""The package, `examples/decode_enx.py` and the C decoder agree on 100,000 mutated files with repaired checksums.
+"""The package, `examples/decode_enx.py`, C and WebAssembly agree on 100,000 mutated files with repaired checksums.
 
 `make agreement` runs this alone: minutes on two cores. ENXUTO_FUZZ_SEED=… tries others, ENXUTO_AGREEMENT_FILES=… fewer.
 """
@@ -27,9 +27,11 @@ def share_of(path: Path, number: int) -> tuple[int, list[str]]:
     """Try the files of one share; in a process of its own."""
     decoder, place = Decoder(path), path.with_name(f"{number}.enx")
     long = SHARE // LONG
-    read, lines = disagreements(decoder, every_base(), f"{SEED}.{number}", SHARE - long, place)
+    read, lines = disagreements(
+        decoder, every_base(), f"{SEED}.{number}", SHARE - long, place, ask_webassembly=True
+    )
     more, others = disagreements(
-        decoder, large_bases(), f"{SEED}.{number}.long", long, place, ask_example=False
+        decoder, large_bases(), f"{SEED}.{number}.long", long, place, ask_example=False, ask_webassembly=True
     )
     place.unlink()
     return read + more, lines + others

@@ -1,0 +1,28 @@
+/** Best processor milliseconds of decoding a file's first payload with js/enx.wasm: node wasm_rows.mjs FILE RUNS */
+import { readFileSync } from "node:fs";
+
+const [file, runs] = process.argv.slice(2);
+const data = readFileSync(file);
+const module = new WebAssembly.Module(readFileSync(new URL("../js/enx.wasm", import.meta.url)));
+const wasm = new WebAssembly.Instance(module, {}).exports;
+
+function placed(bytes) {
+  const place = wasm.allocate(bytes.length) >>> 0;
+  new Uint8Array(wasm.memory.buffer, place, bytes.length).set(bytes);
+  return place;
+}
+
+const begin = wasm.head_size(placed(data.subarray(0, 36)), 36);
+if (wasm.open(placed(data.subarray(0, begin)), begin)) throw new Error("the head is refused");
+const model = wasm.allocate(wasm.onnx_size()) >>> 0;
+wasm.onnx_begin(model);
+const payload = placed(data.subarray(begin, begin + wasm.row_size(0)));
+let best = Infinity;
+for (let run = 0; run < Number(runs); run++) {
+  const before = process.cpuUsage();
+  const clock = performance.now();
+  if (wasm.onnx_row(0, payload, model)) throw new Error("the payload is refused");
+  const { user, system } = process.cpuUsage(before);
+  best = Math.min(best, (user + system) / 1000, performance.now() - clock);
+}
+console.log(best);
