@@ -104,7 +104,7 @@ def staircase_chart() -> Chart:
         x=(Measure("x", "weight"),),
         y=(Measure("y", "weight after rounding"),),
         frames=frames,
-        note="Dead zones, μ-law and A-law with 2^3 levels; minifloats with p 2, q 2, fitted to 1.",
+        note="Dead zones, μ-law and A-law have 2^3 levels, minifloats p 2 and q 2; fit: the largest weight is 1.",
     )
 
 
