@@ -113,7 +113,7 @@ def _from_records(document: Document) -> list[NetworkResults]:
     for result in mine:
         if result.values is not None:
             _Values.model_validate(result.values)
-    return collect(mine)
+    return [one for one in collect(mine) if one.choosing.rows]  # of others only the original is done yet
 
 
 def _from_json(document: Document) -> list[NetworkResults]:
