@@ -151,17 +151,22 @@ def test_adience_ages_are_the_eight_groups(adience: Path) -> None:
 
 def test_adience_genders(adience: Path) -> None:
     data = open_dataset(adience, split="fold_0", label_column="gender")
-    assert data.classes == ("female", "male")
-    assert data.labels.tolist() == [0, 1, 1]
+    assert data.classes == ("male", "female")  # as the published network has its outputs
+    assert data.labels.tolist() == [1, 0, 0]
     assert [int(data.image(i)[0, 0, 0]) for i in range(3)] == [0, 1, 3]
+    # A network with names of its own has its own order.
+    assert open_dataset(
+        adience, split="fold_0", label_column="gender", names=["Female", "Male"]
+    ).labels.tolist() == [0, 1, 1]
 
 
 def test_adience_parts_are_folds_and_train_and_test(adience: Path) -> None:
     train, test = open_dataset(adience, split="train"), open_dataset(adience)
+    assert (len(every := open_dataset(adience, split="all")), every.part) == (10, "all")
     assert (len(train), train.part) == (8, "train")
     assert (len(test), test.part) == (2, "test")
     assert test.labels.tolist() == [7, 5]
-    with pytest.raises(DataError, match="fold_0, fold_1, fold_2, fold_3, fold_4, test, train"):
+    with pytest.raises(DataError, match="all, fold_0, fold_1, fold_2, fold_3, fold_4, test, train"):
         open_dataset(adience, split="fold_5")
 
 

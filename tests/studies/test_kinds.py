@@ -19,6 +19,7 @@ IDS = {
     "lottery.round": "b72ef32a8cf5c24d",
     "lottery.speed": "ffc5e7517311cd99",
     "souza.network": "314aee40e9dae5ca",
+    "tonin.measure": "db8b5b90af1bd5c5",
 }
 
 

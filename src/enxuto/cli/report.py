@@ -15,7 +15,7 @@ from enxuto.cli.shared.terminal import note, print_json, warn
 HELP = """Make one HTML page of results: charts, tables, published numbers beside measured ones, how to repeat each.
 
 RESULTS are files that `compress`, `inspect`, `evaluate`, `bench`, `weights`, `curve`, `compare` and `train` print with
-`--json`, and folders of studies (`curve`, `study souza`, `lottery`) and of `train`. The page is one file below 2 MB. It
+`--json`, and folders of studies (`curve`, `study`, `lottery`) and of `train`. The page is one file below 2 MB. It
 works from disk and loads nothing from a network. What is missing or damaged is named and left out.
 
     enxuto report ledger.json studies/curve-resnet20-test -o report.html

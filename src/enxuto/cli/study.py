@@ -11,6 +11,7 @@ import typer
 
 from enxuto.cli.shared.common_options import COMPUTING, Json, WorkerThreads
 from enxuto.cli.shared.data_options import DATA
+from enxuto.cli.shared.options import option_name, was_given
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance, write_provenance
 from enxuto.cli.shared.study_epochs import report_epochs
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
     from enxuto.studies.souza.points import SouzaStudy
     from enxuto.study import Executor, Result, StudyResults
 
-HELP = """Train and measure several networks alike, and show the results beside published ones.
+HELP = """Measure several networks alike, and show the results beside published ones.
 
-NAME is `souza`: SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales are
-smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs: hours) and full (the protocol).
+NAME `souza` trains SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales
+are smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs: hours) and full (the protocol).
 Each finished network is recorded; the same command resumes, in the midst of a training too. `--workers` trains several
 at a time and `--scheduler` on a Dask cluster; latencies mean most where one network is measured at a time. `--merge`
 takes in what other machines recorded.
@@ -55,13 +56,19 @@ takes in what other machines recorded.
 The folder gets the networks as ONNX, tables as Markdown and CSV, and plots. Results of another data set go into a
 folder of their own in it. Needs PyTorch and matplotlib: `pip install '.[train,report]'` in a checkout.
 
+NAME `tonin` rounds trained networks by the quantizers of Tonin 2021, and makes its tables 3.1 and 3.7 to 3.10 with
+enxuto's own files beside. FILE is TOML that names networks, data and preprocessing (docs/how-to/repeat-tonin.md); of
+the options, those of the folder, of computing and `--json` go with it.
+
 ```
 enxuto study souza --data cifar10 --scale smoke
+enxuto study tonin studies.toml --workers 2
 enxuto study souza --data train.parquet --test test.parquet --scale full --networks squeezenet-dsc --json
 ```
 """
 
-_STUDIES = ("souza",)
+_STUDIES = ("souza", "tonin")
+_OF_BOTH = ("name", "config", "folder", "workers", "threads", "scheduler", "merge", "json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +78,10 @@ class StudyOptions:
     folder: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="DIR", help="Folder of the study; by default studies/NAME-DATA-SCALE."
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder of the study; by default studies/NAME-DATA-SCALE or studies/tonin-FILE.",
         ),
     ] = None
     scale: Annotated[str, typer.Option(metavar="NAME", help="smoke, small or full.")] = "smoke"
@@ -100,7 +110,11 @@ class StudyOptions:
 
 
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The study: souza.")],
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study: souza or tonin.")],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Of tonin: a TOML file of networks and data.")
+    ] = None,
     *,
     options: StudyOptions,
     data: Annotated[
@@ -119,6 +133,11 @@ def run(
             f"no study is called {name!r}{did_you_mean(name, _STUDIES)}; there is {', '.join(_STUDIES)}",
             code="E021",
         )
+    if name == "tonin":
+        _run_tonin(context, config, options)
+        return
+    if config is not None:
+        raise UsageError(f"the study {name} takes no file, such as {config}; leave it out", code="E024")
     check_packages("torch", "onnxscript", "matplotlib")
     from enxuto.studies.souza.points import SouzaStudy
     from enxuto.study.store import refuse_earlier_form
@@ -148,6 +167,23 @@ def run(
     place = tables_folder(folder, data, {"data": images.hash}, _data_of)
     _show(results, folder, place, made, as_json=options.json)
     exit_on_failures(results)
+
+
+def _run_tonin(context: typer.Context, config: Path | None, options: StudyOptions) -> None:
+    """Run the study of Tonin 2021. Raises `UsageError` without a file, and for options of the other study."""
+    from enxuto.cli.shared.tonin_study import run_tonin
+
+    if config is None:
+        raise UsageError(
+            "study tonin takes a TOML file that names networks and data: name it after tonin", code="E023"
+        )
+    for name in context.params:
+        if name not in _OF_BOTH and was_given(context, name):
+            raise UsageError(
+                f"{option_name(name)} is of the study souza; tonin's file says what is measured", code="E024"
+            )
+    check_packages("matplotlib")
+    run_tonin(config, options)
 
 
 def _image_fields(image_options: TrainingDataOptions) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from enxuto.data.published import PUBLISHED, locate
 from enxuto.data.readers.cifar import CIFAR_FILES, read_cifar
 from enxuto.data.readers.folder import has_image_folders, has_loose_images, read_folder
 from enxuto.data.readers.idx import IDX_FILE, read_idx
+from enxuto.data.readers.ilsvrc import has_ground_truth, read_ilsvrc
 from enxuto.data.readers.npz import read_npz
 from enxuto.data.readers.parquet import read_parquet
 from enxuto.data.readers.table import ADIENCE_FOLD, TABLE_SUFFIXES, read_table
@@ -23,7 +24,7 @@ from enxuto.files import to_path
 
 __all__ = ["FORMATS", "open_dataset"]
 
-FORMATS = ("parquet", "folder", "idx", "cifar", "npz", "table")
+FORMATS = ("parquet", "folder", "idx", "cifar", "npz", "table", "ilsvrc")
 
 
 def open_dataset(
@@ -39,7 +40,8 @@ def open_dataset(
     names: Sequence[Label] | None = None,
     outputs: int | None = None,
 ) -> Dataset:
-    """Open labelled images: Parquet, class folders, IDX, CIFAR binary, `.npz` or a table, as the path shows.
+    """Open labelled images: Parquet, class folders, IDX, CIFAR binary, `.npz`, a table or ILSVRC's validation
+    folder, as the path shows.
 
     Args:
         path: a file or folder; where there is none of that name, a published data set fetched before (`cifar10`).
@@ -125,6 +127,8 @@ def _read(
             return read_table(
                 place, split=split, image_column=image, label_column=label, require_labels=require_labels
             )
+        case "ilsvrc":
+            return read_ilsvrc(place, split=split, require_labels=require_labels)
         case _:
             return read_npz(place, split=split, require_labels=require_labels)
 
@@ -135,7 +139,7 @@ def _detect(place: Path) -> str:
     if kind is None:
         raise DataError(
             f"{place} is no data set of a known format; those are Parquet, a folder of class folders with images, "
-            "IDX (MNIST), CIFAR binary, .npz and tables (.csv, .tsv, Adience's folds)"
+            "IDX (MNIST), CIFAR binary, .npz, tables (.csv, .tsv, Adience's folds) and ILSVRC's validation folder"
         )
     return kind
 
@@ -171,4 +175,6 @@ def _detect_folder(folder: Path) -> str | None:
     inside = [folder, folder / "raw"]
     if any(IDX_FILE.fullmatch(file.name) for place in inside if place.is_dir() for file in place.iterdir()):
         return "idx"
+    if has_ground_truth(folder):
+        return "ilsvrc"
     return "folder" if has_image_folders(folder) or has_loose_images(folder) else None

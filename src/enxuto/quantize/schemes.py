@@ -277,9 +277,13 @@ class FittedMinifloat:
             raise UsageError(
                 "minifloats are per network or per tensor; channels need a dead-zone quantizer", code="E022"
             )
-        top = (network.largest if self.per == "network" else tensor.largest) or 1.0
+        return self.fit(network.largest if self.per == "network" else tensor.largest)
+
+    def fit(self, largest: float) -> Minifloat:
+        """Return the format whose largest value just reaches `largest`; 0 counts as 1."""
         reach = float(Minifloat(self.p, self.q).values[-1])
-        return Minifloat(self.p, self.q, 2.0 ** max(-60, math.ceil(math.log2(top) - math.log2(reach))))
+        power = math.ceil(math.log2(largest or 1.0) - math.log2(reach))
+        return Minifloat(self.p, self.q, 2.0 ** max(-60, power))
 
     def scale_steps(self, factor: float) -> Scheme:
         """Refuse: a format has no step."""

@@ -32,6 +32,7 @@ from enxuto.report.readers import (
     slimming,
     speeds,
     tickets,
+    tonin,
     trainings,
     weights,
 )
@@ -66,6 +67,7 @@ READERS = (
     Reader("lottery", lottery.matches, lottery.read),
     Reader("training", trainings.matches, trainings.read),
     Reader("networks", networks.matches, networks.read),
+    Reader("quantizers", tonin.matches, tonin.read),
     Reader("slim", slimming.matches, slimming.read),
     Reader("evaluation", evaluations.matches, evaluations.read),
     Reader("comparison", comparisons.matches, comparisons.read),

@@ -22,6 +22,7 @@ __all__ = [
     "LOTTERY_START",
     "LOTTERY_UNPRUNED",
     "SOUZA_NETWORK",
+    "TONIN_MEASURE",
     "make_point",
 ]
 
@@ -33,6 +34,7 @@ LOTTERY_START = "lottery.start"
 LOTTERY_ROUND = "lottery.round"
 LOTTERY_SPEED = "lottery.speed"
 SOUZA_NETWORK = "souza.network"
+TONIN_MEASURE = "tonin.measure"
 
 FUNCTIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -44,6 +46,7 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
         LOTTERY_ROUND: "enxuto.studies.lottery.round:prune_round",
         LOTTERY_SPEED: "enxuto.studies.lottery.speed:time_arm",
         SOUZA_NETWORK: "enxuto.studies.souza.network:train_network",
+        TONIN_MEASURE: "enxuto.studies.tonin.points:measure_network",
     }
 )
 """Kind → the function that computes such points, which any process imports by this name."""

@@ -1,4 +1,6 @@
-"""The numbers of Tonin 2021 as data: tables 3.2 and 3.3, and 3.7 to 3.10 (VGG's exchanged top-1 and top-5 corrected).
+"""The numbers of Tonin 2021 as data: tables 3.2 and 3.3, and 3.7 to 3.10, whose misprints are corrected.
+
+What was corrected, and why, is in `enxuto.studies.tonin.published`.
 
 `find_published` finds the source's network for a model by the family in its name. The source's ONNX files are not the
 ones compared here: its numbers stand beside ours and do not check them.
@@ -68,7 +70,7 @@ BEST: tuple[PublishedQuantization, ...] = (
         "SqueezeNet", "squeezenet", "midtread", 8, 53.2, 0.57, 76.578, 0.56, 20.221, 4.67, 6.85
     ),
     PublishedQuantization(
-        "ShuffleNet", "shufflenet", "midrise", 9, 41.77, 0.652, 61.512, 0.626, 20.391, 6.078, 5.26
+        "ShuffleNet", "shufflenet", "midrise", 9, 41.77, 0.652, 67.508, 0.626, 20.391, 6.078, 5.26
     ),
     PublishedQuantization(
         "Gender-GoogLeNet", "gendergooglenet", "midtread", 7, 82.918, -0.538, None, None, 22.439, 1.351, 23.7
@@ -87,16 +89,16 @@ BEST: tuple[PublishedQuantization, ...] = (
         77.194,
         0.54,
         93.374,
-        0.74,
+        0.31,
         23.513,
         6.528,
         4.9,
     ),
     PublishedQuantization(
-        "CaffeNet", "caffenet", "midrise", 8, 55.5, 0.79, 78.958, 0.564, 25.213, 1.828, 17.5
+        "CaffeNet", "caffenet", "midrise", 8, 55.5, 0.764, 78.958, 0.564, 25.213, 1.828, 17.5
     ),
     PublishedQuantization(
-        "MobileNet-v2", "mobilenet", "μ-law", 13, 69.03, 0.27, 88.926, 0.018, 21.673, 12.414, 2.58
+        "MobileNet-v2", "mobilenet", "μ-law", 13, 69.03, 0.27, 88.926, 0.008, 21.673, 12.414, 2.58
     ),
     PublishedQuantization(
         "ResNet-101", "resnet", "dead-zone 0.7", 13, 76.632, 0.582, 93.322, 0.292, 24.734, 7.736, 4.13

@@ -42,7 +42,7 @@ class ImageOptions:
         typer.Option(
             rich_help_panel=DATA,
             metavar="NAME",
-            help="parquet, folder, idx, cifar, npz or table; found out by default.",
+            help="parquet, folder, idx, cifar, npz, table or ilsvrc; found out by default.",
         ),
     ] = None
     split: Annotated[

@@ -54,7 +54,10 @@ _OWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         _STUDY,
         ("lottery.md", "lottery.csv", "lottery.json", "tickets-*.*", "filters-*.*", "speed.png", "speed.svg"),
     ),
-    "study": (_STUDY, ("souza.md", "souza.csv", "losses.png", "provenance.json")),
+    "study": (
+        _STUDY,
+        ("souza.md", "souza.csv", "losses.png", "tonin.md", "tonin.csv", "quantizers.svg", "provenance.json"),
+    ),
     "weights": (
         ("provenance.json",),
         ("weights.md", "weights.csv", "dependence.csv", "*-weights.*", "*-layers.*", "*-families.*"),

@@ -3,7 +3,7 @@
 Any table: a column of file names and a column of labels, whole numbers or words (classes are then the words,
 sorted). A column `split` makes parts. Adience (E. Eidinger et al., IEEE TIFS 2014) is known by its columns: age in
 its 8 groups or gender, from `fold_N_data.txt`, images in `aligned` or `faces`; of a folder of folds, `train` is
-folds 0–3 and `test` fold 4. Rows without a usable label are left out and counted in the notes.
+folds 0–3, `test` fold 4 and `all` all of them. Rows without a usable label are left out and counted in the notes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ ADIENCE_AGES = (
     "(60, 100)",
 )
 _AGE_SPELLINGS = {"(8, 13)": "(8, 12)", "(38, 42)": "(38, 43)"}  # both stand in the published folds
-_GENDERS = {"f": "female", "m": "male"}
+_GENDERS = {
+    "m": "male",
+    "f": "female",
+}  # in the order of the published network's outputs (Levi and Hassner 2015)
 _ADIENCE_COLUMNS = frozenset({"user_id", "original_image", "face_id", "age", "gender"})
 _ADIENCE_IMAGES = (("aligned", "landmark_aligned_face"), ("faces", "coarse_tilt_aligned_face"))
 _FILE_NAMES = ("file", "filename", "file_name", "path", "image", "img")
@@ -58,7 +61,7 @@ def read_table(
 
     Args:
         path: the table, or the folder of the folds.
-        split: a value of the column `split`; of Adience a fold, `train` or `test`.
+        split: a value of the column `split`; of Adience a fold, `train`, `test` or `all`.
         image_column: by default the usual name (`file` …).
         label_column: by default the usual name (`label` …); of Adience `age`, the default, or `gender`.
         require_labels: where labels are not needed, there need not be a column of them.
@@ -104,13 +107,13 @@ class _Sample:
 
 
 def _find_folds(folder: Path, split: str | None) -> tuple[list[Path], str]:
-    """The tables of a part of Adience: a fold, or `train` and `test`, where all five are there."""
+    """The tables of a part of Adience: a fold, or `train`, `test` and `all`, where all five are there."""
     tables = {f"fold_{match[1]}": file for file in sorted(folder.iterdir())
               if (match := ADIENCE_FOLD.fullmatch(file.name))}  # fmt: skip
     parts = {name: [file] for name, file in tables.items()}
     if len(tables) == 5:
         *first, last = tables.values()
-        parts |= {"train": first, "test": [last]}
+        parts |= {"train": first, "test": [last], "all": [*first, last]}
     if not parts:
         raise DataError(
             f"{folder} has no tables such as fold_0_data.txt; name a .csv or .tsv file", code="E010"

@@ -19,8 +19,9 @@ from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD, method
 from enxuto.studies.curve.tables import Curve, best_table, curves_of, points_table
 from enxuto.studies.kinds import CURVE_MEASURE, CURVE_OUTPUTS
 
-__all__ = ["matches", "rate_chart", "read"]
+__all__ = ["PointValues", "Tensors", "matches", "rate_chart", "read"]
 
+_FURTHER = {"A-law": 16, "minifloat bias 3": 11, "minifloat fit": 13}  # styles of other studies' methods
 _CLOSE = 5.0  # points of a share around the original, close up
 _SHARES = {
     "top1": "top-1 %",
@@ -39,7 +40,16 @@ class _Calibrated(Checked):
     price: Number
 
 
-class _Values(Checked):
+class Tensors(Checked):
+    """Some tensors by name, and how many weights they have."""
+
+    weights: Count
+    names: list[str]
+
+
+class PointValues(Checked):
+    """The values of a point of a curve."""
+
     entropy_bits: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     file_bits: Positive
     file_bytes: Annotated[int, Field(gt=0)]
@@ -59,6 +69,7 @@ class _Values(Checked):
     samples: Count
     seed: Count
     calibrated: _Calibrated | None = None
+    exact: Tensors | None = None
 
 
 class _Compress(Checked):
@@ -74,7 +85,7 @@ class _Settings(Checked):
     compress: _Compress
 
 
-class _Point(_Values):
+class _Point(PointValues):
     method: str
     i: Number
     setting: str
@@ -83,7 +94,7 @@ class _Point(_Values):
 class _Model(Checked):
     model: str
     data: str | None
-    original: _Values
+    original: PointValues
     points: list[_Point]
 
 
@@ -107,7 +118,7 @@ def read(document: Document) -> list[Exhibit]:
         for result in mine:
             _Settings.model_validate(result.settings)
             if result.values is not None:
-                _Values.model_validate(result.values)
+                PointValues.model_validate(result.values)
         shown = [_exhibit(curve, document, _collect_origin(curve)) for curve in curves_of(mine)]
         return shown + read_outputs(document)
     found = _Models.model_validate(document.values)
@@ -191,7 +202,9 @@ def _style(method: str, order: Sequence[str]) -> int:
     """The same method looks the same in every report, and the second colour is for enxuto's own alone."""
     if method in (DEFAULT_METHOD, CALIBRATED_METHOD):
         return 1 if method == DEFAULT_METHOD else 8
-    return (3, 7, 4, 5, 0, 6, 2, 10, 9)[order.index(method) % 9] if method in order else 12
+    if method not in order:
+        return 15 if method.startswith(DEFAULT_METHOD) else _FURTHER.get(method, 12)
+    return (3, 7, 4, 5, 0, 6, 2, 10, 9)[order.index(method) % 9]
 
 
 def _share(curve: Curve, name: str) -> Measure:

@@ -140,7 +140,11 @@ def _grid(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
 
 def _default(settings: Mapping[str, Any], source: ModeInput) -> CompressedModel:
     return compress(
-        source.model, bits=settings["bits"], rounding=settings["rounding"], threads=source.threads
+        source.model,
+        bits=settings["bits"],
+        rounding=settings["rounding"],
+        threads=source.threads,
+        steps=settings.get("steps", "balanced"),
     )
 
 

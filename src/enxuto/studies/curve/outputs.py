@@ -30,7 +30,8 @@ from enxuto.onnx_model import Model
 from enxuto.opening import load
 from enxuto.studies.curve.calibration import CalibrationSplit
 from enxuto.studies.curve.modes import ModeInput, compress_by_mode
-from enxuto.studies.curve.points import ORIGINAL, hash_model, measure_rate, resolve
+from enxuto.studies.curve.points import ORIGINAL, measure_rate, resolve
+from enxuto.studies.curve.prepared import hash_model
 from enxuto.studies.kinds import CURVE_OUTPUTS, make_point
 from enxuto.study.point import Point, Task
 

@@ -4,41 +4,32 @@ Rates: the order-0 entropy of all levels in bits per weight (the source's measur
 serves the whole network, else of one a tensor), and the bytes of the file. Distortion: top-1, top-5, macro precision,
 recall and F1, MRR, agreement with the original and divergence from it.
 
-The images are decoded once a process, and kept where they take less than a gigabyte. Where some of them calibrate, no
-point is judged on those (`calibration`).
+Images are read once a process (`prepared`). Where some of them calibrate, no point is judged on those (`calibration`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from enxuto._version import __version__
-from enxuto.calibration.answers import kind_of_scores
 from enxuto.codec import entropy
-from enxuto.data import Dataset, Preprocess, open_dataset
+from enxuto.data import Preprocess, open_dataset
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import parameters
-from enxuto.enx.signature import is_enx
 from enxuto.enx.table import LevelsRow
 from enxuto.errors import DataError
-from enxuto.evaluation import Evaluation, evaluate, predict_batches
-from enxuto.metrics import ScoreKind, wilson_interval
-from enxuto.onnx_model import Model, files
-from enxuto.opening import load
+from enxuto.evaluation import Evaluation, evaluate
+from enxuto.metrics import wilson_interval
+from enxuto.onnx_model import Model, Role
 from enxuto.runtime import Runner
 from enxuto.studies.curve.calibration import CalibrationSplit, load_calibration
 from enxuto.studies.curve.modes import ModeInput, compress_by_mode
+from enxuto.studies.curve.prepared import BATCH, FiniteScores, Prepared, hash_model, prepare_task
 from enxuto.studies.kinds import CURVE_CALIBRATE, CURVE_MEASURE, make_point
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point, Task
@@ -47,19 +38,16 @@ __all__ = [
     "ORIGINAL",
     "Subject",
     "entropy_bits",
-    "hash_model",
+    "judge",
     "measure_point",
     "measure_rate",
+    "original_entropy",
     "points",
     "resolve",
 ]
 
 ORIGINAL: dict[str, Any] = {"mode": "original", "method": "original", "i": 32}
 _CODE = f"enxuto {__version__}, curve 2"
-_KEPT = 1 << 30  # bytes of preprocessed images
-_BATCH = 64
-
-_Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -145,28 +133,28 @@ def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Poin
 
 def measure_point(task: Task) -> dict[str, Any]:
     """Compress, decode, evaluate: the values of one point, shares 0…1."""
-    settings = task.settings
-    prepared = _prepare(
-        task.paths["model"], task.paths["data"], json.dumps(settings["data"]), json.dumps(settings["preprocess"]),
-        json.dumps(settings.get("held_out")), settings["model_hash"], str(task.data_hash), task.threads,
-    )  # fmt: skip
+    prepared = prepare_task(task)
     source = ModeInput(prepared.model, task.threads, lambda: load_calibration(task))
-    compressed = compress_by_mode(settings["compress"], source)
-    decoded = Runner(compressed.to_model(threads=task.threads), threads=task.threads)
-    finite = _FiniteScores(decoded)
-    reference = iter(prepared.reference)
-    result = evaluate(
-        finite.scores, prepared.images, preprocess=prepared.preprocess, batch_size=_BATCH,
-        reference=lambda batch: next(reference),  # `evaluate` asks once a batch, in order
-        scores_are=prepared.kind, reference_are=prepared.kind,
-    )  # fmt: skip
+    compressed = compress_by_mode(task.settings["compress"], source)
     return {
         "model": task.paths["name"],
         **measure_rate(prepared.model, compressed),
-        "broken": finite.broken,
-        **_metrics(result),
+        **(_exact_weights(prepared.model, compressed) if task.settings["compress"]["mode"] == "grid" else {}),
+        **judge(prepared, compressed.to_model(threads=task.threads), task.threads)[0],
         **({"calibrated": compressed.metadata["calibrated"]} if "calibrated" in compressed.metadata else {}),
     }
+
+
+def judge(prepared: Prepared, model: Model, threads: int) -> tuple[dict[str, Any], Evaluation]:
+    """Evaluate a decoded model on the images beside the original: the values of its point, shares 0…1, and all."""
+    finite = FiniteScores(Runner(model, threads=threads))
+    reference = iter(prepared.reference)
+    result = evaluate(
+        finite.scores, prepared.images, preprocess=prepared.preprocess, batch_size=BATCH,
+        reference=lambda batch: next(reference),  # `evaluate` asks once a batch, in order
+        scores_are=prepared.kind, reference_are=prepared.kind,
+    )  # fmt: skip
+    return {"broken": finite.broken, **_metrics(result)}, result
 
 
 def measure_rate(model: Model, compressed: CompressedModel) -> dict[str, Any]:
@@ -179,9 +167,23 @@ def measure_rate(model: Model, compressed: CompressedModel) -> dict[str, Any]:
     return {
         "weights": weights,
         "quantized": quantized,
-        "entropy_bits": bound if quantized else _original_entropy(model),
+        "entropy_bits": bound if quantized else original_entropy(model),
         "file_bytes": compressed.file_bytes,
         "file_bits": 8 * compressed.file_bytes / max(1, weights),
+    }
+
+
+def _exact_weights(model: Model, compressed: CompressedModel) -> dict[str, Any]:
+    """The learned tensors that stay exact in a file of the source's grid, where coding levels would not be shorter."""
+    coded = {
+        entry.name
+        for payload in compressed.payloads
+        if isinstance(payload.row, LevelsRow)
+        for entry in payload.row.tensors
+    }
+    exact = [info for info in model.infos() if info.role is not Role.OTHER and info.name not in coded]
+    return {
+        "exact": {"weights": sum(info.elements for info in exact), "names": [info.name for info in exact]}
     }
 
 
@@ -201,8 +203,8 @@ def entropy_bits(compressed: CompressedModel) -> tuple[float, int]:
     return sum(float(entropy(tensor.levels)) * tensor.levels.size for tensor in tensors) / count, count
 
 
-def _original_entropy(model: Model) -> float:
-    """Entropy of the distinct float32 values of all learned weights, in bits per weight."""
+def original_entropy(model: Model) -> float:
+    """Return the entropy of the distinct float32 values of all learned weights, in bits per weight."""
     values = [
         np.asarray(model.load(i.name), np.float32).reshape(-1) for i in model.infos() if i.role != "other"
     ]
@@ -229,102 +231,6 @@ def _metrics(result: Evaluation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    model: Model
-    images: Dataset
-    preprocess: Preprocess
-    reference: Sequence[NDArray[Any]]
-    kind: ScoreKind
-
-
-@lru_cache(maxsize=1)
-def _prepare(
-    model: str,
-    images: str,
-    data: str,
-    preprocess: str,
-    held_out: str,
-    model_hash: str,
-    data_hash: str,
-    threads: int,
-) -> _Prepared:
-    """What all points of a model and data set share, once a process. Raises `DataError` where files have changed."""
-    if hash_model(Path(model)) != model_hash:
-        raise DataError(
-            f"{model} is not the file that this study began with; use another folder for it", code="E080"
-        )
-    how = Preprocess.from_dict(json.loads(preprocess))
-    dataset = _keep_in_memory(
-        _judged_images(open_dataset(images, **json.loads(data)), json.loads(held_out)), how
-    )
-    loaded = load(model, threads=threads)
-    runner = _FiniteScores(Runner(loaded, threads=threads))
-    reference = [scores for (scores,), _ in predict_batches([runner.scores], dataset, how, _BATCH)]
-    if dataset.hash != data_hash:
-        raise DataError(
-            f"{images} does not hold the images that this study began with; use another folder for it",
-            code="E080",
-        )
-    kind = kind_of_scores(loaded, np.concatenate([part.reshape(len(part), -1) for part in reference]))
-    return _Prepared(loaded, dataset, how, reference, kind)
-
-
-def _judged_images(dataset: Dataset, held_out: Mapping[str, Any] | None) -> Dataset:
-    """The images that points are judged on: those that do not calibrate."""
-    if held_out is None:
-        return dataset
-    return CalibrationSplit(**held_out).split(dataset, None).held_out or dataset
-
-
 def resolve(path: str) -> str:
     """A path that any process finds; the name of a published set as it is."""
     return str(Path(path).resolve()) if Path(path).exists() else path
-
-
-def _keep_in_memory(dataset: Dataset, preprocess: Preprocess) -> Dataset:
-    """The data set with its batches in memory, or as it is where they are too large."""
-    with closing(dataset.batches(1, preprocess)) as batches:
-        size = next(batches)[0].nbytes
-    return (
-        dataset
-        if size * len(dataset) > _KEPT
-        else _InMemory(dataset, list(dataset.batches(_BATCH, preprocess)))
-    )
-
-
-class _InMemory(Dataset):
-    """A data set whose batches stay in memory: every point meets the same ones."""
-
-    def __init__(self, dataset: Dataset, batches: Sequence[_Labelled]) -> None:
-        vars(self).update(vars(dataset))
-        self._kept = batches
-
-    def batches(self, batch_size: int, preprocess: Preprocess) -> Generator[_Labelled, None, None]:
-        """Yield the kept batches, whatever size is asked for."""
-        yield from self._kept
-
-
-class _FiniteScores:
-    """Scores of a model; those of an image with NaN among them are all equal, as coarse steps may break a network."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self.broken = 0
-
-    def scores(self, batch: NDArray[np.float32]) -> NDArray[Any]:
-        scores = np.array(self._runner.scores(batch))
-        wrong = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
-        # Of logits as of probabilities: all classes alike.
-        scores[wrong] = 1 / max(1, math.prod(scores.shape[1:]))
-        self.broken += int(wrong.sum())
-        return scores
-
-
-def hash_model(model: Path) -> str:
-    """Sixteen hex digits of a model's bytes, those of its external data included."""
-    digest = hashlib.sha256()
-    for place in [model] if is_enx(model) else files(model):
-        with place.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]

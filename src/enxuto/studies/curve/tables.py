@@ -25,6 +25,7 @@ __all__ = [
     "kind_of",
     "model_name",
     "points_table",
+    "setting_name",
 ]
 
 MAX_DROP = 0.8
@@ -34,6 +35,7 @@ _GRID = "the source's grid"
 KINDS = (_GRID, DEFAULT_METHOD, CALIBRATED_METHOD)
 """What methods belong to; each has its best setting."""
 _NONE = "–"
+_SHOWN = 6  # names of tensors in a caption
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def curves_of(
         rows = [
             {
                 **result.settings["compress"],
-                "setting": _setting(result.settings["compress"]),
+                "setting": setting_name(result.settings["compress"]),
                 **_without_name(result.values or {}),
             }
             for result in done
@@ -153,7 +155,8 @@ def best_table(curves: Sequence[Curve], max_drop: float = MAX_DROP) -> Table:
         f"Least entropy (enxuto: least file) within {max_drop:g} points of top-1, chosen on these very images. "
         "CR = 32/H and RE = (32 − H)/32 are of the entropy: of one histogram for the source's grid, so that the file, "
         f"whose coder adapts to each tensor, can be smaller. {_calibration_note(curves)}{about}. "
-        "Published: Tonin 2021, tables 3.9 and 3.10, other files of the same families on other images"
+        "Published: Tonin 2021, tables 3.9 and 3.10, misprints corrected, other files of the same families on other "
+        "images"
     )
     columns = (
         "model", "best method, level", "top-1 % (lost, 95 %), 95 %", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
@@ -214,7 +217,21 @@ def points_table(curve: Curve) -> Table:
         f"{curve.model}: all points",
         columns,
         tuple(rows),
-        f"{curve.about}. Precision, recall, F1: macro averages",
+        f"{curve.about}. Precision, recall, F1: macro averages{_exact_note(curve)}",
+    )
+
+
+def _exact_note(curve: Curve) -> str:
+    """Which tensors files of the source's grid keep exactly, as that is shorter than coding their levels."""
+    found = [row["exact"] for row in curve.rows if row.get("exact", {}).get("names")]
+    if not found:
+        return ""
+    most = max(found, key=lambda one: int(one["weights"]))
+    names = most["names"]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f". Files of {_GRID} keep up to {most['weights']:,} of {curve.original['weights']:,} weights exactly, where "
+        f"that is shorter: {', '.join(names[:_SHOWN])}{more}"
     )
 
 
@@ -242,14 +259,16 @@ def _rank(method: str) -> int:
     return known.index(method) if method in known else len(known)
 
 
-def _setting(settings: Mapping[str, Any]) -> str:
-    """What a row is called in a table."""
+def setting_name(settings: Mapping[str, Any]) -> str:
+    """Return what a row of these settings is called in a table."""
     if settings["mode"] == "grid":
         if settings["method"] == "half":
             return "half"
-        if settings["method"] == "minifloat":
-            return "minifloat {}, {}".format(*settings["format"])
+        if "format" in settings:
+            return "{} {}, {}".format(settings["method"], *settings["format"])
         return f"{settings['method']}, {settings['i']}"
+    if settings["mode"] == "file":
+        return f"{settings['method']}, file {settings['i']}"
     bits, about = settings.get("bits"), "about " if settings["mode"] == "calibrated" else ""
     if bits is None:
         return f"{settings['method']}, default"

@@ -1,0 +1,188 @@
+"""The validation images of ILSVRC 2012: one flat folder, and beside it a list of what is on them.
+
+Images are called `ILSVRC2012_val_00000001.JPEG` and lie in the folder, or in one inside it. The list lies in the
+folder, in one called `data` or in the devkit's, and is one of
+
+- Caffe's `val.txt`: file name and number, which counts synsets in the order of their names from 0, as networks do;
+- `LOC_val_solution.csv` of Kaggle, or lines of file name and synset (`n01440764`);
+- a line for each image in the order of their numbers: a synset, or the devkit's own number from 1 to 1000
+  (`ILSVRC2012_validation_ground_truth.txt`). The devkit counts synsets in another order than networks, so its
+  `meta.mat`, or a file `map_clsloc.txt` with synset and number, has to lie there too.
+
+Labels are positions of synsets among all that the list names, sorted. Images may be fewer than the list has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enxuto.data.damage import READ_ERRORS
+from enxuto.data.source import Source, no_labels, read_sample
+from enxuto.errors import DataError, FormatError, error_reason, import_optional
+
+__all__ = ["has_ground_truth", "read_ilsvrc"]
+
+_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
+_SYNSET = re.compile(r"n\d{8}")
+_NAMED = re.compile(r"(ILSVRC2012_val_\d{8})(?:\.JPEG)?[\s,]+(n\d{8}|\d{1,4})\b.*", re.IGNORECASE)
+_LARGEST = 16 << 20  # bytes of a list; those of 50,000 images have 3 MB at most
+
+
+def has_ground_truth(folder: Path) -> bool:
+    """Whether validation images lie in a folder, or in one inside it, and a list of what is on them beside."""
+    return _image_folder(folder) is not None and _find_list(folder) is not None
+
+
+def read_ilsvrc(folder: Path, *, split: str | None = None, require_labels: bool = True) -> Source:
+    """Open the images and their list; the list may be missing where labels are not needed.
+
+    Raises `DataError` where one of them is missing or does not fit the other, `FormatError` for a damaged list.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file; name the folder of ILSVRC's validation images", code="E011")
+    if split is not None:
+        raise DataError(f"{folder} has no parts such as train and test; leave out split", code="E024")
+    images = _image_folder(folder)
+    if images is None:
+        raise DataError(f"{folder} has no images such as ILSVRC2012_val_00000001.JPEG", code="E043")
+    files = sorted(file for file in images.iterdir() if _IMAGE.fullmatch(file.name))
+    labels, classes = _labels(folder, files) if require_labels else (no_labels(len(files)), None)
+    return Source(
+        path=str(folder),
+        format="ilsvrc",
+        part=None,
+        labels=labels,
+        classes=classes,
+        fetch=lambda index: read_sample(files[index]),
+        name=lambda index: f"sample {index} ({files[index].name})",
+        labelled=require_labels,
+    )
+
+
+def _labels(folder: Path, files: Sequence[Path]) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """The labels of images int64 (N,), and the synsets by label where the list names them."""
+    found = _find_list(folder)
+    if found is None:
+        raise DataError(
+            f"{folder} has no list of what is on the images; put val.txt or "
+            "ILSVRC2012_validation_ground_truth.txt there",
+            code="E010",
+        )
+    answers = _by_synset(folder, found)
+    numbers = [_number(file.name) for file in files]
+    missing = [file.name for file, number in zip(files, numbers, strict=True) if number not in answers]
+    if missing:
+        raise DataError(
+            f"{found.file} says nothing of {len(missing)} images, first {missing[0]}", code="E042"
+        )
+    synsets = {one for one in answers.values() if _SYNSET.fullmatch(one)}
+    if synsets and len(synsets) < len(set(answers.values())):
+        raise DataError(f"{found.file} has both synsets and numbers; name one kind of class", code="E042")
+    classes = tuple(sorted(synsets)) or None
+    places = None if classes is None else {name: place for place, name in enumerate(classes)}
+    labels = [int(answers[n]) if places is None else places[answers[n]] for n in numbers]
+    return np.array(labels, np.int64), classes
+
+
+def _image_folder(folder: Path) -> Path | None:
+    inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return next((place for place in (folder, *inside) if _has_image(place)), None)
+
+
+def _has_image(folder: Path) -> bool:
+    return any(_IMAGE.fullmatch(entry.name) for entry in folder.iterdir())
+
+
+def _number(name: str) -> int:
+    match = _IMAGE.fullmatch(name)
+    assert match is not None, "images are found by this"
+    return int(match[1])
+
+
+def _list_folders(folder: Path) -> Iterator[Path]:
+    for place in (folder, folder / "data", folder / "ILSVRC2012_devkit_t12" / "data"):
+        if place.is_dir():
+            yield place
+
+
+@dataclass(frozen=True)
+class _AnswerList:
+    """A list's file, its answers as texts by the images' numbers, and whether they are the devkit's numbers."""
+
+    file: Path
+    answers: Mapping[int, str]
+    of_devkit: bool = False
+
+
+def _find_list(folder: Path) -> _AnswerList | None:
+    for place in _list_folders(folder):
+        for file in sorted(place.iterdir()):
+            if file.suffix in (".txt", ".csv") and file.is_file() and file.stat().st_size <= _LARGEST:
+                found = _read_list(file)
+                if found is not None:
+                    return found
+    return None
+
+
+def _read_list(file: Path) -> _AnswerList | None:
+    """Read a list of what is on the images; None where a file is something else."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").strip().splitlines()
+    except UnicodeDecodeError:
+        return None
+    lines = [line.strip() for line in lines]
+    named = [_NAMED.fullmatch(line) for line in lines]
+    if all(named[1:]) and any(named):  # Kaggle's has a heading
+        return _AnswerList(
+            file, {_number(f"{match[1]}.JPEG"): match[2] for match in named if match is not None}
+        )
+    numbered = dict(enumerate(lines, start=1))
+    if lines and all(map(_SYNSET.fullmatch, lines)):
+        return _AnswerList(file, numbered)
+    if "ground_truth" in file.name.lower() and all(line.isascii() and line.isdecimal() for line in lines):
+        return _AnswerList(file, numbered, of_devkit=True)
+    return None
+
+
+def _by_synset(folder: Path, found: _AnswerList) -> Mapping[int, str]:
+    """The answers, with the devkit's numbers as synsets. Raises `DataError` where its map is missing."""
+    if not found.of_devkit:
+        return found.answers
+    by_number = _devkit_synsets(folder, found.file)
+    strange = next((one for one in found.answers.values() if int(one[:9]) not in by_number), None)
+    if strange is not None:
+        raise FormatError(
+            f"{found.file} has class {strange[:9]}, which the devkit's map does not name", code="E042"
+        )
+    return {place: by_number[int(one)] for place, one in found.answers.items()}
+
+
+def _devkit_synsets(folder: Path, asked_by: Path) -> dict[int, str]:
+    """Synsets by the devkit's numbers, from `map_clsloc.txt` or `meta.mat`. Raises `DataError` without either."""
+    for place in _list_folders(folder):
+        listed, meta = place / "map_clsloc.txt", place / "meta.mat"
+        if listed.is_file():
+            rows = [line.split() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return {int(row[1]): row[0] for row in rows}
+        if meta.is_file():
+            return _read_meta(meta)
+    raise DataError(
+        f"{asked_by} counts classes in the devkit's own order; put its meta.mat or a map_clsloc.txt beside it",
+        code="E010",
+    )
+
+
+def _read_meta(meta: Path) -> dict[int, str]:
+    """Synsets by number from the devkit's `meta.mat`. Raises `FormatError` where it is something else."""
+    matlab = import_optional("scipy.io.matlab", "the devkit's meta.mat", "scipy", "report")
+    try:
+        synsets = matlab.loadmat(str(meta), squeeze_me=True)["synsets"]
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+    except (matlab.MatReadError, *READ_ERRORS) as error:
+        raise FormatError(f"{meta} is not the devkit's table of synsets ({error_reason(error)})") from error

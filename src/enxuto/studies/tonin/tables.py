@@ -1,0 +1,190 @@
+"""The tables of Tonin 2021 with published rows beside ours: 3.1, 3.7 to 3.10, and what it leaves open.
+
+Numbers in brackets are what is lost or saved against the original, as in the source. `*` marks what the source
+misprints, corrected (`published.CORRECTIONS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from enxuto.studies.tonin.cells import (
+    NONE,
+    Row,
+    about,
+    best_caption,
+    published_rate_cells,
+    published_rows,
+    rate_cells,
+    rows_of_kinds,
+)
+from enxuto.studies.tonin.face_tables import faces_best, faces_originals
+from enxuto.studies.tonin.published import FILES, MEGABYTE, corrected, original_shares
+from enxuto.studies.tonin.results import NetworkResults, within
+from enxuto.studies.tonin.side_tables import (
+    corrections_table,
+    exact_table,
+    literature_table,
+    methods_table,
+    minifloat_table,
+)
+from enxuto.tables import Table
+from enxuto.weights.tables import rows_to_csv
+from enxuto.weights.tonin_published import PublishedQuantization
+
+__all__ = ["tables", "tonin_csv"]
+
+
+def tables(networks: Sequence[NetworkResults]) -> list[Table]:
+    """All tables of a study, those without rows left out."""
+    images = [one for one in networks if one.use == "image"]
+    faces = [one for one in networks if one.use != "image"]
+    found = [
+        _files_table(networks),
+        faces_originals(faces),
+        _image_originals(images),
+        faces_best(faces),
+        _image_best(images),
+        methods_table(networks),
+    ]
+    found += [table for one in networks if (table := minifloat_table(one)).rows]
+    found += [exact_table(networks), corrections_table(), literature_table()]
+    return [table for table in found if table.rows]
+
+
+def _files_table(networks: Sequence[NetworkResults]) -> Table:
+    rows = []
+    for one in networks:
+        original = one.reported.original
+        if "model_bytes" not in original:
+            continue
+        share = 100 * original["weight_bytes"] / original["model_bytes"]
+        rows.append((one.name, one.use, f"{original['model_bytes'] / MEGABYTE:.2f}", f"{share:.3f}"))
+    for row in FILES:
+        mark = corrected("3.1", row.key, "name")
+        rows.append((f"published: {row.network}{mark}", row.use, f"{row.size:.2f}", f"{row.share:.3f}"))
+    caption = (
+        "MB are 2^20 bytes, as in the source. Weights are all learned values. * is a misprint, corrected"
+    )
+    columns = ("network", "classifies", "file, MB", "weights and biases in it, %")
+    return Table("Table 3.1: networks and their files", columns, tuple(rows), caption, texts=2)
+
+
+def _image_originals(networks: Sequence[NetworkResults]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for one in networks:
+        o = one.reported.original
+        rows.append((one.name, f"{o['entropy_bits']:.3f}", f"{100 * o['top1']:.3f}", _percent(o.get("top5"))))
+    if rows:
+        rows.append(_mean_row("mean", rows))
+    theirs = []
+    for row in published_rows(faces=False):
+        top1, top5 = original_shares(row)
+        mark = corrected("3.8", row.key, "top-1")
+        theirs.append((
+            f"published: {row.network}", f"{row.original_entropy:.3f}", f"{top1:.3f}{mark}",
+            NONE if top5 is None else f"{top5:.3f}{mark}",
+        ))  # fmt: skip
+    columns = ("network", "entropy", "top-1 %", "top-5 %")
+    caption = f"Entropy: of the distinct float32 values, bits per weight. {about(networks)}. * is a misprint, corrected"
+    return Table("Table 3.8: image classifiers before quantization", columns, (*rows, *theirs), caption)
+
+
+def _percent(share: float | None) -> str:
+    return NONE if share is None else f"{100 * share:.3f}"
+
+
+def _mean_row(name: str, rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Means of the columns behind the first; a dash where a network has no number."""
+    means = []
+    for column in list(zip(*rows, strict=True))[1:]:
+        numbers = [cell for cell in column if cell != NONE]
+        means.append(f"{fmean(map(float, numbers)):.3f}" if len(numbers) == len(column) else NONE)
+    return (f"{name} of {len(rows)}", *means)
+
+
+def _image_best(networks: Sequence[NetworkResults]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    means: dict[str, list[tuple[float, float, float, float]]] = {}
+    for one in networks:
+        for kind, row in rows_of_kinds(one):
+            if row is None:
+                rows.append((one.name, f"{kind}: none within {one.max_drop:g} points of both", *[NONE] * 8))
+                continue
+            rows.append(_image_row(one, row))
+            five = one.reported.points_lost(row, "top5") if "top5" in row else 0.0
+            means.setdefault(kind, []).append(
+                (one.reported.points_lost(row), five, row["entropy_bits"], row["file_bits"])
+            )
+    for kind, values in means.items():
+        top1, top5, bits, file_bits = (fmean(column) for column in zip(*values, strict=True))
+        ratio = fmean(32 / value[2] for value in values)
+        rows.append((
+            f"mean of {len(values)}", kind, f"({top1:+.3f})", f"({top5:+.3f})", f"{bits:.3f}", f"{ratio:.2f}",
+            f"{1 - bits / 32:.3f}", f"{file_bits:.3f}", f"{fmean(32 / value[3] for value in values):.2f}", NONE,
+        ))  # fmt: skip
+    known = published_rows(faces=False)
+    rows += [*map(_published_image, known), _published_mean(known)]
+    columns = (
+        "network", "best method, level", "top-1 % (lost)", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
+        "file, bits/weight", "32-bit weights / file", "within both",
+    )  # fmt: skip
+    return Table(
+        "Table 3.10: best settings of image classifiers",
+        columns,
+        tuple(rows),
+        best_caption(networks),
+        texts=2,
+    )
+
+
+def _image_row(one: NetworkResults, row: Row) -> tuple[str, ...]:
+    curve = one.reported
+    fifth = f"{100 * row['top5']:.3f} ({curve.points_lost(row, 'top5'):+.3f})" if "top5" in row else NONE
+    return (
+        one.name, str(row["setting"]), f"{100 * row['top1']:.3f} ({curve.points_lost(row):+.3f})", fifth,
+        *rate_cells(one, row), "yes" if within(curve, row, one.max_drop, one.use) else "no",
+    )  # fmt: skip
+
+
+def _published_image(row: PublishedQuantization) -> tuple[str, ...]:
+    key = row.key
+    first = f"{row.top1:.3f} ({row.top1_lost:+.3f}{corrected('3.10', key, 'top-1 lost')})"
+    top5 = "" if corrected("3.10", key, "top-5 lost") else corrected("3.10", key, "top-5")
+    fifth = f"{row.top5:.3f}{top5} ({row.top5_lost:+.3f}{corrected('3.10', key, 'top-5 lost')})"
+    within_both = max(row.top1_lost, row.top5_lost or 0.0) <= 0.8
+    return (
+        f"published: {row.network}", f"{row.method}, {row.levels}", first, fifth, *published_rate_cells(row, "3.10"),
+        "yes" if within_both else "no",
+    )  # fmt: skip
+
+
+def _published_mean(rows: Sequence[PublishedQuantization]) -> tuple[str, ...]:
+    top1, top5 = fmean(row.top1_lost for row in rows), fmean(row.top5_lost or 0.0 for row in rows)
+    bits, ratio = fmean(row.entropy for row in rows), fmean(row.ratio for row in rows)
+    return (
+        f"published: mean of {len(rows)}", "", f"({top1:+.3f})", f"({top5:+.3f})", f"{bits:.3f}", f"{ratio:.2f}",
+        f"{1 - bits / 32:.3f}", NONE, NONE, NONE,
+    )  # fmt: skip
+
+
+def tonin_csv(networks: Sequence[NetworkResults]) -> str:
+    """A line for each point in full precision, of both parts."""
+    columns = (
+        "method", "i", "setting", "entropy_bits", "file_bytes", "file_bits", "weights", "quantized", "top1", "top5",
+        "macro_precision", "macro_recall", "macro_f1", "mrr", "lost", "agreement", "kl", "broken",
+        "better_than_chance", "samples", "seed",
+    )  # fmt: skip
+    rows = []
+    for one in networks:
+        parts = [("choosing", one.choosing), *([("reporting", one.reporting)] if one.reporting else [])]
+        for part, curve in parts:
+            original = {**curve.original, "method": "original", "i": 32, "setting": "original"}
+            for row in (original, *curve.rows):
+                values = {name: row.get(name, "") for name in columns}
+                exact = row.get("exact", {}).get("weights", "")
+                rows.append({
+                    "network": one.name, "part": part, **values, "stored_exactly": exact, "data": curve.data_hash,
+                })  # fmt: skip
+    return rows_to_csv(rows)
