@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from enxuto.codec import TRELLIS_CODERS
-from enxuto.enx.head import lzma_filters
+from enxuto.enx.head import lzma_filters, pack
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
 from enxuto.enx.signature import MAGIC
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
@@ -154,7 +154,7 @@ class CompressedModel:
         if (
             packed[0] != text
         ):  # the metadata may have changed since; packing takes seconds where weights are inside
-            packed = text, lzma.compress(unpacked, lzma.FORMAT_RAW, filters=lzma_filters(len(unpacked)))
+            packed = text, pack(unpacked)
             self.__dict__["_packed"] = packed
         stored, method = packed[1], _LZMA
         if len(stored) >= len(unpacked) or len(unpacked) > _most_unpacked(len(stored)):
