@@ -103,9 +103,7 @@ def test_no_general_packer_makes_less_of_it(kind: str) -> None:
 @pytest.mark.parametrize("shape", [(64, 128), (16, 256), (24, 2048), (400, 96)])
 def test_rows_that_have_a_scale_each_take_no_more_than_the_best_packer(shape: tuple[int, int]) -> None:
     generator = np.random.default_rng(shape)
-    weight = rounded(
-        generator.laplace(size=shape) * np.exp2(generator.uniform(1, 4.5, (shape[0], 1)))
-    )
+    weight = rounded(generator.laplace(size=shape) * np.exp2(generator.uniform(1, 4.5, (shape[0], 1))))
     proto = model_of_tensors([weight, generator.lognormal(size=shape[0]).astype(np.float32)])
     plain = proto.SerializeToString()
     file = compress(Model.from_proto(proto), threads=1)
