@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -9,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from enxuto.calibration import layer_rounding
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.layers import linear_layers
-from enxuto.calibration.refit import InputErrors, refit, shortcuts, watch_rounded
+from enxuto.calibration.refit import InputErrors, OriginalValues, refit, shortcuts, watch_rounded
 from enxuto.data.samples import Samples
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -169,6 +171,18 @@ def test_refitted_networks_lose_less_on_inputs_not_seen(monkeypatch: pytest.Monk
     refitted = error()
     monkeypatch.setattr(layer_rounding, "refit", lambda matrix, seen, centred: matrix)
     assert refitted < 0.8 * error()
+
+
+def test_a_further_price_gives_what_it_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What layers of the original read is kept from the first price on, where it fits."""
+    model, _ = deep_network()
+    calibration = calibrate(model, Samples({"x": inputs_of(1, 16)}), threads=1)
+    calibration.round_at(1e-3)
+    kept = calibration.round_at(1e-4)
+    monkeypatch.setattr("enxuto.calibration.refit._KEPT", 0)
+    alone = replace(calibration, _originals=OriginalValues()).round_at(1e-4)
+    assert kept.keys() == alone.keys()
+    assert all(np.array_equal(kept[name].levels, alone[name].levels) for name in kept)
 
 
 def test_every_layer_is_seen_at_the_same_places_before_and_now() -> None:

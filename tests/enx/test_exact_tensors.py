@@ -100,6 +100,22 @@ def test_no_general_packer_makes_less_of_it(kind: str) -> None:
     assert len(file) <= best + 400, "the prefix, the table's fixed keys and the metadata take no more"
 
 
+@pytest.mark.parametrize("shape", [(64, 128), (16, 256), (24, 2048), (400, 96)])
+def test_rows_that_have_a_scale_each_take_no_more_than_the_best_packer(shape: tuple[int, int]) -> None:
+    generator = np.random.default_rng(shape)
+    weight = rounded(generator.laplace(size=shape) * np.exp2(generator.uniform(1, 4.5, (shape[0], 1))))
+    proto = model_of_tensors([weight, generator.lognormal(size=shape[0]).astype(np.float32)])
+    plain = proto.SerializeToString()
+    file = compress(Model.from_proto(proto), threads=1)
+    best = min(
+        len(lzma.compress(plain, preset=9 | lzma.PRESET_EXTREME)),
+        len(zstandard.ZstdCompressor(level=22).compress(plain)),
+    )
+    assert file.file_bytes <= best + 100, "the prefix and the metadata of a small file"
+    assert file.file_bytes <= best or len(plain) < 1 << 14
+    assert np.array_equal(file.to_model().load("layer.0.weight_quantized"), weight)
+
+
 def quantized_model(form: str, layers: int = 3, width: int = 192) -> ModelProto:
     """A chain of int8 layers in one of the forms that quantizers write, with a scale and a zero point each."""
     nodes, given, last = [], [], "x"

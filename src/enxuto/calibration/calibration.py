@@ -22,6 +22,7 @@ from enxuto.calibration.layer_rounding import count_paths, round_in_order, round
 from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.other_weights import quantizers_at
 from enxuto.calibration.outputs import JudgedOutputs
+from enxuto.calibration.refit import OriginalValues
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, free_batch
@@ -59,6 +60,7 @@ class Calibration:
     others: dict[str, float] = field(default_factory=dict)
     straight: Model | None = None
     _spacings: dict[str, Spacing] = field(default_factory=dict, repr=False)
+    _originals: OriginalValues = field(default_factory=OriginalValues, repr=False)
 
     def round_at(
         self,
@@ -91,6 +93,7 @@ class Calibration:
             self.samples.head(correcting_samples(self.samples)),
             paths=self.paths,
             threads=self.threads,
+            originals=self._originals,
             progress=progress,
         )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from enxuto.calibration.allocation import Spacing
 from enxuto.calibration.bias_correction import shrink_shift
 from enxuto.calibration.layers import LinearLayer
-from enxuto.calibration.refit import InputErrors, refit, watch_rounded
+from enxuto.calibration.refit import InputErrors, OriginalValues, refit, watch_rounded
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model
@@ -92,6 +92,7 @@ def round_in_order(
     *,
     paths: int,
     threads: int,
+    originals: OriginalValues | None = None,
     progress: Progress | None = None,
 ) -> dict[str, QuantizedTensor]:
     """Return what `round_layers` does, of layers rounded one after the other.
@@ -106,6 +107,7 @@ def round_in_order(
         samples: that layers are refitted on.
         paths: that are followed along a row.
         threads: that round.
+        originals: where what the original's layers read is kept for further prices.
         progress: called with ("rounding", weights done, weights in all).
 
     Raises:
@@ -115,7 +117,7 @@ def round_in_order(
     done = ProgressCounter(sum(model.info(layer.weight).elements for layer in layers), tell)
     rounded: dict[str, np.ndarray] = {}
     found: dict[str, QuantizedTensor] = {}
-    watched = watch_rounded(model, layers, samples.groups(), rounded, threads=threads)
+    watched = watch_rounded(model, layers, samples.groups(), rounded, originals=originals, threads=threads)
     with ThreadPoolExecutor(threads) as pool:
         for layer, seen in zip(layers, watched, strict=True):
             weight = model.load(layer.weight)

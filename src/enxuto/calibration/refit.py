@@ -29,11 +29,12 @@ from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.data.samples import Group
 from enxuto.onnx_model import Model, reads_of
 
-__all__ = ["InputErrors", "refit", "shortcuts", "watch_rounded"]
+__all__ = ["InputErrors", "OriginalValues", "refit", "shortcuts", "watch_rounded"]
 
 _POSITIONS = 96  # of a sample
 _FEWEST = 12  # samples: folds of fewer tell nothing
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)  # λ
+_KEPT = 1 << 28  # bytes of the original's values
 _LEAST = 1e-9  # of the mean power, so that inputs that are always 0 divide nothing by 0
 
 Float32 = npt.NDArray[np.float32]
@@ -97,12 +98,49 @@ def shortcuts(model: Model, layers: Sequence[LinearLayer]) -> list[str | None]:
     return found
 
 
+@dataclass(frozen=True)
+class _Values:
+    """What a layer reads (g, n, C), and what is added to its output (g, n, O), at some positions of some samples (n,).
+
+    added: None where nothing is, or what is broadcast.
+    """
+
+    inputs: Float32
+    added: Float32 | None
+    samples: npt.NDArray[np.int64]
+
+
+_NOTHING = _Values(np.zeros((0, 0, 0), np.float32), None, np.zeros(0, np.int64))
+
+
+class OriginalValues:
+    """What the layers of an original read: the same for every price, and kept while it is small."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str | None], _Values] = {}
+        self._left = _KEPT
+
+    def find(self, layers: Sequence[LinearLayer], added: Sequence[str | None]) -> list[_Values] | None:
+        """Return the values of these layers with these shortcuts; None where any is not there."""
+        keys = [(layer.weight, other) for layer, other in zip(layers, added, strict=True)]
+        return [self._kept[key] for key in keys] if all(key in self._kept for key in keys) else None
+
+    def keep(self, layer: LinearLayer, added: str | None, values: _Values) -> None:
+        """Keep a layer's values; nothing at all once they take too much memory."""
+        self._left -= values.inputs.nbytes + (0 if values.added is None else values.added.nbytes)
+        if self._left >= 0:
+            self._kept[layer.weight, added] = values
+        else:
+            self._kept.clear()
+
+
 def watch_rounded(
     model: Model,
     layers: Sequence[LinearLayer],
     groups: Sequence[Group],
     weights: Mapping[str, np.ndarray],
     *,
+    originals: OriginalValues | None = None,
     seed: int = 0,
     threads: int = 0,
 ) -> Iterator[InputErrors | None]:
@@ -113,6 +151,7 @@ def watch_rounded(
         layers: of the model; None is yielded for those that cannot be refitted.
         groups: of samples.
         weights: by name, what replaces the model's own; the caller adds a layer's before it asks for the next.
+        originals: where what layers read before is kept for further calls with the same model, groups and seed.
         seed: of the positions.
         threads: of ONNX Runtime; 0 is its own default.
     """
@@ -121,12 +160,26 @@ def watch_rounded(
     for layer, other in zip(layers, added, strict=True):
         stops += [layer.before] if other is None else [layer.before, other]
     runs = PartialRuns(model, stops)
-    before = runs.run_groups(groups, {}, threads=threads)
+    kept = OriginalValues() if originals is None else originals
+    known = kept.find(layers, added)
+    before = None if known is not None else runs.run_groups(groups, {}, threads=threads)
     now = runs.run_groups(groups, weights, threads=threads)
-    for layer, other in zip(layers, added, strict=True):
-        read = next(before), next(now)
-        meets = None if other is None else (next(before), next(now))
-        yield _errors(model, layer, groups, read, meets, seed) if _can_be_refitted(model, layer) else None
+    for number, (layer, other) in enumerate(zip(layers, added, strict=True)):
+        refitted = _can_be_refitted(model, layer)
+        if known is not None:
+            old = known[number]
+        else:
+            assert before is not None, "what is not known is run"
+            read = next(before), None if other is None else next(before)
+            old = _values(model, layer, groups, read, seed) if refitted else _NOTHING
+            kept.keep(layer, other, old)
+        read = next(now), None if other is None else next(now)
+        if not refitted:
+            yield None
+            continue
+        new = _values(model, layer, groups, read, seed)
+        missing = None if old.added is None or new.added is None else old.added.astype(np.float64) - new.added
+        yield InputErrors(new.inputs, old.inputs, missing, new.samples)
 
 
 def refit(matrix: np.ndarray, seen: InputErrors, *, centred: bool) -> Float64:
@@ -186,45 +239,35 @@ def _can_be_refitted(model: Model, layer: LinearLayer) -> bool:
     return layer.corrected and layer.matrix(model.load(layer.weight)).shape[2] <= LARGEST_BLOCK
 
 
-def _errors(
+def _values(
     model: Model,
     layer: LinearLayer,
     groups: Sequence[Group],
-    read: tuple[list[np.ndarray], list[np.ndarray]],
-    meets: tuple[list[np.ndarray], list[np.ndarray]] | None,
+    read: tuple[list[np.ndarray], list[np.ndarray] | None],
     seed: int,
-) -> InputErrors:
-    """Return what is seen of a layer in values of every group, before and now."""
-    inputs: list[list[np.ndarray]] = [[], []]
-    missing, samples = [], []
+) -> _Values:
+    """Return what is looked at in values of every group: what a layer reads, and what is added to its output."""
+    inputs, added, samples = [], [], []
     outputs = layer.matrix(model.load(layer.weight)).shape[1]
     start = 0
+    given, other = read
     for number, group in enumerate(groups):
-        rows = [
-            layer.vectors(values[number], _POSITIONS, np.random.default_rng((seed, number)))
-            for values in read
-        ]
-        count = rows[0].shape[1]
+        rows = layer.vectors(given[number], _POSITIONS, np.random.default_rng((seed, number)))
+        count = rows.shape[1]
         some = _spread(count, _POSITIONS * group.count)
-        for found, part in zip(inputs, rows, strict=True):
-            found.append(part[:, some])
-        if meets is not None:
-            both = [
-                layer.output_columns(
-                    values[number], _POSITIONS, np.random.default_rng((seed, number)), scaled=False
-                )
-                for values in meets
-            ]
-            if any(part.shape != (layer.groups, count, outputs) for part in both):
-                meets = None  # it is broadcast
+        inputs.append(rows[:, some])
+        if other is not None:
+            random = np.random.default_rng((seed, number))
+            part = layer.output_columns(other[number], _POSITIONS, random, scaled=False)
+            if part.shape != (layer.groups, count, outputs):
+                other = None  # it is broadcast
             else:
-                missing.append(both[0][:, some].astype(np.float64) - both[1][:, some])
+                added.append(part[:, some])
         samples.append(start + some * group.count // max(1, count))
         start += group.count
-    return InputErrors(
-        np.concatenate(inputs[1], axis=1),
-        np.concatenate(inputs[0], axis=1),
-        None if meets is None else np.concatenate(missing, axis=1),
+    return _Values(
+        np.concatenate(inputs, axis=1),
+        None if other is None else np.concatenate(added, axis=1),
         np.concatenate(samples),
     )
 

@@ -44,7 +44,7 @@ scheme at several bits per weight, and calibrated rounding at several prices. Im
 they are `--images` of `--data`, or as many of `--calibration`. `--images 0` leaves out calibrated rounding.
 
 With arrays by input name as data, with `--outputs`, and where a model gives no scores of classes, points show the
-signal-to-noise ratio of values and the divergence of classes instead.
+signal-to-noise ratio of values and the divergence of classes instead; of arrays with labels top-1 too.
 
 Each point is recorded in the folder `--output`. The same command resumes there, with a wider grid too. `--workers`
 computes in several processes, `--scheduler` on a Dask cluster, and `--merge` takes in what other machines recorded.
@@ -244,7 +244,11 @@ def _tables(curves: list[Curve], max_drop: float, *, all_points: bool) -> list[T
     from enxuto.studies.curve.tables import best_table, points_table
 
     if any("outputs" in curve.original for curve in curves):
-        return [outputs_table(curve) for curve in curves]
+        labelled = [curve for curve in curves if curve.original.get("top1") is not None]
+        return [
+            *([best_table(labelled, max_drop)] if labelled else []),
+            *(outputs_table(curve) for curve in curves),
+        ]
     return [best_table(curves, max_drop)] + ([points_table(curve) for curve in curves] if all_points else [])
 
 

@@ -6,14 +6,14 @@ stay in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from enxuto._version import __version__
-from enxuto.enx.exact import bundle, choose_inside
+from enxuto.enx.exact import bundle, choose_inside, may_fit_inside
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, fingerprint, hashed_names
 from enxuto.enx.learned import is_float_weight, parameters, weight_bytes
@@ -114,7 +114,13 @@ class Assembly:
         """Code what was not added, exactly, and return the whole."""
         left = [info for info in self._model.infos() if self._is_outside(info)]
         movable = [info for info in left if info.name not in self._changed]
-        in_graph = choose_inside(movable, self._bytes, self._threads)
+        files = [self._file(left, choose_inside(movable, self._bytes, self._threads))]
+        if may_fit_inside(movable):
+            files.append(self._file(left, {info.name for info in movable}))
+        return min(files, key=lambda file: file.file_bytes)
+
+    def _file(self, left: Sequence[WeightInfo], in_graph: Collection[str]) -> CompressedModel:
+        """Return the whole, with these of the exact tensors in the graph."""
         exact = [info for info in left if info.name not in in_graph]
         bundles = bundle(exact, self._bytes)
         payloads = [

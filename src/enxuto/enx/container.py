@@ -12,10 +12,10 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from enxuto.enx.head import lzma_filters
+from enxuto.enx.head import lzma_filters, pack
 from enxuto.errors import FormatError
 
-__all__ = ["LIMIT", "PREFIX", "Head", "most_unpacked", "pack", "pack_head", "read_head", "unpack"]
+__all__ = ["LIMIT", "PREFIX", "Head", "most_unpacked", "pack_head", "read_head", "unpack"]
 
 PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, table, body, crc
 _STORED, _LZMA = 0, 1
@@ -40,11 +40,6 @@ def most_unpacked(stored: int) -> int:
     up to 150 times as much for messages of two bytes, stays small for a small file.
     """
     return _HEAD_EXPANSION * stored + _HEAD_SLACK
-
-
-def pack(data: bytes) -> bytes:
-    """Return `data` compressed as heads are."""
-    return lzma.compress(data, lzma.FORMAT_RAW, filters=lzma_filters(len(data)))
 
 
 def pack_head(

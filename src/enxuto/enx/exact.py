@@ -9,22 +9,22 @@ needs to know. Tensors stored as planes share a payload, and with it a table, on
 from __future__ import annotations
 
 import hashlib
-import lzma
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from enxuto.codec import encode_bytes
-from enxuto.enx.head import lzma_filters
+from enxuto.enx.head import pack
 from enxuto.onnx_model import Role, WeightInfo
 from enxuto.onnx_model.dtypes import FLOAT_TYPES, byte_count
 
-__all__ = ["bundle", "choose_inside"]
+__all__ = ["bundle", "choose_inside", "may_fit_inside"]
 
 _LEAST = 1024  # bytes; what is shorter is decided by the caller
 _ROW = 64  # bytes that a row of the table takes, compressed
 _BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
+_SMALL = 1 << 17  # bytes of exact tensors that may all be tried in the graph
 _SLICE = 4 << 20  # bytes; of tensors of more than three of these, the first, middle and last are tried
 _MOST_INSIDE = 1 << 28  # bytes in the graph, which readers hold in memory as a whole
 _MOST_SHRINKING, _FREE = 32, 3 << 16  # half of how far a head may unfold, and most of what it may beyond that
@@ -69,6 +69,15 @@ def choose_inside(infos: Sequence[WeightInfo], load: _Load, threads: int = 1) ->
     return {one.info.name for same in groups for one in same}
 
 
+def may_fit_inside(infos: Sequence[WeightInfo]) -> bool:
+    """Say whether a file may be shortest with all these exact tensors in the graph: few, with weights of integers.
+
+    Their payloads' rows and tables of frequencies weigh more there than what `choose_inside` looks at, each by itself.
+    """
+    weights = any(info.bytes > _LEAST and info.data_type not in FLOAT_TYPES for info in infos)
+    return weights and sum(info.bytes for info in infos) <= _SMALL
+
+
 def bundle(infos: Sequence[WeightInfo], load: _Load) -> list[list[WeightInfo]]:
     """Return which exact tensors share a payload: small ones of a type, of integers only where that is shorter."""
     bundles: list[list[WeightInfo]] = []
@@ -102,9 +111,7 @@ def _measure(info: WeightInfo, data: bytes) -> _Sizes:
     slices = [data] if len(data) <= 3 * _SLICE else [data[:_SLICE], data[middle:][:_SLICE], data[-_SLICE:]]
     scale = len(data) / sum(map(len, slices))
     planes = _planes(data, info)
-    packed = sum(
-        len(lzma.compress(part, lzma.FORMAT_RAW, filters=lzma_filters(len(part)))) for part in slices
-    )
+    packed = sum(len(pack(part)) for part in slices)
     return _Sizes(info, planes, max(1, round(packed * scale)), hashlib.sha256(data).digest())
 
 

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from enxuto.codec import TRELLIS_CODERS
-from enxuto.enx.container import LIMIT, PREFIX, pack, pack_head, read_head
+from enxuto.enx.container import LIMIT, PREFIX, pack_head, read_head
+from enxuto.enx.head import pack
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
 from enxuto.enx.signature import MAGIC
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header

@@ -5,7 +5,10 @@ from __future__ import annotations
 import lzma
 from typing import Any
 
-__all__ = ["lzma_filters"]
+__all__ = ["lzma_filters", "pack"]
+
+_NEAR = 4096  # bytes back in which repetition is sought, for heads of mostly numbers
+_LARGE = 1 << 15  # bytes, from which on a head may hold tables and weights of whole numbers
 
 
 def lzma_filters(length: int) -> list[dict[str, Any]]:
@@ -27,3 +30,17 @@ def lzma_filters(length: int) -> list[dict[str, Any]]:
             "depth": 1000,
         }
     ]
+
+
+def pack(data: bytes) -> bytes:
+    """Return the shorter of two streams that `lzma_filters` decodes: repetition is sought everywhere, or only nearby.
+
+    Among bytes of weights, which repeat by chance, distances far back cost more than they save (0.3 to 1.5 %).
+    """
+    (usual,) = lzma_filters(len(data))
+    streams = [lzma.compress(data, lzma.FORMAT_RAW, filters=[usual])]
+    if len(data) >= _LARGE:
+        for narrow in ({"nice_len": 273}, {"nice_len": 8, "mf": lzma.MF_BT2}):
+            near = {**usual, "dict_size": _NEAR, "depth": 0, **narrow}
+            streams.append(lzma.compress(data, lzma.FORMAT_RAW, filters=[near]))
+    return min(streams, key=len)

@@ -54,11 +54,15 @@ def make_output_points(given: Given, options: OutputOptions) -> tuple[list[Point
 
     points: list[Point] = []
     names: dict[str, str] = {}
+    labels = given.image_options.label_column
+    labelled = False
     for source in given.sources:
         model, metadata = load_with_metadata(source)
         asked = bool(options.outputs or options.feedback)
         arrays = asked or may_hold_arrays(given.data)
-        arrays = arrays and named_arrays(given.data, model, options.feedback) is not None
+        samples = named_arrays(given.data, model, options.feedback, labels) if arrays else None
+        arrays = samples is not None
+        labelled = labelled or (samples is not None and samples.labelled)
         if not (arrays or asked or class_count(model) is None):
             return None
         stored = preprocess_of(metadata)
@@ -71,10 +75,12 @@ def make_output_points(given: Given, options: OutputOptions) -> tuple[list[Point
         subject = OutputSubject(
             source.stem, source, given.data, {"seed": given.image_options.seed, **opening}, chosen,
             parse_outputs(options.outputs), parse_feedback(options.feedback), given.calibrating, options.calibration,
+            labels if arrays else None,
         )  # fmt: skip
         points += output_points(subject, given.settings)
         add_name(names, source, str(points[-1].settings["model_hash"]))
-    note("points are judged by all outputs, and no labels are used")
+    used = "labels count right answers" if labelled else "no labels are used"
+    note(f"points are judged by all outputs, and {used}")
     return points, names
 
 

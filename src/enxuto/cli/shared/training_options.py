@@ -13,7 +13,7 @@ from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA, DataOptions
 from enxuto.cli.shared.terminal import note, warn
 from enxuto.cli.shared.values import parse_image_size
-from enxuto.errors import UsageError, needs
+from enxuto.errors import ModelError, UsageError, needs
 
 if TYPE_CHECKING:
     from enxuto.data.labels import Label
@@ -98,8 +98,14 @@ class TrainingDataOptions(DataOptions):
 
         size = parse_image_size(self.resize)
         if size is None and (input_shape is not None or ":" not in network):
-            _, height, width = zoo.input_shape(network) if input_shape is None else input_shape
-            size = height, width
+            shape = zoo.input_shape(network) if input_shape is None else input_shape
+            if len(shape) != 3:
+                raise ModelError(
+                    f"{network} takes no images: a sample of its input has the shape {shape}, not (channels, height, "
+                    "width); filters are pruned of networks for images",
+                    code="E044",
+                )
+            size = shape[1], shape[2]
         return ImageSelection(
             train=self.limit or limit, test=self.test_limit or test_limit, seed=self.seed, size=size,
             mean=None if weights is None else weights.mean, std=None if weights is None else weights.std,

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from enxuto.report.documents import Document, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Positive, WithProvenance
+from enxuto.report.values import Checked, Count, Number, Positive, Share, WithProvenance
 from enxuto.studies.curve.output_tables import outputs_table, snr_of
 from enxuto.studies.curve.tables import Curve, curves_of
 from enxuto.studies.kinds import CURVE_OUTPUTS
@@ -34,6 +34,10 @@ class _Values(Checked):
     kl: Number | None
     values_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     outputs: list[_Output]
+    top1: Share | None = None
+    lost: Number | None = None
+    lost_interval: tuple[Number, ...] = ()
+    above_chance: bool = True
     samples: Count
     seed: Count
 
@@ -61,7 +65,7 @@ def holds_outputs(values: Mapping[str, Any]) -> bool:
     originals = (
         [one.get("original") for one in models if isinstance(one, dict)] if isinstance(models, list) else []
     )
-    return any(isinstance(one, dict) and "outputs" in one and "top1" not in one for one in originals)
+    return any(isinstance(one, dict) and "outputs" in one for one in originals)
 
 
 def read_outputs(document: Document) -> list[Exhibit]:

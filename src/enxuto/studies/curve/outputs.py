@@ -1,7 +1,8 @@
 """Rate against what is lost of all outputs, for models of any kind: points of a study, as `studies.curve.points`.
 
 Data are named arrays, sequences of such, or images. Distortion: signal-to-noise ratio of values, divergence and equal
-answers of classes, by `compression.output_judge`, as `compress`, `evaluate` and `compare` measure them.
+answers of classes, and top-1 where arrays have labels, by `compression.output_judge`, as `compress`, `evaluate` and
+`compare` measure them.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from enxuto.calibration.running import samples_of
 from enxuto.calibration.sequences import single_steps
 from enxuto.compression.arguments import named_samples
 from enxuto.compression.calibrated import images_of
+from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess, open_dataset
 from enxuto.data.samples import Samples
 from enxuto.errors import DataError
+from enxuto.metrics import wilson_interval
 from enxuto.onnx_model import Model
 from enxuto.opening import load
 from enxuto.studies.curve.calibration import CalibrationSplit
@@ -37,7 +40,7 @@ from enxuto.study.point import Point, Task
 
 __all__ = ["OutputSubject", "measure_outputs", "output_points"]
 
-_CODE = f"enxuto {__version__}, curve of outputs 1"
+_CODE = f"enxuto {__version__}, curve of outputs 2"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class OutputSubject:
     name: of the model, for people. model, data: paths. calibration: of the data that calibrate, None for some of
     `data`. opening: what `open_dataset` is given, where data are images, and `preprocess` is theirs. choices: by output
     what it is judged as. feedback: by output's name the input that it is at the next step. split: which samples
-    calibrate, None for no calibrated points.
+    calibrate, None for no calibrated points. labels: name of the array of classes, None for the usual ones.
     """
 
     name: str
@@ -59,6 +62,7 @@ class OutputSubject:
     feedback: Mapping[str, str] | None = None
     split: CalibrationSplit | None = None
     calibration: str | None = None
+    labels: str | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return what determines all points, besides the data's hash."""
@@ -66,7 +70,7 @@ class OutputSubject:
             "model_hash": hash_model(self.model), "data": dict(self.opening), "preprocess": self.preprocess.to_dict(),
             "outputs": None if self.choices is None else {name: list(one) for name, one in self.choices.items()},
             "feedback": None if self.feedback is None else dict(self.feedback),
-            "calibration": None if self.split is None else self.split.to_dict(),
+            "calibration": None if self.split is None else self.split.to_dict(), "labels": self.labels,
         }  # fmt: skip
 
     def paths(self) -> dict[str, str]:
@@ -107,12 +111,26 @@ def measure_outputs(task: Task) -> dict[str, Any]:
         "model": task.paths["name"],
         **measure_rate(prepared.model, compressed),
         **{name: value for name, value in judged.to_dict().items() if name in _SHOWN},
+        **_top1(prepared.judge, judged),
         "seed": int(task.settings["data"].get("seed", 0)),
         **({"calibrated": compressed.metadata["calibrated"]} if "calibrated" in compressed.metadata else {}),
     }
 
 
 _SHOWN = ("samples", "agreement", "kl", "values_loss", "outputs")
+
+
+def _top1(judge: OutputJudge, judged: Judgement) -> dict[str, Any]:
+    """Return right answers, and how many fewer than the original's, as shares with 95 % intervals, if labels tell."""
+    if judged.top1 is None or judge.by_chance is None:
+        return {}
+    low, high = judged.drop_interval or (0.0, 0.0)
+    return {
+        "top1": judged.top1 / 100,
+        "top1_interval": list(wilson_interval(round(judged.top1 / 100 * judged.samples), judged.samples)),
+        "lost": (judged.drop or 0.0) / 100, "lost_interval": [low / 100, high / 100],
+        "above_chance": judge.by_chance.better,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -175,7 +193,7 @@ def _samples(
     model: Model, settings: Mapping[str, Any], paths: Mapping[str, str]
 ) -> tuple[Samples | None, Samples]:
     """Return the samples that calibrate (or None), and those that judge."""
-    data = _open(model, settings, paths["data"])
+    data = _open(model, settings, paths["data"], settings["labels"])
     if settings["calibration"] is None:
         return None, data
     other = _open(model, settings, paths["calibration"]) if "calibration" in paths else None
@@ -183,8 +201,8 @@ def _samples(
     return parts.calibration, parts.held_out
 
 
-def _open(model: Model, settings: Mapping[str, Any], path: str) -> Samples:
-    found = named_samples(path, model, settings["feedback"])
+def _open(model: Model, settings: Mapping[str, Any], path: str, labels: str | None = None) -> Samples:
+    found = named_samples(path, model, settings["feedback"], labels=labels)
     if found is not None:
         return found
     images = open_dataset(path, require_labels=False, **settings["data"])
