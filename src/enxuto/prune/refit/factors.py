@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +37,8 @@ def measured_factors(
 ) -> dict[str, float]:
     """Reader → divergence measured, divided by the divergence foretold, where the groups `gone` take channels from it.
 
-    Readers that lose nothing are left out. The network is left as it was. images: (N, …), as the network takes them.
+    Readers that lose nothing get the geometric mean of the others. The network is left as it was. images: (N, …), as
+    the network takes them.
     """
     removed = frozenset(atom for number in gone for atom in channels.groups[number].atoms)
     found = {}
@@ -60,7 +62,8 @@ def measured_factors(
             _put(module, matrix)
             lost = float((whole.exp() * (whole - now)).sum(1).mean())
             found[reader.layer] = min(max(lost / foretold, _LEAST), _MOST)
-    return found
+    typical = float(np.exp(np.mean(np.log(list(found.values()))))) if found else 1.0
+    return {reader.layer: found.get(reader.layer, typical) for reader in readers}
 
 
 def _log_odds(network: nn.Module, images: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from enxuto.prune.ranking import round_to_multiple
 from enxuto.prune.refit.moments import ReaderMoments
 from enxuto.prune.refit.readers import Reader
 from enxuto.prune.refit.solve import RIDGE, column_costs, matrix_of, refit_matrix
+from enxuto.prune.refit.unread import with_unread
 from enxuto.prune.targets import SizeMeasure
 
 __all__ = ["Measure", "choose_by_cost"]
@@ -60,7 +61,9 @@ def choose_by_cost(
     matrices = {reader.layer: matrix_of(network.get_submodule(reader.layer)) for reader in readers}
     for step in range(1, _STEPS + 1):
         wanted = start * (share_left * whole / start) ** (step / _STEPS)
-        costs = _atom_costs(channels, readers, moments, matrices, gone, factors or {})
+        costs = with_unread(
+            network, channels, _atom_costs(channels, readers, moments, matrices, gone, factors or {}), gone
+        )
         saved = _savings(channels, measure, gone)
         prices = {
             group.number: sum(costs.get(atom, 0.0) for atom in group.atoms) / max(1.0, saved[group.number])
