@@ -109,7 +109,7 @@ web: js/node_modules/.package-lock.json  ## the page with the decoder, for any s
 acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
 	$(BIN)/python -m pytest -m acceptance
 
-importing: $(VENV)/dev.stamp  ## others' graphs as modules: equal outputs, pruned, exported, timed; an hour
+importing: $(VENV)/dev.stamp  ## others' graphs as modules: equal outputs, pruned, exported, timed; long
 	$(BIN)/python -m pytest -m acceptance -s tests/acceptance/test_acceptance_importing.py
 
 agreement: $(VENV)/quick.stamp  ## package, example and C decoder on 100,000 mutated files: some minutes
