@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 # Each process has half of the folders, so that most fixtures are made once; who is done takes tests from the other.
 SHARED := -n 2 --dist worksteal
 
-.PHONY: help demo test quick lint format bench docs web acceptance agreement fuzz minimum dist recompile clean
+.PHONY: help demo test quick lint format bench docs web acceptance importing agreement fuzz minimum dist recompile clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/: .*##/\t/'
@@ -108,6 +108,9 @@ web: js/node_modules/.package-lock.json  ## the page with the decoder, for any s
 
 acceptance: $(VENV)/dev.stamp  ## long checks; uses ../shared where it is present
 	$(BIN)/python -m pytest -m acceptance
+
+importing: $(VENV)/dev.stamp  ## others' graphs as modules: equal outputs, pruned, exported, timed; long
+	$(BIN)/python -m pytest -m acceptance -s tests/acceptance/test_acceptance_importing.py
 
 agreement: $(VENV)/quick.stamp  ## package, example, C and WebAssembly on 100,000 mutated files: long
 	$(BIN)/python -m pytest -m acceptance -s tests/acceptance/test_acceptance_decoders.py

@@ -17,6 +17,7 @@ from enxuto.onnx_model.data_files import files, total_bytes
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
     Ending,
+    append_flatten,
     append_logarithm,
     cut_before_softmax,
     keeps_positions,
@@ -43,6 +44,7 @@ __all__ = [
     "State",
     "WeightInfo",
     "Window",
+    "append_flatten",
     "append_logarithm",
     "array_bytes",
     "array_from_bytes",

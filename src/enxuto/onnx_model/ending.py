@@ -24,6 +24,7 @@ from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
 __all__ = [
     "Ending",
+    "append_flatten",
     "append_logarithm",
     "cut_before_softmax",
     "keeps_positions",
@@ -92,6 +93,19 @@ def cut_before_softmax(model: Model, value: str) -> Model:
     proto.CopyFrom(model.proto)
     del proto.graph.output[:]
     proto.graph.output.add(name=value)
+    return model.with_proto(proto)
+
+
+def append_flatten(model: Model) -> Model:
+    """Return the model with its first output as rows, (batch, all else), as its only one."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    graph = proto.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | set(model.weight_names)
+    rows = _free(taken, "rows")
+    graph.node.append(helper.make_node("Flatten", [graph.output[0].name], [rows], axis=1))
+    del graph.output[:]
+    graph.output.add(name=rows)
     return model.with_proto(proto)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor, nn
 
 from enxuto.data import Dataset, Preprocess
@@ -22,6 +22,7 @@ from enxuto.prune.removal.kept import KeptChannels
 from enxuto.prune.removal.rebuild import load_pruned, save_pruned
 from enxuto.prune.retrain import DISTILLATION
 from enxuto.prune.rounds import UnprunedNetwork
+from enxuto.runtime import Runner
 from enxuto.studies.pruning import StartingNetwork
 from enxuto.study.identity import content_hash
 from enxuto.train.batches import TrainingData
@@ -31,7 +32,7 @@ from enxuto.train.progress import TrainingProgress
 
 __all__ = ["PruningWork", "as_onnx", "training_data"]
 
-_FORMAT = 2  # of what is kept in the folder: another number makes it anew
+_FORMAT = 3  # of what is kept in the folder: another number makes it anew
 
 
 @dataclass
@@ -127,6 +128,15 @@ def as_onnx(network: nn.Module, start: StartingNetwork, original: Model) -> Mode
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     graph = proto.graph
+    shape = Runner(original, threads=1).output_shapes[0]
+    if len(shape) > 2:  # (batch, classes, 1, 1)
+        sizes = [0, *(1 if size == 1 else -1 for size in shape[1:])]
+        graph.node.append(helper.make_node("Constant", [], ["enxuto.shape"], value_ints=sizes))
+        graph.node.append(
+            helper.make_node("Reshape", [graph.output[0].name, "enxuto.shape"], ["enxuto.shaped"])
+        )
+        graph.output[0].CopyFrom(ValueInfoProto(name="enxuto.shaped"))
+        graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
     ending = output_ending(original)
     if ending.kind == "probabilities" and ending.before is not None:
         graph.node.append(helper.make_node("Softmax", [graph.output[0].name], ["enxuto.scores"], axis=1))

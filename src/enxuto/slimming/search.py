@@ -30,6 +30,7 @@ __all__ = ["Found", "SlimSearch"]
 
 _LEAST_SHARE = 0.05
 _TIMINGS = 5
+_MISSED = 0.03
 _CLEARANCE = 0.01  # of the share, as timings differ
 
 
@@ -76,6 +77,11 @@ class SlimSearch:
             price = None if best is None or best.calibrated is None else best.calibrated.outcome.price
             found = self._try(share, judge, price)
             tried.append(found.tried)
+            if found.tried.achieved > share + _MISSED:
+                remarks.append(
+                    f"{share:.0%} of the multiplications cannot be reached, {found.tried.achieved:.0%} are left: "
+                    f"layers keep multiples of {self.work.multiple} filters, and some filters must stay"
+                )
             if self.on_candidate is not None:
                 self.on_candidate(found.tried)
             fits = found.tried.violation is None

@@ -19,7 +19,7 @@ from enxuto.archive import read_archive, read_state, same_number_kind
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, error_reason
 from enxuto.importing.load import network_of
-from enxuto.onnx_model import Model, cut_before_softmax, output_ending
+from enxuto.onnx_model import Model, append_flatten, cut_before_softmax, output_ending
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
@@ -143,6 +143,10 @@ class StartingNetwork:
             raise ModelError(f"{name} has several inputs or outputs, which no classifier has", code="E035")
         with torch.no_grad():
             scores = network(torch.zeros(1, *network.input_shape))
+            if scores.dim() > 2 and scores.numel() == max(scores.shape[1:]):  # (1, classes, 1, 1)
+                model = append_flatten(model)
+                network = network_of(model, input_shape, metadata)
+                scores = scores.flatten(1)
         if scores.dim() != 2:
             raise ModelError(
                 f"{name} gives scores of shape {tuple(scores.shape)}; a classifier gives (batch, classes)",
@@ -213,7 +217,7 @@ def prune_points(
         )
     shared = {**network_settings(start.architecture), "images": images.to_dict()}
     rewind = {} if early is None else {"rewind": state_hash(early)}
-    refit: dict[str, Any] = {"refit": "in order"} if arm.mode in REFITTED else {}
+    refit: dict[str, Any] = {"refit": "in order, measured factors"} if arm.mode in REFITTED else {}
     if minutes is not None:
         refit["minutes"] = minutes
     compared = reference_settings(reference)

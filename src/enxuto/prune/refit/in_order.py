@@ -6,13 +6,15 @@ unpruned network's sum, less what the other summand is in the pruned one: so a b
 before it lost. One run of each network suffices: weights change while the pruned one runs.
 
 Source: Y. He, X. Zhang, J. Sun, Channel pruning for accelerating very deep neural networks, arXiv:1707.06168, sections
-3.1 and 3.3. Depthwise convolutions are fitted filter by filter; other grouped and transposed ones are left.
+3.1 and 3.3. Depthwise convolutions are fitted filter by filter; other grouped and transposed ones are left, and very
+wide layers.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,16 +24,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from enxuto.prune.attribution.layers import FilterLayer, Network, filter_layers, run_detached
-from enxuto.prune.refit.readers import sample_inputs
+from enxuto.prune.attribution.layers import Network, filter_layers, run_detached
+from enxuto.prune.refit.equations import Equations, Goal, is_depthwise
+from enxuto.prune.refit.moments import check_finite
+from enxuto.prune.refit.readers import MOST_COLUMNS
 from enxuto.prune.refit.structure import LayerUse, is_plain_sum, layer_uses, tensors_in
 from enxuto.prune.removal.kept import KeptChannels
 
 __all__ = ["refit_in_order"]
 
-FOLDS = 3
-_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e3)
-_ROWS = 8192  # equations of a layer: positions of its output, over all images
+_ROWS = 32_768  # equations of a layer: positions of its output, over all images
 _AT_ONCE = 64  # images
 _MOST_NUMBERS = 400_000_000  # in memory, some 1.6 GB
 _HELD = 5  # tensors as large as the largest
@@ -58,6 +60,8 @@ def refit_in_order(
         images: (N, channels, height, width), as the network takes them. Only the first are used where the activations
             of all would take too much memory, as they are held at once; positions of theirs make up for it.
         seed: of the positions.
+
+    Raises `ModelError` where the unpruned network's answers are not finite.
     """
     images = images[: _images_at_once(network, images)]
     before, after = layer_uses(network, images[:1]), layer_uses(smaller, images[:1])
@@ -74,7 +78,7 @@ def refit_in_order(
             with targets:
                 for chunk in torch.split(images, _AT_ONCE):
                     targets.begin()
-                    running(chunk)
+                    check_finite(running(chunk))
         with (
             run_detached(smaller) as running,
             torch.no_grad(),
@@ -100,15 +104,13 @@ def _images_at_once(network: nn.Module, images: Tensor) -> int:
 
 
 def _is_fitted(module: nn.Module) -> bool:
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight[0].numel() > MOST_COLUMNS:
+        return False
     if isinstance(module, nn.Linear):
         return True
     if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros":
         return False
-    return module.groups == 1 or _is_depthwise(module)
-
-
-def _is_depthwise(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
+    return module.groups == 1 or is_depthwise(module)
 
 
 def _at(values: Tensor, linear: bool, places: Tensor | None) -> Tensor:
@@ -207,11 +209,8 @@ class _Refitting(TorchFunctionMode):
         linear = isinstance(module, nn.Linear)
         for places, wanted in zip(target.places, target.values, strict=True):
             stop = start + len(wanted)
-            goal = wanted if rows is None else wanted[..., rows]
-            if other is not None:
-                goal = goal - _at(other[start:stop], linear, places)
-                if norm is not None:
-                    goal = _undo_norm(norm, goal)
+            summand = None if other is None else _at(other[start:stop], linear, places)
+            goal = _goal(use, norm, wanted if rows is None else wanted[..., rows], summand)
             equations.add(x[start:stop], None if places is None else places.tolist(), goal, start)
             start = stop
         if use.other is not None:
@@ -229,6 +228,35 @@ class _Refitting(TorchFunctionMode):
             norm.running_mean.sub_(offset)
 
 
+def _goal(use: LayerUse, norm: BatchNorm | None, wanted: Tensor, other: Tensor | None) -> Goal:
+    """What the layer itself should give, where `wanted` is kept behind its sum, (images, positions, outputs)."""
+    if other is None:
+        values, shift = wanted, torch.zeros(1, 1, wanted.shape[-1])
+    else:
+        shift = other
+        values = wanted - other if norm is None else _undo_norm(norm, wanted - other)
+    low, high = (
+        None if math.isinf(bound) else bound - shift if norm is None else _undo_norm(norm, bound - shift)
+        for bound in (use.low, use.high)
+    )
+    if norm is not None and norm.weight is not None:
+        falling = norm.weight < 0
+        low, high = _swapped(low, high, falling)
+    return Goal(values, low, high)
+
+
+def _swapped(low: Tensor | None, high: Tensor | None, falling: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The bounds before a norm that turns some outputs round."""
+    if not bool(falling.any()) or (low is None and high is None):
+        return low, high
+    least = torch.tensor(-math.inf) if low is None else low
+    most = torch.tensor(math.inf) if high is None else high
+    return (
+        torch.where(falling, torch.where(most.isinf(), -most, most), least),
+        torch.where(falling, torch.where(least.isinf(), -least, least), most),
+    )
+
+
 def _undo_norm(norm: BatchNorm, values: Tensor) -> Tensor:
     """What a batch norm reads where it gives `values`; 0 in channels that it nearly removes."""
     assert norm.running_mean is not None
@@ -240,62 +268,3 @@ def _undo_norm(norm: BatchNorm, values: Tensor) -> Tensor:
     if norm.bias is not None:
         shift = shift + norm.bias
     return torch.where(scale.abs() > 1e-3 * scale.abs().max(), (values - shift) / scale, 0.0)
-
-
-class Equations:
-    """Sums over equations, by fold: of products of inputs, and of inputs with what is missing of the outputs."""
-
-    def __init__(self, module: FilterLayer, *, constant: bool) -> None:
-        self.module = module
-        self.constant = constant
-        self.depthwise = _is_depthwise(module)
-        groups = module.weight.shape[0] if self.depthwise else 1
-        size = module.weight[0].numel() + constant
-        outputs = 1 if self.depthwise else module.weight.shape[0]
-        self.inputs = torch.zeros(FOLDS, groups, size, size, dtype=torch.float64)
-        self.missing = torch.zeros(FOLDS, groups, size, outputs, dtype=torch.float64)
-
-    def add(self, x: Tensor, places: Sequence[int] | None, goal: Tensor, first: int) -> None:
-        """Add a chunk: what the layer reads, and what it should give, (images, positions, outputs)."""
-        module = self.module
-        read = sample_inputs(module, x, places)
-        if self.depthwise:
-            kernel = module.weight[0].numel()
-            read = read.reshape(*read.shape[:2], -1, kernel).permute(2, 0, 1, 3)
-            now = torch.einsum("cnpk,ck->npc", read, module.weight.flatten(1))
-        else:
-            now = read @ module.weight.flatten(1).T
-            read = read[None]
-        if module.bias is not None:
-            now = now + module.bias
-        gap = goal - now
-        gap = gap.permute(2, 0, 1)[..., None] if self.depthwise else gap[None]
-        if self.constant:
-            read = torch.cat((read, torch.ones(*read.shape[:3], 1)), 3)
-        folds = (torch.arange(len(x)) + first) % FOLDS
-        for fold in range(FOLDS):
-            rows, wanted = read[:, folds == fold].flatten(1, 2), gap[:, folds == fold].flatten(1, 2)
-            self.inputs[fold] += (rows.transpose(1, 2) @ rows).double()
-            self.missing[fold] += (rows.transpose(1, 2) @ wanted).double()
-
-    def solve(self) -> tuple[Tensor, Tensor | None]:
-        """What to add to the weight, (outputs, columns), and to the constant, (outputs,)."""
-        total, missing = self.inputs.sum(0), self.missing.sum(0)
-        losses = torch.zeros(len(_RIDGES), dtype=torch.float64)
-        for fold, gap in zip(self.inputs, self.missing, strict=True):
-            for number, ridge in enumerate(_RIDGES):
-                found = self._solve(total - fold, missing - gap, ridge)
-                losses[number] += (found * (fold @ found)).sum() - 2 * (found * gap).sum()
-        best = int(losses.argmin())
-        found = self._solve(total, missing, _RIDGES[best])
-        found = found[..., 0] if self.depthwise else found[0].T
-        if not self.constant:
-            return found.float(), None
-        return found[:, :-1].float(), found[:, -1].float()
-
-    def _solve(self, inputs: Tensor, missing: Tensor, ridge: float) -> Tensor:
-        powers = inputs.diagonal(dim1=1, dim2=2)
-        added = ridge * torch.maximum(powers, 1e-6 * powers.mean(1, keepdim=True) + 1e-12)
-        if self.constant:
-            added[:, -1] = 1e-9 * powers[:, -1]
-        return torch.cholesky_solve(missing, torch.linalg.cholesky(inputs + torch.diag_embed(added)))

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from enxuto.errors import ModelError
 from enxuto.prune.refit.readers import Reader, sample_inputs
 from enxuto.zoo.modes import evaluation_mode
 
-__all__ = ["ReaderMoments", "collect_moments"]
+__all__ = ["ReaderMoments", "check_finite", "collect_moments"]
 
 FOLDS = 3
 _POSITIONS = 16  # of each image and layer, drawn by the seed
@@ -42,7 +43,7 @@ def collect_moments(
 ) -> dict[str, ReaderMoments]:
     """Run the network on images (batch, channels, height, width) in evaluation mode; it is left as it was.
 
-    Images go to the folds in turn.
+    Images go to the folds in turn. Raises `ModelError` where answers are not finite.
     """
     modules = {reader.layer: network.get_submodule(reader.layer) for reader in readers}
     sums: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -54,10 +55,12 @@ def collect_moments(
             images = batch.detach().requires_grad_()
             with _keep_calls(modules) as calls:
                 logits = network(images)
+            check_finite(logits)
             drawn = torch.multinomial(logits.detach().softmax(1), 1, generator=classes).squeeze(1)
             loss = nn.functional.cross_entropy(logits, drawn, reduction="sum")
             used = [layer for layer in modules if layer in calls]
-            gradients = torch.autograd.grad(loss, [calls[layer][1] for layer in used], allow_unused=True)
+            outputs = [calls[layer][1] for layer in used]
+            gradients = torch.autograd.grad(loss, outputs, allow_unused=True) if used else ()
             folds = (torch.arange(len(images)) + total) % FOLDS
             total += len(images)
             for layer, gradient in zip(used, gradients, strict=True):
@@ -66,6 +69,16 @@ def collect_moments(
         layer: ReaderMoments(inputs, counts, gradient / total)
         for layer, (inputs, counts, gradient) in sums.items()
     }
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raise `ModelError` where answers are NaN or infinite: nothing can be fitted to them."""
+    if not bool(logits.isfinite().all()):
+        raise ModelError(
+            "the unpruned network's answers are not finite: weights or images hold NaN or infinite values; look at "
+            "them with `enxuto weights`",
+            code="E033",
+        )
 
 
 def _add(

@@ -16,7 +16,8 @@ from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.ranking import round_to_multiple
 from enxuto.prune.refit.moments import ReaderMoments
 from enxuto.prune.refit.readers import Reader
-from enxuto.prune.refit.solve import RIDGE, column_costs, refit_matrix
+from enxuto.prune.refit.solve import RIDGE, column_costs, matrix_of, refit_matrix
+from enxuto.prune.refit.unread import with_unread
 from enxuto.prune.targets import SizeMeasure
 
 __all__ = ["Measure", "choose_by_cost"]
@@ -26,14 +27,6 @@ _STEPS = 5
 
 Measure = Callable[[frozenset[int]], float]
 """From numbers of removed groups to what is left."""
-
-
-def _matrix(module: nn.Module) -> Tensor:
-    """[W b], or W where there is no bias, float64."""
-    weight, bias = module.weight, module.bias
-    assert isinstance(weight, Tensor)
-    rows = weight.detach().double().flatten(1)
-    return rows if not isinstance(bias, Tensor) else torch.cat((rows, bias.detach().double()[:, None]), 1)
 
 
 def choose_by_cost(
@@ -47,6 +40,7 @@ def choose_by_cost(
     floor: int = 1,
     gone: frozenset[int] = frozenset(),
     multiple: int = 1,
+    factors: Mapping[str, float] | None = None,
 ) -> frozenset[int]:
     """The numbers of the groups to remove, so that about `share_left` of the measure is left.
 
@@ -60,13 +54,16 @@ def choose_by_cost(
         floor: filters that each layer keeps at least.
         gone: groups removed before.
         multiple: filters that each layer keeps are a multiple of this, as far as they were.
+        factors: by layer, what its costs are multiplied by (`measured_factors`); where a layer is missing, 1.
     """
     earlier, order = gone, list[int]()
     whole, start = measure(frozenset()), measure(gone)
-    matrices = {reader.layer: _matrix(network.get_submodule(reader.layer)) for reader in readers}
+    matrices = {reader.layer: matrix_of(network.get_submodule(reader.layer)) for reader in readers}
     for step in range(1, _STEPS + 1):
         wanted = start * (share_left * whole / start) ** (step / _STEPS)
-        costs = _atom_costs(channels, readers, moments, matrices, gone)
+        costs = with_unread(
+            network, channels, _atom_costs(channels, readers, moments, matrices, gone, factors or {}), gone
+        )
         saved = _savings(channels, measure, gone)
         prices = {
             group.number: sum(costs.get(atom, 0.0) for atom in group.atoms) / max(1.0, saved[group.number])
@@ -133,6 +130,7 @@ def _atom_costs(
     moments: Mapping[str, ReaderMoments],
     matrices: Mapping[str, Tensor],
     gone: Iterable[int],
+    factors: Mapping[str, float],
 ) -> dict[int, float]:
     """Atom → what losing it costs all that read it, beside what is gone already."""
     removed = frozenset(atom for number in gone for atom in channels.groups[number].atoms)
@@ -150,6 +148,7 @@ def _atom_costs(
         known = ReaderMoments(inputs, seen.counts, seen.gradients)
         now = matrix if bool(stays.all()) else refit_matrix(matrix, seen, stays, RIDGE)
         own = [atom for atom in sorted(set(atoms.tolist())) if atom in channels.group_of]
+        factor = factors.get(reader.layer, 1.0)
         by_size: dict[int, list[int]] = {}
         places = {atom: torch.nonzero(atoms == atom).flatten() for atom in own}
         for atom in own:
@@ -157,5 +156,5 @@ def _atom_costs(
         for members in by_size.values():
             found = column_costs(now, known, torch.stack([places[atom] for atom in members]))
             for atom, cost in zip(members, found.tolist(), strict=True):
-                costs[atom] = costs.get(atom, 0.0) + max(0.0, cost)
+                costs[atom] = costs.get(atom, 0.0) + factor * max(0.0, cost)
     return costs

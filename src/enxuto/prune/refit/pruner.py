@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from enxuto.prune.refit.factors import measured_factors
 from enxuto.prune.refit.in_order import refit_in_order
 from enxuto.prune.refit.moments import ReaderMoments, collect_moments
 from enxuto.prune.refit.plan import Measure, choose_by_cost
@@ -22,6 +23,8 @@ COST = "cost"
 """The criterion of the loss that is left after refitting, beside those of `criteria.scores.CRITERIA`."""
 
 _BATCH = 64
+_MEASURED_IMAGES = 128
+_MEASURED_SHARE = 0.65  # of what is left
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Refitter:
     state: Mapping[str, Tensor]
     images: Tensor = field(hash=False)
     seed: int = 0
+    _factors: dict[frozenset[int], Mapping[str, float]] = field(
+        default_factory=dict, hash=False, compare=False
+    )
 
     @classmethod
     def of(
@@ -58,21 +64,31 @@ class Refitter:
 
         kept: the plan so far. floor, multiple: of the filters that a layer keeps.
         """
-        network, channels = self._network(), self.unpruned.channels
         gone = self.unpruned.removed_groups(kept)
-        chosen = choose_by_cost(
-            network,
-            channels,
-            self.readers,
-            self.moments,
-            measure,
-            share_left,
-            floor=floor,
-            gone=gone,
-            multiple=multiple,
-        )
+        if gone not in self._factors:
+            share = _MEASURED_SHARE * measure(gone) / measure(frozenset())
+            trial = self._plan(share, measure, floor, 1, gone, {})
+            images = self.images[:_MEASURED_IMAGES]
+            self._factors[gone] = measured_factors(
+                self._network(), self.unpruned.channels, self.readers, self.moments, trial, images
+            )
+        chosen = self._plan(share_left, measure, floor, multiple, gone, self._factors[gone])
         achieved = measure(chosen) / measure(frozenset())
-        return PruningStep(channels.without_groups(chosen), share_left, achieved)
+        return PruningStep(self.unpruned.channels.without_groups(chosen), share_left, achieved)
+
+    def _plan(
+        self,
+        share: float,
+        measure: Measure,
+        floor: int,
+        multiple: int,
+        gone: frozenset[int],
+        factors: Mapping[str, float],
+    ) -> frozenset[int]:
+        return choose_by_cost(
+            self._network(), self.unpruned.channels, self.readers, self.moments, measure, share,
+            floor=floor, gone=gone, multiple=multiple, factors=factors,
+        )  # fmt: skip
 
     def apply(self, smaller: nn.Module, kept: KeptChannels) -> None:
         """Refit what `remove` made of the network by the plan `kept`, in place."""

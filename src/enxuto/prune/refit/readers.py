@@ -1,6 +1,7 @@
 """The layers that read channels through a matrix: convolutions of one group and linear layers.
 
-Grouped, depthwise and transposed convolutions, and convolutions of one or three axes, are left as they are.
+Grouped, depthwise and transposed convolutions, convolutions of one or three axes, and very wide layers are left as
+they are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from torch.nn import functional as F
 
 from enxuto.prune.channels.map import ChannelMap
 
-__all__ = ["Reader", "find_readers", "sample_inputs"]
+__all__ = ["MOST_COLUMNS", "Reader", "find_readers", "sample_inputs"]
+
+MOST_COLUMNS = 6000
+"""Layers that read more are not refitted: their second moments would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,9 @@ def find_readers(network: nn.Module, channels: ChannelMap) -> tuple[Reader, ...]
         plain = isinstance(module, nn.Linear) or (
             isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
         )
-        if plain and free.intersection(binding.atoms):
-            width = module.weight[0, 0].numel()  # type: ignore[index]
+        width = module.weight[0, 0].numel() if plain else 0  # type: ignore[index]
+        wide = width * len(binding.atoms) > MOST_COLUMNS
+        if plain and not wide and free.intersection(binding.atoms):
             found.append(Reader(layer, np.repeat(np.array(binding.atoms), width)))
     return tuple(found)
 

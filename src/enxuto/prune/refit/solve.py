@@ -8,14 +8,29 @@ W' = W H[:, k] H[k, k]⁻¹; a large λ leaves W as it was. λ is the one that l
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from enxuto.prune.refit.moments import ReaderMoments
 
-__all__ = ["RIDGE", "column_costs", "refit_matrix"]
+__all__ = ["RIDGE", "column_costs", "divergence", "matrix_of", "refit_matrix"]
 
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1e3)
 RIDGE = 1e-3  # in costs, which compare filters
+
+
+def matrix_of(module: nn.Module) -> Tensor:
+    """[W b], or W where there is no bias, float64."""
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    rows = weight.detach().double().flatten(1)
+    return rows if not isinstance(bias, Tensor) else torch.cat((rows, bias.detach().double()[:, None]), 1)
+
+
+def divergence(change: Tensor, moments: ReaderMoments) -> float:
+    """What a change of the matrix, (outputs, K + 1) or (outputs, K), costs in nats: ½ tr(G Δ H Δᵀ)."""
+    size = change.shape[1]
+    second = moments.inputs[:, :size, :size].sum(0) / moments.counts.sum()
+    return 0.5 * float(((moments.gradients @ change @ second) * change).sum())
 
 
 def refit_matrix(matrix: Tensor, moments: ReaderMoments, kept: Tensor, ridge: float | None = None) -> Tensor:

@@ -5,8 +5,9 @@ Seen on one run with one image. Calls are numbered, so that a later run of the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,13 +29,16 @@ class LayerUse:
 
     norm: name of the batch norm that alone reads its output. total: the place among the sums of the one
     that alone reads it (or the norm's output), and `other`: the number of the call that computes the other summand,
-    before this layer. None where there is none.
+    before this layer. None where there is none. low, high: what comes last of these is read by a clipping activation
+    alone, and does not matter below `low` and above `high`.
     """
 
     call: int
     norm: str | None = None
     total: int | None = None
     other: int | None = None
+    low: float = -math.inf
+    high: float = math.inf
 
 
 def layer_uses(model: nn.Module, image: Tensor) -> dict[str, LayerUse]:
@@ -78,6 +82,7 @@ class CallSequence(TorchFunctionMode):
         }
         self.sums: list[tuple[int, int]] = []
         self.sum_calls: dict[int, int] = {}  # call → its place among the sums
+        self.clips: dict[int, tuple[float, float]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function and note it."""
@@ -94,6 +99,10 @@ class CallSequence(TorchFunctionMode):
         elif is_plain_sum(func, args, kwargs):
             self.sum_calls[number] = len(self.sums)
             self.sums.append(tuple(-1 if call is None else call for call in read[:2]))  # type: ignore[arg-type]
+        else:
+            clip = _clip_of(func, args, kwargs)
+            if clip is not None:
+                self.clips[number] = clip
         made = list(tensors_in(output))
         for call in read if made else ():  # a size that is asked for is no value that is read
             if call is not None:
@@ -111,13 +120,40 @@ class CallSequence(TorchFunctionMode):
             norm = self.norms[last]
             readers = self.readers.get(last, [])
         if len(readers) != 1 or readers[0] not in self.sum_calls:
-            return LayerUse(call, norm)
+            return self._clipped(LayerUse(call, norm), last)
         total = self.sum_calls[readers[0]]
         first, second = self.sums[total]
         other = second if first == last else first
         if first == second or not 0 <= other < call:
             return LayerUse(call, norm)
-        return LayerUse(call, norm, total, other)
+        return self._clipped(LayerUse(call, norm, total, other), readers[0])
+
+    def _clipped(self, use: LayerUse, last: int) -> LayerUse:
+        readers = self.readers.get(last, [])
+        if len(readers) != 1 or readers[0] not in self.clips:
+            return use
+        low, high = self.clips[readers[0]]
+        return replace(use, low=low, high=high)
+
+
+def _clip_of(func: Any, args: Any, kwargs: Any) -> tuple[float, float] | None:
+    """The bounds of a clipping activation."""
+    name = base_name(func)
+    if name == "relu":
+        return 0.0, math.inf
+    if name == "relu6":
+        return 0.0, 6.0
+    if name not in {"hardtanh", "clamp", "clip", "clamp_min"}:
+        return None
+    rest = list(args[1:])
+    first = kwargs.get("min", kwargs.get("min_val", rest[0] if rest else None))
+    second = kwargs.get("max", kwargs.get("max_val", rest[1] if len(rest) > 1 else None))
+    if name == "hardtanh":
+        first, second = -1.0 if first is None else first, 1.0 if second is None else second
+    bounds = (-math.inf if first is None else first, math.inf if second is None else second)
+    if not all(isinstance(bound, (int, float)) for bound in bounds):
+        return None
+    return float(bounds[0]), float(bounds[1])
 
 
 def is_plain_sum(func: Any, args: Any, kwargs: Any) -> bool:

@@ -32,7 +32,7 @@ def write_tables(
     tables = [
         claims_table(lottery), published_table(lottery), levels_table(lottery), speeds_table(lottery),
     ]  # fmt: skip
-    values = {"schema": "enxuto.lottery/1", "version": __version__, **lottery.to_dict()}
+    values = {"schema": "enxuto.lottery/2", "version": __version__, **lottery.to_dict()}
     values |= {} if provenance is None else {"provenance": dict(provenance)}
     texts = {
         "lottery.md": as_markdown([table for table in tables if table is not None]),
