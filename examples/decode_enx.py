@@ -7,6 +7,7 @@ import argparse
 import json
 import lzma
 import math
+import re
 import struct
 import zlib
 from collections import namedtuple
@@ -534,6 +535,8 @@ FIELDS = {
     for line in MESSAGES.split("\n")[1:-1]
 }
 COSTS = {"node": 200, "tensor": 800, "attribute": 180, "graph": 800, "function": 800}
+RUNS = {"d": rb"(?s:.{8})+", "f": rb"(?s:.{4})+"}  # packed numbers
+RUNS["i"] = rb"([\x80-\xff]{0,8}[\x01-\x7f]|[\x80-\xff]{9}\x01|\0)+"
 WIRES = {"i": 0, "d": 1, "f": 5}  # how a field begins; all others do with 2
 TYPED = {1: (4, 4), 14: (4, 4), 11: (10, 8), 15: (10, 8), 7: (7, 0), 12: (11, 0), 13: (11, 0)}
 
@@ -560,10 +563,10 @@ def fields(kind, message, level, costs):
         what, repeats = known.get(number, ("unknown", True))
         packed = repeats and wire == 2 and what in WIRES
         if what != "unknown" and (packed or WIRES.get(what, 2) == wire):
-            need(repeats or number not in once, f"field {number} of a {what} occurs twice")
+            need((repeats and not packed) or number not in once, f"field {number} of a {what} occurs twice")
             once.add(number)
-            whole = not value or value[-1] < 128 if what == "i" and packed else True
-            need(whole and (not packed or len(value) % {"d": 8, "f": 4}.get(what, 1) == 0), "numbers are cut")
+            rightly = not repeats or what not in WIRES or packed == (kind == "tensor" and number > 1)
+            need(rightly and (not packed or re.fullmatch(RUNS[what], value)), "packed numbers are damaged")
             if what == "s":
                 value.decode()
             elif what in FIELDS:
@@ -706,12 +709,9 @@ def several(found, number, width=0):
     for _, value, _ in (one for one in found if one[0] == number):
         if width:
             values += [value[i : i + width] for i in range(0, len(value), width)]
-        elif isinstance(value, bytes):
-            reader = Reader(value)
-            while reader.at < 8 * len(value):
-                values.append(reader.varint())
         else:
-            values.append(value)
+            runs = re.findall(rb"[\x80-\xff]*[\0-\x7f]", value) if isinstance(value, bytes) else ()
+            values += [Reader(run).varint() for run in runs] or [value]
     return values
 
 
