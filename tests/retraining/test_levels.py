@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from enxuto.codec import encoded_size
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
+from enxuto.retraining.descent import Descent
 from enxuto.retraining.levels import LearnedLevels, RoundedBias, round_through
 from enxuto.retraining.rate import RateModel
 
@@ -108,3 +112,22 @@ def test_the_slope_of_the_rate_is_what_the_next_level_costs() -> None:
     assert float(latent.grad[0, 0, 0, 0]) == pytest.approx(both[1] - both[0], abs=0.05)
     assert bool((latent.grad[torch.from_numpy(levels) >= 1] > 0).all())  # smaller is cheaper
     assert bool((latent.grad[torch.from_numpy(levels) <= -2] < 0).all())
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_growing_steps_changes_nothing_until_a_level_does_and_then_makes_up_for_it(case: str) -> None:
+    _, _, weight = started(case)
+    averages = [parameter.detach().clone() for parameter in weight.parameters()]
+    student = SimpleNamespace(weights={"w": weight}, parameters=weight.parameters)
+    descent: Any = SimpleNamespace(student=student, averages=SimpleNamespace(values=averages))
+    before, levels = weight().detach().numpy().copy(), weight.quantized().levels
+    Descent.grow_steps(descent, 1.001)
+    np.testing.assert_allclose(weight().detach().numpy(), before, rtol=1e-5)
+    Descent.grow_steps(descent, 1.5)
+    after = weight().detach().numpy()
+    assert np.abs(weight.quantized().levels).sum() < 0.8 * np.abs(levels).sum()
+    assert float(((before - after) * after).sum()) == pytest.approx(
+        0, abs=1e-3 * float((after * after).sum())
+    )
+    for average, parameter in zip(averages, weight.parameters(), strict=True):
+        np.testing.assert_allclose(average.numpy(), parameter.detach().numpy(), rtol=1e-5, atol=1e-6)

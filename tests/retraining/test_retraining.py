@@ -147,6 +147,24 @@ def test_a_bound_on_the_loss_is_kept_and_the_file_is_no_larger(
     assert Bounds(**bound).violation(found.best.judgement) is None
 
 
+@pytest.mark.parametrize("bits", [3.1, 4.0])
+def test_training_starts_at_the_size_asked_for(
+    bits: float, calibrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[float, int | None]] = []
+
+    def ended(run: Any) -> str:
+        size = run._file_of(run.descent.averages.values, run.start.price).model.file_bytes
+        sizes.append((size, run.task.bounds.max_bytes))
+        return "looked at"
+
+    monkeypatch.setattr(training._Run, "train", ended)
+    compress(calibrations, bits=bits)
+    [(size, most)] = sizes
+    assert most is not None
+    assert 0.93 * most < size <= 1.02 * most
+
+
 class Stops:
     """Progress that raises at one step of a training."""
 
