@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from enxuto.calibration.calibration import Calibration
 from enxuto.compression.at_price import bias_step_at
 from enxuto.compression.retrainer import RetrainingTask
 from enxuto.compression.selection import matching_names, quantizable_weights
@@ -47,7 +46,7 @@ def start_of(task: RetrainingTask, *, rounded: bool = True) -> Start:
         if layer.bias is not None and layer.bias not in exact
     }
     price, levels = _levels_of(task, biases, to_size=rounded)
-    step = _bias_step(calibration, price)
+    step = _bias_step(task, price)
     if rounded:
         corrected = calibration.correct_biases(levels)
         biases = {name: corrected.get(name, bias) for name, bias in biases.items()}
@@ -59,8 +58,8 @@ def start_of(task: RetrainingTask, *, rounded: bool = True) -> Start:
     return Start(student, price, step)
 
 
-def _bias_step(calibration: Calibration, price: float) -> float:
-    return _BIAS_STEP * bias_step_at(calibration, price)
+def _bias_step(task: RetrainingTask, price: float) -> float:
+    return _BIAS_STEP * bias_step_at(task.calibration, price)
 
 
 def _levels_of(
@@ -79,7 +78,7 @@ def _levels_of(
     price, known = task.start.price, list[tuple[float, float]]()
     for number in range(_TRIES):
         levels = calibration.round_at(price, names, trellis=False)
-        size = task.code(price, levels, biases, _bias_step(calibration, price)).model.file_bytes
+        size = task.code(price, levels, biases, _bias_step(task, price)).model.file_bytes
         if -_NEAR < math.log(size / most) <= 0 or number == _TRIES - 1:
             break
         known.append((math.log(price), math.log(size)))
