@@ -24,7 +24,7 @@ __all__ = ["bundle", "choose_inside", "may_fit_inside"]
 _LEAST = 1024  # bytes; what is shorter is decided by the caller
 _ROW = 64  # bytes that a row of the table takes, compressed
 _BUNDLE = 1 << 20  # bytes of small exact tensors that share a payload
-_SMALL = 1 << 17  # bytes of exact tensors that may all be tried in the graph
+_FEW, _MANY = 1 << 14, 1 << 17  # bytes of exact tensors between which all of them are tried in the graph
 _SLICE = 4 << 20  # bytes; of tensors of more than three of these, the first, middle and last are tried
 _MOST_INSIDE = 1 << 28  # bytes in the graph, which readers hold in memory as a whole
 _MOST_SHRINKING, _FREE = 32, 3 << 16  # half of how far a head may unfold, and most of what it may beyond that
@@ -70,12 +70,12 @@ def choose_inside(infos: Sequence[WeightInfo], load: _Load, threads: int = 1) ->
 
 
 def may_fit_inside(infos: Sequence[WeightInfo]) -> bool:
-    """Say whether a file may be shortest with all these exact tensors in the graph: few, with weights of integers.
+    """Say whether a file may be shorter with all these exact tensors in the graph: some, with weights of integers.
 
     Their payloads' rows and tables of frequencies weigh more there than what `choose_inside` looks at, each by itself.
     """
     weights = any(info.bytes > _LEAST and info.data_type not in FLOAT_TYPES for info in infos)
-    return weights and sum(info.bytes for info in infos) <= _SMALL
+    return weights and _FEW <= sum(info.bytes for info in infos) <= _MANY
 
 
 def bundle(infos: Sequence[WeightInfo], load: _Load) -> list[list[WeightInfo]]:
