@@ -65,13 +65,15 @@ def test_the_size_aimed_at_comes_down_and_the_price_follows() -> None:
 
 def test_steps_grow_a_little_at_a_time_until_they_are_what_the_price_asks_for() -> None:
     price = PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0)
-    assert price.growth() == 1
+    assert price.growth(1.0) == 1
     price.follow_size(1000.0, 100.0, 1.0)
     asked = math.sqrt(price.price / 1e-6)
-    grown = [price.growth() for _ in range(40)]
+    grown = [price.growth(1.0) for _ in range(40)]
     assert 1 < max(grown) < 1.02
     assert math.prod(grown) == pytest.approx(asked)
     assert grown[-1] == 1
+    price.follow_size(1000.0, 100.0, 1.0)
+    assert 1 < price.growth(0.1) < 1.002, "weights that hardly move cannot make up for more"
 
 
 def test_a_file_that_is_small_enough_already_keeps_its_size_aimed_at() -> None:

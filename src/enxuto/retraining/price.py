@@ -60,9 +60,12 @@ class PriceOfBits:
         most = _BY_LOSS * (1 - 0.7 * progress)
         self._move(-_clip(excess_of(self.bounds, judgement), 1.0) * most)
 
-    def growth(self) -> float:
-        """Return the factor by which steps grow now, and owe it no longer."""
-        now = _clip(self.owed, _AT_ONCE)
+    def growth(self, rate: float) -> float:
+        """Return the factor by which steps grow now, and owe it no longer.
+
+        rate: the learning rate as a share of the highest: where weights hardly move, they cannot make up for much.
+        """
+        now = _clip(self.owed, _AT_ONCE * rate)
         self.owed -= now
         return math.exp(now)
 

@@ -125,7 +125,7 @@ class _Run:
         if not last:
             size = student.bits_of_levels() / 8
             self.price.follow_size(size, self.beside, step / steps)
-            self.descent.grow_steps(self.price.growth())
+            self.descent.grow_steps(self.price.growth(self.schedule.rate(step)))
             student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
             self._check()
