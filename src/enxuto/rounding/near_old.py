@@ -16,6 +16,7 @@ import numpy.typing as npt
 from enxuto.machine.kernels import compiled
 from enxuto.quantize.trellis import MACHINES, multiples, states_before
 from enxuto.rounding.row_search import LARGEST_ON_TRELLIS
+from enxuto.rounding.viterbi import nearest_of_each_parity
 
 __all__ = ["carry_along", "move_levels", "move_path"]
 
@@ -112,14 +113,10 @@ def _search(
                 expected = np.int64((abs(np.int64(before[r, j])) + odd) >> 1)
                 expected = -expected if before[r, j] < 0 else expected
                 same = state == path[r, j]
-                size = (abs(scaled[r, j]) + odd) / 2
+                nearest = nearest_of_each_parity(scaled[r, j], state & 1)
                 sign = np.int64(-1 if scaled[r, j] < 0 else 1)
                 for option in range(4):
-                    level = (
-                        sign * (np.int64(np.floor(size)) + option)
-                        if option < 2
-                        else expected + sign * (option - 2)
-                    )
+                    level = np.int64(nearest[option]) if option < 2 else expected + sign * (option - 2)
                     value = 2 * level - odd * np.sign(level)
                     distance = abs(level - expected)
                     if option > 1 and abs(scaled[r, j] - value) > _FURTHEST_ON_TRELLIS:

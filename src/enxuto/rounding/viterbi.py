@@ -15,7 +15,7 @@ from enxuto.machine.kernels import compiled, inlined
 from enxuto.quantize.trellis import MACHINES, NEWEST
 from enxuto.rounding.row_search import LARGEST_ON_TRELLIS
 
-__all__ = ["nearest_path"]
+__all__ = ["nearest_of_each_parity", "nearest_path"]
 
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
@@ -57,7 +57,7 @@ def _search(
             for state in range(count):
                 if losses[state] == np.inf:
                     continue
-                for level in _candidates(scaled[r, j], state & 1):
+                for level in nearest_of_each_parity(scaled[r, j], state & 1):
                     error = scaled[r, j] - (2.0 * level - (state & 1) * np.sign(level))
                     total = losses[state] + error * error
                     reached = following[state, np.int64(level) & 1]
@@ -74,11 +74,13 @@ def _search(
 
 
 @inlined
-def _candidates(scaled: float, odd: int) -> tuple[float, float]:
-    """Return the two levels nearest to `scaled` steps in an even or an odd state, one of either parity."""
+def nearest_of_each_parity(scaled: float, odd: int) -> tuple[float, float]:
+    """Return the levels nearest to `scaled` steps in an even or an odd state, one of either parity."""
     if not odd:
         lower = np.floor(scaled / 2)
         return lower, lower + 1
     size = np.floor((abs(scaled) + 1) / 2)  # levels ±k stand for ±(2k − 1): zero lies between 1 and −1
     sign = -1.0 if scaled < 0 else 1.0
+    if size == 1.0 and abs(scaled) < 1.5:  # between 1 and 3, whose other neighbour of even parity is 0
+        return sign, 0.0
     return sign * size, sign * (size + 1)
