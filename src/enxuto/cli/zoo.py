@@ -11,6 +11,7 @@ from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.terminal import print_json, show_table
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.zoo import Entry, entry, names
+from enxuto.zoo.options import MEANINGS
 
 __all__ = ["HELP", "run"]
 
@@ -125,7 +126,7 @@ def _show_one(item: Entry, *, as_json: bool) -> None:
     rows += [["input (C×H×W)", _volume(item)], ["classes", str(item.classes)]]
     rows += [[f"parameters, {classes} classes", f"{count:,}"] for classes, count in item.counts.items()]
     rows += [["MACs per image", f"{item.macs:,}"]]
-    rows += [["options", ", ".join((*item.options, "classes", "channels", "seed"))]]
+    rows += [[f"--option {option}", MEANINGS[option]] for option in item.options]
     for variant in item.variants:
         label = ", ".join(f"{option}={_format_value(value)}" for option, value in variant.options.items())
         counts = ", ".join(f"{count:,} parameters" for count in variant.counts.values())

@@ -120,6 +120,7 @@ class TrainingRun:
             data=_data_summary(self.train, self.validation),
             preprocess=self.train.preprocess().to_dict() if self.train.images.shape[1] in (1, 3) else None,
             versions=_versions(self.placement.device),
+            network=getattr(self.model, "built_as", None),
         )
 
     def resume_from(self, checkpoint: Checkpoint, path: Path) -> None:
@@ -179,6 +180,11 @@ class TrainingRun:
                     f"{path} was trained on other data: {name} was {old_data.get(name)}, is {new_data[name]}",
                     code="E071",
                 )
+        built = getattr(self.model, "built_as", None)
+        if None not in (checkpoint.network, built) and checkpoint.network != built:
+            raise UsageError(
+                f"{path} is of {checkpoint.network}, not of {built}; start in another folder", code="E071"
+            )
         if len(checkpoint.generators) != self.processes.count:
             raise UsageError(
                 f"{path} was trained by {len(checkpoint.generators)} processes, not {self.processes.count}",
