@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from enxuto._version import __version__
 from enxuto.archive import same_number_kind
 from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError
+from enxuto.train.augment import Augment, configured_augmentation
 from enxuto.train.batches import TrainingData
 from enxuto.train.checkpoint import BEST, LAST, Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
@@ -52,6 +54,11 @@ class TrainingRun:
     stopped: str = _RUNNING
     notes: list[str] = field(default_factory=list)
     teacher: Teacher | None = None
+
+    @cached_property
+    def augment(self) -> Augment:
+        """The random changes of training images, with what they need to know of all of them."""
+        return configured_augmentation(self.config, self.train.images)
 
     @classmethod
     def start(
