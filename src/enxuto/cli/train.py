@@ -164,12 +164,19 @@ def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
             raise UsageError(f"--{name} and --set {name}=… say the same; leave one out", code="E022")
         settings[name] = value
     if options.config is None:
-        return TrainConfig.from_recipe(options.recipe or "quick", settings)
+        return _with_layout(TrainConfig.from_recipe(options.recipe or "quick", settings))
     if options.recipe is not None:
         raise UsageError(
             "--config and --recipe exclude each other; write recipe = … in the file", code="E022"
         )
-    return TrainConfig.from_toml(options.config, settings)
+    return _with_layout(TrainConfig.from_toml(options.config, settings))
+
+
+def _with_layout(config: TrainConfig) -> TrainConfig:
+    """The configuration with the faster layout of images, unless it says one."""
+    if "channels_last" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"channels_last": "auto"})
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:

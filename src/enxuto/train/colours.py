@@ -33,9 +33,9 @@ def principal_colours(images: Tensor) -> tuple[tuple[float, ...], ...]:
     count = images.numel() // channels
     mean = total / count
     covariance = (products / count - np.outer(mean, mean)) / 255**2
-    values, vectors = np.linalg.eigh(covariance)
+    sizes, vectors = np.linalg.eigh(covariance)
     found = []
-    for value, vector in zip(values[::-1], vectors.T[::-1], strict=True):
+    for value, vector in zip(sizes[::-1], vectors.T[::-1], strict=True):
         sign = np.sign(vector[np.abs(vector).argmax()]) or 1.0
         found.append(tuple(float(part) for part in max(value, 0.0) * sign * vector))
     return tuple(found)

@@ -169,7 +169,10 @@ class TrainingRun:
         now = self.config.model_dump(mode="json")
         for name in before:
             old, new = before[name], now[name]
-            if name == "threads":  # they decide the last bits, as the machine does: noted, not refused
+            if name in (
+                "threads",
+                "channels_last",
+            ):  # they decide the last bits, as the machine does: noted, not refused
                 continue
             if old == new or (name == "epochs" and new > old and self.config.schedule not in _LAID_OUT):
                 continue

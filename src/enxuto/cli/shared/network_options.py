@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ class NetworkOptions:
         from enxuto import zoo
         from enxuto.zoo.options import parse_options
 
-        options = parse_options(network, texts)
+        options: dict[str, Any] = parse_options(network, texts)
         torch = import_optional("torch", f"building {network}", "PyTorch", "train")
         with torch.device("meta"):  # what checks the values; nothing takes memory
             zoo.build(network, **options)
