@@ -202,3 +202,26 @@ def test_copies(old: bytes, new: bytes) -> None:
         if length >= 0:
             with pytest.raises(FormatError):
                 apply_copies(old, found, length)
+
+
+@pytest.mark.parametrize(
+    ("begin", "before", "after", "end"),
+    [
+        (100_000, b"", b"longer", 100_000),
+        (100_000, b"shorter", b"", 100_000),
+        (0, b"one", b"other", 150_000),
+        (150_000, b"one", b"other", 0),
+        (150_000, b"", b"", 0),
+        (0, b"", b"new" * 50_000, 0),
+    ],
+)
+def test_what_is_too_large_to_search_is_copied_from_both_ends(
+    begin: int, before: bytes, after: bytes, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands between may be of another length; each byte is looked at once."""
+    monkeypatch.setattr("enxuto.differences.copies._LARGEST", 1 << 16)
+    same = np.random.default_rng(0).bytes(begin + end)
+    old, new = same[:begin] + before + same[begin:], same[:begin] + after + same[begin:]
+    found = find_copies(old, new)
+    assert apply_copies(old, found, len(new)) == new
+    assert len(found) <= len(after) + 20
