@@ -42,7 +42,15 @@ def test_all_there_is_to_know(run: Path) -> None:
     assert {"torch", "enxuto", "threads"} <= last.versions.keys()
     assert {"python", "numpy", "torch"} <= last.generators[0].keys()
     assert last.optimizer["state"][0]["momentum_buffer"].abs().sum() > 0
-    assert last.summary().keys() == {"epoch", "stopped", "config", "data", "preprocess", "versions"}
+    assert last.summary().keys() == {
+        "epoch",
+        "stopped",
+        "config",
+        "data",
+        "preprocess",
+        "versions",
+        "network",
+    }
 
 
 def test_epochs_that_are_kept(run: Path) -> None:

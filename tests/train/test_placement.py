@@ -74,6 +74,15 @@ def test_tf32_stays_as_the_user_set_it() -> None:
     assert done.stdout == "all\n", done.stderr
 
 
+@pytest.mark.parametrize(("layout", "last"), [(False, False), (True, True), ("auto", True)])
+def test_images_lie_channels_last_on_a_processor_where_it_is_left_to_us(
+    layout: bool | str, last: bool
+) -> None:
+    config = TrainConfig.from_recipe(None, {"channels_last": layout, "device": "cpu"})
+    chosen = Placement.of(config, current_processes())
+    assert (chosen.memory_format is torch.channels_last) == last
+
+
 @pytest.mark.parametrize("units", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "mixed", "auto"])
 def test_mixed_precision_where_it_pays(precision: str, units: bool, monkeypatch: pytest.MonkeyPatch) -> None:
