@@ -145,4 +145,4 @@ def test_a_layer_of_zeros_keeps_its_step(factor: float) -> None:
     for _ in range(10):
         Descent.grow_steps(descent, factor)
     assert not weight.quantized().levels.any()
-    assert weight.quantized().quantizer.step == 0.125
+    assert weight.quantized().quantizer == Grid(0.125)

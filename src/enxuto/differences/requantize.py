@@ -81,7 +81,9 @@ class _Requantization:
         kept: set[str] = set()
         for payload in self.old.payloads:
             if isinstance(payload.row, LevelsRow) and all(map(self._is_the_same_kind, payload.row.tensors)):
-                assembly.add_payload(self._move(payload))
+                moved = self._move(payload)
+                if moved is not None:  # else it is stored exactly
+                    assembly.add_payload(moved)
                 kept.update(entry.name for entry in payload.row.tensors)
         for name, tensor in self._compress_anew(kept):
             assembly.add([name], tensor.quantizer, tensor.levels)
@@ -119,22 +121,29 @@ class _Requantization:
                         found[name] = (array + change).astype(array.dtype)
         return found
 
-    def _move(self, payload: Payload) -> Payload:
-        """Return a payload's levels after training, in the payload's own frame where it has a code for them."""
-        tensors = payload.levels()
-        moved = {name: self._move_tensor(name, tensor) for name, tensor in tensors.items()}
+    def _move(self, payload: Payload) -> Payload | None:
+        """Return a payload's levels after training, in the payload's own frame where it has a code for them.
+
+        None where weights have grown to a billion steps, for which there are no levels.
+        """
+        tensors, moved = payload.levels(), dict[str, Int32]()
+        for name, tensor in tensors.items():
+            levels = self._move_tensor(name, tensor)
+            if levels is None:
+                return None
+            moved[name] = levels
         if all(np.array_equal(moved[name], tensor.levels) for name, tensor in tensors.items()):
             return payload
-        levels = np.concatenate([moved[name].reshape(-1) for name in tensors])
+        flat = np.concatenate([moved[name].reshape(-1) for name in tensors])
         assert isinstance(payload.row, LevelsRow), "others are not moved"
         try:
-            return remake(payload.row, frame_of(payload), levels)
+            return remake(payload.row, frame_of(payload), flat)
         except FormatError:  # levels beyond what the old tables code
-            shaped = levels.reshape(payload.row.tensors[0].shape) if len(tensors) == 1 else levels
+            shaped = flat.reshape(payload.row.tensors[0].shape) if len(tensors) == 1 else flat
             return Payload.levels_of(payload.row.tensors, payload.quantizer(), shaped, threads=self.threads)
 
-    def _move_tensor(self, name: str, tensor: QuantizedTensor) -> Int32:
-        """Return a tensor's new levels."""
+    def _move_tensor(self, name: str, tensor: QuantizedTensor) -> Int32 | None:
+        """Return a tensor's new levels; None where one would leave 30 bits."""
         if name in self._unchanged:
             return tensor.levels
         weight = np.asarray(self.model.load(name), np.float32)
@@ -146,18 +155,17 @@ class _Requantization:
         if change is not None:
             change = change / steps
             if float(np.abs(change).mean()) <= _LARGE_CHANGE:
-                return carry_along(tensor.levels, change, 2 if trellis else 1)
+                return carry_along(tensor.levels, change, trellis)
         target = weight / steps if change is None else tensor.reconstruct() / steps + change
         if not trellis:
             found = move_levels(target, tensor.levels, self.price)
-            self._rounded_by_rate |= change is None and not np.array_equal(
-                found, move_levels(target, found, 0.0)
-            )
+            if found is not None and change is None:
+                self._rounded_by_rate |= bool((np.abs(target - found) > 0.5).any())
             return found
         flat = tensor.levels.reshape(len(tensor.levels), -1)
         price = self.price / _TRELLIS_STEP**2
         path = move_path(target.reshape(flat.shape), flat, trellis, price)
-        return tensor.levels if path is None else path.reshape(tensor.levels.shape)
+        return None if path is None else path.reshape(tensor.levels.shape)
 
     def _change(self, name: str) -> npt.NDArray[np.float64] | None:
         """Return how far a weight moved since the old file was made; None where that is not known."""
