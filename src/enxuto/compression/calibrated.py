@@ -65,6 +65,7 @@ class CalibratedResult:
     by_chance: how the original's top-1 on the held-out images compares with chance. held_out_violation: the bound that
     does not hold on these images, though it holds on those that judged the search. retrained: what retraining found,
     whose best file is then the outcome. before_retraining: how the calibrated file does on the held-out images.
+    unbounded: what to say of outputs that lose much there and that no bound is of.
     """
 
     search: SearchResult
@@ -74,6 +75,7 @@ class CalibratedResult:
     held_out_violation: str | None = None
     retrained: Retrained | None = None
     before_retraining: Judgement | None = None
+    unbounded: str | None = None
 
     @property
     def outcome(self) -> PricedModel:
@@ -231,6 +233,7 @@ def _report(
         bounds.violation(held_out) if found.fits else None,
         retrained,
         None if retrained is None else reporter(searched.outcome.model),
+        bounds.unbounded(held_out),
     )
 
 
