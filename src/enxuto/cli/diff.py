@@ -53,11 +53,11 @@ def run(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Make the difference and write it."""
-    from enxuto.differences.entry import PRICE, diff
+    from enxuto.differences.entry import diff
 
     target = output or default_file(new.with_suffix(".enxd"), force=force)
     with warnings_as_remarks():
-        patch = diff(source, new, original=original, price=PRICE if price is None else price, threads=threads)
+        patch = diff(source, new, original=original, price=price, threads=threads)
     size = patch.save(target)
     changed = sum(change.how != "same" for change in patch.table.changed)
     if json:
