@@ -59,6 +59,8 @@ SLOW_FILES = frozenset(
      "test_hostile_mutations", "test_house", "test_image_formats", "test_one_verdict"}
 )  # fmt: skip
 
+MARKERS = ("torch", "browser", "extras", "slow", "recent")
+"""What files are marked by."""
 RECENT_FILES = frozenset({"test_native"})  # onnx 1.16 writes no bfloat16, which its helpers need
 
 FUZZ_FACTOR = int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
@@ -102,28 +104,35 @@ def own_files(name: str) -> list[Path]:
 
 
 @cache
-def needs(path: Path, packages: frozenset[str]) -> bool:
-    """Whether a test file, or what it imports, imports one of these packages."""
-    waiting, seen = [path], {path}
+def imports_of(file: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The packages that a file imports itself, and the files that its imports run."""
+    path = Path(file)
+    names = imported_names(path, everywhere=path.is_relative_to(TESTS))
+    files = frozenset(str(one) for name in names for one in own_files(name))
+    return frozenset(name.split(".")[0] for name in names), files
+
+
+@cache
+def packages_of(path: Path) -> frozenset[str]:
+    """The packages that a test file, or what it imports, imports."""
+    waiting, seen = [str(path)], {str(path)}
+    found: set[str] = set()
     while waiting:
-        file = waiting.pop()
-        names = imported_names(file, everywhere=file.is_relative_to(TESTS))
-        if any(name.split(".")[0] in packages for name in names):
-            return True
-        if packages is TORCH and file == path and any(name.startswith(LAZY_ROOMS) for name in names):
-            return True
-        for name in names:
-            new = [one for one in own_files(name) if one not in seen]
-            seen.update(new)
-            waiting += new
-    return False
+        packages, files = imports_of(waiting.pop())
+        found |= packages
+        waiting += files - seen
+        seen |= files
+    names = imported_names(path, everywhere=path.is_relative_to(TESTS))
+    if any(name.startswith(LAZY_ROOMS) for name in names):
+        found.add("torch")
+    return frozenset(found)
 
 
 @cache
 def markers_of(path: Path) -> list[str]:
     """The markers that a test file gets by itself."""
     packages = {"torch": TORCH, "browser": BROWSER, "extras": EXTRAS}
-    found = [marker for marker, wanted in packages.items() if needs(path, wanted)]
+    found = [marker for marker, wanted in packages.items() if packages_of(path) & wanted]
     parts = path.relative_to(TESTS).parts if path.is_relative_to(TESTS) else ("",)
     if parts[0] in SLOW_FOLDERS or path.stem in SLOW_FILES:
         found.append("slow")
@@ -139,9 +148,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not collection_path.name.startswith("test_"):
         return None
     chosen = str(config.option.markexpr)
-    excluded = [
-        marker for marker in ("torch", "browser", "extras", "slow", "recent") if f"not {marker}" in chosen
-    ]
+    excluded = [marker for marker in MARKERS if f"not {marker}" in chosen]
     return True if excluded and set(excluded) & set(markers_of(collection_path)) else None
 
 
@@ -149,8 +156,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark tests by their files; give properties more examples where that is asked for, fewer where time is short."""
     is_quick = "not slow" in str(config.option.markexpr) and FUZZ_FACTOR == 1
+    # Reading what all files import takes each process seconds, and only what -m or -k asks for is looked at.
+    asked = f"{config.option.markexpr} {config.option.keyword}"
+    is_marked = any(marker in asked for marker in MARKERS)
     for item in items:
-        for marker in markers_of(item.path):
+        for marker in markers_of(item.path) if is_marked else ():
             item.add_marker(marker)
         function = getattr(item, "function", None)
         if FUZZ_FACTOR > 1 and hasattr(function, "_hypothesis_internal_use_settings"):

@@ -19,11 +19,14 @@ from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.differences.copies import apply_copies, find_copies
 from enxuto.differences.patch import Patch
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.table import LevelsRow
 from enxuto.enx.verify import verify
 from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.onnx_model import Model
 from enxuto.quantize.scalar import Half, Minifloat, MuLaw
 from enxuto.quantize.schemes import RangeSteps, SameQuantizer, Scheme
+from enxuto.quantize.trellis import multiples, states_before
+from enxuto.rounding.near_old import carry_along
 
 SCHEMES: dict[str, Callable[[Model], CompressedModel]] = {
     "trellis": compress,
@@ -251,3 +254,52 @@ def test_copies(old: bytes, new: bytes) -> None:
         if length >= 0:
             with pytest.raises(FormatError):
                 apply_copies(old, found, length)
+
+
+@pytest.mark.parametrize(
+    ("begin", "before", "after", "end"),
+    [
+        (100_000, b"", b"longer", 100_000),
+        (100_000, b"shorter", b"", 100_000),
+        (0, b"one", b"other", 150_000),
+        (150_000, b"one", b"other", 0),
+        (150_000, b"", b"", 0),
+        (0, b"", b"new" * 50_000, 0),
+    ],
+)
+def test_what_is_too_large_to_search_is_copied_from_both_ends(
+    begin: int, before: bytes, after: bytes, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands between may be of another length; each byte is looked at once."""
+    monkeypatch.setattr("enxuto.differences.copies._LARGEST", 1 << 16)
+    same = np.random.default_rng(0).bytes(begin + end)
+    old, new = same[:begin] + before + same[begin:], same[:begin] + after + same[begin:]
+    found = find_copies(old, new)
+    assert apply_copies(old, found, len(new)) == new
+    assert len(found) <= len(after) + 20
+
+
+@pytest.mark.parametrize("states", [0, 8, 32])
+@pytest.mark.parametrize("drift", [0.05, -0.4])
+def test_sums_of_values_follow_small_changes(states: int, drift: float) -> None:
+    """Also on a trellis, where a move of two levels is less than four steps in odd states across zero."""
+    random = np.random.default_rng(0)
+    old = random.laplace(0, 0.7, (6, 20, 10)).round().astype(np.int32)
+    change = random.normal(drift, 0.02, old.shape)
+    new = carry_along(old, change, states)
+    values = [multiples(one, states) if states else one for one in (old, new)]
+    off = np.cumsum((values[1] - values[0] - change).reshape(6, -1), axis=1)
+    assert float(np.abs(off).max()) <= (2.0 if states else 0.5) + 1e-9
+    if states:
+        np.testing.assert_array_equal(states_before(new, states), states_before(old, states))
+
+
+@pytest.mark.parametrize("rounding", ["trellis", "nearest"])
+def test_a_weight_of_a_billion_steps_arrives(rounding: str) -> None:
+    """No level says so much: the tensor is stored exactly, and does not stay as it was."""
+    old = compress(small_model(), rounding=rounding)
+    name = next(entry.name for entry, payload in old.entries() if isinstance(payload.row, LevelsRow))
+    weight = np.array(small_model().load(name))
+    weight.reshape(-1)[3] = 1e12
+    made = enxuto.diff(old, small_model().replace_weights({name: weight})).apply(old)
+    np.testing.assert_array_equal(made.to_model().load(name), weight)

@@ -41,7 +41,6 @@ __all__ = ["requantize"]
 _TINY = 16  # bytes of a weight that a file keeps in the graph
 _TRELLIS_STEP = 0.57  # of the step at equal error off a trellis
 _LARGE_CHANGE = 0.5  # steps that weights moved on average, beyond which they are rounded anew
-_LARGEST_TARGET = 2.0**30 - 1  # steps that a weight may be, as all coders take them
 _BEYOND = 1.5  # times a minifloat's largest value, from which on it does not stand for a weight
 
 Int32 = npt.NDArray[np.int32]
@@ -92,17 +91,14 @@ class _Requantization:
         unchanged = names == self._unchanged
         facts = facts_of_new(self.old, self.model, self.size, unchanged=unchanged)
         assembly = Assembly(self.model, facts, self.threads, self._exact_values())
-        kept, beyond = set[str](), set[str]()
+        kept: set[str] = set()
         for payload in self.old.payloads:
             if isinstance(payload.row, LevelsRow) and all(map(self._is_the_same_kind, payload.row.tensors)):
                 moved = self._move(payload)
-                names = {entry.name for entry in payload.row.tensors}
-                if moved is None:
-                    beyond |= names
-                else:
+                if moved is not None:  # else it is stored exactly
                     assembly.add_payload(moved)
-                    kept |= names
-        for name, tensor in self._compress_anew(kept, beyond):
+                kept.update(entry.name for entry in payload.row.tensors)
+        for name, tensor in self._compress_anew(kept):
             assembly.add([name], tensor.quantizer, tensor.levels)
         if self._rounded_by_rate:
             facts["rounding"] = "rate"  # `verify` then allows a whole step
@@ -114,9 +110,9 @@ class _Requantization:
         info = self.model.info(entry.name)
         return info.shape == entry.shape and info.data_type == entry.data_type
 
-    def _compress_anew(self, kept: set[str], beyond: set[str]) -> Iterator[tuple[str, QuantizedTensor]]:
-        """Yield what `compress` makes of weights that the old file does not have, or not in this shape or range."""
-        known = {entry.name for entry, _ in self.old.entries() if self._is_the_same_kind(entry)} - beyond
+    def _compress_anew(self, kept: set[str]) -> Iterator[tuple[str, QuantizedTensor]]:
+        """Yield what `compress` makes of weights that the old file does not have, or not in this shape."""
+        known = {entry.name for entry, _ in self.old.entries() if self._is_the_same_kind(entry)}
         wanted = set(quantizable_weights(self.model, DEFAULT_ROLES)) - known - kept
         if all(self.model.info(name).bytes <= _TINY for name in wanted):
             return
@@ -141,27 +137,26 @@ class _Requantization:
     def _move(self, payload: Payload) -> Payload | None:
         """Return a payload's levels after training, in the payload's own frame where it has a code for them.
 
-        None where a weight is so far from all others that no level stands for it.
+        None where weights have grown to a billion steps, or beyond a quantizer's values: there are no levels for them.
         """
-        tensors = payload.levels()
-        moved = {}
+        tensors, moved = payload.levels(), dict[str, Int32]()
         for name, tensor in tensors.items():
-            found = self._move_tensor(name, tensor)
-            if found is None:
+            levels = self._move_tensor(name, tensor)
+            if levels is None:
                 return None
-            moved[name] = found
+            moved[name] = levels
         if all(np.array_equal(moved[name], tensor.levels) for name, tensor in tensors.items()):
             return payload
-        levels = np.concatenate([moved[name].reshape(-1) for name in tensors])
+        flat = np.concatenate([moved[name].reshape(-1) for name in tensors])
         assert isinstance(payload.row, LevelsRow), "others are not moved"
         try:
-            return remake(payload.row, frame_of(payload), levels)
+            return remake(payload.row, frame_of(payload), flat)
         except FormatError:  # levels beyond what the old tables code
-            shaped = levels.reshape(payload.row.tensors[0].shape) if len(tensors) == 1 else levels
+            shaped = flat.reshape(payload.row.tensors[0].shape) if len(tensors) == 1 else flat
             return Payload.levels_of(payload.row.tensors, payload.quantizer(), shaped, threads=self.threads)
 
     def _move_tensor(self, name: str, tensor: QuantizedTensor) -> Int32 | None:
-        """Return a tensor's new levels, None where it has values that no level of the old quantizer stands for."""
+        """Return a tensor's new levels; None where there are none for a weight, as in `_move`."""
         if name in self._unchanged:
             return tensor.levels
         weight = np.asarray(self.model.load(name), np.float32)
@@ -173,15 +168,12 @@ class _Requantization:
         if change is not None:
             change = change / steps
             if float(np.abs(change).mean()) <= _LARGE_CHANGE:
-                return carry_along(tensor.levels, change, 2 if trellis else 1)
+                return carry_along(tensor.levels, change, trellis)
         target = weight / steps if change is None else tensor.reconstruct() / steps + change
-        if not float(np.abs(target).max(initial=0)) <= _LARGEST_TARGET:
-            return None
         if not trellis:
             found = move_levels(target, tensor.levels, self.price)
-            self._rounded_by_rate |= change is None and not np.array_equal(
-                found, move_levels(target, found, 0.0)
-            )
+            if found is not None and change is None:
+                self._rounded_by_rate |= bool((np.abs(target - found) > 0.5).any())
             return found
         flat = tensor.levels.reshape(len(tensor.levels), -1)
         price = self.price / _TRELLIS_STEP**2

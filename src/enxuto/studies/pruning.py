@@ -200,7 +200,9 @@ def size_after(preprocess: Preprocess | None) -> tuple[int, int] | None:
     """The height and width that a preprocessing leaves; None where they depend on the image."""
     if preprocess is None:
         return None
-    return preprocess.crop or (preprocess.resize if isinstance(preprocess.resize, tuple) else None)
+    if preprocess.crop is not None:
+        return preprocess.crop if isinstance(preprocess.crop, tuple) else (preprocess.crop, preprocess.crop)
+    return preprocess.resize if isinstance(preprocess.resize, tuple) else None
 
 
 def _open_shape(model: Model, name: str, size: Sequence[int] | None) -> tuple[int, ...] | None:

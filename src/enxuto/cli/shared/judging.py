@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,7 @@ __all__ = [
     "load_measure",
     "may_hold_arrays",
     "named_arrays",
+    "open_for_outputs",
     "output_rows",
     "parse_feedback",
     "parse_outputs",
@@ -99,6 +100,29 @@ def may_hold_arrays(path: str | Path) -> bool:
     from enxuto.data.feeding import holds_named_arrays
 
     return holds_named_arrays(path, ["images"]) or Path(path).suffix == ".parquet"
+
+
+def open_for_outputs(
+    source: Path, data: Path, asked: Sequence[str], feedback: Sequence[str], labels: str | None
+) -> tuple[Model, Mapping[str, Any], Samples | None] | None:
+    """Open a model and its arrays by input name, where all outputs are judged; None where images with labels are.
+
+    Args:
+        source: of the model.
+        data: named arrays, or images.
+        asked, feedback: the options --outputs and --feedback.
+        labels: name of the array of classes.
+
+    Returns:
+        The model, its metadata, and the samples; None for these where --outputs asks and data are images.
+    """
+    from enxuto.opening import load_with_metadata
+
+    if not (asked or feedback or may_hold_arrays(data)):
+        return None
+    model, metadata = load_with_metadata(source)
+    samples = named_arrays(data, model, feedback, labels)
+    return None if samples is None and not asked else (model, metadata, samples)
 
 
 def image_arrays(dataset: Dataset, preprocess: Preprocess, model: Model) -> Samples:

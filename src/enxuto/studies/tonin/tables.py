@@ -106,22 +106,26 @@ def _mean_row(name: str, rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _image_best(networks: Sequence[NetworkResults]) -> Table:
     rows: list[tuple[str, ...]] = []
-    means: dict[str, list[tuple[float, float, float, float]]] = {}
+    means: dict[str, list[tuple[float, float | None, float, float]]] = {}
     for one in networks:
         for kind, row in rows_of_kinds(one):
             if row is None:
                 rows.append((one.name, f"{kind}: none within {one.max_drop:g} points of both", *[NONE] * 8))
                 continue
             rows.append(_image_row(one, row))
-            five = one.reported.points_lost(row, "top5") if "top5" in row else 0.0
+            five = one.reported.points_lost(row, "top5") if "top5" in row else None
             means.setdefault(kind, []).append(
                 (one.reported.points_lost(row), five, row["entropy_bits"], row["file_bits"])
             )
     for kind, values in means.items():
-        top1, top5, bits, file_bits = (fmean(column) for column in zip(*values, strict=True))
-        ratio = fmean(32 / value[2] for value in values)
+        top1, bits, file_bits = (fmean(value[place] for value in values) for place in (0, 2, 3))
+        fives = [value[1] for value in values if value[1] is not None]
+        top5 = f"({fmean(fives):+.3f})" if len(fives) == len(values) else NONE
+        ratio = (
+            f"{fmean(32 / value[2] for value in values):.2f}" if all(value[2] for value in values) else NONE
+        )
         rows.append((
-            f"mean of {len(values)}", kind, f"({top1:+.3f})", f"({top5:+.3f})", f"{bits:.3f}", f"{ratio:.2f}",
+            f"mean of {len(values)}", kind, f"({top1:+.3f})", top5, f"{bits:.3f}", ratio,
             f"{1 - bits / 32:.3f}", f"{file_bits:.3f}", f"{fmean(32 / value[3] for value in values):.2f}", NONE,
         ))  # fmt: skip
     known = published_rows(faces=False)
