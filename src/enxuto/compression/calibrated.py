@@ -33,6 +33,7 @@ from enxuto.compression.retrainer import (
     RetrainingTask,
     TaskSettings,
     after_retraining,
+    array_of,
     retraining_task,
 )
 from enxuto.compression.search import SearchResult, Trial, search
@@ -143,6 +144,9 @@ def compress_within(
     )
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
+    if retrain is not None:
+        given = array_of(parts.training if isinstance(parts.training, Samples) else samples)
+        retrain.check_model(judged_outputs.measured(model), given.shape[1:])
     is_classifier = judged_outputs.answers is not None
     known = {loss.name: loss.kind for loss in judged_outputs.losses}
     opened = _Opened(reference or model, preprocess, outputs, threads, is_classifier, known)
