@@ -11,7 +11,7 @@ import typer
 
 from enxuto.cli.shared.common_options import All, Json
 from enxuto.cli.shared.data_options import DATA
-from enxuto.cli.shared.model_files import NetworkFile, is_model_file, open_network_file
+from enxuto.cli.shared.model_files import NetworkFile, check_classes, is_model_file, open_network_file
 from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.preprocess_options import BasePreprocess
@@ -206,6 +206,8 @@ def run(
     )  # fmt: skip
     make((1, 1, 1), 2)  # what cannot be is refused before anything is opened
     images = open_both_parts(selected, data, image_options.test)
+    if held is not None:
+        check_classes(network, held.start, images)
     study = make(tuple(images.train.images.shape[1:]), images.train.classes)
     work = points(study, images.hash)
     note(f"{len(work)} points: {len(study.seeds)} seeds, {len(study.arms())} arms, their controls, and the "

@@ -11,7 +11,7 @@ import typer
 
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
-from enxuto.cli.shared.model_files import is_model_file, open_network_file
+from enxuto.cli.shared.model_files import check_classes, is_model_file, open_network_file
 from enxuto.cli.shared.network_options import NetworkOptions, check_built_as
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.prune_options import PruneOptions
@@ -110,6 +110,8 @@ def run(
         input_shape=None if whole is None or whole.graph is None else whole.input_shape, built=built,
     )  # fmt: skip
     images = open_both_parts(selected, data, image_options.test)
+    if earlier is not None:
+        check_classes(network, earlier, images)
     unpruned = earlier or _build(network, weights, images, built)
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")

@@ -252,8 +252,8 @@ def _open(path: Path, image_options: TrainingDataOptions, *, fall_back: bool) ->
             raise
         try:
             only = open_dataset(path, **replace(image_options, split=None).arguments())
-        except DataError:
-            raise error from None
+        except DataError as other:
+            raise (other if error.code == "E024" else error) from None  # E024: there are no parts at all
         if image_options.split == "train" and only.part == "test":
             raise UsageError(
                 f"{path} has a test part and no train part; say --split to train on it", code="E040"

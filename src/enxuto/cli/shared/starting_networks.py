@@ -76,6 +76,9 @@ class StartingPoint:
         """The images with the mean and std of the file's training."""
         if self.mean is None or self.std is None:
             return train
+        from enxuto.studies.images import check_channels
+
+        check_channels(train, self.mean, "--data")
         return replace(train, mean=self.mean, std=self.std)
 
     def build(self, train: TrainingData, seed: int) -> nn.Module:
@@ -152,7 +155,13 @@ def open_start(network: str, options: StartOptions, network_options: NetworkOpti
     if is_model_file(network):
         if options.weights is not None:
             raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
-        held = open_network_file(network, options.preprocess)
+        held = open_network_file(network, options.preprocess, prunes=False)
+        shape = held.start.architecture.input_shape
+        if len(shape) != 3:
+            raise UsageError(
+                f"{network} takes inputs of shape {tuple(shape)}, no images (channels, height, width)",
+                code="E035",
+            )
         return StartingPoint(network, options, held.start, held.normalisation.mean, held.normalisation.std)
     if options.preprocess is not None:
         raise UsageError(
