@@ -8,7 +8,7 @@ The file has one input `input` (batch, channels, height, width) with an open bat
 - `enxuto.preprocess`: JSON of `data.Preprocess.to_dict()`, where given;
 - `enxuto.labels`: a JSON list of class names, where given.
 
-Every parameter of the network is in the file under its own name. Left out: networks of 2 GB and more, and those
+Every parameter that inference needs is in the file under its own name. Left out: networks of 2 GB and more, and those
 with several inputs or outputs.
 """
 
@@ -137,7 +137,8 @@ def export_onnx(
     model = Model.from_proto(proto)
     difference = _check_outputs(model, images, outputs, name) if check else None
     model.write(path)
-    written = sum(weight.numel() for weight in module.parameters())
+    # Of a network of the zoo, auxiliary heads do not run in inference, and so are not in the file.
+    written = sum(weight.numel() for name, weight in module.named_parameters() if not built or name in model)
     size = os.path.getsize(path)
     return ExportResult(Path(path), size, opset, shape, int(outputs.shape[1]), written, difference)
 
