@@ -21,7 +21,7 @@ from enxuto.differences.values import ValueCoder, can_follow, is_remade, remake
 from enxuto.enx.container import LIMIT, PREFIX, errors_name, most_unpacked, pack_head, read_head
 from enxuto.enx.file import CompressedModel, check_rows
 from enxuto.enx.payload import Payload, Spool
-from enxuto.enx.signature import MAGIC
+from enxuto.enx.signature import MAGIC, PATCH_MAGIC
 from enxuto.enx.table import Header, LevelsRow, dump_header
 from enxuto.errors import FormatError
 from enxuto.files import atomic_write, open_regular_file, to_path
@@ -29,7 +29,6 @@ from enxuto.files import atomic_write, open_regular_file, to_path
 __all__ = ["PATCH_VERSION", "Patch", "hash_of_file"]
 
 PATCH_VERSION = 1
-PATCH_MAGIC = b"\x89EXD\r\n\x1a\n"
 
 _MOST_GROWTH = (
     4  # times the old file's table, graph and frames that the new ones take, besides what the file says

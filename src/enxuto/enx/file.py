@@ -21,7 +21,7 @@ from enxuto.codec import TRELLIS_CODERS
 from enxuto.enx.container import LIMIT, PREFIX, errors_name, pack_head, read_head
 from enxuto.enx.head import pack
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
-from enxuto.enx.signature import MAGIC
+from enxuto.enx.signature import MAGIC, PATCH_MAGIC
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.errors import FormatError
 from enxuto.files import atomic_write, open_regular_file, to_path
@@ -165,6 +165,10 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
         if looks_like_onnx(prefix):
             raise FormatError("not an .enx file but an ONNX model; compress makes .enx files of it")
+        if prefix.startswith(PATCH_MAGIC):
+            raise FormatError(
+                "not an .enx file but a difference file; `enxuto apply OLD.enx` makes a new file of it"
+            )
         raise FormatError("not an .enx file (it does not start with the format's signature)")
     head = read_head(file, prefix, FORMAT_VERSION)
     header = parse_header(head.table)

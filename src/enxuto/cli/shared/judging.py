@@ -189,6 +189,8 @@ def show_right_answers(
             f"{source}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
             "are the labels those of the model, in its order?"
         )
+    elif chance.order_doubt is not None:
+        warn(f"{source}: {chance.order_doubt}")
     if json:
         made = provenance(samples=chance.samples, data=samples.hash, threads=threads)
         print_json({"model": str(source), "samples": chance.samples, "top1": 100 * chance.right / chance.samples,
