@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -28,8 +30,30 @@ from enxuto.quantize.grid import Grid
 from make_conformance import load_example
 
 BATCH = 500
+ROWS_KEPT = 4096  # of those that the example has decoded
 
 example = load_example()
+
+
+def once_for_each_row(decode_row: Callable[[Any, bytes], Iterable[Any]]) -> Callable[[Any, bytes], list[Any]]:
+    """The example's `decode_row`, plain Python, which most of the time goes to, asked once about a row and its payload.
+
+    Most rows of a mutated file are those of the file that it was made of. What is refused is not kept.
+    """
+    known: dict[tuple[str, bytes], list[Any]] = {}
+
+    def decoded(row: Any, payload: bytes) -> list[Any]:
+        key = (repr(row), bytes(payload))
+        if key not in known:
+            if len(known) >= ROWS_KEPT:
+                known.clear()
+            known[key] = list(decode_row(row, payload))
+        return known[key]
+
+    return decoded
+
+
+example.decode_row = once_for_each_row(example.decode_row)
 
 
 @contextmanager
@@ -122,6 +146,7 @@ def disagreements(
     return read, lines
 
 
+@cache
 def large_bases() -> dict[str, Taken]:
     """Files whose payloads are long enough for four states, of every coder, for kernels and for a matrix."""
     rng = np.random.default_rng(5)
@@ -147,6 +172,7 @@ def file_of(levels: np.ndarray, coder: Coder) -> CompressedModel:
     )
 
 
+@cache
 def every_base() -> dict[str, Taken]:
     """What `disagreements` mutates where many files are tried."""
     return enx_variants.bases()

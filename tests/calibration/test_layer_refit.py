@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.calibration import layer_rounding
 from enxuto.calibration.calibrate import calibrate
-from enxuto.calibration.layers import linear_layers
+from enxuto.calibration.layers import LinearLayer, linear_layers
 from enxuto.calibration.refit import InputErrors, OriginalValues, refit, shortcuts, watch_rounded
 from enxuto.data.samples import Samples
 from enxuto.onnx_model import Model
@@ -183,6 +184,26 @@ def test_a_further_price_gives_what_it_gives_alone(monkeypatch: pytest.MonkeyPat
     alone = replace(calibration, _originals=OriginalValues()).round_at(1e-4)
     assert kept.keys() == alone.keys()
     assert all(np.array_equal(kept[name].levels, alone[name].levels) for name in kept)
+
+
+def test_values_that_are_kept_take_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls for some of the layers, then for others, used up the room for all."""
+    model, _ = deep_network(2)
+    layers = linear_layers(model)
+    samples = Samples({"x": [*inputs_of(1, 4)[:, None]]})
+
+    def see(some: Sequence[LinearLayer], originals: OriginalValues) -> None:
+        for _ in watch_rounded(model, some, samples.groups(), {}, originals=originals):
+            pass
+
+    once = OriginalValues()
+    see(layers, once)
+    room = 1 << 28
+    monkeypatch.setattr("enxuto.calibration.refit._KEPT", int(1.3 * (room - once._left)))
+    again = OriginalValues()
+    for first in (1, 0):
+        see(layers[first:], again)
+    assert again.find(layers, shortcuts(model, layers)) is not None
 
 
 def test_every_layer_is_seen_at_the_same_places_before_and_now() -> None:

@@ -107,11 +107,12 @@ def test_some_of_the_images_and_a_networks_own_order(tmp_path: Path) -> None:
         ({"val.txt": lines(*(f"{n}.JPEG {c}" for n, c in zip(NAMES, ["1", "2", "n01440764", "1"], strict=True)))},
          "both synsets and numbers"),
         ({"ILSVRC2012_validation_ground_truth.txt": lines("1", "2", "9", "1"), "map_clsloc.txt": MAP}, "class 9"),
-        ({"ILSVRC2012_validation_ground_truth.txt": TRUTH, "map_clsloc.txt": "\x00\n"}, "damaged|not|cannot"),
+        ({"ILSVRC2012_validation_ground_truth.txt": TRUTH, "map_clsloc.txt": "\x00\n"}, "line 1 is no synset"),
+        ({"ILSVRC2012_validation_ground_truth.txt": TRUTH, "map_clsloc.txt": MAP + "n01440764 one\n"}, "is no synset"),
         ({"ILSVRC2012_validation_ground_truth.txt": TRUTH, "meta.mat": "nothing"}, "."),
         ({}, "without labels"),
     ],
-    ids=["too short", "mixed", "unknown class", "damaged map", "damaged meta.mat", "no list"],
+    ids=["too short", "mixed", "unknown class", "damaged map", "no number", "damaged meta.mat", "no list"],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_line(files: Mapping[str, str], says: str, tmp_path: Path) -> None:
     images(tmp_path)

@@ -74,6 +74,22 @@ def test_noise_is_not_fitted() -> None:
     assert np.abs(chosen - plain)[:, :-1].max() < 0.5 * np.abs(free - plain)[:, :-1].max()
 
 
+@pytest.mark.parametrize("alive", [0, 1])
+def test_inputs_that_are_always_zero_cost_nothing_and_stop_nothing(alive: int) -> None:
+    """A reader without a bias, of channels that a rectifier keeps at 0 on all images."""
+    rows = np.zeros((300, 4))
+    rows[:, :alive] = np.random.default_rng(0).standard_normal((300, alive))
+    seen = moments_of(rows)
+    seen = ReaderMoments(seen.inputs[:, :4, :4], seen.counts, seen.gradients)
+    matrix = torch.ones(2, 4, dtype=torch.float64)
+    kept = torch.tensor([True, True, False, True])
+    for ridge in (None, 1e-3):
+        torch.testing.assert_close(refit_matrix(matrix, seen, kept, ridge), matrix[:, kept])
+    costs = column_costs(matrix, seen, torch.arange(4)[:, None])
+    assert costs[alive:].abs().max() < 1e-9
+    assert bool((costs[:alive] > 0.5).all())
+
+
 def test_the_cost_of_a_group_is_the_error_that_is_left() -> None:
     random = np.random.default_rng(2)
     rows = random.standard_normal((400, 6)) @ random.standard_normal((6, 6))

@@ -131,3 +131,18 @@ def test_growing_steps_changes_nothing_until_a_level_does_and_then_makes_up_for_
     )
     for average, parameter in zip(averages, weight.parameters(), strict=True):
         np.testing.assert_allclose(average.numpy(), parameter.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1.01, 0.99])
+def test_a_layer_of_zeros_keeps_its_step(factor: float) -> None:
+    """Its step halved each time, so that no weight of it could count again."""
+    shape = (4, 3, 3, 3)
+    start = QuantizedTensor(np.zeros(shape, np.int32), Grid(0.125))
+    weight = LearnedLevels(np.full(shape, 0.01, np.float32), start)
+    values = [parameter.detach().clone() for parameter in weight.parameters()]
+    student = SimpleNamespace(weights={"w": weight}, parameters=weight.parameters)
+    descent: Any = SimpleNamespace(student=student, averages=SimpleNamespace(values=values))
+    for _ in range(10):
+        Descent.grow_steps(descent, factor)
+    assert not weight.quantized().levels.any()
+    assert weight.quantized().quantizer == Grid(0.125)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Minifloat
+from enxuto.report.figures.tonin import draw_networks
 from enxuto.studies.curve.prepared import ChoosingSplit
 from enxuto.studies.curve.tables import Curve
 from enxuto.studies.tonin.a_law import ALaw
@@ -256,6 +258,49 @@ def test_the_best_is_within_the_loss_of_both_top_1_and_top_5() -> None:
     assert best["i"] == 5  # faces are judged by accuracy alone
     assert best_settings(found, 0.0, "image")[0]["i"] == 7
     assert best_settings(curve([("midtread", 5, 2.0, 0.7, 0.9)]), 0.8, "image") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "means"),
+    [
+        ({}, ("(+0.500)", "16.00")),
+        ({"top5": None}, ("–", "16.00")),
+        ({"entropy_bits": 0.0}, ("(+0.500)", "–")),
+    ],
+)
+def test_means_are_left_out_where_a_network_has_no_number(
+    change: dict[str, Any], means: tuple[str, str]
+) -> None:
+    """One without top-5 counted as one that loses nothing; one of zeros alone ended in a division by 0."""
+    none = {"weights": 0, "names": []}
+    networks = []
+    for number in range(2):
+        made = curve([("midtread", 5, 2.0, 0.80, 0.945)])
+        row = {**made.rows[0], "exact": none, "left": none, **(change if number else {})}
+        rows = ({name: value for name, value in row.items() if value is not None},)
+        networks.append(
+            NetworkResults(f"net {number}", "image", None, replace(made, rows=rows), None, 0.8, None)
+        )
+    (table,) = (one for one in tables(networks) if one.title.startswith("Table 3.10"))
+    (mean,) = (row for row in table.rows if row[0] == "mean of 2")
+    assert (mean[2], mean[3], mean[5]) == ("(+0.000)", *means)
+
+
+def test_networks_whose_names_make_one_file_name_have_pictures_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "enxuto.report.figures.tonin.draw_curve",
+        lambda curve, folder, ending: drawn.append(curve.model) or [],
+    )
+    made = curve([("midtread", 5, 2.0, 0.8, 0.95)])
+    names = ("a/b", "a b", "A b", "../")
+    draw_networks(
+        [NetworkResults(name, "image", None, made, None, 0.8, None) for name in names], tmp_path, ".png"
+    )
+    assert len({name.lower() for name in drawn}) == 4
+    assert not any(set(name) & set("/ ") for name in drawn)
 
 
 def test_minifloats_that_leave_chance_are_marked_and_counted() -> None:

@@ -127,6 +127,8 @@ class OriginalValues:
 
     def keep(self, layer: LinearLayer, added: str | None, values: _Values) -> None:
         """Keep a layer's values; nothing at all once they take too much memory."""
+        if (layer.weight, added) in self._kept:  # seen before, beside other layers
+            return
         self._left -= values.inputs.nbytes + (0 if values.added is None else values.added.nbytes)
         if self._left >= 0:
             self._kept[layer.weight, added] = values

@@ -16,8 +16,7 @@ from enxuto.cli.shared.judging import (
     Feedback,
     Outputs,
     image_arrays,
-    may_hold_arrays,
-    named_arrays,
+    open_for_outputs,
     show_outputs,
 )
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
@@ -176,14 +175,12 @@ def _shows_outputs(
     options: CompareOptions,
 ) -> bool:
     """Compare all outputs and show them, where data are named arrays or what outputs are is said."""
-    from enxuto.opening import load, load_with_metadata, preprocess_of
+    from enxuto.opening import load, preprocess_of
 
-    if not (options.outputs or options.feedback or may_hold_arrays(data)):
+    opened = open_for_outputs(first, data, options.outputs, options.feedback, image_options.label_column)
+    if opened is None:
         return False
-    model, metadata = load_with_metadata(first)
-    samples = named_arrays(data, model, options.feedback, image_options.label_column)
-    if samples is None and not options.outputs:
-        return False
+    model, metadata, samples = opened
     if samples is None:
         samples = image_arrays(
             image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata), model), model
@@ -209,6 +206,8 @@ def _warn_of_chance(answers: AnswerComparison, model: Model, name: str) -> None:
             f"{name}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
             "are the labels those of the model, in its order, and the preprocessing its own?"
         )
+    elif chance.order_doubt is not None:
+        warn(f"{name}: {chance.order_doubt}")
 
 
 def _show_answers(answers: AnswerComparison, title: str) -> None:

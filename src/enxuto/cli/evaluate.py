@@ -16,8 +16,7 @@ from enxuto.cli.shared.judging import (
     Feedback,
     Outputs,
     image_arrays,
-    may_hold_arrays,
-    named_arrays,
+    open_for_outputs,
     show_outputs,
     show_right_answers,
 )
@@ -174,14 +173,12 @@ def _shows_outputs(
     options: EvaluateOptions,
 ) -> bool:
     """Compare all outputs with the reference's and show them, where data are named arrays or outputs no classes."""
-    from enxuto.opening import load, load_with_metadata, preprocess_of
+    from enxuto.opening import load, preprocess_of
 
-    if not (options.outputs or options.feedback or may_hold_arrays(data)):
+    opened = open_for_outputs(source, data, options.outputs, options.feedback, image_options.label_column)
+    if opened is None:
         return False
-    model, metadata = load_with_metadata(source)
-    samples = named_arrays(data, model, options.feedback, image_options.label_column)
-    if samples is None and not options.outputs:
-        return False
+    model, metadata, samples = opened
     if options.reference is None and samples is not None and samples.labelled:
         show_right_answers(
             source, model, samples, options.outputs, threads=options.threads, json=options.json
@@ -274,6 +271,8 @@ def _warn_of_chance(confusion: list[list[int]], model: str) -> None:
             f"{model}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
             "are the labels those of the model, in its order, and the preprocessing its own?"
         )
+    elif chance.order_doubt is not None:
+        warn(f"{model}: {chance.order_doubt}")
 
 
 def _show_confusion(result: dict[str, Any]) -> None:

@@ -6,7 +6,9 @@ way, apart for how large the expected number is, for what moved lately and, on a
 has left the old one. There, what an old number of steps would be as a level follows from the state. Nothing is written
 but the bits, so that a tensor of few changes takes few bytes. Layout: `docs/format.md`, "Moves".
 
-Odds as in adaptive binary coders (Rissanen & Langdon 1981; estimator: Krichevsky & Trofimov 1981); rANS: `codec.rans`.
+Odds as in adaptive binary coders (Rissanen & Langdon 1981): with n₀ zeros among n choices (n₀ + ¼)/(n + ½), where
+Krichevsky & Trofimov 1981 have ½ and 1, as most choices are nearly certain; later the last 256 weigh most. rANS:
+`codec.rans`.
 All arithmetic is on integers: the same on every machine.
 """
 

@@ -33,6 +33,7 @@ from enxuto.compression.retrainer import (
     RetrainingTask,
     TaskSettings,
     after_retraining,
+    array_of,
     retraining_task,
 )
 from enxuto.compression.search import SearchResult, Trial, search
@@ -65,6 +66,7 @@ class CalibratedResult:
     by_chance: how the original's top-1 on the held-out images compares with chance. held_out_violation: the bound that
     does not hold on these images, though it holds on those that judged the search. retrained: what retraining found,
     whose best file is then the outcome. before_retraining: how the calibrated file does on the held-out images.
+    unbounded: what to say of outputs that lose much there and that no bound is of.
     """
 
     search: SearchResult
@@ -74,6 +76,7 @@ class CalibratedResult:
     held_out_violation: str | None = None
     retrained: Retrained | None = None
     before_retraining: Judgement | None = None
+    unbounded: str | None = None
 
     @property
     def outcome(self) -> PricedModel:
@@ -141,6 +144,9 @@ def compress_within(
     )
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
+    if retrain is not None:
+        given = array_of(parts.training if isinstance(parts.training, Samples) else samples)
+        retrain.check_model(judged_outputs.measured(model), given.shape[1:])
     is_classifier = judged_outputs.answers is not None
     known = {loss.name: loss.kind for loss in judged_outputs.losses}
     opened = _Opened(reference or model, preprocess, outputs, threads, is_classifier, known)
@@ -231,6 +237,7 @@ def _report(
         bounds.violation(held_out) if found.fits else None,
         retrained,
         None if retrained is None else reporter(searched.outcome.model),
+        bounds.unbounded(held_out),
     )
 
 

@@ -20,11 +20,12 @@ _LARGEST = 8 << 20  # beyond, only what begins and ends alike is copied
 
 def find_copies(old: bytes, new: bytes) -> bytes:
     """Return instructions that make `new` of `old`."""
+    if max(len(old), len(new)) > _LARGEST:
+        return _copy_ends(old, new)
     out = bytearray()
     index: dict[bytes, int] = {}
-    if max(len(old), len(new)) <= _LARGEST:
-        for start in range(len(old) - _BLOCK, -1, -_STRIDE):
-            index[old[start : start + _BLOCK]] = start
+    for start in range(len(old) - _BLOCK, -1, -_STRIDE):
+        index[old[start : start + _BLOCK]] = start
     written, expected, position = 0, 0, 0
     while position < len(new):
         start = expected + position - written  # as if as much had been replaced
@@ -33,8 +34,6 @@ def find_copies(old: bytes, new: bytes) -> bytes:
             start, length = found, _common(old, found, new, position)
         if length < _BLOCK and (position + length < len(new) or length < 4):
             position += 1
-            if not index and length < _BLOCK:  # of what is too large to search, the end may be the same
-                position = max(position, len(new) - _common_end(old, new, position))
             continue
         back = 0
         while (
@@ -44,8 +43,7 @@ def find_copies(old: bytes, new: bytes) -> bytes:
         ):
             back += 1
         fresh = new[written : position - back]
-        out += varint(len(fresh)) + fresh + varint(length + back)
-        out += varint(_fold(start - back - (expected + len(fresh))))
+        out += _instruction(fresh, length + back, start - back - (expected + len(fresh)))
         position += length
         written, expected = position, start + length
     out += varint(len(new) - written) + new[written:] + varint(0)
@@ -78,8 +76,20 @@ def apply_copies(old: bytes, instructions: bytes, length: int) -> bytes:
     return bytes(out)
 
 
-def _fold(step: int) -> int:
-    return 2 * step if step >= 0 else -2 * step - 1
+def _copy_ends(old: bytes, new: bytes) -> bytes:
+    """Return instructions that copy what both begin and end with; each byte is looked at once."""
+    first = _common(old, 0, new, 0)
+    last = _common_end(old, new, first)
+    fresh = new[first : len(new) - last]
+    begin = _instruction(b"", first, 0) if first else b""
+    end = _instruction(fresh, last, len(old) - last - first - len(fresh)) if last else b""
+    return begin + end + (b"\0" if last else varint(len(fresh)) + fresh) + varint(0)
+
+
+def _instruction(fresh: bytes, copied: int, further: int) -> bytes:
+    """Return new bytes, then how many to copy, and how much further than expected these begin."""
+    folded = 2 * further if further >= 0 else -2 * further - 1
+    return varint(len(fresh)) + fresh + varint(copied) + varint(folded)
 
 
 def _common(old: bytes, start: int, new: bytes, position: int) -> int:
@@ -101,8 +111,6 @@ def _common(old: bytes, start: int, new: bytes, position: int) -> int:
 
 
 def _common_end(old: bytes, new: bytes, position: int) -> int:
-    """Return how many bytes from the end are the same, of those behind a position."""
-    most, length = min(len(old), len(new) - position), 0
-    while length < most and old[-1 - length] == new[-1 - length]:
-        length += 1
-    return length
+    """Return how many bytes from the end are the same, of those behind a position of both."""
+    most = max(0, min(len(old), len(new)) - position)
+    return _common(old[len(old) - most :][::-1], 0, new[len(new) - most :][::-1], 0)

@@ -125,9 +125,12 @@ def _optimizer(student: Student, rate: float) -> torch.optim.Optimizer:
 
 
 def _gain(wanted: Tensor, values: Tensor) -> float:
-    """Return what values are best multiplied by, from 1/2 to 2."""
-    gain = float((wanted * values).sum()) / max(float((values * values).sum()), 1e-30)
-    return min(2.0, max(0.5, gain))
+    """Return what values are best multiplied by, from 1/2 to 2; 1 where wanted or values are all zero.
+
+    A layer without levels has no strength to keep: its step must not shrink from time to time, or it never returns.
+    """
+    products, squares = float((wanted * values).sum()), float((values * values).sum())
+    return min(2.0, max(0.5, products / squares)) if products and squares else 1.0
 
 
 def _are_finite(student: Student) -> bool:

@@ -25,6 +25,8 @@ _AMONG_MOVED = 2.0  # of one behind others that moved, off the old path
 _STAYED = 1.0  # of one that stays there
 _FURTHER = 1.5  # more, for each level further away
 
+_HALF_A_MOVE = 2.0  # steps, of two levels on a trellis
+
 _FURTHEST_OFF, _FURTHEST_ON_TRELLIS = 1.0, 2.0  # steps that a weight may be off, as `verify` has it
 
 Float64 = npt.NDArray[np.float64]
@@ -32,23 +34,27 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
-def move_levels(scaled: Float64, old: Int32, price: float) -> Int32:
+def move_levels(scaled: Float64, old: Int32, price: float) -> Int32 | None:
     """Return levels for weights in steps: the nearest whole numbers, or the old ones where moving does not pay.
+
+    None where one would leave 30 bits.
 
     Args:
         scaled: the weights, in steps of the grid.
         old: their levels before, of the same shape.
         price: of a bit, in squared steps.
     """
-    nearest = np.clip(np.rint(scaled), -(2.0**30 - 1), 2.0**30 - 1)
+    if scaled.size and not float(np.abs(scaled).max()) <= LARGEST_ON_TRELLIS:
+        return None
+    nearest = np.rint(scaled)
     gain = (scaled - old) ** 2 - (scaled - nearest) ** 2
     bits = _MOVED + _FURTHER * (np.abs(nearest - old) - 1)
     far = np.abs(scaled - old) > _FURTHEST_OFF
     return np.where((gain > price * bits) | far, nearest, old).astype(np.int32)
 
 
-def carry_along(old: Int32, change: Float64, stride: int) -> Int32:
-    """Return levels whose sum along each row follows that of the changes to within half a stride.
+def carry_along(old: Int32, change: Float64, states: int) -> Int32:
+    """Return levels whose values follow the changes: sums along each row to within half a move, of one or four steps.
 
     What a level does not take of the change so far is carried on to the next (error diffusion), so that small changes
     of one direction are kept, though none of them alone would move a level.
@@ -56,12 +62,35 @@ def carry_along(old: Int32, change: Float64, stride: int) -> Int32:
     Args:
         old: the levels before (rows, …).
         change: of the weights since, in steps (rows, …).
-        stride: in levels; 2 on a trellis, where a level stands for two steps and its parity decides the path.
+        states: of the trellis, 0 without one. On a trellis levels move by two, as parities decide the path.
     """
-    width = float(stride * stride)  # levels of a trellis are two steps apart
-    flat = change.reshape(len(change) if change.ndim else 1, -1)
-    moved = np.rint(np.cumsum(flat, axis=1) / width).astype(np.int64)
-    return np.asarray(old + stride * np.diff(moved, axis=1, prepend=0).reshape(old.shape), np.int32)
+    if states:
+        flat = old.reshape(len(old), -1)
+        levels = np.empty(flat.shape, np.int32)
+        _carry(change.reshape(flat.shape), flat, states_before(flat, states), levels)
+        return levels.reshape(old.shape)
+    rows = change.reshape(len(change) if change.ndim else 1, -1)
+    moved = np.rint(np.cumsum(rows, axis=1)).astype(np.int64)
+    return np.asarray(old + np.diff(moved, axis=1, prepend=0).reshape(old.shape), np.int32)
+
+
+@compiled
+def _carry(change: Float64, old: Int32, path: npt.NDArray[np.uint8], levels: Int32) -> None:
+    """Fill levels (R, C); path: the states before them. In odd ones a move across zero is but two or three steps.
+
+    Waiting there too until half of four is owed takes fewer moves, which are errors of their own.
+    """
+    rows, columns = change.shape
+    for r in range(rows):
+        owed = 0.0
+        for j in range(columns):
+            owed += change[r, j]
+            level, odd = np.int64(old[r, j]), np.int64(path[r, j] & 1)
+            while abs(owed) > _HALF_A_MOVE:
+                further = level + 2 if owed > 0 else level - 2
+                owed -= 2 * (further - level) - odd * (np.sign(further) - np.sign(level))
+                level = further
+            levels[r, j] = level
 
 
 def move_path(scaled: Float64, old: Int32, states: int, price: float) -> Int32 | None:

@@ -31,6 +31,7 @@ __all__ = [
     "load_measure",
     "may_hold_arrays",
     "named_arrays",
+    "open_for_outputs",
     "output_rows",
     "parse_feedback",
     "parse_outputs",
@@ -101,6 +102,29 @@ def may_hold_arrays(path: str | Path) -> bool:
     return holds_named_arrays(path, ["images"]) or Path(path).suffix == ".parquet"
 
 
+def open_for_outputs(
+    source: Path, data: Path, asked: Sequence[str], feedback: Sequence[str], labels: str | None
+) -> tuple[Model, dict[str, Any], Samples | None] | None:
+    """Open a model and its arrays by input name, where all outputs are judged; None where images with labels are.
+
+    Args:
+        source: of the model.
+        data: named arrays, or images.
+        asked, feedback: the options --outputs and --feedback.
+        labels: name of the array of classes.
+
+    Returns:
+        The model, its metadata, and the samples; None for these where --outputs asks and data are images.
+    """
+    from enxuto.opening import load_with_metadata
+
+    if not (asked or feedback or may_hold_arrays(data)):
+        return None
+    model, metadata = load_with_metadata(source)
+    samples = named_arrays(data, model, feedback, labels)
+    return None if samples is None and not asked else (model, metadata, samples)
+
+
 def image_arrays(dataset: Dataset, preprocess: Preprocess, model: Model) -> Samples:
     """Return a data set's images as what a model of one input takes."""
     from enxuto.compression.calibrated import images_of
@@ -165,6 +189,8 @@ def show_right_answers(
             f"{source}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
             "are the labels those of the model, in its order?"
         )
+    elif chance.order_doubt is not None:
+        warn(f"{source}: {chance.order_doubt}")
     if json:
         made = provenance(samples=chance.samples, data=samples.hash, threads=threads)
         print_json({"model": str(source), "samples": chance.samples, "top1": 100 * chance.right / chance.samples,

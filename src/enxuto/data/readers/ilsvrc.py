@@ -31,6 +31,7 @@ __all__ = ["has_ground_truth", "read_ilsvrc"]
 _IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
 _SYNSET = re.compile(r"n\d{8}")
 _NAMED = re.compile(r"(ILSVRC2012_val_\d{8})(?:\.JPEG)?[\s,]+(n\d{8}|\d{1,4})\b.*", re.IGNORECASE)
+_MAPPED = re.compile(r"\s*(n\d{8})\s+(\d{1,4})\b")
 _LARGEST = 16 << 20  # bytes of a list; those of 50,000 images have 3 MB at most
 
 
@@ -168,14 +169,31 @@ def _devkit_synsets(folder: Path, asked_by: Path) -> dict[int, str]:
     for place in _list_folders(folder):
         listed, meta = place / "map_clsloc.txt", place / "meta.mat"
         if listed.is_file():
-            rows = [line.split() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-            return {int(row[1]): row[0] for row in rows}
+            return _read_map(listed)
         if meta.is_file():
             return _read_meta(meta)
     raise DataError(
         f"{asked_by} counts classes in the devkit's own order; put its meta.mat or a map_clsloc.txt beside it",
         code="E010",
     )
+
+
+def _read_map(listed: Path) -> dict[int, str]:
+    """Synsets by number from lines of synset, number and name. Raises `FormatError` where they are something else."""
+    try:
+        lines = listed.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"{listed} is no text in UTF-8; it has a synset and its number in each line"
+        ) from error
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        match = _MAPPED.match(line)
+        if match is None and line.strip():
+            raise FormatError(f"{listed}: line {number} is no synset and its number, such as n02119789 1")
+        if match is not None:
+            found[int(match[2])] = match[1]
+    return found
 
 
 def _read_meta(meta: Path) -> dict[int, str]:

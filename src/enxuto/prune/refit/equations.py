@@ -1,8 +1,9 @@
 """Least squares of one layer on what the pruned network feeds it, with a clipping activation behind it taken in.
 
 Where both the output wanted and the output found lie on the flat side of a ReLU (or above a ReLU6's 6), nothing is
-lost however far apart they are. So after plain least squares the outputs wanted are moved there to what was found, or
-to the bend, and the layer is fitted again, several times: each time the error behind the activation falls.
+lost however far apart they are. So after plain least squares the outputs wanted on the flat side are moved to what was
+found, or to the bend, and the layer is fitted again, several times. Each time a bound on the error behind the
+activation falls: outputs wanted on the slope count in full there, also where what was found is on the flat side.
 
 Source: X. Zhang, J. Zou, K. He, J. Sun, Accelerating very deep convolutional networks for classification and
 detection, arXiv:1505.06798, sections 3.2 and 3.3, which have such auxiliary outputs, there for low rank.

@@ -63,10 +63,16 @@ def refit_matrix(matrix: Tensor, moments: ReaderMoments, kept: Tensor, ridge: fl
 
 def _solve(matrix: Tensor, second: Tensor, kept: Tensor, ridge: float) -> Tensor:
     own, cross = second[kept][:, kept], second[~kept][:, kept]
-    powers = own.diagonal()
-    own = own + torch.diag(ridge * torch.maximum(powers, 1e-6 * powers.mean()))
-    made_up = torch.cholesky_solve((matrix[:, ~kept] @ cross).T, torch.linalg.cholesky(own)).T
+    factor = torch.linalg.cholesky(_add_ridge(own, ridge))
+    made_up = torch.cholesky_solve((matrix[:, ~kept] @ cross).T, factor).T
     return matrix[:, kept] + made_up
+
+
+def _add_ridge(second: Tensor, ridge: float) -> Tensor:
+    """H + λ D; inputs that are always 0, perhaps all of them, get a little too, so that the matrix has an inverse."""
+    powers = second.diagonal()
+    least = (1e-6 * powers.mean()).clamp(min=1e-12)
+    return second + torch.diag(ridge * torch.maximum(powers, least))
 
 
 def _spread(part: Tensor, kept: Tensor) -> Tensor:
@@ -90,9 +96,7 @@ def column_costs(matrix: Tensor, moments: ReaderMoments, groups: Tensor) -> Tens
         (n,)
     """
     second = moments.inputs.sum(0) / moments.counts.sum()
-    powers = second.diagonal()
-    second = second + torch.diag(RIDGE * torch.maximum(powers, 1e-6 * powers.mean()))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(second))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(_add_ridge(second, RIDGE)))
     blocks = torch.linalg.inv(inverse[groups[:, :, None], groups[:, None, :]])
     parts = matrix[:, groups].permute(1, 0, 2)  # (n, outputs, m)
     return 0.5 * torch.einsum("nom,nmk,npk,op->n", parts, blocks, parts, moments.gradients)

@@ -23,9 +23,12 @@ def draw_staircases(folder: str | Path) -> Path:
 
 def draw_networks(networks: Sequence[NetworkResults], folder: str | Path, ending: str) -> list[Path]:
     """Draw the curves of each network, on the images that choose; `.png` or `.svg`. Returns the files written."""
-    written = []
-    for one in networks:
-        written += draw_curve(replace(one.choosing, model=_file_part(one.name)), folder, ending)
+    written: list[Path] = []
+    parts: list[str] = []
+    for number, one in enumerate(networks, start=1):
+        part = _file_part(one.name)
+        parts.append(part if part.lower() not in map(str.lower, parts) else f"{part}-{number}")
+        written += draw_curve(replace(one.choosing, model=parts[-1]), folder, ending)
     return written
 
 

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from enxuto.report.documents import Document, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
-from enxuto.report.values import Checked, Count, Number, Positive, Share, WithProvenance
+from enxuto.report.readers.printed_curves import PrintedCurves
+from enxuto.report.values import Checked, Count, Number, Positive, Share
 from enxuto.studies.curve.output_tables import outputs_table, snr_of
 from enxuto.studies.curve.tables import Curve, curves_of
 from enxuto.studies.kinds import CURVE_OUTPUTS
@@ -48,17 +49,6 @@ class _Point(_Values):
     setting: str
 
 
-class _Model(Checked):
-    model: str
-    data: str | None
-    original: _Values
-    points: list[_Point]
-
-
-class _Models(WithProvenance):
-    models: list[_Model]
-
-
 def holds_outputs(values: Mapping[str, Any]) -> bool:
     """Say whether what `curve` printed is of all outputs, not of classes and labels."""
     models = values.get("models")
@@ -77,13 +67,8 @@ def read_outputs(document: Document) -> list[Exhibit]:
                 _Values.model_validate(result.values)
         curves = curves_of(mine, kind=CURVE_OUTPUTS)
     else:
-        found = _Models.model_validate(document.values)
-        curves = [
-            Curve(
-                one.model, one.original.model_dump(), tuple(point.model_dump() for point in one.points), one.data
-            )
-            for one in found.models
-        ]  # fmt: skip
+        found = PrintedCurves[_Values, _Point].model_validate(document.values)
+        curves = [one.curve(one.model, exclude_none=False) for one in found.models]
     return [_exhibit(curve, document) for curve in curves]
 
 

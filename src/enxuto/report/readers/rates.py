@@ -14,7 +14,8 @@ from pydantic import Field
 from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.readers.output_rates import holds_outputs, read_outputs
-from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, WithProvenance
+from enxuto.report.readers.printed_curves import PrintedCurves
+from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share
 from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD, method_names
 from enxuto.studies.curve.tables import Curve, best_table, curves_of, points_table
 from enxuto.studies.kinds import CURVE_MEASURE, CURVE_OUTPUTS
@@ -91,17 +92,6 @@ class _Point(PointValues):
     setting: str
 
 
-class _Model(Checked):
-    model: str
-    data: str | None
-    original: PointValues
-    points: list[_Point]
-
-
-class _Models(WithProvenance):
-    models: list[_Model]
-
-
 def matches(values: Mapping[str, Any]) -> bool:
     """Whether these are points of curves."""
     models = values.get("models")
@@ -121,17 +111,8 @@ def read(document: Document) -> list[Exhibit]:
                 PointValues.model_validate(result.values)
         shown = [_exhibit(curve, document, _collect_origin(curve)) for curve in curves_of(mine)]
         return shown + read_outputs(document)
-    found = _Models.model_validate(document.values)
-    curves = [
-        Curve(
-            one.model,
-            one.original.model_dump(exclude_none=True),
-            tuple(point.model_dump(exclude_none=True) for point in one.points),
-            one.data,
-        )
-        for one in found.models
-    ]
-    return [_exhibit(curve, document, {}) for curve in curves]
+    found = PrintedCurves[PointValues, _Point].model_validate(document.values)
+    return [_exhibit(one.curve(one.model), document, {}) for one in found.models]
 
 
 def _exhibit(curve: Curve, document: Document, extra_origin: Mapping[str, Any]) -> Exhibit:

@@ -8,9 +8,9 @@ from typing import Any
 from enxuto.errors import DataError
 from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
+from enxuto.report.readers.printed_curves import PrintedPoints
 from enxuto.report.readers.rates import PointValues, Tensors, rate_chart
 from enxuto.report.values import Checked, Count, Number, Share, WithProvenance
-from enxuto.studies.curve.tables import Curve
 from enxuto.studies.kinds import TONIN_MEASURE
 from enxuto.studies.tonin.results import MAX_DROP, NetworkResults, collect
 from enxuto.studies.tonin.staircases import staircases
@@ -38,23 +38,13 @@ class _Row(_Values):
     format: tuple[int, int] | None = None
 
 
-class _Part(Checked):
-    data: str | None
-    original: _Values
-    points: list[_Row]
-
-    def curve(self, name: str) -> Curve:
-        original, *rows = (one.model_dump(exclude_none=True) for one in (self.original, *self.points))
-        return Curve(name, original, tuple(rows), self.data)
-
-
 class _Network(Checked):
     network: str
     use: str = "image"
     max_drop: Number = MAX_DROP
     split: dict[str, Any] | None = None
-    choosing: _Part
-    reporting: _Part | None = None
+    choosing: PrintedPoints[_Values, _Row]
+    reporting: PrintedPoints[_Values, _Row] | None = None
 
 
 class _Study(WithProvenance):

@@ -103,8 +103,24 @@ class Subject:
         return cls(*known, parts.held_out.hash, calibration_split, other, parts.calibration.hash, labels)
 
 
-def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """A point for the original, then one for each setting; those that are calibrated come after the calibration's."""
+def points(
+    subject: Subject,
+    settings: Iterable[Mapping[str, Any]],
+    *,
+    kind: str = CURVE_MEASURE,
+    code: str = _CODE,
+    further: Mapping[str, Any] | None = None,
+    paths: Mapping[str, str] | None = None,
+) -> list[Point]:
+    """A point for the original, then one for each setting; those that are calibrated come after the calibration's.
+
+    Args:
+        subject: what is measured.
+        settings: how it is compressed.
+        kind, code: of the points, another study's where one says so.
+        further: settings that determine its points too.
+        paths: that their functions need besides.
+    """
     shared: dict[str, Any] = {
         "model_hash": subject.model_hash,
         "labels": None if subject.labels is None else content_hash({"labels": subject.labels}),
@@ -112,21 +128,22 @@ def points(subject: Subject, settings: Iterable[Mapping[str, Any]]) -> list[Poin
         "data": dict(subject.data),
     }
     # What the model is called is no part of what a point is: renamed it is the same.
-    paths = {"model": str(subject.model), "data": subject.images, "name": subject.name}
+    places = {"model": str(subject.model), "data": subject.images, "name": subject.name, **(paths or {})}
     if subject.calibration is not None:
-        paths["calibration"] = subject.calibration
+        places["calibration"] = subject.calibration
     before: list[Point] = []
     if subject.calibration_split is not None:
         chosen = subject.calibration_split.to_dict()
         before = [
             make_point(CURVE_CALIBRATE, {**shared, "calibration": chosen}, subject.calibration_split.seed,
-                       subject.calibration_hash, code=_CODE, paths=paths)
+                       subject.calibration_hash, code=code, paths=places)
         ]  # fmt: skip
         if not subject.calibration_split.own:
             shared["held_out"] = chosen
+    shared |= further or {}
     return [
-        make_point(CURVE_MEASURE, {**shared, "compress": one}, subject.data.get("seed", 0), subject.data_hash,
-                   before if one["mode"] == "calibrated" else (), code=_CODE, paths=paths)
+        make_point(kind, {**shared, "compress": one}, subject.data.get("seed", 0), subject.data_hash,
+                   before if one["mode"] == "calibrated" else (), code=code, paths=places)
         for one in (ORIGINAL, *settings)
     ]  # fmt: skip
 

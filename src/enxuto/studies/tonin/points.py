@@ -15,6 +15,7 @@ from typing import Any
 from enxuto._version import __version__
 from enxuto.data import Dataset, Preprocess, open_dataset, read_labels
 from enxuto.data.labels import Label, LabelMatching
+from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import parameters
 from enxuto.enx.signature import is_enx
 from enxuto.errors import DataError
@@ -31,12 +32,19 @@ from enxuto.opening import (
 )
 from enxuto.studies.curve.calibration import CalibrationSplit, load_calibration
 from enxuto.studies.curve.modes import ModeInput, calibrated_settings, compress_by_mode, default_settings
-from enxuto.studies.curve.points import ORIGINAL, judge, measure_rate, resolve
+from enxuto.studies.curve.points import (
+    Subject,
+    entropy_bits,
+    judge,
+    measure_rate,
+    original_entropy,
+    points,
+    resolve,
+)
 from enxuto.studies.curve.prepared import ChoosingSplit, Prepared, hash_model, prepare_task
-from enxuto.studies.kinds import CURVE_CALIBRATE, TONIN_MEASURE, make_point
+from enxuto.studies.kinds import TONIN_MEASURE
 from enxuto.studies.tonin.config import NetworkEntry, ToninConfig, Use
 from enxuto.studies.tonin.rounded import round_network
-from enxuto.study.identity import content_hash
 from enxuto.study.point import Point, Task
 
 __all__ = [
@@ -221,40 +229,18 @@ def _points(
     settings: Iterable[Mapping[str, Any]],
     max_drop: float | None = None,
 ) -> list[Point]:
-    shared: dict[str, Any] = {
-        "model_hash": network.model_hash,
-        "labels": None if network.labels is None else content_hash({"labels": network.labels}),
-        "preprocess": network.preprocess.to_dict(),
-        "data": dict(network.opening),
-    }
-    paths = {
-        "model": str(network.model),
-        "data": network.data,
-        "name": network.name,
-        "published": network.published,
-    }
-    paths |= {f"file {digest}": str(place) for place, digest in network.retrained}
-    if network.calibration is not None:
-        paths["calibration"] = network.calibration
-    before: list[Point] = []
-    if network.split is not None:
-        chosen = network.split.to_dict()
-        before = [
-            make_point(CURVE_CALIBRATE, {**shared, "calibration": chosen}, network.split.seed,
-                       network.calibration_hash, code=_CODE, paths=paths)
-        ]  # fmt: skip
-        if not network.split.own:
-            shared["held_out"] = chosen
+    subject = Subject(
+        network.name, network.model, network.data, network.opening, network.preprocess, network.model_hash,
+        network.hashes[part], network.split, network.calibration, network.calibration_hash, network.labels,
+    )  # fmt: skip
+    further: dict[str, Any] = {"use": network.use}
     if part != "all":
-        shared["part"] = ChoosingSplit(part, float(config.choosing), config.seed).to_dict()  # type: ignore[arg-type]
-    shared["use"] = network.use
+        further["part"] = ChoosingSplit(part, float(config.choosing), config.seed).to_dict()  # type: ignore[arg-type]
     if max_drop is not None:
-        shared["max_drop"] = max_drop
-    return [
-        make_point(TONIN_MEASURE, {**shared, "compress": one}, network.opening.get("seed", 0), network.hashes[part],
-                   before if one["mode"] == "calibrated" else (), code=_CODE, paths=paths)
-        for one in (ORIGINAL, *settings)
-    ]  # fmt: skip
+        further["max_drop"] = max_drop
+    paths = {f"file {digest}": str(place) for place, digest in network.retrained}
+    paths["published"] = network.published
+    return points(subject, settings, kind=TONIN_MEASURE, code=_CODE, further=further, paths=paths)
 
 
 def measure_network(task: Task) -> dict[str, Any]:
@@ -278,9 +264,6 @@ def measure_network(task: Task) -> dict[str, Any]:
 
 def _measure_file(task: Task, prepared: Prepared) -> dict[str, Any]:
     """The values of a file that was made elsewhere: its own bytes, and the entropy of its levels where it has some."""
-    from enxuto.enx.file import CompressedModel
-    from enxuto.studies.curve.points import entropy_bits, original_entropy
-
     digest = task.settings["compress"]["file"]
     path = Path(task.paths[f"file {digest}"])
     if hash_model(path) != digest:
