@@ -127,7 +127,7 @@ def open_for_outputs(
 
 def image_arrays(dataset: Dataset, preprocess: Preprocess, model: Model) -> Samples:
     """Return a data set's images as what a model of one input takes."""
-    from enxuto.compression.calibrated import images_of
+    from enxuto.compression.images import images_of
     from enxuto.data.samples import Samples
     from enxuto.runtime import Runner
 
