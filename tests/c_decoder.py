@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import struct
@@ -39,6 +40,26 @@ def compiled(target: Path, *arguments: str | Path) -> Path:
     return target
 
 
+def compiled_once(target: Path, *arguments: str | Path) -> Path:
+    """Compile to `target`, or take what is there; where processes want it at a time, one compiles and others wait."""
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            compiled(target.with_suffix(".made"), *arguments).rename(target)
+    return target
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that processes that share the tests have in common."""
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def plain_object(folder: Path) -> Path:
+    """The decoder as a program or a library takes it in, compiled once into a folder."""
+    return compiled_once(folder / "enx.o", "-O2", "-fPIC", "-c", ROOT / "decoder" / "enx.c")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the decoder says of a file: the code's name, the model (empty if refused), and the most memory it took."""
@@ -57,11 +78,7 @@ class Decoder:
     @classmethod
     def built(cls, folder: Path) -> Decoder:
         """Compile the driver with sanitizers, into a folder; as it is where that holds it already."""
-        driver = folder / "driver"
-        if not driver.exists():
-            made = compiled(folder / f"driver-{os.getpid()}", "-I", ROOT / "decoder", *SANITIZED, *SOURCES)
-            made.rename(driver)
-        return cls(driver)
+        return cls(compiled_once(folder / "driver", "-I", ROOT / "decoder", *SANITIZED, *SOURCES))
 
     def decode(self, files: Iterable[bytes], *arguments: str) -> list[Verdict]:
         """Decode files in one process; it must come to its end."""

@@ -160,6 +160,12 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """All that a file of the package is made of, walked through once for all rules."""
+    return tuple(ast.walk(tree_of(path)))
+
+
 def room_of(path: Path) -> str:
     relative = path.relative_to(SOURCE)
     return relative.parts[0].removesuffix(".py")
@@ -168,7 +174,7 @@ def room_of(path: Path) -> str:
 def imports_of(path: Path) -> set[str]:
     """Full names of all modules imported anywhere in a file."""
     found: set[str] = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -220,7 +226,7 @@ def test_no_file_chooses_what_is_imported_or_run() -> None:
     importers = set()
     for path in modules():
         place = str(path.relative_to(SOURCE))
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func)
@@ -248,9 +254,8 @@ def test_only_the_command_line_speaks_of_options() -> None:
     for path in modules():
         if room_of(path) in ("cli", "report"):  # pages show commands
             continue
-        tree = tree_of(path)
-        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
+        docs = {id(node.value) for node in nodes_of(path) if isinstance(node, ast.Expr)}
+        for node in nodes_of(path):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
                 if "enxuto " in node.value or node.value.startswith(" --folder"):
                     continue  # a whole command
@@ -367,7 +372,7 @@ def test_no_file_or_function_is_too_long() -> None:
     for path in modules():
         text = path.read_text()
         assert len(text.splitlines()) <= 350, f"{path} is too long: split it by idea"
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert node.end_lineno is not None
                 # Parameters are counted by the next test. A docstring is counted, unless it is a page.
@@ -379,7 +384,7 @@ def test_no_file_or_function_is_too_long() -> None:
 def test_no_function_of_the_command_line_takes_too_many_parameters() -> None:
     """What many options say comes as dataclasses (`cli.shared.options`)."""
     for path in (SOURCE / "cli").rglob("*.py"):
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 assert len(taken) <= 12, f"{path}:{node.lineno} {node.name} takes {len(taken)} parameters"
@@ -399,9 +404,9 @@ def test_the_page_of_errors_lists_exactly_the_codes() -> None:
         assert len(text.split()) > 8, f"{code} says too little"
 
 
-def codes_in(tree: ast.AST) -> Iterator[str]:
+def codes_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """What is said by `code=` in calls and classes, where it looks like a code."""
-    for node in ast.walk(tree):
+    for node in nodes:
         value: ast.expr | None = None
         named = isinstance(node, ast.Assign) and any(ast.unparse(target) == "code" for target in node.targets)
         if isinstance(node, (ast.keyword, ast.Assign)) and (named or getattr(node, "arg", None) == "code"):
@@ -415,7 +420,7 @@ def test_every_code_that_is_raised_is_in_the_catalogue() -> None:
     unknown = {
         f"{path.relative_to(SOURCE)}: {code}"
         for path in modules()
-        for code in codes_in(tree_of(path))
+        for code in codes_in(nodes_of(path))
         if code not in CODES
     }
     assert not unknown

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from enx_samples import small_model
 from enxuto.calibration import cache as calibration_cache
 from enxuto.calibration.cache import cached_calibration, calibration_key
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.calibration import Calibration
-from enxuto.demo import MODEL
-from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 
 NASTY: list[Any] = [
@@ -34,7 +33,7 @@ class Kept:
     """A calibration on disk, in pieces, and how often one is measured when it is asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.model = Model.read(MODEL)
+        self.model = small_model()  # every file is packed and read hundreds of times
         shape = [int(size or 8) for size in Runner(self.model).inputs[0].shape[1:]]
         self.images = np.random.default_rng(0).standard_normal((12, *shape)).astype(np.float32)
         self.folder = folder

@@ -22,6 +22,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
+def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search ends after five files, for tests of what is said of it; how it closes in is of `tests/compression`."""
+    monkeypatch.setattr("enxuto.compression.search._TRIALS", 5)
+
+
+@pytest.fixture
 def invoke() -> Invoke:
     """Run a verb; the result has exit_code, stdout and stderr."""
 

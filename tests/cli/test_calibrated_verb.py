@@ -24,6 +24,7 @@ def printed(result: Any) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_a_bound_kept_by_luck_is_told(invoke: Invoke, digits: Path, images: Path) -> None:
     """All answers stay on some images; that none changes on the others is another matter, and the line says which."""
     words = ("compress", digits, "-o", digits.with_name("lucky.enx"), "--data", images, "--images", 64)
@@ -105,6 +106,7 @@ def test_without_any_images(invoke: Invoke, digits: Path) -> None:
     assert made["fits"]
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_synthetic_images_leave_all_others_to_judge(invoke: Invoke, digits: Path, images: Path) -> None:
     words = ("--data", images, "--min-agreement", 90, "--images", 32)
     made = printed(invoke("compress", digits, "--synthetic", *words, "--json"))
@@ -113,6 +115,7 @@ def test_synthetic_images_leave_all_others_to_judge(invoke: Invoke, digits: Path
     assert {trial["judged"]["samples"] for trial in made["trials"]} == {180}
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_a_bound_out_of_reach(invoke: Invoke, digits: Path, images: Path) -> None:
     """Exit 1, the nearest that was found written, and one line that says so."""
     result = invoke("compress", digits, "--data", images, "--max-drop", -50, "--images", 16)

@@ -234,6 +234,7 @@ def test_any_folder_of_images_calibrates_a_curve(network: Path, photos: Path, tm
     assert subject.data_hash == open_dataset(data).hash
 
 
+@pytest.mark.usefixtures("few_trials")
 @pytest.mark.parametrize("layout", ["loose", "by year", "by place"])
 def test_images_without_labels_judge_answers(
     invoke: Invoke, network: Path, photos: Path, layout: str

@@ -79,6 +79,7 @@ def test_every_verb_that_measures_says_how(
     assert all("command, rebuilt" not in dict(one.origin) for one in shown.exhibits)
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_calibrated_compression_says_which_images_did_what(
     invoke: Invoke, digits: Path, images: Path
 ) -> None:

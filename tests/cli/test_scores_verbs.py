@@ -60,6 +60,7 @@ def inputs(images: Path) -> np.ndarray:
     return (np.load(images)["images"].astype(np.float32) / 255).reshape(-1, 1, 8, 8)
 
 
+@pytest.mark.usefixtures("few_trials")
 def test_max_kl_of_a_softmax_model_is_the_divergence_of_its_answers(
     invoke: Invoke, digits: Path, images: Path
 ) -> None:

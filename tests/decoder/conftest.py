@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from c_decoder import Decoder
+from c_decoder import Decoder, shared_folder
 
 
 @pytest.fixture(scope="session")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     """The driver with sanitizers; processes that share the tests have one."""
-    folder = tmp_path_factory.getbasetemp()
-    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    return Decoder.built(shared)
+    return Decoder.built(shared_folder(tmp_path_factory))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from c_decoder import ROOT, compiled
+from c_decoder import ROOT, compiled, plain_object, shared_folder
 from make_conformance import FOLDER, load_example
 
 EXAMPLE = ROOT / "examples" / "decode.c"
@@ -17,7 +17,8 @@ DIGITS = FOLDER / "sound" / "digits.enx"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("example") / "decode"
-    return compiled(place, "-O2", "-I", ROOT / "decoder", EXAMPLE, ROOT / "decoder" / "enx.c")
+    made = plain_object(shared_folder(tmp_path_factory))
+    return compiled(place, "-O2", "-I", ROOT / "decoder", EXAMPLE, made)
 
 
 def run(program: Path, *arguments: Path) -> subprocess.CompletedProcess[str]:

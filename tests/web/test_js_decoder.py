@@ -22,7 +22,7 @@ import pytest
 from playwright.sync_api import Page
 
 import enx_variants
-from c_decoder import CODES, ROOT, Decoder
+from c_decoder import CODES, ROOT, Decoder, shared_folder
 from chromium import chromium
 from decoders_agree import builds_disagree, large_bases
 
@@ -115,9 +115,9 @@ def test_the_sentences_are_those_of_c() -> None:
     assert re.findall(r'^  \["(\w+)", "(.*)"\],$', script, re.MULTILINE) == said
 
 
-def test_chance_finds_no_difference_to_c(tmp_path: Path) -> None:
+def test_chance_finds_no_difference_to_c(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Mutated files in Node, whole and in pieces, short and of long payloads: the same codes, and the same models."""
-    decoder = Decoder.built(tmp_path)
+    decoder = Decoder.built(shared_folder(tmp_path_factory))
     assert builds_disagree(decoder, enx_variants.bases(), "short", 300) == []
     assert builds_disagree(decoder, large_bases(), "long", 20) == []
 

@@ -125,15 +125,19 @@ def fit_firsts(counts: Floats, exponents: Int64, usual: Sequence[int]) -> Int64:
 def _fit_hazard(counts: Floats, others: Int64, usual: int) -> Int64:
     """Return a hazard (K,) for counts (K, tokens) of magnitudes that it stops at the first of, beside `others` (K,)."""
     out = np.zeros(len(others), np.int64)
+    _fit_one(counts[:, 0].copy(), counts[:, 1:].sum(axis=1), others, usual, out)
+    return out
+
+
+@compiled
+def _fit_one(stops: Floats, goes: Floats, others: Int64, usual: int, out: Int64) -> None:
+    """Fill a hazard (K,) for how often it stops and goes on (K,), beside `others` (K,)."""
     narrower = usual
     for c in range(len(others) - 1, -1, -1):
-        own = int(others[c])
-        expected = min(max(own + narrower, LOWEST), -LOWEST - 1)
-        found = _cheapest(float(counts[c, :1].sum()), float(counts[c, 1:].sum()), expected)
+        found = _cheapest(stops[c], goes[c], clamp(others[c] + narrower, LOWEST, -LOWEST - 1))
         # Differences of differences have to fit the code that writes them.
-        narrower = min(max(found - own, -60), 60)
-        out[c] = own + narrower
-    return out
+        narrower = clamp(found - others[c], -60, 60)
+        out[c] = others[c] + narrower
 
 
 def sign_bits(signs: Int64, odds: Int64) -> float:

@@ -64,29 +64,41 @@ def best_table(counts: Int64) -> FrequencyTable:
     """
     present = int(np.count_nonzero(counts))
     fitting = [bits for bits in range(_MIN_BITS, MAX_BITS + 1) if 1 << bits >= 2 * present]
-    best: tuple[float, FrequencyTable] | None = None
-    for bits in fitting[-1:] if present > 512 else fitting:
-        for mantissa in _MANTISSAS:
-            table = _round_counts(counts, bits, mantissa)
-            total = table.cost(counts) + 8 * table_bytes(table)
-            total *= 1 + _LARGE_TABLE * max(0, bits - 12)
-            if best is None or total < best[0]:
-                best = (total, table)
-    assert best is not None, "MAX_SYMBOLS leaves room in 2**MAX_BITS"
-    return best[1]
-
-
-def _round_counts(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
-    """Round counts to frequencies that the written form can hold and that sum to 2**bits."""
-    total = 1 << bits
+    assert fitting, "MAX_SYMBOLS leaves room in 2**MAX_BITS"
+    bits = np.repeat(fitting[-1:] if present > 512 else fitting, len(_MANTISSAS))
+    mantissas = np.resize(_MANTISSAS, len(bits))
     largest = int(np.argmax(counts))
-    target = counts * (total / counts.sum())
-    frequencies = np.where(counts > 0, np.maximum(1, _round_to_mantissa(target, mantissa)), 0).astype(
-        np.int64
-    )
-    frequencies[largest] = 0
-    while (excess := int(frequencies.sum()) - (total - 1)) > 0:
-        # Too little is left for the largest symbol: take from whichever loses least per unit taken.
+    frequencies = _round_counts(counts, bits, mantissas)
+    used = counts > 0
+    # In rows that lie in memory one after the other, sums are those of each row alone, to the last bit.
+    ideal = np.sum(counts[used] * (bits[:, None] - np.log2(frequencies.compress(used, axis=1))), axis=1)
+    totals = ideal + 8 * _written_bytes(frequencies, bits, mantissas, largest)
+    totals *= 1 + _LARGE_TABLE * np.maximum(0, bits - 12)
+    chosen = int(np.argmin(totals))
+    return FrequencyTable(frequencies[chosen], int(bits[chosen]), int(mantissas[chosen]), largest)
+
+
+def _round_counts(counts: Int64, bits: Int64, mantissas: Int64) -> Int64:
+    """Round counts (A,) to frequencies (T, A) that can be written with mantissas (T,) and sum to 2**bits (T,)."""
+    totals = np.int64(1) << bits
+    largest = int(np.argmax(counts))
+    targets = counts * (totals / counts.sum())[:, None]
+    rounded = np.maximum(1, _round_to_mantissa(targets, mantissas[:, None]))
+    frequencies = np.where(counts > 0, rounded, 0)
+    frequencies[:, largest] = 0
+    excesses = frequencies.sum(axis=1) - (totals - 1)
+    for table in np.flatnonzero(excesses > 0):
+        _take(frequencies[table], counts, int(excesses[table]), int(mantissas[table]))
+    frequencies[:, largest] = totals - frequencies.sum(axis=1)
+    return frequencies
+
+
+def _take(frequencies: Int64, counts: Int64, excess: int, mantissa: int) -> None:
+    """Lower frequencies (A,) by `excess` or a little more: too little is left for the largest symbol.
+
+    Each time, it is taken from whichever loses least per unit taken.
+    """
+    while excess > 0:
         lowered = np.where(frequencies > 1, _next_below(frequencies, mantissa), frequencies)
         taken = frequencies - lowered
         loss = np.full(len(counts), np.inf)
@@ -96,13 +108,12 @@ def _round_counts(counts: Int64, bits: int, mantissa: int) -> FrequencyTable:
         )
         chosen = int(np.argmin(loss))
         frequencies[chosen] = lowered[chosen]
-    frequencies[largest] = total - int(frequencies.sum())
-    return FrequencyTable(frequencies, bits, mantissa, largest)
+        excess -= int(taken[chosen])
 
 
-def _round_to_mantissa(values: npt.NDArray[np.float64], mantissa: int) -> Int64:
-    """Round positive numbers to integers with at most `mantissa` bits below the leading one."""
-    unit = np.exp2(np.maximum(0, np.floor(np.log2(np.maximum(values, 1.0))) - mantissa))
+def _round_to_mantissa(values: npt.NDArray[np.float64], mantissas: Int64) -> Int64:
+    """Round positive numbers (T, A) to integers with at most `mantissas` (T, 1) bits below the leading one."""
+    unit = np.exp2(np.maximum(0, np.floor(np.log2(np.maximum(values, 1.0))) - mantissas))
     return np.asarray(np.rint(values / unit) * unit, np.int64)
 
 
@@ -135,16 +146,22 @@ def write_table(table: FrequencyTable) -> bytes:
 
 def table_bytes(table: FrequencyTable) -> int:
     """Return the length of `write_table(table)`, without writing it."""
-    kinds = np.frexp(table.frequencies.astype(np.float64))[1].astype(np.int64)  # bit lengths
+    bits, mantissas = np.array([table.bits]), np.array([table.mantissa])
+    return int(_written_bytes(table.frequencies[None], bits, mantissas, table.largest)[0])
+
+
+def _written_bytes(frequencies: Int64, bits: Int64, mantissas: Int64, largest: int) -> Int64:
+    """Return the lengths (T,) of tables with frequencies (T, A), bits (T,), mantissas (T,) and that largest symbol."""
+    kinds = np.frexp(frequencies.astype(np.float64))[1].astype(np.int64)  # bit lengths
     # Two in front that count as the highest; the symbol that is not written has the class that was expected.
-    classes = np.concatenate([np.full(2, table.bits, np.int64), kinds])
-    classes[table.largest + 2] = classes[table.largest]
-    written = np.arange(len(kinds)) != table.largest
-    difference = (classes[2:] - classes[:-2])[written]
-    codes = np.where(difference > 0, 2 * difference, np.maximum(0, -2 * difference - 1))
-    kept = np.minimum(table.mantissa, np.maximum(kinds[written] - 1, 0))
-    head = 7 + gamma_bits(len(kinds) - 1) + gamma_bits(table.largest)
-    return -(-(head + int(codes.sum()) + len(codes) + int(kept.sum())) // 8)
+    classes = np.concatenate([bits[:, None], bits[:, None], kinds], axis=1)
+    classes[:, largest + 2] = classes[:, largest]
+    difference = classes[:, 2:] - classes[:, :-2]
+    codes = np.where(difference > 0, 2 * difference, np.maximum(0, -2 * difference - 1)) + 1
+    fields = codes + np.minimum(mantissas[:, None], np.maximum(kinds - 1, 0))
+    fields[:, largest] = 0
+    head = 7 + gamma_bits(frequencies.shape[1] - 1) + gamma_bits(largest)
+    return np.asarray(-(-(head + fields.sum(axis=1)) // 8), np.int64)
 
 
 def read_table(data: bytes | memoryview) -> tuple[FrequencyTable, int]:
