@@ -272,7 +272,9 @@ def test_the_file_chosen_last_is_shown_and_may_be_chosen_again(visit: Callable[.
         assert page.locator("#file").input_value() == "", "the same file may be chosen again"
         page.locator("#sample").focus()
         page.keyboard.press("Tab")
-        assert page.evaluate("getComputedStyle(document.activeElement.closest('.file')).outlineStyle") == "solid"
+        assert (
+            page.evaluate("getComputedStyle(document.activeElement.closest('.file')).outlineStyle") == "solid"
+        )
 
 
 def test_pixels_become_a_batch_as_in_python(visit: Callable[..., Any]) -> None:
