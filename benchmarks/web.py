@@ -1,6 +1,6 @@
 """Decoding in a browser: WebAssembly beside native C, and the bytes that travel beside an int8 model, in one run.
 
-    python benchmarks/web.py MODEL.onnx MODEL.enx [--runs 20] [--json web.json]
+    python benchmarks/web.py MODEL.onnx MODEL.enx [OTHER.enx ...] [--runs 20] [--json web.json]
 
 MODEL.enx is what `enxuto compress MODEL.onnx` made. A headless Chromium fetches it from a server on this machine; its
 time is from the start of the fetch to the Uint8Array of the ONNX model, once with a fresh page (the first run compiles
@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT / "docs" / "site_parts"))
 import web_page  # noqa: E402
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+INT8 = "int8, brotli"
 RUN = """async (wanted) => {
   const { decode } = await import("./enxuto/index.js");
   const begin = performance.now();
@@ -104,15 +105,13 @@ def measure(page: Page, address: str, enx: ctypes.CDLL, data: bytes, runs: int) 
     return {name: min(times) if times else float("nan") for name, times in found.items()}
 
 
-def travelled(folder: Path, int8: Path, quality: int) -> dict[str, int]:
-    """Bytes on the wire of what a visitor loads, by part."""
+def travelled(folder: Path, models: dict[str, Path], quality: int) -> dict[str, int]:
+    """Bytes on the wire of what a visitor loads, by part, and of each of the models."""
     parts = {
         "page": [path for path in folder.iterdir() if path.suffix in (".html", ".css", ".js")],
         "decoder": [folder / "enxuto" / name for name in web_page.DECODER],
         "runtime": [folder / "ort" / name for name in web_page.RUNTIME],
-        "enx": [folder / "model.enx"],
-        "int8": [int8],
-    }
+    } | {name: [path] for name, path in models.items()}
     paths = [str(path) for group in parts.values() for path in group]
     command = ["node", "-e", BROTLI, str(quality), *paths]
     sizes = iter(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
@@ -128,18 +127,19 @@ def show_times(found: dict[str, Any]) -> None:
     print(f"WebAssembly's speed, native C = 1           {found['native'] / found['warm']:8.2f}", flush=True)
 
 
-def show_bytes(sizes: dict[str, int]) -> None:
-    """Print what travels, beside the int8 model's page."""
-    shared = sizes["page"] + sizes["runtime"]
-    print(f"\n{'bytes that travel':<24}{'enxuto':>14}{'int8, brotli':>14}")
-    for what, one, other in (
-        ("page", sizes["page"], sizes["page"]),
-        ("onnxruntime-web", sizes["runtime"], sizes["runtime"]),
-        ("decoder", sizes["decoder"], 0),
-        ("model", sizes["enx"], sizes["int8"]),
-        ("together", shared + sizes["decoder"] + sizes["enx"], shared + sizes["int8"]),
-    ):
-        print(f"{what:<24}{one:>14,}{other:>14,}")
+def show_bytes(sizes: dict[str, int], models: list[str]) -> None:
+    """Print what travels, for each of the models; only the int8 model needs no decoder."""
+    rows = {
+        "page": dict.fromkeys(models, sizes["page"]),
+        "onnxruntime-web": dict.fromkeys(models, sizes["runtime"]),
+        "decoder": {name: 0 if name == INT8 else sizes["decoder"] for name in models},
+        "model": {name: sizes[name] for name in models},
+    }
+    rows["together"] = {name: sum(row[name] for row in rows.values()) for name in models}
+    width = max(14, *(len(name) + 2 for name in models))
+    print(f"\n{'bytes that travel':<24}" + "".join(f"{name:>{width}}" for name in models))
+    for what, row in rows.items():
+        print(f"{what:<24}" + "".join(f"{row[name]:>{width},}" for name in models))
 
 
 def main() -> int:
@@ -149,7 +149,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="the ONNX model")
-    parser.add_argument("enx", type=Path, help="the same, compressed")
+    parser.add_argument("enx", type=Path, nargs="+", help="the same, compressed; one file or several")
     parser.add_argument("--runs", type=int, default=20, help="runs of each (default: %(default)s)")
     parser.add_argument("--quality", type=int, default=11, help="of brotli (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -159,7 +159,6 @@ def main() -> int:
         folder, int8 = Path(place) / "site", Path(place) / "int8.onnx"
         if not web_page.build(folder):
             parser.error("onnxruntime-web is missing: run `npm install` in js/")
-        shutil.copyfile(options.enx, folder / "model.enx")
         proto = onnx.load(options.model)
         quantize_weights(proto.graph)
         onnx.save(proto, int8)
@@ -168,16 +167,19 @@ def main() -> int:
         found = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         address = f"http://127.0.0.1:{server.server_address[1]}/index.html"
-        data = options.enx.read_bytes()
-        results: dict[str, Any] = measure(
-            browser.new_page(), address, library(Path(place)), data, options.runs
-        )
+        page, enx = browser.new_page(), library(Path(place))
+        results: dict[str, Any] = {}
+        for path in options.enx:
+            shutil.copyfile(path, folder / "model.enx")
+            print(f"{path.name}, {path.stat().st_size:,} bytes")
+            results[path.name] = measure(page, address, enx, path.read_bytes(), options.runs)
+            show_times(results[path.name])
         browser.close()
         server.shutdown()
         server.server_close()
-        show_times(results)
-        results["bytes"] = travelled(folder, int8, options.quality)
-        show_bytes(results["bytes"])
+        models = {path.name: path for path in options.enx} | {INT8: int8}
+        results["bytes"] = travelled(folder, models, options.quality)
+        show_bytes(results["bytes"], list(models))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -2760,7 +2760,7 @@ int enx_open(enx_file **file, const void *beginning, size_t have, const enx_allo
     NEED(f, ENX_NO_MEMORY);
     memset(f, 0, sizeof *f);
     f->allocator = a;
-    const int code = read_head(f, beginning, have);
+    const int code = read_head(f, have ? beginning : signature, have);
     if (code == ENX_OK) *file = f;
     else enx_close(f);
     return code;

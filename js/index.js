@@ -36,7 +36,10 @@ async function compile() {
   }
   const response = await fetch(place);
   if (!response.ok) throw new EnxError("HTTP", `enx.wasm cannot be fetched: the server answered ${response.status}`);
-  return WebAssembly.compile(await response.arrayBuffer());
+  const module = await response.arrayBuffer();
+  // A host that answers everything with its start page says 200 to what it has not.
+  if (!WebAssembly.validate(module)) throw new EnxError("HTTP", "enx.wasm cannot be used: the server gave something else in its place");
+  return WebAssembly.compile(module);
 }
 
 /** An instance holds one file; its memory goes with it. */
@@ -121,7 +124,7 @@ class Arrivals {
 
 /** A Uint8Array of the same memory; undefined for what is no bytes. */
 function bytesOf(data) {
-  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  if (Object.prototype.toString.call(data) === "[object ArrayBuffer]") return new Uint8Array(data); // of another window, too
   return ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : undefined;
 }
 
@@ -132,7 +135,7 @@ async function* piecesOf(source) {
     return;
   }
   if (typeof source?.getReader !== "function") {
-    throw new TypeError("decode takes a Uint8Array, an ArrayBuffer, a Response or a ReadableStream");
+    throw new TypeError("a file is given as a Uint8Array, an ArrayBuffer, a Response or a ReadableStream");
   }
   const reader = source.getReader();
   try {
@@ -149,8 +152,12 @@ async function* piecesOf(source) {
 }
 
 function bodyOf(source) {
-  if (typeof Response === "undefined" || !(source instanceof Response)) return source;
-  if (!source.ok) throw new EnxError("HTTP", `the file cannot be fetched: the server answered ${source.status}`);
+  // By what it has, as a Response may be of another window, or of a package's own fetch.
+  if (typeof source?.arrayBuffer !== "function" || typeof source.ok !== "boolean") return source;
+  if (!source.ok) {
+    const why = source.status ? `the server answered ${source.status}` : "the server does not let this page read it (CORS)";
+    throw new EnxError("HTTP", `the file cannot be fetched: ${why}`);
+  }
   return source.body ?? new Uint8Array(0);
 }
 

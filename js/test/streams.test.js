@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { runInNewContext } from "node:vm";
 import { brotliCompressSync } from "node:zlib";
 
 import { decode, inspect } from "../index.js";
@@ -86,6 +87,26 @@ test("a stream that someone else reads is refused", async () => {
   const response = new Response(data);
   await response.arrayBuffer();
   await assert.rejects(decode(response), TypeError);
+});
+
+test("responses and buffers may be of another window, or of a package's own fetch", async () => {
+  const { ok, status, body } = new Response(data);
+  assert.deepEqual(await decode({ ok, status, body, arrayBuffer() {} }), model);
+  const buffer = runInNewContext("new ArrayBuffer(size)", { size: data.length });
+  new Uint8Array(buffer).set(data);
+  assert.deepEqual(await decode(buffer), model);
+});
+
+test("a response that may not be read is refused in one sentence", async () => {
+  const refused = { code: "HTTP", message: "the file cannot be fetched: the server does not let this page read it (CORS)" };
+  for (const use of [decode, inspect]) await assert.rejects(use(Response.error()), refused);
+});
+
+test("what is no file is refused in words that fit each function", async () => {
+  const message = "a file is given as a Uint8Array, an ArrayBuffer, a Response or a ReadableStream";
+  for (const source of [undefined, null, "digits.enx", 5, [1, 2], {}, Promise.resolve(new Response(data)), new Blob([data])]) {
+    for (const use of [decode, inspect]) await assert.rejects(use(source), { name: "TypeError", message });
+  }
 });
 
 test("what follows the file is refused, and not read to its end", async () => {

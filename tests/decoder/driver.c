@@ -76,6 +76,26 @@ static int in_pieces(const unsigned char *data, size_t size, const enx_allocator
     return code;
 }
 
+/* What a caller may do wrong, or may leave out: each call has its answer, and none goes astray. */
+static void odd_calls(void)
+{
+    static const char *const rows[] = {"", "{", "null", "[]", "{}", "\xff", "{\"tensors\":[]}"};
+    const enx_allocator none = {NULL, NULL, NULL};
+    enx_bytes model;
+    enx_file *f;
+    if (enx_to_onnx(NULL, 0, NULL, &model) != ENX_NOT_ENX || model.data || model.size) stop("a model of nothing");
+    enx_free(&model);
+    enx_free(&model);
+    if (enx_open(&f, NULL, 0, NULL) != ENX_NOT_ENX || f || enx_head_size(NULL, 0) != 36) stop("a file of nothing");
+    enx_close(NULL);
+    if (enx_to_onnx("\x89", 1, &none, &model) != ENX_NO_MEMORY || model.data) stop("memory from nowhere");
+    if (enx_open_row(&f, NULL, 0, NULL) != ENX_TABLE || f) stop("a row of nothing");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (enx_open_row(&f, rows[i], strlen(rows[i]), NULL) != ENX_TABLE || f) stop("a row that is none");
+    for (int code = -2; code < 14; code++)
+        if (!*enx_message(code) || !*enx_message(code * 1000000)) stop("a code without a text");
+}
+
 static void put(uint64_t value, int bytes)
 {
     for (int i = 0; i < bytes; i++) putchar((int)(value >> 8 * i & 255));
@@ -86,6 +106,7 @@ int main(int count, char **arguments)
     unsigned char prefix[4];
     account a = {0, 0, 0, 0, 0};
     const enx_allocator allocator = {allocate, release, &a};
+    odd_calls();
     while (fread(prefix, 1, 4, stdin) == 4) {
         const size_t size = prefix[0] | (size_t)prefix[1] << 8 | (size_t)prefix[2] << 16 | (size_t)prefix[3] << 24;
         unsigned char *data = malloc(size ? size : 1);
