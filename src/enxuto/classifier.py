@@ -128,7 +128,7 @@ class LoadedModel(Model):
         if preprocess is None:
             raise UsageError(
                 "no preprocessing is known for this model; give it with "
-                "model.configure(preprocess=enxuto.Preprocess(…))",
+                "model = model.configure(preprocess=enxuto.Preprocess(…))",
                 code="E046",
             )
         found: list[list[ClassScore]] = []

@@ -30,6 +30,7 @@ from enxuto.compression.arguments import (
 )
 from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import compare_outputs
+from enxuto.compression.result import CompressionResult
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.feeding import columns_of
 from enxuto.data.labels import Label
@@ -38,15 +39,15 @@ from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
 from enxuto.evaluation import Evaluation, Predict
 from enxuto.files import to_path
-from enxuto.metrics import ScoreKind
+from enxuto.metrics import ScoreKind, compare_confusion_with_chance
 from enxuto.onnx_model import Model
 from enxuto.opening import class_count, labels_of, onnx_metadata, plain_preprocess_of, preprocess_of
 from enxuto.runtime import Runner
 
 __all__ = ["PredictLike", "evaluate"]
 
-PredictLike: TypeAlias = str | PathLike[str] | Model | CompressedModel | Runner | Predict
-"""The path of an `.enx` or ONNX file, a model, a `Runner`, or a function of a batch that returns scores."""
+PredictLike: TypeAlias = str | PathLike[str] | Model | CompressedModel | CompressionResult | Runner | Predict
+"""The path of an `.enx` or ONNX file, a model, what `compress` returns, a `Runner`, or a function: batch → scores."""
 
 _SAMPLE = 8  # images that tell what scores are
 
@@ -157,6 +158,10 @@ def evaluate(
         top=top,
         progress=progress,
     )
+    if found.metrics:
+        doubt = compare_confusion_with_chance(found.metrics["confusion"]).order_doubt
+        if doubt is not None:
+            warnings.warn(doubt, stacklevel=2)
     return found if known else replace(found, kl=None, scores_are=None, reference_are=None)
 
 
@@ -227,6 +232,8 @@ def _open(name: str, given: PredictLike, threads: int) -> LoadedModel | Predict:
         return load(to_path(given), threads=threads)
     if isinstance(given, LoadedModel):
         return given
+    if isinstance(given, CompressionResult):
+        given = given.compressed
     if isinstance(given, (Model, CompressedModel)):
         stored = given.metadata if isinstance(given, CompressedModel) else {}
         model = given.to_model(threads=threads) if isinstance(given, CompressedModel) else given

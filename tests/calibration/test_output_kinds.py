@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from enxuto.calibration.output_kinds import looks_like_values
+from enxuto.calibration.output_kinds import class_axis, looks_like_values
 from enxuto.calibration.outputs import find_losses
 from enxuto.data.samples import Samples
 from enxuto.onnx_model import Model
@@ -124,6 +124,38 @@ def test_a_sigmoid_within_an_if_is_yes_or_no(inner: str, kind: str) -> None:
     )
     data = Samples({"x": np.random.default_rng(4).standard_normal((COUNT, 5, 4)).astype(np.float32)})
     assert [loss.kind for loss in find_losses(model, data, threads=1).losses] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("ending", "shape", "axis"),
+    [
+        ([], (2, 3, 4, 5), 1),
+        ([("Relu", {}), ("Resize", {})], (2, 3, 8, 10), 1),
+        ([("Transpose", {"perm": [0, 2, 3, 1]})], (2, 4, 5, 3), 3),
+        ([("Transpose", {"perm": [0, 2, 3, 1]}), ("Transpose", {"perm": [0, 2, 1, 3]})], (2, 5, 4, 3), 3),
+        ([("Transpose", {"perm": [2, 3, 0, 1]})], (4, 5, 2, 3), 3),
+        ([("Flatten", {"axis": 3})], (24, 5), 1),
+    ],
+)
+def test_classes_lie_along_channels_or_the_last_axis(
+    ending: list[tuple[str, dict[str, object]]], shape: tuple[int, ...], axis: int
+) -> None:
+    """By the layers behind a convolution (2, 3, 4, 5)."""
+    nodes = [helper.make_node("Conv", ["x", "w"], ["v0"])]
+    for number, (operator, settings) in enumerate(ending):
+        given = [f"v{number}"] + ["", "", "sizes"] * (operator == "Resize")
+        nodes.append(helper.make_node(operator, given, [f"v{number + 1}"], **settings))
+    held = {"w": np.ones((3, 1, 1, 1), np.float32), "sizes": np.array([2, 3, 8, 10])}
+    graph = helper.make_graph(
+        nodes,
+        "map",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 1, 4, 5])],
+        [helper.make_tensor_value_info(f"v{len(ending)}", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(array, name) for name, array in held.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.checker.check_model(proto, full_check=True)
+    assert class_axis(Model.from_proto(proto), f"v{len(ending)}", len(shape)) == axis
 
 
 def test_an_output_whose_shape_follows_values_is_left_out() -> None:

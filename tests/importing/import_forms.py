@@ -99,7 +99,28 @@ def layers() -> dict[str, Form]:
     split = [3, 2, 7, 6]
     swap = made("Transpose", ["s"], ["t"], perm=[0, 2, 1, 3, 4])
     whole = (6, 7, 6)
+    pool = [
+        made("ReduceMean", ["h"], ["m"], axes=[2, 3], keepdims=1),
+        made("Reshape", ["m", "one axis"], ["line"]),
+        made("Shape", ["h"], ["z"], start=0, end=1),
+        made("Squeeze", ["z"], ["n"]),
+        made("Range", ["zero", "n", "one"], ["rows"]),
+        made("Mul", ["rows", "stride"], ["starts"]),
+        made("Unsqueeze", ["starts", "axes"], ["corner"]),
+        made("Add", ["corner", "places"], ["picked"]),
+        made("Gather", ["line", "picked"], ["view"], axis=0),
+        made("Reshape", ["view", "matrix"], ["f"]),
+        node("Gemm", "f", "w"),
+    ]
+    view = {
+        "one axis": integers(-1), "zero": np.int64(0), "one": np.int64(1), "stride": np.int64(3),
+        "axes": integers(1, 2, 3), "places": np.arange(3).reshape(1, 3, 1, 1), "matrix": integers(-1, 3),
+        "w": floats(3, 4),
+    }  # fmt: skip
+    reverse = {**view, "places": np.arange(3)[::-1].reshape(1, 3, 1, 1).copy()}
     return {
+        "as_strided of an average": (pool, view, PLANE, 17),
+        "as_strided in another order": (pool, reverse, PLANE, 17),
         "MatMul and Add": ([flat, made("MatMul", ["f", "w"], ["p"]), node("Add", "p", "b")],
                            {"w": floats(126, 4), "b": floats(4)}, PLANE, 13),
         "Add and MatMul": ([flat, made("MatMul", ["f", "w"], ["p"]), node("Add", "b", "p")],

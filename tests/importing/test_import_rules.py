@@ -57,6 +57,13 @@ def test_the_module_of_every_form_computes_what_onnx_runtime_does(name: str) -> 
     np.testing.assert_allclose(found, expected, rtol=near, atol=near * float(np.abs(expected).max()))
 
 
+def test_a_gather_of_all_numbers_in_their_order_is_no_layer_of_fixed_indices() -> None:
+    """As PyTorch writes its adaptive average pool: channels can go only where no index counts them."""
+    for name, counts in (("as_strided of an average", False), ("as_strided in another order", True)):
+        network = load_module(Model.from_proto(graph(*FORMS[name])))
+        assert ("Range_0" in dict(network.named_modules())) is counts
+
+
 @pytest.mark.parametrize(
     ("nodes", "held", "shape", "opset"),
     [

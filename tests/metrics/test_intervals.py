@@ -157,6 +157,29 @@ def test_saying_the_commonest_class_is_no_better_than_chance() -> None:
         assert compare_confusion_with_chance(matrix) == compare_with_chance(said, expected, 10)
 
 
+@pytest.mark.parametrize(
+    ("answered", "doubted"),
+    [
+        ([0, 1, 2, 3], False),
+        ([0, 2, 1, 3], True),  # two are swapped
+        ([1, 2, 3, 0], True),
+        ([0, 0, 0, 3], False),  # two labels of one answer: a poor model
+        ([0, 1, 2, 0], False),  # one label alone can have no other place
+    ],
+)
+def test_labels_in_another_order_are_doubted(answered: list[int], doubted: bool) -> None:
+    labels = np.repeat(np.arange(4), 6)
+    said = np.array(answered)[labels]
+    said[::6] = 0  # one of each is answered otherwise
+    matrix = np.zeros((4, 4), int)
+    np.add.at(matrix, (said, labels), 1)
+    for found in (compare_with_chance(said, labels, 4), compare_confusion_with_chance(matrix)):
+        assert (found.order_doubt is not None) is doubted
+        assert not doubted or f"1 as class {answered[1]}" in str(found.order_doubt)
+    few = compare_with_chance(said[::2], labels[::2], 4)  # three of each tell nothing
+    assert few.order_doubt is None
+
+
 def test_labels_of_one_class_say_as_much_as_they_can() -> None:
     """A folder of one class: all right is better than one in ten, none right is not."""
     assert compare_with_chance(np.full(20, 7), np.full(20, 7), 10).better

@@ -171,6 +171,39 @@ def test_shapes_computed_in_the_graph_are_followed() -> None:
     assert table.parameters == 4 * 27 + 4 * 49 * 5
 
 
+def test_positions_computed_from_the_batch_are_followed() -> None:
+    """PyTorch's adaptive average pool: a Gather by a range over the batch and a constant for each channel."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "plane"], ["m"], keepdims=1),
+        helper.make_node("Reshape", ["m", "line"], ["flat"]),
+        helper.make_node("Shape", ["x"], ["size"], start=0, end=1),
+        helper.make_node("Squeeze", ["size"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["rows"]),
+        helper.make_node("Mul", ["rows", "channels"], ["starts"]),
+        helper.make_node("Unsqueeze", ["starts", "axes"], ["corner"]),
+        helper.make_node("Add", ["corner", "places"], ["picked"]),
+        helper.make_node("Gather", ["flat", "picked"], ["view"]),
+        helper.make_node("Reshape", ["view", "target"], ["f"]),
+        helper.make_node("MatMul", ["f", "m5"], ["y"]),
+    ]
+    for channels in (100, 1500):  # both above the largest shape, one above what is folded
+        weights = {
+            "plane": np.array([2, 3]),
+            "line": np.array([-1]),
+            "zero": np.array(0),
+            "one": np.array(1),
+            "channels": np.array(channels),
+            "axes": np.array([1, 2, 3]),
+            "places": np.arange(channels).reshape(1, channels, 1, 1),
+            "target": np.array([-1, channels]),
+            "m5": np.zeros((channels, 5), np.float32),
+        }
+        model = _model(nodes, weights, ["n", channels, 4, 4])
+        open_shape = helper.make_tensor_value_info("view", TensorProto.FLOAT, ["n", channels, 1, 1])
+        model.proto.graph.value_info.append(open_shape)
+        assert summarize_onnx(model).layers[-1].macs == channels * 5
+
+
 def test_what_counts_as_a_parameter() -> None:
     """Scale and shift of a norm, the bias of an Add, a slope; not statistics, bounds or single numbers."""
     vector = np.ones(3, np.float32)

@@ -15,12 +15,14 @@ import numpy as np
 from onnx import GraphProto, NodeProto
 
 from enxuto.data.samples import Group
-from enxuto.onnx_model import Ending, Model, int_attribute, reads_of
+from enxuto.onnx_model import Ending, Model, int_attribute, ints_attribute, reads_of
 from enxuto.onnx_model.carried import names_classes
 from enxuto.onnx_model.scopes import subgraphs
 
 __all__ = [
+    "before_picking",
     "behind_arg_max",
+    "class_axis",
     "compacts",
     "holds_chances",
     "kind_of_output",
@@ -29,6 +31,17 @@ __all__ = [
 ]
 
 _COMPACTS = frozenset({"NonMaxSuppression", "Unique", "Compress"})
+_COMPARES = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not"})
+_CHANNELS_SECOND = frozenset(
+    {"Conv", "ConvTranspose", "QLinearConv", "Resize", "Upsample", "DepthToSpace", "BatchNormalization",
+     "InstanceNormalization", "MaxPool", "AveragePool"}
+)  # fmt: skip
+_KEEPS_AXES = frozenset(
+    {"Identity", "Cast", "Add", "Sub", "Mul", "Div", "Clip", "Relu", "LeakyRelu", "Dropout", "QuantizeLinear",
+     "DequantizeLinear"}
+)  # fmt: skip
+_MEASURES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape", "Range"})
+_MOVES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
 _YES_NO = frozenset({"Sigmoid", "QLinearSigmoid", "HardSigmoid"})
 _KEEPS_SHARES = frozenset(  # whose results lie between 0 and 1 where their inputs do
     {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "ReduceMean", "ReduceMax",
@@ -147,6 +160,47 @@ def compacts(model: Model, name: str) -> bool:
             return True
         pending += [value for value in reads_of(node) if value in maker]
     return False
+
+
+def class_axis(model: Model, name: str, rank: int) -> int:
+    """Return the axis of an output's scores of classes: channels where a convolution makes them, else the last."""
+    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
+    axes = list(range(rank))  # the place of each of the output's axes in the value that has been reached
+    while (node := maker.get(name)) is not None:
+        if node.op_type in _CHANNELS_SECOND:
+            return axes.index(1)
+        if node.op_type == "Transpose":
+            order = ints_attribute(node, "perm") or tuple(reversed(range(rank)))
+            axes = [order[axis] for axis in axes]
+        elif node.op_type not in _KEEPS_AXES:
+            break
+        name = next((value for value in node.input if value in maker), "")
+    return rank - 1
+
+
+def before_picking(model: Model) -> tuple[str, ...]:
+    """Return the values that picking starts from: those nearest to the outputs whose shapes do not follow values.
+
+    Of a detector that ends in a NonMaxSuppression these are the boxes and scores of all places. Empty where no output
+    is picked.
+    """
+    maker = {value: node for node in model.proto.graph.node for value in node.output if value}
+    outputs = [item.name for item in model.proto.graph.output]
+    pending, seen = list(outputs), set[str]()
+    found: dict[str, None] = {}
+    while pending:
+        name = pending.pop()
+        node = maker.get(name)
+        if node is None or name in seen or node.op_type in _MEASURES:
+            continue
+        seen.add(name)
+        if compacts(model, name) or node.op_type in _COMPARES:
+            pending += [value for value in reversed(reads_of(node)) if value]
+        elif node.op_type in _MOVES and node.input[0] in maker:
+            pending.append(node.input[0])
+        elif name not in outputs:
+            found[name] = None
+    return tuple(found)
 
 
 def _all_shares(graph: GraphProto, outer: Mapping[str, NodeProto], value: str) -> bool:

@@ -3,7 +3,8 @@
 A model with one input and one output of classes is as `calibration.answers` says. Of all others every output that holds
 real numbers counts: `classes` behind a softmax (also one for each step or place), its logarithm or an ArgMax, and where
 there is one row of scores a sample; `binary` behind a Sigmoid; `values` else. Left out, with a remark: whole numbers,
-constants, and outputs whose shape follows values, such as boxes behind a NonMaxSuppression.
+constants, and outputs whose shape follows values, such as boxes behind a NonMaxSuppression. Where nothing else is left,
+the values that those are picked from count instead.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from onnx import ModelProto
 
 from enxuto.calibration.answers import Answers, inspect_answers
 from enxuto.calibration.output_kinds import (
+    before_picking,
     behind_arg_max,
+    class_axis,
     compacts,
     holds_chances,
     kind_of_output,
@@ -145,12 +148,31 @@ def find_losses(
             remarks.append(f"output {name!r} is left out: {made}")
         else:
             losses.append(replace(made, weight=weight))
+    if not losses and not choices and (picked := _before_picking(model, samples, remarks, threads)):
+        return picked
     if not losses:
         why = "; ".join(remarks) or "all are ignored"
         raise UsageError(
             f"no output of the model can be judged: {why}; compress it without data", code="E035"
         )
     return JudgedOutputs(tuple(losses), tuple(remarks))
+
+
+def _before_picking(
+    model: Model, samples: Samples, remarks: Sequence[str], threads: int
+) -> JudgedOutputs | None:
+    """Return how the values are judged that a detector picks its outputs from; None where there are none."""
+    names = before_picking(model)
+    if not names:
+        return None
+    try:
+        found = find_losses(measured_model(model, names), samples, threads=threads, peel=False)
+    except UsageError:
+        return None
+    shown = ", ".join(repr(loss.name) for loss in found.losses)
+    return replace(
+        found, remarks=(*remarks, f"the values before them that they are picked from are judged: {shown}")
+    )
 
 
 def _shape_varies(groups: Sequence[Group], pieces: Sequence[np.ndarray]) -> bool:
@@ -177,7 +199,12 @@ def run_together(model: Model, samples: Samples, *, threads: int = 0) -> Samples
         _run_named(model, samples.head(1).groups()[0], samples, threads)
         return samples
     two = next(two.parts(2))
-    together = _run_named(model, two, samples, threads)
+    try:
+        together = _run_named(model, two, samples, threads)
+    except DataError:
+        for part in two.parts(1):
+            _run_named(model, part, samples, threads)
+        return replace(samples, stacked=False)
     apart = [_run_named(model, part, samples, threads) for part in two.parts(1)]
     for number, whole in enumerate(together):
         rows = [outputs[number] for outputs in apart]
@@ -280,7 +307,7 @@ def _classes(
         piece.size // group.count == piece.shape[-1] for piece, group in zip(pieces, groups, strict=True)
     )
     if end.kind not in ("probabilities", "log-probabilities"):
-        axis = None if flat else -1
+        axis = None if flat else class_axis(model, name, pieces[0].ndim)
         return OutputLoss(name, "classes", name, axis=axis, operator=operator)
     shares = [np.exp(p.astype(np.float64)) if end.kind == "log-probabilities" else p for p in pieces]
     axes = [-1, *range(1, pieces[0].ndim - 1)]

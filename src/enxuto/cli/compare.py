@@ -206,6 +206,8 @@ def _warn_of_chance(answers: AnswerComparison, model: Model, name: str) -> None:
             f"{name}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
             "are the labels those of the model, in its order, and the preprocessing its own?"
         )
+    elif chance.order_doubt is not None:
+        warn(f"{name}: {chance.order_doubt}")
 
 
 def _show_answers(answers: AnswerComparison, title: str) -> None:

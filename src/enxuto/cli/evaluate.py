@@ -271,6 +271,8 @@ def _warn_of_chance(confusion: list[list[int]], model: str) -> None:
             f"{model}: top-1, {chance.right} of {chance.samples}, is no better than chance ({chance.expected:.1%}): "
             "are the labels those of the model, in its order, and the preprocessing its own?"
         )
+    elif chance.order_doubt is not None:
+        warn(f"{model}: {chance.order_doubt}")
 
 
 def _show_confusion(result: dict[str, Any]) -> None:

@@ -38,6 +38,9 @@ __all__ = ["Bounds", "Judge", "JudgeScore", "Judgement", "Measure", "OutputResul
 Measure: TypeAlias = "Callable[[onnxruntime.InferenceSession, onnxruntime.InferenceSession], float]"
 """A caller's own judge: sessions of the original and of the compressed model → a number, higher is better."""
 
+_POOR_SNR = 20.0  # dB
+_POOR_AGREEMENT = 90.0  # percent
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -94,6 +97,18 @@ class Bounds:
         """Whether answers or a caller's score are bounded, so that the smallest file is searched."""
         return self.limits_answers or self.max_judge_drop is not None
 
+    def unbounded(self, judgement: Judgement) -> str | None:
+        """Return what to say where outputs of a kind that no bound is of lose much; None where they do not."""
+        if not self.limits_answers:
+            return None
+        bounds_answers = any(bound is not None for bound in (self.max_drop, self.min_agreement, self.max_kl))
+        snr, same = judgement.snr_db, judgement.agreement
+        if self.min_snr is None and snr is not None and not snr >= _POOR_SNR:
+            return f"no bound is of the outputs of values, which keep {snr:.1f} dB; min_snr= bounds them too"
+        if not bounds_answers and same is not None and not same >= _POOR_AGREEMENT:
+            return f"no bound is of the answers, of which {same:.1f} % stay; min_agreement= or max_kl= bounds them too"
+        return None
+
     def violation(self, judgement: Judgement | None, score: JudgeScore | None = None) -> str | None:
         """Return which bound a judgement or score violates, None where all bounds hold."""
         found = None if judgement is None else self._answers_violation(judgement)
@@ -110,7 +125,8 @@ class Bounds:
         if self.min_snr is not None and not (
             judgement.snr_db is not None and judgement.snr_db >= self.min_snr
         ):
-            return f"the signal is {judgement.snr_db or 0:.2f} dB above the error, less than {self.min_snr:g}"
+            known = math.floor(100 * (judgement.snr_db or 0)) / 100  # rounded up it would seem to be enough
+            return f"the signal is {known:.2f} dB above the error, less than {self.min_snr:g}"
         same = judgement.agreement
         if self.min_agreement is not None and not (same is not None and same >= self.min_agreement):
             return f"{same or 0:.2f} % of answers stay, fewer than {self.min_agreement:g}"

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import NodeProto
 
+from enxuto.calibration.outputs import run_together
 from enxuto.calibration.synthetic_inputs import synthetic_inputs
 from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess
-from enxuto.errors import EnxutoError
+from enxuto.errors import DataError, EnxutoError
 from enxuto.onnx_model import Model, Role
 from enxuto.onnx_model.scopes import scopes
 from enxuto.opening import onnx_metadata, preprocess_of
@@ -41,6 +43,7 @@ _FACTOR = 4.0  # on steps, where one group is moved: what it does stands out fro
 _DRAWS = 2
 _TRIALS = 5
 _RUINED = 100.0  # 0.05 nats, or 21 dB
+_MOST_ROUNDS = 1024  # of a Loop in a model that is run
 _LARGEST = 1 << 30  # bytes of a model that is run some thirty times
 _FINEST, _COARSEST = -24, 4  # quarter octaves on all steps
 _MOST = 6  # quarter octaves of a group against the others
@@ -60,14 +63,19 @@ class Response:
         """many: as in `synthetic_inputs`."""
         found = synthetic_inputs(model, preprocess, threads=threads, many=many)
         self.inputs = found.description
-        judge = OutputJudge(model, found.samples, threads=threads)
+        samples = found.samples
+        try:
+            judge = OutputJudge(model, samples, threads=threads)
+        except DataError:  # outputs that are picked have no row for each sample
+            samples = run_together(model, samples, threads=threads)
+            judge = OutputJudge(model, samples, threads=threads)
         judged = judge.judged_outputs
         few = judged.answers is not None and judged.answers.classes < _FEW_SCORES
         if few and judged.answers is not None and not judged.answers.operator:
             choices = {judged.losses[0].name: ("values", 1.0)}
-            judge = OutputJudge(model, found.samples, choices, threads=threads)
+            judge = OutputJudge(model, samples, choices, threads=threads)
         self._judge = judge
-        self.samples = len(found.samples)
+        self.samples = len(samples)
 
     def judge(self, model: Model) -> Judgement:
         """Return how the outputs of a model compare with the original's."""
@@ -97,7 +105,7 @@ def find_response(
     """
     if model.size_bound() > _LARGEST:
         return None, "it is too large to be run for this"
-    if any(node.op_type == "Loop" for scope in scopes(model.proto) for node in scope.body.node):
+    if any(_may_not_end(model, node) for scope in scopes(model.proto) for node in scope.body.node):
         return None, "it has a Loop, which may run without end"
     preprocess = preprocess_of(dict(metadata)) or preprocess_of(onnx_metadata(model))
     try:
@@ -106,6 +114,16 @@ def find_response(
         return None, "there is not enough memory to run it"
     except EnxutoError as error:
         return None, str(error)
+
+
+def _may_not_end(model: Model, node: NodeProto) -> bool:
+    """Say whether a node is a Loop whose rounds are not bounded by a small constant of the main graph."""
+    if node.op_type != "Loop":
+        return False
+    name = node.input[0] if node.input else ""
+    if name in model and model.info(name).elements == 1:
+        return int(model.load(name).reshape(-1)[0]) > _MOST_ROUNDS
+    return True
 
 
 def loss_of(judgement: Judgement) -> float:

@@ -18,7 +18,7 @@ from enxuto.importing.modules import Apply
 from enxuto.importing.names import Places, layer_path
 from enxuto.importing.network import OnnxNetwork, Step, needed_steps
 from enxuto.importing.node import Built, Node
-from enxuto.importing.patterns import join_biases, join_shuffles
+from enxuto.importing.patterns import join_biases, join_shuffles, plain_view
 from enxuto.importing.rules import RULES
 from enxuto.importing.sizes import SIZE_RULES
 from enxuto.importing.values import Value, to_tensor
@@ -63,6 +63,7 @@ class _Builder:
         self._tensors: dict[str, list[tuple[np.ndarray, nn.Parameter | Tensor]]] = {}
         self._reads = Counter(name for node in model.proto.graph.node for name in node.input)
         self._reads.update(outputs)
+        self._flattened: dict[str, str] = {}
 
     def constant_rank(self, name: str) -> int | None:
         """The number of axes of a weight, None for what is no weight."""
@@ -78,6 +79,7 @@ class _Builder:
             for value in evaluate(node, self.opset, inputs):
                 self.values[value.name] = value
             return
+        node, inputs = self._as_plain_view(node, inputs)
         seen = Node(node, self.opset, inputs)
         given = [value for value in inputs if value is not None]
         sizes = any(value.is_sizes for value in given) and all(
@@ -92,6 +94,26 @@ class _Builder:
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
             raise seen.refusal(error_reason(error)) from error
+
+    def _as_plain_view(
+        self, node: NodeProto, inputs: list[Value | None]
+    ) -> tuple[NodeProto, list[Value | None]]:
+        """The Reshape that a Gather of all numbers is, with its inputs; any other node as it is."""
+        first = inputs[0].example if inputs and inputs[0] is not None else None
+        if node.op_type == "Reshape" and isinstance(first, Tensor) and self._makes_one_axis(inputs):
+            self._flattened[node.output[0]] = node.input[0]
+        view = plain_view(node, self.values, self._flattened)
+        if view is None:
+            return node, inputs
+        indices = self.values[node.input[1]].example
+        assert indices is not None
+        shape = np.array([0, *indices.shape[1:]], np.int64)  # 0: the batch's size stays
+        return view, [self.values[view.input[0]], Value(view.input[1], shape)]
+
+    @staticmethod
+    def _makes_one_axis(inputs: Sequence[Value | None]) -> bool:
+        target = inputs[1].constant if len(inputs) > 1 and inputs[1] is not None else None
+        return target is not None and target.tolist() == [-1]
 
     def _value(self, name: str) -> Value:
         if name not in self.values:

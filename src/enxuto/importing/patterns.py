@@ -1,4 +1,4 @@
-"""Forms that exporters write as several nodes and that are one layer: a product with a bias, a channel shuffle."""
+"""Forms that exporters write as several nodes and that are one layer: a product with a bias, a shuffle, a view."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 from onnx import NodeProto, helper
 from torch import nn
 
 from enxuto.importing.modules import Apply
 from enxuto.importing.network import Step
+from enxuto.importing.values import Value
 from enxuto.zoo.shufflenet import ChannelShuffle
 
-__all__ = ["join_biases", "join_shuffles"]
+__all__ = ["join_biases", "join_shuffles", "plain_view"]
 
 
 def join_biases(
@@ -88,3 +90,35 @@ def _groups(
     if (split[0], split[1] * split[2], *split[3:]) != given:
         return None
     return split[1]
+
+
+def plain_view(
+    node: NodeProto, values: Mapping[str, Value], flattened: Mapping[str, str]
+) -> NodeProto | None:
+    """A Gather that takes all numbers of a flattened tensor in their order, as a Reshape of that tensor.
+
+    PyTorch's exporter writes `as_strided` so, which is what its adaptive average pool becomes. Its indices count the
+    numbers of all channels, so that no channel could go.
+
+    Args:
+        node: any node; what is no such Gather gives None.
+        values: the values known so far.
+        flattened: what was reshaped to one axis → the tensor that it was.
+
+    Returns:
+        A Reshape whose second input is called as the node's output, with the ending `, its shape`.
+    """
+    if node.op_type != "Gather" or node.input[0] not in flattened or node.input[1] not in values:
+        return None
+    before, indices = values[flattened[node.input[0]]].example, values[node.input[1]].example
+    if before is None or not isinstance(indices, np.ndarray) or not indices.ndim:
+        return None
+    whole = np.arange(int(np.prod(before.shape))).reshape(-1)
+    if indices.shape[0] != before.shape[0] or not np.array_equal(indices.reshape(-1).astype(np.int64), whole):
+        return None
+    return helper.make_node(
+        "Reshape",
+        [flattened[node.input[0]], f"{node.output[0]}, its shape"],
+        list(node.output),
+        name=node.name,
+    )

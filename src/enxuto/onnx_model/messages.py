@@ -48,7 +48,9 @@ def parse(content: bytes) -> ModelProto:
     if content.startswith(_ENX):
         raise ModelError("this is an .enx file already; decompress it first", code="E030")
     if content.startswith(_ENXD):
-        raise ModelError("this is a difference file; `enxuto apply OLD.enx` makes a new file of it", code="E030")
+        raise ModelError(
+            "this is a difference file; `enxuto apply OLD.enx` makes a new file of it", code="E030"
+        )
     check_wire(content)
     proto = ModelProto()
     try:

@@ -36,13 +36,17 @@ from enxuto.studies.network_hashes import state_hash
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
+from enxuto.zoo.entry import OptionValue
 
 __all__ = ["StartingNetwork", "TrainedWeights", "prune_points", "size_after"]
 
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """The weights of a checkpoint. config, last_lr, classes, mean, std: of its training, None where it lacks them."""
+    """The weights of a checkpoint. config, last_lr, classes, mean, std: of its training, None where it lacks them.
+
+    network: `Checkpoint.network`.
+    """
 
     state: Mapping[str, Tensor] = field(hash=False)
     config: Mapping[str, Any] | None = None
@@ -50,6 +54,7 @@ class TrainedWeights:
     classes: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    network: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def read(cls, path: str | Path) -> TrainedWeights:
@@ -64,7 +69,7 @@ class TrainedWeights:
         lr = read.history[-1]["lr"] if read.history else read.config["lr"]
         return cls(
             read.model, read.config, lr, read.data["classes"], tuple(read.data["mean"]),
-            tuple(read.data["std"]),
+            tuple(read.data["std"]), read.network,
         )  # fmt: skip
 
 
@@ -82,15 +87,20 @@ class StartingNetwork:
 
     @classmethod
     def of(
-        cls, name: str, weights: TrainedWeights | None, shape: Sequence[int], classes: int
+        cls,
+        name: str,
+        weights: TrainedWeights | None,
+        shape: Sequence[int],
+        classes: int,
+        options: Mapping[str, OptionValue] | None = None,
     ) -> StartingNetwork:
-        """Build `name` for images of `shape`, (channels, height, width), and put the weights in.
+        """Build `name` with `options` for images of `shape`, (channels, height, width), and put the weights in.
 
         Raises `ModelError` where they are of another network.
         """
         own = ":" in name
         architecture = Architecture(
-            name, tuple(shape), None if own else (weights and weights.classes) or classes
+            name, tuple(shape), None if own else (weights and weights.classes) or classes, dict(options or {})
         )
         if weights is not None and not own:
             check_declared_size(architecture, weights.state)  # the number of classes stands in the file

@@ -108,3 +108,6 @@ def _replace(graph: GraphProto, kept: list[NodeProto], folded: Mapping[str, np.n
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in folded.items())
+    infos = [item for item in graph.value_info if item.name not in folded]  # inference would believe them
+    del graph.value_info[:]
+    graph.value_info.extend(infos)

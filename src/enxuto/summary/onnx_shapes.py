@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
+from onnx import ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 from onnx.inliner import inline_local_functions
 
 from enxuto.errors import ModelError, UsageError, error_reason
@@ -28,6 +28,7 @@ _TERM = r"[A-Za-z]*(\.\.\.)?[A-Za-z]*"
 _EQUATION = re.compile(_TERM + r"(," + _TERM + r")*(->" + _TERM + r")?")
 _ROUNDS = 20  # of inference and folding; each gets past one more place where a shape is computed from a shape
 _LARGEST_SHAPE = 64  # elements of a weight that can give a shape
+_LARGEST_INDICES = 1 << 16  # elements of int64 that are added to positions, as in PyTorch's as_strided
 _MEASURES = frozenset({"Shape", "Size"})  # they look at an image's shape, not at the image
 
 
@@ -112,6 +113,9 @@ def _fill_einsums(proto: ModelProto, of: dict[str, _Shape]) -> bool:
 
 
 def _inferred(proto: ModelProto) -> tuple[ModelProto, dict[str, _Shape], frozenset[str]]:
+    for item in proto.graph.value_info:
+        if None in _dims(item):  # inference would leave it so
+            item.type.tensor_type.ClearField("shape")
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
@@ -132,7 +136,8 @@ def _light_copy(model: Model) -> ModelProto:
             if tensor is not None:
                 held[node.output[0]] = tensor
     for info in model.infos():
-        if info.elements <= _LARGEST_SHAPE and info.name in held:
+        largest = _LARGEST_INDICES if info.data_type == TensorProto.INT64 else _LARGEST_SHAPE
+        if info.elements <= largest and info.name in held:
             tensor = held[info.name]
             tensor.ClearField("data_location")
             tensor.raw_data = bytes(array_bytes(model.load(info.name), info.data_type))

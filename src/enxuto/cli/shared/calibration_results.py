@@ -119,12 +119,16 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
             f"on these images {result.held_out_violation}. The bound holds on the images that judged the search, "
             "perhaps by luck; give more images, or a tighter bound"
         )
+    if result.unbounded is not None:
+        warn(result.unbounded)
     if result.by_chance is not None and not result.by_chance.better:
         chance = result.by_chance
         warn(
             f"the original's top-1, {chance.right} of {chance.samples}, is no better than chance "
             f"({chance.expected:.1%}): are the labels those of the model, in its order, and the preprocessing its own?"
         )
+    elif result.by_chance is not None and result.by_chance.order_doubt is not None:
+        warn(f"the original: {result.by_chance.order_doubt}")
     if result.calibration.reason is not None:
         note(f"rounding treated outputs as unrelated: {result.calibration.reason}")
 

@@ -73,8 +73,11 @@ def _gather(node: Node) -> Built:
     return Built(Apply(_picked_constants, {"axis": axis, "indices": (indices % size).tolist()}))
 
 
-def _picked(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+def _picked(x: Tensor, indices: Tensor | np.ndarray, axis: int) -> Tensor:
+    """Pick by a tensor, or by sizes of the input, which are an array of objects."""
     size = x.shape[axis]
+    if not isinstance(indices, Tensor):
+        indices = torch.from_numpy(indices.astype(np.int64)).to(x.device)
     flat = indices.reshape(-1).long()
     found = x.index_select(axis, torch.where(flat < 0, flat + size, flat))
     return found.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])

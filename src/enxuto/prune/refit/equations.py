@@ -24,6 +24,7 @@ __all__ = ["Equations", "Goal", "is_depthwise"]
 
 FOLDS = 3
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e3)
+_OF_ONE_IMAGE = 1.0  # where no other image tells noise apart: 1e-4 loses more on others than no fit at all
 _TIMES = 8  # fitted again
 
 
@@ -107,7 +108,7 @@ class Equations:
         losses = torch.zeros(len(_RIDGES), dtype=torch.float64)
         for fold, gap in zip(inputs, missing, strict=True):
             if not bool((total - fold).any()):
-                continue  # one image: nothing is left to fit without its fold
+                return _OF_ONE_IMAGE  # nothing is left to fit without its fold
             for number, ridge in enumerate(_RIDGES):
                 found = torch.cholesky_solve(gaps - gap, self._factor(total - fold, ridge))
                 losses[number] += (found * (fold @ found)).sum() - 2 * (found * gap).sum()
