@@ -14,6 +14,7 @@ from typer.testing import Result
 
 import enxuto
 from enxuto import zoo
+from enxuto.opening import onnx_metadata
 from enxuto.prune import deeplift, load_pruned
 from enxuto.runtime import Runner
 
@@ -51,6 +52,7 @@ def test_prune_leaves_a_smaller_onnx_file(
     last = json.loads(result.stdout)["rounds"][-1]
     assert last["left"]["macs"] == pytest.approx(0.6, abs=0.1)
     assert (out / "model.onnx").stat().st_size < digits.stat().st_size
+    assert onnx_metadata(enxuto.Model.read(out / "model.onnx"))["labels"] == list("0123456789")
     pruned = load_pruned(out / "model.pt")
     batch = torch.rand(4, *pruned.architecture.input_shape)
     np.testing.assert_allclose(

@@ -9,12 +9,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from typer.testing import Result
 
+from enxuto.cli.shared.model_files import keep_labels
+from enxuto.cli.shared.starting_networks import StartingPoint, StartOptions
 from enxuto.onnx_model import Model, fix_sizes
 from enxuto.onnx_model.carried import LABELS_KEY, PREPROCESS_KEY
+from enxuto.opening import onnx_metadata
 from enxuto.retraining import Retraining
 from enxuto.runtime import Runner
+from enxuto.studies.pruning import StartingNetwork
 
 pytestmark = pytest.mark.torch
 Invoke = Callable[..., Result]
@@ -189,3 +194,43 @@ def test_images_give_the_size_that_a_network_leaves_open() -> None:
     fixed = fix_sizes(model, (1, 8, 8))
     assert Runner(fixed).inputs[0].shape[1:] == (1, 8, 8)
     assert fix_sizes(fixed, (1, 9, 9)) is fixed
+
+
+def class_folders(folder: Path, names: list[str]) -> Path:
+    for name in names:
+        (folder / "classes" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(
+                folder / "classes" / name / f"{number}.png"
+            )
+    return folder / "classes"
+
+
+@pytest.mark.parametrize("verb", ["prune", "train"])
+def test_classes_in_another_order_than_the_networks_are_refused(
+    verb: str, invoke: Invoke, folder: Path
+) -> None:
+    """Folders are in the order of their names, which is not the order of the outputs."""
+    model = network(classes=3)
+    model.metadata_props.add(key=LABELS_KEY, value='["wasp", "ant", "bee"]')
+    onnx.save(model, folder / "net.onnx")
+    data = class_folders(folder, ["ant", "bee", "wasp"])
+    asked = words(verb, folder, folder / "net.onnx", data)
+    asked = [data if word == folder / "test.npz" else word for word in asked]
+    check_refused(
+        invoke(*asked), folder, "classes in another order than the images ('wasp' first, not 'ant')"
+    )
+
+
+def test_a_network_keeps_the_names_of_its_classes() -> None:
+    """Images without names have none to give; a new head does not take the old one's."""
+    start = StartingNetwork.of_model(
+        Model.from_proto(made := network()), onnx_metadata(Model.from_proto(made)), "net"
+    )
+    own = tuple("0123456789")
+    assert keep_labels("net.onnx", start, None) == own
+    assert keep_labels("net.onnx", start, tuple("abcdefghij")) == tuple("abcdefghij")
+    assert keep_labels("net.onnx", start, ("0", "1")) == own
+    point = StartingPoint("net.onnx", StartOptions(classes=2), start)
+    assert point.labels(None) is None
+    assert point.labels(("a", "b")) == ("a", "b")

@@ -167,7 +167,12 @@ def test_toml_at_the_top_or_in_its_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("crop = ", "is not TOML"), ("x = 1", "bad.toml.*unknown setting x"), ("preprocess = 3", "table")],
+    [
+        ("crop = ", "is not TOML"),
+        ("x = 1", "bad.toml.*unknown setting x"),
+        ("preprocess = 3", "table"),
+        ("", "holds no settings"),
+    ],
 )
 def test_bad_toml_is_one_line_with_the_file(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "bad.toml").write_text(text)

@@ -27,6 +27,7 @@ from enxuto.compression.retrainer import (
 from enxuto.compression.split import split_for_training
 from enxuto.data import dataset_of_arrays
 from enxuto.errors import UsageError
+from enxuto.machine.signals import Terminated
 from enxuto.retraining import training
 from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.divergence import divergence_from
@@ -202,6 +203,27 @@ def test_an_interrupted_training_keeps_the_best_file_and_goes_on_bit_for_bit(
         one.bytes for one in retrained_of(whole).checks
     ]
     assert not list(calibrations.glob("*.retraining.pt"))
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, Terminated])
+def test_an_interrupted_control_does_not_cost_the_finished_file(
+    signal: type[KeyboardInterrupt], calibrations: Path, whole: enxuto.CompressionResult
+) -> None:
+    def stop(stage: str, *_: int) -> None:
+        if stage == "training the control":
+            raise signal
+
+    asked = replace(FEW, control=True)
+    if signal is Terminated:  # which ends at once: the next call need not train again
+        with pytest.raises(Terminated):
+            compress(calibrations, asked, progress=stop)
+        (kept,) = calibrations.glob("*.retraining.pt")
+        kept.unlink()
+        return
+    with pytest.warns(UserWarning, match="no control"):
+        found = compress(calibrations, asked, progress=stop)
+    assert (retrained_of(found).ended, retrained_of(found).control) == ("", None)
+    assert found.to_bytes() == whole.to_bytes()
 
 
 @pytest.mark.parametrize("contents", [b"", b"PK\x03\x04 torn", b"not an archive"])

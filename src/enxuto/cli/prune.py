@@ -11,7 +11,7 @@ import typer
 
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
-from enxuto.cli.shared.model_files import check_classes, is_model_file, open_network_file
+from enxuto.cli.shared.model_files import check_classes, is_model_file, keep_labels, open_network_file
 from enxuto.cli.shared.network_options import NetworkOptions, check_built_as
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.prune_options import PruneOptions
@@ -112,6 +112,9 @@ def run(
     images = open_both_parts(selected, data, image_options.test)
     if earlier is not None:
         check_classes(network, earlier, images)
+    labelled = (
+        images if earlier is None else replace(images, labels=keep_labels(network, earlier, images.labels))
+    )
     unpruned = earlier or _build(network, weights, images, built)
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")
@@ -141,7 +144,7 @@ def run(
         samples=count_images(images), seed=image_options.seed, data=images.hash, threads=threads
     )
     timed = threads if options.speed else None
-    finish(points, results, images, folder, made, timed=timed, as_json=options.json)
+    finish(points, results, labelled, folder, made, timed=timed, as_json=options.json)
 
 
 def _check_names(options: PruneOptions) -> None:
@@ -187,7 +190,7 @@ def _amount(options: PruneOptions, filters: FilterOptions) -> tuple[float, str]:
         return parse_share(filters.amount), filters.target
     if (filters.amount, filters.target) != (FilterOptions.amount, FilterOptions.target):
         raise UsageError("--macs says how much is left; leave out --amount and --target", code="E022")
-    return 1 - parse_share(options.macs) ** (1 / options.rounds), "macs"
+    return 1 - parse_share(options.macs, "--macs") ** (1 / options.rounds), "macs"
 
 
 def _read_start(network: str, options: PruneOptions) -> tuple[TrainedWeights | None, StartingNetwork | None]:

@@ -123,13 +123,12 @@ def run(
 ) -> None:
     """Open, search, write, show."""
     check_packages("torch", "onnxscript")
-    from enxuto.compression.judge import Bounds
     from enxuto.enx.ledger import original_sizes
     from enxuto.opening import preprocess_of
     from enxuto.slimming.aims import parse_aim
-    from enxuto.slimming.entry import SlimWork, open_model
+    from enxuto.slimming.entry import SlimWork, open_model, slim_bounds
 
-    bounds = Bounds(options.max_drop, options.min_agreement, options.max_kl)
+    bounds = slim_bounds(options.max_drop, options.min_agreement, options.max_kl)
     aim = parse_aim(options.macs, options.target_latency)
     model, metadata = open_model(source)
     metadata["original"] = original_sizes(source, xz=False)

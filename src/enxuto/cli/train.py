@@ -116,6 +116,7 @@ def run(
     parts = _load(start, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
     model = start.build(train, config.seed)
+    parts = replace(parts, classes=start.labels(parts.classes))
     if _is_reporting():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")

@@ -172,9 +172,13 @@ class Preprocess:
     def from_toml(cls, path: str | Path) -> Preprocess:
         """Read the settings at the top of a TOML file, or in its table `[preprocess]`.
 
-        Raises `UsageError` when the file is missing, is no TOML, or holds an unknown setting.
+        Raises `UsageError` when the file is missing, is no TOML, or holds no setting or an unknown one.
         """
         table = read_toml(path, "preprocess")
+        if not table:
+            raise UsageError(
+                f"{path} holds no settings of a preprocessing, such as divide_by = 255", code="E046"
+            )
         try:
             return cls.from_dict(table)
         except UsageError as error:

@@ -41,6 +41,8 @@ def retrain(task: RetrainingTask, settings: Retraining) -> Retrained:
         run = _Run(task, settings)
         ended = run.train()
         control = run.control() if settings.control and not ended else None
+        if not ended:
+            run.checkpoint.remove()
         return _remove_filters(run.result(ended, control), task)
 
 
@@ -113,7 +115,6 @@ class _Run:
             raise
         except KeyboardInterrupt:
             return "interrupted"
-        self.checkpoint.remove()
         return ""
 
     def _look_around(self) -> None:
@@ -216,9 +217,16 @@ class _Run:
         self.first, *self.checks = checks
         return True
 
-    def control(self) -> RetrainingControl:
-        """Train as long without rounding, and judge that."""
-        return train_control(self.task, self.settings, self.schedule, self.teacher, self.images)
+    def control(self) -> RetrainingControl | None:
+        """Train as long without rounding, and judge that; None, with a warning, where that is interrupted."""
+        self._save()  # the training is done, and stays so if this one is killed
+        try:
+            return train_control(self.task, self.settings, self.schedule, self.teacher, self.images)
+        except Terminated:
+            raise
+        except KeyboardInterrupt:
+            warnings.warn("interrupted: the file is finished, and no control is told of", stacklevel=2)
+            return None
 
     def result(self, ended: str, control: RetrainingControl | None) -> Retrained:
         """Return what was found."""

@@ -40,7 +40,7 @@ from enxuto.progress import Progress, offers_bar
 from enxuto.slimming.aims import Aim, parse_aim
 from enxuto.slimming.result import SlimResult, Tried
 
-__all__ = ["SlimWork", "open_model", "slim"]
+__all__ = ["SlimWork", "open_model", "slim", "slim_bounds"]
 
 
 @offers_bar
@@ -98,7 +98,7 @@ def slim(
     """
     assert not isinstance(progress, bool), "`offers_bar` has taken it"
     opened, metadata = open_model(model)
-    bounds = Bounds(
+    bounds = slim_bounds(
         check_number("max_drop", max_drop),
         check_number("min_agreement", min_agreement),
         check_number("max_kl", max_kl),
@@ -122,6 +122,13 @@ def slim(
             result=result,
         )
     return result
+
+
+def slim_bounds(max_drop: float | None, min_agreement: float | None, max_kl: float | None) -> Bounds:
+    """Return what bounds a slimming. Raises `UsageError` where nothing does."""
+    if max_drop is None and min_agreement is None and max_kl is None:
+        raise UsageError("slimming needs a bound: max_drop=, min_agreement= or max_kl=", code="E023")
+    return Bounds(max_drop, min_agreement, max_kl)
 
 
 def open_model(model: str | PathLike[str] | Model) -> tuple[Model, dict[str, Any]]:
@@ -168,8 +175,6 @@ class SlimWork:
     name: str = "model"
 
     def __post_init__(self) -> None:
-        if not self.bounds.limits_answers:
-            raise UsageError("slimming needs a bound: max_drop=, min_agreement= or max_kl=", code="E023")
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(f"minutes= is a positive number, not {self.minutes:g}")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
 
-__all__ = ["NetworkFile", "check_classes", "is_model_file", "open_network_file"]
+__all__ = ["NetworkFile", "check_classes", "is_model_file", "keep_labels", "open_network_file"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,31 @@ def check_classes(network: str, start: StartingNetwork, images: Images) -> None:
             "or name the network's classes by --labels",
             code="E042",
         )
+
+
+def keep_labels(
+    network: str, start: StartingNetwork, names: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    """The class names of what a network becomes: those of the images, or else its own.
+
+    Raises `UsageError` where both are the same in another order: labels would count other classes than outputs do.
+    """
+    from enxuto.importing.network import OnnxNetwork
+    from enxuto.opening import labels_of
+
+    if start.source is None or not isinstance(start.network, OnnxNetwork):
+        return names
+    found = labels_of(start.source, dict(start.network.signature.metadata))
+    own = None if found is None else tuple(one if isinstance(one, str) else one[0] for one in found)
+    if own is None or names is None or len(names) != len(own):
+        return own or names
+    if names != own and sorted(map(str.casefold, names)) == sorted(map(str.casefold, own)):
+        raise UsageError(
+            f"{network} has its classes in another order than the images ({own[0]!r} first, not {names[0]!r}); name a "
+            "file of them in the network's order by --labels",
+            code="E042",
+        )
+    return names
 
 
 def _pixel_scale(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enxuto.cli.shared.model_files import is_model_file, open_network_file
+from enxuto.cli.shared.model_files import is_model_file, keep_labels, open_network_file
 from enxuto.cli.shared.network_options import NetworkOptions, input_shape, options_with_weights
 from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.errors import UsageError
@@ -80,6 +80,12 @@ class StartingPoint:
 
         check_channels(train, self.mean, "--data")
         return replace(train, mean=self.mean, std=self.std)
+
+    def labels(self, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """The class names of what is trained; of a network with its own head those are its own, in its order."""
+        if self.file is None or self.options.classes is not None:
+            return names
+        return keep_labels(self.network, self.file, names)
 
     def build(self, train: TrainingData, seed: int) -> nn.Module:
         """The network for these images, with a new head and frozen parameters as the options say.

@@ -40,15 +40,15 @@ def parse_image_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[1])
 
 
-def parse_share(text: str) -> float:
+def parse_share(text: str, option: str = "--amount") -> float:
     """Return `20%` or `0.2` as 0.2; `UsageError` for anything that is not above 0 and below 1."""
     number, is_percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
         value = float(number) / (100 if is_percent else 1)
     except ValueError as error:
-        raise UsageError(f"--amount takes a share such as 20% or 0.2, not {text!r}") from error
+        raise UsageError(f"{option} takes a share such as 20% or 0.2, not {text!r}") from error
     if not 0 < value < 1:
-        raise UsageError(f"--amount is above 0 % and below 100 %, written 20% or 0.2, not {text!r}")
+        raise UsageError(f"{option} is above 0 % and below 100 %, written 20% or 0.2, not {text!r}")
     return value
 
 
