@@ -95,7 +95,9 @@ class RetrainingTask:
     def _violation(self, size: int, judgement: Judgement) -> str | None:
         if self.bounds.max_bytes is None:
             return self.bounds.violation(judgement)
-        return None if size <= self.bounds.max_bytes else f"the file takes {size:,} bytes"
+        if size <= self.bounds.max_bytes:
+            return None
+        return f"the file takes {size:,} bytes, more than {self.bounds.max_bytes:,}"
 
     def code(
         self,
