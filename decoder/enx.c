@@ -108,6 +108,17 @@ static INLINE void write32(uint8_t *p, uint32_t v)
     else for (unsigned i = 0; i < sizeof v; i++) p[i] = (uint8_t)(v >> 8 * i);
 }
 
+#ifdef ENX_BRIEF
+enum { AT_ONCE = 4 };
+#else
+enum { AT_ONCE = 8 };
+#endif
+
+static INLINE uint32_t crc_of_four(const uint32_t *by, uint32_t x)
+{
+    return by[768 + (x & 255)] ^ by[512 + (x >> 8 & 255)] ^ by[256 + (x >> 16 & 255)] ^ by[x >> 24];
+}
+
 /* CRC-32 of zlib, half a byte at a time: the table is small enough for a board, and made here. */
 static uint32_t crc32_of(uint32_t crc, const uint8_t *data, size_t size)
 {
@@ -117,18 +128,18 @@ static uint32_t crc32_of(uint32_t crc, const uint8_t *data, size_t size)
         for (int j = 0; j < 4; j++) table[i] = table[i] >> 1 ^ (0xedb88320 & (0 - (table[i] & 1)));
     }
     crc = ~crc;
-#ifndef ENX_SMALL /* long data four bytes at a time, by tables made of the one above (Kounavis and Berry, 2005) */
+#ifndef ENX_SMALL /* long data AT_ONCE bytes at a time, by tables made of the one above (Kounavis and Berry, 2005) */
     if (size >= 4096) {
-        uint32_t by[4][256];
+        uint32_t by[AT_ONCE][256];
         for (unsigned i = 0; i < 256; i++) {
             const uint32_t half = i >> 4 ^ table[i & 15];
             by[0][i] = half >> 4 ^ table[half & 15];
         }
-        for (unsigned j = 1; j < 4; j++)
+        for (unsigned j = 1; j < AT_ONCE; j++)
             for (unsigned i = 0; i < 256; i++) by[j][i] = by[j - 1][i] >> 8 ^ by[0][by[j - 1][i] & 255];
-        for (; size >= 4; data += 4, size -= 4) {
-            crc ^= read32(data);
-            crc = by[3][crc & 255] ^ by[2][crc >> 8 & 255] ^ by[1][crc >> 16 & 255] ^ by[0][crc >> 24];
+        for (; size >= AT_ONCE; data += AT_ONCE, size -= AT_ONCE) {
+            crc = crc_of_four(by[AT_ONCE - 4], crc ^ read32(data));
+            if (AT_ONCE > 4) crc ^= crc_of_four(by[0], read32(data + 4));
         }
     }
 #endif
@@ -1043,7 +1054,14 @@ enum { ORDER0_TOKENS = 8192, ORDER0_CHUNK = 1 << 18, RAW = 1 << 16 }; /* RAW: ab
 typedef struct {
     unsigned shift, direct, k, tokens;
     int plain;       /* whether no token has raw bits */
-    uint64_t *slots; /* of each of 2^k: frequency of its token (16 bits), place in it (16), level or RAW + token (32) */
+    uint16_t *token; /* of each of 2^k slots: small, so that it stays in the nearest cache */
+#ifdef ENX_BRIEF
+#define NARROW(o) ((uint8_t *)0)
+#else
+#define NARROW(o) (o)->narrow
+    uint8_t *narrow; /* the same in bytes, in its place where no token is above 255 */
+#endif
+    uint64_t *of;    /* of a token: frequency (16 bits), where its slots begin (16), level or RAW + token (32) */
     uint16_t frequency[ORDER0_TOKENS];
 } order0;
 
@@ -1081,29 +1099,55 @@ static int read_frequencies(const enx_allocator *a, bits *b, order0 *o)
     align(b);
     NEED(!b->failed, ENX_PAYLOAD);
     o->plain = 1;
-    o->slots = take(a, whole, sizeof *o->slots);
-    NEED(o->slots, ENX_NO_MEMORY);
-    uint64_t *slot = o->slots;
+#ifndef ENX_BRIEF
+    if (tokens <= 256) NEED(o->narrow = take(a, whole, 1), ENX_NO_MEMORY);
+#endif
+    if (!NARROW(o)) NEED(o->token = take(a, whole, sizeof *o->token), ENX_NO_MEMORY);
+    NEED(o->of = take(a, tokens, sizeof *o->of), ENX_NO_MEMORY);
+    uint32_t slot = 0;
     for (unsigned t = 0; t < tokens; t++) {
         const int has_raw = o->shift || t > 2 * o->direct;
         const uint32_t value = has_raw ? RAW + t : t & 1 ? (t + 1) / 2 : 0 - t / 2;
         if (has_raw && o->frequency[t]) o->plain = 0;
-        for (uint32_t i = 0; i < o->frequency[t]; i++) *slot++ = (uint64_t)value << 32 | i << 16 | o->frequency[t];
+        o->of[t] = (uint64_t)value << 32 | slot << 16 | o->frequency[t];
+        const uint32_t next = slot + o->frequency[t];
+        if (NARROW(o)) memset(NARROW(o) + slot, (int)t, next - slot), slot = next;
+        else while (slot < next) o->token[slot++] = (uint16_t)t;
     }
     return ENX_OK;
 }
 
 /* The next level or token of state x. Whether a word is due is close to a coin flip, so that it is no branch. */
-static INLINE int32_t order0_next(const uint64_t *slots, unsigned k, uint64_t *state, const uint8_t **word)
+static INLINE int32_t order0_next(const uint8_t *narrow, const uint16_t *token, const uint64_t *of, unsigned k,
+                                  uint64_t *state, const uint8_t **word)
 {
     uint64_t x = *state;
-    const uint64_t slot = slots[x & (((uint64_t)1 << k) - 1)];
-    x = (slot & 0xffff) * (x >> k) + (slot >> 16 & 0xffff);
+    const uint64_t slot = x & (((uint64_t)1 << k) - 1), t = of[narrow ? narrow[slot] : token[slot]];
+    x = (t & 0xffff) * (x >> k) + slot - (t >> 16 & 0xffff);
     const uint64_t due = 0 - (uint64_t)(x < (uint64_t)1 << 24); /* all bits, or none */
     *state = x ^ ((x ^ (x << 16 | read16(*word))) & due);
     *word += due & 2;
-    return (int32_t)(slot >> 32);
+    return (int32_t)(t >> 32);
 }
+
+#ifndef ENX_SMALL
+/* Levels or tokens of four states from out[i] on: how far the words surely are there. Returns the next i. */
+static INLINE size_t order0_four(const uint8_t *narrow, const uint16_t *token, const order0 *o, uint64_t *x,
+                                 const uint8_t **word, const uint8_t *last, int32_t *out, size_t i, size_t stop)
+{
+    const uint64_t *of = o->of;
+    const unsigned k = o->k;
+    const uint8_t *at = *word;
+    for (; i + 4 <= stop && last - at >= 8; i += 4) { /* whatever comes, the words are there */
+        out[i] = order0_next(narrow, token, of, k, &x[0], &at);
+        out[i + 1] = order0_next(narrow, token, of, k, &x[1], &at);
+        out[i + 2] = order0_next(narrow, token, of, k, &x[2], &at);
+        out[i + 3] = order0_next(narrow, token, of, k, &x[3], &at);
+    }
+    *word = at;
+    return i;
+}
+#endif
 
 /* Puts the raw bits of `count` levels in their places. */
 static int order0_join(const order0 *o, bits *raw, int32_t *out, size_t count)
@@ -1111,6 +1155,10 @@ static int order0_join(const order0 *o, bits *raw, int32_t *out, size_t count)
     const unsigned shift = o->shift, direct = o->direct;
     bits b = *raw;
     for (size_t i = 0; i < count; i++) {
+#ifndef ENX_BRIEF /* most have none: compilers look at many at once */
+        for (int some = 0; !some && count - i > 16; i += some ? 0 : 16)
+            for (int j = 0; j < 16; j++) some |= out[i + (size_t)j] >= RAW;
+#endif
         if (out[i] < RAW) continue;
         const unsigned t = (unsigned)out[i] - RAW;
         const uint64_t window = peek(&b);
@@ -1136,8 +1184,7 @@ static int order0_join(const order0 *o, bits *raw, int32_t *out, size_t count)
 static int order0_chunk(const order0 *o, const uint8_t *data, uint64_t words, const uint8_t *end, int32_t *out, size_t count)
 {
     enum { BLOCK = 1 << 12 }; /* as much as stays in the nearest cache, a multiple of the lanes */
-    const unsigned lanes = count >= 1 << 15 ? 4 : 1, k = o->k;
-    const uint64_t *slots = o->slots;
+    const unsigned lanes = count >= 1 << 15 ? 4 : 1;
     uint64_t x[4] = {0, 0, 0, 0};
     NEED((uint64_t)(end - data) / 2 >= words && (uint64_t)(end - data) - 2 * words >= 5 * lanes, ENX_PAYLOAD);
     for (unsigned i = 0; i < lanes; i++, data += 5) {
@@ -1150,17 +1197,13 @@ static int order0_chunk(const order0 *o, const uint8_t *data, uint64_t words, co
         const size_t stop = count - begin < BLOCK ? count : begin + BLOCK;
         size_t i = begin;
 #ifndef ENX_SMALL
-        for (; lanes == 4 && i + 4 <= stop && last - word >= 8; i += 4) { /* whatever comes, the words are there */
-            out[i] = order0_next(slots, k, &x[0], &word);
-            out[i + 1] = order0_next(slots, k, &x[1], &word);
-            out[i + 2] = order0_next(slots, k, &x[2], &word);
-            out[i + 3] = order0_next(slots, k, &x[3], &word);
-        }
+        if (lanes == 4 && NARROW(o)) i = order0_four(NARROW(o), NULL, o, x, &word, last, out, i, stop);
+        else if (lanes == 4) i = order0_four(NULL, o->token, o, x, &word, last, out, i, stop);
 #endif
         for (; i < stop; i++) {
             static const uint8_t nothing[2] = {0, 0};
             const uint8_t *from = word < last ? word : nothing, *at = from;
-            out[i] = order0_next(slots, k, &x[i & (lanes - 1)], &at);
+            out[i] = order0_next(NARROW(o), o->token, o->of, o->k, &x[i & (lanes - 1)], &at);
             NEED(at == from || word < last, ENX_PAYLOAD);
             word += at - from;
         }
@@ -1176,7 +1219,7 @@ static int order0_levels(const enx_allocator *a, const uint8_t *data, size_t siz
     if (!count) return size ? ENX_PAYLOAD : ENX_OK;
     order0 *o = take(a, 1, sizeof *o);
     NEED(o, ENX_NO_MEMORY);
-    o->slots = NULL;
+    memset(o, 0, sizeof *o);
     bits b = bits_of(data, size);
     int code = read_frequencies(a, &b, o);
     /* the lengths stand before all chunks: a second reader passes over them to where the chunks begin */
@@ -1202,7 +1245,9 @@ static int order0_levels(const enx_allocator *a, const uint8_t *data, size_t siz
         code = order0_chunk(o, at, words, stop, out + c * ORDER0_CHUNK, now);
         at = stop;
     }
-    give_back(a, o->slots);
+    give_back(a, o->token);
+    give_back(a, NARROW(o));
+    give_back(a, o->of);
     give_back(a, o);
     return code;
 }
@@ -1243,7 +1288,10 @@ static INLINE unsigned behind_level(const uint8_t *trellis, unsigned state, uint
     return trellis[1 + state] ^ (trellis[0] & (0 - (level & 1)));
 }
 
-enum { CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, TOTALS = 32 * NEAR + 1, NUMBERS = 3 * 31 };
+enum {
+    CLASSES = 32, TOKENS = 64, NEAR = 31, SUMS = 6 * NEAR + 1, NUMBERS = 3 * 31,
+    OF_ROW = 4096 + 4 * TOKENS /* bytes of a row: tokens, and their frequencies */
+};
 
 /* Tables have a row for each class; on a trellis two or four, for each end of its state. */
 typedef struct {
@@ -1253,12 +1301,14 @@ typedef struct {
     int8_t *row_number, *column_number, *place_number; /* NULL where all are 0 */
     int shift[5], weight[4];
     uint32_t mean[CLASSES], smallest[TOKENS];
-    uint8_t own_class[2 * NUMBERS + 1]; /* by the sum of the numbers of row, column and position, from -NUMBERS on */
+    uint32_t own[2 * NUMBERS + 1]; /* by the sum of the numbers of row, column and position, from -NUMBERS on: where what
+                                      belongs to its class begins, in `near` where that is there, else in `row` */
     uint16_t share[5][TOKENS]; /* of 256, that the sign is the neighbours'; 256 for a token 0, which has none */
-    uint8_t *token;            /* by row and slot: 4096 in a row */
-    uint32_t *slots;           /* by row and token: its frequency, and above 16 bits where its slots begin */
-    uint8_t *row_of;           /* by own class, N (7 of them) and Y (SUMS): the first row of the weight's class */
-    uint8_t *sure_of;          /* by own class and |Z| (TOTALS) */
+    uint8_t *row;              /* by row: the token of each of 4096 slots; by token its frequency (uint32), and above 16 bits
+                                  where its slots begin */
+    uint8_t *near;             /* by own class: by N (7 of them) and Y (SUMS) the first row of the weight's class; by Z,
+                                  where 0 is the `middle`, how sure the sign is */
+    uint32_t middle;
     void *line;                /* memory for `line` and `sums` of lanes */
 } contexts;
 
@@ -1274,7 +1324,8 @@ static void class_frequencies(const int *exponent, int hazards, contexts *c, int
 {
     uint64_t left = (uint64_t)1 << 30;
     uint64_t stay = 65536 - hazard(exponent[hazards - 1]);
-    uint32_t sum = 0, *slots = c->slots + row_ * TOKENS;
+    uint8_t *token = c->row + row_ * OF_ROW;
+    uint32_t sum = 0, *slots = (uint32_t *)(void *)(token + 4096);
     int largest = 0;
     for (int t = 0; t < c->tokens; t++) {
         uint64_t mass;
@@ -1293,7 +1344,7 @@ static void class_frequencies(const int *exponent, int hazards, contexts *c, int
     }
     slots[largest] = slots[largest] + 4096 - sum;
     for (uint32_t t = 0, at = 0; t < (uint32_t)c->tokens; t++) {
-        memset(c->token + 4096 * row_ + at, (int)t, slots[t]);
+        memset(token + at, (int)t, slots[t]);
         at += slots[t];
         slots[t] |= (at - slots[t]) << 16;
     }
@@ -1317,23 +1368,21 @@ static int read_scales(const enx_allocator *a, bits *b, int there, uint64_t coun
 static int tables_of_neighbours(const enx_allocator *a, contexts *c)
 {
     static const uint8_t edges[4] = {10, 14, 19, 27}, sure[4] = {1, 4, 8, 15};
-    c->row_of = take(a, (uint64_t)c->classes, 7 * SUMS);
-    c->sure_of = take(a, (uint64_t)c->classes, TOTALS);
-    NEED(c->row_of && c->sure_of, ENX_NO_MEMORY);
-    uint8_t *row_ = c->row_of, *sure_ = c->sure_of;
+    const int most = (int)c->middle - 7 * SUMS;
+    uint8_t *near = c->near = take(a, (uint64_t)c->classes, (size_t)(7 * SUMS + 2 * most + 1));
+    NEED(near, ENX_NO_MEMORY);
     for (int own = 0; own < c->classes; own++) {
         const int64_t mean = c->mean[own];
-        for (int n = 0; n < 7; n++)
-            for (int y = 0; y < SUMS; y++) {
-                int step = 0;
-                for (int i = 0; i < 4; i++) step += 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[i] * (n + 3) * mean;
-                *row_++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * c->rows_each);
+        for (int n = 3; n < 10; n++)
+            for (int y = 0, step = 0; y < SUMS; y++) {
+                while (step < 4 && 1024 * (int64_t)y + 48 * mean >= (int64_t)edges[step] * n * mean) step++;
+                *near++ = (uint8_t)(clamp(own + c->shift[step], 0, c->classes - 1) * c->rows_each);
             }
-        for (int z = 0; z < TOTALS; z++) {
-            int s = 0;
-            for (int i = 0; i < 4; i++) s += 128 * (int64_t)z >= sure[i] * mean;
-            *sure_++ = (uint8_t)s;
+        for (int z = 0, s = 0; z <= most; z++) {
+            while (s < 4 && 128 * (int64_t)z >= sure[s] * mean) s++;
+            near[most - z] = near[most + z] = (uint8_t)s;
         }
+        near += 2 * most + 1;
     }
     return ENX_OK;
 }
@@ -1355,9 +1404,8 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
         c->smallest[t] = t <= c->direct ? (uint32_t)t : (uint32_t)c->direct + ((uint32_t)1 << (t - c->direct - 1));
     unsigned low = (unsigned)get(b, 2);
     const int k = c->classes, rows_each = c->rows_each;
-    c->token = take(a, (uint64_t)(k * rows_each), 4096);
-    c->slots = take(a, (uint64_t)(k * rows_each), sizeof *c->slots * TOKENS);
-    NEED(c->token && c->slots, ENX_NO_MEMORY);
+    c->row = take(a, (uint64_t)(k * rows_each), OF_ROW);
+    NEED(c->row, ENX_NO_MEMORY);
     for (int i = k - 1; i >= 0; i--)
         for (int m = 0; m < hazards; m++) {
             int expected = m ? exponent[i][m - 1] : 0;
@@ -1385,14 +1433,13 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
         for (int i = 0; i < k; i++) class_frequencies(own[i], firsts + hazards - rest, c, rows_each * i + end);
     }
     for (int i = 0; i < k; i++) {
-        const uint32_t *slots = c->slots + i * rows_each * TOKENS;
+        const uint32_t *slots = (const uint32_t *)(const void *)(c->row + i * rows_each * OF_ROW + 4096);
         uint64_t sum = 0;
         for (int t = 0; t < c->tokens; t++)
             sum += (uint64_t)(slots[t] & 0xffff) * (c->smallest[t] < 1u << 20 ? c->smallest[t] : 1u << 20);
         c->mean[i] = sum / 64 ? (uint32_t)(sum / 64) : 1;
     }
     const int offset = (int)get(b, 7) - 64;
-    for (int i = -NUMBERS; i <= NUMBERS; i++) c->own_class[NUMBERS + i] = (uint8_t)clamp(i + offset, 0, k - 1);
     RETURN_IF(read_scales(a, b, there[0], c->rows, &c->row_number));
     RETURN_IF(read_scales(a, b, there[1], c->columns, &c->column_number));
     RETURN_IF(read_scales(a, b, there[2], c->places, &c->place_number));
@@ -1418,10 +1465,13 @@ static int read_contexts(const enx_allocator *a, bits *b, contexts *c)
             heavy += i < 5 ? 0 : n < 0 ? -n : n;
         }
         NEED(heavy <= 32, ENX_PAYLOAD);
+        c->middle = (uint32_t)(7 * SUMS + NEAR * heavy);
     }
     align(b);
     NEED(!b->failed, ENX_PAYLOAD);
-    return c->looking && c->places > 1 ? tables_of_neighbours(a, c) : ENX_OK;
+    const int near = c->looking && c->places > 1, size = near ? 2 * (int)c->middle - 7 * SUMS + 1 : rows_each * OF_ROW;
+    for (int i = -NUMBERS; i <= NUMBERS; i++) c->own[NUMBERS + i] = (uint32_t)(clamp(i + offset, 0, k - 1) * size);
+    return near ? tables_of_neighbours(a, c) : ENX_OK;
 }
 
 typedef struct { const uint8_t *at, *end; } words;
@@ -1440,14 +1490,13 @@ static INLINE uint64_t refilled(uint64_t x, words *w, int sure)
 /* What each weight asks for, where the compiler sees that storing levels does not change it. */
 typedef struct {
     const contexts *c;
-    const uint8_t *token, *trellis;
-    const uint32_t *slots;
-    uint32_t direct, rows_each;
+    const uint8_t *row, *near, *trellis;
+    uint32_t direct, rows_each, middle;
 } tables;
 
 static tables tables_of(const contexts *c)
 {
-    const tables t = {c, c->token, c->trellis, c->slots, (uint32_t)c->direct, (uint32_t)c->rows_each};
+    const tables t = {c, c->row, c->near, c->trellis, (uint32_t)c->direct, (uint32_t)c->rows_each, c->middle};
     return t;
 }
 
@@ -1464,11 +1513,11 @@ static INLINE uint32_t long_magnitude(const contexts *c, uint32_t t, uint64_t *s
 }
 
 /* The next magnitude, which state x is taken to; *other: all bits set if the sign is not the expected one. */
-static INLINE uint32_t next_magnitude(const tables *k, size_t row_, const uint16_t *shares, uint64_t *state, words *w,
+static INLINE uint32_t next_magnitude(const tables *k, const uint8_t *row_, const uint16_t *shares, uint64_t *state, words *w,
                                       int sure, uint32_t *other)
 {
     uint64_t x = *state;
-    const uint32_t slot = (uint32_t)(x & 4095), t = k->token[row_ * 4096 + slot], slots = k->slots[row_ * TOKENS + t];
+    const uint32_t slot = (uint32_t)(x & 4095), t = row_[slot], slots = ((const uint32_t *)(const void *)(row_ + 4096))[t];
     x = (uint64_t)(slots & 0xffff) * (x >> 12) + slot - (slots >> 16);
     const uint32_t share = shares[t], chance = (uint32_t)(x & 255), o = 0 - (uint32_t)(chance >= share);
     x = (uint64_t)((share ^ o) + (257 & o)) * (x >> 8) + chance - (share & o); /* share, or 256 - share */
@@ -1478,9 +1527,11 @@ static INLINE uint32_t next_magnitude(const tables *k, size_t row_, const uint16
 }
 
 /* Weights are decoded together, one of each of LANES strands (a strand: a kernel, on a trellis a row of kernels). What
- * neighbours tell is added up for all of them at once: levels, kept within NEAR, and behind them their magnitudes. */
+ * neighbours tell is added up for all of them at once, in numbers of which each strand has 16 bits. A negative number
+ * takes one of the strand above it, which is given back when `middle` is added to each, before they are read. */
 enum { LANES = 4, MOST_BYTES = 3 * 4 }; /* three words: what a weight takes at most */
-typedef int16_t cell[2 * LANES];
+#define EACH (uint64_t)0x0001000100010001
+typedef struct { uint64_t levels, magnitudes; } cell; /* kept within NEAR */
 typedef struct {
     uint64_t x[LANES];
     unsigned path[LANES]; /* on a trellis: the state */
@@ -1488,59 +1539,88 @@ typedef struct {
     cell *sums;           /* of this line: over the three neighbours above */
 } lanes;
 
-/* Z and Y over the neighbours above, of each column. Loops of a known length, so that compilers use vectors for them. */
+static INLINE uint64_t times(int weight, uint64_t numbers) { return (uint64_t)(int64_t)weight * numbers; }
+
+/* Z, from `middle` on, and Y over the neighbours above, of each column. */
 static INLINE void sum_above(const contexts *c, const lanes *l, size_t width)
 {
-    const int16_t first = (int16_t)c->weight[1], second = (int16_t)c->weight[2], third = (int16_t)c->weight[3];
     for (size_t column = 0; column < width; column++) {
-        const int16_t *before = l->line[column], *above = l->line[column + 1], *right = l->line[column + 2];
-        cell sum;
-        for (int i = 0; i < LANES; i++) sum[i] = (int16_t)(first * above[i] + second * before[i] + third * right[i]);
-        for (int i = LANES; i < 2 * LANES; i++) sum[i] = (int16_t)(2 * above[i] + before[i] + right[i]);
-        memcpy(l->sums[column], sum, sizeof sum);
+        const cell *before = l->line + column, *above = before + 1, *right = before + 2;
+        l->sums[column].levels = times(c->weight[1], above->levels) + times(c->weight[2], before->levels)
+                               + times(c->weight[3], right->levels) + c->middle * EACH;
+        l->sums[column].magnitudes = 2 * above->magnitudes + before->magnitudes + right->magnitudes;
     }
 }
 
-/* The weight of strand i in `column` of a line, `at` where it goes to; `own` points to its class. */
-static INLINE void decode_weight(const tables *k, lanes *l, unsigned i, int near, int on_trellis, int sure,
-                                 const uint8_t *own, size_t around, size_t column, int32_t *at, words *w)
+/* The weight of strand i; `own`: where what belongs to its class begins; `sums`: where in that Z and Y are looked up;
+ * `now`: what this weight is to its neighbours, magnitudes, and in `levels` those of negative ones. */
+static INLINE void decode_weight(const tables *k, lanes *l, unsigned i, int near, int on_trellis, int sure, size_t own,
+                                 const cell *sums, cell *now, int32_t *at, words *w)
 {
     const contexts *c = k->c;
     const uint16_t *shares = c->share[0];
-    size_t row_ = on_trellis ? (size_t)k->rows_each * *own : *own;
-    int z = 0;
+    const uint8_t *row_ = k->row + own;
+    uint32_t expected = 0;
     if (near) {
-        const int16_t *left = l->line[column], *sums = l->sums[column];
-        z = sums[i] + c->weight[0] * left[i];
-        row_ = c->row_of[*own * (size_t)(7 * SUMS) + around + (size_t)(sums[LANES + i] + 2 * left[LANES + i])];
-        shares = c->share[c->sure_of[*own * (size_t)TOTALS + (size_t)(z < 0 ? -z : z)]];
+        const uint8_t *found = k->near + own;
+        const uint32_t z = (uint32_t)(sums->levels >> 16 * i & 0xffff);
+        row_ = k->row + OF_ROW * (size_t)found[sums->magnitudes >> 16 * i & 0xffff];
+        shares = c->share[found[z]];
+        expected = 0 - (uint32_t)(z < k->middle);
     }
-    if (on_trellis) row_ += l->path[i] & (k->rows_each - 1);
+    if (on_trellis) row_ += OF_ROW * (size_t)(l->path[i] & (k->rows_each - 1));
     uint32_t other;
     const uint32_t magnitude = next_magnitude(k, row_, shares, &l->x[i], w, sure, &other);
-    const uint32_t minus = other ^ (0 - (uint32_t)(z < 0));
+    const uint32_t minus = other ^ expected;
     *at = (int32_t)((magnitude ^ minus) - minus);
     if (on_trellis) l->path[i] = behind_level(k->trellis, l->path[i], magnitude);
     if (near) {
         const uint32_t seen = magnitude < NEAR ? magnitude : NEAR;
-        l->line[column + 1][i] = (int16_t)((seen ^ minus) - minus);
-        l->line[column + 1][LANES + i] = (int16_t)seen;
+        now->magnitudes += (uint64_t)seen << 16 * i;
+        now->levels += (uint64_t)(seen & minus) << 16 * i;
+    }
+}
+
+/* A weight of each strand in `column` of a line, the first at `at`, the others each `length` behind; `own`: of the first
+ * position. */
+static INLINE void decode_column(const tables *k, lanes *l, unsigned count, int near, int on_trellis, int sure,
+                                 const uint32_t *const *own, int more, uint64_t around, size_t column, int32_t *at,
+                                 size_t length, words *w)
+{
+    cell sums = {0, 0}, now = {0, 0};
+    if (near) {
+        const cell *left = l->line + column, *above = l->sums + column;
+        sums.levels = above->levels + times(k->c->weight[0], left->levels);
+        sums.magnitudes = above->magnitudes + 2 * left->magnitudes + around;
+    }
+#ifndef ENX_BRIEF
+    if (count == LANES) { /* spelt out, so that states stay in registers */
+        decode_weight(k, l, 0, near, on_trellis, sure, own[0][more], &sums, &now, at, w);
+        decode_weight(k, l, 1, near, on_trellis, sure, own[1][more], &sums, &now, at + length, w);
+        decode_weight(k, l, 2, near, on_trellis, sure, own[2][more], &sums, &now, at + 2 * length, w);
+        decode_weight(k, l, 3, near, on_trellis, sure, own[3][more], &sums, &now, at + 3 * length, w);
+    } else
+#endif
+    for (unsigned i = 0; i < count; i++)
+        decode_weight(k, l, i, near, on_trellis, sure, own[i][more], &sums, &now, at + i * length, w);
+    if (near) {
+        cell *here = l->line + column + 1;
+        here->levels = now.magnitudes - 2 * now.levels;
+        here->magnitudes = now.magnitudes;
     }
 }
 
 #ifndef ENX_BRIEF
 /* The same where words may run out, for whatever is not common: small, and no part of the loops that call it. */
-static void decode_carefully(const tables *k, lanes *l, unsigned count, const uint8_t *const *own, int more,
-                             size_t around, size_t column, int32_t *at, size_t length, words *w)
+static void decode_carefully(const tables *k, lanes *l, unsigned count, const uint32_t *const *own, int more,
+                             uint64_t around, size_t column, int32_t *at, size_t length, words *w)
 {
-    for (unsigned i = 0; i < count; i++)
-        decode_weight(k, l, i, k->c->row_of != NULL, k->c->on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+    decode_column(k, l, count, k->near != NULL, k->c->on_trellis, 0, own, more, around, column, at, length, w);
 }
 #endif
 
-/* A weight of each strand, the first at `at`, the others each `length` behind; `own`: of the first position. */
 static INLINE void decode_weights(const tables *k, lanes *l, unsigned count, int near, int on_trellis,
-                                  const uint8_t *const *own, int more, size_t around, size_t column, int32_t *at,
+                                  const uint32_t *const *own, int more, uint64_t around, size_t column, int32_t *at,
                                   size_t length, words *w)
 {
 #ifndef ENX_BRIEF
@@ -1550,18 +1630,11 @@ static INLINE void decode_weights(const tables *k, lanes *l, unsigned count, int
         decode_carefully(k, &copy, count, own, more, around, column, at, length, &rest);
         *l = copy;
         *w = rest;
-    } else if (count == LANES) { /* spelt out, so that states stay in registers */
-        decode_weight(k, l, 0, near, on_trellis, 1, own[0] + more, around, column, at, w);
-        decode_weight(k, l, 1, near, on_trellis, 1, own[1] + more, around, column, at + length, w);
-        decode_weight(k, l, 2, near, on_trellis, 1, own[2] + more, around, column, at + 2 * length, w);
-        decode_weight(k, l, 3, near, on_trellis, 1, own[3] + more, around, column, at + 3 * length, w);
     } else {
-        for (unsigned i = 0; i < count; i++)
-            decode_weight(k, l, i, near, on_trellis, 1, own[i] + more, around, column, at + i * length, w);
+        decode_column(k, l, count, near, on_trellis, 1, own, more, around, column, at, length, w);
     }
 #else
-    for (unsigned i = 0; i < count; i++)
-        decode_weight(k, l, i, near, on_trellis, 0, own[i] + more, around, column, at + i * length, w);
+    decode_column(k, l, count, near, on_trellis, 0, own, more, around, column, at, length, w);
 #endif
 }
 
@@ -1578,18 +1651,18 @@ static INLINE void decode_strands(const contexts *c, lanes *all, unsigned count,
     words w = *w_;
     for (size_t g = 0; g < groups; g++, numbers += count, out += count * length) {
         int32_t *at = out;
-        for (unsigned i = 0; i < count; i++) l.path[i] = 0;
+        memset(l.path, 0, sizeof l.path);
         for (size_t k = 0; k < strand; k++) {
             const int8_t *place = c->place_number;
-            const uint8_t *own[LANES] = {0, 0, 0, 0};
-            for (unsigned i = 0; i < count; i++) own[i] = c->own_class + NUMBERS + numbers[i] + (by_column ? by_column[k] : 0);
+            const uint32_t *own[LANES] = {0, 0, 0, 0};
+            for (unsigned i = 0; i < count; i++) own[i] = c->own + NUMBERS + numbers[i] + (by_column ? by_column[k] : 0);
             if (near) memset(l.line, 0, sizeof(cell) * (width + 2));
             for (size_t line = 0; line < places; line += width) {
                 if (near) sum_above(c, &l, width);
                 for (size_t column = 0; column < width; column++, at++) {
                     const int more = place ? *place++ : 0;
-                    size_t around = 0;
-                    if (near) around = SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
+                    uint64_t around = 0;
+                    if (near) around = EACH * SUMS * (line ? (column ? 5u : 2u) + (column + 1 < width) : column ? 2u : 0u);
                     decode_weights(&fast, &l, count, near, on_trellis, own, more, around, column, at, length, &w);
                 }
             }
@@ -1632,7 +1705,7 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
         NEED(l.x[i] < (uint64_t)1 << 63 && (states == 1 || l.x[i] >= (uint64_t)1 << 31), ENX_PAYLOAD);
     }
     words w = {data, data + (length - states * width)};
-    const int near = c->row_of != NULL;
+    const int near = c->near != NULL;
     for (uint64_t done = 0; done < strands;) {
         const size_t left = strands - done < BLOCK ? (size_t)(strands - done) : BLOCK;
         const unsigned together = left < states ? (unsigned)left : states;
@@ -1674,7 +1747,7 @@ static int decode_contexts(contexts *c, const enx_allocator *a, const uint8_t *d
 {
     bits b = bits_of(data, size);
     RETURN_IF(read_contexts(a, &b, c));
-    if (c->row_of) NEED(c->line = take(a, 2 * c->width + 2, sizeof(cell)), ENX_NO_MEMORY);
+    if (c->near) NEED(c->line = take(a, 2 * c->width + 2, sizeof(cell)), ENX_NO_MEMORY);
     const uint64_t strand = c->on_trellis ? c->columns : 1, strands = c->kernels / strand;
     const uint64_t most = ((uint64_t)1 << 18) / (c->places * strand), step = most ? most : 1;
     const uint64_t chunks = (strands + step - 1) / step;
@@ -1719,10 +1792,8 @@ static int contexts_levels(const enx_file *f, const row *r, const uint8_t *data,
     give_back(a, c->row_number);
     give_back(a, c->column_number);
     give_back(a, c->place_number);
-    give_back(a, c->token);
-    give_back(a, c->slots);
-    give_back(a, c->row_of);
-    give_back(a, c->sure_of);
+    give_back(a, c->row);
+    give_back(a, c->near);
     give_back(a, c->line);
     give_back(a, c);
     return code;

@@ -19,6 +19,7 @@ from enxuto.files import atomic_write
 from enxuto.summary import CONVENTION, Stage, Summary, summarize_network
 from enxuto.summary.text import bar
 from enxuto.zoo import Entry
+from enxuto.zoo.options import MEANINGS
 
 FOLDER = Path(__file__).parent / "networks"
 
@@ -71,6 +72,8 @@ def _page(family: str, page: Page) -> str:
         "| :-- | --: | :-- | --: | :-- |",
         *(_entry_row(item) for item in _members(family)),
         "",
+        *_options(family),
+        "",
         f"## `{page.shown}`, stage by stage",
         "",
         *_stage_table(table, table.stages(page.depth)),
@@ -88,6 +91,17 @@ def _members(family: str) -> list[Entry]:
 def _entry_row(item: Entry) -> str:
     counts = ", ".join(f"{classes:,}: {count:,}" for classes, count in item.counts.items())
     return f"| `{item.name}` | {_volume(item.input_shape)} | {counts} | {item.macs:,} | {item.paper} |"
+
+
+def _options(family: str) -> list[str]:
+    """What `--option` takes for the networks of a family, and which of them."""
+    members = _members(family)
+    lines = ["Options, as `--option NAME=VALUE` of `summary`, `train`, `export`, `prune` and `lottery`:", ""]
+    for option in dict.fromkeys(option for item in members for option in item.options):
+        takers = [item.name for item in members if option in item.options]
+        whose = "" if len(takers) == len(members) else f" ({', '.join(f'`{name}`' for name in takers)})"
+        lines.append(f"- `{option}`{whose}: {MEANINGS[option]}.")
+    return lines
 
 
 def _stage_table(table: Summary, stages: Iterable[Stage]) -> list[str]:

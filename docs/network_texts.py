@@ -92,7 +92,8 @@ PAGES: dict[str, Page] = {
         "gradients reach the first layers through the sums. From 50 layers on, a bottleneck works on a quarter of the "
         "channels. Where the shape changes, the shortcut is a 1×1 convolution (ImageNet) or takes every second pixel "
         "and pads channels with zeros, without parameters (CIFAR, option A). v2 normalises before it convolves and "
-        "leaves the sum alone.",
+        "leaves the sum alone. The plain networks are the CIFAR form without any shortcut: as many parameters and "
+        "operations, and with 56 layers a higher training error than with 20, which is what the block mends.",
         "Basic block: 2·9·C² weights; bottleneck of outer width 4W: 4W·W + 9·W² + W·4W = 17·W². CIFAR form of depth "
         "6n + 2: three stages of n blocks with 16, 32, 64 channels.",
         "resnet50",

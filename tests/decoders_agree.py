@@ -53,7 +53,7 @@ def once_for_each_row(decode_row: Callable[[Any, bytes], Iterable[Any]]) -> Call
     return decoded
 
 
-example.decode_row = once_for_each_row(example.decode_row)
+vars(example)["decode_row"] = once_for_each_row(example.decode_row)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "opening": {"data", "enx", "onnx_model", "runtime"},
     "classifier": {"data", "metrics", "onnx_model", "opening", "runtime"},
     "weights": {"onnx_model", "quantize"},
+    "feature_maps": {"onnx_model", "runtime"},
     "compare": {"data", "evaluation", "metrics", "onnx_model", "runtime"},
     "calibration": {"data", "enx", "metrics", "onnx_model", "quantize", "rounding", "runtime"},
     "compression": {

@@ -48,10 +48,15 @@ function tensorRows({ table }) {
 }
 
 let opened; // { model, input, metadata } of the file that is shown
+let newest; // the file or image that was chosen last: what an earlier one comes to is not shown any more
 let runtime; // its promise: loaded once
 let session; // of the file that is shown
 
+/** What an error says, as the end of a sentence of this page. */
+const reason = (error) => String(error?.message ?? error).trim().replace(/\.$/, "");
+
 async function open(file) {
+  newest = file;
   find("facts").hidden = true;
   find("opened").className = "";
   find("opened").textContent = "Decoding …";
@@ -61,10 +66,11 @@ async function open(file) {
     const model = await decode(bytes);
     const time = performance.now() - begin;
     const info = await inspect(bytes);
-    show(file.name, info, model, time);
+    if (newest === file) show(file.name, info, model, time);
   } catch (error) {
+    if (newest !== file) return;
     find("opened").className = "wrong";
-    find("opened").textContent = `This file cannot be read: ${error.message}.`;
+    find("opened").textContent = `This file cannot be read: ${reason(error)}.`;
   }
 }
 
@@ -99,6 +105,7 @@ async function describeRuntime() {
 }
 
 async function classify(file) {
+  newest = file;
   find("said").className = "";
   find("said").textContent = "Running …";
   find("classes").hidden = true;
@@ -113,11 +120,13 @@ async function classify(file) {
     const begin = performance.now();
     const results = await running.run({ [opened.input.name]: new ort.Tensor("float32", data, shape) });
     const time = performance.now() - begin;
+    if (newest !== file) return;
     showClasses(Array.from(results[running.outputNames[0]].data), opened.metadata.labels);
     find("said").textContent = `Answered in ${time.toFixed(0)} ms${opened.metadata.preprocess ? "" : "; the file does not say how images are prepared: 0…1 is assumed"}.`;
   } catch (error) {
+    if (newest !== file) return;
     find("said").className = "wrong";
-    find("said").textContent = `This image cannot be classified: ${error.message}.`;
+    find("said").textContent = `This image cannot be classified: ${reason(error)}.`;
   }
 }
 
@@ -136,7 +145,14 @@ function showClasses(scores, labels) {
 /** Makes the second part of the page work. */
 export function fileOpener() {
   const drop = find("drop");
-  find("file").onchange = ({ target }) => target.files.length && open(target.files[0]);
+  const chosen = (id, use) => {
+    find(id).onchange = ({ target }) => {
+      const [file] = target.files;
+      target.value = ""; // so that the same file may be chosen again
+      if (file) use(file);
+    };
+  };
+  chosen("file", open);
   drop.ondragover = (event) => {
     event.preventDefault();
     drop.classList.add("over");
@@ -147,7 +163,7 @@ export function fileOpener() {
     drop.classList.remove("over");
     if (event.dataTransfer.files.length) open(event.dataTransfer.files[0]);
   };
-  find("image").onchange = ({ target }) => target.files.length && classify(target.files[0]);
+  chosen("image", classify);
   new MutationObserver(async () => {
     if (!find("classify").hidden) find("runtime").textContent = await describeRuntime();
   }).observe(find("classify"), { attributeFilter: ["hidden"] });

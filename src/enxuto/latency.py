@@ -34,22 +34,31 @@ def latency(
     warmup: int = 5,
     seed: int = 0,
     shape: Mapping[str, Sequence[int]] | None = None,
+    images: np.ndarray | None = None,
 ) -> list[list[Latency]]:
-    """Times of each runner (first index) at each batch size (second), on random inputs.
+    """Times of each runner (first index) at each batch size (second), on random inputs or on `images`.
+
+    images: float32 (N, …) for the one input of all runners; each run takes the next ones, and begins again at the end.
 
     The models take turns run by run (A B A B …), so that whatever else the machine does meets all of them.
     Raises `DataError` for a batch size that a model cannot take, before anything is run.
     """
     if repeats < 1 or warmup < 0:
         raise DataError(f"need at least one measured run and no negative warm-up, got {repeats} and {warmup}")
-    feeds = [
-        [runner.random_feeds(batch, seed=seed, shape=shape) for batch in batch_sizes] for runner in runners
+    feeds: list[list[dict[str, np.ndarray]]] = [
+        [runner.random_feeds(batch, seed=seed, shape=shape) for batch in batch_sizes]
+        if images is None
+        else [{}] * len(batch_sizes)
+        for runner in runners
     ]
     found: list[list[Latency]] = [[] for _ in runners]
     for index, batch in enumerate(batch_sizes):
         times = np.empty((len(runners), repeats))
         for turn in range(-warmup, repeats):
             for which, runner in enumerate(runners):
+                if images is not None:
+                    rows = np.arange((turn + warmup) * batch, (turn + warmup + 1) * batch) % len(images)
+                    feeds[which][index] = {runner.inputs[0].name: images[rows]}
                 start = time.perf_counter_ns()
                 runner.run(feeds[which][index])
                 elapsed = time.perf_counter_ns() - start

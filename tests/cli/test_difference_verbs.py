@@ -57,6 +57,25 @@ def test_there_and_back(invoke: Invoke, files: Path) -> None:
         (("apply", "old.enx", "new.enx", "-o", "x.enx"), "not a difference file"),
         (("apply", "old.enx", "absent.enxd"), "absent.enxd"),
         (("apply", "old.enx", "p.enxd", "-o", "old.enx"), "name another file"),
+        (("apply", "old.enx", "p.enxd", "-o", "new.enxd"), "name it .enx"),
+        (("diff", "old.enx", "new.onnx", "-o", "x.enx"), "name it .enxd"),
+        (("diff", "old.enx", "new.onnx", "-o", "x.ONNX"), "name it .enxd"),
+        (("diff", "old.enx", "new.enx", "--price", "1"), "--price is for a new model in ONNX"),
+        *(
+            (words, "a difference file")
+            for words in (
+                ("diff", "p.enxd", "new.onnx"),
+                ("diff", "old.enx", "p.enxd", "-o", "x.enxd"),
+                ("apply", "p.enxd", "p.enxd", "-o", "x.enx"),
+                ("compress", "p.enxd", "-o", "x.enx"),
+                ("decompress", "p.enxd", "-o", "x.onnx"),
+                ("inspect", "p.enxd"),
+                ("summary", "p.enxd"),
+                ("compare", "p.enxd", "old.enx"),
+                ("bench", "p.enxd"),
+                ("weights", "p.enxd", "-o", "x"),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(invoke: Invoke, files: Path, words: tuple[str, ...], message: str) -> None:
@@ -66,3 +85,4 @@ def test_what_is_wrong_is_one_line(invoke: Invoke, files: Path, words: tuple[str
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert Path("old.enx").read_bytes() == before
+    assert not any(Path(name).exists() for name in ("x", "x.enx", "x.ONNX", "x.enxd", "x.onnx"))

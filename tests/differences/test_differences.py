@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 import enxuto
 from enx_samples import small_model
@@ -98,8 +101,6 @@ def test_exact_tensors_of_all_types(dtype: type, digits: Model) -> None:
 
 
 def _with_constant(model: Model, array: np.ndarray) -> Model:
-    from onnx import numpy_helper
-
     proto = model.to_proto()
     proto.graph.initializer.append(numpy_helper.from_array(array, "table"))
     return Model.from_proto(proto)
@@ -150,8 +151,6 @@ def test_a_layer_of_another_shape_is_compressed_anew() -> None:
     old = compress(model)
     proto = compress(model).to_model().to_proto()
     name = max((i for i in proto.graph.initializer if i.data_type == 1), key=lambda i: np.prod(i.dims)).name
-    from onnx import numpy_helper
-
     for index, tensor in enumerate(proto.graph.initializer):
         if tensor.name == name:
             grown = np.concatenate([numpy_helper.to_array(tensor)] * 2)
@@ -160,6 +159,50 @@ def test_a_layer_of_another_shape_is_compressed_anew() -> None:
     made = enxuto.diff(old, new).apply(old)
     assert made.to_model().load(name).shape == grown.shape
     assert float(np.abs(made.to_model().load(name) - grown).max()) < float(np.abs(grown).max()) / 8
+
+
+@pytest.mark.parametrize(
+    ("own", "outputs", "labels"),
+    [
+        ({}, 5, list("vwxyz")),
+        ({"enxuto.labels": list("abcde")}, 5, list("abcde")),
+        ({"names": {0: "a"}}, 5, None),
+        ({}, 4, None),
+        ({"enxuto.labels": list("abcd"), "enxuto.preprocess": {"divide_by": 127.0}}, 4, list("abcd")),
+    ],
+)
+def test_the_new_file_tells_what_the_new_network_tells(
+    own: dict[str, object], outputs: int, labels: list[str] | None
+) -> None:
+    """Its labels and preprocessing, not the old network's; the old ones only where it has none and they can fit."""
+    known = {
+        "labels": list("vwxyz"),
+        "preprocess": {"divide_by": 255.0},
+        "original": {"bytes": 9, "xz_bytes": 8},
+    }
+    old, proto = compress(small_model(), metadata=known), small_model().to_proto()
+    for key, value in own.items():
+        proto.metadata_props.add(key=key, value=json.dumps(value))
+    for tensor in proto.graph.initializer:
+        if tensor.name in ("fc.w", "fc.b"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:outputs], tensor.name))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = outputs
+    facts = enxuto.diff(old, nudged(Model.from_proto(proto), 0.1)).apply(old).metadata
+    assert facts.get("labels") == labels
+    assert facts["preprocess"] == own.get("enxuto.preprocess", known["preprocess"])
+    assert "original" not in facts
+
+
+@pytest.mark.parametrize(
+    ("scheme", "far"), [*((scheme, 1e30) for scheme in SCHEMES), ("minifloat", 70.0), ("trellis", 1e6)]
+)
+def test_weights_beyond_the_old_grid_arrive(scheme: str, far: float) -> None:
+    """No level of the old file may stand for one: the tensor is then compressed anew, and never left as it was."""
+    model = small_model()
+    old, weight = SCHEMES[scheme](model), model.load("fc.w").copy()
+    weight[2, 3] = far
+    made = enxuto.diff(old, model.replace_weights({"fc.w": weight})).apply(old).to_model().load("fc.w")
+    assert abs(made[2, 3] / far - 1) < 0.1
 
 
 def test_the_base_must_be_the_one(tmp_path: Path) -> None:
@@ -178,6 +221,12 @@ def test_the_base_must_be_the_one(tmp_path: Path) -> None:
 def test_prices_that_are_none(price: float) -> None:
     with pytest.raises(UsageError, match="price="):
         enxuto.diff(compress(small_model()), small_model(), price=price)
+
+
+@pytest.mark.parametrize("given", [{"price": 0.1}, {"original": small_model()}])
+def test_what_has_no_effect_beside_an_enx_file_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="is for a new model in ONNX"):
+        enxuto.diff(compress(small_model()), compress(small_model()), **given)
 
 
 def test_a_higher_price_makes_a_shorter_file(digits: Model) -> None:

@@ -106,3 +106,12 @@ def test_timing_leaves_modes_threads_and_random_state_as_they_were() -> None:
 def test_no_runs_are_refused() -> None:
     with pytest.raises(UsageError, match="at least one run"):
         torch_latency(network(), (3, 8, 8), repeats=0)
+
+
+def test_latencies_go_through_the_images_one_by_one() -> None:
+    seen: list[float] = []
+    model = network()
+    model.register_forward_hook(lambda module, inputs, output: seen.append(float(inputs[0][0, 0, 0, 0])))
+    images = torch.arange(3.0)[:, None, None, None].expand(3, 3, 8, 8)
+    torch_latency(model, (3, 8, 8), repeats=4, warmup=1, images=images)
+    assert seen == [0, 1, 2, 0, 1]

@@ -15,8 +15,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import enxuto
-from enxuto.compression.judge import Bounds
-from enxuto.compression.retrainer import TaskSettings
+from enxuto.compression.at_price import PricedModel
+from enxuto.compression.judge import Bounds, Judgement
+from enxuto.compression.retrainer import (
+    RemovedFilters,
+    Retrained,
+    RetrainingCheck,
+    RetrainingTask,
+    TaskSettings,
+)
 from enxuto.compression.split import split_for_training
 from enxuto.data import dataset_of_arrays
 from enxuto.errors import UsageError
@@ -242,6 +249,27 @@ def test_what_training_makes_worse_is_not_handed_back(calibrations: Path) -> Non
         threads=1,
     )  # fmt: skip
     assert result.to_bytes() == plain.to_bytes()
+
+
+@pytest.mark.parametrize(("size", "violation"), [(90, None), (110, "the file takes 110 bytes")])
+def test_a_bound_is_said_of_the_file_without_dead_filters(
+    size: int, violation: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What leaves it may bring it below the size asked for."""
+    judgement = Judgement(9, None, None, None, 99.0, None, 0.1, "")
+    start, best = (
+        RetrainingCheck(0, 0.0, 1.0, bytes, judgement, f"the file takes {bytes} bytes")
+        for bytes in (130, 120)
+    )
+    unused: Any = None
+    found = Retrained(PricedModel(unused, 1.0, ()), best, start, (best,), 0, 0.0, 0.0, 0.0)
+    smaller = SimpleNamespace(file_bytes=size)
+    monkeypatch.setattr(training, "remove_dead_filters", lambda *_, **__: (smaller, RemovedFilters(1, 2)))
+    task = RetrainingTask(
+        unused, unused, np.zeros((1, 1, 8, 8), np.float32), True, Bounds(max_bytes=100), unused, unused
+    )
+    assert (told := training._remove_filters(found, task).best).violation == violation
+    assert told.bytes == size
 
 
 @pytest.mark.parametrize("labelled", [False, True])

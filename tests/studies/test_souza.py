@@ -29,7 +29,7 @@ from enxuto.studies.souza.points import SCALES, SouzaStudy, points
 from enxuto.studies.souza.published import MEGABYTE, NETWORKS, PUBLISHED
 from enxuto.studies.souza.records import make_records
 from enxuto.studies.souza.source_tables import comparison_table
-from enxuto.studies.souza.tables import as_csv, tables
+from enxuto.studies.souza.tables import as_csv, changed_settings, scale_title, tables
 from enxuto.study import Executor, Local, Point, Serial, Study, StudyResults
 from enxuto.study.store import refuse_earlier_form
 from enxuto.tables import as_markdown
@@ -376,9 +376,20 @@ def test_published_numbers_stand_beside_the_same_data_only() -> None:
 
 def test_a_shortened_protocol_is_not_called_the_protocol() -> None:
     full, short = made_up(10), made_up(10)
-    short["config"] |= {"epochs": 4}
+    short["config"] |= {"epochs": 4, "channels_last": "auto"}
     assert "not the protocol" not in as_markdown(tables([full]))
-    assert "Scale full (not the protocol)" in as_markdown(tables([full, short]))
+    assert "Scale full / changed by epochs=4 (not the protocol)" in as_markdown(tables([full, short]))
+    assert "full" not in as_markdown(tables([short]))
+    smoke = made_up(10) | {"scale": "smoke"}
+    assert scale_title(smoke) == "smoke changed by epochs=200"
+    smoke["config"] |= {"epochs": 2, "lr": 0.05, "milestones": [1]}
+    assert changed_settings(smoke) == ["lr=0.05", "milestones=[1]"]
+
+
+def test_images_that_the_user_names_go_before_the_scale(data: tuple[Path, Path]) -> None:
+    selection = SouzaStudy(images={"train": 20, "test": 10}).image_selection()
+    opened = open_images(selection, str(data[0]), str(data[1]))
+    assert (len(opened.train), len(opened.test)) == (20, 10)
 
 
 def test_tables_of_the_source() -> None:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import affine_transform
 
 from enxuto.errors import UsageError
-from enxuto.train.augment import AUGMENTS, Augment, augmentation
+from enxuto.train.augment import AUGMENTS, Augment, AugmentDraw, augmentation, configured_augmentation
+from enxuto.train.colours import principal_colours, rotate
+from enxuto.train.config import TrainConfig
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
 PLAIN = torch.zeros(3), torch.ones(3)
@@ -164,3 +167,103 @@ def test_senseless_settings_are_refused(values: dict[str, float]) -> None:
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(UsageError, match="none, flip, crop-flip, imagenet"):
         augmentation("mixup")
+
+
+@pytest.mark.parametrize("size", [(12, 10), (9, 16), (1, 1)])
+def test_rotation_is_scipys_about_the_centre(size: tuple[int, int]) -> None:
+    images = pictures(12, 3, *size)
+    augment = Augment(flip=0.5, pad=1, rotation=75)
+    draw = augment.draw(12, *size, generator(4))
+    assert draw.angle is not None
+    assert 0.5 < float(draw.angle.abs().max()) <= np.radians(75)
+    assert 0 < int((draw.angle > 0).sum()) < 12
+    found = augment.apply(images, draw, *PLAIN) * 255
+    before = Augment(flip=0.5, pad=1).apply(images, draw_without(draw), *PLAIN) * 255
+    centre = (np.array(size) - 1) / 2
+    for image, result, angle in zip(before.numpy(), found.numpy(), draw.angle.tolist(), strict=True):
+        cosine, sine = np.cos(angle), np.sin(angle)
+        matrix = np.array(
+            [[cosine, sine], [-sine, cosine]]
+        )  # of (row, column), from the result to its source
+        for plane, got in zip(image, result, strict=True):
+            expected = affine_transform(
+                plane, matrix, centre - matrix @ centre, order=1, mode="grid-constant", prefilter=False
+            )
+            np.testing.assert_allclose(got, expected, atol=2e-2)
+
+
+def draw_without(draw: AugmentDraw) -> AugmentDraw:
+    return AugmentDraw(draw.flip, draw.box, draw.colour)
+
+
+def test_a_quarter_turn_is_exact_and_counter_clockwise() -> None:
+    image = pictures(1, 3, 7, 7)
+    turned = rotate(image, torch.tensor([np.pi / 2], dtype=torch.float32))
+    torch.testing.assert_close(turned, image.rot90(1, (2, 3)).float(), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_shift_along_the_axes_of_the_training_images(channels: int) -> None:
+    images = pictures(9000, channels, 3, 2)  # more than are counted at once
+    images[:, -1] = images[:, 0] // 2 + 30
+    axes = np.array(principal_colours(images))
+    pixels_ = images.numpy().transpose(1, 0, 2, 3).reshape(channels, -1) / 255
+    covariance = np.atleast_2d(np.cov(pixels_, bias=True))
+    lengths = np.linalg.norm(axes, axis=1)
+    np.testing.assert_allclose(lengths, np.sort(np.linalg.eigvalsh(covariance))[::-1], atol=1e-12)
+    for length, axis in zip(lengths, axes, strict=True):
+        np.testing.assert_allclose(covariance @ axis, length * axis, atol=1e-12)
+        assert axis[np.abs(axis).argmax()] >= 0
+    assert principal_colours(images.flip(0)) == principal_colours(images)
+    augment = Augment(rgb_pca=0.1, axes=tuple(map(tuple, axes)))
+    draw = augment.draw(8000, 3, 2, generator())
+    assert draw.shift is not None
+    changed = augment.apply(images[:8000], draw, *(value[:channels] for value in PLAIN))
+    added = changed - images[:8000].float() / 255
+    torch.testing.assert_close(added, draw.shift[:, :, None, None].expand_as(added), atol=1e-6, rtol=0)
+    # Σ pᵢαᵢλᵢ has the covariance 0.1² Σ λᵢ² pᵢpᵢᵀ.
+    spread = np.atleast_2d(np.cov(draw.shift.numpy().T))
+    np.testing.assert_allclose(spread, 0.01 * axes.T @ axes, atol=0.05 * 0.01 * lengths[0] ** 2)
+
+
+def test_other_draws_stay_as_they_were_and_parts_are_of_the_whole() -> None:
+    plain, more = AUGMENTS["imagenet"], Augment(
+        flip=0.5, area=(0.08, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, rotation=15, rgb_pca=0.1,
+        axes=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    )  # fmt: skip
+    first, second = plain.draw(20, 12, 10, generator()), more.draw(20, 12, 10, generator())
+    assert (first.angle, first.shift) == (None, None)
+    for name in ("flip", "box", "colour"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    images = pictures(20)
+    whole = more.apply(images, second, MEAN, STD)
+    parts = [more.apply(images[low : low + 10], second.rows(low, low + 10), MEAN, STD) for low in (0, 10)]
+    torch.testing.assert_close(whole, torch.cat(parts))
+    assert torch.equal(whole, more.apply(images, more.draw(20, 12, 10, generator()), MEAN, STD))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rotation": -1}, "rotation is -1; it must be in 0…180 degrees"),
+        ({"rotation": 181}, "rotation is 181"),
+        ({"rgb_pca": -0.1}, "rgb_pca is -0.1; it must be 0 or more"),
+        ({"rgb_pca": float("inf")}, "rgb_pca is inf"),
+        ({"rgb_pca": 0.1}, "rgb_pca needs axes="),
+    ],
+)
+def test_wrong_angles_and_shifts_are_named(values: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Augment(**values)  # type: ignore[arg-type]
+    assert message in str(caught.value)
+
+
+def test_a_configuration_takes_its_colours_from_the_training_images() -> None:
+    images = pictures(50)
+    config = TrainConfig.from_recipe("souza", {"rotation": 10.0, "rgb_pca": 0.1})
+    assert configured_augmentation(config, images) == Augment(
+        flip=0.5, rotation=10.0, rgb_pca=0.1, axes=principal_colours(images)
+    )
+    assert configured_augmentation(TrainConfig.from_recipe("souza"), images) is AUGMENTS["flip"]
+    assert not {"rotation", "rgb_pca"} & TrainConfig.from_recipe("souza").to_dict().keys()
+    assert TrainConfig.from_recipe(None, config.to_dict()) == config

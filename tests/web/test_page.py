@@ -244,6 +244,39 @@ def test_a_file_that_cannot_be_read_gives_its_sentence(visit: Callable[..., Any]
         page.get_by_text("bare.enx: ").wait_for()
 
 
+def test_the_file_chosen_last_is_shown_and_may_be_chosen_again(visit: Callable[..., Any]) -> None:
+    """One that is read late is not shown in its place; and keys that reach the field for files are seen to do so."""
+    slow = """() => {
+      const read = File.prototype.arrayBuffer;
+      const gate = new Promise((resolve) => (window.letGo = resolve));
+      File.prototype.arrayBuffer = function () {
+        return this.name === "slow.enx" ? gate.then(() => read.call(this)) : read.call(this);
+      };
+    }"""
+    finish = """async () => {
+      const { decode } = await import("./enxuto/index.js");
+      window.letGo();
+      for (let turn = 0; turn < 3; turn++) await decode(await (await fetch("digits.enx")).arrayBuffer());
+    }"""
+    opened = "9,958 bytes gave an ONNX model"
+    with visit() as page:
+        page.evaluate(slow)
+        page.locator("#file").set_input_files({"name": "slow.enx", "mimeType": "", "buffer": b"none"})
+        page.locator("#file").set_input_files(DIGITS)
+        page.get_by_text(f"digits.enx: {opened}").wait_for()
+        page.evaluate(finish)
+        assert opened in page.locator("#opened").inner_text()
+        page.locator("#opened").evaluate("said => (said.textContent = '')")
+        page.locator("#file").set_input_files(DIGITS)
+        page.get_by_text(f"digits.enx: {opened}").wait_for()
+        assert page.locator("#file").input_value() == "", "the same file may be chosen again"
+        page.locator("#sample").focus()
+        page.keyboard.press("Tab")
+        assert (
+            page.evaluate("getComputedStyle(document.activeElement.closest('.file')).outlineStyle") == "solid"
+        )
+
+
 def test_pixels_become_a_batch_as_in_python(visit: Callable[..., Any]) -> None:
     """Without resizing, which is the browser's: order of colours, grey, mean, deviation and layout."""
     rng = np.random.default_rng(0)

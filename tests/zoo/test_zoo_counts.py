@@ -34,6 +34,8 @@ SPECIFIED = {
     ("resnet44-cifar", 10): 658_586,
     ("resnet56-cifar", 10): 853_018,
     ("resnet110-cifar", 10): 1_727_962,
+    ("plain20-cifar", 10): 269_722,
+    ("plain56-cifar", 10): 853_018,
     ("lenet5", 10): 61_706,
     ("alexnet", 1000): 60_965_224,
     ("alexnet-one-tower", 1000): 61_100_840,
@@ -173,6 +175,6 @@ def test_narrow_vgg_keeps_a_channel_in_every_layer() -> None:
     assert widths == {1}
 
 
-def test_fifty_eight_networks_in_thirteen_families() -> None:
-    assert len(ENTRIES) == 58
+def test_sixty_networks_in_thirteen_families() -> None:
+    assert len(ENTRIES) == 60
     assert len({item.family for item in ENTRIES}) == 13

@@ -34,6 +34,7 @@ _VERBS = (
     "demo",
     "summary",
     "zoo",
+    "show",
     "train",
     "export",
     "fetch",

@@ -11,6 +11,7 @@ from enxuto.cli.shared.common_options import Force, Json, Threads
 from enxuto.cli.shared.outputs import default_file
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, warnings_as_remarks
+from enxuto.errors import UsageError
 
 HELP = """Write what changed since an `.enx` file: a network trained a little further in a tenth of its bytes.
 
@@ -53,11 +54,13 @@ def run(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Make the difference and write it."""
-    from enxuto.differences.entry import PRICE, diff
+    from enxuto.differences.entry import diff
 
+    if output is not None and output.suffix.lower() in (".enx", ".onnx"):
+        raise UsageError(f"{output} will be a difference file; name it .enxd, as `enxuto apply` has it")
     target = output or default_file(new.with_suffix(".enxd"), force=force)
     with warnings_as_remarks():
-        patch = diff(source, new, original=original, price=PRICE if price is None else price, threads=threads)
+        patch = diff(source, new, original=original, price=price, threads=threads)
     size = patch.save(target)
     changed = sum(change.how != "same" for change in patch.table.changed)
     if json:
@@ -65,6 +68,10 @@ def run(
                     "old_bytes": source.stat().st_size, "base": patch.table.base, "result": patch.table.result,
                     "provenance": provenance(threads=threads)})  # fmt: skip
     else:
+        if size >= source.stat().st_size:
+            note(
+                f"the difference is no shorter than {source}: the networks share little, so send a new .enx file"
+            )
         note(
             f"wrote {target} ({size:,} B, {size / source.stat().st_size:.1%} of {source}): "
             f"{changed} of {patch.table.rows} payloads changed"

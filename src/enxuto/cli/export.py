@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.common_options import InputShape, Json
+from enxuto.cli.shared.network_options import NetworkOptions, options_with_weights
 from enxuto.cli.shared.preprocess_options import BasePreprocess, read_preprocess
 from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.cli.shared.training_options import Network
@@ -29,11 +30,13 @@ _LARGEST_LABELS = 1 << 26  # bytes, as of any file of labels (`enxuto.data.label
 HELP = """Write a network as one plain ONNX file of any batch size; its input is called `input`, its output `logits`.
 
 NETWORK is a name that `enxuto zoo` lists or `module:factory`; its weights are fresh ones of `--seed`, or those of a
-checkpoint. Preprocessing and labels go into the file's metadata. The file is run and compared with torch before it
-is written. Needs PyTorch: `pip install '.[train]'` in a checkout.
+checkpoint, which also says which `--option` it was trained with. Preprocessing and labels go into the file's
+metadata. The file is run and compared with torch before it is written. Needs PyTorch: `pip install '.[train]'` in a
+checkout.
 
 ```
 enxuto export squeezenet-dsc -o model.onnx --weights best.pt --classes 100 --preprocess resnet-cifar
+enxuto export mobilenet-v2-cifar -o half.onnx --option width=0.5 --activation leaky_relu
 enxuto export mynets:small -o small.onnx --input-shape 3,96,96 --labels labels.txt
 ```
 """
@@ -73,19 +76,24 @@ def run(
     network: Network,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The ONNX file to write.")],
     options: ExportOptions,
+    network_options: NetworkOptions,
 ) -> None:
     """Export; see `HELP`."""
     from enxuto.export import export_onnx
 
+    chosen = network_options.read(network)
     module: nn.Module | str = network
     if ":" in network:
         from enxuto.summary import build_module
 
         module = build_module(network)
+    else:
+        chosen = options_with_weights(network, chosen, options.weights)
     exported = export_onnx(
         module,
         output,
         classes=options.classes,
+        options=chosen,
         seed=options.seed,
         input_shape=parse_input_shape(options.input_shape),
         weights=options.weights,

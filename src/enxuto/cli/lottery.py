@@ -11,7 +11,8 @@ import typer
 
 from enxuto.cli.shared.common_options import All, Json
 from enxuto.cli.shared.data_options import DATA
-from enxuto.cli.shared.model_files import NetworkFile, is_model_file, open_network_file
+from enxuto.cli.shared.model_files import NetworkFile, check_classes, is_model_file, open_network_file
+from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.cli.shared.provenance import provenance, write_provenance
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from enxuto.studies.lottery.points import LotteryStudy
     from enxuto.studies.lottery.results import Lottery
     from enxuto.study import Result, StudyResults
+    from enxuto.zoo.entry import OptionValue
 
 __all__ = ["HELP", "run"]
 
@@ -169,6 +171,7 @@ def run(
     ],
     options: LotteryOptions,
     filters: FilterOptions,
+    network_options: NetworkOptions,
     image_options: TrainingDataOptions,
     computing: ComputingOptions,
 ) -> None:
@@ -188,20 +191,23 @@ def run(
     folder = options.folder or check_folder(
         "lottery", Path("studies") / f"lottery-{_stem(network)}-{data_name(data)}-{scale}"
     )
+    built = network_options.read(network)
     held = open_network_file(network, options.preprocess) if is_model_file(network) else None
     if held is None and options.preprocess is not None:
         raise UsageError("--preprocess is for ONNX and .enx files", code="E024")
     selected = image_options.select(
         network, limit=SCALES[scale].train, test_limit=SCALES[scale].test, labels=image_options.class_order(),
         weights=None if held is None else held.normalisation,
-        input_shape=None if held is None else held.start.architecture.input_shape,
+        input_shape=None if held is None else held.start.architecture.input_shape, built=built,
     )  # fmt: skip
     make = partial(
-        _study, network if held is None else held.start.architecture, options, filters, selected, computing,
+        _study, network if held is None else held.start.architecture, built, options, filters, selected, computing,
         _paths(image_options, data, folder, held), image_options.seed,
     )  # fmt: skip
     make((1, 1, 1), 2)  # what cannot be is refused before anything is opened
     images = open_both_parts(selected, data, image_options.test)
+    if held is not None:
+        check_classes(network, held.start, images)
     study = make(tuple(images.train.images.shape[1:]), images.train.classes)
     work = points(study, images.hash)
     note(f"{len(work)} points: {len(study.seeds)} seeds, {len(study.arms())} arms, their controls, and the "
@@ -226,6 +232,7 @@ def run(
 
 def _study(
     network: str | Architecture,
+    built: Mapping[str, OptionValue],
     options: LotteryOptions,
     filters: FilterOptions,
     selected: ImageSelection,
@@ -247,7 +254,7 @@ def _study(
         options.recipe or scale.recipe, {**recipe, **parse_settings(options.settings)}
     )
     if isinstance(network, str):
-        network = Architecture(network, shape, None if ":" in network else classes)
+        network = Architecture(network, shape, None if ":" in network else classes, dict(built))
     return LotteryStudy(
         network,
         images=selected,

@@ -11,7 +11,8 @@ import typer
 
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
-from enxuto.cli.shared.model_files import is_model_file, open_network_file
+from enxuto.cli.shared.model_files import check_classes, is_model_file, open_network_file
+from enxuto.cli.shared.network_options import NetworkOptions, check_built_as
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.cli.shared.pruning_options import FilterOptions
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
+    from enxuto.zoo.entry import OptionValue
 
 __all__ = ["HELP", "run"]
 
@@ -75,6 +77,7 @@ def run(
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the results.")],
     options: PruneOptions,
     filters: FilterOptions,
+    network_options: NetworkOptions,
     image_options: TrainingDataOptions,
 ) -> None:
     """Check, load, prune round by round, export, show."""
@@ -95,17 +98,21 @@ def run(
         layers=filters.layers,  # type: ignore[arg-type]
     )  # fmt: skip
     _check_names(options)
+    given = network_options.read(network)
     weights, earlier = _read_start(network, options)
+    built = check_built_as(network, given, None if weights is None else weights.network, options.weights)
     config, last_lr = _training(weights, options, image_options.seed)
     labels = _find_labels(image_options.labels, options.weights)
     asked = replace(image_options, labels=labels)
     whole = None if earlier is None else earlier.architecture
     selected = asked.select(
         network if whole is None else whole.name, labels=asked.class_order(), weights=weights,
-        input_shape=None if whole is None or whole.graph is None else whole.input_shape,
+        input_shape=None if whole is None or whole.graph is None else whole.input_shape, built=built,
     )  # fmt: skip
     images = open_both_parts(selected, data, image_options.test)
-    unpruned = earlier or _build(network, weights, images)
+    if earlier is not None:
+        check_classes(network, earlier, images)
+    unpruned = earlier or _build(network, weights, images, built)
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")
     rewind_to = options.rewind_checkpoint
@@ -277,7 +284,10 @@ def _training(
     return config.to_dict(), float(settings.get("lr", config.lr / 100))
 
 
-def _build(network: str, weights: TrainedWeights | None, images: Images) -> StartingNetwork:
+def _build(
+    network: str, weights: TrainedWeights | None, images: Images, built: Mapping[str, OptionValue]
+) -> StartingNetwork:
     from enxuto.studies.pruning import StartingNetwork
 
-    return StartingNetwork.of(network, weights, tuple(images.train.images.shape[1:]), images.train.classes)
+    shape = tuple(images.train.images.shape[1:])
+    return StartingNetwork.of(network, weights, shape, images.train.classes, built)

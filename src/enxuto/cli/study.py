@@ -81,7 +81,8 @@ class StudyOptions:
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder of the study; by default studies/NAME-DATA-SCALE or studies/tonin-FILE.",
+            help="Folder of the study; by default studies/NAME-DATA-SCALE (`changed` for full with --set) or "
+            "studies/tonin-FILE.",
         ),
     ] = None
     scale: Annotated[str, typer.Option(metavar="NAME", help="smoke, small or full.")] = "smoke"
@@ -152,7 +153,7 @@ def run(
         _image_fields(image_options),
     )
     folder = options.folder or check_folder(
-        "study", Path("studies") / f"{name}-{data_name(data)}-{options.scale}"
+        "study", Path("studies") / f"{name}-{data_name(data)}-{_scale_name(options)}"
     )
     refuse_earlier_form(folder)
     workers = 1 if options.workers is None and options.scheduler is None else options.workers
@@ -167,6 +168,11 @@ def run(
     place = tables_folder(folder, data, {"data": images.hash}, _data_of)
     _show(results, folder, place, made, as_json=options.json)
     exit_on_failures(results)
+
+
+def _scale_name(options: StudyOptions) -> str:
+    """What the folder says of the scale: a protocol whose settings were changed is not the full one."""
+    return "changed" if options.scale == "full" and options.settings else options.scale
 
 
 def _run_tonin(context: typer.Context, config: Path | None, options: StudyOptions) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from enxuto.cli.shared.common_options import InputShape, Json
 from enxuto.cli.shared.completion import complete_networks
+from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.terminal import note, print_json, show_table, write_text
 from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import UsageError, did_you_mean
@@ -17,11 +18,13 @@ __all__ = ["HELP", "run"]
 HELP = """Show the layer table of a network: volumes, kernels, parameters, memory, operations, receptive fields.
 
 MODEL is an ONNX or .enx file, a name that `enxuto zoo` lists, or `module:factory`, a function without arguments that
-returns a torch module; a factory needs `--input-shape C,H,W`. The network is not run, and its weights are not read.
+returns a torch module; a factory needs `--input-shape C,H,W`. `--option` builds another form of a zoo's network. The
+network is not run, and its weights are not read.
 Below the layers a table of stages shows where parameters, activations and operations are.
 
 ```
 enxuto summary vgg16 --count lecture
+enxuto summary mobilenet --option width=0.5 --option resolution=0.714
 enxuto summary model.onnx --depth 2 --json
 ```
 """
@@ -39,6 +42,7 @@ def run(
             help="An ONNX or .enx file, a network of the zoo, or module:factory.",
         ),
     ],
+    network_options: NetworkOptions,
     input_shape: InputShape = None,
     classes: Annotated[
         int | None, typer.Option(metavar="N", help="Number of classes, for a network of the zoo.")
@@ -68,7 +72,12 @@ def run(
         )
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other; leave one out", code="E022")
-    summary = summarize(model, input_shape=parse_input_shape(input_shape), classes=classes)
+    summary = summarize(
+        model,
+        input_shape=parse_input_shape(input_shape),
+        classes=classes,
+        options=network_options.read(model),
+    )
     stages = summary.stages(depth, counting)
     if as_json:
         print_json(summary.to_dict(depth=depth, count=counting))

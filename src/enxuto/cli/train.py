@@ -13,6 +13,7 @@ import typer
 from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.data_options import DATA, say_matching
 from enxuto.cli.shared.model_files import is_model_file
+from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.options import was_given
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance
@@ -52,7 +53,7 @@ Needs PyTorch: `pip install '.[train]'` in a checkout.
 ```
 enxuto train squeezenet-dsc --data cifar10-train.parquet --recipe souza --set validation=0.1 -o runs/dsc
 enxuto train model.onnx --preprocess imagenet --data flowers/ --classes 5 --freeze 'features.*' --epochs 3
-enxuto train lenet5 --data mnist/ --epochs 5 --set lr=0.02 --set optimizer=adam --json
+enxuto train lenet5 --activation prelu --data mnist/ --epochs 5 --set lr=0.02 --set optimizer=adam --json
 ```
 """
 
@@ -100,6 +101,7 @@ def run(
     ],
     options: TrainOptions,
     start_options: StartOptions,
+    network_options: NetworkOptions,
     image_options: TrainingDataOptions,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
@@ -110,7 +112,7 @@ def run(
     size = parse_image_size(image_options.resize)
     _check_folder(folder, resume=options.resume)
     _check_torch(config)
-    start = open_start(network, start_options)
+    start = open_start(network, start_options, network_options)
     parts = _load(start, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
     model = start.build(train, config.seed)
@@ -124,13 +126,14 @@ def run(
         warn(remark)
     plot_history(network, history, folder)
     scores = None if parts.test is None else _score_best(model, folder, parts.test)
-    export = write_export_inputs(network, folder, train, parts.classes)
+    export = write_export_inputs(network, start.built, folder, train, parts.classes)
     if start.file is not None:
         export = write_best_module(model, folder, train, parts.classes)
     if options.json:
         print_json(
             {
                 "network": network,
+                "options": dict(start.built),
                 "data": str(data),
                 "folder": str(folder),
                 "config": config.to_dict(),
@@ -161,12 +164,19 @@ def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
             raise UsageError(f"--{name} and --set {name}=… say the same; leave one out", code="E022")
         settings[name] = value
     if options.config is None:
-        return TrainConfig.from_recipe(options.recipe or "quick", settings)
+        return _with_layout(TrainConfig.from_recipe(options.recipe or "quick", settings))
     if options.recipe is not None:
         raise UsageError(
             "--config and --recipe exclude each other; write recipe = … in the file", code="E022"
         )
-    return TrainConfig.from_toml(options.config, settings)
+    return _with_layout(TrainConfig.from_toml(options.config, settings))
+
+
+def _with_layout(config: TrainConfig) -> TrainConfig:
+    """The configuration with the faster layout of images, unless it says one."""
+    if "channels_last" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"channels_last": "auto"})
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
@@ -242,8 +252,8 @@ def _open(path: Path, image_options: TrainingDataOptions, *, fall_back: bool) ->
             raise
         try:
             only = open_dataset(path, **replace(image_options, split=None).arguments())
-        except DataError:
-            raise error from None
+        except DataError as other:
+            raise (other if error.code == "E024" else error) from None  # E024: there are no parts at all
         if image_options.split == "train" and only.part == "test":
             raise UsageError(
                 f"{path} has a test part and no train part; say --split to train on it", code="E040"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.completion import complete_networks
-from enxuto.cli.shared.terminal import print_json, show_table
+from enxuto.cli.shared.terminal import note, print_json, show_table
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.zoo import Entry, entry, names
+from enxuto.zoo.options import MEANINGS
+from enxuto.zoo.published.imagenet import ACCURACIES, WINNERS
 
 __all__ = ["HELP", "run"]
 
@@ -18,11 +21,14 @@ HELP = """List the networks that enxuto builds by name, or show one of them.
 
 Parameters are counted at the default number of classes. MACs are multiply–accumulates of convolutions and linear
 layers for one image. A word that is the name of a network shows its details, any other word lists the networks whose
-name, family or title contains it.
+name, family or title contains it. `--option` and its values of a network work in every verb that builds one.
+Accuracies on ImageNet are those of papers, which measure in different ways; none was measured here.
 
 ```
 enxuto zoo resnet
 enxuto zoo squeezenet-dsc --json
+enxuto zoo --imagenet
+enxuto zoo --chart accuracies.png
 ```
 """
 
@@ -46,9 +52,23 @@ def run(
             help="A network, or words to look for.",
         ),
     ] = None,
+    imagenet: Annotated[
+        bool, typer.Option("--imagenet", help="Show published accuracies on ImageNet, and ILSVRC's winners.")
+    ] = False,
+    chart: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw published accuracy against operations and parameters, as .png or .svg."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the zoo; see `HELP`."""
+    if imagenet or chart is not None:
+        _show_imagenet(
+            [item for item in map(entry, names()) if _is_asked_for(item, words)], chart, as_json=as_json
+        )
+        return
     if words and len(words) == 1 and words[0] in names():
         _show_one(entry(words[0]), as_json=as_json)
         return
@@ -76,6 +96,61 @@ def run(
     ]
     show_table(None, _COLUMNS, rows, caption=f"{len(networks)} networks; MACs: multiply–accumulates per image",
                give_way=("paper", "year", "classes", "input"))  # fmt: skip
+
+
+def _is_asked_for(item: Entry, words: list[str] | None) -> bool:
+    if words and len(words) == 1 and words[0] in names():
+        return item.name == words[0]
+    return all(_matches(item, word) for word in words or ())
+
+
+def _show_imagenet(items: list[Entry], chart: Path | None, *, as_json: bool) -> None:
+    """Published accuracies of networks and the winners of ILSVRC, or a chart of the accuracies."""
+    known = [(item, ACCURACIES[item.name]) for item in items if item.name in ACCURACIES]
+    if not known:
+        raise UsageError(
+            "none of these networks has a published accuracy; `enxuto zoo --imagenet` lists those that have",
+            code="E021",
+        )
+    points = [
+        (item.name, item.family, item.macs, _parameters(item), found.top1)
+        for item, found in known
+        if found.top1 is not None
+    ]
+    if chart is not None:
+        from enxuto.report.figures.accuracies import draw_accuracies
+
+        if not points:
+            raise UsageError("none of these networks has a published top-1", code="E021")
+        draw_accuracies(points, chart)
+    if as_json:
+        print_json(
+            {
+                "imagenet": {item.name: vars(found) for item, found in known},
+                "ilsvrc": [vars(winner) for winner in WINNERS],
+                "chart": None if chart is None else str(chart),
+            }
+        )
+        return
+    if chart is not None:
+        note(f"{chart}: top-1 of {len(points)} networks against MACs and parameters")
+        return
+    rows = [
+        [item.name, _percent(found.top1), _percent(found.top5), f"{_parameters(item):,}", f"{item.macs:,}",
+         found.measured, found.source]
+        for item, found in known
+    ]  # fmt: skip
+    columns = {"network": "left", "top-1 %": "right", "top-5 %": "right", "parameters": "right", "MACs": "right",
+               "measured with": "left", "source": "left"}  # fmt: skip
+    show_table("accuracy on ImageNet's validation images, as published", columns, rows,
+               give_way=("source", "measured with", "MACs"))  # fmt: skip
+    rows = [[str(one.year), one.team, one.model, f"{one.top5_error:g}", one.note] for one in WINNERS]
+    columns = {"year": "left", "team": "left", "model": "left", "top-5 error %": "right", "": "left"}
+    show_table("winners of ILSVRC classification, test images", columns, rows)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
 
 
 def _matches(item: Entry, word: str) -> bool:
@@ -113,6 +188,7 @@ def _facts(item: Entry) -> dict[str, Any]:
             }
             for variant in item.variants
         ],
+        "imagenet": vars(ACCURACIES[item.name]) if item.name in ACCURACIES else None,
         "note": item.note,
     }
 
@@ -125,11 +201,17 @@ def _show_one(item: Entry, *, as_json: bool) -> None:
     rows += [["input (C×H×W)", _volume(item)], ["classes", str(item.classes)]]
     rows += [[f"parameters, {classes} classes", f"{count:,}"] for classes, count in item.counts.items()]
     rows += [["MACs per image", f"{item.macs:,}"]]
-    rows += [["options", ", ".join((*item.options, "classes", "channels", "seed"))]]
+    rows += [[f"--option {option}", MEANINGS[option]] for option in item.options]
     for variant in item.variants:
         label = ", ".join(f"{option}={_format_value(value)}" for option, value in variant.options.items())
         counts = ", ".join(f"{count:,} parameters" for count in variant.counts.values())
         rows.append([label, f"{counts}, {variant.macs:,} MACs. {variant.note}".strip()])
+    if item.name in ACCURACIES:
+        found = ACCURACIES[item.name]
+        texts = [
+            f"{name} {value:g} %" for name, value in (("top-1", found.top1), ("top-5", found.top5)) if value
+        ]
+        rows.append(["ImageNet, published", f"{', '.join(texts)}; {found.measured}; {found.source}"])
     rows.append(["note", item.note])
     show_table(f"{item.name}: {item.title}", {"": "left", " ": "left"}, rows)
 

@@ -12,9 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from enxuto.calibration.answers import check_scores_vary
 from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
 from enxuto.calibration.calibrate import calibrate
@@ -22,8 +19,8 @@ from enxuto.calibration.calibration import Calibration
 from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
 from enxuto.calibration.running import samples_of
 from enxuto.calibration.sequences import single_steps
-from enxuto.calibration.synthetic import synthetic_images
 from enxuto.compression.at_price import PricedModel, compress_at
+from enxuto.compression.images import calibrating_images, images_of
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
 from enxuto.compression.output_judge import OutputJudge, check_bounds_fit
 from enxuto.compression.retrainer import (
@@ -33,15 +30,15 @@ from enxuto.compression.retrainer import (
     RetrainingTask,
     TaskSettings,
     after_retraining,
+    array_of,
     retraining_task,
 )
 from enxuto.compression.search import SearchResult, Trial, search
 from enxuto.compression.selection import DEFAULT_ROLES
-from enxuto.compression.split import ImageSplit, load_images
+from enxuto.compression.split import ImageSplit
 from enxuto.compression.trial_log import TrialLog
 from enxuto.data import Dataset, Preprocess
-from enxuto.data.image_feeding import image_samples
-from enxuto.data.samples import Samples, feeds_text
+from enxuto.data.samples import Samples
 from enxuto.enx.file import FORMAT_VERSION
 from enxuto.enx.learned import parameters
 from enxuto.errors import DataError, UsageError
@@ -49,9 +46,9 @@ from enxuto.machine.processors import processors
 from enxuto.metrics import ChanceComparison
 from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
-from enxuto.runtime import Runner, advise_on_failure
+from enxuto.runtime import advise_on_failure
 
-__all__ = ["CalibratedResult", "compress_within", "images_of"]
+__all__ = ["CalibratedResult", "compress_within"]
 
 _FIRST_BITS = 3.0
 _MOST_BITS = 14.0  # a weight: nothing finer is tried first, however large the size allowed
@@ -132,7 +129,7 @@ def compress_within(
         DataError: images do not fit the model, or top-1 is bounded but the original's is no better than chance.
         UsageError: no output can be judged, or not by what is bounded.
     """
-    samples, source = _calibration_samples(model, parts.calibration, preprocess, images, seed)
+    samples, source = calibrating_images(model, parts.calibration, preprocess, images, seed)
     # What would make all the work below useless is reported before it is done.
     if isinstance(samples, Samples):
         samples = run_together(model, samples, threads=threads)
@@ -143,6 +140,9 @@ def compress_within(
     )
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
+    if retrain is not None:
+        given = array_of(parts.training if isinstance(parts.training, Samples) else samples)
+        retrain.check_model(judged_outputs.measured(model), given.shape[1:])
     is_classifier = judged_outputs.answers is not None
     known = {loss.name: loss.kind for loss in judged_outputs.losses}
     opened = _Opened(reference or model, preprocess, outputs, threads, is_classifier, known)
@@ -237,32 +237,6 @@ def _report(
     )
 
 
-def _calibration_samples(
-    model: Model, data: Dataset | Samples | None, preprocess: Preprocess, images: int, seed: int
-) -> tuple[npt.NDArray[np.float32] | Samples, str]:
-    """Return what calibrates, as the model takes it, and what it is of; images of one size as an array (N, …)."""
-    if data is None:
-        return _synthetic(model, preprocess, images, seed), "synthetic"
-    source = f"{data.hash} of {Path(data.path).name}"
-    return (data if isinstance(data, Samples) else images_of(model, data, preprocess)), source
-
-
-def images_of(model: Model, data: Dataset, preprocess: Preprocess) -> npt.NDArray[np.float32] | Samples:
-    """Return a data set's images as a model of one input takes them: an array (N, …) where they are of one size."""
-    inputs = Runner(model, threads=1).inputs
-    if len(inputs) > 1:
-        raise DataError(
-            f"{data.path} holds images, and the model has {len(inputs)} inputs; give named arrays, made with: "
-            f"{feeds_text(inputs)}",
-            code="E044",
-        )
-    if inputs[0].dtype.kind == "f" and None not in inputs[0].shape[1:]:
-        return load_images(data, preprocess)
-    found = image_samples(data, preprocess, inputs[0])
-    (column,) = found.columns.values()
-    return column if isinstance(column, np.ndarray) else found
-
-
 @dataclass(frozen=True)
 class _Opened:
     """Makes judges of samples: of a classifier of images with labels, or of all outputs, whose kinds are `known`."""
@@ -325,25 +299,3 @@ def _require_better(chance: ChanceComparison, path: str) -> None:
             "are there enough images? min_agreement= and max_kl= need no labels",
             code="E061",
         )
-
-
-def _synthetic(model: Model, preprocess: Preprocess, count: int, seed: int) -> npt.NDArray[np.float32]:
-    """Return synthetic images, preprocessed, of the size the model takes."""
-    inputs = Runner(model, threads=1).inputs
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        raise UsageError(
-            "synthetic images fit models with one input of images; give calibration=", code="E032"
-        )
-    known = preprocess.output_shape()
-    sizes = [
-        fixed if fixed is not None else made for fixed, made in zip(inputs[0].shape[1:], known, strict=True)
-    ]
-    if any(size is None for size in sizes):
-        raise UsageError(
-            "the size of the model's images is not known; set resize or crop in preprocess=, or give calibration=",
-            code="E023",
-        )
-    channels, height, width = sizes if preprocess.layout == "NCHW" else (sizes[2], sizes[0], sizes[1])
-    return preprocess.to_batch(
-        list(synthetic_images(count, int(height or 1), int(width or 1), int(channels or 1), seed))
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from enxuto.data import Preprocess
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
-from enxuto.onnx_model import Role
+from enxuto.onnx_model import Model, Role
 from enxuto.progress import Progress
 from enxuto.quantize.tensor import QuantizedTensor
 
@@ -37,6 +37,7 @@ __all__ = [
     "RetrainingTask",
     "TaskSettings",
     "after_retraining",
+    "array_of",
     "retraining_task",
 ]
 
@@ -81,7 +82,7 @@ class RetrainingTask:
         """Return how a file does, made after so many images and seconds."""
         judgement, size = self.judge(outcome.model), outcome.model.file_bytes
         return RetrainingCheck(
-            images, seconds, outcome.price, size, judgement, self._violation(size, judgement)
+            images, seconds, outcome.price, size, judgement, self.violation(size, judgement)
         )
 
     def better(self, one: RetrainingCheck, other: RetrainingCheck) -> bool:
@@ -92,7 +93,8 @@ class RetrainingTask:
             return one.loss < other.loss
         return (one.fits or self.bounds.max_bytes is not None) and one.bytes < other.bytes
 
-    def _violation(self, size: int, judgement: Judgement) -> str | None:
+    def violation(self, size: int, judgement: Judgement) -> str | None:
+        """Say why a file of a size that is judged so does not keep the bounds; None where it does."""
         if self.bounds.max_bytes is None:
             return self.bounds.violation(judgement)
         if size <= self.bounds.max_bytes:
@@ -223,9 +225,25 @@ class Retrainer(Protocol):
     def check_packages(self) -> None:
         """Raise `UsageError` where a package is missing."""
 
+    def check_model(self, model: Model, shape: Sequence[int]) -> None:
+        """Raise `ModelError` where a model, of its measured outputs, cannot be trained on images of this shape."""
+
     def __call__(self, task: RetrainingTask) -> Retrained:
         """Return the best file found, at worst the one of the task."""
         ...
+
+
+def array_of(images: npt.NDArray[Any] | Samples) -> npt.NDArray[Any]:
+    """Return images or samples as the one array (N, …) that training takes. Raises `UsageError` for others."""
+    if isinstance(images, np.ndarray):
+        return images
+    column = next(iter(images.columns.values()))
+    if len(images.columns) > 1 or not isinstance(column, np.ndarray) or column.dtype.kind != "f":
+        raise UsageError(
+            "retraining takes images of one size, or samples (N, …) of numbers for a model of one input",
+            code="E032",
+        )
+    return column
 
 
 def retraining_task(
@@ -246,14 +264,7 @@ def retraining_task(
     Raises `UsageError` for samples that are no single array.
     """
     pictures = isinstance(images, np.ndarray)
-    if isinstance(images, Samples):
-        column = next(iter(images.columns.values()))
-        if len(images.columns) > 1 or not isinstance(column, np.ndarray) or column.dtype.kind != "f":
-            raise UsageError(
-                "retraining takes images of one size, or samples (N, …) of numbers for a model of one input",
-                code="E032",
-            )
-        images = column
+    images = array_of(images)
     pictures = pictures and images.ndim == 4 and preprocess.layout == "NCHW"
     if images.nbytes > _MOST_BYTES:
         count = max(2, _MOST_BYTES * len(images) // images.nbytes)

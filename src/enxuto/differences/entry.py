@@ -10,6 +10,7 @@ from typing import TypeAlias
 from enxuto.differences.patch import Patch, hash_of_file
 from enxuto.differences.requantize import requantize
 from enxuto.enx.file import CompressedModel
+from enxuto.enx.ledger import original_sizes
 from enxuto.enx.signature import is_enx
 from enxuto.errors import UsageError
 from enxuto.files import to_path
@@ -28,7 +29,7 @@ def diff(
     new: CompressedModel | Model | str | Path,
     *,
     original: Model | str | Path | None = None,
-    price: float = PRICE,
+    price: float | None = None,
     threads: int = 0,
 ) -> Patch:
     """Return what changed between a compressed model and a newer network, as a difference file.
@@ -41,19 +42,23 @@ def diff(
             file's own grids (`requantize`).
         original: of an ONNX model, what the old file was made from. With a calibrated file, only so are small changes
             kept and the difference short.
-        price: of an ONNX model, what a bit is worth in squared steps: more makes a shorter and coarser difference, 0
-            rounds to the nearest.
+        price: of an ONNX model, what a bit is worth in squared steps, `PRICE` by default: more makes a shorter and
+            coarser difference, 0 rounds to the nearest.
         threads: 0 takes one per processor; the result does not depend on it.
 
     Raises:
         DataError, FormatError, ModelError: a file cannot be read, or `original` is not what the old file was made from.
-        UsageError: `original` beside an `.enx` file, or a price that is no number from 0 up.
+        UsageError: `original` or `price` beside an `.enx` file, or a price that is no number from 0 up.
     """
-    if not 0 <= price < math.inf:
+    if price is not None and not 0 <= price < math.inf:
         raise UsageError(f"price= is a number from 0 up, not {price}")
     before, base = _open(old)
-    if isinstance(new, (str, Path)):
-        new = CompressedModel.read(new) if is_enx(new) else Model.read(new)
+    size = None
+    if isinstance(new, (str, Path)) and not is_enx(new):
+        place, new = new, Model.read(new)
+        size = original_sizes(place, xz=False)["bytes"]
+    elif isinstance(new, (str, Path)):
+        new = CompressedModel.read(new)
     if isinstance(new, Model):
         if isinstance(original, (str, Path)):
             original = Model.read(original)
@@ -63,9 +68,14 @@ def diff(
                 "which loses what calibration won and makes the difference long",
                 stacklevel=2,
             )
-        new = requantize(before, new, original, price=price, threads=threads)
-    elif original is not None:
-        raise UsageError("original= is for a new model in ONNX; an .enx file is taken as it is", code="E022")
+        price = PRICE if price is None else price
+        new = requantize(before, new, original, price=price, threads=threads, size=size)
+    else:
+        for name, given in (("original", original), ("price", price)):
+            if given is not None:
+                raise UsageError(
+                    f"{name}= is for a new model in ONNX; an .enx file is taken as it is", code="E022"
+                )
     return Patch.between(before, new, base=base)
 
 

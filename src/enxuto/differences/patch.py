@@ -18,18 +18,17 @@ from enxuto.differences.copies import apply_copies, find_copies
 from enxuto.differences.sides import Sides, frame_of
 from enxuto.differences.table import Change, How, PatchTable, parse_table
 from enxuto.differences.values import ValueCoder, can_follow, is_remade, remake
-from enxuto.enx.container import LIMIT, PREFIX, most_unpacked, pack_head, read_head
+from enxuto.enx.container import LIMIT, PREFIX, errors_name, most_unpacked, pack_head, read_head
 from enxuto.enx.file import CompressedModel, check_rows
 from enxuto.enx.payload import Payload, Spool
-from enxuto.enx.signature import MAGIC
+from enxuto.enx.signature import MAGIC, PATCH_MAGIC
 from enxuto.enx.table import Header, LevelsRow, dump_header
-from enxuto.errors import DataError, FormatError, does_not_exist
+from enxuto.errors import FormatError
 from enxuto.files import atomic_write, open_regular_file, to_path
 
 __all__ = ["PATCH_VERSION", "Patch", "hash_of_file"]
 
 PATCH_VERSION = 1
-PATCH_MAGIC = b"\x89EXD\r\n\x1a\n"
 
 _MOST_GROWTH = (
     4  # times the old file's table, graph and frames that the new ones take, besides what the file says
@@ -76,24 +75,15 @@ class Patch:
     def read(cls, path: str | Path) -> Patch:
         """Read a difference file; `DataError` where there is none, `FormatError` where it is not what it should be."""
         place = to_path(path, "the path of a difference file")
-        try:
-            with open_regular_file(place) as file:
-                prefix = file.read(PREFIX.size)
-                if not prefix.startswith(PATCH_MAGIC[: max(1, len(prefix))]):
-                    also = ", but an .enx file" if prefix.startswith(MAGIC) else ""
-                    raise FormatError(f"not a difference file (.enxd){also}; `enxuto diff` makes one")
-                head = read_head(file, prefix, PATCH_VERSION)
-                table = parse_table(head.table)
-                found = cls(table, head.body, file.read(head.length - head.end))
+        with errors_name(place, "a difference file"), open_regular_file(place) as file:
+            prefix = file.read(PREFIX.size)
+            if not prefix.startswith(PATCH_MAGIC[: max(1, len(prefix))]):
+                also = ", but an .enx file" if prefix.startswith(MAGIC) else ""
+                raise FormatError(f"not a difference file (.enxd){also}; `enxuto diff` makes one")
+            head = read_head(file, prefix, PATCH_VERSION)
+            table = parse_table(head.table)
+            found = cls(table, head.body, file.read(head.length - head.end))
             found._check()
-        except IsADirectoryError as error:
-            raise DataError(f"{place} is a folder; name a difference file", code="E011") from error
-        except FileNotFoundError as error:
-            raise DataError(does_not_exist(place, "difference file"), code="E010") from error
-        except OSError as error:
-            raise DataError(f"cannot read {place}: {error.strerror}; check the path", code="E011") from error
-        except FormatError as error:
-            raise FormatError(f"{place}: {error}", code=error.code) from error
         return found
 
     def save(self, path: str | Path) -> int:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from enxuto.compression.data_free import compress
 from enxuto.compression.selection import DEFAULT_ROLES, quantizable_weights
+from enxuto.differences.facts import facts_of_new
 from enxuto.differences.sides import frame_of
 from enxuto.differences.values import remake, steps_of, trellis_of
 from enxuto.enx.assemble import Assembly
@@ -27,10 +28,11 @@ from enxuto.enx.file import CompressedModel
 from enxuto.enx.fingerprint import FINGERPRINT_KEY, changed_weights, hashed_names
 from enxuto.enx.payload import Payload
 from enxuto.enx.table import ExactRow, LevelsRow, TensorEntry
-from enxuto.errors import DataError, FormatError
+from enxuto.errors import DataError, FormatError, UsageError
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, check_finite, fold_batch_norm
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
+from enxuto.quantize.scalar import Minifloat, Quantizer
 from enxuto.quantize.tensor import QuantizedTensor
 from enxuto.rounding.near_old import carry_along, move_levels, move_path
 
@@ -39,12 +41,19 @@ __all__ = ["requantize"]
 _TINY = 16  # bytes of a weight that a file keeps in the graph
 _TRELLIS_STEP = 0.57  # of the step at equal error off a trellis
 _LARGE_CHANGE = 0.5  # steps that weights moved on average, beyond which they are rounded anew
+_BEYOND = 1.5  # times a minifloat's largest value, from which on it does not stand for a weight
 
 Int32 = npt.NDArray[np.int32]
 
 
 def requantize(
-    old: CompressedModel, model: Model, original: Model | None = None, *, price: float, threads: int = 0
+    old: CompressedModel,
+    model: Model,
+    original: Model | None = None,
+    *,
+    price: float,
+    threads: int = 0,
+    size: int | None = None,
 ) -> CompressedModel:
     """Return a model's weights on the grids of an old file.
 
@@ -54,6 +63,7 @@ def requantize(
         original: what the old file was made from.
         price: of a bit of the difference, in squared steps of the grid as without a trellis.
         threads: 0 takes one per processor; the result does not depend on it.
+        size: bytes of the model's files, where it has any.
 
     Raises:
         DataError: `original` is not what the old file was made from.
@@ -62,7 +72,7 @@ def requantize(
     if old.metadata.get("folded"):
         model = fold_batch_norm(model)[0]
         original = None if original is None else fold_batch_norm(original)[0]
-    return _Requantization(old, model, original, price, threads or processors()).run()
+    return _Requantization(old, model, original, price, threads or processors(), size).run()
 
 
 @dataclass
@@ -72,11 +82,14 @@ class _Requantization:
     original: Model | None
     price: float
     threads: int
+    size: int | None = None
     _rounded_by_rate: bool = False
 
     def run(self) -> CompressedModel:
         """Do it all."""
-        facts = {key: value for key, value in self.old.metadata.items() if key != FINGERPRINT_KEY}
+        names = {entry.name for entry, _ in self.old.entries()}
+        unchanged = names == self._unchanged
+        facts = facts_of_new(self.old, self.model, self.size, unchanged=unchanged)
         assembly = Assembly(self.model, facts, self.threads, self._exact_values())
         kept: set[str] = set()
         for payload in self.old.payloads:
@@ -124,7 +137,7 @@ class _Requantization:
     def _move(self, payload: Payload) -> Payload | None:
         """Return a payload's levels after training, in the payload's own frame where it has a code for them.
 
-        None where weights have grown to a billion steps, for which there are no levels.
+        None where weights have grown to a billion steps, or beyond a quantizer's values: there are no levels for them.
         """
         tensors, moved = payload.levels(), dict[str, Int32]()
         for name, tensor in tensors.items():
@@ -143,14 +156,14 @@ class _Requantization:
             return Payload.levels_of(payload.row.tensors, payload.quantizer(), shaped, threads=self.threads)
 
     def _move_tensor(self, name: str, tensor: QuantizedTensor) -> Int32 | None:
-        """Return a tensor's new levels; None where one would leave 30 bits."""
+        """Return a tensor's new levels; None where there are none for a weight, as in `_move`."""
         if name in self._unchanged:
             return tensor.levels
         weight = np.asarray(self.model.load(name), np.float32)
         check_finite(name, weight)
         steps, trellis = steps_of(tensor.quantizer, tensor.levels.shape), trellis_of(tensor.quantizer)
         if steps is None:
-            return tensor.quantizer.quantize(weight)
+            return _quantize_within(tensor.quantizer, weight)
         change = self._change(name) if self._is_calibrated else None
         if change is not None:
             change = change / steps
@@ -194,3 +207,16 @@ class _Requantization:
             return set()
         changed = changed_weights(text, self.model, names)
         return set() if changed is None else set(names) - changed
+
+
+def _quantize_within(quantizer: Quantizer, weight: npt.NDArray[np.float32]) -> Int32 | None:
+    """Return levels of a quantizer without a step; None where weights lie beyond all its values."""
+    if (
+        isinstance(quantizer, Minifloat)
+        and float(np.abs(weight).max(initial=0)) > _BEYOND * quantizer.values[-1]
+    ):
+        return None
+    try:
+        return quantizer.quantize(weight)
+    except UsageError:  # beyond half precision, or beyond 31 bits
+        return None

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from enxuto.enx.quantizer_fields import Checked
+from enxuto.enx.table import damage_of
 from enxuto.errors import FormatError
 
 __all__ = ["Change", "How", "PatchTable", "parse_table"]
@@ -71,8 +72,4 @@ def parse_table(text: bytes) -> PatchTable:
     try:
         return PatchTable.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise FormatError(
-            f"the table is damaged at {place or 'its start'}: {first['msg']}", code="E052"
-        ) from error
+        raise damage_of(error) from error

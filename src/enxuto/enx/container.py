@@ -9,13 +9,16 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from enxuto.enx.head import lzma_filters, pack
-from enxuto.errors import FormatError
+from enxuto.errors import DataError, FormatError, does_not_exist
 
-__all__ = ["LIMIT", "PREFIX", "Head", "most_unpacked", "pack_head", "read_head", "unpack"]
+__all__ = ["LIMIT", "PREFIX", "Head", "errors_name", "most_unpacked", "pack_head", "read_head", "unpack"]
 
 PREFIX = struct.Struct("<8sHHQIIII")  # magic, version, method, file length, stored, table, body, crc
 _STORED, _LZMA = 0, 1
@@ -31,6 +34,21 @@ class Head:
     body: bytes
     length: int
     end: int
+
+
+@contextmanager
+def errors_name(place: Path, what: str) -> Iterator[None]:
+    """Inside, errors of reading a file become one line that names it. what: such a file, as "an .enx file"."""
+    try:
+        yield
+    except IsADirectoryError as error:
+        raise DataError(f"{place} is a folder; name {what}", code="E011") from error
+    except FileNotFoundError as error:
+        raise DataError(does_not_exist(place, what.partition(" ")[2]), code="E010") from error
+    except OSError as error:
+        raise DataError(f"cannot read {place}: {error.strerror}; check the path", code="E011") from error
+    except FormatError as error:
+        raise FormatError(f"{place}: {error}", code=error.code) from error
 
 
 def most_unpacked(stored: int) -> int:

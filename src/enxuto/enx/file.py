@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from enxuto.codec import TRELLIS_CODERS
-from enxuto.enx.container import LIMIT, PREFIX, pack_head, read_head
+from enxuto.enx.container import LIMIT, PREFIX, errors_name, pack_head, read_head
 from enxuto.enx.head import pack
 from enxuto.enx.payload import CodedInFile, Payload, most_elements
-from enxuto.enx.signature import MAGIC
+from enxuto.enx.signature import MAGIC, PATCH_MAGIC
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
-from enxuto.errors import DataError, FormatError, does_not_exist
+from enxuto.errors import FormatError
 from enxuto.files import atomic_write, open_regular_file, to_path
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
@@ -59,17 +59,8 @@ class CompressedModel:
         Raises `DataError` where there is no such file and `FormatError` where it is not what the format says.
         """
         place = to_path(path, "the path of an .enx file")
-        try:
-            with open_regular_file(place) as file:
-                return _read(file, place)
-        except IsADirectoryError as error:
-            raise DataError(f"{place} is a folder; name an .enx file", code="E011") from error
-        except FileNotFoundError as error:
-            raise DataError(does_not_exist(place, ".enx file"), code="E010") from error
-        except OSError as error:
-            raise DataError(f"cannot read {place}: {error.strerror}; check the path", code="E011") from error
-        except FormatError as error:
-            raise FormatError(f"{place}: {error}", code=error.code) from error
+        with errors_name(place, "an .enx file"), open_regular_file(place) as file:
+            return _read(file, place)
 
     def save(self, path: str | Path) -> int:
         """Write the file, whole or not at all; return its length in bytes."""
@@ -174,6 +165,10 @@ def _read(file: BinaryIO, path: Path) -> CompressedModel:
     if not prefix.startswith(MAGIC[: max(1, len(prefix))]):
         if looks_like_onnx(prefix):
             raise FormatError("not an .enx file but an ONNX model; compress makes .enx files of it")
+        if prefix.startswith(PATCH_MAGIC):
+            raise FormatError(
+                "not an .enx file but a difference file; `enxuto apply OLD.enx` makes a new file of it"
+            )
         raise FormatError("not an .enx file (it does not start with the format's signature)")
     head = read_head(file, prefix, FORMAT_VERSION)
     header = parse_header(head.table)

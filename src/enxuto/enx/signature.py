@@ -6,10 +6,14 @@ from pathlib import Path
 
 from enxuto.files import open_regular_file
 
-__all__ = ["MAGIC", "is_enx"]
+__all__ = ["MAGIC", "PATCH_MAGIC", "is_enx"]
 
 MAGIC = b"\x89ENX\r\n\x1a\n"
 """The first eight bytes: as in PNG, what transfers as text, or of 7 bits, would change."""
+
+
+PATCH_MAGIC = b"\x89EXD\r\n\x1a\n"
+"""Of difference files (`enxuto.differences`), which are easily taken for the others."""
 
 
 def is_enx(path: str | Path) -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "Row",
     "TensorEntry",
     "check_metadata",
+    "damage_of",
     "dump_header",
     "parse_header",
 ]
@@ -245,6 +246,13 @@ def dump_header(header: Header) -> bytes:
     return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
+def damage_of(error: ValidationError) -> FormatError:
+    """Return the error that names the first thing that is wrong with a table."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return FormatError(f"the table is damaged at {place or 'its start'}: {first['msg']}", code="E052")
+
+
 def parse_header(text: bytes) -> Header:
     """Return the checked table; `FormatError` names the first thing that is wrong with it."""
     try:
@@ -252,11 +260,7 @@ def parse_header(text: bytes) -> Header:
         _check_depth(header.metadata)
         json.dumps(header.metadata, allow_nan=False)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise FormatError(
-            f"the table is damaged at {place or 'its start'}: {first['msg']}", code="E052"
-        ) from error
+        raise damage_of(error) from error
     except ValueError as error:  # NaN and Infinity, which JSON does not have, and 1e999
         raise FormatError("the table is damaged at metadata: a number out of range", code="E052") from error
     return header

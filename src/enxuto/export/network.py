@@ -4,6 +4,7 @@ The file has one input `input` (batch, channels, height, width) with an open bat
 (batch, classes), operators of opset 18 unless asked otherwise, and in its metadata:
 
 - `enxuto.network`: the name in the zoo or of the module;
+- `enxuto.network_options`: a JSON object of the options that the zoo built it with, where there are any;
 - `enxuto.preprocess`: JSON of `data.Preprocess.to_dict()`, where given;
 - `enxuto.labels`: a JSON list of class names, where given.
 
@@ -17,7 +18,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +33,14 @@ from enxuto.export.tidy import rename_initializers, tidy
 from enxuto.onnx_model import Model
 from enxuto.opening import LABELS_KEY, PREPROCESS_KEY
 from enxuto.runtime import Runner
+from enxuto.zoo.entry import OptionValue
 from enxuto.zoo.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
 
-__all__ = ["NETWORK_KEY", "OPSET", "TOLERANCE", "ExportResult", "export_onnx"]
+__all__ = ["NETWORK_KEY", "NETWORK_OPTIONS_KEY", "OPSET", "TOLERANCE", "ExportResult", "export_onnx"]
 
 OPSET = 18
 """The first that torch's exporter writes without converting; ONNX Runtime reads it from version 1.14 on."""
@@ -48,6 +50,9 @@ TOLERANCE = 1e-4
 
 NETWORK_KEY = "enxuto.network"
 """Metadata key for the name of the network; `enxuto.opening` has those of preprocessing and labels."""
+
+NETWORK_OPTIONS_KEY = "enxuto.network_options"
+"""Metadata key for the options that the zoo built the network with."""
 
 _CHECKED_BATCHES = (2, 1)
 
@@ -74,6 +79,7 @@ def export_onnx(
     path: str | Path,
     *,
     classes: int | None = None,
+    options: Mapping[str, OptionValue] | None = None,
     seed: int = 0,
     input_shape: Sequence[int] | None = None,
     weights: str | Path | None = None,
@@ -87,7 +93,7 @@ def export_onnx(
     Args:
         network: a module, or a name of the zoo.
         path: of the file.
-        classes, seed: number of classes and seed of the weights, for a name of the zoo.
+        classes, options, seed: number of classes, options and seed of the weights, for a name of the zoo.
         input_shape: (channels, height, width); needed for a module.
         weights: a checkpoint with a state dict, alone or under `model`, `state_dict` or `weights`.
         preprocess: written into the file's metadata.
@@ -104,11 +110,13 @@ def export_onnx(
     torch = _import_torch()
     name = network if isinstance(network, str) else type(network).__name__
     if isinstance(network, str):
-        input_shape = zoo.input_shape(network) if input_shape is None else input_shape
-        module = zoo.build(network, classes=classes, channels=next(iter(input_shape)), seed=seed)
-    elif classes is not None or input_shape is None:
+        resolution: Any = (options or {}).get("resolution")
+        input_shape = zoo.input_shape(network, resolution=resolution) if input_shape is None else input_shape
+        channels = next(iter(input_shape))
+        module = zoo.build(network, classes=classes, channels=channels, seed=seed, **dict(options or {}))
+    elif classes is not None or options or input_shape is None:
         raise UsageError(
-            f"{name}: a module needs an input shape (channels, height, width) and takes no classes",
+            f"{name}: a module needs an input shape (channels, height, width) and takes no classes and options",
             code="E022",
         )
     else:
@@ -123,7 +131,8 @@ def export_onnx(
         outputs = _run_module(module, batch, name)
         _check_labels(labels, outputs.shape[1])
         proto = _to_onnx(module, batch, name, opset)
-    for key, value in _metadata(name, preprocess, labels).items():
+    built: Mapping[str, Any] = getattr(module, "built_as", {})
+    for key, value in _metadata(name, preprocess, labels, built.get("options", {})).items():
         proto.metadata_props.add(key=key, value=value)
     model = Model.from_proto(proto)
     difference = _check_outputs(model, images, outputs, name) if check else None
@@ -229,8 +238,12 @@ def _silence_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _metadata(name: str, preprocess: Preprocess | None, labels: Sequence[str] | None) -> dict[str, str]:
+def _metadata(
+    name: str, preprocess: Preprocess | None, labels: Sequence[str] | None, options: Mapping[str, Any]
+) -> dict[str, str]:
     found = {NETWORK_KEY: name}
+    if options:
+        found[NETWORK_OPTIONS_KEY] = json.dumps(dict(options))
     if preprocess is not None:
         found[PREPROCESS_KEY] = json.dumps(preprocess.to_dict())
     if labels is not None:

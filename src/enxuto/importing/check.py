@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from onnx import NodeProto
+from torch import nn
 
 from enxuto.errors import ModelError
 from enxuto.importing.constants import is_constant
@@ -12,7 +14,7 @@ from enxuto.importing.rules import RULES
 from enxuto.importing.sizes import SIZE_RULES
 from enxuto.onnx_model import Model
 
-__all__ = ["check_operators", "opset_of"]
+__all__ = ["check_learnable", "check_operators", "opset_of"]
 
 
 def opset_of(model: Model) -> int:
@@ -45,3 +47,18 @@ def check_operators(nodes: Iterable[NodeProto], constants: set[str]) -> None:
             "docs/reference/importing.md",
             code="E032",
         )
+
+
+def check_learnable(network: nn.Module) -> None:
+    """Raise `ModelError` for a network that cannot be trained or scored: of other types than float32, or not finite."""
+    for name, value in network.named_parameters():
+        if value.is_floating_point() and value.dtype != torch.float32:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"{name!r} is {kind}, and training takes float32; convert the model to float32 first",
+                code="E032",
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise ModelError(
+                f"{name!r} holds NaN or infinity; such a network cannot be trained or pruned", code="E033"
+            )

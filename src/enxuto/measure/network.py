@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,8 +19,10 @@ from enxuto.latency import Latency, latency
 from enxuto.measure.timing import torch_latency
 from enxuto.runtime import Runner
 from enxuto.summary.torch_module import summarize_module
-from enxuto.train.batches import TrainingData
+from enxuto.train.batches import TrainingData, evaluation_batches
 from enxuto.train.validation import score
+
+_TIMED = 100  # test images that are run one by one, again and again
 
 __all__ = ["Measurements", "NetworkFiles", "measure", "write_network"]
 
@@ -106,7 +109,7 @@ def measure(
     repeats: int = 100,
     seed: int = 0,
 ) -> Measurements:
-    """Score a network on test images, and time it and its ONNX file on one image; on a GPU too, where there is one.
+    """Score a network on test images, and time it and its ONNX file on them one by one; on a GPU too, if there is one.
 
     Args:
         model: the network.
@@ -114,20 +117,24 @@ def measure(
         files: what `write_network` wrote of it.
         threads: CPU threads of both runtimes; 0: one a core in ONNX Runtime, torch's own number in torch.
         repeats: timed runs.
-        seed: of the images that are timed.
+        seed: which test images are timed.
     """
     scores = score(model, test)
+    order = np.random.default_rng(seed).permutation(len(test))[:_TIMED]
+    images = torch.cat([batch for batch, _ in evaluation_batches(test.subset(order), _TIMED)]).cpu()
     channels, height, width = test.images.shape[1:]
     shape = (channels, height, width)
     on_cpu = to_cpu(model)
     times = {
-        ORT_CPU: latency([Runner(files.onnx, threads=threads)], repeats=repeats, warmup=10, seed=seed)[0][0],
-        TORCH_CPU: torch_latency(on_cpu, shape, repeats=repeats, threads=threads, seed=seed),
+        ORT_CPU: latency(
+            [Runner(files.onnx, threads=threads)], repeats=repeats, warmup=10, images=images.numpy()
+        )[0][0],
+        TORCH_CPU: torch_latency(on_cpu, shape, repeats=repeats, threads=threads, images=images),
     }
     if torch.cuda.is_available():
         device = torch.device("cuda")
         times[TORCH_GPU] = torch_latency(
-            copy.deepcopy(on_cpu).to(device), shape, device=device, repeats=repeats, seed=seed
+            copy.deepcopy(on_cpu).to(device), shape, device=device, repeats=repeats, images=images
         )
     return Measurements(
         top1=scores.top1,

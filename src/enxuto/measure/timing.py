@@ -27,8 +27,9 @@ def torch_latency(
     warmup: int = 10,
     threads: int = 0,
     seed: int = 0,
+    images: torch.Tensor | None = None,
 ) -> Latency:
-    """Time a network in evaluation mode on random images; it is left as it was. On a GPU every run is waited for.
+    """Time a network in evaluation mode; it is left as it was. On a GPU every run is waited for.
 
     Args:
         model: the network, on `device`.
@@ -37,7 +38,9 @@ def torch_latency(
         batch: images a run.
         repeats, warmup: runs that are measured, and runs before them.
         threads: of the CPU; 0: torch's own number.
-        seed: of the images.
+        seed: of random images.
+        images: normalised, (N, channels, height, width): each run takes the next ones, from the first after the last.
+            None: the same random ones each time.
 
     Returns: times in ms a run.
 
@@ -50,12 +53,15 @@ def torch_latency(
         )
     place = torch.device(device)
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(batch, *input_shape, generator=generator).to(place)
+    shown = torch.randn(batch, *input_shape, generator=generator).to(place)
+    pool = None if images is None else images.to(place)
     times = np.empty(repeats)
     with evaluation_mode(model), _torch_threads(threads), torch.inference_mode():
         for turn in range(-warmup, repeats):
+            if pool is not None:
+                shown = pool[(torch.arange(batch, device=place) + (turn + warmup) * batch) % len(pool)]
             start = time.perf_counter_ns()
-            model(images)
+            model(shown)
             if place.type == "cuda":
                 torch.cuda.synchronize(place)
             elapsed = time.perf_counter_ns() - start

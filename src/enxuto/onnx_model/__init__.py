@@ -11,7 +11,7 @@ from enxuto.onnx_model.attributes import (
     ints_attribute,
     text_attribute,
 )
-from enxuto.onnx_model.batch import fixed_batch, free_batch
+from enxuto.onnx_model.batch import fix_sizes, fixed_batch, free_batch
 from enxuto.onnx_model.branches import hoist_weights, inline_branches
 from enxuto.onnx_model.data_files import files, total_bytes
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
@@ -56,6 +56,7 @@ __all__ = [
     "files",
     "fill",
     "find_states",
+    "fix_sizes",
     "fixed_batch",
     "float_attribute",
     "fold_batch_norm",

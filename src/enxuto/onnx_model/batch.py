@@ -1,10 +1,12 @@
-"""`free_batch`: free the batch size of a model whose input fixes it.
+"""`free_batch`: free the batch size of a model whose input fixes it. `fix_sizes`: fix other sizes that are open.
 
 Freed are the shapes of inputs and outputs, and the constant shapes of Reshape. Left out: batch sizes written elsewhere,
 such as in subgraphs and attributes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
@@ -13,7 +15,7 @@ from enxuto.onnx_model.model import Model
 from enxuto.onnx_model.scopes import FREE_INITIALIZERS
 from enxuto.onnx_model.tensors import InMemory, WeightData, clear_bytes
 
-__all__ = ["fixed_batch", "free_batch"]
+__all__ = ["fix_sizes", "fixed_batch", "free_batch"]
 
 
 def fixed_batch(model: Model) -> int:
@@ -23,6 +25,22 @@ def fixed_batch(model: Model) -> int:
         return 0
     first = item.type.tensor_type.shape.dim[0]
     return first.dim_value if first.HasField("dim_value") else 0
+
+
+def fix_sizes(model: Model, shape: Sequence[int]) -> Model:
+    """Return the model for a first input of this shape, batch apart; itself where none of these sizes is open."""
+    place = next((n for n, item in enumerate(model.proto.graph.input) if item.name not in model), None)
+    if place is None:
+        return model
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    sizes = proto.graph.input[place].type.tensor_type.shape.dim[1:]
+    if len(sizes) != len(shape) or all(size.HasField("dim_value") for size in sizes):
+        return model
+    for size, wanted in zip(sizes, shape, strict=True):
+        if not size.HasField("dim_value"):
+            size.dim_value = wanted
+    return model.with_proto(proto)
 
 
 def free_batch(model: Model) -> Model:

@@ -19,6 +19,7 @@ DAMAGED = (DecodeError, EncodeError, UnicodeDecodeError, RecursionError, ValueEr
 
 
 _ENX = b"\x89ENX"  # what `.enx` files begin with: the graph of a model never does
+_ENXD = b"\x89EXD"  # and difference files
 _AFTER_VERSION = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
 """Keys of the fields that follow `ir_version` in an ONNX model, by number."""
 
@@ -46,6 +47,10 @@ def parse(content: bytes) -> ModelProto:
         raise ModelError("the file is empty; expected an ONNX model", code="E031")
     if content.startswith(_ENX):
         raise ModelError("this is an .enx file already; decompress it first", code="E030")
+    if content.startswith(_ENXD):
+        raise ModelError(
+            "this is a difference file; `enxuto apply OLD.enx` makes a new file of it", code="E030"
+        )
     check_wire(content)
     proto = ModelProto()
     try:

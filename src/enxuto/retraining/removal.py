@@ -12,7 +12,7 @@ all inputs. Then the smaller network's outputs are compared with the whole one's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,18 @@ _IMAGES = 2
 _SINGLE_TOLERANCE = 1e-4  # of the largest output, in ONNX Runtime's float32
 
 
-def remove_dead_filters(made: CompressedModel, *, threads: int = 1) -> tuple[CompressedModel, RemovedFilters]:
-    """Return the file without filters that are zero, and what went; the same file where none can go."""
+def remove_dead_filters(
+    made: CompressedModel, *, threads: int = 1, shape: Sequence[int] | None = None
+) -> tuple[CompressedModel, RemovedFilters]:
+    """Return the file without filters that are zero, and what went; the same file where none can go.
+
+    shape: of an image, where the model leaves sizes open.
+    """
     arrays = {name: array for payload in made.payloads for name, array in payload.arrays().items()}
     model = fill(made.skeleton, arrays)
     filters = 0
     try:
-        network = network_of(model).eval()
+        network = network_of(model, shape).eval()
         channels = channels_of(network)
         filters = sum(channels.widths.values())
         dead, constant = _dead_groups(network.double(), channels)
@@ -56,11 +61,11 @@ def remove_dead_filters(made: CompressedModel, *, threads: int = 1) -> tuple[Com
         kept = channels.without_groups(dead)
         gone = sum(len(positions) for positions in kept.removed().values())
         _check_in_torch(network, channels, kept)
-        cuts = _cuts(network_of(model), model, channels, kept)
+        cuts = _cuts(network_of(model, shape), model, channels, kept)
         smaller = cut_model(model, cuts)
         found = cut_file(made, smaller, cuts)
-        macs = tuple(summarize_onnx(one).macs for one in (model, smaller))
-        _check_in_runtime(model, smaller, threads)
+        macs = tuple(summarize_onnx(one, input_shape=shape).macs for one in (model, smaller))
+        _check_in_runtime(model, smaller, threads, shape)
     except EnxutoError as error:
         return made, RemovedFilters(0, filters, reason=str(error))
     report = RemovedFilters(gone, filters, constant, macs[0], macs[1])
@@ -176,9 +181,10 @@ def _check_in_torch(network: OnnxNetwork, channels: ChannelMap, kept: KeptChanne
         )
 
 
-def _check_in_runtime(model: Model, smaller: Model, threads: int) -> None:
+def _check_in_runtime(model: Model, smaller: Model, threads: int, shape: Sequence[int] | None) -> None:
     one, other = (Runner(which, threads=threads) for which in (model, smaller))
-    feeds = one.random_feeds(one.inputs[0].shape[0] or 1)
+    batch = one.inputs[0].shape[0] or 1
+    feeds = one.random_feeds(batch, shape=None if shape is None else {one.inputs[0].name: (batch, *shape)})
     for expected, found in zip(one.run(feeds), other.run(feeds), strict=True):
         largest = float(np.abs(np.asarray(expected, np.float64)).max(initial=0)) or 1.0
         same = found.shape == expected.shape

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from enxuto.errors import UsageError, import_optional
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from enxuto.compression.retrainer import Retrained, RetrainingTask
+    from enxuto.onnx_model import Model
 
 __all__ = ["Retraining"]
 
@@ -56,6 +59,13 @@ class Retraining:
     def check_packages(self) -> None:
         """Raise `UsageError` where PyTorch is missing: before hours of calibration, not behind them."""
         import_optional("torch", "retrain", "PyTorch", "train")
+
+    def check_model(self, model: Model, shape: Sequence[int]) -> None:
+        """Raise `ModelError` where the graph has no module, or one not of float32: before calibration, too."""
+        from enxuto.importing.check import check_learnable
+        from enxuto.importing.load import network_of
+
+        check_learnable(network_of(model, shape))
 
     def __call__(self, task: RetrainingTask) -> Retrained:
         """Retrain; `ModelError` where the graph has no module."""

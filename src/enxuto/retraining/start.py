@@ -52,7 +52,8 @@ def start_of(task: RetrainingTask, *, rounded: bool = True) -> Start:
         biases = {name: corrected.get(name, bias) for name, bias in biases.items()}
     weights = {name: model.load(name) for name in levels}
     measured = calibration.judged_outputs.measured(decoded)
-    student = Student(measured, weights, levels, biases, step, rounded=rounded)
+    shape = task.images.shape[1:]
+    student = Student(measured, weights, levels, biases, step, rounded=rounded, shape=shape)
     if not student.weights:
         raise ModelError("no weight of this model can be retrained", code="E036")
     return Start(student, price, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ from enxuto.retraining.rate import RateModel
 __all__ = ["Student", "teacher_of"]
 
 
-def teacher_of(model: Model) -> OnnxNetwork:
-    """Return a model as a network that does not learn."""
-    network = network_of(model)
+def teacher_of(model: Model, shape: Sequence[int] | None = None) -> OnnxNetwork:
+    """Return a model as a network that does not learn; shape: of an image, where the model leaves sizes open."""
+    network = network_of(model, shape)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network
@@ -45,6 +45,7 @@ class Student(nn.Module):
         bias_step: float,
         *,
         rounded: bool = True,
+        shape: Sequence[int] | None = None,
     ) -> None:
         """Args:
         start: the model as the file it starts from gives it; its outputs are those that are measured.
@@ -53,9 +54,10 @@ class Student(nn.Module):
         biases: by name, to begin with.
         bias_step: of which they are multiples.
         rounded: False for a control, whose weights and biases are not rounded.
+        shape: of an image, where the model leaves sizes open.
         """
         super().__init__()
-        network = teacher_of(start)
+        network = teacher_of(start, shape)
         self._network = [network]  # in a list: its own parameters are none of this module's
         self._keys: dict[str, tuple[str, bool]] = {}
         self.weights: dict[str, LearnedLevels] = {}

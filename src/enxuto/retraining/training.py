@@ -41,15 +41,16 @@ def retrain(task: RetrainingTask, settings: Retraining) -> Retrained:
         run = _Run(task, settings)
         ended = run.train()
         control = run.control() if settings.control and not ended else None
-        return _remove_filters(run.result(ended, control))
+        return _remove_filters(run.result(ended, control), task)
 
 
-def _remove_filters(found: Retrained) -> Retrained:
+def _remove_filters(found: Retrained, task: RetrainingTask) -> Retrained:
     """Return what was found without the filters that are zero; where nothing better was found, as it is."""
     if not found.improved:
         return found
-    model, removed = remove_dead_filters(found.outcome.model)
-    best = replace(found.best, bytes=model.file_bytes)
+    model, removed = remove_dead_filters(found.outcome.model, shape=task.images.shape[1:])
+    size = model.file_bytes
+    best = replace(found.best, bytes=size, violation=task.violation(size, found.best.judgement))
     return replace(found, outcome=replace(found.outcome, model=model), best=best, removed=removed)
 
 
@@ -75,7 +76,7 @@ class _Run:
         self.start = start_of(task)
         if settings.also_prune:
             self.start.student.price_filters()
-        self.teacher = teacher_of(task.calibration.logits_model)
+        self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
         )

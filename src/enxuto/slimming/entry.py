@@ -9,6 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from enxuto.compression.arguments import (
     DataLike,
     PreprocessLike,
@@ -21,10 +24,10 @@ from enxuto.compression.judge import Bounds
 from enxuto.compression.search import Trial
 from enxuto.compression.split import ImageSplit, load_images, split_images
 from enxuto.data import Dataset, Preprocess
-from enxuto.errors import BudgetError, DataError, UsageError, import_optional
+from enxuto.errors import BudgetError, DataError, ModelError, UsageError, import_optional
 from enxuto.files import to_path
 from enxuto.machine.processors import processors
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, fix_sizes
 from enxuto.opening import (
     class_count,
     labels_of,
@@ -177,14 +180,24 @@ class SlimWork:
         """
         import_optional("torch", "slimming", "PyTorch", "train")
         import_optional("onnxscript", "slimming", "onnxscript", "train")
+        chosen = self._choose(preprocess)
+        parts = split_images(data, calibration, self.bounds, self.images, self.seed)
+        images = load_images(parts.calibration, chosen)
+        return replace(self, model=self._of_one_size(images))._search(parts, calibration, chosen, images)
+
+    def _search(
+        self,
+        parts: ImageSplit,
+        calibration: Dataset | None,
+        chosen: Preprocess,
+        images: npt.NDArray[np.float32],
+    ) -> SlimResult:
         from enxuto.compression.judge import Judge
         from enxuto.slimming.measuring import measure_rows
         from enxuto.slimming.search import SlimSearch
 
-        chosen = self._choose(preprocess)
-        parts = split_images(data, calibration, self.bounds, self.images, self.seed)
         metadata = {**self.metadata, "preprocess": chosen.to_dict()}
-        work = self._work(parts, calibration, chosen)
+        work = self._work(parts, calibration, chosen, images)
         search = SlimSearch(
             work, self.bounds, parts, chosen, metadata, self.seed, self.threads, None, self.progress,
             self.on_candidate, self.on_trial,
@@ -219,7 +232,24 @@ class SlimWork:
             best.file, best.pruned, rows, tried, best.tried.violation, missed, facts, remarks, best.calibrated
         )
 
-    def _work(self, parts: ImageSplit, calibration: Dataset | None, preprocess: Preprocess) -> Any:
+    def _of_one_size(self, images: npt.NDArray[np.float32]) -> Model:
+        """The model for images of this size, with a warning where it takes others too."""
+        fixed = fix_sizes(self.model, images.shape[1:])
+        if fixed is not self.model:
+            size = "×".join(map(str, images.shape[2:]))
+            warnings.warn(
+                f"{self.name} takes images of any size; what is made of it takes those of {size} only",
+                stacklevel=4,
+            )
+        return fixed
+
+    def _work(
+        self,
+        parts: ImageSplit,
+        calibration: Dataset | None,
+        preprocess: Preprocess,
+        loaded: npt.NDArray[np.float32],
+    ) -> Any:
         import torch
 
         from enxuto.slimming.networks import PruningWork, training_data
@@ -227,8 +257,8 @@ class SlimWork:
 
         threads = self.threads or processors()
         torch.set_num_threads(threads)
-        start = StartingNetwork.of_model(self.model, self.metadata, self.name, None)
-        images = torch.from_numpy(load_images(parts.calibration, preprocess))
+        images = torch.from_numpy(loaded)
+        start = StartingNetwork.of_model(self.model, self.metadata, self.name)
         if tuple(images.shape[1:]) != start.architecture.input_shape:
             raise DataError(
                 f"images are {tuple(images.shape[1:])} after preprocessing, the model takes "
@@ -236,9 +266,13 @@ class SlimWork:
                 code="E044",
             )
         learning = None
+        with torch.no_grad():
+            classes = start.network(images[:1]).shape[1]
+        if classes < 2:
+            raise ModelError(
+                f"{self.name} gives one number, no scores of classes; slim takes classifiers", code="E035"
+            )
         if self.minutes is not None:
-            with torch.no_grad():
-                classes = start.network(images[:1]).shape[1]
             source = parts.calibration if calibration is None else calibration
             learning = training_data(source, preprocess, classes, load_images)
         return PruningWork(

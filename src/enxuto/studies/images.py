@@ -7,7 +7,7 @@ can open the same images again. They are decoded once a process.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,14 @@ from enxuto.study.identity import content_hash
 from enxuto.study.point import Task
 from enxuto.train.batches import TrainingData, evaluation_batches
 
-__all__ = ["ImageSelection", "Images", "open_images", "open_point_images", "scoring_batches"]
+__all__ = [
+    "ImageSelection",
+    "Images",
+    "check_channels",
+    "open_images",
+    "open_point_images",
+    "scoring_batches",
+]
 
 _BATCH = 64
 
@@ -146,9 +153,20 @@ def _open_once(selection_json: str, data: str, test: str | None) -> Images:
     label_notes += [*found.warnings, *found.remarks]
     train = replace(_load(first, selection, None), classes=classes)
     if selection.mean is not None and selection.std is not None:
+        check_channels(train, selection.mean, data)
         train = replace(train, mean=selection.mean, std=selection.std)
     colour = "L" if train.images.shape[1] == 1 else "RGB"
     return Images(train, _load(second, selection, colour).like(train), first.classes, tuple(label_notes))
+
+
+def check_channels(images: TrainingData, mean: Sequence[float], data: str) -> None:
+    """Raise `DataError` where images have more or fewer channels than those that a network was trained on."""
+    count = images.images.shape[1]
+    if count != len(mean):
+        raise DataError(
+            f"{data} holds images of {count} channels, and the network takes {len(mean)}; convert them",
+            code="E044",
+        )
 
 
 def _open_part(path: str, part: str, selection: ImageSelection, limit: int | None) -> Dataset:
@@ -167,8 +185,9 @@ def _open_part(path: str, part: str, selection: ImageSelection, limit: int | Non
             raise
         try:
             return open_named(None)
-        except DataError:
-            raise error from None
+        except DataError as other:
+            # Of data without parts, the second says what is wrong with them; the first only that there are no parts.
+            raise (other if error.code == "E024" and selection.split is None else error) from None
 
 
 def _count_classes(first: Dataset, data: str, selection: ImageSelection) -> int:

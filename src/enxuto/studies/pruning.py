@@ -7,6 +7,7 @@ of its images. Left out: networks whose factory needs arguments.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from enxuto.archive import read_archive, read_state, same_number_kind
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, error_reason
+from enxuto.importing.check import check_learnable
 from enxuto.importing.load import network_of
 from enxuto.onnx_model import Model, append_flatten, cut_before_softmax, output_ending
 from enxuto.opening import load_with_metadata, preprocess_of
@@ -34,13 +36,17 @@ from enxuto.studies.network_hashes import state_hash
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
+from enxuto.zoo.entry import OptionValue
 
-__all__ = ["StartingNetwork", "TrainedWeights", "prune_points"]
+__all__ = ["StartingNetwork", "TrainedWeights", "prune_points", "size_after"]
 
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """The weights of a checkpoint. config, last_lr, classes, mean, std: of its training, None where it lacks them."""
+    """The weights of a checkpoint. config, last_lr, classes, mean, std: of its training, None where it lacks them.
+
+    network: `Checkpoint.network`.
+    """
 
     state: Mapping[str, Tensor] = field(hash=False)
     config: Mapping[str, Any] | None = None
@@ -48,6 +54,7 @@ class TrainedWeights:
     classes: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    network: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def read(cls, path: str | Path) -> TrainedWeights:
@@ -62,7 +69,7 @@ class TrainedWeights:
         lr = read.history[-1]["lr"] if read.history else read.config["lr"]
         return cls(
             read.model, read.config, lr, read.data["classes"], tuple(read.data["mean"]),
-            tuple(read.data["std"]),
+            tuple(read.data["std"]), read.network,
         )  # fmt: skip
 
 
@@ -80,15 +87,20 @@ class StartingNetwork:
 
     @classmethod
     def of(
-        cls, name: str, weights: TrainedWeights | None, shape: Sequence[int], classes: int
+        cls,
+        name: str,
+        weights: TrainedWeights | None,
+        shape: Sequence[int],
+        classes: int,
+        options: Mapping[str, OptionValue] | None = None,
     ) -> StartingNetwork:
-        """Build `name` for images of `shape`, (channels, height, width), and put the weights in.
+        """Build `name` with `options` for images of `shape`, (channels, height, width), and put the weights in.
 
         Raises `ModelError` where they are of another network.
         """
         own = ":" in name
         architecture = Architecture(
-            name, tuple(shape), None if own else (weights and weights.classes) or classes
+            name, tuple(shape), None if own else (weights and weights.classes) or classes, dict(options or {})
         )
         if weights is not None and not own:
             check_declared_size(architecture, weights.state)  # the number of classes stands in the file
@@ -118,31 +130,54 @@ class StartingNetwork:
 
     @classmethod
     def of_file(
-        cls, path: str | Path, input_shape: Sequence[int] | None = None
+        cls, path: str | Path, size: tuple[int, int] | None = None, *, prunes: bool = True
     ) -> tuple[StartingNetwork, Preprocess | None]:
         """Take the network of an ONNX or `.enx` file, and the preprocessing that the file names.
 
         A softmax at the end is left out, as training and criteria take logits.
 
+        Args:
+            path: the file.
+            size: of images, (height, width), where the file leaves it open; by default its preprocessing says it.
+            prunes: whether channels are followed, which not all networks that can be trained allow.
+
         Raises:
             ModelError: an operator has no module, or the network is no classifier of one input and output.
+            UsageError: the size of images is not known.
         """
         model, metadata = load_with_metadata(path)
-        return cls.of_model(model, metadata, Path(path).stem, input_shape), preprocess_of(metadata)
+        stored = preprocess_of(metadata)
+        return cls.of_model(
+            model, metadata, Path(path).stem, size or size_after(stored), prunes=prunes
+        ), stored
 
     @classmethod
     def of_model(
-        cls, model: Model, metadata: Mapping[str, Any], name: str, input_shape: Sequence[int] | None = None
+        cls,
+        model: Model,
+        metadata: Mapping[str, Any],
+        name: str,
+        size: Sequence[int] | None = None,
+        *,
+        prunes: bool = True,
     ) -> StartingNetwork:
         """Take the network of a model, as `of_file` does. name: what messages call it."""
+        input_shape = _open_shape(model, name, size)
         ending = output_ending(model)
         if ending.kind == "probabilities" and ending.before is not None:
             model = cut_before_softmax(model, ending.before)
         network = network_of(model, input_shape, metadata)
         if len(network.signature.inputs) != 1 or len(network.signature.outputs) != 1:
             raise ModelError(f"{name} has several inputs or outputs, which no classifier has", code="E035")
+        check_learnable(network)
         with torch.no_grad():
-            scores = network(torch.zeros(1, *network.input_shape))
+            try:
+                scores = network(torch.zeros(1, *network.input_shape))
+            except (RuntimeError, IndexError, TypeError) as error:
+                raise ModelError(
+                    f"{name} takes no images, as its module does not run on zeros: {error_reason(error)}",
+                    code="E035",
+                ) from error
             if scores.dim() > 2 and scores.numel() == max(scores.shape[1:]):  # (1, classes, 1, 1)
                 model = append_flatten(model)
                 network = network_of(model, input_shape, metadata)
@@ -155,6 +190,8 @@ class StartingNetwork:
         architecture = Architecture(
             name.replace(":", "_") or "network", network.input_shape, graph=network.graph
         )
+        if not prunes:
+            return cls(network, architecture, KeptChannels({}, {}), model)
         kept = UnprunedNetwork.from_architecture(architecture).channels.keep_all()
         return cls(network, architecture, kept, model)
 
@@ -167,6 +204,35 @@ class StartingNetwork:
     def write(self, path: Path) -> None:
         """Write it where the first point finds it."""
         save_pruned(path, self.network, self.architecture, self.kept)
+
+
+def size_after(preprocess: Preprocess | None) -> tuple[int, int] | None:
+    """The height and width that a preprocessing leaves; None where they depend on the image."""
+    if preprocess is None:
+        return None
+    if preprocess.crop is not None:
+        return preprocess.crop if isinstance(preprocess.crop, tuple) else (preprocess.crop, preprocess.crop)
+    return preprocess.resize if isinstance(preprocess.resize, tuple) else None
+
+
+def _open_shape(model: Model, name: str, size: Sequence[int] | None) -> tuple[int, ...] | None:
+    """The shape of an image where the model leaves height or width open; None where it says all."""
+    item = next((item for item in model.proto.graph.input if item.name not in model), None)
+    dims = [] if item is None else item.type.tensor_type.shape.dim[1:]
+    known = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    if None not in known:
+        return None
+    if len(known) != 3 or known[0] is None or size is None:
+        raise UsageError(
+            f"{name} leaves the size of its images open; name a preprocessing that resizes them by preprocess=",
+            code="E023",
+        )
+    shape = tuple(one or other for one, other in zip(known, (known[0], *size), strict=True))
+    warnings.warn(
+        f"{name} takes images of any size; what is made of it takes those of {shape[1]}×{shape[2]} only",
+        stacklevel=4,
+    )
+    return shape
 
 
 def prune_points(

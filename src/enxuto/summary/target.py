@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from enxuto.errors import ModelError, UsageError, error_reason, import_optional
 from enxuto.onnx_model import Model
 from enxuto.summary.onnx_graph import summarize_onnx
 from enxuto.summary.table import Summary
+from enxuto.zoo.entry import OptionValue
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,13 +24,17 @@ __all__ = ["build_module", "summarize", "summarize_network"]
 
 
 def summarize(
-    target: str | Path, *, input_shape: Sequence[int] | None = None, classes: int | None = None
+    target: str | Path,
+    *,
+    input_shape: Sequence[int] | None = None,
+    classes: int | None = None,
+    options: Mapping[str, OptionValue] | None = None,
 ) -> Summary:
     """The layer table of `target`: an ONNX or `.enx` file, a zoo name, or `module:factory`.
 
     `input_shape` is (channels, height, width): needed for a factory and for ONNX files that leave sizes open,
-    and by default the entry's for a zoo name. `classes` is for zoo names. Raises `UsageError` where the target
-    cannot be found or a setting does not fit, `ModelError` where the network cannot be read or run.
+    and by default the entry's for a zoo name. `classes` and `options` are for zoo names. Raises `UsageError` where the
+    target cannot be found or a setting does not fit, `ModelError` where the network cannot be read or run.
     """
     name = str(target)
     if names_file(name):
@@ -43,7 +48,7 @@ def summarize(
         from enxuto.summary.torch_module import summarize_module
 
         return summarize_module(module, input_shape, source=name)
-    return summarize_network(name, input_shape=input_shape, classes=classes)
+    return summarize_network(name, input_shape=input_shape, classes=classes, options=options)
 
 
 def _read(name: str) -> Model:
@@ -60,16 +65,17 @@ def summarize_network(
     *,
     input_shape: Sequence[int] | None = None,
     classes: int | None = None,
+    options: Mapping[str, OptionValue] | None = None,
 ) -> Summary:
-    """The layer table of a network of the zoo, built without memory for its weights.
+    """The layer table of a network of the zoo, built with `options` and without memory for its weights.
 
-    For options of the architecture build it on torch's meta device and give it to `summarize_module`. Raises
-    `UsageError` as `zoo.build` does.
+    Raises `UsageError` as `zoo.build` does.
     """
-    item = zoo.entry(name)
-    shape = tuple(item.input_shape if input_shape is None else input_shape)
+    chosen: dict[str, Any] = dict(options or {})
+    resolution = chosen.get("resolution")
+    shape = tuple(zoo.input_shape(name, resolution=resolution) if input_shape is None else input_shape)
     with _import_torch(name).device("meta"):
-        network = zoo.build(name, classes=classes, channels=shape[0])
+        network = zoo.build(name, classes=classes, channels=shape[0], **chosen)
     from enxuto.summary.torch_module import summarize_module
 
     return summarize_module(network, shape, source=name)

@@ -1,27 +1,29 @@
-"""Random changes of training images, done on whole batches: flips, padded crops, resized crops, colour.
+"""Random changes of training images, done on whole batches: flips, padded crops, resized crops, rotation, colour.
 
 An `Augment` says what may happen, `draw` decides it for a batch, `apply` does it and normalises in the same
 pass. Drawing and doing are apart so that several processes can draw alike and each do its share.
 A flip or a padded crop is one gather of bytes. A resized crop is two small matrix products an image (rows, then
-columns) with Pillow's antialiased bilinear weights. Not here: rotation, hue, cut-out, mixing of images.
+columns) with Pillow's antialiased bilinear weights. Not here: hue, cut-out, mixing of images.
 
 Sources: random flip, Souza 2020, section 4.2; padding 4, crop and flip, K. He et al., arXiv:1512.03385, section
-4.2; resized crop, C. Szegedy et al., arXiv:1409.4842, section 6.
+4.2; resized crop, C. Szegedy et al., arXiv:1409.4842, section 6; shifts of colour, `enxuto.train.colours`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from enxuto.errors import UsageError, did_you_mean
+from enxuto.train.colours import principal_colours, rotate
+from enxuto.train.config import TrainConfig
 
-__all__ = ["AUGMENTS", "Augment", "AugmentDraw", "augmentation"]
+__all__ = ["AUGMENTS", "Augment", "AugmentDraw", "augmentation", "configured_augmentation"]
 
 _TRIES = 10  # boxes drawn for an image before the largest centred one is taken, as in torchvision
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
@@ -32,16 +34,21 @@ class AugmentDraw:
     """What happens to each image of a batch of N; all tensors have N rows.
 
     flip: bool, mirrored left to right. box: int64 (N, 4), top, left, height, width of the part that is kept, in
-    pixels of the padded image. colour: float32 (N, 3), factors of brightness, contrast and saturation.
+    pixels of the padded image. colour: float32 (N, 3), factors of brightness, contrast and saturation. angle: float32
+    (N,), radians; None without rotation. shift: float32 (N, C), added to pixels in 0…1; None without shifts of colour.
     """
 
     flip: Tensor
     box: Tensor
     colour: Tensor
+    angle: Tensor | None = None
+    shift: Tensor | None = None
 
     def rows(self, start: int, stop: int) -> AugmentDraw:
         """The part of the draw for images start … stop − 1."""
-        return AugmentDraw(self.flip[start:stop], self.box[start:stop], self.colour[start:stop])
+        angle = None if self.angle is None else self.angle[start:stop]
+        shift = None if self.shift is None else self.shift[start:stop]
+        return AugmentDraw(self.flip[start:stop], self.box[start:stop], self.colour[start:stop], angle, shift)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,9 @@ class Augment:
         aspect: smallest and largest width over height of the resized crop.
         brightness, contrast, saturation: a factor each, uniform in 1 ± this, applied in this order and clipped to
             0…1 after each (a grey image has no saturation).
+        rotation: largest angle in degrees, 0 to 180; an image turns by one that is uniform in ± this, after its crop.
+        rgb_pca: standard deviation of the factors αᵢ of shifts along `axes`; AlexNet's is 0.1. They come last.
+        axes: `colours.principal_colours` of the training images; needed where `rgb_pca` is above 0.
 
     Raises:
         UsageError: a value makes no sense.
@@ -67,11 +77,20 @@ class Augment:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    rotation: float = 0.0
+    rgb_pca: float = 0.0
+    axes: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("flip", "brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"augmentation: {name} is {getattr(self, name)}; it must be in 0…1")
+        if not 0 <= self.rotation <= 180:
+            raise UsageError(f"augmentation: rotation is {self.rotation}; it must be in 0…180 degrees")
+        if not 0 <= self.rgb_pca < math.inf:
+            raise UsageError(f"augmentation: rgb_pca is {self.rgb_pca}; it must be 0 or more")
+        if self.rgb_pca and not self.axes:
+            raise UsageError("augmentation: rgb_pca needs axes=principal_colours(images)", code="E023")
         if self.pad < 0:
             raise UsageError(f"augmentation: pad is {self.pad}; it must be 0 or more pixels")
         if self.area is not None and (self.pad or not 0 < self.area[0] <= self.area[1] <= 1):
@@ -96,7 +115,14 @@ class Augment:
             box = torch.cat((offsets, torch.tensor([height, width]).expand(count, 2)), dim=1)
         spread = torch.tensor([self.brightness, self.contrast, self.saturation])
         colour = 1 + spread * (2 * torch.rand(count, 3, generator=generator) - 1)
-        return AugmentDraw(flip, box, colour)
+        # Drawn after all else, and only where wanted: runs without them draw as they always did.
+        angle = shift = None
+        if self.rotation:
+            angle = math.radians(self.rotation) * (2 * torch.rand(count, generator=generator) - 1)
+        if self.rgb_pca:
+            axes = torch.tensor(self.axes, dtype=torch.float32)
+            shift = self.rgb_pca * torch.randn(count, len(axes), generator=generator) @ axes
+        return AugmentDraw(flip, box, colour, angle, shift)
 
     def _boxes(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
         """Boxes of random area and aspect, int64 (count, 4); the first of ten that fits, else a centred one."""
@@ -132,8 +158,12 @@ class Augment:
             changed = _flip_and_crop(images, flip, box[:, :2] if self.pad else None, self.pad)
         else:
             changed = _crop_and_resize(images, flip, box)
+        if draw.angle is not None:
+            changed = rotate(changed, draw.angle.to(device))
         if self.changes_colours:
             changed = _change_colours(changed.to(torch.float32), draw.colour.to(device))
+        if draw.shift is not None:
+            changed = changed.to(torch.float32) + 255 * draw.shift.to(device)[:, :, None, None]
         return normalise(changed, mean, std)
 
 
@@ -159,6 +189,15 @@ def augmentation(name: str) -> Augment:
             code="E021",
         )
     return AUGMENTS[name]
+
+
+def configured_augmentation(config: TrainConfig, images: Tensor) -> Augment:
+    """The augmentation of a configuration; shifts of colour are those of these training images, uint8 (N, C, H, W)."""
+    known = augmentation(config.augment)
+    if not config.rotation and not config.rgb_pca:
+        return known
+    axes = principal_colours(images) if config.rgb_pca else ()
+    return replace(known, rotation=config.rotation, rgb_pca=config.rgb_pca, axes=axes)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from torch import Tensor
@@ -51,6 +52,21 @@ def _is_data_summary(value: object) -> bool:
     return numbers and min(std, default=1.0) > 0
 
 
+def _is_network(value: object) -> bool:
+    """Whether this says what a network of the zoo was built of, or nothing."""
+    if value is None:
+        return True
+    if not isinstance(value, Mapping) or value.keys() != {"name", "classes", "channels", "options"}:
+        return False
+    plain = (bool, int, float, str, NoneType)
+    return (
+        isinstance(value["name"], str)
+        and all(is_whole_number(value[key]) and value[key] > 0 for key in ("classes", "channels"))
+        and _is_mapping(value["options"])
+        and all(isinstance(item, plain) for item in value["options"].values())
+    )
+
+
 _KINDS = {
     "epoch": is_whole_number,
     "model": _is_state,
@@ -62,7 +78,11 @@ _KINDS = {
     "data": _is_data_summary,
     "preprocess": lambda value: value is None or _is_mapping(value),
     "versions": _is_mapping,
+    "network": _is_network,
 }
+_LATER = (
+    "network",
+)  # fields that came after checkpoints were written; left out where there is nothing to say
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,7 @@ class Checkpoint:
     a process. history: records as mappings. stopped: as in `History`. config: `TrainConfig.to_dict()`.
     data: hash, samples, classes, mean and std of the training data, hash of the validation data. preprocess:
     `Preprocess.to_dict()`, None where the images are neither grey nor RGB. versions: of what made it, for people.
+    network: name, classes, channels and options of a network that the zoo built; None for others.
     """
 
     epoch: int
@@ -89,10 +110,14 @@ class Checkpoint:
     data: dict[str, Any]
     preprocess: dict[str, Any] | None
     versions: dict[str, Any]
+    network: dict[str, Any] | None = None
 
     def write(self, path: str | Path) -> None:
         """Write to `path`, whole or not at all. Raises `UsageError` when that is not possible."""
         contents = {field.name: getattr(self, field.name) for field in fields(self)}
+        contents = {
+            name: value for name, value in contents.items() if name not in _LATER or value is not None
+        }
         write_archive(path, _FORMAT, _VERSION, contents)
 
     @classmethod
@@ -111,18 +136,19 @@ class Checkpoint:
             )
         wanted = [field.name for field in fields(cls)]
         values = {name: contents[name] for name in wanted if name in contents}
-        if len(values) != len(wanted) or contents.get("digest") != digest(values):
+        lacking = set(wanted) - values.keys() - set(_LATER)
+        if lacking or contents.get("digest") != digest(values):
             raise FormatError(
                 f"{path} is damaged: its contents do not fit their digest; use an earlier one", code="E052"
             )
         for name, fits in _KINDS.items():
-            if not fits(values[name]):
+            if name in values and not fits(values[name]):
                 raise FormatError(f"{path} is no checkpoint that enxuto wrote: its {name} is something else")
         return cls(**values)
 
     def summary(self) -> dict[str, Any]:
         """JSON-safe values for people: epoch, how it stopped, config, data, versions."""
-        names = ("epoch", "stopped", "config", "data", "preprocess", "versions")
+        names = ("epoch", "stopped", "config", "data", "preprocess", "versions", "network")
         return {name: value for name, value in asdict(self).items() if name in names}
 
 

@@ -22,7 +22,7 @@ from enxuto.files import parse_toml, read_toml
 
 __all__ = ["RECIPES", "TrainConfig", "parse_setting"]
 
-_LATER = ("rise_is_stable",)  # fields that came after studies were recorded
+_LATER = ("rise_is_stable", "rotation", "rgb_pca")  # fields that came after studies were recorded
 
 Optimizer = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax", "nadam"
@@ -97,6 +97,10 @@ class TrainConfig(BaseModel):
     """Stop after this many epochs in a row without a lower validation loss; None never does."""
     augment: Literal["none", "flip", "crop-flip", "imagenet"] = "none"
     """What is done to training images at random: see `enxuto.train.augment`."""
+    rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)] = 0.0
+    """Training images turn by a random angle up to this many degrees either way."""
+    rgb_pca: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Standard deviation of random shifts along the principal colours of the training images; AlexNet's is 0.1."""
     validation: Share = 0.0
     """Share of the training data held out of training by class and seed, to choose the best epoch by."""
 
@@ -107,8 +111,9 @@ class TrainConfig(BaseModel):
     precision: Literal["float32", "mixed", "auto"] = "float32"
     """`mixed`: bfloat16 where the device has it, else float16 with a scaled loss; the weights stay float32. `auto`:
     mixed on a GPU and on processors with bfloat16 units, float32 on others, where mixed takes several times as long."""
-    channels_last: bool = False
-    """Keep images as (batch, height, width, channels) in memory, which GPUs with mixed precision like."""
+    channels_last: bool | Literal["auto"] = False
+    """Keep images as (batch, height, width, channels) in memory. `auto`: on CPUs, and on GPUs with mixed precision,
+    where convolutions are faster so. `enxuto train` and the study of Souza take `auto` where nothing is said."""
     sync_batch_norm: bool = False
     """On several GPUs: batch normalisation by the statistics of the whole batch, not of each process's part."""
     compile: bool = False

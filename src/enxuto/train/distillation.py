@@ -11,7 +11,7 @@ from torch import nn
 
 from enxuto.data.selection import random_sample
 from enxuto.files import atomic_write
-from enxuto.train.augment import augmentation
+from enxuto.train.augment import configured_augmentation
 from enxuto.train.batches import TrainingData, training_batches
 from enxuto.train.config import TrainConfig
 from enxuto.train.history import History
@@ -91,7 +91,7 @@ def epochs_within(
     """
     batches = training_batches(
         train, min(config.batch, len(train)), generator=torch.Generator().manual_seed(0),
-        augment=augmentation(config.augment),
+        augment=configured_augmentation(config, train.images),
     )  # fmt: skip
     seen, began = 0, 0.0
     for step, (images, _) in enumerate(batches):

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from enxuto.errors import DataError, TrainingError, UsageError
-from enxuto.train.augment import augmentation
 from enxuto.train.batches import TrainingData, training_batches
 from enxuto.train.checkpoint import LAST, Checkpoint
 from enxuto.train.config import TrainConfig
@@ -106,7 +105,7 @@ def _train_epoch(run: TrainingRun, clock: ProgressClock) -> EpochRecord:
     steps = _steps_per_epoch(run)
     run.model.train()
     data = training_batches(
-        run.train, run.config.batch, generator=run.order, augment=augmentation(run.config.augment),
+        run.train, run.config.batch, generator=run.order, augment=run.augment,
         drop_last=run.config.drop_last, rank=run.processes.rank, world_size=run.processes.count,
     )  # fmt: skip
     for step, (images, labels) in enumerate(data):

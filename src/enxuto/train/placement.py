@@ -76,7 +76,8 @@ class Placement:
         mixed = config.precision == "mixed" or (
             config.precision == "auto" and (gpu or processor_has_bfloat16())
         )
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        last = (mixed or not gpu) if config.channels_last == "auto" else config.channels_last
+        layout = torch.channels_last if last else torch.contiguous_format
         return cls(device, half if mixed else None, layout)
 
     def notes(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from enxuto._version import __version__
 from enxuto.archive import same_number_kind
 from enxuto.errors import EnxutoError, FormatError, ModelError, UsageError
+from enxuto.train.augment import Augment, configured_augmentation
 from enxuto.train.batches import TrainingData
 from enxuto.train.checkpoint import BEST, LAST, Checkpoint, epoch_file
 from enxuto.train.config import TrainConfig
@@ -52,6 +54,11 @@ class TrainingRun:
     stopped: str = _RUNNING
     notes: list[str] = field(default_factory=list)
     teacher: Teacher | None = None
+
+    @cached_property
+    def augment(self) -> Augment:
+        """The random changes of training images, with what they need to know of all of them."""
+        return configured_augmentation(self.config, self.train.images)
 
     @classmethod
     def start(
@@ -120,6 +127,7 @@ class TrainingRun:
             data=_data_summary(self.train, self.validation),
             preprocess=self.train.preprocess().to_dict() if self.train.images.shape[1] in (1, 3) else None,
             versions=_versions(self.placement.device),
+            network=getattr(self.model, "built_as", None),
         )
 
     def resume_from(self, checkpoint: Checkpoint, path: Path) -> None:
@@ -161,7 +169,10 @@ class TrainingRun:
         now = self.config.model_dump(mode="json")
         for name in before:
             old, new = before[name], now[name]
-            if name == "threads":  # they decide the last bits, as the machine does: noted, not refused
+            if name in (
+                "threads",
+                "channels_last",
+            ):  # they decide the last bits, as the machine does: noted, not refused
                 continue
             if old == new or (name == "epochs" and new > old and self.config.schedule not in _LAID_OUT):
                 continue
@@ -179,6 +190,11 @@ class TrainingRun:
                     f"{path} was trained on other data: {name} was {old_data.get(name)}, is {new_data[name]}",
                     code="E071",
                 )
+        built = getattr(self.model, "built_as", None)
+        if None not in (checkpoint.network, built) and checkpoint.network != built:
+            raise UsageError(
+                f"{path} is of {checkpoint.network}, not of {built}; start in another folder", code="E071"
+            )
         if len(checkpoint.generators) != self.processes.count:
             raise UsageError(
                 f"{path} was trained by {len(checkpoint.generators)} processes, not {self.processes.count}",

@@ -38,7 +38,9 @@ def build(
         classes, channels: by default the entry's.
         seed: gives the same weights every time and leaves the global random state alone; without a seed, weights
             are drawn from that state.
-        options: keywords listed in `entry(name).options`.
+        options: keywords listed in `entry(name).options`; `activation` takes the place of the network's own.
+
+    The module's `built_as` says what it was built of: name, classes, channels and options.
 
     Raises:
         UsageError: a name, option or value is unknown, or torch is not installed.
@@ -50,16 +52,29 @@ def build(
     import_optional("torch", f"building {name}", "PyTorch", "train")
     import torch
 
-    builders: Mapping[str, Callable[..., torch.nn.Module]]
-    builders = importlib.import_module(f"enxuto.zoo.{item.family}").BUILDERS
     if seed is None:
-        return builders[name](classes=outputs, channels=inputs, **options)
+        return _build(item, outputs, inputs, options)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise UsageError(f"{name}: seed must be a whole number from 0 and below 2**63, not {seed!r}")
     # devices=[]: the weights are drawn on the CPU, so accelerators' generators are neither read nor set.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return builders[name](classes=outputs, channels=inputs, **options)
+        return _build(item, outputs, inputs, options)
+
+
+def _build(item: Entry, classes: int, channels: int, options: Mapping[str, OptionValue]) -> torch.nn.Module:
+    """Build it with the weights that the random state gives, its activations replaced where that is asked for."""
+    builders: Mapping[str, Callable[..., torch.nn.Module]]
+    builders = importlib.import_module(f"enxuto.zoo.{item.family}").BUILDERS
+    own = {option: value for option, value in options.items() if option != "activation"}
+    network = builders[item.name](classes=classes, channels=channels, **own)
+    if options.get("activation") is not None:
+        from enxuto.zoo.activations import replace_activations
+
+        replace_activations(network, item.name, options["activation"])
+    built = {"name": item.name, "classes": classes, "channels": channels, "options": dict(options)}
+    network.built_as = built  # type: ignore[assignment]
+    return network
 
 
 def input_shape(

@@ -18,17 +18,13 @@ from enxuto.zoo.blocks import FeatureClassifier, lecun_
 
 __all__ = ["BUILDERS"]
 
-_ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 _POOLS: Mapping[str, Callable[[int, int], nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
-def _lenet5(
-    classes: int, channels: int, *, name: str, activation: str = "tanh", pool: str = "average"
-) -> nn.Module:
-    """CONV 5×5 – POOL 2/2 – CONV 5×5 – POOL 2/2 – FC – FC – FC on 32×32 images."""
-    checks.one_of(name, "activation", activation, tuple(_ACTIVATIONS))
+def _lenet5(classes: int, channels: int, *, name: str, pool: str = "average") -> nn.Module:
+    """CONV 5×5 – POOL 2/2 – CONV 5×5 – POOL 2/2 – FC – FC – FC on 32×32 images, with tanh."""
     checks.one_of(name, "pool", pool, tuple(_POOLS))
-    act, subsample = _ACTIVATIONS[activation], _POOLS[pool]
+    act, subsample = nn.Tanh, _POOLS[pool]
     features = OrderedDict[str, nn.Module](
         c1=nn.Conv2d(channels, 6, 5),
         act1=act(),

@@ -3,7 +3,8 @@
 Source: K. He et al., "Deep residual learning for image recognition", arXiv:1512.03385; "Identity mappings in
 deep residual networks", arXiv:1603.05027. From depth 50 on the blocks are bottlenecks; their stride sits in
 the 3×3 convolution, as in the authors' later code and in the ONNX package's ResNet-50 (the 2015 text has it
-in the first 1×1). The CIFAR networks of depth 6n+2 have parameter-free shortcuts, the paper's option A.
+in the first 1×1). The CIFAR networks of depth 6n+2 have parameter-free shortcuts, the paper's option A; without
+any shortcut they are its plain networks, of the same counts.
 Not here: option C, ResNeXt, and scale 0 in the last batch norm of each block, which is a later recipe.
 """
 
@@ -29,6 +30,7 @@ _DEPTHS = {
     152: ((3, 8, 36, 3), True),
 }
 _CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+_PLAIN_DEPTHS = (20, 56)  # those of the paper's figure 1
 
 
 class OptionAShortcut(nn.Module):
@@ -178,19 +180,30 @@ def _resnet18_cifar(classes: int, channels: int) -> nn.Module:
     return _add_classifier(layers, outputs, classes)
 
 
-def _cifar(classes: int, channels: int, *, depth: int) -> nn.Module:
+def _plain(inputs: int, width: int, stride: int) -> nn.Module:
+    """Two layers of a plain network: what a basic block has, without its shortcut."""
+    layers = OrderedDict[str, nn.Module](
+        conv1=conv_norm_act(inputs, width, 3, stride=stride), conv2=conv_norm_act(width, width, 3)
+    )
+    return nn.Sequential(layers)
+
+
+def _cifar(classes: int, channels: int, *, depth: int, plain: bool = False) -> nn.Module:
     """Section 4.2 of the paper: 3×3 stem, three stages of n = (depth − 2)/6 basic blocks with 16, 32, 64
-    channels.
+    channels; `plain` without shortcuts.
     """
     layers = OrderedDict[str, nn.Module](conv1=conv_norm_act(channels, 16, 3))
     inputs = 16
     for stage, width in enumerate((16, 32, 64)):
-        blocks = []
+        blocks: list[nn.Module] = []
         for place in range((depth - 2) // 6):
             stride = 2 if stage > 0 and place == 0 else 1
             same = stride == 1 and inputs == width
-            shortcut = nn.Identity() if same else OptionAShortcut(0, width - inputs, stride)
-            blocks.append(Residual(_body(inputs, width, stride, bottleneck=False), shortcut))
+            if plain:
+                blocks.append(_plain(inputs, width, stride))
+            else:
+                shortcut = nn.Identity() if same else OptionAShortcut(0, width - inputs, stride)
+                blocks.append(Residual(_body(inputs, width, stride, bottleneck=False), shortcut))
             inputs = width
         layers[f"stage{stage + 1}"] = nn.Sequential(*blocks)
     return _add_classifier(layers, inputs, classes)
@@ -207,4 +220,5 @@ BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}-v2": partial(_imagenet_v2, depth=depth) for depth in _DEPTHS},
     "resnet18-cifar": _resnet18_cifar,
     **{f"resnet{depth}-cifar": partial(_cifar, depth=depth) for depth in _CIFAR_DEPTHS},
+    **{f"plain{depth}-cifar": partial(_cifar, depth=depth, plain=True) for depth in _PLAIN_DEPTHS},
 }

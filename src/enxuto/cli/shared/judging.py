@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +104,7 @@ def may_hold_arrays(path: str | Path) -> bool:
 
 def open_for_outputs(
     source: Path, data: Path, asked: Sequence[str], feedback: Sequence[str], labels: str | None
-) -> tuple[Model, Mapping[str, Any], Samples | None] | None:
+) -> tuple[Model, dict[str, Any], Samples | None] | None:
     """Open a model and its arrays by input name, where all outputs are judged; None where images with labels are.
 
     Args:
@@ -127,7 +127,7 @@ def open_for_outputs(
 
 def image_arrays(dataset: Dataset, preprocess: Preprocess, model: Model) -> Samples:
     """Return a data set's images as what a model of one input takes."""
-    from enxuto.compression.calibrated import images_of
+    from enxuto.compression.images import images_of
     from enxuto.data.samples import Samples
     from enxuto.runtime import Runner
 

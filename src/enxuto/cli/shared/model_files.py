@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enxuto.cli.shared.preprocess_options import PreprocessOptions
-from enxuto.cli.shared.terminal import warn
+from enxuto.cli.shared.terminal import warn, warnings_as_remarks
 from enxuto.errors import UsageError
 
 if TYPE_CHECKING:
     from enxuto.data import Preprocess
+    from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
 
-__all__ = ["NetworkFile", "is_model_file", "open_network_file"]
+__all__ = ["NetworkFile", "check_classes", "is_model_file", "open_network_file"]
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,21 @@ def is_model_file(network: str) -> bool:
     return network.endswith((".onnx", ".enx"))
 
 
-def open_network_file(network: str, preprocess: str | None) -> NetworkFile:
+def open_network_file(network: str, preprocess: str | None, *, prunes: bool = True) -> NetworkFile:
     """Make a module of a file; `preprocess` is what --preprocess says, over what the file carries.
+
+    prunes: whether its channels are followed.
 
     Raises:
         ModelError: no module can be made of it.
         UsageError: its images are prepared in a way that training cannot follow.
     """
-    from enxuto.studies.pruning import StartingNetwork, TrainedWeights
+    from enxuto.studies.pruning import StartingNetwork, TrainedWeights, size_after
 
-    start, stored = StartingNetwork.of_file(Path(network))
-    asked = PreprocessOptions(preprocess=preprocess).build(stored)
+    given = PreprocessOptions(preprocess=preprocess).build(None)
+    with warnings_as_remarks():
+        start, stored = StartingNetwork.of_file(Path(network), size_after(given), prunes=prunes)
+    asked = given or stored
     if asked is None:
         warn(
             f"{network} does not say how its images are prepared: mean and std of the training images are taken; "
@@ -49,6 +54,20 @@ def open_network_file(network: str, preprocess: str | None) -> NetworkFile:
         return NetworkFile(start, TrainedWeights({}))
     mean, std = _pixel_scale(asked, start.architecture.input_shape, network)
     return NetworkFile(start, TrainedWeights({}, mean=mean, std=std))
+
+
+def check_classes(network: str, start: StartingNetwork, images: Images) -> None:
+    """Raise `UsageError` where images have classes that the network does not tell apart."""
+    import torch
+
+    with torch.no_grad():
+        outputs = start.network(torch.zeros(1, *start.architecture.input_shape)).shape[1]
+    if images.train.classes > outputs:
+        raise UsageError(
+            f"{network} tells {outputs} classes apart, the images have {images.train.classes}; leave out the others, "
+            "or name the network's classes by --labels",
+            code="E042",
+        )
 
 
 def _pixel_scale(
@@ -63,8 +82,15 @@ def _pixel_scale(
         or whole.crop is not None
         or whole.resize not in (None, size)
     ):
+        facts = {
+            "resize": asked.resize,
+            "crop": asked.crop,
+            "channels": asked.channels,
+            "layout": asked.layout,
+        }
+        said = ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
         raise UsageError(
-            f"{network} takes images in a way that training and pruning cannot follow ({asked}); they resize to "
+            f"{network} takes images in a way that training and pruning cannot follow ({said}); they resize to "
             f"{size[0]}×{size[1]} without a crop, and take RGB or grey as NCHW",
             code="E046",
         )

@@ -29,7 +29,7 @@ __all__ = [
     "writes_to_stdout",
 ]
 
-FILES = ("output", "sheet")
+FILES = ("output", "sheet", "chart")
 """Names of verbs' parameters that are files to write."""
 
 FOLDERS = ("folder", "tables", "charts")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enxuto.cli.shared.model_files import is_model_file, open_network_file
+from enxuto.cli.shared.network_options import NetworkOptions, input_shape, options_with_weights
 from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.errors import UsageError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from enxuto.studies.pruning import StartingNetwork
     from enxuto.train import TrainingData
+    from enxuto.zoo.entry import OptionValue
 
 __all__ = ["StartOptions", "StartingPoint", "open_start"]
 
@@ -53,28 +56,29 @@ class StartOptions:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A network to train. file: what an ONNX or `.enx` file holds, None for other networks."""
+    """A network to train. file: what an ONNX or `.enx` file holds, None for others. built: options of the zoo's."""
 
     network: str
     options: StartOptions
     file: StartingNetwork | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    built: Mapping[str, OptionValue] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) of its images, None for a network of the user's own."""
-        from enxuto import zoo
-
-        if self.file is None and ":" in self.network:
-            return None
-        shape = zoo.input_shape(self.network) if self.file is None else self.file.architecture.input_shape
-        return shape[1], shape[2]
+        if self.file is not None:
+            return self.file.architecture.input_shape[1], self.file.architecture.input_shape[2]
+        return None if ":" in self.network else input_shape(self.network, self.built)[1:]
 
     def normalise(self, train: TrainingData) -> TrainingData:
         """The images with the mean and std of the file's training."""
         if self.mean is None or self.std is None:
             return train
+        from enxuto.studies.images import check_channels
+
+        check_channels(train, self.mean, "--data")
         return replace(train, mean=self.mean, std=self.std)
 
     def build(self, train: TrainingData, seed: int) -> nn.Module:
@@ -104,7 +108,9 @@ class StartingPoint:
 
         shape = tuple(train.images.shape[1:])
         if ":" not in self.network:
-            module = zoo.build(self.network, classes=train.classes, channels=shape[0], seed=seed)
+            module = zoo.build(
+                self.network, classes=train.classes, channels=shape[0], seed=seed, **dict(self.built)
+            )
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
@@ -138,17 +144,24 @@ class StartingPoint:
         return network_of(model, architecture.input_shape)
 
 
-def open_start(network: str, options: StartOptions) -> StartingPoint:
+def open_start(network: str, options: StartOptions, network_options: NetworkOptions) -> StartingPoint:
     """Check what NETWORK is, and read it where it is a file.
 
     Raises what `open_network_file` raises, and `UsageError` for an unknown name or options that do not fit it.
     """
     from enxuto import zoo
 
+    built = network_options.read(network)
     if is_model_file(network):
         if options.weights is not None:
             raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
-        held = open_network_file(network, options.preprocess)
+        held = open_network_file(network, options.preprocess, prunes=False)
+        shape = held.start.architecture.input_shape
+        if len(shape) != 3:
+            raise UsageError(
+                f"{network} takes inputs of shape {tuple(shape)}, no images (channels, height, width)",
+                code="E035",
+            )
         return StartingPoint(network, options, held.start, held.normalisation.mean, held.normalisation.std)
     if options.preprocess is not None:
         raise UsageError(
@@ -161,4 +174,5 @@ def open_start(network: str, options: StartOptions) -> StartingPoint:
         )
     if ":" not in network:
         zoo.entry(network)
-    return StartingPoint(network, options)
+        built = options_with_weights(network, built, options.weights)
+    return StartingPoint(network, options, built=built)

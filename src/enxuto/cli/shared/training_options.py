@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from enxuto.data.labels import Label
     from enxuto.studies.images import Images, ImageSelection
     from enxuto.studies.pruning import TrainedWeights
+    from enxuto.zoo.entry import OptionValue
 
 __all__ = [
     "Network",
@@ -83,6 +84,7 @@ class TrainingDataOptions(DataOptions):
         labels: tuple[Label, ...] | None = None,
         weights: TrainedWeights | None = None,
         input_shape: tuple[int, ...] | None = None,
+        built: Mapping[str, OptionValue] | None = None,
     ) -> ImageSelection:
         """Return which images to train and test on.
 
@@ -92,13 +94,14 @@ class TrainingDataOptions(DataOptions):
             labels: the classes in the order of the outputs.
             weights: trained weights, whose training normalised images in its own way.
             input_shape: what the network takes, for one that is not of the zoo.
+            built: options of a network of the zoo.
         """
-        from enxuto import zoo
+        from enxuto.cli.shared import network_options
         from enxuto.studies.images import ImageSelection
 
         size = parse_image_size(self.resize)
         if size is None and (input_shape is not None or ":" not in network):
-            shape = zoo.input_shape(network) if input_shape is None else input_shape
+            shape = network_options.input_shape(network, built or {}) if input_shape is None else input_shape
             if len(shape) != 3:
                 raise ModelError(
                     f"{network} takes no images: a sample of its input has the shape {shape}, not (channels, height, "

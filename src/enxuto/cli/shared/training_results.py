@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enxuto.cli.shared.model_files import is_model_file
+from enxuto.cli.shared.network_options import input_shape
 from enxuto.cli.shared.progress import clock_time
 from enxuto.cli.shared.terminal import note, progress_bar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from enxuto.train import History, Scores, TrainingData, TrainingProgress
+    from enxuto.zoo.entry import OptionValue
 
 __all__ = [
     "count_parts",
@@ -60,11 +62,15 @@ def _epoch_line(progress: TrainingProgress) -> str:
 
 
 def write_export_inputs(
-    network: str, folder: Path, train: TrainingData, classes: list[str] | tuple[str, ...] | None
+    network: str,
+    options: Mapping[str, OptionValue],
+    folder: Path,
+    train: TrainingData,
+    classes: list[str] | tuple[str, ...] | None,
 ) -> str:
     """Write preprocess.toml and labels.txt into the folder; return the command that exports the best epoch."""
-    from enxuto import zoo
     from enxuto.files import atomic_write
+    from enxuto.zoo.options import format_options
 
     words = [
         "enxuto",
@@ -79,7 +85,8 @@ def write_export_inputs(
     own = ":" in network or is_model_file(network)
     if not own:
         words += ["--classes", str(train.classes)]
-    if own or shape != zoo.input_shape(network):
+        words += [word for text in format_options(options) for word in ("--option", text)]
+    if own or shape != input_shape(network, options):
         words += ["--input-shape", ",".join(map(str, shape))]
     if shape[0] in (1, 3):
         values = train.preprocess().to_dict()

@@ -172,6 +172,7 @@ def _cut_network(network: nn.Module, channels: ChannelMap, removed: frozenset[in
         smaller: nn.Module = copy.deepcopy(network, memo)
     except (RuntimeError, TypeError) as error:
         raise ModelError(f"the network cannot be copied: {error_reason(error)}") from error
+    smaller.__dict__.pop("built_as", None)  # the zoo did not build this one
     depthwise = {name.removesuffix(".weight") for name in channels.depthwise}
     for path, module in smaller.named_modules():
         resize_module(module, depthwise=path in depthwise)

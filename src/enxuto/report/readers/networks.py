@@ -16,7 +16,7 @@ from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import MEGABYTE
 from enxuto.studies.souza.records import make_records, same_training
 from enxuto.studies.souza.source_tables import published_row
-from enxuto.studies.souza.tables import tables
+from enxuto.studies.souza.tables import changed_settings, scale_title, tables
 
 __all__ = ["matches", "read"]
 
@@ -120,15 +120,22 @@ def _exhibit(
     title_end: ends the title, so that titles of one document differ. all_data: records of all data sets.
     """
     first, shown = records[0], [record.model_dump() for record in records]
+    data = first.data_set or f"{first.classes} classes"
     return Exhibit(
         "networks",
-        f"Networks trained alike, {first.data_set or f'{first.classes} classes'}, scale {first.scale}{title_end}",
+        f"Networks trained alike, {data}, scale {scale_title(shown[0])}{title_end}",
         (_chart(records),),
         tuple(tables(shown, same_training(all_data, shown))),
         origin(
             document.name,
             provenance_of(document, first.data),
-            command=shell_command("enxuto study souza --scale", first.scale, "--seed", first.seed),
+            command=shell_command(
+                "enxuto study souza --scale",
+                first.scale,
+                "--seed",
+                first.seed,
+                *(word for setting in changed_settings(shown[0]) for word in ("--set", setting)),
+            ),
             samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
             seed=[one.seed for one in records],
             data=[f"{one.train.hash} / {one.test.hash}" for one in records],

@@ -22,7 +22,7 @@ from enxuto.calibration.outputs import run_together
 from enxuto.calibration.running import samples_of
 from enxuto.calibration.sequences import single_steps
 from enxuto.compression.arguments import named_samples
-from enxuto.compression.calibrated import images_of
+from enxuto.compression.images import images_of
 from enxuto.compression.judge import Judgement
 from enxuto.compression.output_judge import OutputJudge
 from enxuto.data import Preprocess, open_dataset

@@ -8,7 +8,7 @@ once, at the end, with the last epoch's weights: nothing is chosen by them. Not 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ class SouzaStudy:
         """The training's configuration."""
         from enxuto.train.config import TrainConfig
 
-        own = {"epochs": SCALES[self.scale].epochs, "seed": self.seed}
+        own = {"epochs": SCALES[self.scale].epochs, "seed": self.seed, "channels_last": "auto"}
         return TrainConfig.from_recipe("souza", own | dict(self.settings))
 
     def image_selection(self) -> ImageSelection:
@@ -107,7 +107,8 @@ class SouzaStudy:
         from enxuto.studies.images import ImageSelection
 
         scale = SCALES[self.scale]
-        return ImageSelection(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
+        own = ImageSelection(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
+        return replace(own, **self.images)
 
 
 def points(study: SouzaStudy, classes: int, data_hash: str, paths: Mapping[str, str]) -> list[Point]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from enxuto.escaping import csv_text
 from enxuto.metrics import wilson_interval
+from enxuto.studies.souza.points import SCALES
 from enxuto.studies.souza.published import MEGABYTE, Row
 from enxuto.studies.souza.source_tables import (
     NONE,
@@ -17,7 +19,7 @@ from enxuto.studies.souza.source_tables import (
 )
 from enxuto.tables import Table
 
-__all__ = ["as_csv", "tables"]
+__all__ = ["as_csv", "changed_settings", "scale_title", "tables"]
 
 _RUNTIMES = (("PyTorch, GPU", "gpu"), ("PyTorch, CPU", "cpu"), ("ONNX Runtime, CPU", None))
 
@@ -104,23 +106,40 @@ def _about(records: Sequence[Record]) -> str:
         return "No network yet"
     samples = _join_texts(f"{record['train']['samples']:,}" for record in records)
     tested = _join_texts(f"{record['test']['samples']:,}" for record in records)
-    seeds, scales = (
-        _join_texts(str(r["seed"]) for r in records),
-        _join_texts(str(r["scale"]) for r in records),
-    )
+    seeds, scales = _join_texts(str(r["seed"]) for r in records), _join_texts(map(scale_title, records))
     aside = "" if all(map(_is_protocol, records)) else " (not the protocol)"
     return f"Scale {scales}{aside}: trained on {samples} images, tested on {tested}, seed {seeds}"
 
 
 def _is_protocol(record: Record) -> bool:
     """Whether the record is of the source's protocol: all images, its recipe, up to 200 epochs."""
+    return record["scale"] == "full" and not changed_settings(record)
+
+
+def changed_settings(record: Record) -> list[str]:
+    """Settings of a record's training, as --set takes them, that its scale does not have.
+
+    What decides no more than time and last bits is left out.
+    """
     from enxuto.train.config import TrainConfig  # which brings no torch, but takes time
 
-    if record["scale"] != "full":
-        return False
-    config = record.get("config")
-    protocol = TrainConfig.from_recipe("souza", {"seed": record["seed"]}).to_dict()
-    return config is None or {**config, "threads": None} == {**protocol, "threads": None}
+    config, scale = record.get("config"), SCALES.get(str(record["scale"]))
+    if not config or scale is None:
+        return []
+    own = TrainConfig.from_recipe("souza", {"seed": record["seed"], "epochs": scale.epochs}).to_dict()
+    return [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in config.items()
+        if name not in ("threads", "channels_last") and (name not in own or own[name] != value)
+    ]
+
+
+def scale_title(record: Record) -> str:
+    """The record's scale, and what is changed; that a changed protocol is the full one is not said."""
+    changes = ", ".join(changed_settings(record))
+    if not changes:
+        return str(record["scale"])
+    return f"changed by {changes}" if record["scale"] == "full" else f"{record['scale']} changed by {changes}"
 
 
 def _published_caption(records: Sequence[Record]) -> str:

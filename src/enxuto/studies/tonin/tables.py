@@ -106,28 +106,15 @@ def _mean_row(name: str, rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _image_best(networks: Sequence[NetworkResults]) -> Table:
     rows: list[tuple[str, ...]] = []
-    means: dict[str, list[tuple[float, float | None, float, float]]] = {}
+    measured: dict[str, list[tuple[NetworkResults, Row]]] = {}
     for one in networks:
         for kind, row in rows_of_kinds(one):
             if row is None:
                 rows.append((one.name, f"{kind}: none within {one.max_drop:g} points of both", *[NONE] * 8))
                 continue
             rows.append(_image_row(one, row))
-            five = one.reported.points_lost(row, "top5") if "top5" in row else None
-            means.setdefault(kind, []).append(
-                (one.reported.points_lost(row), five, row["entropy_bits"], row["file_bits"])
-            )
-    for kind, values in means.items():
-        top1, bits, file_bits = (fmean(value[place] for value in values) for place in (0, 2, 3))
-        fives = [value[1] for value in values if value[1] is not None]
-        top5 = f"({fmean(fives):+.3f})" if len(fives) == len(values) else NONE
-        ratio = (
-            f"{fmean(32 / value[2] for value in values):.2f}" if all(value[2] for value in values) else NONE
-        )
-        rows.append((
-            f"mean of {len(values)}", kind, f"({top1:+.3f})", top5, f"{bits:.3f}", ratio,
-            f"{1 - bits / 32:.3f}", f"{file_bits:.3f}", f"{fmean(32 / value[3] for value in values):.2f}", NONE,
-        ))  # fmt: skip
+            measured.setdefault(kind, []).append((one, row))
+    rows += [_image_means(kind, pairs) for kind, pairs in measured.items()]
     known = published_rows(faces=False)
     rows += [*map(_published_image, known), _published_mean(known)]
     columns = (
@@ -149,6 +136,20 @@ def _image_row(one: NetworkResults, row: Row) -> tuple[str, ...]:
     return (
         one.name, str(row["setting"]), f"{100 * row['top1']:.3f} ({curve.points_lost(row):+.3f})", fifth,
         *rate_cells(one, row), "yes" if within(curve, row, one.max_drop, one.use) else "no",
+    )  # fmt: skip
+
+
+def _image_means(kind: str, measured: Sequence[tuple[NetworkResults, Row]]) -> tuple[str, ...]:
+    """Return the row of means over networks; a dash where one of them has no number."""
+    top5 = NONE
+    top1 = f"({fmean(one.reported.points_lost(row) for one, row in measured):+.3f})"
+    if all("top5" in row for _, row in measured):
+        top5 = f"({fmean(one.reported.points_lost(row, 'top5') for one, row in measured):+.3f})"
+    bits, files = ([float(row[name]) for _, row in measured] for name in ("entropy_bits", "file_bits"))
+    ratio = f"{fmean(32 / one for one in bits):.2f}" if all(bits) else NONE
+    return (
+        f"mean of {len(measured)}", kind, top1, top5, f"{fmean(bits):.3f}", ratio, f"{1 - fmean(bits) / 32:.3f}",
+        f"{fmean(files):.3f}", f"{fmean(32 / one for one in files):.2f}", NONE,
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from enxuto.zoo.entry import Entry
 from enxuto.zoo.published import (
     alexnet,
@@ -21,7 +23,7 @@ from enxuto.zoo.published import (
 
 __all__ = ["ENTRIES"]
 
-ENTRIES: tuple[Entry, ...] = (
+_FAMILIES: tuple[Entry, ...] = (
     *lenet.ENTRIES,
     *alexnet.ENTRIES,
     *zfnet.ENTRIES,
@@ -35,4 +37,10 @@ ENTRIES: tuple[Entry, ...] = (
     *shufflenet.ENTRIES,
     *effnet.ENTRIES,
     *efficientnet_lite.ENTRIES,
+)
+
+# Every network has activations, and all of them can be others.
+ENTRIES: tuple[Entry, ...] = tuple(
+    item if "activation" in item.options else replace(item, options=(*item.options, "activation"))
+    for item in _FAMILIES
 )

@@ -58,6 +58,21 @@ def _imagenet_v2(depth: int) -> Entry:
     )
 
 
+def _plain(depth: int) -> Entry:
+    return Entry(
+        name=f"plain{depth}-cifar",
+        family="resnet",
+        title=f"plain network of {depth} layers for 32×32 images",
+        paper=_PAPER,
+        year=2015,
+        input_shape=(3, 32, 32),
+        classes=10,
+        counts={10: _CIFAR[depth][0]},
+        macs=_CIFAR[depth][1],
+        note=f"ResNet-{depth} for 32×32 images without its shortcuts, which have no parameters: the same counts.",
+    )
+
+
 def _cifar(depth: int) -> Entry:
     return Entry(
         name=f"resnet{depth}-cifar",
@@ -89,4 +104,5 @@ ENTRIES: tuple[Entry, ...] = (
         note="Counts as in the usual 32×32 form: 3×3 stem of stride 1, no max pool, 1×1 shortcuts.",
     ),
     *(_cifar(depth) for depth in _CIFAR),
+    *(_plain(depth) for depth in (20, 56)),
 )

@@ -1,0 +1,84 @@
+"""Published accuracy of networks against their operations and parameters, as the lectures show it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enxuto.report.drawing import COLOURS, MARKERS, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw_accuracies"]
+
+
+def draw_accuracies(points: Sequence[tuple[str, str, int, int, float]], path: str | Path) -> Path:
+    """Draw top-1 against multiply–accumulates and against parameters, a panel each, both on logarithmic axes.
+
+    points: name, family, MACs, parameters, top-1 in percent. Raises `UsageError` without matplotlib, or for another
+    ending than .png and .svg.
+    """
+    figure, axes = new_figure(11, 5.6, columns=2)
+    families = list(dict.fromkeys(family for _, family, *_ in points))
+    looks = {family: (COLOURS[place % 7], MARKERS[place % 6]) for place, family in enumerate(families)}
+    panels = [("MACs per image", [row[2] for row in points]), ("parameters", [row[3] for row in points])]
+    for axis, (label, costs) in zip(axes, panels, strict=True):
+        for family in families:
+            rows = sorted((x, row[4]) for x, row in zip(costs, points, strict=True) if row[1] == family)
+            colour, marker = looks[family]
+            axis.plot(*zip(*rows, strict=True), color=colour, marker=marker, linewidth=0.8, markersize=5)
+        axis.set_xscale("log")
+        low, high = min(costs), max(costs)
+        ticks = [step * 10**power for power in range(3, 12) for step in (1, 3)]
+        ticks = [tick for tick in ticks if 0.6 * low <= tick <= 1.6 * high]
+        axis.set_xticks(
+            ticks, [f"{tick // 10**6} M" if tick < 10**9 else f"{tick // 10**9} G" for tick in ticks]
+        )
+        axis.set_xticks([], minor=True)
+        axis.set_xlabel(label)
+        axis.margins(x=0.14, y=0.08)
+        _name_points(axis, [(row[0], x, row[4]) for x, row in zip(costs, points, strict=True)])
+    axes[0].set_ylabel("ImageNet top-1 of the paper, %")
+    figure.suptitle("Published accuracy; papers measure in different ways", fontsize=11)
+    return save(figure, path)
+
+
+def _name_points(axis: Axes, points: Sequence[tuple[str, int, float]]) -> None:
+    """Write names beside points: right of the point where that is free, else left, above or below."""
+    places = ((4, -3, "left"), (-4, -3, "right"), (0, 5, "center"), (0, -10, "center"))
+    low, high = (math.log10(pick(x for _, x, _ in points)) for pick in (min, max))
+    width, height = 1.28 * (high - low), 1.16 * (max(y for *_, y in points) - min(y for *_, y in points))
+    taken: list[tuple[float, float, float, float]] = []
+    # A sign is about 0.011 of the panel's width and 0.028 of its height; a point's own dot takes room too.
+    spots = [((math.log10(x) - low) / width, y / height) for _, x, y in points]
+    taken += [(x - 0.008, y - 0.012, x + 0.008, y + 0.012) for x, y in spots]
+    for (name, x, y), (across, up) in zip(points, spots, strict=True):
+        size = 0.0115 * len(name)
+        boxes = []
+        for _, above, side in places:
+            left = across + {"left": 0.01, "right": -0.01 - size, "center": -size / 2}[side]
+            bottom = up + above * 0.0036
+            boxes.append((left, bottom, left + size, bottom + 0.026))
+        clashes = [sum(_overlap(box, other) for other in taken) for box in boxes]
+        best = clashes.index(min(clashes))
+        taken.append(boxes[best])
+        right, above, side = places[best]
+        axis.annotate(
+            name,
+            (x, y),
+            xytext=(right, above),
+            textcoords="offset points",
+            ha=side,
+            fontsize=7,
+            color="#444444",
+        )
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """The area that two boxes share."""
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    up = min(one[3], other[3]) - max(one[1], other[1])
+    return max(across, 0.0) * max(up, 0.0)
