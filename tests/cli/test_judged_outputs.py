@@ -126,7 +126,7 @@ def test_a_judge_brings_its_own_data(
     assert words in result.stderr
     assert (tmp_path / "out.enx").exists() == (code == 0)
     if "raises" in name:
-        assert "Traceback" in result.stderr
+        assert "Traceback (most recent call last):\n" in result.stderr
         assert "in judge" in result.stderr
 
 

@@ -97,7 +97,9 @@ class RetrainingTask:
         """Say why a file of a size that is judged so does not keep the bounds; None where it does."""
         if self.bounds.max_bytes is None:
             return self.bounds.violation(judgement)
-        return None if size <= self.bounds.max_bytes else f"the file takes {size:,} bytes"
+        if size <= self.bounds.max_bytes:
+            return None
+        return f"the file takes {size:,} bytes, more than {self.bounds.max_bytes:,}"
 
     def code(
         self,

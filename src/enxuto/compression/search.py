@@ -161,7 +161,9 @@ class _Search:
     def _violation(self, size: int, judgement: Judgement | None, score: JudgeScore | None) -> str | None:
         if self.bounds.max_bytes is None:
             return self.bounds.violation(judgement, score)
-        return None if size <= self.bounds.max_bytes else f"the file takes {size:,} bytes"
+        if size <= self.bounds.max_bytes:
+            return None
+        return f"the file takes {size:,} bytes, more than {self.bounds.max_bytes:,}"
 
     def _better(self, trial: Trial) -> bool:
         if self.best is None or trial.fits != self.best.fits:

@@ -296,7 +296,8 @@ def load_measure(spec: str) -> Measure:
         except EnxutoError:
             raise
         except Exception as error:
-            note(traceback.format_exc().rstrip())
+            for line in traceback.format_exc().rstrip().splitlines():
+                note(line)  # one by one: a line break within a remark is written as an escape
             raise UsageError(
                 f"--judge {spec} raised {type(error).__name__}: {error_reason(error)}; nothing was written"
             ) from error
