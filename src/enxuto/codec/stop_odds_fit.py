@@ -125,7 +125,7 @@ def fit_firsts(counts: Floats, exponents: Int64, usual: Sequence[int]) -> Int64:
 def _fit_hazard(counts: Floats, others: Int64, usual: int) -> Int64:
     """Return a hazard (K,) for counts (K, tokens) of magnitudes that it stops at the first of, beside `others` (K,)."""
     out = np.zeros(len(others), np.int64)
-    _fit_one(counts[:, 0].copy(), counts[:, 1:].sum(axis=1), others, usual, out)
+    _fit_one(counts[:, :1].sum(axis=1), counts[:, 1:].sum(axis=1), others, usual, out)
     return out
 
 
