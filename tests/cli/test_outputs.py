@@ -110,7 +110,7 @@ def test_every_output_of_every_verb_is_listed_here() -> None:
         "config",
         "test",
     }
-    inputs |= {"weights", "labels", "results", "rewind_checkpoint", "merge", "model", "new", "patch"}
+    inputs |= {"image", "weights", "labels", "results", "rewind_checkpoint", "merge", "model", "new", "patch"}
     found = set()
     for command in app.registered_commands:
         assert command.callback is not None

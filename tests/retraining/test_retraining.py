@@ -273,7 +273,9 @@ def test_what_training_makes_worse_is_not_handed_back(calibrations: Path) -> Non
     assert result.to_bytes() == plain.to_bytes()
 
 
-@pytest.mark.parametrize(("size", "violation"), [(90, None), (110, "the file takes 110 bytes")])
+@pytest.mark.parametrize(
+    ("size", "violation"), [(90, None), (110, "the file takes 110 bytes, more than 100")]
+)
 def test_a_bound_is_said_of_the_file_without_dead_filters(
     size: int, violation: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
