@@ -31,6 +31,8 @@ FILE_OUTPUTS = {
     "export": ("export", "squeezenet-dsc", "-o", "OUT", "--weights", "absent.pt"),
     "compare": ("compare", "absent.onnx", "absent.enx", "--data", "absent", "--sheet", "OUT"),
     "report": ("report", "absent.json", "-o", "OUT"),
+    "show": ("show", "absent.onnx", "-o", "OUT"),
+    "zoo": ("zoo", "--chart", "OUT"),
 }
 FOLDER_OUTPUTS = {
     "train": ("train", "lenet-300-100", "--data", "absent", "--output", "OUT"),
