@@ -13,6 +13,7 @@ from onnx import ModelProto, TensorProto
 
 from enxuto.errors import FormatError, ModelError
 from enxuto.onnx_model.dtypes import array_bytes
+from enxuto.onnx_model.exact import check_exact
 from enxuto.onnx_model.external import is_external
 from enxuto.onnx_model.messages import DAMAGED, inner_messages, parse
 from enxuto.onnx_model.model import Model
@@ -48,6 +49,7 @@ def skeleton_slots(data: bytes) -> dict[str, tuple[tuple[int, ...], int]]:
     """name → (dims, ONNX data_type) of the weights a skeleton lacks, in order; `FormatError` if damaged."""
     try:
         check_wire(data, groups=False)
+        check_exact(data)
         proto = parse(data)
         if proto.ByteSize() != len(data):
             raise ModelError("a field occurs twice, or a number takes more bytes than it needs", code="E031")
