@@ -37,7 +37,7 @@ class Retraining:
     minutes: float | None = None
     epochs: float | None = None
     batch: int = 64
-    rate: float = 0.004
+    rate: float = 0.012
     mix: float = 0.5
     checks: int = 16
     also_prune: bool = False
