@@ -524,6 +524,25 @@ static const uint8_t *skip_number(const uint8_t *p, int *whole)
 
 static int is_finite(double x) { return x - x == 0; }
 
+#ifdef ENX_DECIMAL
+/* The float64 nearest to a number of JSON, infinite where there is none, by a function of the host: of JavaScript, Number(). */
+double ENX_DECIMAL(const uint8_t *text, size_t size);
+
+static double decimal(const uint8_t *p)
+{
+    int whole;
+    return ENX_DECIMAL(p, (size_t)(skip_number(p, &whole) - p));
+}
+
+static int is_within_float64(const uint8_t *p) { return is_finite(decimal(p)); }
+
+/* Digits, without their sign, as a number: exact as far as sizes go. */
+static uint64_t natural(const uint8_t *p)
+{
+    const double x = decimal(p + (*p == '-'));
+    return x < 1e18 ? (uint64_t)x : UINT64_MAX;
+}
+#else
 /* The first 19 digits of a number of JSON that are not leading zeros, followed by zeros where it has fewer; 0 for zero.
  * *point: the number is 0.digits times 10 to the power of that. */
 static uint64_t first_digits(const uint8_t *p, int64_t *point)
@@ -553,18 +572,6 @@ static uint64_t first_digits(const uint8_t *p, int64_t *point)
     return first;
 }
 
-#ifdef ENX_DECIMAL
-/* The float64 nearest to a number of JSON, infinite where there is none, by a function of the host: of JavaScript, Number(). */
-double ENX_DECIMAL(const uint8_t *text, size_t size);
-
-static double decimal(const uint8_t *p)
-{
-    int whole;
-    return ENX_DECIMAL(p, (size_t)(skip_number(p, &whole) - p));
-}
-
-static int is_within_float64(const uint8_t *p) { return is_finite(decimal(p)); }
-#else
 /* A number of any length as far as a decimal one needs it, 16 bits a limb, the lowest first: 781 digits before the point, and
  * behind it so many bits that 10 to the power of -330 still has more than 64. */
 enum { BEHIND = 76, LIMBS = BEHIND + 166, DIGITS = 780 };
@@ -649,6 +656,15 @@ static int is_within_float64(const uint8_t *p)
     const uint64_t first = first_digits(p, &point);
     if (!first || point != 309) return !first || point < 309;
     return first == limit ? is_finite(decimal(p)) : first < limit;
+}
+
+/* Digits, without their sign, as a number; UINT64_MAX for those that are larger than any size. */
+static uint64_t natural(const uint8_t *p)
+{
+    int64_t point;
+    uint64_t value = first_digits(p, &point);
+    for (; point < 19; point++) value /= 10;
+    return point == 19 ? value : UINT64_MAX;
 }
 #endif
 
@@ -745,11 +761,9 @@ static int next_item(const uint8_t **p, int first)
 static int natural_value(const uint8_t *p, uint64_t most, uint64_t *value)
 {
     int whole;
-    int64_t point;
     if (!p || !skip_number(p, &whole) || !whole) return 0;
-    *value = first_digits(p, &point);
-    for (; point < 19; point++) *value /= 10;
-    return point == 19 && *value <= most && (*p != '-' || !*value);
+    *value = natural(p);
+    return *value <= most && (*p != '-' || !*value);
 }
 
 static int float_value(const uint8_t *p, double *value)
