@@ -25,6 +25,7 @@ from enxuto.compression.arguments import (
     check_count,
     named_samples,
     to_dataset,
+    to_named,
     to_outputs,
     to_preprocess,
 )
@@ -34,6 +35,7 @@ from enxuto.compression.result import CompressionResult
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.feeding import columns_of
 from enxuto.data.labels import Label
+from enxuto.data.listed import gather
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
@@ -130,6 +132,7 @@ def evaluate(
         raise UsageError(f"progress= takes a function of (done, total), not {progress!r:.80}")
     model = _open("predict", predict, threads)
     other = None if reference is None else _open("reference", reference, threads)
+    dataset = to_named(dataset, model, "dataset=") if isinstance(model, LoadedModel) else gather(dataset)
     named = _named(model, dataset)
     if named is not None:
         images_only = (

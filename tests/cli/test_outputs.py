@@ -204,7 +204,9 @@ def test_in_python_names_of_other_kinds_are_refused_too(here: Path) -> None:
         (model.write, "x.enx", ".onnx; save"),
         (model.write, "x.pt", ".onnx"),
     ):
-        with pytest.raises(UsageError, match=f"^{name}: names of .*; name it {right.replace('; ', ', and ')}"):
+        with pytest.raises(
+            UsageError, match=f"^{name}: names of .*; name it {right.replace('; ', ', and ')}"
+        ):
             write(name)
     assert not list(here.iterdir())
     compressed.save("x")
