@@ -107,7 +107,7 @@ def evaluate(
         predict: the path of an `.enx` or ONNX file, a model as `enxuto.load` gives it, a `Runner`, or a function:
             float32 batch (N, …) as `preprocess` makes it → scores (N, C).
         dataset: a path, a `Dataset`, or arrays (images, labels). Or named arrays of a model: a dict of arrays (N, …) by
-            input name, dicts of a sample each, or files of them.
+            input name, dicts, arrays or lists of arrays of a sample each, as `compress` takes them, or files of them.
         preprocess: how images become the model's input: a preset's name, a `Preprocess`, or a dict of its settings. By
             default the model's own; functions and Runners have none.
         labels: class names in the order of the model's outputs, with which the data's classes are matched by name. By
