@@ -14,6 +14,7 @@ from typer.testing import Result
 
 import enxuto
 from enxuto import zoo
+from enxuto.cli.shared.pruning_results import explain_missed
 from enxuto.opening import onnx_metadata
 from enxuto.prune import deeplift, load_pruned
 from enxuto.runtime import Runner
@@ -50,7 +51,8 @@ def test_prune_leaves_a_smaller_onnx_file(
     result = invoke(*asked)
     assert result.exit_code == 0, result.output
     last = json.loads(result.stdout)["rounds"][-1]
-    assert last["left"]["macs"] == pytest.approx(0.6, abs=0.1)
+    assert 0.5 < last["left"]["macs"] <= 0.6  # never more than asked for
+    assert "asked for" not in result.stderr
     assert (out / "model.onnx").stat().st_size < digits.stat().st_size
     assert onnx_metadata(enxuto.Model.read(out / "model.onnx"))["labels"] == list("0123456789")
     pruned = load_pruned(out / "model.pt")
@@ -124,11 +126,58 @@ def test_train_begins_with_weights_of_a_zoo_network(
     assert all(torch.equal(before[key], after[key]) for key in kept)
 
 
+def test_macs_that_cannot_be_reached_are_said(
+    invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    result = invoke(
+        "prune", digits, *parts, "--macs", "0.0001%", "--no-speed", "--json", "-o", tmp_path / "small"
+    )
+    assert result.exit_code == 0, result.output
+    last = json.loads(result.stdout)["rounds"][-1]
+    assert last["exhausted"]
+    assert all(width == 1 for width in last["widths"].values())
+    said = " ".join(result.stderr.split())
+    assert (
+        f"warning: {100 * last['reached']:.3g} % of the MACs left, not the 0.0001 % asked for: nothing more"
+        in said
+    )
+
+
+ASKED = {"floor": 1, "multiple": 1, "target": "macs"}
+
+
+@pytest.mark.parametrize(
+    ("selection", "rounds", "said"),
+    [
+        (ASKED, [(0.65, 0.6499, False)], None),
+        (ASKED, [(1e-6, 0.02, True)], "2 % of the MACs left, not the 0.0001 % asked for: nothing more could go, as"),
+        ({**ASKED, "target": "latency"}, [(0.1, 0.5, True)], "50 % of the latency left, not the 10 % asked for"),
+        ({**ASKED, "target": "parameters", "multiple": 8}, [(0.1, 0.5, True)], "--min-filters 1, multiples of 8, and"),
+        ({**ASKED, "target": "filters"}, [(0.5, 0.5, False), (0.25, 0.3, True), (0.125, 0.3, True)],
+         "30 % of the filters left, not the 12.5 % asked for: nothing more could go since round 2,"),
+        ({**ASKED, "target": "filters"}, [(0.8, 0.83, False)], "filters go in groups, and no other choice"),
+        ({**ASKED, "target": "filters"}, [(0.8, 0.805, False)], None),
+    ],
+)  # fmt: skip
+def test_what_an_aim_could_not_reach_is_said(
+    selection: dict[str, object], rounds: list[tuple[float, float, bool]], said: str | None
+) -> None:
+    rows: list[dict[str, object]] = [{"round": 0}]
+    rows += [
+        {"round": number, "asked": asked, "reached": reached, **({"exhausted": True} if ended else {})}
+        for number, (asked, reached, ended) in enumerate(rounds, 1)
+    ]
+    found = explain_missed(selection, rows)
+    assert (found is None) == (said is None)
+    assert said is None or said in str(found)
+
+
 @pytest.mark.parametrize(
     ("verb", "words", "said"),
     [
         ("prune", ("--weights", "w.pt"), "has its own weights"),
         ("prune", ("--criterion", "cost", "--retrain", "fine-tune"), "goes with --retrain none"),
+        ("prune", ("--criterion", "cost", "--target", "latency"), "take --target macs"),
         ("prune", ("--macs", "50%", "--amount", "30%"), "leave out --amount"),
         ("prune", ("--minutes", "1"), "how long --retrain distil takes"),
         (

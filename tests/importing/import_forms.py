@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 
 from rule_forms import LINE, PLANE, SPACE, Form, floats, integers, made, node
 
@@ -176,6 +176,27 @@ def layers() -> dict[str, Form]:
     }  # fmt: skip
 
 
+def branches() -> dict[str, Form]:
+    """An If that asks for a size, as PyTorch writes a squeeze of an axis of unknown size; with weights inside."""
+    found: dict[str, Form] = {}
+    for name, operator in (("of one", "GlobalMaxPool"), ("of more", "Relu")):
+        squeezed = helper.make_graph(
+            [made("Constant", [], ["a"], value=numpy_helper.from_array(integers(2))),
+             made("ReduceSum", ["p", "a"], ["s"], keepdims=0)],
+            "then", [], [ValueInfoProto(name="s")],
+        )  # fmt: skip
+        scaled = helper.make_graph(
+            [made("Mul", ["p", "inside"], ["t"])], "else", [], [ValueInfoProto(name="t")],
+            [numpy_helper.from_array(floats(3, 1, 1), "inside")],
+        )  # fmt: skip
+        nodes = [
+            made(operator, ["h"], ["p"]), made("Shape", ["p"], ["z"]), made("Gather", ["z", "two"], ["n"]),
+            made("Equal", ["n", "one"], ["c"]), node("If", "c", then_branch=squeezed, else_branch=scaled),
+        ]  # fmt: skip
+        found[f"squeezed axis {name}"] = nodes, {"two": np.int64(2), "one": np.int64(1)}, PLANE, 13
+    return found
+
+
 def elements() -> dict[str, Form]:
     """Comparisons, logic and rounding, which have no derivative and so no form in `rule_forms`."""
     truth = made("Greater", ["h", "q"], ["c"])
@@ -220,4 +241,4 @@ def elements() -> dict[str, Form]:
     return found
 
 
-FORMS: dict[str, Form] = {**convolutions(), **pools(), **layers(), **elements()}
+FORMS: dict[str, Form] = {**convolutions(), **pools(), **layers(), **branches(), **elements()}

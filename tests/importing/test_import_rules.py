@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from import_forms import FORMS as OWN
-from onnx import NodeProto, helper
+from onnx import NodeProto, ValueInfoProto, helper
 
 from enxuto.errors import ModelError
 from enxuto.importing import load_module
@@ -88,6 +88,14 @@ def test_a_form_without_a_module_is_refused_by_its_operator(
     assert "\n" not in str(caught.value)
 
 
+def test_an_if_that_asks_for_more_than_sizes_is_refused() -> None:
+    branch = helper.make_graph([made("Relu", ["h"], ["r"])], "b", [], [ValueInfoProto(name="r")])
+    nodes = [made("ReduceMax", ["h"], ["m"], keepdims=0), made("Greater", ["m", "k"], ["c"]),
+             node("If", "c", then_branch=branch, else_branch=branch)]  # fmt: skip
+    with pytest.raises(ModelError, match="operator If;"):
+        load_module(Model.from_proto(graph(nodes, {"k": np.float32(0)}, PLANE, 13)))
+
+
 def test_all_unknown_operators_are_named_at_once_and_before_anything_is_built() -> None:
     nodes = [made("Conv", ["h", "w"], ["c"]), made("TopK", ["c", "k"], ["t", "i"]), made("Trilu", ["t"], ["u"]),
              helper.make_node("Fused", ["u"], ["y"], domain="com.example")]  # fmt: skip
@@ -116,13 +124,14 @@ def test_sizes_that_stay_symbolic_have_rules_for_what_exporters_write() -> None:
           made("Cast", ["i"], ["r"], to=7)], [1, 1, 3, 3]),
         ([made("Cast", ["z"], ["f"], to=1), made("Mul", ["f", "half"], ["g"]), made("Ceil", ["g"], ["i"]),
           made("Cast", ["i"], ["r"], to=7)], [1, 2, 4, 3]),
+        ([made("Gather", ["z", "zero"], ["g"]), made("Cast", ["g"], ["i"], to=7), made("Cast", ["i"], ["r"], to=7)], 2),
         ([made("Size", ["h"], ["s"]), made("Reshape", ["s", "line"], ["r"])], [252]),
         ([made("Gather", ["z", "two"], ["g"]), made("Squeeze", ["g"], ["i"]),
           made("Range", ["zero", "i", "one"], ["r"])],
          [0, 1, 2, 3, 4, 5, 6]),
     ],
 )  # fmt: skip
-def test_arithmetic_on_sizes(arithmetic: list[NodeProto], expected: list[int]) -> None:
+def test_arithmetic_on_sizes(arithmetic: list[NodeProto], expected: list[int] | int) -> None:
     held = {"two": integers(2), "five": integers(5), "seven": integers(7), "half": np.array([0.5], np.float32),
             "rows": integers(2, 4), "zero": np.int64(0), "one": np.int64(1), "line": integers(1)}  # fmt: skip
     values = {name: Value(name, np.asarray(array)) for name, array in held.items()}
@@ -132,4 +141,5 @@ def test_arithmetic_on_sizes(arithmetic: list[NodeProto], expected: list[int]) -
         given = [value.example if value.constant is None else value.constant for value in operands]
         result = SIZE_RULES[item.op_type](Node(item, 13, operands))(*given)
         values[item.output[0]] = Value(item.output[0], example=result)
+        assert isinstance(result, np.ndarray)  # of single sizes too
     assert values["r"].example.tolist() == expected

@@ -114,6 +114,11 @@ def test_no_place_of_the_order_comes_nearer(
         for n in range(len(order) + 1)
     ]
     assert abs(choice.achieved - share) <= min(abs(reached - share) for reached in possible) + 1e-12
+    bound = choose_units(units, found, share, measure, **options, at_most=True)
+    enough = [reached for reached in possible if reached >= share - 1e-9]
+    assert bound.achieved == pytest.approx(min(enough, default=max(possible)), abs=1e-12)
+    assert bound.exhausted == (not enough)
+    assert choice.exhausted == (choice.achieved == max(possible) < share - 1e-9)
 
 
 def test_global_is_by_score_and_exact() -> None:

@@ -16,7 +16,7 @@ from enxuto.cli import app
 from enxuto.compression.judge import Bounds
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, UsageError
-from enxuto.onnx_model import Model
+from enxuto.onnx_model import Model, channels_first, channels_last
 from enxuto.report import read_results
 from enxuto.runtime import Runner
 from enxuto.slimming.aims import Aim, parse_aim
@@ -123,6 +123,30 @@ def with_softmax() -> Callable[[Path], Path]:
     return make
 
 
+def test_channels_last_and_names_taken_by_values_inside(tmp_path: Path) -> None:
+    """As converters from TensorFlow write networks; the export calls its own input `input`."""
+    from enxuto.slimming.networks import as_onnx
+
+    model = channels_last(Model.read(MODEL))
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for node in proto.graph.node:
+        for values in (node.input, node.output):
+            values[:] = ["input" if name == proto.graph.input[0].name else name for name in values]
+    proto.graph.input[0].name = "input"
+    renamed = model.with_proto(proto)
+    start = StartingNetwork.of_model(renamed, {}, "digits")
+    assert start.architecture.input_shape == (1, 8, 8)
+    made = as_onnx(start.network, start, renamed)
+    x = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
+    np.testing.assert_allclose(Runner(made).scores(x), Runner(renamed).scores(x), atol=1e-5)
+    plain = Runner(Model.read(MODEL)).scores(x.transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(Runner(renamed).scores(x), plain, atol=1e-6)
+    np.testing.assert_allclose(
+        Runner(channels_first(renamed)).scores(x.transpose(0, 3, 1, 2)), plain, atol=1e-6
+    )
+
+
 def test_aims() -> None:
     assert parse_aim("50%", None) == parse_aim(0.5, None) == Aim(macs=0.5)
     assert parse_aim(None, "30%").shares == ()
@@ -153,7 +177,7 @@ def test_what_contradicts_itself_is_refused(given: dict[str, float], reason: str
 
 @pytest.mark.parametrize(
     ("fixed", "wanted", "share"),
-    [(0.0, 0.5, 0.5), (0.2, 0.6, 0.5), (0.5, 0.7, 0.4), (0.9, 0.5, None)],
+    [(0.0, 0.5, 0.5), (0.2, 0.6, 0.5), (0.5, 0.7, 0.4), (0.9, 0.5, None), (0.4, 0.45, None)],
 )
 def test_a_share_of_the_latency_is_found_by_timing(
     monkeypatch: pytest.MonkeyPatch, fixed: float, wanted: float, share: float | None
@@ -167,7 +191,7 @@ def test_a_share_of_the_latency_is_found_by_timing(
         model = None
 
         def plan(self, share: float) -> tuple[float, float]:
-            return share, share
+            return max(share, 0.3), max(share, 0.3)  # the rest must stay
 
         def untrained(self, kept: float) -> float:
             return kept
@@ -183,6 +207,7 @@ def test_a_share_of_the_latency_is_found_by_timing(
     assert len(timed) <= 5
     if share is None:
         assert "no pruned network" in remarks[0]
+        assert "the smallest tried has 30 % of the multiplications" in remarks[0]
     else:
         assert not remarks
         assert share - 0.1 <= found <= share + 1e-9

@@ -27,7 +27,7 @@ from enxuto.cli.shared.study_options import (
     tables_folder,
 )
 from enxuto.cli.shared.study_progress import study_progress
-from enxuto.cli.shared.terminal import note, print_json
+from enxuto.cli.shared.terminal import note, print_json, warn
 from enxuto.cli.shared.training_options import (
     Network,
     Settings,
@@ -326,6 +326,12 @@ def _show(
     written = write_tables(lottery, target, provenance=made)
     written += draw_lottery(lottery, target, ".svg" if options.svg else ".png")
     write_provenance(target, made)
+    ended = [result for result in results if (result.values or {}).get("exhausted")]
+    if ended:
+        warn(
+            f"{len(ended)} of {len(results.results)} points left more than was asked for, as nothing more could go: "
+            "each layer keeps --min-filters, and some filters must stay"
+        )
     if options.json:
         failed = [_name(result) for result in results.failed]
         print_json({"folder": str(folder), **lottery.to_dict(), "failed": failed, "provenance": made})

@@ -96,8 +96,9 @@ def run(
         target=target, scope=options.scope, normalise=filters.normalise,  # type: ignore[arg-type]
         floor=filters.min_filters, multiple=filters.multiple,
         layers=filters.layers,  # type: ignore[arg-type]
+        at_most=options.macs is not None,
     )  # fmt: skip
-    _check_names(options)
+    _check_names(options, target)
     given = network_options.read(network)
     weights, earlier = _read_start(network, options)
     built = check_built_as(network, given, None if weights is None else weights.network, options.weights)
@@ -147,7 +148,7 @@ def run(
     finish(points, results, labelled, folder, made, timed=timed, as_json=options.json)
 
 
-def _check_names(options: PruneOptions) -> None:
+def _check_names(options: PruneOptions, target: str) -> None:
     from enxuto.prune.criteria.scores import CRITERIA
     from enxuto.prune.refit.pruner import COST
     from enxuto.prune.retrain import MODES, REFITTED
@@ -167,6 +168,12 @@ def _check_names(options: PruneOptions) -> None:
     if options.criterion == COST and options.retrain not in REFITTED:
         raise UsageError(
             "--criterion cost is of refitting: it goes with --retrain none or distil", code="E022"
+        )
+    if options.criterion == COST and target == "latency":
+        raise UsageError(
+            "--criterion cost prices single filters, whose latency no clock can measure; take --target macs, or "
+            "another criterion",
+            code="E022",
         )
     if options.minutes is not None and (options.retrain != "distil" or options.retrain_epochs is not None):
         raise UsageError(

@@ -9,7 +9,7 @@ from onnx import NodeProto
 from torch import nn
 
 from enxuto.errors import ModelError
-from enxuto.importing.constants import is_constant
+from enxuto.importing.constants import follow_sizes, is_constant
 from enxuto.importing.rules import RULES
 from enxuto.importing.sizes import SIZE_RULES
 from enxuto.onnx_model import Model
@@ -24,18 +24,14 @@ def opset_of(model: Model) -> int:
 
 def check_operators(nodes: Iterable[NodeProto], constants: set[str]) -> None:
     """Raise `ModelError` with the names of all operators that have no rule; `constants` names the weights."""
-    known, sizes = set(constants), set[str]()
+    nodes = list(nodes)
+    known, sizes = follow_sizes(nodes, constants)
     unknown: dict[str, None] = {}
     for node in nodes:
-        inputs = [name for name in node.input if name]
-        if is_constant(node, known):
-            known.update(node.output)
-            continue
         own = node.domain in ("", "ai.onnx")
-        if own and node.op_type in ("Shape", "Size"):
-            sizes.update(node.output)
-        elif own and inputs and all(name in sizes or name in known for name in inputs):
-            sizes.update(node.output)
+        if is_constant(node, known):
+            continue
+        if sizes.intersection(node.output):
             if node.op_type not in SIZE_RULES:
                 unknown[f"{node.op_type} of sizes"] = None
         elif not own or node.op_type not in RULES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -13,7 +13,7 @@ from enxuto.onnx_model import Model, constant_tensor
 from enxuto.onnx_model.scopes import subgraphs
 from enxuto.runtime import Runner
 
-__all__ = ["evaluate", "is_constant"]
+__all__ = ["evaluate", "follow_sizes", "is_constant"]
 
 _MOVING = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Cast"})
 _IR_VERSION = 8
@@ -27,6 +27,22 @@ def is_constant(node: NodeProto, known: set[str]) -> bool:
     if node.op_type == "Constant":
         return True
     return bool(node.input) and all(name in known for name in node.input if name)
+
+
+def follow_sizes(nodes: Iterable[NodeProto], constants: set[str]) -> tuple[set[str], set[str]]:
+    """The names of all constants, `constants` among them, and of all values made of sizes of the input alone."""
+    known, sizes = set(constants), set[str]()
+    for node in nodes:
+        inputs = [name for name in node.input if name]
+        own = node.domain in ("", "ai.onnx") and not any(True for _ in subgraphs(node))
+        if is_constant(node, known):
+            known.update(node.output)
+        elif own and (
+            node.op_type in ("Shape", "Size")
+            or (inputs and all(name in sizes or name in known for name in inputs))
+        ):
+            sizes.update(node.output)
+    return known, sizes
 
 
 def evaluate(node: NodeProto, opset: int, inputs: Sequence[Value | None]) -> list[Value]:

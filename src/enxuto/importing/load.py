@@ -13,10 +13,12 @@ from onnx import TensorProto, ValueInfoProto
 from torch import Tensor
 
 from enxuto.errors import ModelError, UsageError, error_reason
+from enxuto.importing.branches import without_branches
 from enxuto.importing.build import build
 from enxuto.importing.check import check_operators
 from enxuto.importing.network import OnnxNetwork
 from enxuto.onnx_model import Model, fill, fixed_batch, free_batch, numpy_dtype, skeleton, skeleton_slots
+from enxuto.onnx_model.scopes import subgraphs
 
 __all__ = ["network_from_graph", "network_of"]
 
@@ -39,7 +41,9 @@ def network_of(
         UsageError: the input shape is missing or does not fit.
     """
     names = [item.name for item in model.proto.graph.input if item.name not in model]
-    check_operators(model.proto.graph.node, set(model.weight_names))
+    branching = any(True for node in model.proto.graph.node for _ in subgraphs(node))
+    if not branching:
+        check_operators(model.proto.graph.node, set(model.weight_names))
     batch = fixed_batch(model)
     freed = free_batch(model)
     items = {item.name: item for item in freed.proto.graph.input}
@@ -48,6 +52,9 @@ def network_of(
     ]
     if not examples:
         raise ModelError("the model has no input", code="E035")
+    if branching:
+        freed = without_branches(freed, names, examples)
+        check_operators(freed.proto.graph.node, set(freed.weight_names))
     network = build(freed, examples, names)
     if batch:
         _check_rows(network, examples, batch)

@@ -53,7 +53,7 @@ def _cast(node: Node) -> Apply:
 
 
 def _truncated(x: np.ndarray) -> np.ndarray:
-    return np.frompyfunc(lambda size: int(size) if isinstance(size, float) else size, 1, 1)(_objects(x))  # type: ignore[no-any-return]
+    return _objects(np.frompyfunc(lambda size: int(size) if isinstance(size, float) else size, 1, 1)(x))
 
 
 def _as_is(x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from enxuto.onnx_model.attributes import (
 )
 from enxuto.onnx_model.batch import fix_sizes, fixed_batch, free_batch
 from enxuto.onnx_model.branches import hoist_weights, inline_branches
+from enxuto.onnx_model.channels_last import channels_first, channels_last, takes_channels_last
 from enxuto.onnx_model.data_files import files, total_bytes
 from enxuto.onnx_model.dtypes import array_bytes, array_from_bytes, byte_count, numpy_dtype
 from enxuto.onnx_model.ending import (
@@ -50,6 +51,8 @@ __all__ = [
     "array_bytes",
     "array_from_bytes",
     "byte_count",
+    "channels_first",
+    "channels_last",
     "check_feedback",
     "check_finite",
     "constant_tensor",
@@ -78,6 +81,7 @@ __all__ = [
     "skeleton",
     "skeleton_slots",
     "static_values",
+    "takes_channels_last",
     "text_attribute",
     "total_bytes",
     "window_of",

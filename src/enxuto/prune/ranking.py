@@ -35,6 +35,7 @@ __all__ = [
 
 Scope = Literal["global", "local"]
 Normalise = Literal["none", "l2", "mean", "max"]
+_ROUNDING = 1e-9  # of a share, in float64
 Measure = Callable[[Sequence[int]], float]
 """What is left (filters, parameters, MACs, seconds) when units of these numbers are removed."""
 
@@ -52,12 +53,14 @@ class UnitChoice:
     """Which units to remove.
 
     removed: their numbers, ascending. requested, achieved: shares 0…1 of the measure to be removed, and removed by this
-    choice; where they differ, no other cut of the order comes nearer.
+    choice; where they differ, no other cut of the order comes nearer, or none that is at most as large. exhausted:
+    whether more was requested than may go.
     """
 
     removed: tuple[int, ...]
     requested: float
     achieved: float
+    exhausted: bool = False
 
 
 def choose_units(
@@ -70,6 +73,7 @@ def choose_units(
     normalise: Normalise = "none",
     floor: int = 1,
     multiple: int = 1,
+    at_most: bool = False,
 ) -> UnitChoice:
     """Choose the units to remove so that a share of the measure goes, as nearly as the order allows.
 
@@ -82,6 +86,7 @@ def choose_units(
         share: of `measure(())` to remove, at least 0 and below 1.
         measure: what is left when units of these numbers are removed.
         scope, normalise, floor, multiple: see the head of this file.
+        at_most: rather remove a little more than leave more than wanted.
 
     Raises:
         UsageError: a setting or a score makes no sense.
@@ -105,8 +110,12 @@ def choose_units(
     less, more = (round_to_multiple(units, order, count, multiple) for count in (low, high))
     left_less, left_more = measure(less), measure(more)
     # The nearer of the two, written so that it never turns back as `wanted` falls.
-    removed, left = (more, left_more) if 2 * wanted < left_less + left_more else (less, left_less)
-    return UnitChoice(removed, share, 1 - left / whole)
+    further = left_less > wanted * (1 + _ROUNDING) if at_most else 2 * wanted < left_less + left_more
+    removed, left = (more, left_more) if further else (less, left_less)
+    exhausted = left > wanted * (1 + _ROUNDING) and removed == round_to_multiple(
+        units, order, len(order), multiple
+    )
+    return UnitChoice(removed, share, 1 - left / whole, exhausted)
 
 
 def unit_scores(

@@ -75,12 +75,14 @@ class NetworkSize:
 class PruningStep:
     """What one round chose.
 
-    kept: the plan after it. requested, achieved: shares of the unpruned target to be left, and left.
+    kept: the plan after it. requested, achieved: shares of the unpruned target to be left, and left. exhausted: more is
+    left than requested, and nothing more may go.
     """
 
     kept: KeptChannels
     requested: float
     achieved: float
+    exhausted: bool = False
 
 
 class LayerCollapseError(UsageError):
@@ -210,11 +212,13 @@ class UnprunedNetwork:
         choice = choose_units(
             units, scores, max(0.0, 1 - share_left * whole / now), lambda chosen: total(after(chosen)),
             scope=selection.scope, normalise=selection.normalise, floor=selection.floor, multiple=selection.multiple,
+            at_most=selection.at_most,
         )  # fmt: skip
         removed = after(choice.removed)
         if selection.floor < 1:
             self._refuse_collapse(removed, share_left, total(removed) / whole)
-        return PruningStep(self.channels.without_groups(removed), share_left, total(removed) / whole)
+        kept = self.channels.without_groups(removed)
+        return PruningStep(kept, share_left, total(removed) / whole, choice.exhausted)
 
     def _refuse_collapse(self, removed: frozenset[int], requested: float, achieved: float) -> None:
         gone = self.atoms_of(removed)

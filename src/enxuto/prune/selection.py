@@ -22,7 +22,7 @@ class Selection:
     """How filters are chosen: the measure of which a share is left, and the settings of `ranking.choose_units`.
 
     layers: `convolutions` leaves linear layers as they are and counts filters of convolutions alone, as the
-    source does.
+    source does. at_most: leave no more than the share, rather than the nearest.
     """
 
     target: Target = "filters"
@@ -31,10 +31,12 @@ class Selection:
     floor: int = 1
     multiple: int = 1
     layers: Layers = "all"
+    at_most: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; the layers only where they are not all, as points were known without."""
-        return {key: value for key, value in vars(self).items() if key != "layers" or value != "all"}
+        """JSON values; layers and `at_most` only where they are not as usual, as points were known without."""
+        usual = {"layers": "all", "at_most": False}
+        return {key: value for key, value in vars(self).items() if key not in usual or value != usual[key]}
 
     def __post_init__(self) -> None:
         if self.layers not in LAYERS:

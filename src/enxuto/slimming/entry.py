@@ -27,7 +27,7 @@ from enxuto.data import Dataset, Preprocess
 from enxuto.errors import BudgetError, DataError, ModelError, UsageError, import_optional
 from enxuto.files import to_path
 from enxuto.machine.processors import processors
-from enxuto.onnx_model import Model, fix_sizes
+from enxuto.onnx_model import Model, fix_sizes, takes_channels_last
 from enxuto.opening import (
     class_count,
     labels_of,
@@ -262,14 +262,17 @@ class SlimWork:
 
         threads = self.threads or processors()
         torch.set_num_threads(threads)
-        images = torch.from_numpy(loaded)
         start = StartingNetwork.of_model(self.model, self.metadata, self.name)
-        if tuple(images.shape[1:]) != start.architecture.input_shape:
+        last = takes_channels_last(self.model)
+        shape = start.architecture.input_shape
+        taken = (*shape[1:], shape[0]) if last else shape
+        if loaded.shape[1:] != taken:
             raise DataError(
-                f"images are {tuple(images.shape[1:])} after preprocessing, the model takes "
-                f"{start.architecture.input_shape}; say how they are prepared",
+                f"images are {loaded.shape[1:]} after preprocessing, the model takes {taken}; say how they are "
+                "prepared",
                 code="E044",
             )
+        images = torch.from_numpy(np.ascontiguousarray(loaded.transpose(0, 3, 1, 2)) if last else loaded)
         learning = None
         with torch.no_grad():
             classes = start.network(images[:1]).shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from enxuto.data import Dataset, Preprocess
 from enxuto.errors import UsageError
 from enxuto.export import export_onnx
-from enxuto.onnx_model import Model, output_ending
+from enxuto.onnx_model import Model, channels_last, output_ending, takes_channels_last
 from enxuto.progress import Progress
 from enxuto.prune.refit.pruner import Refitter
 from enxuto.prune.removal.kept import KeptChannels
@@ -125,6 +126,8 @@ def as_onnx(network: nn.Module, start: StartingNetwork, original: Model) -> Mode
         path = Path(folder) / "network.onnx"
         export_onnx(network, path, input_shape=start.architecture.input_shape)
         model = Model.read(path)
+    if takes_channels_last(original):
+        model = channels_last(model)
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     graph = proto.graph
@@ -149,12 +152,19 @@ def as_onnx(network: nn.Module, start: StartingNetwork, original: Model) -> Mode
 
 
 def _rename(proto: ModelProto, names: dict[str, str]) -> None:
-    """Rename values; one that has a new name already makes way."""
-    taken = {name for node in proto.graph.node for name in (*node.input, *node.output)}
-    taken |= {item.name for item in proto.graph.initializer}
+    """Rename values; one that has a new name already makes way, unless it is a weight."""
+    weights = {item.name for item in proto.graph.initializer}
+    taken = {name for node in proto.graph.node for name in (*node.input, *node.output)} | weights
     for old, new in list(names.items()):
-        if new in taken and new != old and new not in names:
-            raise UsageError(f"the exported network has a value {new!r} already", code="E031")
+        if new not in taken or new == old or new in names:
+            continue
+        if new in weights:
+            raise UsageError(f"the exported network has a weight {new!r} already", code="E031")
+        names[new] = next(
+            name
+            for number in count(1)
+            if (name := f"{new}, inner {number}") not in taken and name not in names.values()
+        )
     for node in proto.graph.node:
         for values in (node.input, node.output):
             for place, name in enumerate(values):

@@ -30,7 +30,7 @@ __all__ = ["Found", "SlimSearch"]
 
 _LEAST_SHARE = 0.05
 _TIMINGS = 5
-_MISSED = 0.03
+_ROUNDING = 1e-9  # of a share, in float64
 _CLEARANCE = 0.01  # of the share, as timings differ
 
 
@@ -77,10 +77,10 @@ class SlimSearch:
             price = None if best is None or best.calibrated is None else best.calibrated.outcome.price
             found = self._try(share, judge, price)
             tried.append(found.tried)
-            if found.tried.achieved > share + _MISSED:
+            if aim.latency is None and _is_more(found.tried.achieved, share):
                 remarks.append(
-                    f"{share:.0%} of the multiplications cannot be reached, {found.tried.achieved:.0%} are left: "
-                    f"layers keep multiples of {self.work.multiple} filters, and some filters must stay"
+                    f"{100 * share:.3g} % of the multiplications cannot be reached, {100 * found.tried.achieved:.3g} % "
+                    f"are left: layers keep multiples of {self.work.multiple} filters, and some filters must stay"
                 )
             if self.on_candidate is not None:
                 self.on_candidate(found.tried)
@@ -119,21 +119,27 @@ class SlimSearch:
         """The largest share of the multiplications, as far as a few timings tell, that runs within the latency."""
         low, high, share = _LEAST_SHARE, 1.0, wanted
         within: float | None = None
+        smallest = 1.0
         for _ in range(_TIMINGS):
-            kept, _achieved = self.work.plan(share)
+            kept, achieved = self.work.plan(share)
             took = latency_share(self.work.untrained(kept), self.work.model, threads=max(1, self.threads))
             if took <= wanted:
                 within, low = share, share
             else:
-                high = share
-            if high - low < 0.04:
-                break
+                high, smallest = share, min(smallest, achieved)
+            if high - low < 0.04 or (high == share and _is_more(achieved, share)):
+                break  # near enough, or nothing more can go
             slope = (1 - took) / (1 - share)  # a line through the original and what was timed last
             nearer = 1 - (1 - wanted) / slope - _CLEARANCE if slope > 0 else low
             share = nearer if low < nearer < high else (low + high) / 2
         if within is None:
             remarks.append(
-                f"no pruned network was timed at {wanted:.0%} of the latency; the smallest tried has "
-                f"{high:.0%} of the multiplications"
+                f"no pruned network was timed at {100 * wanted:.3g} % of the latency; the smallest tried has "
+                f"{100 * smallest:.3g} % of the multiplications"
             )
         return within or high
+
+
+def _is_more(achieved: float, share: float) -> bool:
+    """Whether more is left than asked for, which is so only where nothing more can go."""
+    return achieved > share * (1 + _ROUNDING)

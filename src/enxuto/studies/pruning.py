@@ -21,7 +21,7 @@ from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, error_reason
 from enxuto.importing.check import check_learnable
 from enxuto.importing.load import network_of
-from enxuto.onnx_model import Model, append_flatten, cut_before_softmax, output_ending
+from enxuto.onnx_model import Model, append_flatten, channels_first, cut_before_softmax, output_ending
 from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.prune.removal.kept import Architecture, KeptChannels
 from enxuto.prune.removal.rebuild import check_declared_size, load_pruned, save_pruned
@@ -161,7 +161,11 @@ class StartingNetwork:
         *,
         prunes: bool = True,
     ) -> StartingNetwork:
-        """Take the network of a model, as `of_file` does. name: what messages call it."""
+        """Take the network of a model, as `of_file` does. name: what messages call it.
+
+        It takes images as (channels, height, width), also where the model takes the channels last.
+        """
+        model = channels_first(model)
         input_shape = _open_shape(model, name, size)
         ending = output_ending(model)
         if ending.kind == "probabilities" and ending.before is not None:

@@ -101,22 +101,12 @@ def _pixel_scale(
     """Mean and std of pixels divided by 255, a value a channel."""
     channels, size = shape[0], tuple(shape[1:])
     whole = replace(asked, crop=None) if asked.crop == size == asked.resize else asked
-    if (
-        whole.layout != "NCHW"
-        or whole.channels == "BGR"
-        or whole.crop is not None
-        or whole.resize not in (None, size)
-    ):
-        facts = {
-            "resize": asked.resize,
-            "crop": asked.crop,
-            "channels": asked.channels,
-            "layout": asked.layout,
-        }
+    if whole.channels == "BGR" or whole.crop is not None or whole.resize not in (None, size):
+        facts = {"resize": asked.resize, "crop": asked.crop, "channels": asked.channels}
         said = ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
         raise UsageError(
             f"{network} takes images in a way that training and pruning cannot follow ({said}); they resize to "
-            f"{size[0]}×{size[1]} without a crop, and take RGB or grey as NCHW",
+            f"{size[0]}×{size[1]} without a crop, and take RGB or grey",
             code="E046",
         )
     factor = whole.divide_by / 255

@@ -39,7 +39,7 @@ class PruneOptions:
         typer.Option(
             rich_help_panel=_CHOICE,
             metavar="SHARE",
-            help="Leave this share of the MACs after all rounds: 65%, instead of --target and --amount.",
+            help="Leave at most this share of the MACs after all rounds: 65%, instead of --target and --amount.",
         ),
     ] = None
     criterion: Annotated[

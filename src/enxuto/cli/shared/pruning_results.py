@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from enxuto.cli.shared.provenance import write_provenance
 from enxuto.cli.shared.pruning_options import top1_interval
-from enxuto.cli.shared.terminal import human_bytes, note, print_json, say, show_table
+from enxuto.cli.shared.terminal import human_bytes, note, print_json, say, show_table, warn
 from enxuto.cli.shared.values import percent
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from enxuto.studies.images import Images
     from enxuto.study import Point, StudyResults
 
-__all__ = ["finish"]
+__all__ = ["explain_missed", "finish"]
+
+_HARDLY = 0.01  # of the unpruned network: what whole filters may miss
 
 
 def finish(
@@ -54,6 +56,9 @@ def finish(
     rows = [{**(results[point].values or {}), "round": number} for number, point in enumerate(points)]
     speeds = [] if timed is None else _speeds(out, pruned.network, factory, shape, timed)
     write_provenance(out, made)
+    missed = explain_missed(points[-1].settings["selection"], rows)
+    if missed is not None:
+        warn(missed)
     if as_json:
         print_json({"folder": str(out), "rounds": rows, "speed": speeds, "onnx_bytes": exported.bytes,
                     "provenance": made})  # fmt: skip
@@ -65,6 +70,30 @@ def finish(
              "10 runs taking turns)")  # fmt: skip
     note(f"{out / 'model.pt'} loads by itself; {out / 'model.onnx'}, {human_bytes(exported.bytes)}, equals it to "
          f"{exported.difference:.1g}")  # fmt: skip
+
+
+def explain_missed(selection: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why the last round leaves more than was asked for; None where it does not, or hardly.
+
+    selection: as `Selection.to_dict` gives it. rows: the values of each round, the unpruned network first.
+    """
+    last = rows[-1]
+    ended = [row["round"] for row in rows if row.get("exhausted")]
+    if not last["round"] or not (ended or last["reached"] > last["asked"] + _HARDLY):
+        return None
+    measure = "MACs" if selection["target"] == "macs" else selection["target"]
+    if ended:
+        since = "" if last["round"] == 1 else f" since round {ended[0]}"
+        floor, multiple = selection["floor"], selection["multiple"]
+        whole = f", multiples of {multiple}" if multiple > 1 else ""
+        reason = (
+            f"nothing more could go{since}, as each layer keeps --min-filters {floor}{whole}, and some filters must "
+            "stay"
+        )
+    else:
+        reason = "filters go in groups, and no other choice comes nearer"
+    reached, asked = (f"{100 * last[key]:.3g} %" for key in ("reached", "asked"))
+    return f"{reached} of the {measure} left, not the {asked} asked for: {reason}"
 
 
 def _speeds(

@@ -64,8 +64,85 @@ def _reshape(node: Node) -> Built:
     if len(found) == 2 and len(shape) > 2 and found[0] == shape[0] and _follows_batch(constant):
         return Built(nn.Flatten(1))
     if constant is not None:
-        return Built(_Reshape([int(size) for size in constant], zero_is_zero=zero))
+        target = [int(size) for size in constant]
+        parts = _parts_of(shape, found, target)
+        return Built(_Reshape(target, zero_is_zero=zero) if parts is None else _FollowingReshape(parts))
     return Built(_Reshape(None, zero_is_zero=zero), inputs=(0, 1))
+
+
+class _FollowingReshape(nn.Module):
+    """A Reshape to constant sizes, most of which are sizes of the input: they follow it when channels go.
+
+    parts: for each axis of the result the axes of the input that it joins, or a size.
+    """
+
+    def __init__(self, parts: Sequence[tuple[int, ...] | int]) -> None:
+        super().__init__()
+        self.parts = tuple(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x in its new shape."""
+        sizes = []
+        for part in self.parts:
+            size: Any = part
+            if not isinstance(part, int):
+                size = 1
+                for axis in part:
+                    size = size * x.shape[axis]
+            sizes.append(size)
+        return x.reshape(sizes)
+
+    def extra_repr(self) -> str:
+        """What `print(network)` shows."""
+        shown = (
+            str(part) if isinstance(part, int) else "·".join(f"axis{axis}" for axis in part)
+            for part in self.parts
+        )
+        return f"shape=({', '.join(shown)})"
+
+
+def _parts_of(
+    shape: Sequence[int], found: Sequence[int], target: Sequence[int]
+) -> list[tuple[int, ...] | int] | None:
+    """Where the sizes of a reshaped tensor come from, as `_FollowingReshape` takes them; None where nothing can follow.
+
+    Args:
+        shape: of the tensor, whose first axis is the batch.
+        found: its new shape.
+        target: as ONNX writes it; sizes there that an axis is split into stay.
+    """
+    if 0 in shape:
+        return None
+    parts: list[tuple[int, ...] | int] = []
+    read = 0
+    while read < len(shape) or len(parts) < len(found):
+        axes, made = [read] if read < len(shape) else [], 1
+        first = len(parts)
+        if first < len(found) and found[first] == 1 and (not axes or shape[read] != 1):
+            parts.append(1)
+            continue
+        if axes and shape[read] == 1 and (first == len(found) or found[first] != 1):
+            read += 1  # an axis of size 1 is left out
+            continue
+        joined, last = (shape[read] if axes else 1), first
+        if last < len(found):
+            made, last = found[last], last + 1
+        while joined != made:  # the fewest axes that hold as many numbers on both sides
+            if joined < made and axes[-1] + 1 < len(shape):
+                axes.append(axes[-1] + 1)
+                joined *= shape[axes[-1]]
+            elif last < len(found):
+                made, last = made * found[last], last + 1
+            else:
+                return None
+        if 0 in axes and (last - first > 1 or target[first] > 0):
+            return None  # the batch is split, or its size is written down
+        if last - first == 1:
+            parts.append(tuple(axes))
+        else:
+            parts += [int(size) for size in target[first:last]]
+        read += len(axes)
+    return parts if parts.count(-1) < 2 and 0 not in parts else None
 
 
 def _follows_batch(constant: np.ndarray | None) -> bool:
@@ -147,15 +224,23 @@ def _split(node: Node) -> Built:
 def _expand(node: Node) -> Built:
     target = node.value(1)
     if target.constant is not None:
-        return Built(Apply(_expanded, {"target": target.constant.tolist()}))
+        return Built(Apply(_expanded, {"target": target.constant.tolist(), "own": _own_axes(node)}))
     if not target.is_sizes:
         raise node.refusal("its shape is computed from the images' values")
-    return Built(Apply(_expanded), inputs=(0, 1))
+    return Built(Apply(_expanded, {"own": _own_axes(node)}), inputs=(0, 1))
 
 
-def _expanded(x: Tensor, target: Any) -> Tensor:
-    """A size of 1 in the target keeps the tensor's."""
-    wanted = list(target)
+def _own_axes(node: Node) -> tuple[int, ...]:
+    """The axes, counted from the end, along which an Expand leaves a tensor as it is: channels may go there."""
+    target = node.value(1).constant if node.value(1).constant is not None else node.value(1).example
+    assert target is not None
+    sizes = zip(reversed(node.example().shape), reversed(target.tolist()), strict=False)
+    return tuple(-1 - place for place, (size, wanted) in enumerate(sizes) if size == wanted)
+
+
+def _expanded(x: Tensor, target: Any, own: Sequence[int] = ()) -> Tensor:
+    """A size of 1 in the target keeps the tensor's, and so do the axes `own`."""
+    wanted = [1 if place - len(target) in own else size for place, size in enumerate(target)]
     rank = max(x.dim(), len(wanted))
     shape = [1] * (rank - x.dim()) + list(x.shape)
     wanted = [1] * (rank - len(wanted)) + wanted

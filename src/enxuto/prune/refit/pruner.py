@@ -25,6 +25,7 @@ COST = "cost"
 _BATCH = 64
 _MEASURED_IMAGES = 128
 _MEASURED_SHARE = 0.65  # of what is left
+_ROUNDING = 1e-9  # of a share, in float64
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Refitter:
             )
         chosen = self._plan(share_left, measure, floor, multiple, gone, self._factors[gone])
         achieved = measure(chosen) / measure(frozenset())
-        return PruningStep(self.unpruned.channels.without_groups(chosen), share_left, achieved)
+        exhausted = achieved > share_left * (1 + _ROUNDING)  # never more is left where more can go
+        return PruningStep(self.unpruned.channels.without_groups(chosen), share_left, achieved, exhausted)
 
     def _plan(
         self,

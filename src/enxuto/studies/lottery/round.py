@@ -130,6 +130,7 @@ def prune_round(task: Task) -> dict[str, Any]:
         **values,
         "asked": step.requested,
         "reached": step.achieved,
+        **({"exhausted": True} if step.exhausted else {}),
         "top1_before_retraining": at_once,
         "removed_now": (
             task.predecessors[-1].values["removed_now"]
@@ -170,7 +171,9 @@ def _take_sizes(task: Task, arm: Arm, unpruned: UnprunedNetwork, kept: KeptChann
     if arm.control == "random":
         like = load_pruned(network_file(owner), unpruned.architecture.factory).kept
         kept = unpruned.plan_alike(kept, like, task.settings["config"]["seed"])
-    return PruningStep(kept, owner.values["asked"], owner.values["reached"])
+    return PruningStep(
+        kept, owner.values["asked"], owner.values["reached"], owner.values.get("exhausted", False)
+    )
 
 
 def _choose_filters(
