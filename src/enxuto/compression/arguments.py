@@ -126,12 +126,12 @@ def to_dataset(name: str, data: DataLike, *, labelled: bool, seed: int) -> Datas
         return data
     if isinstance(data, (str, PathLike)):
         return open_dataset(fspath(data), require_labels=labelled, seed=seed)
-    data = gather(data)
-    if isinstance(data, np.ndarray):
-        return dataset_of_arrays(data)
-    if is_pair(data):
-        return dataset_of_arrays(*data)
-    if (images := listed_images(data)) is not None:
+    listed: Any = gather(data)
+    if isinstance(listed, np.ndarray):
+        return dataset_of_arrays(listed)
+    if is_pair(listed):
+        return dataset_of_arrays(listed[0], listed[1])
+    if (images := listed_images(listed)) is not None:
         return dataset_of_arrays(images)
     raise UsageError(
         f"{name}= takes a path, an enxuto.Dataset, an array of images or a list of them, or (images, labels), not "

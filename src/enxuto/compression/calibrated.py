@@ -236,7 +236,7 @@ def _report(
         missed,
         retrained,
         None if retrained is None else reporter(searched.outcome.model),
-        bounds.unbounded(held_out) or changed,
+        "; ".join(remark for remark in (bounds.unbounded(held_out), changed) if remark) or None,
     )
 
 

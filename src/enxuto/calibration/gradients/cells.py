@@ -263,5 +263,7 @@ class _Cell:
                 last = writer.op(stem, "Concat", *(state[place - 1] for _, state in found), axis=1)
                 made.append((writer.axis(stem, "Squeeze", last, 0), outputs[place]))
         for value, output in made:
-            how = {} if self.kind == TensorProto.FLOAT else {"to": self.kind}
-            writer.nodes.append(helper.make_node("Cast" if how else "Identity", [value], [output], **how))
+            if self.kind == TensorProto.FLOAT:
+                writer.nodes.append(helper.make_node("Identity", [value], [output]))
+            else:
+                writer.nodes.append(helper.make_node("Cast", [value], [output], to=self.kind))
