@@ -117,11 +117,11 @@ def measure_wasm(enx: ctypes.CDLL, levels: np.ndarray, coder: Coder, folder: Pat
         "--no-wasm-tier-up",
         str(Path(__file__).with_name("wasm_rows.mjs")),
         str(place),
-        "12",
+        "40",
     ]
     in_c = in_wasm = float("inf")
     for _ in range(3):
-        in_c = min(in_c, *best(lambda: enx.enx_decode(file, ctypes.c_size_t(0), payload, out), repeats=12))
+        in_c = min(in_c, *best(lambda: enx.enx_decode(file, ctypes.c_size_t(0), payload, out), repeats=40))
         done = subprocess.run(script, check=True, capture_output=True, text=True)
         in_wasm = min(in_wasm, float(done.stdout) / 1000)
     enx.enx_close(file)

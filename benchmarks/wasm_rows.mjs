@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 const [file, runs] = process.argv.slice(2);
 const data = readFileSync(file);
 const module = new WebAssembly.Module(readFileSync(new URL("../js/enx.wasm", import.meta.url)));
-const wasm = new WebAssembly.Instance(module, {}).exports;
+const number = (place, size) => Number(new TextDecoder().decode(new Uint8Array(wasm.memory.buffer, place >>> 0, size)));
+const wasm = new WebAssembly.Instance(module, { js: { number } }).exports;
 
 function placed(bytes) {
   const place = wasm.allocate(bytes.length) >>> 0;

@@ -16,7 +16,8 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-/* ENX_SMALL: for boards; ENX_BRIEF: a little faster and larger, for WebAssembly. */
+/* ENX_SMALL: for boards; ENX_BRIEF: a little faster and larger, for WebAssembly. ENX_DECIMAL: the name of a function that
+ * makes a float64 of a text, for builds that have one anyway. */
 #ifdef ENX_SMALL
 #define ENX_BRIEF
 #endif
@@ -521,6 +522,56 @@ static const uint8_t *skip_number(const uint8_t *p, int *whole)
     return p;
 }
 
+static int is_finite(double x) { return x - x == 0; }
+
+#ifdef ENX_DECIMAL
+/* The float64 nearest to a number of JSON, infinite where there is none, by a function of the host: of JavaScript, Number(). */
+double ENX_DECIMAL(const uint8_t *text, size_t size);
+
+static double decimal(const uint8_t *p)
+{
+    int whole;
+    return ENX_DECIMAL(p, (size_t)(skip_number(p, &whole) - p));
+}
+
+static int is_within_float64(const uint8_t *p) { return is_finite(decimal(p)); }
+
+/* Digits, without their sign, as a number: exact as far as sizes go. */
+static uint64_t natural(const uint8_t *p)
+{
+    const double x = decimal(p + (*p == '-'));
+    return x < 1e18 ? (uint64_t)x : UINT64_MAX;
+}
+#else
+/* The first 19 digits of a number of JSON that are not leading zeros, followed by zeros where it has fewer; 0 for zero.
+ * *point: the number is 0.digits times 10 to the power of that. */
+static uint64_t first_digits(const uint8_t *p, int64_t *point)
+{
+    uint64_t first = 0;
+    int64_t written = 0;
+    int count = 0, behind = 0;
+    *point = 0;
+    for (; *p >= '-' && *p <= '9'; p++) {
+        if (*p < '0') { /* a sign, or the point */
+            behind |= *p == '.';
+            continue;
+        }
+        if (first || *p != '0') *point += !behind;
+        else *point -= behind;
+        if (count < 19) {
+            first = 10 * first + (uint64_t)(*p - '0');
+            count += first != 0;
+        }
+    }
+    for (; first && count < 19; count++) first *= 10;
+    if ((*p | 32) != 'e') return first;
+    const int down = *++p == '-';
+    for (p += *p < '0'; *p >= '0' && *p <= '9'; p++)
+        if (written < (int64_t)1 << 40) written = 10 * written + (*p - '0');
+    *point += down ? -written : written;
+    return first;
+}
+
 /* A number of any length as far as a decimal one needs it, 16 bits a limb, the lowest first: 781 digits before the point, and
  * behind it so many bits that 10 to the power of -330 still has more than 64. */
 enum { BEHIND = 76, LIMBS = BEHIND + 166, DIGITS = 780 };
@@ -563,35 +614,6 @@ static double rounded(uint64_t q, int sticky, int e)
     return value;
 }
 
-/* The first 19 digits of a number of JSON that are not leading zeros, followed by zeros where it has fewer; 0 for zero.
- * *point: the number is 0.digits times 10 to the power of that. */
-static uint64_t first_digits(const uint8_t *p, int64_t *point)
-{
-    uint64_t first = 0;
-    int64_t written = 0;
-    int count = 0, behind = 0;
-    *point = 0;
-    for (; *p >= '-' && *p <= '9'; p++) {
-        if (*p < '0') { /* a sign, or the point */
-            behind |= *p == '.';
-            continue;
-        }
-        if (first || *p != '0') *point += !behind;
-        else *point -= behind;
-        if (count < 19) {
-            first = 10 * first + (uint64_t)(*p - '0');
-            count += first != 0;
-        }
-    }
-    for (; first && count < 19; count++) first *= 10;
-    if ((*p | 32) != 'e') return first;
-    const int down = *++p == '-';
-    for (p += *p < '0'; *p >= '0' && *p <= '9'; p++)
-        if (written < (int64_t)1 << 40) written = 10 * written + (*p - '0');
-    *point += down ? -written : written;
-    return first;
-}
-
 /* The float64 nearest to a number of JSON; infinite where there is none. */
 static double decimal(const uint8_t *p)
 {
@@ -625,8 +647,6 @@ static double decimal(const uint8_t *p)
     return negative ? -value : value;
 }
 
-static int is_finite(double x) { return x - x == 0; }
-
 /* Whether a number of JSON has a float64: it lies below 2^1024 - 2^970, from where on it is rounded to infinity. The first
  * digits tell nearly all from that number of 309 digits. */
 static int is_within_float64(const uint8_t *p)
@@ -637,6 +657,16 @@ static int is_within_float64(const uint8_t *p)
     if (!first || point != 309) return !first || point < 309;
     return first == limit ? is_finite(decimal(p)) : first < limit;
 }
+
+/* Digits, without their sign, as a number; UINT64_MAX for those that are larger than any size. */
+static uint64_t natural(const uint8_t *p)
+{
+    int64_t point;
+    uint64_t value = first_digits(p, &point);
+    for (; point < 19; point++) value /= 10;
+    return point == 19 ? value : UINT64_MAX;
+}
+#endif
 
 enum { JSON_DEPTH = 900, MOST_DIGITS = 4300 };
 
@@ -731,11 +761,9 @@ static int next_item(const uint8_t **p, int first)
 static int natural_value(const uint8_t *p, uint64_t most, uint64_t *value)
 {
     int whole;
-    int64_t point;
     if (!p || !skip_number(p, &whole) || !whole) return 0;
-    *value = first_digits(p, &point);
-    for (; point < 19; point++) *value /= 10;
-    return point == 19 && *value <= most && (*p != '-' || !*value);
+    *value = natural(p);
+    return *value <= most && (*p != '-' || !*value);
 }
 
 static int float_value(const uint8_t *p, double *value)
@@ -1733,6 +1761,9 @@ static int contexts_chunk(const contexts *c, const uint8_t *data, uint64_t lengt
         else if (together == 1 && kind == 2) STRANDS(1, 1, 0, 0);
         else if (together == 1 && kind == 5) STRANDS(1, 0, 1, 1);
         else if (together == 1 && kind == 6) STRANDS(1, 1, 1, 0);
+        else
+#else /* matrices have no neighbours to add up */
+        if (together == LANES && c->places == 1) STRANDS(LANES, 0, c->on_trellis, 1);
         else
 #endif
             STRANDS(together, near, c->on_trellis, 0);

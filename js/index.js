@@ -16,6 +16,7 @@ const MESSAGES = [
 ];
 const [CUT_OFF, TOO_LONG, NO_MEMORY] = [2, 3, 9];
 const PREFIX = 36;
+const UTF8 = new TextDecoder();
 
 /** Why a file was refused: `message` is one sentence, `code` a word (see index.d.ts). */
 export class EnxError extends Error {
@@ -47,12 +48,13 @@ class Decoder {
   static async create() {
     compiled ??= compile();
     compiled.catch(() => (compiled = undefined)); // the next call tries again
-    return new Decoder((await WebAssembly.instantiate(await compiled, {})).exports);
+    const decoder = new Decoder();
+    decoder.wasm = (await WebAssembly.instantiate(await compiled, decoder.imports)).exports;
+    return decoder;
   }
 
-  constructor(exports) {
-    this.wasm = exports;
-  }
+  /** What the module asks of JavaScript: a number of JSON as the float64 nearest to it, which takes much code elsewhere. */
+  imports = { js: { number: (place, size) => Number(UTF8.decode(new Uint8Array(this.wasm.memory.buffer, place >>> 0, size))) } };
 
   check(code) {
     if (code) throw this.error(code);
@@ -81,7 +83,7 @@ class Decoder {
     return this.lend(new Uint8Array(4), (place) => {
       const begin = this.wasm.table(place) >>> 0;
       const memory = this.wasm.memory.buffer;
-      return JSON.parse(new TextDecoder().decode(new Uint8Array(memory, begin, new DataView(memory).getUint32(place, true))));
+      return JSON.parse(UTF8.decode(new Uint8Array(memory, begin, new DataView(memory).getUint32(place, true))));
     });
   }
 }

@@ -16,6 +16,7 @@ import ast
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -139,6 +140,16 @@ def markers_of(path: Path) -> list[str]:
     if path.stem in RECENT_FILES:
         found.append("recent")
     return found
+
+
+@pytest.fixture(scope="module")
+def remembered_exports() -> Iterator[None]:
+    """Networks that this process has exported before are not traced again: see `remembered_exports.py`."""
+    import remembered_exports
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("enxuto.export.network._to_onnx", remembered_exports.export)
+        yield
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

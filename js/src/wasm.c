@@ -9,6 +9,10 @@
 
 #include "enx.h"
 
+/* JavaScript's Number() of a text; enx.c calls it by the name that ENX_DECIMAL gives it. */
+__attribute__((import_module("js"), import_name("number"))) double number_of(const uint8_t *text, size_t size);
+double decimal_of(const uint8_t *text, size_t size) { return number_of(text, size); }
+
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 int memcmp(const void *a, const void *b, size_t size)

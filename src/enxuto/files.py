@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os import PathLike, fspath
 from pathlib import Path
@@ -22,7 +22,9 @@ from enxuto.errors import UsageError, does_not_exist
 from enxuto.machine.leftovers import clear, prefix_of, temporary
 
 __all__ = [
+    "ENDINGS",
     "atomic_write",
+    "check_ending",
     "check_writable",
     "is_protected_input",
     "open_regular_file",
@@ -32,6 +34,20 @@ __all__ = [
     "read_toml",
     "to_path",
 ]
+
+ENDINGS: Mapping[str, str] = {
+    ".enx": "compressed models",
+    ".enxd": "difference files",
+    ".onnx": "ONNX models",
+    **dict.fromkeys((".pt", ".pth", ".safetensors", ".tflite", ".ort", ".pb"), "models of another format"),
+    **dict.fromkeys((".html", ".htm"), "web pages"),
+    **dict.fromkeys((".png", ".svg", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"), "pictures"),
+    **dict.fromkeys((".csv", ".tsv", ".md", ".txt", ".pdf"), "tables and texts"),
+    **dict.fromkeys((".json", ".jsonl", ".toml", ".yaml", ".yml"), "results and settings"),
+    **dict.fromkeys((".npz", ".npy", ".parquet"), "arrays"),
+    **dict.fromkeys((".zip", ".gz", ".xz", ".zst", ".tar"), "archives"),
+}
+"""What files are that end so. A name that ends in nothing of these may be that of any file."""
 
 _inputs: set[tuple[int, int]] = set()  # device and number of files that must not be written over
 _PART = ".part"
@@ -48,6 +64,22 @@ def to_path(place: object, what: str = "a path") -> Path:
     if "\0" in text:
         raise UsageError(f"{text!r:.80} is no path: it holds a NUL character")
     return Path(text)
+
+
+def check_ending(path: Path, endings: Sequence[str], advice: str = "") -> None:
+    """Raise `UsageError` where a name says that a file is of another kind than what is written.
+
+    Args:
+        path: the file to write.
+        endings: that names of what is written may have, such as `.enx`.
+        advice: what else the message says.
+    """
+    ending, right = path.suffix.lower(), " or ".join(endings)
+    if ending in ENDINGS and ending not in endings:
+        more = f", and {advice}" if advice else ""
+        raise UsageError(
+            f"{path}: names of {ENDINGS[ending]} end in {ending}, and this will be none; name it {right}{more}"
+        )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from enxuto.compression.arguments import (
     check_count,
     named_samples,
     to_dataset,
+    to_named,
     to_outputs,
     to_preprocess,
 )
@@ -34,6 +35,7 @@ from enxuto.compression.result import CompressionResult
 from enxuto.data import Dataset, Preprocess
 from enxuto.data.feeding import columns_of
 from enxuto.data.labels import Label
+from enxuto.data.listed import gather
 from enxuto.data.samples import Samples
 from enxuto.enx.file import CompressedModel
 from enxuto.errors import UsageError
@@ -105,7 +107,7 @@ def evaluate(
         predict: the path of an `.enx` or ONNX file, a model as `enxuto.load` gives it, a `Runner`, or a function:
             float32 batch (N, …) as `preprocess` makes it → scores (N, C).
         dataset: a path, a `Dataset`, or arrays (images, labels). Or named arrays of a model: a dict of arrays (N, …) by
-            input name, dicts of a sample each, or files of them.
+            input name, dicts, arrays or lists of arrays of a sample each, as `compress` takes them, or files of them.
         preprocess: how images become the model's input: a preset's name, a `Preprocess`, or a dict of its settings. By
             default the model's own; functions and Runners have none.
         labels: class names in the order of the model's outputs, with which the data's classes are matched by name. By
@@ -130,6 +132,7 @@ def evaluate(
         raise UsageError(f"progress= takes a function of (done, total), not {progress!r:.80}")
     model = _open("predict", predict, threads)
     other = None if reference is None else _open("reference", reference, threads)
+    dataset = to_named(dataset, model, "dataset=") if isinstance(model, LoadedModel) else gather(dataset)
     named = _named(model, dataset)
     if named is not None:
         images_only = (

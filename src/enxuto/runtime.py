@@ -17,7 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnxruntime
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
 from enxuto.machine.processors import check_threads, processors
@@ -282,6 +282,8 @@ def session(
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or processors()
         options.log_severity_level = _FATAL_ONLY
+        if _has_cells_of_halves(model):  # of unknown shape: a later pass of ONNX Runtime 1.31 crashes on them
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with _one_line_errors(ModelError, _CANNOT, "E034"):
         if model.size_bound() < _ONE_FILE:
             return onnxruntime.InferenceSession(model.to_bytes(), options, providers=chosen)
@@ -289,6 +291,15 @@ def session(
             path = Path(folder) / "model.onnx"
             model.write(path)
             return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+
+
+def _has_cells_of_halves(model: Model) -> bool:
+    """Say whether a model may have an LSTM, GRU or RNN that computes with float16."""
+    graph = model.proto.graph
+    if not any(node.op_type in ("LSTM", "GRU", "RNN") for node in graph.node):
+        return False
+    types = [item.data_type for item in graph.initializer]
+    return TensorProto.FLOAT16 in (*types, *(item.type.tensor_type.elem_type for item in graph.input))
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from enxuto.archive import digest
 from enxuto.prune import load_pruned
 from enxuto.train import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("remembered_exports")
+
 Invoke = Callable[..., Result]
 FAST = ("--epochs", 1, "--set", "batch=16", "--set", "threads=1", "--set", "device=cpu")
 

@@ -17,9 +17,11 @@ from typer.testing import Result
 from enxuto.cli import app
 from enxuto.cli.shared.outputs import FILES, FOLDERS
 from enxuto.enx.file import CompressedModel
+from enxuto.errors import UsageError
 from enxuto.onnx_model import Model
 
 Invoke = Callable[..., Result]
+CONFORMANCE = Path(__file__).parent.parent / "conformance" / "sound"
 
 # Every option of a verb that names something to write: verb → words, with OUT for the output. The inputs are not there:
 # whoever works before looking at the output says something else.
@@ -152,6 +154,69 @@ def test_a_dash_makes_no_file_named_so(which: str, invoke: Invoke, here: Path) -
     assert result.exit_code == 2
     if which not in STREAMED:
         assert "does not write to stdout" in refused(result)
+    assert not list(here.iterdir())
+
+
+# For each file that a verb writes: endings that are its own, and endings of other kinds.
+KINDS = {
+    "compress": ((".enx",), (".onnx", ".enxd", ".pt", ".tflite", ".json", ".npz", ".gz")),
+    "decompress": ((".onnx",), (".enx", ".enxd", ".pth", ".png")),
+    "diff": ((".enxd",), (".enx", ".onnx", ".zip")),
+    "apply": ((".enx", ".onnx"), (".enxd", ".html")),
+    "export": ((".onnx",), (".enx", ".pt", ".safetensors")),
+    "compare": ((".png",), (".html", ".csv", ".jpg", ".svg")),
+    "report": ((".html", ".htm"), (".pdf", ".json", ".enx", ".md")),
+    "show": ((".html", ".png", ".svg"), (".onnx", ".pdf")),
+    "zoo": ((".png", ".svg"), (".html", ".csv")),
+}
+
+
+@pytest.mark.parametrize("which", FILE_OUTPUTS)
+def test_a_name_of_another_kind_of_file_is_refused(which: str, invoke: Invoke, here: Path) -> None:
+    own, others = KINDS[which]
+    for ending in [*others, others[0].upper()]:
+        line = refused(invoke(*words(which, f"out{ending}")))
+        assert f"out{ending}: names of" in line
+        assert f"name it {' or '.join(own)}" in line
+    assert not list(here.iterdir())
+    for ending in (".v2", *own) if which != "zoo" else ():
+        assert "names of" not in invoke(*words(which, f"out{ending}")).stderr
+
+
+def test_how_to_get_the_kind_that_was_named_is_said(invoke: Invoke, digits: Path, here: Path) -> None:
+    assert "`enxuto decompress x.enx -o x.onnx` makes ONNX" in refused(
+        invoke("compress", digits, "-o", "x.onnx")
+    )
+    (here / "small").mkdir()
+    assert "`enxuto compress small/x.onnx -o small/x.enx`" in refused(
+        invoke("decompress", digits, "-o", "small/x.enx")
+    )
+
+
+def test_in_python_names_of_other_kinds_are_refused_too(here: Path) -> None:
+    """`save("model.onnx")` would write a file that no runtime opens."""
+    compressed = CompressedModel.read(CONFORMANCE / "trellis-order0.enx")
+    model = compressed.to_model()
+    for write, name, right in (
+        (compressed.save, "x.onnx", ".enx; write_onnx"),
+        (compressed.save, "x.npz", ".enx"),
+        (compressed.write_onnx, "x.enx", ".onnx; save"),
+        (model.write, "x.enx", ".onnx; save"),
+        (model.write, "x.pt", ".onnx"),
+    ):
+        with pytest.raises(
+            UsageError, match=f"^{name}: names of .*; name it {right.replace('; ', ', and ')}"
+        ):
+            write(name)
+    assert not list(here.iterdir())
+    compressed.save("x")
+    model.write("x.v2")
+
+
+@pytest.mark.parametrize("which", FOLDER_OUTPUTS)
+def test_a_folder_is_not_made_under_the_name_of_a_file(which: str, invoke: Invoke, here: Path) -> None:
+    line = refused(invoke(*words(which, "out.enx")))
+    assert "makes a folder; name a folder, such as out" in line
     assert not list(here.iterdir())
 
 

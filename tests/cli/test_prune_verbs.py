@@ -19,6 +19,8 @@ from enxuto.errors import UsageError
 from enxuto.prune import load_pruned
 from enxuto.runtime import Runner
 
+pytestmark = pytest.mark.usefixtures("remembered_exports")
+
 Invoke = Callable[..., Result]
 QUIET = ("--no-speed", "--json")
 

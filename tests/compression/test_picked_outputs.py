@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -151,3 +152,46 @@ def test_outputs_that_no_bound_is_of_are_named(bounds: dict[str, float], said: s
     )  # fmt: skip
     found = Bounds(**bounds).unbounded(judged)  # type: ignore[arg-type]
     assert (said is None and found is None) or (said is not None and said in str(found))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "agreement", "said"),
+    [
+        (
+            {"max_kl": 0.1},
+            40.0,
+            "(KL 0.01 nats), and yet 60.0 % of the answers changed; min_agreement= bounds them",
+        ),
+        ({"max_drop": 1.0}, 89.9, "(+0.50 points lost), and yet 10.1 % of the answers changed"),
+        ({"max_kl": 0.1}, 90.0, None),
+        ({"max_kl": 0.1, "min_agreement": 30.0}, 40.0, None),
+        ({"max_bytes": 1000}, 40.0, None),
+        ({"max_kl": 0.1}, None, None),
+    ],
+)
+def test_answers_that_change_though_the_bound_holds_are_named(
+    bounds: dict[str, float], agreement: float | None, said: str | None
+) -> None:
+    """Of a model whose answers are close calls, a small divergence changes most."""
+    judged = Judgement(
+        samples=10, top1=70.0, drop=0.5, drop_interval=None, agreement=agreement, agreement_interval=None, kl=0.01,
+        data_hash="", original_top1=70.5,
+    )  # fmt: skip
+    found = Bounds(**bounds).changed_answers(judged)  # type: ignore[arg-type]
+    assert (said is None and found is None) or (said is not None and said in str(found))
+
+
+def test_a_model_of_nearly_flat_answers_says_how_many_changed(tmp_path: Path) -> None:
+    proto = helper.make_model(
+        helper.make_graph(
+            [_node("MatMul", "x w", "logits")], "flat",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 10])],
+            [numpy_helper.from_array(np.random.default_rng(0).normal(0, 0.01, (8, 10)).astype(np.float32), "w")],
+        ), opset_imports=[helper.make_opsetid("", 17)], ir_version=9,
+    )  # fmt: skip
+    x = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
+    with pytest.warns(
+        UserWarning, match=r"the bound holds .* % of the answers changed; min_agreement= bounds"
+    ):
+        enxuto.compress(proto, data={"x": x}, max_kl=0.01, cache=tmp_path, threads=1)

@@ -35,6 +35,8 @@ from enxuto.study.store import refuse_earlier_form
 from enxuto.tables import as_markdown
 from enxuto.train.config import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("remembered_exports")
+
 DSC = ("squeezenet-dsc",)
 BOTH = ("squeezenet-dsc", "squeezenet-cifar")
 FAST = {"epochs": 2, "batch": 24}

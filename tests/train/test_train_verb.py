@@ -22,6 +22,8 @@ from enxuto.cli import app
 from enxuto.errors import UsageError
 from enxuto.train import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("remembered_exports")
+
 Invoke = Callable[..., Result]
 QUICK = ("--set", "batch=16", "--set", "threads=1", "--set", "device=cpu")
 

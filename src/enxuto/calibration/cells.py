@@ -14,17 +14,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from enxuto.calibration.gradients.cells import is_cell
 from enxuto.errors import EnxutoError
 from enxuto.onnx_model import STANDARD_DOMAINS, Model, Role, reads_of, text_attribute
+from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.onnx_model.tensors import InMemory, clear_bytes
 from enxuto.runtime import Runner
 
 __all__ = ["CellWeight", "cell_weights", "hidden_name", "with_hidden_states"]
 
 _MOST_NUMBERED = 1 << 24  # elements that float32 can number
+_EXACT_IN_HALVES = 128  # whole numbers up to here are exact in bfloat16 too
 _OPSET = 13  # from which Slice and Unsqueeze take axes as inputs
 
 
@@ -114,13 +116,30 @@ def cell_weights(
         own = info.role is Role.MATRIX and len(info.shape) in (2, 3) and inside[name] == reads[name]
         if not own or info.elements >= _MOST_NUMBERED:
             continue
-        numbered = (1 + np.arange(info.elements, dtype=np.float32)).reshape(info.shape).astype(info.dtype)
-        if info.dtype.itemsize < 4:  # halves cannot number that many
-            continue
-        places = _computed(model, nodes, leaves, value, {name: numbered})
+        places = _numbered(model, nodes, leaves, value, name)
         weight = None if places is None else _placed(name, info.shape, places)
         if weight is not None:
             found.append(weight)
+    return found
+
+
+def _numbered(
+    model: Model, nodes: Sequence[NodeProto], leaves: set[str], value: str, name: str
+) -> np.ndarray | None:
+    """Return the number, from 1 up, of the element of a weight at every place of a value; 0 at places of others."""
+    info = model.info(name)
+    numbers = 1 + np.arange(info.elements).reshape(info.shape)
+    base = (
+        _EXACT_IN_HALVES if info.dtype.itemsize < 4 else _MOST_NUMBERED
+    )  # digits that the type holds exactly
+    found, power = None, 1
+    while found is None or numbers.any():
+        numbers, digits = np.divmod(numbers, base)
+        places = _computed(model, nodes, leaves, value, {name: digits.astype(info.dtype)})
+        if places is None:
+            return None
+        found = places.astype(np.float64) * power + (0.0 if found is None else found)
+        power *= base
     return found
 
 
@@ -164,7 +183,7 @@ def _computed(
     zeros = {
         name: np.zeros(model.info(name).shape, model.info(name).dtype)
         for name in leaves - set(given)
-        if model.info(name).data_type == TensorProto.FLOAT and name in piece
+        if model.info(name).data_type in FLOAT_TYPES and name in piece
     }
     try:
         return Runner(piece.replace_weights({**zeros, **given}), threads=1).run({}, [value])[0]

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
 from enxuto.data.samples import Group
-from enxuto.onnx_model import Model, numpy_dtype, reads_of
+from enxuto.onnx_model import Model, numpy_dtype, reads_of, static_values
 from enxuto.runtime import Runner
 
 __all__ = ["PartialRuns"]
@@ -45,6 +45,7 @@ class PartialRuns:
         self._inputs = [item.name for item in graph.input if item.name not in model]
         self._type = input_type(model)
         self.outputs = [item.name for item in graph.output]
+        self._constant = static_values(model)
         self._stages = _plan(model, [*stops, *self.outputs])
 
     def run(
@@ -112,7 +113,13 @@ class PartialRuns:
         runner = Runner(self._as_model(stage, held[0].found, weights), threads=threads)
         for values in held:
             feeds = {name: values.found[name] for name in stage.inputs}
-            made = _run_in_batches(runner, feeds, stage.outputs, values.count)
+            # Weights that a node makes (a Cast of halves, say) have rows of their own, as many as samples by chance.
+            at_once = not self._constant.isdisjoint((*feeds, *stage.outputs))
+            made = (
+                runner.run(feeds, stage.outputs)
+                if at_once
+                else _run_in_batches(runner, feeds, stage.outputs, values.count)
+            )
             values.found.update(zip(stage.outputs, made, strict=True))
 
     def _drop_unread(self, held: Sequence[_Values], number: int) -> None:

@@ -11,7 +11,6 @@ from enxuto.cli.shared.common_options import Force, Json, Threads
 from enxuto.cli.shared.outputs import default_file
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json
-from enxuto.errors import UsageError
 
 HELP = """Make the newer file of an `.enx` file and a difference file that `enxuto diff` wrote.
 
@@ -47,8 +46,6 @@ def run(
     from enxuto.differences.entry import apply
     from enxuto.differences.patch import Patch, hash_of_file
 
-    if output is not None and output.suffix.lower() == ".enxd":
-        raise UsageError(f"{output} will be no difference file; name it .enx, or .onnx for a plain model")
     target = output or default_file(patch.with_suffix(".enx"), force=force)
     read = Patch.read(patch)
     made = apply(source, read)

@@ -11,7 +11,6 @@ from enxuto.cli.shared.common_options import Force, Json, Threads
 from enxuto.cli.shared.outputs import default_file
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.terminal import note, print_json, warnings_as_remarks
-from enxuto.errors import UsageError
 
 HELP = """Write what changed since an `.enx` file: a network trained a little further in a tenth of its bytes.
 
@@ -56,8 +55,6 @@ def run(
     """Make the difference and write it."""
     from enxuto.differences.entry import diff
 
-    if output is not None and output.suffix.lower() in (".enx", ".onnx"):
-        raise UsageError(f"{output} will be a difference file; name it .enxd, as `enxuto apply` has it")
     target = output or default_file(new.with_suffix(".enxd"), force=force)
     with warnings_as_remarks():
         patch = diff(source, new, original=original, price=price, threads=threads)

@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from enxuto.data import Dataset, Preprocess, dataset_of_arrays, open_dataset, preset
 from enxuto.data.feeding import columns_of, fit_samples, holds_named_arrays, read_samples
+from enxuto.data.listed import gather, is_pair, listed_images, name_arrays
 from enxuto.data.samples import Samples
 from enxuto.enx.learned import parameters
 from enxuto.errors import UsageError
@@ -39,6 +40,7 @@ __all__ = [
     "to_dataset",
     "to_feedback",
     "to_model",
+    "to_named",
     "to_names",
     "to_outputs",
     "to_preprocess",
@@ -124,12 +126,16 @@ def to_dataset(name: str, data: DataLike, *, labelled: bool, seed: int) -> Datas
         return data
     if isinstance(data, (str, PathLike)):
         return open_dataset(fspath(data), require_labels=labelled, seed=seed)
+    data = gather(data)
     if isinstance(data, np.ndarray):
         return dataset_of_arrays(data)
-    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], np.ndarray):
+    if is_pair(data):
         return dataset_of_arrays(*data)
+    if (images := listed_images(data)) is not None:
+        return dataset_of_arrays(images)
     raise UsageError(
-        f"{name}= takes a path, an enxuto.Dataset, an array of images or (images, labels), not {type(data).__name__}"
+        f"{name}= takes a path, an enxuto.Dataset, an array of images or a list of them, or (images, labels), not "
+        f"{type(data).__name__}"
     )
 
 
@@ -146,6 +152,7 @@ def to_data(
 
     feedback: by output the input that it is at the next step; `UsageError` where the data are no named arrays.
     """
+    data = to_named(data, model, f"{name}=")
     found = named_samples(data, model, feedback, name=f"{name}=")
     if found is not None:
         return found
@@ -154,6 +161,18 @@ def to_data(
             f"feedback= is of named arrays, in sequences, which {name}= does not hold", code="E024"
         )
     return data if isinstance(data, Samples) else to_dataset(name, data, labelled=labelled, seed=seed)
+
+
+def to_named(data: DataLike, model: Model, name: str) -> Any:
+    """Return arrays that a caller lists without names of inputs as dicts, an array or a data set; all else as it is.
+
+    name: of the argument, for messages.
+    """
+    data = gather(data)
+    if not isinstance(data, (list, tuple, np.ndarray)):
+        return data
+    inputs, states = Runner(model, threads=1).inputs, find_states(model)
+    return name_arrays(data, [item for item in inputs if item.name not in states] or inputs, name)
 
 
 def named_samples(

@@ -62,7 +62,8 @@ class CalibratedResult:
     by_chance: how the original's top-1 on the held-out images compares with chance. held_out_violation: the bound that
     does not hold on these images, though it holds on those that judged the search. retrained: what retraining found,
     whose best file is then the outcome. before_retraining: how the calibrated file does on the held-out images.
-    unbounded: what to say of outputs that lose much there and that no bound is of.
+    unbounded: what to say of outputs that lose much there and that no bound is of, or of answers that change though the
+    bound holds.
     """
 
     search: SearchResult
@@ -225,15 +226,17 @@ def _report(
     if reporter is None:
         return CalibratedResult(found, None, calibration, retrained=retrained)
     held_out = reporter(found.outcome.model)
+    missed = bounds.violation(held_out) if found.fits else None
+    changed = bounds.changed_answers(held_out) if found.fits and missed is None else None
     return CalibratedResult(
         found,
         held_out,
         calibration,
         reporter.by_chance if held_out.top1 is not None else None,
-        bounds.violation(held_out) if found.fits else None,
+        missed,
         retrained,
         None if retrained is None else reporter(searched.outcome.model),
-        bounds.unbounded(held_out),
+        bounds.unbounded(held_out) or changed,
     )
 
 

@@ -102,7 +102,8 @@ def compress(
             a `Dataset`, an array of images, or (images, labels). Arrays (N, H, W, C) of uint8 are preprocessed. Arrays
             (N, C, H, W) of floats are the model's input as they are. Only `max_drop` needs labels. A model of other
             inputs takes named arrays: a dict of arrays (N, …), a dict for each sample, or files of them (`.npz`, a
-            folder of `.npz` or `.npy`, `.jsonl`, Parquet).
+            folder of `.npz` or `.npy`, `.jsonl`, Parquet). Lists and iterators have a sample an entry: an array for a
+            model's one input, or a list of arrays in the inputs' order.
         calibration: images that calibrate, in the same forms; their labels are not used. By default a part of `data`.
         preprocess: how images become the model's input: a preset (`imagenet`, `resnet-cifar`, …), a `Preprocess`, or a
             dict of its settings. By default the model's own, as far as it carries one. Stored in the file.

@@ -109,6 +109,19 @@ class Bounds:
             return f"no bound is of the answers, of which {same:.1f} % stay; min_agreement= or max_kl= bounds them too"
         return None
 
+    def changed_answers(self, judgement: Judgement) -> str | None:
+        """Return what to say where bounds hold and yet many answers changed, as nearly flat ones do; else None."""
+        same, is_bounded = judgement.agreement, self.max_kl is not None or self.max_drop is not None
+        if not is_bounded or self.min_agreement is not None or same is None or same >= _POOR_AGREEMENT:
+            return None
+        known = (f"KL {judgement.kl:.3g} nats",) if self.max_kl is not None else ()
+        if self.max_drop is not None and judgement.drop is not None:
+            known = (*known, f"{judgement.drop:+.2f} points lost")
+        return (
+            f"the bound holds ({', '.join(known)}), and yet {100 - same:.1f} % of the answers changed; "
+            "min_agreement= bounds them"
+        )
+
     def violation(self, judgement: Judgement | None, score: JudgeScore | None = None) -> str | None:
         """Return which bound a judgement or score violates, None where all bounds hold."""
         found = None if judgement is None else self._answers_violation(judgement)

@@ -24,7 +24,7 @@ from enxuto.enx.payload import Payload, Spool
 from enxuto.enx.signature import MAGIC, PATCH_MAGIC
 from enxuto.enx.table import Header, LevelsRow, dump_header
 from enxuto.errors import FormatError
-from enxuto.files import atomic_write, open_regular_file, to_path
+from enxuto.files import atomic_write, check_ending, open_regular_file, to_path
 
 __all__ = ["PATCH_VERSION", "Patch", "hash_of_file"]
 
@@ -87,9 +87,13 @@ class Patch:
         return found
 
     def save(self, path: str | Path) -> int:
-        """Write the file, whole or not at all; return its length in bytes."""
-        data = self.to_bytes()
-        with atomic_write(to_path(path)) as file:
+        """Write the file, whole or not at all; return its length in bytes.
+
+        Raises `UsageError` for a name of another kind of file.
+        """
+        data, target = self.to_bytes(), to_path(path)
+        check_ending(target, (".enxd",), "apply makes the new file with it")
+        with atomic_write(target) as file:
             file.write(data)
         return len(data)
 

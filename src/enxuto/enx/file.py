@@ -24,7 +24,7 @@ from enxuto.enx.payload import CodedInFile, Payload, most_elements
 from enxuto.enx.signature import MAGIC, PATCH_MAGIC
 from enxuto.enx.table import Header, LevelsRow, Row, TensorEntry, check_metadata, dump_header, parse_header
 from enxuto.errors import FormatError
-from enxuto.files import atomic_write, open_regular_file, to_path
+from enxuto.files import atomic_write, check_ending, open_regular_file, to_path
 from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, fill, skeleton_slots, write_streaming
 from enxuto.onnx_model.carried import write_carried
@@ -63,8 +63,13 @@ class CompressedModel:
             return _read(file, place)
 
     def save(self, path: str | Path) -> int:
-        """Write the file, whole or not at all; return its length in bytes."""
-        with atomic_write(to_path(path)) as file:
+        """Write the file, whole or not at all; return its length in bytes.
+
+        Raises `UsageError` for a name of another kind of file, such as `model.onnx`.
+        """
+        target = to_path(path)
+        check_ending(target, (".enx",), "write_onnx makes an ONNX file")
+        with atomic_write(target) as file:
             length = 0
             for piece in self.pieces():
                 file.write(piece)

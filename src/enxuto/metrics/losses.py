@@ -136,9 +136,10 @@ class OutputLoss:
         return np.ascontiguousarray(np.moveaxis(found.reshape(moved.shape), -1, self.axis), np.float32)
 
     def _by_class(self, value: NDArray[Any], count: int) -> NDArray[Any]:
-        """Return scores as (samples × places, classes)."""
+        """Return scores as (samples × places, classes); rows of a sample that is a batch of several are places."""
         if self.axis is None:
-            return value.reshape(count, -1)
+            several = value.ndim > 1 and len(value) > count and len(value) % count == 0
+            return value.reshape(len(value) if several else count, -1)
         moved = np.moveaxis(value, self.axis, -1)
         return moved.reshape(-1, moved.shape[-1])
 

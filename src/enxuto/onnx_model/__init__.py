@@ -33,6 +33,7 @@ from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
 from enxuto.onnx_model.states import State, check_feedback, find_states
+from enxuto.onnx_model.static import static_values
 from enxuto.onnx_model.tensors import check_finite
 from enxuto.onnx_model.windows import Window, window_of
 from enxuto.onnx_model.write import write_streaming
@@ -79,6 +80,7 @@ __all__ = [
     "reads_of",
     "skeleton",
     "skeleton_slots",
+    "static_values",
     "takes_channels_last",
     "text_attribute",
     "total_bytes",

@@ -218,7 +218,10 @@ class Model:
         return proto
 
     def write(self, path: str | Path) -> None:
-        """Write one file, or from 2 GB on `<name>.data` beside it too; whole or not at all (see `write`)."""
+        """Write one file, or from 2 GB on `<name>.data` beside it too; whole or not at all (see `write`).
+
+        Raises `UsageError` for a name of another kind of file, such as `model.enx`.
+        """
         from enxuto.onnx_model.write import write_model
 
         write_model(self, path)

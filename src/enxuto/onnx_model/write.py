@@ -15,7 +15,7 @@ import numpy as np
 from onnx import ModelProto
 
 from enxuto.errors import FormatError, ModelError
-from enxuto.files import atomic_write, is_protected_input, to_path
+from enxuto.files import atomic_write, check_ending, is_protected_input, to_path
 from enxuto.onnx_model.data_files import free_data_path, is_named_elsewhere, own_data_files
 from enxuto.onnx_model.dtypes import array_bytes
 from enxuto.onnx_model.model import Model
@@ -43,6 +43,7 @@ def model_bytes(model: Model) -> bytes:
 def write_model(model: Model, path: str | Path, *, limit: int = _LIMIT) -> None:
     """Write `path`, and its data file where the model is larger than `limit` bytes (for tests below 2 GB)."""
     target = to_path(path)
+    check_ending(target, (".onnx",), "save of a compressed model makes an .enx file")
     superseded = own_data_files(target)
     if model.size_bound() <= limit:
         with atomic_write(target) as file:

@@ -23,7 +23,7 @@ from enxuto.calibration.gradients.graph import Contributions, GraphMaker, Unsupp
 from enxuto.calibration.gradients.rules import RULES, split_rule
 from enxuto.data.samples import Group
 from enxuto.errors import DataError, ModelError
-from enxuto.onnx_model import Model, reads_of
+from enxuto.onnx_model import Model, reads_of, static_values
 from enxuto.runtime import Runner
 
 __all__ = ["Backward", "UnsupportedError"]
@@ -33,9 +33,6 @@ _NO_SLOPE = frozenset(
      "IsInf", "ArgMax", "ArgMin", "NonZero"}
 )  # fmt: skip
 """Operators whose outputs do not depend on values, or are constant but for jumps."""
-_RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 
 
 class Backward:
@@ -62,7 +59,7 @@ class Backward:
         model = _without_cells(model, batch, threads)
         nodes = _between(model, self.wanted, self._scores)
         runs = self._probe(model, nodes, batch, threads)
-        values, static = runs[0], _static(model)
+        values, static = runs[0], static_values(model)
         maker = GraphMaker(
             model,
             shapes={name: value.shape for name, value in values.items()},
@@ -144,12 +141,13 @@ def _without_cells(model: Model, batch: Group, threads: int) -> Model:
     if not fed:
         return model
     computed = [name for name in fed if name not in batch.feeds and name not in model]
-    with _refuse("the sequences of this model"):
-        values = Runner(model, threads=threads, extra_outputs=computed).values(batch.feeds, computed)
-    shapes = {name: array.shape for name, array in batch.feeds.items()}
-    shapes |= {name: value.shape for name, value in zip(computed, values, strict=True)}
+    read = dict(batch.feeds)
+    if computed:
+        with _refuse("the sequences of this model"):
+            values = Runner(model, threads=threads, extra_outputs=computed).values(batch.feeds, computed)
+        read |= dict(zip(computed, values, strict=True))
     try:
-        return unroll_cells(model, shapes)
+        return unroll_cells(model, read)
     except UnsupportedError:
         raise
     except (ModelError, LookupError, TypeError, ValueError) as error:  # a form that is not written out
@@ -170,16 +168,6 @@ def _refuse(what: str) -> Iterator[None]:
         raise
     except (ModelError, DataError) as error:
         raise UnsupportedError(f"no gradient is known here for {what}: {error}") from error
-
-
-def _static(model: Model) -> set[str]:
-    """Return the names of values that follow from weights alone."""
-    found: set[str] = set()
-    for node in model.proto.graph.node:
-        reads = reads_of(node)
-        if node.op_type not in _RANDOM and all(name in model or name in found for name in reads):
-            found.update(name for name in node.output if name)
-    return found
 
 
 def _between(model: Model, wanted: Sequence[str], scores: Sequence[str]) -> list[NodeProto]:

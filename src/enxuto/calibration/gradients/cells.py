@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.calibration.gradients.graph import UnsupportedError
 from enxuto.onnx_model import STANDARD_DOMAINS, Model, has_attribute, int_attribute, text_attribute
@@ -39,11 +39,12 @@ def gates_name(node: NodeProto) -> str:
     return f"gates of {next(name for name in node.output if name)}"
 
 
-def unroll_cells(model: Model, shapes: Mapping[str, Sequence[int]]) -> Model:
-    """Return the model with its recurrent cells written out.
+def unroll_cells(model: Model, read: Mapping[str, np.ndarray]) -> Model:
+    """Return the model with its recurrent cells written out, in float32 whatever floats they compute with.
 
-    shapes: of the cells' inputs X, by name. Raises `UnsupportedError` for cells of other forms than the usual ones
-    (activations of their own, clipping, peepholes, sequences of several lengths, batch first) and for long sequences.
+    read: the cells' inputs X, by name, of which shapes and types count. Raises `UnsupportedError` for cells of other
+    forms than the usual ones (activations of their own, clipping, peepholes, sequences of several lengths, batch first)
+    and for long sequences.
     """
     proto = ModelProto()
     proto.CopyFrom(model.proto)
@@ -55,9 +56,9 @@ def unroll_cells(model: Model, shapes: Mapping[str, Sequence[int]]) -> Model:
         if not is_cell(node):
             writer.nodes.append(node)
             continue
-        steps = shapes[node.input[0]][0]
-        _check(node, steps)
-        _Cell(writer, node, steps).write()
+        given = read[node.input[0]]
+        _check(node, len(given))
+        _Cell(writer, node, len(given), helper.np_dtype_to_tensor_dtype(given.dtype)).write()
     proto.graph.node.extend(writer.nodes)
     for name, array in writer.constants.items():
         tensor = numpy_helper.from_array(array, name)
@@ -135,11 +136,16 @@ class _Writer:
 
 @dataclass
 class _Cell:
-    """One cell that is written out. All values have the axes (steps, directions, batch, width)."""
+    """One cell that is written out. All values have the axes (steps, directions, batch, width).
+
+    kind: the type of its inputs. What is written out is float32: around each of hundreds of nodes for halves ONNX
+    Runtime would put casts, and crashes on some such graphs.
+    """
 
     writer: _Writer
     node: NodeProto
     steps: int
+    kind: int = TensorProto.FLOAT
 
     def write(self) -> None:
         """Add the nodes that give the cell's outputs."""
@@ -150,12 +156,18 @@ class _Cell:
             text_attribute(node, "direction") or "forward"
         ]
         count = CELLS[node.op_type]
-        x = writer.axis(self.stem, "Unsqueeze", node.input[0], 1)
-        weights = writer.op(self.stem, "Transpose", node.input[1], perm=[0, 2, 1])  # d i (g h)
+        self.inputs = [
+            name
+            if not name or self.kind == TensorProto.FLOAT
+            else writer.op(self.stem, "Cast", name, to=TensorProto.FLOAT)
+            for name in node.input
+        ]
+        x = writer.axis(self.stem, "Unsqueeze", self.inputs[0], 1)
+        weights = writer.op(self.stem, "Transpose", self.inputs[1], perm=[0, 2, 1])  # d i (g h)
         gates = gates_name(node)
         writer.nodes.append(helper.make_node("MatMul", [x, weights], [gates]))
         self.state_weights = self._by_direction(
-            writer.op(self.stem, "Transpose", node.input[2], perm=[0, 2, 1]), len(directions), 0
+            writer.op(self.stem, "Transpose", self.inputs[2], perm=[0, 2, 1]), len(directions), 0
         )
         biases = self._biases(len(directions), count)
         by_direction = self._by_direction(gates, len(directions), 1)
@@ -176,10 +188,10 @@ class _Cell:
 
     def _biases(self, directions: int, count: int) -> list[tuple[str, str]]:
         """Return the biases of inputs and of states of each direction; "" where there are none."""
-        if len(self.node.input) < 4 or not self.node.input[3]:
+        if len(self.inputs) < 4 or not self.inputs[3]:
             return [("", "")] * directions
         found = []
-        for one in self._by_direction(self.node.input[3], directions, 0):
+        for one in self._by_direction(self.inputs[3], directions, 0):
             first, second = self.writer.split(self.stem, one, [count * self.hidden] * 2, 1)
             found.append((first, second))
         return found
@@ -188,8 +200,8 @@ class _Cell:
         """Return the first states by direction: given, or zeros."""
         if self.node.op_type != "LSTM" and place == 6:
             return [""] * directions
-        if len(self.node.input) > place and self.node.input[place]:
-            given = self.writer.axis(self.stem, "Unsqueeze", self.node.input[place], 0)
+        if len(self.inputs) > place and self.inputs[place]:
+            given = self.writer.axis(self.stem, "Unsqueeze", self.inputs[place], 0)
             return self._by_direction(given, directions, 1)
         first = self.writer.split(self.stem, gates_name(self.node), [1] * self.steps, 0)[0]
         one = self._by_direction(first, directions, 1)[0]
@@ -242,10 +254,14 @@ class _Cell:
     def _outputs(self, found: Sequence[tuple[list[str], list[str]]]) -> None:
         """Add the nodes that put all steps' states together, and give out the last ones."""
         writer, stem, outputs = self.writer, self.stem, [*self.node.output, "", ""]
+        made: list[tuple[str, str]] = []
         if outputs[0]:
-            rows = [writer.op(stem, "Concat", *made, axis=0) for made, _ in found]
-            writer.nodes.append(helper.make_node("Concat", rows, [outputs[0]], axis=1))
+            rows = [writer.op(stem, "Concat", *states, axis=0) for states, _ in found]
+            made.append((writer.op(stem, "Concat", *rows, axis=1), outputs[0]))
         for place in (1, 2):
             if outputs[place] and found[0][1][place - 1]:
                 last = writer.op(stem, "Concat", *(state[place - 1] for _, state in found), axis=1)
-                writer.axis(stem, "Squeeze", last, 0, outputs[place])
+                made.append((writer.axis(stem, "Squeeze", last, 0), outputs[place]))
+        for value, output in made:
+            how = {} if self.kind == TensorProto.FLOAT else {"to": self.kind}
+            writer.nodes.append(helper.make_node("Cast" if how else "Identity", [value], [output], **how))

@@ -49,6 +49,7 @@ def result_json(result: CalibratedResult) -> dict[str, Any]:
         "outputs_are": result.calibration.judged_outputs.describe(),
         "reported": None if result.held_out is None else result.held_out.to_dict(),
         "missed": result.held_out_violation,
+        **({} if result.unbounded is None else {"doubt": result.unbounded}),
         **({} if result.retrained is None else {"retrained": retraining_json(result)}),
         "trials": [
             {

@@ -2,7 +2,8 @@
 
 What the user names as output is written, over what is there too, unless it is an input of the same command. What a verb
 names by itself must not be there, or needs `--force`. A folder that the user names may hold anything; files in it that
-a verb would write over must be its own. Not here: how a file is written whole or not at all (`files`).
+a verb would write over must be its own. A name that ends as another kind of file does is refused. Not here: how a file
+is written whole or not at all (`files`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from enxuto.cli.shared.streams import discard
 from enxuto.errors import EnxutoError, UsageError
-from enxuto.files import check_writable, is_protected_input, protect_inputs
+from enxuto.files import ENDINGS, check_ending, check_writable, is_protected_input, protect_inputs
 
 __all__ = [
     "FILES",
@@ -70,6 +71,31 @@ _OWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """For each verb: what its folders can be known by, and what it writes into them."""
 
 
+_PICTURES = (".png", ".svg")
+_ENDINGS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("compress", "output"): (".enx",),
+    ("decompress", "output"): (".onnx",),
+    ("diff", "output"): (".enxd",),
+    ("apply", "output"): (".enx", ".onnx"),
+    ("export", "output"): (".onnx",),
+    ("compare", "sheet"): (".png",),
+    ("report", "output"): (".html", ".htm"),
+    ("show", "output"): (".html", *_PICTURES),
+    ("zoo", "chart"): _PICTURES,
+}
+"""For each file that a verb writes, how names of its kind end."""
+
+_ADVICE: Mapping[tuple[str, str], str] = {
+    ("compress", ".onnx"): "`enxuto decompress {stem}.enx -o {stem}.onnx` makes ONNX of it",
+    ("decompress", ".enx"): "`enxuto compress {stem}.onnx -o {stem}.enx` makes .enx files",
+    ("export", ".enx"): "`enxuto compress {stem}.onnx -o {stem}.enx` makes it small",
+    ("diff", ".enx"): "`enxuto apply` makes {stem}.enx with it",
+    ("diff", ".onnx"): "`enxuto apply` makes {stem}.onnx with it",
+    ("apply", ".enxd"): "`enxuto diff` makes difference files",
+}
+"""What to do where a name has an ending of another kind of file."""
+
+
 @contextmanager
 def check_outputs(verb: str, arguments: Mapping[str, Any]) -> Iterator[None]:
     """Check what the user named as output, and inside let nothing be written over the inputs.
@@ -79,16 +105,19 @@ def check_outputs(verb: str, arguments: Mapping[str, Any]) -> Iterator[None]:
         arguments: all its arguments by name.
 
     Raises:
-        UsageError: an output cannot be written, or is an input.
+        UsageError: an output cannot be written, is an input, or has the name of another kind of file.
     """
     inputs = list(_inputs(arguments))
     with protect_inputs(inputs):
         for name in FILES:
             if isinstance(path := arguments.get(name), Path):
                 _check_file(verb, path, inputs)
+                advice = _ADVICE.get((verb, path.suffix.lower()), "")
+                check_ending(path, _ENDINGS[verb, name], advice.format(stem=path.with_suffix("")))
         for name in FOLDERS:
             if isinstance(path := arguments.get(name), Path):
                 check_folder(verb, path)
+                _check_ending_of_folder(verb, path)
         yield
 
 
@@ -187,6 +216,16 @@ def _check_file(verb: str, path: Path, inputs: Iterable[Path]) -> None:
                     f"{path} is {source} itself, or its data; name another file to write", code="E014"
                 )
     check_writable(path)
+
+
+def _check_ending_of_folder(verb: str, folder: Path) -> None:
+    """Refuse a name of a file for a folder that would be made."""
+    ending = folder.suffix.lower()
+    if ending in ENDINGS and not folder.is_dir():
+        raise UsageError(
+            f"{folder}: names of {ENDINGS[ending]} end in {ending}, and `enxuto {verb}` makes a folder; "
+            f"name a folder, such as {folder.with_suffix('')}"
+        )
 
 
 def _files_of(source: Path) -> list[Path]:
