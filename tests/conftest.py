@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+import one_command_line  # noqa: F401 - for what it does
 from enxuto import cli
 
 # Shells start background jobs with interrupts ignored, and children inherit that; here they are heard, as at

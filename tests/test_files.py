@@ -50,7 +50,7 @@ def test_a_full_disk_is_a_usage_error_and_leaves_nothing(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = compress(small_model())
-    target = tmp_path / "m.enx"
+    target = tmp_path / "m"
     target.write_bytes(b"old")
 
     def full(handle: int) -> None:
@@ -62,7 +62,7 @@ def test_a_full_disk_is_a_usage_error_and_leaves_nothing(
     with pytest.raises(UsageError, match="nothing was changed"):
         made.to_model().write(target)
     assert target.read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["m.enx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ tested with processes that are started.
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -160,10 +161,14 @@ def _run(job: dict[str, Any]) -> int:
 def _serve() -> None:
     for name in sys.argv[1:]:
         import_module(name)
+    if "enxuto.cli" in sys.modules:
+        import one_command_line  # noqa: F401 - for what it does
     from enxuto.compression.data_free import compress
     from enxuto.demo import MODEL
 
     compress(MODEL, threads=1).to_model(threads=1)  # loads compiled loops
+    gc.collect()
+    gc.freeze()  # or children that collect garbage look at all that is loaded, and so copy it
     answer: dict[str, Any] = {"ready": True}
     while True:
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -67,7 +67,7 @@ def to_path(place: object, what: str = "a path") -> Path:
 
 
 def check_ending(path: Path, endings: Sequence[str], advice: str = "") -> None:
-    """Raise `UsageError` where a name says that a file is of another kind than what is written.
+    """Raise `UsageError` where a name says that a file is of another kind (`ENDINGS`) than what is written.
 
     Args:
         path: the file to write.
@@ -75,7 +75,7 @@ def check_ending(path: Path, endings: Sequence[str], advice: str = "") -> None:
         advice: what else the message says.
     """
     ending, right = path.suffix.lower(), " or ".join(endings)
-    if ending in ENDINGS and ending not in endings:
+    if ending in ENDINGS and ENDINGS[ending] not in {ENDINGS[one] for one in endings}:
         more = f", and {advice}" if advice else ""
         raise UsageError(
             f"{path}: names of {ENDINGS[ending]} end in {ending}, and this will be none; name it {right}{more}"

@@ -80,10 +80,9 @@ _ENDINGS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("export", "output"): (".onnx",),
     ("compare", "sheet"): (".png",),
     ("report", "output"): (".html", ".htm"),
-    ("show", "output"): (".html", *_PICTURES),
     ("zoo", "chart"): _PICTURES,
 }
-"""For each file that a verb writes, how names of its kind end."""
+"""For each file that a verb writes, how names of its kind end; verbs that are not here check it themselves."""
 
 _ADVICE: Mapping[tuple[str, str], str] = {
     ("compress", ".onnx"): "`enxuto decompress {stem}.enx -o {stem}.onnx` makes ONNX of it",
@@ -112,8 +111,9 @@ def check_outputs(verb: str, arguments: Mapping[str, Any]) -> Iterator[None]:
         for name in FILES:
             if isinstance(path := arguments.get(name), Path):
                 _check_file(verb, path, inputs)
-                advice = _ADVICE.get((verb, path.suffix.lower()), "")
-                check_ending(path, _ENDINGS[verb, name], advice.format(stem=path.with_suffix("")))
+                if (verb, name) in _ENDINGS:
+                    advice = _ADVICE.get((verb, path.suffix.lower()), "")
+                    check_ending(path, _ENDINGS[verb, name], advice.format(stem=path.with_suffix("")))
         for name in FOLDERS:
             if isinstance(path := arguments.get(name), Path):
                 check_folder(verb, path)
