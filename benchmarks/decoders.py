@@ -1,6 +1,6 @@
 """Decoding speed of the C decoder beside the Python package's compiled loops, on one core, in one run.
 
-    python benchmarks/decoders.py [--rows 1024] [--first-use] [--wasm] [--json decoders.json]
+    python benchmarks/decoders.py [--rows 1024] [--first-use] [--wasm] [--files a.enx …] [--json decoders.json]
 
 Levels of a matrix and of 3×3 kernels are coded by each coder; both decode the same payload, in turns. Times are
 processor time, the best of several runs, and mean something only as ratios within one run. With --first-use also what
@@ -111,21 +111,47 @@ def measure_wasm(enx: ctypes.CDLL, levels: np.ndarray, coder: Coder, folder: Pat
     values = np.empty(levels.size, np.float32)
     out = (ctypes.c_void_p * 1)(values.ctypes.data)
     assert enx.enx_open(ctypes.byref(file), data, ctypes.c_size_t(len(data)), None) == 0
-    script = [
-        shutil.which("node") or "node",
-        "--no-liftoff",
-        "--no-wasm-tier-up",
-        str(Path(__file__).with_name("wasm_rows.mjs")),
-        str(place),
-        "40",
-    ]
     in_c = in_wasm = float("inf")
     for _ in range(3):
         in_c = min(in_c, *best(lambda: enx.enx_decode(file, ctypes.c_size_t(0), payload, out), repeats=40))
-        done = subprocess.run(script, check=True, capture_output=True, text=True)
-        in_wasm = min(in_wasm, float(done.stdout) / 1000)
+        in_wasm = min(in_wasm, in_node(place, 40))
     enx.enx_close(file)
     return levels.size / in_c / 1e6, levels.size / in_wasm / 1e6
+
+
+def milliseconds_of_file(enx: ctypes.CDLL, path: Path) -> tuple[float, float]:
+    """Milliseconds from a whole file in memory to ONNX bytes, its graph apart: in C and in WebAssembly."""
+    data, file = path.read_bytes(), ctypes.c_void_p()
+    assert enx.enx_open(ctypes.byref(file), data, ctypes.c_size_t(len(data)), None) == 0
+    for name in ("enx_head_size", "enx_row_size", "enx_onnx_size"):
+        getattr(enx, name).restype = ctypes.c_uint64
+    enx.enx_rows.restype = ctypes.c_size_t
+    held, at = (
+        ctypes.create_string_buffer(data, len(data)),
+        enx.enx_head_size(data, ctypes.c_size_t(len(data))),
+    )
+    model = np.empty(enx.enx_onnx_size(file), np.uint8)
+    out = ctypes.c_void_p(model.ctypes.data)
+    payloads = []
+    for row in range(enx.enx_rows(file)):
+        payloads.append(ctypes.c_void_p(ctypes.addressof(held) + at))
+        at += enx.enx_row_size(file, ctypes.c_size_t(row))
+    assert enx.enx_onnx_begin(file, out) == 0
+
+    def in_c() -> None:
+        for row, payload in enumerate(payloads):
+            assert enx.enx_onnx_row(file, ctypes.c_size_t(row), payload, out) == 0
+
+    (seconds,) = best(in_c)
+    enx.enx_close(file)
+    return 1000 * seconds, 1000 * in_node(path, 15)
+
+
+def in_node(path: Path, runs: int) -> float:
+    """Seconds of decoding a file's payloads in WebAssembly, compiled in full before."""
+    script = [shutil.which("node") or "node", "--no-liftoff", "--no-wasm-tier-up",
+              str(Path(__file__).with_name("wasm_rows.mjs")), str(path), str(runs)]  # fmt: skip
+    return float(subprocess.run(script, check=True, capture_output=True, text=True).stdout) / 1000
 
 
 def main() -> int:
@@ -136,6 +162,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1024, help="rows of the matrix (default: %(default)s)")
     parser.add_argument("--first-use", action="store_true", help="time the first use of both, too")
     parser.add_argument("--wasm", action="store_true", help="time WebAssembly in Node, too")
+    parser.add_argument("--files", nargs="*", default=[], type=Path, help="also time these .enx files, whole")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -160,6 +187,10 @@ def main() -> int:
             seconds = first_use(decoder, Path(folder))
             results.append({"first use": decoder, "seconds": seconds})
             print(f"first use, {decoder}: {seconds:.1f} s of processor time")
+        for path in options.files:
+            in_c, in_wasm = milliseconds_of_file(enx, path)
+            results.append({"file": path.name, "c, ms": in_c, "wasm, ms": in_wasm})
+            print(f"{path.name}: C {in_c:.1f} ms, WebAssembly {in_wasm:.1f} ms, {in_c / in_wasm:.2f}")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
