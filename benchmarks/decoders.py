@@ -126,10 +126,8 @@ def milliseconds_of_file(enx: ctypes.CDLL, path: Path) -> tuple[float, float]:
     for name in ("enx_head_size", "enx_row_size", "enx_onnx_size"):
         getattr(enx, name).restype = ctypes.c_uint64
     enx.enx_rows.restype = ctypes.c_size_t
-    held, at = (
-        ctypes.create_string_buffer(data, len(data)),
-        enx.enx_head_size(data, ctypes.c_size_t(len(data))),
-    )
+    held = ctypes.create_string_buffer(data, len(data))
+    at = enx.enx_head_size(data, ctypes.c_size_t(len(data)))
     model = np.empty(enx.enx_onnx_size(file), np.uint8)
     out = ctypes.c_void_p(model.ctypes.data)
     payloads = []
