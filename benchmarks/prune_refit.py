@@ -3,10 +3,11 @@
     python benchmarks/prune_refit.py resnet56-cifar10.onnx --data cifar10-test.parquet --calibration \
         cifar10-train.parquet --preprocess resnet-cifar [--shares 0.8,0.65,0.5] [--minutes 10] [--json refit.json]
 
-Filters are chosen by `--criterion` (cost, or one that looks at weights: l1, l2). All layers are refitted in order on
-`--images` images of `--calibration`, whose labels are not looked at; with `--minutes` the refitted network then learns
-the original's answers. Judged on `--test` images of --data, with intervals. Latency: for one image, in ONNX Runtime on
-one thread, taking turns with the original. Nothing is chosen on the images of --data.
+Filters are chosen by each `--criterion` (cost, l1, taylor, deeplift, …; several with commas). All layers are refitted
+in order on `--images` images of `--calibration`, whose labels are not looked at: criteria that need classes score at
+most 256 of these images with the original's answers. With `--minutes` the refitted network then learns the original's
+answers. Judged on `--test` images of --data, with intervals. Latency: for one image, in ONNX Runtime on one thread,
+taking turns with the original. Nothing is chosen on the images of --data.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from enxuto.cli.shared.preprocess_options import read_preprocess
@@ -36,6 +40,8 @@ from enxuto.slimming.networks import as_onnx, training_data
 from enxuto.studies.pruning import StartingNetwork
 from enxuto.train import TrainConfig
 from enxuto.train.distillation import Teacher, distil
+
+SCORED, BATCH = 256, 64  # images that criteria score
 
 
 def answers(judged: Judgement) -> dict[str, Any]:
@@ -69,26 +75,35 @@ class Bench:
         self.images = torch.from_numpy(load_images(self.calibration, self.preprocess))
         self.refitter = Refitter.of(self.unpruned, self.state, [self.images], args.seed)
         self.judge = Judge(self.model, self.data, self.preprocess, threads=args.threads)
+        self.scores: dict[str, dict[str, np.ndarray]] = {}
 
-    def plan(self, share: float) -> KeptChannels:
+    def plan(self, criterion: str, share: float) -> KeptChannels:
         """The filters that stay."""
         measure = self.unpruned.target_measure("macs", None)
-        if self.args.criterion == COST:
+        if criterion == COST:
             return self.refitter.choose(self.start.kept, share, measure, 1, self.args.multiple).kept
-        shape = self.start.architecture.input_shape
-        found = scores(self.start.network, [(torch.zeros(1, *shape), torch.tensor([0]))], self.args.criterion)
+        if criterion not in self.scores:
+            self.scores[criterion] = scores(self.start.network, self.answered(), criterion)
         selection = Selection("macs", normalise=self.args.normalise, multiple=self.args.multiple)
-        return self.unpruned.plan_round(self.start.kept, found, share, selection).kept
+        return self.unpruned.plan_round(self.start.kept, self.scores[criterion], share, selection).kept
 
-    def row(self, share: float) -> dict[str, Any]:
+    def answered(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of images with the original's answers in place of labels."""
+        for images in self.images[:SCORED].split(BATCH):
+            with torch.no_grad():
+                answers = self.start.network(images).argmax(1)
+            yield images, answers
+
+    def row(self, criterion: str, share: float) -> dict[str, Any]:
         """Figures at a share of the multiplications."""
         began = time.perf_counter()
-        kept = self.plan(share)
+        kept = self.plan(criterion, share)
         network = self.unpruned.prune(self.state, kept)
         chosen = time.perf_counter()
         plain = self.onnx(network)
         row = {
-            "macs": macs_of(plain) / macs_of(self.model), "plain": answers(self.judge.of_model(plain)),
+            "criterion": criterion, "macs": macs_of(plain) / macs_of(self.model),
+            "plain": answers(self.judge.of_model(plain)),
             "latency": latency_share(plain, self.model, threads=1), "choosing_seconds": chosen - began,
         }  # fmt: skip
         began = time.perf_counter()
@@ -125,7 +140,7 @@ class Bench:
 
 def show(row: dict[str, Any]) -> str:
     """One line."""
-    parts = [f"MACs {row['macs']:.1%}, latency {row['latency']:.0%}"]
+    parts = [f"{row['criterion']}: MACs {row['macs']:.1%}, latency {row['latency']:.0%}"]
     for name in ("plain", "refitted", "distilled"):
         if name in row:
             found = row[name]
@@ -146,7 +161,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--calibration")
     parser.add_argument("--preprocess")
-    parser.add_argument("--criterion", default=COST)
+    parser.add_argument("--criterion", default=COST, help="several with commas")
     parser.add_argument("--normalise", default="mean")
     parser.add_argument("--multiple", type=int, default=1)
     parser.add_argument("--shares", default="0.8,0.65,0.5")
@@ -164,11 +179,13 @@ def main() -> None:
         flush=True,
     )
     rows = []
-    for share in map(float, args.shares.split(",")):
-        rows.append(bench.row(share))
+    for criterion, share in product(args.criterion.split(","), map(float, args.shares.split(","))):
+        rows.append(bench.row(criterion, share))
         print(show(rows[-1]), flush=True)
-    if args.json is not None:
-        args.json.write_text(json.dumps({"arguments": vars(args) | {"json": None}, "rows": rows}, indent=1))
+        if args.json is not None:
+            args.json.write_text(
+                json.dumps({"arguments": vars(args) | {"json": None}, "rows": rows}, indent=1)
+            )
 
 
 if __name__ == "__main__":

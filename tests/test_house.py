@@ -89,6 +89,7 @@ MAY_IMPORT = {
         "quantize",
         "runtime",
         "summary",
+        "train",
     },
     "studies": {
         "archive",

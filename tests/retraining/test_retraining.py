@@ -9,10 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 import enxuto
 from enxuto.compression.at_price import PricedModel
@@ -31,47 +29,9 @@ from enxuto.machine.signals import Terminated
 from enxuto.retraining import training
 from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.divergence import divergence_from
+from tiny_classifier import CLASSES, JUDGING, MODEL, TRAINING
 
-CLASSES = {"y": "classes"}
 FEW = enxuto.Retraining(epochs=1.5, batch=16, checks=3, rate=0.03)
-
-
-def tiny_network() -> onnx.ModelProto:
-    """Two convolutions and a matrix for 8×8 images, ten classes."""
-    generator = np.random.default_rng(0)
-    shapes = {"c1": (8, 1, 3, 3), "c2": (16, 8, 3, 3), "f": (10, 256)}
-    weights = {
-        name: generator.laplace(0, 1 / np.sqrt(np.prod(shape[1:])), shape) for name, shape in shapes.items()
-    }
-    weights |= {f"{name}b": generator.normal(0, 0.1, shape[0]) for name, shape in shapes.items()}
-    nodes = [
-        helper.make_node("Conv", ["x", "c1", "c1b"], ["a"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "c2", "c2b"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),
-        helper.make_node("Relu", ["c"], ["d"]),
-        helper.make_node("Flatten", ["d"], ["e"]),
-        helper.make_node("Gemm", ["e", "f", "fb"], ["y"], transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes, "tiny",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
-        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
-    )  # fmt: skip
-    made: onnx.ModelProto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
-    return made
-
-
-MODEL = tiny_network()
-
-
-def images(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((count, 1, 8, 8)).astype(np.float32)
-
-
-TRAINING, JUDGING = images(512, 1), images(600, 2)
 
 
 @pytest.fixture(autouse=True)

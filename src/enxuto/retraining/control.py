@@ -16,6 +16,7 @@ from enxuto.retraining.images import TrainingImages
 from enxuto.retraining.schedule import Schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
+from enxuto.train.placement import Placement
 
 __all__ = ["train_control"]
 
@@ -37,10 +38,12 @@ def train_control(
     schedule: Schedule,
     teacher: OnnxNetwork,
     images: TrainingImages,
+    placement: Placement,
 ) -> RetrainingControl:
     """Train the original as `schedule` says, and judge the averages of what it learned."""
     student = start_of(task, rounded=False).student
-    descent = Descent(student, teacher, images, task.calibration.judged_outputs.losses, settings.rate)
+    losses = task.calibration.judged_outputs.losses
+    descent = Descent(student, teacher, images, losses, settings.rate, placement)
     while descent.step < schedule.steps and descent.learn(schedule, 0.0):
         if task.settings.progress is not None:
             task.settings.progress("training the control", descent.step, schedule.steps)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from enxuto.errors import error_reason
 from enxuto.importing.network import OnnxNetwork
 from enxuto.metrics.losses import OutputLoss
 from enxuto.retraining.averages import Averages
 from enxuto.retraining.divergence import divergence_from
 from enxuto.retraining.images import TrainingImages
+from enxuto.retraining.placement import name_of, plainer_than
 from enxuto.retraining.schedule import Schedule
 from enxuto.retraining.student import Student
+from enxuto.train.placement import Placement
 
 __all__ = ["Descent"]
 
@@ -34,13 +38,35 @@ class Descent:
         images: TrainingImages,
         losses: tuple[OutputLoss, ...],
         rate: float,
+        placement: Placement,
     ) -> None:
-        """rate: the highest learning rate of weights, in steps of their grids."""
+        """rate: the highest learning rate of weights, in steps of their grids. placement: where both networks go."""
         self.student, self.images = student, images
         self._teacher, self._losses = teacher, losses
+        self.step = 0
+        self.placement = self._place(placement)
         self.optimizer = _optimizer(student, rate)
         self.averages = Averages(student)
-        self.step = 0
+
+    def _place(self, placement: Placement) -> Placement:
+        """Go to a placement, or to a plainer one where an operator of the network does not run in it, and say so."""
+        for plainer in (*plainer_than(placement), None):
+            self.placement = placement
+            self.student.move_to(placement.device)
+            self._teacher.to(placement.device)
+            if plainer is None:
+                break
+            try:
+                self.loss(0)
+                break
+            except RuntimeError as error:
+                reason = error_reason(error)
+            warnings.warn(
+                f"retraining runs {name_of(plainer)}, as this network does not {name_of(placement)}: {reason}",
+                stacklevel=3,
+            )
+            placement = plainer
+        return placement
 
     def learn(self, schedule: Schedule, price: float) -> bool:
         """Take one step at a price in nats per bit; False, with nothing changed, where the loss is no number."""
@@ -59,11 +85,13 @@ class Descent:
         return True
 
     def loss(self, step: int) -> Tensor:
-        """Return the divergence on the images of a step."""
-        images = self.images.batch_at(step)
-        with torch.no_grad():
-            reference = _tuple(self._teacher(images))
-        return divergence_from(reference, _tuple(self.student(images)), self._losses)
+        """Return the divergence on the images of a step: in float32, whatever the networks compute in."""
+        images = self.images.batch_at(step).to(self.placement.device)
+        with self.placement.autocast():
+            with torch.no_grad():
+                reference = _tuple(self._teacher(images))
+            found = _tuple(self.student(images))
+        return divergence_from(_floats(reference), _floats(found), self._losses)
 
     def grow_steps(self, factor: float) -> None:
         """Count in steps larger by a factor, so that fewer levels are taken; layers keep their strength.
@@ -103,7 +131,10 @@ class Descent:
         with torch.no_grad():
             for parameter, value in zip(parameters, state["parameters"], strict=True):
                 parameter.copy_(value)
-        self.averages.values = [value.clone() for value in state["averages"]]
+        self.averages.values = [
+            value.to(parameter.device, copy=True)
+            for value, parameter in zip(state["averages"], parameters, strict=True)
+        ]
         self.averages.count = self.step = int(state["step"])
         self.student.refresh_rates()
 
@@ -136,6 +167,10 @@ def _gain(wanted: Tensor, values: Tensor) -> float:
 def _are_finite(student: Student) -> bool:
     gradients = (parameter.grad for parameter in student.parameters())
     return all(bool(torch.isfinite(gradient).all()) for gradient in gradients if gradient is not None)
+
+
+def _floats(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(output.float() for output in outputs)
 
 
 def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

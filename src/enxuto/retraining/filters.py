@@ -12,7 +12,7 @@ leave the network (`retraining.removal`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,6 +66,10 @@ class FilterPenalty:
                 biases[name] = bias
         total = sum(float(one.sum()) for one in costs.values())
         return cls({name: one * (bits / total) for name, one in costs.items() if float(one.sum())}, biases)
+
+    def on(self, device: torch.device) -> FilterPenalty:
+        """Return the penalty of weights that are on a device."""
+        return replace(self, costs={name: costs.to(device) for name, costs in self.costs.items()})
 
     def bits(self, weights: dict[str, LearnedLevels]) -> Tensor:
         """Return what all filters cost, with gradients."""

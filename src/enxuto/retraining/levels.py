@@ -81,8 +81,8 @@ class LearnedLevels(nn.Module):
 
     def quantized(self) -> QuantizedTensor:
         """Return the levels and the grid as they go into a file; exponents are counted from the usual one."""
-        levels = torch.round(self.latent).to(torch.int32).numpy().copy()
-        exponents = np.rint(self.rows.detach().numpy()).astype(np.int64)
+        levels = torch.round(self.latent.detach()).to(torch.int32).cpu().numpy().copy()
+        exponents = np.rint(self.rows.detach().cpu().numpy()).astype(np.int64)
         step = 2.0 ** float(self.log_step.detach())
         if exponents.size:
             usual = int(np.bincount(exponents - exponents.min()).argmax() + exponents.min())
@@ -108,4 +108,4 @@ class RoundedBias(nn.Module):
     def values(self) -> np.ndarray:
         """Return the values that a file with this step holds, in the shape of the bias."""
         quantizer = DeadZone(self.step, 0.5)
-        return quantizer.reconstruct(quantizer.quantize(self.latent.detach().numpy().copy()))
+        return quantizer.reconstruct(quantizer.quantize(self.latent.detach().cpu().numpy().copy()))

@@ -27,12 +27,13 @@ class RateModel:
         self._costs = torch.zeros(0)
         self._reach = 1
 
-    def refresh(self, levels: np.ndarray) -> None:
-        """Fit the coder to levels (int32, of the tensor's shape)."""
+    def refresh(self, levels: np.ndarray, device: torch.device | None = None) -> None:
+        """Fit the coder to levels (int32, of the tensor's shape), for latent numbers on a device (None: the CPU)."""
         self._reach = min(_MOST_REACH, int(np.abs(levels).max(initial=0)) + 2)
         model = fit(np.clip(levels, -_MOST_REACH, _MOST_REACH))
-        self._classes = torch.from_numpy(model.classes.astype(np.int64)) * (2 * self._reach + 1)
-        self._costs = torch.from_numpy(model.costs(self._reach).astype(np.float32).reshape(-1))
+        places = model.classes.astype(np.int64) * (2 * self._reach + 1)
+        self._classes = torch.from_numpy(places).to(device)
+        self._costs = torch.from_numpy(model.costs(self._reach).astype(np.float32).reshape(-1)).to(device)
 
     def bits(self, latent: Tensor) -> Tensor:
         """Return the bits of all levels, interpolated where `latent` lies between whole numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from enxuto.errors import UsageError, import_optional
 
@@ -32,6 +32,9 @@ class Retraining:
         checks: how often a file is made and judged on the way.
         also_prune: also price the multiplications of filters, so that whole filters become zero and leave the network.
         control: also train as long without rounding, to tell how much of the change is the training itself.
+        device: `cpu`, `cuda`, or `auto`, which takes a GPU where torch finds one.
+        precision: `float32`; `bfloat16`, in which both networks then compute, while what is learned, the loss and the
+            price stay float32; or `auto`, which takes bfloat16 where the device multiplies in it.
     """
 
     minutes: float | None = None
@@ -42,6 +45,8 @@ class Retraining:
     checks: int = 16
     also_prune: bool = False
     control: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
         if self.minutes is not None and self.epochs is not None:
@@ -52,13 +57,24 @@ class Retraining:
                 raise UsageError(f"{name}= is a positive number, not {value}")
         if not 0 <= self.mix <= 1:
             raise UsageError(f"mix= is a share from 0 to 1, not {self.mix}")
+        for name, choices in (
+            ("device", ("auto", "cpu", "cuda")),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            if (value := getattr(self, name)) not in choices:
+                raise UsageError(
+                    f"{name}= is {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}", code="E021"
+                )
         for name, least in (("batch", 2), ("checks", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name}= is a whole number from {least} up, not {getattr(self, name)}")
 
     def check_packages(self) -> None:
-        """Raise `UsageError` where PyTorch is missing: before hours of calibration, not behind them."""
+        """Raise `UsageError` where PyTorch or the GPU asked for is missing: before hours of calibration, not behind."""
         import_optional("torch", "retrain", "PyTorch", "train")
+        from enxuto.retraining.placement import placement_of
+
+        placement_of(self)
 
     def check_model(self, model: Model, shape: Sequence[int]) -> None:
         """Raise `ModelError` where the graph has no module, or one not of float32: before calibration, too."""

@@ -99,7 +99,15 @@ class Student(nn.Module):
     def values(self) -> dict[str, np.ndarray]:
         """Return the values of all that is learned, by the initializers' names."""
         parts = {**self.weights, **self.biases}
-        return {name: part().detach().numpy().copy() for name, part in parts.items()}
+        return {name: part().detach().cpu().numpy().copy() for name, part in parts.items()}
+
+    def move_to(self, device: torch.device) -> None:
+        """Move all that is run and learned to a device, in place."""
+        self.network.to(device)
+        self.to(device)
+        if self.penalty is not None:
+            self.penalty = self.penalty.on(device)
+        self.refresh_rates()
 
     def price_filters(self) -> None:
         """From now on filters cost their multiplications too, and those of zeros have no bias."""
@@ -109,14 +117,15 @@ class Student(nn.Module):
         """Return the biases as a file holds them."""
         alive = {} if self.penalty is None else self.penalty.alive(self.weights)
         return {
-            name: bias.values() * alive[name].numpy() if name in alive else bias.values()
+            name: bias.values() * alive[name].cpu().numpy() if name in alive else bias.values()
             for name, bias in self.biases.items()
         }
 
     def refresh_rates(self) -> None:
         """Fit the coder to the levels as they are now."""
         for name, weight in self.weights.items():
-            self.rates[name].refresh(torch.round(weight.latent.detach()).to(torch.int32).numpy())
+            levels = torch.round(weight.latent.detach()).to(torch.int32)
+            self.rates[name].refresh(levels.cpu().numpy(), levels.device)
 
     def bits(self) -> Tensor:
         """Return the bits of all levels, with gradients."""

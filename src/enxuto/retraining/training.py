@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +19,14 @@ from enxuto.retraining.checkpoint import RetrainingCheckpoint
 from enxuto.retraining.control import train_control
 from enxuto.retraining.descent import Descent
 from enxuto.retraining.images import TrainingImages
+from enxuto.retraining.placement import finish_work, placement_of
 from enxuto.retraining.price import PriceOfBits
 from enxuto.retraining.removal import remove_dead_filters
 from enxuto.retraining.schedule import Schedule, measured_schedule
 from enxuto.retraining.settings import Retraining
 from enxuto.retraining.start import start_of
 from enxuto.retraining.student import teacher_of
+from enxuto.train.placement import Placement
 
 __all__ = ["retrain"]
 
@@ -37,8 +38,9 @@ _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where 
 
 def retrain(task: RetrainingTask, settings: Retraining) -> Retrained:
     """Return the best file that training finds, at worst the one it starts from."""
-    with _threads(task.settings.threads or processors()):
-        run = _Run(task, settings)
+    placement = placement_of(settings)
+    with placement.torch_settings(task.settings.threads or processors()):
+        run = _Run(task, settings, placement)
         ended = run.train()
         control = run.control() if settings.control and not ended else None
         if not ended:
@@ -56,20 +58,10 @@ def _remove_filters(found: Retrained, task: RetrainingTask) -> Retrained:
     return replace(found, outcome=replace(found.outcome, model=model), best=best, removed=removed)
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Run:
     """One training: the descent, the price, and the best file so far."""
 
-    def __init__(self, task: RetrainingTask, settings: Retraining) -> None:
+    def __init__(self, task: RetrainingTask, settings: Retraining, placement: Placement) -> None:
         self.task, self.settings = task, settings
         self.began = time.monotonic()
         self.first = self.found = task.check(task.start, 0, 0.0)
@@ -83,7 +75,8 @@ class _Run:
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
         )
         self.descent = Descent(
-            self.start.student, self.teacher, self.images, task.calibration.judged_outputs.losses, settings.rate
+            self.start.student, self.teacher, self.images, task.calibration.judged_outputs.losses, settings.rate,
+            placement,
         )  # fmt: skip
         self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
         self.checks: list[RetrainingCheck] = []
@@ -179,8 +172,10 @@ class _Run:
         began = time.monotonic()
         for number in range(count + 1):
             if number == 1:
+                finish_work(self.descent.placement)
                 began = time.monotonic()
             (self.descent.loss(number) + self.descent.student.bits()).backward()  # type: ignore[no-untyped-call]
+        finish_work(self.descent.placement)
         return (time.monotonic() - began) / count
 
     def _save(self) -> None:
@@ -221,7 +216,9 @@ class _Run:
         """Train as long without rounding, and judge that; None, with a warning, where that is interrupted."""
         self._save()  # the training is done, and stays so if this one is killed
         try:
-            return train_control(self.task, self.settings, self.schedule, self.teacher, self.images)
+            return train_control(
+                self.task, self.settings, self.schedule, self.teacher, self.images, self.descent.placement
+            )
         except Terminated:
             raise
         except KeyboardInterrupt:
