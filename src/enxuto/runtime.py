@@ -54,7 +54,12 @@ class Runner:
     """
 
     def __init__(
-        self, model: Model | str | Path | bytes, *, threads: int = 0, extra_outputs: Sequence[str] = ()
+        self,
+        model: Model | str | Path | bytes,
+        *,
+        threads: int = 0,
+        extra_outputs: Sequence[str] = (),
+        spinning: bool = True,
     ) -> None:
         """`threads` 0 means one per core; `extra_outputs` are names of intermediate values to give out too.
 
@@ -63,7 +68,7 @@ class Runner:
         whole = _as_model(model)
         given = {item.name for item in whole.proto.graph.output}
         added = [name for name in dict.fromkeys(extra_outputs) if name not in given]
-        self._session = session(_with_outputs(whole, added), threads=threads)
+        self._session = session(_with_outputs(whole, added), threads=threads, spinning=spinning)
         self.inputs = [_input_info(item) for item in self._session.get_inputs()]
         self.output_names = [str(item.name) for item in self._session.get_outputs()]
         self.output_shapes = [_sizes_of(item) for item in self._session.get_outputs()]
@@ -246,6 +251,7 @@ def session(
     model: Model,
     *,
     threads: int = 0,
+    spinning: bool = True,
     providers: str | Sequence[str | tuple[str, dict[str, Any]]] | None = None,
     options: onnxruntime.SessionOptions | None = None,
 ) -> onnxruntime.InferenceSession:
@@ -254,6 +260,8 @@ def session(
     Args:
         model: the model.
         threads: threads on the CPU; 0 takes one per processor.
+        spinning: whether threads without work keep their processor for a while, as ONNX Runtime has it: faster, unless
+            others need it between runs.
         providers: what it runs on; by default the CPU.
         options: ONNX Runtime's own, taken as they are; without them `threads` and no log.
 
@@ -282,6 +290,8 @@ def session(
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or processors()
         options.log_severity_level = _FATAL_ONLY
+        if not spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if _has_cells_of_halves(model):  # of unknown shape: a later pass of ONNX Runtime 1.31 crashes on them
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with _one_line_errors(ModelError, _CANNOT, "E034"):

@@ -44,10 +44,16 @@ def light(path: Path, _: Path) -> Model:
     shapes = {item.name: numpy_helper.to_array(item) for item in proto.graph.initializer}
     proto.ir_version = 8  # before 4, what is given had to be listed as inputs
     nodes = [node for node in proto.graph.node if node.op_type == "ConstantOfShape"]
+    layers = [node for node in proto.graph.node if node.op_type in ("Conv", "Gemm")]
+    biases = {node.input[2] for node in layers if len(node.input) > 2}
     for node in nodes:
         shape = tuple(int(size) for size in shapes[node.input[0]])
-        values = random.uniform(0.5, 1.5, shape)
-        if len(shape) > 1:
+        values = random.uniform(
+            0.5, 1.5, shape
+        )  # of normalisations; biases like that would add up to sure answers
+        if node.output[0] in biases:
+            values = random.normal(0, 0.1, shape)
+        elif len(shape) > 1:
             values = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
         proto.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), node.output[0]))
         proto.graph.node.remove(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from enxuto.calibration.allocation import choose_spacing, price_of_bits
 from enxuto.calibration.bias_correction import channel_means, correct_biases, shrink_shift
+from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.curvature import Curvature, estimate_curvature
 from enxuto.calibration.layers import LinearLayer, linear_layers
 from enxuto.calibration.moments import FOLDS, Moments, layer_moments
@@ -244,6 +246,33 @@ def test_a_tail_gives_the_scores_of_the_model_with_another_weight() -> None:
             changed = {layer.weight: model.load(layer.weight) * np.float32(factor)}
             expected = Runner(model.replace_weights(changed)).scores(images)
             np.testing.assert_allclose(scores(changed), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_tails_can_wait_and_run_side_by_side() -> None:
+    model, images = small_network(), pictures(11)
+    layers = linear_layers(model)
+    tails = list(PartialRuns(model, [layer.input for layer in layers]).tails(images, threads=1))
+    changed = [{layer.weight: model.load(layer.weight) * np.float32(0.5)} for layer in layers]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda tail, weights: tail(weights), tails, changed))
+    for scores, weights in zip(found, changed, strict=True):
+        expected = Runner(model.replace_weights(weights)).scores(images)
+        np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    model, images = small_network(), pictures(40)
+
+    def measured(threads: int) -> list[np.ndarray | float]:
+        calibration = calibrate(model, images, threads=threads)
+        levels = calibration.round_at(0.01, ["w1", "w2", "w3"])
+        parts: list[np.ndarray | float] = [tensor.levels for tensor in levels.values()]
+        for curvature in calibration.curvatures.values():
+            parts += [*curvature.inputs, *curvature.outputs, curvature.sensitivity]
+        return parts
+
+    for one, other in zip(measured(1), measured(3), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("static", [False, True])

@@ -62,6 +62,15 @@ def test_a_convolution_is_its_matrix_times_its_patches(case: str) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(layer.restore(layer.matrix(weight), shape), weight)
     assert layer.vectors(x, 5, generator).shape[1] == 2 * 5
+    places = vectors.shape[1] // 2
+    assert layer.draw_inputs(x.shape, places, generator) is None
+    drawn = layer.draw_inputs(x.shape, places - 1, generator)
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn, np.unique(drawn))
+    taken = vectors.reshape(layer.groups, 2, places, -1)[:, :, drawn].reshape(
+        layer.groups, 2 * len(drawn), -1
+    )
+    np.testing.assert_array_equal(layer.vectors_at(x, drawn), taken)
 
 
 @pytest.mark.parametrize(("operator", "attributes"), [("Gemm", {"transB": 1}), ("Gemm", {}), ("MatMul", {})])

@@ -26,6 +26,7 @@ from enxuto.calibration.sensitivity import References, measure_sensitivities, ru
 from enxuto.calibration.straight_model import straighten
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, UsageError
+from enxuto.machine.blas import one_blas_thread
 from enxuto.machine.processors import processors
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model, fold_batch_norm
@@ -40,6 +41,7 @@ _FEWEST_PLACES = 16  # of samples whose outputs are no list of classes: they may
 
 
 @advise_on_failure("compress it without images")
+@one_blas_thread()
 def calibrate(
     model: Model,
     data: Samples | npt.NDArray[np.float32],

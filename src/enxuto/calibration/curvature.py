@@ -8,11 +8,13 @@ nearest (H and G become diagonal), and `calibrated` is False.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,8 @@ _SHRINKING = 4  # cubes of a block of inputs that its eigenvectors by folds take
 _SQUARES = 400  # how many squares of a block cost as much as its cube of that side
 _VALIDATED_ROWS = 48
 _VALIDATED_GROUPS = 64
+_VALIDATED_INPUTS = 288
+_PARTS_AHEAD = 6  # of a thread, that wait or are at work: each holds the moments of its layer
 _TRIAL_STEP = 0.7  # of the rows' root mean square: some 2 bits a weight
 
 Float64 = npt.NDArray[np.float64]
@@ -175,11 +179,7 @@ def _bounds(blocks: list[npt.NDArray[np.float32]]) -> list[tuple[int, int]]:
 
 
 def estimate_curvature(
-    layer: LinearLayer,
-    weight: np.ndarray,
-    moments: Moments,
-    images: int = 0,
-    report: Callable[[int], None] | None = None,
+    layer: LinearLayer, weight: np.ndarray, moments: Moments, images: int = 0
 ) -> Curvature:
     """Return the curvature of a layer with sensitivity 1.
 
@@ -188,28 +188,9 @@ def estimate_curvature(
         weight: in its own shape.
         moments: of the layer.
         images: how many the moments are from; channels that were silent on few images get a floor. 0: no floor.
-        report: called with the operations of each part that is done; their sum is `curvature_operations`.
     """
-    matrix = layer.matrix(weight)
-    least = _PSEUDO_IMAGES / (_PSEUDO_IMAGES + images) if images else 0.0
-    inputs = []
-    for block in moments.outer:
-        inputs.append(shrink(block, moments.count, least))
-        if report is not None:
-            report(_SHRINKING * _cubes([block.shape[-1]], len(matrix)))
-    outputs = _output_moments(moments, matrix.shape[1], least)
-    calibrated = _beats_nearest(matrix, moments, least)
-    if not calibrated:
-        inputs, outputs = ([keep_diagonal(block) for block in blocks] for blocks in (inputs, outputs))
-    found = Curvature.of(
-        layer,
-        [block.astype(np.float32) for block in inputs],
-        [block.astype(np.float32) for block in outputs],
-        calibrated,
-    )
-    if report is not None:
-        report(curvature_operations(matrix) - _SHRINKING * _input_cubes(matrix))
-    return found
+    parts = [make() for make, _ in _parts_of(layer, weight, moments, images)]
+    return _of_parts(layer, parts)
 
 
 def estimate_curvatures(
@@ -225,33 +206,95 @@ def estimate_curvatures(
     images: how many the moments are from. threads: 0 for one per processor. progress: called with ("factoring",
     operations done, operations in all).
     """
+    operations = {layer.weight: curvature_operations(_matrix_of(model, layer)) for layer in layers}
+    done = ProgressCounter(sum(operations.values()), partial(progress, "factoring"))
+    threads = threads or processors()
     found: dict[str, Curvature] = {}
-    total = sum(curvature_operations(layer.matrix(model.load(layer.weight))) for layer in layers)
-    done = ProgressCounter(total, partial(progress, "factoring"))
+    waiting: deque[tuple[LinearLayer, float, list[Future[Any]]]] = deque()
 
-    def work(layer: LinearLayer) -> Curvature:
-        fisher = moments[layer.weight].power()
-        # Moments go as factors come: both at once for all layers would double the memory.
-        curvature = estimate_curvature(
-            layer, model.load(layer.weight), moments.pop(layer.weight), images, done.add
-        )
+    def collect() -> None:
+        layer, fisher, futures = waiting.popleft()
         # Half the Fisher information is the divergence's second derivative. Without it, 0: to be searched.
-        return curvature.with_sensitivity(fisher / 2)
+        curvature = _of_parts(layer, [future.result() for future in futures])
+        found[layer.weight] = curvature.with_sensitivity(fisher / 2)
 
-    with ThreadPoolExecutor(threads or processors()) as pool:
-        for curvature in pool.map(work, layers):
-            found[curvature.layer.weight] = curvature
-    return found
+    with ThreadPoolExecutor(threads) as pool:
+        # The longest go first, so that no thread is left alone with one.
+        for layer in sorted(layers, key=lambda one: -operations[one.weight]):
+            # Moments go as factors come: both at once for all layers would double the memory.
+            own = moments.pop(layer.weight)
+            parts = _parts_of(layer, model.load(layer.weight), own, images)
+            futures = [pool.submit(_told, make, share, done) for make, share in parts]
+            waiting.append((layer, own.power(), futures))
+            while sum(len(futures) for _, _, futures in waiting) > _PARTS_AHEAD * threads:
+                collect()
+        while waiting:
+            collect()
+    return {layer.weight: found[layer.weight] for layer in layers}
+
+
+def _told(make: Callable[[], Any], operations: int, done: ProgressCounter) -> Any:
+    made = make()
+    done.add(operations)
+    return made
+
+
+_Part: TypeAlias = tuple[Callable[[], Any], int]
+"""Work that is done beside other work, and about how many operations it takes."""
+
+
+def _parts_of(layer: LinearLayer, weight: np.ndarray, moments: Moments, images: int) -> list[_Part]:
+    """Return the parts of a curvature: whether feedback pays, G with its factors, and H with them for every block."""
+    matrix = layer.matrix(weight)
+    least = _PSEUDO_IMAGES / (_PSEUDO_IMAGES + images) if images else 0.0
+
+    def inputs(block: npt.NDArray[np.float32]) -> list[_Factored]:
+        return [_factored(shrink(block, moments.count, least))]
+
+    def outputs() -> list[_Factored]:
+        return [_factored(block) for block in _output_moments(moments, matrix.shape[1], least)]
+
+    blocks: list[_Part] = [
+        (partial(inputs, block), (_SHRINKING + 1) * _cubes([block.shape[-1]], len(matrix)))
+        for block in moments.outer
+    ]
+    of_outputs = _cubes(_sides(matrix.shape[1], LARGEST_ROWS), len(matrix))
+    return [(partial(_beats_nearest, matrix, moments, least), matrix.size), (outputs, of_outputs), *blocks]
+
+
+def _of_parts(layer: LinearLayer, parts: Sequence[Any]) -> Curvature:
+    """Return a curvature of what its parts have become."""
+    calibrated, outputs, *blocks = parts
+    inputs = [one for block in blocks for one in block]
+    if not calibrated:
+        inputs, outputs = ([_factored(keep_diagonal(m)) for m, _ in several] for several in (inputs, outputs))
+    return Curvature(
+        layer, [m for m, _ in inputs], [f for _, f in inputs], [m for m, _ in outputs], [f for _, f in outputs],
+        calibrated,
+    )  # fmt: skip
+
+
+_Factored: TypeAlias = tuple[npt.NDArray[np.float32], Float64]
+"""Second moments (g, c, c) and their factors."""
+
+
+def _factored(second: npt.NDArray[np.floating]) -> _Factored:
+    kept = second.astype(np.float32)
+    return kept, _factors(kept.astype(np.float64))
+
+
+def _matrix_of(model: Model, layer: LinearLayer) -> np.ndarray:
+    return layer.matrix(model.load(layer.weight))
 
 
 def curvature_operations(matrix: np.ndarray) -> int:
     """Return the number of operations, up to a factor, of a curvature for a matrix (g, O, C)."""
-    outputs = [end - start for start, end in block_bounds(matrix.shape[1], LARGEST_ROWS)]
-    return (_SHRINKING + 1) * _input_cubes(matrix) + _cubes(outputs, len(matrix)) + matrix.size
+    inputs, outputs = _sides(matrix.shape[2]), _sides(matrix.shape[1], LARGEST_ROWS)
+    return (_SHRINKING + 1) * _cubes(inputs, len(matrix)) + _cubes(outputs, len(matrix)) + matrix.size
 
 
-def _input_cubes(matrix: np.ndarray) -> int:
-    return _cubes([end - start for start, end in block_bounds(matrix.shape[2])], len(matrix))
+def _sides(count: int, largest: int | None = None) -> list[int]:
+    return [end - start for start, end in block_bounds(count, largest)]
 
 
 def _cubes(sides: Sequence[int], groups: int) -> int:
@@ -280,12 +323,12 @@ def _beats_nearest(matrix: np.ndarray, moments: Moments, least: float) -> bool:
         return False
     groups = np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), _VALIDATED_GROUPS)).astype(int))
     rows = np.unique(np.linspace(0, matrix.shape[1] - 1, min(matrix.shape[1], _VALIDATED_ROWS)).astype(int))
-    # One block tells enough of a layer with several.
-    start, end = moments.bounds[0]
-    part = matrix[np.ix_(groups, rows)][:, :, start:end].astype(np.float64)
+    # Some inputs tell enough of a layer with many: eigenvectors cost their cube.
+    count = min(_VALIDATED_INPUTS, moments.outer[0].shape[2])
+    part = matrix[np.ix_(groups, rows)][:, :, :count].astype(np.float64)
     steps = _TRIAL_STEP * np.sqrt(np.mean(part**2, axis=2))
     steps[steps == 0] = 1.0
-    sums = moments.outer[0][:, groups]
+    sums = moments.outer[0][:, groups, :count, :count]
     validation = sums[-1].astype(np.float64)
     training = shrink(sums[:-1], moments.count[:-1], least)
     losses = np.zeros(2)

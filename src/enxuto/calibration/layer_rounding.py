@@ -16,6 +16,7 @@ from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.refit import InputErrors, OriginalValues, refit, watch_rounded
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
+from enxuto.machine.blas import one_blas_thread
 from enxuto.onnx_model import Model
 from enxuto.progress import Progress, ProgressCounter
 from enxuto.quantize.tensor import QuantizedTensor
@@ -31,6 +32,7 @@ def count_paths(weights: int) -> int:
     return min(_MOST_PATHS, max(_FEWEST_PATHS, _EFFORT // max(1, weights)))
 
 
+@one_blas_thread()
 def round_layers(
     model: Model,
     layers: Sequence[LinearLayer],
@@ -83,6 +85,7 @@ def round_layers(
     }
 
 
+@one_blas_thread()
 def round_in_order(
     model: Model,
     layers: Sequence[LinearLayer],

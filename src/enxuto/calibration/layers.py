@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx import NodeProto
 
@@ -106,10 +107,22 @@ class LinearLayer:
 
         For a convolution these are patches at no more than `most` positions an image, drawn with `generator`.
         """
+        return self.vectors_at(x, self.draw_inputs(x.shape, most, generator))
+
+    def draw_inputs(
+        self, shape: Sequence[int], most: int, generator: np.random.Generator
+    ) -> npt.NDArray[np.intp] | None:
+        """Return no more than `most` positions at which an activation of a shape is read; None for all there are."""
+        if self.start or (self.kind != "transposed" and self.window is None):
+            return None
+        return _draw(math.prod(self._places(shape)), most, generator)
+
+    def vectors_at(self, x: np.ndarray, positions: npt.NDArray[np.intp] | None) -> np.ndarray:
+        """Return what `vectors` does, at positions that were drawn."""
         if self.start:
             return self._of_cell(x)
         if self.kind == "transposed":
-            return self._columns(x, most, generator)
+            return self._columns(x, positions)
         if self.window is None:
             return np.ascontiguousarray(x.reshape(1, -1, x.shape[-1]), np.float32)
         windows = sliding_window_view(_pad(x, self.window), self.window.extents, axis=tuple(range(2, x.ndim)))
@@ -117,10 +130,8 @@ class LinearLayer:
         strided: tuple[Any, ...] = tuple(slice(None, None, stride) for stride in self.window.strides)
         dilated: tuple[Any, ...] = tuple(slice(None, None, dilation) for dilation in self.window.dilations)
         taken = windows[(slice(None), slice(None), *strided, *dilated)]
-        count = math.prod(taken.shape[2 : 2 + spatial])
-        positions = (
-            np.arange(count) if count <= most else np.sort(generator.choice(count, most, replace=False))
-        )
+        if positions is None:
+            positions = np.arange(math.prod(taken.shape[2 : 2 + spatial]))
         places: tuple[Any, ...] = np.unravel_index(positions, taken.shape[2 : 2 + spatial])
         picked = taken[(slice(None), slice(None), *places)]  # n c p *kernel
         samples = picked.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, len(positions), -1)
@@ -135,22 +146,49 @@ class LinearLayer:
         Where an image has more than `most` positions, so many are drawn, at the places where `vectors` draws them, and
         enlarged to stand for all of them if they are to be scaled.
         """
+        return self.output_columns_at(y, self.draw_outputs(y.shape, most, generator), scaled=scaled)
+
+    def draw_outputs(
+        self, shape: Sequence[int], most: int, generator: np.random.Generator
+    ) -> npt.NDArray[np.intp] | None:
+        """Return no more than `most` positions of an output of a shape; None for all there are."""
+        if self.start or self.kind != "conv":
+            return None
+        return _draw(math.prod(shape[2:]), most, generator)
+
+    def output_columns_at(
+        self, y: np.ndarray, positions: npt.NDArray[np.intp] | None, *, scaled: bool = True
+    ) -> np.ndarray:
+        """Return what `output_columns` does, at positions that were drawn."""
         if self.start:
             columns = self._of_cell(y)
             return columns[:, :, list(self.order)] if self.order else columns
         if self.kind != "conv":
             return np.ascontiguousarray(y.reshape(1, -1, y.shape[-1]), np.float32)
-        return self._columns(y, most, generator, scale=scaled)
+        return self._columns(y, positions, scale=scaled)
+
+    def _places(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the sizes of the positions at which a (transposed) convolution reads an input of a shape."""
+        sizes = tuple(shape[2:])
+        if self.window is None or self.kind == "transposed":
+            return sizes
+        pads, spatial = self.window.padding(sizes), len(sizes)
+        free = (
+            size + before + after - extent + 1
+            for size, before, after, extent in zip(
+                sizes, pads[:spatial], pads[spatial:], self.window.extents, strict=True
+            )
+        )
+        return tuple(-(-size // stride) for size, stride in zip(free, self.window.strides, strict=True))
 
     def _columns(
-        self, y: np.ndarray, most: int, generator: np.random.Generator, *, scale: bool = False
+        self, y: np.ndarray, positions: npt.NDArray[np.intp] | None, *, scale: bool = False
     ) -> np.ndarray:
-        """Return (groups, N × positions, channels of a group) of (N, channels, …) at no more than `most` positions."""
+        """Return (groups, N × positions, channels of a group) of (N, channels, …)."""
         flat = y.reshape(y.shape[0], self.groups, y.shape[1] // self.groups, -1)  # n g o p
-        count = flat.shape[3]
-        if count > most:
-            chosen = np.sort(generator.choice(count, most, replace=False))
-            flat = flat[..., chosen] * np.float32(math.sqrt(count / most) if scale else 1)
+        if positions is not None:
+            share = math.sqrt(flat.shape[3] / len(positions)) if scale else 1
+            flat = flat[..., positions] * np.float32(share)
         ordered = np.ascontiguousarray(flat.transpose(1, 0, 3, 2), np.float32)  # n g o p -> g n p o
         return ordered.reshape(self.groups, -1, ordered.shape[3])
 
@@ -296,6 +334,11 @@ def _is_scaled(gemm: NodeProto) -> bool:
     """Say whether a Gemm is more than x·W + b."""
     scales = (float_attribute(gemm, name, 1.0) for name in ("alpha", "beta"))
     return any(scale != 1 for scale in scales) or int_attribute(gemm, "transA") != 0
+
+
+def _draw(count: int, most: int, generator: np.random.Generator) -> npt.NDArray[np.intp] | None:
+    """Return `most` of so many positions, in their order; None for all."""
+    return None if count <= most else np.sort(generator.choice(count, most, replace=False))
 
 
 def _pad(x: np.ndarray, window: Window) -> np.ndarray:

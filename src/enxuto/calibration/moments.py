@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -27,6 +28,7 @@ from enxuto.calibration.gradients.backward import Backward, UnsupportedError
 from enxuto.calibration.layers import LinearLayer
 from enxuto.data.samples import Group
 from enxuto.errors import DataError, ModelError, UsageError
+from enxuto.machine.processors import processors
 from enxuto.metrics.losses import OutputLoss, fisher_direction
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -132,14 +134,16 @@ class _Collector:
     threads: int
     generator: np.random.Generator
     images: int
+    pool: Executor
     sums: dict[str, Moments] = field(default_factory=dict)
     scores: list[list[np.ndarray]] = field(default_factory=list)
     reason: str | None = None
     _backwards: dict[Any, Backward | None] = field(default_factory=dict)
     _runner: Runner | None = None
+    _at_work: list[Future[None]] = field(default_factory=list)
 
     def add(self, batch: Group, fold: int) -> None:
-        """Add one batch."""
+        """Add one batch. What it adds to a layer's sums is worked out beside the next runs of the model."""
         backward = None if self.reason is not None or not self._watched() else self._backward_for(batch)
         if backward is not None:
             found, values = backward.values(batch.feeds)
@@ -147,14 +151,32 @@ class _Collector:
             found, values = self._run(batch)
         self._check_rows(found, batch)
         self.scores.append(found)
+        self.finish()
         for layer in self.layers:
-            vectors = layer.vectors(values[layer.input], self._positions(layer), self.generator)
-            moments = self.sums.get(layer.weight)
-            if moments is None:
-                moments = self.sums[layer.weight] = Moments.empty(vectors.shape[0], vectors.shape[2])
-            moments.add(vectors, fold)
+            x = values[layer.input]
+            places = layer.draw_inputs(x.shape, self._positions(layer), self.generator)
+            self._at_work.append(self.pool.submit(self._add_inputs, layer, x, places, fold))
         if backward is not None and self.reason is None:
             self._add_gradients(backward, batch, found, values, fold)
+
+    def finish(self) -> None:
+        """Wait for what is being added: a layer's sums are added up in the order of batches, so that they repeat."""
+        while self._at_work:
+            self._at_work.pop().result()
+
+    def _add_inputs(
+        self, layer: LinearLayer, x: np.ndarray, places: npt.NDArray[np.intp] | None, fold: int
+    ) -> None:
+        vectors = layer.vectors_at(x, places)
+        moments = self.sums.get(layer.weight)
+        if moments is None:
+            moments = self.sums[layer.weight] = Moments.empty(vectors.shape[0], vectors.shape[2])
+        moments.add(vectors, fold)
+
+    def _add_outputs(
+        self, layer: LinearLayer, y: np.ndarray, places: npt.NDArray[np.intp] | None, images: int, fold: int
+    ) -> None:
+        self.sums[layer.weight].add_gradients(layer.output_columns_at(y, places), images, fold)
 
     def _add_gradients(
         self,
@@ -174,9 +196,11 @@ class _Collector:
         except (DataError, ModelError) as error:  # batches may be unlike the first in ways not foreseen
             self._drop_gradients(str(error))
             return
+        self.finish()
         for layer in self._watched():
-            columns = layer.output_columns(gradients[layer.output], _POSITIONS, self.generator)
-            self.sums[layer.weight].add_gradients(columns, batch.count, fold)
+            y = gradients[layer.output]
+            places = layer.draw_outputs(y.shape, _POSITIONS, self.generator)
+            self._at_work.append(self.pool.submit(self._add_outputs, layer, y, places, batch.count, fold))
 
     def _backward_for(self, batch: Group) -> Backward | None:
         """Return the backward graph for the batch's shapes, which it is made for; None for more shapes than a few."""
@@ -194,7 +218,9 @@ class _Collector:
     def _run(self, batch: Group) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """Run forwards alone."""
         if self._runner is None:
-            self._runner = Runner(self.model, threads=self.threads, extra_outputs=self._names())
+            self._runner = Runner(
+                self.model, threads=self.threads, extra_outputs=self._names(), spinning=False
+            )
         outputs = [item.name for item in self.model.proto.graph.output]
         names = list(dict.fromkeys([*outputs, *self._names()]))
         values = dict(zip(names, self._runner.values(batch.feeds, names), strict=True))
@@ -219,6 +245,7 @@ class _Collector:
 
     def _drop_gradients(self, reason: str) -> None:
         """Go on without gradients, as those of some images only would mislead."""
+        self.finish()
         self.reason = reason
         for moments in self.sums.values():
             moments.gradients = []
@@ -259,12 +286,14 @@ def layer_moments(
     """
     name = model.proto.graph.output[0].name
     losses = losses if losses is not None else (OutputLoss(name, "classes", name),)
-    collector = _Collector(model, layers, losses, threads, np.random.default_rng(seed), images)
-    for number, batch in enumerate(batches):
-        group = batch if isinstance(batch, Group) else group_of(model, batch)
-        collector.add(group, number % FOLDS)
-        if progress is not None:
-            progress(group.count)
+    with ThreadPoolExecutor(threads or processors()) as pool:
+        collector = _Collector(model, layers, losses, threads, np.random.default_rng(seed), images, pool)
+        for number, batch in enumerate(batches):
+            group = batch if isinstance(batch, Group) else group_of(model, batch)
+            collector.add(group, number % FOLDS)
+            if progress is not None:
+                progress(group.count)
+        collector.finish()
     return collector.sums, collector.scores, collector.reason
 
 

@@ -7,12 +7,15 @@ them. A node reads what its subgraphs read of the main graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
 from enxuto.data.samples import Group
+from enxuto.machine.processors import processors
 from enxuto.onnx_model import Model, numpy_dtype, reads_of, static_values
 from enxuto.runtime import Runner
 
@@ -74,8 +77,7 @@ class PartialRuns:
     ) -> Iterator[Callable[[Mapping[str, np.ndarray]], np.ndarray]]:
         """Yield at every stop a function from replaced weights (by name) to the first output for a batch (N, …).
 
-        It runs only the nodes after the stop, so that only weights read there can be replaced. It must be called before
-        the next stop.
+        It runs only the nodes after the stop, so that only weights read there can be replaced.
         """
         for outputs in self.tails_of_groups([self._group(images)], threads=threads):
             yield lambda weights, outputs=outputs: outputs(weights)[0][0]  # type: ignore[misc]
@@ -83,19 +85,25 @@ class PartialRuns:
     def tails_of_groups(
         self, groups: Sequence[Group], *, threads: int = 0
     ) -> Iterator[Callable[[Mapping[str, np.ndarray]], list[list[np.ndarray]]]]:
-        """Do what `tails` does for several groups of samples: the functions give all outputs of each."""
+        """Do what `tails` does for several groups of samples: the functions give all outputs of each.
+
+        They may be called later, and beside one another: each holds the values that it starts from.
+        """
         held = [_Values(dict(group.feeds), group.count) for group in groups]
         for number, stage in enumerate(self._stages[: len(self._stages) - len(self.outputs)]):
             self._advance(stage, held, {}, threads)
             rest = _join(self._stages[number + 1 :], held[0].found, self.outputs)
-
-            def outputs(weights: Mapping[str, np.ndarray], rest: _Stage = rest) -> list[list[np.ndarray]]:
-                made = [_Values(dict(values.found), values.count) for values in held]
-                self._advance(rest, made, weights, threads)
-                return [[values.found[name] for name in self.outputs] for values in made]
-
-            yield outputs
+            begun = [_Values(dict(values.found), values.count) for values in held]
+            yield partial(self._run_tail, rest, begun, threads=threads)
             self._drop_unread(held, number)
+
+    def _run_tail(
+        self, rest: _Stage, begun: Sequence[_Values], weights: Mapping[str, np.ndarray], *, threads: int
+    ) -> list[list[np.ndarray]]:
+        """Return the outputs of every group from values that are there already."""
+        made = [_Values(dict(values.found), values.count) for values in begun]
+        self._advance(rest, made, weights, threads)
+        return [[values.found[name] for name in self.outputs] for values in made]
 
     def _group(self, images: np.ndarray) -> Group:
         return Group({self._inputs[0]: images.astype(self._type, copy=False)}, len(images))
@@ -110,7 +118,10 @@ class PartialRuns:
         """Run a stage and add its outputs to the values of every group."""
         if not stage.nodes:
             return
-        runner = Runner(self._as_model(stage, held[0].found, weights), threads=threads)
+        threads = threads or processors()
+        workers = max(1, min(threads, max(-(-values.count // _BATCH) for values in held)))
+        model = self._as_model(stage, held[0].found, weights)
+        runner = Runner(model, threads=max(1, threads // workers), spinning=False)
         for values in held:
             feeds = {name: values.found[name] for name in stage.inputs}
             # Weights that a node makes (a Cast of halves, say) have rows of their own, as many as samples by chance.
@@ -118,7 +129,7 @@ class PartialRuns:
             made = (
                 runner.run(feeds, stage.outputs)
                 if at_once
-                else _run_in_batches(runner, feeds, stage.outputs, values.count)
+                else _run_in_batches(runner, feeds, stage.outputs, values.count, workers)
             )
             values.found.update(zip(stage.outputs, made, strict=True))
 
@@ -169,21 +180,33 @@ def _join(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], outputs: S
 
 
 def _run_in_batches(
-    runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str], count: int
+    runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str], count: int, workers: int
 ) -> list[np.ndarray]:
-    """Run a stage on a few of `count` samples at a time; at once where a value has not a row for each of them."""
+    """Run a stage on a few of `count` samples at a time, on several threads; whole where values have no row each."""
     if count <= _BATCH or any(value.shape[:1] != (count,) for value in feeds.values()):
         return runner.run(feeds, outputs)
-    whole: list[np.ndarray] = []
-    for start in range(0, count, _BATCH):
-        piece = slice(start, min(start + _BATCH, count))
+    first, *others = (slice(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH))
+    found = runner.run({name: value[first] for name, value in feeds.items()}, outputs)
+    if any(value.shape[:1] != (first.stop,) for value in found):
+        return runner.run(feeds, outputs)
+    whole = [np.empty((count, *value.shape[1:]), value.dtype) for value in found]
+    for value, rows in zip(whole, found, strict=True):
+        value[first] = rows
+
+    def fill(piece: slice) -> bool:
         found = runner.run({name: value[piece] for name, value in feeds.items()}, outputs)
-        if any(value.shape[:1] != (piece.stop - start,) for value in found):
-            return runner.run(feeds, outputs)
-        whole = whole or [np.empty((count, *value.shape[1:]), value.dtype) for value in found]
+        if any(rows.shape != value[piece].shape for value, rows in zip(whole, found, strict=True)):
+            return False
         for value, rows in zip(whole, found, strict=True):
             value[piece] = rows
-    return whole
+        return True
+
+    if workers == 1:
+        done = all(map(fill, others))
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            done = all(pool.map(fill, others))
+    return whole if done else runner.run(feeds, outputs)
 
 
 def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:

@@ -16,8 +16,10 @@ Source: per-tensor sensitivities as in HAWQ (Dong et al. 2019, arXiv:1905.03696)
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -29,6 +31,7 @@ from enxuto.calibration.moments import group_of
 from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.calibration.sequences import run_sequence, sequence_runner
 from enxuto.data.samples import Group
+from enxuto.machine.processors import processors
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -51,6 +54,7 @@ LOSS_BAND = (
 _PARTS = 10  # of the images, left out in turn to see how much is chance
 _LEAST = 1e-2  # of the mean: what the other parts may say at least
 _TRIALS = 4
+_LANES = 4  # layers that are measured at once: each holds what its stage has computed
 _FIRST = 0.5  # root mean square of the first steps of that search, of the weights' own
 
 Float64 = npt.NDArray[np.float64]
@@ -144,8 +148,7 @@ def measure_sensitivities(
     ]
     price = price_of_bits(ready, [model.load(one.curvature.layer.weight) for one in ready], _BITS)
     measured: dict[str, Float64] = {}
-    for done, (spacing, scores) in enumerate(meter.each_layer(ready), 1):
-        each = meter.divergences_per_cost(spacing, spacing.step_off_trellis(price), scores)[0]
+    for done, (spacing, each) in enumerate(meter.measured_at(ready, price), 1):
         if each.mean() > 0 and expected[spacing.curvature.layer.weight] > 0:
             measured[spacing.curvature.layer.weight] = each
         if progress is not None:
@@ -209,6 +212,22 @@ class _Meter:
     references: References
     losses: Sequence[OutputLoss]
     threads: int
+
+    def measured_at(self, spacings: Sequence[Spacing], price: float) -> Iterator[tuple[Spacing, Float64]]:
+        """Yield each layer with every sample's divergence per cost (N,) at a price: several layers side by side."""
+        threads = self.threads or processors()
+        lanes = min(threads, _LANES)
+        waiting: deque[tuple[Spacing, Future[tuple[Float64, float]]]] = deque()
+        alone = replace(self, threads=max(1, threads // lanes))
+        with ThreadPoolExecutor(lanes) as pool:
+            for spacing, scores in alone.each_layer(spacings):
+                step = spacing.step_off_trellis(price)
+                waiting.append((spacing, pool.submit(self.divergences_per_cost, spacing, step, scores)))
+                if len(waiting) > lanes:  # each holds the values of a stage
+                    done, each = waiting.popleft()
+                    yield done, each.result()[0]
+            for done, each in waiting:
+                yield done, each.result()[0]
 
     def each_layer(self, spacings: Sequence[Spacing]) -> Iterator[tuple[Spacing, _Scores]]:
         """Yield each layer in the order of execution, with a function from replaced weights to scores."""

@@ -73,10 +73,11 @@ class Backward:
         self._needs = sorted(maker.forward - set(self._inputs))
         self._fed = [name for name in self._inputs if name in maker.forward]
         self._given = sorted({*self._needs, *also} - {*self._scores, *self._inputs})
-        self._forward = Runner(model, threads=threads, extra_outputs=self._given)
+        self._forward = Runner(model, threads=threads, extra_outputs=self._given, spinning=False)
         self._outputs = [gradients[name] for name in self.wanted]
         with _refuse("the derivatives of this model's operators"):
-            self._backward = Runner(maker.model(self._outputs, self._cotangents), threads=threads)
+            backward = maker.model(self._outputs, self._cotangents)
+            self._backward = Runner(backward, threads=threads, spinning=False)
         self._try_out(runs)
 
     def scores(self, batch: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
