@@ -1,7 +1,6 @@
 """Run models with ONNX Runtime on the CPU: outputs, intermediate activations, sessions.
 
-Batches are split and padded where a model's batch size is fixed. Left out: accelerators, inputs that are no
-tensors, and models with several inputs except through `run`.
+Batches are split and padded where a model's batch size is fixed. Left out: accelerators and inputs that are no tensors.
 """
 
 from __future__ import annotations
@@ -61,9 +60,8 @@ class Runner:
         extra_outputs: Sequence[str] = (),
         spinning: bool = True,
     ) -> None:
-        """`threads` 0 means one per core; `extra_outputs` are names of intermediate values to give out too.
-
-        Raises `ModelError` where ONNX Runtime cannot run the model or a name is not one of its values.
+        """`threads` 0 means one per core; `extra_outputs` are names of intermediate values to give out too; `spinning`
+        as in `session`. Raises `ModelError` where ONNX Runtime cannot run the model or a name is not one of its values.
         """
         whole = _as_model(model)
         given = {item.name for item in whole.proto.graph.output}
@@ -260,8 +258,7 @@ def session(
     Args:
         model: the model.
         threads: threads on the CPU; 0 takes one per processor.
-        spinning: whether threads without work keep their processor for a while, as ONNX Runtime has it: faster, unless
-            others need it between runs.
+        spinning: whether threads without work keep their processor for a while, as ONNX Runtime has it.
         providers: what it runs on; by default the CPU.
         options: ONNX Runtime's own, taken as they are; without them `threads` and no log.
 
