@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -23,6 +23,7 @@ from enxuto.calibration.layers import LinearLayer
 from enxuto.calibration.moments import LARGEST_ROWS, Moments, block_bounds
 from enxuto.calibration.shrinkage import keep_diagonal, shrink, shrink_correlations
 from enxuto.machine.processors import processors
+from enxuto.machine.workers import workers
 from enxuto.onnx_model import Model
 from enxuto.progress import ProgressCounter
 from enxuto.rounding.feedback import loss, round_matrix, round_on_trellis, upper_factor
@@ -218,7 +219,7 @@ def estimate_curvatures(
         curvature = _of_parts(layer, [future.result() for future in futures])
         found[layer.weight] = curvature.with_sensitivity(fisher / 2)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with workers(threads) as pool:
         # The longest go first, so that no thread is left alone with one.
         for layer in sorted(layers, key=lambda one: -operations[one.weight]):
             # Moments go as factors come: both at once for all layers would double the memory.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from enxuto.calibration.refit import InputErrors, OriginalValues, refit, watch_r
 from enxuto.data.samples import Samples
 from enxuto.errors import UsageError
 from enxuto.machine.blas import one_blas_thread
+from enxuto.machine.workers import workers
 from enxuto.onnx_model import Model
 from enxuto.progress import Progress, ProgressCounter
 from enxuto.quantize.tensor import QuantizedTensor
@@ -74,7 +74,7 @@ def round_layers(
     pieces.sort(key=lambda piece: -piece.levels.size)
     tell = None if progress is None else partial(progress, "rounding")
     done = ProgressCounter(sum(array.size for array in levels.values()), tell)
-    with ThreadPoolExecutor(threads) as pool:
+    with workers(threads) as pool:
         list(pool.map(lambda piece: done.add(piece.round(price, paths)), pieces))
     return {
         layer.weight: QuantizedTensor(
@@ -121,7 +121,7 @@ def round_in_order(
     rounded: dict[str, np.ndarray] = {}
     found: dict[str, QuantizedTensor] = {}
     watched = watch_rounded(model, layers, samples.groups(), rounded, originals=originals, threads=threads)
-    with ThreadPoolExecutor(threads) as pool:
+    with workers(threads) as pool:
         for layer, seen in zip(layers, watched, strict=True):
             weight = model.load(layer.weight)
             matrix = layer.matrix(weight)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -29,6 +29,7 @@ from enxuto.calibration.layers import LinearLayer
 from enxuto.data.samples import Group
 from enxuto.errors import DataError, ModelError, UsageError
 from enxuto.machine.processors import processors
+from enxuto.machine.workers import workers
 from enxuto.metrics.losses import OutputLoss, fisher_direction
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -286,7 +287,7 @@ def layer_moments(
     """
     name = model.proto.graph.output[0].name
     losses = losses if losses is not None else (OutputLoss(name, "classes", name),)
-    with ThreadPoolExecutor(threads or processors()) as pool:
+    with workers(threads or processors()) as pool:
         collector = _Collector(model, layers, losses, threads, np.random.default_rng(seed), images, pool)
         for number, batch in enumerate(batches):
             group = batch if isinstance(batch, Group) else group_of(model, batch)

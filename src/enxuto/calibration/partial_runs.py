@@ -7,7 +7,6 @@ them. A node reads what its subgraphs read of the main graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +15,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from enxuto.data.samples import Group
 from enxuto.machine.processors import processors
+from enxuto.machine.workers import workers
 from enxuto.onnx_model import Model, numpy_dtype, reads_of, static_values
 from enxuto.runtime import Runner
 
@@ -119,9 +119,9 @@ class PartialRuns:
         if not stage.nodes:
             return
         threads = threads or processors()
-        workers = max(1, min(threads, max(-(-values.count // _BATCH) for values in held)))
+        lanes = max(1, min(threads, max(-(-values.count // _BATCH) for values in held)))
         model = self._as_model(stage, held[0].found, weights)
-        runner = Runner(model, threads=max(1, threads // workers), spinning=False)
+        runner = Runner(model, threads=max(1, threads // lanes), spinning=False)
         for values in held:
             feeds = {name: values.found[name] for name in stage.inputs}
             # Weights that a node makes (a Cast of halves, say) have rows of their own, as many as samples by chance.
@@ -129,7 +129,7 @@ class PartialRuns:
             made = (
                 runner.run(feeds, stage.outputs)
                 if at_once
-                else _run_in_batches(runner, feeds, stage.outputs, values.count, workers)
+                else _run_in_batches(runner, feeds, stage.outputs, values.count, lanes)
             )
             values.found.update(zip(stage.outputs, made, strict=True))
 
@@ -180,7 +180,7 @@ def _join(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], outputs: S
 
 
 def _run_in_batches(
-    runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str], count: int, workers: int
+    runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str], count: int, lanes: int
 ) -> list[np.ndarray]:
     """Run a stage on a few of `count` samples at a time, on several threads; whole where values have no row each."""
     if count <= _BATCH or any(value.shape[:1] != (count,) for value in feeds.values()):
@@ -201,10 +201,10 @@ def _run_in_batches(
             value[piece] = rows
         return True
 
-    if workers == 1:
+    if lanes == 1:
         done = all(map(fill, others))
     else:
-        with ThreadPoolExecutor(workers) as pool:
+        with workers(lanes) as pool:
             done = all(pool.map(fill, others))
     return whole if done else runner.run(feeds, outputs)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -32,6 +32,7 @@ from enxuto.calibration.partial_runs import PartialRuns
 from enxuto.calibration.sequences import run_sequence, sequence_runner
 from enxuto.data.samples import Group
 from enxuto.machine.processors import processors
+from enxuto.machine.workers import workers
 from enxuto.metrics.losses import OutputLoss
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -219,7 +220,7 @@ class _Meter:
         lanes = min(threads, _LANES)
         waiting: deque[tuple[Spacing, Future[tuple[Float64, float]]]] = deque()
         alone = replace(self, threads=max(1, threads // lanes))
-        with ThreadPoolExecutor(lanes) as pool:
+        with workers(lanes) as pool:
             for spacing, scores in alone.each_layer(spacings):
                 step = spacing.step_off_trellis(price)
                 waiting.append((spacing, pool.submit(self.divergences_per_cost, spacing, step, scores)))
