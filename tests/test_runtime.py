@@ -132,7 +132,7 @@ def test_random_inputs_fit_and_repeat_by_seed() -> None:
     ("options", "batch", "shape", "message"),
     [
         ({"batch": 4}, 2, None, "fixed to 4; it cannot run with 2"),
-        ({"features": "f"}, 2, None, "give its shape"),
+        ({"features": "f"}, 2, None, "input 'x' leaves sizes open .*; give shape=L"),
         ({}, 2, {"x": [2, 4]}, r"which cannot be \(2, 4\)"),
         ({}, 0, None, "at least 1"),
     ],

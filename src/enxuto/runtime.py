@@ -21,6 +21,7 @@ from onnx import ModelProto, TensorProto
 from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
 from enxuto.machine.processors import check_threads, processors
 from enxuto.onnx_model import Model
+from enxuto.onnx_model.open_sizes import sizes_to_give
 
 __all__ = ["InputInfo", "Runner", "activations", "advise_on_failure", "session"]
 
@@ -203,9 +204,9 @@ def _sizes(info: InputInfo, batch: int) -> list[int]:
         )
     rest = [size for size in info.shape[1:] if size is not None]
     if len(rest) < len(info.shape) - 1:
+        hint = f"give shape={sizes_to_give(info.shape[1:])}"
         raise DataError(
-            f"input {info.name!r} has sizes that are not fixed {_shape_text(info.shape)}; give its shape",
-            code="E023",
+            f"input {info.name!r} leaves sizes open {_shape_text(info.shape)}; {hint}", code="E023"
         )
     return [batch, *rest]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from enxuto.compression.excess import excess_of
 from enxuto.compression.judge import Bounds, Judgement
-from enxuto.retraining.price import PriceOfBits, excess_of
+from enxuto.retraining.price import PriceOfBits
 from enxuto.retraining.schedule import Schedule, measured_schedule
 from enxuto.retraining.settings import Retraining
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +23,7 @@ from enxuto.report import read_results
 from enxuto.runtime import Runner
 from enxuto.slimming.aims import Aim, parse_aim
 from enxuto.slimming.measuring import median_interval
+from enxuto.slimming.search import SlimSearch
 from enxuto.studies.pruning import StartingNetwork
 
 
@@ -97,6 +100,31 @@ def test_what_pruning_alone_breaks_is_said(tmp_path: Path) -> None:
     found = caught.value.result
     assert isinstance(found, enxuto.SlimResult)
     assert found.save(tmp_path / "nearest.enx") == found.rows[2].bytes
+
+
+@pytest.mark.parametrize(
+    ("bounds", "trained", "taken"),
+    [
+        (Bounds(max_kl=0.1), {"kl": 0.2, "agreement": 99.0}, "refitted"),
+        (Bounds(max_kl=0.1), {"kl": 0.04, "agreement": 80.0}, "distilled"),
+        (Bounds(min_agreement=95), {"kl": 0.2, "agreement": 99.0}, "distilled"),
+        (Bounds(min_agreement=95), {"kl": 0.05, "agreement": 96.0}, "refitted"),
+    ],
+)
+def test_a_network_is_distilled_only_where_that_loses_less(
+    bounds: Bounds, trained: dict[str, float], taken: str
+) -> None:
+    losses = {"refitted": {"kl": 0.05, "agreement": 96.0}, "distilled": trained}
+    work: Any = SimpleNamespace(
+        distils=True, make=lambda share, distilled: ("distilled" if distilled else "refitted", share)
+    )
+    judge: Any = SimpleNamespace(of_model=lambda model: SimpleNamespace(**losses[model]))
+    nothing: Any = None
+    remarks: list[str] = []
+    search = SlimSearch(work, bounds, nothing, nothing, {})
+    model, share, judged = search._pruned(0.5, judge, remarks)
+    assert (model, share, vars(judged)) == (taken, 0.5, losses[taken])
+    assert len(remarks) == (taken == "refitted")
 
 
 def test_a_softmax_comes_back(tmp_path: Path, with_softmax: Callable[[Path], Path]) -> None:

@@ -18,6 +18,7 @@ from enxuto.importing.build import build
 from enxuto.importing.check import check_operators
 from enxuto.importing.network import OnnxNetwork
 from enxuto.onnx_model import Model, fill, fixed_batch, free_batch, numpy_dtype, skeleton, skeleton_slots
+from enxuto.onnx_model.open_sizes import sizes_to_give
 from enxuto.onnx_model.scopes import subgraphs
 
 __all__ = ["network_from_graph", "network_of"]
@@ -86,7 +87,10 @@ def _example(item: ValueInfoProto, input_shape: Sequence[int] | None) -> Tensor:
         raise ModelError(f"the input {item.name!r} has no axes, or does not say them", code="E032")
     wanted = sizes[1:] if input_shape is None else [int(size) for size in input_shape]
     if None in wanted:
-        raise UsageError(f"the input {item.name!r} leaves sizes open; give input_shape=C,H,W", code="E023")
+        raise UsageError(
+            f"the input {item.name!r} leaves sizes open; give input_shape={sizes_to_give(sizes[1:])}",
+            code="E023",
+        )
     shape = [size for size in wanted if size is not None]
     fits = len(shape) == len(sizes) - 1 and all(
         known in (None, size) for known, size in zip(sizes[1:], shape, strict=True)

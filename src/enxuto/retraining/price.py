@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from enxuto.compression.excess import excess_of
 from enxuto.compression.judge import Bounds, Judgement
 
-__all__ = ["PriceOfBits", "excess_of"]
+__all__ = ["PriceOfBits"]
 
 _GAIN = 1.4  # of the logarithm of the price, for each factor e that the bytes of levels are off
 _MOST = 0.25  # that the logarithm moves at once
@@ -72,24 +73,6 @@ class PriceOfBits:
     def _move(self, by: float) -> None:
         self.price *= math.exp(by)
         self.owed = _clip(self.owed + by / 2, _MOST)
-
-
-def excess_of(bounds: Bounds, judgement: Judgement) -> float:
-    """Return how far a loss is above its bound, in parts of the bound: −0.1 is a tenth below; the worst of several.
-
-    Points of top-1 count in parts of the bound or of one point, whichever is more.
-    """
-    found: list[float] = []
-    if bounds.max_kl is not None:
-        found.append(judgement.kl / bounds.max_kl - 1)
-    if bounds.min_agreement is not None:
-        room = max(0.05, 100 - bounds.min_agreement)
-        found.append((bounds.min_agreement - (judgement.agreement or 0.0)) / room)
-    if bounds.max_drop is not None and judgement.drop is not None:
-        found.append((judgement.drop - bounds.max_drop) / max(1.0, abs(bounds.max_drop)))
-    if bounds.min_snr is not None:
-        found.append((bounds.min_snr - (judgement.snr_db or 0.0)) / 3)
-    return math.inf if any(math.isnan(one) for one in found) else max(found, default=0.0)
 
 
 def _clip(value: float, most: float) -> float:

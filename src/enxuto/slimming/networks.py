@@ -20,7 +20,7 @@ from enxuto.onnx_model import Model, channels_last, output_ending, takes_channel
 from enxuto.progress import Progress
 from enxuto.prune.refit.pruner import Refitter
 from enxuto.prune.removal.kept import KeptChannels
-from enxuto.prune.removal.rebuild import load_pruned, save_pruned
+from enxuto.prune.removal.rebuild import PrunedNetwork, load_pruned, save_pruned
 from enxuto.prune.retrain import DISTILLATION
 from enxuto.prune.rounds import UnprunedNetwork
 from enxuto.runtime import Runner
@@ -72,28 +72,49 @@ class PruningWork:
         """The network of a plan as it is right after removal: good for timing."""
         return as_onnx(self.unpruned.prune(self._state, kept, verify=False), self.start, self.model)
 
-    def make(self, share: float) -> tuple[Model, float]:
-        """The pruned network at a share, refitted and where asked distilled, and the share that it has."""
+    @property
+    def distils(self) -> bool:
+        """Whether pruned networks can learn the original's answers."""
+        return self.minutes is not None and self.learning is not None
+
+    def make(self, share: float, *, distilled: bool) -> tuple[Model, float]:
+        """The pruned network at a share, refitted and perhaps distilled, and the share that it has."""
+        held = self._distilled(share) if distilled else self._refitted(share)
+        achieved = self._measure(self.unpruned.removed_groups(held.kept)) / self._measure(frozenset())
+        return as_onnx(held.network, self.start, self.model), achieved
+
+    def _refitted(self, share: float) -> PrunedNetwork:
+        place = self._place(share, None)
+        if not place.is_file():
+            kept, _ = self.plan(share)
+            self._report("removing", 0, 1)
+            network = self.unpruned.prune(self._state, kept)
+            self._report("refitting", 0, 1)
+            self._known().apply(network, kept)
+            self._keep(place, network, kept)
+        return load_pruned(place)
+
+    def _distilled(self, share: float) -> PrunedNetwork:
+        assert self.learning is not None, "the caller knows"
+        place = self._place(share, self.minutes)
+        if not place.is_file():
+            held = self._refitted(share)
+            self._distil(held.network, self.learning, place.with_name(f"{place.stem}-training"))
+            self._keep(place, held.network, held.kept)
+        return load_pruned(place)
+
+    def _place(self, share: float, minutes: float | None) -> Path:
+        """Where a network is kept, by all that it depends on."""
+        learning = None if self.learning is None or minutes is None else self.learning.hash
         identity = content_hash({
             "format": _FORMAT, "start": self.start.hash, "images": self.images_hash, "share": share,
-            "multiple": self.multiple, "minutes": self.minutes, "seed": self.seed,
-            "learning": None if self.learning is None or self.minutes is None else self.learning.hash,
+            "multiple": self.multiple, "minutes": minutes, "seed": self.seed, "learning": learning,
         })  # fmt: skip
-        place = self.folder / "networks" / f"{identity}.pt"
-        if place.is_file():
-            held = load_pruned(place)
-            achieved = self._measure(self.unpruned.removed_groups(held.kept)) / self._measure(frozenset())
-            return as_onnx(held.network, self.start, self.model), achieved
-        kept, achieved = self.plan(share)
-        self._report("removing", 0, 1)
-        network = self.unpruned.prune(self._state, kept)
-        self._report("refitting", 0, 1)
-        self._known().apply(network, kept)
-        if self.minutes is not None and self.learning is not None:
-            self._distil(network, self.learning, self.folder / "networks" / f"{identity}-training")
+        return self.folder / "networks" / f"{identity}.pt"
+
+    def _keep(self, place: Path, network: nn.Module, kept: KeptChannels) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         save_pruned(place, network.eval(), self.start.architecture, kept)
-        return as_onnx(network, self.start, self.model), achieved
 
     def _known(self) -> Refitter:
         if self._refitter is None:

@@ -1,8 +1,9 @@
 """The split of a loss between pruning and rounding: few shares of the multiplications, each with its smallest file.
 
-Each candidate is pruned, refitted, perhaps distilled, and compressed at what is left of the bound: pruning and rounding
-are judged together, beside the original. Of the candidates the smallest file that keeps the bound is taken. A share
-that breaks the bound by pruning alone, or whose file is no smaller than the one before it, ends the search.
+Each candidate is pruned, refitted, perhaps distilled (where that loses less of what is bounded, as training also moves
+a network away from the original), and compressed at what is left of the bound: pruning and rounding are judged
+together, beside the original. Of the candidates the smallest file that keeps the bound is taken. A share that breaks
+the bound by pruning alone, or whose file is no smaller than the one before it, ends the search.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 from enxuto.compression.calibrated import CalibratedResult, compress_within
 from enxuto.compression.data_free import compress
-from enxuto.compression.judge import Bounds, Judge
+from enxuto.compression.excess import excess_of
+from enxuto.compression.judge import Bounds, Judge, Judgement
 from enxuto.compression.search import Trial
 from enxuto.compression.split import ImageSplit
 from enxuto.data import Preprocess
@@ -75,7 +77,7 @@ class SlimSearch:
         tried: list[Tried] = []
         for share in shares:
             price = None if best is None or best.calibrated is None else best.calibrated.outcome.price
-            found = self._try(share, judge, price)
+            found = self._try(share, judge, price, remarks)
             tried.append(found.tried)
             if aim.latency is None and _is_more(found.tried.achieved, share):
                 remarks.append(
@@ -93,9 +95,10 @@ class SlimSearch:
         assert best is not None, "there is at least one share"
         return best, tried, remarks
 
-    def _try(self, share: float, judge: Judge, first_price: float | None) -> Found:
-        pruned, achieved = (self.work.model, 1.0) if share >= 1 else self.work.make(share)
-        alone = None if share >= 1 else judge.of_model(pruned)
+    def _try(self, share: float, judge: Judge, first_price: float | None, remarks: list[str]) -> Found:
+        pruned, achieved, alone = (
+            (self.work.model, 1.0, None) if share >= 1 else self._pruned(share, judge, remarks)
+        )
         violation = None if alone is None else self.bounds.violation(alone)
         if violation is not None:
             # Rounding gives nothing back: the network is rounded finely, so that there is something to look at.
@@ -114,6 +117,21 @@ class SlimSearch:
             share, achieved, alone, result.outcome.model.file_bytes, judged, result.search.violation
         )
         return Found(tried, pruned, result.outcome.model, result)
+
+    def _pruned(self, share: float, judge: Judge, remarks: list[str]) -> tuple[Model, float, Judgement]:
+        """The pruned network at a share that loses the least of what is bounded, its share, and what it loses."""
+        refitted, achieved = self.work.make(share, distilled=False)
+        alone = judge.of_model(refitted)
+        if not self.work.distils:
+            return refitted, achieved, alone
+        distilled, _ = self.work.make(share, distilled=True)
+        trained = judge.of_model(distilled)
+        if excess_of(self.bounds, trained) < excess_of(self.bounds, alone):
+            return distilled, achieved, trained
+        remarks.append(
+            f"with {100 * share:.3g} % of the multiplications the refitted network is taken: trained, it lost more"
+        )
+        return refitted, achieved, alone
 
     def _share_of_latency(self, wanted: float, remarks: list[str]) -> float:
         """The largest share of the multiplications, as far as a few timings tell, that runs within the latency."""

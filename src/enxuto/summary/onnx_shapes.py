@@ -18,6 +18,7 @@ from onnx.inliner import inline_local_functions
 
 from enxuto.errors import ModelError, UsageError, error_reason
 from enxuto.onnx_model import Model, array_bytes, constant_tensor, int_attribute, text_attribute
+from enxuto.onnx_model.open_sizes import sizes_to_give
 from enxuto.summary.fold_shapes import fold_shapes
 from enxuto.summary.onnx_products import einsum_shape
 
@@ -195,7 +196,9 @@ def _fix_input(item: ValueInfoProto, input_shape: Sequence[int] | None) -> None:
         raise UsageError(f"input {item.name!r} is {written}, not {'×'.join(map(str, input_shape or ()))}")
     if input_shape is None and (None in rest or not known):
         raise UsageError(
-            f"input {item.name!r} leaves sizes open ({written or '?'}); give input_shape=C,H,W", code="E023"
+            f"input {item.name!r} leaves sizes open ({written or '?'}); give "
+            f"input_shape={sizes_to_give(rest if known else None)}",
+            code="E023",
         )
     batch = known[0] if known and known[0] else 1
     _set_dims(item, (batch, *(rest if input_shape is None else input_shape)))
