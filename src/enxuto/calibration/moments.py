@@ -135,7 +135,7 @@ class _Collector:
     threads: int
     generator: np.random.Generator
     images: int
-    pool: Executor
+    pool: Executor | None
     sums: dict[str, Moments] = field(default_factory=dict)
     scores: list[list[np.ndarray]] = field(default_factory=list)
     reason: str | None = None
@@ -156,9 +156,16 @@ class _Collector:
         for layer in self.layers:
             x = values[layer.input]
             places = layer.draw_inputs(x.shape, self._positions(layer), self.generator)
-            self._at_work.append(self.pool.submit(self._add_inputs, layer, x, places, fold))
+            self._begin(self._add_inputs, layer, x, places, fold)
         if backward is not None and self.reason is None:
             self._add_gradients(backward, batch, found, values, fold)
+
+    def _begin(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do something beside the next runs of the model, or at once where there is one thread for both."""
+        if self.pool is None:
+            work(*arguments)
+        else:
+            self._at_work.append(self.pool.submit(work, *arguments))
 
     def finish(self) -> None:
         """Wait for what is being added: a layer's sums are added up in the order of batches, so that they repeat."""
@@ -201,7 +208,7 @@ class _Collector:
         for layer in self._watched():
             y = gradients[layer.output]
             places = layer.draw_outputs(y.shape, _POSITIONS, self.generator)
-            self._at_work.append(self.pool.submit(self._add_outputs, layer, y, places, batch.count, fold))
+            self._begin(self._add_outputs, layer, y, places, batch.count, fold)
 
     def _backward_for(self, batch: Group) -> Backward | None:
         """Return the backward graph for the batch's shapes, which it is made for; None for more shapes than a few."""
@@ -287,8 +294,10 @@ def layer_moments(
     """
     name = model.proto.graph.output[0].name
     losses = losses if losses is not None else (OutputLoss(name, "classes", name),)
-    with workers(threads or processors()) as pool:
-        collector = _Collector(model, layers, losses, threads, np.random.default_rng(seed), images, pool)
+    threads = threads or processors()
+    with workers(threads) as pool:
+        beside = pool if threads > 1 else None
+        collector = _Collector(model, layers, losses, threads, np.random.default_rng(seed), images, beside)
         for number, batch in enumerate(batches):
             group = batch if isinstance(batch, Group) else group_of(model, batch)
             collector.add(group, number % FOLDS)

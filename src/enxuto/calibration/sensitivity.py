@@ -224,7 +224,7 @@ class _Meter:
             for spacing, scores in alone.each_layer(spacings):
                 step = spacing.step_off_trellis(price)
                 waiting.append((spacing, pool.submit(self.divergences_per_cost, spacing, step, scores)))
-                if len(waiting) > lanes:  # each holds the values of a stage
+                if len(waiting) >= lanes:  # each holds the values of a stage
                     done, each = waiting.popleft()
                     yield done, each.result()[0]
             for done, each in waiting:

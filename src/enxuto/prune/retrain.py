@@ -50,7 +50,7 @@ REFITTED = ("none", "distil")
 DISTILLATION: Mapping[str, Any] = MappingProxyType(
     {
         "optimizer": "adam",
-        "lr": 5e-4,
+        "lr": 2e-4,
         "batch": 128,
         "epochs": 10,
         "schedule": "cosine",
