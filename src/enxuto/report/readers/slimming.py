@@ -105,7 +105,8 @@ def _rows(found: _Slim, title: str) -> Table:
     note = (
         "Answers on held-out images, which chose nothing; latency by ONNX Runtime, one thread, taking turns"
     )
-    return Table(title, columns, tuple(rows), ". ".join([note, *found.warnings(), *found.remarks]))
+    sentences = [one[:1].upper() + one[1:] for one in (note, *found.warnings(), *found.remarks)]
+    return Table(title, columns, tuple(rows), ". ".join(sentences))
 
 
 def _tried(found: _Slim, title: str) -> Table:
