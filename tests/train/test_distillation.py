@@ -12,7 +12,7 @@ from torch import nn
 from train_nets import same_bits, seeded, stripes
 
 from enxuto.train import TrainConfig, fit
-from enxuto.train.distillation import Teacher, distil
+from enxuto.train.distillation import Teacher, distil, share_of_time
 
 SETTINGS = {"batch": 16, "epochs": 4, "optimizer": "adam", "lr": 0.01, "schedule": "cosine", "threads": 1,
             "device": "cpu"}  # fmt: skip
@@ -78,3 +78,17 @@ def test_minutes_are_measured_once(teacher: nn.Module, tmp_path: Path) -> None:
     short = distil(seeded(), Teacher(teacher), stripes(), config(), tmp_path / "short", minutes=1e-6)
     assert (len(short.records), short.samples) == (1, 16)
     assert json.loads((tmp_path / "short" / "length.json").read_text()) == {"epochs": 1, "images": 16}
+
+
+@pytest.mark.parametrize(
+    ("fit_into_time", "expected"),
+    [
+        (300, (1, 300)), (5, (1, 32)), (999, (1, 999)), (1000, (1, 1000)), (1200, (1, 1000)), (1300, (2, 650)),
+        (1900, (2, 950)), (2600, (3, 866)), (10_900, (10, 1000)),
+    ],
+)  # fmt: skip
+def test_the_time_is_used(fit_into_time: int, expected: tuple[int, int]) -> None:
+    epochs, images = share_of_time(fit_into_time, 1000, 32)
+    assert (epochs, images) == expected
+    assert epochs * images <= max(32, fit_into_time)
+    assert epochs * images >= 0.8 * fit_into_time

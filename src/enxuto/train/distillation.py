@@ -20,7 +20,7 @@ from enxuto.train.progress import ProgressCallback
 from enxuto.train.teacher import Teacher
 from enxuto.zoo.modes import evaluation_mode
 
-__all__ = ["Teacher", "distil", "epochs_within"]
+__all__ = ["Teacher", "distil", "epochs_within", "share_of_time"]
 
 _TIMED_BATCHES = 3
 _LENGTH = "length.json"
@@ -87,7 +87,7 @@ def epochs_within(
 ) -> tuple[int, int]:
     """How many epochs of how many images fit into a time on this machine, (epochs, images); timed on a few batches.
 
-    Of a set whose epoch would take longer, one epoch of as many images as fit. No weight is changed.
+    Images are left out where that uses the time better. No weight is changed.
     """
     batches = training_batches(
         train, min(config.batch, len(train)), generator=torch.Generator().manual_seed(0),
@@ -105,7 +105,16 @@ def epochs_within(
         seen += len(images)
         if step == _TIMED_BATCHES:
             break
-    fit = int(60 * minutes * seen / max(1e-9, time.perf_counter() - began))
-    if fit < len(train):
-        return 1, min(len(train), max(fit, config.batch))
-    return fit // len(train), len(train)
+    return share_of_time(
+        60 * minutes * seen / max(1e-9, time.perf_counter() - began), len(train), config.batch
+    )
+
+
+def share_of_time(fit: float, count: int, batch: int) -> tuple[int, int]:
+    """How many epochs of how many of `count` images use the time in which `fit` images can be learned from.
+
+    Nearly two epochs are two of somewhat fewer images, so that no more than a fifth of the time is left. From five on,
+    epochs are of all images.
+    """
+    epochs = max(1, int(fit / count + (0.75 if fit < 5 * count else 0)))
+    return epochs, min(count, max(int(fit / epochs), batch))
