@@ -131,7 +131,7 @@ class Bench:
         config = TrainConfig.from_recipe(None, {**DISTILLATION, "threads": self.args.threads})
         with tempfile.TemporaryDirectory() as folder:
             distil(network, Teacher(teacher), learning, config, Path(folder), minutes=self.args.minutes)
-        network.eval()
+        network.cpu().eval()
 
     def onnx(self, network: torch.nn.Module) -> Model:
         """As a model that takes the original's place."""

@@ -8,8 +8,8 @@ of the answers by about tr(G E H Eᵀ), up to one factor per layer (`calibration
 Images are split into three folds, so that what is fitted on two can be validated on the third
 (`calibration.shrinkage`). Inputs are taken in blocks of at most 2,304, of 1,024 for layers with more than 9,216, and
 outputs in blocks of at most 1,024, as if different blocks were uncorrelated. That bounds memory and time (VGG-16's
-25,088 inputs: 25 blocks, 0.1 GB a fold) and costs accuracy only between blocks. The activations of one small batch are
-in memory besides.
+25,088 inputs: 25 blocks, 0.1 GB a fold) and costs accuracy only between blocks. The activations of two small batches
+are in memory besides.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def layer_moments(
     Args:
         model: its outputs are what is measured.
         layers: of the model.
-        batches: groups of samples, or float32 images, a few at a time (activations of one batch are in memory at once).
+        batches: groups of samples, or float32 images, a few at a time (those of two batches are in memory).
         losses: of the model's outputs, in their order; by default the first, and only, holds logits of classes.
         images: how many there are in all; the more, the fewer positions of each are sampled. 0 where unknown.
         seed: of the positions and of the directions of the scores.

@@ -22,6 +22,7 @@ from enxuto.runtime import Runner
 __all__ = ["PartialRuns"]
 
 _BATCH = 8  # images that ONNX Runtime sees at a time, so that its new memory stays small
+_LANES = 8  # such batches side by side, at most
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,20 @@ class PartialRuns:
         if not stage.nodes:
             return
         threads = threads or processors()
-        lanes = max(1, min(threads, max(-(-values.count // _BATCH) for values in held)))
         model = self._as_model(stage, held[0].found, weights)
-        runner = Runner(model, threads=max(1, threads // lanes), spinning=False)
+        runners: dict[int, Runner] = {}
+        # Weights that a node makes (a Cast of halves, say) have rows of their own, as many as samples by chance.
+        whole = not self._constant.isdisjoint((*stage.inputs, *stage.outputs))
         for values in held:
             feeds = {name: values.found[name] for name in stage.inputs}
-            # Weights that a node makes (a Cast of halves, say) have rows of their own, as many as samples by chance.
-            at_once = not self._constant.isdisjoint((*feeds, *stage.outputs))
+            batches = 1 if whole or not _has_rows(feeds, values.count) else -(-values.count // _BATCH)
+            lanes = min(threads, batches, _LANES)
+            if lanes not in runners:
+                runners[lanes] = Runner(model, threads=threads // lanes, spinning=False)
             made = (
-                runner.run(feeds, stage.outputs)
-                if at_once
-                else _run_in_batches(runner, feeds, stage.outputs, values.count, lanes)
+                runners[lanes].run(feeds, stage.outputs)
+                if batches == 1
+                else _run_in_batches(runners[lanes], feeds, stage.outputs, values.count, lanes)
             )
             values.found.update(zip(stage.outputs, made, strict=True))
 
@@ -179,12 +183,14 @@ def _join(stages: Sequence[_Stage], values: Mapping[str, np.ndarray], outputs: S
     return _Stage(nodes, inputs, [name for name in outputs if name not in values])
 
 
+def _has_rows(feeds: Mapping[str, np.ndarray], count: int) -> bool:
+    return all(value.shape[:1] == (count,) for value in feeds.values())
+
+
 def _run_in_batches(
     runner: Runner, feeds: dict[str, np.ndarray], outputs: list[str], count: int, lanes: int
 ) -> list[np.ndarray]:
     """Run a stage on a few of `count` samples at a time, on several threads; whole where values have no row each."""
-    if count <= _BATCH or any(value.shape[:1] != (count,) for value in feeds.values()):
-        return runner.run(feeds, outputs)
     first, *others = (slice(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH))
     found = runner.run({name: value[first] for name, value in feeds.items()}, outputs)
     if any(value.shape[:1] != (first.stop,) for value in found):

@@ -55,7 +55,8 @@ LOSS_BAND = (
 _PARTS = 10  # of the images, left out in turn to see how much is chance
 _LEAST = 1e-2  # of the mean: what the other parts may say at least
 _TRIALS = 4
-_LANES = 4  # layers that are measured at once: each holds what its stage has computed
+_LANES = 4  # layers that are measured at once: each holds what its stage has computed, and a model
+_TAIL_BYTES = 1 << 29  # of these models' weights, which each of them holds some three times
 _FIRST = 0.5  # root mean square of the first steps of that search, of the weights' own
 
 Float64 = npt.NDArray[np.float64]
@@ -217,7 +218,7 @@ class _Meter:
     def measured_at(self, spacings: Sequence[Spacing], price: float) -> Iterator[tuple[Spacing, Float64]]:
         """Yield each layer with every sample's divergence per cost (N,) at a price: several layers side by side."""
         threads = self.threads or processors()
-        lanes = min(threads, _LANES)
+        lanes = max(1, min(threads, _LANES, _TAIL_BYTES // max(1, self.model.size_bound())))
         waiting: deque[tuple[Spacing, Future[tuple[Float64, float]]]] = deque()
         alone = replace(self, threads=max(1, threads // lanes))
         with workers(lanes) as pool:

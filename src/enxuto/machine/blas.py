@@ -1,7 +1,8 @@
 """One thread for BLAS, where layers are shared out among enxuto's own threads.
 
-Two threads whose BLAS has two threads each take twice the processor time for the same work on two cores. And sums
-are then cut in the same places whatever the number of threads, so that files are equal to the byte.
+Two threads whose BLAS has two threads each take twice the processor time for the same work on two cores. And NumPy's
+sums are then cut in the same places whatever the number of threads. Those of ONNX Runtime are, too, on two threads; on
+four and more some of its matrix products differ in last bits.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Descent:
             if plainer is None:
                 break
             try:
-                self.loss(0)
+                (self.loss(0) + self.student.bits()).backward()  # type: ignore[no-untyped-call]
                 break
             except RuntimeError as error:
                 reason = error_reason(error)
@@ -66,6 +66,7 @@ class Descent:
                 stacklevel=3,
             )
             placement = plainer
+        self.student.zero_grad(set_to_none=True)
         return placement
 
     def learn(self, schedule: Schedule, price: float) -> bool:

@@ -33,7 +33,7 @@ from enxuto.train.progress import TrainingProgress
 
 __all__ = ["PruningWork", "as_onnx", "training_data"]
 
-_FORMAT = 3  # of what is kept in the folder: another number makes it anew
+_FORMAT = 4  # of what is kept in the folder: another number makes it anew
 
 
 @dataclass

@@ -129,7 +129,7 @@ class SlimSearch:
         if excess_of(self.bounds, trained) < excess_of(self.bounds, alone):
             return distilled, achieved, trained
         remarks.append(
-            f"with {100 * share:.3g} % of the multiplications the refitted network is taken: trained, it lost more"
+            f"with {100 * share:.3g} % of the multiplications the refitted network is taken: trained, it lost no less"
         )
         return refitted, achieved, alone
 

@@ -16,6 +16,8 @@ from enxuto.train.batches import TrainingData, training_batches
 from enxuto.train.config import TrainConfig
 from enxuto.train.history import History
 from enxuto.train.loop import fit
+from enxuto.train.placement import Placement
+from enxuto.train.processes import Processes
 from enxuto.train.progress import ProgressCallback
 from enxuto.train.teacher import Teacher
 from enxuto.zoo.modes import evaluation_mode
@@ -89,22 +91,27 @@ def epochs_within(
 
     Images are left out where that uses the time better. No weight is changed.
     """
+    placement = Placement.of(config, Processes())
+    placement.place_model(student)
+    teacher.place(placement.device)
     batches = training_batches(
         train, min(config.batch, len(train)), generator=torch.Generator().manual_seed(0),
         augment=configured_augmentation(config, train.images),
     )  # fmt: skip
-    seen, began = 0, 0.0
-    for step, (images, _) in enumerate(batches):
-        if step == 1:  # the first warms up
-            seen, began = 0, time.perf_counter()
-        if step == 0:
-            began = time.perf_counter()
-        with evaluation_mode(student), torch.enable_grad():
-            loss = teacher.loss(student(images), images)
-            torch.autograd.grad(loss, [one for one in student.parameters() if one.requires_grad])
-        seen += len(images)
-        if step == _TIMED_BATCHES:
-            break
+    seen, began = 0, time.perf_counter()
+    with placement.torch_settings(config.threads):
+        for step, batch in enumerate(batches):
+            if step == 1:  # the first warms up
+                seen, began = 0, time.perf_counter()
+            images, _ = placement.move_batch(*batch)
+            with evaluation_mode(student), torch.enable_grad(), placement.autocast():
+                loss = teacher.loss(student(images), images)
+                learned = [one for one in student.parameters() if one.requires_grad]
+                gradients = torch.autograd.grad(loss, learned)
+            float(gradients[0].sum())  # a GPU is done only then
+            seen += len(images)
+            if step == _TIMED_BATCHES:
+                break
     return share_of_time(
         60 * minutes * seen / max(1e-9, time.perf_counter() - began), len(train), config.batch
     )
