@@ -115,7 +115,7 @@ def test_a_network_that_has_no_bfloat16_is_trained_in_float32(
     expected = compress(tmp_path, enxuto.Retraining(precision="float32", **few))  # type: ignore[arg-type]
     monkeypatch.setattr(Descent, "loss", loss)
     with pytest.warns(
-        UserWarning, match="float32 on the CPU, as this network does not in bfloat16 on the CPU"
+        UserWarning, match="float32 on the CPU, as this network does not run in bfloat16 on the CPU"
     ):
         found = compress(tmp_path, enxuto.Retraining(precision="bfloat16", **few))  # type: ignore[arg-type]
     assert found.to_bytes() == expected.to_bytes()

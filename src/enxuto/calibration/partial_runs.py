@@ -126,7 +126,8 @@ class PartialRuns:
         whole = not self._constant.isdisjoint((*stage.inputs, *stage.outputs))
         for values in held:
             feeds = {name: values.found[name] for name in stage.inputs}
-            batches = 1 if whole or not _has_rows(feeds, values.count) else -(-values.count // _BATCH)
+            split = not whole and values.count > _BATCH and _has_rows(feeds, values.count)
+            batches = -(-values.count // _BATCH) if split else 1
             lanes = min(threads, batches, _LANES)
             if lanes not in runners:
                 runners[lanes] = Runner(model, threads=threads // lanes, spinning=False)

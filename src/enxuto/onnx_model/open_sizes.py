@@ -6,12 +6,8 @@ from collections.abc import Sequence
 
 __all__ = ["sizes_to_give"]
 
-_LETTERS = {
-    1: "L",
-    2: "CL",
-    3: "CHW",
-    4: "CDHW",
-}  # behind the batch: a sequence, channels and a length, an image, a volume
+# By the number of axes behind the batch: a sequence, channels of one, an image, a volume.
+_LETTERS = {1: "L", 2: "CL", 3: "CHW", 4: "CDHW"}
 _COLOURS = (1, 3, 4)
 
 

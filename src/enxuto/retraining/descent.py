@@ -62,7 +62,7 @@ class Descent:
             except RuntimeError as error:
                 reason = error_reason(error)
             warnings.warn(
-                f"retraining runs {name_of(plainer)}, as this network does not {name_of(placement)}: {reason}",
+                f"retraining runs {name_of(plainer)}, as this network does not run {name_of(placement)}: {reason}",
                 stacklevel=3,
             )
             placement = plainer
