@@ -96,6 +96,18 @@ def test_bounds_that_cannot_be_met_give_the_nearest() -> None:
     assert small.outcome.model.file_bytes == min(trial.bytes for trial in small.trials)
 
 
+@pytest.mark.parametrize("weights", [1, 6, 40])
+@pytest.mark.parametrize("size", [3, 2**40])
+def test_few_weights_in_a_large_file_do_not_ask_for_infinite_prices(weights: int, size: int) -> None:
+    def make(price: float) -> Any:
+        return SimpleNamespace(
+            price=price, model=SimpleNamespace(file_bytes=390 + round(weights / price * 1e-6))
+        )
+
+    result = search(cast(Any, make), Bounds(max_bytes=size), 1e-6, weights=weights)
+    assert result.fits == (size > 390)
+
+
 def test_bounds_that_always_hold_end() -> None:
     result, _ = found(Bounds(max_kl=1e9))
     assert result.fits

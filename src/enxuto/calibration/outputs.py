@@ -153,7 +153,7 @@ def find_losses(
     if not losses:
         why = "; ".join(remarks) or "all are ignored"
         raise UsageError(
-            f"no output of the model can be judged: {why}; compress it without data", code="E035"
+            f"no output of the model can be judged: {why}; without data it can be compressed", code="E035"
         )
     return JudgedOutputs(tuple(losses), tuple(remarks))
 

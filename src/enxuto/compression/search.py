@@ -220,7 +220,7 @@ class _Search:
                 break
             if len(known) == 2 and abs(trial.bytes - most) >= abs(known[trial.fits] - most):
                 break  # at this distance sizes no longer follow the price
-            price = min(_COARSEST, max(self.finest, 2.0**power))
+            price = min(_COARSEST, max(self.finest, 2.0 ** min(power, 0.0)))  # few weights: far beyond any
             if any(trial.price == price for trial in self.trials):
                 break
         return self.result()
