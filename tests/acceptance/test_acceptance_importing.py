@@ -6,6 +6,7 @@ they are drawn here. Timings are printed and not asserted.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import ModelProto, numpy_helper
@@ -35,6 +37,8 @@ LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 SHARED = Path(__file__).parents[3] / "shared/models"
 MODELS = [*sorted(SHARED.glob("*.onnx")), *sorted(SHARED.glob("other/squeezenet1.1/*.onnx"))]
 A_THIRD = 0.75  # of the time
+MULTIPLES = (1, 4, 8)
+RUNS = 20  # that are profiled
 
 
 def light(path: Path, _: Path) -> Model:
@@ -86,6 +90,35 @@ CASES: dict[str, Callable[[Path], Model]] = {
 }
 
 
+def reason_of(pruned: Model, original: Model, folder: Path) -> str:
+    """The kernels that keep the time, by ONNX Runtime's own profile: their share, and what is left of each."""
+    now, before = (times_by_kernel(model, folder) for model in (pruned, original))
+    slowest = sorted(now, key=lambda kernel: -now[kernel])[:3]
+    parts = [
+        f"{kernel} {now[kernel] / sum(now.values()):.0%}"
+        + (f" (×{now[kernel] / before[kernel]:.2f})" if kernel in before else " (new)")
+        for kernel in slowest
+    ]
+    return ", ".join(parts)
+
+
+def times_by_kernel(model: Model, folder: Path) -> dict[str, float]:
+    """Microseconds of one image by kind of kernel."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.enable_profiling = 1, True
+    options.profile_file_prefix = str(folder / "profile")
+    session = onnxruntime.InferenceSession(model.to_bytes(), options, providers=["CPUExecutionProvider"])
+    feeds = Runner(model, threads=1).random_feeds(1, seed=0)
+    for _ in range(RUNS):
+        session.run(None, feeds)
+    times: dict[str, float] = {}
+    for event in json.loads(Path(session.end_profiling()).read_text()):
+        if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
+            kernel = event["args"]["op_name"]
+            times[kernel] = times.get(kernel, 0.0) + event["dur"] / RUNS
+    return times
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_graph_is_a_module_that_can_be_pruned(name: str, tmp_path: Path) -> None:
     model = CASES[name](tmp_path)
@@ -101,17 +134,21 @@ def test_a_graph_is_a_module_that_can_be_pruned(name: str, tmp_path: Path) -> No
     start = StartingNetwork.of_model(model, {}, name)
     unpruned = UnprunedNetwork.from_architecture(start.architecture)
     weights = scores(start.network, [(images, torch.zeros(2, dtype=torch.int64))], "l1")
-    step = unpruned.plan_round(start.kept, weights, 0.7, Selection("filters", scope="local"))
     state = {key: value.clone() for key, value in start.network.state_dict().items()}
-    smaller = unpruned.prune(state, step.kept)  # compared with the network whose filters are zero
-    pruned = as_onnx(smaller, start, model)
-    share, time = macs_of(pruned) / macs_of(model), latency_share(pruned, model, threads=1, rounds=3)
-    reason = ""
-    if time > A_THIRD:
-        held = sum(len(fixed.filters) for fixed in unpruned.channels.fixed)
-        reason = f": not a third faster; {held} filters must stay"
-    sys.stdout.write(f"\n{name}: filters {step.achieved:.1%}, MACs {share:.1%}, time {time:.0%}{reason}")
-    assert step.achieved < 0.75
+    found_by_time = []
+    for multiple in MULTIPLES:  # ONNX Runtime is fast at widths that its vectors divide
+        step = unpruned.plan_round(start.kept, weights, 0.7, Selection("filters", "local", multiple=multiple))
+        if step.achieved < 0.75:
+            smaller = unpruned.prune(state, step.kept)  # compared with the network whose filters are zero
+            made = as_onnx(smaller, start, model)
+            time = latency_share(made, model, threads=1, rounds=3)
+            found_by_time.append((time, multiple, step.achieved, made))
+    assert found_by_time
+    time, multiple, left, pruned = min(found_by_time, key=lambda found: found[0])
+    share = macs_of(pruned) / macs_of(model)
+    times = ", ".join(f"{one:.0%} in multiples of {by}" for one, by, *_ in found_by_time)
+    reason = "" if time <= A_THIRD else f"; not a third faster: {reason_of(pruned, model, tmp_path)}"
+    sys.stdout.write(f"\n{name}: filters {left:.1%}, MACs {share:.1%}, time {times}{reason}")
     assert share < 1
     scored = Runner(pruned, threads=1).scores(images[:1].numpy())
     assert scored.shape == expected[:1].shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,10 @@ from torch import nn
 
 from enxuto.prune.channels.tracing import trace
 from enxuto.prune.refit.in_order import refit_in_order
-from enxuto.prune.refit.moments import ReaderMoments, collect_moments
+from enxuto.prune.refit.moments import RIDGE, ReaderMoments, collect_moments
 from enxuto.prune.refit.plan import choose_by_cost
 from enxuto.prune.refit.readers import find_readers, sample_inputs
-from enxuto.prune.refit.solve import column_costs, refit_matrix
+from enxuto.prune.refit.solve import best_ridge, column_costs, refit_matrix
 from enxuto.prune.removal.remove import remove
 
 
@@ -103,6 +105,28 @@ def test_the_cost_of_a_group_is_the_error_that_is_left() -> None:
         found[:, kept.numpy()] = refit_matrix(torch.from_numpy(matrix), seen, kept, ridge=1e-9).numpy()
         gap = found - matrix
         assert cost == pytest.approx(0.5 * np.trace(gap @ second @ gap.T), rel=0.05)
+
+
+@pytest.mark.parametrize("images", [30, 60, 5000])
+def test_few_images_do_not_make_independent_columns_free(images: int) -> None:
+    """Of as few images as columns each column seems to follow from the others: all filters before it look free."""
+    random = np.random.default_rng(3)
+    scales = np.where(np.arange(48) % 2 == 0, 0.5, 1.5)
+    rows, matrix = random.standard_normal((images, 48)) * scales, torch.from_numpy(np.ones((2, 49)))
+    seen = moments_of(rows)
+    seen = replace(seen, ridge=best_ridge(matrix, seen))
+    costs = column_costs(matrix, seen, torch.arange(48)[:, None]).numpy()
+    assert np.median(costs / scales**2) == pytest.approx(1.0, rel=0.5)  # half of two outputs
+    assert costs[scales > 1].min() > costs[scales < 1].max()
+
+
+def test_columns_that_others_make_stay_free_with_few_images() -> None:
+    random = np.random.default_rng(4)
+    rows = random.standard_normal((60, 4)) @ random.standard_normal((4, 40))
+    matrix, seen = torch.ones(2, 41, dtype=torch.float64), moments_of(rows)
+    assert best_ridge(matrix, seen) == RIDGE
+    many = moments_of(random.standard_normal((5000, 40)))
+    assert best_ridge(matrix, many) == RIDGE
 
 
 @pytest.mark.parametrize("options", [{}, {"padding": 1, "stride": 2}, {"dilation": 2}, {"padding": "same"}])

@@ -56,7 +56,7 @@ def factor_of(images: torch.Tensor) -> float:
     readers = find_readers(network, channels)
     moments = collect_moments(network, readers, images.split(64))
     gone = [channels.group_of[channels.layers["first"][0]]]
-    found = measured_factors(network, channels, readers, moments, gone, images)
+    found = measured_factors(network, channels, readers, moments, [frozenset(gone)], images)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name])
     return found["second"]
@@ -69,6 +69,30 @@ def test_errors_that_are_alike_at_all_positions_cost_as_often_as_there_are_posit
 
 def test_independent_errors_cost_what_moments_say() -> None:
     assert 0.4 < factor_of(draw(400, 3, SIDE, SIDE)) < 2.5
+
+
+def test_a_layer_that_is_ruined_is_measured_where_it_loses_less() -> None:
+    network, images = Averaged().eval(), draw(120, 3, SIDE, SIDE)
+    with torch.no_grad():
+        network.second.weight.mul_(400)  # sure answers: without seven of eight channels they are others
+    channels = trace(network, images[:1])
+    readers = find_readers(network, channels)
+    moments = collect_moments(network, readers, images.split(64))
+    groups = [channels.group_of[atom] for atom in channels.layers["first"]]
+
+    def factor(*plans: list[int]) -> float:
+        found = measured_factors(network, channels, readers, moments, map(frozenset, plans), images)
+        return found["second"]
+
+    ruined, gentle = factor(groups[1:]), factor(groups[7:])
+    assert ruined != pytest.approx(gentle, rel=0.1)
+    assert factor(groups[1:], groups[7:]) == gentle
+    assert factor(groups[7:], groups[1:]) == gentle  # what can be measured at first is not measured again
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_images_to_leave_some_out_tell_nothing(count: int) -> None:
+    assert factor_of(draw(count, 3, SIDE, SIDE)) == 1.0
 
 
 class Grouped(nn.Module):

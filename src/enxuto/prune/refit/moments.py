@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from enxuto.errors import ModelError
 from enxuto.prune.refit.readers import Reader, sample_inputs
 from enxuto.zoo.modes import evaluation_mode
 
-__all__ = ["ReaderMoments", "check_finite", "collect_moments"]
+__all__ = ["FOLDS", "RIDGE", "ReaderMoments", "check_finite", "collect_moments"]
 
 FOLDS = 3
+RIDGE = 1e-3  # where inputs are many beside columns
 _POSITIONS = 16  # of each image and layer, drawn by the seed
 
 
@@ -30,12 +31,19 @@ class ReaderMoments:
     """Sums over images, float64.
 
     inputs: (folds, K + 1, K + 1), of outer products of the columns' inputs and a constant 1 behind them. counts:
-    (folds,), summands. gradients: (outputs, outputs), the mean over images of the sum over positions.
+    (folds,), summands. gradients: (outputs, outputs), the mean over images of the sum over positions. ridge: λ of
+    costs, which compare filters.
     """
 
     inputs: Tensor
     counts: Tensor
     gradients: Tensor
+    ridge: float = RIDGE
+
+    def without_fold(self, fold: int) -> ReaderMoments:
+        """Of the other images; gradients are those of all."""
+        others = torch.arange(len(self.counts)) != fold
+        return replace(self, inputs=self.inputs[others], counts=self.counts[others])
 
 
 def collect_moments(

@@ -8,6 +8,7 @@ the network runs once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from enxuto.prune.channels.map import ChannelMap
 from enxuto.prune.ranking import round_to_multiple
 from enxuto.prune.refit.moments import ReaderMoments
 from enxuto.prune.refit.readers import Reader
-from enxuto.prune.refit.solve import RIDGE, column_costs, matrix_of, refit_matrix
+from enxuto.prune.refit.solve import column_costs, matrix_of, refit_matrix
 from enxuto.prune.refit.unread import with_unread
 from enxuto.prune.targets import SizeMeasure
 
@@ -145,8 +146,8 @@ def _atom_costs(
             stays = torch.cat((stays, torch.tensor([True])))
         size = matrix.shape[1]
         inputs = seen.inputs[:, :size, :size][:, stays][:, :, stays]
-        known = ReaderMoments(inputs, seen.counts, seen.gradients)
-        now = matrix if bool(stays.all()) else refit_matrix(matrix, seen, stays, RIDGE)
+        known = replace(seen, inputs=inputs)
+        now = matrix if bool(stays.all()) else refit_matrix(matrix, seen, stays, seen.ridge)
         own = [atom for atom in sorted(set(atoms.tolist())) if atom in channels.group_of]
         factor = factors.get(reader.layer, 1.0)
         by_size: dict[int, list[int]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -14,6 +14,7 @@ from enxuto.prune.refit.in_order import refit_in_order
 from enxuto.prune.refit.moments import ReaderMoments, collect_moments
 from enxuto.prune.refit.plan import Measure, choose_by_cost
 from enxuto.prune.refit.readers import Reader, find_readers
+from enxuto.prune.refit.solve import best_ridge, matrix_of
 from enxuto.prune.removal.kept import KeptChannels
 from enxuto.prune.rounds import PruningStep, UnprunedNetwork
 
@@ -23,8 +24,7 @@ COST = "cost"
 """The criterion of the loss that is left after refitting, beside those of `criteria.scores.CRITERIA`."""
 
 _BATCH = 64
-_MEASURED_IMAGES = 128
-_MEASURED_SHARE = 0.65  # of what is left
+_MEASURED_SHARES = (0.65, 0.8, 0.9, 0.95)  # of what is left; the first that tells
 _ROUNDING = 1e-9  # of a share, in float64
 
 
@@ -56,7 +56,12 @@ class Refitter:
     @cached_property
     def moments(self) -> dict[str, ReaderMoments]:
         """What the readers read, and how much the answers depend on what they write."""
-        return collect_moments(self._network(), self.readers, torch.split(self.images, _BATCH), self.seed)
+        network = self._network()
+        found = collect_moments(network, self.readers, torch.split(self.images, _BATCH), self.seed)
+        return {
+            layer: replace(seen, ridge=best_ridge(matrix_of(network.get_submodule(layer)), seen))
+            for layer, seen in found.items()
+        }
 
     def choose(
         self, kept: KeptChannels, share_left: float, measure: Measure, floor: int = 1, multiple: int = 1
@@ -67,11 +72,10 @@ class Refitter:
         """
         gone = self.unpruned.removed_groups(kept)
         if gone not in self._factors:
-            share = _MEASURED_SHARE * measure(gone) / measure(frozenset())
-            trial = self._plan(share, measure, floor, 1, gone, {})
-            images = self.images[:_MEASURED_IMAGES]
+            now = measure(gone) / measure(frozenset())
+            trials = (self._plan(share * now, measure, floor, 1, gone, {}) for share in _MEASURED_SHARES)
             self._factors[gone] = measured_factors(
-                self._network(), self.unpruned.channels, self.readers, self.moments, trial, images
+                self._network(), self.unpruned.channels, self.readers, self.moments, trials, self.images
             )
         chosen = self._plan(share_left, measure, floor, multiple, gone, self._factors[gone])
         achieved = measure(chosen) / measure(frozenset())

@@ -10,12 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from enxuto.prune.refit.moments import ReaderMoments
+from enxuto.prune.refit.moments import RIDGE, ReaderMoments
 
-__all__ = ["RIDGE", "column_costs", "divergence", "matrix_of", "refit_matrix"]
+__all__ = ["best_ridge", "column_costs", "divergence", "matrix_of", "refit_matrix"]
 
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1e3)
-RIDGE = 1e-3  # in costs, which compare filters
+_COST_RIDGES = (RIDGE, 1e-2, 1e-1, 1.0, 3.0, 10.0)
+_ENOUGH = 50  # inputs for each column, with which no ridge is needed
 
 
 def matrix_of(module: nn.Module) -> Tensor:
@@ -84,8 +85,8 @@ def _spread(part: Tensor, kept: Tensor) -> Tensor:
 def column_costs(matrix: Tensor, moments: ReaderMoments, groups: Tensor) -> Tensor:
     """What it costs, in nats of divergence, to lose each group of columns when the others make up for it.
 
-    The squared error that is left is A_j S_j A_jᵀ with S_j the inverse of the block j of H⁻¹; half of its product with
-    the outputs' gradients is the cost, summed over positions.
+    What the others cannot make up, and λ D times the squares of what they change, is A_j (P_jj⁻¹ - λ D_jj) A_jᵀ with
+    P = (H + λ D)⁻¹; half of its product with the outputs' gradients is the cost, summed over positions.
 
     Args:
         matrix: (outputs, columns) of the kept columns, the bias last where there is one.
@@ -96,7 +97,29 @@ def column_costs(matrix: Tensor, moments: ReaderMoments, groups: Tensor) -> Tens
         (n,)
     """
     second = moments.inputs.sum(0) / moments.counts.sum()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(_add_ridge(second, RIDGE)))
-    blocks = torch.linalg.inv(inverse[groups[:, :, None], groups[:, None, :]])
+    ridged = _add_ridge(second, moments.ridge)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(ridged))
+    of_group = (groups[:, :, None], groups[:, None, :])
+    blocks = torch.linalg.inv(inverse[of_group]) - (ridged - second)[of_group]
     parts = matrix[:, groups].permute(1, 0, 2)  # (n, outputs, m)
-    return 0.5 * torch.einsum("nom,nmk,npk,op->n", parts, blocks, parts, moments.gradients)
+    costs: Tensor = (blocks * (parts.mT @ (moments.gradients @ parts))).sum((1, 2))
+    return 0.5 * costs
+
+
+def best_ridge(matrix: Tensor, moments: ReaderMoments) -> float:
+    """λ of costs with which columns of a third of the images are best made from the other columns.
+
+    With few images, and no positions, as in front of a linear layer, each column seems to follow from the others.
+    """
+    size = matrix.shape[1]
+    folds, counts = moments.inputs[:, :size, :size], moments.counts
+    if float(counts.sum()) >= _ENOUGH * size or not bool(counts[0] > 0) or not bool(counts[1:].sum() > 0):
+        return RIDGE
+    others, left_out = folds[1:].sum(0) / counts[1:].sum(), folds[0] / counts[0]
+    weights = ((moments.gradients @ matrix) * matrix).sum(0)
+    losses = []
+    for ridge in _COST_RIDGES:
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(_add_ridge(others, ridge)))
+        errors = ((inverse @ left_out) * inverse).sum(1) / inverse.diagonal().square()
+        losses.append(float((weights * errors).sum()))
+    return _COST_RIDGES[losses.index(min(losses))]
