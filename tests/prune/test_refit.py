@@ -14,7 +14,7 @@ from enxuto.prune.refit.in_order import refit_in_order
 from enxuto.prune.refit.moments import RIDGE, ReaderMoments, collect_moments
 from enxuto.prune.refit.plan import choose_by_cost
 from enxuto.prune.refit.readers import find_readers, sample_inputs
-from enxuto.prune.refit.solve import best_ridge, column_costs, refit_matrix
+from enxuto.prune.refit.solve import best_ridge, column_costs, column_groups, refit_matrix
 from enxuto.prune.removal.remove import remove
 
 
@@ -107,26 +107,47 @@ def test_the_cost_of_a_group_is_the_error_that_is_left() -> None:
         assert cost == pytest.approx(0.5 * np.trace(gap @ second @ gap.T), rel=0.05)
 
 
+@pytest.mark.parametrize("together", [1, 4])
 @pytest.mark.parametrize("images", [30, 60, 5000])
-def test_few_images_do_not_make_independent_columns_free(images: int) -> None:
+def test_few_images_do_not_make_independent_columns_free(images: int, together: int) -> None:
     """Of as few images as columns each column seems to follow from the others: all filters before it look free."""
     random = np.random.default_rng(3)
-    scales = np.where(np.arange(48) % 2 == 0, 0.5, 1.5)
+    channels = np.repeat(np.arange(48 // together), together)
+    scales = np.where(channels % 2 == 0, 0.5, 1.5)
     rows, matrix = random.standard_normal((images, 48)) * scales, torch.from_numpy(np.ones((2, 49)))
-    seen = moments_of(rows)
-    seen = replace(seen, ridge=best_ridge(matrix, seen))
-    costs = column_costs(matrix, seen, torch.arange(48)[:, None]).numpy()
-    assert np.median(costs / scales**2) == pytest.approx(1.0, rel=0.5)  # half of two outputs
-    assert costs[scales > 1].min() > costs[scales < 1].max()
+    seen, groups = moments_of(rows), column_groups(channels)
+    seen = replace(seen, ridge=best_ridge(matrix, seen, groups))
+    costs = column_costs(matrix, seen, groups[0]).numpy()
+    true = together * scales[::together] ** 2  # half of two outputs
+    assert np.median(costs / true) == pytest.approx(1.0, rel=0.5)
+    assert costs[true > true.mean()].min() > costs[true < true.mean()].max()
+
+
+def test_what_channels_share_within_does_not_make_them_free() -> None:
+    """The columns of a channel, a kernel's positions, are nearly alike: they make each other, but go together."""
+    random = np.random.default_rng(5)
+    channels = np.repeat(np.arange(12), 4)
+    rows = np.repeat(random.standard_normal((45, 12)), 4, axis=1) + 0.01 * random.standard_normal((45, 48))
+    matrix, seen = torch.ones(2, 49, dtype=torch.float64), moments_of(rows)
+    seen = replace(seen, ridge=best_ridge(matrix, seen, column_groups(channels)))
+    costs = column_costs(matrix, seen, column_groups(channels)[0])
+    assert float(costs.median()) == pytest.approx(4.0**2, rel=0.5)
 
 
 def test_columns_that_others_make_stay_free_with_few_images() -> None:
     random = np.random.default_rng(4)
     rows = random.standard_normal((60, 4)) @ random.standard_normal((4, 40))
     matrix, seen = torch.ones(2, 41, dtype=torch.float64), moments_of(rows)
-    assert best_ridge(matrix, seen) == RIDGE
-    many = moments_of(random.standard_normal((5000, 40)))
-    assert best_ridge(matrix, many) == RIDGE
+    groups = column_groups(np.arange(40))
+    seen = replace(seen, ridge=best_ridge(matrix, seen, groups))
+    powers = torch.from_numpy((rows**2).mean(0))
+    assert bool((column_costs(matrix, seen, groups[0]) < 0.02 * powers).all())
+
+
+def test_many_images_need_no_other_ridge() -> None:
+    rows = np.random.default_rng(4).standard_normal((5000, 40))
+    matrix = torch.ones(2, 41, dtype=torch.float64)
+    assert best_ridge(matrix, moments_of(rows), column_groups(np.arange(40))) == RIDGE
 
 
 @pytest.mark.parametrize("options", [{}, {"padding": 1, "stride": 2}, {"dilation": 2}, {"padding": "same"}])

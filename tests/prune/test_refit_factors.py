@@ -90,6 +90,25 @@ def test_a_layer_that_is_ruined_is_measured_where_it_loses_less() -> None:
     assert factor(groups[7:], groups[1:]) == gentle  # what can be measured at first is not measured again
 
 
+def test_losses_are_measured_on_images_that_the_weights_are_not_fitted_to() -> None:
+    """Every third image is of its own kind: what the others teach is wrong there, and that is what counts."""
+    network, images = Averaged().eval(), draw(120, 3, SIDE, SIDE)
+    images[2::3, 1] = images[2::3, 0]
+    images[0::3, 1], images[1::3, 1] = -images[0::3, 0], -images[1::3, 0]
+    with torch.no_grad():
+        network.first.weight.copy_(torch.eye(8, 3)[:, :, None, None])
+        network.first.bias.copy_(torch.full((8,), 4.0))  # no bend is reached
+    channels = trace(network, images[:1])
+    readers = find_readers(network, channels)
+    moments = collect_moments(network, readers, images.split(64))
+    gone = frozenset({channels.group_of[channels.layers["first"][1]]})
+    misled = measured_factors(network, channels, readers, moments, [gone], images)["second"]
+    turned = torch.cat((images[2:], images[:2]))  # now the last third is of the others' kind
+    moments = collect_moments(network, readers, turned.split(64))
+    told = measured_factors(network, channels, readers, moments, [gone], turned)["second"]
+    assert misled > 2 * told
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_images_to_leave_some_out_tell_nothing(count: int) -> None:
     assert factor_of(draw(count, 3, SIDE, SIDE)) == 1.0

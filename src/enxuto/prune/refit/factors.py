@@ -41,8 +41,8 @@ def measured_factors(
     """Reader → divergence measured, divided by the divergence foretold, where groups take channels from it.
 
     A reader whose loss alone ruins the answers says nothing of small losses: divergence is no longer quadratic there.
-    So it is measured again at the next plan. Readers that lose nothing get the geometric mean of the others. The
-    network is left as it was.
+    So it is measured again at the next plan, if it loses something there. Readers that lose nothing get the geometric
+    mean of the others. The network is left as it was.
 
     Args:
         plans: numbers of groups that go; the first takes most.

@@ -14,7 +14,7 @@ from enxuto.prune.refit.in_order import refit_in_order
 from enxuto.prune.refit.moments import ReaderMoments, collect_moments
 from enxuto.prune.refit.plan import Measure, choose_by_cost
 from enxuto.prune.refit.readers import Reader, find_readers
-from enxuto.prune.refit.solve import best_ridge, matrix_of
+from enxuto.prune.refit.solve import best_ridge, column_groups, matrix_of
 from enxuto.prune.removal.kept import KeptChannels
 from enxuto.prune.rounds import PruningStep, UnprunedNetwork
 
@@ -58,10 +58,11 @@ class Refitter:
         """What the readers read, and how much the answers depend on what they write."""
         network = self._network()
         found = collect_moments(network, self.readers, torch.split(self.images, _BATCH), self.seed)
-        return {
-            layer: replace(seen, ridge=best_ridge(matrix_of(network.get_submodule(layer)), seen))
-            for layer, seen in found.items()
-        }
+        for reader in self.readers:
+            if (seen := found.get(reader.layer)) is not None:
+                matrix, groups = matrix_of(network.get_submodule(reader.layer)), column_groups(reader.columns)
+                found[reader.layer] = replace(seen, ridge=best_ridge(matrix, seen, groups))
+        return found
 
     def choose(
         self, kept: KeptChannels, share_left: float, measure: Measure, floor: int = 1, multiple: int = 1

@@ -7,16 +7,19 @@ W' = W H[:, k] H[k, k]⁻¹; a large λ leaves W as it was. λ is the one that l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from enxuto.prune.refit.moments import RIDGE, ReaderMoments
 
-__all__ = ["best_ridge", "column_costs", "divergence", "matrix_of", "refit_matrix"]
+__all__ = ["best_ridge", "column_costs", "column_groups", "divergence", "matrix_of", "refit_matrix"]
 
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1e3)
 _COST_RIDGES = (RIDGE, 1e-2, 1e-1, 1.0, 3.0, 10.0)
-_ENOUGH = 50  # inputs for each column, with which no ridge is needed
+_ENOUGH = 50  # positions of images for each column, with which no other ridge is needed
 
 
 def matrix_of(module: nn.Module) -> Tensor:
@@ -101,25 +104,50 @@ def column_costs(matrix: Tensor, moments: ReaderMoments, groups: Tensor) -> Tens
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(ridged))
     of_group = (groups[:, :, None], groups[:, None, :])
     blocks = torch.linalg.inv(inverse[of_group]) - (ridged - second)[of_group]
-    parts = matrix[:, groups].permute(1, 0, 2)  # (n, outputs, m)
-    costs: Tensor = (blocks * (parts.mT @ (moments.gradients @ parts))).sum((1, 2))
-    return 0.5 * costs
+    return _weighted(matrix, moments, groups, blocks)
 
 
-def best_ridge(matrix: Tensor, moments: ReaderMoments) -> float:
-    """λ of costs with which columns of a third of the images are best made from the other columns.
+def best_ridge(matrix: Tensor, moments: ReaderMoments, groups: Sequence[Tensor]) -> float:
+    """λ of costs with which the columns of each group are best made from the others, on images left out.
 
     With few images, and no positions, as in front of a linear layer, each column seems to follow from the others.
+    Errors count as `column_costs` counts them, on the first fold, by what the others tell.
+
+    Args:
+        matrix, moments: of all columns.
+        groups: each (n, m), as `column_costs` takes them, of all sizes that there are.
     """
     size = matrix.shape[1]
     folds, counts = moments.inputs[:, :size, :size], moments.counts
     if float(counts.sum()) >= _ENOUGH * size or not bool(counts[0] > 0) or not bool(counts[1:].sum() > 0):
         return RIDGE
     others, left_out = folds[1:].sum(0) / counts[1:].sum(), folds[0] / counts[0]
-    weights = ((moments.gradients @ matrix) * matrix).sum(0)
-    losses = []
+    best, least = RIDGE, float("inf")
     for ridge in _COST_RIDGES:
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(_add_ridge(others, ridge)))
-        errors = ((inverse @ left_out) * inverse).sum(1) / inverse.diagonal().square()
-        losses.append(float((weights * errors).sum()))
-    return _COST_RIDGES[losses.index(min(losses))]
+        left = inverse @ left_out @ inverse
+        lost = 0.0
+        for members in groups:
+            of_group = (members[:, :, None], members[:, None, :])
+            own = torch.linalg.inv(inverse[of_group])
+            lost += float(_weighted(matrix, moments, members, own @ left[of_group] @ own).sum())
+        if lost >= least:
+            break  # losses fall, then rise
+        best, least = ridge, lost
+    return best
+
+
+def column_groups(columns: np.ndarray) -> list[Tensor]:
+    """The places of columns that go together, (n, m) for each size m. columns: by column, the channel it reads."""
+    by_size: dict[int, list[np.ndarray]] = {}
+    for channel in np.unique(columns):
+        places = np.flatnonzero(columns == channel)
+        by_size.setdefault(len(places), []).append(places)
+    return [torch.from_numpy(np.stack(members)) for members in by_size.values()]
+
+
+def _weighted(matrix: Tensor, moments: ReaderMoments, groups: Tensor, blocks: Tensor) -> Tensor:
+    """(n,): half of tr(G A_j B_j A_jᵀ) for each group's block."""
+    parts = matrix[:, groups].permute(1, 0, 2)  # (n, outputs, m)
+    costs: Tensor = (blocks * (parts.mT @ (moments.gradients @ parts))).sum((1, 2))
+    return 0.5 * costs
