@@ -14,7 +14,8 @@ from typer.testing import Result
 
 import enxuto
 from enxuto import zoo
-from enxuto.cli.shared.pruning_results import explain_missed
+from enxuto.cli.shared.pruning_results import explain_missed, explain_widths
+from enxuto.export import export_onnx
 from enxuto.opening import onnx_metadata
 from enxuto.prune import deeplift, load_pruned
 from enxuto.runtime import Runner
@@ -170,6 +171,38 @@ def test_what_an_aim_could_not_reach_is_said(
     found = explain_missed(selection, rows)
     assert (found is None) == (said is None)
     assert said is None or said in str(found)
+
+
+@pytest.mark.parametrize(
+    ("widths", "said"),
+    [((8, 12), None), ((8, 11), "1 of 2 depthwise layers have a width"), ((7, 9), "2 of 2"), ((), None)],
+)
+def test_widths_at_which_depthwise_layers_are_slow_are_said(
+    widths: tuple[int, ...], said: str | None
+) -> None:
+    layers = [torch.nn.Conv2d(3, 7, 3)]  # other layers of odd widths are no slower than before
+    layers += [torch.nn.Conv2d(width, width, 3, groups=width) for width in widths]
+    found = explain_widths(torch.nn.Sequential(*layers))
+    assert (found is None) == (said is None)
+    assert said is None or (said in str(found) and "--multiple 8" in str(found))
+
+
+def test_prune_says_that_a_depthwise_network_may_be_no_faster(
+    invoke: Invoke, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 16, 1),
+        torch.nn.Conv2d(16, 16, 3, groups=16),
+        torch.nn.Flatten(),
+        torch.nn.Linear(576, 10),
+    )
+    export_onnx(network, tmp_path / "depthwise.onnx", input_shape=(1, 8, 8))
+    for multiple, warns in ((1, True), (8, False)):
+        words = ("--criterion", "l1", "--retrain", "none", "--amount", "40%", "--multiple", multiple)
+        result = invoke("prune", tmp_path / "depthwise.onnx", *parts, *words, "-o", tmp_path / str(multiple))
+        assert result.exit_code == 0, result.output
+        assert ("depthwise layers have a width" in result.stderr) == warns
 
 
 @pytest.mark.parametrize(
