@@ -174,6 +174,27 @@ def test_what_an_aim_could_not_reach_is_said(
 
 
 @pytest.mark.parametrize(
+    ("words", "criterion"),
+    [
+        ((), "cost"), (("--retrain", "distil", "--retrain-epochs", 1), "cost"), (("--macs", "80%"), "cost"),
+        (("--scope", "local"), "l1"), (("--layers", "convolutions"), "l1"), (("--target", "latency"), "l1"),
+        (("--retrain", "fine-tune", "--retrain-epochs", 1), "l1"), (("--criterion", "l2"), "l2"),
+    ],
+)  # fmt: skip
+def test_filters_go_by_what_loses_least_where_that_is_known(
+    invoke: Invoke,
+    digits: Path,
+    parts: tuple[object, ...],
+    tmp_path: Path,
+    words: tuple[object, ...],
+    criterion: str,
+) -> None:
+    result = invoke("prune", digits, *parts, *words, "--no-speed", "-o", tmp_path / "small")
+    assert result.exit_code == 0, result.output
+    assert f"{criterion}, " in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
     ("widths", "said"),
     [((8, 12), None), ((8, 11), "1 of 2 depthwise layers have a width"), ((7, 9), "2 of 2"), ((), None)],
 )
@@ -211,6 +232,12 @@ def test_prune_says_that_a_depthwise_network_may_be_no_faster(
         ("prune", ("--weights", "w.pt"), "has its own weights"),
         ("prune", ("--criterion", "cost", "--retrain", "fine-tune"), "goes with --retrain none"),
         ("prune", ("--criterion", "cost", "--target", "latency"), "take --target macs"),
+        (
+            "prune",
+            ("--criterion", "cost", "--scope", "local", "--normalise", "mean"),
+            "leave out --scope local and --normalise mean",
+        ),
+        ("prune", ("--criterion", "cost", "--layers", "convolutions"), "leave out --layers convolutions"),
         ("prune", ("--macs", "50%", "--amount", "30%"), "leave out --amount"),
         ("prune", ("--minutes", "1"), "how long --retrain distil takes"),
         (

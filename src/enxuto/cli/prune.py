@@ -35,6 +35,7 @@ from enxuto.machine.signals import exit_code
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from enxuto.prune.selection import Selection
     from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
     from enxuto.zoo.entry import OptionValue
@@ -98,7 +99,8 @@ def run(
         layers=filters.layers,  # type: ignore[arg-type]
         at_most=options.macs is not None,
     )  # fmt: skip
-    _check_names(options, target)
+    criterion = _criterion(options, selection)
+    _check_names(options, criterion, selection)
     given = network_options.read(network)
     weights, earlier = _read_start(network, options)
     built = check_built_as(network, given, None if weights is None else weights.network, options.weights)
@@ -125,7 +127,7 @@ def run(
     if rewind_to is not None:
         places["rewind"] = absolute_path(rewind_to)
     points = prune_points(
-        unpruned, selected, images.hash, Arm(options.criterion, options.retrain, options.scope), selection,
+        unpruned, selected, images.hash, Arm(criterion, options.retrain, options.scope), selection,
         amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.scoring_count(),
         reference=filters.reference,
         seed=image_options.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
@@ -148,14 +150,35 @@ def run(
     finish(points, results, labelled, folder, made, timed=timed, as_json=options.json)
 
 
-def _check_names(options: PruneOptions, target: str) -> None:
+def _criterion(options: PruneOptions, selection: Selection) -> str:
+    """The criterion asked for; by default what loses least, as far as it goes with the other options."""
+    from enxuto.prune.refit.pruner import COST
+    from enxuto.prune.retrain import REFITTED
+
+    if options.criterion is not None:
+        return options.criterion
+    costs = options.retrain in REFITTED and selection.target != "latency" and not _of_rankings(selection)
+    return COST if costs else "l1"
+
+
+def _of_rankings(selection: Selection) -> list[str]:
+    """Options given that say how scores of layers are put in one order; costs are nats in all layers."""
+    given = {
+        "--scope local": selection.scope == "local",
+        f"--normalise {selection.normalise}": selection.normalise != "none",
+        "--layers convolutions": selection.layers == "convolutions",
+    }
+    return [option for option, is_given in given.items() if is_given]
+
+
+def _check_names(options: PruneOptions, criterion: str, selection: Selection) -> None:
     from enxuto.prune.criteria.scores import CRITERIA
     from enxuto.prune.refit.pruner import COST
     from enxuto.prune.retrain import MODES, REFITTED
 
-    if options.criterion not in (*CRITERIA, COST):
+    if criterion not in (*CRITERIA, COST):
         raise UsageError(
-            f"no criterion {options.criterion!r}{did_you_mean(options.criterion, [*CRITERIA, COST])}: "
+            f"no criterion {criterion!r}{did_you_mean(criterion, [*CRITERIA, COST])}: "
             f"choose one of {', '.join([*CRITERIA, COST])}",
             code="E021",
         )
@@ -165,11 +188,16 @@ def _check_names(options: PruneOptions, target: str) -> None:
             f"choose one of {', '.join(MODES)}",
             code="E021",
         )
-    if options.criterion == COST and options.retrain not in REFITTED:
+    if criterion == COST and options.retrain not in REFITTED:
         raise UsageError(
             "--criterion cost is of refitting: it goes with --retrain none or distil", code="E022"
         )
-    if options.criterion == COST and target == "latency":
+    if criterion == COST and (idle := _of_rankings(selection)):
+        raise UsageError(
+            f"--criterion cost compares filters of all layers in nats; leave out {' and '.join(idle)}",
+            code="E022",
+        )
+    if criterion == COST and selection.target == "latency":
         raise UsageError(
             "--criterion cost prices single filters, whose latency no clock can measure; take --target macs, or "
             "another criterion",

@@ -43,14 +43,14 @@ class PruneOptions:
         ),
     ] = None
     criterion: Annotated[
-        str,
+        str | None,
         typer.Option(
             rich_help_panel=_CHOICE,
             metavar="NAME",
             help="l1, l2, random, gradient-activation, taylor, deeplift, lrp or conductance; with --retrain none and "
-            "distil also cost: the loss that is left after refitting.",
+            "distil also cost, the loss that is left after refitting, which is the default there. Else l1.",
         ),
-    ] = "l1"
+    ] = None
     scope: Annotated[
         str,
         typer.Option(
