@@ -17,6 +17,7 @@ from enxuto.archive import read_archive
 from enxuto.errors import FormatError, ModelError, UsageError
 from enxuto.export import export_onnx
 from enxuto.importing.checkpoint import save_module
+from enxuto.importing.load import _is_same
 from enxuto.importing.network import OnnxNetwork
 from enxuto.onnx_model import Model
 from enxuto.prune import remove, trace
@@ -147,6 +148,14 @@ def test_a_fixed_batch_size_is_freed(model: Model) -> None:
     network = enxuto.load_module(Model.from_proto(network_proto(batch=1)))
     expected = Runner(model, threads=1).scores(images().numpy())
     np.testing.assert_allclose(network(images()).detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [([2e6, 0.15], True), ([2e6, 900.0], False), ([2.1e6, 0.1], False), ([float("nan"), 0.1], False)],
+)
+def test_scores_are_compared_by_the_largest(other: list[float], same: bool) -> None:
+    assert _is_same(torch.tensor([2e6, 0.1]), torch.tensor(other)) == same
 
 
 def test_readers_of_one_initializer_share_a_parameter() -> None:

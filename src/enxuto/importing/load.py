@@ -126,7 +126,11 @@ def _check_rows(network: OnnxNetwork, examples: Sequence[Tensor], batch: int) ->
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
+    """Equal but for the rounding of sums as large as the largest score, which small scores have too."""
+    if one.shape != other.shape:
+        return False
+    largest = float(one.abs().nan_to_num(0.0, 0.0, 0.0).max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * max(1.0, largest), equal_nan=True)
 
 
 def _graph_of(model: Model, network: OnnxNetwork) -> bytes:
