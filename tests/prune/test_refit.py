@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from enxuto import zoo
 from enxuto.prune.channels.tracing import trace
 from enxuto.prune.refit.in_order import refit_in_order
 from enxuto.prune.refit.moments import RIDGE, ReaderMoments, collect_moments
 from enxuto.prune.refit.plan import choose_by_cost
-from enxuto.prune.refit.readers import find_readers, sample_inputs
+from enxuto.prune.refit.readers import find_readers, is_costly, sample_inputs
 from enxuto.prune.refit.solve import best_ridge, column_costs, column_groups, refit_matrix
 from enxuto.prune.removal.remove import remove
 
@@ -148,6 +149,16 @@ def test_many_images_need_no_other_ridge() -> None:
     rows = np.random.default_rng(4).standard_normal((5000, 40))
     matrix = torch.ones(2, 41, dtype=torch.float64)
     assert best_ridge(matrix, moments_of(rows), column_groups(np.arange(40))) == RIDGE
+
+
+@pytest.mark.parametrize(
+    ("name", "costly"),
+    [("resnet18", False), ("resnet56-cifar", False), ("vgg16-cifar", True), ("lenet5", False)],
+)
+def test_networks_whose_costs_take_long(name: str, costly: bool) -> None:
+    with torch.device("meta"):
+        network = zoo.build(name)
+    assert is_costly(network) == costly
 
 
 @pytest.mark.parametrize("options", [{}, {"padding": 1, "stride": 2}, {"dilation": 2}, {"padding": "same"}])

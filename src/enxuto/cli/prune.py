@@ -119,6 +119,7 @@ def run(
         images if earlier is None else replace(images, labels=keep_labels(network, earlier, images.labels))
     )
     unpruned = earlier or _build(network, weights, images, built)
+    criterion = _unless_costly(criterion, options, unpruned)
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")
     rewind_to = options.rewind_checkpoint
@@ -159,6 +160,17 @@ def _criterion(options: PruneOptions, selection: Selection) -> str:
         return options.criterion
     costs = options.retrain in REFITTED and selection.target != "latency" and not _of_rankings(selection)
     return COST if costs else "l1"
+
+
+def _unless_costly(criterion: str, options: PruneOptions, unpruned: StartingNetwork) -> str:
+    """L1 in place of costs that nobody asked for and that take long."""
+    from enxuto.prune.refit.pruner import COST
+    from enxuto.prune.refit.readers import is_costly
+
+    if options.criterion is not None or criterion != COST or not is_costly(unpruned.network):
+        return criterion
+    note("filters go by l1: what such wide layers lose would take long to tell; --criterion cost does")
+    return "l1"
 
 
 def _of_rankings(selection: Selection) -> list[str]:

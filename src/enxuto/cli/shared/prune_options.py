@@ -48,7 +48,8 @@ class PruneOptions:
             rich_help_panel=_CHOICE,
             metavar="NAME",
             help="l1, l2, random, gradient-activation, taylor, deeplift, lrp or conductance; with --retrain none and "
-            "distil also cost, the loss that is left after refitting, which is the default there. Else l1.",
+            "distil also cost, the loss that is left after refitting, which is the default there but for "
+            "very wide networks. Else l1.",
         ),
     ] = None
     scope: Annotated[

@@ -125,12 +125,12 @@ def best_ridge(matrix: Tensor, moments: ReaderMoments, groups: Sequence[Tensor])
     best, least = RIDGE, float("inf")
     for ridge in _COST_RIDGES:
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(_add_ridge(others, ridge)))
-        left = inverse @ left_out @ inverse
+        seen = inverse @ left_out
         lost = 0.0
         for members in groups:
-            of_group = (members[:, :, None], members[:, None, :])
-            own = torch.linalg.inv(inverse[of_group])
-            lost += float(_weighted(matrix, moments, members, own @ left[of_group] @ own).sum())
+            own = torch.linalg.inv(inverse[members[:, :, None], members[:, None, :]])
+            left = seen[members] @ inverse[members].mT
+            lost += float(_weighted(matrix, moments, members, own @ left @ own).sum())
         if lost >= least:
             break  # losses fall, then rise
         best, least = ridge, lost
