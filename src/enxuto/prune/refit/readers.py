@@ -21,9 +21,8 @@ __all__ = ["MOST_COLUMNS", "Reader", "find_readers", "is_costly", "sample_inputs
 MOST_COLUMNS = 6000
 """Layers that read more are not refitted: their second moments would take gigabytes."""
 
-_MANY = (
-    4.5e11  # columns cubed, of all layers: some ten minutes of two cores. ResNet-50 has 4·10¹¹, VGG-16 6·10¹¹
-)
+_MANY = 4.5e11
+"""Columns cubed, of all layers: between those of ResNet-50 and of VGG-16."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _pad_same(module: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def is_costly(network: nn.Module) -> bool:
-    """Whether costs of the filters that its layers read take long: as wide as they are, matrices are inverted."""
+    """Whether costs of filters take long: for each layer, matrices as wide as its inputs are inverted several times."""
     layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     widths = [layer.weight[0].numel() for layer in layers]
     return sum(width**3 for width in widths if width <= MOST_COLUMNS) > _MANY
