@@ -42,10 +42,19 @@ def other_seed(record: dict[str, Any]) -> None:
     record["seed"] += 1
 
 
-@pytest.mark.parametrize("edit", [other_images, other_settings, other_seed])
-def test_networks_of_other_images_settings_or_seeds_are_exhibits_of_their_own(
-    tmp_path: Path, edit: Any
-) -> None:
+def test_networks_of_several_seeds_are_one_exhibit_of_their_means(tmp_path: Path) -> None:
+    records = samples.souza_records()
+    more = changed(records, "x", other_seed)
+    for record in more:
+        record["values"]["measures"]["top1"] = 0.25
+    (exhibit,) = read_results([samples.write_lines(tmp_path / "records.jsonl", [*records, *more])]).exhibits
+    assert exhibit.tables[0].rows[0][:4] == ("squeezenet-dsc", "2", "37.50", "25.00 – 50.00")
+    (command,) = (text for name, text in exhibit.origin if name.startswith("command"))
+    assert command.endswith("--seed 0 --seeds 2")
+
+
+@pytest.mark.parametrize("edit", [other_images, other_settings])
+def test_networks_of_other_images_or_settings_are_exhibits_of_their_own(tmp_path: Path, edit: Any) -> None:
     records = samples.souza_records()
     lines = samples.write_lines(tmp_path / "records.jsonl", [*records, *changed(records, "x", edit)])
     exhibits = read_results([lines]).exhibits

@@ -25,11 +25,12 @@ from enxuto.runtime import Runner
 from enxuto.studies.images import open_images
 from enxuto.studies.souza import network as souza_network
 from enxuto.studies.souza.data_sets import _CIFAR100, published_name
-from enxuto.studies.souza.points import SCALES, SouzaStudy, points
+from enxuto.studies.souza.points import SouzaStudy, points
 from enxuto.studies.souza.published import MEGABYTE, NETWORKS, PUBLISHED
-from enxuto.studies.souza.records import make_records
+from enxuto.studies.souza.records import changed_settings, make_records, over_seeds, scale_title
+from enxuto.studies.souza.scales import SCALES
 from enxuto.studies.souza.source_tables import comparison_table
-from enxuto.studies.souza.tables import as_csv, changed_settings, scale_title, tables
+from enxuto.studies.souza.tables import as_csv, tables
 from enxuto.study import Executor, Local, Point, Serial, Study, StudyResults
 from enxuto.study.store import refuse_earlier_form
 from enxuto.tables import as_markdown
@@ -159,7 +160,7 @@ def test_an_interrupted_network_goes_on_to_the_same_weights(
     assert (tmp_path / "cut" / "records.jsonl").read_bytes() == b""
     resumed = study_verb(*verb_words(data, tmp_path / "cut"))
     assert resumed.exit_code == 0, resumed.output
-    assert "squeezenet-dsc: epoch 2/2" in resumed.stderr
+    assert "squeezenet-dsc, seed 0: epoch 2/2" in resumed.stderr
     assert "epoch 1/2" not in resumed.stderr
     assert "Accuracy, parameters, size" in resumed.stdout
     folder, record = finished
@@ -205,11 +206,11 @@ def test_a_network_that_fails_is_named_and_the_others_go_on(
     words = (*verb_words(data, tmp_path), "--networks", "squeezenet-cifar", "--json")
     result = study_verb(*words)
     assert result.exit_code == 1
-    assert "squeezenet-dsc: the loss is no number" in result.stderr
+    assert "squeezenet-dsc, seed 0: the loss is no number" in result.stderr
     assert "1 points failed" in result.stderr
     found = json.loads(result.stdout)
     assert [record["network"] for record in found["records"]] == ["squeezenet-cifar"]
-    assert found["failed"] == [{"network": "squeezenet-dsc", "error": "the loss is no number"}]
+    assert found["failed"] == [{"network": "squeezenet-dsc", "seed": 0, "error": "the loss is no number"}]
 
 
 def test_a_folder_of_the_earlier_form_is_refused_with_what_to_do(
@@ -250,7 +251,7 @@ def test_the_scale_draws_samples_by_the_seed_and_keeps_the_classes(tmp_path: Pat
 
 
 def test_full_is_the_protocol() -> None:
-    config = SouzaStudy(scale="full").config()
+    config = SouzaStudy(scale="full").config(DSC[0], 0)
     assert (config.batch, config.epochs, config.lr, config.augment) == (128, 200, 0.01, "flip")
     assert (config.schedule, config.stable_change, config.stabilisations, config.lr_factor) == (
         "souza",
@@ -264,14 +265,17 @@ def test_full_is_the_protocol() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"scale": "huge"}, "smoke, small, full"),
+        ({"scale": "huge"}, "smoke, small, short, full"),
         ({"networks": ("resnet20-cifar",)}, "squeezenet-dsc"),
         ({"networks": ()}, "none"),
         ({"networks": DSC * 2}, "each once"),
         ({"seed": -1}, "seed -1"),
         ({"settings": {"lr": -1.0}}, "lr"),
         ({"settings": {"rate": 1.0}}, "rate"),
+        ({"seeds": 0}, "seeds 0"),
+        ({"seed": 2**32 - 1, "seeds": 2}, "seed"),
         ({"settings": {"threads": 2}}, "threads="),
+        ({"settings": {"seed": 2}}, "--seed"),
         ({"settings": {"validation": 0.1}}, "validation"),
     ],
 )
@@ -424,6 +428,42 @@ def _with_gpu(record: dict[str, Any]) -> dict[str, Any]:
     return record | {
         "measures": record["measures"] | {"latency": latency | {"PyTorch, GPU": latency["PyTorch, CPU"]}}
     }
+
+
+def test_the_short_scale_trains_each_network_by_its_own_epochs(data: tuple[Path, Path]) -> None:
+    made_points = made(SouzaStudy(NETWORKS[:3], "short", images={"train": 20, "test": 10}, seeds=2), data)
+    configs = [point.settings["config"] for point in made_points]
+    assert [(config["epochs"], config["seed"]) for config in configs] == [
+        (30, 0), (25, 0), (15, 0), (30, 1), (25, 1), (15, 1)
+    ]  # fmt: skip
+    assert {config["schedule"] for config in configs} == {"onecycle"}
+    record = made_up(10) | {"scale": "short", "config": configs[3], "seed": 1}
+    assert scale_title(record) == "short"
+    assert scale_title(record | {"config": configs[3] | {"epochs": 3}}) == "short changed by epochs=3"
+
+
+def test_seeds_are_points_on_the_same_images_and_go_on_from_fewer(data: tuple[Path, Path]) -> None:
+    one, three = made(study(), data), made(SouzaStudy(DSC, "smoke", 0, 1, FAST, seeds=3), data)
+    assert [point.seed for point in three] == [0, 1, 2]
+    assert three[0] == one[0]
+    assert len({point.data_hash for point in three}) == 1
+
+
+def test_tables_have_the_means_of_seeds() -> None:
+    records = [made_up(10) | {"seed": seed, "point": str(seed)} for seed in range(3)]
+    for record, top1 in zip(records, (0.87, 0.88, 0.92), strict=True):
+        record["measures"] = record["measures"] | {"top1": top1}
+    records += [made_up(10) | {"network": "vgg19-cifar"}]
+    accuracy, *others = tables(records)
+    assert accuracy.columns[:5] == ("network", "seeds", "top-1 %", "lowest – highest", "95 % interval")
+    assert accuracy.rows[0][:5] == ("squeezenet-dsc", "3", "89.00", "87.00 – 92.00", "88.4 – 89.6")
+    assert accuracy.rows[1][:4] == ("vgg19-cifar", "1", "87.65", "–")
+    assert "seed 0, 1, 2, 7" in accuracy.caption
+    assert "the network of the first seed" in others[1].caption
+    compared = {row[0]: row[1] for row in comparison_table(over_seeds(records)).rows}
+    assert compared["squeezenet-dsc: top-1 against vgg19-cifar, points"] == "+1.35"
+    assert len(over_seeds([*records, records[0] | {"point": "again"}])) == 2
+    assert "seeds" not in tables(records[2:])[0].columns
 
 
 def test_csv_keeps_full_numbers() -> None:

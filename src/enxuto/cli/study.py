@@ -43,15 +43,16 @@ from enxuto.machine.signals import exit_code
 if TYPE_CHECKING:
     from enxuto.studies.images import Images
     from enxuto.studies.souza.points import SouzaStudy
-    from enxuto.study import Executor, Result, StudyResults
+    from enxuto.study import Executor, Point, Result, StudyResults
 
 HELP = """Measure several networks alike, and show the results beside published ones.
 
 NAME `souza` trains SqueezeNet-DSC, SqueezeNet, MobileNet, AlexNet and VGG19 in their CIFAR forms (Souza 2020). Scales
-are smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs: hours) and full (the protocol).
-Each finished network is recorded; the same command resumes, in the midst of a training too. `--workers` trains several
-at a time and `--scheduler` on a Dask cluster; latencies mean most where one network is measured at a time. `--merge`
-takes in what other machines recorded.
+are smoke (512 images, 2 epochs: minutes on two cores), small (10,000 images, 20 epochs: hours), short (all images, 6 to
+30 epochs of one cycle: hours) and full (the protocol). Each finished network is recorded; the same command resumes, in
+the midst of a training too. `--workers` trains several at a time and `--scheduler` on a Dask cluster; latencies mean
+most where one network is measured at a time. `--merge` takes in what other machines recorded. Tables are of all that
+the folder has of the same images and training, means where there are several seeds.
 
 The folder gets the networks as ONNX, tables as Markdown and CSV, and plots. Results of another data set go into a
 folder of their own in it. Needs PyTorch and matplotlib: `pip install '.[train,report]'` in a checkout.
@@ -85,7 +86,10 @@ class StudyOptions:
             "studies/tonin-FILE.",
         ),
     ] = None
-    scale: Annotated[str, typer.Option(metavar="NAME", help="smoke, small or full.")] = "smoke"
+    scale: Annotated[str, typer.Option(metavar="NAME", help="smoke, small, short or full.")] = "smoke"
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of seeds, counted up from --seed.")
+    ] = 1
     networks: Annotated[
         tuple[str, ...] | None,
         typer.Option(metavar="NAME,…", help="Some of the five networks; by default all."),
@@ -151,6 +155,7 @@ def run(
         parse_settings(options.settings),
         image_options.class_order(),
         _image_fields(image_options),
+        options.seeds,
     )
     folder = options.folder or check_folder(
         "study", Path("studies") / f"{name}-{data_name(data)}-{_scale_name(options)}"
@@ -162,8 +167,12 @@ def run(
     images = open_both_parts(study.image_selection(), data, image_options.test)
     merge_records(folder, options.merge)
     results = _compute(study, images, image_options.paths(data), folder, executor)
+    seeds = list(range(study.seed, study.seed + study.seeds))
     made = provenance(
-        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=threads
+        samples=count_images(images),
+        seed=seeds if study.seeds > 1 else study.seed,
+        data=images.hash,
+        threads=threads,
     )
     place = tables_folder(folder, data, {"data": images.hash}, _data_of)
     _show(results, folder, place, made, as_json=options.json)
@@ -211,9 +220,9 @@ def _compute(
     from enxuto.study import Study
 
     study_points = points(study, images.train.classes, images.hash, paths)
-    names = {point.id: str(point.settings["network"]) for point in study_points}
+    names = {point.id: _label(point) for point in study_points}
     try:
-        with report_epochs(folder, study_points, names), study_progress("souza", _name) as report:
+        with report_epochs(folder, study_points, names), study_progress("souza", _label) as report:
             return Study(study_points, folder).run(executor, report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command resumes")
@@ -226,8 +235,9 @@ def _data_of(result: Result) -> dict[str, Any] | None:
     return {"data": result.data_hash} if result.kind == SOUZA_NETWORK else None
 
 
-def _name(result: Result) -> str:
-    return str(result.settings["network"])
+def _label(one: Point | Result) -> str:
+    """A network and its seed, as lines call them."""
+    return f"{one.settings['network']}, seed {one.seed}"
 
 
 def _show(
@@ -243,14 +253,19 @@ def _show(
 
     records = make_records(results)
     all_data = same_training(make_records(Store(folder).results()), records)
-    write_tables(records, target, all_data)
-    draw_trainings(records, folder, target, all_data)
+    images = {record["data"] for record in records}
+    alike = [record for record in all_data if record["data"] in images]
+    write_tables(alike, target, all_data)
+    draw_trainings(alike, folder, target, all_data)
     write_provenance(target, made)
     for record in records:
         note(_line(record, folder))
     if as_json:
         published = {name: {k: vars(row) for k, row in rows.items()} for name, rows in PUBLISHED.items()}
-        failed = [{"network": _name(one), "error": one.error} for one in results.failed]
+        failed = [
+            {"network": one.settings["network"], "seed": one.seed, "error": one.error}
+            for one in results.failed
+        ]
         print_json(
             {
                 "study": "souza",
@@ -262,7 +277,7 @@ def _show(
             }
         )
         return
-    for table in tables(records, all_data):
+    for table in tables(alike, all_data):
         show_study_table(table)
     note(
         f"in {target}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"
@@ -272,6 +287,7 @@ def _show(
 def _line(record: Mapping[str, Any], folder: Path) -> str:
     measures, training = record["measures"], record["training"]
     return (
-        f"{record['network']}: top-1 {measures['top1']:.2%} of {measures['samples']:,} test images after "
-        f"{training['epochs']} epochs ({training['stopped']}), {training['seconds']:.0f} s; {folder / record['folder']}"
+        f"{record['network']}, seed {record['seed']}: top-1 {measures['top1']:.2%} of {measures['samples']:,} "
+        f"test images after {training['epochs']} epochs ({training['stopped']}), {training['seconds']:.0f} s; "
+        f"{folder / record['folder']}"
     )

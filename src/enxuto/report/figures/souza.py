@@ -21,7 +21,7 @@ def draw_trainings(
 ) -> list[Path]:
     """Draw `training.png` and `.svg` into each network's folder, and `losses.png` into `losses_in`; the files written.
 
-    The losses have a panel for each data set, as figure 35 of the source.
+    The losses have a panel for each data set, as figure 35 of the source, and of several seeds those of the lowest.
 
     folder: the study's. all_data: records of these and other data sets, for the losses; by default `records`.
     Networks whose history is gone are left out. Raises `UsageError` without matplotlib, or where a file cannot be
@@ -30,14 +30,17 @@ def draw_trainings(
     epochs = histories(folder, records)
     written = []
     for record in records:
-        name = str(record["network"])
-        for ending in ("png", "svg") if name in epochs else ():
+        point, title = str(record["point"]), f"{record['network']}, seed {record['seed']}"
+        for ending in ("png", "svg") if point in epochs else ():
             path = Path(folder) / str(record["folder"]) / f"training.{ending}"
-            written.append(draw_training(epochs[name], path, title=f"{name}, seed {record['seed']}"))
-    panels: dict[str, list[Mapping[str, Any]]] = {}
-    for record in all_data or records:
-        panels.setdefault(data_set_title(record), []).append(record)
-    losses = {title: found for title, shown in panels.items() if (found := histories(folder, shown))}
+            written.append(draw_training(epochs[point], path, title=title))
+    losses: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    shown = sorted(all_data or records, key=lambda record: int(record["seed"]))
+    found = histories(folder, shown)
+    for record in shown:
+        if record["point"] in found:
+            panel = losses.setdefault(data_set_title(record), {})
+            panel.setdefault(str(record["network"]), found[record["point"]])
     if losses:
         written.append(
             draw_losses_of_data_sets(losses, Path(losses_in) / "losses.png", title="Training loss")

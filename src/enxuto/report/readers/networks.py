@@ -14,9 +14,14 @@ from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, 
 from enxuto.report.values import Checked, Count, Number, Share, shell_command
 from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import MEGABYTE
-from enxuto.studies.souza.records import make_records, same_training
+from enxuto.studies.souza.records import (
+    changed_settings,
+    make_records,
+    same_training,
+    scale_title,
+)
 from enxuto.studies.souza.source_tables import published_row
-from enxuto.studies.souza.tables import changed_settings, scale_title, tables
+from enxuto.studies.souza.tables import tables
 
 __all__ = ["matches", "read"]
 
@@ -74,9 +79,8 @@ class _Record(Checked):
 
     @property
     def alike(self) -> str:
-        """What networks must have in common to stand in one table: images, scale, seed and training."""
-        config = {key: value for key, value in self.config.items() if key != "threads"}
-        return json.dumps([self.train.hash, self.test.hash, self.scale, self.seed, self.classes, config])
+        """What networks must have in common to stand in one table: images, scale and what is changed of it."""
+        return json.dumps([self.train.hash, self.test.hash, self.classes, scale_title(self.model_dump())])
 
 
 class _Study(Checked):
@@ -89,7 +93,7 @@ def matches(values: Mapping[str, Any]) -> bool:
 
 
 def read(document: Document) -> list[Exhibit]:
-    """An exhibit for the networks of the same images, scale, seed and training.
+    """An exhibit for the networks of the same images, scale and training, of all seeds.
 
     Raises `DataError` where no network is finished.
     """
@@ -132,8 +136,7 @@ def _exhibit(
             command=shell_command(
                 "enxuto study souza --scale",
                 first.scale,
-                "--seed",
-                first.seed,
+                *_seed_words(records),
                 *(word for setting in changed_settings(shown[0]) for word in ("--set", setting)),
             ),
             samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
@@ -146,16 +149,23 @@ def _exhibit(
     )
 
 
+def _seed_words(records: Sequence[_Record]) -> list[object]:
+    """The options that name the seeds of records, from the lowest to the highest."""
+    seeds = [one.seed for one in records]
+    count = max(seeds) - min(seeds) + 1
+    return ["--seed", min(seeds), *(["--seeds", count] if count > 1 else [])]
+
+
 def _chart(records: list[_Record]) -> Chart:
     measured: list[tuple[Cell, ...]] = [
         (
             one.measures.parameters, one.measures.state_bytes / 1e6, one.measures.macs, 100 * one.measures.top1,
-            f"{one.network}, {one.measures.samples:,} images",
+            f"{one.network}, {one.measures.samples:,} images, seed {one.seed}",
         )
         for one in records
     ]  # fmt: skip
     published: list[tuple[Cell, ...]] = []
-    for one in records:
+    for one in {one.network: one for one in records}.values():
         known = published_row(one.model_dump())
         if known is not None and one.data_set is not None:
             size = known.size * MEGABYTE[one.data_set] / 1e6

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from enxuto._version import __version__
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.studies.kinds import SOUZA_NETWORK, make_point
 from enxuto.studies.souza.published import NETWORKS
+from enxuto.studies.souza.scales import SCALES
 from enxuto.study.point import Point
 
 if TYPE_CHECKING:
@@ -23,42 +23,20 @@ if TYPE_CHECKING:
     from enxuto.studies.images import ImageSelection
     from enxuto.train import TrainConfig
 
-__all__ = ["SCALES", "Scale", "SouzaStudy", "points"]
+__all__ = ["SouzaStudy", "points"]
 
 _CODE = f"enxuto {__version__}, souza 2"
 _SIDE = 32
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How much of the protocol is done.
-
-    train, test: images drawn by the seed, None for all. epochs: at most. repeats: timed runs of one image.
-    """
-
-    train: int | None
-    test: int | None
-    epochs: int
-    repeats: int
-
-
-SCALES: Mapping[str, Scale] = MappingProxyType(
-    {
-        "smoke": Scale(512, 500, 2, 30),
-        "small": Scale(10_000, None, 20, 100),
-        "full": Scale(None, None, 200, 1000),
-    }
-)
-"""smoke: whether all works, in minutes on two cores; small: tendencies; full: the protocol."""
-
-
-@dataclass(frozen=True)
 class SouzaStudy:
-    """What to do: networks, at which scale and seed, with which training settings over the recipe `souza`.
+    """What to do: networks, at which scale, with which training settings over those of the scale.
 
-    latency_threads: of the CPU in latencies; 0 is one per core, and one is steady where a machine is shared. labels:
-    the classes in the order of the outputs, None for the training images' own order. images: fields of `ImageSelection`
-    that override what the scale says.
+    seed, seeds: the first of so many, counted up; it also draws the images, the same for all seeds. latency_threads: of
+    the CPU in latencies; 0 is one per core, and one is steady where a machine is shared. labels: the classes in the
+    order of the outputs, None for the training images' own order. images: fields of `ImageSelection` that override what
+    the scale says.
     Raises `UsageError` for a value that makes no sense.
     """
 
@@ -69,6 +47,7 @@ class SouzaStudy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[Label, ...] | None = None
     images: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -84,22 +63,25 @@ class SouzaStudy:
                 f"name some of {', '.join(NETWORKS)}, each once",
                 code="E021" if strange else "E020",
             )
-        if not 0 <= self.seed < 2**32 or self.latency_threads < 0:
-            raise UsageError(f"seed {self.seed} and threads {self.latency_threads} must be 0 or more")
-        config = self.config()
-        if config.threads is not None:
-            raise UsageError("threads= sets the threads of a training; leave the setting out", code="E022")
+        if self.seed < 0 or self.latency_threads < 0 or self.seeds < 1:
+            raise UsageError(
+                f"seed {self.seed} and threads {self.latency_threads} must be 0 or more, seeds {self.seeds} 1 or more"
+            )
+        for name, option in (("threads", "--threads"), ("seed", "--seed")):
+            if name in self.settings:
+                raise UsageError(f"{name}= is set by {option} in a study; leave the setting out", code="E022")
+        config = self.config(self.networks[0], self.seed + self.seeds - 1)
         if config.validation > 0 or config.early_stopping is not None:
             raise UsageError(
                 "the protocol trains on all images and stops by its schedule: leave out validation and early_stopping",
                 code="E022",
             )
 
-    def config(self) -> TrainConfig:
-        """The training's configuration."""
+    def config(self, network: str, seed: int) -> TrainConfig:
+        """The configuration of a network's training."""
         from enxuto.train.config import TrainConfig
 
-        own = {"epochs": SCALES[self.scale].epochs, "seed": self.seed, "channels_last": "auto"}
+        own = {"channels_last": "auto", **SCALES[self.scale].settings_of(network), "seed": seed}
         return TrainConfig.from_recipe("souza", own | dict(self.settings))
 
     def image_selection(self) -> ImageSelection:
@@ -112,7 +94,7 @@ class SouzaStudy:
 
 
 def points(study: SouzaStudy, classes: int, data_hash: str, paths: Mapping[str, str]) -> list[Point]:
-    """A point for each network.
+    """A point for each seed of each network; all networks of a seed before the next.
 
     classes, data_hash: of the images that `study.image_selection()` opens at the paths `data` and, where that has no
     part `test`, `test`.
@@ -121,10 +103,13 @@ def points(study: SouzaStudy, classes: int, data_hash: str, paths: Mapping[str, 
         "scale": study.scale,
         "classes": classes,
         "images": study.image_selection().to_dict(),
-        "config": study.config().to_dict(),
         "latency": {"repeats": SCALES[study.scale].repeats, "threads": study.latency_threads},
     }
     return [
-        make_point(SOUZA_NETWORK, {"network": name, **shared}, study.seed, data_hash, code=_CODE, paths=paths)
+        make_point(
+            SOUZA_NETWORK, {"network": name, **shared, "config": study.config(name, seed).to_dict()}, seed, data_hash,
+            code=_CODE, paths=paths,
+        )
+        for seed in range(study.seed, study.seed + study.seeds)
         for name in study.networks
-    ]
+    ]  # fmt: skip

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from enxuto.studies.kinds import SOUZA_NETWORK
+from enxuto.studies.souza.scales import SCALES
 from enxuto.study.store import FOLDERS
 from enxuto.study.store_result import Result
 
-__all__ = ["histories", "make_records", "same_training"]
+__all__ = ["changed_settings", "histories", "make_records", "over_seeds", "same_training", "scale_title"]
+
+Record = Mapping[str, Any]
 
 
 def make_records(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -37,28 +41,75 @@ def make_records(results: Iterable[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def same_training(
-    records: Iterable[Mapping[str, Any]], like: Iterable[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    """The records whose scale, seed and training are those of a record in `like`, whatever their images are."""
-
-    def training(record: Mapping[str, Any]) -> str:
-        config = {key: value for key, value in record["config"].items() if key != "threads"}
-        return json.dumps([record["scale"], record["seed"], config], sort_keys=True)
-
-    wanted = set(map(training, like))
-    return [record for record in records if training(record) in wanted]
+def same_training(records: Iterable[Record], like: Iterable[Record]) -> list[Record]:
+    """The records whose scale and changes of it are those of a record in `like`, whatever their images and seeds."""
+    wanted = set(map(scale_title, like))
+    return [record for record in records if scale_title(record) in wanted]
 
 
-def histories(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Epochs by network, from the folders of the records; networks whose folder is gone or damaged are left out."""
+def over_seeds(records: Iterable[Record]) -> list[Record]:
+    """A record for each network and data, of several seeds trained alike: the first of them with the mean accuracies.
+
+    Their seeds are in `seeds`, their top-1 in `top1s`, a share each; of several records of one seed the last counts.
+    """
+    groups: dict[tuple[str, ...], dict[int, Record]] = {}
+    for record in records:
+        images = (str(record["classes"]), record["train"]["hash"], record["test"]["hash"])
+        known_by = (str(record["network"]), *images, scale_title(record))
+        groups.setdefault(known_by, {})[record["seed"]] = record
+    return [_merge([found[seed] for seed in sorted(found)]) for found in groups.values()]
+
+
+def _merge(records: Sequence[Record]) -> Record:
+    first = records[0]
+    measures, training = dict(first["measures"]), dict(first["training"])
+    for name in ("top1", "top5", "loss"):
+        if measures.get(name) is not None:
+            measures[name] = fmean(record["measures"][name] for record in records)
+    training["seconds"] = fmean(record["training"]["seconds"] for record in records)
+    epochs = sorted({record["training"]["epochs"] for record in records})
+    return {
+        **first, "measures": measures, "training": training, "epochs": epochs,  # which a rule may differ in
+        "seeds": [record["seed"] for record in records],
+        "top1s": [record["measures"]["top1"] for record in records],
+    }  # fmt: skip
+
+
+def changed_settings(record: Record) -> list[str]:
+    """Settings of a record's training, as --set takes them, that its scale does not have.
+
+    What decides no more than time and last bits is left out, and the seed.
+    """
+    from enxuto.train.config import TrainConfig  # which brings no torch, but takes time
+
+    config, scale = record.get("config"), SCALES.get(str(record["scale"]))
+    if not config or scale is None:
+        return []
+    own = TrainConfig.from_recipe("souza", scale.settings_of(str(record["network"]))).to_dict()
+    return [
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in config.items()
+        if name not in ("threads", "channels_last", "seed") and (name not in own or own[name] != value)
+    ]
+
+
+def scale_title(record: Record) -> str:
+    """The record's scale, and what is changed; that a changed protocol is the full one is not said."""
+    changes = ", ".join(changed_settings(record))
+    if not changes:
+        return str(record["scale"])
+    return f"changed by {changes}" if record["scale"] == "full" else f"{record['scale']} changed by {changes}"
+
+
+def histories(folder: str | Path, records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
+    """Epochs by point, from the folders of the records; those whose folder is gone or damaged are left out."""
     found = {}
     for record in records:
         path = Path(folder) / str(record["folder"]) / "history.jsonl"
         if path.is_file():
             try:
                 lines = path.read_text(encoding="utf-8").splitlines()
-                found[str(record["network"])] = [json.loads(line) for line in lines]
+                found[str(record["point"])] = [json.loads(line) for line in lines]
             except (OSError, ValueError, RecursionError):  # a folder from elsewhere, perhaps
                 continue
     return found

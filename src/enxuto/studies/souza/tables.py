@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from enxuto.escaping import csv_text
 from enxuto.metrics import wilson_interval
-from enxuto.studies.souza.points import SCALES
 from enxuto.studies.souza.published import MEGABYTE, Row
+from enxuto.studies.souza.records import changed_settings, over_seeds, scale_title
 from enxuto.studies.souza.source_tables import (
     NONE,
     comparison_table,
@@ -19,7 +18,7 @@ from enxuto.studies.souza.source_tables import (
 )
 from enxuto.tables import Table
 
-__all__ = ["as_csv", "changed_settings", "scale_title", "tables"]
+__all__ = ["as_csv", "tables"]
 
 _RUNTIMES = (("PyTorch, GPU", "gpu"), ("PyTorch, CPU", "cpu"), ("ONNX Runtime, CPU", None))
 
@@ -30,28 +29,41 @@ def tables(records: Sequence[Record], all_data: Sequence[Record] = ()) -> list[T
     """The tables of networks on one data set, as tables 6 to 9 of the source, with its text's comparisons.
 
     all_data: records of these and other data sets. Networks that have several in it get a table each, as tables 1 to 5.
+    Of several seeds of a network the tables have the means.
     """
+    records, all_data = over_seeds(records), over_seeds(all_data)
     compared = [table for table in (comparison_table(records),) if table.rows]
     return [_accuracy(records), time_table(records), _latency(records), *compared, *network_tables(all_data)]
 
 
 def _accuracy(records: Sequence[Record]) -> Table:
     top5 = any(record["classes"] > 10 for record in records)
-    columns = ["network", "top-1 %", "95 % interval", "published top-1 %"]
+    several = any(len(record["seeds"]) > 1 for record in records)
+    columns = [
+        "network",
+        *(["seeds"] if several else []),
+        "top-1 %",
+        *(["lowest – highest"] if several else []),
+    ]
+    columns += ["95 % interval", "published top-1 %"]
     columns += ["top-5 %", "published top-5 %"] if top5 else []
     columns += ["parameters", "published parameters", "size MB", "published MB", "ONNX MB", "MACs"]
     columns += ["epochs", "training s"]
     rows = []
     for record in records:
         measures, known = record["measures"], published_row(record)
-        row = [record["network"], _percent(measures["top1"]), _interval(measures), _cell(known, "top1")]
+        row = [record["network"], *([str(len(record["seeds"]))] if several else [])]
+        row += [_percent(measures["top1"]), *([_spread(record["top1s"])] if several else [])]
+        row += [_interval(measures), _cell(known, "top1")]
         row += [_percent(measures["top5"]), _cell(known, "top5")] if top5 else []
         row += [f"{measures['parameters']:,}", _cell(known, "parameters")]
         row += [f"{measures['state_bytes'] / 1e6:.2f}", _cell(known, "size")]
         row += [f"{measures['onnx_bytes'] / 1e6:.2f}", f"{measures['macs']:,}"]
-        row += [str(record["training"]["epochs"]), f"{record['training']['seconds']:,.0f}"]
+        row += [" / ".join(map(str, record["epochs"]))]
+        row += [f"{record['training']['seconds']:,.0f}"]
         rows.append(tuple(row))
-    caption = f"{_about(records)}. {_published_caption(records)}Size: the saved weights, MB: 10⁶ bytes"
+    means = "Means over the seeds; the interval is of the mean on so many test images. " if several else ""
+    caption = f"{_about(records)}. {means}{_published_caption(records)}Size: the saved weights, MB: 10⁶ bytes"
     return Table("Accuracy, parameters, size", tuple(columns), tuple(rows), caption)
 
 
@@ -106,7 +118,8 @@ def _about(records: Sequence[Record]) -> str:
         return "No network yet"
     samples = _join_texts(f"{record['train']['samples']:,}" for record in records)
     tested = _join_texts(f"{record['test']['samples']:,}" for record in records)
-    seeds, scales = _join_texts(str(r["seed"]) for r in records), _join_texts(map(scale_title, records))
+    seeds = ", ".join(map(str, sorted({seed for record in records for seed in record["seeds"]})))
+    scales = _join_texts(map(scale_title, records))
     aside = "" if all(map(_is_protocol, records)) else " (not the protocol)"
     return f"Scale {scales}{aside}: trained on {samples} images, tested on {tested}, seed {seeds}"
 
@@ -114,32 +127,6 @@ def _about(records: Sequence[Record]) -> str:
 def _is_protocol(record: Record) -> bool:
     """Whether the record is of the source's protocol: all images, its recipe, up to 200 epochs."""
     return record["scale"] == "full" and not changed_settings(record)
-
-
-def changed_settings(record: Record) -> list[str]:
-    """Settings of a record's training, as --set takes them, that its scale does not have.
-
-    What decides no more than time and last bits is left out.
-    """
-    from enxuto.train.config import TrainConfig  # which brings no torch, but takes time
-
-    config, scale = record.get("config"), SCALES.get(str(record["scale"]))
-    if not config or scale is None:
-        return []
-    own = TrainConfig.from_recipe("souza", {"seed": record["seed"], "epochs": scale.epochs}).to_dict()
-    return [
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in config.items()
-        if name not in ("threads", "channels_last") and (name not in own or own[name] != value)
-    ]
-
-
-def scale_title(record: Record) -> str:
-    """The record's scale, and what is changed; that a changed protocol is the full one is not said."""
-    changes = ", ".join(changed_settings(record))
-    if not changes:
-        return str(record["scale"])
-    return f"changed by {changes}" if record["scale"] == "full" else f"{record['scale']} changed by {changes}"
 
 
 def _published_caption(records: Sequence[Record]) -> str:
@@ -156,7 +143,8 @@ def _machines(records: Sequence[Record]) -> str:
         return "Nothing measured yet"
     names = _join_texts(_machine(record["machine"]) for record in records)
     threads = _join_texts(str(record["measures"]["threads"] or "all") for record in records)
-    return f"Measured on {names}; CPU threads: {threads}"
+    first = ", the network of the first seed" if any(len(record["seeds"]) > 1 for record in records) else ""
+    return f"Measured on {names}{first}; CPU threads: {threads}"
 
 
 def _machine(facts: Mapping[str, Any]) -> str:
@@ -170,6 +158,11 @@ def _join_texts(texts: Iterable[str]) -> str:
 
 def _percent(share: float | None) -> str:
     return NONE if share is None else f"{100 * share:.2f}"
+
+
+def _spread(shares: Sequence[float]) -> str:
+    """The lowest and the highest of several seeds, in %."""
+    return NONE if len(shares) < 2 else f"{_percent(min(shares))} – {_percent(max(shares))}"
 
 
 def _interval(measures: Mapping[str, Any]) -> str:
