@@ -275,7 +275,7 @@ def test_full_is_the_protocol() -> None:
         ({"seeds": 0}, "seeds 0"),
         ({"seed": 2**32 - 1, "seeds": 2}, "seed"),
         ({"settings": {"threads": 2}}, "threads="),
-        ({"settings": {"seed": 2}}, "--seed"),
+        ({"settings": {"seed": 2}}, "seed="),
         ({"settings": {"validation": 0.1}}, "validation"),
     ],
 )

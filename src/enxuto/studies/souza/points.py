@@ -67,9 +67,9 @@ class SouzaStudy:
             raise UsageError(
                 f"seed {self.seed} and threads {self.latency_threads} must be 0 or more, seeds {self.seeds} 1 or more"
             )
-        for name, option in (("threads", "--threads"), ("seed", "--seed")):
-            if name in self.settings:
-                raise UsageError(f"{name}= is set by {option} in a study; leave the setting out", code="E022")
+        for name in ("threads", "seed"):
+            if self.settings.get(name) is not None:
+                raise UsageError(f"{name}= sets the {name} of a training; leave the setting out", code="E022")
         config = self.config(self.networks[0], self.seed + self.seeds - 1)
         if config.validation > 0 or config.early_stopping is not None:
             raise UsageError(
