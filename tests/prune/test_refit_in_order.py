@@ -70,6 +70,40 @@ def test_nothing_changes_where_nothing_was_removed(network: nn.Module) -> None:
         torch.testing.assert_close(same(pictures()), network(pictures()), rtol=1e-3, atol=1e-4)
 
 
+class Constants(nn.Module):
+    """Constants of an image's shape: added, and joined to it as channels, as the exporters write them for one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.place = nn.Parameter(0.5 * torch.randn(1, 6, 10, 10))
+        self.blocks = nn.ModuleList([nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)])
+        self.wide = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x) + self.place
+        for block in self.blocks:
+            x = (x + block(x)).relu()
+        zeros = torch.zeros(1, 2, 10, 10)
+        zeros = zeros if len(x) == 1 else zeros.expand(len(x), 2, 10, 10)  # a call more for several images
+        x = torch.cat((x, zeros), 1)
+        x = (x + self.wide(x)).relu()
+        scores: torch.Tensor = self.head(x.mean((2, 3)))
+        return scores
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 129])
+def test_constants_of_an_images_shape_are_no_sums_of_layers(count: int) -> None:
+    """They are for one image: numbers of sums and calls that were taken from one were those of others in a batch."""
+    network, images = Constants().eval(), pictures(count)
+    same = copy.deepcopy(network)
+    refit_in_order(network, same, trace(network, torch.zeros(1, 3, 10, 10)).keep_all(), images)
+    with torch.no_grad():
+        torch.testing.assert_close(same(images), network(images), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "filters", [{"first": range(0, 12, 3)}, {"stem": (1, 5)}, {"first": (0, 1), "stem": (7,)}]
 )

@@ -64,7 +64,8 @@ def refit_in_order(
     Raises `ModelError` where the unpruned network's answers are not finite.
     """
     images = images[: _images_at_once(network, images)]
-    before, after = layer_uses(network, images[:1]), layer_uses(smaller, images[:1])
+    # Where there are several, never one alone: a constant of its shape makes a sum that is none for others.
+    before, after = layer_uses(network, images[:2]), layer_uses(smaller, images[:2])
     plans = {}
     for layer, use in after.items():
         module = smaller.get_submodule(layer)
@@ -76,7 +77,7 @@ def refit_in_order(
         with run_detached(network) as running, torch.no_grad():
             targets = _TargetKeeper(running, plans, places, seed)
             with targets:
-                for chunk in torch.split(images, _AT_ONCE):
+                for chunk in torch.tensor_split(images, math.ceil(len(images) / _AT_ONCE)):
                     targets.begin()
                     check_finite(running(chunk))
         with (

@@ -1,6 +1,7 @@
 """What a network calls, one after another: which layer is a summand of which sum, and where a batch norm follows.
 
-Seen on one run with one image. Calls are numbered, so that a later run of the same network knows each of them again.
+Seen on a run with two images, as one alone may be treated otherwise: a constant that is added to it has its shape.
+Calls are numbered, so that a later run of the same network knows each of them again.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ class LayerUse:
     high: float = math.inf
 
 
-def layer_uses(model: nn.Module, image: Tensor) -> dict[str, LayerUse]:
-    """The layers that are called once, in the order of their calls. image: (1, channels, height, width)"""
+def layer_uses(model: nn.Module, images: Tensor) -> dict[str, LayerUse]:
+    """The layers that are called once, in the order of their calls. images: (2 or 1, channels, height, width)"""
     with run_detached(model) as network, torch.no_grad():
         seen = CallSequence(network)
         with seen:
-            network(image)
+            network(images)
     found = {}
     for layer, calls in seen.layer_calls.items():
         if len(calls) == 1:
