@@ -203,14 +203,10 @@ def test_what_contradicts_itself_is_refused(given: dict[str, float], reason: str
         enxuto.slim(MODEL, data=TEST_IMAGES, **given)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("fixed", "wanted", "share"),
-    [(0.0, 0.5, 0.5), (0.2, 0.6, 0.5), (0.5, 0.7, 0.4), (0.9, 0.5, None), (0.4, 0.45, None)],
-)
-def test_a_share_of_the_latency_is_found_by_timing(
-    monkeypatch: pytest.MonkeyPatch, fixed: float, wanted: float, share: float | None
-) -> None:
-    """Of a network whose latency is a fixed part, and one in proportion to its multiplications."""
+def share_by_timing(
+    monkeypatch: pytest.MonkeyPatch, wanted: float, takes: Callable[[float], float]
+) -> tuple[float, list[float], list[str]]:
+    """The share found where a network's time is a function of its share: that, all times, remarks."""
     from enxuto.slimming import search
 
     timed: list[float] = []
@@ -225,13 +221,24 @@ def test_a_share_of_the_latency_is_found_by_timing(
             return kept
 
     def latency_share(model: float, original: None, *, threads: int) -> float:
-        timed.append(fixed + (1 - fixed) * model)
+        timed.append(takes(model))
         return timed[-1]
 
     monkeypatch.setattr(search, "latency_share", latency_share)
     finder = search.SlimSearch(Work(), Bounds(max_kl=1), None, None, {})  # type: ignore[arg-type]
     remarks: list[str] = []
-    found = finder._share_of_latency(wanted, remarks)
+    return finder._share_of_latency(wanted, remarks), timed, remarks
+
+
+@pytest.mark.parametrize(
+    ("fixed", "wanted", "share"),
+    [(0.0, 0.5, 0.5), (0.2, 0.6, 0.5), (0.5, 0.7, 0.4), (0.9, 0.5, None), (0.4, 0.45, None)],
+)
+def test_a_share_of_the_latency_is_found_by_timing(
+    monkeypatch: pytest.MonkeyPatch, fixed: float, wanted: float, share: float | None
+) -> None:
+    """Of a network whose latency is a fixed part, and one in proportion to its multiplications."""
+    found, timed, remarks = share_by_timing(monkeypatch, wanted, lambda kept: fixed + (1 - fixed) * kept)
     assert len(timed) <= 5
     if share is None:
         assert "no pruned network" in remarks[0]
@@ -239,3 +246,21 @@ def test_a_share_of_the_latency_is_found_by_timing(
     else:
         assert not remarks
         assert share - 0.1 <= found <= share + 1e-9
+
+
+@pytest.mark.parametrize("wanted", [0.8, 0.75])
+def test_stairs_of_time_are_no_reason_to_prune_far_more(
+    monkeypatch: pytest.MonkeyPatch, wanted: float
+) -> None:
+    """A depthwise network's time hardly falls at first: a line through its first timing points far too low."""
+
+    def takes(share: float) -> float:
+        return next(
+            time for least, time in ((0.78, 0.95), (0.66, 0.83), (0.5, 0.74), (0, 0.7)) if share >= least
+        )
+
+    found, timed, remarks = share_by_timing(monkeypatch, wanted, takes)
+    assert 0.6 < found < 0.66
+    assert takes(found) <= wanted
+    assert len(timed) <= 8
+    assert not remarks

@@ -46,8 +46,9 @@ enxuto slim model.onnx --data test/ --calibration train/ --min-agreement 98 --ma
 ```
 """
 
-_STAGES = ("watching filters", "removing", "refitting", "distilling", "watching layers", "factoring",
-           "measuring sensitivities", "rounding", "correcting biases", "coding", "judging", "measuring")  # fmt: skip
+_STAGES = ("watching filters", "comparing filters", "measuring filters", "timing", "removing", "refitting",
+           "distilling", "watching layers", "factoring", "measuring sensitivities", "rounding", "correcting biases",
+           "coding", "judging", "measuring")  # fmt: skip
 _BOUND = "What may be lost"
 
 
@@ -146,7 +147,8 @@ def run(
             )  # fmt: skip
             result = work.run(judging, calibrating, chosen)
     except KeyboardInterrupt as interrupt:
-        note(f"interrupted; what is finished is in {folder}: the same command resumes")
+        kept = f"pruned networks are kept in {folder}" if folder.exists() else "no pruned network is finished"
+        note(f"interrupted; {kept}, and files that were judged are remembered: the same command resumes")
         raise typer.Exit(exit_code(interrupt)) from None
     made = provenance(
         samples=result.facts["samples"], seed=options.seed, data=result.facts["data"], threads=threads

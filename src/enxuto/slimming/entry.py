@@ -222,7 +222,10 @@ class SlimWork:
         if best.tried.violation is None and answers is not None:
             missed = self.bounds.violation(answers)
         if best.pruned is self.model:
-            remarks.append("nothing was pruned: the smallest file is that of the whole network")
+            remarks.append(
+                "nothing was pruned: the smallest file is that of the whole network; for a faster one name the share "
+                "of the multiplications or of the latency to be left"
+            )
         elif rows[-1].latency.high >= 1:
             remarks.append("the pruned network is not measurably faster than the original on this machine")
         facts = {

@@ -89,7 +89,6 @@ class PruningWork:
             kept, _ = self.plan(share)
             self._report("removing", 0, 1)
             network = self.unpruned.prune(self._state, kept)
-            self._report("refitting", 0, 1)
             self._known().apply(network, kept)
             self._keep(place, network, kept)
         return load_pruned(place)
@@ -118,8 +117,7 @@ class PruningWork:
 
     def _known(self) -> Refitter:
         if self._refitter is None:
-            self._report("watching filters", 0, 1)
-            self._refitter = Refitter.of(self.unpruned, self._state, [self.images], self.seed)
+            self._refitter = Refitter.of(self.unpruned, self._state, [self.images], self.seed, self.progress)
         return self._refitter
 
     def _distil(self, network: nn.Module, learning: TrainingData, folder: Path) -> None:

@@ -31,7 +31,9 @@ from enxuto.slimming.result import Tried
 __all__ = ["Found", "SlimSearch"]
 
 _LEAST_SHARE = 0.05
-_TIMINGS = 5
+_TIMINGS = 8
+_NEAR = 0.04  # shares this near to each other are not told apart by their time
+_INSIDE = 0.2  # of what two timings enclose, that the next keeps from both
 _ROUNDING = 1e-9  # of a share, in float64
 _CLEARANCE = 0.01  # of the share, as timings differ
 
@@ -108,7 +110,7 @@ class SlimSearch:
         result = compress_within(
             pruned, self.bounds, self.parts, self.preprocess, metadata=self.metadata, seed=self.seed,
             threads=self.threads, cache=self.cache, progress=self.progress, on_trial=self.on_trial,
-            reference=self.work.model, first_price=first_price,
+            reference=self.work.model, first_price=first_price, outputs=self._classes,
         )  # fmt: skip
         fitting = [one for one in result.search.trials if one.fits]
         best = min(fitting, key=lambda one: one.bytes, default=None)
@@ -117,6 +119,11 @@ class SlimSearch:
             share, achieved, alone, result.outcome.model.file_bytes, judged, result.search.violation
         )
         return Found(tried, pruned, result.outcome.model, result)
+
+    @property
+    def _classes(self) -> dict[str, tuple[str, float]]:
+        """The output is of classes, whatever its values look like."""
+        return {self.work.model.proto.graph.output[0].name: ("classes", 1.0)}
 
     def _pruned(self, share: float, judge: Judge, remarks: list[str]) -> tuple[Model, float, Judgement]:
         """The pruned network at a share that loses the least of what is bounded, its share, and what it loses."""
@@ -135,27 +142,52 @@ class SlimSearch:
 
     def _share_of_latency(self, wanted: float, remarks: list[str]) -> float:
         """The largest share of the multiplications, as far as a few timings tell, that runs within the latency."""
-        low, high, share = _LEAST_SHARE, 1.0, wanted
-        within: float | None = None
-        smallest = 1.0
-        for _ in range(_TIMINGS):
+        fast: _Timed | None = None
+        slow, smallest, share = _Timed(1.0, 1.0), 1.0, wanted
+        for number in range(_TIMINGS):
+            if self.progress is not None:
+                self.progress("timing", number, _TIMINGS)
             kept, achieved = self.work.plan(share)
             took = latency_share(self.work.untrained(kept), self.work.model, threads=max(1, self.threads))
             if took <= wanted:
-                within, low = share, share
+                fast = _Timed(share, took)
             else:
-                high, smallest = share, min(smallest, achieved)
-            if high - low < 0.04 or (high == share and _is_more(achieved, share)):
-                break  # near enough, or nothing more can go
-            slope = (1 - took) / (1 - share)  # a line through the original and what was timed last
-            nearer = 1 - (1 - wanted) / slope - _CLEARANCE if slope > 0 else low
-            share = nearer if low < nearer < high else (low + high) / 2
-        if within is None:
+                slow, smallest = _Timed(share, took), min(smallest, achieved)
+                if _is_more(achieved, share):
+                    break  # nothing more can go
+            if slow.share - (fast.share if fast else _LEAST_SHARE) < _NEAR:
+                break
+            share = _next_share(fast, slow, wanted)
+        if fast is None:
             remarks.append(
                 f"no pruned network was timed at {100 * wanted:.3g} % of the latency; the smallest tried has "
                 f"{100 * smallest:.3g} % of the multiplications"
             )
-        return within or high
+        return slow.share if fast is None else fast.share
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A share of the multiplications, and the share of the latency that its network takes."""
+
+    share: float
+    took: float
+
+
+def _next_share(fast: _Timed | None, slow: _Timed, wanted: float) -> float:
+    """Where a line through two timings meets what is wanted, well inside what they enclose.
+
+    Time falls in stairs, and timings scatter: a line through two near ones may point anywhere. Without a network that
+    is fast enough the other end is half of the slowest share.
+    """
+    if fast is None:
+        end = max(_LEAST_SHARE, slow.share / 2)
+        slope = (1 - slow.took) / (1 - slow.share)  # a line through the original
+        meets = 1 - (1 - wanted) / slope - _CLEARANCE if slope > 0 else end
+        return min(max(meets, end), slow.share - _NEAR / 2)
+    width = slow.share - fast.share
+    meets = fast.share + width * (wanted - fast.took) / max(slow.took - fast.took, _ROUNDING) - _CLEARANCE
+    return min(max(meets, fast.share + _INSIDE * width), slow.share - _INSIDE * width)
 
 
 def _is_more(achieved: float, share: float) -> bool:

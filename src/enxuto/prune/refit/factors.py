@@ -8,7 +8,7 @@ show then is divided by the one that the moments foretell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ def measured_factors(
     moments: Mapping[str, ReaderMoments],
     plans: Iterable[frozenset[int]],
     images: Tensor,
+    on_readers: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Reader → divergence measured, divided by the divergence foretold, where groups take channels from it.
 
@@ -48,6 +49,7 @@ def measured_factors(
         plans: numbers of groups that go; the first takes most.
         images: (N, …), as the network takes them, all those of the moments; the loss is measured on the first of one
             fold, with weights fitted to the others. Fewer than there are folds tell nothing: all factors are 1.
+        on_readers: called with how many more are done.
     """
     if len(images) < FOLDS:
         return {reader.layer: 1.0 for reader in readers}
@@ -61,12 +63,14 @@ def measured_factors(
             still = []
             for reader in ruined:
                 measured = _loss_alone(network, reader, removed, moments, whole, images)
-                if measured is None:
-                    continue
-                lost, foretold = measured
-                found[reader.layer] = min(max(lost / foretold, _LEAST), _MOST)
-                if lost > _RUINED:
-                    still.append(reader)
+                if measured is not None:
+                    lost, foretold = measured
+                    found[reader.layer] = min(max(lost / foretold, _LEAST), _MOST)
+                    if lost > _RUINED:
+                        still.append(reader)
+                        continue
+                if on_readers is not None:
+                    on_readers(1)
             ruined = still
             if not ruined:
                 break

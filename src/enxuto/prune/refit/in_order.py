@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,13 @@ class _Target:
 
 
 def refit_in_order(
-    network: nn.Module, smaller: nn.Module, kept: KeptChannels, images: Tensor, *, seed: int = 0
+    network: nn.Module,
+    smaller: nn.Module,
+    kept: KeptChannels,
+    images: Tensor,
+    *,
+    seed: int = 0,
+    on_layer: Callable[[], None] | None = None,
 ) -> None:
     """Refit all layers of `smaller`, in place.
 
@@ -60,6 +66,7 @@ def refit_in_order(
         images: (N, channels, height, width), as the network takes them. Only the first are used where the activations
             of all would take too much memory, as they are held at once; positions of theirs make up for it.
         seed: of the positions.
+        on_layer: called after each layer that is refitted.
 
     Raises `ModelError` where the unpruned network's answers are not finite.
     """
@@ -83,7 +90,7 @@ def refit_in_order(
         with (
             run_detached(smaller) as running,
             torch.no_grad(),
-            _Refitting(running, plans, targets.found, kept),
+            _Refitting(running, plans, targets.found, kept, on_layer),
         ):
             running(images)
 
@@ -173,6 +180,7 @@ class _Refitting(TorchFunctionMode):
         plans: Mapping[str, LayerUse],
         targets: Mapping[str, _Target],
         kept: KeptChannels,
+        on_layer: Callable[[], None] | None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -180,6 +188,7 @@ class _Refitting(TorchFunctionMode):
         self.plans = plans
         self.targets = targets
         self.kept = kept
+        self.on_layer = on_layer
         self.count = 0
         self.wanted = Counter(use.other for use in plans.values() if use.other is not None)
         self.outputs: dict[int, Tensor] = {}
@@ -192,6 +201,8 @@ class _Refitting(TorchFunctionMode):
         layer = self.network.layer_of_call(func, args, kwargs)
         if layer is not None and layer in self.plans:
             self._refit(layer, args[0])
+            if self.on_layer is not None:
+                self.on_layer()
         output = func(*args, **kwargs)
         if number in self.wanted:
             self.outputs[number] = next(tensors_in(output))

@@ -47,11 +47,17 @@ class ReaderMoments:
 
 
 def collect_moments(
-    network: nn.Module, readers: Sequence[Reader], batches: Iterable[Tensor], seed: int = 0
+    network: nn.Module,
+    readers: Sequence[Reader],
+    batches: Iterable[Tensor],
+    seed: int = 0,
+    *,
+    on_images: Callable[[int], None] | None = None,
 ) -> dict[str, ReaderMoments]:
     """Run the network on images (batch, channels, height, width) in evaluation mode; it is left as it was.
 
-    Images go to the folds in turn. Raises `ModelError` where answers are not finite.
+    Images go to the folds in turn. on_images: called with how many more were run. Raises `ModelError` where answers are
+    not finite.
     """
     modules = {reader.layer: network.get_submodule(reader.layer) for reader in readers}
     sums: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -73,6 +79,8 @@ def collect_moments(
             total += len(images)
             for layer, gradient in zip(used, gradients, strict=True):
                 _add(sums, layer, modules[layer], calls[layer][0], gradient, folds, draws)
+            if on_images is not None:
+                on_images(len(images))
     return {
         layer: ReaderMoments(inputs, counts, gradient / total)
         for layer, (inputs, counts, gradient) in sums.items()

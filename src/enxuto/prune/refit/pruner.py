@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
+from enxuto.progress import Progress, ProgressCounter
 from enxuto.prune.refit.factors import measured_factors
 from enxuto.prune.refit.in_order import refit_in_order
 from enxuto.prune.refit.moments import ReaderMoments, collect_moments
@@ -30,23 +31,32 @@ _ROUNDING = 1e-9  # of a share, in float64
 
 @dataclass(frozen=True)
 class Refitter:
-    """What is known of a network before a round: its weights, and images, (N, …), as it takes them."""
+    """What is known of a network before a round: its weights, and images, (N, …), as it takes them.
+
+    progress: told how far the work has come.
+    """
 
     unpruned: UnprunedNetwork
     state: Mapping[str, Tensor]
     images: Tensor = field(hash=False)
     seed: int = 0
+    progress: Progress | None = field(default=None, hash=False, compare=False)
     _factors: dict[frozenset[int], Mapping[str, float]] = field(
         default_factory=dict, hash=False, compare=False
     )
 
     @classmethod
     def of(
-        cls, unpruned: UnprunedNetwork, state: Mapping[str, Tensor], batches: Iterable[Tensor], seed: int = 0
+        cls,
+        unpruned: UnprunedNetwork,
+        state: Mapping[str, Tensor],
+        batches: Iterable[Tensor],
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> Refitter:
         """Keep an unpruned `state` (zeros where channels went before) and normalised images."""
         held = {name: value.clone() for name, value in state.items()}
-        return cls(unpruned, held, torch.cat(list(batches)), seed)
+        return cls(unpruned, held, torch.cat(list(batches)), seed, progress)
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
@@ -57,12 +67,21 @@ class Refitter:
     def moments(self) -> dict[str, ReaderMoments]:
         """What the readers read, and how much the answers depend on what they write."""
         network = self._network()
-        found = collect_moments(network, self.readers, torch.split(self.images, _BATCH), self.seed)
+        seen_images = self._counter("watching filters", len(self.images))
+        found = collect_moments(
+            network, self.readers, torch.split(self.images, _BATCH), self.seed, on_images=seen_images.add
+        )
+        work = {reader.layer: len(reader.columns) ** 3 for reader in self.readers if reader.layer in found}
+        done = self._counter("comparing filters", sum(work.values()))
         for reader in self.readers:
             if (seen := found.get(reader.layer)) is not None:
                 matrix, groups = matrix_of(network.get_submodule(reader.layer)), column_groups(reader.columns)
                 found[reader.layer] = replace(seen, ridge=best_ridge(matrix, seen, groups))
+                done.add(work[reader.layer])
         return found
+
+    def _counter(self, stage: str, total: int) -> ProgressCounter:
+        return ProgressCounter(total, None if self.progress is None else partial(self.progress, stage))
 
     def choose(
         self, kept: KeptChannels, share_left: float, measure: Measure, floor: int = 1, multiple: int = 1
@@ -76,8 +95,9 @@ class Refitter:
             now = measure(gone) / measure(frozenset())
             trials = (self._plan(share * now, measure, floor, 1, gone, {}) for share in _MEASURED_SHARES)
             self._factors[gone] = measured_factors(
-                self._network(), self.unpruned.channels, self.readers, self.moments, trials, self.images
-            )
+                self._network(), self.unpruned.channels, self.readers, self.moments, trials, self.images,
+                self._counter("measuring filters", len(self.readers)).add,
+            )  # fmt: skip
         chosen = self._plan(share_left, measure, floor, multiple, gone, self._factors[gone])
         achieved = measure(chosen) / measure(frozenset())
         exhausted = achieved > share_left * (1 + _ROUNDING)  # never more is left where more can go
@@ -99,7 +119,10 @@ class Refitter:
 
     def apply(self, smaller: nn.Module, kept: KeptChannels) -> None:
         """Refit what `remove` made of the network by the plan `kept`, in place."""
-        refit_in_order(self._network(), smaller, kept, self.images, seed=self.seed)
+        layers = self._counter("refitting", len(self.readers))
+        refit_in_order(
+            self._network(), smaller, kept, self.images, seed=self.seed, on_layer=partial(layers.add, 1)
+        )
 
     def _network(self) -> nn.Module:
         self.unpruned.network.load_state_dict(dict(self.state))
