@@ -33,6 +33,7 @@ __all__ = ["Found", "SlimSearch"]
 _LEAST_SHARE = 0.05
 _TIMINGS = 8
 _NEAR = 0.04  # shares this near to each other are not told apart by their time
+_AT_ONCE = 0.75  # of the slowest share, that stays
 _INSIDE = 0.2  # of what two timings enclose, that the next keeps from both
 _ROUNDING = 1e-9  # of a share, in float64
 _CLEARANCE = 0.01  # of the share, as timings differ
@@ -145,9 +146,9 @@ class SlimSearch:
         fast: _Timed | None = None
         slow, smallest, share = _Timed(1.0, 1.0), 1.0, wanted
         for number in range(_TIMINGS):
+            kept, achieved = self.work.plan(share)
             if self.progress is not None:
                 self.progress("timing", number, _TIMINGS)
-            kept, achieved = self.work.plan(share)
             took = latency_share(self.work.untrained(kept), self.work.model, threads=max(1, self.threads))
             if took <= wanted:
                 fast = _Timed(share, took)
@@ -175,16 +176,16 @@ class _Timed:
 
 
 def _next_share(fast: _Timed | None, slow: _Timed, wanted: float) -> float:
-    """Where a line through two timings meets what is wanted, well inside what they enclose.
+    """Where a line through two timings meets what is wanted, not far from what is known.
 
-    Time falls in stairs, and timings scatter: a line through two near ones may point anywhere. Without a network that
-    is fast enough the other end is half of the slowest share.
+    Time falls in stairs, and not always: widths that the runtime likes are faster than narrower ones. So a line through
+    near shares may point far too low. Without a network that is fast enough, no more than a quarter goes at a time;
+    between two timings the next keeps away from both.
     """
     if fast is None:
-        end = max(_LEAST_SHARE, slow.share / 2)
         slope = (1 - slow.took) / (1 - slow.share)  # a line through the original
-        meets = 1 - (1 - wanted) / slope - _CLEARANCE if slope > 0 else end
-        return min(max(meets, end), slow.share - _NEAR / 2)
+        meets = 1 - (1 - wanted) / slope - _CLEARANCE if slope > 0 else 0.0
+        return min(max(meets, _LEAST_SHARE, _AT_ONCE * slow.share), slow.share - _NEAR / 2)
     width = slow.share - fast.share
     meets = fast.share + width * (wanted - fast.took) / max(slow.took - fast.took, _ROUNDING) - _CLEARANCE
     return min(max(meets, fast.share + _INSIDE * width), slow.share - _INSIDE * width)
