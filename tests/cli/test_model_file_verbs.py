@@ -14,7 +14,7 @@ from typer.testing import Result
 
 import enxuto
 from enxuto import zoo
-from enxuto.cli.shared.pruning_results import explain_missed, explain_widths
+from enxuto.cli.shared.pruning_results import explain_missed, explain_speed, explain_widths
 from enxuto.export import export_onnx
 from enxuto.opening import onnx_metadata
 from enxuto.prune import deeplift, load_pruned
@@ -206,6 +206,19 @@ def test_widths_at_which_depthwise_layers_are_slow_are_said(
     found = explain_widths(torch.nn.Sequential(*layers))
     assert (found is None) == (said is None)
     assert said is None or (said in str(found) and "--multiple 8" in str(found))
+
+
+@pytest.mark.parametrize(
+    ("speedups", "multiple", "warns"),
+    [((0.93, 0.92), 1, True), ((1.01, 1.09), 4, True), ((1.01, 1.09), 8, False), ((0.9, 1.2), 1, False),
+     ((), 1, False)],
+)  # fmt: skip
+def test_networks_that_are_hardly_faster_are_told_of_widths(
+    speedups: tuple[float, ...], multiple: int, warns: bool
+) -> None:
+    found = explain_speed([{"speedup": one} for one in speedups], multiple)
+    assert (found is not None) == warns
+    assert found is None or f"{speedups[0]:.2f}× as fast only" in found
 
 
 def test_prune_says_that_a_depthwise_network_may_be_no_faster(

@@ -183,6 +183,8 @@ def test_rewinding_needs_the_early_checkpoint(invoke: Invoke, pictures: Path, tm
         (("--criterion", "luck"), "no criterion 'luck'"),
         (("--retrain", "again"), "no way of retraining"),
         (("--retrain-epochs", 3), "say how by --retrain"),
+        (("--reference", "zero"), "cost compares with nothing"),
+        (("--reference", "mean", "--criterion", "lrp"), "lrp compares with nothing"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -337,6 +339,27 @@ def test_a_file_of_ones_own_network_needs_its_factory_by_name(
     assert second.exit_code == 0, second.output
     assert torch.load("two/model.pt", weights_only=True)["architecture"]["name"] == "own_to_prune:net"
     assert not Path("was-run").exists()
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_debug_shows_where_a_round_failed(
+    invoke: Invoke,
+    trained: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    debug: bool,
+) -> None:
+    def broken(*given: object, **named: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("enxuto.studies.lottery.round._choose_filters", broken)
+    words = ("prune", "lenet5", "--weights", trained, "--data", pictures / "train.npz", "--test", pictures / "test.npz",
+             "-o", tmp_path / "out")  # fmt: skip
+    result = invoke(*(["--debug"] if debug else []), *words)
+    assert result.exit_code == 1
+    assert "round 1 failed: ZeroDivisionError: a fault" in result.stderr
+    assert ("Traceback" in result.stderr) == debug
 
 
 @pytest.mark.parametrize("said", [True, False])

@@ -18,7 +18,7 @@ from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.pruning_results import finish
 from enxuto.cli.shared.study_progress import study_progress
-from enxuto.cli.shared.terminal import note, warn
+from enxuto.cli.shared.terminal import note, note_trace, warn
 from enxuto.cli.shared.training_options import (
     TrainingDataOptions,
     absolute_path,
@@ -101,6 +101,7 @@ def run(
     )  # fmt: skip
     criterion = _criterion(options, selection)
     _check_names(options, criterion, selection)
+    filters.check_reference((criterion,))
     given = network_options.read(network)
     weights, earlier = _read_start(network, options)
     built = check_built_as(network, given, None if weights is None else weights.network, options.weights)
@@ -142,6 +143,7 @@ def run(
         raise typer.Exit(exit_code(interrupt)) from None
     if results.exit_code:
         for result in results.failed:
+            note_trace(result.trace)
             warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
     made = provenance(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from enxuto.errors import UsageError
 __all__ = ["FilterOptions", "top1_interval"]
 
 _PANEL = "Which filters"
+_COMPARING = ("deeplift", "conductance")  # criteria that look at differences from another image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,15 @@ class FilterOptions:
             help="What deeplift and conductance compare an image with: blur, zero or mean (of the training images).",
         ),
     ] = "blur"
+
+    def check_reference(self, criteria: Sequence[str]) -> None:
+        """Raise `UsageError` where images are given a reference that no criterion compares them with."""
+        if self.reference != "blur" and not set(_COMPARING) & set(criteria):
+            raise UsageError(
+                f"--reference is what {' and '.join(_COMPARING)} compare an image with, and {', '.join(criteria)} "
+                "compares with nothing; leave it out",
+                code="E024",
+            )
 
     def scoring_count(self, default: int | None = 512) -> int | None:
         """How many images score filters, None for all. Raises `UsageError` for anything else than a number or all."""

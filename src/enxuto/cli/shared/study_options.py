@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enxuto.cli.shared.common_options import COMPUTING, Workers, WorkerThreads
-from enxuto.cli.shared.terminal import note, show_table, warn
+from enxuto.cli.shared.terminal import note, note_trace, show_table, warn
 from enxuto.errors import UsageError
 from enxuto.machine.processors import processors
 
@@ -158,6 +158,8 @@ def show_study_table(table: Table) -> None:
 def exit_on_failures(results: StudyResults) -> None:
     """End the verb with exit code 1 where points failed, and say what to do."""
     if results.exit_code:
+        for failed in results.failed:
+            note_trace(failed.trace)
         warn(
             f"{len(results.failed)} points failed and {len(results.not_run)} were not run; the same command tries again"
         )

@@ -36,6 +36,7 @@ __all__ = [
     "handle_errors",
     "human_bytes",
     "note",
+    "note_trace",
     "print_json",
     "progress_bar",
     "say",
@@ -117,6 +118,12 @@ def warn(message: str) -> None:
     """Write a warning to stderr."""
     text = _fit(f"warning: {one_line(_name_options(message))}", sys.stderr)
     _say(sys.stderr, ("warning:", "yellow"), text.removeprefix("warning:"))
+
+
+def note_trace(trace: str | None) -> None:
+    """Write the traceback of what failed in another place to stderr, where --debug asks for it."""
+    if _debug and trace:
+        sys.stderr.write(escape_invisible(trace, keep="\n"))
 
 
 @contextmanager
