@@ -123,7 +123,5 @@ def _show(options: BenchOptions, models: list[Path], by_model: list[list[Latency
         caption="speed-up: the first model's median over this one's",
         give_way=("p95 ms", "mean ± std ms", "batch"),
     )  # fmt: skip
-    threads = options.threads or "all"
-    note(
-        f"{options.repeats} runs each after {options.warmup} to warm up, taking turns; CPU, {threads} threads"
-    )
+    threads = "1 thread" if options.threads == 1 else f"{options.threads or 'all'} threads"
+    note(f"{options.repeats} runs each after {options.warmup} to warm up, taking turns; CPU, {threads}")
