@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.common_options import Json
-from enxuto.cli.shared.data_options import DATA, say_matching
+from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.model_files import is_model_file
 from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.options import was_given
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.starting_networks import StartingPoint, StartOptions, open_start
+from enxuto.cli.shared.starting_networks import StartOptions, open_start
 from enxuto.cli.shared.terminal import note, print_json, show_table, warn
+from enxuto.cli.shared.training_images import is_reporting, load_parts
 from enxuto.cli.shared.training_options import Network, Settings, TrainingDataOptions, parse_settings
 from enxuto.cli.shared.training_results import (
     count_parts,
@@ -30,14 +29,12 @@ from enxuto.cli.shared.training_results import (
     write_export_inputs,
 )
 from enxuto.cli.shared.values import parse_image_size
-from enxuto.errors import DataError, ModelError, UsageError, error_reason, import_optional
+from enxuto.errors import ModelError, UsageError, error_reason, import_optional
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from enxuto.data import Dataset
-    from enxuto.data.labels import Label
     from enxuto.train import History, Scores, TrainConfig, TrainingData
 
 __all__ = ["HELP", "run"]
@@ -112,16 +109,16 @@ def run(
     size = parse_image_size(image_options.resize)
     _check_folder(folder, resume=options.resume)
     _check_torch(config)
-    start = open_start(network, start_options, network_options)
-    parts = _load(start, Path(data), image_options, size, config)
+    start = open_start(network, start_options, network_options, size)
+    parts = load_parts(start, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
     model = start.build(train, config.seed)
     parts = replace(parts, classes=start.labels(parts.classes))
-    if _is_reporting():
+    if is_reporting():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
     history = _train(model, train, validation, config, folder, resume=options.resume)
-    if not _is_reporting():
+    if not is_reporting():
         return
     for remark in history.notes:
         warn(remark)
@@ -186,7 +183,7 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         raise UsageError(
             f"{folder} holds a run; resume it with --resume, or name another folder by --output", code="E012"
         )
-    if resume and not there and _is_reporting():
+    if resume and not there and is_reporting():
         note(f"{folder} holds no run to resume; one begins there")
 
 
@@ -196,115 +193,6 @@ def _check_torch(config: TrainConfig) -> None:
     from enxuto.train.placement import check_machine
 
     check_machine(config)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """The images by what they are for; hash: of all that are trained on or held out; classes: their names."""
-
-    train: TrainingData
-    validation: TrainingData | None
-    test: TrainingData | None
-    hash: str
-    classes: tuple[str, ...] | None
-
-
-def _load(
-    start: StartingPoint,
-    data: Path,
-    image_options: TrainingDataOptions,
-    size: tuple[int, int] | None,
-    config: TrainConfig,
-) -> _Parts:
-    """Open and decode all images; `size` is (height, width), None for the network's own."""
-    dataset = _open(
-        data,
-        replace(image_options, split=image_options.split or "train"),
-        fall_back=image_options.split is None,
-    )
-    names = image_options.class_order()
-    if names is not None:
-        dataset = _match(dataset, names, None)
-    test_set = None
-    if image_options.test is not None:
-        seed = image_options.seed if image_options.test_limit is not None else 0
-        options = replace(image_options, split="test", limit=image_options.test_limit, seed=seed)
-        test_set = _open(Path(image_options.test), options, fall_back=True)
-        test_set = _match(test_set, names or dataset.classes, _count_classes(dataset))
-    whole = start.normalise(_decode(dataset, size or _size_for(start, dataset)))
-    train, validation = whole, None
-    if config.validation > 0:
-        train, validation = map(start.normalise, whole.split(config.validation, config.seed))
-    test = None if test_set is None else _decode_test(test_set, train)
-    return _Parts(train, validation, test, whole.hash, dataset.classes)
-
-
-def _open(path: Path, image_options: TrainingDataOptions, *, fall_back: bool) -> Dataset:
-    """The part of the data that --split names.
-
-    fall_back: take the only part there is instead, unless that is a test part.
-    """
-    from enxuto.data import open_dataset
-
-    try:
-        return open_dataset(path, **image_options.arguments())
-    except DataError as error:
-        if not fall_back:
-            raise
-        try:
-            only = open_dataset(path, **replace(image_options, split=None).arguments())
-        except DataError as other:
-            raise (other if error.code == "E024" else error) from None  # E024: there are no parts at all
-        if image_options.split == "train" and only.part == "test":
-            raise UsageError(
-                f"{path} has a test part and no train part; say --split to train on it", code="E040"
-            ) from error
-        return only
-
-
-def _count_classes(dataset: Dataset) -> int:
-    return len(dataset.classes) if dataset.classes is not None else int(dataset.labels.max()) + 1
-
-
-def _match(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
-    """The data set with labels in the order of these names; say on stderr where that is another order."""
-    matched, matching = dataset.match_classes(names, outputs)
-    if _is_reporting():
-        say_matching(matching)
-    return matched
-
-
-def _size_for(start: StartingPoint, dataset: Dataset) -> tuple[int, int] | None:
-    """The size to resize to: the network's, where the images have another; None for networks of others."""
-    if start.size is None:
-        return None
-    height, width = start.size
-    shape = dataset.image_shape
-    if shape is not None and shape[:2] == (height, width):
-        return None
-    actual = "of several sizes" if shape is None else f"{shape[0]}×{shape[1]}"
-    if _is_reporting():
-        note(f"images are {actual} and are resized to {height}×{width}, the size of {start.network}")
-    return height, width
-
-
-def _decode(dataset: Dataset, size: tuple[int, int] | None) -> TrainingData:
-    from enxuto.train import TrainingData
-
-    for remark in dataset.notes if _is_reporting() else ():
-        note(remark)
-    return TrainingData.from_dataset(dataset, size)
-
-
-def _decode_test(dataset: Dataset, train: TrainingData) -> TrainingData:
-    from enxuto.train import TrainingData
-
-    channels, height, width = train.images.shape[1:]
-    shape = dataset.image_shape
-    size = None if shape is not None and shape[:2] == (height, width) else (height, width)
-    # Said only where it differs: it becomes a part of what identifies the data.
-    wanted = None if shape is not None and shape[2] == channels else ("L" if channels == 1 else "RGB")
-    return TrainingData.from_dataset(dataset, size, channels=wanted).like(train)
 
 
 def _train(
@@ -322,7 +210,7 @@ def _train(
         with training_progress() as report:
             return fit(model, train, validation, config, folder=folder, resume=resume, progress=report)
     except KeyboardInterrupt as interrupt:
-        if _is_reporting():
+        if is_reporting():
             kept = (folder / "last.pt").exists()
             note(
                 f"interrupted; {'finished epochs are kept: resume with --resume' if kept else 'nothing is kept'}"
@@ -340,8 +228,3 @@ def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:
             f"{folder / 'best.pt'} is of another network: {error_reason(error)}", code="E071"
         ) from error
     return score(model, data)
-
-
-def _is_reporting() -> bool:
-    """Whether this process reports: the only one, or the first that torchrun started."""
-    return os.environ.get("RANK", "0") in ("", "0")

@@ -17,6 +17,7 @@ from enxuto.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
+    from enxuto.data import Preprocess
     from enxuto.studies.pruning import StartingNetwork
     from enxuto.train import TrainingData
     from enxuto.zoo.entry import OptionValue
@@ -56,13 +57,17 @@ class StartOptions:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A network to train. file: what an ONNX or `.enx` file holds, None for others. built: options of the zoo's."""
+    """A network to train. file: what an ONNX or `.enx` file holds, None for others. built: options of the zoo's.
+
+    mean, std, preprocess: as in `TrainedWeights`.
+    """
 
     network: str
     options: StartOptions
     file: StartingNetwork | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    preprocess: Preprocess | None = None
     built: Mapping[str, OptionValue] = field(default_factory=dict)
 
     @property
@@ -150,8 +155,13 @@ class StartingPoint:
         return network_of(model, architecture.input_shape)
 
 
-def open_start(network: str, options: StartOptions, network_options: NetworkOptions) -> StartingPoint:
-    """Check what NETWORK is, and read it where it is a file.
+def open_start(
+    network: str,
+    options: StartOptions,
+    network_options: NetworkOptions,
+    resize: tuple[int, int] | None = None,
+) -> StartingPoint:
+    """Check what NETWORK is, and read it where it is a file. resize: what --resize says.
 
     Raises what `open_network_file` raises, and `UsageError` for an unknown name or options that do not fit it.
     """
@@ -161,14 +171,15 @@ def open_start(network: str, options: StartOptions, network_options: NetworkOpti
     if is_model_file(network):
         if options.weights is not None:
             raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
-        held = open_network_file(network, options.preprocess, prunes=False)
+        held = open_network_file(network, options.preprocess, resize=resize, prunes=False)
         shape = held.start.architecture.input_shape
         if len(shape) != 3:
             raise UsageError(
                 f"{network} takes inputs of shape {tuple(shape)}, no images (channels, height, width)",
                 code="E035",
             )
-        return StartingPoint(network, options, held.start, held.normalisation.mean, held.normalisation.std)
+        images = held.normalisation
+        return StartingPoint(network, options, held.start, images.mean, images.std, images.preprocess)
     if options.preprocess is not None:
         raise UsageError(
             "--preprocess is for ONNX and .enx files; others take it from their images", code="E024"

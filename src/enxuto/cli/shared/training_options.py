@@ -97,9 +97,12 @@ class TrainingDataOptions(DataOptions):
             built: options of a network of the zoo.
         """
         from enxuto.cli.shared import network_options
+        from enxuto.cli.shared.model_files import follow
         from enxuto.studies.images import ImageSelection
+        from enxuto.train.preparation import with_resize
 
         size = parse_image_size(self.resize)
+        prepared = None if weights is None else weights.preprocess
         if size is None and (input_shape is not None or ":" not in network):
             shape = network_options.input_shape(network, built or {}) if input_shape is None else input_shape
             if len(shape) != 3:
@@ -109,10 +112,14 @@ class TrainingDataOptions(DataOptions):
                     code="E044",
                 )
             size = shape[1], shape[2]
+        elif size is not None and input_shape is not None:
+            asked = with_resize(prepared, size)
+            assert asked is not None
+            prepared = follow(asked, input_shape, network, resized=True)
         return ImageSelection(
             train=self.limit or limit, test=self.test_limit or test_limit, seed=self.seed, size=size,
             mean=None if weights is None else weights.mean, std=None if weights is None else weights.std,
-            labels=labels, **self.opening(),
+            labels=labels, preprocess=prepared, **self.opening(),
         )  # fmt: skip
 
     def opening(self) -> dict[str, Any]:
