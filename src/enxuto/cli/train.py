@@ -21,6 +21,7 @@ from enxuto.cli.shared.training_images import is_reporting, load_parts
 from enxuto.cli.shared.training_options import Network, Settings, TrainingDataOptions, parse_settings
 from enxuto.cli.shared.training_results import (
     count_parts,
+    explain_loss,
     plot_history,
     result_rows,
     scores_json,
@@ -42,9 +43,10 @@ __all__ = ["HELP", "run"]
 HELP = """Train a network on labelled images; the folder gets checkpoints, the history, and what an export needs.
 
 NETWORK is a name that `enxuto zoo` lists, `module:factory`, or an ONNX or .enx file, which is trained on and becomes
-`model.onnx` in the folder. Recipes are souza, souza-program, lottery, resnet, alexnet (protocols of the sources) and
-quick; docs/training.md has all settings. A run that was stopped or killed resumes with `--resume` and gives the same
-result. For several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m enxuto train …`.
+`model.onnx` in the folder. Recipes are souza, souza-program, lottery, resnet, alexnet (protocols of the sources), quick
+and fine-tune, which is for trained weights; docs/training.md has all settings. A run that was stopped or killed resumes
+with `--resume` and gives the same result. For several GPUs, or several processes on a CPU: `torchrun --standalone
+--nproc-per-node 4 -m enxuto train …`.
 Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
@@ -76,7 +78,8 @@ class TrainOptions:
         typer.Option(
             rich_help_panel=_TRAIN,
             metavar="NAME",
-            help="souza, souza-program, lottery, resnet, alexnet or quick (the default).",
+            help="souza, souza-program, lottery, resnet, alexnet, quick (the default) or fine-tune (the default for an "
+            "ONNX or .enx file and with --weights, where no lr is set).",
         ),
     ] = None
     config: Annotated[
@@ -102,13 +105,17 @@ def run(
     image_options: TrainingDataOptions,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
-    config = _configuration(options, image_options.seed if was_given(context, "seed") else None)
+    seed = image_options.seed if was_given(context, "seed") else None
+    trained = is_model_file(network) or start_options.weights is not None
+    config = _configuration(options, seed, trained=trained)
     image_options = replace(image_options, seed=config.seed)
     name = Path(network).stem if is_model_file(network) else network.replace(":", ".")
     folder = options.folder or check_folder("train", Path("runs") / name)
     size = parse_image_size(image_options.resize)
     _check_folder(folder, resume=options.resume)
     _check_torch(config)
+    from enxuto.train import score
+
     start = open_start(network, start_options, network_options, size)
     parts = load_parts(start, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
@@ -117,6 +124,8 @@ def run(
     if is_reporting():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
+    judged = parts.test or validation
+    before = score(model, judged) if trained and judged is not None and is_reporting() else None
     history = _train(model, train, validation, config, folder, resume=options.resume)
     if not is_reporting():
         return
@@ -124,25 +133,20 @@ def run(
         warn(remark)
     plot_history(network, history, folder)
     scores = None if parts.test is None else _score_best(model, folder, parts.test)
+    if before is not None and (worse := explain_loss(before, history, scores)) is not None:
+        warn(worse)
     export = write_export_inputs(network, start.built, folder, train, parts.classes)
     if start.file is not None:
         export = write_best_module(model, folder, train, parts.classes)
     if options.json:
-        print_json(
-            {
-                "network": network,
-                "options": dict(start.built),
-                "data": str(data),
-                "folder": str(folder),
-                "config": config.to_dict(),
-                "history": history.to_dict(),
-                "test": None if scores is None else scores_json(Path(str(image_options.test)), scores),
-                "export": export,
-                "provenance": provenance(
-                    samples=count_parts(train, validation, parts.test), seed=config.seed, data=parts.hash
-                ),
-            }
-        )
+        tested = None if scores is None else scores_json(Path(str(image_options.test)), scores)
+        samples = count_parts(train, validation, parts.test)
+        made = provenance(samples=samples, seed=config.seed, data=parts.hash)
+        print_json({
+            "network": network, "options": dict(start.built), "data": str(data), "folder": str(folder),
+            "config": config.to_dict(), "history": history.to_dict(), "test": tested, "export": export,
+            "provenance": made,
+        })  # fmt: skip
         return
     show_table(
         f"{network} on {data}", {"measure": "left", "value": "left"}, result_rows(history, scores, folder)
@@ -150,8 +154,11 @@ def run(
     note(f"export: {export}")
 
 
-def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
-    """The configuration of recipe or file, with what --set, --epochs and --seed override."""
+def _configuration(options: TrainOptions, seed: int | None, *, trained: bool) -> TrainConfig:
+    """The configuration of recipe or file, with what --set, --epochs and --seed override.
+
+    trained: the weights at the start are trained ones, which the rates of a first training may ruin.
+    """
     from enxuto.train.config import TrainConfig
 
     settings = parse_settings(options.settings)
@@ -162,7 +169,14 @@ def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
             raise UsageError(f"--{name} and --set {name}=… say the same; leave one out", code="E022")
         settings[name] = value
     if options.config is None:
-        return _with_layout(TrainConfig.from_recipe(options.recipe or "quick", settings))
+        default = "fine-tune" if trained and "lr" not in settings else "quick"
+        config = TrainConfig.from_recipe(options.recipe or default, settings)
+        if options.recipe is None and default != "quick" and is_reporting():
+            note(
+                f"trained weights are trained on by the recipe fine-tune: one cycle up to "
+                f"lr={config.lr:g}, {config.epochs} epochs; --recipe names another"
+            )
+        return _with_layout(config)
     if options.recipe is not None:
         raise UsageError(
             "--config and --recipe exclude each other; write recipe = … in the file", code="E022"
