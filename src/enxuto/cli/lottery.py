@@ -54,13 +54,14 @@ _GRAPH = "given.pt"
 
 HELP = """Search winning tickets: pruned networks as accurate as the unpruned one, on several seeds, beside controls.
 
-NETWORK is trained once for each seed. Each arm (criterion × retraining × scope × schedule) then prunes and retrains it
-round by round. Controls of each arm have the sizes of its very rounds: fresh weights in its architecture, and random
-filters retrained in its way. The unpruned network trained on is a third. Scales are smoke (800 images, 2 epochs, 2
-seeds, 2 rounds: minutes on two cores), small (8,000 images, 5 epochs, 3 seeds, 7 rounds) and full, the source's
-protocol (all images, 160 epochs, 5 seeds, 10 rounds, 20 of DeepLIFT, rewinding to epochs 0 to 4, filters scored on all
-training images). Every round is recorded when it ends. The same command resumes, with more rounds, seeds or arms too.
-The folder gets tables and charts.
+NETWORK is trained once for each seed, from fresh weights: of an ONNX or .enx file only the layers are taken. Each arm
+(criterion × retraining × scope × schedule) then prunes and retrains it round by round. Controls of each arm have the
+sizes of its very rounds: fresh weights in its architecture, and random filters retrained in its way. The unpruned
+network trained on is a third. Scales are smoke (800 images, 2 epochs, 2 seeds, 2 rounds: minutes on two cores), small
+(8,000 images, 5 epochs, 3 seeds, 7 rounds) and full, the source's protocol (all images, 160 epochs, 5 seeds, 10 rounds,
+20 of DeepLIFT, rewinding to epochs 0 to 4, filters scored on all training images). Every round is recorded when it
+ends. The same command resumes, with more rounds, seeds or arms too. The folder gets
+tables and charts.
 
 ```
 enxuto lottery lenet5 --data fashion-mnist --scale smoke
@@ -208,6 +209,7 @@ def run(
     images = open_both_parts(selected, data, image_options.test)
     if held is not None:
         check_classes(network, held.start, images)
+        note(f"the weights in {network} are not used: its layers are trained from fresh ones, seed by seed")
     study = make(tuple(images.train.images.shape[1:]), images.train.classes)
     work = points(study, images.hash)
     note(f"{len(work)} points: {len(study.seeds)} seeds, {len(study.arms())} arms, their controls, and the "

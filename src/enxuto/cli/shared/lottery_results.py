@@ -24,6 +24,7 @@ def about(result: Result) -> dict[str, Any] | None:
 
 
 def point_name(result: Result) -> str:
+    """Return what a point is called in messages: its arm, round and seed."""
     from enxuto.studies.lottery.arms import Arm
 
     arm = result.settings.get("arm")
@@ -59,6 +60,8 @@ def show(
             f"{len(ended)} of {len(results.results)} points left more than was asked for, as nothing more could go: "
             "each layer keeps --min-filters, and some filters must stay"
         )
+    if lottery.void:
+        warn(f"{lottery.void}; more epochs or images, another rate (--set lr=0.01), or clip=1 may help")
     if as_json:
         failed = [point_name(result) for result in results.failed]
         print_json({"folder": str(folder), **lottery.to_dict(), "failed": failed, "provenance": made})
