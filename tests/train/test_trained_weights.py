@@ -1,4 +1,4 @@
-"""Training that begins with trained weights: a gentle recipe, and a word where training made the network worse."""
+"""Training that begins with trained weights: a gentle recipe, a word where it made them worse, and resuming alike."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from train_nets import dropped, seeded, stripes, weights
+from train_nets import dropped, same_bits, seeded, stripes, weights
 from typer.testing import CliRunner, Result
 
 from enxuto import zoo
 from enxuto.cli import app
 from enxuto.cli.shared.training_results import explain_loss
 from enxuto.export import export_onnx
-from enxuto.train import EpochRecord, History, Scores, TrainConfig, fit, score
+from enxuto.train import Checkpoint, EpochRecord, History, Scores, TrainConfig, fit, score
 
 Invoke = Callable[..., Result]
 QUICK = ("--set", "batch=16", "--set", "threads=1", "--set", "device=cpu")
@@ -139,3 +139,61 @@ def test_weights_of_the_zoo_count_as_trained(invoke: Invoke, images: Path, tmp_p
     result = invoke(*words)
     assert result.exit_code == 0, result.output
     assert "by the recipe fine-tune" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("begun", "resumed", "says"),
+    [
+        (("net.onnx", "--freeze", "*bias"), ("net.onnx",), "with --freeze *bias and would go on without --freeze"),
+        (("net.onnx",), ("net.onnx", "--freeze", "*bias"), "without --freeze and would go on with --freeze *bias"),
+        (("net.onnx", "--freeze", "*bias"), ("net.onnx", "--freeze", "*weight"), "would go on with --freeze *weight"),
+        (("net.onnx", "--classes", "4"), ("net.onnx",), "begun with --classes 4 and would go on without"),
+        (("net.onnx",), ("other.onnx",), "begun with network=sha256:"),
+        (("train_nets:dropped", "--weights", "net.pt"), ("train_nets:dropped",), "begun with --weights sha256:"),
+        (("train_nets:dropped",), ("train_nets:plain",), "would go on with network=train_nets:plain"),
+        (("lenet5", "--activation", "elu"), ("lenet5",), "begun with --activation elu and would go on without"),
+        (("squeezenet-dsc",), ("squeezenet-dsc", "--activation", "elu"), "would go on with --activation elu"),
+        (("mobilenet-cifar", "--option", "width=0.25"), ("mobilenet-cifar",), "with --option width=0.25 and would"),
+    ],
+)  # fmt: skip
+def test_a_run_is_resumed_as_it_began(
+    begun: tuple[str, ...], resumed: tuple[str, ...], says: str, invoke: Invoke, images: Path, trained: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    export_onnx(seeded(dropped, 2).eval(), tmp_path / "other.onnx", input_shape=(1, 8, 8),
+                preprocess=stripes().preprocess())  # fmt: skip
+    words = ("--data", images, "--limit", 32, "--recipe", "souza", *QUICK, "--set", "epochs=1", "-o", "run")
+    first = invoke("train", *begun, *words)
+    assert first.exit_code == 0, first.output
+    refused = invoke("train", *resumed, *words, "--resume")
+    assert refused.exit_code == 2, refused.output
+    said = " ".join(refused.stderr.split())
+    assert says in said
+    assert "[E071]" in said
+    assert invoke("train", *begun, *words, "--resume").exit_code == 0
+
+
+def test_a_resumed_run_with_frozen_parameters_ends_with_the_same_bits(
+    invoke: Invoke, images: Path, trained: Path
+) -> None:
+    words = ("train", trained, "--data", images, "--freeze", "*bias", "--recipe", "souza", *QUICK)
+    assert invoke(*words, "--set", "epochs=3", "-o", "whole").exit_code == 0
+    assert invoke(*words, "--set", "epochs=1", "-o", "parts").exit_code == 0
+    assert invoke(*words, "--set", "epochs=3", "-o", "parts", "--resume").exit_code == 0
+    whole, parts = (Checkpoint.read(f"{name}/last.pt") for name in ("whole", "parts"))
+    assert same_bits(whole.model, parts.model)
+
+
+@pytest.mark.parametrize("kept", [(), ("--set", "keep_epochs=[0]")])
+def test_a_run_without_an_epoch_makes_way(kept: tuple[str, ...], invoke: Invoke, images: Path) -> None:
+    """The one that diverged keeps nothing, and its initialisation does not pass for that of the next."""
+    words = ("train", "train_nets:plain", "--data", images, "--epochs", 1, *QUICK, "-o", "run")
+    diverged = invoke(*words, "--set", "lr=1e30", *kept)
+    assert diverged.exit_code == 1
+    assert Path("run/epoch-000.pt").exists() == bool(kept)
+    again = invoke(*words, "--seed", 1)
+    assert again.exit_code == 0, again.output
+    assert not Path("run/epoch-000.pt").exists()
+    assert Checkpoint.read("run/last.pt").config["seed"] == 1
+    blocked = invoke(*words)
+    assert (blocked.exit_code, "[E012]" in blocked.stderr) == (2, True)

@@ -34,8 +34,11 @@ from enxuto.errors import ModelError, UsageError, error_reason, import_optional
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
+    from enxuto.cli.shared.training_images import TrainingParts
     from enxuto.train import History, Scores, TrainConfig, TrainingData
 
 __all__ = ["HELP", "run"]
@@ -126,7 +129,7 @@ def run(
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
     judged = parts.test or validation
     before = score(model, judged) if trained and judged is not None and is_reporting() else None
-    history = _train(model, train, validation, config, folder, resume=options.resume)
+    history = _train(model, parts, config, folder, start.began, resume=options.resume)
     if not is_reporting():
         return
     for remark in history.notes:
@@ -192,8 +195,10 @@ def _with_layout(config: TrainConfig) -> TrainConfig:
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
+    from enxuto.train.checkpoint import holds_epochs
+
     there = (folder / "last.pt").exists()
-    if there and not resume:
+    if there and not resume and holds_epochs(folder):
         raise UsageError(
             f"{folder} holds a run; resume it with --resume, or name another folder by --output", code="E012"
         )
@@ -211,10 +216,10 @@ def _check_torch(config: TrainConfig) -> None:
 
 def _train(
     model: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    parts: TrainingParts,
     config: TrainConfig,
     folder: Path,
+    began: Mapping[str, str | None],
     *,
     resume: bool,
 ) -> History:
@@ -222,7 +227,9 @@ def _train(
 
     try:
         with training_progress() as report:
-            return fit(model, train, validation, config, folder=folder, resume=resume, progress=report)
+            return fit(
+                model, parts.train, parts.validation, config, folder=folder, resume=resume, progress=report, began=began
+            )  # fmt: skip
     except KeyboardInterrupt as interrupt:
         if is_reporting():
             kept = (folder / "last.pt").exists()

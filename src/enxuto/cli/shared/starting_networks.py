@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,6 +77,20 @@ class StartingPoint:
         if self.file is not None:
             return self.file.architecture.input_shape[1], self.file.architecture.input_shape[2]
         return None if ":" in self.network else input_shape(self.network, self.built)[1:]
+
+    @property
+    def began(self) -> dict[str, str | None]:
+        """What decides which network is trained, and what of it: a resumed run must be told the same."""
+        given, built = self.options, dict(self.built)
+        activation = built.pop("activation", None)
+        return {
+            "network": _contents(self.network) if self.file is not None else self.network,
+            "weights": None if given.weights is None else _contents(given.weights),
+            "classes": None if given.classes is None else str(given.classes),
+            "freeze": ",".join(sorted(set(given.freeze or ()))) or None,
+            "activation": None if activation is None else str(activation),
+            "option": ",".join(f"{name}={value}" for name, value in sorted(built.items())) or None,
+        }
 
     def normalise(self, train: TrainingData) -> TrainingData:
         """The images with the mean and std of the file's training."""
@@ -153,6 +168,12 @@ class StartingPoint:
         assert self.file.source is not None
         model = replace_head(self.file.source, module, train.classes, seed)
         return network_of(model, architecture.input_shape)
+
+
+def _contents(path: str | Path) -> str:
+    """A word for a file that is another one for other contents, wherever it lies."""
+    with Path(path).open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def open_start(
