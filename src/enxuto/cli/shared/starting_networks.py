@@ -148,26 +148,18 @@ class StartingPoint:
     def _from_file(self, train: TrainingData, seed: int) -> nn.Module:
         import torch
 
-        from enxuto.importing.load import network_of
-        from enxuto.importing.network import OnnxNetwork
-        from enxuto.studies.transfer import replace_head
+        from enxuto.studies.transfer import with_classes
 
         assert self.file is not None
-        module, architecture = self.file.network, self.file.architecture
         with torch.no_grad():
-            outputs = module(torch.zeros(1, *architecture.input_shape)).shape[1]
-        if outputs == train.classes and self.options.classes is None:
-            return module
-        if self.options.classes is None:
+            outputs = self.file.network(torch.zeros(1, *self.file.architecture.input_shape)).shape[1]
+        if self.options.classes is None and outputs != train.classes:
             raise UsageError(
                 f"{self.network} tells {outputs} classes apart, the images have {train.classes}; --classes "
                 f"{train.classes} replaces its last layer",
                 code="E042",
             )
-        assert isinstance(module, OnnxNetwork)
-        assert self.file.source is not None
-        model = replace_head(self.file.source, module, train.classes, seed)
-        return network_of(model, architecture.input_shape)
+        return with_classes(self.file, train.classes, seed, fresh=self.options.classes is not None)
 
 
 def _contents(path: str | Path) -> str:
