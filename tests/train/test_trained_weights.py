@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from enxuto import zoo
 from enxuto.cli import app
+from enxuto.cli.shared.training_options import retraining_recipe
 from enxuto.cli.shared.training_results import explain_loss
 from enxuto.export import export_onnx
+from enxuto.prune.retrain import MODES
 from enxuto.train import Checkpoint, EpochRecord, History, Scores, TrainConfig, fit, score
 
 Invoke = Callable[..., Result]
@@ -197,3 +199,12 @@ def test_a_run_without_an_epoch_makes_way(kept: tuple[str, ...], invoke: Invoke,
     assert Checkpoint.read("run/last.pt").config["seed"] == 1
     blocked = invoke(*words)
     assert (blocked.exit_code, "[E012]" in blocked.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("network", ["net.onnx", "net.enx", "small.pt", "lenet5", "train_nets:plain"])
+def test_retraining_that_keeps_a_files_weights_is_gentle(network: str, mode: str) -> None:
+    recipe, last = retraining_recipe(network, mode)
+    gentle = "." in network and mode in ("fine-tune", "lr-rewind")
+    assert recipe == ("fine-tune" if gentle else "quick")
+    assert 0 < TrainConfig.from_recipe(recipe).lr * last <= 0.001

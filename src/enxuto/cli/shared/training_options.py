@@ -30,6 +30,7 @@ __all__ = [
     "count_images",
     "open_both_parts",
     "parse_settings",
+    "retraining_recipe",
 ]
 
 Network = Annotated[
@@ -143,6 +144,19 @@ def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
     from enxuto.train.config import parse_setting
 
     return dict(parse_setting(text) for text in texts or ())
+
+
+def retraining_recipe(network: str, mode: str) -> tuple[str, float]:
+    """Return the recipe of trainings between rounds where nothing says how the network was trained, and its last rate.
+
+    That rate, which `fine-tune` keeps, is a share of the recipe's. mode: of `prune.retrain.MODES`. Files hold trained
+    weights, mostly with folded batch norms, which the rates of a first training ruin; other modes begin anew.
+    """
+    from enxuto.cli.shared.model_files import is_model_file
+
+    if mode in ("fine-tune", "lr-rewind") and (is_model_file(network) or network.endswith(".pt")):
+        return "fine-tune", 0.2
+    return "quick", 0.01
 
 
 def check_packages(*names: str) -> None:
