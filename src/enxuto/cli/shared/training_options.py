@@ -155,7 +155,7 @@ def retraining_recipe(network: str, mode: str) -> tuple[str, float]:
     from enxuto.cli.shared.model_files import is_model_file
 
     if mode in ("fine-tune", "lr-rewind") and (is_model_file(network) or network.endswith(".pt")):
-        return "fine-tune", 0.2
+        return "fine-tune", 1.0  # its clipped steps are short already
     return "quick", 0.01
 
 
