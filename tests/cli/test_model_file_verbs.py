@@ -111,6 +111,27 @@ def test_train_goes_on_with_a_new_head_and_frozen_layers(
                if key in trained and value.shape == trained[key].shape)  # fmt: skip
 
 
+@pytest.mark.parametrize("classes", [(), ("--classes", 5)])
+def test_checkpoints_of_a_files_training_export(
+    classes: tuple[object, ...], invoke: Invoke, digits: Path, parts: tuple[object, ...], tmp_path: Path
+) -> None:
+    with np.load(tmp_path / "train.npz") as held:
+        kinds = 5 if classes else 10
+        np.savez(tmp_path / "few.npz", images=held["images"], labels=held["labels"] % kinds)
+    run = tmp_path / "run"
+    asked = ("train", digits, "--data", tmp_path / "few.npz", "--epochs", 1, *classes, "-o", run)
+    assert invoke(*asked).exit_code == 0
+    result = invoke("export", digits, "--weights", run / "best.pt", "-o", tmp_path / "best.onnx")
+    assert result.exit_code == 0, result.output
+    ours, theirs = (enxuto.Model.read(path) for path in (tmp_path / "best.onnx", run / "model.onnx"))
+    batch = np.random.default_rng(0).random((4, *enxuto.load_module(theirs).input_shape), np.float32)
+    np.testing.assert_allclose(Runner(ours).scores(batch), Runner(theirs).scores(batch), atol=1e-5)
+    assert onnx_metadata(ours)["preprocess"] == onnx_metadata(theirs)["preprocess"]
+    refused = invoke("export", digits, "-o", tmp_path / "again.onnx")
+    assert refused.exit_code == 2
+    assert "name a checkpoint of `enxuto train" in " ".join(refused.stderr.split())
+
+
 def test_train_begins_with_weights_of_a_zoo_network(
     invoke: Invoke, parts: tuple[object, ...], tmp_path: Path
 ) -> None:

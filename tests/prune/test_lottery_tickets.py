@@ -281,6 +281,33 @@ def test_first_rounds_share_their_fresh_weights() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("top1", "more", "void"),
+    [
+        (0.80, {}, False), (0.11, {}, True), (0.10, {"constant_top1": 0.1}, True), (0.80, {"constant_top1": 0.8}, True),
+        (0.80, {"constant_top1": 0.5}, False),
+    ],
+)  # fmt: skip
+def test_claims_are_void_where_the_unpruned_networks_learnt_nothing(
+    top1: float, more: Mapping[str, float], void: bool, tmp_path: Path
+) -> None:
+    found = [
+        replace(one, values={**one.values, "top1": top1, **more})
+        if one.kind == LOTTERY_UNPRUNED and one.seed
+        else one
+        for one in records(3, 3)
+    ]
+    lottery = Lottery.of(found)
+    assert (lottery.void is not None) == (lottery.to_dict()["void"] is not None) == void
+    row, levels = claims_table(lottery).rows[0], levels_table(lottery)
+    assert ("void" in row) == void
+    assert {line[-1] for line in levels.rows if "fresh" not in line[0] and "random" not in line[0]} == (
+        {"void"} if void else {line[-1] for line in levels.rows[:2]}
+    )
+    write_tables(lottery, tmp_path)
+    assert ("no better than chance" in (tmp_path / "lottery.md").read_text()) == void
+
+
 def test_published_figures_stand_beside_those_of_the_same_network() -> None:
     assert published_table(Lottery.of(records(3, 3))) is None
     found = [

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.common_options import InputShape, Json
-from enxuto.cli.shared.network_options import NetworkOptions, options_with_weights
+from enxuto.cli.shared.model_files import is_model_file
+from enxuto.cli.shared.network_options import NetworkOptions, options_with_weights, read_checkpoint
 from enxuto.cli.shared.preprocess_options import BasePreprocess, read_preprocess
-from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
+from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table, warnings_as_remarks
 from enxuto.cli.shared.training_options import Network
 from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import DataError, UsageError, does_not_exist
@@ -21,6 +22,7 @@ from enxuto.files import read_small_file
 if TYPE_CHECKING:
     from torch import nn
 
+    from enxuto.data import Preprocess
     from enxuto.export import ExportResult
 
 __all__ = ["HELP", "run"]
@@ -30,13 +32,15 @@ _LARGEST_LABELS = 1 << 26  # bytes, as of any file of labels (`enxuto.data.label
 HELP = """Write a network as one plain ONNX file of any batch size; its input is called `input`, its output `logits`.
 
 NETWORK is a name that `enxuto zoo` lists or `module:factory`; its weights are fresh ones of `--seed`, or those of a
-checkpoint, which also says which `--option` it was trained with. Preprocessing and labels go into the file's
-metadata. The file is run and compared with torch before it is written. Needs PyTorch: `pip install '.[train]'` in a
-checkout.
+checkpoint, which also says which `--option` it was trained with. Or it is an ONNX or .enx file with the checkpoint of a
+training that began with it (`enxuto train model.onnx`), which may have given it a new head. Preprocessing and labels go
+into the file's metadata. The file is run and compared with torch before it is written. Needs PyTorch: `pip install
+'.[train]'` in a checkout.
 
 ```
 enxuto export squeezenet-dsc -o model.onnx --weights best.pt --classes 100 --preprocess resnet-cifar
 enxuto export mobilenet-v2-cifar -o half.onnx --option width=0.5 --activation leaky_relu
+enxuto export model.onnx --weights runs/model/last.pt -o last.onnx
 enxuto export mynets:small -o small.onnx --input-shape 3,96,96 --labels labels.txt
 ```
 """
@@ -82,8 +86,12 @@ def run(
     from enxuto.export import export_onnx
 
     chosen = network_options.read(network)
+    preprocess = None if options.preprocess is None else read_preprocess(options.preprocess)
+    shape = parse_input_shape(options.input_shape)
     module: nn.Module | str = network
-    if ":" in network:
+    if is_model_file(network):
+        module, preprocess, shape = _trained_file(network, options.weights, preprocess, shape)
+    elif ":" in network:
         from enxuto.summary import build_module
 
         module = build_module(network)
@@ -95,15 +103,41 @@ def run(
         classes=options.classes,
         options=chosen,
         seed=options.seed,
-        input_shape=parse_input_shape(options.input_shape),
+        input_shape=shape,
         weights=options.weights,
-        preprocess=None if options.preprocess is None else read_preprocess(options.preprocess),
+        preprocess=preprocess,
         labels=_read_class_names(options.labels),
         opset=options.opset,
         check=options.check,
     )
     fresh = options.weights is None and ":" not in network
     _show(exported, network, fresh=fresh, as_json=options.as_json)
+
+
+def _trained_file(
+    network: str, weights: Path | None, preprocess: Preprocess | None, shape: tuple[int, ...] | None
+) -> tuple[nn.Module, Preprocess | None, tuple[int, ...]]:
+    """The network of a file, with the head that a training gave it; its preprocessing and input shape.
+
+    weights: the training's checkpoint, which is still to be put in. preprocess, shape: those asked for.
+    """
+    from enxuto.data import Preprocess
+    from enxuto.studies.pruning import StartingNetwork, size_after
+    from enxuto.studies.transfer import with_classes
+
+    checkpoint = read_checkpoint(weights)
+    if checkpoint is None:
+        raise UsageError(
+            f"{network} is an ONNX or .enx file already; name a checkpoint of `enxuto train {network}` by --weights",
+            code="E023",
+        )
+    if preprocess is None and checkpoint.preprocess is not None:
+        preprocess = Preprocess.from_dict(checkpoint.preprocess)
+    size = size_after(preprocess) if shape is None else (shape[-2], shape[-1])
+    with warnings_as_remarks():
+        start, _ = StartingNetwork.of_file(Path(network), size, prunes=False)
+    module = with_classes(start, checkpoint.data["classes"], 0)
+    return module, preprocess, shape or start.architecture.input_shape
 
 
 def _show(exported: ExportResult, network: str, *, fresh: bool, as_json: bool) -> None:

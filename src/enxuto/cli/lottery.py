@@ -5,29 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from enxuto.cli.shared.common_options import All, Json
 from enxuto.cli.shared.data_options import DATA
+from enxuto.cli.shared.lottery_results import about, point_name, show
 from enxuto.cli.shared.model_files import NetworkFile, check_classes, is_model_file, open_network_file
 from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.preprocess_options import BasePreprocess
-from enxuto.cli.shared.provenance import provenance, write_provenance
+from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.study_options import (
     ComputingOptions,
     Svg,
     data_name,
-    exit_on_failures,
     merge_records,
-    show_study_table,
     tables_folder,
 )
 from enxuto.cli.shared.study_progress import study_progress
-from enxuto.cli.shared.terminal import note, print_json, warn
+from enxuto.cli.shared.terminal import note
 from enxuto.cli.shared.training_options import (
     Network,
     Settings,
@@ -37,7 +36,7 @@ from enxuto.cli.shared.training_options import (
     open_both_parts,
     parse_settings,
 )
-from enxuto.cli.shared.values import parse_share
+from enxuto.cli.shared.values import parse_image_size, parse_share
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.signals import exit_code
 
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     from enxuto.prune.removal.kept import Architecture
     from enxuto.studies.images import ImageSelection
     from enxuto.studies.lottery.points import LotteryStudy
-    from enxuto.studies.lottery.results import Lottery
-    from enxuto.study import Result, StudyResults
     from enxuto.zoo.entry import OptionValue
 
 __all__ = ["HELP", "run"]
@@ -57,13 +54,14 @@ _GRAPH = "given.pt"
 
 HELP = """Search winning tickets: pruned networks as accurate as the unpruned one, on several seeds, beside controls.
 
-NETWORK is trained once for each seed. Each arm (criterion × retraining × scope × schedule) then prunes and retrains it
-round by round. Controls of each arm have the sizes of its very rounds: fresh weights in its architecture, and random
-filters retrained in its way. The unpruned network trained on is a third. Scales are smoke (800 images, 2 epochs, 2
-seeds, 2 rounds: minutes on two cores), small (8,000 images, 5 epochs, 3 seeds, 7 rounds) and full, the source's
-protocol (all images, 160 epochs, 5 seeds, 10 rounds, 20 of DeepLIFT, rewinding to epochs 0 to 4, filters scored on all
-training images). Every round is recorded when it ends. The same command resumes, with more rounds, seeds or arms too.
-The folder gets tables and charts.
+NETWORK is trained once for each seed, from fresh weights: of an ONNX or .enx file only the layers are taken. Each arm
+(criterion × retraining × scope × schedule) then prunes and retrains it round by round. Controls of each arm have the
+sizes of its very rounds: fresh weights in its architecture, and random filters retrained in its way. The unpruned
+network trained on is a third. Scales are smoke (800 images, 2 epochs, 2 seeds, 2 rounds: minutes on two cores), small
+(8,000 images, 5 epochs, 3 seeds, 7 rounds) and full, the source's protocol (all images, 160 epochs, 5 seeds, 10 rounds,
+20 of DeepLIFT, rewinding to epochs 0 to 4, filters scored on all training images). Every round is recorded when it
+ends. The same command resumes, with more rounds, seeds or arms too. The folder gets
+tables and charts.
 
 ```
 enxuto lottery lenet5 --data fashion-mnist --scale smoke
@@ -192,7 +190,10 @@ def run(
         "lottery", Path("studies") / f"lottery-{_stem(network)}-{data_name(data)}-{scale}"
     )
     built = network_options.read(network)
-    held = open_network_file(network, options.preprocess) if is_model_file(network) else None
+    held = None
+    if is_model_file(network):
+        size = parse_image_size(image_options.resize)
+        held = open_network_file(network, options.preprocess, resize=size)
     if held is None and options.preprocess is not None:
         raise UsageError("--preprocess is for ONNX and .enx files", code="E024")
     selected = image_options.select(
@@ -208,6 +209,7 @@ def run(
     images = open_both_parts(selected, data, image_options.test)
     if held is not None:
         check_classes(network, held.start, images)
+        note(f"the weights in {network} are not used: its layers are trained from fresh ones, seed by seed")
     study = make(tuple(images.train.images.shape[1:]), images.train.classes)
     work = points(study, images.hash)
     note(f"{len(work)} points: {len(study.seeds)} seeds, {len(study.arms())} arms, their controls, and the "
@@ -217,7 +219,7 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         held.start.write(folder / _GRAPH)
     try:
-        with study_progress("lottery", _name) as report:
+        with study_progress("lottery", point_name) as report:
             results = Study(work, folder).run(computing.executor(), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command resumes")
@@ -225,9 +227,10 @@ def run(
     made = provenance(
         samples=count_images(images), seed=list(study.seeds), data=images.hash, threads=computing.thread_count
     )
-    about = {"network": study.architecture.to_dict(), "data": images.hash}
-    place = tables_folder(folder, f"{_stem(network)}-{data_name(data)}", about, _about)
-    _show(Lottery.of(results), results, folder, place, made, options)
+    made_of = {"network": study.architecture.to_dict(), "data": images.hash}
+    place = tables_folder(folder, f"{_stem(network)}-{data_name(data)}", made_of, about)
+    found = Lottery.of(results)
+    show(found, results, folder, place, made, svg=options.svg, full=options.all, as_json=options.json)
 
 
 def _study(
@@ -293,57 +296,3 @@ def _paths(
     """Where points find the images and, of a network from a file, its graph."""
     own = {} if held is None else {"network": str((folder / _GRAPH).resolve())}
     return {**image_options.paths(data), **own}
-
-
-def _about(result: Result) -> dict[str, Any] | None:
-    """What tables of a result would be of; a timing says nothing of its images."""
-    if result.data_hash is None:
-        return None
-    return {"network": result.settings.get("network"), "data": result.data_hash}
-
-
-def _name(result: Result) -> str:
-    from enxuto.studies.lottery.arms import Arm
-
-    arm = result.settings.get("arm")
-    what = "unpruned" if arm is None else Arm(**arm).label
-    return f"{what}, round {result.settings.get('round', 0)}, seed {result.seed}"
-
-
-def _show(
-    lottery: Lottery,
-    results: StudyResults,
-    folder: Path,
-    target: Path,
-    made: dict[str, Any],
-    options: LotteryOptions,
-) -> None:
-    """Write tables and charts into `target`, in the study's folder, and print the claims, or all as JSON."""
-    from enxuto.report.figures.lottery import draw_lottery
-    from enxuto.studies.lottery.files import write_tables
-    from enxuto.studies.lottery.tables import claims_table, levels_table, published_table, speeds_table
-
-    written = write_tables(lottery, target, provenance=made)
-    written += draw_lottery(lottery, target, ".svg" if options.svg else ".png")
-    write_provenance(target, made)
-    ended = [result for result in results if (result.values or {}).get("exhausted")]
-    if ended:
-        warn(
-            f"{len(ended)} of {len(results.results)} points left more than was asked for, as nothing more could go: "
-            "each layer keeps --min-filters, and some filters must stay"
-        )
-    if options.json:
-        failed = [_name(result) for result in results.failed]
-        print_json({"folder": str(folder), **lottery.to_dict(), "failed": failed, "provenance": made})
-    else:
-        tables: list[Any] = [
-            claims_table(lottery),
-            published_table(lottery),
-            levels_table(lottery) if options.all else None,
-            speeds_table(lottery),
-        ]
-        for table in tables:
-            if table is not None:
-                show_study_table(table)
-        note(f"in {target}: {', '.join(path.name for path in written)}; in {folder}: records.jsonl")
-    exit_on_failures(results)

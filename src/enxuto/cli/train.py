@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,17 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enxuto.cli.shared.common_options import Json
-from enxuto.cli.shared.data_options import DATA, say_matching
+from enxuto.cli.shared.data_options import DATA
 from enxuto.cli.shared.model_files import is_model_file
 from enxuto.cli.shared.network_options import NetworkOptions
 from enxuto.cli.shared.options import was_given
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.starting_networks import StartingPoint, StartOptions, open_start
+from enxuto.cli.shared.starting_networks import StartOptions, open_start
 from enxuto.cli.shared.terminal import note, print_json, show_table, warn
+from enxuto.cli.shared.training_images import is_reporting, load_parts
 from enxuto.cli.shared.training_options import Network, Settings, TrainingDataOptions, parse_settings
 from enxuto.cli.shared.training_results import (
     count_parts,
+    explain_loss,
     plot_history,
     result_rows,
     scores_json,
@@ -30,14 +30,15 @@ from enxuto.cli.shared.training_results import (
     write_export_inputs,
 )
 from enxuto.cli.shared.values import parse_image_size
-from enxuto.errors import DataError, ModelError, UsageError, error_reason, import_optional
+from enxuto.errors import ModelError, UsageError, error_reason, import_optional
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
-    from enxuto.data import Dataset
-    from enxuto.data.labels import Label
+    from enxuto.cli.shared.training_images import TrainingParts
     from enxuto.train import History, Scores, TrainConfig, TrainingData
 
 __all__ = ["HELP", "run"]
@@ -45,9 +46,10 @@ __all__ = ["HELP", "run"]
 HELP = """Train a network on labelled images; the folder gets checkpoints, the history, and what an export needs.
 
 NETWORK is a name that `enxuto zoo` lists, `module:factory`, or an ONNX or .enx file, which is trained on and becomes
-`model.onnx` in the folder. Recipes are souza, souza-program, lottery, resnet, alexnet (protocols of the sources) and
-quick; docs/training.md has all settings. A run that was stopped or killed resumes with `--resume` and gives the same
-result. For several GPUs, or several processes on a CPU: `torchrun --standalone --nproc-per-node 4 -m enxuto train …`.
+`model.onnx` in the folder. Recipes are souza, souza-program, lottery, resnet, alexnet (protocols of the sources), quick
+and fine-tune, which is for trained weights; docs/training.md has all settings. A run that was stopped or killed resumes
+with `--resume` and gives the same result. For several GPUs, or several processes on a CPU: `torchrun --standalone
+--nproc-per-node 4 -m enxuto train …`.
 Needs PyTorch: `pip install '.[train]'` in a checkout.
 
 ```
@@ -79,7 +81,8 @@ class TrainOptions:
         typer.Option(
             rich_help_panel=_TRAIN,
             metavar="NAME",
-            help="souza, souza-program, lottery, resnet, alexnet or quick (the default).",
+            help="souza, souza-program, lottery, resnet, alexnet, quick (the default) or fine-tune (the default for an "
+            "ONNX or .enx file and with --weights, where no lr is set).",
         ),
     ] = None
     config: Annotated[
@@ -105,47 +108,48 @@ def run(
     image_options: TrainingDataOptions,
 ) -> None:
     """Check, load, train, score, show; everything that can be refused is refused before data are loaded."""
-    config = _configuration(options, image_options.seed if was_given(context, "seed") else None)
+    seed = image_options.seed if was_given(context, "seed") else None
+    trained = is_model_file(network) or start_options.weights is not None
+    config = _configuration(options, seed, trained=trained)
     image_options = replace(image_options, seed=config.seed)
     name = Path(network).stem if is_model_file(network) else network.replace(":", ".")
     folder = options.folder or check_folder("train", Path("runs") / name)
     size = parse_image_size(image_options.resize)
     _check_folder(folder, resume=options.resume)
     _check_torch(config)
-    start = open_start(network, start_options, network_options)
-    parts = _load(start, Path(data), image_options, size, config)
+    from enxuto.train import score
+
+    start = open_start(network, start_options, network_options, size)
+    parts = load_parts(start, Path(data), image_options, size, config)
     train, validation = parts.train, parts.validation
     model = start.build(train, config.seed)
     parts = replace(parts, classes=start.labels(parts.classes))
-    if _is_reporting():
+    if is_reporting():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
-    history = _train(model, train, validation, config, folder, resume=options.resume)
-    if not _is_reporting():
+    judged = parts.test or validation
+    before = score(model, judged) if trained and judged is not None and is_reporting() else None
+    history = _train(model, parts, config, folder, start.began, resume=options.resume)
+    if not is_reporting():
         return
     for remark in history.notes:
         warn(remark)
     plot_history(network, history, folder)
     scores = None if parts.test is None else _score_best(model, folder, parts.test)
+    if before is not None and (worse := explain_loss(before, history, scores)) is not None:
+        warn(worse)
     export = write_export_inputs(network, start.built, folder, train, parts.classes)
     if start.file is not None:
         export = write_best_module(model, folder, train, parts.classes)
     if options.json:
-        print_json(
-            {
-                "network": network,
-                "options": dict(start.built),
-                "data": str(data),
-                "folder": str(folder),
-                "config": config.to_dict(),
-                "history": history.to_dict(),
-                "test": None if scores is None else scores_json(Path(str(image_options.test)), scores),
-                "export": export,
-                "provenance": provenance(
-                    samples=count_parts(train, validation, parts.test), seed=config.seed, data=parts.hash
-                ),
-            }
-        )
+        tested = None if scores is None else scores_json(Path(str(image_options.test)), scores)
+        samples = count_parts(train, validation, parts.test)
+        made = provenance(samples=samples, seed=config.seed, data=parts.hash)
+        print_json({
+            "network": network, "options": dict(start.built), "data": str(data), "folder": str(folder),
+            "config": config.to_dict(), "history": history.to_dict(), "test": tested, "export": export,
+            "provenance": made,
+        })  # fmt: skip
         return
     show_table(
         f"{network} on {data}", {"measure": "left", "value": "left"}, result_rows(history, scores, folder)
@@ -153,8 +157,11 @@ def run(
     note(f"export: {export}")
 
 
-def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
-    """The configuration of recipe or file, with what --set, --epochs and --seed override."""
+def _configuration(options: TrainOptions, seed: int | None, *, trained: bool) -> TrainConfig:
+    """The configuration of recipe or file, with what --set, --epochs and --seed override.
+
+    trained: the weights at the start are trained ones, which the rates of a first training may ruin.
+    """
     from enxuto.train.config import TrainConfig
 
     settings = parse_settings(options.settings)
@@ -165,7 +172,14 @@ def _configuration(options: TrainOptions, seed: int | None) -> TrainConfig:
             raise UsageError(f"--{name} and --set {name}=… say the same; leave one out", code="E022")
         settings[name] = value
     if options.config is None:
-        return _with_layout(TrainConfig.from_recipe(options.recipe or "quick", settings))
+        default = "fine-tune" if trained and "lr" not in settings else "quick"
+        config = TrainConfig.from_recipe(options.recipe or default, settings)
+        if options.recipe is None and default != "quick" and is_reporting():
+            note(
+                f"trained weights are trained on by the recipe fine-tune: one cycle up to "
+                f"lr={config.lr:g}, {config.epochs} epochs; --recipe names another"
+            )
+        return _with_layout(config)
     if options.recipe is not None:
         raise UsageError(
             "--config and --recipe exclude each other; write recipe = … in the file", code="E022"
@@ -181,12 +195,14 @@ def _with_layout(config: TrainConfig) -> TrainConfig:
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
+    from enxuto.train.checkpoint import holds_epochs
+
     there = (folder / "last.pt").exists()
-    if there and not resume:
+    if there and not resume and holds_epochs(folder):
         raise UsageError(
             f"{folder} holds a run; resume it with --resume, or name another folder by --output", code="E012"
         )
-    if resume and not there and _is_reporting():
+    if resume and not there and is_reporting():
         note(f"{folder} holds no run to resume; one begins there")
 
 
@@ -198,121 +214,12 @@ def _check_torch(config: TrainConfig) -> None:
     check_machine(config)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The images by what they are for; hash: of all that are trained on or held out; classes: their names."""
-
-    train: TrainingData
-    validation: TrainingData | None
-    test: TrainingData | None
-    hash: str
-    classes: tuple[str, ...] | None
-
-
-def _load(
-    start: StartingPoint,
-    data: Path,
-    image_options: TrainingDataOptions,
-    size: tuple[int, int] | None,
-    config: TrainConfig,
-) -> _Parts:
-    """Open and decode all images; `size` is (height, width), None for the network's own."""
-    dataset = _open(
-        data,
-        replace(image_options, split=image_options.split or "train"),
-        fall_back=image_options.split is None,
-    )
-    names = image_options.class_order()
-    if names is not None:
-        dataset = _match(dataset, names, None)
-    test_set = None
-    if image_options.test is not None:
-        seed = image_options.seed if image_options.test_limit is not None else 0
-        options = replace(image_options, split="test", limit=image_options.test_limit, seed=seed)
-        test_set = _open(Path(image_options.test), options, fall_back=True)
-        test_set = _match(test_set, names or dataset.classes, _count_classes(dataset))
-    whole = start.normalise(_decode(dataset, size or _size_for(start, dataset)))
-    train, validation = whole, None
-    if config.validation > 0:
-        train, validation = map(start.normalise, whole.split(config.validation, config.seed))
-    test = None if test_set is None else _decode_test(test_set, train)
-    return _Parts(train, validation, test, whole.hash, dataset.classes)
-
-
-def _open(path: Path, image_options: TrainingDataOptions, *, fall_back: bool) -> Dataset:
-    """The part of the data that --split names.
-
-    fall_back: take the only part there is instead, unless that is a test part.
-    """
-    from enxuto.data import open_dataset
-
-    try:
-        return open_dataset(path, **image_options.arguments())
-    except DataError as error:
-        if not fall_back:
-            raise
-        try:
-            only = open_dataset(path, **replace(image_options, split=None).arguments())
-        except DataError as other:
-            raise (other if error.code == "E024" else error) from None  # E024: there are no parts at all
-        if image_options.split == "train" and only.part == "test":
-            raise UsageError(
-                f"{path} has a test part and no train part; say --split to train on it", code="E040"
-            ) from error
-        return only
-
-
-def _count_classes(dataset: Dataset) -> int:
-    return len(dataset.classes) if dataset.classes is not None else int(dataset.labels.max()) + 1
-
-
-def _match(dataset: Dataset, names: Sequence[Label] | None, outputs: int | None) -> Dataset:
-    """The data set with labels in the order of these names; say on stderr where that is another order."""
-    matched, matching = dataset.match_classes(names, outputs)
-    if _is_reporting():
-        say_matching(matching)
-    return matched
-
-
-def _size_for(start: StartingPoint, dataset: Dataset) -> tuple[int, int] | None:
-    """The size to resize to: the network's, where the images have another; None for networks of others."""
-    if start.size is None:
-        return None
-    height, width = start.size
-    shape = dataset.image_shape
-    if shape is not None and shape[:2] == (height, width):
-        return None
-    actual = "of several sizes" if shape is None else f"{shape[0]}×{shape[1]}"
-    if _is_reporting():
-        note(f"images are {actual} and are resized to {height}×{width}, the size of {start.network}")
-    return height, width
-
-
-def _decode(dataset: Dataset, size: tuple[int, int] | None) -> TrainingData:
-    from enxuto.train import TrainingData
-
-    for remark in dataset.notes if _is_reporting() else ():
-        note(remark)
-    return TrainingData.from_dataset(dataset, size)
-
-
-def _decode_test(dataset: Dataset, train: TrainingData) -> TrainingData:
-    from enxuto.train import TrainingData
-
-    channels, height, width = train.images.shape[1:]
-    shape = dataset.image_shape
-    size = None if shape is not None and shape[:2] == (height, width) else (height, width)
-    # Said only where it differs: it becomes a part of what identifies the data.
-    wanted = None if shape is not None and shape[2] == channels else ("L" if channels == 1 else "RGB")
-    return TrainingData.from_dataset(dataset, size, channels=wanted).like(train)
-
-
 def _train(
     model: nn.Module,
-    train: TrainingData,
-    validation: TrainingData | None,
+    parts: TrainingParts,
     config: TrainConfig,
     folder: Path,
+    began: Mapping[str, str | None],
     *,
     resume: bool,
 ) -> History:
@@ -320,9 +227,11 @@ def _train(
 
     try:
         with training_progress() as report:
-            return fit(model, train, validation, config, folder=folder, resume=resume, progress=report)
+            return fit(
+                model, parts.train, parts.validation, config, folder=folder, resume=resume, progress=report, began=began
+            )  # fmt: skip
     except KeyboardInterrupt as interrupt:
-        if _is_reporting():
+        if is_reporting():
             kept = (folder / "last.pt").exists()
             note(
                 f"interrupted; {'finished epochs are kept: resume with --resume' if kept else 'nothing is kept'}"
@@ -340,8 +249,3 @@ def _score_best(model: nn.Module, folder: Path, data: TrainingData) -> Scores:
             f"{folder / 'best.pt'} is of another network: {error_reason(error)}", code="E071"
         ) from error
     return score(model, data)
-
-
-def _is_reporting() -> bool:
-    """Whether this process reports: the only one, or the first that torchrun started."""
-    return os.environ.get("RANK", "0") in ("", "0")

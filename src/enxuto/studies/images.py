@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from enxuto.data import Dataset, open_dataset
+from enxuto.data import Dataset, Preprocess, open_dataset
 from enxuto.data.labels import Label
 from enxuto.data.selection import spread_over_classes
 from enxuto.errors import DataError
@@ -48,6 +48,7 @@ class ImageSelection:
         mean, std: of the training that a trained network comes from, None for those of the training images.
         labels: the classes in the order of the network's outputs, None for the training images' own order.
         split: the part to train on, None for `train`.
+        preprocess: of a trained network, where it crops or resizes in another way than to `size`; None for others.
     """
 
     train: int | None = None
@@ -62,11 +63,14 @@ class ImageSelection:
     std: tuple[float, ...] | None = None
     labels: tuple[Label, ...] | None = None
     split: str | None = None
+    preprocess: Preprocess | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; labels and split only where there are any, as points were known without."""
-        later = ("labels", "split")
+        """JSON values; labels, split and preprocess only where there are any, as points were known without."""
+        later = ("labels", "split", "preprocess")
         values = {key: value for key, value in vars(self).items() if key not in later or value is not None}
+        if self.preprocess is not None:
+            values["preprocess"] = self.preprocess.to_dict()
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
     @classmethod
@@ -75,6 +79,8 @@ class ImageSelection:
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
+        if "preprocess" in given:
+            given["preprocess"] = Preprocess.from_dict(given["preprocess"])
         return cls(**given)
 
 
@@ -201,6 +207,8 @@ def _count_classes(first: Dataset, data: str, selection: ImageSelection) -> int:
 
 
 def _load(dataset: Dataset, selection: ImageSelection, colour: str | None) -> TrainingData:
+    if selection.preprocess is not None:
+        return TrainingData.from_dataset(dataset, preprocess=selection.preprocess)
     shape = dataset.image_shape
     size = None if shape is not None and shape[:2] == selection.size else selection.size
     wanted = selection.channels or colour

@@ -36,6 +36,7 @@ from enxuto.studies.network_hashes import state_hash
 from enxuto.study.identity import content_hash
 from enxuto.study.point import Point
 from enxuto.train.checkpoint import Checkpoint
+from enxuto.train.preparation import with_resize
 from enxuto.zoo.entry import OptionValue
 
 __all__ = ["StartingNetwork", "TrainedWeights", "prune_points", "size_after"]
@@ -45,7 +46,8 @@ __all__ = ["StartingNetwork", "TrainedWeights", "prune_points", "size_after"]
 class TrainedWeights:
     """The weights of a checkpoint. config, last_lr, classes, mean, std: of its training, None where it lacks them.
 
-    network: `Checkpoint.network`.
+    network: `Checkpoint.network`. preprocess: of a file's network, where images are to be cropped, or resized in
+    another way than to its input's size.
     """
 
     state: Mapping[str, Tensor] = field(hash=False)
@@ -55,6 +57,7 @@ class TrainedWeights:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     network: Mapping[str, Any] | None = field(default=None, hash=False)
+    preprocess: Preprocess | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> TrainedWeights:
@@ -130,7 +133,12 @@ class StartingNetwork:
 
     @classmethod
     def of_file(
-        cls, path: str | Path, size: tuple[int, int] | None = None, *, prunes: bool = True
+        cls,
+        path: str | Path,
+        size: tuple[int, int] | None = None,
+        *,
+        resize: tuple[int, int] | None = None,
+        prunes: bool = True,
     ) -> tuple[StartingNetwork, Preprocess | None]:
         """Take the network of an ONNX or `.enx` file, and the preprocessing that the file names.
 
@@ -139,6 +147,7 @@ class StartingNetwork:
         Args:
             path: the file.
             size: of images, (height, width), where the file leaves it open; by default its preprocessing says it.
+            resize: what that preprocessing resizes to, instead of what the file says.
             prunes: whether channels are followed, which not all networks that can be trained allow.
 
         Raises:
@@ -148,7 +157,7 @@ class StartingNetwork:
         model, metadata = load_with_metadata(path)
         stored = preprocess_of(metadata)
         return cls.of_model(
-            model, metadata, Path(path).stem, size or size_after(stored), prunes=prunes
+            model, metadata, Path(path).stem, size or size_after(with_resize(stored, resize)), prunes=prunes
         ), stored
 
     @classmethod
@@ -228,7 +237,8 @@ def _open_shape(model: Model, name: str, size: Sequence[int] | None) -> tuple[in
         return None
     if len(known) != 3 or known[0] is None or size is None:
         raise UsageError(
-            f"{name} leaves the size of its images open; name a preprocessing that resizes them by preprocess=",
+            f"{name} leaves the size of its images open; name a preprocessing that resizes them by preprocess=, "
+            "such as resize=H,W",
             code="E023",
         )
     shape = tuple(one or other for one, other in zip(known, (known[0], *size), strict=True))

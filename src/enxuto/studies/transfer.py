@@ -16,12 +16,29 @@ from onnx import ModelProto, TensorProto
 from torch import Tensor, nn
 
 from enxuto.errors import ModelError, UsageError, did_you_mean
+from enxuto.importing.load import network_of
 from enxuto.importing.network import OnnxNetwork
 from enxuto.onnx_model import Model
 from enxuto.onnx_model.tensors import InMemory
 from enxuto.prune.attribution.layers import output_layers
+from enxuto.studies.pruning import StartingNetwork
 
-__all__ = ["freeze", "load_without_head", "replace_head"]
+__all__ = ["freeze", "load_without_head", "replace_head", "with_classes"]
+
+
+def with_classes(start: StartingNetwork, classes: int, seed: int, *, fresh: bool = False) -> nn.Module:
+    """A file's network that tells so many classes apart: its own, or with a new head (`replace_head`).
+
+    fresh: replace the head also where it has as many classes.
+    """
+    module, shape = start.network, start.architecture.input_shape
+    with torch.no_grad():
+        outputs = module(torch.zeros(1, *shape)).shape[1]
+    if outputs == classes and not fresh:
+        return module
+    assert isinstance(module, OnnxNetwork)
+    assert start.source is not None
+    return network_of(replace_head(start.source, module, classes, seed), shape)
 
 
 def replace_head(model: Model, network: OnnxNetwork, classes: int, seed: int) -> Model:

@@ -19,6 +19,7 @@ from enxuto.data import Dataset, Preprocess
 from enxuto.data.selection import spread_over_classes
 from enxuto.errors import DataError, UsageError
 from enxuto.train.augment import Augment, normalise
+from enxuto.train.preparation import pixel_scale, without_scale
 
 __all__ = ["TrainingData", "evaluation_batches", "training_batches"]
 
@@ -31,7 +32,8 @@ class TrainingData:
 
     images: uint8 (N, C, H, W). labels: int64 (N,), in 0 … classes − 1. mean, std: a value a channel, of pixels
     scaled to 0…1; those of the training set, wherever the images come from. hash: identifies the samples and
-    their size. Raises `DataError` when these do not fit together.
+    their size. prepared: the preprocessing whose colour, resizing and crop gave the images, None where they were
+    resized to their size, or not at all. Raises `DataError` when these do not fit together.
     """
 
     images: Tensor
@@ -40,6 +42,7 @@ class TrainingData:
     std: tuple[float, ...]
     classes: int
     hash: str
+    prepared: Preprocess | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape:
@@ -61,24 +64,35 @@ class TrainingData:
 
     @classmethod
     def from_dataset(
-        cls, dataset: Dataset, size: tuple[int, int] | None = None, *, channels: str | None = None
+        cls,
+        dataset: Dataset,
+        size: tuple[int, int] | None = None,
+        *,
+        channels: str | None = None,
+        preprocess: Preprocess | None = None,
     ) -> TrainingData:
         """Decode a data set once, in threads; mean and std are its own.
 
         size: (height, width) to resize to, without regard to aspect; None where all images have one size.
         channels: `RGB` or `L` (grey); without it what the images are, and RGB where they differ.
+        preprocess: whose colour, resizing and crop are taken instead of both; it has to leave one size.
         Raises `DataError` naming the sample that is damaged or of another size.
         """
         shape = dataset.image_shape
         colour = channels or ("L" if shape is not None and shape[2] == 1 else "RGB")
-        pixels = _decode_all(dataset, Preprocess(resize=size, divide_by=1.0, channels=colour))
+        shaping = Preprocess(resize=size, divide_by=1.0, channels=colour)
+        if preprocess is not None:
+            shaping = without_scale(preprocess)
+        pixels = _decode_all(dataset, shaping)
         images = torch.from_numpy(pixels)
         mean, std = channel_statistics(images)
         labels = torch.from_numpy(dataset.labels.copy())
         classes = len(dataset.classes) if dataset.classes is not None else int(labels.max()) + 1
         stored = None if size is None and channels is None else f"{size} {colour}"
+        if preprocess is not None:
+            stored = shaping.describe()
         identity = dataset.hash if stored is None else _short_hash(f"{dataset.hash} {stored}".encode())
-        return cls(images, labels, mean, std, classes, identity)
+        return cls(images, labels, mean, std, classes, identity, preprocess)
 
     def split(self, share: float, seed: int) -> tuple[TrainingData, TrainingData]:
         """Hold out a validation part: (training part, validation part), every class in both in proportion.
@@ -132,6 +146,11 @@ class TrainingData:
             raise UsageError(
                 f"images of {channels} channels have no preprocessing; 1 or 3 are needed", code="E046"
             )
+        if self.prepared is not None:
+            own = replace(self.prepared, layout="NCHW")
+            if pixel_scale(own, channels) == (self.mean, self.std):
+                return own  # in the very numbers that it was given in
+            return replace(own, divide_by=255.0, mean=self.mean, std=self.std)
         colour = "L" if channels == 1 else "RGB"
         return Preprocess(resize=(height, width), mean=self.mean, std=self.std, channels=colour)
 

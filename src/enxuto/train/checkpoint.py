@@ -17,9 +17,9 @@ from typing import Any
 from torch import Tensor
 
 from enxuto.archive import digest, is_whole_number, read_archive, write_archive
-from enxuto.errors import FormatError
+from enxuto.errors import EnxutoError, FormatError
 
-__all__ = ["BEST", "LAST", "Checkpoint", "epoch_file"]
+__all__ = ["BEST", "LAST", "Checkpoint", "epoch_file", "holds_epochs"]
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -29,6 +29,10 @@ _VERSION = 1
 
 def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _is_mapping_or_none(value: object) -> bool:
+    return value is None or _is_mapping(value)
 
 
 def _is_state(value: object) -> bool:
@@ -76,12 +80,14 @@ _KINDS = {
     "stopped": lambda value: isinstance(value, str),
     "config": lambda value: _is_mapping(value) and isinstance(value.get("lr"), (int, float)),
     "data": _is_data_summary,
-    "preprocess": lambda value: value is None or _is_mapping(value),
+    "preprocess": _is_mapping_or_none,
     "versions": _is_mapping,
     "network": _is_network,
+    "began": _is_mapping_or_none,
 }
 _LATER = (
     "network",
+    "began",
 )  # fields that came after checkpoints were written; left out where there is nothing to say
 
 
@@ -95,6 +101,7 @@ class Checkpoint:
     data: hash, samples, classes, mean and std of the training data, hash of the validation data. preprocess:
     `Preprocess.to_dict()`, None where the images are neither grey nor RGB. versions: of what made it, for people.
     network: name, classes, channels and options of a network that the zoo built; None for others.
+    began: `fit`'s `began`, None where nothing was said.
     """
 
     epoch: int
@@ -111,6 +118,7 @@ class Checkpoint:
     preprocess: dict[str, Any] | None
     versions: dict[str, Any]
     network: dict[str, Any] | None = None
+    began: dict[str, Any] | None = None
 
     def write(self, path: str | Path) -> None:
         """Write to `path`, whole or not at all. Raises `UsageError` when that is not possible."""
@@ -150,6 +158,17 @@ class Checkpoint:
         """JSON-safe values for people: epoch, how it stopped, config, data, versions."""
         names = ("epoch", "stopped", "config", "data", "preprocess", "versions", "network")
         return {name: value for name, value in asdict(self).items() if name in names}
+
+
+def holds_epochs(folder: Path) -> bool:
+    """Whether a folder has a run with a finished epoch; one that ended before has nothing to lose.
+
+    A file that cannot be read counts as a run: what it held is not known.
+    """
+    try:
+        return Checkpoint.read(folder / LAST).epoch > 0
+    except EnxutoError:
+        return (folder / LAST).exists()
 
 
 def epoch_file(epoch: int) -> str:

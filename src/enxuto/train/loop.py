@@ -10,6 +10,7 @@ Not here: gradient accumulation, averaging of weights, several losses (heads bes
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from enxuto.errors import DataError, TrainingError, UsageError
 from enxuto.train.batches import TrainingData, training_batches
-from enxuto.train.checkpoint import LAST, Checkpoint
+from enxuto.train.checkpoint import LAST, Checkpoint, epoch_file, holds_epochs
 from enxuto.train.config import TrainConfig
 from enxuto.train.generators import borrow_generators
 from enxuto.train.history import EpochRecord, History, epochs_without_progress
@@ -47,6 +48,7 @@ def fit(
     resume: bool = False,
     progress: ProgressCallback | None = None,
     teacher: Teacher | None = None,
+    began: Mapping[str, str | None] | None = None,
 ) -> History:
     """Train `model` in place; at the end it holds the last epoch's weights, on the device it was trained on.
 
@@ -60,6 +62,8 @@ def fit(
         resume: resume from `last.pt`; start where it is missing.
         progress: called every few steps and after each epoch, in the first process.
         teacher: the network whose answers are learned instead of the labels.
+        began: what else decides what is trained, by name, such as which parameters stay; a resumed run must say the
+            same.
 
     Returns:
         The records of all epochs. Global random states and thread numbers are as before the call.
@@ -82,7 +86,7 @@ def fit(
         placement.place_model(model)
         if config.sync_batch_norm and processes.count > 1:
             stack.enter_context(synchronise_batch_norms(model))
-        run = TrainingRun.start(model, train, validation, config, placement, processes, folder)
+        run = TrainingRun.start(model, train, validation, config, placement, processes, folder, began)
         if teacher is not None:
             teacher.place(placement.device)
             run.teacher = teacher
@@ -191,14 +195,16 @@ def _open_folder(run: TrainingRun, *, resume: bool) -> None:
         return
     last = run.folder / LAST
     there = last.exists()
-    if there and not resume:
+    if there and not resume and holds_epochs(run.folder):
         raise UsageError(f"{run.folder} holds a run; resume it (resume=) or name another folder", code="E012")
     run.processes.wait()  # nobody writes before all have looked
     if run.processes.is_writer:
         for ours in (".*.pt.*.part", ".history.*.part"):  # of a process that was killed while it wrote
             for left_over in run.folder.glob(ours):
                 left_over.unlink(missing_ok=True)
-    if there:
+        if there and not resume:  # of a run that ended before its first epoch
+            (run.folder / epoch_file(0)).unlink(missing_ok=True)
+    if there and resume:
         run.resume_from(Checkpoint.read(last), last)
         return
     try:
@@ -277,9 +283,10 @@ def _is_finite(value: float) -> bool:
 
 
 def _divergence_error(run: TrainingRun, what: str) -> TrainingError:
-    kept = "nothing was kept, as no folder was given"
+    kept, where = "nothing was kept, as no folder was given", ""
     if run.folder is not None:
         kept = f"the last good checkpoint is {run.folder / LAST} (after {run.epoch} epochs)"
+        where = "in another folder, " if run.epoch else ""  # a run without an epoch makes way for another
     return TrainingError(
-        f"training diverged in epoch {run.epoch + 1}: {what} NaN or infinity; {kept}; lower lr or set clip=1"
+        f"training diverged in epoch {run.epoch + 1}: {what} NaN or infinity; {kept}; {where}lower lr or set clip=1"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,7 @@ class TrainingRun:
     stopped: str = _RUNNING
     notes: list[str] = field(default_factory=list)
     teacher: Teacher | None = None
+    began: Mapping[str, Any] | None = None
 
     @cached_property
     def augment(self) -> Augment:
@@ -70,6 +71,7 @@ class TrainingRun:
         placement: Placement,
         processes: Processes,
         folder: Path | None,
+        began: Mapping[str, Any] | None = None,
     ) -> TrainingRun:
         """A run at its start; `placement.place_model(model)` was called before."""
         network = placement.network(model, config, processes)
@@ -87,6 +89,7 @@ class TrainingRun:
             placement.scaler(),
             torch.Generator().manual_seed(config.seed),
             notes=placement.notes(),
+            began=began,
         )
 
     @property
@@ -128,6 +131,7 @@ class TrainingRun:
             preprocess=self.train.preprocess().to_dict() if self.train.images.shape[1] in (1, 3) else None,
             versions=_versions(self.placement.device),
             network=getattr(self.model, "built_as", None),
+            began=None if self.began is None else dict(self.began),
         )
 
     def resume_from(self, checkpoint: Checkpoint, path: Path) -> None:
@@ -183,6 +187,7 @@ class TrainingRun:
                 f"{path} was trained with {name}={old}, not {new}{why}; set it back or start in another folder",
                 code="E071",
             )
+        _check_beginning(checkpoint.began or {}, self.began or {}, path)
         old_data, new_data = checkpoint.data, _data_summary(self.train, self.validation)
         for name in new_data:
             if old_data.get(name) != new_data[name]:
@@ -209,6 +214,23 @@ class TrainingRun:
             tuple(self.records), self.stopped, best, len(self.train), held_out, self.config.seed,
             tuple(self.notes),
         )  # fmt: skip
+
+
+def _check_beginning(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on in another way than a run began: what is trained would change in silence.
+
+    Where either does not say something, as in checkpoints of older versions, nothing is known of it.
+    """
+    for name in before.keys() & now.keys():
+        if before[name] != now[name]:
+            old, new = (
+                f"without {name}=" if value is None else f"with {name}={value}"
+                for value in (before[name], now[name])
+            )
+            raise UsageError(
+                f"{path} was begun {old} and would go on {new}; say what it began with, or start in another folder",
+                code="E071",
+            )
 
 
 def _load_model(model: nn.Module, state: dict[str, Any], path: Path) -> None:

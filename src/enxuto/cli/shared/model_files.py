@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
 
-__all__ = ["NetworkFile", "check_classes", "is_model_file", "keep_labels", "open_network_file"]
+__all__ = ["NetworkFile", "check_classes", "follow", "is_model_file", "keep_labels", "open_network_file"]
 
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """The network of a file. normalisation: `TrainedWeights` that hold nothing but the mean and std of its images."""
+    """The network of a file. normalisation: `TrainedWeights` that hold nothing but how its images are prepared."""
 
     start: StartingNetwork
     normalisation: TrainedWeights
@@ -31,35 +31,50 @@ def is_model_file(network: str) -> bool:
     return network.endswith((".onnx", ".enx"))
 
 
-def open_network_file(network: str, preprocess: str | None, *, prunes: bool = True) -> NetworkFile:
+def open_network_file(
+    network: str, preprocess: str | None, *, resize: tuple[int, int] | None = None, prunes: bool = True
+) -> NetworkFile:
     """Make a module of a file; `preprocess` is what --preprocess says, over what the file carries.
 
-    prunes: whether its channels are followed.
+    resize: what --resize says, over what either says of resizing. prunes: whether its channels are followed.
 
     Raises:
         ModelError: no module can be made of it.
-        UsageError: its images are prepared in a way that training cannot follow.
+        UsageError: its images are prepared in a way that does not leave the size that it takes.
     """
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights, size_after
+    from enxuto.train.preparation import pixel_scale, with_resize
 
     given = PreprocessOptions(preprocess=preprocess).build(None)
+    size = None if given is None else size_after(with_resize(given, resize))
     with warnings_as_remarks():
-        start, stored = StartingNetwork.of_file(Path(network), size_after(given), prunes=prunes)
-    asked = given or stored
-    if asked is None:
+        start, stored = StartingNetwork.of_file(Path(network), size, resize=resize, prunes=prunes)
+    known, shape = given or stored, start.architecture.input_shape
+    asked = with_resize(known, resize)
+    followed = None
+    if asked is not None and len(shape) == 3:  # others take no images, which their verbs refuse
+        followed = follow(asked, shape, network, resized=resize is not None)
+    if known is None or asked is None:
         warn(
             f"{network} does not say how its images are prepared: mean and std of the training images are taken; "
             "name the preset or file of its training by --preprocess"
         )
         return NetworkFile(start, TrainedWeights({}))
-    mean, std = _pixel_scale(asked, start.architecture.input_shape, network)
-    return NetworkFile(start, TrainedWeights({}, mean=mean, std=std))
+    mean, std = pixel_scale(known, shape[0])
+    return NetworkFile(start, TrainedWeights({}, mean=mean, std=std, preprocess=followed))
 
 
 def check_classes(network: str, start: StartingNetwork, images: Images) -> None:
-    """Raise `UsageError` where images have classes that the network does not tell apart."""
+    """Raise `UsageError` where images have classes that the network does not tell apart, or another size."""
     import torch
 
+    takes, found = tuple(start.architecture.input_shape[1:]), tuple(images.train.images.shape[2:])
+    if len(takes) == 2 and takes != found:
+        raise UsageError(
+            f"{network} takes images of {takes[0]}×{takes[1]}, and these are {found[0]}×{found[1]}; say --resize "
+            f"{takes[0]},{takes[1]}",
+            code="E044",
+        )
     with torch.no_grad():
         outputs = start.network(torch.zeros(1, *start.architecture.input_shape)).shape[1]
     if images.train.classes > outputs:
@@ -95,23 +110,38 @@ def keep_labels(
     return names
 
 
-def _pixel_scale(
-    asked: Preprocess, shape: tuple[int, ...], network: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of pixels divided by 255, a value a channel."""
-    channels, size = shape[0], tuple(shape[1:])
-    whole = replace(asked, crop=None) if asked.crop == size == asked.resize else asked
-    if whole.channels == "BGR" or whole.crop is not None or whole.resize not in (None, size):
-        facts = {"resize": asked.resize, "crop": asked.crop, "channels": asked.channels}
-        said = ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
+def follow(asked: Preprocess, shape: tuple[int, ...], network: str, *, resized: bool) -> Preprocess | None:
+    """The preprocessing by which images are cropped and resized; None where resizing to the input's size is all of it.
+
+    Raises `UsageError` where it does not leave that size. resized: --resize has a part in it.
+    """
+    from enxuto.studies.pruning import size_after
+
+    size = shape[1:]
+    if asked.resize is asked.crop is None:  # it says nothing of sizes: images get the input's
+        return None if asked.channels != "BGR" else replace(asked, resize=(size[0], size[1]))
+    whole = replace(asked, crop=None) if asked.crop == asked.resize else asked
+    after = size_after(whole)
+    if after != size:
+        if resized and after is not None:
+            raise UsageError(
+                f"{network} takes images of {size[0]}×{size[1]}, and --resize makes them {after[0]}×{after[1]}; leave "
+                "it out",
+                code="E044",
+            )
+        gives = "images of several sizes" if after is None else f"images of {after[0]}×{after[1]}"
         raise UsageError(
-            f"{network} takes images in a way that training and pruning cannot follow ({said}); they resize to "
-            f"{size[0]}×{size[1]} without a crop, and take RGB or grey",
+            f"{network} takes images of {size[0]}×{size[1]}, and its preprocessing gives {gives}; name another by "
+            f"--preprocess, such as a TOML file with resize = [{size[0]}, {size[1]}]",
             code="E046",
         )
-    factor = whole.divide_by / 255
-    mean, std = (
-        tuple(value * factor for value in (values * channels if len(values) == 1 else values))
-        for values in (whole.mean, whole.std)
-    )
-    return mean, std
+    if whole.crop is None and whole.interpolation == "bilinear" and whole.channels != "BGR":
+        return None
+    channels = replace(whole, layout="NCHW").output_shape()[0]
+    if channels != shape[0]:
+        raise UsageError(
+            f"{network} takes images of {shape[0]} channels, and its preprocessing gives {channels} "
+            f"({whole.channels}); name another by --preprocess",
+            code="E046",
+        )
+    return whole

@@ -14,7 +14,7 @@ import typer.models
 
 __all__ = ["name_options"]
 
-_ARGUMENT = re.compile(r"(?<![\w.\-'\"])([a-z][a-z0-9_]*)=(False\b|True\b)?(?=(\w?))")
+_ARGUMENT = re.compile(r"(?<![\w.\-'\"])([a-z][a-z0-9_]*)=(False\b|True\b)?(?=([\w*]?))")
 
 _SAME: Mapping[str, str] = MappingProxyType({"shape": "input_shape", "names": "labels"})
 

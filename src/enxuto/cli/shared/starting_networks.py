@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from enxuto.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
+    from enxuto.data import Preprocess
     from enxuto.studies.pruning import StartingNetwork
     from enxuto.train import TrainingData
     from enxuto.zoo.entry import OptionValue
@@ -56,13 +58,17 @@ class StartOptions:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A network to train. file: what an ONNX or `.enx` file holds, None for others. built: options of the zoo's."""
+    """A network to train. file: what an ONNX or `.enx` file holds, None for others. built: options of the zoo's.
+
+    mean, std, preprocess: as in `TrainedWeights`.
+    """
 
     network: str
     options: StartOptions
     file: StartingNetwork | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    preprocess: Preprocess | None = None
     built: Mapping[str, OptionValue] = field(default_factory=dict)
 
     @property
@@ -71,6 +77,20 @@ class StartingPoint:
         if self.file is not None:
             return self.file.architecture.input_shape[1], self.file.architecture.input_shape[2]
         return None if ":" in self.network else input_shape(self.network, self.built)[1:]
+
+    @property
+    def began(self) -> dict[str, str | None]:
+        """What decides which network is trained, and what of it: a resumed run must be told the same."""
+        given, built = self.options, dict(self.built)
+        activation = built.pop("activation", None)
+        return {
+            "network": _contents(self.network) if self.file is not None else self.network,
+            "weights": None if given.weights is None else _contents(given.weights),
+            "classes": None if given.classes is None else str(given.classes),
+            "freeze": ",".join(sorted(set(given.freeze or ()))) or None,
+            "activation": None if activation is None else str(activation),
+            "option": ",".join(f"{name}={value}" for name, value in sorted(built.items())) or None,
+        }
 
     def normalise(self, train: TrainingData) -> TrainingData:
         """The images with the mean and std of the file's training."""
@@ -128,30 +148,33 @@ class StartingPoint:
     def _from_file(self, train: TrainingData, seed: int) -> nn.Module:
         import torch
 
-        from enxuto.importing.load import network_of
-        from enxuto.importing.network import OnnxNetwork
-        from enxuto.studies.transfer import replace_head
+        from enxuto.studies.transfer import with_classes
 
         assert self.file is not None
-        module, architecture = self.file.network, self.file.architecture
         with torch.no_grad():
-            outputs = module(torch.zeros(1, *architecture.input_shape)).shape[1]
-        if outputs == train.classes and self.options.classes is None:
-            return module
-        if self.options.classes is None:
+            outputs = self.file.network(torch.zeros(1, *self.file.architecture.input_shape)).shape[1]
+        if self.options.classes is None and outputs != train.classes:
             raise UsageError(
                 f"{self.network} tells {outputs} classes apart, the images have {train.classes}; --classes "
                 f"{train.classes} replaces its last layer",
                 code="E042",
             )
-        assert isinstance(module, OnnxNetwork)
-        assert self.file.source is not None
-        model = replace_head(self.file.source, module, train.classes, seed)
-        return network_of(model, architecture.input_shape)
+        return with_classes(self.file, train.classes, seed, fresh=self.options.classes is not None)
 
 
-def open_start(network: str, options: StartOptions, network_options: NetworkOptions) -> StartingPoint:
-    """Check what NETWORK is, and read it where it is a file.
+def _contents(path: str | Path) -> str:
+    """A word for a file that is another one for other contents, wherever it lies."""
+    with Path(path).open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+
+def open_start(
+    network: str,
+    options: StartOptions,
+    network_options: NetworkOptions,
+    resize: tuple[int, int] | None = None,
+) -> StartingPoint:
+    """Check what NETWORK is, and read it where it is a file. resize: what --resize says.
 
     Raises what `open_network_file` raises, and `UsageError` for an unknown name or options that do not fit it.
     """
@@ -161,14 +184,15 @@ def open_start(network: str, options: StartOptions, network_options: NetworkOpti
     if is_model_file(network):
         if options.weights is not None:
             raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
-        held = open_network_file(network, options.preprocess, prunes=False)
+        held = open_network_file(network, options.preprocess, resize=resize, prunes=False)
         shape = held.start.architecture.input_shape
         if len(shape) != 3:
             raise UsageError(
                 f"{network} takes inputs of shape {tuple(shape)}, no images (channels, height, width)",
                 code="E035",
             )
-        return StartingPoint(network, options, held.start, held.normalisation.mean, held.normalisation.std)
+        images = held.normalisation
+        return StartingPoint(network, options, held.start, images.mean, images.std, images.preprocess)
     if options.preprocess is not None:
         raise UsageError(
             "--preprocess is for ONNX and .enx files; others take it from their images", code="E024"

@@ -30,6 +30,7 @@ __all__ = [
     "count_images",
     "open_both_parts",
     "parse_settings",
+    "retraining_recipe",
 ]
 
 Network = Annotated[
@@ -97,9 +98,12 @@ class TrainingDataOptions(DataOptions):
             built: options of a network of the zoo.
         """
         from enxuto.cli.shared import network_options
+        from enxuto.cli.shared.model_files import follow
         from enxuto.studies.images import ImageSelection
+        from enxuto.train.preparation import with_resize
 
         size = parse_image_size(self.resize)
+        prepared = None if weights is None else weights.preprocess
         if size is None and (input_shape is not None or ":" not in network):
             shape = network_options.input_shape(network, built or {}) if input_shape is None else input_shape
             if len(shape) != 3:
@@ -109,10 +113,14 @@ class TrainingDataOptions(DataOptions):
                     code="E044",
                 )
             size = shape[1], shape[2]
+        elif size is not None and input_shape is not None:
+            asked = with_resize(prepared, size)
+            assert asked is not None
+            prepared = follow(asked, input_shape, network, resized=True)
         return ImageSelection(
             train=self.limit or limit, test=self.test_limit or test_limit, seed=self.seed, size=size,
             mean=None if weights is None else weights.mean, std=None if weights is None else weights.std,
-            labels=labels, **self.opening(),
+            labels=labels, preprocess=prepared, **self.opening(),
         )  # fmt: skip
 
     def opening(self) -> dict[str, Any]:
@@ -136,6 +144,19 @@ def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
     from enxuto.train.config import parse_setting
 
     return dict(parse_setting(text) for text in texts or ())
+
+
+def retraining_recipe(network: str, mode: str) -> tuple[str, float]:
+    """Return the recipe of trainings between rounds where nothing says how the network was trained, and its last rate.
+
+    That rate, which `fine-tune` keeps, is a share of the recipe's. mode: of `prune.retrain.MODES`. Files hold trained
+    weights, mostly with folded batch norms, which the rates of a first training ruin; other modes begin anew.
+    """
+    from enxuto.cli.shared.model_files import is_model_file
+
+    if mode in ("fine-tune", "lr-rewind") and (is_model_file(network) or network.endswith(".pt")):
+        return "fine-tune", 1.0  # its clipped steps are short already
+    return "quick", 0.01
 
 
 def check_packages(*names: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "count_parts",
+    "explain_loss",
     "plot_history",
     "result_rows",
     "scores_json",
@@ -144,6 +145,28 @@ def count_parts(
 def scores_json(test: Path, scores: Scores) -> dict[str, object]:
     """Return scores for JSON, with the data they are of and top-1's 95 % interval."""
     return {"data": str(test), **vars(scores), "top1_interval": list(_interval(scores))}
+
+
+def explain_loss(before: Scores, history: History, after: Scores | None) -> str | None:
+    """Return that training has made trained weights worse; None where it has not, or by no more than chance.
+
+    before: on the images of `after`, the test images; without these, on those held out for validation.
+    """
+    from enxuto.metrics import wilson_interval
+
+    best = history.best
+    top1 = after.top1 if after is not None else None if best is None else best.validation_top1
+    if top1 is None:
+        return None
+    low, _ = _interval(before)
+    _, high = wilson_interval(round(top1 * before.samples), before.samples)
+    if high >= low:
+        return None
+    which = "validation" if after is None else "test"
+    return (
+        f"training has made the network worse: {top1:.2%} of {before.samples:,} {which} images are right, before it "
+        f"were {before.top1:.2%}; lower the rate, as by --set lr=0.001, and set clip=1"
+    )
 
 
 def _interval(scores: Scores) -> tuple[float, float]:

@@ -16,6 +16,7 @@ PUBLISHED_NETWORK = "vgg16-cifar"
 """The network of the zoo that the source prunes."""
 
 _NONE = "–"
+_VOID = "void"
 
 
 def claims_table(lottery: Lottery) -> Table:
@@ -31,6 +32,7 @@ def claims_table(lottery: Lottery) -> Table:
         for mode, found in lottery.trained_on.items()
     )
     caption = (
+        f"{_void_text(lottery)}"
         f"Unpruned network: median {_percent(runs.median)} % ({_percent(runs.low)} – {_percent(runs.high)})"
         f"{'; ' if longer else ''}{longer}. A ticket is at least as accurate as the unpruned network; beyond spread: "
         "even its worst seed lies above the best unpruned one; above fresh weights, above random filters: in so many "
@@ -45,6 +47,8 @@ def _claims_row(lottery: Lottery, arm: Arm) -> tuple[str, ...]:
     last = _signed(found[-1][1].over_unpruned if found else None)
     if arm.is_compared_with:
         return (arm.label, "control", _NONE, _NONE, "control", _NONE, _NONE, last)
+    if lottery.void:
+        return (arm.label, _VOID, _NONE, _NONE, _VOID, _NONE, _NONE, last)
     by_median = [level for level, claim in found if claim.by_median]
     beyond = [level for level, claim in found if claim.beyond_spread]
     seeds = sum(len(claim.seeds) for _, claim in found)
@@ -65,7 +69,10 @@ def levels_table(lottery: Lottery) -> Table:
     """A row for each arm, control and round."""
     levels = [level for arm in lottery.arms for level in lottery.of_arm(arm)]
     timed = lottery.unpruned_epochs is not None
-    rows = [(*_level_cells(level), *([_epochs(level)] if timed else []), _verdict(level)) for level in levels]
+    rows = [
+        (*_level_cells(level), *([_epochs(level)] if timed else []), _verdict(level, lottery))
+        for level in levels
+    ]
     columns = (
         "arm", "round", "parameters %", "filters %", "MACs %", "median top-1 %", "min – max", "tickets", "− unpruned",
         "− trained on", "− fresh weights", "− random", *(["epochs to lowest loss"] if timed else []), "verdict",
@@ -76,6 +83,7 @@ def levels_table(lottery: Lottery) -> Table:
         else ""
     )
     caption = (
+        f"{_void_text(lottery)}"
         "Left of the unpruned network (medians over seeds). Differences of medians in points, to: the unpruned "
         "network, the unpruned network trained on in the same way, fresh weights in the same architecture, random "
         f"filters at the same sizes retrained in the same way. {learnt}{lottery.about}"
@@ -105,13 +113,14 @@ def published_table(lottery: Lottery) -> Table | None:
             if level.claim is not None and level.claim.by_median
         ]
         speeds = [_last_speed(faster[arm], *key) if arm in faster else _NONE for key in timed]
-        rows.append((arm.label, ", ".join(tickets) or "none", *speeds))
+        rows.append((arm.label, _VOID if lottery.void else ", ".join(tickets) or "none", *speeds))
     columns = (
         "how",
         "tickets at, % of parameters",
         *(f"times faster, {device.upper()}, batch {batch}" for device, batch in timed),
     )
     caption = (
+        f"{_void_text(lottery)}"
         "Tickets by the median; speed-ups of the last round. Published: Magalhães et al. on VGG-16 for CIFAR-10, 160 "
         f"epochs, five seeds, other machines. Ours: {lottery.about}"
     )
@@ -187,11 +196,18 @@ def _epochs(level: Level) -> str:
     return _NONE if level.epochs is None else f"{level.epochs:g}"
 
 
-def _verdict(level: Level) -> str:
+def _void_text(lottery: Lottery) -> str:
+    """The sentence that a caption begins with where no claim holds."""
+    return f"{lottery.void[0].upper()}{lottery.void[1:]}. " if lottery.void else ""
+
+
+def _verdict(level: Level, lottery: Lottery) -> str:
     """What a level may be called, most careful first."""
     claim = level.claim
     if claim is None:
         return "in training"
+    if lottery.void:
+        return _VOID
     if any(values.get("collapsed") for values in level.values.values()):
         return "collapsed"
     if level.arm.is_compared_with:
