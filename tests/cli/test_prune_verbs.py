@@ -289,6 +289,7 @@ def test_a_collapsed_layer_is_a_result(invoke: Invoke, pictures: Path, tmp_path:
         (("--rewind-epochs", "x"), "--rewind-epochs"), (("--controls", "fesh"), "did you mean 'fresh'"),
         (("--score-images", "some"), "or all"), (("--reference", "zeros"), "did you mean 'zero'"),
         (("--set", "early_stopping=2"), "leave out early_stopping"),
+        (("--reference", "zero", "--criteria", "l1,lrp"), "l1, lrp compares with nothing"),
         (("--scheduler", "tcp://x:1", "--workers", 1), "--workers"),
     ],
 )  # fmt: skip

@@ -251,6 +251,7 @@ def _study(
     from enxuto.studies.lottery.scales import SCALES
     from enxuto.train.config import TrainConfig
 
+    filters.check_reference(options.criteria)
     scale = SCALES[options.scale]
     recipe = {} if options.recipe is not None else scale.settings
     config = TrainConfig.from_recipe(

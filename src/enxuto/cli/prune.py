@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +10,13 @@ import typer
 
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.data_options import DATA
-from enxuto.cli.shared.model_files import check_classes, is_model_file, keep_labels, open_network_file
+from enxuto.cli.shared.model_files import check_classes, keep_labels
 from enxuto.cli.shared.network_options import NetworkOptions, check_built_as
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.pruning_results import finish
+from enxuto.cli.shared.pruning_start import build, early_state, find_labels, read_start
 from enxuto.cli.shared.study_progress import study_progress
 from enxuto.cli.shared.terminal import note, note_trace, warn
 from enxuto.cli.shared.training_options import (
@@ -26,19 +26,16 @@ from enxuto.cli.shared.training_options import (
     count_images,
     open_both_parts,
     parse_settings,
+    retraining_recipe,
 )
-from enxuto.cli.shared.values import parse_share
+from enxuto.cli.shared.values import parse_image_size, parse_share
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.machine.processors import processors
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from enxuto.prune.selection import Selection
-    from enxuto.studies.images import Images
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
-    from enxuto.zoo.entry import OptionValue
 
 __all__ = ["HELP", "run"]
 
@@ -103,10 +100,10 @@ def run(
     _check_names(options, criterion, selection)
     filters.check_reference((criterion,))
     given = network_options.read(network)
-    weights, earlier = _read_start(network, options)
+    weights, earlier = read_start(network, options, parse_image_size(image_options.resize))
     built = check_built_as(network, given, None if weights is None else weights.network, options.weights)
-    config, last_lr = _training(weights, options, image_options.seed)
-    labels = _find_labels(image_options.labels, options.weights)
+    config, last_lr = _training(network, weights, options, image_options.seed)
+    labels = find_labels(image_options.labels, options.weights)
     asked = replace(image_options, labels=labels)
     whole = None if earlier is None else earlier.architecture
     selected = asked.select(
@@ -119,7 +116,7 @@ def run(
     labelled = (
         images if earlier is None else replace(images, labels=keep_labels(network, earlier, images.labels))
     )
-    unpruned = earlier or _build(network, weights, images, built)
+    unpruned = earlier or build(network, weights, images, built)
     criterion = _unless_costly(criterion, options, unpruned)
     folder.mkdir(parents=True, exist_ok=True)
     unpruned.write(folder / "given.pt")
@@ -132,7 +129,7 @@ def run(
         unpruned, selected, images.hash, Arm(criterion, options.retrain, options.scope), selection,
         amount=amount, rounds=options.rounds, config=config, last_lr=last_lr, score_images=filters.scoring_count(),
         reference=filters.reference,
-        seed=image_options.seed, paths=places, early=None if rewind_to is None else _early_state(rewind_to, weights),
+        seed=image_options.seed, paths=places, early=None if rewind_to is None else early_state(rewind_to, weights),
         minutes=options.minutes,
     )  # fmt: skip
     try:
@@ -242,80 +239,8 @@ def _amount(options: PruneOptions, filters: FilterOptions) -> tuple[float, str]:
     return 1 - parse_share(options.macs, "--macs") ** (1 / options.rounds), "macs"
 
 
-def _read_start(network: str, options: PruneOptions) -> tuple[TrainedWeights | None, StartingNetwork | None]:
-    """The weights of a network to be built, and the network itself where a file holds it."""
-    if is_model_file(network):
-        if options.weights is not None or options.factory is not None:
-            raise UsageError(
-                f"{network} has its own weights and layers; leave out --weights and --factory", code="E024"
-            )
-        held = open_network_file(network, options.preprocess)
-        return held.normalisation, held.start
-    if options.preprocess is not None:
-        raise UsageError(
-            "--preprocess is for ONNX and .enx files; other networks come with their training's", code="E024"
-        )
-    return _read_weights(network, options.weights), _read_pruned(network, options.factory)
-
-
-def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:
-    from enxuto import zoo
-    from enxuto.studies.pruning import TrainedWeights
-
-    if _is_file(network):
-        if path is not None:
-            raise UsageError(f"{network} has its own weights; leave out --weights", code="E022")
-        return None
-    if ":" not in network:
-        zoo.entry(network)  # an unknown name is reported first
-    if path is None and ":" not in network:
-        raise UsageError(
-            f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt",
-            code="E023",
-        )
-    return None if path is None else TrainedWeights.read(path)
-
-
-def _early_state(path: Path, weights: TrainedWeights | None) -> Mapping[str, Tensor]:
-    """The state of the checkpoint to rewind to. Raises `UsageError` where it has other tensors than the network's."""
-    from enxuto.train.checkpoint import Checkpoint
-
-    state = Checkpoint.read(path).model
-    if weights is not None and {k: v.shape for k, v in state.items()} != {
-        k: v.shape for k, v in weights.state.items()
-    }:
-        raise UsageError(
-            f"{path} is a checkpoint of another network; --rewind-checkpoint takes an early one of the same",
-            code="E071",
-        )
-    return state
-
-
-def _find_labels(labels: Path | None, weights: Path | None) -> Path | None:
-    """The file of class names: `labels`, else the one that `enxuto train` wrote beside the checkpoint."""
-    beside = None if weights is None else weights.with_name("labels.txt")
-    return labels if labels is not None or beside is None or not beside.is_file() else beside
-
-
-def _is_file(network: str) -> bool:
-    return network.endswith(".pt")
-
-
-def _read_pruned(network: str, factory: str | None) -> StartingNetwork | None:
-    """The network of a file that an earlier prune wrote; None where NETWORK names no file."""
-    from enxuto.studies.pruning import StartingNetwork
-
-    if _is_file(network):
-        return StartingNetwork.read(network, factory)
-    if factory is not None:
-        raise UsageError(
-            f"--factory is for files of pruned networks; leave it out for {network}", code="E024"
-        )
-    return None
-
-
 def _training(
-    weights: TrainedWeights | None, options: PruneOptions, seed: int
+    network: str, weights: TrainedWeights | None, options: PruneOptions, seed: int
 ) -> tuple[dict[str, Any], float]:
     """The configuration of trainings between rounds, and the last learning rate of the first."""
     from enxuto.prune.retrain import DISTILLATION
@@ -328,18 +253,11 @@ def _training(
     if options.retrain == "distil":
         config = TrainConfig.from_recipe(None, {**DISTILLATION, **own, **settings})
     elif weights is None or weights.config is None:
-        config = TrainConfig.from_recipe("quick", {**own, **settings})
+        recipe, last = retraining_recipe(network, options.retrain)
+        config = TrainConfig.from_recipe(recipe, {**own, **settings})
+        return config.to_dict(), float(settings.get("lr", config.lr * last))
     else:
         config = TrainConfig.from_recipe(None, {**weights.config, **own, **settings})
     if weights is not None and weights.last_lr is not None:
         return config.to_dict(), float(settings.get("lr", weights.last_lr))
     return config.to_dict(), float(settings.get("lr", config.lr / 100))
-
-
-def _build(
-    network: str, weights: TrainedWeights | None, images: Images, built: Mapping[str, OptionValue]
-) -> StartingNetwork:
-    from enxuto.studies.pruning import StartingNetwork
-
-    shape = tuple(images.train.images.shape[1:])
-    return StartingNetwork.of(network, weights, shape, images.train.classes, built)

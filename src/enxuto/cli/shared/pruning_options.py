@@ -95,8 +95,8 @@ class FilterOptions:
         """Raise `UsageError` where images are given a reference that no criterion compares them with."""
         if self.reference != "blur" and not set(_COMPARING) & set(criteria):
             raise UsageError(
-                f"--reference is what {' and '.join(_COMPARING)} compare an image with, and {', '.join(criteria)} "
-                "compares with nothing; leave it out",
+                f"--reference is what {' and '.join(_COMPARING)} compare an image with; "
+                f"{', '.join(criteria)} compares with nothing, so leave it out",
                 code="E024",
             )
 
