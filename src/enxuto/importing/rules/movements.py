@@ -248,7 +248,13 @@ def _expanded(x: Tensor, target: Any, own: Sequence[int] = ()) -> Tensor:
 
 
 def _tile(node: Node) -> Built:
+    if node.value(1).is_sizes:
+        return Built(Apply(_tiled), inputs=(0, 1))
     return Built(Apply(torch.tile, {"dims": tuple(node.constant(1).tolist())}))
+
+
+def _tiled(x: Tensor, times: np.ndarray) -> Tensor:
+    return torch.tile(x, tuple(times.tolist()))
 
 
 def _depth_to_space(node: Node) -> Built:
