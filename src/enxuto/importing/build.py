@@ -217,6 +217,11 @@ class _Builder:
         path = self.places.put_layer(layer_path(names["weight"], "weight"), module.eval())
         self._layers[form] = path
         self.network.initializers.update({f"{path}.{attribute}": name for attribute, name in names.items()})
+        self.network.turned.update(
+            f"{path}.{attribute}"
+            for attribute, (position, _) in built.state.items()
+            if node.value(position).turned != (attribute in built.turned)
+        )
         return path
 
     def _source(self, node: Node, position: int) -> str:
@@ -251,6 +256,8 @@ class _Builder:
         key = f"{path}.{attribute}" if path else attribute
         self.network.operands[value.name] = key
         self.network.initializers[key] = name
+        if value.turned:
+            self.network.turned.add(key)
         return value.name
 
     def finish(

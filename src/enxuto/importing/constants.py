@@ -9,7 +9,7 @@ import onnx
 from onnx import NodeProto, helper
 
 from enxuto.importing.values import Value
-from enxuto.onnx_model import Model, constant_tensor
+from enxuto.onnx_model import Model, constant_tensor, ints_attribute
 from enxuto.onnx_model.scopes import subgraphs
 from enxuto.runtime import Runner
 
@@ -108,4 +108,11 @@ def evaluate(node: NodeProto, opset: int, inputs: Sequence[Value | None]) -> lis
     found = Runner(Model.from_proto(model), threads=1).run({})
     first = inputs[0] if inputs else None
     source = first.source if first is not None and node.op_type in _MOVING else None
-    return [Value(name, np.asarray(array), source) for name, array in zip(names, found, strict=True)]
+    turned = first is not None and (
+        first.turned != (node.op_type == "Transpose" and first.constant is not None and first.constant.ndim == 2
+                         and ints_attribute(node, "perm") in ((), (1, 0)))
+    )  # fmt: skip
+    return [
+        Value(name, np.asarray(array), source, turned=turned and source is not None)
+        for name, array in zip(names, found, strict=True)
+    ]

@@ -24,6 +24,7 @@ class Value:
     constant: its numbers, None where they depend on the input. source: the weight that a constant holds, perhaps
     reshaped or transposed; None for results of arithmetic. example: what the run at build time gave, for the others:
     a tensor, or an array of objects for sizes. kind: the type that the graph gives sizes, which are objects here.
+    turned: whether a constant is its weight transposed.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Value:
     source: str | None = None
     example: Tensor | np.ndarray | None = None
     kind: np.dtype[Any] | None = None
+    turned: bool = False
 
     @property
     def is_sizes(self) -> bool:
