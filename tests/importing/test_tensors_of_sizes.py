@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from enxuto.export import export_onnx
 from enxuto.importing import load_module
@@ -173,3 +174,32 @@ def test_channels_are_followed_through_zeros_that_are_appended(operator: str, ow
     assert smaller(torch.randn(4, *PLANE)).shape == (4, 5)
     groups = [group.number for group in channels.groups]
     assert all(remove(network, channels, channels.without_groups([number])) for number in groups)
+
+
+@pytest.mark.parametrize("order", [("h", "plane"), ("plane", "h")])
+def test_a_part_made_for_one_image_takes_the_same_calls_in_every_batch(order: tuple[str, str]) -> None:
+    """Refitting finds again by its number what a run on one image has shown."""
+    held = {"plane": floats(1, 2, *PLANE[1:])}
+    proto = graph([node("Concat", *order, axis=1)], held, PLANE, 17)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    network = load_module(Model.from_proto(proto))
+    counts = []
+    for batch in (1, 2, 5):
+        x = torch.randn(batch, *PLANE)
+        with _Counting() as counter, torch.no_grad():
+            found = network(x)
+        counts.append(counter.calls)
+        plane = torch.from_numpy(held["plane"]).expand(batch, -1, -1, -1)
+        parts = [x if name == "h" else plane for name in order]
+        torch.testing.assert_close(found, torch.cat(parts, 1).flatten(1))
+    assert len(set(counts)) == 1
+
+
+class _Counting(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **(kwargs or {}))

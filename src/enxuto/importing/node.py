@@ -68,6 +68,13 @@ class Node:
             raise self.refusal(f"input {position} must depend on the images")
         return found
 
+    def shape(self, position: Integer) -> tuple[Integer, ...]:
+        """The sizes of an input, by its example where it depends on the images."""
+        value = self.value(position)
+        held = value.constant if value.constant is not None else value.example
+        assert held is not None
+        return tuple(held.shape)
+
     def constant(self, position: int) -> np.ndarray:
         """The numbers of an input that must be a constant, such as a weight."""
         found = self.value(position).constant
