@@ -96,6 +96,51 @@ def test_an_if_that_asks_for_more_than_sizes_is_refused() -> None:
         load_module(Model.from_proto(graph(nodes, {"k": np.float32(0)}, PLANE, 13)))
 
 
+@pytest.mark.parametrize(
+    ("arithmetic", "opset"),
+    [
+        *(([made(op, ["f"], ["r"])], 13) for op in
+          ("Sqrt", "Reciprocal", "Floor", "Ceil", "Neg", "Abs", "Round", "Sign", "Exp", "Log", "Identity")),
+        *(([made(op, ["z"], ["r"])], 13) for op in ("Neg", "Abs", "Sign")),
+        *(([made(op, ["f", "real"], ["r"])], 13) for op in ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mean",
+           "Sum")),
+        *(([made(op, ["z", "whole"], ["r"])], 13) for op in ("Add", "Sub", "Mul", "Div", "Mod", "Pow", "Max", "Min")),
+        *(([made(op, ["z", "whole"], ["r"])], 16) for op in
+          ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")),
+        ([made("Max", ["z", "whole", "three"], ["r"])], 13), ([made("Max", ["z"], ["r"])], 13),
+        ([made("Mod", ["f", "real"], ["r"], fmod=1)], 13), ([made("Mod", ["m", "whole"], ["r"], fmod=1)], 13),
+        ([made("Mod", ["m", "whole"], ["r"])], 13), ([made("Div", ["m", "whole"], ["r"])], 13),
+        ([made("Div", ["f", "f"], ["r"])], 13), ([made("Pow", ["z", "real"], ["r"])], 13),
+        ([made("Div", ["f", "f"], ["q"]), made("Div", ["q", "real"], ["r"])], 13),
+        ([made("Mul", ["f", "tenth"], ["q"]), made("Floor", ["q"], ["r"])], 13),
+        ([made("Greater", ["z", "whole"], ["g"]), made("Where", ["g", "f", "real"], ["r"])], 16),
+        ([made("Greater", ["z", "whole"], ["g"]), made("Not", ["g"], ["k"]),
+          made("Where", ["k", "f", "real"], ["r"])], 16),
+        *(([made("Greater", ["z", "whole"], ["g"]), made("Less", ["z", "three"], ["k"]),
+            made(op, ["g", "k"], ["r"])], 16)
+          for op in ("And", "Or", "Xor")),
+        *(([made("Mul", ["f", "real"], ["q"]), made("Cast", ["q"], ["r"], to=to)], 13) for to in (6, 7, 9, 10, 11)),
+    ],
+)  # fmt: skip
+def test_numbers_computed_from_sizes_are_those_of_onnx_runtime(
+    arithmetic: list[NodeProto], opset: int
+) -> None:
+    """Read as a tensor, which adds them to the images."""
+    held = {"real": np.array([2.5, -0.5, 0.3], np.float32), "whole": integers(3, 2, 6), "three": np.array(3),
+            "tenth": np.float32(0.1), "start": integers(1), "end": integers(4)}  # fmt: skip
+    nodes = [made("Shape", ["h"], ["whole shape"]), made("Slice", ["whole shape", "start", "end"], ["z"]),
+             made("Cast", ["z"], ["f"], to=1), made("Neg", ["z"], ["m"]), *arithmetic,
+             made("Cast", ["r"], ["number"], to=1), node("Add", "h", "number")]  # fmt: skip
+    read = {name for item in nodes for name in item.input}
+    model = Model.from_proto(
+        graph(nodes, {name: held[name] for name in held if name in read}, (3, 7, 3), opset)
+    )
+    x = np.zeros((3, 3, 7, 3), np.float32)
+    (expected,) = Runner(model, threads=1).run({"x": x})
+    with torch.no_grad():
+        np.testing.assert_allclose(load_module(model)(torch.from_numpy(x)).numpy(), expected, rtol=3e-7)
+
+
 def test_all_unknown_operators_are_named_at_once_and_before_anything_is_built() -> None:
     nodes = [made("Conv", ["h", "w"], ["c"]), made("TopK", ["c", "k"], ["t", "i"]), made("Trilu", ["t"], ["u"]),
              helper.make_node("Fused", ["u"], ["y"], domain="com.example")]  # fmt: skip

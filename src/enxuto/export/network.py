@@ -1,7 +1,8 @@
 """`export_onnx`: a network as one plain ONNX file that says how its images were prepared and what its classes are.
 
 The file has one input `input` (batch, channels, height, width) with an open batch size, one output `logits`
-(batch, classes), operators of opset 18 unless asked otherwise, and in its metadata:
+(batch, classes), or what the graph called them that the network was loaded from; operators of opset 18 unless asked
+otherwise; and in its metadata:
 
 - `enxuto.network`: the name in the zoo or of the module;
 - `enxuto.network_options`: a JSON object of the options that the zoo built it with, where there are any;
@@ -29,7 +30,8 @@ import numpy as np
 from enxuto import zoo
 from enxuto.data import Preprocess
 from enxuto.errors import ModelError, UsageError, error_reason, import_optional
-from enxuto.export.tidy import rename_initializers, tidy
+from enxuto.export.names import give_names, names_of, state_tensors
+from enxuto.export.tidy import tidy
 from enxuto.onnx_model import Model
 from enxuto.opening import LABELS_KEY, PREPROCESS_KEY
 from enxuto.runtime import Runner
@@ -55,6 +57,7 @@ NETWORK_OPTIONS_KEY = "enxuto.network_options"
 """Metadata key for the options that the zoo built the network with."""
 
 _CHECKED_BATCHES = (2, 1)
+_SHOWN = 3  # weights that are named in an error
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def export_onnx(
     if weights is not None:
         _load_weights(module, Path(weights))
     images = np.random.default_rng(seed).standard_normal((_CHECKED_BATCHES[0], *shape), dtype=np.float32)
+    if check:
+        _check_finite(module, name)
     with evaluation_mode(module):
         device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
         batch = torch.from_numpy(images).to(device)
@@ -166,6 +171,26 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state)
 
 
+def _check_finite(module: nn.Module, name: str) -> None:
+    """Refuse weights that are NaN or infinite; a buffer may hold infinities, as masks do."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    whole = {key for key, _ in module.named_parameters()}
+    whole |= {key for key in tensors if key.endswith(("running_mean", "running_var"))}
+    bad = [
+        key
+        for key, value in tensors.items()
+        if not bool((value.isfinite() if key in whole else ~value.isnan()).all())
+    ]
+    if bad:
+        shown = ", ".join(repr(key) for key in bad[:_SHOWN])
+        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise ModelError(
+            f"{name} has weights that are not finite: {shown}{more}; nothing was written (check=False exports them "
+            "all the same)",
+            code="E033",
+        )
+
+
 def _run_module(module: nn.Module, batch: Any, name: str) -> np.ndarray:
     import torch
 
@@ -204,15 +229,18 @@ def _to_onnx(module: nn.Module, batch: Any, name: str, opset: int) -> ModelProto
                 verbose=False,
             )
             assert program is not None
+            state = {
+                *dict(module.named_parameters(remove_duplicate=False)),
+                *dict(module.named_buffers(remove_duplicate=False)),
+            }
+            tensors = state_tensors(program.model.graph, state)
             optimizer.fold_constants(program.model)
             optimizer.remove_unused_nodes(program.model)
             proto: ModelProto = program.model_proto
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
         raise ModelError(f"torch cannot export {name}: {error_reason(error)}", code="E032") from error
-    tidy(proto, {*dict(module.named_parameters()), *dict(module.named_buffers())})
-    rename_initializers(
-        proto, getattr(module, "initializers", {})
-    )  # what a graph called them, where it came from one
+    tidy(proto, state)
+    give_names(proto, names_of(module), tensors)
     return proto
 
 

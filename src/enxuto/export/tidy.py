@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from enxuto.onnx_model import constant_tensor
 
-__all__ = ["rename_initializers", "tidy"]
+__all__ = ["tidy"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _SIZE_OPERATORS = frozenset({"Shape", "Squeeze", "Reshape", "Unsqueeze", "Identity", "Gather", "Cast"})
@@ -35,25 +35,6 @@ def tidy(proto: ModelProto, state_names: Collection[str]) -> None:
     _drop_idle_slices(graph, constants)
     _drop_unused(graph)
     _name_nodes(graph)
-
-
-def rename_initializers(proto: ModelProto, names: Mapping[str, str]) -> None:
-    """Give initializers other names, in place; one whose new name is taken keeps its own."""
-    graph = proto.graph
-    taken = {tensor.name for tensor in graph.initializer} - set(names)
-    taken |= {item.name for item in (*graph.input, *graph.output)} | {
-        name for node in graph.node for name in node.output
-    }
-    changed: dict[str, str] = {}
-    for tensor in graph.initializer:
-        wanted = names.get(tensor.name, tensor.name)
-        if wanted != tensor.name and wanted not in taken:
-            changed[tensor.name] = wanted
-            tensor.name = wanted
-            taken.add(wanted)
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = changed.get(name, name)
 
 
 def _constants(graph: GraphProto) -> dict[str, TensorProto]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 
 from enxuto.errors import EnxutoError, ModelError, error_reason
 from enxuto.importing.check import opset_of
-from enxuto.importing.constants import evaluate, is_constant
+from enxuto.importing.constants import evaluate, is_constant, is_setting, tensors_of_sizes
 from enxuto.importing.modules import Apply
 from enxuto.importing.names import Places, layer_path
 from enxuto.importing.network import OnnxNetwork, Step, needed_steps
 from enxuto.importing.node import Built, Node
 from enxuto.importing.patterns import join_biases, join_shuffles, plain_view
 from enxuto.importing.rules import RULES
+from enxuto.importing.rules.made import TensorOf
+from enxuto.importing.size_arithmetic import size_kind
 from enxuto.importing.sizes import SIZE_RULES
 from enxuto.importing.values import Value, to_tensor
 from enxuto.onnx_model import Model
@@ -43,8 +46,10 @@ def build(model: Model, examples: Sequence[Tensor], inputs: Sequence[str]) -> On
     builder = _Builder(model, outputs)
     for name, example in zip(inputs, examples, strict=True):
         builder.values[name] = Value(name, example=example)
+    nodes = join_biases(list(graph.node), set(outputs), builder.constant_rank)
+    builder.tensors = tensors_of_sizes(nodes, set(model.weight_names))
     with torch.no_grad():
-        for node in join_biases(list(graph.node), set(outputs), builder.constant_rank):
+        for node in nodes:
             builder.add(node)
     return builder.finish(inputs, outputs, [tuple(example.shape[1:]) for example in examples])
 
@@ -57,6 +62,7 @@ class _Builder:
         self.places = Places(self.network)
         self.opset = opset_of(model)
         self.values: dict[str, Value] = {}
+        self.tensors: set[str] = set()
         self._model = model
         self._steps: list[Step] = []
         self._layers: dict[tuple[Any, ...], str] = {}
@@ -86,14 +92,39 @@ class _Builder:
             value.is_sizes or value.constant is not None for value in given
         )
         try:
-            if sizes or node.op_type in ("Shape", "Size"):
+            if (sizes and not self.tensors.intersection(node.output)) or node.op_type in ("Shape", "Size"):
                 self._add_sizes(seen)
             else:
+                seen = Node(node, self.opset, self._with_tensors(seen))
                 self._add_module(seen, RULES[node.op_type](seen))
         except EnxutoError:
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
             raise seen.refusal(error_reason(error)) from error
+
+    def _with_tensors(self, node: Node) -> list[Value | None]:
+        """The inputs of a node that makes a tensor: sizes among its operands as tensors, and one tensor at least."""
+        inputs = list(node.inputs)
+        operands = [place for place in range(len(inputs)) if not is_setting(node.operator, place)]
+        for place in operands:
+            value = inputs[place]
+            if value is not None and value.is_sizes:
+                inputs[place] = self._tensor_of(node, value)
+        if any((value := inputs[place]) is not None and value.constant is None for place in operands):
+            return inputs
+        for place in operands:  # a weight in a shape or at places that sizes give
+            value = inputs[place]
+            if value is not None and value.constant is not None:
+                name = self._operand(node, place)
+                inputs[place] = Value(name, example=self._example(name))
+        return inputs
+
+    def _tensor_of(self, node: Node, value: Value) -> Value:
+        name = f"{value.name}, as a tensor"
+        if name not in self.values:
+            module = TensorOf(value.number_type)
+            self._run(node, self.places.put_operator("TensorOf", module), [value.name], [name])
+        return self.values[name]
 
     def _as_plain_view(
         self, node: NodeProto, inputs: list[Value | None]
@@ -129,7 +160,9 @@ class _Builder:
             position: value.constant for position, value in enumerate(given) if value.constant is not None
         }
         names = [value.name for value in given if value.constant is None]
-        self._run(node, self.places.put_operator(node.operator, module), names, [node.proto.output[0]])
+        made = node.proto.output[0]
+        self._run(node, self.places.put_operator(node.operator, module), names, [made])
+        self.values[made] = replace(self.values[made], kind=size_kind(node))
 
     def _add_module(self, node: Node, built: Built) -> None:
         path = self._put(node, built)
@@ -184,6 +217,11 @@ class _Builder:
         path = self.places.put_layer(layer_path(names["weight"], "weight"), module.eval())
         self._layers[form] = path
         self.network.initializers.update({f"{path}.{attribute}": name for attribute, name in names.items()})
+        self.network.turned.update(
+            f"{path}.{attribute}"
+            for attribute, (position, _) in built.state.items()
+            if node.value(position).turned != (attribute in built.turned)
+        )
         return path
 
     def _source(self, node: Node, position: int) -> str:
@@ -218,6 +256,8 @@ class _Builder:
         key = f"{path}.{attribute}" if path else attribute
         self.network.operands[value.name] = key
         self.network.initializers[key] = name
+        if value.turned:
+            self.network.turned.add(key)
         return value.name
 
     def finish(

@@ -9,7 +9,7 @@ from onnx import NodeProto
 from torch import nn
 
 from enxuto.errors import ModelError
-from enxuto.importing.constants import follow_sizes, is_constant
+from enxuto.importing.constants import follow_sizes, is_constant, tensors_of_sizes
 from enxuto.importing.rules import RULES
 from enxuto.importing.sizes import SIZE_RULES
 from enxuto.onnx_model import Model
@@ -26,6 +26,7 @@ def check_operators(nodes: Iterable[NodeProto], constants: set[str]) -> None:
     """Raise `ModelError` with the names of all operators that have no rule; `constants` names the weights."""
     nodes = list(nodes)
     known, sizes = follow_sizes(nodes, constants)
+    sizes -= tensors_of_sizes(nodes, constants)
     unknown: dict[str, None] = {}
     for node in nodes:
         own = node.domain in ("", "ai.onnx")

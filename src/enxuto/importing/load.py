@@ -60,7 +60,9 @@ def network_of(
     if batch:
         _check_rows(network, examples, batch)
     network.graph = _graph_of(freed, network)
-    network.signature = replace(network.signature, metadata=dict(metadata or {}))
+    network.signature = replace(
+        network.signature, metadata=dict(metadata or {}), batch=_batch_name(items[names[0]])
+    )
     return network
 
 
@@ -74,6 +76,10 @@ def network_from_graph(graph: bytes, input_shape: Sequence[int]) -> OnnxNetwork:
         for name, (shape, data_type) in skeleton_slots(graph).items()
     }
     return network_of(fill(graph, zeros), input_shape)
+
+
+def _batch_name(item: ValueInfoProto) -> str:
+    return str(item.type.tensor_type.shape.dim[0].dim_param)
 
 
 def _example(item: ValueInfoProto, input_shape: Sequence[int] | None) -> Tensor:

@@ -34,12 +34,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Signature:
-    """What goes in and out: names of the inputs and outputs, and the shape of each input without its batch."""
+    """What goes in and out: names of the inputs and outputs, and the shape of each input without its batch.
+
+    batch: the name of the first input's open batch size, "" where it has none.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     input_shapes: tuple[tuple[int, ...], ...]
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    batch: str = ""
 
 
 class OnnxNetwork(nn.Module):
@@ -49,6 +53,7 @@ class OnnxNetwork(nn.Module):
         steps: what is run, in order.
         signature: names of inputs and outputs, and input shapes without batch.
         initializers: state key → the initializer's name in the graph.
+        turned: keys of matrices that the state holds transposed.
         graph: the graph as ONNX bytes without the tensors of the state; with them it makes the network again.
     """
 
@@ -57,6 +62,7 @@ class OnnxNetwork(nn.Module):
         self.steps: tuple[Step, ...] = ()
         self.signature = Signature((), (), ())
         self.initializers: dict[str, str] = {}
+        self.turned: set[str] = set()
         self.operands: dict[str, str] = {}
         self.graph = b""
 

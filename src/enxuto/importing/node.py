@@ -23,7 +23,8 @@ class Built:
     """What a node becomes.
 
     module: is called with the node's inputs at the positions `inputs`. state: attribute of the module → the input that
-    it holds, and its numbers in the layout of PyTorch. buffers: those of them that are not trained. before, after:
+    it holds, and its numbers in the layout of PyTorch. buffers: those of them that are not trained. turned:
+    those that are matrices of the graph, transposed. before, after:
     modules for the first of the inputs and for the result.
     """
 
@@ -31,6 +32,7 @@ class Built:
     inputs: Sequence[int] = (0,)
     state: Mapping[str, tuple[int, np.ndarray]] = field(default_factory=dict)
     buffers: frozenset[str] = frozenset()
+    turned: frozenset[str] = frozenset()
     before: nn.Module | None = None
     after: nn.Module | None = None
 
@@ -65,6 +67,13 @@ class Node:
         if not isinstance(found, Tensor):
             raise self.refusal(f"input {position} must depend on the images")
         return found
+
+    def shape(self, position: Integer) -> tuple[Integer, ...]:
+        """The sizes of an input, by its example where it depends on the images."""
+        value = self.value(position)
+        held = value.constant if value.constant is not None else value.example
+        assert held is not None
+        return tuple(held.shape)
 
     def constant(self, position: int) -> np.ndarray:
         """The numbers of an input that must be a constant, such as a weight."""

@@ -14,16 +14,11 @@ from torch import Tensor
 
 from enxuto.importing.modules import Apply
 from enxuto.importing.node import Node
+from enxuto.importing.size_arithmetic import ARITHMETIC, as_kind, size_kind, to_objects
 
 __all__ = ["SIZE_RULES", "SizeRule"]
 
 SizeRule = Callable[[Node], Apply]
-
-
-def _objects(values: Any) -> np.ndarray:
-    found = np.empty(np.shape(values), object)
-    found[...] = values
-    return found
 
 
 def _shape(node: Node) -> Apply:
@@ -32,28 +27,18 @@ def _shape(node: Node) -> Apply:
 
 
 def _sizes_of(x: Tensor | np.ndarray, start: int, end: int) -> np.ndarray:
-    sizes = list(x.shape)[start:end]
-    found = np.empty(len(sizes), object)
-    for position, size in enumerate(sizes):  # item by item: NumPy would make integers of symbolic sizes
-        found[position] = size
-    return found
+    return to_objects(list(x.shape)[start:end])
 
 
 def _count(x: Tensor, **_: Any) -> np.ndarray:
     total = 1
     for size in x.shape:
         total = total * size
-    return _objects(total)
+    return to_objects(total)
 
 
 def _cast(node: Node) -> Apply:
-    """To a float and back nothing changes but for parts of one, which an integer loses."""
-    whole = node.int("to") in (2, 3, 4, 5, 6, 7, 12, 13)
-    return Apply(_truncated if whole else _as_is)
-
-
-def _truncated(x: np.ndarray) -> np.ndarray:
-    return _objects(np.frompyfunc(lambda size: int(size) if isinstance(size, float) else size, 1, 1)(x))
+    return Apply(as_kind, {"kind": size_kind(node)})
 
 
 def _as_is(x: np.ndarray) -> np.ndarray:
@@ -65,15 +50,7 @@ def _function(function: Callable[..., Any]) -> SizeRule:
 
 
 def _as_objects(*operands: Any, function: Callable[..., Any]) -> np.ndarray:
-    return _objects(function(*operands))
-
-
-def _elementwise(function: Callable[[Any, Any], Any]) -> SizeRule:
-    return _function(np.frompyfunc(function, 2, 1))
-
-
-def _divide(a: Any, b: Any) -> Any:
-    return a / b if isinstance(a, float) or isinstance(b, float) else a // b
+    return to_objects(function(*operands))
 
 
 def _concat(node: Node) -> Apply:
@@ -82,7 +59,7 @@ def _concat(node: Node) -> Apply:
 
 
 def _joined(*parts: np.ndarray, axis: int) -> np.ndarray:
-    return np.concatenate([_objects(part) for part in parts], axis)
+    return np.concatenate([to_objects(part) for part in parts], axis)
 
 
 def _gather(node: Node) -> Apply:
@@ -91,7 +68,7 @@ def _gather(node: Node) -> Apply:
 
 
 def _picked(x: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
-    return _objects(np.take(x, np.asarray(indices, np.int64), axis))
+    return to_objects(np.take(x, np.asarray(indices, np.int64), axis))
 
 
 def _slice(node: Node) -> Apply:
@@ -122,7 +99,7 @@ def _squeeze(node: Node) -> Apply:
 
 
 def _squeezed(x: np.ndarray, *_: Any, axes: tuple[int, ...] | None) -> np.ndarray:
-    return _objects(np.squeeze(x, axes))
+    return to_objects(np.squeeze(x, axes))
 
 
 def _unsqueeze(node: Node) -> Apply:
@@ -130,7 +107,7 @@ def _unsqueeze(node: Node) -> Apply:
 
 
 def _unsqueezed(x: np.ndarray, *_: Any, axes: tuple[int, ...]) -> np.ndarray:
-    return _objects(np.expand_dims(x, axes))
+    return to_objects(np.expand_dims(x, axes))
 
 
 def _reduce_product(node: Node) -> Apply:
@@ -141,7 +118,7 @@ def _product(x: np.ndarray, *_: Any, keep: bool) -> np.ndarray:
     total: Any = 1
     for size in x.reshape(-1):
         total = total * size
-    return _objects([total] if keep else total)
+    return to_objects([total] if keep else total)
 
 
 def _filled(node: Node) -> Apply:
@@ -168,31 +145,16 @@ def _reshaped(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     return x.reshape([int(size) for size in target])
 
 
-def _floor(x: Any) -> Any:
-    return float(np.floor(x)) if isinstance(x, float) else x
-
-
-def _ceil(x: Any) -> Any:
-    return float(np.ceil(x)) if isinstance(x, float) else x
-
-
 SIZE_RULES: dict[str, SizeRule] = {
-    "Add": _elementwise(lambda a, b: a + b),
+    **ARITHMETIC,
     "Cast": _cast,
-    "Ceil": _function(np.frompyfunc(_ceil, 1, 1)),
     "Concat": _concat,
     "ConstantOfShape": _filled,
-    "Div": _elementwise(_divide),
-    "Equal": _elementwise(lambda a, b: a == b),
     "Expand": _function(
         lambda x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(map(int, shape))))
     ),
-    "Floor": _function(np.frompyfunc(_floor, 1, 1)),
     "Gather": _gather,
     "Identity": lambda node: Apply(_as_is),
-    "Max": _elementwise(lambda a, b: a if a > b else b),
-    "Min": _elementwise(lambda a, b: a if a < b else b),
-    "Mul": _elementwise(lambda a, b: a * b),
     "Range": _function(lambda start, end, step: np.arange(int(start), int(end), int(step))),
     "ReduceProd": _reduce_product,
     "Reshape": _reshape,
@@ -200,8 +162,6 @@ SIZE_RULES: dict[str, SizeRule] = {
     "Size": lambda node: Apply(_count),
     "Slice": _slice,
     "Squeeze": _squeeze,
-    "Sub": _elementwise(lambda a, b: a - b),
     "Unsqueeze": _unsqueeze,
-    "Where": _function(np.frompyfunc(lambda which, a, b: a if which else b, 3, 1)),
 }
 """Rules by operator of ONNX's own domain, for inputs that are sizes or constants (for Shape and Size: any)."""

@@ -8,6 +8,7 @@ kept as NumPy arrays of Python objects, so that arithmetic on them works with in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +23,31 @@ class Value:
 
     constant: its numbers, None where they depend on the input. source: the weight that a constant holds, perhaps
     reshaped or transposed; None for results of arithmetic. example: what the run at build time gave, for the others:
-    a tensor, or an array of objects for sizes.
+    a tensor, or an array of objects for sizes. kind: the type that the graph gives sizes, which are objects here.
+    turned: whether a constant is its weight transposed.
     """
 
     name: str
     constant: np.ndarray | None = None
     source: str | None = None
     example: Tensor | np.ndarray | None = None
+    kind: np.dtype[Any] | None = None
+    turned: bool = False
 
     @property
     def is_sizes(self) -> bool:
         """Whether the value is made of sizes of the input."""
         return isinstance(self.example, np.ndarray)
+
+    @property
+    def number_type(self) -> np.dtype[Any]:
+        """The type of the numbers of a constant or of sizes."""
+        if self.constant is not None:
+            return self.constant.dtype
+        if self.kind is not None:
+            return self.kind
+        kinds = {type(item) for item in np.asarray(self.example).reshape(-1).tolist()}
+        return np.dtype(np.float32 if float in kinds else np.bool_ if kinds == {bool} else np.int64)
 
     @property
     def rank(self) -> int:

@@ -6,6 +6,7 @@ from enxuto.importing.node import Rule
 from enxuto.importing.rules.activations import ACTIVATION_RULES
 from enxuto.importing.rules.arithmetic import ARITHMETIC_RULES
 from enxuto.importing.rules.convolutions import CONVOLUTION_RULES
+from enxuto.importing.rules.made import MADE_RULES
 from enxuto.importing.rules.matrices import MATRIX_RULES
 from enxuto.importing.rules.movements import MOVEMENT_RULES
 from enxuto.importing.rules.normalizations import NORMALIZATION_RULES
@@ -21,6 +22,7 @@ RULES: dict[str, Rule] = {
     **ACTIVATION_RULES,
     **ARITHMETIC_RULES,
     **CONVOLUTION_RULES,
+    **MADE_RULES,
     **MATRIX_RULES,
     **MOVEMENT_RULES,
     **NORMALIZATION_RULES,

@@ -28,16 +28,16 @@ def _gemm(node: Node) -> Built:
             settings = {**transposed, "alpha": alpha, "beta": beta}
             return Built(Apply(_product, settings), inputs=(0, 1, 2))
         shift = np.broadcast_to(bias.reshape(-1), rows.shape[:1]) * bias.dtype.type(beta)
-    return linear(rows * rows.dtype.type(alpha), shift)
+    return linear(rows * rows.dtype.type(alpha), shift, turned=not transposed["transpose_b"])
 
 
-def linear(rows: np.ndarray, bias: np.ndarray | None, bias_position: int = 2) -> Built:
-    """`nn.Linear` with weight (outputs, inputs)."""
+def linear(rows: np.ndarray, bias: np.ndarray | None, *, turned: bool) -> Built:
+    """`nn.Linear` with weight (outputs, inputs); turned: whether the graph has it as (inputs, outputs)."""
     module = nn.Linear(rows.shape[1], rows.shape[0], bias=bias is not None, device="meta")
     state = {"weight": (1, rows)}
     if bias is not None:
-        state["bias"] = (bias_position, bias)
-    return Built(module, state=state)
+        state["bias"] = (2, bias)
+    return Built(module, state=state, turned=frozenset({"weight"} if turned else ()))
 
 
 def _product(
@@ -52,7 +52,7 @@ def _matmul(node: Node) -> Built:
     """By a constant matrix: `nn.Linear` without bias. (The Add behind it is joined to it by `build`.)"""
     right = node.value(1).constant
     if right is not None and right.ndim == 2 and node.value(0).constant is None and node.value(0).rank > 1:
-        return linear(right.T, None)
+        return linear(right.T, None, turned=True)
     return Built(Apply(torch.matmul), inputs=(0, 1))
 
 

@@ -196,14 +196,25 @@ def _unsqueezed(x: Tensor, axes: Sequence[int]) -> Tensor:
 def _concat(node: Node) -> Built:
     if node.opset < 4 and not node.has_attribute("axis"):
         raise node.refusal("it names no axis")
-    return Built(Apply(_joined, {"axis": node.int("axis")}), inputs=tuple(range(len(node.inputs))))
+    axis, shapes = node.int("axis"), [node.shape(position) for position in range(len(node.inputs))]
+    repeated: list[int] = []
+    if axis % len(shapes[0]):
+        batch = max(shape[0] for shape in shapes)
+        repeated = [place for place, shape in enumerate(shapes) if shape[0] == 1 != batch]
+    return Built(Apply(_joined, {"axis": axis, "repeated": repeated}), inputs=tuple(range(len(node.inputs))))
 
 
-def _joined(*parts: Tensor, axis: int) -> Tensor:
-    """A constant part made for a batch of one is repeated for every image."""
-    batch = max(part.shape[0] for part in parts) if parts[0].dim() else 0
-    if axis % max(1, parts[0].dim()) and any(part.shape[0] == 1 != batch for part in parts):
-        parts = tuple(part.expand(batch, *part.shape[1:]) if part.shape[0] == 1 else part for part in parts)
+def _joined(*parts: Tensor, axis: int, repeated: Sequence[int]) -> Tensor:
+    """A constant part made for a batch of one is repeated for every image: in a batch of one too.
+
+    So the same functions are called whatever the batch, by whose numbers the refit knows them.
+    """
+    if repeated:
+        batch = next(part.shape[0] for place, part in enumerate(parts) if place not in repeated)
+        parts = tuple(
+            part.expand(batch, *part.shape[1:]) if place in repeated else part
+            for place, part in enumerate(parts)
+        )
     return torch.cat(parts, axis)
 
 
@@ -248,7 +259,13 @@ def _expanded(x: Tensor, target: Any, own: Sequence[int] = ()) -> Tensor:
 
 
 def _tile(node: Node) -> Built:
+    if node.value(1).is_sizes:
+        return Built(Apply(_tiled), inputs=(0, 1))
     return Built(Apply(torch.tile, {"dims": tuple(node.constant(1).tolist())}))
+
+
+def _tiled(x: Tensor, times: np.ndarray) -> Tensor:
+    return torch.tile(x, tuple(times.tolist()))
 
 
 def _depth_to_space(node: Node) -> Built:

@@ -111,7 +111,7 @@ def _picked_axes(call: Call, rank: int) -> list[int]:
 
 
 def join(call: Call) -> Any:
-    """cat and stack; a constant among the parts has a size fixed in the code."""
+    """cat and stack; a constant among the parts has a size fixed in the code, or one that follows the others'."""
     items = list(call.args[0])
     stacking = call.name == "stack"
     rank = call.output.dim()
@@ -124,6 +124,9 @@ def join(call: Call) -> Any:
         )
         for item in items
     ]
+    for item, part in zip(items, parts, strict=True):
+        if call.names(item) is not None and len(call.operand_names()) < len(items):
+            call.book.add_site(call.module_path, call.name, part)
     if stacking:
         return torch.stack(parts, axis)
     shape = list(call.output.shape)
