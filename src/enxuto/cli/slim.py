@@ -75,13 +75,14 @@ class SlimOptions(DataOptions):
         str | None, typer.Option(metavar="SHARE", help="Leave this share of the latency for one image: 50%.")
     ] = None
     multiple: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Keep a multiple of N filters in each layer: odd numbers save little time.",
+            help="Keep a multiple of N filters in each layer, as odd numbers save little time. By default 4; 8 with "
+            "--target-latency.",
         ),
-    ] = 4
+    ] = None
     minutes: Annotated[
         float | None,
         typer.Option(

@@ -42,6 +42,11 @@ from enxuto.slimming.result import SlimResult, Tried
 
 __all__ = ["SlimWork", "open_model", "slim", "slim_bounds"]
 
+_VECTOR, _BLOCK = (
+    4,
+    8,
+)  # filters that processors compute at once at least, and that ONNX Runtime does with AVX2
+
 
 @offers_bar
 def slim(
@@ -56,7 +61,7 @@ def slim(
     macs: float | str | None = None,
     target_latency: float | str | None = None,
     minutes: float | None = None,
-    multiple: int = 4,
+    multiple: int | None = None,
     images: int = 512,
     folder: str | PathLike[str] = "slim",
     seed: int = 0,
@@ -80,7 +85,7 @@ def slim(
         target_latency: the share of the latency to be left. Without either the smallest file is searched.
         minutes: how long each pruned network may learn the original's answers; by default nothing is trained.
         multiple: layers keep a multiple of so many filters, as far as they had: processors compute 4 to 16 at once,
-            and 11 filters are no faster than 12 or 16.
+            and 11 filters are no faster than 12 or 16. By default 4, and 8 with `target_latency`.
         images: how many images refit and calibrate.
         folder: where pruned networks are kept, so that an interrupted call goes on.
         seed: of all draws.
@@ -107,7 +112,8 @@ def slim(
         opened, metadata, bounds, parse_aim(macs, target_latency), check_number("minutes", minutes),
         check_count("images", images, 2), to_path(folder, "folder= is a folder: a path"),
         check_count("seed", seed), check_count("threads", threads), progress,
-        multiple=check_count("multiple", multiple, 1), name="model" if isinstance(model, Model) else Path(model).stem,
+        multiple=None if multiple is None else check_count("multiple", multiple, 1),
+        name="model" if isinstance(model, Model) else Path(model).stem,
     )  # fmt: skip
     judging = to_dataset("data", data, labelled=max_drop is not None, seed=work.seed)
     other = (
@@ -171,12 +177,17 @@ class SlimWork:
     progress: Progress | None = None
     on_candidate: Callable[[Tried], None] | None = None
     on_trial: Callable[[Trial], None] | None = None
-    multiple: int = 4
+    multiple: int | None = None
     name: str = "model"
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(f"minutes= is a positive number, not {self.minutes:g}")
+
+    @property
+    def _widths(self) -> int:
+        """What the filters of layers are multiples of: for speed, what a runtime's blocks are."""
+        return self.multiple or (_BLOCK if self.aim.latency is not None else _VECTOR)
 
     def run(self, data: Dataset, calibration: Dataset | None, preprocess: Preprocess | None) -> SlimResult:
         """Split the images, search, measure.
@@ -230,7 +241,7 @@ class SlimWork:
             remarks.append("the pruned network is not measurably faster than the original on this machine")
         facts = {
             "model": self.name, "bounds": {key: value for key, value in vars(self.bounds).items() if value is not None},
-            "aim": vars(self.aim), "minutes": self.minutes, "multiple": self.multiple, "seed": self.seed,
+            "aim": vars(self.aim), "minutes": self.minutes, "multiple": self._widths, "seed": self.seed,
             "samples": {"calibration": len(parts.calibration), "judging": len(parts.judging),
                         "reporting": len(parts.held_out)},
             "data": {"calibration": parts.calibration.hash, "judging": parts.judging.hash,
@@ -288,7 +299,7 @@ class SlimWork:
             learning = training_data(source, preprocess, classes, load_images)
         return PruningWork(
             start, self.model, images, parts.calibration.hash, self.folder, learning, self.minutes, self.seed, threads,
-            self.multiple, self.progress,
+            self._widths, self.progress,
         )  # fmt: skip
 
     def _choose(self, preprocess: Preprocess | None) -> Preprocess:
