@@ -268,7 +268,8 @@ def test_stairs_of_time_are_no_reason_to_prune_far_more(
 
 @pytest.mark.parametrize(
     ("aim", "multiple", "widths"),
-    [(Aim(), None, 4), (Aim(macs=0.5), None, 4), (Aim(latency=0.5), None, 8), (Aim(latency=0.5), 1, 1), (Aim(), 16, 16)],
+    [(Aim(), None, 4), (Aim(macs=0.5), None, 4), (Aim(latency=0.5), None, 8), (Aim(latency=0.5), 1, 1),
+     (Aim(), 16, 16)],
 )  # fmt: skip
 def test_widths_suit_the_aim(tmp_path: Path, aim: Aim, multiple: int | None, widths: int) -> None:
     from enxuto.slimming.entry import SlimWork

@@ -97,6 +97,7 @@ def _read_pruned(network: str, factory: str | None) -> StartingNetwork | None:
 def build(
     network: str, weights: TrainedWeights | None, images: Images, built: Mapping[str, OptionValue]
 ) -> StartingNetwork:
+    """Make a network with its trained weights, for images and classes as these."""
     from enxuto.studies.pruning import StartingNetwork
 
     shape = tuple(images.train.images.shape[1:])
