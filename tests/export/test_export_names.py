@@ -155,3 +155,31 @@ def test_infinities_of_a_mask_are_exported(tmp_path: Path) -> None:
             return torch.softmax(self.layer(x.flatten(1)) + self.mask, 1)
 
     assert export_onnx(Masked().eval(), tmp_path / "model.onnx", input_shape=SHAPE).outputs == 4
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weight"),
+    [
+        ([made("Transpose", ["w"], ["t"], perm=[1, 0]), made("Reshape", ["t", "four"], ["k"]), node("Conv", "h", "k")],
+         floats(3, 5)),
+        ([made("Transpose", ["w"], ["t"], perm=[1, 0]), made("Reshape", ["t", "three"], ["k"]), node("Mul", "h", "k")],
+         floats(1, 3)),
+        ([made("Transpose", ["w"], ["t"], perm=[1, 0]), made("Reshape", ["t", "one"], ["k"]),
+          node("Conv", "h", "v", "k")], floats(1, 3)),
+    ],
+    ids=["kernel", "factors", "bias"],
+)  # fmt: skip
+def test_matrices_that_are_transposed_and_reshaped_export(
+    nodes: list[NodeProto], weight: np.ndarray, tmp_path: Path
+) -> None:
+    shapes = {"four": [5, 3, 1, 1], "three": [3, 1, 1], "one": [3]}
+    used = {name for one in nodes for name in one.input}
+    tensors = {name: np.array(sizes) for name, sizes in shapes.items() if name in used}
+    if "v" in used:
+        tensors["v"] = floats(3, 3, 1, 1)
+    proto = graph(nodes, {"w": weight, **tensors}, SHAPE, 16)
+    export_onnx(load_module(Model.from_proto(proto)), tmp_path / "again.onnx", input_shape=SHAPE)
+    x = np.random.default_rng(0).standard_normal((3, *SHAPE)).astype(np.float32)
+    expected = Runner(Model.from_proto(proto), threads=1).scores(x)
+    found = Runner(tmp_path / "again.onnx", threads=1).scores(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())

@@ -301,9 +301,8 @@ def test_claims_are_void_where_the_unpruned_networks_learnt_nothing(
     assert (lottery.void is not None) == (lottery.to_dict()["void"] is not None) == void
     row, levels = claims_table(lottery).rows[0], levels_table(lottery)
     assert ("void" in row) == void
-    assert {line[-1] for line in levels.rows if "fresh" not in line[0] and "random" not in line[0]} == (
-        {"void"} if void else {line[-1] for line in levels.rows[:2]}
-    )
+    verdicts = {line[-1] for line in levels.rows if "fresh" not in line[0] and "random" not in line[0]}
+    assert verdicts == {"void"} if void else "void" not in verdicts
     write_tables(lottery, tmp_path)
     assert ("no better than chance" in (tmp_path / "lottery.md").read_text()) == void
 

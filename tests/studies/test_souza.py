@@ -440,6 +440,7 @@ def test_the_short_scale_trains_each_network_by_its_own_epochs(data: tuple[Path,
     record = made_up(10) | {"scale": "short", "config": configs[3], "seed": 1}
     assert scale_title(record) == "short"
     assert scale_title(record | {"config": configs[3] | {"epochs": 3}}) == "short changed by epochs=3"
+    assert scale_title(record | {"network": "of another version"}) == "short"
 
 
 def test_seeds_are_points_on_the_same_images_and_go_on_from_fewer(data: tuple[Path, Path]) -> None:
@@ -447,6 +448,11 @@ def test_seeds_are_points_on_the_same_images_and_go_on_from_fewer(data: tuple[Pa
     assert [point.seed for point in three] == [0, 1, 2]
     assert three[0] == one[0]
     assert len({point.data_hash for point in three}) == 1
+    short, alone = (
+        [point.id for point in points(SouzaStudy(DSC, "short", seed=seed, seeds=seeds), 10, "hash", {})]
+        for seed, seeds in ((0, 3), (1, 2))
+    )
+    assert short[1:] == alone  # all images are the same ones for every seed
 
 
 def test_tables_have_the_means_of_seeds() -> None:

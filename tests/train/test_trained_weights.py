@@ -60,7 +60,7 @@ def trained(tmp_path: Path) -> Path:
         (("train_nets:dropped", "--weights", "net.pt"), True),
         (("net.onnx", "--epochs", "2", "--set", "clip=none"), True),
         (("train_nets:dropped",), False),
-        (("net.onnx", "--set", "lr=0.01"), False),
+        (("net.onnx", "--set", "lr=0.01"), True),
         (("net.onnx", "--recipe", "quick"), False),
         (("net.onnx", "--config", "own.toml"), False),
     ],

@@ -29,7 +29,7 @@ __all__ = ["HELP", "run"]
 
 _LARGEST_LABELS = 1 << 26  # bytes, as of any file of labels (`enxuto.data.labels`)
 
-HELP = """Write a network as one plain ONNX file of any batch size; its input is called `input`, its output `logits`.
+HELP = """Write a network as one plain ONNX file of any batch size: `input` to `logits`, or as a file calls them.
 
 NETWORK is a name that `enxuto zoo` lists or `module:factory`; its weights are fresh ones of `--seed`, or those of a
 checkpoint, which also says which `--option` it was trained with. Or it is an ONNX or .enx file with the checkpoint of a

@@ -60,8 +60,7 @@ sizes of its very rounds: fresh weights in its architecture, and random filters 
 network trained on is a third. Scales are smoke (800 images, 2 epochs, 2 seeds, 2 rounds: minutes on two cores), small
 (8,000 images, 5 epochs, 3 seeds, 7 rounds) and full, the source's protocol (all images, 160 epochs, 5 seeds, 10 rounds,
 20 of DeepLIFT, rewinding to epochs 0 to 4, filters scored on all training images). Every round is recorded when it
-ends. The same command resumes, with more rounds, seeds or arms too. The folder gets
-tables and charts.
+ends. The same command resumes, with more rounds, seeds or arms too. The folder gets tables and charts.
 
 ```
 enxuto lottery lenet5 --data fashion-mnist --scale smoke

@@ -254,7 +254,8 @@ def _show(
     records = make_records(results)
     all_data = same_training(make_records(Store(folder).results()), records)
     images = {record["data"] for record in records}
-    alike = [record for record in all_data if record["data"] in images]
+    asked = {record["point"] for record in records}
+    alike = [one for one in all_data if one["data"] in images and one["point"] not in asked] + records
     write_tables(alike, target, all_data)
     draw_trainings(alike, folder, target, all_data)
     write_provenance(target, made)

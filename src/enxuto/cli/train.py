@@ -82,7 +82,7 @@ class TrainOptions:
             rich_help_panel=_TRAIN,
             metavar="NAME",
             help="souza, souza-program, lottery, resnet, alexnet, quick (the default) or fine-tune (the default for an "
-            "ONNX or .enx file and with --weights, where no lr is set).",
+            "ONNX or .enx file and with --weights).",
         ),
     ] = None
     config: Annotated[
@@ -127,8 +127,11 @@ def run(
     if is_reporting():
         held_out = 0 if validation is None else len(validation)
         note(f"{network}: {len(train):,} images to train on, {held_out:,} held out, {train.classes} classes")
-    judged = parts.test or validation
-    before = score(model, judged) if trained and judged is not None and is_reporting() else None
+    judged = None if options.resume else parts.test or validation
+    before = None
+    if trained and judged is not None and is_reporting():
+        note(f"scoring the weights as they are on {len(judged):,} images")
+        before = score(model, judged)
     history = _train(model, parts, config, folder, start.began, resume=options.resume)
     if not is_reporting():
         return
@@ -172,7 +175,7 @@ def _configuration(options: TrainOptions, seed: int | None, *, trained: bool) ->
             raise UsageError(f"--{name} and --set {name}=… say the same; leave one out", code="E022")
         settings[name] = value
     if options.config is None:
-        default = "fine-tune" if trained and "lr" not in settings else "quick"
+        default = "fine-tune" if trained else "quick"
         config = TrainConfig.from_recipe(options.recipe or default, settings)
         if options.recipe is None and default != "quick" and is_reporting():
             note(

@@ -99,8 +99,8 @@ def give_names(proto: ModelProto, names: GraphNames, tensors: Mapping[str, State
         if known is None or name is None or name in given:
             continue
         if known.turned != (known.key in names.turned) and not _turn(graph, tensor):
-            if not names.of_graph:
-                continue  # the matrix of a layer of PyTorch's, transposed: torch's name for it says no less
+            if not names.of_graph or len(tensor.dims) != 2:
+                continue  # the matrix of a layer of PyTorch's, transposed, or what was made of one: torch's name stays
             _transpose_back(graph, tensor)
         wanted[tensor.name] = name  # a second form of a tensor keeps torch's name
         given.add(name)

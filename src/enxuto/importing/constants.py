@@ -108,11 +108,15 @@ def evaluate(node: NodeProto, opset: int, inputs: Sequence[Value | None]) -> lis
     found = Runner(Model.from_proto(model), threads=1).run({})
     first = inputs[0] if inputs else None
     source = first.source if first is not None and node.op_type in _MOVING else None
-    turned = first is not None and (
-        first.turned != (node.op_type == "Transpose" and first.constant is not None and first.constant.ndim == 2
-                         and ints_attribute(node, "perm") in ((), (1, 0)))
-    )  # fmt: skip
+    turned = False if first is None else _is_turned(node, first)
     return [
         Value(name, np.asarray(array), source, turned=turned and source is not None)
         for name, array in zip(names, found, strict=True)
     ]
+
+
+def _is_turned(node: NodeProto, moved: Value) -> bool:
+    """Whether a constant is a weight's matrix transposed; one that was given another shape behind it is none."""
+    if node.op_type == "Transpose" and moved.constant is not None and moved.constant.ndim == 2:
+        return moved.turned != (ints_attribute(node, "perm") in ((), (1, 0)))
+    return moved.turned and node.op_type in ("Identity", "Cast")

@@ -42,10 +42,8 @@ from enxuto.slimming.result import SlimResult, Tried
 
 __all__ = ["SlimWork", "open_model", "slim", "slim_bounds"]
 
-_VECTOR, _BLOCK = (
-    4,
-    8,
-)  # filters that processors compute at once at least, and that ONNX Runtime does with AVX2
+_VECTOR = 4  # filters that processors compute at once, at the least
+_BLOCK = 8  # that ONNX Runtime computes at once with AVX2
 
 
 @offers_bar

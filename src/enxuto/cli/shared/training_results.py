@@ -165,7 +165,7 @@ def explain_loss(before: Scores, history: History, after: Scores | None) -> str 
     which = "validation" if after is None else "test"
     return (
         f"training has made the network worse: {top1:.2%} of {before.samples:,} {which} images are right, before it "
-        f"were {before.top1:.2%}; lower the rate, as by --set lr=0.001, and set clip=1"
+        f"were {before.top1:.2%}; try --recipe fine-tune and a lower rate, as --set lr=0.001"
     )
 
 

@@ -74,6 +74,8 @@ def measured_factors(
             ruined = still
             if not ruined:
                 break
+        if on_readers is not None:
+            on_readers(len(ruined))
     typical = float(np.exp(np.mean(np.log(list(found.values()))))) if found else 1.0
     return {reader.layer: found.get(reader.layer, typical) for reader in readers}
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from enxuto.progress import ItemProgress, ProgressCounter
 from enxuto.prune.attribution.layers import Network, filter_layers, run_detached
 from enxuto.prune.refit.equations import Equations, Goal, is_depthwise
 from enxuto.prune.refit.moments import check_finite
@@ -55,7 +56,7 @@ def refit_in_order(
     images: Tensor,
     *,
     seed: int = 0,
-    on_layer: Callable[[], None] | None = None,
+    progress: ItemProgress | None = None,
 ) -> None:
     """Refit all layers of `smaller`, in place.
 
@@ -66,7 +67,7 @@ def refit_in_order(
         images: (N, channels, height, width), as the network takes them. Only the first are used where the activations
             of all would take too much memory, as they are held at once; positions of theirs make up for it.
         seed: of the positions.
-        on_layer: called after each layer that is refitted.
+        progress: called after each layer that is refitted.
 
     Raises `ModelError` where the unpruned network's answers are not finite.
     """
@@ -90,7 +91,7 @@ def refit_in_order(
         with (
             run_detached(smaller) as running,
             torch.no_grad(),
-            _Refitting(running, plans, targets.found, kept, on_layer),
+            _Refitting(running, plans, targets.found, kept, ProgressCounter(len(plans), progress)),
         ):
             running(images)
 
@@ -180,7 +181,7 @@ class _Refitting(TorchFunctionMode):
         plans: Mapping[str, LayerUse],
         targets: Mapping[str, _Target],
         kept: KeptChannels,
-        on_layer: Callable[[], None] | None,
+        counter: ProgressCounter,
     ) -> None:
         super().__init__()
         self.network = network
@@ -188,7 +189,7 @@ class _Refitting(TorchFunctionMode):
         self.plans = plans
         self.targets = targets
         self.kept = kept
-        self.on_layer = on_layer
+        self.counter = counter
         self.count = 0
         self.wanted = Counter(use.other for use in plans.values() if use.other is not None)
         self.outputs: dict[int, Tensor] = {}
@@ -201,8 +202,7 @@ class _Refitting(TorchFunctionMode):
         layer = self.network.layer_of_call(func, args, kwargs)
         if layer is not None and layer in self.plans:
             self._refit(layer, args[0])
-            if self.on_layer is not None:
-                self.on_layer()
+            self.counter.add(1)
         output = func(*args, **kwargs)
         if number in self.wanted:
             self.outputs[number] = next(tensors_in(output))

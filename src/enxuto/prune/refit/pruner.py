@@ -119,10 +119,8 @@ class Refitter:
 
     def apply(self, smaller: nn.Module, kept: KeptChannels) -> None:
         """Refit what `remove` made of the network by the plan `kept`, in place."""
-        layers = self._counter("refitting", len(self.readers))
-        refit_in_order(
-            self._network(), smaller, kept, self.images, seed=self.seed, on_layer=partial(layers.add, 1)
-        )
+        report = None if self.progress is None else partial(self.progress, "refitting")
+        refit_in_order(self._network(), smaller, kept, self.images, seed=self.seed, progress=report)
 
     def _network(self) -> nn.Module:
         self.unpruned.network.load_state_dict(dict(self.state))

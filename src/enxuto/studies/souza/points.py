@@ -70,7 +70,8 @@ class SouzaStudy:
         for name in ("threads", "seed"):
             if self.settings.get(name) is not None:
                 raise UsageError(f"{name}= sets the {name} of a training; leave the setting out", code="E022")
-        config = self.config(self.networks[0], self.seed + self.seeds - 1)
+        configs = [self.config(name, self.seed + self.seeds - 1) for name in self.networks]
+        config = configs[0]
         if config.validation > 0 or config.early_stopping is not None:
             raise UsageError(
                 "the protocol trains on all images and stops by its schedule: leave out validation and early_stopping",
@@ -90,7 +91,9 @@ class SouzaStudy:
 
         scale = SCALES[self.scale]
         own = ImageSelection(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
-        return replace(own, **self.images)
+        chosen = replace(own, **self.images)
+        # All images are the same for every seed, and points are known by the seed that drew them.
+        return replace(chosen, seed=0) if chosen.train is None and chosen.test is None else chosen
 
 
 def points(study: SouzaStudy, classes: int, data_hash: str, paths: Mapping[str, str]) -> list[Point]:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from enxuto.studies.kinds import SOUZA_NETWORK
+from enxuto.studies.souza.published import NETWORKS
 from enxuto.studies.souza.scales import SCALES
 from enxuto.study.store import FOLDERS
 from enxuto.study.store_result import Result
@@ -83,7 +84,7 @@ def changed_settings(record: Record) -> list[str]:
     from enxuto.train.config import TrainConfig  # which brings no torch, but takes time
 
     config, scale = record.get("config"), SCALES.get(str(record["scale"]))
-    if not config or scale is None:
+    if not config or scale is None or record["network"] not in NETWORKS:
         return []
     own = TrainConfig.from_recipe("souza", scale.settings_of(str(record["network"]))).to_dict()
     return [
