@@ -256,8 +256,7 @@ def _show(
     images = {record["data"] for record in records}
     asked = {record["point"] for record in records}
     alike = [one for one in all_data if one["data"] in images and one["point"] not in asked] + records
-    write_tables(alike, target, all_data)
-    draw_trainings(alike, folder, target, all_data)
+    written = [*write_tables(alike, target, all_data), *draw_trainings(alike, folder, target, all_data)]
     write_provenance(target, made)
     for record in records:
         note(_line(record, folder))
@@ -280,9 +279,8 @@ def _show(
         return
     for table in tables(alike, all_data):
         show_study_table(table)
-    note(
-        f"in {target}: souza.md, souza.csv, losses.png; in {folder}: records.jsonl and a folder for each network"
-    )
+    names = ", ".join(path.name for path in written if path.parent == target)
+    note(f"in {target}: {names}; in {folder}: records.jsonl and a folder for each network trained here")
 
 
 def _line(record: Mapping[str, Any], folder: Path) -> str:
