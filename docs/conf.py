@@ -16,7 +16,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "command_pages", "docstrings"
 exclude_patterns = ["_build", "web"]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 highlight_language = "none"
 smartquotes = False  # --bits is an option, not a dash
 
