@@ -213,6 +213,7 @@ def share_by_timing(
 
     class Work:
         model = None
+        multiple = 8
 
         def plan(self, share: float) -> tuple[float, float]:
             return max(share, 0.3), max(share, 0.3)  # the rest must stay

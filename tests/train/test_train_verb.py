@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from train_nets import same_bits, stripes
-from typer.testing import CliRunner, Result
+from train_nets import same_bits
+from train_verbs import verbs_in, write_stripes
+from typer.testing import Result
 
-from enxuto.cli import app
 from enxuto.errors import UsageError
 from enxuto.train import Checkpoint
 
@@ -31,19 +31,13 @@ QUICK = ("--set", "batch=16", "--set", "threads=1", "--set", "device=cpu")
 @pytest.fixture
 def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
     """Run a verb in a folder of its own, where the small networks can be imported."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+    return verbs_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """The stripes as an archive, the classes named."""
-    data = stripes()
-    file = tmp_path / "stripes.npz"
-    names = np.array(["none", "first", "second", "third"])
-    np.savez(file, images=data.images[:, 0].numpy(), labels=data.labels.numpy(), classes=names)
-    return file
+    return write_stripes(tmp_path / "stripes.npz")
 
 
 def test_train_export_evaluate(invoke: Invoke, images: Path) -> None:

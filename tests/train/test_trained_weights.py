@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from train_nets import dropped, same_bits, seeded, stripes, weights
-from typer.testing import CliRunner, Result
+from train_verbs import verbs_in, write_stripes
+from typer.testing import Result
 
 from enxuto import zoo
-from enxuto.cli import app
 from enxuto.cli.shared.training_options import retraining_recipe
 from enxuto.cli.shared.training_results import explain_loss
 from enxuto.export import export_onnx
@@ -27,17 +26,13 @@ QUICK = ("--set", "batch=16", "--set", "threads=1", "--set", "device=cpu")
 @pytest.fixture
 def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
     """Run a verb in a folder of its own, where the small networks can be imported."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+    return verbs_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """The stripes as an archive."""
-    data = stripes()
-    np.savez(tmp_path / "stripes.npz", images=data.images[:, 0].numpy(), labels=data.labels.numpy())
-    return tmp_path / "stripes.npz"
+    """The stripes as an archive, the classes named."""
+    return write_stripes(tmp_path / "stripes.npz")
 
 
 @pytest.fixture

@@ -162,7 +162,8 @@ class SlimSearch:
         if fast is None:
             remarks.append(
                 f"no pruned network was timed at {100 * wanted:.3g} % of the latency; the smallest tried has "
-                f"{100 * smallest:.3g} % of the multiplications"
+                f"{100 * smallest:.3g} % of the multiplications, where layers keep multiples of {self.work.multiple} "
+                "filters"
             )
         return slow.share if fast is None else fast.share
 
