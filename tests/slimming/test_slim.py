@@ -222,11 +222,12 @@ def share_by_timing(
             return kept
 
     def latency_share(model: float, original: None, *, threads: int) -> float:
+        assert threads == 1  # as the table's latencies
         timed.append(takes(model))
         return timed[-1]
 
     monkeypatch.setattr(search, "latency_share", latency_share)
-    finder = search.SlimSearch(Work(), Bounds(max_kl=1), None, None, {})  # type: ignore[arg-type]
+    finder = search.SlimSearch(Work(), Bounds(max_kl=1), None, None, {}, threads=2)  # type: ignore[arg-type]
     remarks: list[str] = []
     return finder._share_of_latency(wanted, remarks), timed, remarks
 

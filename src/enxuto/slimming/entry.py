@@ -237,6 +237,11 @@ class SlimWork:
             )
         elif rows[-1].latency.high >= 1:
             remarks.append("the pruned network is not measurably faster than the original on this machine")
+        if self.aim.latency is not None and rows[-1].latency.low > self.aim.latency:
+            remarks.append(
+                f"the file takes {100 * rows[-1].latency.value:.3g} % of the latency, more than the "
+                f"{100 * self.aim.latency:.3g} % asked for"
+            )
         facts = {
             "model": self.name, "bounds": {key: value for key, value in vars(self.bounds).items() if value is not None},
             "aim": vars(self.aim), "minutes": self.minutes, "multiple": self._widths, "seed": self.seed,

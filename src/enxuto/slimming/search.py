@@ -149,7 +149,9 @@ class SlimSearch:
             kept, achieved = self.work.plan(share)
             if self.progress is not None:
                 self.progress("timing", number, _TIMINGS)
-            took = latency_share(self.work.untrained(kept), self.work.model, threads=max(1, self.threads))
+            took = latency_share(
+                self.work.untrained(kept), self.work.model, threads=1
+            )  # as the last table has it
             if took <= wanted:
                 fast = _Timed(share, took)
             else:
