@@ -1,7 +1,7 @@
 """The price of a bit while training: steered so that the file ends at the size, or at the loss, that was asked for.
 
-With the price all steps grow or shrink, as its square root (`calibration.allocation`), a little at a time. Gradients of
-the rate alone would take thousands of steps: those of single batches scatter far more than a price weighs.
+A size is steered by the price itself (how far the size is off, and how that changes, since weights take hundreds of
+steps to follow a price) and, while weights still move, by steps that grow or shrink a little.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from enxuto.compression.judge import Bounds, Judgement
 
 __all__ = ["PriceOfBits"]
 
-_GAIN = 1.4  # of the logarithm of the price, for each factor e that the bytes of levels are off
+_GAIN = 0.5  # of the logarithm of the price, for each factor e that the bytes of levels are off
+_DAMPING = 8.0  # of it, for each factor e by which that changed since the last time
 _MOST = 0.25  # that the logarithm moves at once
 _BY_LOSS = 0.45  # that it moves at a check, at most
 _MARGIN = 0.985  # of the size: averaged weights are not quite those that are steered
 _GLIDE = 0.35  # of the training, in which the size comes down
-_AT_ONCE = 0.01  # of a step, that steps grow or shrink between two fits of the rate model: training makes up for that
+_STEPS = 0.3  # of the logarithm of all steps, for each factor e that the bytes of levels are off
+_AT_ONCE = 0.01  # that this moves at once: training makes up for that
 
 
 @dataclass
 class PriceOfBits:
-    """price: in nats per bit. first: bytes of the file that training starts from.
+    """price: in nats per bit. first: bytes of the file that training starts from. error: the logarithm of how far the
+    bytes of levels were off last.
 
     With a bound on the size, the size aimed at falls geometrically over the first part of the training. With a bound
     on a loss the price follows every check: up where there is room, down where there is none, less and less far.
@@ -33,7 +36,7 @@ class PriceOfBits:
     price: float
     bounds: Bounds
     first: float
-    owed: float = 0.0
+    error: float = 0.0
 
     def aim(self, progress: float) -> float | None:
         """Return the bytes aimed at after a share of the training; None where no size is bounded."""
@@ -52,7 +55,8 @@ class PriceOfBits:
         if aim is None:
             return
         left = max(aim - rest, 0.1 * levels, 1.0)
-        self._move(_clip(_GAIN * math.log(max(1.0, levels) / left), _MOST))
+        before, self.error = self.error, math.log(max(1.0, levels) / left)
+        self._move(_clip(_GAIN * self.error + _DAMPING * (self.error - before), _MOST))
 
     def follow_loss(self, judgement: Judgement, progress: float) -> None:
         """Move the price by how far a judgement is from the bound."""
@@ -62,17 +66,14 @@ class PriceOfBits:
         self._move(-_clip(excess_of(self.bounds, judgement), 1.0) * most)
 
     def growth(self, rate: float) -> float:
-        """Return the factor by which steps grow now, and owe it no longer.
+        """Return the factor by which all steps grow now.
 
         rate: the learning rate as a share of the highest: where weights hardly move, they cannot make up for much.
         """
-        now = _clip(self.owed, _AT_ONCE * rate)
-        self.owed -= now
-        return math.exp(now)
+        return math.exp(_clip(_STEPS * self.error, _AT_ONCE * rate))
 
     def _move(self, by: float) -> None:
         self.price *= math.exp(by)
-        self.owed = _clip(self.owed + by / 2, _MOST)
 
 
 def _clip(value: float, most: float) -> float:

@@ -67,32 +67,41 @@ class _Run:
         self.first = self.found = task.check(task.start, 0, 0.0)
         self.outcome = task.start
         judging = time.monotonic() - self.began
-        self.start = start_of(task)
-        if settings.also_prune:
-            self.start.student.price_filters()
         self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
         )
-        self.descent = Descent(
-            self.start.student, self.teacher, self.images, task.calibration.judged_outputs.losses, settings.rate,
-            placement,
-        )  # fmt: skip
-        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
+        self.placement = placement
         self.checks: list[RetrainingCheck] = []
         self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
         self.checkpoint = RetrainingCheckpoint(task, settings)
         self.seconds = 0.0  # of earlier runs
+        self._set_out(1.0)
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved):
-            size = self._file_of(self.descent.averages.values, self.start.price).model.file_bytes
-            self.price.first = float(max(size, task.start.model.file_bytes))
-            self._count_rest(size)
             self.schedule: Schedule = measured_schedule(
                 settings, self.images.steps_per_epoch, judging, self._time_steps
             )
+            if self.schedule.larger > 1 or saved is not None:  # what a checkpoint brought goes
+                self._set_out(self.schedule.larger)
+            size = self._file_of(self.descent.averages.values, self.start.price).model.file_bytes
+            self.price.first = float(max(size, task.start.model.file_bytes))
+            self._count_rest(size)
         self.saved_at = self.began
+
+    def _set_out(self, larger: float) -> None:
+        """Begin at levels of so many times the size asked for."""
+        task, settings = self.task, self.settings
+        self.start = start_of(task, larger=larger)
+        if settings.also_prune:
+            self.start.student.price_filters()
+        losses = task.calibration.judged_outputs.losses
+        self.descent = Descent(
+            self.start.student, self.teacher, self.images, losses, settings.rate, self.placement
+        )
+        self.placement = self.descent.placement
+        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
 
     def train(self) -> str:
         """Train to the end; return why it ended early, "" where it did not."""
@@ -186,7 +195,7 @@ class _Run:
             "steps": self.schedule.steps,
             "price": self.price.price,
             "first": self.price.first,
-            "owed": self.price.owed,
+            "error": self.price.error,
             "beside": self.beside,
             "best": self.best,
             "best_number": checks.index(self.found),
@@ -198,10 +207,11 @@ class _Run:
         """Go on from a checkpoint; False, with a warning, where it does not fit."""
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
-            self.descent.restore(saved)
             self.schedule = Schedule(int(saved["steps"]))
+            self._set_out(self.schedule.larger)
+            self.descent.restore(saved)
             self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
-            self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
+            self.price.first, self.price.error = float(saved["first"]), float(saved["error"])
             self.seconds = float(saved["seconds"])
             self.best, self.found = saved["best"], checks[saved["best_number"]]
             if self.best is not None:
