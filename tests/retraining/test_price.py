@@ -54,6 +54,8 @@ def test_the_size_aimed_at_comes_down_and_the_price_follows() -> None:
     assert aims[0] == 1000
     assert aims == sorted(aims, reverse=True)
     assert aims[-1] == aims[-2] < 500
+    assert [price.is_down(share) for share in (0.0, 0.35, 0.5, 1.0)] == [False, False, True, True]
+    assert not PriceOfBits(1e-6, Bounds(max_kl=0.1), 1000.0).is_down(1.0)
     price.follow_size(1000.0, 100.0, 1.0)
     assert price.price > 1e-6
     price.follow_size(10.0, 100.0, 1.0)

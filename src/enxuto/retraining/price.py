@@ -20,6 +20,7 @@ _MOST = 0.25  # that the logarithm moves at once
 _BY_LOSS = 0.45  # that it moves at a check, at most
 _MARGIN = 0.985  # of the size: averaged weights are not quite those that are steered
 _GLIDE = 0.35  # of the training, in which the size comes down
+_BEHIND = 0.08  # of the training, that averages are behind: two of their horizons
 _STEPS = 0.3  # of the logarithm of all steps, for each factor e that the bytes of levels are off
 _AT_ONCE = 0.01  # that this moves at once: training makes up for that
 
@@ -45,6 +46,10 @@ class PriceOfBits:
         last = _MARGIN * self.bounds.max_bytes
         share = min(1.0, progress / _GLIDE)
         return self.first * (last / self.first) ** share if self.first > last else last
+
+    def is_down(self, progress: float) -> bool:
+        """Say whether the size aimed at has been the last one for so long that averages are of it too."""
+        return self.bounds.max_bytes is not None and progress > _GLIDE + _BEHIND
 
     def follow_size(self, levels: float, rest: float, progress: float) -> None:
         """Move the price by how far the bytes of levels are from what is aimed at.

@@ -33,6 +33,7 @@ __all__ = ["retrain"]
 _REFRESHES = 100  # of the rate model, in a training
 _FEWEST_BETWEEN = 20  # steps
 _SECONDS_BETWEEN = 60.0  # checkpoints
+_LITTLE = 0.05  # of the highest learning rate: below it, what scatters is taken for what scatters at that
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -74,6 +75,9 @@ class _Run:
         self.placement = placement
         self.checks: list[RetrainingCheck] = []
         self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
+        self.scatter = (
+            0.0  # bytes of the levels in training beyond those of the averages, by the learning rate
+        )
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
         self.checkpoint = RetrainingCheckpoint(task, settings)
         self.seconds = 0.0  # of earlier runs
@@ -127,8 +131,8 @@ class _Run:
             return
         student.refresh_rates()
         if not last:
-            size = student.bits_of_levels() / 8
-            self.price.follow_size(size, self.beside, step / steps)
+            rest = self.beside - self.scatter * self.schedule.rate(step)
+            self.price.follow_size(student.bits_of_levels() / 8, rest, step / steps)
             self.descent.grow_steps(self.price.growth(self.schedule.rate(step)))
             student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
@@ -161,12 +165,21 @@ class _Run:
             self.task.settings.on_check(found)
 
     def _count_rest(self, size: int) -> None:
-        """Take in how many bytes of a file of the averages are not in the rate model."""
-        student = self.descent.student
+        """Take in how many bytes of a file of the averages are not in the rate model, and not in the averages.
+
+        Weights scatter around their averages by the learning rate, and some become levels by that. While the size comes
+        down, averages are behind instead, which passes.
+        """
+        student, step = self.descent.student, self.descent.step
+        student.refresh_rates()
+        in_training = student.bits_of_levels() / 8
         with self.descent.averages.applied():
             student.refresh_rates()
-            self.beside = size - student.bits_of_levels() / 8
+            averaged = student.bits_of_levels() / 8
         student.refresh_rates()
+        self.beside, self.scatter = size - averaged, 0.0
+        if step and self.price.is_down(step / self.schedule.steps):
+            self.scatter = (in_training - averaged) / max(self.schedule.rate(step), _LITTLE)
 
     def _file_of(self, values: list[torch.Tensor], price: float) -> PricedModel:
         """Return the file that parameters give."""
@@ -197,6 +210,7 @@ class _Run:
             "first": self.price.first,
             "error": self.price.error,
             "beside": self.beside,
+            "scatter": self.scatter,
             "best": self.best,
             "best_number": checks.index(self.found),
             "checks": json.dumps([one.to_dict() for one in checks]),
@@ -210,7 +224,8 @@ class _Run:
             self.schedule = Schedule(int(saved["steps"]))
             self._set_out(self.schedule.larger)
             self.descent.restore(saved)
-            self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
+            self.price.price = float(saved["price"])
+            self.beside, self.scatter = float(saved["beside"]), float(saved["scatter"])
             self.price.first, self.price.error = float(saved["first"]), float(saved["error"])
             self.seconds = float(saved["seconds"])
             self.best, self.found = saved["best"], checks[saved["best_number"]]
