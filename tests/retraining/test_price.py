@@ -66,16 +66,6 @@ def test_the_size_aimed_at_comes_down_and_the_price_follows() -> None:
     assert price.price == before
 
 
-def test_steps_grow_a_little_at_a_time_while_the_file_is_too_large() -> None:
-    price = PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0)
-    assert price.growth(1.0) == 1
-    price.follow_size(1000.0, 100.0, 1.0)
-    assert 1.005 < price.growth(1.0) < 1.02
-    assert 1 < price.growth(0.1) < 1.002, "weights that hardly move cannot make up for more"
-    price.follow_size(300.0, 100.0, 1.0)
-    assert 0.98 < price.growth(1.0) < 1
-
-
 def test_a_price_that_works_already_is_not_raised_further() -> None:
     """Weights take hundreds of steps to follow: a price that rose until the size is right would go far below it."""
     falls, stays = (PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0) for _ in range(2))

@@ -1,7 +1,6 @@
 """The price of a bit while training: steered so that the file ends at the size, or at the loss, that was asked for.
 
-A size is steered by the price itself (how far the size is off, and how that changes, since weights take hundreds of
-steps to follow a price) and, while weights still move, by steps that grow or shrink a little.
+A size is steered by how far it is off, and by how that changes, since weights take hundreds of steps to follow a price.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ _BY_LOSS = 0.45  # that it moves at a check, at most
 _MARGIN = 0.985  # of the size: averaged weights are not quite those that are steered
 _GLIDE = 0.35  # of the training, in which the size comes down
 _BEHIND = 0.08  # of the training, that averages are behind: two of their horizons
-_STEPS = 0.3  # of the logarithm of all steps, for each factor e that the bytes of levels are off
-_AT_ONCE = 0.01  # that this moves at once: training makes up for that
 
 
 @dataclass
@@ -69,13 +66,6 @@ class PriceOfBits:
             return
         most = _BY_LOSS * (1 - 0.7 * progress)
         self._move(-_clip(excess_of(self.bounds, judgement), 1.0) * most)
-
-    def growth(self, rate: float) -> float:
-        """Return the factor by which all steps grow now.
-
-        rate: the learning rate as a share of the highest: where weights hardly move, they cannot make up for much.
-        """
-        return math.exp(_clip(_STEPS * self.error, _AT_ONCE * rate))
 
     def _move(self, by: float) -> None:
         self.price *= math.exp(by)

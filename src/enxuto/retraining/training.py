@@ -133,8 +133,6 @@ class _Run:
         if not last:
             rest = self.beside - self.scatter * self.schedule.rate(step)
             self.price.follow_size(student.bits_of_levels() / 8, rest, step / steps)
-            self.descent.grow_steps(self.price.growth(self.schedule.rate(step)))
-            student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
             self._check()
         if not last and time.monotonic() - self.saved_at > _SECONDS_BETWEEN:
