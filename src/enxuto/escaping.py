@@ -2,14 +2,17 @@
 
 Whoever makes a file writes its names, labels, metadata and error messages. Characters that control a terminal, turn
 the direction of writing, or are invisible are shown as escapes such as `\\x1b`. What a spreadsheet would compute, or
-Markdown take for a mark, stays text. Not here: HTML's own marks (`html.escape`), and quoting for shells.
+Markdown take for a mark, stays text. Words of a command are quoted so that a
+shell takes them as they are. Not here: HTML's own marks (`html.escape`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 import re
+import shlex
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +34,7 @@ __all__ = [
     "markdown_text",
     "one_line",
     "prepare_to_save",
+    "shell_words",
 ]
 
 # Control, format (bidirectional marks, zero width, tags), surrogates, line and paragraph separators.
@@ -86,6 +90,22 @@ def anonymise(argument: str) -> str:
         if path.is_absolute():
             return f"{option}{equals}{path.name or value}"
     return argument
+
+
+def shell_words(words: Iterable[str]) -> str:
+    r"""Return words as a shell takes them: quoted where need be, invisible characters as bytes in `$'\341'`."""
+    return " ".join(
+        shlex.quote(word) if escape_invisible(word) == word else f"$'{_as_bytes(word)}'" for word in words
+    )
+
+
+def _as_bytes(word: str) -> str:
+    return "".join(
+        "".join(f"\\{byte:03o}" for byte in os.fsencode(character))
+        if _is_invisible(character) or character in "\\'"
+        else character
+        for character in word
+    )
 
 
 def csv_cell(value: Any) -> Any:

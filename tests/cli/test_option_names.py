@@ -33,6 +33,10 @@ def named_for(message: str, verb: Callable[..., None]) -> str:
         ("predict= is no option", "predict= is no option"),
         ("not 'bits=3', x.bits=3", "not 'bits=3', x.bits=3"),
         ("set lr=0.05", "set lr=0.05"),
+        ("--set epochs=… say the same as epochs=", "--set epochs=… say the same as --epochs"),
+        ("in runs/seed=3, seed=3", "in runs/seed=3, --seed 3"),
+        ("seed=1: enxuto export a --option seed=1", "--seed 1: enxuto export a --option seed=1"),
+        ("call `enxuto curve seed=1 -o seed=2`, seed=3", "call `enxuto curve seed=1 -o seed=2`, --seed 3"),
     ],
 )
 def test_arguments_become_options(message: str, expected: str) -> None:

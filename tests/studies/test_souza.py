@@ -27,11 +27,12 @@ from enxuto.studies.souza import network as souza_network
 from enxuto.studies.souza.data_sets import _CIFAR100, published_name
 from enxuto.studies.souza.points import SouzaStudy, points
 from enxuto.studies.souza.published import MEGABYTE, NETWORKS, PUBLISHED
-from enxuto.studies.souza.records import changed_settings, make_records, over_seeds, scale_title
+from enxuto.studies.souza.records import changed_settings, changes, make_records, over_seeds, scale_title
 from enxuto.studies.souza.scales import SCALES
 from enxuto.studies.souza.source_tables import comparison_table
 from enxuto.studies.souza.tables import as_csv, tables
-from enxuto.study import Executor, Local, Point, Serial, Study, StudyResults
+from enxuto.study import Executor, Local, Point, Result, Serial, Study, StudyResults
+from enxuto.study.executor import Outcome
 from enxuto.study.store import refuse_earlier_form
 from enxuto.tables import as_markdown
 from enxuto.train.config import TrainConfig
@@ -477,6 +478,64 @@ def test_csv_keeps_full_numbers() -> None:
     assert (row["top1"], row["published_top1"], row["published_gpu_mean_ms"]) == ("0.87654", "88.32", "5.25")
     assert (row["pytorch_cpu_mean_ms"], row["pytorch_gpu_mean_ms"]) == ("1.234", "")
     assert as_csv([]) == "network\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, []),
+        ({"config": {"epochs": 4, "lr": 0.05}}, ["lr=0.05", "epochs=4"]),
+        ({"images": {"train": 500, "test": 300, "size": [16, 24]}}, ["limit=500", "test-limit=300", "resize=16,24"]),
+        ({"images": {"train": None, "test": 300, "size": [32, 32]}, "config": {"epochs": 4}},
+         ["test-limit=300", "epochs=4"]),
+    ],
+)  # fmt: skip
+def test_every_form_of_the_results_says_what_is_changed(changed: dict[str, Any], says: list[str]) -> None:
+    values = made_up(10)
+    config = values["config"] | changed.get("config", {})
+    images = {"train": None, "test": None, "size": [32, 32]} | changed.get("images", {})
+    settings = {"network": DSC[0], "scale": "full", "classes": 10, "config": config, "images": images}
+    point = Point("a:b", settings, kind="souza.network")
+    done = {name: values[name] for name in ("data_set", "train", "test", "training", "measures")}
+    (record,) = make_records([Result.of(point, Outcome(point.id, done, None, 0.1))])
+    record["machine"] = values["machine"]
+    assert record["changed"] == changes(record) == says
+    (row,) = csv.DictReader(io.StringIO(as_csv([record])))
+    assert (row["scale"], row["changed"]) == ("full", ", ".join(says))
+    text = as_markdown(tables([record]))
+    assert ("not the protocol" in text) == bool(says)
+    assert f"changed by {', '.join(says)}" in text or not says
+
+
+STUDY, LOTTERY = ("study", "souza"), ("lottery", "lenet5-cifar")
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "ending"),
+    [
+        *((verb, (), "full") for verb in (STUDY, LOTTERY)),
+        *((verb, ("--set", "epochs=4"), "changed") for verb in (STUDY, LOTTERY)),
+        *((verb, ("--limit", "9"), "changed") for verb in (STUDY, LOTTERY)),
+        *((verb, ("--test-limit", "9"), "changed") for verb in (STUDY, LOTTERY)),
+        (STUDY, ("--resize", "16,16"), "changed"),
+        (LOTTERY, ("--recipe", "quick"), "changed"),
+    ],
+)
+def test_the_folder_of_a_changed_protocol_is_not_called_full(
+    verb: tuple[str, ...],
+    words: tuple[str, ...],
+    ending: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is taken by a file, which the refusal names."""
+    monkeypatch.chdir(tmp_path)
+    name = f"{'souza' if verb == STUDY else 'lottery-lenet5-cifar'}-cifar10-{ending}"
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / name).touch()
+    refused = CliRunner().invoke(app, [*verb, "--data", "cifar10", "--scale", "full", *words])
+    assert refused.exit_code == 2
+    assert name in refused.stderr
 
 
 def study_verb(*words: object) -> Said:

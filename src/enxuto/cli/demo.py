@@ -15,7 +15,7 @@ from enxuto.cli.shared.calibration_options import CALIBRATED_STAGES, SEARCH_STAG
 from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.ledger import show_ledger
 from enxuto.cli.shared.provenance import provenance
-from enxuto.cli.shared.terminal import human_bytes, note, print_json, progress_bar, show_table
+from enxuto.cli.shared.terminal import human_bytes, note, note_command, print_json, progress_bar, show_table
 from enxuto.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ that it was not trained on. 64 of them calibrate, without their labels, and the 
 _CALIBRATING = 64
 _TARGET = 10_000  # bytes, with which nearly all answers of this network stay
 _SEED = 0
+_NEXT = {
+    "enxuto compress model.onnx": "your own model, answers kept as they are",
+    "enxuto compress model.onnx --bits 4": "or a size you choose",
+    "enxuto compress model.onnx --data photos/ --max-drop 0.5": "or a loss, calibrated",
+    "enxuto evaluate model.enx --data test.parquet --reference model.onnx": "what it still answers",
+}
 
 
 @dataclass(frozen=True)
@@ -102,10 +108,9 @@ def run(
     note(
         "Both .enx files were decoded to plain ONNX again, bit for bit what was coded, and run by ONNX Runtime."
     )
-    note("Next:  enxuto compress model.onnx              your own model, answers kept as they are")
-    note("       enxuto compress model.onnx --bits 4     or a size you choose")
-    note("       enxuto compress model.onnx --data photos/ --max-drop 0.5   or a loss, calibrated")
-    note("       enxuto evaluate model.enx --data test.parquet --reference model.onnx")
+    note("Next:")
+    for command, about in _NEXT.items():
+        note_command(command, "  ", about)
 
 
 def _compress_calibrated(

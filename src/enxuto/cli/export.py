@@ -17,6 +17,7 @@ from enxuto.cli.shared.terminal import human_bytes, note, print_json, show_table
 from enxuto.cli.shared.training_options import Network
 from enxuto.cli.shared.values import parse_input_shape
 from enxuto.errors import DataError, UsageError, does_not_exist
+from enxuto.escaping import shell_words
 from enxuto.files import read_small_file
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def _trained_file(
     checkpoint = read_checkpoint(weights)
     if checkpoint is None:
         raise UsageError(
-            f"{network} is an ONNX or .enx file already; name a checkpoint of `enxuto train {network}` by --weights",
+            f"{network} is an ONNX or .enx file already; name a checkpoint of "
+            f"`enxuto train {shell_words([network])} …` by --weights",
             code="E023",
         )
     if preprocess is None and checkpoint.preprocess is not None:

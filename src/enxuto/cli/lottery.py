@@ -23,6 +23,7 @@ from enxuto.cli.shared.study_options import (
     Svg,
     data_name,
     merge_records,
+    scale_name,
     tables_folder,
 )
 from enxuto.cli.shared.study_progress import study_progress
@@ -79,7 +80,8 @@ class LotteryOptions:
         Path | None,
         typer.Option(
             "-o", "--output", metavar="DIR",
-            help="Folder of the study; by default studies/lottery-NETWORK-DATA-SCALE.",
+            help="Folder of the study; by default studies/lottery-NETWORK-DATA-SCALE (`changed` for full with another "
+            "training or other images).",
         ),
     ] = None  # fmt: skip
     scale: Annotated[
@@ -185,8 +187,11 @@ def run(
             f"no scale is called {scale!r}{did_you_mean(scale, SCALES)}; there are {', '.join(SCALES)}",
             code="E021",
         )
+    called = scale_name(
+        scale, options.settings, options.recipe, options.retrain_epochs, image_options.limit, image_options.test_limit
+    )  # fmt: skip
     folder = options.folder or check_folder(
-        "lottery", Path("studies") / f"lottery-{_stem(network)}-{data_name(data)}-{scale}"
+        "lottery", Path("studies") / f"lottery-{_stem(network)}-{data_name(data)}-{called}"
     )
     built = network_options.read(network)
     held = None

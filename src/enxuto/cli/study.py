@@ -22,6 +22,7 @@ from enxuto.cli.shared.study_options import (
     data_name,
     exit_on_failures,
     merge_records,
+    scale_name,
     share_threads,
     show_study_table,
     tables_folder,
@@ -82,7 +83,8 @@ class StudyOptions:
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder of the study; by default studies/NAME-DATA-SCALE (`changed` for full with --set) or "
+            help="Folder of the study; by default studies/NAME-DATA-SCALE (`changed` for full with other "
+            "settings or images) or "
             "studies/tonin-FILE.",
         ),
     ] = None
@@ -158,7 +160,7 @@ def run(
         options.seeds,
     )
     folder = options.folder or check_folder(
-        "study", Path("studies") / f"{name}-{data_name(data)}-{_scale_name(options)}"
+        "study", Path("studies") / f"{name}-{data_name(data)}-{_scale_name(options, image_options)}"
     )
     refuse_earlier_form(folder)
     workers = 1 if options.workers is None and options.scheduler is None else options.workers
@@ -179,9 +181,15 @@ def run(
     exit_on_failures(results)
 
 
-def _scale_name(options: StudyOptions) -> str:
-    """What the folder says of the scale: a protocol whose settings were changed is not the full one."""
-    return "changed" if options.scale == "full" and options.settings else options.scale
+def _scale_name(options: StudyOptions, image_options: TrainingDataOptions) -> str:
+    """What the folder says of the scale: a protocol whose settings or images were changed is not the full one."""
+    return scale_name(
+        options.scale,
+        options.settings,
+        image_options.limit,
+        image_options.test_limit,
+        image_options.resize,
+    )
 
 
 def _run_tonin(context: typer.Context, config: Path | None, options: StudyOptions) -> None:

@@ -16,7 +16,7 @@ from enxuto.cli.shared.options import was_given
 from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.starting_networks import StartOptions, open_start
-from enxuto.cli.shared.terminal import note, print_json, show_table, warn
+from enxuto.cli.shared.terminal import note, note_command, print_json, show_table, warn
 from enxuto.cli.shared.training_images import is_reporting, load_parts
 from enxuto.cli.shared.training_options import Network, Settings, TrainingDataOptions, parse_settings
 from enxuto.cli.shared.training_results import (
@@ -157,7 +157,7 @@ def run(
     show_table(
         f"{network} on {data}", {"measure": "left", "value": "left"}, result_rows(history, scores, folder)
     )
-    note(f"export: {export}")
+    note_command(export, "export: ")
 
 
 def _configuration(options: TrainOptions, seed: int | None, *, trained: bool) -> TrainConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from enxuto.errors import DataError, UsageError, did_you_mean
+from enxuto.escaping import shell_words
 from enxuto.machine.folders import cache_folder
 
 __all__ = ["PUBLISHED", "PublishedDataset", "RemoteFile", "cache_folder", "find_published", "locate"]
@@ -149,7 +150,7 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     place = (cache_folder() if folder is None else Path(folder)) / dataset.folder
     if all((place / part).is_file() for part in dataset.file_names):
         return place
-    option = "" if folder is None else f" -o {folder}"
+    option = "" if folder is None else f" -o {shell_words([str(folder)])}"
     raise DataError(
         f"{name} is not in {place.parent}; to fetch it ({dataset.bytes / 1e6:.0f} MB): enxuto fetch {name}{option}",
         code="E010",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import PurePath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from enxuto.escaping import anonymise
+from enxuto.escaping import anonymise, shell_words
 
 __all__ = [
     "Calibration",
@@ -94,4 +93,4 @@ def shell_command(start: str, *words: Any) -> str:
 
     Of paths from the root the last name stands, as wherever a command is shown.
     """
-    return " ".join([start, *(shlex.quote(anonymise(str(word))) for word in words if word is not None)])
+    return f"{start} {shell_words(anonymise(str(word)) for word in words if word is not None)}".rstrip()

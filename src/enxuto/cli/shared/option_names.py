@@ -1,6 +1,7 @@
 """Messages of the library name arguments as Python has them (`max_kl=`); the command line makes options of them.
 
-An argument that the library calls otherwise than the verb does is listed in `_SAME`.
+An argument that the library calls otherwise than the verb does is listed in `_SAME`. What stands in a command
+(`enxuto export … --option activation=prelu`), in a path or as the value of an option stays as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import typer.models
 
 __all__ = ["name_options"]
 
-_ARGUMENT = re.compile(r"(?<![\w.\-'\"])([a-z][a-z0-9_]*)=(False\b|True\b)?(?=([\w*]?))")
+# A command, or an option and its value: what the first group does not find stays.
+_KEPT = r"(?:^|(?<=`)|(?<=: ))enxuto [a-z]+ [^`\n]*|(?<![\w-])--?[a-z][a-z-]* [a-z][a-z0-9_]*="
+_ARGUMENT = re.compile(_KEPT + r"|(?<![\w.\-'\"/\\])([a-z][a-z0-9_]*)=(False\b|True\b)?(?=([\w*]?))")
 
 _SAME: Mapping[str, str] = MappingProxyType({"shape": "input_shape", "names": "labels"})
 
@@ -22,13 +25,14 @@ _SAME: Mapping[str, str] = MappingProxyType({"shape": "input_shape", "names": "l
 def name_options(message: str, verb: Callable[..., Any]) -> str:
     """Return the message with `name=` as the verb's option, where it has one that is called so.
 
-    `max_kl=` becomes `--max-kl`, `shape=C,H,W` becomes `--input-shape C,H,W`, `check=False` becomes `--no-check`.
+    `max_kl=` becomes `--max-kl`, `shape=C,H,W` becomes `--input-shape C,H,W`, `check=False` becomes `--no-check`; a
+    command in the message still does what it says.
     """
     options = _options(verb) if _ARGUMENT.search(message) else {}
 
     def option(found: re.Match[str]) -> str:
         name, flag, value = found.groups()
-        spelt = options.get(name) or options.get(_SAME.get(name, name))
+        spelt = None if name is None else options.get(name) or options.get(_SAME.get(name, name))
         if spelt is None:
             return found[0]
         if flag is not None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from enxuto.cli.shared.streams import discard
 from enxuto.errors import EnxutoError, UsageError
+from enxuto.escaping import shell_words
 from enxuto.files import ENDINGS, check_ending, check_writable, is_protected_input, protect_inputs
 
 __all__ = [
@@ -85,11 +86,11 @@ _ENDINGS: Mapping[tuple[str, str], tuple[str, ...]] = {
 """For each file that a verb writes, how names of its kind end; verbs that are not here check it themselves."""
 
 _ADVICE: Mapping[tuple[str, str], str] = {
-    ("compress", ".onnx"): "`enxuto decompress {stem}.enx -o {stem}.onnx` makes ONNX of it",
-    ("decompress", ".enx"): "`enxuto compress {stem}.onnx -o {stem}.enx` makes .enx files",
-    ("export", ".enx"): "`enxuto compress {stem}.onnx -o {stem}.enx` makes it small",
-    ("diff", ".enx"): "`enxuto apply` makes {stem}.enx with it",
-    ("diff", ".onnx"): "`enxuto apply` makes {stem}.onnx with it",
+    ("compress", ".onnx"): "`enxuto decompress {enx} -o {onnx}` makes ONNX of it",
+    ("decompress", ".enx"): "`enxuto compress {onnx} -o {enx}` makes .enx files",
+    ("export", ".enx"): "`enxuto compress {onnx} -o {enx}` makes it small",
+    ("diff", ".enx"): "`enxuto apply` makes {enx} with it",
+    ("diff", ".onnx"): "`enxuto apply` makes {onnx} with it",
     ("apply", ".enxd"): "`enxuto diff` makes difference files",
 }
 """What to do where a name has an ending of another kind of file."""
@@ -113,7 +114,11 @@ def check_outputs(verb: str, arguments: Mapping[str, Any]) -> Iterator[None]:
                 _check_file(verb, path, inputs)
                 if (verb, name) in _ENDINGS:
                     advice = _ADVICE.get((verb, path.suffix.lower()), "")
-                    check_ending(path, _ENDINGS[verb, name], advice.format(stem=path.with_suffix("")))
+                    names = {
+                        ending: shell_words([str(path.with_suffix(f".{ending}"))])
+                        for ending in ("enx", "onnx")
+                    }
+                    check_ending(path, _ENDINGS[verb, name], advice.format(**names))
         for name in FOLDERS:
             if isinstance(path := arguments.get(name), Path):
                 check_folder(verb, path)

@@ -7,7 +7,6 @@ people: a path is shortened to its last name, an address to its scheme.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typer.core import TyperGroup
 
 from enxuto.cli.shared.refusals import one_line_refusals
 from enxuto.cli.shared.streams import replace_unencodable
-from enxuto.escaping import anonymise, json_text
+from enxuto.escaping import anonymise, json_text, shell_words
 from enxuto.files import atomic_write
 
 __all__ = ["EnxutoCommands", "command_line", "provenance", "write_provenance"]
@@ -83,4 +82,4 @@ def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
 
 def command_line(arguments: Sequence[str]) -> str:
     """The command with these arguments, as a shell takes it."""
-    return shlex.join(["enxuto", *(anonymise(argument) for argument in arguments)])
+    return shell_words(["enxuto", *(anonymise(argument) for argument in arguments)])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from enxuto.cli.shared.model_files import is_model_file, open_network_file
 from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.errors import UsageError
+from enxuto.escaping import shell_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,7 @@ def _read_weights(network: str, path: Path | None) -> TrainedWeights | None:
         zoo.entry(network)  # an unknown name is reported first
     if path is None and ":" not in network:
         raise UsageError(
-            f"{network} must be trained first: `enxuto train {network} …`, then --weights best.pt",
+            f"{network} must be trained first: `enxuto train {shell_words([network])} …`, then --weights best.pt",
             code="E023",
         )
     return None if path is None else TrainedWeights.read(path)

@@ -28,6 +28,7 @@ __all__ = [
     "data_name",
     "exit_on_failures",
     "merge_records",
+    "scale_name",
     "share_threads",
     "show_study_table",
     "tables_folder",
@@ -125,6 +126,11 @@ def data_name(data: str) -> str:
     """Return what a data set is called in the name of a folder: the set's name, else that of its file or folder."""
     path = Path(data).resolve() if Path(data).exists() else Path(data)
     return re.sub(r"[^\w.-]+", "_", path.stem if path.is_file() else path.name).strip(".") or "data"
+
+
+def scale_name(scale: str, *changes: object) -> str:
+    """Return what a scale is called in the name of a folder: `changed` for a full protocol with any changes."""
+    return "changed" if scale == "full" and any(changes) else scale
 
 
 def tables_folder(

@@ -36,6 +36,7 @@ __all__ = [
     "handle_errors",
     "human_bytes",
     "note",
+    "note_command",
     "note_trace",
     "print_json",
     "progress_bar",
@@ -112,6 +113,11 @@ def _name_options(message: str) -> str:
 def note(message: str) -> None:
     """Write a remark to stderr."""
     _say(sys.stderr, _fit(escape_invisible(_name_options(message)), sys.stderr))
+
+
+def note_command(command: str, before: str = "", after: str = "") -> None:
+    """Write a command to stderr as a shell takes it: in one line at any width. before, after: said around it."""
+    _say(sys.stderr, escape_invisible(f"{before}{command}{after and f'  # {after}'}"))
 
 
 def warn(message: str) -> None:

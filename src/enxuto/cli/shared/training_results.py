@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +69,7 @@ def write_export_inputs(
     classes: list[str] | tuple[str, ...] | None,
 ) -> str:
     """Write preprocess.toml and labels.txt into the folder; return the command that exports the best epoch."""
+    from enxuto.escaping import shell_words
     from enxuto.files import atomic_write
     from enxuto.zoo.options import format_options
 
@@ -95,11 +95,11 @@ def write_export_inputs(
         with atomic_write(folder / "preprocess.toml") as file:
             file.write("".join(lines).encode())
         words += ["--preprocess", str(folder / "preprocess.toml")]
-    if classes is not None and not any("\n" in str(name) for name in classes):
+    if classes is not None and _fit_on_lines(list(map(str, classes))):
         with atomic_write(folder / "labels.txt") as file:
             file.write("".join(f"{name}\n" for name in classes).encode())
         words += ["--labels", str(folder / "labels.txt")]
-    return shlex.join(words)
+    return shell_words(words)
 
 
 def write_best_module(
@@ -126,6 +126,12 @@ def plot_history(network: str, history: History, folder: Path) -> None:
 
     records = [vars(record) for record in history.records]
     draw_training(records, folder / "training.png", title=f"{network}, seed {history.seed}")
+
+
+def _fit_on_lines(names: list[str]) -> bool:
+    """Whether a text with a name a line is read as these names."""
+    text = "\n".join(names)
+    return text.splitlines() == names and not text.lstrip().startswith("[")
 
 
 def _toml(value: object) -> str:

@@ -76,6 +76,7 @@ class _Record(Checked):
     data: str | None = None
     data_set: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
+    images: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def alike(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field
 from enxuto.report.documents import Document, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.readers.printed_curves import PrintedCurves
-from enxuto.report.values import Checked, Count, Number, Positive, Share
+from enxuto.report.values import Checked, Count, Number, Positive, Share, shell_command
 from enxuto.studies.curve.output_tables import outputs_table, snr_of
 from enxuto.studies.curve.tables import Curve, curves_of
 from enxuto.studies.kinds import CURVE_OUTPUTS
@@ -111,7 +111,7 @@ def _exhibit(curve: Curve, document: Document) -> Exhibit:
         origin(
             document.name,
             provenance_of(document, curve.data_hash),
-            command=f"enxuto curve {curve.model}.onnx --data DATA",
+            command=shell_command("enxuto curve", f"{curve.model}.onnx", "--data", "DATA"),
             samples=curve.original["samples"],
             seed=curve.original["seed"],
             data=curve.data_hash,

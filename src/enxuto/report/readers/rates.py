@@ -15,7 +15,7 @@ from enxuto.report.documents import Document, kinds_of, provenance_of
 from enxuto.report.exhibit import Cell, Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.readers.output_rates import holds_outputs, read_outputs
 from enxuto.report.readers.printed_curves import PrintedCurves
-from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share
+from enxuto.report.values import Checked, Count, Interval, Number, Positive, Share, shell_command
 from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD, method_names
 from enxuto.studies.curve.tables import Curve, best_table, curves_of, points_table
 from enxuto.studies.kinds import CURVE_MEASURE, CURVE_OUTPUTS
@@ -117,7 +117,8 @@ def read(document: Document) -> list[Exhibit]:
 
 def _exhibit(curve: Curve, document: Document, extra_origin: Mapping[str, Any]) -> Exhibit:
     samples, seed = curve.original["samples"], curve.original["seed"]
-    command = f"enxuto curve {curve.model}.onnx --data DATA --limit {samples} --seed {seed}"
+    limit = ("--limit", samples, "--seed", seed)
+    command = shell_command("enxuto curve", f"{curve.model}.onnx", "--data", "DATA", *limit)
     return Exhibit(
         "rate-curve",
         f"{curve.model}: rate and accuracy",

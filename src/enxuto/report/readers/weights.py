@@ -17,7 +17,7 @@ from enxuto.errors import DataError
 from enxuto.report.documents import Document, provenance_of
 from enxuto.report.exhibit import Chart, Exhibit, Frame, Measure, Series, origin
 from enxuto.report.readers.dependence import DependentLayer, dependence_charts, rebuild
-from enxuto.report.values import Checked, Count, Number, Positive
+from enxuto.report.values import Checked, Count, Number, Positive, shell_command
 from enxuto.tables import Table
 from enxuto.weights.distribution import Similarity, WeightDistribution
 from enxuto.weights.families import FAMILIES, FittedFamily
@@ -125,8 +125,8 @@ def read(document: Document) -> list[Exhibit]:
         if dependent:
             charts += dependence_charts(name, dependent)
             tables.append(dependency_table(name, dependent))
-        asked = f"{' --layers' if layers else ''}{' --dependence' if dependent else ''}"
-        command = f"enxuto weights {name}.onnx{asked} --json"
+        asked = [*(["--layers"] if layers else []), *(["--dependence"] if dependent else [])]
+        command = shell_command("enxuto weights", f"{name}.onnx", *asked, "--json")
         exhibits.append(
             Exhibit(
                 "histograms",

@@ -15,7 +15,7 @@ from enxuto._version import __version__
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.studies.kinds import SOUZA_NETWORK, make_point
 from enxuto.studies.souza.published import NETWORKS
-from enxuto.studies.souza.scales import SCALES
+from enxuto.studies.souza.scales import SCALES, SIDE
 from enxuto.study.point import Point
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["SouzaStudy", "points"]
 
 _CODE = f"enxuto {__version__}, souza 2"
-_SIDE = 32
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class SouzaStudy:
         from enxuto.studies.images import ImageSelection
 
         scale = SCALES[self.scale]
-        own = ImageSelection(scale.train, scale.test, self.seed, (_SIDE, _SIDE), "RGB", labels=self.labels)
+        own = ImageSelection(scale.train, scale.test, self.seed, (SIDE, SIDE), "RGB", labels=self.labels)
         chosen = replace(own, **self.images)
         # All images are the same for every seed, and points are known by the seed that drew them.
         return replace(chosen, seed=0) if chosen.train is None and chosen.test is None else chosen

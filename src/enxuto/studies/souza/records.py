@@ -10,36 +10,51 @@ from typing import Any
 
 from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import NETWORKS
-from enxuto.studies.souza.scales import SCALES
+from enxuto.studies.souza.scales import SCALES, SIDE
 from enxuto.study.store import FOLDERS
 from enxuto.study.store_result import Result
 
-__all__ = ["changed_settings", "histories", "make_records", "over_seeds", "same_training", "scale_title"]
+__all__ = [
+    "changed_images",
+    "changed_settings",
+    "changes",
+    "histories",
+    "make_records",
+    "over_seeds",
+    "same_training",
+    "scale_title",
+]
 
 Record = Mapping[str, Any]
 
 
 def make_records(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """A record for each network that is finished; `folder` is where its files are, from the study's own."""
-    return [
-        {
-            "point": one.point,
-            "network": one.settings["network"],
-            "scale": one.settings["scale"],
-            "seed": one.seed,
-            "classes": one.settings["classes"],
-            "config": one.settings["config"],
-            "data": one.data_hash,
-            "data_set": None,  # of records made before it was noted
-            "folder": f"{FOLDERS}/{one.point}",
-            **one.values,
-            "versions": one.versions,
-            "machine": one.machine,
-            "finished": one.finished,
-        }
-        for one in results
-        if one.kind == SOUZA_NETWORK and one.values is not None
-    ]
+    """A record for each network that is finished.
+
+    `folder` is where its files are, from the study's own; `changed` says what its scale has otherwise.
+    """
+    return [{**record, "changed": changes(record)} for record in map(_record, results) if record is not None]
+
+
+def _record(one: Result) -> dict[str, Any] | None:
+    if one.kind != SOUZA_NETWORK or one.values is None:
+        return None
+    return {
+        "point": one.point,
+        "network": one.settings["network"],
+        "scale": one.settings["scale"],
+        "images": one.settings.get("images", {}),
+        "seed": one.seed,
+        "classes": one.settings["classes"],
+        "config": one.settings["config"],
+        "data": one.data_hash,
+        "data_set": None,  # of records made before it was noted
+        "folder": f"{FOLDERS}/{one.point}",
+        **one.values,
+        "versions": one.versions,
+        "machine": one.machine,
+        "finished": one.finished,
+    }
 
 
 def same_training(records: Iterable[Record], like: Iterable[Record]) -> list[Record]:
@@ -94,12 +109,32 @@ def changed_settings(record: Record) -> list[str]:
     ]
 
 
+def changed_images(record: Record) -> dict[str, str]:
+    """Options of the images that a record's scale does not have, with their values: `limit`, `test-limit`, `resize`."""
+    images, scale = record.get("images"), SCALES.get(str(record["scale"]))
+    if not images or scale is None:
+        return {}
+    own = {"limit": scale.train, "test-limit": scale.test, "resize": [SIDE, SIDE]}
+    found = {"limit": images.get("train"), "test-limit": images.get("test"), "resize": images.get("size")}
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        for name, value in found.items()
+        if value is not None and value != own[name]
+    }
+
+
+def changes(record: Record) -> list[str]:
+    """All that is changed, a text each: `limit=500`, `epochs=4`."""
+    images = [f"{name}={value}" for name, value in changed_images(record).items()]
+    return [*images, *changed_settings(record)]
+
+
 def scale_title(record: Record) -> str:
     """The record's scale, and what is changed; that a changed protocol is the full one is not said."""
-    changes = ", ".join(changed_settings(record))
-    if not changes:
+    changed = ", ".join(changes(record))
+    if not changed:
         return str(record["scale"])
-    return f"changed by {changes}" if record["scale"] == "full" else f"{record['scale']} changed by {changes}"
+    return f"changed by {changed}" if record["scale"] == "full" else f"{record['scale']} changed by {changed}"
 
 
 def histories(folder: str | Path, records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:

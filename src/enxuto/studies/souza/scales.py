@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["SCALES", "Scale"]
+__all__ = ["SCALES", "SIDE", "Scale"]
+
+SIDE = 32
+"""Height and width of the images of all scales."""
 
 
 @dataclass(frozen=True)

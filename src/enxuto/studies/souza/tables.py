@@ -8,7 +8,7 @@ from typing import Any
 from enxuto.escaping import csv_text
 from enxuto.metrics import wilson_interval
 from enxuto.studies.souza.published import MEGABYTE, Row
-from enxuto.studies.souza.records import changed_settings, over_seeds, scale_title
+from enxuto.studies.souza.records import changes, over_seeds, scale_title
 from enxuto.studies.souza.source_tables import (
     NONE,
     comparison_table,
@@ -93,6 +93,7 @@ def as_csv(records: Sequence[Record]) -> str:
         row: dict[str, Any] = {
             key: record.get(key) for key in ("network", "scale", "seed", "classes", "data_set", "point")
         }
+        row |= {"changed": ", ".join(changes(record))}
         row |= {key: value for key, value in measures.items() if key != "latency"}
         row |= {f"train_{key}": record["train"][key] for key in ("hash", "samples")}
         row |= {
@@ -126,7 +127,7 @@ def _about(records: Sequence[Record]) -> str:
 
 def _is_protocol(record: Record) -> bool:
     """Whether the record is of the source's protocol: all images, its recipe, up to 200 epochs."""
-    return record["scale"] == "full" and not changed_settings(record)
+    return record["scale"] == "full" and not changes(record)
 
 
 def _published_caption(records: Sequence[Record]) -> str:
