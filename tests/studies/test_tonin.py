@@ -104,6 +104,34 @@ def test_minifloats_have_both_biases_of_table_2_5_and_scales() -> None:
     assert formats == {(p, q) for p, q in SOURCE_MINIFLOATS if p >= 2}
 
 
+ROOT = Path(__file__).parent.parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def test_the_file_of_the_published_run_is_read_and_names_what_there_is() -> None:
+    """`benchmarks/tonin.toml`, of which `docs/results/tonin.md` has the tables."""
+    config = read_config(ROOT / "benchmarks" / "tonin.toml")
+    assert [entry.name for entry in config.networks] == ["ResNet-20", "ResNet-56", "SqueezeNet 1.1"]
+    for entry in config.networks:
+        assert config.settings(entry)
+        assert entry.data in config.data
+        config.preprocessing(entry.preprocess)
+        paths = [config.data[entry.data].path, entry.model]
+        paths += [config.data[entry.calibration].path] if entry.calibration else []
+        for path in paths:
+            place = (config.folder / path).resolve()
+            assert place.is_relative_to(SHARED.resolve()), path
+            assert place.is_file() or not SHARED.exists(), path
+
+
+def test_the_file_of_the_how_to_page_is_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "repeat-tonin.md").read_text()
+    (tmp_path / "studies.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    config = read_config(tmp_path / "studies.toml")
+    assert [entry.model for entry in config.networks] == ["resnet20.onnx", "squeezenet1.1.onnx"]
+    assert [config.preprocessing(entry.preprocess).channels for entry in config.networks] == ["RGB", "BGR"]
+
+
 def test_settings_are_of_every_method() -> None:
     settings = quantizer_settings(levels=range(5, 7))
     assert {one["method"] for one in settings} == set(SOURCE_METHODS)
