@@ -1,7 +1,7 @@
 """Difference files of fine-tuned networks: bytes, and what they keep, beside whole files and zstd --patch-from.
 
-    python benchmarks/differences.py resnet20-cifar10.onnx --train cifar10-train.parquet --data cifar10-test.parquet \
-        --preprocess resnet-cifar [--bits 2] [--steps 50] [--prices 0.01 0.1]
+    python benchmarks/differences.py ../shared/models/resnet20-cifar10.onnx --data ../shared/data/cifar10-test.parquet \
+        --train ../shared/data/cifar10-train.parquet --preprocess resnet-cifar [--bits 2] [--steps 50] [--prices 0.01]
 
 The network is trained further in two ways: its last layer alone, and all of it for `--steps` steps of SGD (batches
 of 64, with labels; `--norms`: batch normalisation in training mode). Old files are the default and, with `--bits`, a

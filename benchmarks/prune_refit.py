@@ -1,7 +1,8 @@
 """What pruning without training loses: top-1, equal answers and divergence, plain and refitted, and the latency.
 
-    python benchmarks/prune_refit.py resnet56-cifar10.onnx --data cifar10-test.parquet --calibration \
-        cifar10-train.parquet --preprocess resnet-cifar [--shares 0.8,0.65,0.5] [--minutes 10] [--json refit.json]
+    python benchmarks/prune_refit.py ../shared/models/resnet56-cifar10.onnx --data ../shared/data/cifar10-test.parquet \
+        --calibration ../shared/data/cifar10-train.parquet --preprocess resnet-cifar [--shares 0.8,0.65,0.5] \
+        [--minutes 10] [--json refit.json]
 
 Filters are chosen by each `--criterion` (cost, l1, taylor, deeplift, …; several with commas). All layers are refitted
 in order on `--images` images of `--calibration`, whose labels are not looked at: criteria that need classes score at

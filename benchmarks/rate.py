@@ -2,12 +2,13 @@
 
     python benchmarks/rate.py [--networks resnet20-cifar10 …] [--images 256] [--limit 2000] [--json rate.json]
 
-Needs `../shared`: models, images, and `peers/nncodec.csv`. Every network is calibrated once, without labels, on
-images that are not measured on, and compressed at several prices; all bytes of the files count. EfficientNet-Lite0 has
-500 images for both: each half calibrates once and the other measures, and a row is the mean of two files. NNCodec's
-curve is the lower envelope of all its settings. The delta is the mean difference of log bytes over log divergence from
-0.01 to 0.2 nats (or what both curves reach of that), curves interpolated piecewise linearly; negative is smaller.
-Its figures are from other images of the same kind (10,000 of CIFAR-10, 1,000 of ImageNet).
+Needs `../shared`: models, images, and `peers/nncodec.csv`; `--networks demo`, the packaged digits network, needs
+nothing and has no rival. Every network is calibrated once, without labels, on images that are not measured on, and
+compressed at several prices; all bytes of the files count. EfficientNet-Lite0 has 500 images for both: each half
+calibrates once and the other measures, and a row is the mean of two files. NNCodec's curve is the lower envelope of
+all its settings. The delta is the mean difference of log bytes over log divergence from 0.01 to 0.2 nats (or what both
+curves reach of that), curves interpolated piecewise linearly; negative is smaller. Its figures are from other images
+of the same kind (10,000 of CIFAR-10, 1,000 of ImageNet).
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from enxuto.compression.at_price import compress_at
 from enxuto.compression.data_free import compress
 from enxuto.compression.judge import Judge
 from enxuto.compression.split import load_images
-from enxuto.data import PRESETS, Dataset, open_dataset
+from enxuto.data import PRESETS, Dataset, Preprocess, open_dataset
+from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.enx.learned import parameters
 from enxuto.onnx_model import Model
+from enxuto.opening import load_with_metadata, preprocess_of
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 NETWORKS = {
@@ -39,8 +42,19 @@ NETWORKS = {
     "resnet56-cifar10": ("resnet56", "resnet-cifar"),
     "efficientnet-lite0": ("lite0", "efficientnet-lite"),
 }
+DEMO = "demo"
 BITS = (1.3, 1.6, 2.0, 2.4, 3.0, 3.6)
 LOW, HIGH = 0.01, 0.2
+
+
+def opened(network: str) -> tuple[Model, Preprocess]:
+    """Return a network and how its images are prepared."""
+    if network != DEMO:
+        return Model.read(SHARED / "models" / f"{network}.onnx"), PRESETS[NETWORKS[network][1]]
+    model, metadata = load_with_metadata(MODEL)
+    preprocess = preprocess_of(metadata)
+    assert preprocess is not None, "the packaged network says so itself"
+    return model, preprocess
 
 
 def envelope(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -53,7 +67,9 @@ def envelope(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def rivals(network: str) -> list[tuple[float, float]]:
-    """Return NNCodec's envelope."""
+    """Return NNCodec's envelope, nothing where it was not measured."""
+    if network == DEMO:
+        return []
     with (SHARED / "peers" / "nncodec.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["model"] == NETWORKS[network][0]]
     return envelope([(float(row["kl"]), float(row["bytes"])) for row in rows if float(row["kl"]) > 0])
@@ -71,8 +87,8 @@ def delta(ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) ->
 
 def parts(network: str, images: int, limit: int | None) -> list[tuple[Dataset, Dataset]]:
     """Return what calibrates and what is measured on, in one way or two."""
-    if network == "efficientnet-lite0":
-        whole = open_dataset(SHARED / "data" / "imagenet-sample.parquet")
+    if network in (DEMO, "efficientnet-lite0"):
+        whole = open_dataset(TEST_IMAGES if network == DEMO else SHARED / "data" / "imagenet-sample.parquet")
         first, second = whole.split([0.5, 0.5], 0, stratified=False)
         return [
             (one.subset(range(min(images, len(one)))), other)
@@ -126,8 +142,7 @@ def mean(method: str, rows: list[dict[str, Any]], weights: int) -> dict[str, Any
 
 def run(network: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure one network."""
-    model = Model.read(SHARED / "models" / f"{network}.onnx")
-    preprocess = PRESETS[NETWORKS[network][1]]
+    model, preprocess = opened(network)
     weights = parameters(model)
     benches = []
     started = time.perf_counter()
@@ -144,10 +159,9 @@ def run(network: str, arguments: argparse.Namespace) -> dict[str, Any]:
     for bits in () if arguments.only_calibrated else (3, 4, 5):
         mean("without data", [replace(one, calibration=None).row(bits) for one in benches], weights)
     theirs = rivals(network)
-    found = delta(envelope([(row["kl"], row["bytes"]) for row in rows]), theirs)
-    print(
-        f"\nBjøntegaard-delta rate against NNCodec: **{found:+.1f} %**; judge and calibration in {calibrating:.0f} s"
-    )
+    found = delta(envelope([(row["kl"], row["bytes"]) for row in rows]), theirs) if theirs else None
+    beside = "not measured" if found is None else f"**{found:+.1f} %**"
+    print(f"\nBjøntegaard-delta rate against NNCodec: {beside}; judge and calibration in {calibrating:.0f} s")
     return {"network": network, "rows": rows, "rivals": theirs, "delta": found, "calibrating_s": calibrating}
 
 
@@ -156,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=[*NETWORKS, DEMO])
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--limit", type=int, default=None, help="CIFAR images measured on")
     parser.add_argument(

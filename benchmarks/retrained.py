@@ -2,10 +2,11 @@
 
     python benchmarks/retrained.py [--network resnet20-cifar10] [--bits 1.5 1.0 0.65] [--minutes 30 | --epochs 5]
 
-Needs `../shared` and PyTorch. The 50,000 training images of CIFAR-10, without labels, train. Half of the 5,000 test
-images choose among the files made on the way, and the other half reports. For every size there is a line for the
-calibrated file and one for the retrained; the last line is the control, trained as long without rounding, on the images
-that choose. Images seen stand beside minutes, which depend on the machine and on what else it does.
+Needs PyTorch and `../shared`; `--network demo`, the packaged digits network, which half of its images train, needs
+only PyTorch. The 50,000 training images of CIFAR-10, without labels, train. Half of the 5,000 test images choose among
+the files made on the way, and the other half reports. For every size there is a line for the calibrated file and one
+for the retrained; the last line is the control, trained as long without rounding, on the images that choose. Images
+seen stand beside minutes, which depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import argparse
 
 import enxuto
 from enxuto.compression.judge import Judgement
-from enxuto.data import open_dataset
-from rate import NETWORKS, SHARED
+from enxuto.data import Dataset, open_dataset
+from enxuto.demo import TEST_IMAGES
+from rate import DEMO, NETWORKS, SHARED, opened, parts
 
 
 def line(name: str, size: int, weights: int, judgement: Judgement) -> str:
@@ -26,12 +28,22 @@ def line(name: str, size: int, weights: int, judgement: Judgement) -> str:
     )
 
 
+def images_of(network: str) -> tuple[Dataset, Dataset]:
+    """Images that train, and those that choose and report."""
+    if network == DEMO:
+        return parts(network, len(open_dataset(TEST_IMAGES)), None)[0]
+    training = open_dataset(SHARED / "data" / "cifar10-train.parquet")
+    return training, open_dataset(SHARED / "data" / "cifar10-test.parquet", require_labels=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--network", default="resnet20-cifar10", choices=[name for name in NETWORKS if "cifar" in name]
+        "--network",
+        default="resnet20-cifar10",
+        choices=[*(name for name in NETWORKS if "cifar" in name), DEMO],
     )
     parser.add_argument("--bits", type=float, nargs="+", default=[1.5, 1.0, 0.65])
     length = parser.add_mutually_exclusive_group()
@@ -39,13 +51,12 @@ def main() -> None:
     length.add_argument("--epochs", type=float, default=None)
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
-    training = open_dataset(SHARED / "data" / "cifar10-train.parquet")
-    test = open_dataset(SHARED / "data" / "cifar10-test.parquet", require_labels=True)
+    model, preprocess = opened(given.network)
+    training, test = images_of(given.network)
     for number, bits in enumerate(given.bits):
         last = number == len(given.bits) - 1
         result = enxuto.compress(
-            SHARED / "models" / f"{given.network}.onnx", data=test, calibration=training,
-            preprocess=NETWORKS[given.network][1], bits=bits, threads=given.threads,
+            model, data=test, calibration=training, preprocess=preprocess, bits=bits, threads=given.threads,
             retrain=enxuto.Retraining(minutes=given.minutes, epochs=given.epochs, control=last),
         )  # fmt: skip
         assert result.calibrated is not None

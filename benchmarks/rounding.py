@@ -3,8 +3,8 @@
     python benchmarks/rounding.py [--network resnet20-cifar10] [--limit 2000] [--bits 1.3 1.8 2.4]
                                   [--ways "trellis, 64 paths"]
 
-Needs `../shared`. One calibration; for every price the losses expected of the layers, the file's bits and the
-divergence measured, for
+Needs `../shared`; `--network demo`, the packaged digits network, needs nothing. One calibration; for every price the
+losses expected of the layers, the file's bits and the divergence measured, for
 
 - rounding to the nearest level of one grid (`quantize.rounding.round_matrix`);
 - the same with a rate term: each level may be one nearer to zero where loss + f·price·bits is least, with the bits
@@ -33,12 +33,10 @@ from enxuto.codec import fit
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.judge import Judge
 from enxuto.compression.split import load_images
-from enxuto.data import PRESETS
 from enxuto.enx.learned import parameters
-from enxuto.onnx_model import Model
 from enxuto.quantize.grid import Grid
 from enxuto.quantize.tensor import QuantizedTensor
-from rate import NETWORKS, SHARED, parts
+from rate import DEMO, NETWORKS, opened, parts
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--network", default="resnet20-cifar10", choices=list(NETWORKS))
+    parser.add_argument("--network", default="resnet20-cifar10", choices=[*NETWORKS, DEMO])
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--limit", type=int, default=2000)
     parser.add_argument("--bits", type=float, nargs="+", default=[1.3, 1.8, 2.4], help="first guesses")
@@ -194,8 +192,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if len(arguments.bits) < 2:
         parser.error("a line takes two --bits or more")
-    model = Model.read(SHARED / "models" / f"{arguments.network}.onnx")
-    preprocess, weights = PRESETS[NETWORKS[arguments.network][1]], parameters(model)
+    model, preprocess = opened(arguments.network)
+    weights = parameters(model)
     first, rest = parts(arguments.network, arguments.images, arguments.limit)[0]
     judge = Judge(model, rest, preprocess, threads=arguments.threads)
     calibration = calibrate(model, load_images(first, preprocess), threads=arguments.threads)

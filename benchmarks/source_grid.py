@@ -2,6 +2,8 @@
 
     python benchmarks/source_grid.py [--models ../shared/models] [--data ../shared/data] [--out out/source-grid.jsonl]
 
+`demo`, the packaged digits network, needs neither folder; `--levels 7 8` leaves the other i out.
+
 Every weight (biases included) is quantized by one dead-zone quantizer with step 2/2^i, δ ∈ {0, 0.1, 0.25, 0.4, 0.5,
 0.7}, i = 4…12, as the source does; the best point is the one of least entropy within 0.8 points of top-1. Points
 already in the output file are not computed again, so that the run can be interrupted. Entropy is the order-0 bound
@@ -22,10 +24,12 @@ import numpy as np
 from enxuto.codec import entropy
 from enxuto.compression.data_free import compress
 from enxuto.data import Dataset, Preprocess, open_dataset, preset
+from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.enx.file import CompressedModel
 from enxuto.enx.learned import parameters
 from enxuto.evaluation import evaluate
 from enxuto.onnx_model import Model, Role
+from enxuto.opening import load_with_metadata, preprocess_of
 from enxuto.quantize.scalar import DeadZone
 from enxuto.quantize.schemes import SameQuantizer
 from enxuto.runtime import Runner
@@ -36,7 +40,8 @@ NETWORKS = {
     "efficientnet-lite0": ("imagenet-sample.parquet", "efficientnet-lite"),
 }
 DELTAS = (0.0, 0.1, 0.25, 0.4, 0.5, 0.7)
-LEVELS = range(4, 13)
+LEVELS = (4, 12)
+DEMO = "demo"
 WITHIN = 0.8
 EVERYTHING = (Role.KERNEL, Role.DEPTHWISE, Role.MATRIX, Role.BIAS, Role.NORM)
 
@@ -119,17 +124,29 @@ class Remembered:
         return self._known[key]
 
 
+def opened(network: str, options: argparse.Namespace) -> tuple[Model, Dataset, Preprocess]:
+    """A network, its images and how they are prepared."""
+    if network == DEMO:
+        model, metadata = load_with_metadata(MODEL)
+        own = preprocess_of(metadata)
+        assert own is not None, "the packaged network says so itself"
+        return model, open_dataset(TEST_IMAGES, limit=options.limit), own
+    file, preset_name = NETWORKS[network]
+    images = open_dataset(options.data / file, limit=options.limit)
+    return Model.read(options.models / f"{network}.onnx"), images, preset(preset_name)
+
+
 def run(network: str, options: argparse.Namespace, done: dict[tuple[str, str], Point]) -> list[Point]:
     """Compute all points of one network that are not done; append each to the output file."""
-    file, preset_name = NETWORKS[network]
-    model = Model.read(options.models / f"{network}.onnx")
-    preprocess = preset(preset_name)
-    data = Prepared(open_dataset(options.data / file, limit=options.limit), preprocess)
+    model, images, preprocess = opened(network, options)
+    data = Prepared(images, preprocess)
     count = parameters(model)
     original = Remembered(model)
     points = []
     schemes = {"original": None, "enxuto default": None} | {
-        f"δ {delta:g}, i {i}": SameQuantizer(DeadZone(2 / 2**i, delta)) for i in LEVELS for delta in DELTAS
+        f"δ {delta:g}, i {i}": SameQuantizer(DeadZone(2 / 2**i, delta))
+        for i in range(options.levels[0], options.levels[1] + 1)
+        for delta in DELTAS
     }
     for setting, scheme in schemes.items():
         point = done.get((network, setting))
@@ -182,7 +199,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=shared / "data")
     parser.add_argument("--out", type=Path, default=Path("out/source-grid.jsonl"))
     parser.add_argument("--limit", type=int, help="images, drawn with seed 0; use another --out with it")
-    parser.add_argument("networks", nargs="*", default=list(NETWORKS))
+    parser.add_argument(
+        "--levels", type=int, nargs=2, default=LEVELS, metavar="I", help="the least i and the greatest"
+    )
+    parser.add_argument(
+        "networks", nargs="*", default=list(NETWORKS), help=f"of {', '.join(NETWORKS)}, {DEMO}"
+    )
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     done = {}

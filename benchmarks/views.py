@@ -2,10 +2,11 @@
 
     python benchmarks/views.py [--bits 3 3.3] [--json views.json]
 
-Needs `../shared`. On 500 images chance moves the points lost by more than one. Here the middle and the corners of every
-image, and the same mirrored, are asked for each (`benchmarks/rate.py` asks the middle alone); each half of the images
-calibrates once, by the middle, and the other is measured. What is lost is the mean over views; its interval that of
-the mean over images of each image's share of views, so that views of one image do not pass for independent ones.
+Needs `../shared`; `--network demo`, the packaged digits network with margins about its images, needs nothing. On 500
+images chance moves the points lost by more than one. Here the middle and the corners of every image, and the same
+mirrored, are asked for each (`benchmarks/rate.py` asks the middle alone); each half of the images calibrates once, by
+the middle, and the other is measured. What is lost is the mean over views; its interval that of the mean over images
+of each image's share of views, so that views of one image do not pass for independent ones.
 """
 
 from __future__ import annotations
@@ -22,15 +23,21 @@ import numpy as np
 from enxuto.calibration.calibrate import calibrate
 from enxuto.compression.at_price import compress_at
 from enxuto.compression.split import load_images
-from enxuto.data import PRESETS, Dataset, Preprocess
+from enxuto.data import Dataset, Preprocess
 from enxuto.enx.learned import parameters
 from enxuto.metrics.divergence import divergence
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
-from rate import SHARED, parts
+from rate import DEMO, opened, parts
 
 NETWORK = "efficientnet-lite0"
+_DIGIT, _MARGIN = 8, 2  # sides of a digit, and by how much views of it may move
 _TOGETHER = 4  # images, whose views are a batch
+
+
+def with_margin(preprocess: Preprocess) -> Preprocess:
+    """The digits' preprocessing with images that are larger than what the network sees of them."""
+    return replace(preprocess, resize=(_DIGIT + _MARGIN, _DIGIT + _MARGIN), crop=(_DIGIT, _DIGIT))
 
 
 def views(dataset: Dataset, preprocess: Preprocess) -> Iterator[np.ndarray]:
@@ -68,12 +75,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bits", type=float, nargs="+", default=[3.0, 3.3], help="first guesses")
+    parser.add_argument("--network", default=NETWORK, choices=[NETWORK, DEMO])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    model = Model.read(SHARED / "models" / f"{NETWORK}.onnx")
-    preprocess, weights = PRESETS["efficientnet-lite"], parameters(model)
-    halves = parts(NETWORK, 256, None)
+    model, preprocess = opened(arguments.network)
+    preprocess = with_margin(preprocess) if arguments.network == DEMO else preprocess
+    weights = parameters(model)
+    halves = parts(arguments.network, 256, None)
     found: dict[float, list[tuple[int, np.ndarray, np.ndarray, np.ndarray, float]]] = {
         bits: [] for bits in arguments.bits
     }

@@ -23,7 +23,7 @@ from enxuto.feature_maps import first_filters, layer_names, run_layers
 from enxuto.onnx_model import Model
 from enxuto.opening import load
 from enxuto.report.figures.feature_maps import filters_mosaic, maps_mosaic
-from enxuto.zoo.published.imagenet import ACCURACIES, WINNERS
+from enxuto.zoo import ACCURACIES, WINNERS
 
 Invoke = Callable[..., Result]
 
@@ -183,7 +183,9 @@ def test_an_image_gets_the_size_of_a_model_that_says_nothing(
 
 
 def test_published_accuracies_are_of_networks_of_the_zoo(invoke: Invoke, tmp_path: Path) -> None:
-    assert set(ACCURACIES) <= set(zoo.names())
+    assert set(ACCURACIES) == {name for name in zoo.names() if zoo.entry(name).classes == 1000}
+    assert all(found.top1 is not None for found in ACCURACIES.values()), "it would not be in the chart"
+    assert (ACCURACIES["squeezenet1_1"].top1, ACCURACIES["resnet101-v2"].top1) == (58.178, 77.42)
     for name, found in ACCURACIES.items():
         assert zoo.entry(name).classes == 1000
         top1, top5 = found.top1, found.top5

@@ -80,6 +80,16 @@ def test_one_command_makes_the_tables_of_the_source(first: Result, place: Path) 
     lines = list(csv.DictReader(io.StringIO((place / "out" / "tonin.csv").read_text())))
     assert {line["part"] for line in lines} == {"choosing", "reporting"}
     assert {line["samples"] for line in lines} == {"35"}
+    exact = {row[1]: row[3:] for row in rows if row[0] == "VGG of digits" and len(row) == 7}
+    assert exact["enxuto, default"] == ["0", "0", "5", "342"]
+    assert exact["enxuto retrained, file 1"] == ["–"] * 4  # plain ONNX
+    names = {row[1]: row[2:] for row in rows if row[0] == "VGG of digits" and len(row) == 4}
+    assert names["enxuto, default"] == ["not rounded", "0.bias, 3.bias, 7.bias, 9.bias, 11.bias"]
+    assert names["midtread, 5"] == ["rounded", "0.bias, 11.bias"]
+    of_csv = {line["setting"]: line for line in lines if line["part"] == "reporting"}
+    assert of_csv["enxuto, default"]["not_rounded_names"] == "0.bias; 3.bias; 7.bias; 9.bias; 11.bias"
+    assert of_csv["midtread, 5"]["stored_exactly"] == "34"
+    assert of_csv["midtread, 5"]["stored_exactly_names"] == "0.bias; 11.bias"
     assert len({line["data"] for line in lines}) == 2
     assert json.loads((place / "out" / "provenance.json").read_text())["command"].startswith(
         "enxuto study tonin"

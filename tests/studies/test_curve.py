@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -203,6 +205,16 @@ def test_charts_and_tables_of_every_point(tmp_path: Path) -> None:
     lines = curve_csv([curve]).splitlines()
     assert len(lines) == 7
     assert lines[0].startswith("model,method,i,setting,entropy_bits")
+
+
+def test_the_csv_names_all_tensors_that_a_file_keeps_exactly() -> None:
+    names = [f"layer{n}.bias" for n in range(9)]
+    rows = [{**row, "exact": {"weights": 90, "names": names}} for row in ROWS]
+    lines = list(csv.DictReader(io.StringIO(curve_csv([curve_of(rows)]))))
+    assert {(line["stored_exactly"], line["stored_exactly_names"]) for line in lines[1:]} == {
+        ("90", "; ".join(names))
+    }
+    assert "and 3 more, which the CSV names" in points_table(curve_of(rows)).caption
 
 
 def test_failed_points_are_left_out_and_a_missing_original_is_named() -> None:

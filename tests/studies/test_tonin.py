@@ -67,6 +67,22 @@ def test_published_numbers_agree_with_each_other() -> None:
     assert right[("gendergooglenet", "F1")] == f"{FACES['gendergooglenet'].f1_after}" == "0.847"
     assert {row.key for row in BEST} <= {file.key for file in FILES}
     assert all(one.source and one.lost for one in LITERATURE)
+    cited = (
+        "Han",
+        "Dong",
+        "Li",
+        "Zhao",
+        "Serra",
+        "Zhu",
+        "Kim",
+        "Faraone",
+        "Seo",
+        "Dupuis",
+        "Haase",
+        "MPEG-NNR",
+    )
+    assert tuple(dict.fromkeys(one.work.split()[0] for one in LITERATURE)) == cited
+    assert [one.kept for one in LITERATURE if one.work.startswith("Li ")] == [87.5]  # "um corte de 12,5 %"
 
 
 def test_a_law_is_g_711s_curve() -> None:
@@ -102,6 +118,34 @@ def test_minifloats_have_both_biases_of_table_2_5_and_scales() -> None:
             assert math.log2(fitted.scale).is_integer()
     formats = {tuple(one["format"]) for one in quantizer_settings([BIAS])}
     assert formats == {(p, q) for p, q in SOURCE_MINIFLOATS if p >= 2}
+
+
+ROOT = Path(__file__).parent.parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def test_the_file_of_the_published_run_is_read_and_names_what_there_is() -> None:
+    """`benchmarks/tonin.toml`, of which `docs/results/tonin.md` has the tables."""
+    config = read_config(ROOT / "benchmarks" / "tonin.toml")
+    assert [entry.name for entry in config.networks] == ["ResNet-20", "ResNet-56", "SqueezeNet 1.1"]
+    for entry in config.networks:
+        assert config.settings(entry)
+        assert entry.data in config.data
+        config.preprocessing(entry.preprocess)
+        paths = [config.data[entry.data].path, entry.model]
+        paths += [config.data[entry.calibration].path] if entry.calibration else []
+        for path in paths:
+            place = (config.folder / path).resolve()
+            assert place.is_relative_to(SHARED.resolve()), path
+            assert place.is_file() or not SHARED.exists(), path
+
+
+def test_the_file_of_the_how_to_page_is_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "repeat-tonin.md").read_text()
+    (tmp_path / "studies.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    config = read_config(tmp_path / "studies.toml")
+    assert [entry.model for entry in config.networks] == ["resnet20.onnx", "squeezenet1.1.onnx"]
+    assert [config.preprocessing(entry.preprocess).channels for entry in config.networks] == ["RGB", "BGR"]
 
 
 def test_settings_are_of_every_method() -> None:
@@ -201,7 +245,9 @@ def test_two_classes_have_recall_precision_and_f1_of_both(tmp_path: Path) -> Non
     assert "of the classes male / female" in by_title["Table 3.7"].caption
     assert by_title["Table 3.9"].rows[0][:2] == ("gender", "midtread, 8")
     assert "chosen on these very images" in by_title["Table 3.9"].caption
-    gender, age = by_title["Table 3.9"].rows[-2:]
+    gender, age, both = by_title["Table 3.9"].rows[-3:]
+    assert both[:3] == ("published: mean of 2", "", "(-0.576)")
+    assert both[6:9] == ("1.155", "28.52", "0.964")
     assert gender[5] == "0.847* (+0.001)"
     assert (gender[6], age[2]) == ("1.351 (21.088*)", "55.802 (-0.613)")
 
@@ -284,6 +330,53 @@ def test_means_are_left_out_where_a_network_has_no_number(
     (table,) = (one for one in tables(networks) if one.title.startswith("Table 3.10"))
     (mean,) = (row for row in table.rows if row[0] == "mean of 2")
     assert (mean[2], mean[3], mean[5]) == ("(+0.000)", *means)
+
+
+def test_every_name_of_a_tensor_stored_exactly_is_listed_once_for_all_settings_that_have_it() -> None:
+    many = {"weights": 160, "names": [f"layer{n}.bias" for n in range(20)]}
+    made = curve([("midtread", 5, 2.0, 0.8, 0.95), ("enxuto", 32, 3.0, 0.8, 0.95)])
+    none = {"weights": 0, "names": []}
+    rows = tuple(
+        {**row, "exact": many if row["method"] == "midtread" else none, "left": none} for row in made.rows
+    )
+    others = [{**row, "exact": many} for row in rows]
+    for rows_of, settings in ((rows, "midtread, 5"), (tuple(others), "midtread, 5; enxuto, 32")):
+        one = NetworkResults("net", "image", None, replace(made, rows=rows_of), None, 0.8, None)
+        (names,) = (table for table in tables([one]) if table.title.startswith("Tensors that"))
+        assert names.rows == (("net", settings, "rounded", ", ".join(many["names"])),)
+
+
+def test_means_of_faces_and_of_all_networks_stand_beside_the_published_ones() -> None:
+    def network(name: str, use: str, entropy: float, recall: tuple[float, float]) -> NetworkResults:
+        by_class = dict.fromkeys(("recall", "precision", "f1"), recall) if use == "gender" else {}
+        after = {key: [value - 0.1 for value in values] for key, values in by_class.items()}
+        made = curve([("midtread", 5, entropy, 0.8, 0.95)])
+        row = {**made.rows[0], "by_class": after}
+        original = {**made.original, "by_class": by_class, "entropy_bits": 10 * entropy, "labels": ["m", "f"]}
+        return NetworkResults(name, use, None, replace(made, original=original, rows=(row,)), None, 0.8, None)
+
+    faces = [network("a", "gender", 2.0, (0.8, 0.6)), network("b", "gender", 4.0, (0.6, 0.8))]
+    found = {
+        one.title.split(":")[0]: one.rows for one in tables([*faces, network("c", "image", 1.5, (0, 0))])
+    }
+    assert found["Table 3.7"][2] == ("mean of 2", "30.000", "80.000", *["0.700 / 0.700"] * 3)
+    assert found["Table 3.7"][-1] == ("published: mean of 2", "22.449", "68.784", "–", "–", "–")
+    assert found["Table 3.8"][1] == ("mean of 1", "15.000", "80.000", "95.000")
+    assert found["Table 3.8"][2] == ("mean of all 3", "25.000", "–", "–")
+    assert found["Table 3.8"][-2:] == (
+        ("published: mean of 8", "23.007", "64.766", "85.148"),
+        ("published: mean of all 10", "22.896", "–", "–"),
+    )
+    mean = found["Table 3.9"][2]
+    assert mean[:4] == ("mean of 2", "the source's quantizers", "(+0.000)", "(+0.100) / (+0.100)")
+    assert mean[6:9] == ("3.000", "12.00", "0.906")
+    assert found["Table 3.10"][2][:5] == ("mean of all 3", "the source's quantizers", "–", "–", "2.500")
+    assert found["Table 3.10"][-1][:5] == ("published: mean of all 10", "", "–", "–", "4.728")
+    other = replace(faces[1], choosing=replace(faces[1].choosing, original={
+        **faces[1].choosing.original, "labels": ["x", "y"],
+    }))  # fmt: skip
+    rows = next(one.rows for one in tables([faces[0], other]) if one.title.startswith("Table 3.7"))
+    assert rows[2][3:] == ("–", "–", "–"), "other classes have no mean"
 
 
 def test_networks_whose_names_make_one_file_name_have_pictures_of_their_own(

@@ -14,7 +14,10 @@ from enxuto.errors import UsageError
 
 
 def test_public_names() -> None:
-    assert zoo.__all__ == ["Entry", "Variant", "build", "entry", "input_shape", "names"]
+    assert zoo.__all__ == [
+        "ACCURACIES", "WINNERS", "Entry", "ImageNetAccuracy", "Variant", "Winner", "build", "entry", "input_shape",
+        "names",
+    ]  # fmt: skip
 
 
 def test_listing_does_not_import_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,8 @@ from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.completion import complete_networks
 from enxuto.cli.shared.terminal import note, print_json, show_table
 from enxuto.errors import UsageError, did_you_mean
-from enxuto.zoo import Entry, entry, names
+from enxuto.zoo import ACCURACIES, WINNERS, Entry, ImageNetAccuracy, entry, names
 from enxuto.zoo.options import MEANINGS
-from enxuto.zoo.published.imagenet import ACCURACIES, WINNERS
 
 __all__ = ["HELP", "run"]
 
@@ -22,7 +22,7 @@ HELP = """List the networks that enxuto builds by name, or show one of them.
 Parameters are counted at the default number of classes. MACs are multiply–accumulates of convolutions and linear
 layers for one image. A word that is the name of a network shows its details, any other word lists the networks whose
 name, family or title contains it. `--option` and its values of a network work in every verb that builds one.
-Accuracies on ImageNet are those of papers, which measure in different ways; none was measured here.
+Accuracies on ImageNet are those of papers and of published weights, measured in different ways; none of them here.
 
 ```
 enxuto zoo resnet
@@ -112,17 +112,7 @@ def _show_imagenet(items: list[Entry], chart: Path | None, *, as_json: bool) -> 
             "none of these networks has a published accuracy; `enxuto zoo --imagenet` lists those that have",
             code="E021",
         )
-    points = [
-        (item.name, item.family, item.macs, _parameters(item), found.top1)
-        for item, found in known
-        if found.top1 is not None
-    ]
-    if chart is not None:
-        from enxuto.report.figures.accuracies import draw_accuracies
-
-        if not points:
-            raise UsageError("none of these networks has a published top-1", code="E021")
-        draw_accuracies(points, chart)
+    drawn = 0 if chart is None else _draw(known, chart)
     if as_json:
         print_json(
             {
@@ -133,7 +123,7 @@ def _show_imagenet(items: list[Entry], chart: Path | None, *, as_json: bool) -> 
         )
         return
     if chart is not None:
-        note(f"{chart}: top-1 of {len(points)} networks against MACs and parameters")
+        note(f"{chart}: top-1 of {drawn} networks against MACs and parameters")
         return
     rows = [
         [item.name, _percent(found.top1), _percent(found.top5), f"{_parameters(item):,}", f"{item.macs:,}",
@@ -147,6 +137,21 @@ def _show_imagenet(items: list[Entry], chart: Path | None, *, as_json: bool) -> 
     rows = [[str(one.year), one.team, one.model, f"{one.top5_error:g}", one.note] for one in WINNERS]
     columns = {"year": "left", "team": "left", "model": "left", "top-5 error %": "right", "": "left"}
     show_table("winners of ILSVRC classification, test images", columns, rows)
+
+
+def _draw(known: Sequence[tuple[Entry, ImageNetAccuracy]], chart: Path) -> int:
+    """Draw those that have a top-1 and return how many they are. Raises `UsageError` where none has."""
+    from enxuto.report.figures.accuracies import Published, draw_accuracies
+
+    points = [
+        Published(item.name, item.family, item.macs, _parameters(item), found.top1, found.source)
+        for item, found in known
+        if found.top1 is not None
+    ]
+    if not points:
+        raise UsageError("none of these networks has a published top-1", code="E021")
+    draw_accuracies(points, chart)
+    return len(points)
 
 
 def _percent(value: float | None) -> str:

@@ -1,7 +1,8 @@
 """The networks: every architecture of the source documents, exact, by name.
 
 `names()` and `entry()` answer from data and import no torch; `build()` imports the family's file when it is
-called. Counts and their conventions are explained in `enxuto.zoo.entry`.
+called. Counts and their conventions are explained in `enxuto.zoo.entry`. `ACCURACIES` has published accuracies on
+ImageNet by name, `WINNERS` the winners of ILSVRC.
 """
 
 from __future__ import annotations
@@ -13,12 +14,24 @@ from typing import TYPE_CHECKING
 from enxuto.errors import UsageError, import_optional
 from enxuto.zoo import checks
 from enxuto.zoo.entry import Entry, OptionValue, Variant
+from enxuto.zoo.published.imagenet import ACCURACIES, WINNERS, ImageNetAccuracy, Winner
 from enxuto.zoo.registry import check_count, check_options, entry, names
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Entry", "Variant", "build", "entry", "input_shape", "names"]
+__all__ = [
+    "ACCURACIES",
+    "WINNERS",
+    "Entry",
+    "ImageNetAccuracy",
+    "Variant",
+    "Winner",
+    "build",
+    "entry",
+    "input_shape",
+    "names",
+]
 
 
 def build(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,23 +13,42 @@ from enxuto.report.drawing import COLOURS, MARKERS, new_figure, save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_accuracies"]
+__all__ = ["Published", "draw_accuracies"]
 
 
-def draw_accuracies(points: Sequence[tuple[str, str, int, int, float]], path: str | Path) -> Path:
+@dataclass(frozen=True)
+class Published:
+    """A network with its published top-1 in percent, and where that is from."""
+
+    name: str
+    family: str
+    macs: int
+    parameters: int
+    top1: float
+    source: str
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """Networks of one family are joined where one source measured them: others measure in other ways."""
+        return self.family, self.source.split(",")[0]
+
+
+def draw_accuracies(points: Sequence[Published], path: str | Path) -> Path:
     """Draw top-1 against multiply–accumulates and against parameters, a panel each, both on logarithmic axes.
 
-    points: name, family, MACs, parameters, top-1 in percent. Raises `UsageError` without matplotlib, or for another
-    ending than .png and .svg.
+    Raises `UsageError` without matplotlib, or for another ending than .png and .svg.
     """
     figure, axes = new_figure(11, 5.6, columns=2)
-    families = list(dict.fromkeys(family for _, family, *_ in points))
+    families = list(dict.fromkeys(one.family for one in points))
     looks = {family: (COLOURS[place % 7], MARKERS[place % 6]) for place, family in enumerate(families)}
-    panels = [("MACs per image", [row[2] for row in points]), ("parameters", [row[3] for row in points])]
+    panels = [
+        ("MACs per image", [one.macs for one in points]),
+        ("parameters", [one.parameters for one in points]),
+    ]
     for axis, (label, costs) in zip(axes, panels, strict=True):
-        for family in families:
-            rows = sorted((x, row[4]) for x, row in zip(costs, points, strict=True) if row[1] == family)
-            colour, marker = looks[family]
+        for line in dict.fromkeys(one.line for one in points):
+            rows = sorted((x, one.top1) for x, one in zip(costs, points, strict=True) if one.line == line)
+            colour, marker = looks[line[0]]
             axis.plot(*zip(*rows, strict=True), color=colour, marker=marker, linewidth=0.8, markersize=5)
         axis.set_xscale("log")
         low, high = min(costs), max(costs)
@@ -40,9 +60,11 @@ def draw_accuracies(points: Sequence[tuple[str, str, int, int, float]], path: st
         axis.set_xticks([], minor=True)
         axis.set_xlabel(label)
         axis.margins(x=0.14, y=0.08)
-        _name_points(axis, [(row[0], x, row[4]) for x, row in zip(costs, points, strict=True)])
-    axes[0].set_ylabel("ImageNet top-1 of the paper, %")
-    figure.suptitle("Published accuracy; papers measure in different ways", fontsize=11)
+        _name_points(axis, [(one.name, x, one.top1) for x, one in zip(costs, points, strict=True)])
+    axes[0].set_ylabel("published ImageNet top-1, %")
+    figure.suptitle(
+        "Published accuracy; sources measure in different ways, lines join those of one", fontsize=11
+    )
     return save(figure, path)
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "ORIGINAL",
     "Subject",
     "entropy_bits",
+    "exact_tensors",
     "judge",
     "measure_point",
     "measure_rate",
@@ -151,12 +152,13 @@ def points(
 def measure_point(task: Task) -> dict[str, Any]:
     """Compress, decode, evaluate: the values of one point, shares 0…1."""
     prepared = prepare_task(task)
+    mode = task.settings["compress"]["mode"]
     source = ModeInput(prepared.model, task.threads, lambda: load_calibration(task))
     compressed = compress_by_mode(task.settings["compress"], source)
     return {
         "model": task.paths["name"],
         **measure_rate(prepared.model, compressed),
-        **(_exact_weights(prepared.model, compressed) if task.settings["compress"]["mode"] == "grid" else {}),
+        **({"exact": exact_tensors(prepared.model, compressed)} if mode == "grid" else {}),
         **judge(prepared, compressed.to_model(threads=task.threads), task.threads)[0],
         **({"calibrated": compressed.metadata["calibrated"]} if "calibrated" in compressed.metadata else {}),
     }
@@ -190,8 +192,8 @@ def measure_rate(model: Model, compressed: CompressedModel) -> dict[str, Any]:
     }
 
 
-def _exact_weights(model: Model, compressed: CompressedModel) -> dict[str, Any]:
-    """The learned tensors that stay exact in a file of the source's grid, where coding levels would not be shorter."""
+def exact_tensors(model: Model, compressed: CompressedModel) -> dict[str, Any]:
+    """Return the learned tensors of a model that have no levels in its file: their names, and how many weights."""
     coded = {
         entry.name
         for payload in compressed.payloads
@@ -199,9 +201,7 @@ def _exact_weights(model: Model, compressed: CompressedModel) -> dict[str, Any]:
         for entry in payload.row.tensors
     }
     exact = [info for info in model.infos() if info.role is not Role.OTHER and info.name not in coded]
-    return {
-        "exact": {"weights": sum(info.elements for info in exact), "names": [info.name for info in exact]}
-    }
+    return {"weights": sum(info.elements for info in exact), "names": [info.name for info in exact]}
 
 
 def entropy_bits(compressed: CompressedModel) -> tuple[float, int]:

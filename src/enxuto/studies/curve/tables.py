@@ -228,7 +228,7 @@ def _exact_note(curve: Curve) -> str:
         return ""
     most = max(found, key=lambda one: int(one["weights"]))
     names = most["names"]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    more = f" and {len(names) - _SHOWN} more, which the CSV names" if len(names) > _SHOWN else ""
     return (
         f". Files of {_GRID} keep up to {most['weights']:,} of {curve.original['weights']:,} weights exactly, where "
         f"that is shorter: {', '.join(names[:_SHOWN])}{more}"
@@ -249,7 +249,11 @@ def curve_csv(curves: Sequence[Curve]) -> str:
             values = {name: row.get(name, "") for name in columns}
             least, most = row.get("lost_interval") or ("", "")
             ends = {"top1_low": low, "top1_high": high, "lost_low": least, "lost_high": most}
-            rows.append({"model": curve.model, **values, **ends, "data": curve.data_hash})
+            exact = row.get("exact") or {}
+            stored = {
+                "stored_exactly": exact.get("weights", ""), "stored_exactly_names": "; ".join(exact.get("names", ())),
+            }  # fmt: skip
+            rows.append({"model": curve.model, **values, **ends, **stored, "data": curve.data_hash})
     return rows_to_csv(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from enxuto.studies.curve.modes import CALIBRATED_METHOD, DEFAULT_METHOD
@@ -14,9 +15,14 @@ from enxuto.weights.tonin_published import BEST, PublishedQuantization
 
 __all__ = [
     "NONE",
+    "Measured",
     "Row",
     "about",
     "best_caption",
+    "by_kind",
+    "mean_rate_cells",
+    "mean_text",
+    "published_mean_rates",
     "published_rate_cells",
     "published_rows",
     "rate_cells",
@@ -27,6 +33,8 @@ NONE = "–"
 """A cell without a number."""
 Row = Mapping[str, Any]
 """The values of a point."""
+Measured = Sequence[tuple[NetworkResults, Row]]
+"""Networks, each with one of its rows, or with the values of the original."""
 
 
 def about(networks: Sequence[NetworkResults]) -> str:
@@ -59,6 +67,16 @@ def rows_of_kinds(one: NetworkResults) -> list[tuple[str, Row | None]]:
     return found
 
 
+def by_kind(networks: Sequence[NetworkResults]) -> dict[str, list[tuple[NetworkResults, Row]]]:
+    """Return the rows of `rows_of_kinds` that there are, by kind, each with its network."""
+    found: dict[str, list[tuple[NetworkResults, Row]]] = {}
+    for one in networks:
+        for kind, row in rows_of_kinds(one):
+            if row is not None:
+                found.setdefault(kind, []).append((one, row))
+    return found
+
+
 def _only(one: NetworkResults, method: str) -> Row:
     """The row of a method with one setting, however much it loses."""
     return next(row for row in one.reported.rows if row["method"] == method)
@@ -84,6 +102,27 @@ def rate_cells(one: NetworkResults, row: Row) -> tuple[str, ...]:
         f"{bits:.3f} ({saved:.3f})", f"{32 / bits:.2f}" if bits else NONE, f"{(32 - bits) / 32:.3f}",
         f"{row['file_bits']:.3f}", f"{4 * row['weights'] / row['file_bytes']:.2f}",
     )  # fmt: skip
+
+
+def mean_text(numbers: Sequence[float | None], form: str) -> str:
+    """Return the mean in a form such as `.3f`; a dash where there are none, or where a network has no number."""
+    known = [one for one in numbers if one is not None]
+    return format(fmean(known), form) if known and len(known) == len(numbers) else NONE
+
+
+def mean_rate_cells(measured: Measured) -> tuple[str, ...]:
+    """Return the cells of `rate_cells`, as means over networks: of all but what is saved."""
+    bits, files = ([float(row[name]) for _, row in measured] for name in ("entropy_bits", "file_bits"))
+    return (
+        f"{fmean(bits):.3f}", mean_text([32 / one if one else None for one in bits], ".2f"),
+        f"{1 - fmean(bits) / 32:.3f}", f"{fmean(files):.3f}", f"{fmean(32 / one for one in files):.2f}",
+    )  # fmt: skip
+
+
+def published_mean_rates(rows: Sequence[PublishedQuantization]) -> tuple[str, ...]:
+    """Return the same cells of published rows; there are no files."""
+    bits, ratio = fmean(row.entropy for row in rows), fmean(row.ratio for row in rows)
+    return (f"{bits:.3f}", f"{ratio:.2f}", f"{1 - bits / 32:.3f}", NONE, NONE)
 
 
 def published_rate_cells(row: PublishedQuantization, table: str) -> tuple[str, ...]:

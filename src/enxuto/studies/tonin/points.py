@@ -35,6 +35,7 @@ from enxuto.studies.curve.modes import ModeInput, calibrated_settings, compress_
 from enxuto.studies.curve.points import (
     Subject,
     entropy_bits,
+    exact_tensors,
     judge,
     measure_rate,
     original_entropy,
@@ -259,7 +260,15 @@ def measure_network(task: Task) -> dict[str, Any]:
         rates |= _file_facts(Path(task.paths["model"]), prepared.model)
     if "calibrated" in compressed.metadata:
         rates["calibrated"] = compressed.metadata["calibrated"]
-    return _with_metrics(task, prepared, rates, compressed.to_model(threads=task.threads))
+    decoded = compressed.to_model(threads=task.threads)
+    if settings["mode"] != "original":
+        rates |= _not_rounded(decoded, compressed)
+    return _with_metrics(task, prepared, rates, decoded)
+
+
+def _not_rounded(decoded: Model, compressed: CompressedModel) -> dict[str, Any]:
+    """What `round_network` says too, of one of enxuto's own files: tensors without levels are as they were."""
+    return {"exact": {"weights": 0, "names": []}, "left": exact_tensors(decoded, compressed)}
 
 
 def _measure_file(task: Task, prepared: Prepared) -> dict[str, Any]:
@@ -271,7 +280,8 @@ def _measure_file(task: Task, prepared: Prepared) -> dict[str, Any]:
             f"{path} is not the file that this study began with; use another folder for it", code="E080"
         )
     decoded = load(path, threads=task.threads)
-    bound, quantized = entropy_bits(CompressedModel.read(path)) if is_enx(path) else (0.0, 0)
+    compressed = CompressedModel.read(path) if is_enx(path) else None
+    bound, quantized = (0.0, 0) if compressed is None else entropy_bits(compressed)
     size = sum(place.stat().st_size for place in ([path] if is_enx(path) else files(path)))
     weights = parameters(prepared.model)
     rates = {
@@ -280,6 +290,7 @@ def _measure_file(task: Task, prepared: Prepared) -> dict[str, Any]:
         "entropy_bits": bound if quantized else original_entropy(decoded),
         "file_bytes": size,
         "file_bits": 8 * size / max(1, weights),
+        **({} if compressed is None else _not_rounded(decoded, compressed)),
     }
     return _with_metrics(task, prepared, rates, decoded)
 

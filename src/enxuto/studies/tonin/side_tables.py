@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from enxuto.studies.tonin.cells import NONE, Row
+from enxuto.studies.tonin.cells import NONE, Row, rows_of_kinds
 from enxuto.studies.tonin.published import CORRECTIONS, LITERATURE
 from enxuto.studies.tonin.quantizers import BIAS, FIT, FIT_TENSOR, SOURCE_METHODS
 from enxuto.studies.tonin.results import NetworkResults, within
 from enxuto.tables import Table
 
-__all__ = ["corrections_table", "exact_table", "literature_table", "methods_table", "minifloat_table"]
+__all__ = [
+    "corrections_table",
+    "exact_names_table",
+    "exact_table",
+    "literature_table",
+    "methods_table",
+    "minifloat_table",
+]
 
-_SHOWN = 6  # names of tensors in a cell
 _MINIFLOATS = ("minifloat", BIAS, FIT, FIT_TENSOR)
 
 
@@ -69,30 +76,50 @@ def _top1(row: Row | None) -> str:
 
 
 def exact_table(networks: Sequence[NetworkResults]) -> Table:
-    """Return which tensors the files of the best settings store exactly, and which are not rounded."""
+    """Return how much the files of tables 3.9 and 3.10 store exactly and how much is not rounded; names are below."""
     rows = []
-    for one in networks:
-        row = one.best(SOURCE_METHODS)
-        if row is None:
-            continue
-        rounded, left = row["exact"], row["left"]
+    for one, row in _rows_of_best(networks):
+        rounded, left = row.get("exact"), row.get("left")
         rows.append((
-            one.name, str(row["setting"]), _some(rounded["names"]), _some(left["names"]), f"{row['weights']:,}",
-            f"{rounded['weights']:,}", f"{left['weights']:,}",
+            one.name, str(row["setting"]), f"{row['weights']:,}", _tensors(rounded), _weights(rounded), _tensors(left),
+            _weights(left),
         ))  # fmt: skip
     columns = (
-        "network", "setting", "stored exactly once rounded", "not rounded", "weights", "stored exactly", "not rounded ",
+        "network", "setting", "weights", "tensors rounded, stored exactly", "weights in them", "tensors not rounded",
+        "weights in these",
     )  # fmt: skip
     caption = (
-        "All weights are rounded. A file stores short tensors' rounded values exactly where coding their levels would "
-        "not be shorter. Not rounded: values that no level can hold"
+        "The source's quantizers round all weights. A file stores short tensors' rounded values exactly where coding "
+        "their levels would not be shorter; what no level can hold is not rounded. enxuto's own files leave short "
+        "tensors as they are. A dash: no .enx file, or recorded before this was"
     )
-    return Table("All weights: what the best files store exactly", columns, tuple(rows), caption, texts=4)
+    return Table("What the best files store exactly", columns, tuple(rows), caption, texts=2)
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}" if names else "none"
+def exact_names_table(networks: Sequence[NetworkResults]) -> Table:
+    """Return the names of these tensors: a row for each list, with all settings of a network that have it."""
+    found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for one, row in _rows_of_best(networks):
+        for what, key in (("rounded", "exact"), ("not rounded", "left")):
+            if names := tuple((row.get(key) or {}).get("names", ())):
+                found.setdefault((one.name, what, names), []).append(str(row["setting"]))
+    rows = tuple((name, "; ".join(of), what, ", ".join(names)) for (name, what, names), of in found.items())
+    columns = ("network", "setting", "stored exactly", "tensors")
+    return Table(
+        "Tensors that the best files store exactly", columns, rows, "Names as the models have them", texts=4
+    )
+
+
+def _rows_of_best(networks: Sequence[NetworkResults]) -> list[tuple[NetworkResults, Row]]:
+    return [(one, row) for one in networks for _, row in rows_of_kinds(one) if row is not None]
+
+
+def _tensors(found: Mapping[str, Any] | None) -> str:
+    return NONE if found is None else f"{len(found['names']):,}"
+
+
+def _weights(found: Mapping[str, Any] | None) -> str:
+    return NONE if found is None else f"{found['weights']:,}"
 
 
 def corrections_table() -> Table:
@@ -123,5 +150,6 @@ def literature_table() -> Table:
         for one in LITERATURE
     )
     columns = ("work", "source", "retrained", "networks", "times smaller", "weights kept, %", "lost")
-    caption = "As Tonin 2021, section 2.9, reports them. Sizes are estimates of different kinds"
+    notes = "".join(f". {one.work.split(',')[0]}: {one.note}" for one in LITERATURE if one.note)
+    caption = f"As Tonin 2021, section 2.9, reports them. Sizes are estimates of different kinds{notes}"
     return Table("Literature", columns, rows, caption, texts=4)

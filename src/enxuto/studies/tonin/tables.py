@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from enxuto.studies.tonin.cells import (
     NONE,
+    Measured,
     Row,
     about,
     best_caption,
+    by_kind,
+    mean_rate_cells,
+    mean_text,
+    published_mean_rates,
     published_rate_cells,
     published_rows,
     rate_cells,
     rows_of_kinds,
 )
 from enxuto.studies.tonin.face_tables import faces_best, faces_originals
-from enxuto.studies.tonin.published import FILES, MEGABYTE, corrected, original_shares
+from enxuto.studies.tonin.published import FILES, MEANS, MEGABYTE, corrected, original_shares
 from enxuto.studies.tonin.results import NetworkResults, within
 from enxuto.studies.tonin.side_tables import (
     corrections_table,
+    exact_names_table,
     exact_table,
     literature_table,
     methods_table,
@@ -31,9 +38,11 @@ from enxuto.studies.tonin.side_tables import (
 )
 from enxuto.tables import Table
 from enxuto.weights.tables import rows_to_csv
-from enxuto.weights.tonin_published import PublishedQuantization
+from enxuto.weights.tonin_published import BEST, PublishedQuantization
 
 __all__ = ["tables", "tonin_csv"]
+
+_ALL = "All: these and the classifiers of faces of table"
 
 
 def tables(networks: Sequence[NetworkResults]) -> list[Table]:
@@ -43,13 +52,13 @@ def tables(networks: Sequence[NetworkResults]) -> list[Table]:
     found = [
         _files_table(networks),
         faces_originals(faces),
-        _image_originals(images),
+        _image_originals(images, faces),
         faces_best(faces),
-        _image_best(images),
+        _image_best(images, faces),
         methods_table(networks),
     ]
     found += [table for one in networks if (table := minifloat_table(one)).rows]
-    found += [exact_table(networks), corrections_table(), literature_table()]
+    found += [exact_table(networks), exact_names_table(networks), corrections_table(), literature_table()]
     return [table for table in found if table.rows]
 
 
@@ -71,23 +80,38 @@ def _files_table(networks: Sequence[NetworkResults]) -> Table:
     return Table("Table 3.1: networks and their files", columns, tuple(rows), caption, texts=2)
 
 
-def _image_originals(networks: Sequence[NetworkResults]) -> Table:
+def _image_originals(networks: Sequence[NetworkResults], faces: Sequence[NetworkResults]) -> Table:
     rows: list[tuple[str, ...]] = []
     for one in networks:
         o = one.reported.original
         rows.append((one.name, f"{o['entropy_bits']:.3f}", f"{100 * o['top1']:.3f}", _percent(o.get("top5"))))
     if rows:
         rows.append(_mean_row("mean", rows))
-    theirs = []
-    for row in published_rows(faces=False):
+    if rows and faces:
+        entropies = [one.reported.original["entropy_bits"] for one in (*networks, *faces)]
+        rows.append((f"mean of all {len(entropies)}", mean_text(entropies, ".3f"), NONE, NONE))
+    theirs: list[tuple[str, ...]] = []
+    known = published_rows(faces=False)
+    for row in known:
         top1, top5 = original_shares(row)
         mark = corrected("3.8", row.key, "top-1")
         theirs.append((
             f"published: {row.network}", f"{row.original_entropy:.3f}", f"{top1:.3f}{mark}",
             NONE if top5 is None else f"{top5:.3f}{mark}",
         ))  # fmt: skip
+    shares = list(zip(*map(original_shares, known), strict=True))
+    theirs += [
+        (
+            f"published: mean of {len(known)}", mean_text([row.original_entropy for row in known], ".3f"),
+            *(mean_text(column, ".3f") for column in shares),
+        ),
+        (f"published: mean of all {len(BEST)}", f"{MEANS['original entropy, all']:.3f}", NONE, NONE),
+    ]  # fmt: skip
     columns = ("network", "entropy", "top-1 %", "top-5 %")
-    caption = f"Entropy: of the distinct float32 values, bits per weight. {about(networks)}. * is a misprint, corrected"
+    caption = (
+        f"Entropy: of the distinct float32 values, bits per weight. {about(networks)}. {_ALL} 3.7. * is a misprint, "
+        "corrected"
+    )
     return Table("Table 3.8: image classifiers before quantization", columns, (*rows, *theirs), caption)
 
 
@@ -104,19 +128,22 @@ def _mean_row(name: str, rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return (f"{name} of {len(rows)}", *means)
 
 
-def _image_best(networks: Sequence[NetworkResults]) -> Table:
+def _image_best(networks: Sequence[NetworkResults], faces: Sequence[NetworkResults]) -> Table:
     rows: list[tuple[str, ...]] = []
-    measured: dict[str, list[tuple[NetworkResults, Row]]] = {}
     for one in networks:
         for kind, row in rows_of_kinds(one):
             if row is None:
                 rows.append((one.name, f"{kind}: none within {one.max_drop:g} points of both", *[NONE] * 8))
-                continue
-            rows.append(_image_row(one, row))
-            measured.setdefault(kind, []).append((one, row))
+            else:
+                rows.append(_image_row(one, row))
+    measured, others = by_kind(networks), by_kind(faces)
     rows += [_image_means(kind, pairs) for kind, pairs in measured.items()]
+    for kind in (kind for kind in measured if kind in others):
+        pairs = [*measured[kind], *others[kind]]
+        rows.append((f"mean of all {len(pairs)}", kind, NONE, NONE, *mean_rate_cells(pairs), NONE))
     known = published_rows(faces=False)
     rows += [*map(_published_image, known), _published_mean(known)]
+    rows.append((f"published: mean of all {len(BEST)}", "", NONE, NONE, *published_mean_rates(BEST), NONE))
     columns = (
         "network", "best method, level", "top-1 % (lost)", "top-5 % (lost)", "entropy (saved)", "CR", "RE",
         "file, bits/weight", "32-bit weights / file", "within both",
@@ -125,7 +152,7 @@ def _image_best(networks: Sequence[NetworkResults]) -> Table:
         "Table 3.10: best settings of image classifiers",
         columns,
         tuple(rows),
-        best_caption(networks),
+        f"{best_caption(networks)}. {_ALL} 3.9",
         texts=2,
     )
 
@@ -139,18 +166,13 @@ def _image_row(one: NetworkResults, row: Row) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _image_means(kind: str, measured: Sequence[tuple[NetworkResults, Row]]) -> tuple[str, ...]:
+def _image_means(kind: str, measured: Measured) -> tuple[str, ...]:
     """Return the row of means over networks; a dash where one of them has no number."""
     top5 = NONE
     top1 = f"({fmean(one.reported.points_lost(row) for one, row in measured):+.3f})"
     if all("top5" in row for _, row in measured):
         top5 = f"({fmean(one.reported.points_lost(row, 'top5') for one, row in measured):+.3f})"
-    bits, files = ([float(row[name]) for _, row in measured] for name in ("entropy_bits", "file_bits"))
-    ratio = f"{fmean(32 / one for one in bits):.2f}" if all(bits) else NONE
-    return (
-        f"mean of {len(measured)}", kind, top1, top5, f"{fmean(bits):.3f}", ratio, f"{1 - fmean(bits) / 32:.3f}",
-        f"{fmean(files):.3f}", f"{fmean(32 / one for one in files):.2f}", NONE,
-    )  # fmt: skip
+    return (f"mean of {len(measured)}", kind, top1, top5, *mean_rate_cells(measured), NONE)
 
 
 def _published_image(row: PublishedQuantization) -> tuple[str, ...]:
@@ -167,11 +189,18 @@ def _published_image(row: PublishedQuantization) -> tuple[str, ...]:
 
 def _published_mean(rows: Sequence[PublishedQuantization]) -> tuple[str, ...]:
     top1, top5 = fmean(row.top1_lost for row in rows), fmean(row.top5_lost or 0.0 for row in rows)
-    bits, ratio = fmean(row.entropy for row in rows), fmean(row.ratio for row in rows)
     return (
-        f"published: mean of {len(rows)}", "", f"({top1:+.3f})", f"({top5:+.3f})", f"{bits:.3f}", f"{ratio:.2f}",
-        f"{1 - bits / 32:.3f}", NONE, NONE, NONE,
+        f"published: mean of {len(rows)}", "", f"({top1:+.3f})", f"({top5:+.3f})", *published_mean_rates(rows), NONE,
     )  # fmt: skip
+
+
+def _exact_cells(row: Row) -> dict[str, Any]:
+    """How many weights a file stores exactly, rounded and not, and the names of their tensors."""
+    cells: dict[str, Any] = {}
+    for column, key in (("stored_exactly", "exact"), ("not_rounded", "left")):
+        found = row.get(key) or {}
+        cells |= {column: found.get("weights", ""), f"{column}_names": "; ".join(found.get("names", ()))}
+    return cells
 
 
 def tonin_csv(networks: Sequence[NetworkResults]) -> str:
@@ -188,8 +217,7 @@ def tonin_csv(networks: Sequence[NetworkResults]) -> str:
             original = {**curve.original, "method": "original", "i": 32, "setting": "original"}
             for row in (original, *curve.rows):
                 values = {name: row.get(name, "") for name in columns}
-                exact = row.get("exact", {}).get("weights", "")
                 rows.append({
-                    "network": one.name, "part": part, **values, "stored_exactly": exact, "data": curve.data_hash,
+                    "network": one.name, "part": part, **values, **_exact_cells(row), "data": curve.data_hash,
                 })  # fmt: skip
     return rows_to_csv(rows)
