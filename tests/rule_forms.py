@@ -13,6 +13,14 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Form = tuple[list[NodeProto], dict[str, Any], tuple[int, ...], int]
 LINE, PLANE, SPACE = (3, 11), (3, 7, 6), (2, 5, 4, 6)
+REDUCTIONS = {  # and the operator set from which their axes are an input
+    **{
+        f"Reduce{kind}": 18
+        for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
+    },
+    "ReduceSum": 13,
+}
+POSITIVE = ("ReduceLogSum alone", "ReduceProd alone")
 
 
 def node(op: str, *inputs: str, **attributes: Any) -> NodeProto:
@@ -292,6 +300,19 @@ def norms() -> dict[str, Form]:
     return found
 
 
+def reductions_alone() -> dict[str, Form]:
+    """Every reduction as the only operator, with its axes as an attribute and as an input, kept and dropped."""
+    found: dict[str, Form] = {}
+    for op, moved in REDUCTIONS.items():
+        for keep in (0, 1):
+            old, late = node(op, axes=[2, -1], keepdims=keep), node(op, "h", "a", keepdims=keep)
+            found[f"{op} alone {keep} attribute"] = [old], {}, PLANE, 11
+            found[f"{op} alone {keep} input"] = [late], {"a": integers(2, -1)}, PLANE, moved
+            of_one = node(op, "h", "a", keepdims=keep)
+            found[f"{op} alone {keep} channels"] = [of_one], {"a": integers(1)}, PLANE, 18
+    return found
+
+
 def reductions() -> dict[str, Form]:
     """Reductions but for sums and means, and softmaxes."""
     found: dict[str, Form] = {}
@@ -300,6 +321,7 @@ def reductions() -> dict[str, Form]:
             for keep in (0, 1):
                 found[f"{op} {axes} {keep}"] = [node(op, axes=axes, keepdims=keep)], {}, PLANE, 11
         found[f"{op} by an input"] = [node(op, "h", "a")], {"a": integers(1, 3)}, PLANE, 18
+    found |= reductions_alone()
     for op in ("ReduceLogSum", "ReduceProd"):
         found[op] = [made("Exp", ["h"], ["e"]), node(op, "e", axes=[2], keepdims=0)], {}, PLANE, 11
     for op in ("Softmax", "LogSoftmax"):

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.gradients.backward import Backward
 from enxuto.calibration.gradients.graph import UnsupportedError
+from enxuto.calibration.gradients.rules import RULES
 from enxuto.compression.at_price import compress_at
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -127,3 +128,12 @@ def test_a_kernel_that_is_computed_is_refused() -> None:
     x = np.random.default_rng(2).standard_normal((6, *PLANE)).astype(np.float32)
     with pytest.raises(UnsupportedError, match="kernel is computed"):
         Backward(Model.from_proto(graph(nodes, {"z": integers(0)}, PLANE, 13)), ["h"], x, threads=1)
+
+
+def test_a_gradient_of_another_shape_is_refused_by_the_operators_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(RULES, "Tanh", lambda maker, node, gradient, carries: [("h", maker.constant([1.0]))])
+    x = np.random.default_rng(2).standard_normal((2, *PLANE)).astype(np.float32)
+    with pytest.raises(UnsupportedError, match=r"^the gradient at 'h' .* \(Tanh\)"):
+        Backward(Model.from_proto(graph([node("Tanh")], {}, PLANE, 13)), ["h"], x, threads=1)

@@ -78,7 +78,7 @@ class Backward:
         with _refuse("the derivatives of this model's operators"):
             backward = maker.model(self._outputs, self._cotangents)
             self._backward = Runner(backward, threads=threads, spinning=False)
-        self._try_out(runs)
+        self._try_out(runs, nodes)
 
     def scores(self, batch: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the first output (N, C) for a batch (N, …) of the only input, and values as `values` does."""
@@ -125,7 +125,7 @@ class Backward:
                 raise UnsupportedError(f"no gradient is known here: {name!r} is no tensor")
         return runs
 
-    def _try_out(self, runs: Sequence[dict[str, np.ndarray]]) -> None:
+    def _try_out(self, runs: Sequence[dict[str, np.ndarray]], nodes: Sequence[NodeProto]) -> None:
         """Run backwards from known values; `UnsupportedError` where a gradient has not its value's shape."""
         with _refuse("this number of images"):
             for values in runs:
@@ -133,7 +133,10 @@ class Backward:
                 found = self.gradients(values, ones)
                 for name, gradient in found.items():
                     if gradient.shape != values[name].shape:
-                        raise UnsupportedError(f"the gradient at {name!r} cannot be worked out here")
+                        readers = " and ".join(sorted({n.op_type for n in nodes if name in reads_of(n)}))
+                        raise UnsupportedError(
+                            f"the gradient at {name!r} cannot be worked out here from what reads it ({readers})"
+                        )
 
 
 def _without_cells(model: Model, batch: Group, threads: int) -> Model:

@@ -53,7 +53,7 @@ def _sum_or_mean(maker: GraphMaker, node: NodeProto, gradient: str, carries: set
 
 
 def _reduction(slope: Callable[[GraphMaker, str, str, Sequence[int]], str]) -> Rule:
-    """Return the rule of a reduction y of x with ∂y/∂x = slope(maker, x, y, axes); y has its axes kept."""
+    """Return the rule of a reduction y of x with the slope ∂y/∂x, of x's shape; y has its axes kept."""
 
     def rule(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
         name, axes = node.input[0], _reduced_axes(maker, node)
@@ -85,7 +85,8 @@ def _square_sum(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
 
 
 def _log_sum(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
-    return maker.op("Exp", maker.op("Neg", y))
+    """1 / Σx, the same for all elements of a sum."""
+    return maker.op("Expand", maker.op("Exp", maker.op("Neg", y)), maker.op("Shape", x))
 
 
 def _log_sum_exp(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
