@@ -37,7 +37,8 @@ LOOP = helper.make_graph(
 )
 
 REFUSED: dict[str, Form] = {
-    "running sums": ([node("CumSum", "h", "a")], {"a": np.int64(2)}, PLANE, 13),
+    "running sums over the images": ([node("CumSum", "h", "a")], {"a": np.int64(0)}, PLANE, 13),
+    "a norm over the images": ([node("MeanVarianceNormalization")], {}, PLANE, 13),
     "zeros and ones": ([node("Hardmax", axis=1)], {}, PLANE, 13),
     "limits that are computed": (
         [made("ReduceMax", ["h"], ["m"], keepdims=0), node("Clip", "h", "", "m")], {}, PLANE, 13

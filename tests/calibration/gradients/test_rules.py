@@ -8,6 +8,7 @@ from onnx import ModelProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from enxuto.calibration.gradients.backward import Backward
+from enxuto.calibration.gradients.fused import FUSED_RULES
 from enxuto.calibration.gradients.rules import RULES
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -26,13 +27,13 @@ BY_RUNTIME = (
         "ConvTranspose: of a shape",
     ),
     *("ConvTranspose: grouped", "batch norm", "conv with a kernel of integers", "in half precision", "pad "),
-    *("maximum 1: of all", "maximum 3: of all", "cell "),
+    *("maximum 1: of all", "maximum 3: of all", "cell ", "fused ", "MeanVariance"),
 )
 
 
 def test_every_rule_is_in_the_suite() -> None:
     tested = {node.op_type for nodes, *_ in FORMS.values() for node in nodes} | {"Identity", "Flatten"}
-    assert not {*RULES, "Split"} - tested
+    assert not {*RULES, *FUSED_RULES, "Split"} - tested
 
 
 @pytest.mark.parametrize("name", FORMS)

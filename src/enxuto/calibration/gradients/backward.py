@@ -19,6 +19,7 @@ import numpy as np
 from onnx import NodeProto
 
 from enxuto.calibration.gradients.cells import is_cell, unroll_cells
+from enxuto.calibration.gradients.fused import FUSED_DOMAIN, FUSED_RULES
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, UnsupportedError, feed_name
 from enxuto.calibration.gradients.rules import RULES, split_rule
 from enxuto.data.samples import Group
@@ -30,7 +31,7 @@ __all__ = ["Backward", "UnsupportedError"]
 
 _NO_SLOPE = frozenset(
     {"Shape", "Size", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor", "IsNaN",
-     "IsInf", "ArgMax", "ArgMin", "NonZero"}
+     "IsInf", "ArgMax", "ArgMin", "NonZero", "Floor", "Ceil", "Round", "Sign"}
 )  # fmt: skip
 """Operators whose outputs do not depend on values, or are constant but for jumps."""
 
@@ -220,7 +221,8 @@ def _through(
 ) -> Contributions:
     """Return what arrives at the inputs of a node, given what has arrived at its outputs."""
     arriving = [(place, gradients[name]) for place, name in enumerate(node.output) if name in gradients]
-    rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    rules = RULES if node.domain in ("", "ai.onnx") else FUSED_RULES if node.domain == FUSED_DOMAIN else {}
+    rule = rules.get(node.op_type)
     split = node.op_type == "Split" and node.domain in ("", "ai.onnx")
     if rule is None and not split:
         raise UnsupportedError(f"no gradient is known here for the operator {node.op_type}")
