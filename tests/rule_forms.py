@@ -13,6 +13,14 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Form = tuple[list[NodeProto], dict[str, Any], tuple[int, ...], int]
 LINE, PLANE, SPACE = (3, 11), (3, 7, 6), (2, 5, 4, 6)
+REDUCTIONS = {  # and the operator set from which their axes are an input
+    **{
+        f"Reduce{kind}": 18
+        for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
+    },
+    "ReduceSum": 13,
+}
+POSITIVE = ("ReduceLogSum alone", "ReduceProd alone")
 
 
 def node(op: str, *inputs: str, **attributes: Any) -> NodeProto:
@@ -88,8 +96,11 @@ def activations() -> dict[str, Form]:
     """Functions of single elements."""
     plain = {
         "Abs": 13,
+        "Asinh": 9,
+        "Atan": 7,
         "Celu": 12,
         "Cos": 7,
+        "Cosh": 9,
         "Elu": 6,
         "Erf": 13,
         "Exp": 13,
@@ -103,8 +114,11 @@ def activations() -> dict[str, Form]:
         "Selu": 6,
         "Sigmoid": 13,
         "Sin": 7,
+        "Sinh": 9,
         "Softplus": 1,
         "Softsign": 1,
+        "Swish": 24,
+        "Tan": 7,
         "Tanh": 13,
     }
     found: dict[str, Form] = {op: ([node(op)], {}, LINE, opset) for op, opset in plain.items()}
@@ -114,6 +128,7 @@ def activations() -> dict[str, Form]:
         "HardSigmoid": {"alpha": 0.6, "beta": 0.3},
         "LeakyRelu": {"alpha": 0.2},
         "Selu": {"alpha": 1.2, "gamma": 0.8},
+        "Swish": {"alpha": 1.6},
         "ThresholdedRelu": {"alpha": 0.3},
         "Gelu": {"approximate": "tanh"},
     }
@@ -121,6 +136,14 @@ def activations() -> dict[str, Form]:
         found[f"{op} {given}"] = [node(op, **given)], {}, LINE, plain.get(op, 10)
     wide = [made("Mul", ["h", "k"], ["w"]), node("HardSwish", "w")]
     found["HardSwish beyond its ramp"] = wide, {"k": np.float32(5)}, LINE, 14
+    for op, opset in (("Acos", 7), ("Asin", 7), ("Atanh", 9)):
+        inside = [made("Mul", ["h", "k"], ["i"]), node(op, "i")]
+        found[f"{op} within its range"] = inside, {"k": np.float32(0.8)}, LINE, opset
+    above = [made("Exp", ["h"], ["e"]), made("Add", ["e", "k"], ["a"]), node("Acosh", "a")]
+    found["Acosh within its range"] = above, {"k": np.float32(1)}, LINE, 9
+    for op in ("Floor", "Ceil", "Round", "Sign"):
+        steps = [made("Mul", ["h", "k"], ["i"]), made(op, ["i"], ["c"]), node("Mul", "h", "c")]
+        found[f"{op}, a factor of steps"] = steps, {"k": np.float32(3.3)}, LINE, 13
     for op in ("Log", "Reciprocal", "Sqrt"):
         found[f"{op} of positive"] = [made("Exp", ["h"], ["e"]), node(op, "e")], {}, LINE, 13
     for name, slope in (
@@ -286,9 +309,25 @@ def norms() -> dict[str, Form]:
                 PLANE,
                 1,
             )
+    for name, axes in (("plane", [2, 3]), ("all", [1, 2, 3]), ("channels", [-3])):
+        own = node("MeanVarianceNormalization", axes=axes)
+        found[f"MeanVarianceNormalization: {name}"] = [own], {}, PLANE, 13
     for size in (1, 3, 5):
         lrn = node("LRN", size=size, alpha=0.5, beta=0.6, bias=1.5)
         found[f"LRN {size}"] = [lrn], {}, (5, 4, 3), 13
+    return found
+
+
+def reductions_alone() -> dict[str, Form]:
+    """Every reduction as the only operator, with its axes as an attribute and as an input, kept and dropped."""
+    found: dict[str, Form] = {}
+    for op, moved in REDUCTIONS.items():
+        for keep in (0, 1):
+            old, late = node(op, axes=[2, -1], keepdims=keep), node(op, "h", "a", keepdims=keep)
+            found[f"{op} alone {keep} attribute"] = [old], {}, PLANE, 11
+            found[f"{op} alone {keep} input"] = [late], {"a": integers(2, -1)}, PLANE, moved
+            of_one = node(op, "h", "a", keepdims=keep)
+            found[f"{op} alone {keep} channels"] = [of_one], {"a": integers(1)}, PLANE, 18
     return found
 
 
@@ -300,8 +339,14 @@ def reductions() -> dict[str, Form]:
             for keep in (0, 1):
                 found[f"{op} {axes} {keep}"] = [node(op, axes=axes, keepdims=keep)], {}, PLANE, 11
         found[f"{op} by an input"] = [node(op, "h", "a")], {"a": integers(1, 3)}, PLANE, 18
+    found |= reductions_alone()
     for op in ("ReduceLogSum", "ReduceProd"):
         found[op] = [made("Exp", ["h"], ["e"]), node(op, "e", axes=[2], keepdims=0)], {}, PLANE, 11
+    for axis in (1, -1):
+        for exclusive in (0, 1):
+            for reverse in (0, 1):
+                sums = node("CumSum", "h", "a", exclusive=exclusive, reverse=reverse)
+                found[f"CumSum {axis} {exclusive} {reverse}"] = [sums], {"a": np.int64(axis)}, PLANE, 14
     for op in ("Softmax", "LogSoftmax"):
         for axis in (1, 2, -1):
             found[f"{op} {axis}"] = [node(op, axis=axis)], {}, PLANE, 13
@@ -474,8 +519,54 @@ def cells() -> dict[str, Form]:
     return found
 
 
+def fused() -> dict[str, Form]:
+    """Operators that ONNX Runtime puts in place of several; the numerical derivative is ONNX Runtime's own."""
+    found: dict[str, Form] = {}
+
+    def own(op: str, *inputs: str, **attributes: Any) -> NodeProto:
+        return node(op, *inputs, domain="com.microsoft", **attributes)
+
+    bias, scale = {"b": floats(6)}, {"s": floats(6) + 1}
+    shape = (4, 6)
+    for op in ("Gelu", "FastGelu", "QuickGelu"):
+        found[f"fused {op}"] = [own(op)], {}, shape, 17
+    found["fused QuickGelu, other slope"] = [own("QuickGelu", alpha=0.7)], {}, shape, 17
+    for op in ("BiasGelu", "FastGelu"):
+        found[f"fused {op} of a bias"] = [own(op, "h", "b")], bias, shape, 17
+    turned = made("Transpose", ["h"], ["t"], perm=[0, 2, 1])
+    for left in (0, 1):
+        for right in (0, 1):
+            operands = ("t" if left else "h", "h" if right else "t")
+            product = own("FusedMatMul", *operands, transA=left, transB=right, alpha=0.5)
+            found[f"fused FusedMatMul {left} {right}"] = [turned, product], {}, shape, 17
+    for right in (0, 1):
+        held = {"w": floats(3, 6) if right else floats(6, 3)}
+        found[f"fused FusedMatMul of a weight {right}"] = (
+            [own("FusedMatMul", "h", "w", transB=right)],
+            held,
+            shape,
+            17,
+        )
+    alone = node("SimplifiedLayerNormalization", "h", "s", axis=-1, epsilon=1e-3)
+    found["fused SimplifiedLayerNormalization"] = [alone], scale, shape, 17
+    bend = made("Tanh", ["h"], ["t"])
+    for op, more in (("SkipLayerNormalization", ["b"]), ("SkipSimplifiedLayerNormalization", [])):
+        plain, with_bias = ["h", "t", "s", *more], ["h", "t", "s", *more, "c"]
+        held = {**scale, **bias, "c": floats(2, 6)[0]}
+        found[f"fused {op}"] = [bend, own(op, *plain)], held, shape, 17
+        found[f"fused {op} of a bias"] = [bend, own(op, *with_bias, epsilon=0.01)], held, shape, 17
+        found[f"fused {op} of a constant"] = (
+            [own(op, "h", "k", *plain[2:])],
+            {**held, "k": floats(1, *shape)},
+            shape,
+            17,
+        )
+    return found
+
+
 FORMS: dict[str, Form] = {
     **cells(),
+    **fused(),
     **pools(),
     **sums(),
     **activations(),
@@ -680,4 +771,5 @@ def graph(
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()],
     )
-    return helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **options)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(body, opset_imports=opsets, ir_version=8, **options)

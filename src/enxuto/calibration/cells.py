@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from enxuto.calibration.gradients.cells import is_cell
 from enxuto.errors import EnxutoError
-from enxuto.onnx_model import STANDARD_DOMAINS, Model, Role, reads_of, text_attribute
+from enxuto.onnx_model import STANDARD_DOMAINS, Model, Role, piece_of, reads_of, text_attribute
 from enxuto.onnx_model.dtypes import FLOAT_TYPES
 from enxuto.onnx_model.tensors import InMemory, clear_bytes
 from enxuto.runtime import Runner
@@ -171,15 +171,7 @@ def _computed(
     """Return a value that follows from weights alone, with other numbers in one and zeros in the other floats."""
     if not nodes:
         return given[value]
-    proto = ModelProto()
-    proto.ir_version = model.proto.ir_version
-    proto.opset_import.extend(model.proto.opset_import)
-    proto.functions.extend(model.proto.functions)
-    proto.graph.name = "weights"
-    proto.graph.node.extend(nodes)
-    proto.graph.initializer.extend(t for t in model.proto.graph.initializer if t.name in leaves)
-    proto.graph.output.add(name=value)
-    piece = model.with_proto(proto)
+    piece = piece_of(model, nodes, [value])
     zeros = {
         name: np.zeros(model.info(name).shape, model.info(name).dtype)
         for name in leaves - set(given)

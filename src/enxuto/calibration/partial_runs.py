@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper
+from onnx import NodeProto, helper
 
 from enxuto.data.samples import Group
 from enxuto.machine.processors import processors
 from enxuto.machine.workers import workers
-from enxuto.onnx_model import Model, numpy_dtype, reads_of, static_values
+from enxuto.onnx_model import Model, numpy_dtype, piece_of, reads_of, static_values
 from enxuto.runtime import Runner
 
 __all__ = ["PartialRuns"]
@@ -149,25 +149,8 @@ class PartialRuns:
         self, stage: _Stage, values: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]
     ) -> Model:
         """Return a stage as a model of its new, with some weights replaced."""
-        reads = {name for node in stage.nodes for name in reads_of(node)}
-        proto = ModelProto()
-        proto.ir_version = self._model.proto.ir_version
-        proto.opset_import.extend(self._model.proto.opset_import)
-        proto.functions.extend(self._model.proto.functions)
-        graph = proto.graph
-        graph.name = "stage"
-        graph.node.extend(stage.nodes)
-        for name in stage.inputs:
-            kind = helper.np_dtype_to_tensor_dtype(values[name].dtype)
-            graph.input.append(helper.make_tensor_value_info(name, kind, None))
-        for name in stage.outputs:
-            graph.output.add(name=name)
-        whole = self._model.proto.graph
-        graph.initializer.extend(tensor for tensor in whole.initializer if tensor.name in reads)
-        graph.sparse_initializer.extend(
-            item for item in whole.sparse_initializer if item.values.name in reads
-        )
-        piece = self._model.with_proto(proto)
+        fed = {name: helper.np_dtype_to_tensor_dtype(values[name].dtype) for name in stage.inputs}
+        piece = piece_of(self._model, stage.nodes, stage.outputs, fed)
         return piece.replace_weights({name: array for name, array in weights.items() if name in piece})
 
 
@@ -232,7 +215,8 @@ def _plan(model: Model, stops: Sequence[str]) -> list[_Stage]:
             if index in done or index in new:
                 continue
             new.add(index)
-            pending.extend(maker[name] for name in reads[index] if name in maker)
+            # A Constant node's output is a weight: each stage that reads it has it of its own.
+            pending.extend(maker[name] for name in reads[index] if name in maker and name not in model)
         done |= new
         chosen.append(sorted(new))
     stages = []

@@ -29,6 +29,7 @@ from enxuto.onnx_model.ending import (
 from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
+from enxuto.onnx_model.pieces import piece_of
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, read_counts, reads_of
 from enxuto.onnx_model.skeleton import fill, skeleton, skeleton_slots
@@ -75,6 +76,7 @@ __all__ = [
     "numpy_dtype",
     "output_ending",
     "picks_values",
+    "piece_of",
     "position_sources",
     "read_counts",
     "reads_of",

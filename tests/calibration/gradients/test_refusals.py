@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.gradients.backward import Backward
 from enxuto.calibration.gradients.graph import UnsupportedError
+from enxuto.calibration.gradients.rules import RULES
 from enxuto.compression.at_price import compress_at
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
@@ -36,7 +37,8 @@ LOOP = helper.make_graph(
 )
 
 REFUSED: dict[str, Form] = {
-    "running sums": ([node("CumSum", "h", "a")], {"a": np.int64(2)}, PLANE, 13),
+    "running sums over the images": ([node("CumSum", "h", "a")], {"a": np.int64(0)}, PLANE, 13),
+    "a norm over the images": ([node("MeanVarianceNormalization")], {}, PLANE, 13),
     "zeros and ones": ([node("Hardmax", axis=1)], {}, PLANE, 13),
     "limits that are computed": (
         [made("ReduceMax", ["h"], ["m"], keepdims=0), node("Clip", "h", "", "m")], {}, PLANE, 13
@@ -127,3 +129,12 @@ def test_a_kernel_that_is_computed_is_refused() -> None:
     x = np.random.default_rng(2).standard_normal((6, *PLANE)).astype(np.float32)
     with pytest.raises(UnsupportedError, match="kernel is computed"):
         Backward(Model.from_proto(graph(nodes, {"z": integers(0)}, PLANE, 13)), ["h"], x, threads=1)
+
+
+def test_a_gradient_of_another_shape_is_refused_by_the_operators_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(RULES, "Tanh", lambda maker, node, gradient, carries: [("h", maker.constant([1.0]))])
+    x = np.random.default_rng(2).standard_normal((2, *PLANE)).astype(np.float32)
+    with pytest.raises(UnsupportedError, match=r"^the gradient at 'h' .* \(Tanh\)"):
+        Backward(Model.from_proto(graph([node("Tanh")], {}, PLANE, 13)), ["h"], x, threads=1)

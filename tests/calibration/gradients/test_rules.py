@@ -8,10 +8,11 @@ from onnx import ModelProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from enxuto.calibration.gradients.backward import Backward
+from enxuto.calibration.gradients.fused import FUSED_RULES
 from enxuto.calibration.gradients.rules import RULES
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
-from rule_forms import FORMS, graph
+from rule_forms import FORMS, POSITIVE, graph
 
 DIRECTIONS = 4
 # Differences of float32 for what ONNX's reference implementation cannot do, or does otherwise than ONNX Runtime.
@@ -26,13 +27,13 @@ BY_RUNTIME = (
         "ConvTranspose: of a shape",
     ),
     *("ConvTranspose: grouped", "batch norm", "conv with a kernel of integers", "in half precision", "pad "),
-    *("maximum 1: of all", "maximum 3: of all", "cell "),
+    *("maximum 1: of all", "maximum 3: of all", "cell ", "fused ", "MeanVariance"),
 )
 
 
 def test_every_rule_is_in_the_suite() -> None:
     tested = {node.op_type for nodes, *_ in FORMS.values() for node in nodes} | {"Identity", "Flatten"}
-    assert not {*RULES, "Split"} - tested
+    assert not {*RULES, *FUSED_RULES, "Split"} - tested
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -42,6 +43,7 @@ def test_the_gradient_of_every_form(name: str) -> None:
     model = Model.from_proto(proto)
     x = np.random.default_rng(2).permutation(np.linspace(-1, 1, 3 * int(np.prod(shape)))).astype(np.float32)
     x = x.reshape(3, *shape)
+    x = 1 + x / 4 if name.startswith(POSITIVE) else x
     backward = Backward(model, ["h"], x[:2], threads=1)
     scores, values = backward.scores(x)
     cotangent = np.random.default_rng(3).standard_normal(scores.shape)

@@ -15,7 +15,7 @@ from onnx import NodeProto, TensorProto
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, Rule
 from enxuto.onnx_model import float_attribute, has_attribute, text_attribute
 
-__all__ = ["ACTIVATION_RULES"]
+__all__ = ["ACTIVATION_RULES", "gelu_slope", "swish_slope"]
 
 _Slope: TypeAlias = Callable[[GraphMaker, NodeProto], str]
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # ONNX's defaults
@@ -143,10 +143,13 @@ def _softsign(maker: GraphMaker, node: NodeProto) -> str:
 
 
 def _gelu(maker: GraphMaker, node: NodeProto) -> str:
+    return gelu_slope(maker, _x(maker, node), text_attribute(node, "approximate", "none") != "none")
+
+
+def gelu_slope(maker: GraphMaker, x: str, approximate: bool) -> str:
     """Φ(x) + x·φ(x), or the derivative of x/2·(1 + tanh(√(2/π)·(x + c·x³)))."""
-    x = _x(maker, node)
     square = maker.op("Mul", x, x)
-    if text_attribute(node, "approximate", "none") == "none":
+    if not approximate:
         distribution = maker.op(
             "Mul", 0.5, maker.op("Add", 1.0, maker.op("Erf", maker.op("Mul", x, math.sqrt(0.5))))
         )
@@ -159,6 +162,17 @@ def _gelu(maker: GraphMaker, node: NodeProto) -> str:
     bell = maker.op("Sub", 1.0, maker.op("Mul", inner, inner))
     rise = maker.op("Mul", maker.op("Mul", x, bell), inner_slope)
     return maker.op("Mul", 0.5, maker.op("Add", maker.op("Add", 1.0, inner), rise))
+
+
+def swish_slope(maker: GraphMaker, x: str, alpha: float) -> str:
+    """y = x·s with s = sigmoid(α·x); y' = s·(1 + α·x·(1 − s))."""
+    gate = maker.op("Sigmoid", maker.op("Mul", x, alpha))
+    rest = maker.op("Mul", maker.op("Mul", x, alpha), maker.op("Sub", 1.0, gate))
+    return maker.op("Mul", gate, maker.op("Add", 1.0, rest))
+
+
+def _swish(maker: GraphMaker, node: NodeProto) -> str:
+    return swish_slope(maker, _x(maker, node), float_attribute(node, "alpha", 1.0))
 
 
 def _mish(maker: GraphMaker, node: NodeProto) -> str:
@@ -191,12 +205,29 @@ def _abs(maker: GraphMaker, node: NodeProto) -> str:
     return maker.op("Sign", _x(maker, node))
 
 
-def _sin(maker: GraphMaker, node: NodeProto) -> str:
-    return maker.op("Cos", _x(maker, node))
-
-
 def _cos(maker: GraphMaker, node: NodeProto) -> str:
     return maker.op("Neg", maker.op("Sin", _x(maker, node)))
+
+
+def _tan(maker: GraphMaker, node: NodeProto) -> str:
+    y = _y(maker, node)
+    return maker.op("Add", 1.0, maker.op("Mul", y, y))
+
+
+def _function_of_x(kind: str) -> _Slope:
+    """Return a slope that is an operator's value at x."""
+    return lambda maker, node: maker.op(kind, _x(maker, node))
+
+
+def _inverse(constant: float, square: float, *, root: bool, sign: float = 1.0) -> _Slope:
+    """Return the slope sign / (constant + square·x²) of an inverse function, or sign / √ of that."""
+
+    def slope(maker: GraphMaker, node: NodeProto) -> str:
+        x = _x(maker, node)
+        base = maker.op("Add", constant, maker.op("Mul", square, maker.op("Mul", x, x)))
+        return maker.op("Div", sign, maker.op("Sqrt", base) if root else base)
+
+    return slope
 
 
 def _neg(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
@@ -205,9 +236,16 @@ def _neg(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -
 
 ACTIVATION_RULES: dict[str, Rule] = {
     "Abs": _times(_abs),
+    "Acos": _times(_inverse(1.0, -1.0, root=True, sign=-1.0)),
+    "Acosh": _times(_inverse(-1.0, 1.0, root=True)),
+    "Asin": _times(_inverse(1.0, -1.0, root=True)),
+    "Asinh": _times(_inverse(1.0, 1.0, root=True)),
+    "Atan": _times(_inverse(1.0, 1.0, root=False)),
+    "Atanh": _times(_inverse(1.0, -1.0, root=False)),
     "Celu": _times(_celu),
     "Clip": _clip,
     "Cos": _times(_cos),
+    "Cosh": _times(_function_of_x("Sinh")),
     "Elu": _times(_elu),
     "Erf": _times(_erf),
     "Exp": _times(_y),
@@ -223,10 +261,13 @@ ACTIVATION_RULES: dict[str, Rule] = {
     "Relu": _relu,
     "Selu": _times(_selu),
     "Sigmoid": _times(_sigmoid),
-    "Sin": _times(_sin),
+    "Sin": _times(_function_of_x("Cos")),
+    "Sinh": _times(_function_of_x("Cosh")),
     "Softplus": _times(_softplus),
     "Softsign": _times(_softsign),
     "Sqrt": _times(_sqrt),
+    "Swish": _times(_swish),
+    "Tan": _times(_tan),
     "Tanh": _times(_tanh),
     "ThresholdedRelu": _times(_thresholded_relu),
 }

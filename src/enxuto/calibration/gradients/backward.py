@@ -19,6 +19,7 @@ import numpy as np
 from onnx import NodeProto
 
 from enxuto.calibration.gradients.cells import is_cell, unroll_cells
+from enxuto.calibration.gradients.fused import FUSED_DOMAIN, FUSED_RULES
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, UnsupportedError, feed_name
 from enxuto.calibration.gradients.rules import RULES, split_rule
 from enxuto.data.samples import Group
@@ -30,7 +31,7 @@ __all__ = ["Backward", "UnsupportedError"]
 
 _NO_SLOPE = frozenset(
     {"Shape", "Size", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not", "Xor", "IsNaN",
-     "IsInf", "ArgMax", "ArgMin", "NonZero"}
+     "IsInf", "ArgMax", "ArgMin", "NonZero", "Floor", "Ceil", "Round", "Sign"}
 )  # fmt: skip
 """Operators whose outputs do not depend on values, or are constant but for jumps."""
 
@@ -78,7 +79,7 @@ class Backward:
         with _refuse("the derivatives of this model's operators"):
             backward = maker.model(self._outputs, self._cotangents)
             self._backward = Runner(backward, threads=threads, spinning=False)
-        self._try_out(runs)
+        self._try_out(runs, nodes)
 
     def scores(self, batch: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the first output (N, C) for a batch (N, …) of the only input, and values as `values` does."""
@@ -125,7 +126,7 @@ class Backward:
                 raise UnsupportedError(f"no gradient is known here: {name!r} is no tensor")
         return runs
 
-    def _try_out(self, runs: Sequence[dict[str, np.ndarray]]) -> None:
+    def _try_out(self, runs: Sequence[dict[str, np.ndarray]], nodes: Sequence[NodeProto]) -> None:
         """Run backwards from known values; `UnsupportedError` where a gradient has not its value's shape."""
         with _refuse("this number of images"):
             for values in runs:
@@ -133,7 +134,10 @@ class Backward:
                 found = self.gradients(values, ones)
                 for name, gradient in found.items():
                     if gradient.shape != values[name].shape:
-                        raise UnsupportedError(f"the gradient at {name!r} cannot be worked out here")
+                        readers = " and ".join(sorted({n.op_type for n in nodes if name in reads_of(n)}))
+                        raise UnsupportedError(
+                            f"the gradient at {name!r} cannot be worked out here from what reads it ({readers})"
+                        )
 
 
 def _without_cells(model: Model, batch: Group, threads: int) -> Model:
@@ -217,7 +221,8 @@ def _through(
 ) -> Contributions:
     """Return what arrives at the inputs of a node, given what has arrived at its outputs."""
     arriving = [(place, gradients[name]) for place, name in enumerate(node.output) if name in gradients]
-    rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    rules = RULES if node.domain in ("", "ai.onnx") else FUSED_RULES if node.domain == FUSED_DOMAIN else {}
+    rule = rules.get(node.op_type)
     split = node.op_type == "Split" and node.domain in ("", "ai.onnx")
     if rule is None and not split:
         raise UnsupportedError(f"no gradient is known here for the operator {node.op_type}")

@@ -11,7 +11,7 @@ from onnx import NodeProto
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, Rule, UnsupportedError
 from enxuto.onnx_model import float_attribute, int_attribute, text_attribute
 
-__all__ = ["MATRIX_RULES"]
+__all__ = ["MATRIX_RULES", "fused_matmul"]
 
 
 def _matmul(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
@@ -32,6 +32,31 @@ def _matmul(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]
         found.append((left, _sum_stack(maker, own, left, right, 0)))
     if right in carries:
         own = maker.op("MatMul", _transpose(maker, left, column=False), stacked)
+        found.append((right, _sum_stack(maker, own, right, left, 1)))
+    return found
+
+
+def fused_matmul(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    """Y = α·A′·B′ of stacks of matrices, where A′ and B′ may be transposed: ∂A′ = α·G·B′ᵀ and ∂B′ = α·A′ᵀ·G."""
+    left, right = node.input
+    ranks = [len(maker.shape(name)) for name in node.input]
+    if min(ranks) < 2 or int_attribute(node, "transBatchA") or int_attribute(node, "transBatchB"):
+        raise UnsupportedError("no gradient is known here for a FusedMatMul of vectors or transposed stacks")
+    turned = [int_attribute(node, "transA"), int_attribute(node, "transB")]
+
+    def turn(value: str, rank: int, times: int) -> str:
+        order = [*range(rank - 2), rank - 1, rank - 2]
+        return maker.op("Transpose", value, perm=order) if times % 2 else value
+
+    scaled = maker.op("Mul", gradient, float_attribute(node, "alpha", 1.0))
+    found = []
+    if left in carries:
+        own = maker.op("MatMul", scaled, turn(maker.value(right), ranks[1], turned[1] + 1))
+        own = turn(own, len(maker.shape(node.output[0])), turned[0])
+        found.append((left, _sum_stack(maker, own, left, right, 0)))
+    if right in carries:
+        own = maker.op("MatMul", turn(maker.value(left), ranks[0], turned[0] + 1), scaled)
+        own = turn(own, len(maker.shape(node.output[0])), turned[1])
         found.append((right, _sum_stack(maker, own, right, left, 1)))
     return found
 

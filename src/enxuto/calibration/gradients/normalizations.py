@@ -12,10 +12,11 @@ import numpy as np
 from onnx import NodeProto
 
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, Rule, UnsupportedError
-from enxuto.onnx_model import float_attribute, int_attribute
+from enxuto.onnx_model import float_attribute, int_attribute, ints_attribute
 
-__all__ = ["NORMALIZATION_RULES"]
+__all__ = ["NORMALIZATION_RULES", "normalize", "through_normalization", "through_root_mean_square"]
 
+_LEAST_VARIANCE = 1e-18  # the square of what MeanVarianceNormalization adds to a deviation
 _SCALE_BY_CHANNEL = 21  # the version of ONNX's operators from which a group norm has a scale for each channel
 
 
@@ -37,11 +38,11 @@ def _layer_norm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[
     x, rank = node.input[0], len(maker.shape(node.input[0]))
     axes = list(range(int_attribute(node, "axis", -1) % rank, rank))
     _check_axes(maker, node, axes)
-    normal, deviation = _normalize(maker, maker.value(x), axes, float_attribute(node, "epsilon", 1e-5))
+    normal, deviation = normalize(maker, maker.value(x), axes, float_attribute(node, "epsilon", 1e-5))
     found = []
     if x in carries:
         scaled = maker.op("Mul", gradient, maker.value(node.input[1]))
-        found.append((x, _through_normalization(maker, scaled, normal, deviation, axes)))
+        found.append((x, through_normalization(maker, scaled, normal, deviation, axes)))
     if node.input[1] in carries:
         own = maker.op("Mul", gradient, normal)
         found.append((node.input[1], maker.sum_to(own, node.input[1], node.output[0])))
@@ -57,22 +58,29 @@ def _root_mean_square_norm(
     x, rank = node.input[0], len(maker.shape(node.input[0]))
     axes = list(range(int_attribute(node, "axis", -1) % rank, rank))
     _check_axes(maker, node, axes)
-    value = maker.value(x)
-    power = maker.op("ReduceMean", maker.op("Mul", value, value), axes, keepdims=1)
-    deviation = maker.op("Sqrt", maker.op("Add", power, float_attribute(node, "epsilon", 1e-5)))
-    normal = maker.op("Div", value, deviation)
     scaled = maker.op("Mul", gradient, maker.value(node.input[1]))
-    along = maker.op("ReduceMean", maker.op("Mul", scaled, normal), axes, keepdims=1)
-    return [(x, maker.op("Div", maker.op("Sub", scaled, maker.op("Mul", normal, along)), deviation))]
+    epsilon = float_attribute(node, "epsilon", 1e-5)
+    return [(x, through_root_mean_square(maker, maker.value(x), scaled, axes, epsilon))]
+
+
+def _mean_variance_norm(
+    maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]
+) -> Contributions:
+    """MeanVarianceNormalization: y = x̂, over axes that must not be that of the images (which ONNX's default names)."""
+    x, rank = node.input[0], len(maker.shape(node.input[0]))
+    axes = sorted(axis % rank for axis in ints_attribute(node, "axes", (0, 2, 3)))
+    _check_axes(maker, node, axes)
+    normal, deviation = normalize(maker, maker.value(x), axes, _LEAST_VARIANCE)
+    return [(x, through_normalization(maker, gradient, normal, deviation, axes))]
 
 
 def _instance_norm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
     x, rank = node.input[0], len(maker.shape(node.input[0]))
     axes = list(range(2, rank))
-    normal, deviation = _normalize(maker, maker.value(x), axes, float_attribute(node, "epsilon", 1e-5))
+    normal, deviation = normalize(maker, maker.value(x), axes, float_attribute(node, "epsilon", 1e-5))
     by_channel = maker.op("Reshape", maker.value(node.input[1]), [-1, *([1] * (rank - 2))])
     scaled = maker.op("Mul", gradient, by_channel)
-    return [(x, _through_normalization(maker, scaled, normal, deviation, axes))]
+    return [(x, through_normalization(maker, scaled, normal, deviation, axes))]
 
 
 def _group_norm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
@@ -81,7 +89,7 @@ def _group_norm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[
     groups = int_attribute(node, "num_groups")
     split = [0, groups, -1]
     grouped = maker.op("Reshape", maker.value(x), split)
-    normal, deviation = _normalize(maker, grouped, [2], float_attribute(node, "epsilon", 1e-5))
+    normal, deviation = normalize(maker, grouped, [2], float_attribute(node, "epsilon", 1e-5))
     ones = [1] * (len(shape) - 2)
     if maker.opset() >= _SCALE_BY_CHANNEL:
         by_channel = maker.op("Reshape", maker.value(node.input[1]), [-1, *ones])
@@ -89,7 +97,7 @@ def _group_norm(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[
     else:
         by_group = maker.op("Reshape", maker.value(node.input[1]), [-1, 1])
         scaled = maker.op("Mul", maker.op("Reshape", gradient, split), by_group)
-    own = _through_normalization(maker, scaled, normal, deviation, [2])
+    own = through_normalization(maker, scaled, normal, deviation, [2])
     return [(x, maker.reshape_like(own, x))]
 
 
@@ -133,7 +141,7 @@ def _sum_over_channels(maker: GraphMaker, value: str, shape: Sequence[int], befo
     return maker.op("Reshape", sums, [-1, *shape[1:]])
 
 
-def _normalize(maker: GraphMaker, value: str, axes: Sequence[int], epsilon: float) -> tuple[str, str]:
+def normalize(maker: GraphMaker, value: str, axes: Sequence[int], epsilon: float) -> tuple[str, str]:
     """Return x̂ and the deviation over some axes, which are kept."""
     centred = maker.op("Sub", value, maker.op("ReduceMean", value, axes, keepdims=1))
     variance = maker.op("ReduceMean", maker.op("Mul", centred, centred), axes, keepdims=1)
@@ -141,7 +149,7 @@ def _normalize(maker: GraphMaker, value: str, axes: Sequence[int], epsilon: floa
     return maker.op("Div", centred, deviation), deviation
 
 
-def _through_normalization(
+def through_normalization(
     maker: GraphMaker, gradient: str, normal: str, deviation: str, axes: Sequence[int]
 ) -> str:
     """Return the gradient at x, given that at x̂."""
@@ -149,6 +157,17 @@ def _through_normalization(
     along = maker.op("ReduceMean", maker.op("Mul", gradient, normal), axes, keepdims=1)
     rest = maker.op("Sub", maker.op("Sub", gradient, mean), maker.op("Mul", normal, along))
     return maker.op("Div", rest, deviation)
+
+
+def through_root_mean_square(
+    maker: GraphMaker, value: str, gradient: str, axes: Sequence[int], epsilon: float
+) -> str:
+    """Return the gradient at x, given that at x̂ = x / √(mean(x²) + ε)."""
+    power = maker.op("ReduceMean", maker.op("Mul", value, value), axes, keepdims=1)
+    deviation = maker.op("Sqrt", maker.op("Add", power, epsilon))
+    normal = maker.op("Div", value, deviation)
+    along = maker.op("ReduceMean", maker.op("Mul", gradient, normal), axes, keepdims=1)
+    return maker.op("Div", maker.op("Sub", gradient, maker.op("Mul", normal, along)), deviation)
 
 
 def _check_axes(maker: GraphMaker, node: NodeProto, axes: Sequence[int]) -> None:
@@ -163,5 +182,7 @@ NORMALIZATION_RULES: dict[str, Rule] = {
     "LRN": _response_norm,
     "LayerNormalization": _layer_norm,
     "LpNormalization": _lp_normalization,
+    "MeanVarianceNormalization": _mean_variance_norm,
     "RMSNormalization": _root_mean_square_norm,
+    "SimplifiedLayerNormalization": _root_mean_square_norm,  # ONNX Runtime's own, though in ONNX's domain
 }

@@ -1,4 +1,4 @@
-"""Derivatives of reductions over axes, and of the softmax, which contains one.
+"""Derivatives of reductions over axes, of running sums, and of the softmax, which contains a sum.
 
 What went into a sum gets its gradient. Other reductions multiply it by a slope for each element.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from onnx import NodeProto
 
 from enxuto.calibration.gradients.graph import Contributions, GraphMaker, Rule, UnsupportedError
@@ -53,7 +54,7 @@ def _sum_or_mean(maker: GraphMaker, node: NodeProto, gradient: str, carries: set
 
 
 def _reduction(slope: Callable[[GraphMaker, str, str, Sequence[int]], str]) -> Rule:
-    """Return the rule of a reduction y of x with ∂y/∂x = slope(maker, x, y, axes); y has its axes kept."""
+    """Return the rule of a reduction y of x with the slope ∂y/∂x, of x's shape; y has its axes kept."""
 
     def rule(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
         name, axes = node.input[0], _reduced_axes(maker, node)
@@ -85,7 +86,8 @@ def _square_sum(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
 
 
 def _log_sum(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
-    return maker.op("Exp", maker.op("Neg", y))
+    """1 / Σx, the same for all elements of a sum."""
+    return maker.op("Expand", maker.op("Exp", maker.op("Neg", y)), maker.op("Shape", x))
 
 
 def _log_sum_exp(maker: GraphMaker, x: str, y: str, axes: Sequence[int]) -> str:
@@ -123,7 +125,20 @@ def _log_softmax(maker: GraphMaker, node: NodeProto, gradient: str, carries: set
     return [(node.input[0], maker.op("Sub", gradient, share))]
 
 
+def _running_sum(maker: GraphMaker, node: NodeProto, gradient: str, carries: set[str]) -> Contributions:
+    """CumSum: every element is in the sums behind it, whose gradients are added from the other end."""
+    if not maker.is_constant(node.input[1]):
+        raise UnsupportedError("no gradient is known here for a CumSum along a computed axis")
+    axis = int(maker.load(node.input[1]).reshape(())) % len(maker.shape(node.input[0]))
+    if maker.batch_axis(node.input[0]) == axis:
+        raise UnsupportedError("no gradient is known here for a CumSum over the images")
+    exclusive, reverse = int_attribute(node, "exclusive"), int_attribute(node, "reverse")
+    along = maker.constant(axis, np.int64)
+    return [(node.input[0], maker.op("CumSum", gradient, along, exclusive=exclusive, reverse=1 - reverse))]
+
+
 REDUCTION_RULES: dict[str, Rule] = {
+    "CumSum": _running_sum,
     "LogSoftmax": _log_softmax,
     "ReduceL1": _reduction(_absolute_sum),
     "ReduceL2": _reduction(_norm),
