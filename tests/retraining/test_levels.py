@@ -137,7 +137,9 @@ def test_growing_steps_leaves_weights_where_they_are_and_makes_their_levels_fewe
     assert isinstance(grid, Grid)
     spacing = grid.steps(weight.shape)[0] * learned.column_factors.numpy()
     moved = np.abs(learned().detach().numpy() - weight)
-    assert (moved <= (0.5 + 1 / 1.5) * spacing).all()  # half a step, and what feedback had moved the weight by
+    assert (
+        moved <= (0.5 + 1 / 1.5) * spacing
+    ).all()  # half a step, and what feedback had moved the weight by
     for average, parameter in zip(averages, learned.parameters(), strict=True):
         torch.testing.assert_close(average, parameter.detach())
 
