@@ -28,6 +28,7 @@ def named_for(message: str, verb: Callable[..., None]) -> str:
     [
         ("bound max_kl= or min_agreement=", "bound --max-kl or --min-agreement"),
         ("keep_exact=, names=", "--keep-exact, --labels"),
+        ("more roles= would", "more --quantize-roles would"),
         ("range= is one", "--range is one"),
         ("max_judge_drop= is one too", "--max-judge-drop is one too"),
         ("predict= is no option", "predict= is no option"),

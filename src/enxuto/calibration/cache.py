@@ -40,7 +40,7 @@ from enxuto.onnx_model import Model, fold_batch_norm
 
 __all__ = ["cached_calibration", "calibration_folder", "calibration_key"]
 
-_LAYOUT = 11  # of the files and of how they are measured; another number makes older ones unknown
+_LAYOUT = 12  # of the files and of how they are measured; another number makes older ones unknown
 _MOST = 1 << 30  # bytes
 
 
@@ -56,6 +56,7 @@ def calibration_key(
     choices: OutputChoices | None = None,
     *,
     labelled: bool = False,
+    rows: str = "",
 ) -> str:
     """Return 32 hex digits that change with whatever a calibration depends on."""
     samples = samples_of(model, data)
@@ -67,6 +68,7 @@ def calibration_key(
         samples.stacked,
         sorted((choices or {}).items()),
         labelled,
+        rows,
     ]
     found = hashlib.sha256(json.dumps(facts).encode())
     for name in model.weight_names:
@@ -90,6 +92,7 @@ def cached_calibration(
     threads: int,
     choices: OutputChoices | None = None,
     labelled: bool = False,
+    rows: str = "",
     folder: Path | None = None,
 ) -> Calibration:
     """Return the cached calibration of this model and these images, or make it and write it to the cache.
@@ -103,11 +106,12 @@ def cached_calibration(
         threads: of a calibration read from the cache.
         choices: by output what it is judged as.
         labelled: whether labels of the data count the model's outputs.
+        rows: what rows of numbers are taken for where neither graph nor name tells.
         folder: of the cache, by default `calibration_folder()`. Where it cannot be written, nothing is cached.
     """
     place = (
         folder or calibration_folder()
-    ) / f"{calibration_key(model, data, seed, choices, labelled=labelled)}.npz"
+    ) / f"{calibration_key(model, data, seed, choices, labelled=labelled, rows=rows)}.npz"
     found = _load(place, model, samples_of(model, data), source, seed, threads)
     if found is not None:
         return found

@@ -48,6 +48,7 @@ def calibrate(
     *,
     choices: OutputChoices | None = None,
     labelled: bool = False,
+    rows: str = "",
     source: str = "",
     seed: int = 0,
     threads: int = 0,
@@ -63,6 +64,7 @@ def calibrate(
         data: what the model is fed, or images (N, …), float32 as its one input takes them, best some hundreds.
         choices: by output what it is judged as; found out by default.
         labelled: whether labels of the data count the model's outputs.
+        rows: what rows of numbers are taken for where neither graph nor name tells (`calibration.outputs`).
         source: what the data are, for the record.
         seed: of all that is sampled.
         threads: 0 for one per processor.
@@ -81,7 +83,9 @@ def calibrate(
     samples = samples_of(folded_model, data)
     straight = straighten(folded_model, samples.groups(), threads=threads)
     _check_something_to_calibrate(straight)
-    judged_outputs = find_losses(folded_model, samples, choices, threads=threads, labelled=labelled)
+    judged_outputs = find_losses(
+        folded_model, samples, choices, threads=threads, labelled=labelled, rows=rows
+    )
     measured = judged_outputs.measured(straight)
     layers = _measured_layers(measured, judged_outputs, straight)
     runs, samples = run_freely(measured, model, samples, judged_outputs, threads)

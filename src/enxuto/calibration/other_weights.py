@@ -1,13 +1,15 @@
 """Weights that no calibrated layer holds: how much the loss rises with their steps, measured one weight at a time.
 
-These are embeddings, matrices that several operators read, factors of an Einsum, weights inside of If and Loop. Nothing
-is known of their inputs, so that they are rounded without feedback. But their steps follow the same price as those of
+These are embeddings, matrices that several operators read, factors of an Einsum, weights inside of If and Loop, and
+parts of features: positions, class tokens, vectors of layer norms, biases that are added behind a MatMul. Nothing is
+known of their inputs, so that they are rounded without feedback. But their steps follow the same price as those of
 layers. A step that is f times the default's loses c·f² and saves log2 f bits a weight; at a price of λ nats a bit the
 least of the sum is at f² = λn/(2 c ln 2).
 
 c is the loss at default steps, measured where it is above noise and small enough to be quadratic. Where the samples
 tell nothing of a weight (it is in the branch that none of them takes), or there are too many to measure, it gets the
-mean factor of those that are known, layers too.
+mean factor of those that are known, layers too. Vectors are many and small: they are disturbed and measured together,
+and share a factor.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from enxuto.calibration.allocation import Spacing
 from enxuto.calibration.sensitivity import LOSS_BAND, References, model_loss
 from enxuto.data.samples import Group
 from enxuto.metrics.losses import OutputLoss
-from enxuto.onnx_model import Model, Role
+from enxuto.onnx_model import Model, Role, is_vector, parts_of_features
 from enxuto.progress import Progress
 from enxuto.quantize.scalar import Quantizer
 from enxuto.quantize.schemes import BalancedSteps, NetworkStats, TensorStats, is_representable, statistics
@@ -38,13 +40,17 @@ _MOST = 96  # weights that are measured, largest first
 
 
 def other_weights(model: Model, layers: Collection[str]) -> list[str]:
-    """Return the names of kernels and matrices that are none of `layers`' and can be quantized, largest first."""
+    """Return the names of kernels, matrices and parts of features, none of `layers`', that can be quantized.
+
+    The largest come first.
+    """
+    parts = set(parts_of_features(model))
     outputs = {item.name for item in model.proto.graph.output}
-    # All of these roles hold floats.
+    # All of these hold floats.
     found = [
         info
         for info in model.infos()
-        if info.role in _ROLES
+        if (info.role in _ROLES or info.name in parts)
         and info.elements >= _FEWEST
         and info.name not in layers
         and info.name not in outputs
@@ -78,25 +84,42 @@ def measure_others(
     names = other_weights(model, layers)
     tensors, network = statistics(model, [*names, *(name for name in layers if name in model)])
     found = dict.fromkeys(names, 0.0)
-    for done, name in enumerate(names[:_MOST], 1):
+    measured = _together(model, names)[:_MOST]
+    for done, together in enumerate(measured, 1):
+        shares = {name: tensors[name].info.elements for name in together}
         factor = _FIRST
         for _ in range(_TRIALS):
-            quantizer, levels = round_weight(
-                np.asarray(model.load(name), np.float32), _scaled(tensors[name], network, factor), "trellis"
+            runs = model.replace_weights(
+                {name: _disturbed(model, tensors[name], network, factor) for name in together}
             )
-            disturbed = quantizer.reconstruct(levels).astype(model.info(name).dtype)
-            runs = model.replace_weights({name: disturbed})
             lost = model_loss(runs, groups, references, losses, threads=threads)
             if math.isfinite(lost):
-                found[name] = max(0.0, lost) / factor**2
+                whole = max(0.0, lost) / factor**2 / sum(shares.values())
+                found |= {name: whole * count for name, count in shares.items()}
             if LOSS_BAND[0] <= lost <= LOSS_BAND[1] or lost == 0 or factor in (_FINEST, _COARSEST):
                 break
             aim = math.sqrt(LOSS_BAND[0] * LOSS_BAND[1])
             change = 0.1 if not math.isfinite(lost) else math.sqrt(aim / max(lost, 1e-12))
             factor = min(_COARSEST, max(_FINEST, factor * min(4.0, max(0.1, change))))
         if progress is not None:
-            progress("measuring other weights", done, min(_MOST, len(names)))
+            progress("measuring other weights", done, len(measured))
     return found
+
+
+def _together(model: Model, names: Sequence[str]) -> list[list[str]]:
+    """Return which weights are measured at once: all vectors, and each other one by itself."""
+    vectors = [name for name in names if is_vector(model.info(name))]
+    alone = [[name] for name in names if name not in set(vectors)]
+    return [vectors, *alone] if vectors else alone
+
+
+def _disturbed(model: Model, tensor: TensorStats, network: NetworkStats, factor: float) -> np.ndarray:
+    """Return a weight as it is with steps that are so many times the default's."""
+    name = tensor.info.name
+    quantizer, levels = round_weight(
+        np.asarray(model.load(name), np.float32), _scaled(tensor, network, factor), "trellis"
+    )
+    return quantizer.reconstruct(levels).astype(model.info(name).dtype)
 
 
 def quantizers_at(

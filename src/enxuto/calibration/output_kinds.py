@@ -27,6 +27,8 @@ __all__ = [
     "holds_chances",
     "kind_of_output",
     "looks_like_values",
+    "says_values",
+    "taken_remark",
     "values_remark",
 ]
 
@@ -68,6 +70,7 @@ def kind_of_output(
     pieces: Sequence[np.ndarray],
     *,
     labelled: bool = False,
+    rows: str = "",
 ) -> tuple[str, str]:
     """Return what an output of real numbers is taken for, and a remark where that is a guess that may be wrong.
 
@@ -78,6 +81,7 @@ def kind_of_output(
         groups: samples, for how many there are.
         pieces: what the output is for each group.
         labelled: whether labels of the data count the model's outputs.
+        rows: what a row of numbers a sample is taken for, `classes` or `values`, where neither graph nor name tells.
     """
     if ending.kind in ("probabilities", "log-probabilities"):
         return "classes", ""
@@ -87,19 +91,22 @@ def kind_of_output(
         return "binary", ""
     if ending.kind != "open":
         return "values", ""
-    rows = all(
+    is_row = all(
         piece.ndim == 2 and piece.shape[0] == group.count and piece.shape[1] > 1
         for piece, group in zip(pieces, groups, strict=True)
     )
-    if not rows or len({piece.shape[1] for piece in pieces}) > 1:
+    if not is_row or len({piece.shape[1] for piece in pieces}) > 1:
         return "values", ""
     whole = np.concatenate([piece.astype(np.float64) for piece in pieces])
     lengths = np.sqrt(np.square(whole).sum(axis=1))
     if np.abs(lengths - 1).max() < 1e-3:
         return "values", ""
-    if not labelled and not names_classes(model.proto) and looks_like_values(name, whole):
-        return "values", values_remark(name)
-    return "classes", ""
+    if labelled or names_classes(model.proto):
+        return "classes", ""
+    kind = "values" if looks_like_values(name, whole) else "classes"
+    if rows and rows != kind and says_values(name) is None:
+        return rows, taken_remark(name, rows)
+    return kind, values_remark(name) if kind == "values" else ""
 
 
 def holds_chances(model: Model, name: str, pieces: Sequence[np.ndarray]) -> bool:
@@ -115,16 +122,31 @@ def values_remark(name: str) -> str:
     )
 
 
+def taken_remark(name: str, rows: str) -> str:
+    """Return the remark on a row of numbers that is taken for what is bounded, whatever it looks like."""
+    looks, bounded = ("quantities", "of classes") if rows == "classes" else ("scores of classes", "of values")
+    return (
+        f"output {name!r} looks like {looks}, and is judged as {rows} as the bound is {bounded}; "
+        f"outputs={name}={'values' if rows == 'classes' else 'classes'} says otherwise"
+    )
+
+
+def says_values(name: str) -> bool | None:
+    """Say whether an output's name is that of quantities, or of scores of classes; None where it tells neither."""
+    words = name.lower()
+    classes, values = bool(_SAYS_CLASSES.search(words)), bool(_SAYS_VALUES.search(words))
+    return values if classes != values else None
+
+
 def looks_like_values(name: str, scores: np.ndarray) -> bool:
     """Say whether a row of numbers a sample, scores (N, C), is quantities rather than logits of classes.
 
     Where the name says neither or both: few columns that move together, more than independent ones would, or that are
     not pulled apart and of which the same is the largest for all samples.
     """
-    words = name.lower()
-    says = bool(_SAYS_CLASSES.search(words)), bool(_SAYS_VALUES.search(words))
-    if says[0] != says[1]:
-        return says[1]
+    said = says_values(name)
+    if said is not None:
+        return said
     samples, columns = scores.shape
     if samples < _FEWEST or columns > _FEW or not np.isfinite(scores).all():
         return False

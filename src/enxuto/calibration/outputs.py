@@ -14,24 +14,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
 
 from enxuto.calibration.answers import Answers, inspect_answers
 from enxuto.calibration.output_kinds import (
     before_picking,
-    behind_arg_max,
-    class_axis,
-    compacts,
     holds_chances,
-    kind_of_output,
     looks_like_values,
+    says_values,
+    taken_remark,
 )
+from enxuto.calibration.output_losses import computed_outputs, measured_model, output_loss, unpeeled
 from enxuto.calibration.sensitivity import run_groups
 from enxuto.data.samples import Group, Samples
-from enxuto.errors import DataError, EnxutoError, UsageError, did_you_mean
-from enxuto.metrics.divergence import log_probabilities
-from enxuto.metrics.losses import LOSS_KINDS, OutputLoss, output_variance
-from enxuto.onnx_model import Model, fixed_batch, output_ending
+from enxuto.errors import DataError, UsageError, did_you_mean
+from enxuto.metrics.losses import LOSS_KINDS, OutputLoss
+from enxuto.onnx_model import Model, fixed_batch
 from enxuto.onnx_model.carried import names_classes
 from enxuto.runtime import Runner
 
@@ -40,7 +37,6 @@ __all__ = ["JudgedOutputs", "OutputChoices", "find_losses", "measured_model", "r
 OutputChoices = Mapping[str, tuple[str, float]]
 """By output what is asked for, a kind of loss or `ignore`, and its weight."""
 
-_SAME = 2e-2  # of a probability
 _SAMPLES = 16  # that tell what outputs are
 
 
@@ -68,28 +64,6 @@ class JudgedOutputs:
         return measured_model(model, [loss.value for loss in self.losses])
 
 
-def measured_model(model: Model, values: Sequence[str]) -> Model:
-    """Return the model with these values as its outputs; itself where they are."""
-    if [item.name for item in model.proto.graph.output] == list(values):
-        return model
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    known = {item.name: item for item in model.proto.graph.output}
-    del proto.graph.output[:]
-    for value in values:
-        if value in known:
-            proto.graph.output.append(known[value])
-        else:
-            proto.graph.output.add(name=value)
-    return model.with_proto(proto)
-
-
-def computed_outputs(model: Model) -> Model:
-    """Return the model without outputs that are weights given out as they are; itself where there are none."""
-    names = [item.name for item in model.proto.graph.output]
-    return measured_model(model, [name for name in names if name not in model] or names)
-
-
 def find_losses(
     model: Model,
     samples: Samples,
@@ -99,6 +73,7 @@ def find_losses(
     peel: bool = True,
     labelled: bool = False,
     known: Mapping[str, str] | None = None,
+    rows: str = "",
 ) -> JudgedOutputs:
     """Return how a model's outputs are judged.
 
@@ -110,6 +85,7 @@ def find_losses(
         peel: whether values in front of a softmax may be measured in place of an output.
         labelled: whether labels of the data count the model's outputs, so that a row of numbers is scores of classes.
         known: by output the kind that other samples of the same model told, which these need not tell again.
+        rows: what a row of numbers a sample is taken for, `classes` or `values`, where neither graph nor name tells.
 
     Raises:
         UsageError: a name asked for is no output's, or no output is left.
@@ -121,10 +97,12 @@ def find_losses(
     known = known or {}
     one_list = len(names) == 1 and len(samples.columns) == 1 and samples.stacked
     if peel and not choices and one_list and known.get(names[0], "classes") == "classes":
-        answers = _class_answers(model, samples, threads, labelled=labelled or names[0] in known)
+        answers, taken = _class_answers(
+            model, samples, threads, labelled=labelled or names[0] in known, rows=rows
+        )
         if answers is not None:
             (value,) = (item.name for item in answers.logits(model).proto.graph.output)
-            return JudgedOutputs((OutputLoss(names[0], "classes", value),), answers=answers)
+            return JudgedOutputs((OutputLoss(names[0], "classes", value),), taken, answers)
     groups = run_together(model, samples.head(_SAMPLES), threads=threads).groups()
     found = run_groups(model, groups, batch=_SAMPLES, threads=threads)
     losses, remarks = [], []
@@ -136,12 +114,12 @@ def find_losses(
         if not (kind or name in known) and _shape_varies(groups, pieces):
             remarks.append(f"output {name!r} is left out: its shape follows values")
             continue
-        made, remark = _output_loss(
-            model, name, kind or known.get(name, ""), groups, pieces, threads, labelled
+        made, remark = output_loss(
+            model, name, kind or known.get(name, ""), groups, pieces, threads, labelled, rows
         )
         remarks += [remark] if remark else []
         if isinstance(made, OutputLoss) and not peel and made.value != name:
-            made = _unpeeled(model, name, made)
+            made = unpeeled(model, name, made)
         if isinstance(made, str):
             if kind:
                 raise UsageError(f"output {name!r} cannot be judged as {kind}: {made}", code="E035")
@@ -221,22 +199,30 @@ def _run_named(model: Model, group: Group, samples: Samples, threads: int) -> li
         raise DataError(f"{samples.path}: {error} (fed {told})", code=error.code) from error
 
 
-def _class_answers(model: Model, samples: Samples, threads: int, *, labelled: bool) -> Answers | None:
+def _class_answers(
+    model: Model, samples: Samples, threads: int, *, labelled: bool, rows: str
+) -> tuple[Answers | None, tuple[str, ...]]:
+    """Return what answers a classifier of images gives, None for other models, and a remark on what is doubtful."""
     groups = samples.groups()
     if len(groups) != 1 or groups[0].count < 2:
-        return None
+        return None, ()
     (images,) = groups[0].feeds.values()
     if images.dtype.kind not in "f" and not (images.dtype == np.uint8 and images.ndim == 4):
-        return None  # what tells answers from noise needs images
+        return None, ()  # what tells answers from noise needs images
     few = images[: max(32, 2 * fixed_batch(model))]
     found = inspect_answers(model, few, threads=threads)
     if found.reason is not None:
-        return None
+        return None, ()
     if found.kind == "logits" and not found.operator and not labelled and not names_classes(model.proto):
         name, scores = model.proto.graph.output[0].name, Runner(model, threads=threads).scores(few)
-        if looks_like_values(name, scores.reshape(len(few), -1)) or holds_chances(model, name, [scores]):
-            return None
-    return found
+        if holds_chances(model, name, [scores]):
+            return None, ()
+        values, said = looks_like_values(name, scores.reshape(len(few), -1)), says_values(name)
+        if rows and said is None and values != (rows == "values"):
+            return (None, ()) if rows == "values" else (found, (taken_remark(name, rows),))
+        if values:
+            return None, ()
+    return found, ()
 
 
 def _check_choices(choices: OutputChoices, names: Sequence[str]) -> None:
@@ -252,99 +238,3 @@ def _check_choices(choices: OutputChoices, names: Sequence[str]) -> None:
             )
         if not 0 < weight < float("inf"):
             raise UsageError(f"the weight of output {name!r} is a positive number, not {weight}")
-
-
-def _output_loss(
-    model: Model,
-    name: str,
-    asked: str,
-    groups: Sequence[Group],
-    pieces: list[np.ndarray],
-    threads: int,
-    labelled: bool,
-) -> tuple[OutputLoss | str, str]:
-    """Return the loss of an output, or why it has none, and a remark on what it was taken for (or none)."""
-    if pieces[0].dtype.kind not in "fV":
-        peeled = behind_arg_max(model, name)
-        if peeled is None or asked in ("values", "binary"):
-            return f"it holds {pieces[0].dtype.name}, not real numbers", ""
-        value, axis = peeled
-        return OutputLoss(name, "classes", value, axis=axis, operator="ArgMax"), ""
-    if compacts(model, name):
-        return "its shape follows values", ""
-    for piece in pieces:
-        if not np.isfinite(piece.astype(np.float64)).all() and not np.isneginf(piece).any():
-            raise DataError(
-                f"the original gives NaN or infinity in output {name!r} for some samples; look at it first",
-                code="E035",
-            )
-    end = output_ending(model, name)
-    kind, remark = asked, ""
-    if not kind:
-        kind, remark = kind_of_output(model, name, end, groups, pieces, labelled=labelled)
-    if kind == "classes":
-        return _classes(model, name, groups, pieces, threads), remark
-    if kind == "binary":
-        lowest, highest = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
-        shares = lowest >= 0 and highest <= 1
-        operator = end.operator if end.kind == "squashed" else ""
-        return OutputLoss(
-            name, "binary", name, "probabilities" if shares else "logits", operator=operator
-        ), ""
-    scale = output_variance([(p, group.count) for p, group in zip(pieces, groups, strict=True)])
-    if not scale > 0:
-        return "it is the same for all samples", ""
-    return OutputLoss(name, "values", name, scale=scale), remark
-
-
-def _classes(
-    model: Model, name: str, groups: Sequence[Group], pieces: list[np.ndarray], threads: int
-) -> OutputLoss | str:
-    """Return the loss of an output of classes: by its logits where a softmax is peeled, else by itself."""
-    end = output_ending(model, name)
-    operator = "" if end.kind == "open" else end.operator
-    flat = all(
-        piece.size // group.count == piece.shape[-1] for piece, group in zip(pieces, groups, strict=True)
-    )
-    if end.kind not in ("probabilities", "log-probabilities"):
-        axis = None if flat else class_axis(model, name, pieces[0].ndim)
-        return OutputLoss(name, "classes", name, axis=axis, operator=operator)
-    shares = [np.exp(p.astype(np.float64)) if end.kind == "log-probabilities" else p for p in pieces]
-    axes = [-1, *range(1, pieces[0].ndim - 1)]
-    axis = next((a for a in axes if all(np.abs(p.sum(axis=a) - 1).max() < _SAME for p in shares)), None)
-    if axis is None:
-        return f"no axis of what its {end.operator} gives adds up to 1"
-    whole = OutputLoss(name, "classes", name, end.kind, axis, operator=operator)
-    if end.before is None:
-        return whole
-    try:
-        logits = run_groups(measured_model(model, [end.before]), groups, threads=threads)
-    except EnxutoError:
-        return whole
-    peeled = replace(whole, value=end.before, scores_are="logits")
-    for (found,), piece in zip(logits, pieces, strict=True):
-        if (
-            found.shape != piece.shape
-            or found.dtype.kind not in "fV"
-            or not _agree(found, piece, peeled, whole)
-        ):
-            return whole
-    return peeled
-
-
-def _unpeeled(model: Model, name: str, loss: OutputLoss) -> OutputLoss | str:
-    """Return the loss of the output itself, where it is that of a value before it."""
-    if loss.operator == "ArgMax":
-        return "it holds whole numbers"
-    kind = output_ending(model, name).kind
-    return replace(
-        loss, value=name, scores_are="log-probabilities" if kind == "log-probabilities" else "probabilities"
-    )
-
-
-def _agree(logits: np.ndarray, output: np.ndarray, peeled: OutputLoss, whole: OutputLoss) -> bool:
-    both = []
-    for loss, value in ((peeled, logits), (whole, output)):
-        moved = np.moveaxis(value, loss.axis or 0, -1)
-        both.append(np.exp(log_probabilities(moved.reshape(-1, moved.shape[-1]), loss.scores_are)))
-    return bool(np.abs(both[0] - both[1]).max() <= _SAME)

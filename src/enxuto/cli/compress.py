@@ -54,7 +54,8 @@ Ctrl-C keeps the best file so far; the same command goes on from the last checkp
 
 `--levels 8 --range -1,1` is the grid of the source documents: one quantizer for the whole network with step 2/2^8.
 Then biases and normalisation stay exact unless `--quantize-roles` names them. Measured steps, and those of a size, fold
-normalisation into the weights and round biases finely. Calibrated rounding folds it too and corrects biases.
+normalisation into the weights, round biases finely, and quantize what is added to features or joined to them, such as
+positions, class tokens and vectors of layer norms. Calibrated rounding folds it too and corrects biases.
 
     enxuto compress model.onnx -o model.enx
     enxuto compress model.onnx --data photos.parquet --preprocess imagenet --max-drop 0.5 --report

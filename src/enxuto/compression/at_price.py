@@ -1,9 +1,9 @@
 """`compress_at`: a calibration and a price for bits → `CompressedModel`, and what every tensor got.
 
 Layers that were calibrated take the levels of calibrated rounding, their biases are corrected, where that helps, and
-coded together with one step. Kernels and matrices of no layer take steps by the same price
-(`calibration.other_weights`); other tensors that `compress` would quantize take its default steps; the rest stays
-exact.
+coded together with one step. Kernels and matrices of no layer, and parts of features such as positions, take steps by
+the same price (`calibration.other_weights`); other tensors that `compress` would quantize take its default steps; the
+rest stays exact.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def compress_at(
     """
     check_metadata(_facts(calibration, price, metadata))
     model = calibration.model
-    names = quantizable_weights(model, roles, keep_exact)
+    names = quantizable_weights(model, roles, keep_exact, parts=True)
     matching_names(model, keep_exact)
     for info in model.infos():
         if info.role is not Role.OTHER:
@@ -151,7 +151,7 @@ def code_levels(
     """
     facts = _facts(calibration, price, metadata)
     model = calibration.model
-    names = quantizable_weights(model, roles, keep_exact)
+    names = quantizable_weights(model, roles, keep_exact, parts=True)
     exact = matching_names(model, keep_exact)
     assembly = Assembly(model, facts, calibration.threads, biases)
     losses = calibration.losses(tensors)
@@ -226,7 +226,7 @@ def _bias_grid(calibration: Calibration, price: float, names: Sequence[str]) -> 
 def _add_others(
     assembly: Assembly, calibration: Calibration, price: float, names: list[str]
 ) -> list[LayerReport]:
-    """Code tensors that no layer holds: kernels and matrices at the price's steps, others at the default's."""
+    """Code tensors that no layer holds: by the price's steps where these are measured, else by the default's."""
     tensors, network = measure_tensors(calibration.model, names)
     priced = calibration.other_quantizers(price)
 

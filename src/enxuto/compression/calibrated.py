@@ -22,7 +22,7 @@ from enxuto.calibration.sequences import single_steps
 from enxuto.compression.at_price import PricedModel, compress_at
 from enxuto.compression.images import calibrating_images, images_of
 from enxuto.compression.judge import Bounds, Judge, Judgement, ScoreJudge
-from enxuto.compression.output_judge import OutputJudge, check_bounds_fit
+from enxuto.compression.output_judge import OutputJudge, check_bounds_fit, rows_by_bounds
 from enxuto.compression.retrainer import (
     Retrained,
     Retrainer,
@@ -136,9 +136,10 @@ def compress_within(
         samples = run_together(model, samples, threads=threads)
         samples = single_steps(model, samples, images, seed=seed, threads=threads)
     labelled = parts.held_out is not None and parts.held_out.labelled
-    judged_outputs = find_losses(
-        model, samples_of(model, samples), outputs, threads=threads, labelled=labelled
-    )
+    fed = samples_of(model, samples)
+    judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled)
+    if rows := rows_by_bounds(bounds, judged_outputs):
+        judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled, rows=rows)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
     if retrain is not None:
@@ -151,13 +152,13 @@ def compress_within(
 
     def measure() -> Calibration:
         return calibrate(
-            model, samples, choices=outputs, labelled=labelled, source=source, seed=seed, threads=threads,
-            progress=progress,
+            model, samples, choices=outputs, labelled=labelled, rows=rows, source=source, seed=seed,
+            threads=threads, progress=progress,
         )  # fmt: skip
 
     calibration = cached_calibration(
         model, samples, measure, source=source, seed=seed, threads=threads or processors(), choices=outputs,
-        labelled=labelled, folder=cache,
+        labelled=labelled, rows=rows, folder=cache,
     )  # fmt: skip
 
     if calibration.judged_outputs.answers is not None:
@@ -175,7 +176,7 @@ def compress_within(
     origin = [source, *([] if reference is None else [calibration_key(reference, samples, seed, outputs)])]
     log = TrialLog(
         cache or calibration_folder(),
-        calibration_key(model, samples, seed, outputs, labelled=labelled),
+        calibration_key(model, samples, seed, outputs, labelled=labelled, rows=rows),
         parts.judging.hash if judge is not None and parts.judging is not None else None,
         [repr(preprocess), metadata, sorted(str(role) for role in roles), list(keep_exact), *origin],
         FORMAT_VERSION,  # files of another one have other bytes at the same price

@@ -99,7 +99,10 @@ def compress(
     chosen = check_rounding(("nearest" if scheme else "trellis") if rounding is None else rounding)
     read = model if isinstance(model, Model) else Model.read(model)
     facts = dict(metadata or {})
-    names = quantizable_weights(read, roles, keep_exact)
+    parts = (
+        bits is not None and scheme is None
+    )  # where every byte counts, parts of features are quantized too
+    names = quantizable_weights(read, roles, keep_exact, parts=parts)
     response, counted = None, 0
     apart = check_steps(steps) == "measured" or bits is not None  # a factor for each tensor, not one for all
     if scheme is None and steps != "balanced" and names:
@@ -114,12 +117,12 @@ def compress(
             tell(StepsReport(reason=reason))
     if response is not None and apart:
         counted = facts["parameters"] = parameters(read)  # of what is given, folded or not
-        names = quantizable_weights(read, roles := with_biases(roles), keep_exact)
+        names = quantizable_weights(read, roles := with_biases(roles), keep_exact, parts=parts)
     # What is to stay exact, or to be quantized by itself, is folded into nothing unless that is asked for.
     free = response is not None and apart and not keep_exact and Role.NORM not in roles
     if fold_bn or (fold_bn is None and free):
         read, folded = fold_batch_norm(read)
-        names = quantizable_weights(read, roles, keep_exact)
+        names = quantizable_weights(read, roles, keep_exact, parts=parts)
         if folded or fold_bn:
             facts["folded"] = True  # so that `verify` folds the original too
     if chosen == "rate":
@@ -252,7 +255,8 @@ class _DataFreeCompression:
             power = search.next_power(power, measured)
         if best is None:
             raise too_fine or BudgetError(
-                f"{bits:g} bits per weight cannot be reached: what is not quantized takes more"
+                f"{bits:g} bits per weight cannot be reached: what is not quantized takes more; "
+                "more roles= (bias, norm, other) or fewer keep_exact= would help"
             )
         return best
 

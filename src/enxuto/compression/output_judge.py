@@ -27,7 +27,7 @@ from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.metrics.signal import measure_output
 from enxuto.onnx_model import Model
 
-__all__ = ["OutputJudge", "check_bounds_fit", "compare_outputs", "output_results"]
+__all__ = ["OutputJudge", "check_bounds_fit", "compare_outputs", "output_results", "rows_by_bounds"]
 
 _STEPS = 64  # of sequences, that tell what outputs are
 _LOST = 1e300  # the loss of values that are no numbers
@@ -256,6 +256,16 @@ def check_bounds_fit(bounds: Bounds, judged_outputs: JudgedOutputs) -> None:
             "min_agreement=, or say with outputs= which are values",
             code="E035",
         )
+
+
+def rows_by_bounds(bounds: Bounds, judged_outputs: JudgedOutputs) -> str:
+    """Return what doubtful outputs are, `classes` or `values`, where a bound is of what no output is, else ""."""
+    of_classes = any(bound is not None for bound in (bounds.max_kl, bounds.min_agreement, bounds.max_drop))
+    has_values = any(loss.kind == "values" for loss in judged_outputs.losses)
+    has_classes = any(loss.kind != "values" for loss in judged_outputs.losses)
+    if of_classes and bounds.min_snr is None and not has_classes:
+        return "classes"
+    return "values" if bounds.min_snr is not None and not of_classes and not has_values else ""
 
 
 def _mean(weighted: Sequence[tuple[float, float]]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from enxuto.enx.learned import is_float_weight
 from enxuto.errors import UsageError, did_you_mean
-from enxuto.onnx_model import Model, Role
+from enxuto.onnx_model import Model, Role, parts_of_features
 
 __all__ = ["DEFAULT_ROLES", "check_roles", "matching_names", "quantizable_weights", "with_biases"]
 
@@ -25,18 +25,21 @@ def with_biases(roles: Collection[Role | str]) -> Collection[Role | str]:
 
 
 def quantizable_weights(
-    model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = ()
+    model: Model, roles: Collection[Role | str], keep_exact: Iterable[str] = (), *, parts: bool = False
 ) -> list[str]:
     """Return the names of float weights with one of `roles` that no pattern of `keep_exact` matches.
 
-    A pattern that matches no weight at all is a `UsageError`, and so is a role that does not exist.
+    parts: whether parts of features are too, whatever their roles, where `roles` are at least the usual ones: positions
+    and class tokens, vectors of layer norms, biases behind a MatMul. A pattern that matches no weight at all is a
+    `UsageError`, and so is a role that does not exist.
     """
     chosen = check_roles(roles)
     kept = matching_names(model, keep_exact)
+    more = set(parts_of_features(model)) if parts and chosen.issuperset(DEFAULT_ROLES) else set()
     return [
         info.name
         for info in model.infos()
-        if info.role in chosen
+        if (info.role in chosen or info.name in more)
         and is_float_weight(info)
         and info.elements >= _FEWEST
         and info.name not in kept

@@ -29,6 +29,7 @@ from enxuto.onnx_model.ending import (
 from enxuto.onnx_model.fold import fold_batch_norm
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
+from enxuto.onnx_model.parts import is_vector, parts_of_features
 from enxuto.onnx_model.pieces import piece_of
 from enxuto.onnx_model.roles import Role
 from enxuto.onnx_model.scopes import STANDARD_DOMAINS, read_counts, reads_of
@@ -72,9 +73,11 @@ __all__ = [
     "inline_branches",
     "int_attribute",
     "ints_attribute",
+    "is_vector",
     "keeps_positions",
     "numpy_dtype",
     "output_ending",
+    "parts_of_features",
     "picks_values",
     "piece_of",
     "position_sources",

@@ -4,6 +4,9 @@ Gathered values are followed forward through all operators, subgraphs and functi
 index or select (indices, boxes, grids, conditions, sizes). Values that arrive at a layer are features, and so are
 those that arrive at a sum over products, as in a factorisation of users and items. Rows that are only moved, added,
 scaled and output (anchors, say) are not.
+
+A weight that is added to features, scales them, is joined to them or takes their place somewhere is a part of them:
+positions, class tokens, tables of rotations, vectors of a layer norm, biases of a MatMul.
 """
 
 from __future__ import annotations
@@ -39,6 +42,11 @@ _PLACES = {
     **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf"), 0),
 }
 """Operators of which inputs from this one on only place, choose or count."""
+_JOINS = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Concat", "Where", "Expand", "Tile", "Resize"})
+"""Operators that make features of a weight and others; the last three repeat it for them."""
+_NORMS = frozenset({"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization",
+                    "SimplifiedLayerNormalization", "SkipLayerNormalization"})  # fmt: skip
+"""Operators whose vectors scale and shift features. Not those of a batch norm: its variances may not go below 0."""
 
 
 class Features:
@@ -54,6 +62,23 @@ class Features:
         if start not in self._known:
             self._known[start] = self._search(*start)
         return self._known[start]
+
+    def are_joined_by(self, use: Use) -> bool:
+        """Say whether a weight is a part of features by one use."""
+        kind = use.node.op_type
+        if kind in _NORMS:
+            return use.index > 0
+        if kind not in _JOINS or use.node.domain not in STANDARD_DOMAINS:
+            return False
+        if kind in ("Expand", "Tile", "Resize") and use.index:
+            return False
+        return (kind == "Add" and self._follows_a_layer(use)) or self.reach_a_layer(use)
+
+    def _follows_a_layer(self, use: Use) -> bool:
+        """Say whether what a weight is added to comes straight from a layer, whose bias it then is."""
+        other = use.node.input[1 - use.index]
+        maker = self._tracer.maker(use.path, other)
+        return maker is not None and _is_layer(maker, 0)
 
     def _search(self, path: str, name: str) -> bool:
         waiting = [(path, name, False)]

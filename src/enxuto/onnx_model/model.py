@@ -47,7 +47,8 @@ class WeightInfo:
 
     axis: of output channels, None where there is none or it is not known. data_type: ONNX's number; dtype: numpy's type
     of the loaded array. external: whether the data is in another file. operand: whether only elementwise operators read
-    it, so that it may be a mask, with infinities on purpose, rather than a learnt parameter.
+    it, so that it may be a mask, with infinities on purpose, rather than a learnt parameter. part: whether it is
+    added to features, scales them or is joined to them (`onnx_model.features`), and no layer's weight itself.
     """
 
     name: str
@@ -59,6 +60,7 @@ class WeightInfo:
     location: Location
     external: bool
     operand: bool = False
+    part: bool = False
 
     @property
     def elements(self) -> int:
@@ -155,6 +157,7 @@ class Model:
             location=slot.location,
             external=isinstance(self._data[name], FileSlice),
             operand=placement.operand,
+            part=placement.part,
         )
 
     def infos(self) -> Iterator[WeightInfo]:

@@ -9,6 +9,9 @@ A matrix is what a layer multiplies and sums over. A table that Gather reads is 
 into a layer, as embeddings do, or are multiplied and summed up; anchors, grids and tables of indices, which are
 added, scaled, compared or given out, are not (`features`), nor are factors of an Einsum that sums nothing of them.
 
+Apart from its role, a weight may be a `part` of features: positions that are added to them, class tokens that are
+joined to them, tables that scale them, vectors of a layer norm, biases of a MatMul. It takes bits like a layer's.
+
 `other` is everything that is not a float, and floats read by operators not listed here.
 """
 
@@ -45,12 +48,14 @@ class Role(StrEnum):
 class Placement:
     """A weight's role, and the axis of the stored tensor that counts output channels, if there is one.
 
-    operand: whether only elementwise operators read it, so that it may be no parameter at all but a mask, say.
+    operand: whether only elementwise operators read it, so that it may be no parameter at all but a mask, say. part:
+    whether what it is added to, scales or is joined to are features, which a layer multiplies and sums.
     """
 
     role: Role
     axis: int | None = None
     operand: bool = False
+    part: bool = False
 
 
 _OTHER = Placement(Role.OTHER)
@@ -65,20 +70,23 @@ def placements(
     tracer = Tracer(proto, slots, load)
     features = Features(tracer)
     return {
-        name: _best([(use, _placement(use, features)) for use in tracer.follow(slot)])
+        name: _best([(use, _placement(use, features)) for use in tracer.follow(slot)], features)
         if slot.tensor.data_type in FLOAT_TYPES
         else _OTHER
         for name, slot in slots.items()
     }
 
 
-def _best(candidates: list[tuple[Use, Placement]]) -> Placement:
+def _best(candidates: list[tuple[Use, Placement]], features: Features) -> Placement:
     if not candidates:
         return _OTHER
     role = min((found.role for _, found in candidates), key=_ORDER.index)
     axes = {found.axis for _, found in candidates if found.role == role}
     operand = all(use.node.op_type in _ELEMENTWISE for use, _ in candidates)
-    return Placement(role, axes.pop() if len(axes) == 1 else None, operand)
+    part = role in (Role.BIAS, Role.NORM, Role.OTHER) and all(
+        features.are_joined_by(use) for use, _ in candidates
+    )
+    return Placement(role, axes.pop() if len(axes) == 1 else None, operand, part)
 
 
 def _placement(use: Use, features: Features) -> Placement:

@@ -83,6 +83,10 @@ class Tracer:
         """Who reads what is called `name` in the scope at `path`, where it is made."""
         return self._readers.get((path, name), ())
 
+    def maker(self, path: str, name: str) -> NodeProto | None:
+        """Return the node that makes what is called `name` in the scope at `path`; None for inputs and weights."""
+        return self._makers.get((self._defining_path(path, name), name))
+
     def follow(self, slot: Slot) -> Iterator[Use]:
         """All operators that read a weight, seen through those that only move or rename it."""
         whole = Moved.whole(tuple(slot.tensor.dims))

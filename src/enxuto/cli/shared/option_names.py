@@ -19,7 +19,9 @@ __all__ = ["name_options"]
 _KEPT = r"(?:^|(?<=`)|(?<=: ))enxuto [a-z]+ [^`\n]*|(?<![\w-])--?[a-z][a-z-]* [a-z][a-z0-9_]*="
 _ARGUMENT = re.compile(_KEPT + r"|(?<![\w.\-'\"/\\])([a-z][a-z0-9_]*)=(False\b|True\b)?(?=([\w*]?))")
 
-_SAME: Mapping[str, str] = MappingProxyType({"shape": "input_shape", "names": "labels"})
+_SAME: Mapping[str, str] = MappingProxyType(
+    {"shape": "input_shape", "names": "labels", "roles": "quantize_roles"}
+)
 
 
 def name_options(message: str, verb: Callable[..., Any]) -> str:

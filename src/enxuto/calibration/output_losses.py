@@ -1,0 +1,140 @@
+"""What is lost of one output of a model, as its graph, shapes and values say, and models that give what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from onnx import ModelProto
+
+from enxuto.calibration.output_kinds import behind_arg_max, class_axis, compacts, kind_of_output
+from enxuto.calibration.sensitivity import run_groups
+from enxuto.data.samples import Group
+from enxuto.errors import DataError, EnxutoError
+from enxuto.metrics.divergence import log_probabilities
+from enxuto.metrics.losses import OutputLoss, output_variance
+from enxuto.onnx_model import Model, output_ending
+
+__all__ = ["computed_outputs", "measured_model", "output_loss", "unpeeled"]
+
+_SAME = 2e-2  # of a probability
+
+
+def measured_model(model: Model, values: Sequence[str]) -> Model:
+    """Return the model with these values as its outputs; itself where they are."""
+    if [item.name for item in model.proto.graph.output] == list(values):
+        return model
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    known = {item.name: item for item in model.proto.graph.output}
+    del proto.graph.output[:]
+    for value in values:
+        if value in known:
+            proto.graph.output.append(known[value])
+        else:
+            proto.graph.output.add(name=value)
+    return model.with_proto(proto)
+
+
+def computed_outputs(model: Model) -> Model:
+    """Return the model without outputs that are weights given out as they are; itself where there are none."""
+    names = [item.name for item in model.proto.graph.output]
+    return measured_model(model, [name for name in names if name not in model] or names)
+
+
+def output_loss(
+    model: Model,
+    name: str,
+    asked: str,
+    groups: Sequence[Group],
+    pieces: list[np.ndarray],
+    threads: int,
+    labelled: bool,
+    rows: str,
+) -> tuple[OutputLoss | str, str]:
+    """Return the loss of an output, or why it has none, and a remark on what it was taken for (or none)."""
+    if pieces[0].dtype.kind not in "fV":
+        peeled = behind_arg_max(model, name)
+        if peeled is None or asked in ("values", "binary"):
+            return f"it holds {pieces[0].dtype.name}, not real numbers", ""
+        value, axis = peeled
+        return OutputLoss(name, "classes", value, axis=axis, operator="ArgMax"), ""
+    if compacts(model, name):
+        return "its shape follows values", ""
+    for piece in pieces:
+        if not np.isfinite(piece.astype(np.float64)).all() and not np.isneginf(piece).any():
+            raise DataError(
+                f"the original gives NaN or infinity in output {name!r} for some samples; look at it first",
+                code="E035",
+            )
+    end = output_ending(model, name)
+    kind, remark = asked, ""
+    if not kind:
+        kind, remark = kind_of_output(model, name, end, groups, pieces, labelled=labelled, rows=rows)
+    if kind == "classes":
+        return _classes(model, name, groups, pieces, threads), remark
+    if kind == "binary":
+        lowest, highest = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
+        shares = lowest >= 0 and highest <= 1
+        operator = end.operator if end.kind == "squashed" else ""
+        return OutputLoss(
+            name, "binary", name, "probabilities" if shares else "logits", operator=operator
+        ), ""
+    scale = output_variance([(p, group.count) for p, group in zip(pieces, groups, strict=True)])
+    if not scale > 0:
+        return "it is the same for all samples", ""
+    return OutputLoss(name, "values", name, scale=scale), remark
+
+
+def _classes(
+    model: Model, name: str, groups: Sequence[Group], pieces: list[np.ndarray], threads: int
+) -> OutputLoss | str:
+    """Return the loss of an output of classes: by its logits where a softmax is peeled, else by itself."""
+    end = output_ending(model, name)
+    operator = "" if end.kind == "open" else end.operator
+    flat = all(
+        piece.size // group.count == piece.shape[-1] for piece, group in zip(pieces, groups, strict=True)
+    )
+    if end.kind not in ("probabilities", "log-probabilities"):
+        axis = None if flat else class_axis(model, name, pieces[0].ndim)
+        return OutputLoss(name, "classes", name, axis=axis, operator=operator)
+    shares = [np.exp(p.astype(np.float64)) if end.kind == "log-probabilities" else p for p in pieces]
+    axes = [-1, *range(1, pieces[0].ndim - 1)]
+    axis = next((a for a in axes if all(np.abs(p.sum(axis=a) - 1).max() < _SAME for p in shares)), None)
+    if axis is None:
+        return f"no axis of what its {end.operator} gives adds up to 1"
+    whole = OutputLoss(name, "classes", name, end.kind, axis, operator=operator)
+    if end.before is None:
+        return whole
+    try:
+        logits = run_groups(measured_model(model, [end.before]), groups, threads=threads)
+    except EnxutoError:
+        return whole
+    peeled = replace(whole, value=end.before, scores_are="logits")
+    for (found,), piece in zip(logits, pieces, strict=True):
+        if (
+            found.shape != piece.shape
+            or found.dtype.kind not in "fV"
+            or not _agree(found, piece, peeled, whole)
+        ):
+            return whole
+    return peeled
+
+
+def unpeeled(model: Model, name: str, loss: OutputLoss) -> OutputLoss | str:
+    """Return the loss of the output itself, where it is that of a value before it."""
+    if loss.operator == "ArgMax":
+        return "it holds whole numbers"
+    kind = output_ending(model, name).kind
+    return replace(
+        loss, value=name, scores_are="log-probabilities" if kind == "log-probabilities" else "probabilities"
+    )
+
+
+def _agree(logits: np.ndarray, output: np.ndarray, peeled: OutputLoss, whole: OutputLoss) -> bool:
+    both = []
+    for loss, value in ((peeled, logits), (whole, output)):
+        moved = np.moveaxis(value, loss.axis or 0, -1)
+        both.append(np.exp(log_probabilities(moved.reshape(-1, moved.shape[-1]), loss.scores_are)))
+    return bool(np.abs(both[0] - both[1]).max() <= _SAME)
