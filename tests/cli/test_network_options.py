@@ -17,6 +17,7 @@ from enxuto import zoo
 from enxuto.archive import digest
 from enxuto.prune import load_pruned
 from enxuto.train import Checkpoint
+from enxuto.zoo.options import format_options
 
 pytestmark = pytest.mark.usefixtures("remembered_exports")
 
@@ -155,6 +156,55 @@ def test_every_verb_names_the_options_that_a_network_has(verb: str, invoke: Invo
 def test_wrong_values_are_named_before_data_are_loaded(invoke: Invoke) -> None:
     result = invoke("train", "lenet5", "--data", "nowhere.npz", "--activation", "swish")
     assert "lenet5: activation must be one of 'relu'" in refused(result)
+
+
+VARIANTS = [
+    (name, variant)
+    for name in ("mobilenet", "mobilenet-cifar", "googlenet", "squeezenet-cifar", "vgg16-cifar", "lenet5")
+    for variant in zoo.entry(name).variants
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS, ids=lambda one: str(getattr(one, "options", one)))
+def test_zoo_shows_the_counts_of_the_form_asked_for(name: str, variant: zoo.Variant, invoke: Invoke) -> None:
+    options = [word for text in format_options(variant.options) for word in ("--option", text)]
+    shown = told(invoke("zoo", name, *options, "--json"))
+    assert shown["built_with"] == dict(variant.options)
+    assert shown["macs"] == variant.macs
+    counts = shown["parameters_by_classes"]
+    assert isinstance(counts, dict)
+    assert {str(classes): count for classes, count in variant.counts.items()}.items() <= counts.items()
+    assert shown["imagenet"] is None
+
+
+def test_zoo_with_options_is_as_the_summary_of_the_same(invoke: Invoke) -> None:
+    words = ("mobilenet", "--option", "width=0.5", "--option", "resolution=0.5", "--activation", "elu")
+    shown, summary = told(invoke("zoo", *words, "--json")), told(invoke("summary", *words, "--json"))
+    totals = summary["totals"]
+    assert isinstance(totals, dict)
+    assert (shown["parameters"], shown["macs"]) == (totals["parameters"], totals["macs"])
+    assert shown["input_shape"] == [3, 112, 112]
+    text = " ".join(invoke("zoo", *words).stdout.split())
+    assert "built with width=0.5, resolution=0.5, activation=elu" in text
+    assert f"{shown['parameters']:,}" in text
+    assert "mobilenet has no option 'teeth'" in refused(invoke("zoo", "mobilenet", "--option", "teeth=1"))
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("mobile",), ("mobilenet", "vgg16"), ("mobilenet", "--imagenet"), ("mobilenet", "--chart", "x.png")]
+)  # fmt: skip
+def test_zoo_takes_options_of_one_network_only(words: tuple[str, ...], invoke: Invoke) -> None:
+    said = refused(invoke("zoo", *words, "--option", "width=0.5"))
+    assert "name it alone, as in `enxuto zoo mobilenet --option width=0.5`" in said
+
+
+@pytest.mark.parametrize("verb", ["zoo", "summary", "export", "train"])
+def test_an_option_of_networks_that_is_given_as_one_of_the_verb_is_shown_how(
+    verb: str, invoke: Invoke
+) -> None:
+    said = refused(invoke(verb, "googlenet", "--auxiliary"))
+    assert "there is no option --auxiliary; options of a network are given as --option auxiliary=…" in said
+    assert "[E021]" in said
 
 
 def test_zoo_says_what_each_option_is(invoke: Invoke) -> None:

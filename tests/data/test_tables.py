@@ -155,9 +155,14 @@ def test_adience_genders(adience: Path) -> None:
     assert data.labels.tolist() == [1, 0, 0]
     assert [int(data.image(i)[0, 0, 0]) for i in range(3)] == [0, 1, 3]
     # A network with names of its own has its own order.
-    assert open_dataset(
-        adience, split="fold_0", label_column="gender", names=["Female", "Male"]
-    ).labels.tolist() == [0, 1, 1]
+    for names in (["Female", "Male"], ["f", "m"], ["F", "M"], ["Woman", "Man"], ["Mulher", "Homem"]):
+        found = open_dataset(adience, split="fold_0", label_column="gender", names=names)
+        assert found.labels.tolist() == [0, 1, 1]
+        assert open_dataset(
+            adience, split="fold_0", label_column="gender", names=names[::-1]
+        ).labels.tolist() == [1, 0, 0]
+    with pytest.raises(DataError, match="their order is not known; name the model's classes in its order"):
+        open_dataset(adience, split="fold_0", label_column="gender", names=["LABEL_0", "LABEL_1"])
 
 
 def test_adience_parts_are_folds_and_train_and_test(adience: Path) -> None:
@@ -165,6 +170,13 @@ def test_adience_parts_are_folds_and_train_and_test(adience: Path) -> None:
     assert (len(every := open_dataset(adience, split="all")), every.part) == (10, "all")
     assert (len(train), train.part) == (8, "train")
     assert (len(test), test.part) == (2, "test")
+    # What measures never takes silently what `train` may have been trained on; it says which images it takes.
+    assert (
+        test.notes[-1]
+        == "fold 4 is taken, which the part train leaves out; split=all takes all five folds as one set"
+    )
+    assert all("split=all" not in note for part in ("train", "test", "all", "fold_4")
+               for note in open_dataset(adience, split=part).notes)  # fmt: skip
     assert test.labels.tolist() == [7, 5]
     with pytest.raises(DataError, match="all, fold_0, fold_1, fold_2, fold_3, fold_4, test, train"):
         open_dataset(adience, split="fold_5")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import report_samples as samples
+import typer
 
+from enxuto.cli import app
 from enxuto.cli.shared.study_options import data_name, tables_folder
 from enxuto.report.results import read_results
 from enxuto.study import Point, Result, Store
@@ -125,6 +128,58 @@ def test_the_command_is_told_of_its_own_images_alone(tmp_path: Path) -> None:
     told = [dict(one.origin) for one in read_results([tmp_path]).exhibits]
     assert told[0]["command"] == "enxuto study souza"
     assert "command" not in told[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "is_told"),
+    [
+        ("enxuto study souza", True), ("enxuto study souza --scale smoke --data x --seed 3", True),
+        ("enxuto study souza --networks squeezenet-dsc,vgg19-cifar", True),
+        ("enxuto study souza --scale full", False), ("enxuto study souza --networks vgg19-cifar", False),
+        ("enxuto study souza '--scale", False),
+    ],
+)  # fmt: skip
+def test_a_command_that_made_other_networks_is_not_told(tmp_path: Path, command: str, is_told: bool) -> None:
+    """A folder keeps the last command of several."""
+    samples.write_lines(tmp_path / "records.jsonl", samples.souza_records())
+    samples.write(tmp_path / "provenance.json", {"command": command})
+    (exhibit,) = read_results([tmp_path]).exhibits
+    told = dict(exhibit.origin)
+    assert (told.get("command") == command) == is_told
+    assert ("command, rebuilt" in told) != is_told
+
+
+def test_what_is_rebuilt_says_all_that_is_recorded_and_what_is_not(tmp_path: Path) -> None:
+    records = samples.souza_records()
+    for record in records:
+        record["settings"]["scale"] = "full"
+        record["settings"]["images"] = {"train": 512, "test": None, "size": [32, 32], "format": "folder"}
+    (exhibit,) = read_results([samples.write_lines(tmp_path / "records.jsonl", records)]).exhibits
+    told = dict(exhibit.origin)
+    assert told["command, rebuilt"] == (
+        "enxuto study souza --data DATA --networks squeezenet-dsc,vgg19-cifar --scale full --limit 512 --format folder "
+        "--set epochs=2 --seed 0"
+    )
+    assert (
+        told["not recorded"]
+        == "what DATA stands for, and options that leave no trace in results, such as --test"
+    )
+    assert "changed by limit=512, epochs=2" in exhibit.title
+
+
+def test_rebuilt_commands_are_of_verbs_and_options_that_exist(tmp_path: Path) -> None:
+    exhibits = read_results(samples.all_of_them(tmp_path)).exhibits
+    commands = [dict(one.origin).get("command, rebuilt") for one in exhibits]
+    rebuilt = [command for command in commands if command is not None]
+    assert len({command.split()[1] for command in rebuilt}) >= 6
+    for exhibit in exhibits:
+        assert ("command, rebuilt" in dict(exhibit.origin)) == ("not recorded" in dict(exhibit.origin))
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for command in rebuilt:
+        program, verb, *words = shlex.split(command)
+        known = {name for one in verbs[verb].params for name in one.opts}
+        assert program == "enxuto"
+        assert {word for word in words if word.startswith("-")} <= known, command
 
 
 def recorded(folder: Path, *hashes: str) -> Path:

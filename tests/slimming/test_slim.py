@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import enxuto
@@ -19,12 +20,15 @@ from enxuto.compression.judge import Bounds
 from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import BudgetError, UsageError
 from enxuto.onnx_model import Model, channels_first, channels_last
+from enxuto.opening import load_with_metadata
 from enxuto.report import read_results
 from enxuto.runtime import Runner
 from enxuto.slimming.aims import Aim, parse_aim
 from enxuto.slimming.measuring import median_interval
+from enxuto.slimming.networks import PruningWork
 from enxuto.slimming.search import SlimSearch
 from enxuto.studies.pruning import StartingNetwork
+from enxuto.train import TrainingData
 
 
 @pytest.fixture(scope="module")
@@ -279,3 +283,18 @@ def test_widths_suit_the_aim(tmp_path: Path, aim: Aim, multiple: int | None, wid
     model = Model.read(MODEL)
     work = SlimWork(model, {}, Bounds(max_kl=1), aim, None, 8, tmp_path, multiple=multiple)
     assert work._widths == widths
+
+
+def test_what_distillation_remarks_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It becomes a remark of the result, as all that a reader must know."""
+    model, metadata = load_with_metadata(MODEL)
+    start = StartingNetwork.of_model(model, metadata, "digits")
+    work = PruningWork(start, model, torch.zeros(2, 1, 8, 8), "hash", tmp_path)
+    learning = TrainingData(
+        torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), (0.5,), (0.5,), 10, "h"
+    )
+    done = SimpleNamespace(notes=("the run resumes elsewhere",))
+    monkeypatch.setattr("enxuto.slimming.networks.distil", lambda *given, **named: done)
+    for _ in range(2):
+        work._distil(start.network, learning, tmp_path)
+    assert work.notes == ["the run resumes elsewhere"]

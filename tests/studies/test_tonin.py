@@ -456,3 +456,22 @@ def test_lists_make_the_product_with_names_that_differ(tmp_path: Path) -> None:
     points = choosing_points(read_config(tmp_path / "study.toml"), networks[0])
     assert [point.settings["compress"]["method"] for point in points] == ["original", "midtread", "enxuto"]
     assert points[0].paths["published"] == "vgg"
+
+
+@pytest.mark.parametrize(
+    ("folds", "asked", "split"), [(5, "", "all"), (5, 'split = "fold_1"', "fold_1"), (4, "", None)]
+)
+def test_all_folds_of_adience_are_one_set_where_none_is_named(
+    tmp_path: Path, folds: int, asked: str, split: str | None
+) -> None:
+    """As the source has it, and as nothing is trained."""
+    (tmp_path / "faces").mkdir()
+    for number in range(folds):
+        (tmp_path / "faces" / f"fold_{number}_data.txt").touch()
+    place = tmp_path / "study.toml"
+    place.write_text(
+        f'[[networks]]\nmodel = "m.onnx"\ndata = ["faces", "named"]\n[data.named]\npath = "faces"\n{asked}\n'
+    )
+    config = read_config(place)
+    assert config.data_set("named").opening()["split"] == split
+    assert config.data_set("faces").split == ("all" if folds == 5 else None)

@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from enxuto.errors import UsageError
+from enxuto.prune.retrain import DISTILLATION
+from enxuto.studies.souza.points import SouzaStudy
 from enxuto.train.config import RECIPES, TrainConfig, parse_setting
 
 
@@ -33,6 +35,16 @@ def test_recipes_are_the_published_protocols() -> None:
     assert (resnet.lr, resnet.schedule, resnet.weight_decay, resnet.batch) == (0.1, "plateau", 1e-4, 256)
     assert (alexnet.lr, alexnet.schedule, alexnet.weight_decay, alexnet.batch) == (0.01, "plateau", 5e-4, 128)
     assert resnet.momentum == alexnet.momentum == 0.9
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, None])
+def test_images_lie_as_is_fastest_here_where_nothing_is_said(recipe: str | None) -> None:
+    """One default for all verbs, benchmarks and Python, of which none says it again."""
+    assert TrainConfig.from_recipe(recipe).channels_last == "auto"
+    assert SouzaStudy().config("vgg19-cifar", 0).channels_last == "auto"
+    assert TrainConfig.from_recipe(None, DISTILLATION).channels_last == "auto"
+    told = TrainConfig.from_recipe(recipe, {"channels_last": False})
+    assert TrainConfig.from_recipe(None, told.to_dict()).channels_last is False
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, None])

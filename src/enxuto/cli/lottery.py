@@ -34,6 +34,7 @@ from enxuto.cli.shared.training_options import (
     TrainingDataOptions,
     check_packages,
     count_images,
+    machine_notes,
     open_both_parts,
     parse_settings,
 )
@@ -223,7 +224,9 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         held.start.write(folder / _GRAPH)
     try:
-        with study_progress("lottery", point_name) as report:
+        with study_progress(
+            "lottery", point_name, machine_notes(study.config, computing.scheduler)
+        ) as report:
             results = Study(work, folder).run(computing.executor(), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command resumes")

@@ -24,6 +24,7 @@ from enxuto.cli.shared.training_options import (
     absolute_path,
     check_packages,
     count_images,
+    machine_notes,
     open_both_parts,
     parse_settings,
     retraining_recipe,
@@ -34,8 +35,11 @@ from enxuto.machine.processors import processors
 from enxuto.machine.signals import exit_code
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from enxuto.prune.selection import Selection
     from enxuto.studies.pruning import StartingNetwork, TrainedWeights
+    from enxuto.study import Point, Result, StudyResults
 
 __all__ = ["HELP", "run"]
 
@@ -83,7 +87,7 @@ def run(
     from enxuto.prune.selection import Selection
     from enxuto.studies.lottery.arms import Arm
     from enxuto.studies.pruning import prune_points
-    from enxuto.study import Serial, Study
+    from enxuto.train.config import TrainConfig
 
     if filters.min_filters < 1:
         raise UsageError(
@@ -132,8 +136,24 @@ def run(
         seed=image_options.seed, paths=places, early=None if rewind_to is None else early_state(rewind_to, weights),
         minutes=options.minutes,
     )  # fmt: skip
+    notes = [] if options.retrain == "none" else machine_notes(TrainConfig.from_recipe(None, config))
+    results = _compute(points, folder, threads, notes)
+    made = provenance(
+        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=threads
+    )
+    timed = threads if options.speed else None
+    finish(points, results, labelled, folder, made, timed=timed, as_json=options.json)
+
+
+def _compute(points: Sequence[Point], folder: Path, threads: int, notes: Sequence[str]) -> StudyResults:
+    """Compute the rounds in this process; the verb ends where one fails or the user stops it."""
+    from enxuto.study import Serial, Study
+
+    def name(result: Result) -> str:
+        return f"round {result.settings.get('round', 0)}"
+
     try:
-        with study_progress("prune", lambda result: f"round {result.settings.get('round', 0)}") as report:
+        with study_progress("prune", name, notes) as report:
             results = Study(points, folder).run(Serial(threads), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {folder}: the same command resumes")
@@ -141,13 +161,9 @@ def run(
     if results.exit_code:
         for result in results.failed:
             note_trace(result.trace)
-            warn(f"round {result.settings.get('round', 0)} failed: {result.error}")
+            warn(f"{name(result)} failed: {result.error}")
         raise typer.Exit(results.exit_code)
-    made = provenance(
-        samples=count_images(images), seed=image_options.seed, data=images.hash, threads=threads
-    )
-    timed = threads if options.speed else None
-    finish(points, results, labelled, folder, made, timed=timed, as_json=options.json)
+    return results
 
 
 def _criterion(options: PruneOptions, selection: Selection) -> str:

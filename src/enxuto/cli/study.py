@@ -34,6 +34,7 @@ from enxuto.cli.shared.training_options import (
     TrainingDataOptions,
     check_packages,
     count_images,
+    machine_notes,
     open_both_parts,
     parse_settings,
 )
@@ -168,7 +169,8 @@ def run(
     executor = choose_executor(workers, threads, options.scheduler)
     images = open_both_parts(study.image_selection(), data, image_options.test)
     merge_records(folder, options.merge)
-    results = _compute(study, images, image_options.paths(data), folder, executor)
+    paths = image_options.paths(data)
+    results = _compute(study, images, paths, folder, executor, options.scheduler)
     seeds = list(range(study.seed, study.seed + study.seeds))
     made = provenance(
         samples=count_images(images),
@@ -221,7 +223,12 @@ def _image_fields(image_options: TrainingDataOptions) -> dict[str, Any]:
 
 
 def _compute(
-    study: SouzaStudy, images: Images, paths: Mapping[str, str], folder: Path, executor: Executor
+    study: SouzaStudy,
+    images: Images,
+    paths: Mapping[str, str],
+    folder: Path,
+    executor: Executor,
+    scheduler: str | None,
 ) -> StudyResults:
     """Run the study, and report on stderr how far it is."""
     from enxuto.studies.souza.points import points
@@ -229,8 +236,9 @@ def _compute(
 
     study_points = points(study, images.train.classes, images.hash, paths)
     names = {point.id: _label(point) for point in study_points}
+    notes = machine_notes(study.config(study.networks[0], study.seed), scheduler)
     try:
-        with report_epochs(folder, study_points, names), study_progress("souza", _label) as report:
+        with report_epochs(folder, study_points, names), study_progress("souza", _label, notes) as report:
             return Study(study_points, folder).run(executor, report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command resumes")

@@ -18,7 +18,13 @@ from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.starting_networks import StartOptions, open_start
 from enxuto.cli.shared.terminal import note, note_command, print_json, show_table, warn
 from enxuto.cli.shared.training_images import is_reporting, load_parts
-from enxuto.cli.shared.training_options import Network, Settings, TrainingDataOptions, parse_settings
+from enxuto.cli.shared.training_options import (
+    Network,
+    Settings,
+    TrainingDataOptions,
+    machine_notes,
+    parse_settings,
+)
 from enxuto.cli.shared.training_results import (
     count_parts,
     explain_loss,
@@ -132,11 +138,15 @@ def run(
     if trained and judged is not None and is_reporting():
         note(f"scoring the weights as they are on {len(judged):,} images")
         before = score(model, judged)
+    told = machine_notes(config) if is_reporting() else []
+    for remark in told:
+        warn(remark)
     history = _train(model, parts, config, folder, start.began, resume=options.resume)
     if not is_reporting():
         return
     for remark in history.notes:
-        warn(remark)
+        if remark not in told:
+            warn(remark)
     plot_history(network, history, folder)
     scores = None if parts.test is None else _score_best(model, folder, parts.test)
     if before is not None and (worse := explain_loss(before, history, scores)) is not None:
@@ -182,19 +192,12 @@ def _configuration(options: TrainOptions, seed: int | None, *, trained: bool) ->
                 f"trained weights are trained on by the recipe fine-tune: one cycle up to "
                 f"lr={config.lr:g}, {config.epochs} epochs; --recipe names another"
             )
-        return _with_layout(config)
+        return config
     if options.recipe is not None:
         raise UsageError(
             "--config and --recipe exclude each other; write recipe = … in the file", code="E022"
         )
-    return _with_layout(TrainConfig.from_toml(options.config, settings))
-
-
-def _with_layout(config: TrainConfig) -> TrainConfig:
-    """The configuration with the faster layout of images, unless it says one."""
-    if "channels_last" in config.model_fields_set:
-        return config
-    return config.model_copy(update={"channels_last": "auto"})
+    return TrainConfig.from_toml(options.config, settings)
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,12 @@ import typer
 
 from enxuto.cli.shared.common_options import Json
 from enxuto.cli.shared.completion import complete_networks
+from enxuto.cli.shared.network_options import NetworkOptions, input_shape
 from enxuto.cli.shared.terminal import note, print_json, show_table
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.zoo import ACCURACIES, WINNERS, Entry, ImageNetAccuracy, entry, names
-from enxuto.zoo.options import MEANINGS
+from enxuto.zoo.entry import OptionValue
+from enxuto.zoo.options import MEANINGS, format_options
 
 __all__ = ["HELP", "run"]
 
@@ -21,12 +24,14 @@ HELP = """List the networks that enxuto builds by name, or show one of them.
 
 Parameters are counted at the default number of classes. MACs are multiply–accumulates of convolutions and linear
 layers for one image. A word that is the name of a network shows its details, any other word lists the networks whose
-name, family or title contains it. `--option` and its values of a network work in every verb that builds one.
+name, family or title contains it. `--option` and `--activation` show a network as it is built with them, counted here;
+they work so in every verb that builds one.
 Accuracies on ImageNet are those of papers and of published weights, measured in different ways; none of them here.
 
 ```
 enxuto zoo resnet
 enxuto zoo squeezenet-dsc --json
+enxuto zoo mobilenet-cifar --option width=0.5
 enxuto zoo --imagenet
 enxuto zoo --chart accuracies.png
 ```
@@ -52,6 +57,8 @@ def run(
             help="A network, or words to look for.",
         ),
     ] = None,
+    *,
+    network_options: NetworkOptions,
     imagenet: Annotated[
         bool, typer.Option("--imagenet", help="Show published accuracies on ImageNet, and ILSVRC's winners.")
     ] = False,
@@ -64,13 +71,23 @@ def run(
     as_json: Json = False,
 ) -> None:
     """List the zoo; see `HELP`."""
+    one = words[0] if words and len(words) == 1 and words[0] in names() else None
+    if (network_options.option or network_options.activation) and (
+        one is None or imagenet or chart is not None
+    ):
+        raise UsageError(
+            "--option and --activation are of one network; name it alone, as in "
+            "`enxuto zoo mobilenet --option width=0.5`",
+            code="E024",
+        )
     if imagenet or chart is not None:
         _show_imagenet(
             [item for item in map(entry, names()) if _is_asked_for(item, words)], chart, as_json=as_json
         )
         return
-    if words and len(words) == 1 and words[0] in names():
-        _show_one(entry(words[0]), as_json=as_json)
+    if one is not None:
+        options = network_options.read(one)
+        _show_one(_as_built(entry(one), options) if options else entry(one), options, as_json=as_json)
         return
     networks = [item for item in map(entry, names()) if all(_matches(item, word) for word in words or ())]
     if not networks:
@@ -96,6 +113,23 @@ def run(
     ]
     show_table(None, _COLUMNS, rows, caption=f"{len(networks)} networks; MACs: multiply–accumulates per image",
                give_way=("paper", "year", "classes", "input"))  # fmt: skip
+
+
+def _as_built(item: Entry, options: Mapping[str, OptionValue]) -> Entry:
+    """The entry with the size and the counts of the network that these options make."""
+    from enxuto import zoo
+    from enxuto.errors import import_optional
+    from enxuto.summary import summarize
+
+    torch = import_optional("torch", f"building {item.name}", "PyTorch", "train")
+    chosen: dict[str, Any] = dict(options)
+    counts = {}
+    for classes in item.counts:
+        with torch.device("meta"):  # takes no memory
+            network = zoo.build(item.name, classes=classes, **chosen)
+        counts[classes] = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    macs = summarize(item.name, options=options).macs
+    return replace(item, input_shape=input_shape(item.name, options), counts=counts, macs=macs)
 
 
 def _is_asked_for(item: Entry, words: list[str] | None) -> bool:
@@ -171,9 +205,11 @@ def _volume(item: Entry) -> str:
     return "×".join(map(str, item.input_shape))
 
 
-def _facts(item: Entry) -> dict[str, Any]:
+def _facts(item: Entry, built: Mapping[str, OptionValue] | None = None) -> dict[str, Any]:
+    """What is known of a network; built: the options that its counts are with."""
     return {
         "name": item.name,
+        "built_with": dict(built or {}),
         "family": item.family,
         "title": item.title,
         "paper": item.paper,
@@ -193,16 +229,17 @@ def _facts(item: Entry) -> dict[str, Any]:
             }
             for variant in item.variants
         ],
-        "imagenet": vars(ACCURACIES[item.name]) if item.name in ACCURACIES else None,
+        "imagenet": vars(ACCURACIES[item.name]) if item.name in ACCURACIES and not built else None,
         "note": item.note,
     }
 
 
-def _show_one(item: Entry, *, as_json: bool) -> None:
+def _show_one(item: Entry, built: Mapping[str, OptionValue], *, as_json: bool) -> None:
     if as_json:
-        print_json(_facts(item))
+        print_json(_facts(item, built))
         return
     rows = [["family", item.family], ["paper", item.paper], ["year", str(item.year)]]
+    rows += [["built with", ", ".join(format_options(built))]] if built else []
     rows += [["input (C×H×W)", _volume(item)], ["classes", str(item.classes)]]
     rows += [[f"parameters, {classes} classes", f"{count:,}"] for classes, count in item.counts.items()]
     rows += [["MACs per image", f"{item.macs:,}"]]
@@ -211,7 +248,7 @@ def _show_one(item: Entry, *, as_json: bool) -> None:
         label = ", ".join(f"{option}={_format_value(value)}" for option, value in variant.options.items())
         counts = ", ".join(f"{count:,} parameters" for count in variant.counts.values())
         rows.append([label, f"{counts}, {variant.macs:,} MACs. {variant.note}".strip()])
-    if item.name in ACCURACIES:
+    if item.name in ACCURACIES and not built:
         found = ACCURACIES[item.name]
         texts = [
             f"{name} {value:g} %" for name, value in (("top-1", found.top1), ("top-5", found.top5)) if value

@@ -1,17 +1,14 @@
 """A data set's labels in the order of a model's outputs: by class names where both have them, else by number.
 
-Names are compared as they are, then without regard to case, spaces, `_` and `-`, then by synonym ("tench, Tinca
-tinca"; a WordNet number in front, or another as in "10_ship"). Where folders are called by numbers, or data name no
-classes, labels are numbers of outputs. `LabelMatching.remarks` and `warnings` report where the order differs, or cannot
-be known. Not here: where a model keeps its labels (`enxuto.opening.labels_of`).
+`enxuto.data.names` compares names. Where folders are called by numbers, or data name no classes, labels are numbers of
+outputs. `LabelMatching.remarks` and `warnings` report where the order differs, or cannot be known. Not here: where a
+model keeps its labels (`enxuto.opening.labels_of`).
 """
 
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.data.names import NUMBERED, Label, NameIndex, other_words
 from enxuto.errors import DataError, UsageError, does_not_exist, error_reason
 
 __all__ = ["Label", "LabelMatching", "match_labels", "parse_labels", "read_labels"]
 
-Label = str | Sequence[str]
-"""A class's name, or several that mean the same, the first of which is shown."""
-
 _LARGEST_FILE = 64 * 2**20  # bytes; a name for each of a million classes
 _MOST_CLASSES = 10_000_000
-_WORDNET = re.compile(r"(n\d{8})\b[\s:,]*(.*)", re.DOTALL)
-_NUMBERED = re.compile(r"(\d{1,8})(?:\s*[:;,.)\t]\s*|[\s_\-]+)(\S.*)", re.DOTALL | re.ASCII)
-_SEPARATORS = re.compile(r"[\s_\-]+")
 _SHOWN = 3
 
 
@@ -74,13 +66,20 @@ def match_labels(
         warnings.append(f"there are {len(names)} labels for the model's {outputs} outputs; they are not used")
         names = None
     if names is not None and classes is not None:
-        index = _NameIndex(names)
-        found = {label: index.find(classes[label], label) for label in present}
+        index, known_as = NameIndex(names), other_words(classes)
+        found = {label: index.find(classes[label], label, known_as.get(label, ())) for label in present}
         in_place = len(classes) == len(names) and all(p in (None, label) for label, p in found.items())
         if any(place is not None for place in found.values()) and not (
             stored and in_place and None in found.values()
         ):
             return _match_by_name(found, classes, names, path)
+        if known_as:
+            raise DataError(
+                f"{path} has the classes {_quote_some(classes)}, which the model's labels "
+                f"({_quote_some(map(_shown_name, names))}) do not name, so that their order is not known; name the "
+                "model's classes in its order, in the data's words, by names=",
+                code="E042",
+            )
         if not numeric_names:
             _refuse_unknown_names(classes, present, names, path)
             other = next(label for label, place in found.items() if place is None)
@@ -180,62 +179,6 @@ def _match_by_number(
     return LabelMatching(None, shown, (), tuple(warnings))
 
 
-class _NameIndex:
-    """A model's names by spelling; where a name means several outputs, the label decides."""
-
-    def __init__(self, names: Sequence[Label]) -> None:
-        wholes = [[name] if isinstance(name, str) else list(name) for name in names]
-        self._tables = [
-            _spelling_table(wholes, lambda name: [name]),
-            _spelling_table(wholes, lambda name: [_normalise_name(name)]),
-            _spelling_table(wholes, lambda name: [_normalise_name(part) for part in _synonyms(name)]),
-        ]
-
-    def find(self, name: str, label: int) -> int | None:
-        """The one output of this name; of several equally good ones, the label's own, else None."""
-        exact, whole, synonyms = self._tables
-        tries: list[tuple[Mapping[str, set[int]], str]] = [
-            (exact, name),
-            (whole, _normalise_name(name)),
-            (synonyms, _normalise_name(name)),
-        ]
-        # Several words on this side too may each be a whole name on the other.
-        tries += [(whole, _normalise_name(part)) for part in _synonyms(name)]
-        for table, key in tries:
-            places = table.get(key, set())
-            if len(places) == 1:
-                return next(iter(places))
-            if label in places:
-                return label
-        return None
-
-
-def _spelling_table(
-    names: Sequence[Sequence[str]], spellings: Callable[[str], Iterable[str]]
-) -> dict[str, set[int]]:
-    table: dict[str, set[int]] = {}
-    for place, group in enumerate(names):
-        for name in group:
-            for key in spellings(name):
-                table.setdefault(key, set()).add(place)
-    return table
-
-
-def _normalise_name(name: str) -> str:
-    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", name).casefold())
-
-
-def _synonyms(name: str) -> list[str]:
-    """The words of "tench, Tinca tinca" or of "n01440764 tench"; parts without a letter are left out."""
-    match = _WORDNET.fullmatch(name.strip())
-    numbers, rest = ([match[1]], match[2]) if match else ([], name)
-    parts = [part.strip() for part in rest.split(",")] if ", " in rest else [rest.strip()]
-    counted = _NUMBERED.fullmatch(rest.strip())
-    if counted is not None and not match:  # "10_ship"
-        parts.append(counted[2])
-    return numbers + [part for part in parts if any(letter.isalpha() for letter in part)]
-
-
 def _is_number(name: str, label: int) -> bool:
     return name.isascii() and name.isdecimal() and len(name) < 10 and int(name) == label
 
@@ -281,7 +224,7 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
 
 def _strip_numbers(lines: list[str]) -> tuple[str, ...]:
     """Sort lines by their numbers and drop these, where each line has one and none is missing; else change nothing."""
-    found = [_NUMBERED.fullmatch(line) for line in lines]
+    found = [NUMBERED.fullmatch(line) for line in lines]
     numbers = [int(match[1]) for match in found if match is not None]
     count = len(lines)
     names = [match[2] for match in found if match is not None]

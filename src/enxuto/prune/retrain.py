@@ -56,7 +56,6 @@ DISTILLATION: Mapping[str, Any] = MappingProxyType(
         "schedule": "cosine",
         "augment": "crop-flip",
         "precision": "auto",
-        "channels_last": "auto",
     }
 )
 """Fields of `TrainConfig` that `enxuto prune` distils by: gentle, as the weights are nearly right when it begins."""

@@ -7,6 +7,7 @@ draw the same charts from it. Not here: how anything looks.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -136,21 +137,39 @@ class Exhibit:
         )
 
 
-_ORIGIN_ORDER = ("command", "command, rebuilt", "samples", "seed", "data", "versions", "machine", "finished")
+_STAND_INS = re.compile(r"(?<!\S)[A-Z]{4,}(?:\.\w+)?(?!\S)")  # DATA, MODEL.onnx
+_ORIGIN_ORDER = (
+    "command",
+    "command, rebuilt",
+    "not recorded",
+    "samples",
+    "seed",
+    "data",
+    "versions",
+    "machine",
+    "finished",
+)
 
 
-def origin(source: str, values: Mapping[str, Any] | None = None, **more: Any) -> tuple[tuple[str, str], ...]:
+def origin(
+    source: str, values: Mapping[str, Any] | None = None, *, unsaid: str = "", **more: Any
+) -> tuple[tuple[str, str], ...]:
     """Pairs of how a result was made, from the file it is in and from values by names such as `seed`; None is left out.
 
     values: what a result's file says of itself under `provenance`, which goes before `more`. A command that the file
-    does not hold is told as rebuilt: options that leave no trace in results are missing from it.
+    does not hold is told as rebuilt, beside what of it is not recorded: what DATA and the like stand for, and options
+    that leave no trace in results, such as those in `unsaid`.
     """
     known = {key: value for key, value in more.items() if value not in (None, "", {}, [])}
     if "command" in known:
         known["command, rebuilt"] = known.pop("command")
+        stand_ins = " and ".join(dict.fromkeys(_STAND_INS.findall(known["command, rebuilt"])))
+        unknown = f"what {stand_ins} stands for, and options" if stand_ins else "options"
+        known["not recorded"] = f"{unknown} that leave no trace in results{unsaid and f', such as {unsaid}'}"
     stated = {key: value for key, value in (values or {}).items() if value not in (None, "", {}, [])}
     if "command" in stated:
         known.pop("command, rebuilt", None)
+        known.pop("not recorded", None)
     known |= stated
     names = [name for name in _ORIGIN_ORDER if name in known] + [
         name for name in known if name not in _ORIGIN_ORDER

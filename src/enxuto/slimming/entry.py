@@ -217,6 +217,7 @@ class SlimWork:
             self.on_candidate, self.on_trial,
         )  # fmt: skip
         best, tried, remarks = search.run(self.aim)
+        remarks += work.notes
         if self.progress is not None:
             self.progress("measuring", 0, 1)
         judge = Judge(self.model, parts.held_out, chosen, threads=self.threads)

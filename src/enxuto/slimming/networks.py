@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class PruningWork:
 
     model: the original. images: (N, channels, height, width), as the network takes them; without labels. learning: the
     images that distillation learns from, None where there is none. minutes: of each distillation. multiple: of
-    the filters that layers keep.
+    the filters that layers keep. notes: what trainings remarked, a line each.
     """
 
     start: StartingNetwork
@@ -56,6 +56,7 @@ class PruningWork:
     threads: int = 1
     multiple: int = 1
     progress: Progress | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.unpruned = UnprunedNetwork.from_architecture(self.start.architecture)
@@ -131,7 +132,8 @@ class PruningWork:
 
         teacher = Teacher(self.start.architecture.build())
         teacher.network.load_state_dict(self._state)
-        distil(network, teacher, learning, config, folder, minutes=self.minutes, progress=report)
+        done = distil(network, teacher, learning, config, folder, minutes=self.minutes, progress=report)
+        self.notes += [remark for remark in done.notes if remark not in self.notes]
         network.cpu()
 
     def _report(self, stage: str, done: int, total: int) -> None:

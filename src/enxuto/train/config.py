@@ -112,9 +112,9 @@ class TrainConfig(BaseModel):
     precision: Literal["float32", "mixed", "auto"] = "float32"
     """`mixed`: bfloat16 where the device has it, else float16 with a scaled loss; the weights stay float32. `auto`:
     mixed on a GPU and on processors with bfloat16 units, float32 on others, where mixed takes several times as long."""
-    channels_last: bool | Literal["auto"] = False
+    channels_last: bool | Literal["auto"] = "auto"
     """Keep images as (batch, height, width, channels) in memory. `auto`: on CPUs, and on GPUs with mixed precision,
-    where convolutions are faster so. `enxuto train` and the study of Souza take `auto` where nothing is said."""
+    where convolutions are faster so. A network that was trained keeps the layout of its weights."""
     sync_batch_norm: bool = False
     """On several GPUs: batch normalisation by the statistics of the whole batch, not of each process's part."""
     compile: bool = False

@@ -5,7 +5,7 @@ Its exceptions are told apart by their names: Typer has its own copies of Click'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,7 +35,7 @@ def _describe(error: Any) -> tuple[str, str]:
     message = str(error.message or "").strip().rstrip(".")
     if kind == "NoSuchOption":
         known = [name for one in context.command.params for name in one.opts]
-        return f"there is no option {error.option_name}{did_you_mean(error.option_name, known)}", "E021"
+        return f"there is no option {error.option_name}{_meant(error.option_name, known)}", "E021"
     if message.startswith("No such command"):
         name = message.split("'")[1] if "'" in message else ""
         return (
@@ -50,6 +50,16 @@ def _describe(error: Any) -> tuple[str, str]:
     if kind == "BadParameter" and error.param is not None:
         return f"{_name(error.param)}: {message[:1].lower()}{message[1:]}", "E020"
     return f"{message[:1].lower()}{message[1:]}", "E020"
+
+
+def _meant(option: str, known: Sequence[str]) -> str:
+    """Return a hint at what was meant: an option of a network, which `--option` takes, or one spelt alike."""
+    from enxuto.zoo.options import MEANINGS
+
+    name = option.lstrip("-").replace("-", "_")
+    if "--option" in known and name in MEANINGS:
+        return f"; options of a network are given as --option {name}=…"
+    return did_you_mean(option, known)
 
 
 def _name(parameter: Any) -> str:

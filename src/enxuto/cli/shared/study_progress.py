@@ -1,8 +1,8 @@
-"""How a study's progress shows: points done and the time left, and failures at once."""
+"""How a study's progress shows: points done and the time left, and failures and what trainings remark at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,25 @@ __all__ = ["study_progress"]
 
 
 @contextmanager
-def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callable[[StudyProgress], None]]:
+def study_progress(
+    what: str, name: Callable[[Result], str], remarks: Iterable[str] = ()
+) -> Iterator[Callable[[StudyProgress], None]]:
     """Yield what `Study.run` reports to.
 
     Args:
         what: what the study is called.
         name: returns what a point that failed is called.
+        remarks: to be made before the first point is computed, where any is. What the values of a finished point say
+            under `notes` is remarked too, each line once.
     """
+    said: set[str] = set()
+
+    def tell(lines: Iterable[object]) -> None:
+        for line in map(str, lines):
+            if line not in said:
+                said.add(line)
+                warn(line)
+
     with progress_bar(what) as bar:
 
         def report(progress: StudyProgress) -> None:
@@ -31,7 +43,11 @@ def study_progress(what: str, name: Callable[[Result], str]) -> Iterator[Callabl
             if last is None:
                 if progress.known:
                     note(f"{progress.known} of {total} points are recorded already")
+                if progress.known < total:
+                    tell(remarks)
             elif not last.done:
                 warn(f"{name(last)}: {last.error}")
+            else:
+                tell((last.values or {}).get("notes", ()))
 
         yield report

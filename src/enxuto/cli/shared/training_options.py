@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from enxuto.data.labels import Label
     from enxuto.studies.images import Images, ImageSelection
     from enxuto.studies.pruning import TrainedWeights
+    from enxuto.train.config import TrainConfig
     from enxuto.zoo.entry import OptionValue
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "absolute_path",
     "check_packages",
     "count_images",
+    "machine_notes",
     "open_both_parts",
     "parse_settings",
     "retraining_recipe",
@@ -166,6 +168,22 @@ def check_packages(*names: str) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise UsageError(needs("this verb", ", ".join(missing), "train", "report"), code="E090")
+
+
+def machine_notes(config: TrainConfig, scheduler: str | None = None) -> list[str]:
+    """Return what is to be known of how this machine trains, a line each.
+
+    Nothing of a cluster (scheduler), whose machines are others, nor where it cannot train so: the training says that.
+    """
+    from enxuto.train.placement import Placement
+    from enxuto.train.processes import Processes
+
+    if scheduler is not None:
+        return []
+    try:
+        return Placement.of(config, Processes()).notes()
+    except UsageError:
+        return []
 
 
 def open_both_parts(selection: ImageSelection, data: str, test: str | None) -> Images:

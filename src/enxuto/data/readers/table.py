@@ -3,7 +3,8 @@
 Any table: a column of file names and a column of labels, whole numbers or words (classes are then the words,
 sorted). A column `split` makes parts. Adience (E. Eidinger et al., IEEE TIFS 2014) is known by its columns: age in
 its 8 groups or gender, from `fold_N_data.txt`, images in `aligned` or `faces`; of a folder of folds, `train` is
-folds 0–3, `test` fold 4 and `all` all of them. Rows without a usable label are left out and counted in the notes.
+folds 0–3, `test`, the default, fold 4 and `all` all of them. Rows without a usable label are left out and counted in
+the notes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from enxuto.data.selection import choose_part
 from enxuto.data.source import Source, no_labels, read_sample
 from enxuto.errors import DataError, FormatError
 
-__all__ = ["ADIENCE_AGES", "ADIENCE_FOLD", "TABLE_SUFFIXES", "read_table"]
+__all__ = ["ADIENCE_AGES", "ADIENCE_FOLD", "TABLE_SUFFIXES", "holds_folds", "read_table"]
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 ADIENCE_FOLD = re.compile(r"fold_(\d)_data\.txt")
@@ -42,11 +43,18 @@ _GENDERS = {
 }  # in the order of the published network's outputs (Levi and Hassner 2015)
 _ADIENCE_COLUMNS = frozenset({"user_id", "original_image", "face_id", "age", "gender"})
 _ADIENCE_IMAGES = (("aligned", "landmark_aligned_face"), ("faces", "coarse_tilt_aligned_face"))
+_FOLDS = 5
+_ONE_FOLD = "fold 4 is taken, which the part train leaves out; split=all takes all five folds as one set"
 _FILE_NAMES = ("file", "filename", "file_name", "path", "image", "img")
 _LABEL_NAMES = ("label", "labels", "class", "target")
 _PART = "split"
 
 Row = Mapping[str, str]
+
+
+def holds_folds(folder: Path) -> bool:
+    """Whether all five folds of Adience lie in a folder, so that it has the part `all`."""
+    return folder.is_dir() and len(_fold_files(folder)) == _FOLDS
 
 
 def read_table(
@@ -73,7 +81,8 @@ def read_table(
     if path.is_dir():
         tables, fold = _find_folds(path, split)
         rows = [row for table in tables for row in _read_rows(table)]
-        return _adience_source(path, path, rows, label_column, fold)
+        source = _adience_source(path, path, rows, label_column, fold)
+        return source if split or fold != "test" else replace(source, notes=(*source.notes, _ONE_FOLD))
     rows = _read_rows(path)
     if set(rows[0]) >= _ADIENCE_COLUMNS:
         if split is not None:
@@ -108,10 +117,9 @@ class _Sample:
 
 def _find_folds(folder: Path, split: str | None) -> tuple[list[Path], str]:
     """The tables of a part of Adience: a fold, or `train`, `test` and `all`, where all five are there."""
-    tables = {f"fold_{match[1]}": file for file in sorted(folder.iterdir())
-              if (match := ADIENCE_FOLD.fullmatch(file.name))}  # fmt: skip
+    tables = _fold_files(folder)
     parts = {name: [file] for name, file in tables.items()}
-    if len(tables) == 5:
+    if len(tables) == _FOLDS:
         *first, last = tables.values()
         parts |= {"train": first, "test": [last], "all": [*first, last]}
     if not parts:
@@ -120,6 +128,12 @@ def _find_folds(folder: Path, split: str | None) -> tuple[list[Path], str]:
         )
     part = choose_part(folder, sorted(parts), split)
     return parts[part], part
+
+
+def _fold_files(folder: Path) -> dict[str, Path]:
+    """The tables of Adience's folds by their names as parts."""
+    return {f"fold_{match[1]}": file for file in sorted(folder.iterdir())
+            if (match := ADIENCE_FOLD.fullmatch(file.name))}  # fmt: skip
 
 
 def _adience_source(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,6 +17,7 @@ from enxuto.report.values import Checked, Count, Number, Share, shell_command
 from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import MEGABYTE
 from enxuto.studies.souza.records import (
+    changed_images,
     changed_settings,
     make_records,
     same_training,
@@ -125,6 +128,9 @@ def _exhibit(
     title_end: ends the title, so that titles of one document differ. all_data: records of all data sets.
     """
     first, shown = records[0], [record.model_dump() for record in records]
+    told = dict(provenance_of(document, first.data))
+    if not _tells_of(told.get("command"), records):
+        told.pop("command", None)
     data = first.data_set or f"{first.classes} classes"
     return Exhibit(
         "networks",
@@ -133,13 +139,9 @@ def _exhibit(
         tuple(tables(shown, same_training(all_data, shown))),
         origin(
             document.name,
-            provenance_of(document, first.data),
-            command=shell_command(
-                "enxuto study souza --scale",
-                first.scale,
-                *_seed_words(records),
-                *(word for setting in changed_settings(shown[0]) for word in ("--set", setting)),
-            ),
+            told,
+            command=_rebuilt_command(records),
+            unsaid="--test",
             samples=[f"{one.train.samples:,} to train, {one.test.samples:,} to test" for one in records],
             seed=[one.seed for one in records],
             data=[f"{one.train.hash} / {one.test.hash}" for one in records],
@@ -148,6 +150,41 @@ def _exhibit(
             finished=max((one.finished for one in records if one.finished), default=None),
         ),
     )
+
+
+def _rebuilt_command(records: Sequence[_Record]) -> str:
+    """The command of these networks as far as records tell it; they do not hold where the images are."""
+    first = records[0]
+    shown = first.model_dump()
+    names = ("format", "image_column", "label_column", "split")
+    reading = {name.replace("_", "-"): first.images.get(name) for name in names}
+    given = {**changed_images(shown), **{name: value for name, value in reading.items() if value is not None}}
+    threads = first.measures.threads
+    return shell_command(
+        "enxuto study souza --data DATA --networks",
+        ",".join(dict.fromkeys(one.network for one in records)),
+        "--scale",
+        first.scale,
+        *(word for name, value in given.items() for word in (f"--{name}", value)),
+        *(word for setting in changed_settings(shown) for word in ("--set", setting)),
+        *(() if threads == 1 else ("--latency-threads", threads)),
+        *_seed_words(records),
+    )
+
+
+def _tells_of(command: object, records: Sequence[_Record]) -> bool:
+    """Whether a command can have made these networks: a folder may hold those of several, of which the last is kept."""
+    try:
+        words = shlex.split(str(command))
+    except ValueError:
+        return False
+    pairs = list(pairwise(words))
+    scales = [value for word, value in pairs if word == "--scale"] or ["smoke"]
+    named = [name for word, value in pairs if word == "--networks" for name in value.split(",")]
+    settings = {value.partition("=")[0].strip() for word, value in pairs if word == "--set"}
+    changed = {text.partition("=")[0] for text in changed_settings(records[0].model_dump())}
+    networks = {one.network for one in records}
+    return scales == [records[0].scale] and changed <= settings and (not named or networks <= set(named))
 
 
 def _seed_words(records: Sequence[_Record]) -> list[object]:

@@ -260,6 +260,7 @@ def _measure_network(
         "losses": [record.loss for record in history.records] if history else [],
         "training_seconds": sum(record.seconds for record in history.records) if history else 0.0,
         **_learning_speed(history),
+        **({"notes": list(history.notes)} if history and history.notes else {}),
     }
     path = task.folder / NETWORK
     metadata: dict[str, Any] = {

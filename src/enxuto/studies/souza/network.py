@@ -48,4 +48,5 @@ def train_network(task: Task) -> dict[str, Any]:
             "seconds": sum(record.seconds for record in history.records),
         },
         "measures": found.to_dict(),
+        **({"notes": list(history.notes)} if history.notes else {}),
     }

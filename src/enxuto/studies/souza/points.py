@@ -81,7 +81,7 @@ class SouzaStudy:
         """The configuration of a network's training."""
         from enxuto.train.config import TrainConfig
 
-        own = {"channels_last": "auto", **SCALES[self.scale].settings_of(network), "seed": seed}
+        own = {**SCALES[self.scale].settings_of(network), "seed": seed}
         return TrainConfig.from_recipe("souza", own | dict(self.settings))
 
     def image_selection(self) -> ImageSelection:

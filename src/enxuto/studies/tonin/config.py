@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from enxuto.data import Preprocess, preset
+from enxuto.data.readers.table import holds_folds
 from enxuto.errors import UsageError, did_you_mean
 from enxuto.files import read_toml
 from enxuto.studies.tonin.quantizers import quantizer_settings
@@ -144,9 +145,11 @@ class ToninConfig(_Settings):
         return list(self.bits if entry.bits is None else entry.bits)
 
     def data_set(self, name: str) -> DataSet:
-        """Return the data set of that name, or the one at that path."""
+        """Return the data set of that name, or the one at that path; of Adience all folds where none is named."""
         found = self.data.get(name) or DataSet(path=name)
         place = self.folder / found.path
+        if found.split is None and holds_folds(place):
+            found = found.model_copy(update={"split": "all"})  # as the source: nothing is trained here
         return found.model_copy(update={"path": str(place)}) if place.exists() else found
 
     def preprocessing(self, name: str) -> Preprocess:
