@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from enxuto import zoo
 from enxuto.data import Dataset, open_dataset
 from enxuto.errors import DataError
+from enxuto.machine.facts import describe_machine, machine
 from enxuto.report.drawing import COLOURS, DASHES, new_figure, save, whole_numbers
 from enxuto.train import TrainConfig, TrainingData, fit, score
 
@@ -57,6 +58,7 @@ def train(
     return {
         "network": name,
         "seed": config.seed,
+        "machine": describe_machine(machine(), config.threads or torch.get_num_threads()),
         "epochs": len(history.records),
         "minutes": sum(record.seconds for record in history.records) / 60,
         "loss": [record.loss for record in history.records],
@@ -69,10 +71,10 @@ def train(
 def table(runs: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: errors after the last epoch."""
     samples = runs[0]["samples"]
+    machines = " / ".join(dict.fromkeys(run["machine"] for run in runs))
     lines = [
         f"Trained on {samples['train']:,} images, seed {runs[0]['seed']}, scored on {samples['test']:,} test images "
-        f"after the last epoch, on {platform.machine()} with {os.cpu_count()} cores. A short training decides these "
-        "figures.",
+        f"after the last epoch, on {machines}. A short training decides these figures.",
         "",
         "| network | epochs | minutes | training error, % | test error, % |",
         "| :-- | --: | --: | --: | --: |",

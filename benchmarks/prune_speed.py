@@ -29,6 +29,7 @@ from torch import nn
 
 from enxuto import zoo
 from enxuto.latency import Latency, latency
+from enxuto.machine.facts import describe_machine, machine
 from enxuto.onnx_model import Model
 from enxuto.prune.criteria.scores import scores
 from enxuto.prune.removal.kept import Architecture
@@ -144,9 +145,7 @@ def main() -> None:
     rows = given(args) if args.models else fresh(args)
     shares = list(rows[0]["left"])
     print(f"\n{args.threads} thread(s), medians of {args.repeats} runs each, taking turns")
-    print(
-        f"load of the machine: {began:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} cores\n"
-    )
+    print(f"load of {describe_machine(machine())}: {began:.1f} before, {os.getloadavg()[0]:.1f} after\n")
     print(f"| network | {' | '.join(f'{name} %' for name in shares)} |", end="")
     print("".join(f" batch {batch}, ms | speed-up |" for batch in BOUNDS))
     print("|---" * (1 + len(shares) + 2 * len(BOUNDS)) + "|")

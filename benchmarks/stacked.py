@@ -11,9 +11,15 @@ The TOML file names test images and the files, which are made before; paths are 
     file = "networks/squeezenet.onnx"     # ONNX or .enx
     command = "enxuto train squeezenet-cifar …; enxuto export …"
     preprocess = "resnet-cifar"           # only where the file does not say
-    note = "seed 0, 25 epochs, 190 minutes, 2 cores"
+    seed = 0                              # these are shown where they are given
+    epochs = 25
+    minutes = 190
+    machine = "AMD EPYC, 2 cores"
+    chosen_on = "training images held out"   # on what something of it was chosen; "nothing" where nothing was
+    note = "bfloat16"
 
-The first point is what the others are compared with. Every byte of a file counts. Latencies are of one image on one
+The first point is what the others are compared with. That nothing was chosen on test images is said where every point
+says on what it chose and none names test images. Every byte of a file counts. Latencies are of one image on one
 thread, the models in turns. A card, the file's name with .md, is linked where there is one. Writes stacked.md,
 stacked.json and stacked.png.
 """
@@ -22,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,17 +39,22 @@ from enxuto.errors import DataError, UsageError
 from enxuto.escaping import markdown_text
 from enxuto.files import read_toml
 from enxuto.latency import latency
+from enxuto.machine.facts import describe_machine, machine
 from enxuto.opening import load
 from enxuto.report.drawing import COLOURS, MARKERS, new_figure, save
 from enxuto.runtime import Runner
 from enxuto.summary import summarize
 
-KEYS = ("name", "file", "command", "preprocess", "note")
+TEXTS = ("name", "file", "command", "preprocess", "note", "machine", "chosen_on")
+KEYS = (*TEXTS, "seed", "epochs", "minutes")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One file, as measured. top1 and its 95 % interval in percent; milliseconds: median of one image, one thread."""
+    """One file, as measured. top1 and its 95 % interval in percent; milliseconds: median of one image, one thread.
+
+    seed, epochs, minutes, machine: of what made it. chosen_on: the images that chose something of it.
+    """
 
     name: str
     file: str
@@ -57,10 +67,24 @@ class Point:
     command: str
     note: str
     card: str | None
+    seed: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    machine: str | None = None
+    chosen_on: str | None = None
+
+    @property
+    def how(self) -> str:
+        """What the table says of how it was made."""
+        numbers = [
+            (self.seed, "seed {:d}"), (self.epochs, "{:g} epochs"), (self.minutes, "{:g} minutes"),
+            (self.machine, "{}"), (self.chosen_on, "chosen on: {}"), (self.note or None, "{}"),
+        ]  # fmt: skip
+        return "; ".join(form.format(value) for value, form in numbers if value is not None)
 
 
-def read_points(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """The file's settings and its points, checked. Raises `UsageError` naming what is missing or unknown."""
+def read_points(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The file's settings and its points, checked. Raises `UsageError` naming what is missing, unknown or no number."""
     held = read_toml(path, "stacked")
     points = held.get("points")
     if not isinstance(held.get("data"), str) or not isinstance(points, list) or not points:
@@ -74,6 +98,10 @@ def read_points(path: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
             raise UsageError(
                 f"{path}: point {place} has {unknown[0]}; there are {', '.join(KEYS)}", code="E021"
             )
+        for key in point:
+            kinds = (str,) if key in TEXTS else (int,) if key == "seed" else (int, float)
+            if not isinstance(point[key], kinds) or isinstance(point[key], bool):
+                raise UsageError(f"{path}: {key} of point {place} is {point[key]!r}", code="E020")
         if not (path.parent / point["file"]).is_file():
             raise UsageError(f"{path}: {point['file']} of point {place} does not exist", code="E010")
     return held, points
@@ -87,7 +115,7 @@ def open_test_images(path: Path, limit: int | None) -> Dataset:
         return open_dataset(path, limit=limit)
 
 
-def measure(folder: Path, points: Sequence[Mapping[str, str]], images: Dataset, repeats: int) -> list[Point]:
+def measure(folder: Path, points: Sequence[Mapping[str, Any]], images: Dataset, repeats: int) -> list[Point]:
     """Measure all files, the latencies in turns."""
     files = [folder / point["file"] for point in points]
     times = latency([Runner(load(file), threads=1) for file in files], repeats=repeats)
@@ -107,6 +135,7 @@ def measure(folder: Path, points: Sequence[Mapping[str, str]], images: Dataset, 
                 point["name"], point["file"], file.stat().st_size, 100 * top1, 100 * low, 100 * high,
                 summarize(file).macs, time.median, point["command"], point.get("note", ""),
                 str(card) if (folder / card).is_file() else None,
+                *(point.get(key) for key in ("seed", "epochs", "minutes", "machine", "chosen_on")),
             )
         )  # fmt: skip
         print(f"{found[-1].name}: {found[-1].bytes:,} bytes, top-1 {found[-1].top1:.2f} %", flush=True)
@@ -116,9 +145,11 @@ def measure(folder: Path, points: Sequence[Mapping[str, str]], images: Dataset, 
 def table(points: Sequence[Point], task: str, samples: int, data_hash: str) -> str:
     """Markdown: the table, then the command of each point."""
     first = points[0]
+    unseen = all(one.chosen_on is not None and "test" not in one.chosen_on.lower() for one in points)
     lines = [
-        f"{task}: {samples:,} test images (hash `{data_hash}`), which nothing was chosen by here. Latency: median of "
-        f"one image on one thread of {platform.machine()}, the models in turns.",
+        f"{task}: {samples:,} test images (hash `{data_hash}`)"
+        f"{', on which nothing was chosen' if unseen else ''}. Latency: median of one image on one thread, the models "
+        f"in turns; {describe_machine(machine())}.",
         "",
         "| step | bytes | smaller | top-1, % (95 %) | points | MACs | ms | how |",
         "| :-- | --: | --: | :-- | --: | --: | --: | :-- |",
@@ -129,7 +160,7 @@ def table(points: Sequence[Point], task: str, samples: int, data_hash: str) -> s
         lines.append(
             f"| {shown} | {point.bytes:,} | {first.bytes / point.bytes:.1f}× | {point.top1:.2f} "
             f"({point.low:.2f} – {point.high:.2f}) | {point.top1 - first.top1:+.2f} | {point.macs / 1e6:.1f} M | "
-            f"{point.milliseconds:.2f} | {markdown_text(point.note)} |"
+            f"{point.milliseconds:.2f} | {markdown_text(point.how)} |"
         )
     lines += ["", "Each file is made by", "", "```"]
     for point in points:

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from enxuto.errors import UsageError
+from enxuto.machine.facts import machine
 
 SCRIPT = Path(__file__).parent.parent.parent / "benchmarks" / "stacked.py"
 
@@ -36,6 +37,18 @@ def stacked() -> ModuleType:
             "point 1 has notes; there are",
         ),
         ('data = "x"\n[[points]]\nname = "a"\nfile = "f"\ncommand = "c"', "f of point 1 does not exist"),
+        (
+            'data = "x"\n[[points]]\nname = "a"\nfile = "f"\ncommand = "c"\nseed = 1.5',
+            "seed of point 1 is 1.5",
+        ),
+        (
+            'data = "x"\n[[points]]\nname = "a"\nfile = "f"\ncommand = "c"\nepochs = "9"',
+            "epochs of point 1 is '9'",
+        ),
+        (
+            'data = "x"\n[[points]]\nname = "a"\nfile = "f"\ncommand = "c"\nchosen_on = 0',
+            "chosen_on of point 1 is 0",
+        ),
     ],
 )
 def test_points_are_checked(stacked: ModuleType, text: str, message: str, tmp_path: Path) -> None:
@@ -65,3 +78,30 @@ def test_the_table_compares_with_the_first_point_and_shows_each_command(
         label in drawn
         for label in ("1 MB", "100 kB", "small: 40,000 B", "top-1 on the test images of CIFAR-10")
     )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        (("nothing", "training images held out"), True),
+        (("nothing", None), False),
+        (("nothing", "64 of the test images"), False),
+    ],
+)
+def test_that_nothing_was_chosen_on_test_images_is_said_where_every_point_says_so(
+    stacked: ModuleType, chosen: tuple[str | None, str | None], says: bool
+) -> None:
+    points = [
+        stacked.Point(
+            "a", "a.onnx", 3_000_000, 90.0, 89.0, 91.0, 54_000_000, 2.5, "make a", "bfloat16", None,
+            0, 25, 190.5, "AMD EPYC, 2 cores", one,
+        )
+        for one in chosen
+    ]  # fmt: skip
+    text = stacked.table(points, "CIFAR-10", 5000, "abc")
+    assert ("on which nothing was chosen" in text) == says
+    assert "| seed 0; 25 epochs; 190.5 minutes; AMD EPYC, 2 cores; chosen on: nothing; bfloat16 |" in text
+    facts = machine()
+    assert f"{facts['cpu']}, {facts['cores']} core" in text
+    last = "bfloat16 |" if chosen[1] is None else f"chosen on: {chosen[1]}; bfloat16 |"
+    assert last in text.splitlines()[5]

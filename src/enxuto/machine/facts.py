@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from enxuto.machine.processors import processors
 
-__all__ = ["machine", "versions"]
+__all__ = ["describe_machine", "machine", "versions"]
 
 _PACKAGES = ("enxuto", "torch", "onnxruntime", "onnx", "numpy", "pillow")
 
@@ -28,6 +29,16 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None,
     }
+
+
+def describe_machine(facts: Mapping[str, Any], threads: int | None = None) -> str:
+    """Return what `machine` found in one line: processor, cores, GPU if any, and how many CPU threads were used."""
+    parts = [f"{facts['cpu']}", _count(facts["cores"], "core"), *([facts["gpu"]] if facts["gpu"] else [])]
+    return ", ".join([*parts, *([] if threads is None else [_count(threads, "thread")])])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def versions() -> dict[str, str]:

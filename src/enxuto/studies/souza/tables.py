@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from enxuto.escaping import csv_text
+from enxuto.machine.facts import describe_machine
 from enxuto.metrics import wilson_interval
 from enxuto.studies.souza.published import MEGABYTE, Row
 from enxuto.studies.souza.records import changes, over_seeds, scale_title
@@ -142,15 +143,10 @@ def _published_caption(records: Sequence[Record]) -> str:
 def _machines(records: Sequence[Record]) -> str:
     if not records:
         return "Nothing measured yet"
-    names = _join_texts(_machine(record["machine"]) for record in records)
+    names = _join_texts(describe_machine(record["machine"]) for record in records)
     threads = _join_texts(str(record["measures"]["threads"] or "all") for record in records)
     first = ", the network of the first seed" if any(len(record["seeds"]) > 1 for record in records) else ""
     return f"Measured on {names}{first}; CPU threads: {threads}"
-
-
-def _machine(facts: Mapping[str, Any]) -> str:
-    parts = [facts["cpu"], f"{facts['cores']} cores", *([facts["gpu"]] if facts["gpu"] else [])]
-    return ", ".join(parts)
 
 
 def _join_texts(texts: Iterable[str]) -> str:
