@@ -77,7 +77,7 @@ def calibrate(
     """
     if len(data) < 2:
         raise DataError(
-            f"calibration needs at least 2 images, got {len(data)}; some hundreds are best", code="E043"
+            f"calibration needs at least 2 samples, got {len(data)}; some hundreds are best", code="E043"
         )
     folded_model, folded = fold_batch_norm(model)
     samples = samples_of(folded_model, data)
