@@ -179,3 +179,36 @@ def test_an_output_whose_shape_follows_values_is_left_out() -> None:
     found = find_losses(model, Samples({"x": list(rows)}, stacked=False), threads=1)
     assert [loss.name for loss in found.losses] == ["y"]
     assert found.remarks[-1] == "output 'kept' is left out: its shape follows values"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kind"),
+    [
+        ("y", [8, 4], "values"),
+        ("pred_boxes", [8, 4], "values"),
+        ("scores", [8, 4], "binary"),
+        ("y", [8, 3], "binary"),
+        ("y", [4], "binary"),
+        ("y", [8, 2, 4], "binary"),
+    ],
+    ids=["places of four", "boxes by name", "scores by name", "places of three", "four labels", "a map"],
+)
+def test_places_of_four_numbers_behind_a_sigmoid_are_boxes(name: str, shape: list[int], kind: str) -> None:
+    value, node = helper.make_tensor_value_info, helper.make_node
+    width = int(np.prod(shape))
+    graph = helper.make_graph(
+        [node("MatMul", ["x", "w"], ["z"]), node("Sigmoid", ["z"], ["s"]), node("Reshape", ["s", "to"], [name])],
+        "g",
+        [value("x", TensorProto.FLOAT, ["n", 4])],
+        [value(name, TensorProto.FLOAT, ["n", *shape])],
+        [numpy_helper.from_array(np.random.default_rng(1).standard_normal((4, width)).astype(np.float32), "w"),
+         numpy_helper.from_array(np.array([-1, *shape]), "to")],
+    )  # fmt: skip
+    model = Model.from_proto(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    )
+    found = find_losses(model, SAMPLES, threads=1)
+    assert [loss.kind for loss in found.losses] == [kind]
+    assert len(found.remarks) == (kind == "values")
+    if kind == "values":
+        assert f"outputs={name}=binary says otherwise" in found.remarks[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,10 @@ SCORES = {
     ),
     "NaN for the original": ("return float('nan')", 2, "gives the original nan"),
     "text": ("return 'good'", 2, "must give one number"),
+    "text of digits": ("return '0.5'", 2, "must give one number, not text, '0.5'"),
+    "an array of text": ("return np.array('0.5')", 2, "must give one number, not text"),
+    "an exit": ("raise SystemExit(3)", 2, "ends the process (sys.exit(3)); nothing was written"),
+    "an exit without a word": ("raise SystemExit", 2, "ends the process (sys.exit())"),
 }
 
 
@@ -128,6 +133,44 @@ def test_a_judge_brings_its_own_data(
     if "raises" in name:
         assert "Traceback (most recent call last):\n" in result.stderr
         assert "in judge" in result.stderr
+
+
+def test_a_judge_that_exits_when_it_is_loaded(
+    invoke: Invoke, sharpener: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exits_at_once.py").write_text("raise SystemExit('no data')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = invoke("compress", sharpener, "--judge", "exits_at_once:judge", "--max-judge-drop", 1)
+    assert result.exit_code == 2
+    assert "cannot be loaded: it ends the process (sys.exit('no data'))" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "more", [("--data", "a.npz"), ("--calibration", "a.npz")], ids=["data", "calibration"]
+)
+def test_the_table_shows_the_judge_that_bounds(
+    invoke: Invoke, sharpener: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "scores_of_half.py").write_text("def judge(a, b):\n    return 1.0 if a is b else 0.75\n")
+    np.savez("a.npz", x=random.standard_normal((24, 1, 16, 16)).astype(np.float32))
+    words = (
+        "compress",
+        sharpener,
+        "-o",
+        "out.enx",
+        "--judge",
+        "scores_of_half:judge",
+        "--max-judge-drop",
+        0.5,
+    )
+    result = invoke(*words, *more)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"judge of the original +1\n", result.output)
+    assert re.search(r"judge of the file +0\.75 \(-0\.25\)", result.output)
+    told = json.loads(invoke(*words, *more, "--json", "--force").stdout)
+    assert told["judge"] == {"original": 1, "compressed": 0.75}
 
 
 def test_a_judge_and_a_size_contradict_each_other(invoke: Invoke, sharpener: Path) -> None:

@@ -248,6 +248,9 @@ def test_bench_takes_a_shape_for_each_input(invoke: Invoke, tmp_path: Path) -> N
     onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), place)
     words = ("bench", place, "--repeats", 1, "--warmup", 0, "--batch", 2, "--input-shape")
     assert invoke(*words, "image=3,8,8;ids=5;state=2,1,4").exit_code == 0
+    again = [word for one in ("ids=5", "state=2,1,4") for word in ("--input-shape", one)]
+    assert invoke(*words, "image=3,8,8", *again).exit_code == 0
+    assert "twice" in one_line_error(invoke(*words, "ids=5", "--input-shape", "ids=6"))
     assert "state" in one_line_error(invoke(*words, "image=3,8,8;ids=5"))
     assert "did you mean 'image'" in one_line_error(invoke(*words, "imag=3,8,8;ids=5"))
     assert "twice" in one_line_error(invoke(*words, "ids=5;ids=6"))

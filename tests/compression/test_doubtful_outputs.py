@@ -87,3 +87,42 @@ def test_what_graph_name_or_user_says_stays(
         enxuto.compress(
             network(ending, name, together=True), data={"x": X}, outputs=outputs, threads=1, **asked
         )
+
+
+def certain(inputs: str, *, second: bool = False) -> tuple[Model, dict[str, np.ndarray]]:
+    """A classifier of which one class is certain, whatever is fed; second: with an output of values beside it."""
+    value, x = helper.make_tensor_value_info, X
+    kind, size = TensorProto.FLOAT, ["n", 16]
+    if inputs == "bytes one by one":
+        kind, size, x = (
+            TensorProto.UINT8,
+            [1, 16],
+            np.random.default_rng(5).integers(0, 9, (64, 16), np.uint8),
+        )
+    rng = np.random.default_rng(2)
+    held = {"w1": rng.standard_normal((16, 24)) * 0.3, "w2": rng.standard_normal((24, 5)) * 0.3}
+    nodes = [
+        made("Cast", ["x"], ["f"], to=TensorProto.FLOAT), made("MatMul", ["f", "w1"], ["a"]),
+        made("Relu", ["a"], ["v"]), made("MatMul", ["v", "w2"], ["b"]), made("Add", ["b", "one"], ["z"]),
+        made("Softmax", ["z"], ["p"]),
+    ]  # fmt: skip
+    outputs = [value("p", 1, [size[0], 5])] + ([value("v", 1, [size[0], 24])] if second else [])
+    arrays = {**held, "one": np.array([0, 0, 60, 0, 0])}
+    weights = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "g", [value("x", kind, size)], outputs, weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return Model.from_proto(proto), {"x": x}
+
+
+@pytest.mark.parametrize("inputs", ["floats together", "bytes one by one"])
+def test_a_class_that_is_certain_is_refused_whatever_is_fed(inputs: str) -> None:
+    model, data = certain(inputs)
+    with pytest.raises(enxuto.UsageError, match="all images are of the same class, with certainty"):
+        enxuto.compress(model, data=data, max_kl=0.01, threads=1)
+
+
+def test_a_class_that_is_certain_beside_other_outputs_is_said() -> None:
+    model, data = certain("floats together", second=True)
+    found = enxuto.compress(model, data=data, min_snr=20, threads=1)
+    assert found.calibrated is not None
+    assert "outputs=p=ignore leaves it out" in found.calibrated.calibration.judged_outputs.remarks[-1]

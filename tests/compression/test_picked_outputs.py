@@ -23,14 +23,14 @@ def _node(op: str, inputs: str, outputs: str, **attributes: object) -> object:
     return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
 
 
-def _detector(picker: str) -> Model:
+def _detector(picker: str, made_by: str = "Abs") -> Model:
     """A convolution gives 16 places a box and a score each; the outputs are what is picked of them."""
     numbers = np.random.default_rng(0)
     nodes = [
         _node("Conv", "image kernel", "map", strides=[4, 4]),
         _node("Reshape", "map rows", "flat"),
         _node("Split", "flat parts", "corners raw", axis=1),
-        _node("Abs", "corners", "boxes"),
+        _node(made_by, "corners", "boxes"),
         _node("Sigmoid", "raw", "scores"),
     ]
     if picker == "NonMaxSuppression":
@@ -96,6 +96,15 @@ def test_what_outputs_are_picked_from_is_judged(picker: str) -> None:
         error, rel=0.2
     )  # in units of a variance taken from some of the samples
     assert error < 0.01
+
+
+def test_boxes_that_a_sigmoid_makes_are_values() -> None:
+    """What a NonMaxSuppression takes as boxes is bounded by an SNR, though each of them lies between 0 and 1."""
+    model = _detector("NonMaxSuppression", "Sigmoid")
+    found = enxuto.compress(model, data={"image": _images()}, min_snr=20, threads=1)
+    assert found.calibrated is not None
+    kinds = {loss.name: loss.kind for loss in found.calibrated.calibration.judged_outputs.losses}
+    assert kinds == {"boxes": "values", "scores": "binary"}
 
 
 def test_the_default_keeps_its_promise_before_the_picking() -> None:

@@ -105,6 +105,16 @@ def test_a_number_may_be_given_for_every_step() -> None:
         np.testing.assert_allclose(y, loop(x)[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("width", "hint"), [(WIDTH, True), (WIDTH + 1, False)], ids=["sequences", "another width"]
+)
+def test_sequences_that_are_given_without_feedback(model: Path, width: int, hint: bool) -> None:
+    x = np.zeros((12, 5, 1, width), np.float32)
+    with pytest.raises(EnxutoError, match=r"'x' .* cannot be") as caught:
+        enxuto.compress(model, data={"x": x}, min_snr=20, threads=1)
+    assert ("if these are sequences, feedback=stateN=state" in str(caught.value)) == hint
+
+
 def test_calibration_sees_steps_with_the_states_of_the_original(model: Path) -> None:
     read = Model.read(model)
     found = named_samples({"x": sound()}, read, FED_BACK)

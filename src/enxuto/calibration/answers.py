@@ -50,6 +50,7 @@ _SEVERAL = 1.5  # what a row of one distribution adds up to at most
 _TOGETHER = 1e-4  # of the scores' variance over images: what outputs that move together differ by
 _IGNORED = 1e-3  # of the largest score: what a model that ignores its input may differ by on other inputs
 _CONSTANT = 1e-6  # of the largest score: float32's noise
+_CERTAIN = 2.0**-24  # a probability that float32 cannot take from 1
 _LENGTH = 1e-3
 _SPATIAL = frozenset(
     {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "MaxPool", "AveragePool", "LpPool", "Resize",
@@ -165,6 +166,16 @@ def check_scores_vary(
     if known.shape[1] < 2:
         raise UsageError(
             refusal_message("all images are of the same class, and the others' probability is 0"), code="E035"
+        )
+    chances = np.exp(log_probabilities(known))
+    best = chances.argmax(axis=1)
+    others = chances.sum(axis=1) - chances[np.arange(len(chances)), best]
+    if len(np.unique(best)) == 1 and float(others.max()) < _CERTAIN:
+        raise UsageError(
+            refusal_message(
+                "all images are of the same class, with certainty (the others' probability is 0)"
+            ),
+            code="E035",
         )
     moved = known - known.mean(axis=0)
     total = float(np.mean(moved**2))

@@ -22,6 +22,7 @@ from enxuto.calibration.layers import LinearLayer, calibrated_layers, without_ou
 from enxuto.calibration.other_weights import measure_others, other_weights
 from enxuto.calibration.outputs import JudgedOutputs, OutputChoices, find_losses
 from enxuto.calibration.running import run_freely, samples_of, watch_layers
+from enxuto.calibration.saturation import check_classes_vary
 from enxuto.calibration.sensitivity import References, measure_sensitivities, run_groups
 from enxuto.calibration.straight_model import straighten
 from enxuto.data.samples import Group, Samples
@@ -77,7 +78,7 @@ def calibrate(
     """
     if len(data) < 2:
         raise DataError(
-            f"calibration needs at least 2 images, got {len(data)}; some hundreds are best", code="E043"
+            f"calibration needs at least 2 samples, got {len(data)}; some hundreds are best", code="E043"
         )
     folded_model, folded = fold_batch_norm(model)
     samples = samples_of(folded_model, data)
@@ -98,6 +99,8 @@ def calibrate(
             references[0][0].reshape(len(samples), -1),
             partial(scores_of_noise, runs, next(iter(samples.groups()[0].feeds.values())), threads),
         )
+    else:
+        judged_outputs = check_classes_vary(judged_outputs, references)
     curvatures = estimate_curvatures(straight, layers, moments, len(samples), threads, report)
     meter = _Meter(
         runs, *_few_groups(runs, samples, references, judged_outputs, threads), judged_outputs.losses, threads

@@ -25,6 +25,7 @@ __all__ = [
     "class_axis",
     "compacts",
     "holds_chances",
+    "is_read_as_boxes",
     "kind_of_output",
     "looks_like_values",
     "says_values",
@@ -85,9 +86,12 @@ def kind_of_output(
     """
     if ending.kind in ("probabilities", "log-probabilities"):
         return "classes", ""
-    if ending.kind == "squashed" and ending.operator in _YES_NO:
-        return "binary", ""
-    if holds_chances(model, name, pieces):
+    if (ending.kind == "squashed" and ending.operator in _YES_NO) or holds_chances(model, name, pieces):
+        if is_read_as_boxes(model, name):
+            return "values", ""
+        four = all(piece.ndim == 3 and piece.shape[2] == 4 for piece in pieces)
+        if four and says_values(name) is not False:
+            return "values", f"output {name!r} looks like boxes; outputs={name}=binary says otherwise"
         return "binary", ""
     if ending.kind != "open":
         return "values", ""
@@ -167,6 +171,23 @@ def behind_arg_max(model: Model, name: str) -> tuple[str, int] | None:
     if node is None or node.op_type != "ArgMax" or node.input[0] not in maker:
         return None
     return node.input[0], int_attribute(node, "axis")
+
+
+def is_read_as_boxes(model: Model, name: str) -> bool:
+    """Say whether a NonMaxSuppression takes a value, perhaps moved, as its boxes."""
+    readers = [(node, list(node.input)) for node in model.proto.graph.node]
+    pending, seen = [name], set[str]()
+    while pending:
+        value = pending.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        for node, given in readers:
+            if node.op_type == "NonMaxSuppression" and given[0] == value:
+                return True
+            if node.op_type in _MOVES | {"Cast", "Mul", "Concat", "Slice", "Gather"} and value in given:
+                pending += [out for out in node.output if out]
+    return False
 
 
 def compacts(model: Model, name: str) -> bool:

@@ -39,12 +39,12 @@ class BenchOptions:
     repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Measured runs of each model.")] = 50
     warmup: Annotated[int, typer.Option(min=0, metavar="N", help="Runs before the measured ones.")] = 5
     input_shape: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--input-shape",
             metavar="[NAME=]C,H,W",
-            help="Sizes without the batch. Several inputs: 'image=3,32,32;ids=128'. All sizes of an input, such as "
-            "'state=2,1,128', are taken as they are.",
+            help="Sizes without the batch. Several inputs: 'image=3,32,32;ids=128', or the option again for each. "
+            "All sizes of an input, such as 'state=2,1,128', are taken as they are.",
         ),
     ] = None
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the random inputs.")] = 0
@@ -66,7 +66,8 @@ def run(
 
     if min(options.batch) < 1:
         raise UsageError(f"a batch has at least one sample, not {min(options.batch)}")
-    shapes, threads = parse_input_shapes(options.input_shape), options.threads
+    shapes = parse_input_shapes(";".join(options.input_shape) if options.input_shape else None)
+    threads = options.threads
     runners = [Runner(load(model), threads=threads) for model in models]
     by_size = [
         latency(

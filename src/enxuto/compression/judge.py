@@ -327,7 +327,10 @@ class ScoreJudge:
         return JudgeScore(self.original, found)
 
     def _score(self, judged: onnxruntime.InferenceSession) -> float:
-        value = self._measure(self._session, judged)
+        value: Any = self._measure(self._session, judged)
+        kind = getattr(getattr(value, "dtype", None), "kind", "")
+        if isinstance(value, (str, bytes, bytearray)) or kind in ("U", "S", "T"):
+            raise UsageError(f"judge= must give one number, not text, {value!r:.80}")
         try:
             return float(value)
         except (TypeError, ValueError) as error:

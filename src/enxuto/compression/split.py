@@ -78,7 +78,7 @@ def split_images(
         share = min(images / len(data), _MOST_CALIBRATING)
         if share * len(data) < 2:
             raise DataError(
-                f"{data.path}: {len(data)} images are too few to calibrate, judge and report", code="E043"
+                f"{data.path}: {len(data)} samples are too few to calibrate, judge and report", code="E043"
             )
         calibration, rest = data.split([share, 1 - share], seed, stratified=False)
     if not bounds.limits_answers:
@@ -110,7 +110,7 @@ def split_for_training(
         share = 1 - wanted / len(data)
         if share * len(data) < 2:
             raise DataError(
-                f"{data.path}: {len(data)} images are too few to train, judge and report", code="E043"
+                f"{data.path}: {len(data)} samples are too few to train, judge and report", code="E043"
             )
         training, rest = data.split([share, 1 - share], seed, stratified=False)
     split = split_images(rest, training, bounds, images, seed)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.data.array_labels import LABELS, take_labels
 from enxuto.data.dataset import Dataset
 from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
 from enxuto.data.samples import Feeds, InputLike, Samples, StateLike, feeds_text
@@ -29,7 +30,6 @@ __all__ = [
     "read_samples",
 ]
 
-_LABELS = ("label", "labels")  # what an array of classes may be called
 _KINDS = {"f": "floats", "i": "whole numbers", "u": "whole numbers", "b": "truth values"}
 
 Array = NDArray[Any]
@@ -49,7 +49,7 @@ def read_samples(
     columns, alone = read_named_arrays(
         path,
         [item.name for item in inputs if item.name not in known],
-        [*known, *([labels] if labels else _LABELS)],
+        [*known, *([labels] if labels else LABELS)],
     )
     return fit_samples(
         columns,
@@ -109,7 +109,7 @@ def fit_samples(
             that fits is in the message.
     """
     known, states, feedback = {item.name: item for item in inputs}, states or {}, feedback or {}
-    columns, classes = _take_labels(columns, known, labels, path)
+    columns, classes = take_labels(columns, known, labels, path)
     _check_names(columns, inputs, states, feedback, path)
     fixed = {name for name, column in columns.items() if _is_constant(column, known[name])}
     for name, column in columns.items():
@@ -133,7 +133,10 @@ def fit_samples(
         if name in columns:
             column = [np.asarray(columns[name])] * count if name in fixed else columns[name]
             steps = bool(feedback) and name not in fixed and name not in feedback
-            made[name] = _fit_column(column, item, path, alone or name in fixed, steps, limits or {})
+            try:
+                made[name] = _fit_column(column, item, path, alone or name in fixed, steps, limits or {})
+            except DataError as error:
+                raise error if feedback else _with_way_out(error, column, item, states) from error
     _check_steps(
         {name: one for name, one in made.items() if name not in fixed | set(feedback)}, path, feedback
     )
@@ -215,6 +218,18 @@ def _fit_column(
     return rows
 
 
+def _with_way_out(
+    error: DataError, column: Array | Sequence[Array], item: InputLike, states: Mapping[str, StateLike]
+) -> DataError:
+    """Return the error, with what feeds states back where samples have an axis of steps before the input's own."""
+    inner = np.shape(column[0])[1:]
+    if not states or not any(_shape_fits(shape, item.shape) for shape in (inner, (1, *inner))):
+        return error
+    name, state = next(iter(states.items()))
+    hint = f"if these are sequences, feedback={state.outputs[0]}={name} feeds the state back, step by step"
+    return DataError(f"{error}; {hint}", code=error.code)
+
+
 def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bool) -> Array:
     inner = array.shape[1:] if steps else array.shape
     for shape in (inner, (1, *inner)):
@@ -273,27 +288,6 @@ def _check_steps(made: Mapping[str, Array | Sequence[Array]], path: str, feedbac
                     f"{path}: sample {number} has {len(other)} steps of {first!r} and {len(array)} of {name!r}",
                     code="E044",
                 )
-
-
-def _take_labels(
-    columns: Columns, known: Mapping[str, InputLike], asked: str | None, path: str
-) -> tuple[Columns, NDArray[np.int64] | None]:
-    """Return the arrays without labels, and the labels (N,); None where there are none."""
-    name = asked or next((one for one in _LABELS if one in columns and one not in known), None)
-    if name is None:
-        return columns, None
-    if name not in columns or name in known:
-        what = (
-            "is an input of the model" if name in known else f"is not there; there are {', '.join(columns)}"
-        )
-        raise DataError(f"{path}: the array of labels {name!r} {what}", code="E042")
-    rows = [np.asarray(one) for one in np.atleast_1d(columns[name])]
-    if any(one.size != 1 or one.dtype.kind not in "iu" or int(one.reshape(())) < 0 for one in rows):
-        raise DataError(
-            f"{path}: labels in {name!r} are a whole number from 0 up for each sample", code="E042"
-        )
-    rest = {one: column for one, column in columns.items() if one != name}
-    return rest, np.array([int(one.reshape(())) for one in rows], np.int64)
 
 
 def _text_of_file(

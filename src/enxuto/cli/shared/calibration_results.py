@@ -11,7 +11,7 @@ from enxuto.cli.shared.terminal import note, show_table, warn
 
 if TYPE_CHECKING:
     from enxuto.compression.calibrated import CalibratedResult
-    from enxuto.compression.judge import Judgement
+    from enxuto.compression.judge import Judgement, JudgeScore
     from enxuto.compression.search import Trial
 
 __all__ = ["describe_answers", "image_counts", "result_json", "say_trial", "show_result"]
@@ -49,6 +49,11 @@ def result_json(result: CalibratedResult) -> dict[str, Any]:
         "outputs_are": result.calibration.judged_outputs.describe(),
         "reported": None if result.held_out is None else result.held_out.to_dict(),
         "missed": result.held_out_violation,
+        **(
+            {}
+            if search.score is None
+            else {"judge": {"original": search.score.original, "compressed": search.score.compressed}}
+        ),
         **({} if result.unbounded is None else {"doubt": result.unbounded}),
         **({} if result.retrained is None else {"retrained": retraining_json(result)}),
         "trials": [
@@ -98,14 +103,17 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
     judgement = result.held_out
     if judgement is not None:
         show_table(
-            f"on {judgement.samples:,} held-out {'samples' if judgement.outputs else 'images'}",
+            f"on {judgement.samples:,} held-out {_noun(judgement)}",
             {"measure": "left", "value": "left"},
             [
                 *right_rows(judgement),
                 *output_rows(judgement),
+                *_judge_rows(result.search.score),
             ],
             caption=f"data {judgement.data_hash}, seed {result.calibration.seed}",
         )
+    elif result.search.score is not None:
+        show_table("the judge", {"measure": "left", "value": "left"}, _judge_rows(result.search.score))
     if report:
         _show_tensors(result.outcome.to_list())
     answers = result.calibration.answers
@@ -115,10 +123,10 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
     if judgement is None and not answers.operator and answers.kind == "logits":
         remark += "; where they are other values, say so with --outputs NAME=values"
     note(remark)
-    if result.held_out_violation is not None:
+    if judgement is not None and result.held_out_violation is not None:
         warn(
-            f"on these images {result.held_out_violation}. The bound holds on the images that judged the search, "
-            "perhaps by luck; give more images, or a tighter bound"
+            f"on these {_noun(judgement)} {result.held_out_violation}. The bound holds on those that judged the "
+            "search, perhaps by luck; give more of them, or a tighter bound"
         )
     if result.unbounded is not None:
         warn(result.unbounded)
@@ -132,6 +140,20 @@ def show_result(result: CalibratedResult, *, report: bool) -> None:
         warn(f"the original: {result.by_chance.order_doubt}")
     if result.calibration.reason is not None:
         note(f"rounding treated outputs as unrelated: {result.calibration.reason}")
+
+
+def _noun(judgement: Judgement) -> str:
+    return "samples" if judgement.outputs else "images"
+
+
+def _judge_rows(score: JudgeScore | None) -> list[tuple[str, str]]:
+    """Return what a caller's judge gives the original and the file; nothing where none bounded the search."""
+    if score is None:
+        return []
+    return [
+        ("judge of the original", f"{score.original:.6g}"),
+        ("judge of the file", f"{score.compressed:.6g} ({score.compressed - score.original:+.6g})"),
+    ]
 
 
 def _show_tensors(rows: Sequence[Mapping[str, Any]]) -> None:

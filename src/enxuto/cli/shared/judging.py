@@ -285,6 +285,8 @@ def load_measure(spec: str) -> Measure:
         measure: Any = importlib.import_module(module)
         for part in function.split("."):
             measure = getattr(measure, part)
+    except SystemExit as error:
+        raise UsageError(f"--judge {spec} cannot be loaded: {_exit_text(error)}", code="E021") from error
     except Exception as error:
         raise UsageError(f"--judge {spec} cannot be loaded: {error_reason(error)}", code="E021") from error
     if not callable(measure):
@@ -295,6 +297,8 @@ def load_measure(spec: str) -> Measure:
             return measure(one, other)  # type: ignore[no-any-return]
         except EnxutoError:
             raise
+        except SystemExit as error:
+            raise UsageError(f"--judge {spec}: {_exit_text(error)}; nothing was written") from error
         except Exception as error:
             for line in traceback.format_exc().rstrip().splitlines():
                 note(line)  # one by one: a line break within a remark is written as an escape
@@ -303,3 +307,8 @@ def load_measure(spec: str) -> Measure:
             ) from error
 
     return judged
+
+
+def _exit_text(error: SystemExit) -> str:
+    """Return what to say of a caller's code that ends the process instead of giving something back."""
+    return f"it ends the process (sys.exit({'' if error.code is None else repr(error.code)}))"
