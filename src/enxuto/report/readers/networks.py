@@ -31,6 +31,7 @@ class _Times(Checked):
     std: Number
     median: Number
     p95: Number
+    repeats: Count | None = None
 
 
 class _Measures(Checked):
@@ -42,6 +43,7 @@ class _Measures(Checked):
     onnx_bytes: Count
     macs: Count
     threads: Count
+    timed_images: Count | None = None
     latency: dict[str, _Times | None]
 
 
