@@ -49,6 +49,7 @@ def test_measures_are_what_one_counts_by_hand(tmp_path: Path) -> None:
     assert found.top5 == pytest.approx((ranks < 5).double().mean().item())
     assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, test.labels).item(), rel=1e-5)
     assert (found.samples, found.data_hash) == (30, "pixels")
+    assert found.timed_images == 30  # 100 of a larger set
     assert found.parameters == (27 * 4 + 4) + 2 * 4 + (144 * 12 + 12)
     assert found.macs == 27 * 4 * 36 + 144 * 12
     assert (found.onnx_bytes, found.state_bytes) == tuple(

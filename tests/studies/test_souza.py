@@ -349,6 +349,7 @@ def made_up(classes: int) -> dict[str, Any]:
         "measures": {
             "top1": 0.87654, "top5": 0.9, "loss": 0.4, "samples": 10_000, "data_hash": "t", "parameters": 248_670,
             "macs": 22_363_136, "onnx_bytes": 1_020_000, "state_bytes": 1_050_000, "threads": 0,
+            "timed_images": 100,
             "latency": {"PyTorch, CPU": times, "ONNX Runtime, CPU": times},
         },
     }  # fmt: skip
@@ -356,7 +357,14 @@ def made_up(classes: int) -> dict[str, Any]:
 
 def test_tables_show_ours_beside_the_published() -> None:
     text = as_markdown(tables([made_up(10)]))
-    assert "| squeezenet-dsc | 87.65 | 87.0 – 88.3 | 88.32 | 248,670 | 248,670 | 1.05 | 1.08 | 1.02 |" in text
+    assert "| squeezenet-dsc | 87.65 | 87.0 – 88.3 | 88.32 | 248,670 | 248,670 | 1.05 | 1.11 | 1.02 |" in text
+    assert (
+        "| size, 10⁶ bytes | published size, 10⁶ bytes | ONNX, 10⁶ bytes |" in text
+    )  # 1.08 of its MB, of 1,024,000 bytes
+    assert text.count("; 9 runs on 100 test images drawn by the seed, in turn") == 2
+    old = made_up(10)
+    del old["measures"]["timed_images"]
+    assert "; 9 runs." in as_markdown(tables([old]))
     assert "| 22,363,136 | 93 | 5 |" in text
     assert "| squeezenet-dsc | PyTorch, GPU | – | – | – | 5.25 ± 0.10 |" in text
     assert "| squeezenet-dsc | PyTorch, CPU | 1.23 ± 0.06 | 1.20 | 1.50 | 6.06 ± 0.36 |" in text
@@ -476,6 +484,7 @@ def test_tables_have_the_means_of_seeds() -> None:
 def test_csv_keeps_full_numbers() -> None:
     (row,) = csv.DictReader(io.StringIO(as_csv([made_up(10)])))
     assert (row["top1"], row["published_top1"], row["published_gpu_mean_ms"]) == ("0.87654", "88.32", "5.25")
+    assert float(row["published_size_bytes"]) == pytest.approx(1_105_920)
     assert (row["pytorch_cpu_mean_ms"], row["pytorch_gpu_mean_ms"]) == ("1.234", "")
     assert as_csv([]) == "network\n"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ from enxuto.demo import MODEL, TEST_IMAGES
 from enxuto.errors import UsageError
 from enxuto.onnx_model import Model, Role
 from enxuto.quantize.scalar import SOURCE_MINIFLOATS, DeadZone, Minifloat
-from enxuto.report.figures.tonin import draw_networks
 from enxuto.studies.curve.prepared import ChoosingSplit
-from enxuto.studies.curve.tables import Curve
 from enxuto.studies.tonin.a_law import ALaw
 from enxuto.studies.tonin.config import read_config
 from enxuto.studies.tonin.points import choosing_points, open_networks, reporting_points
@@ -34,7 +31,6 @@ from enxuto.studies.tonin.quantizers import (
 )
 from enxuto.studies.tonin.results import NetworkResults, best_settings, collect
 from enxuto.studies.tonin.rounded import round_network
-from enxuto.studies.tonin.side_tables import minifloat_table
 from enxuto.studies.tonin.staircases import staircases
 from enxuto.studies.tonin.tables import tables
 from enxuto.study import Serial, Study
@@ -118,34 +114,6 @@ def test_minifloats_have_both_biases_of_table_2_5_and_scales() -> None:
             assert math.log2(fitted.scale).is_integer()
     formats = {tuple(one["format"]) for one in quantizer_settings([BIAS])}
     assert formats == {(p, q) for p, q in SOURCE_MINIFLOATS if p >= 2}
-
-
-ROOT = Path(__file__).parent.parent.parent
-SHARED = ROOT.parent / "shared"
-
-
-def test_the_file_of_the_published_run_is_read_and_names_what_there_is() -> None:
-    """`benchmarks/tonin.toml`, of which `docs/results/tonin.md` has the tables."""
-    config = read_config(ROOT / "benchmarks" / "tonin.toml")
-    assert [entry.name for entry in config.networks] == ["ResNet-20", "ResNet-56", "SqueezeNet 1.1"]
-    for entry in config.networks:
-        assert config.settings(entry)
-        assert entry.data in config.data
-        config.preprocessing(entry.preprocess)
-        paths = [config.data[entry.data].path, entry.model]
-        paths += [config.data[entry.calibration].path] if entry.calibration else []
-        for path in paths:
-            place = (config.folder / path).resolve()
-            assert place.is_relative_to(SHARED.resolve()), path
-            assert place.is_file() or not SHARED.exists(), path
-
-
-def test_the_file_of_the_how_to_page_is_read(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "how-to" / "repeat-tonin.md").read_text()
-    (tmp_path / "studies.toml").write_text(page.split("```toml\n")[1].split("```")[0])
-    config = read_config(tmp_path / "studies.toml")
-    assert [entry.model for entry in config.networks] == ["resnet20.onnx", "squeezenet1.1.onnx"]
-    assert [config.preprocessing(entry.preprocess).channels for entry in config.networks] == ["RGB", "BGR"]
 
 
 def test_settings_are_of_every_method() -> None:
@@ -281,197 +249,3 @@ def test_images_that_choose_report_nothing() -> None:
     first, second = (ChoosingSplit(part, 0.4, 1).select(data) for part in ("choosing", "reporting"))
     assert (len(first), len(second)) == (24, 36)
     assert not {first.name(i) for i in range(24)} & {second.name(i) for i in range(36)}
-
-
-def curve(rows: list[tuple[str, int, float, float, float]]) -> Curve:
-    """Rows of (method, i, entropy, top-1, top-5) beside an original of 0.8 and 0.95."""
-    shared = {"samples": 500, "seed": 0, "file_bytes": 100, "weights": 1000, "file_bits": 0.8}
-    original = {**shared, "top1": 0.8, "top5": 0.95, "entropy_bits": 20.0}
-    made = [
-        {**shared, "method": m, "i": i, "setting": f"{m}, {i}", "entropy_bits": e, "top1": a, "top5": b}
-        for m, i, e, a, b in rows
-    ]
-    return Curve("net", original, tuple(made), "feed")
-
-
-def test_the_best_is_within_the_loss_of_both_top_1_and_top_5() -> None:
-    found = curve([
-        ("midtread", 5, 2.0, 0.80, 0.93), ("midtread", 6, 3.0, 0.793, 0.943), ("midtread", 7, 4.0, 0.80, 0.95),
-    ])  # fmt: skip
-    (best,) = best_settings(found, 0.8, "image")
-    assert best["i"] == 6  # 5 loses two points of top-5
-    (best,) = best_settings(found, 0.8, "age")
-    assert best["i"] == 5  # faces are judged by accuracy alone
-    assert best_settings(found, 0.0, "image")[0]["i"] == 7
-    assert best_settings(curve([("midtread", 5, 2.0, 0.7, 0.9)]), 0.8, "image") == []
-
-
-@pytest.mark.parametrize(
-    ("change", "means"),
-    [
-        ({}, ("(+0.500)", "16.00")),
-        ({"top5": None}, ("–", "16.00")),
-        ({"entropy_bits": 0.0}, ("(+0.500)", "–")),
-    ],
-)
-def test_means_are_left_out_where_a_network_has_no_number(
-    change: dict[str, Any], means: tuple[str, str]
-) -> None:
-    """One without top-5 counted as one that loses nothing; one of zeros alone ended in a division by 0."""
-    none = {"weights": 0, "names": []}
-    networks = []
-    for number in range(2):
-        made = curve([("midtread", 5, 2.0, 0.80, 0.945)])
-        row = {**made.rows[0], "exact": none, "left": none, **(change if number else {})}
-        rows = ({name: value for name, value in row.items() if value is not None},)
-        networks.append(
-            NetworkResults(f"net {number}", "image", None, replace(made, rows=rows), None, 0.8, None)
-        )
-    (table,) = (one for one in tables(networks) if one.title.startswith("Table 3.10"))
-    (mean,) = (row for row in table.rows if row[0] == "mean of 2")
-    assert (mean[2], mean[3], mean[5]) == ("(+0.000)", *means)
-
-
-def test_every_name_of_a_tensor_stored_exactly_is_listed_once_for_all_settings_that_have_it() -> None:
-    many = {"weights": 160, "names": [f"layer{n}.bias" for n in range(20)]}
-    made = curve([("midtread", 5, 2.0, 0.8, 0.95), ("enxuto", 32, 3.0, 0.8, 0.95)])
-    none = {"weights": 0, "names": []}
-    rows = tuple(
-        {**row, "exact": many if row["method"] == "midtread" else none, "left": none} for row in made.rows
-    )
-    others = [{**row, "exact": many} for row in rows]
-    for rows_of, settings in ((rows, "midtread, 5"), (tuple(others), "midtread, 5; enxuto, 32")):
-        one = NetworkResults("net", "image", None, replace(made, rows=rows_of), None, 0.8, None)
-        (names,) = (table for table in tables([one]) if table.title.startswith("Tensors that"))
-        assert names.rows == (("net", settings, "rounded", ", ".join(many["names"])),)
-
-
-def test_means_of_faces_and_of_all_networks_stand_beside_the_published_ones() -> None:
-    def network(name: str, use: str, entropy: float, recall: tuple[float, float]) -> NetworkResults:
-        by_class = dict.fromkeys(("recall", "precision", "f1"), recall) if use == "gender" else {}
-        after = {key: [value - 0.1 for value in values] for key, values in by_class.items()}
-        made = curve([("midtread", 5, entropy, 0.8, 0.95)])
-        row = {**made.rows[0], "by_class": after}
-        original = {**made.original, "by_class": by_class, "entropy_bits": 10 * entropy, "labels": ["m", "f"]}
-        return NetworkResults(name, use, None, replace(made, original=original, rows=(row,)), None, 0.8, None)
-
-    faces = [network("a", "gender", 2.0, (0.8, 0.6)), network("b", "gender", 4.0, (0.6, 0.8))]
-    found = {
-        one.title.split(":")[0]: one.rows for one in tables([*faces, network("c", "image", 1.5, (0, 0))])
-    }
-    assert found["Table 3.7"][2] == ("mean of 2", "30.000", "80.000", *["0.700 / 0.700"] * 3)
-    assert found["Table 3.7"][-1] == ("published: mean of 2", "22.449", "68.784", "–", "–", "–")
-    assert found["Table 3.8"][1] == ("mean of 1", "15.000", "80.000", "95.000")
-    assert found["Table 3.8"][2] == ("mean of all 3", "25.000", "–", "–")
-    assert found["Table 3.8"][-2:] == (
-        ("published: mean of 8", "23.007", "64.766", "85.148"),
-        ("published: mean of all 10", "22.896", "–", "–"),
-    )
-    mean = found["Table 3.9"][2]
-    assert mean[:4] == ("mean of 2", "the source's quantizers", "(+0.000)", "(+0.100) / (+0.100)")
-    assert mean[6:9] == ("3.000", "12.00", "0.906")
-    assert found["Table 3.10"][2][:5] == ("mean of all 3", "the source's quantizers", "–", "–", "2.500")
-    assert found["Table 3.10"][-1][:5] == ("published: mean of all 10", "", "–", "–", "4.728")
-    other = replace(faces[1], choosing=replace(faces[1].choosing, original={
-        **faces[1].choosing.original, "labels": ["x", "y"],
-    }))  # fmt: skip
-    rows = next(one.rows for one in tables([faces[0], other]) if one.title.startswith("Table 3.7"))
-    assert rows[2][3:] == ("–", "–", "–"), "other classes have no mean"
-
-
-def test_networks_whose_names_make_one_file_name_have_pictures_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[str] = []
-    monkeypatch.setattr(
-        "enxuto.report.figures.tonin.draw_curve",
-        lambda curve, folder, ending: drawn.append(curve.model) or [],
-    )
-    made = curve([("midtread", 5, 2.0, 0.8, 0.95)])
-    names = ("a/b", "a b", "A b", "../")
-    draw_networks(
-        [NetworkResults(name, "image", None, made, None, 0.8, None) for name in names], tmp_path, ".png"
-    )
-    assert len({name.lower() for name in drawn}) == 4
-    assert not any(set(name) & set("/ ") for name in drawn)
-
-
-def test_minifloats_that_leave_chance_are_marked_and_counted() -> None:
-    shared = {"samples": 500, "seed": 0, "entropy_bits": 2.0, "format": (4, 3), "i": 8, "setting": "x"}
-    rows = (
-        {**shared, "method": "minifloat", "top1": 0.1, "better_than_chance": False},
-        {**shared, "method": FIT, "top1": 0.7, "better_than_chance": True},
-    )
-    original = {"samples": 500, "seed": 0, "top1": 0.8}
-    found = Curve("net", original, rows, "feed")
-    table = minifloat_table(NetworkResults("net", "image", None, found, None, 0.8, None))
-    assert table.rows == (("8", "4, 3", "10.00° (2.00)", "–", "70.00 (2.00)", "–"),)
-    assert "1 of 1 as printed, 0 of 1 with a scale" in table.caption
-
-
-CONFIGS = {
-    "no networks": ("levels = [4, 5]\n", "networks"),
-    "unknown setting": ('level = 4\n[[networks]]\nmodel = "a"\ndata = "b"\n', "level"),
-    "unknown of a network": ('[[networks]]\nmodel = "a"\ndata = "b"\nlabel = "x"\n', "label"),
-    "unknown of data": (
-        '[data.a]\npath = "x"\nlimits = 3\n[[networks]]\nmodel = "a"\ndata = "a"\n',
-        "limits",
-    ),
-    "unknown method": (
-        'methods = ["mid"]\n[[networks]]\nmodel = "a"\ndata = "b"\n',
-        "no method is called 'mid'",
-    ),
-    "levels": ('levels = [9, 4]\n[[networks]]\nmodel = "a"\ndata = "b"\n', "levels are the least"),
-    "published": ('[[networks]]\nmodel = "a"\ndata = "b"\npublished = "vgg16"\n', "published is 'vgg16'"),
-    "share": ('choosing = 1.0\n[[networks]]\nmodel = "a"\ndata = "b"\n', "choosing"),
-    "folder": ('folder = "x"\n[[networks]]\nmodel = "a"\ndata = "b"\n', "folder"),
-    "one image": ('images = 1\n[[networks]]\nmodel = "a"\ndata = "b"\n', "2 or more"),
-    "text": ("networks = 3\n", "networks"),
-    "empty list": ('[[networks]]\nmodel = []\ndata = "b"\n', "model"),
-}
-
-
-@pytest.mark.parametrize("case", CONFIGS)
-def test_wrong_files_are_one_line(case: str, tmp_path: Path) -> None:
-    text, says = CONFIGS[case]
-    (tmp_path / "study.toml").write_text(text)
-    with pytest.raises(UsageError, match=says) as caught:
-        read_config(tmp_path / "study.toml")
-    assert len(str(caught.value).splitlines()) == 1
-    assert str(tmp_path / "study.toml") in str(caught.value)
-
-
-def test_lists_make_the_product_with_names_that_differ(tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(
-        f'bits = []\nmethods = ["midtread"]\nlevels = [5, 5]\n[data.few]\npath = "{TEST_IMAGES}"\nlimit = 30\n'
-        f'[data.more]\npath = "{TEST_IMAGES}"\nlimit = 40\n[preprocess.grey]\nchannels = "L"\n'
-        f'[[networks]]\nmodel = "{MODEL}"\ndata = ["few", "more"]\npreprocess = ["grey"]\npublished = "vgg"\n'
-        f'[[networks]]\nmodel = "{MODEL}"\ndata = "few"\nname = "mine"\n'
-    )
-    networks = open_networks(read_config(tmp_path / "study.toml"))
-    assert len({one.name for one in networks}) == 3
-    assert [len(one.hashes) for one in networks] == [3, 3, 3]
-    assert networks[0].hashes["all"] != networks[1].hashes["all"]
-    assert networks[0].hashes["choosing"] != networks[0].hashes["reporting"]
-    points = choosing_points(read_config(tmp_path / "study.toml"), networks[0])
-    assert [point.settings["compress"]["method"] for point in points] == ["original", "midtread", "enxuto"]
-    assert points[0].paths["published"] == "vgg"
-
-
-@pytest.mark.parametrize(
-    ("folds", "asked", "split"), [(5, "", "all"), (5, 'split = "fold_1"', "fold_1"), (4, "", None)]
-)
-def test_all_folds_of_adience_are_one_set_where_none_is_named(
-    tmp_path: Path, folds: int, asked: str, split: str | None
-) -> None:
-    """As the source has it, and as nothing is trained."""
-    (tmp_path / "faces").mkdir()
-    for number in range(folds):
-        (tmp_path / "faces" / f"fold_{number}_data.txt").touch()
-    place = tmp_path / "study.toml"
-    place.write_text(
-        f'[[networks]]\nmodel = "m.onnx"\ndata = ["faces", "named"]\n[data.named]\npath = "faces"\n{asked}\n'
-    )
-    config = read_config(place)
-    assert config.data_set("named").opening()["split"] == split
-    assert config.data_set("faces").split == ("all" if folds == 5 else None)

@@ -44,7 +44,7 @@ class Measurements:
     top1, top5: shares 0…1 of the test images, top5 None for ten classes and fewer; loss: their mean cross-entropy
     in nats. data_hash: of the test images. parameters: all, frozen ones too. macs: multiply–accumulates for one image,
     as `enxuto.summary` counts. onnx_bytes, state_bytes: sizes of the files. latency: by runtime and device, of one
-    image, in ms. threads: of the CPU (0: one per core).
+    image, in ms. threads: of the CPU (0: one per core). timed_images: how many test images the runs took in turn.
     """
 
     top1: float
@@ -58,6 +58,7 @@ class Measurements:
     state_bytes: int
     latency: dict[str, Latency]
     threads: int
+    timed_images: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values."""
@@ -109,7 +110,9 @@ def measure(
     repeats: int = 100,
     seed: int = 0,
 ) -> Measurements:
-    """Score a network on test images, and time it and its ONNX file on them one by one; on a GPU too, if there is one.
+    """Score a network on test images, and time it and its ONNX file on some of them; on a GPU too, if there is one.
+
+    Each timed run takes one image: the next of 100 that are drawn by the seed, from the first after the last.
 
     Args:
         model: the network.
@@ -148,6 +151,7 @@ def measure(
         state_bytes=files.state.stat().st_size,
         latency=times,
         threads=threads,
+        timed_images=len(images),
     )
 
 

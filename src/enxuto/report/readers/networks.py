@@ -34,6 +34,7 @@ class _Times(Checked):
     std: Number
     median: Number
     p95: Number
+    repeats: Count | None = None
 
 
 class _Measures(Checked):
@@ -45,6 +46,7 @@ class _Measures(Checked):
     onnx_bytes: Count
     macs: Count
     threads: Count
+    timed_images: Count | None = None
     latency: dict[str, _Times | None]
 
 

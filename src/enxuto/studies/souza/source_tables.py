@@ -15,7 +15,16 @@ from typing import Any
 from enxuto.studies.souza.published import MEGABYTE, PUBLISHED, Row
 from enxuto.tables import Table
 
-__all__ = ["NONE", "comparison_table", "data_set_title", "network_tables", "published_row", "time_table"]
+__all__ = [
+    "NONE",
+    "comparison_table",
+    "data_set_title",
+    "network_tables",
+    "published_row",
+    "published_size",
+    "time_table",
+    "timed_caption",
+]
 
 NONE = "–"
 _GPU, _CPU = "PyTorch, GPU", "PyTorch, CPU"
@@ -54,13 +63,20 @@ class _Facts:
         row = published_row(record)
         if row is None:
             return None
-        size = row.size * MEGABYTE[record["data_set"]]
+        size = published_size(record)
+        assert size is not None, "there is a row"
         return cls(row.top1, row.top5, row.parameters, size, row.gpu, row.cpu)
 
 
 def published_row(record: Record) -> Row | None:
     """The published results of the network on the record's data set, None where the source has none."""
     return PUBLISHED.get(record.get("data_set") or "", {}).get(record["network"])
+
+
+def published_size(record: Record) -> float | None:
+    """The published size in bytes: the source's MB are not the same for its two data sets."""
+    row = published_row(record)
+    return None if row is None else row.size * MEGABYTE[record["data_set"]]
 
 
 def time_table(records: Sequence[Record]) -> Table:
@@ -71,8 +87,24 @@ def time_table(records: Sequence[Record]) -> Table:
         published = (known.gpu, known.cpu) if known else (None, None)
         rows.append((str(record["network"]), *(_time(times) for times in (ours.gpu, ours.cpu, *published))))
     columns = ("network", "GPU", "CPU", "published GPU", "published CPU")
-    caption = "Mean ± standard deviation of one image by PyTorch. A dash: not measured, no GPU here"
+    caption = (
+        f"Mean ± standard deviation of one image by PyTorch{timed_caption(records)}. Published: over all test images. "
+        "A dash: not measured, no GPU here"
+    )
     return Table("Times on GPU and CPU, ms", columns, tuple(rows), caption)
+
+
+def timed_caption(records: Sequence[Record]) -> str:
+    """Return how many runs were timed on which images; nothing where it was not recorded."""
+    found: dict[str, None] = {}
+    for record in records:
+        measures = record["measures"]
+        images = measures.get("timed_images")
+        of = "" if images is None else f" on {images:,} test images drawn by the seed, in turn"
+        for times in measures["latency"].values():
+            if times and times.get("repeats"):
+                found[f"{times['repeats']:,} runs{of}"] = None
+    return f"; {' / '.join(found)}" if found else ""
 
 
 def network_tables(records: Sequence[Record]) -> list[Table]:
@@ -101,7 +133,8 @@ def _network_table(name: str, found: Mapping[str, Record]) -> Table:
     columns = ("data set", "", "top-1 %", "top-5 %", "parameters", "size MB", "GPU ms", "CPU ms")
     caption = (
         "Change: from the first to the last data set, accuracies in points, the others in %. MB: 10⁶ bytes; "
-        "published sizes are converted, as its two data sets have two different MB"
+        "published sizes are converted, as its two data sets have two different MB. Times: one image"
+        f"{timed_caption(list(found.values()))}"
     )
     return Table(f"{name} on {len(found)} data sets", columns, tuple(rows), caption, texts=2)
 

@@ -15,7 +15,9 @@ from enxuto.studies.souza.source_tables import (
     comparison_table,
     network_tables,
     published_row,
+    published_size,
     time_table,
+    timed_caption,
 )
 from enxuto.tables import Table
 
@@ -48,7 +50,8 @@ def _accuracy(records: Sequence[Record]) -> Table:
     ]
     columns += ["95 % interval", "published top-1 %"]
     columns += ["top-5 %", "published top-5 %"] if top5 else []
-    columns += ["parameters", "published parameters", "size MB", "published MB", "ONNX MB", "MACs"]
+    columns += ["parameters", "published parameters"]
+    columns += [f"{name}, 10⁶ bytes" for name in ("size", "published size", "ONNX")] + ["MACs"]
     columns += ["epochs", "training s"]
     rows = []
     for record in records:
@@ -58,13 +61,14 @@ def _accuracy(records: Sequence[Record]) -> Table:
         row += [_interval(measures), _cell(known, "top1")]
         row += [_percent(measures["top5"]), _cell(known, "top5")] if top5 else []
         row += [f"{measures['parameters']:,}", _cell(known, "parameters")]
-        row += [f"{measures['state_bytes'] / 1e6:.2f}", _cell(known, "size")]
+        size = published_size(record)
+        row += [f"{measures['state_bytes'] / 1e6:.2f}", NONE if size is None else f"{size / 1e6:.2f}"]
         row += [f"{measures['onnx_bytes'] / 1e6:.2f}", f"{measures['macs']:,}"]
         row += [" / ".join(map(str, record["epochs"]))]
         row += [f"{record['training']['seconds']:,.0f}"]
         rows.append(tuple(row))
     means = "Means over the seeds; the interval is of the mean on so many test images. " if several else ""
-    caption = f"{_about(records)}. {means}{_published_caption(records)}Size: the saved weights, MB: 10⁶ bytes"
+    caption = f"{_about(records)}. {means}{_published_caption(records)}Size: the saved weights"
     return Table("Accuracy, parameters, size", tuple(columns), tuple(rows), caption)
 
 
@@ -82,7 +86,10 @@ def _latency(records: Sequence[Record]) -> Table:
             row.append(NONE if known_times is None else "{:.2f} ± {:.2f}".format(*known_times))
             rows.append(tuple(row))
     columns = ("network", "run by", "mean ± std", "median", "p95", "published mean ± std")
-    caption = f"{_machines(records)}. Published: PyTorch on a Titan Xp and a Core i7-7700K"
+    caption = (
+        f"{_machines(records)}{timed_caption(records)}. Published: PyTorch on a Titan Xp and a Core i7-7700K, over all "
+        "test images"
+    )
     return Table("Latency of one image, ms", columns, tuple(rows), caption, texts=2)
 
 
@@ -107,6 +114,7 @@ def as_csv(records: Sequence[Record]) -> str:
         row |= {
             f"published_{key}": getattr(known, key, None) for key in ("top1", "top5", "parameters", "size")
         }
+        row["published_size_bytes"] = published_size(record)
         for key in ("gpu", "cpu"):
             mean, std = getattr(known, key, (None, None))
             row |= {f"published_{key}_mean_ms": mean, f"published_{key}_std_ms": std}
@@ -137,7 +145,7 @@ def _published_caption(records: Sequence[Record]) -> str:
     if not names:
         return ""
     sizes = ", ".join(f"{MEGABYTE[name]:,} bytes for {name}" for name in names)
-    return f"Published: Souza 2020, all of CIFAR, up to 200 epochs, its MB is {sizes}. "
+    return f"Published: Souza 2020, all of CIFAR, up to 200 epochs; sizes converted, its MB is {sizes}. "
 
 
 def _machines(records: Sequence[Record]) -> str:
