@@ -12,7 +12,7 @@ Not here: labelled data and metrics (`evaluation`); which preprocessing a file h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -32,7 +32,7 @@ from enxuto.files import read_small_file
 from enxuto.machine.processors import check_threads
 from enxuto.metrics.score_kinds import ScoreKindDetector
 from enxuto.onnx_model import Ending, Model, output_ending
-from enxuto.opening import labels_of, load_with_metadata, preprocess_of
+from enxuto.opening import labels_of, load_with_metadata, output_kinds_of, preprocess_of
 
 if TYPE_CHECKING:
     from enxuto.runtime import Runner
@@ -67,6 +67,7 @@ class LoadedModel(Model):
         preprocess: how images become the model's input; None where the file does not say.
         labels: class names in the order of the model's outputs; None where the file names none.
         threads: threads that run the model; 0 takes one per processor.
+        output_kinds: by output what it is judged as, where the file keeps that.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class LoadedModel(Model):
         preprocess: Preprocess | None = None,
         labels: Sequence[Label] | None = None,
         threads: int = 0,
+        output_kinds: Mapping[str, str] | None = None,
     ) -> None:
         """Make one of a `Model`, which shares its weights with the new one."""
         data = {name: model.data(name) for name in model.weight_names}
@@ -83,6 +85,7 @@ class LoadedModel(Model):
         self.preprocess = preprocess
         self.labels = None if labels is None else tuple(labels)
         self.threads = threads
+        self.output_kinds = dict(output_kinds or {})
 
     def configure(
         self, *, preprocess: Preprocess | None = None, labels: Sequence[Label] | None = None
@@ -93,6 +96,7 @@ class LoadedModel(Model):
             preprocess=self.preprocess if preprocess is None else preprocess,
             labels=self.labels if labels is None else labels,
             threads=self.threads,
+            output_kinds=self.output_kinds,
         )
 
     @overload
@@ -226,8 +230,9 @@ def load(path: str | Path, *, threads: int = 0) -> LoadedModel:
     check_threads(threads)
     model, metadata = load_with_metadata(path, threads=threads)
     return LoadedModel(
-        model, preprocess=preprocess_of(metadata), labels=labels_of(model, metadata), threads=threads
-    )
+        model, preprocess=preprocess_of(metadata), labels=labels_of(model, metadata), threads=threads,
+        output_kinds=output_kinds_of(metadata),
+    )  # fmt: skip
 
 
 def image_paths(patterns: Iterable[str | Path]) -> list[Path]:

@@ -43,7 +43,14 @@ from enxuto.evaluation import Evaluation, Predict
 from enxuto.files import to_path
 from enxuto.metrics import ScoreKind, compare_confusion_with_chance
 from enxuto.onnx_model import Model
-from enxuto.opening import class_count, labels_of, onnx_metadata, plain_preprocess_of, preprocess_of
+from enxuto.opening import (
+    class_count,
+    labels_of,
+    onnx_metadata,
+    output_kinds_of,
+    plain_preprocess_of,
+    preprocess_of,
+)
 from enxuto.runtime import Runner
 
 __all__ = ["PredictLike", "evaluate"]
@@ -206,7 +213,14 @@ def _judge_arrays(
             code="E023",
         )
     choices = to_outputs(outputs)
-    found, judged = compare_outputs(reference or model, model, samples, choices, threads=threads)
+    found, judged = compare_outputs(
+        reference or model,
+        model,
+        samples,
+        choices,
+        threads=threads,
+        kinds=(reference.output_kinds if reference else {}) | model.output_kinds,
+    )
     for remark in (*samples.remarks, *judged.remarks):
         warnings.warn(remark, stacklevel=3)
     if reference is not None:
@@ -242,8 +256,9 @@ def _open(name: str, given: PredictLike, threads: int) -> LoadedModel | Predict:
         model = given.to_model(threads=threads) if isinstance(given, CompressedModel) else given
         facts = {**onnx_metadata(model), **stored}
         return LoadedModel(
-            model, preprocess=preprocess_of(facts), labels=labels_of(model, facts), threads=threads
-        )
+            model, preprocess=preprocess_of(facts), labels=labels_of(model, facts), threads=threads,
+            output_kinds=output_kinds_of(facts),
+        )  # fmt: skip
     if isinstance(given, Runner):
         return given.scores
     if callable(given):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,14 @@ __all__ = [
     "load",
     "load_with_metadata",
     "onnx_metadata",
+    "output_kinds_of",
     "plain_preprocess_of",
     "preprocess_of",
     "session",
 ]
 
 _LONGEST_LITERAL = 2**22  # characters; Python's parser takes some hundred times as many bytes
+_KINDS = ("values", "binary", "classes", "ignore")  # of outputs
 
 
 def load(path: str | Path, *, threads: int = 0) -> Model:
@@ -69,6 +71,13 @@ def onnx_metadata(model: Model) -> dict[str, Any]:
             except (ValueError, RecursionError):
                 continue
     return found
+
+
+def output_kinds_of(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return what outputs are judged as, by name, as far as a file's metadata keep it; what is unknown is left out."""
+    stored = metadata.get("outputs_are")
+    found = stored.items() if isinstance(stored, dict) else ()
+    return {str(name): kind for name, kind in found if isinstance(kind, str) and kind in _KINDS}
 
 
 def preprocess_of(metadata: dict[str, Any]) -> Preprocess | None:

@@ -82,14 +82,14 @@ def run(
         _compare_weights(first, second, options)
         return
     from enxuto.compare import compare_answers, compare_layers, contact_sheet
-    from enxuto.opening import load_with_metadata, preprocess_of
+    from enxuto.opening import load_with_metadata, output_kinds_of, preprocess_of
     from enxuto.runtime import Runner
 
     threads, images, sheet = options.threads, options.layer_images, options.sheet
     if _shows_outputs(first, second, data, image_options, preprocess, options):
         return
     dataset = image_options.open(data)
-    (one, metadata), (other, _) = load_with_metadata(first), load_with_metadata(second)
+    (one, metadata), (other, others_metadata) = load_with_metadata(first), load_with_metadata(second)
     chosen = preprocess.choose(preprocess_of(metadata), one)
     sample = sample_batch(dataset, chosen)
     (kind, reason), (other_kind, other_reason) = (
@@ -103,8 +103,9 @@ def run(
             raise
         note(f"outputs are compared, and nothing with labels: {error}")
         show_outputs(
-            second, one, other, image_arrays(dataset, chosen, one), (), threads=threads, json=options.json
-        )
+            second, one, other, image_arrays(dataset, chosen, one), (), threads=threads, json=options.json,
+            kinds=output_kinds_of(metadata) | output_kinds_of(others_metadata),
+        )  # fmt: skip
         return
     with progress_bar("comparing answers", _STAGES) as progress:
         answers = compare_answers(
@@ -175,7 +176,7 @@ def _shows_outputs(
     options: CompareOptions,
 ) -> bool:
     """Compare all outputs and show them, where data are named arrays or what outputs are is said."""
-    from enxuto.opening import load, preprocess_of
+    from enxuto.opening import load_with_metadata, output_kinds_of, preprocess_of
 
     opened = open_for_outputs(first, data, options.outputs, options.feedback, image_options.label_column)
     if opened is None:
@@ -185,9 +186,11 @@ def _shows_outputs(
         samples = image_arrays(
             image_options.open(data, labelled=False), preprocess.choose(preprocess_of(metadata), model), model
         )
+    other, others_metadata = load_with_metadata(second)
     show_outputs(
-        second, model, load(second), samples, options.outputs, threads=options.threads, json=options.json
-    )
+        second, model, other, samples, options.outputs, threads=options.threads, json=options.json,
+        kinds=output_kinds_of(metadata) | output_kinds_of(others_metadata),
+    )  # fmt: skip
     return True
 
 

@@ -74,7 +74,7 @@ def run(
 ) -> None:
     """Load models and images, run, measure, show."""
     from enxuto.evaluation import ReferenceComparison, compare_with_reference, evaluate
-    from enxuto.opening import load, load_with_metadata, preprocess_of
+    from enxuto.opening import load, load_with_metadata, output_kinds_of, preprocess_of
     from enxuto.runtime import Runner
 
     reference, threads = options.reference, options.threads
@@ -102,6 +102,7 @@ def run(
             (),
             threads=threads,
             json=options.json,
+            kinds=output_kinds_of(metadata),
         )
         return
     kind_of_other, reason_of_other = (
@@ -173,7 +174,7 @@ def _shows_outputs(
     options: EvaluateOptions,
 ) -> bool:
     """Compare all outputs with the reference's and show them, where data are named arrays or outputs no classes."""
-    from enxuto.opening import load, preprocess_of
+    from enxuto.opening import load, output_kinds_of, preprocess_of
 
     opened = open_for_outputs(source, data, options.outputs, options.feedback, image_options.label_column)
     if opened is None:
@@ -181,8 +182,9 @@ def _shows_outputs(
     model, metadata, samples = opened
     if options.reference is None and samples is not None and samples.labelled:
         show_right_answers(
-            source, model, samples, options.outputs, threads=options.threads, json=options.json
-        )
+            source, model, samples, options.outputs, threads=options.threads, json=options.json,
+            kinds=output_kinds_of(metadata),
+        )  # fmt: skip
         return True
     if options.reference is None:
         raise UsageError(
@@ -201,6 +203,7 @@ def _shows_outputs(
         options.outputs,
         threads=options.threads,
         json=options.json,
+        kinds=output_kinds_of(metadata),
     )
     return True
 

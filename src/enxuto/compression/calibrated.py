@@ -16,6 +16,7 @@ from enxuto.calibration.answers import check_scores_vary
 from enxuto.calibration.cache import cached_calibration, calibration_folder, calibration_key
 from enxuto.calibration.calibrate import calibrate
 from enxuto.calibration.calibration import Calibration
+from enxuto.calibration.kept_kinds import kinds_to_keep
 from enxuto.calibration.outputs import OutputChoices, find_losses, run_together
 from enxuto.calibration.running import samples_of
 from enxuto.calibration.sequences import single_steps
@@ -142,6 +143,8 @@ def compress_within(
         judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled, rows=rows)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
+    if kept := kinds_to_keep(model, judged_outputs, outputs, rows):
+        metadata = {**(metadata or {}), "outputs_are": kept}
     if retrain is not None:
         given = array_of(parts.training if isinstance(parts.training, Samples) else samples)
         retrain.check_model(judged_outputs.measured(model), given.shape[1:])

@@ -27,7 +27,14 @@ from enxuto.metrics.losses import OutputLoss, output_variance
 from enxuto.metrics.signal import measure_output
 from enxuto.onnx_model import Model
 
-__all__ = ["OutputJudge", "check_bounds_fit", "compare_outputs", "output_results", "rows_by_bounds"]
+__all__ = [
+    "OutputJudge",
+    "check_bounds_fit",
+    "compare_outputs",
+    "output_results",
+    "rows_by_bounds",
+    "with_kept_kinds",
+]
 
 _STEPS = 64  # of sequences, that tell what outputs are
 _LOST = 1e300  # the loss of values that are no numbers
@@ -181,11 +188,14 @@ def compare_outputs(
     choices: OutputChoices | None = None,
     *,
     threads: int = 0,
+    kinds: Mapping[str, str] | None = None,
 ) -> tuple[Judgement, JudgedOutputs]:
     """Return how a model's outputs compare with a reference's on samples, and how they are judged.
 
-    Raises `ModelError` where the model lacks an output of the reference.
+    kinds: by output what a file keeps of how it was made; `choices` go before them. Raises `ModelError` where the model
+    lacks an output of the reference.
     """
+    known, choices = with_kept_kinds(reference, choices, kinds)
     names = {item.name for item in model.proto.graph.output}
     missing = [item.name for item in reference.proto.graph.output if item.name not in names]
     if missing:
@@ -195,7 +205,7 @@ def compare_outputs(
         )
     made = {name for node in model.proto.graph.node for name in node.output}
     samples = run_together(reference, samples, threads=threads)
-    judge = OutputJudge(reference, samples, choices, threads=threads)
+    judge = OutputJudge(reference, samples, choices, threads=threads, known=known)
     before = judge.judged_outputs.answers.before if judge.judged_outputs.answers is not None else None
     needed = (
         [loss.value for loss in judge.judged_outputs.losses]
@@ -203,8 +213,21 @@ def compare_outputs(
         else [before]
     )
     if any(value is not None and value not in made for value in needed):
-        judge = OutputJudge(reference, samples, choices, threads=threads, peel=False)
+        judge = OutputJudge(reference, samples, choices, threads=threads, peel=False, known=known)
     return judge.compare(judge.judged_outputs.measured(model), signals=True), judge.judged_outputs
+
+
+def with_kept_kinds(
+    model: Model, choices: OutputChoices | None, kinds: Mapping[str, str] | None
+) -> tuple[dict[str, str], OutputChoices | None]:
+    """Return what outputs are known to be, and what is asked for, with outputs that a file was made to ignore."""
+    own = {item.name for item in model.proto.graph.output} - set(choices or {})
+    kept = {name: kind for name, kind in (kinds or {}).items() if name in own}
+    ignored = {name: ("ignore", 1.0) for name, kind in kept.items() if kind == "ignore"}
+    return {name: kind for name, kind in kept.items() if name not in ignored}, {
+        **ignored,
+        **(choices or {}),
+    } or None
 
 
 def output_results(

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,11 +146,17 @@ def show_outputs(
     *,
     threads: int,
     json: bool,
+    kinds: Mapping[str, str] | None = None,
 ) -> None:
-    """Compare a model's outputs with a reference's on samples, and show what is lost of each."""
+    """Compare a model's outputs with a reference's on samples, and show what is lost of each.
+
+    kinds: by output what a file keeps of how it was made.
+    """
     from enxuto.compression.output_judge import compare_outputs
 
-    judgement, judged = compare_outputs(reference, model, samples, parse_outputs(asked), threads=threads)
+    judgement, judged = compare_outputs(
+        reference, model, samples, parse_outputs(asked), threads=threads, kinds=kinds
+    )
     for remark in judged.remarks:
         note(remark)
     if json:
@@ -166,15 +172,23 @@ def show_outputs(
 
 
 def show_right_answers(
-    source: Path, model: Model, samples: Samples, asked: Sequence[str], *, threads: int, json: bool
+    source: Path,
+    model: Model,
+    samples: Samples,
+    asked: Sequence[str],
+    *,
+    threads: int,
+    json: bool,
+    kinds: Mapping[str, str] | None = None,
 ) -> None:
     """Show how many answers of a model are right, on samples with labels."""
     from enxuto.calibration.outputs import run_together
-    from enxuto.compression.output_judge import OutputJudge
+    from enxuto.compression.output_judge import OutputJudge, with_kept_kinds
     from enxuto.metrics import wilson_interval
 
+    known, choices = with_kept_kinds(model, parse_outputs(asked), kinds)
     judge = OutputJudge(
-        model, run_together(model, samples, threads=threads), parse_outputs(asked), threads=threads
+        model, run_together(model, samples, threads=threads), choices, threads=threads, known=known
     )
     chance = judge.by_chance
     if chance is None:
