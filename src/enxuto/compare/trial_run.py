@@ -18,7 +18,8 @@ from enxuto.data import Dataset, Preprocess, plain_preprocess
 from enxuto.data.samples import Samples
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model
-from enxuto.runtime import InputInfo, Runner, as_input, check_shape
+from enxuto.onnx_model.inputs import InputInfo, as_input, check_shape
+from enxuto.runtime import Runner
 
 __all__ = ["OutputCheck", "TrialRun", "compare_outputs"]
 

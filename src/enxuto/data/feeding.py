@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -230,7 +231,7 @@ def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bo
 
 def _convert(array: Array, item: InputLike, place: str) -> Array:
     """Return an array in the input's type; whole numbers may stand for floats, not the other way round."""
-    kind, wanted = array.dtype.kind, "f" if item.dtype.kind in "fV" else item.dtype.kind
+    kind, wanted = _kind(array.dtype), _kind(item.dtype)
     fits = kind == wanted or (wanted == "f" and kind in "iu") or (wanted in "iu" and kind in "iu")
     fits = fits or (wanted == "b" and kind in "iu" and bool(np.isin(array, (0, 1)).all()))
     fits = fits or (wanted in "iu" and kind == "b")
@@ -247,6 +248,11 @@ def _convert(array: Array, item: InputLike, place: str) -> Array:
                 code="E044",
             )
     return np.ascontiguousarray(array.astype(item.dtype, copy=False)).reshape(array.shape)
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    """Return numpy's letter for a kind of number; bfloat16, which numpy does not know, is a float."""
+    return "f" if dtype == ml_dtypes.bfloat16 else dtype.kind
 
 
 def _check_values(array: Array, item: InputLike, place: str, limits: Mapping[str, int]) -> None:
