@@ -40,6 +40,7 @@ _IN_FLOAT32 = (
     "ONNX Runtime cannot run bfloat16 here, so the model runs in float32; its weights stay bfloat16 in files"
 )
 _CANNOT = "ONNX Runtime cannot run this model"
+_MOST_TOLD = 8  # arrays that an error lists
 _FATAL_ONLY = 4  # ONNX Runtime's log level; its errors are raised as ours instead
 
 
@@ -79,8 +80,16 @@ class Runner:
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """All outputs (or those named) for one set of inputs, as they are."""
         names = self.output_names if outputs is None else list(outputs)
-        with _one_line_errors(DataError, "the model cannot run on this input", "E044"):
-            return list(self._session.run(names, {name: _plain(array) for name, array in feeds.items()}))
+        try:
+            with _one_line_errors(DataError, "the model cannot run on this input", "E044"):
+                return list(self._session.run(names, {name: _plain(array) for name, array in feeds.items()}))
+        except DataError as error:
+            takes = {info.name: shape_text(info.shape) for info in self.inputs}
+            told = "; ".join(
+                f"{name} {array.dtype.name} {shape_text(array.shape)} for {takes.get(name, 'no input')}"
+                for name, array in list(feeds.items())[:_MOST_TOLD]
+            )
+            raise DataError(f"{error} (fed {told or 'nothing'})", code=error.code) from error
 
     def scores(self, batch: np.ndarray, *, output: str | None = None) -> np.ndarray:
         """First (or named) output, N rows, for a batch (N, …), which is converted to the input's type.
@@ -298,7 +307,8 @@ def _input_info(item: onnxruntime.NodeArg) -> InputInfo:
         raise ModelError(
             f"input {item.name!r} is {item.type}; only tensors of numbers can be fed", code="E032"
         )
-    return InputInfo(item.name, _sizes_of(item), _TYPES[match[1]])
+    first = item.shape[0] if item.shape and isinstance(item.shape[0], str) else ""
+    return InputInfo(item.name, _sizes_of(item), _TYPES[match[1]], first)
 
 
 def _sizes_of(item: onnxruntime.NodeArg) -> tuple[int | None, ...]:

@@ -126,8 +126,7 @@ def _run(runner: Runner, feed: dict[str, np.ndarray], given: Samples | Dataset |
     except DataError as error:
         if given is None:
             raise
-        told = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in feed.items())
-        raise DataError(f"{given.path}: {error} (fed {told})", code=error.code) from error
+        raise DataError(f"{given.path}: {error}", code=error.code) from error
 
 
 def _random_feeds(

@@ -15,11 +15,12 @@ __all__ = ["InputInfo", "as_input", "check_shape", "check_sizes", "shape_text", 
 
 @dataclass(frozen=True)
 class InputInfo:
-    """A model input; a size that is not fixed is None."""
+    """A model input; a size that is not fixed is None. first_axis: what the graph calls the size of its first axis."""
 
     name: str
     shape: tuple[int | None, ...]
     dtype: np.dtype
+    first_axis: str = ""
 
 
 def as_input(info: InputInfo, values: np.ndarray) -> np.ndarray:
