@@ -18,6 +18,7 @@ __all__ = [
     "DataError",
     "EnxutoError",
     "FormatError",
+    "InFloat32Warning",
     "ModelError",
     "TrainingError",
     "UsageError",
@@ -183,6 +184,10 @@ def error_reason(error: BaseException) -> str:
 def does_not_exist(path: object, kind: str, hint: str = "") -> str:
     """Return the message for a file that is missing, the same for every kind of file; hint: `did_you_mean`'s."""
     return f"{path} does not exist{hint}; check the name of the {kind}"
+
+
+class InFloat32Warning(UserWarning):
+    """A model of bfloat16 runs in float32, as ONNX Runtime cannot run it otherwise here."""
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnxruntime
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
-from enxuto.errors import DataError, ModelError, UsageError, did_you_mean
+from enxuto.errors import DataError, InFloat32Warning, ModelError, UsageError, did_you_mean
 from enxuto.machine.processors import check_threads, processors
-from enxuto.onnx_model import Model
-from enxuto.onnx_model.open_sizes import sizes_to_give
+from enxuto.onnx_model import Model, bfloat16_as_float32, has_cells_of_halves
+from enxuto.onnx_model.inputs import InputInfo, as_input, check_shape, check_sizes, shape_text, sizes_at
 
 __all__ = ["InputInfo", "Runner", "activations", "advise_on_failure", "session"]
 
@@ -34,17 +34,14 @@ _TYPES = {
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "bool": np.dtype(np.bool_),
 }
+_CPU = "CPUExecutionProvider"
+_BFLOAT16 = "tensor(bfloat16)"
+_IN_FLOAT32 = (
+    "ONNX Runtime cannot run bfloat16 here, so the model runs in float32; its weights stay bfloat16 in files"
+)
 _CANNOT = "ONNX Runtime cannot run this model"
+_MOST_TOLD = 8  # arrays that an error lists
 _FATAL_ONLY = 4  # ONNX Runtime's log level; its errors are raised as ours instead
-
-
-@dataclass(frozen=True)
-class InputInfo:
-    """A model input; a size that is not fixed is None."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype
 
 
 class Runner:
@@ -73,9 +70,9 @@ class Runner:
         self.output_shapes = [_sizes_of(item) for item in self._session.get_outputs()]
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{info.name} {_shape_text(info.shape)} {info.dtype}" for info in self.inputs)
+        inputs = ", ".join(f"{info.name} {shape_text(info.shape)} {info.dtype}" for info in self.inputs)
         outputs = ", ".join(
-            f"{name} {_shape_text(shape)}"
+            f"{name} {shape_text(shape)}"
             for name, shape in zip(self.output_names, self.output_shapes, strict=True)
         )
         return f"<Runner: {inputs} → {outputs}>"
@@ -83,8 +80,16 @@ class Runner:
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """All outputs (or those named) for one set of inputs, as they are."""
         names = self.output_names if outputs is None else list(outputs)
-        with _one_line_errors(DataError, "the model cannot run on this input", "E044"):
-            return list(self._session.run(names, dict(feeds)))
+        try:
+            with _one_line_errors(DataError, "the model cannot run on this input", "E044"):
+                return list(self._session.run(names, {name: _plain(array) for name, array in feeds.items()}))
+        except DataError as error:
+            takes = {info.name: shape_text(info.shape) for info in self.inputs}
+            told = "; ".join(
+                f"{name} {array.dtype.name} {shape_text(array.shape)} for {takes.get(name, 'no input')}"
+                for name, array in list(feeds.items())[:_MOST_TOLD]
+            )
+            raise DataError(f"{error} (fed {told or 'nothing'})", code=error.code) from error
 
     def scores(self, batch: np.ndarray, *, output: str | None = None) -> np.ndarray:
         """First (or named) output, N rows, for a batch (N, …), which is converted to the input's type.
@@ -127,7 +132,7 @@ class Runner:
         generator = np.random.default_rng(seed)
         feeds = {}
         for info in self.inputs:
-            sizes = (shape or {}).get(info.name) or _sizes(info, batch)
+            sizes = (shape or {}).get(info.name) or sizes_at(info, batch)
             check_sizes(info, sizes)
             values = generator.standard_normal(tuple(sizes), dtype=np.float32)
             is_float = info.dtype.kind in "fV" or info.dtype == ml_dtypes.bfloat16
@@ -157,68 +162,15 @@ def activations(
     return dict(zip(names, runner.outputs(batch, names), strict=True))
 
 
-def as_input(info: InputInfo, values: np.ndarray) -> np.ndarray:
-    """Return values in an input's type; `DataError` for what is no whole number of it where it takes those."""
-    made = np.ascontiguousarray(values, dtype=info.dtype)
-    if info.dtype.kind in "iu" and values.dtype.kind == "f" and not np.array_equal(made, values):
-        raise DataError(
-            f"input {info.name!r} takes {info.dtype.name}, not numbers such as {values[made != values][0]:g}; "
-            "feed pixels as they are (divide_by=1)",
-            code="E046",
-        )
-    return made
-
-
-def check_shape(info: InputInfo, shape: Sequence[int]) -> None:
-    """Raise `DataError` where a batch of this shape does not fit an input, whatever its number of rows."""
-    fits = len(shape) == len(info.shape) and all(
-        want in (None, got) for want, got in zip(info.shape[1:], shape[1:], strict=True)
-    )
-    if not fits or shape[0] < 1:
-        expected = ("N", *("any" if size is None else size for size in info.shape[1:]))
-        raise DataError(
-            f"the model takes {_shape_text(expected)} as {info.name!r}, got {_shape_text(shape)}", code="E044"
-        )
-
-
-def check_sizes(info: InputInfo, sizes: Sequence[int]) -> None:
-    """Raise `DataError` where an input cannot have exactly this shape."""
-    if len(sizes) != len(info.shape) or any(
-        want not in (None, got) for want, got in zip(info.shape, sizes, strict=True)
-    ):
-        expected = ["any" if size is None else size for size in info.shape]
-        raise DataError(
-            f"input {info.name!r} has the shape {_shape_text(expected)}, which cannot be {_shape_text(sizes)}",
-            code="E044",
-        )
-
-
-def _sizes(info: InputInfo, batch: int) -> list[int]:
-    """The shape of an input at a batch size; sizes of other axes must be fixed."""
-    if not info.shape:
-        return []
-    first = batch if info.shape[0] is None else info.shape[0]
-    if first != batch:
-        raise DataError(
-            f"the model's batch size is fixed to {first}; it cannot run with {batch}", code="E044"
-        )
-    rest = [size for size in info.shape[1:] if size is not None]
-    if len(rest) < len(info.shape) - 1:
-        hint = f"give shape={sizes_to_give(info.shape[1:])}"
-        raise DataError(
-            f"input {info.name!r} leaves sizes open {_shape_text(info.shape)}; {hint}", code="E023"
-        )
-    return [batch, *rest]
-
-
-def _shape_text(shape: Sequence[object]) -> str:
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Return an array as a session takes it, which has inputs of float32 in place of bfloat16."""
+    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
 
 
 def _rows(out: np.ndarray, count: int) -> np.ndarray:
     if out.ndim == 0 or out.shape[0] != count:
         raise DataError(
-            f"an output of shape {_shape_text(out.shape)} has no row for each of the {count} inputs"
+            f"an output of shape {shape_text(out.shape)} has no row for each of the {count} inputs"
         )
     return out
 
@@ -256,6 +208,8 @@ def session(
 ) -> onnxruntime.InferenceSession:
     """A plain ONNX Runtime session, quiet. From 2 GB on the model passes through a temporary file.
 
+    A model in bfloat16 that cannot run so runs in float32, of which an `InFloat32Warning` tells.
+
     Args:
         model: the model.
         threads: threads on the CPU; 0 takes one per processor.
@@ -274,7 +228,7 @@ def session(
         raise UsageError(
             "threads= is a part of options=, as intra_op_num_threads; give one of them", code="E022"
         )
-    chosen = ["CPUExecutionProvider"] if providers is None else providers
+    chosen = [_CPU] if providers is None else providers
     chosen = [chosen] if isinstance(chosen, str) else list(chosen)
     names = [provider if isinstance(provider, str) else provider[0] for provider in chosen]
     known = onnxruntime.get_available_providers()
@@ -290,24 +244,34 @@ def session(
         options.log_severity_level = _FATAL_ONLY
         if not spinning:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if _has_cells_of_halves(model):  # of unknown shape: a later pass of ONNX Runtime 1.31 crashes on them
+        if has_cells_of_halves(model):  # of unknown shape: a later pass of ONNX Runtime 1.31 crashes on them
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        made = _new_session(model, options, chosen)
+    except ModelError:
+        wide = bfloat16_as_float32(model)
+        if wide is None:
+            raise
+        made = _new_session(wide, options, chosen)
+    else:  # arrays of bfloat16 can neither be given to a session nor be had from one
+        own = any(item.type == _BFLOAT16 for item in (*made.get_inputs(), *made.get_outputs()))
+        wide = bfloat16_as_float32(model) if own and set(names) == {_CPU} else None
+        made = made if wide is None else _new_session(wide, options, chosen)
+    if wide is not None:
+        warnings.warn(_IN_FLOAT32, InFloat32Warning, stacklevel=2)
+    return made
+
+
+def _new_session(
+    model: Model, options: onnxruntime.SessionOptions, providers: Sequence[str | tuple[str, dict[str, Any]]]
+) -> onnxruntime.InferenceSession:
     with _one_line_errors(ModelError, _CANNOT, "E034"):
         if model.size_bound() < _ONE_FILE:
-            return onnxruntime.InferenceSession(model.to_bytes(), options, providers=chosen)
+            return onnxruntime.InferenceSession(model.to_bytes(), options, providers=providers)
         with tempfile.TemporaryDirectory(prefix="enxuto-") as folder:
             path = Path(folder) / "model.onnx"
             model.write(path)
-            return onnxruntime.InferenceSession(str(path), options, providers=chosen)
-
-
-def _has_cells_of_halves(model: Model) -> bool:
-    """Say whether a model may have an LSTM, GRU or RNN that computes with float16."""
-    graph = model.proto.graph
-    if not any(node.op_type in ("LSTM", "GRU", "RNN") for node in graph.node):
-        return False
-    types = [item.data_type for item in graph.initializer]
-    return TensorProto.FLOAT16 in (*types, *(item.type.tensor_type.elem_type for item in graph.input))
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
 
 
 @contextmanager
@@ -343,7 +307,8 @@ def _input_info(item: onnxruntime.NodeArg) -> InputInfo:
         raise ModelError(
             f"input {item.name!r} is {item.type}; only tensors of numbers can be fed", code="E032"
         )
-    return InputInfo(item.name, _sizes_of(item), _TYPES[match[1]])
+    first = item.shape[0] if item.shape and isinstance(item.shape[0], str) else ""
+    return InputInfo(item.name, _sizes_of(item), _TYPES[match[1]], first)
 
 
 def _sizes_of(item: onnxruntime.NodeArg) -> tuple[int | None, ...]:

@@ -77,6 +77,12 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text": (lambda path: archive(path, x=np.full((6, 5, WIDTH), "a")), "input 'x'"),
     "a wrong size": (lambda path: archive(path, x=np.zeros((6, 5, 3), np.float32)), "input 'x'"),
     "a wrong rank": (lambda path: archive(path, x=np.zeros((6, WIDTH), np.float32)), "input 'x'"),
+    "an axis too many": (
+        lambda path: archive(path, ids=np.zeros((6, 5, 1), int)), "input 'ids' (int32, (any, any)) cannot be (6, 5, 1)"
+    ),
+    "an axis too many of the last": (
+        lambda path: archive(path, x=np.zeros((6, 5, 2, 4), np.float32)), "input 'x' (float32, (any, any, 4)) cannot be"
+    ),
     "a single number": (lambda path: archive(path, x=np.float32(1)), "input 'x' (float32, (any, any, 4)) is a single"),
     "samples of other numbers": (lambda path: archive(path, ids=arrays()["ids"][:5]), "ids 5, keep 6, x 6"),
     "lengths that do not go together": (lambda path: archive(path, ids=arrays()["ids"][:, :3]), "ids int32 ("),

@@ -3,8 +3,8 @@
 A convolution is, per group, a matrix (output channels, inputs × kernel) applied to patches of its input. Gemm and
 MatMul are matrices already, and recurrent cells have two (`calibration.cells`). A transposed convolution's matrix gives
 all kernel positions of all outputs from one position of its input. In this form rounding errors are
-weighted by the statistics of inputs. A weight may pass through Identity and Cast. Left out: weights read by several
-operators or from inside subgraphs (`calibration.other_weights`).
+weighted by the statistics of inputs. A weight may pass through Identity and Cast, a matrix through Transpose.
+Left out: weights read by several operators or from inside subgraphs (`calibration.other_weights`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from onnx import NodeProto
 
 from enxuto.calibration.cells import cell_weights, hidden_name
 from enxuto.calibration.gradients.cells import gates_name, is_cell
+from enxuto.calibration.own_weights import own_matrix, own_weight
 from enxuto.onnx_model import (
     Model,
-    Role,
     Window,
     check_finite,
     float_attribute,
@@ -45,10 +45,10 @@ class LinearLayer:
     A bias counts as the layer's only where no other node reads it, no caller may replace it, and it has one value per
     output.
 
-    kind: conv (weight (O, I/groups, *kernel)), which has a window; rows (O, I) for Gemm with transB; cell (groups, O,
-    I) for recurrent cells; transposed (I, O/groups, *kernel); columns (I, O) otherwise. Of cells, start: the name of
-    what goes in, before which weights may be replaced; direction: the one whose weights these are, None for all; order:
-    by row that of the operator's matrix.
+    kind: conv (weight (O, I/groups, *kernel)), which has a window; rows (O, I) for Gemm with transB, and where a
+    Transpose turns the weight; cell (groups, O, I) for recurrent cells; transposed (I, O/groups, *kernel); columns (I,
+    O) otherwise. Of cells, start: the name of what goes in, before which weights may be replaced; direction: the one
+    whose weights these are, None for all; order: by row that of the operator's matrix.
     """
 
     weight: str
@@ -255,35 +255,24 @@ def calibrated_layers(model: Model, outputs: Sequence[str] | None = None) -> lis
     ]
 
 
-def _own_weight(name: str, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]) -> str | None:
-    """Return the weight behind a name, through Identity and Cast; None where another node reads it too."""
-    while reads[name] == 1:
-        if name in model:
-            return name if model.info(name).role is not Role.OTHER else None
-        node = made_by.get(name)
-        if node is None or node.op_type not in ("Identity", "Cast"):
-            return None
-        name = node.input[0]
-    return None
-
-
 def _layer(
     node: NodeProto, model: Model, made_by: Mapping[str, NodeProto], reads: Counter[str]
 ) -> LinearLayer | None:
     """Return a node's layer, None if it is of another kind or its weight is no constant of its own."""
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.input[0] in model:
         return None
-    weight = _own_weight(node.input[1], model, made_by, reads)
+    weight, turned = own_matrix(node.input[1], model, made_by, reads)
     if weight is None:
         return None
     shape = model.info(weight).shape
-    if not shape:
+    if not shape or (turned and len(shape) != 2):
         return None
+    rows = (node.op_type == "Gemm" and bool(int_attribute(node, "transB"))) != turned
     if node.op_type == "ConvTranspose":
         groups = int_attribute(node, "group", 1)
         return LinearLayer(weight, None, node.input[0], node.output[0], "transposed", groups)
-    outputs = shape[0] if node.op_type == "Conv" or int_attribute(node, "transB") else shape[-1]
-    bias = _own_weight(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
+    outputs = shape[0] if node.op_type == "Conv" or rows else shape[-1]
+    bias = own_weight(node.input[2], model, made_by, reads) if len(node.input) > 2 else None
     if bias is not None and (
         bias in model.overridable or model.info(bias).shape not in ((outputs,), (1, outputs))
     ):
@@ -300,7 +289,7 @@ def _layer(
         )
     if len(shape) != 2 or (node.op_type == "Gemm" and _is_scaled(node)):
         return None
-    kind = "rows" if node.op_type == "Gemm" and int_attribute(node, "transB") else "columns"
+    kind = "rows" if rows else "columns"
     return LinearLayer(weight=weight, bias=bias, input=node.input[0], output=node.output[0], kind=kind)
 
 

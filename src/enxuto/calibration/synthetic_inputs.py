@@ -27,7 +27,8 @@ from enxuto.data import Preprocess
 from enxuto.data.samples import Group, Samples
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model, id_limits
-from enxuto.runtime import InputInfo, Runner
+from enxuto.onnx_model.inputs import InputInfo
+from enxuto.runtime import Runner
 
 __all__ = ["SyntheticInputs", "synthetic_inputs"]
 

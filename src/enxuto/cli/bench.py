@@ -17,7 +17,7 @@ from enxuto.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from enxuto.latency import Latency
-    from enxuto.runtime import InputInfo
+    from enxuto.onnx_model.inputs import InputInfo
 
 HELP = """Measure the latency of models on random inputs with ONNX Runtime on the CPU.
 

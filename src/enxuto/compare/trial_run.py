@@ -18,7 +18,8 @@ from enxuto.data import Dataset, Preprocess, plain_preprocess
 from enxuto.data.samples import Samples
 from enxuto.errors import DataError, UsageError
 from enxuto.onnx_model import Model
-from enxuto.runtime import InputInfo, Runner, as_input, check_shape
+from enxuto.onnx_model.inputs import InputInfo, as_input, check_shape
+from enxuto.runtime import Runner
 
 __all__ = ["OutputCheck", "TrialRun", "compare_outputs"]
 
@@ -125,8 +126,7 @@ def _run(runner: Runner, feed: dict[str, np.ndarray], given: Samples | Dataset |
     except DataError as error:
         if given is None:
             raise
-        told = ", ".join(f"{name} {array.dtype.name} {array.shape}" for name, array in feed.items())
-        raise DataError(f"{given.path}: {error} (fed {told})", code=error.code) from error
+        raise DataError(f"{given.path}: {error}", code=error.code) from error
 
 
 def _random_feeds(

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from enxuto.data.array_labels import LABELS, take_labels
 from enxuto.data.dataset import Dataset
+from enxuto.data.input_ranks import check_ranks, describe_input, shape_text
 from enxuto.data.readers.named import Columns, holds_named_arrays, read_named_arrays
 from enxuto.data.samples import Feeds, InputLike, Samples, StateLike, feeds_text
 from enxuto.errors import DataError
@@ -127,6 +129,8 @@ def fit_samples(
     count = next(iter(counts.values()))
     if classes is not None and len(classes) != count:
         raise DataError(f"{path}: there are {len(classes)} labels for {count} samples", code="E042")
+    if not alone and not feedback:
+        check_ranks({name: columns[name] for name in counts}, known, path)
     constant = frozenset(fixed)
     made: dict[str, Array | Sequence[Array]] = {}
     for name, item in known.items():
@@ -189,8 +193,8 @@ def check_feeds(feeds: Feeds, inputs: Sequence[InputLike], place: str, *, batch:
     for item in inputs:
         if item.name in feeds and not _shape_fits(feeds[item.name].shape, item.shape, batch=batch):
             raise DataError(
-                f"{place}: {describe_input(item)} cannot be {_text(feeds[item.name].shape)}; make a file that fits "
-                f"with: {feeds_text(inputs)}",
+                f"{place}: {describe_input(item)} cannot be {shape_text(feeds[item.name].shape)}; "
+                f"make a file that fits with: {feeds_text(inputs)}",
                 code="E044",
             )
 
@@ -237,7 +241,7 @@ def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bo
             return array.reshape((*array.shape[: int(steps)], *shape))
     what = "a step of a sequence" if steps else "a sample"
     raise DataError(
-        f"{place}: {describe_input(item)} cannot be {_text(inner)} ({what} of it); "
+        f"{place}: {describe_input(item)} cannot be {shape_text(inner)} ({what} of it); "
         f"make a file that fits with: {feeds_text([item])}",
         code="E044",
     )
@@ -245,7 +249,7 @@ def _with_axes(array: Array, item: InputLike, place: str, alone: bool, steps: bo
 
 def _convert(array: Array, item: InputLike, place: str) -> Array:
     """Return an array in the input's type; whole numbers may stand for floats, not the other way round."""
-    kind, wanted = array.dtype.kind, "f" if item.dtype.kind in "fV" else item.dtype.kind
+    kind, wanted = _kind(array.dtype), _kind(item.dtype)
     fits = kind == wanted or (wanted == "f" and kind in "iu") or (wanted in "iu" and kind in "iu")
     fits = fits or (wanted == "b" and kind in "iu" and bool(np.isin(array, (0, 1)).all()))
     fits = fits or (wanted in "iu" and kind == "b")
@@ -264,9 +268,16 @@ def _convert(array: Array, item: InputLike, place: str) -> Array:
     return np.ascontiguousarray(array.astype(item.dtype, copy=False)).reshape(array.shape)
 
 
+def _kind(dtype: np.dtype[Any]) -> str:
+    """Return numpy's letter for a kind of number; bfloat16, which numpy does not know, is a float."""
+    return "f" if dtype == ml_dtypes.bfloat16 else dtype.kind
+
+
 def _check_values(array: Array, item: InputLike, place: str, limits: Mapping[str, int]) -> None:
     if not array.size:
-        raise DataError(f"{place}: the array {_text(array.shape)} for {item.name!r} is empty", code="E043")
+        raise DataError(
+            f"{place}: the array {shape_text(array.shape)} for {item.name!r} is empty", code="E043"
+        )
     if array.dtype.kind not in "iub" and not np.isfinite(array.astype(np.float32)).all():
         raise DataError(f"{place}: the array for {item.name!r} holds NaN or infinity", code="E045")
     rows = limits.get(item.name)
@@ -316,12 +327,3 @@ def _shape_fits(shape: Sequence[int], wanted: Sequence[int | None], *, batch: bo
         return False
     pairs = list(zip(shape, wanted, strict=True))
     return all(want in (None, got) for got, want in (pairs[1:] if batch else pairs))
-
-
-def describe_input(item: InputLike) -> str:
-    """Return an input's name, type and shape, for messages."""
-    return f"input {item.name!r} ({item.dtype.name}, {_text(item.shape)})"
-
-
-def _text(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"

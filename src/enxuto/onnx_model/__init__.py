@@ -27,6 +27,7 @@ from enxuto.onnx_model.ending import (
     position_sources,
 )
 from enxuto.onnx_model.fold import fold_batch_norm
+from enxuto.onnx_model.halves import bfloat16_as_float32, has_cells_of_halves
 from enxuto.onnx_model.id_limits import id_limits
 from enxuto.onnx_model.model import Model, WeightInfo
 from enxuto.onnx_model.parts import is_vector, parts_of_features
@@ -52,6 +53,7 @@ __all__ = [
     "append_logarithm",
     "array_bytes",
     "array_from_bytes",
+    "bfloat16_as_float32",
     "byte_count",
     "channels_first",
     "channels_last",
@@ -68,6 +70,7 @@ __all__ = [
     "fold_batch_norm",
     "free_batch",
     "has_attribute",
+    "has_cells_of_halves",
     "hoist_weights",
     "id_limits",
     "inline_branches",

@@ -26,7 +26,7 @@ from enxuto.cli.shared.option_names import name_options
 from enxuto.cli.shared.progress import progress_bar
 from enxuto.cli.shared.streams import as_encodable, write
 from enxuto.cli.shared.tables import lay_out, wrap
-from enxuto.errors import EnxutoError
+from enxuto.errors import EnxutoError, InFloat32Warning
 from enxuto.escaping import escape_invisible, json_text, one_line
 from enxuto.machine.signals import exit_code
 
@@ -54,6 +54,7 @@ R = TypeVar("R")
 _debug = False
 _running = "enxuto"
 _verb: Callable[..., Any] | None = None
+_told: set[str] = set()
 
 
 def set_debug(on: bool) -> None:
@@ -73,7 +74,8 @@ def handle_errors(verb: Callable[P, R]) -> Callable[P, R]:
         if _debug:
             return verb(*args, **kwargs)
         try:
-            return verb(*args, **kwargs)
+            with _telling_once():
+                return verb(*args, **kwargs)
         except EnxutoError as error:
             fail(f"{error} [{error.code}]", error.exit_code)
         except KeyboardInterrupt as interrupt:
@@ -139,7 +141,30 @@ def warnings_as_remarks() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         yield
     for one in found:
-        warn(str(one.message))
+        if not issubclass(one.category, InFloat32Warning):
+            warn(str(one.message))
+        elif str(one.message) not in _told:
+            _told.add(str(one.message))
+            note(str(one.message))
+
+
+@contextmanager
+def _telling_once() -> Iterator[None]:
+    """Write to stderr that a model runs in float32: once in a verb, however many sessions it takes."""
+    _told.clear()
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if not issubclass(category, InFloat32Warning):
+            usual(message, category, *rest, **more)
+        elif str(message) not in _told:
+            _told.add(str(message))
+            note(str(message))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=InFloat32Warning)
+        warnings.showwarning = show
+        yield
 
 
 def say(message: str) -> None:
