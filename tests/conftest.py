@@ -63,7 +63,9 @@ SLOW_FILES = frozenset(
 
 MARKERS = ("torch", "browser", "extras", "slow", "recent")
 """What files are marked by."""
-RECENT_FILES = frozenset({"test_native"})  # onnx 1.16 writes no bfloat16, which its helpers need
+RECENT_FILES = frozenset(
+    {"test_bfloat16", "test_native"}
+)  # onnx 1.16 writes no bfloat16, which its helpers need
 
 FUZZ_FACTOR = int(os.environ.get("ENXUTO_FUZZ_FACTOR", "1"))
 """How many times as many examples every property is tried on (`make fuzz`)."""
