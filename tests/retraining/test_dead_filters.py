@@ -176,10 +176,10 @@ def test_the_penalty_draws_whole_filters() -> None:
     """Its slope is along each filter, at zero too, and steeper for those that are smaller."""
     made = student()
     assert made.penalty is not None
-    weight = made.weights["c2"].weight
+    latent = made.weights["c2"].latent
     made.penalty.bits(made.weights).backward()
-    assert weight.grad is not None
-    found = torch.nn.functional.cosine_similarity(weight.grad.flatten(1), weight.detach().flatten(1))
+    assert latent.grad is not None
+    found = torch.nn.functional.cosine_similarity(latent.grad.flatten(1), latent.detach().flatten(1))
     assert found.min() > 0.999
 
 

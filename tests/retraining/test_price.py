@@ -54,8 +54,6 @@ def test_the_size_aimed_at_comes_down_and_the_price_follows() -> None:
     assert aims[0] == 1000
     assert aims == sorted(aims, reverse=True)
     assert aims[-1] == aims[-2] < 500
-    assert [price.is_down(share) for share in (0.0, 0.35, 0.5, 1.0)] == [False, False, True, True]
-    assert not PriceOfBits(1e-6, Bounds(max_kl=0.1), 1000.0).is_down(1.0)
     price.follow_size(1000.0, 100.0, 1.0)
     assert price.price > 1e-6
     price.follow_size(10.0, 100.0, 1.0)
@@ -66,14 +64,17 @@ def test_the_size_aimed_at_comes_down_and_the_price_follows() -> None:
     assert price.price == before
 
 
-def test_a_price_that_works_already_is_not_raised_further() -> None:
-    """Weights take hundreds of steps to follow: a price that rose until the size is right would go far below it."""
-    falls, stays = (PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0) for _ in range(2))
-    for size in (900.0, 800.0, 700.0):
-        falls.follow_size(size, 100.0, 1.0)
-    for _ in range(3):
-        stays.follow_size(900.0, 100.0, 1.0)
-    assert falls.price < stays.price
+def test_steps_grow_a_little_at_a_time_until_they_are_what_the_price_asks_for() -> None:
+    price = PriceOfBits(1e-6, Bounds(max_bytes=500), 1000.0)
+    assert price.growth(1.0) == 1
+    price.follow_size(1000.0, 100.0, 1.0)
+    asked = math.sqrt(price.price / 1e-6)
+    grown = [price.growth(1.0) for _ in range(40)]
+    assert 1 < max(grown) < 1.02
+    assert math.prod(grown) == pytest.approx(asked)
+    assert grown[-1] == 1
+    price.follow_size(1000.0, 100.0, 1.0)
+    assert 1 < price.growth(0.1) < 1.002, "weights that hardly move cannot make up for more"
 
 
 def test_a_file_that_is_small_enough_already_keeps_its_size_aimed_at() -> None:
@@ -86,12 +87,6 @@ def test_the_schedule_has_the_steps_asked_for() -> None:
     assert timed.steps == 60  # half of the minute goes to checks
     assert measured_schedule(Retraining(), 40, 0.0, lambda _: 1.0).steps == 600
     assert measured_schedule(Retraining(minutes=0.01), 40, 9.0, lambda _: 1.0).steps == 20
-
-
-def test_a_long_training_starts_larger_than_a_short_one() -> None:
-    assert [Schedule(steps).larger for steps in (1, 20, 300)] == [1, 1, 1]
-    assert 1 < Schedule(400).larger < Schedule(1500).larger < Schedule(3000).larger
-    assert Schedule(3000).larger == Schedule(10**6).larger == pytest.approx(2.3)
 
 
 def test_learning_rates_rise_shortly_and_end_near_nothing() -> None:

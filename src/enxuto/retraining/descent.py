@@ -95,12 +95,23 @@ class Descent:
         return divergence_from(_floats(reference), _floats(found), self._losses)
 
     def grow_steps(self, factor: float) -> None:
-        """Count weights, and their averages, in steps larger by a factor, so that fewer levels are taken."""
+        """Count in steps larger by a factor, so that fewer levels are taken; layers keep their strength.
+
+        Latent numbers shrink by the factor, and a layer's step grows by as much as makes up for the levels that became
+        smaller (by least squares), which is nothing as long as none did. Steps that grew by the factor at once would
+        make every layer stronger by it, as most levels stay; twenty layers without normalisation do not survive that.
+        """
+        if factor == 1:
+            return
         places = {id(parameter): number for number, parameter in enumerate(self.student.parameters())}
         with torch.no_grad():
             for weight in self.student.weights.values():
+                before = weight()
+                for tensor in (weight.latent, self.averages.values[places[id(weight.latent)]]):
+                    tensor /= factor
+                gain = _gain(before, weight())
                 for tensor in (weight.log_step, self.averages.values[places[id(weight.log_step)]]):
-                    tensor += math.log2(factor)
+                    tensor += math.log2(gain)
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on, but the rate model, as plain values and tensors."""
@@ -132,7 +143,7 @@ class Descent:
 def _optimizer(student: Student, rate: float) -> torch.optim.Optimizer:
     weights, biases = student.weights.values(), student.biases.values()
     groups = [
-        ([weight.weight for weight in weights], 1.0),
+        ([weight.latent for weight in weights], 1.0),
         ([weight.log_step for weight in weights], _STEP),
         ([weight.rows for weight in weights if weight.rows.numel()], _ROWS),
         ([bias.latent for bias in biases], _BIAS),
@@ -143,6 +154,15 @@ def _optimizer(student: Student, rate: float) -> torch.optim.Optimizer:
         betas=_BETAS,
         eps=_EPSILON,
     )
+
+
+def _gain(wanted: Tensor, values: Tensor) -> float:
+    """Return what values are best multiplied by, from 1/2 to 2; 1 where wanted or values are all zero.
+
+    A layer without levels has no strength to keep: its step must not shrink from time to time, or it never returns.
+    """
+    products, squares = float((wanted * values).sum()), float((values * values).sum())
+    return min(2.0, max(0.5, products / squares)) if products and squares else 1.0
 
 
 def _are_finite(student: Student) -> bool:

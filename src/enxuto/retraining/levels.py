@@ -1,14 +1,10 @@
-"""Weights that are rounded in the forward pass: weights → numbers of steps → levels → values, as the file holds them.
+"""Weights that are rounded in the forward pass: latent numbers of steps → levels → values, as the file will hold them.
 
-The level of a weight is the whole number nearest to its number of steps, and the value is the level times the grid's
-steps, in the order of operations of `Grid.reconstruct`, so that the network in training gives what the file will give.
+A latent number counts steps. Its level is the nearest whole number, and the value is the level times the grid's steps,
+in the order of operations of `Grid.reconstruct`, so that the network in training gives what the file will give.
 Gradients pass through both roundings as if there were none (Bengio et al. 2013, "Estimating or propagating gradients
 through stochastic neurons", arXiv:1308.3432). The step of a layer is learned, and a factor for every row, which the
 file has as an exponent of 2^¼ and which is therefore rounded too.
-
-A step that grows leaves weights where they are, so that fewer steps fit into each: that is how the price of bits makes
-levels fewer (`docs/decisions/steps-follow-the-price.md`). The slope of a step is that of Esser et al. 2020, "Learned
-step size quantization", arXiv:1902.08153, equation 3.
 """
 
 from __future__ import annotations
@@ -47,13 +43,11 @@ class _RoundThrough(torch.autograd.Function):
 class LearnedLevels(nn.Module):
     """A weight as levels on a grid whose step and row factors are learned.
 
-    weight: in the steps that training began with, in the shape of the weight. log_step: log2 of the step. rows:
-    exponents of 2^¼ along the grid's axis of rows, as real numbers; empty where the grid has none. columns: exponents
-    along the other axis.
+    latent: numbers of steps, in the shape of the weight. log_step: log2 of the step. rows: exponents of 2^¼ along the
+    grid's axis of rows, as real numbers; empty where the grid has none. columns: exponents along the other axis.
     """
 
     column_factors: Tensor
-    first_rows: Tensor
 
     def __init__(self, weight: np.ndarray, start: QuantizedTensor, *, rounded: bool = True) -> None:
         """Start at levels rounded otherwise (off a trellis), as near to the weight as they allow.
@@ -68,22 +62,12 @@ class LearnedLevels(nn.Module):
         rows, columns = grid.steps(weight.shape)
         exact = weight.astype(np.float64) / (rows.astype(np.float64) * columns)
         near = np.clip(exact, start.levels - _WITHIN, start.levels + _WITHIN) if rounded else exact
-        self.weight = nn.Parameter(torch.from_numpy(near.astype(np.float32)))
+        self.latent = nn.Parameter(torch.from_numpy(near.astype(np.float32)))
         self.log_step = nn.Parameter(torch.tensor(math.log2(grid.step)))
         exponents = grid.rows or (0,) * (weight.shape[0] if weight.ndim > 1 else 0)
         self.rows = nn.Parameter(torch.tensor(exponents, dtype=torch.float32))
-        self.first_log_step = float(self.log_step.detach())
-        self.register_buffer("first_rows", self.rows.detach().clone(), persistent=False)
         self.columns = grid.columns
         self.register_buffer("column_factors", torch.from_numpy(np.array(columns)), persistent=False)
-
-    @property
-    def latent(self) -> Tensor:
-        """The weight in steps as they are now, (…) like the weight, with gradients."""
-        steps = torch.exp2(self.first_log_step - self.log_step)
-        if not self.rows.numel():
-            return self.weight * steps
-        return self.weight * (steps * self._along_rows(self.first_rows - self._exponents()))
 
     def forward(self) -> Tensor:
         """Return the weight's values."""
@@ -91,13 +75,9 @@ class LearnedLevels(nn.Module):
         step = torch.exp2(self.log_step)
         if not self.rows.numel():
             return levels * step * self.column_factors
-        return (levels * (step * self._along_rows(self._exponents()))) * self.column_factors
-
-    def _exponents(self) -> Tensor:
-        return round_through(self.rows).clamp(-MOST_EXPONENT, MOST_EXPONENT)
-
-    def _along_rows(self, exponents: Tensor) -> Tensor:
-        return torch.exp2(exponents / 4).reshape(-1, *[1] * (self.weight.dim() - 1))
+        exponents = round_through(self.rows).clamp(-MOST_EXPONENT, MOST_EXPONENT)
+        factors = torch.exp2(exponents / 4).reshape(-1, *[1] * (levels.dim() - 1))
+        return (levels * (step * factors)) * self.column_factors
 
     def quantized(self) -> QuantizedTensor:
         """Return the levels and the grid as they go into a file; exponents are counted from the usual one."""

@@ -14,8 +14,6 @@ _DEFAULT_MINUTES = 10.0
 _WARM = 0.03  # of the steps
 _TIMED = 4  # steps that tell how long one takes
 _FEWEST = 20  # steps
-_LARGER = 2.3  # times the size asked for, that a long training starts at
-_SHORT, _LONG = 300, 3000  # steps: of a training that starts at the size itself, and of one that need not
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,6 @@ class Schedule:
         """Return the learning rate of a step, as a share of the highest."""
         done = (step + 0.5) / self.steps
         return min(1.0, done / _WARM) * 0.5 * (1 + math.cos(math.pi * done))
-
-    @property
-    def larger(self) -> float:
-        """How many times a size asked for training starts at: finer levels know more, and take steps to come down."""
-        share = math.log(self.steps / _SHORT) / math.log(_LONG / _SHORT)
-        return float(_LARGER ** min(1.0, max(0.0, share)))
 
     def is_check(self, step: int, checks: int) -> bool:
         """Say whether a file is made after so many steps."""

@@ -31,12 +31,10 @@ class Start:
     bias_step: float
 
 
-def start_of(task: RetrainingTask, *, larger: float = 1.0, rounded: bool = True) -> Start:
+def start_of(task: RetrainingTask, *, rounded: bool = True) -> Start:
     """Return the start of a task; `ModelError` where nothing of the model can be trained.
 
-    Args:
-        larger: how many times a size asked for training starts at: what it then comes down from.
-        rounded: False for the control, which starts from the original.
+    rounded: False for the control, which starts from the original.
     """
     calibration = task.calibration
     model = calibration.model
@@ -47,9 +45,8 @@ def start_of(task: RetrainingTask, *, larger: float = 1.0, rounded: bool = True)
         for layer in calibration.layers
         if layer.bias is not None and layer.bias not in exact
     }
-    most = task.bounds.max_bytes if rounded else None
-    price, levels = _levels_of(task, biases, None if most is None else larger * most)
-    step = _bias_step(task)
+    price, levels = _levels_of(task, biases, to_size=rounded)
+    step = _bias_step(task, price)
     if rounded:
         corrected = calibration.correct_biases(levels)
         biases = {name: corrected.get(name, bias) for name, bias in biases.items()}
@@ -62,27 +59,27 @@ def start_of(task: RetrainingTask, *, larger: float = 1.0, rounded: bool = True)
     return Start(student, price, step)
 
 
-def _bias_step(task: RetrainingTask) -> float:
-    """Return the step of biases: by the price of the file that is asked for, not of the one that training starts at."""
-    return _BIAS_STEP * bias_step_at(task.calibration, task.start.price)
+def _bias_step(task: RetrainingTask, price: float) -> float:
+    return _BIAS_STEP * bias_step_at(task.calibration, price)
 
 
 def _levels_of(
-    task: RetrainingTask, biases: Mapping[str, np.ndarray], most: float | None
+    task: RetrainingTask, biases: Mapping[str, np.ndarray], *, to_size: bool
 ) -> tuple[float, dict[str, QuantizedTensor]]:
     """Return the price, and the levels off the trellis, that training starts at.
 
-    most: bytes of the file of these levels. None: the price is somewhat above the calibrated file's.
+    With a bound on the size these are calibrated levels of that size: training that had to come down to it would
+    first lose what calibration knows. Else the price is somewhat above the calibrated file's.
     """
-    calibration = task.calibration
+    calibration, most = task.calibration, task.bounds.max_bytes
     names = quantizable_weights(calibration.model, task.settings.roles, task.settings.keep_exact)
-    if most is None:
+    if most is None or not to_size:
         price = _COARSER * task.start.price
         return price, calibration.round_at(price, names, trellis=False)
     price, known = task.start.price, list[tuple[float, float]]()
     for number in range(_TRIES):
         levels = calibration.round_at(price, names, trellis=False)
-        size = task.code(price, levels, biases, _bias_step(task)).model.file_bytes
+        size = task.code(price, levels, biases, _bias_step(task, price)).model.file_bytes
         if -_NEAR < math.log(size / most) <= 0 or number == _TRIES - 1:
             break
         known.append((math.log(price), math.log(size)))

@@ -33,7 +33,6 @@ __all__ = ["retrain"]
 _REFRESHES = 100  # of the rate model, in a training
 _FEWEST_BETWEEN = 20  # steps
 _SECONDS_BETWEEN = 60.0  # checkpoints
-_LITTLE = 0.05  # of the highest learning rate: below it, what scatters is taken for what scatters at that
 _TRIMS, _NEARLY = 5, 1.1  # how often the last file's steps grow a little where it is slightly too large
 
 
@@ -68,44 +67,32 @@ class _Run:
         self.first = self.found = task.check(task.start, 0, 0.0)
         self.outcome = task.start
         judging = time.monotonic() - self.began
+        self.start = start_of(task)
+        if settings.also_prune:
+            self.start.student.price_filters()
         self.teacher = teacher_of(task.calibration.logits_model, task.images.shape[1:])
         self.images = TrainingImages(
             task.images, settings.batch, task.settings.seed, task.pictures, settings.mix
         )
-        self.placement = placement
+        self.descent = Descent(
+            self.start.student, self.teacher, self.images, task.calibration.judged_outputs.losses, settings.rate,
+            placement,
+        )  # fmt: skip
+        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
         self.checks: list[RetrainingCheck] = []
         self.beside = 0.0  # bytes of the file beside what the rate model says of its levels
-        self.scatter = (
-            0.0  # bytes of the levels in training beyond those of the averages, by the learning rate
-        )
         self.best: list[torch.Tensor] | None = None  # averages that `outcome` was made of; None: the start
         self.checkpoint = RetrainingCheckpoint(task, settings)
         self.seconds = 0.0  # of earlier runs
-        self._set_out(1.0)
         saved = self.checkpoint.read()
         if saved is None or not self._resume(saved):
-            self.schedule: Schedule = measured_schedule(
-                settings, self.images.steps_per_epoch, judging, self._time_steps
-            )
-            if self.schedule.larger > 1 or saved is not None:  # what a checkpoint brought goes
-                self._set_out(self.schedule.larger)
             size = self._file_of(self.descent.averages.values, self.start.price).model.file_bytes
             self.price.first = float(max(size, task.start.model.file_bytes))
             self._count_rest(size)
+            self.schedule: Schedule = measured_schedule(
+                settings, self.images.steps_per_epoch, judging, self._time_steps
+            )
         self.saved_at = self.began
-
-    def _set_out(self, larger: float) -> None:
-        """Begin at levels of so many times the size asked for."""
-        task, settings = self.task, self.settings
-        self.start = start_of(task, larger=larger)
-        if settings.also_prune:
-            self.start.student.price_filters()
-        losses = task.calibration.judged_outputs.losses
-        self.descent = Descent(
-            self.start.student, self.teacher, self.images, losses, settings.rate, self.placement
-        )
-        self.placement = self.descent.placement
-        self.price = PriceOfBits(self.start.price, task.bounds, float(task.start.model.file_bytes))
 
     def train(self) -> str:
         """Train to the end; return why it ended early, "" where it did not."""
@@ -131,8 +118,10 @@ class _Run:
             return
         student.refresh_rates()
         if not last:
-            rest = self.beside - self.scatter * self.schedule.rate(step)
-            self.price.follow_size(student.bits_of_levels() / 8, rest, step / steps)
+            size = student.bits_of_levels() / 8
+            self.price.follow_size(size, self.beside, step / steps)
+            self.descent.grow_steps(self.price.growth(self.schedule.rate(step)))
+            student.refresh_rates()
         if last or len(self.checks) < int(step / steps * self.settings.checks):
             self._check()
         if not last and time.monotonic() - self.saved_at > _SECONDS_BETWEEN:
@@ -163,21 +152,12 @@ class _Run:
             self.task.settings.on_check(found)
 
     def _count_rest(self, size: int) -> None:
-        """Take in how many bytes of a file of the averages are not in the rate model, and not in the averages.
-
-        Weights scatter around their averages by the learning rate, and some become levels by that. While the size comes
-        down, averages are behind instead, which passes.
-        """
-        student, step = self.descent.student, self.descent.step
-        student.refresh_rates()
-        in_training = student.bits_of_levels() / 8
+        """Take in how many bytes of a file of the averages are not in the rate model."""
+        student = self.descent.student
         with self.descent.averages.applied():
             student.refresh_rates()
-            averaged = student.bits_of_levels() / 8
+            self.beside = size - student.bits_of_levels() / 8
         student.refresh_rates()
-        self.beside, self.scatter = size - averaged, 0.0
-        if step and self.price.is_down(step / self.schedule.steps):
-            self.scatter = (in_training - averaged) / max(self.schedule.rate(step), _LITTLE)
 
     def _file_of(self, values: list[torch.Tensor], price: float) -> PricedModel:
         """Return the file that parameters give."""
@@ -206,9 +186,8 @@ class _Run:
             "steps": self.schedule.steps,
             "price": self.price.price,
             "first": self.price.first,
-            "error": self.price.error,
+            "owed": self.price.owed,
             "beside": self.beside,
-            "scatter": self.scatter,
             "best": self.best,
             "best_number": checks.index(self.found),
             "checks": json.dumps([one.to_dict() for one in checks]),
@@ -219,12 +198,10 @@ class _Run:
         """Go on from a checkpoint; False, with a warning, where it does not fit."""
         try:
             checks = [RetrainingCheck.from_dict(row) for row in json.loads(saved["checks"])]
-            self.schedule = Schedule(int(saved["steps"]))
-            self._set_out(self.schedule.larger)
             self.descent.restore(saved)
-            self.price.price = float(saved["price"])
-            self.beside, self.scatter = float(saved["beside"]), float(saved["scatter"])
-            self.price.first, self.price.error = float(saved["first"]), float(saved["error"])
+            self.schedule = Schedule(int(saved["steps"]))
+            self.price.price, self.beside = float(saved["price"]), float(saved["beside"])
+            self.price.first, self.price.owed = float(saved["first"]), float(saved["owed"])
             self.seconds = float(saved["seconds"])
             self.best, self.found = saved["best"], checks[saved["best_number"]]
             if self.best is not None:

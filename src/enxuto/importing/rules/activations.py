@@ -124,6 +124,10 @@ def _scaled_elu(x: Tensor, alpha: float, gamma: float) -> Tensor:
     return gamma * F.elu(x, alpha)
 
 
+def _swish(x: Tensor, alpha: float) -> Tensor:
+    return x * torch.sigmoid(alpha * x)
+
+
 def _thresholded(node: Node) -> Built:
     return Built(nn.Threshold(node.float("alpha", 1.0), 0.0))
 
@@ -163,15 +167,17 @@ ACTIVATION_RULES: dict[str, Rule] = {
     "Softmax": _softmax(F.softmax, nn.Softmax),
     "Softplus": lambda node: Built(nn.Softplus(threshold=1e30)),
     "Softsign": _module(nn.Softsign),
+    "Swish": lambda node: Built(Apply(_swish, {"alpha": node.float("alpha", 1.0)})),
     "Tanh": _module(nn.Tanh),
     "ThresholdedRelu": _thresholded,
     **{
         name: _function(function)
         for name, function in {
-            "Abs": torch.abs, "Ceil": torch.ceil, "Cos": torch.cos, "Erf": torch.erf, "Exp": torch.exp,
-            "Floor": torch.floor, "Log": torch.log, "Neg": torch.neg, "Not": torch.logical_not,
-            "Reciprocal": torch.reciprocal, "Round": torch.round, "Sign": torch.sign, "Sin": torch.sin,
-            "Sqrt": torch.sqrt, "IsNaN": torch.isnan,
+            "Abs": torch.abs, "Acos": torch.acos, "Acosh": torch.acosh, "Asin": torch.asin, "Asinh": torch.asinh,
+            "Atan": torch.atan, "Atanh": torch.atanh, "Ceil": torch.ceil, "Cos": torch.cos, "Cosh": torch.cosh,
+            "Erf": torch.erf, "Exp": torch.exp, "Floor": torch.floor, "Log": torch.log, "Neg": torch.neg,
+            "Not": torch.logical_not, "Reciprocal": torch.reciprocal, "Round": torch.round, "Sign": torch.sign,
+            "Sin": torch.sin, "Sinh": torch.sinh, "Sqrt": torch.sqrt, "Tan": torch.tan, "IsNaN": torch.isnan,
         }.items()
     },
 }  # fmt: skip

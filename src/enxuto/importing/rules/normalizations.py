@@ -1,14 +1,16 @@
-"""Normalisations: batch, instance, layer, group and local response."""
+"""Normalisations: batch, instance, layer, group and local response, means and variances."""
 
 from __future__ import annotations
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from enxuto.importing.modules import spatial
+from enxuto.importing.modules import Apply, spatial
 from enxuto.importing.node import Built, Node, Rule
 
 __all__ = ["NORMALIZATION_RULES"]
+
+_MVN_EPSILON = 1e-9  # beside the standard deviation, as ONNX defines MeanVarianceNormalization
 
 
 def _batch_norm(node: Node) -> Built:
@@ -65,10 +67,25 @@ def _response_norm(node: Node) -> Built:
     return Built(nn.LocalResponseNorm(size, *settings))
 
 
+def _mean_variance(node: Node) -> Built:
+    """MeanVarianceNormalization; over the images it would mix them."""
+    given = node.setting("axes", len(node.inputs))
+    axes = tuple(int(axis) % node.example().dim() for axis in ((0, 2, 3) if given is None else given))
+    if 0 in axes:
+        raise node.refusal("it takes means over the images of a batch")
+    return Built(Apply(_standardize, {"axes": axes}))
+
+
+def _standardize(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / (centred.square().mean(axes, keepdim=True).sqrt() + _MVN_EPSILON)
+
+
 NORMALIZATION_RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LRN": _response_norm,
     "LayerNormalization": _layer_norm,
+    "MeanVarianceNormalization": _mean_variance,
 }

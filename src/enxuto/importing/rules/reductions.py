@@ -38,6 +38,27 @@ def _product(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
     return x
 
 
+def _running_sums(node: Node) -> Built:
+    """CumSum; over the images it would mix them."""
+    given = node.setting("axis", 1)
+    if given is None:
+        raise node.refusal("its axis is computed")
+    axis = int(given.reshape(-1)[0]) % node.example().dim()
+    if axis == 0:
+        raise node.refusal("it adds up over the images of a batch")
+    settings = {"exclusive": bool(node.int("exclusive")), "reverse": bool(node.int("reverse"))}
+    return Built(Apply(_cumulate, {"axis": axis, **settings}))
+
+
+def _cumulate(x: Tensor, axis: int, exclusive: bool, reverse: bool) -> Tensor:
+    turned = x.flip(axis) if reverse else x
+    sums = turned.cumsum(axis)
+    if exclusive:
+        sums = sums.roll(1, axis)
+        sums.select(axis, 0).zero_()
+    return sums.flip(axis) if reverse else sums
+
+
 def _position(name: str) -> Rule:
     """ArgMax and ArgMin; of equals the first, or the last where `select_last_index` says so."""
 
@@ -53,6 +74,7 @@ def _position(name: str) -> Rule:
 REDUCTION_RULES: dict[str, Rule] = {
     "ArgMax": _position("argmax"),
     "ArgMin": _position("argmin"),
+    "CumSum": _running_sums,
     "ReduceL1": _reduction(lambda x, axes, keep: x.abs().sum(axes, keepdim=keep)),
     "ReduceL2": _reduction(lambda x, axes, keep: x.square().sum(axes, keepdim=keep).sqrt()),
     "ReduceLogSum": _reduction(lambda x, axes, keep: x.sum(axes, keepdim=keep).log()),
