@@ -136,7 +136,9 @@ def test_the_command_is_told_of_its_own_images_alone(tmp_path: Path) -> None:
         ("enxuto study souza", True), ("enxuto study souza --scale smoke --data x --seed 3", True),
         ("enxuto study souza --networks squeezenet-dsc,vgg19-cifar", True),
         ("enxuto study souza --scale full", False), ("enxuto study souza --networks vgg19-cifar", False),
-        ("enxuto study souza '--scale", False),
+        ("enxuto study souza '--scale", False), ("enxuto study souza --scale=full", False),
+        ("enxuto study souza --scale=smoke --set epochs=2", True), ("enxuto study souza --set epochs=4", False),
+        ("enxuto study souza --set teeth=4", False), ("enxuto study souza --limit 9", False),
     ],
 )  # fmt: skip
 def test_a_command_that_made_other_networks_is_not_told(tmp_path: Path, command: str, is_told: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from enxuto.data.readers.ilsvrc import LISTS, is_validation_image
 from enxuto.data.selection import choose_part
 from enxuto.data.source import Source, no_labels, read_sample
 from enxuto.errors import DataError
@@ -73,9 +74,7 @@ def _labelled_source(
         places += [place] * len(images)
     if not files and loose:
         raise DataError(
-            f"{root} holds images without labels; put each class's images in a folder of its own called as the class "
-            "(images without labels can calibrate)",
-            code="E042",
+            f"{root} holds {_without_labels(loose)} (images without labels can calibrate)", code="E042"
         )
     if not files:
         raise DataError(
@@ -94,6 +93,16 @@ def _labelled_source(
         notes=_notes(root, ignored, empty, loose, _circular_links(root))
         + _number_notes(by_place, numeric_names),
         numeric_names=numeric_names,
+    )
+
+
+def _without_labels(loose: list[Path]) -> str:
+    """What lies in a folder that has no classes, and how its labels are given."""
+    if any(is_validation_image(file.name) for file in loose):
+        return f"ILSVRC's validation images and no list of what is on them; put there {LISTS}"
+    return (
+        "images without labels; put each class's images in a folder of its own called as the class, or a table of "
+        "files and labels (.csv) beside them and name that"
     )
 
 

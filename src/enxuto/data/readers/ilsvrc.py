@@ -1,15 +1,17 @@
 """The validation images of ILSVRC 2012: one flat folder, and beside it a list of what is on them.
 
-Images are called `ILSVRC2012_val_00000001.JPEG` and lie in the folder, or in one inside it. The list lies in the
-folder, in one called `data` or in the devkit's, and is one of
+Images are called `ILSVRC2012_val_00000001.JPEG` (or .jpg, .png) and lie in the folder, or in one inside it. The list
+lies in the folder, in one called `data` or in the devkit's, and is one of
 
-- Caffe's `val.txt`: file name and number, which counts synsets in the order of their names from 0, as networks do;
+- Caffe's `val.txt`: file name and number, which counts synsets in the order of their names from 0, as networks do; or
+  such numbers alone, a line for each image in the order of their numbers;
 - `LOC_val_solution.csv` of Kaggle, or lines of file name and synset (`n01440764`);
 - a line for each image in the order of their numbers: a synset, or the devkit's own number from 1 to 1000
   (`ILSVRC2012_validation_ground_truth.txt`). The devkit counts synsets in another order than networks, so its
   `meta.mat`, or a file `map_clsloc.txt` with synset and number, has to lie there too.
 
-Labels are positions of synsets among all that the list names, sorted. Images may be fewer than the list has.
+Numbers that may count from 1 are refused: no image has the number 0, and they stand alone, reach 1000 or leave none
+out. Labels are positions of synsets among all that the list names, sorted. Images may be fewer than the list has.
 """
 
 from __future__ import annotations
@@ -26,13 +28,28 @@ from enxuto.data.damage import READ_ERRORS
 from enxuto.data.source import Source, no_labels, read_sample
 from enxuto.errors import DataError, FormatError, error_reason, import_optional
 
-__all__ = ["has_ground_truth", "read_ilsvrc"]
+__all__ = ["LISTS", "has_ground_truth", "is_validation_image", "read_ilsvrc"]
 
-_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
+LISTS = (
+    "val.txt (image and number from 0, or the numbers alone), LOC_val_solution.csv, or the devkit's "
+    "ILSVRC2012_validation_ground_truth.txt with its meta.mat"
+)
+"""The lists of what is on the images, for messages."""
+
+_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.(?:JPE?G|PNG)", re.IGNORECASE)
 _SYNSET = re.compile(r"n\d{8}")
-_NAMED = re.compile(r"(ILSVRC2012_val_\d{8})(?:\.JPEG)?[\s,]+(n\d{8}|\d{1,4})\b.*", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(?:\S*/)?(ILSVRC2012_val_\d{8})(?:\.JPE?G|\.PNG)?[\s,]+(n\d{8}|\d{1,4})\b.*", re.IGNORECASE
+)
+_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
 _MAPPED = re.compile(r"\s*(n\d{8})\s+(\d{1,4})\b")
+_CLASSES = 1000
 _LARGEST = 16 << 20  # bytes of a list; those of 50,000 images have 3 MB at most
+
+
+def is_validation_image(name: str) -> bool:
+    """Whether a file is called as ILSVRC's validation images are."""
+    return _IMAGE.fullmatch(name) is not None
 
 
 def has_ground_truth(folder: Path) -> bool:
@@ -70,11 +87,7 @@ def _labels(folder: Path, files: Sequence[Path]) -> tuple[NDArray[np.int64], tup
     """The labels of images int64 (N,), and the synsets by label where the list names them."""
     found = _find_list(folder)
     if found is None:
-        raise DataError(
-            f"{folder} has no list of what is on the images; put val.txt or "
-            "ILSVRC2012_validation_ground_truth.txt there",
-            code="E010",
-        )
+        raise DataError(f"{folder} has no list of what is on the images; put there {LISTS}", code="E010")
     answers = _by_synset(folder, found)
     numbers = [_number(file.name) for file in files]
     missing = [file.name for file, number in zip(files, numbers, strict=True) if number not in answers]
@@ -86,14 +99,34 @@ def _labels(folder: Path, files: Sequence[Path]) -> tuple[NDArray[np.int64], tup
     if synsets and len(synsets) < len(set(answers.values())):
         raise DataError(f"{found.file} has both synsets and numbers; name one kind of class", code="E042")
     classes = tuple(sorted(synsets)) or None
+    if classes is None:
+        _check_counts_from_0(found)
     places = None if classes is None else {name: place for place, name in enumerate(classes)}
     labels = [int(answers[n]) if places is None else places[answers[n]] for n in numbers]
     return np.array(labels, np.int64), classes
 
 
+def _check_counts_from_0(found: _AnswerList) -> None:
+    """Refuse numbers that may count from 1, or in another order: labels would be wrong in silence."""
+    numbers = {int(answer) for answer in found.answers.values()}
+    most = max(numbers)
+    has_all = most > 1 and numbers == set(range(1, most + 1))
+    if 0 not in numbers and (found.is_bare or most >= _CLASSES or has_all):
+        raise DataError(
+            f"{found.file} has no image of class 0, so it may count from 1, or in the devkit's own order; write "
+            "numbers from 0 in the order of the synsets' names, or the synsets (n01440764), or put there the devkit's "
+            "ILSVRC2012_validation_ground_truth.txt under its own name, with its meta.mat",
+            code="E042",
+        )
+
+
 def _image_folder(folder: Path) -> Path | None:
-    inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return next((place for place in (folder, *inside) if _has_image(place)), None)
+    """The folder of the images: this, or the one in it that holds any; None where they lie in folders of classes."""
+    if _has_image(folder):
+        return folder
+    inside = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    found = [place for place in inside if _has_image(place)]
+    return found[0] if len(found) == 1 and not _SYNSET.fullmatch(found[0].name) else None
 
 
 def _has_image(folder: Path) -> bool:
@@ -114,21 +147,34 @@ def _list_folders(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _AnswerList:
-    """A list's file, its answers as texts by the images' numbers, and whether they are the devkit's numbers."""
+    """A list's file, and its answers as texts by the images' numbers.
+
+    of_devkit: whether these are the devkit's numbers. is_bare: whether they are numbers of which nothing is known.
+    """
 
     file: Path
     answers: Mapping[int, str]
     of_devkit: bool = False
+    is_bare: bool = False
 
 
 def _find_list(folder: Path) -> _AnswerList | None:
+    """The first list, or the only one of bare numbers. Raises `DataError` where several of these differ."""
+    bare: list[_AnswerList] = []
     for place in _list_folders(folder):
         for file in sorted(place.iterdir()):
             if file.suffix in (".txt", ".csv") and file.is_file() and file.stat().st_size <= _LARGEST:
                 found = _read_list(file)
-                if found is not None:
+                if found is not None and not found.is_bare:
                     return found
-    return None
+                bare += [] if found is None else [found]
+    if any(one.answers != bare[0].answers for one in bare):
+        names = ", ".join(one.file.name for one in bare)
+        raise DataError(
+            f"{folder} has several lists of numbers ({names}); leave the one that says what is on the images",
+            code="E042",
+        )
+    return bare[0] if bare else None
 
 
 def _read_list(file: Path) -> _AnswerList | None:
@@ -147,7 +193,9 @@ def _read_list(file: Path) -> _AnswerList | None:
     if lines and all(map(_SYNSET.fullmatch, lines)):
         return _AnswerList(file, numbered)
     if "ground_truth" in file.name.lower() and all(line.isascii() and line.isdecimal() for line in lines):
-        return _AnswerList(file, numbered, of_devkit=True)
+        return _AnswerList(file, numbered, of_devkit="0" not in lines)
+    if len(lines) > 1 and all(map(_NUMBER.fullmatch, lines)):
+        return _AnswerList(file, numbered, is_bare=True)
     return None
 
 

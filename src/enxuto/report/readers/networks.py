@@ -19,6 +19,7 @@ from enxuto.studies.souza.published import MEGABYTE
 from enxuto.studies.souza.records import (
     changed_images,
     changed_settings,
+    is_set_by,
     make_records,
     same_training,
     scale_title,
@@ -177,16 +178,27 @@ def _rebuilt_command(records: Sequence[_Record]) -> str:
 def _tells_of(command: object, records: Sequence[_Record]) -> bool:
     """Whether a command can have made these networks: a folder may hold those of several, of which the last is kept."""
     try:
-        words = shlex.split(str(command))
+        words = [part for word in shlex.split(str(command)) for part in _split_option(word)]
+        pairs = list(pairwise(words))
     except ValueError:
         return False
-    pairs = list(pairwise(words))
-    scales = [value for word, value in pairs if word == "--scale"] or ["smoke"]
-    named = [name for word, value in pairs if word == "--networks" for name in value.split(",")]
-    settings = {value.partition("=")[0].strip() for word, value in pairs if word == "--set"}
-    changed = {text.partition("=")[0] for text in changed_settings(records[0].model_dump())}
-    networks = {one.network for one in records}
-    return scales == [records[0].scale] and changed <= settings and (not named or networks <= set(named))
+    first = records[0]
+    shown = first.model_dump()
+    scale = next((value for word, value in pairs if word == "--scale"), "smoke")
+    named = {name for word, value in pairs if word == "--networks" for name in value.split(",")}
+    images = {word[2:] for word in words if word in ("--limit", "--test-limit", "--resize")}
+    return (
+        scale == first.scale
+        and images == set(changed_images(shown))
+        and is_set_by(shown, [value for word, value in pairs if word == "--set"])
+        and (not named or {one.network for one in records} <= named)
+    )
+
+
+def _split_option(word: str) -> list[str]:
+    """An option and its value where they are one word, `--scale=full`."""
+    option, equals, value = word.partition("=")
+    return [option, value] if equals and option.startswith("--") else [word]
 
 
 def _seed_words(records: Sequence[_Record]) -> list[object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from enxuto.errors import UsageError
 from enxuto.studies.kinds import SOUZA_NETWORK
 from enxuto.studies.souza.published import NETWORKS
 from enxuto.studies.souza.scales import SCALES, SIDE
@@ -19,6 +20,7 @@ __all__ = [
     "changed_settings",
     "changes",
     "histories",
+    "is_set_by",
     "make_records",
     "over_seeds",
     "same_training",
@@ -107,6 +109,21 @@ def changed_settings(record: Record) -> list[str]:
         for name, value in config.items()
         if name not in ("threads", "channels_last", "seed") and (name not in own or own[name] != value)
     ]
+
+
+def is_set_by(record: Record, texts: Sequence[str]) -> bool:
+    """Whether a record's training is its scale's with these settings, `key=value` each."""
+    from enxuto.train.config import parse_setting
+
+    try:
+        settings = dict(map(parse_setting, texts))
+    except UsageError:
+        return False
+    config = record.get("config") or {}
+    changed = {text.partition("=")[0] for text in changed_settings(record)}
+    return changed <= set(settings) and all(
+        config.get(name, value) == value for name, value in settings.items()
+    )
 
 
 def changed_images(record: Record) -> dict[str, str]:
