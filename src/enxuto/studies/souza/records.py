@@ -101,7 +101,7 @@ def changed_settings(record: Record) -> list[str]:
     from enxuto.train.config import TrainConfig  # which brings no torch, but takes time
 
     config, scale = record.get("config"), SCALES.get(str(record["scale"]))
-    if not config or scale is None or record["network"] not in NETWORKS:
+    if not isinstance(config, Mapping) or scale is None or record["network"] not in NETWORKS:
         return []
     own = TrainConfig.from_recipe("souza", scale.settings_of(str(record["network"]))).to_dict()
     return [
@@ -119,7 +119,8 @@ def is_set_by(record: Record, texts: Sequence[str]) -> bool:
         settings = dict(map(parse_setting, texts))
     except UsageError:
         return False
-    config = record.get("config") or {}
+    config = record.get("config")
+    config = config if isinstance(config, Mapping) else {}
     changed = {text.partition("=")[0] for text in changed_settings(record)}
     return changed <= set(settings) and all(
         config.get(name, value) == value for name, value in settings.items()
@@ -129,7 +130,7 @@ def is_set_by(record: Record, texts: Sequence[str]) -> bool:
 def changed_images(record: Record) -> dict[str, str]:
     """Options of the images that a record's scale does not have, with their values: `limit`, `test-limit`, `resize`."""
     images, scale = record.get("images"), SCALES.get(str(record["scale"]))
-    if not images or scale is None:
+    if not isinstance(images, Mapping) or scale is None:
         return {}
     own = {"limit": scale.train, "test-limit": scale.test, "resize": [SIDE, SIDE]}
     found = {"limit": images.get("train"), "test-limit": images.get("test"), "resize": images.get("size")}
