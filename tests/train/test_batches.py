@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import torch
 from enxuto.data import open_dataset
 from enxuto.errors import DataError, UsageError
 from enxuto.train.augment import AUGMENTS, Augment
-from enxuto.train.batches import TrainingData, evaluation_batches, training_batches
+from enxuto.train.batches import TrainingData, channel_statistics, evaluation_batches, training_batches
 
 NONE = Augment()
 
@@ -153,6 +156,17 @@ def test_statistics_after_a_split_are_the_training_parts_alone() -> None:
     np.testing.assert_allclose(training.mean, scaled.mean(dim=(0, 2, 3)), atol=1e-12)
     np.testing.assert_allclose(training.std, scaled.std(dim=(0, 2, 3), correction=0), atol=1e-12)
     assert (validation.mean, validation.std) == (training.mean, training.std)
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_statistics_are_rounded_once_so_that_every_processor_has_the_same(count: int) -> None:
+    """Sums in float64 depend on their order, which BLAS chooses by the processor; studies know images by the digits."""
+    images = torch.randint(0, 256, (count, 2, 7, 5), dtype=torch.uint8, generator=generator())
+    means, stds = channel_statistics(images)
+    for channel in range(2):
+        pixels = [Fraction(value, 255) for value in images[:, channel].flatten().tolist()]
+        assert means[channel] == float(statistics.mean(pixels))
+        assert stds[channel] == math.sqrt(statistics.pvariance(pixels))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])

@@ -8,8 +8,10 @@ batch, so the images of a step are those that one process would have seen. Not h
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -230,18 +232,21 @@ def evaluation_batches(
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of uint8 (N, C, H, W), of pixels scaled to 0…1.
 
-    Exact up to rounding, from counts of the 256 values. A channel of one value gets the std 1.
+    Computed in whole numbers from counts of the 256 values and rounded at the end, so that the last digits, which
+    studies know their images by, are the same on every processor. A channel of one value gets the std 1.
     """
-    values = np.arange(256, dtype=np.float64) / 255
     means, stds = [], []
     for channel in range(images.shape[1]):
-        counts = np.zeros(256)
+        counts = torch.zeros(256, dtype=torch.int64)
         for part in torch.split(images[:, channel], 4096):  # bincount makes int64 of what it counts
-            counts += torch.bincount(part.reshape(-1).long(), minlength=256).cpu().numpy()
-        mean = float(counts @ values / counts.sum())
-        std = float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()))
-        means.append(mean)
-        stds.append(std if std > 0 else 1.0)
+            counts += torch.bincount(part.reshape(-1).long(), minlength=256).cpu()
+        numbers: list[int] = counts.tolist()
+        count = sum(numbers)
+        total = sum(value * number for value, number in enumerate(numbers))
+        squares = sum(value * value * number for value, number in enumerate(numbers))
+        variance = Fraction(count * squares - total * total, (255 * count) ** 2)
+        means.append(total / (255 * count))
+        stds.append(math.sqrt(variance) if variance else 1.0)
     return tuple(means), tuple(stds)
 
 
