@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,12 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from enxuto.cli.shared.study_epochs import report_epochs
 from enxuto.cli.shared.study_progress import study_progress
+from enxuto.studies.kinds import LOTTERY_ROUND, LOTTERY_START, make_point
+from enxuto.studies.lottery.arms import Arm
+from enxuto.studies.lottery.points import trainings_among
+from enxuto.train import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("remembered_exports")
 
@@ -80,3 +86,52 @@ def test_remarks_of_points_are_made_once_each(capsys: pytest.CaptureFixture[str]
         report(at(point(), 3))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert lines == ["warning: slow here", "warning: resumed with torch 2", "warning: two lines"]
+
+
+def test_epochs_of_every_kind_of_training_have_a_line_with_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = tmp_path / "points" / "p" / "training" / "history.jsonl"
+    history.parent.mkdir(parents=True)
+    epochs = [
+        {"epoch": number, "seconds": seconds, "loss": 0.5, "lr": 0.01, "images_per_s": 100.0}
+        for number, seconds in ((1, 90.0), (2, 90.0), (3, 1.0))
+    ]
+    history.write_text(json.dumps(epochs[0]) + "\n")
+    trainings = {"p": ("l1, round 1", 4), "timed": ("l1, round 2", None)}
+    with report_epochs(tmp_path, trainings, "training/history.jsonl", shortest=20):
+        history.write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+        timed = tmp_path / "points" / "timed" / "training"
+        timed.mkdir(parents=True)
+        (timed / "history.jsonl").write_text(json.dumps(epochs[1]))
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "l1, round 1: epoch 2/4, loss 0.5000, lr 0.01, 100 images/s, 3:00 left of this training",
+        "l1, round 2: epoch 2, loss 0.5000, lr 0.01, 100 images/s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "epochs"),
+    [("fine-tune", {}, 5), ("lr-rewind", {}, 10), ("rewind", {}, 7), ("reinit", {}, 10), ("distil", {}, 5),
+     ("distil", {"minutes": 1.0}, None), ("none", {}, 0), ("none", {"gradual": [3, 5]}, 2)],
+)  # fmt: skip
+def test_points_say_how_many_epochs_they_train(
+    mode: str, changes: dict[str, Any], epochs: int | None
+) -> None:
+    arm = Arm("l1", mode, rewind_epoch=3 if mode == "rewind" else 0)
+    config = TrainConfig.from_recipe("quick", {"epochs": 10, "schedule": "constant"}).to_dict()
+    settings = {
+        "arm": asdict(arm), "config": config, "gradual": None, "round": 2, "minutes": None,
+        "retrain_epochs": 5 if mode in ("fine-tune", "distil") else None, **changes,
+    }  # fmt: skip
+    found = trainings_among(
+        [
+            make_point(LOTTERY_ROUND, settings, 1, None, code="c"),
+            make_point(LOTTERY_START, {}, 1, None, code="c"),
+        ]
+    )
+    if epochs == 0:
+        assert found == {}
+    else:
+        assert list(found.values()) == [(f"{arm.label}, round 2, seed 1", epochs)]

@@ -252,3 +252,20 @@ def test_a_study_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
         Study(squares(1), tmp_path).run(Serial())
     result = Study(squares(1), tmp_path).run(Serial())[squares(1)[0]]
     assert isinstance(result, Result)
+
+
+def test_the_time_left_is_of_kinds_that_have_been_seen(tmp_path: Path) -> None:
+    """A point that only loads a network says nothing of how long the trainings after it take."""
+    seen = list[StudyProgress]()
+    first = squares(1)[0]
+    slow = [
+        Point(f"{FUNCTIONS}:slow_square", {"x": x, "seconds": 0.3}, seed=x, after=[first]) for x in range(3)
+    ]
+    Study(slow, tmp_path / "study").run(Serial(), seen.append)
+    left = [one.eta for one in seen]
+    assert left[:2] == [None, None]
+    assert left[2] is not None
+    assert left[3] is not None
+    assert 0.6 <= left[2] < 6
+    assert left[3] < left[2]
+    assert left[4] == 0

@@ -18,6 +18,7 @@ from enxuto.cli.shared.outputs import check_folder
 from enxuto.cli.shared.preprocess_options import BasePreprocess
 from enxuto.cli.shared.provenance import provenance
 from enxuto.cli.shared.pruning_options import FilterOptions
+from enxuto.cli.shared.study_epochs import report_long_epochs
 from enxuto.cli.shared.study_options import (
     ComputingOptions,
     Svg,
@@ -224,9 +225,8 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         held.start.write(folder / _GRAPH)
     try:
-        with study_progress(
-            "lottery", point_name, machine_notes(study.config, computing.scheduler)
-        ) as report:
+        notes = machine_notes(study.config, computing.scheduler)
+        with report_long_epochs(folder, work), study_progress("lottery", point_name, notes) as report:
             results = Study(work, folder).run(computing.executor(), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command resumes")

@@ -17,6 +17,7 @@ from enxuto.cli.shared.prune_options import PruneOptions
 from enxuto.cli.shared.pruning_options import FilterOptions
 from enxuto.cli.shared.pruning_results import finish
 from enxuto.cli.shared.pruning_start import build, early_state, find_labels, read_start
+from enxuto.cli.shared.study_epochs import report_long_epochs
 from enxuto.cli.shared.study_progress import study_progress
 from enxuto.cli.shared.terminal import note, note_trace, warn
 from enxuto.cli.shared.training_options import (
@@ -153,7 +154,7 @@ def _compute(points: Sequence[Point], folder: Path, threads: int, notes: Sequenc
         return f"round {result.settings.get('round', 0)}"
 
     try:
-        with study_progress("prune", name, notes) as report:
+        with report_long_epochs(folder, points), study_progress("prune", name, notes) as report:
             results = Study(points, folder).run(Serial(threads), report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; finished rounds are in {folder}: the same command resumes")

@@ -235,10 +235,10 @@ def _compute(
     from enxuto.study import Study
 
     study_points = points(study, images.train.classes, images.hash, paths)
-    names = {point.id: _label(point) for point in study_points}
+    trainings = {point.id: (_label(point), int(point.settings["config"]["epochs"])) for point in study_points}
     notes = machine_notes(study.config(study.networks[0], study.seed), scheduler)
     try:
-        with report_epochs(folder, study_points, names), study_progress("souza", _label, notes) as report:
+        with report_epochs(folder, trainings), study_progress("souza", _label, notes) as report:
             return Study(study_points, folder).run(executor, report)
     except KeyboardInterrupt as interrupt:
         note(f"interrupted; what is finished is in {folder}: the same command resumes")

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from enxuto.errors import UsageError
 from enxuto.study.executor import Executor, Outcome, Session
@@ -28,7 +29,8 @@ Report = Callable[["StudyProgress"], None]
 class StudyProgress:
     """How far a run is: points in all, settled (known included), known before, failed, not run; and the last result.
 
-    seconds: since the run began. eta: seconds until the end, from the points computed so far; None before the first.
+    seconds: since the run began. eta: seconds until the end, from the points of the same kinds computed so far; None
+    while a kind is to come of which none has ended.
     last: None in the first report, before anything is computed.
     """
 
@@ -132,6 +134,7 @@ class _Run:
         }
         self._known = len(self._results)
         self._failed = 0
+        self._took: dict[str, list[float]] = {}  # seconds of the points computed in this run, by kind
         self.not_run: dict[str, str] = {}
         self.ready: deque[Point] = deque()
         self.waiting: Counter[str] = Counter()
@@ -179,6 +182,7 @@ class _Run:
         self._writer.add(result)
         self._results[point.id] = result
         if result.done:
+            self._took.setdefault(point.function, []).append(result.seconds)
             for follower in self._followers.pop(point.id, ()):
                 self.waiting[follower.id] -= 1
                 if not self.waiting[follower.id]:
@@ -204,8 +208,6 @@ class _Run:
             return
         seconds = time.perf_counter() - self._began
         settled = len(self._results) + len(self.not_run)
-        computed = len(self._results) - self._known
-        left = len(self._points) - settled
         self._progress(
             StudyProgress(
                 total=len(self._points),
@@ -214,7 +216,21 @@ class _Run:
                 failed=self._failed,
                 not_run=len(self.not_run),
                 seconds=seconds,
-                eta=seconds / computed * left if computed else None,
+                eta=self._seconds_left(seconds),
                 last=last,
             )
         )
+
+    def _seconds_left(self, seconds: float) -> float | None:
+        """Seconds left after `seconds`; a point that only loads a network says nothing of how long trainings take."""
+        left = Counter(
+            point.function
+            for name, point in self._points.items()
+            if name not in self._results and name not in self.not_run
+        )
+        if not left.keys() <= self._took.keys():
+            return None
+        ahead = sum(number * mean(self._took[kind]) for kind, number in left.items())
+        # Several points at a time: what they took together is more than the time that went by.
+        behind = sum(map(sum, self._took.values()))
+        return seconds * ahead / behind if behind else 0.0

@@ -8,39 +8,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from enxuto.cli.shared.progress import clock_time
 from enxuto.cli.shared.terminal import note
 
 if TYPE_CHECKING:
     from enxuto.study import Point
 
-__all__ = ["report_epochs"]
+__all__ = ["report_epochs", "report_long_epochs"]
 
 _EVERY = 2.0  # seconds between looks
+_LONG = 20.0  # seconds
 _HISTORY = "history.jsonl"
 
 
 @contextmanager
-def report_epochs(folder: Path, points: Sequence[Point], names: Mapping[str, str]) -> Iterator[None]:
+def report_epochs(
+    folder: Path,
+    trainings: Mapping[str, tuple[str, int | None]],
+    history: str = _HISTORY,
+    shortest: float = 0.0,
+) -> Iterator[None]:
     """Inside, write a line for each epoch that ends; epochs of earlier runs are passed over.
 
-    folder: the study's. names: what each point is called, by its id; its settings' `config` says how many epochs.
+    Args:
+        folder: the study's.
+        trainings: what each point that trains is called and its number of epochs, None where time ends it, by its id.
+        history: where the epochs stand in a point's folder.
+        shortest: epochs of fewer seconds get no line.
     """
     from enxuto.study.store import FOLDERS
 
-    files = {point.id: folder / FOLDERS / point.id / _HISTORY for point in points}
-    totals = {point.id: int(point.settings["config"]["epochs"]) for point in points}
+    files = {point: folder / FOLDERS / point / history for point in trainings}
     reported = {point: len(_epochs(file)) for point, file in files.items()}
 
     def report() -> None:
         for point, file in files.items():
             epochs = _epochs(file)
+            name, total = trainings[point]
             for epoch in epochs[reported[point] :]:
-                note(f"{names[point]}: {_line(epoch, totals[point])}")
+                if epoch["seconds"] >= shortest:
+                    note(f"{name}: {_line(epoch, total)}")
             reported[point] = max(reported[point], len(epochs))
 
     over = Event()
@@ -59,6 +71,13 @@ def report_epochs(folder: Path, points: Sequence[Point], names: Mapping[str, str
         report()
 
 
+def report_long_epochs(folder: Path, points: Sequence[Point]) -> AbstractContextManager[None]:
+    """`report_epochs` of the points of a pruning or a lottery, whose trainings are many and mostly short."""
+    from enxuto.studies.lottery.points import trainings_among
+
+    return report_epochs(folder, trainings_among(points), f"training/{_HISTORY}", _LONG)
+
+
 def _epochs(file: Path) -> list[dict[str, Any]]:
     """The epochs that a training has finished; none where there is no training yet."""
     try:
@@ -71,8 +90,14 @@ def _epochs(file: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _line(epoch: Mapping[str, Any], epochs: int) -> str:
+def _line(epoch: Mapping[str, Any], epochs: int | None) -> str:
+    number, of = epoch["epoch"], "" if epochs is None else f"/{epochs}"
+    left = (
+        ""
+        if epochs is None
+        else f", {clock_time(epoch['seconds'] * max(0, epochs - number))} left of this training"
+    )
     return (
-        f"epoch {epoch['epoch']}/{epochs}, loss {epoch['loss']:.4f}, lr {epoch['lr']:.3g}, "
-        f"{epoch['images_per_s']:,.0f} images/s"
+        f"epoch {number}{of}, loss {epoch['loss']:.4f}, lr {epoch['lr']:.3g}, "
+        f"{epoch['images_per_s']:,.0f} images/s{left}"
     )

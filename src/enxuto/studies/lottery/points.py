@@ -39,6 +39,7 @@ __all__ = [
     "network_settings",
     "points",
     "reference_settings",
+    "trainings_among",
 ]
 
 CODE = f"enxuto {__version__}, lottery 2"
@@ -308,3 +309,19 @@ def retraining_of(settings: Mapping[str, Any], last_lr: float) -> TrainConfig:
         "reinit" if fresh else arm.mode, config, rewind_epoch=arm.rewind_epoch, last_lr=last_lr,  # type: ignore[arg-type]
         epochs=settings["retrain_epochs"], seed=config.seed,
     )  # fmt: skip
+
+
+def trainings_among(points: Sequence[Point]) -> dict[str, tuple[str, int | None]]:
+    """What each point that trains is called and its number of epochs, None where time ends it, by the point's id."""
+    return {point.id: found for point in points if (found := _training_of(point)) is not None}
+
+
+def _training_of(point: Point) -> tuple[str, int | None] | None:
+    settings = point.settings
+    if point.kind == LOTTERY_UNPRUNED:
+        return f"unpruned, seed {point.seed}", int(settings["config"]["epochs"])
+    if point.kind != LOTTERY_ROUND or (settings["arm"]["mode"] == "none" and settings["gradual"] is None):
+        return None
+    name = f"{Arm(**settings['arm']).label}, round {settings['round']}, seed {point.seed}"
+    timed = settings["arm"]["mode"] == "distil" and settings.get("minutes") is not None
+    return name, None if timed else retraining_of(settings, last_lr=settings["config"]["lr"]).epochs
