@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from enxuto.compression import data_free
 from enxuto.compression.judge import Judgement
 from enxuto.compression.response import Response, find_response, loss_of
 from enxuto.demo import MODEL, TEST_IMAGES
+from enxuto.enx.learned import parameters
 from enxuto.onnx_model import Model
 from enxuto.runtime import Runner
 from response_networks import FLOAT, network, noise, normalised, steps_of, two_branches
@@ -129,3 +131,21 @@ def test_few_scores_without_a_softmax_are_held_to_the_values_promise() -> None:
     many = network({"w": noise(0, 16, 12)}, [("MatMul", ["x", "w"], "y")], 12)
     assert Response(few).judge(few).values_loss == 0
     assert Response(many).judge(many).values_loss is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fold_bn": True}, {"bits": 6}, {"bits": 6, "fold_bn": True, "steps": "balanced"}, {"steps": "measured"},
+     {"bits": 4, "data": True}, {"max_kl": 0.05, "data": True}],
+    ids=str,
+)  # fmt: skip
+def test_bits_are_of_the_model_that_is_given_wherever_it_is_folded(options: dict[str, Any]) -> None:
+    """What a size asked for was counted by, the ledger counts by too."""
+    model = normalised()
+    if "data" in options:
+        options = {**options, "data": {"x": noise(7, 200, 16)}, "images": 32}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small = enxuto.compress(model, **options)
+    assert "BatchNormalization" not in {node.op_type for node in small.model.proto.graph.node}
+    assert small.parameters == small.ledger.parameters == parameters(model)

@@ -143,8 +143,9 @@ def compress_within(
         judged_outputs = find_losses(model, fed, outputs, threads=threads, labelled=labelled, rows=rows)
     if bounds.limits_answers:
         check_bounds_fit(bounds, judged_outputs)
+    metadata = {"parameters": parameters(model), **(metadata or {})}  # of what is given: calibration folds it
     if kept := kinds_to_keep(model, judged_outputs, outputs, rows):
-        metadata = {**(metadata or {}), "outputs_are": kept}
+        metadata["outputs_are"] = kept
     if retrain is not None:
         given = array_of(parts.training if isinstance(parts.training, Samples) else samples)
         retrain.check_model(judged_outputs.measured(model), given.shape[1:])
@@ -194,7 +195,7 @@ def compress_within(
         store=log,
         on_trial=on_trial,
     )
-    how = TaskSettings(metadata or {}, roles, tuple(keep_exact), seed, threads, log.path, progress, on_check)
+    how = TaskSettings(metadata, roles, tuple(keep_exact), seed, threads, log.path, progress, on_check)
     retrained = None
     if retrain is not None:
         retrained = retrain(_task(calibration, found, parts, opened, judge, bounds, how))

@@ -116,11 +116,11 @@ def compress(
         if response is None and tell is not None:
             tell(StepsReport(reason=reason))
     if response is not None and apart:
-        counted = facts["parameters"] = parameters(read)  # of what is given, folded or not
         names = quantizable_weights(read, roles := with_biases(roles), keep_exact, parts=parts)
     # What is to stay exact, or to be quantized by itself, is folded into nothing unless that is asked for.
     free = response is not None and apart and not keep_exact and Role.NORM not in roles
     if fold_bn or (fold_bn is None and free):
+        counted = facts["parameters"] = parameters(read)  # of what is given, folded or not
         read, folded = fold_batch_norm(read)
         names = quantizable_weights(read, roles, keep_exact, parts=parts)
         if folded or fold_bn:
