@@ -365,6 +365,8 @@ def test_tables_show_ours_beside_the_published() -> None:
     old = made_up(10)
     del old["measures"]["timed_images"]
     assert "; 9 runs." in as_markdown(tables([old]))
+    both = as_markdown(tables([old, made_up(10) | {"network": "squeezenet-cifar"}]))
+    assert "; 9 runs on images that are not recorded / 9 runs on 100 test images" in both
     assert "| 22,363,136 | 93 | 5 |" in text
     assert "| squeezenet-dsc | PyTorch, GPU | – | – | – | 5.25 ± 0.10 |" in text
     assert "| squeezenet-dsc | PyTorch, CPU | 1.23 ± 0.06 | 1.20 | 1.50 | 6.06 ± 0.36 |" in text

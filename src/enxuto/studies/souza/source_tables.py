@@ -96,14 +96,18 @@ def time_table(records: Sequence[Record]) -> Table:
 
 def timed_caption(records: Sequence[Record]) -> str:
     """Return how many runs were timed on which images; nothing where it was not recorded."""
-    found: dict[str, None] = {}
+    timed: dict[tuple[int, int | None], None] = {}
     for record in records:
         measures = record["measures"]
-        images = measures.get("timed_images")
-        of = "" if images is None else f" on {images:,} test images drawn by the seed, in turn"
         for times in measures["latency"].values():
             if times and times.get("repeats"):
-                found[f"{times['repeats']:,} runs{of}"] = None
+                timed[times["repeats"], measures.get("timed_images")] = None
+    recorded = any(images is not None for _, images in timed)
+    unknown = " on images that are not recorded" if recorded else ""
+    found = [
+        f"{repeats:,} runs{unknown if images is None else f' on {images:,} test images drawn by the seed, in turn'}"
+        for repeats, images in timed
+    ]
     return f"; {' / '.join(found)}" if found else ""
 
 
